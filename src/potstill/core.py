@@ -1,0 +1,345 @@
+"""The contracts. Imports torch, jaxtyping and the standard library only; everything else imports this.
+
+Legend: n samples, m indexed samples, k classes, c h w a picture, d features.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor, nn
+
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "Budget",
+    "Family",
+    "InputSpec",
+    "Inputs",
+    "Method",
+    "MethodInfo",
+    "Metrics",
+    "Network",
+    "NetworkFactory",
+    "Normalization",
+    "Parametrization",
+    "Payload",
+    "Problem",
+    "Result",
+    "Selection",
+    "Source",
+    "Splits",
+    "Synthetic",
+    "Whitening",
+]
+
+Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
+"""What a sample is made of: one tensor (a picture), or a named set of tensors (a table's columns, a picture and a caption)."""
+
+Payload: TypeAlias = Mapping[str, Tensor]
+"""What a parametrization stores and an optimiser changes: named tensors."""
+
+Metrics: TypeAlias = Mapping[str, float]
+
+Family = Literal["selection", "gradient", "trajectory", "distribution", "performance", "decoupled", "generative"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples along the first axis of every tensor.
+
+    ``x`` is in model space (normalised) when it comes from ``Source.fetch``. ``y`` is int64 classes (n,), float rows
+    (n, k) that sum to 1, or ``None``. ``columns`` ride along: weights, groups.
+    """
+
+    x: Inputs
+    y: Tensor | None
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """What one input is: ``kind`` ("image", "table", …), its ``shape`` without the batch axis, and its ``units``."""
+
+    kind: str
+    shape: tuple[int, ...]
+    units: str = "pixels in [0,1]"
+
+
+@dataclass(frozen=True, slots=True)
+class Whitening:
+    """A linear map on flattened inputs, ``z = (u - mean) @ matrix``; ``inverse`` undoes ``matrix``.
+
+    ``unit``: first give every sample zero mean and unit L2 norm (the KIP family). That step cannot be undone, so
+    ``inverse`` then leads back to the unit-norm sample, not to the picture.
+    """
+
+    mean: Float[Tensor, " d"]
+    matrix: Float[Tensor, "d d"]
+    inverse: Float[Tensor, "d d"]
+    unit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """Data units to model space: ``(x - mean) / std`` along axis 1, then the whitening if there is one.
+
+    ``mean`` and ``std`` have one entry per channel (pictures) or per column (tables). Fitted on the training split only.
+    """
+
+    mean: Float[Tensor, " c"]
+    std: Float[Tensor, " c"]
+    whitening: Whitening | None = None
+
+    def _affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        return self.mean.to(x).reshape(shape), self.std.to(x).reshape(shape)
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Data units (n, …) to model space, same shape, differentiable."""
+        mean, std = self._affine(x)
+        x = (x - mean) / std
+        if (w := self.whitening) is not None:
+            flat = x.flatten(1)
+            if w.unit:
+                flat = flat - flat.mean(1, keepdim=True)
+                flat = flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-12)
+            x = ((flat - w.mean.to(x)) @ w.matrix.to(x)).reshape(x.shape)
+        return x
+
+    def invert(self, z: Tensor) -> Tensor:
+        """Model space (n, …) back to data units."""
+        mean, std = self._affine(z)
+        if (w := self.whitening) is not None:
+            z = (z.flatten(1) @ w.inverse.to(z) + w.mean.to(z)).reshape(z.shape)
+        return z * std + mean
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Real data of one split: fetched by index, held wherever it likes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def input(self) -> InputSpec: ...
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        ...
+
+    @property
+    def normalization(self) -> Normalization: ...
+    @property
+    def labels(self) -> Int[Tensor, " n"]:
+        """int64 labels of all samples, on the CPU."""
+        ...
+
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def content_hash(self) -> str:
+        """Hex digest of the inputs, the labels and the class names: equal data, equal hash."""
+        ...
+
+    def __len__(self) -> int: ...
+    def fetch(self, index: Int[Tensor, " m"], /) -> Batch:
+        """The samples at ``index`` (CPU or device int64), inputs normalised, on ``device``."""
+        ...
+
+    def raw(self, index: Int[Tensor, " m"], /) -> Inputs:
+        """The same inputs in data units (float32; pixels in [0,1]), on ``device``."""
+        ...
+
+    def to(self, device: torch.device | str, /) -> "Source": ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splits:
+    """What ``load_data`` returns. ``test`` is for protocols only; a ``Problem`` never holds it.
+
+    ``notes`` says what the loader decided (a split drawn by seed, pictures resized, files skipped), one line each.
+    """
+
+    train: Source
+    test: Source | None
+    notes: tuple[str, ...] = ()
+
+
+class Network(nn.Module, ABC):
+    """A model that can embed. ``forward(x)`` is the classifier applied to ``embed(x)``: logits (n, k)."""
+
+    @abstractmethod
+    def embed(self, x: Tensor) -> Float[Tensor, "n d"]:
+        """The flattened features before the classifier (DM's h)."""
+
+
+@runtime_checkable
+class NetworkFactory(Protocol):
+    """Makes a fresh network from a seed alone, on ``device``, without touching the global generator."""
+
+    @property
+    def name(self) -> str:
+        """The full name, e.g. ``convnet-d3-w128-instance-avg``."""
+        ...
+
+    @property
+    def device(self) -> torch.device: ...
+    def __call__(self, seed: int, /) -> Network: ...
+
+
+@runtime_checkable
+class Augmentation(Protocol):
+    """A differentiable, pure augmentation: draw parameters once, apply them to any batch of the same picture size."""
+
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Any:
+        """Parameters for ``n`` samples of ``shape`` (c, h, w); ``n = 1`` is shared by a whole batch (siamese)."""
+        ...
+
+    def apply(self, x: Tensor, params: Any, /) -> Tensor:
+        """``x`` (m, c, h, w) transformed with ``params`` drawn for m samples, or for one and shared."""
+        ...
+
+
+@runtime_checkable
+class Parametrization(Protocol):
+    """What is optimised and how it decodes to inputs. ``per_item`` inputs decode from one stored item."""
+
+    @property
+    def per_item(self) -> int: ...
+    def encode(self, x: Tensor, /) -> Payload:
+        """Stored form of initial inputs (items · per_item, …), which come grouped by item."""
+        ...
+
+    def decode(self, payload: Payload, /) -> Tensor:
+        """Inputs in the order of their items, differentiable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How much may be kept: items per class (``ipc``), items in all (``items``), or stored bytes (``bytes``)."""
+
+    unit: Literal["ipc", "items", "bytes"]
+    amount: int
+
+    def counts(self, num_classes: int, item_bytes: int) -> tuple[int, ...]:
+        """Stored items of each class; what does not divide evenly goes to the first classes.
+
+        Args:
+            num_classes: k ≥ 1.
+            item_bytes: stored bytes of one item with its label (read when ``unit`` is ``bytes``).
+
+        Raises:
+            ValueError: the budget leaves a class empty.
+        """
+        if self.unit == "ipc":
+            total = self.amount * num_classes
+        else:
+            total = self.amount if self.unit == "items" else self.amount // item_bytes
+        counts = tuple(total // num_classes + (c < total % num_classes) for c in range(num_classes))
+        if min(counts) < 1:
+            raise ValueError(
+                f"the budget must keep at least one item of each of {num_classes} classes, "
+                f"but {self.amount} {self.unit} keep {total} in all; raise it"
+            )
+        return counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """All that a method receives. It has no test split, on purpose."""
+
+    train: Source
+    counts: tuple[int, ...]
+    """Stored items of each class, in label order."""
+    network: NetworkFactory
+    augment: Augmentation
+    parametrization: Parametrization
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.train.classes)
+
+    @property
+    def ipc(self) -> int:
+        """Items of the largest class."""
+        return max(self.counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Indices into the training source, in label order; ``rows`` are soft labels (m, k) where the method makes them."""
+
+    index: Int[Tensor, " m"]
+    rows: Float[Tensor, "m k"] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synthetic:
+    """A payload in model space, to be decoded by the problem's parametrization, and labels of the decoded inputs."""
+
+    payload: Payload
+    labels: Tensor
+    """int64 classes (n,) or float rows (n, k)."""
+
+
+Result: TypeAlias = Selection | Synthetic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodInfo:
+    """What the registry, the docs and the contract suite read about a method."""
+
+    title: str
+    paper: str
+    """Where it was published: ``arXiv:…``, a DOI, or a venue."""
+    year: int
+    family: Family
+    selects: bool = False
+    """Its result is a ``Selection``: every item is a real sample."""
+    soft: bool = False
+    """Its labels are rows, not classes."""
+    kinds: tuple[str, ...] = ("image",)
+    """Kinds of input it works on; ``("*",)`` for any single tensor."""
+    training: Mapping[str, str | float | int] = field(default_factory=dict)
+    """How the paper trains on the result: written on the card."""
+
+
+S = TypeVar("S")
+
+
+class Method(ABC, Generic[S]):
+    """One published way to make a distilled set: a frozen dataclass whose fields are its hyperparameters.
+
+    Fields hold JSON values only (numbers, strings, booleans, None, tuples of them). A field called ``network``,
+    ``augment`` or ``parametrization`` names a part, which the driver resolves and hands over in ``Problem``.
+    The state is a frozen dataclass of tensors, ints, tuples and mappings of tensors, and other such dataclasses.
+    """
+
+    info: ClassVar[MethodInfo]
+
+    @abstractmethod
+    def init(self, problem: Problem, rng: Generator) -> S:
+        """The first state."""
+
+    @abstractmethod
+    def step(self, problem: Problem, state: S, rng: Generator) -> tuple[S, Metrics]:
+        """The next state (a new value; the old one stays valid) and what to show of it."""
+
+    @abstractmethod
+    def done(self, problem: Problem, state: S) -> bool:
+        """Whether the published number of steps has been made."""
+
+    @abstractmethod
+    def result(self, problem: Problem, state: S) -> Result:
+        """The distilled set of this state; allowed at any state, so a stopped run still yields one."""
+
+    def horizon(self, problem: Problem) -> int | None:
+        """How many steps ``done`` waits for, for the progress bar; ``None`` if not known."""
+        return None
+
+

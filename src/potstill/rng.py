@@ -1,0 +1,26 @@
+"""Generators made from seeds. The clock is never a seed and the global generator is never touched."""
+
+import hashlib
+
+import torch
+from torch import Generator
+
+__all__ = ["derive", "draw_seed", "generator"]
+
+
+def derive(seed: int, *path: str | int) -> int:
+    """A child seed in [0, 2**63), a pure function of ``seed`` and ``path`` (SHA-256), so that parts never share draws."""
+    digest = hashlib.sha256("/".join([str(seed), *map(str, path)]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def generator(seed: int, *path: str | int) -> Generator:
+    """A private CPU generator for ``derive(seed, *path)``. Draws happen on the CPU, so a device does not change them."""
+    rng = Generator()
+    rng.manual_seed(derive(seed, *path))
+    return rng
+
+
+def draw_seed(rng: Generator) -> int:
+    """One integer in [0, 2**62) from ``rng``: the way to hand a fresh seed to a network factory."""
+    return int(torch.randint(0, 2**62, (1,), generator=rng).item())
