@@ -1,0 +1,1 @@
+"""Pure, stateless arithmetic that methods share: distances, statistics, sampling, optimiser steps."""

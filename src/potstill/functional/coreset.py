@@ -1,0 +1,186 @@
+"""Choices of representative samples from features of one class.
+
+Nothing here holds an n × n matrix: a step costs O(n · d). Ties go to the lowest index, so a choice does not depend on
+the machine's mood. Distances are taken in the dtype of the features.
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from potstill.errors import PotstillError
+
+__all__ = ["herding", "k_center", "k_means", "medoids"]
+
+_CHUNK = 1 << 24
+"""Entries of a temporary; 64 MiB in float32."""
+
+
+def _squared(features: Tensor, point: Tensor) -> Tensor:
+    """Squared distances (n,) from every row to one point. Differences first: no cancellation, equal rows stay equal."""
+    rows = max(1, _CHUNK // max(1, features.shape[1]))
+    return torch.cat([((part - point) ** 2).sum(1) for part in torch.split(features, rows)])
+
+
+def _check(features: Tensor, m: int) -> None:
+    if not 1 <= m <= len(features):
+        raise PotstillError(
+            f"a coreset of this class can have 1 to {len(features)} samples, but {m} are asked; "
+            f"ask for at most {len(features)} per class or add samples"
+        )
+
+
+def herding(features: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
+    """Welling's herding as used by iCaRL (arXiv:1611.07725): greedily keep the running mean nearest to the class mean.
+
+    Step t takes the sample i, not yet taken, with the least ``‖μ − (f_i + Σ_{j taken} f_j) / t‖``.
+
+    Args:
+        features: one class, n rows.
+        m: how many, 1 ≤ m ≤ n.
+
+    Returns:
+        Distinct row indices in the order of choice: every prefix is the choice for a smaller ``m``.
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n.
+    """
+    _check(features, m)
+    centred = features - features.mean(0)
+    taken = torch.zeros(len(features), dtype=torch.bool, device=features.device)
+    total = torch.zeros_like(centred[0])
+    order = []
+    for _ in range(m):
+        # t · (μ − mean) = −(f_i + total) for centred features; the factor t does not move the minimum
+        best = int(_squared(centred, -total).masked_fill(taken, math.inf).argmin())
+        order.append(best)
+        taken[best] = True
+        total = total + centred[best]
+    return torch.tensor(order, dtype=torch.int64)
+
+
+def k_center(features: Float[Tensor, "n d"], m: int, first: Literal["medoid"] | int = "medoid") -> Int[Tensor, " m"]:
+    """Farthest-point traversal (Gonzalez 1985; k-Center Greedy of arXiv:1708.00489): a 2-approximation of the k-centre.
+
+    Args:
+        features: one class, n rows.
+        m: how many, 1 ≤ m ≤ n.
+        first: the row to start from, or "medoid": the row nearest to the mean.
+
+    Returns:
+        Distinct row indices in the order of choice, every prefix again a choice.
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n, or ``first`` is not a row.
+    """
+    _check(features, m)
+    start = int(_squared(features, features.mean(0)).argmin()) if first == "medoid" else int(first)
+    if not 0 <= start < len(features):
+        raise PotstillError(
+            f"the first centre must be a row in 0…{len(features) - 1}, but it is {start}; choose another"
+        )
+    order = [start]
+    reach = _squared(features, features[start])
+    reach[start] = -1.0  # below every distance, so a taken row is not taken again even among duplicates
+    while len(order) < m:
+        farthest = int(reach.argmax())
+        order.append(farthest)
+        reach = torch.minimum(reach, _squared(features, features[farthest]))
+        reach[farthest] = -1.0
+    return torch.tensor(order, dtype=torch.int64)
+
+
+def k_means(
+    features: Float[Tensor, "n d"], m: int, rng: Generator, iterations: int = 100
+) -> tuple[Float[Tensor, "m d"], Int[Tensor, " n"]]:
+    """Lloyd's k-means from a greedy k-means++ start (Arthur and Vassilvitskii 2007).
+
+    A cluster that loses its last row is moved to the row farthest from its own centre. With fewer than ``m`` distinct
+    rows some centres coincide.
+
+    Args:
+        features: n rows.
+        m: clusters, 1 ≤ m ≤ n.
+        rng: decides the start.
+        iterations: at most so many moves; stops earlier when no row changes its cluster.
+
+    Returns:
+        Centres (m, d), and the cluster in [0, m) of each row: the nearest of the returned centres, the lowest on a tie.
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n.
+    """
+    _check(features, m)
+    centres = _plus_plus(features, m, rng)
+    assignment, gaps = _nearest(features, centres)
+    for _ in range(iterations):
+        centres = _move(features, assignment, gaps, m)
+        previous = assignment
+        assignment, gaps = _nearest(features, centres)
+        if torch.equal(previous, assignment):
+            break
+    return centres, assignment
+
+
+def medoids(features: Float[Tensor, "n d"], centroids: Float[Tensor, "m d"]) -> Int[Tensor, " m"]:
+    """The row nearest to each centroid; rows already given to an earlier centroid are passed over, so all are distinct.
+
+    Raises:
+        PotstillError: there are more centroids than rows.
+    """
+    _check(features, len(centroids))
+    taken = torch.zeros(len(features), dtype=torch.bool, device=features.device)
+    order = []
+    for centroid in centroids:
+        best = int(_squared(features, centroid).masked_fill(taken, math.inf).argmin())
+        taken[best] = True
+        order.append(best)
+    return torch.tensor(order, dtype=torch.int64)
+
+
+def _plus_plus(features: Tensor, m: int, rng: Generator) -> Tensor:
+    # the draws are uniforms inverted through the cumulative potential on the CPU: the same on every device
+    trials = 2 + int(math.log(m))
+    chosen = [int(torch.randint(len(features), (1,), generator=rng))]
+    reach = _squared(features, features[chosen[0]])
+    while len(chosen) < m:
+        cumulative = reach.double().cpu().cumsum(0)
+        draws = torch.rand(trials, generator=rng, dtype=torch.float64) * cumulative[-1]
+        candidates = torch.searchsorted(cumulative, draws, right=True).clamp_max(len(features) - 1).tolist()
+        reaches = [torch.minimum(reach, _squared(features, features[i])) for i in candidates]
+        best = min(range(trials), key=lambda j: float(reaches[j].sum()))
+        chosen.append(candidates[best])
+        reach = reaches[best]
+    return features[chosen]
+
+
+def _nearest(features: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    rows = max(1, _CHUNK // max(1, len(centres)))
+    parts = [
+        torch.cdist(part, centres, compute_mode="donot_use_mm_for_euclid_dist") for part in torch.split(features, rows)
+    ]
+    best = [part.min(1) for part in parts]
+    return torch.cat([part.argmin(1) for part in parts]), torch.cat([b.values for b in best])
+
+
+def _move(features: Tensor, assignment: Tensor, gaps: Tensor, m: int) -> Tensor:
+    empty = (torch.bincount(assignment, minlength=m) == 0).nonzero().flatten()
+    if len(empty):
+        assignment = assignment.clone()
+        gaps = gaps.clone()
+        for cluster in empty.tolist():
+            sizes = torch.bincount(assignment, minlength=m)
+            # only a row whose cluster keeps another may leave it
+            movable = gaps.masked_fill(sizes[assignment] < 2, -1.0)
+            farthest = int(movable.argmax())
+            assignment[farthest] = cluster
+            gaps[farthest] = 0.0
+    total = torch.zeros(m, features.shape[1], dtype=features.dtype, device=features.device)
+    rows = max(1, _CHUNK // m)
+    for part, owner in zip(torch.split(features, rows), torch.split(assignment, rows), strict=True):
+        total += F.one_hot(owner, m).to(features).T @ part  # a product, because index_add is not repeatable on a GPU
+    return total / torch.bincount(assignment, minlength=m).to(features).unsqueeze(1)

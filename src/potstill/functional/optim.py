@@ -1,0 +1,69 @@
+"""Optimiser steps as functions of values: nothing is written into its arguments, so old states stay valid."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["sgd", "zeros"]
+
+P = TypeVar("P", tuple[Tensor, ...], Mapping[str, Tensor])
+
+
+def zeros(params: P) -> P:
+    """Zeros of the same form: a first velocity. One step from it equals ``torch.optim.SGD``'s first step."""
+    if isinstance(params, tuple):
+        return tuple(torch.zeros_like(p) for p in params)
+    return {name: torch.zeros_like(p) for name, p in params.items()}
+
+
+def sgd(
+    params: P,
+    grads: P,
+    velocity: P | None = None,
+    *,
+    lr: float | Tensor,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+) -> tuple[P, P]:
+    """One step of SGD, bit for bit that of ``torch.optim.SGD`` (dampening 0, no Nesterov).
+
+    ``g ← g + weight_decay · p``, ``v ← momentum · v + g``, ``p ← p − lr · v``.
+
+    Args:
+        params: a tuple or a mapping of tensors.
+        grads: gradients, of the same form.
+        velocity: what the step before returned; ``None`` or `zeros` before the first.
+        lr: learning rate; a scalar tensor is differentiable (a learned rate).
+        momentum: in [0, 1).
+        weight_decay: at least 0.
+
+    Returns:
+        New parameters and new velocity. Both keep a graph if one is being recorded: plain training calls this under
+        ``torch.no_grad``.
+
+    Raises:
+        ValueError: the parts differ in length or names.
+    """
+    if isinstance(params, tuple):
+        old = (None,) * len(params) if velocity is None else tuple(velocity)
+        steps = [_step(p, g, v, lr, momentum, weight_decay) for p, g, v in zip(params, tuple(grads), old, strict=True)]
+        return tuple(p for p, _ in steps), tuple(v for _, v in steps)
+    if params.keys() != grads.keys() or (velocity is not None and velocity.keys() != params.keys()):
+        raise ValueError("params, grads and velocity must have the same names")
+    made = {
+        name: _step(p, grads[name], None if velocity is None else velocity[name], lr, momentum, weight_decay)
+        for name, p in params.items()
+    }
+    return {name: p for name, (p, _) in made.items()}, {name: v for name, (_, v) in made.items()}
+
+
+def _step(
+    p: Tensor, g: Tensor, v: Tensor | None, lr: float | Tensor, momentum: float, weight_decay: float
+) -> tuple[Tensor, Tensor]:
+    if weight_decay != 0.0:
+        g = torch.add(g, p, alpha=weight_decay)
+    v = g if v is None or momentum == 0.0 else torch.add(v * momentum, g)
+    # alpha, not a product: the kernel may fuse them, and torch.optim.SGD uses this very kernel
+    return (p - lr * v if isinstance(lr, Tensor) else torch.add(p, v, alpha=-lr)), v

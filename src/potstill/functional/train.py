@@ -1,0 +1,115 @@
+"""Losses, gradients and training steps of a network used as a function of its parameters."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from potstill.functional.optim import sgd
+
+__all__ = ["Stepped", "cross_entropy", "gradients", "loss", "parameters", "train_step"]
+
+
+class Stepped(NamedTuple):
+    """What `train_step` returns: all of it new, none of it recorded by autograd."""
+
+    params: Mapping[str, Tensor]
+    velocity: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+    loss: Float[Tensor, ""]
+
+
+def cross_entropy(logits: Float[Tensor, "n k"], y: Int[Tensor, " n"] | Float[Tensor, "n k"]) -> Float[Tensor, ""]:
+    """Mean over samples of ``−Σ_c y_c log softmax(logits)_c``, for int classes or rows that sum to 1."""
+    return F.cross_entropy(logits, y.to(logits.dtype) if y.is_floating_point() else y.long())
+
+
+def parameters(network: nn.Module) -> dict[str, Tensor]:
+    """Detached copies of the network's parameters by name, in ``named_parameters`` order."""
+    return {name: p.detach().clone() for name, p in network.named_parameters()}
+
+
+def loss(
+    network: nn.Module,
+    params: Mapping[str, Tensor],
+    x: Tensor,
+    y: Tensor,
+    buffers: Mapping[str, Tensor] | None = None,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of ``network`` with ``params`` in place of its own; nothing of the network is changed.
+
+    Args:
+        network: gives the architecture and the mode (train or eval).
+        params: by name, every parameter of the network.
+        x: inputs in model space (n, …).
+        y: int classes (n,) or rows (n, k).
+        buffers: running statistics to use, by name. BatchNorm in train mode updates *them* in place; without them
+            it works on copies of the network's, which are then dropped.
+    """
+    used = {name: b.clone() for name, b in network.named_buffers()} if buffers is None else dict(buffers)
+    return cross_entropy(functional_call(network, {**params, **used}, (x,)), y)
+
+
+def gradients(
+    network: nn.Module,
+    params: Mapping[str, Tensor],
+    x: Tensor,
+    y: Tensor,
+    create_graph: bool = False,
+    buffers: Mapping[str, Tensor] | None = None,
+) -> tuple[Tensor, ...]:
+    """Gradients of `loss` with respect to every parameter, in the order of ``params``.
+
+    Args:
+        network, params, x, y, buffers: as for `loss`.
+        create_graph: keep the graph, so that a function of the gradients can be differentiated with respect to ``x``
+            and, where ``params`` carry a graph, with respect to what they came from.
+    """
+    with torch.enable_grad():
+        used = {n: p if create_graph and p.requires_grad else p.detach().requires_grad_() for n, p in params.items()}
+        return torch.autograd.grad(loss(network, used, x, y, buffers), tuple(used.values()), create_graph=create_graph)
+
+
+def train_step(
+    network: nn.Module,
+    params: Mapping[str, Tensor],
+    velocity: Mapping[str, Tensor] | None,
+    x: Tensor,
+    y: Tensor,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    buffers: Mapping[str, Tensor] | None = None,
+) -> Stepped:
+    """One SGD step on one batch, as a function: arguments and network stay as they were.
+
+    Args:
+        network, params, x, y: as for `loss`.
+        velocity: of the step before; ``None`` before the first.
+        lr, momentum, weight_decay: as for `potstill.functional.optim.sgd`.
+        buffers: running statistics before the step; the network's own if ``None``.
+
+    Returns:
+        Parameters, velocity and buffers after the step, and the loss before it.
+    """
+    kept = dict(network.named_buffers()) if buffers is None else buffers
+    fresh = {name: b.detach().clone() for name, b in kept.items()}
+    with torch.enable_grad():
+        used = {n: p.detach().requires_grad_() for n, p in params.items()}
+        value = loss(network, used, x.detach(), y, fresh)
+        grads = dict(zip(used, torch.autograd.grad(value, tuple(used.values())), strict=True))
+    with torch.no_grad():
+        after, speed = sgd(
+            {n: p.detach() for n, p in params.items()},
+            grads,
+            velocity,
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+        )
+    return Stepped(after, speed, fresh, value.detach())

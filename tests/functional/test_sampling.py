@@ -1,0 +1,59 @@
+"""Draws by class: distinct, of the right class, repeatable, and complete where a class is small."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from potstill.errors import PotstillError
+from potstill.functional.sampling import class_indices, draw_per_class, random_per_class
+from potstill.rng import generator
+
+
+@given(st.lists(st.integers(0, 4), max_size=40))
+def test_indices_partition_the_labels(values: list[int]) -> None:
+    labels = torch.tensor(values, dtype=torch.int64)
+    groups = class_indices(labels, 5)
+    assert [g.tolist() for g in groups] == [[i for i, v in enumerate(values) if v == c] for c in range(5)]
+
+
+def test_labels_outside_the_classes_are_refused() -> None:
+    with pytest.raises(PotstillError, match=r"labels must be in 0…1, but they are in 0…2"):
+        class_indices(torch.tensor([0, 2]), 2)
+
+
+@given(st.integers(0, 12), st.integers(0, 1000))
+def test_draws_are_distinct_and_all_of_a_small_class(n: int, seed: int) -> None:
+    groups = class_indices(torch.tensor([0] * 3 + [1] * 9), 2)
+    small, large = draw_per_class(groups, n, generator(seed, "draw"))
+    assert len(set(small.tolist())) == len(small) == min(n, 3)
+    assert len(set(large.tolist())) == len(large) == min(n, 9)
+    assert set(small.tolist()) <= {0, 1, 2}
+    assert set(large.tolist()) <= set(range(3, 12))
+
+
+def test_draws_move_on_and_repeat_by_seed() -> None:
+    groups = class_indices(torch.zeros(50, dtype=torch.int64), 1)
+    rng = generator(0, "draw")
+    first, second = draw_per_class(groups, 10, rng)[0], draw_per_class(groups, 10, rng)[0]
+    assert not torch.equal(first, second)
+    assert torch.equal(first, draw_per_class(groups, 10, generator(0, "draw"))[0])
+
+
+def test_draws_are_uniform() -> None:
+    groups = class_indices(torch.zeros(10, dtype=torch.int64), 1)
+    rng = generator(4, "uniform")
+    hits = torch.zeros(10)
+    for _ in range(2000):
+        hits[draw_per_class(groups, 3, rng)[0]] += 1
+    # binomial(2000, .3): six standard deviations are 123
+    assert ((hits - 600).abs() < 123).all()
+
+
+def test_exact_counts_and_the_error_that_names_the_class() -> None:
+    groups = class_indices(torch.tensor([0, 1, 1, 1]), 2)
+    assert [len(g) for g in random_per_class(groups, (1, 2), generator(0, "r"))] == [1, 2]
+    with pytest.raises(PotstillError, match=r"class 0 \('cat'\) has 1; ask for at most 1"):
+        random_per_class(groups, (2, 2), generator(0, "r"), ("cat", "dog"))
+    with pytest.raises(PotstillError, match="class 0 has 1"):
+        random_per_class(groups, (2, 2), generator(0, "r"))
