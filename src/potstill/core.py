@@ -6,6 +6,7 @@ Legend: n samples, m indexed samples, k classes, c h w a picture, d features.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
-"""What a sample is made of: one tensor (a picture), or a named set of tensors (a table's columns, a picture and a caption)."""
+"""What a sample is made of: one tensor (a picture), or a named set of them (a table's columns, a picture and a caption)."""
 
 Payload: TypeAlias = Mapping[str, Tensor]
 """What a parametrization stores and an optimiser changes: named tensors."""
@@ -87,7 +88,7 @@ class Whitening:
 class Normalization:
     """Data units to model space: ``(x - mean) / std`` along axis 1, then the whitening if there is one.
 
-    ``mean`` and ``std`` have one entry per channel (pictures) or per column (tables). Fitted on the training split only.
+    ``mean`` and ``std`` have one entry per channel (pictures) or per column (tables). Fitted on train only.
     """
 
     mean: Float[Tensor, " c"]
@@ -249,7 +250,7 @@ class Budget:
         return counts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Problem:
     """All that a method receives. It has no test split, on purpose."""
 
@@ -268,6 +269,12 @@ class Problem:
     def ipc(self) -> int:
         """Items of the largest class."""
         return max(self.counts)
+
+    @cached_property
+    def by_class(self) -> tuple[Int[Tensor, " _"], ...]:
+        """Indices of every class's real samples, ascending, in label order, on the CPU. Sorted once."""
+        sizes = torch.bincount(self.train.labels, minlength=self.num_classes)
+        return torch.split(torch.argsort(self.train.labels, stable=True), sizes.tolist())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,6 +328,8 @@ class Method(ABC, Generic[S]):
     """
 
     info: ClassVar[MethodInfo]
+    state_type: ClassVar[type]
+    """The class of the state, to read a checkpoint back."""
 
     @abstractmethod
     def init(self, problem: Problem, rng: Generator) -> S:
@@ -341,5 +350,3 @@ class Method(ABC, Generic[S]):
     def horizon(self, problem: Problem) -> int | None:
         """How many steps ``done`` waits for, for the progress bar; ``None`` if not known."""
         return None
-
-

@@ -42,7 +42,9 @@ _BUILTIN: dict[Group, dict[str, str]] = {
 def _targets(group: Group) -> dict[str, str]:
     outside = {e.name: e.value for e in entry_points(group=f"potstill.{group}")}
     if taken := sorted(outside.keys() & _BUILTIN[group].keys()):
-        raise PotstillError(f"an installed package registers {group} under the taken name {taken[0]!r}; rename its entry point")
+        raise PotstillError(
+            f"an installed package registers {group} under the taken name {taken[0]!r}; rename its entry point"
+        )
     return _BUILTIN[group] | outside
 
 

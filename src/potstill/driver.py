@@ -1,0 +1,204 @@
+"""The only loop that runs steps: budgets, checkpoints, resume, signals and the non-finite guard live here."""
+
+import math
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Generic, Literal, TypeVar
+
+import torch
+from torch import Generator
+
+from potstill.core import Method, Metrics, Problem
+from potstill.errors import PotstillError
+from potstill.storage import pack, read_checkpoint, write_checkpoint
+
+__all__ = ["Interrupted", "Outcome", "Progress", "Run", "run"]
+
+S = TypeVar("S")
+HISTORY_POINTS = 512
+"""The history keeps at most this many points; every second one is dropped when it is full, so memory stays bounded."""
+
+
+class Interrupted(PotstillError):
+    """The run was stopped by SIGINT or SIGTERM; ``checkpoint`` holds all of it."""
+
+    def __init__(self, checkpoint: Path, step: int) -> None:
+        super().__init__(f"interrupted after step {step}; the run is kept in {checkpoint} and resume continues it")
+        self.checkpoint = checkpoint
+        self.step = step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run ended: a value that goes onto the card, with a sentence for people."""
+
+    kind: Literal["finished", "steps reached", "budget reached", "interrupted", "not finite"]
+    message: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What a watcher is told after every step. ``seconds`` counts the computing of all resumed parts."""
+
+    step: int
+    total: int | None
+    seconds: float
+    budget: float | None
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run(Generic[S]):
+    """A state, how it came about and what it cost. ``peak_memory`` is the process's (or the GPU allocator's), in bytes."""
+
+    state: S
+    outcome: Outcome
+    seconds: float
+    peak_memory: int
+    history: tuple[Mapping[str, float], ...]
+
+
+class _Signals(AbstractContextManager["_Signals"]):
+    """Turns the first SIGINT or SIGTERM into a flag read between steps; a second one interrupts at once."""
+
+    def __init__(self, active: bool) -> None:
+        # Only the main thread may install handlers; elsewhere the caller's own handling stands.
+        self.active = active and threading.current_thread() is threading.main_thread()
+        self.raised = False
+        self._before: dict[int, Any] = {}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.raised:
+            raise KeyboardInterrupt
+        self.raised = True
+
+    def __enter__(self) -> "_Signals":
+        if self.active:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def _non_finite(metrics: Metrics, state: object) -> str | None:
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            return f"{name} is {value}"
+    for name, tensor in pack(state)[0].items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            return f"{name} holds NaN or infinity"
+    return None
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS and in KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def run(
+    method: Method[S],
+    problem: Problem,
+    *,
+    rng: Generator,
+    identity: Mapping[str, Any],
+    steps: int | None = None,
+    time_budget: float | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_every: float = 60.0,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Run[S]:
+    """Run ``method`` on ``problem`` until it is done, a budget is reached, a value is not finite, or a signal comes.
+
+    Args:
+        rng: every draw of the run comes from it; its state is part of the checkpoint.
+        identity: what a checkpoint must have been made with to be resumed.
+        steps: stop after this many steps in all, resumed ones counted.
+        time_budget: stop after this many seconds of computing in all; the step under way is finished.
+        checkpoint: file written every ``checkpoint_every`` seconds and on a signal. Without it, signals are left alone.
+        resume: continue from ``checkpoint``; a run that was killed then ends with the same bits.
+
+    Raises:
+        Interrupted: a signal came; the checkpoint is written.
+        PotstillError: ``resume`` without a readable checkpoint of this configuration.
+    """
+    if problem.train.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(problem.train.device)
+    history: list[Mapping[str, float]] = []
+    stride, step, before = 1, 0, 0.0
+    begun = last_saved = time.monotonic()
+    if resume:
+        if checkpoint is None or not checkpoint.exists():
+            raise PotstillError(f"there is no unfinished run to resume at {checkpoint}; leave resume out to start one")
+        saved = read_checkpoint(checkpoint, method.state_type, identity)
+        state, step = saved.state, saved.step
+        rng.set_state(saved.rng_state)
+        before, stride = float(saved.meta["seconds"]), int(saved.meta["stride"])
+        history = list(saved.meta["history"])
+    else:
+        state = method.init(problem, rng)
+    total = method.horizon(problem)
+    if steps is not None:
+        total = steps if total is None else min(steps, total)
+
+    def seconds() -> float:
+        return before + time.monotonic() - begun
+
+    def save() -> None:
+        if checkpoint is not None:
+            meta = {"seconds": seconds(), "stride": stride, "history": history}
+            write_checkpoint(
+                checkpoint, state=state, rng_state=rng.get_state(), step=step, identity=identity, meta=meta
+            )
+
+    def ended(kind: Any, message: str) -> Run[S]:
+        return Run(
+            state=state,
+            outcome=Outcome(kind=kind, message=message, step=step),
+            seconds=seconds(),
+            peak_memory=_peak_memory(problem.train.device),
+            history=tuple(history),
+        )
+
+    with _Signals(active=checkpoint is not None) as signals:
+        while True:
+            if method.done(problem, state):
+                return ended("finished", f"all {step} steps of the method were made")
+            if steps is not None and step >= steps:
+                return ended("steps reached", f"stopped after {step} steps, as asked")
+            if time_budget is not None and seconds() >= time_budget:
+                return ended("budget reached", f"stopped after {step} steps: the budget of {time_budget:g} s was used")
+            if signals.raised:
+                save()
+                assert checkpoint is not None  # the handlers are installed only with a checkpoint
+                raise Interrupted(checkpoint, step)
+            following, metrics = method.step(problem, state, rng)
+            if (what := _non_finite(metrics, following)) is not None:
+                return ended(
+                    "not finite",
+                    f"step {step + 1}: {what}; the state of step {step} is kept; try a lower learning rate",
+                )
+            state, step = following, step + 1
+            if step % stride == 0:
+                history.append({"step": step, "seconds": round(seconds(), 3), **metrics})
+                if len(history) > HISTORY_POINTS:
+                    history, stride = history[1::2], stride * 2
+            if progress is not None:
+                progress(Progress(step=step, total=total, seconds=seconds(), budget=time_budget, metrics=metrics))
+            if time.monotonic() - last_saved >= checkpoint_every:
+                save()
+                last_saved = time.monotonic()

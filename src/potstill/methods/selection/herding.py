@@ -1,0 +1,36 @@
+r"""Herding: greedy selection whose running mean stays nearest to the class mean.
+
+Welling, ICML 2009; as used for classes by iCaRL, arXiv:1611.07725, algorithm 4.
+
+.. math::
+    p_t = \arg\min_{x} \Big\lVert \mu - \tfrac{1}{t} \Big( \varphi(x) + \sum_{j<t} \varphi(p_j) \Big) \Big\rVert
+
+The nearest sample, not the farthest: a widely copied version takes the argmax and does worse than chance.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Generator, Tensor
+
+from potstill.core import MethodInfo
+from potstill.functional.coreset import herding
+from potstill.methods.selection._features import FeatureName
+from potstill.methods.selection._greedy import ClassWise
+
+__all__ = ["Herding"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Herding(ClassWise):
+    """Real samples whose mean is the class's mean."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Herding", paper="ICML 2009; arXiv:1611.07725", year=2009, family="selection", selects=True, kinds=("*",)
+    )
+
+    features: FeatureName = "input"
+    """What distances are measured in. Published tables use the embedding of a trained network."""
+
+    def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
+        return herding(features, m)

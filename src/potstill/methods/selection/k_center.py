@@ -1,0 +1,36 @@
+r"""k-Center greedy: farthest-point traversal.
+
+Gonzalez 1985; Sener and Savarese, ICLR 2018, arXiv:1708.00489, algorithm 1.
+
+.. math::
+    p_t = \arg\max_{x} \min_{j<t} \lVert \varphi(x) - \varphi(p_j) \rVert
+
+It covers each class within twice the smallest possible radius. The first sample is the one nearest to the class mean.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Generator, Tensor
+
+from potstill.core import MethodInfo
+from potstill.functional.coreset import k_center
+from potstill.methods.selection._features import FeatureName
+from potstill.methods.selection._greedy import ClassWise
+
+__all__ = ["KCenter"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KCenter(ClassWise):
+    """Real samples that leave no other sample of the class far away."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="k-Center greedy", paper="arXiv:1708.00489", year=2018, family="selection", selects=True, kinds=("*",)
+    )
+
+    features: FeatureName = "input"
+    """What distances are measured in. Published tables use the embedding of a trained network."""
+
+    def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
+        return k_center(features, m)

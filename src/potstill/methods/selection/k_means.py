@@ -1,0 +1,78 @@
+r"""k-means per class (Lloyd 1982): the real samples nearest to the centroids (medoids), or the centroids themselves.
+
+.. math::
+    \min_{\mu_1 \dots \mu_m} \sum_{x} \min_j \lVert \varphi(x) - \mu_j \rVert^2
+
+A centroid is an average of pictures: it exists only in input space and is stored as a synthetic sample.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import Method, MethodInfo, Metrics, Problem, Result, Selection
+from potstill.functional.coreset import k_means, medoids
+from potstill.functional.sampling import random_per_class
+from potstill.methods._matching import synthetic
+from potstill.methods.selection._features import FeatureName, class_features, network_seed
+from potstill.methods.selection._greedy import check_enough
+
+__all__ = ["KMeans", "KMeansState"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KMeansState:
+    chosen: tuple[Tensor, ...]
+    """By class: indices of its medoids, or its centroids (m, d); random samples for classes that are not done yet."""
+    classes_done: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class KMeans(Method[KMeansState]):
+    """Centres of clusters within every class."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="k-means", paper="Lloyd, IEEE Trans. Inf. Theory 28(2), 1982", year=1982, family="selection",
+        selects=True, kinds=("*",),
+    )  # fmt: skip
+    state_type: ClassVar[type] = KMeansState
+
+    keep: Literal["medoid", "centroid"] = "medoid"
+    """Keep the real samples nearest to the centroids, or the centroids (in input space only)."""
+    features: FeatureName = "input"
+    """What distances are measured in."""
+    iterations: int = 100
+    """Most iterations of Lloyd's algorithm; it stops when no sample changes its cluster."""
+
+    def init(self, problem: Problem, rng: Generator) -> KMeansState:
+        check_enough(problem)
+        chosen = random_per_class(problem.by_class, problem.counts, rng)
+        if self.keep == "centroid":
+            chosen = tuple(class_features(problem, index, "input", 0) for index in chosen)
+        return KMeansState(chosen=chosen, classes_done=0, seed=network_seed(rng))
+
+    def step(self, problem: Problem, state: KMeansState, rng: Generator) -> tuple[KMeansState, Metrics]:
+        c = state.classes_done
+        index = problem.by_class[c]
+        space: FeatureName = "input" if self.keep == "centroid" else self.features
+        features = class_features(problem, index, space, state.seed)
+        centroids, assignment = k_means(features, problem.counts[c], rng, self.iterations)
+        inertia = (features - centroids[assignment]).square().sum(1).mean()
+        kept = centroids if self.keep == "centroid" else index[medoids(features, centroids).cpu()]
+        chosen = (*state.chosen[:c], kept, *state.chosen[c + 1 :])
+        return KMeansState(chosen=chosen, classes_done=c + 1, seed=state.seed), {"inertia": float(inertia)}
+
+    def done(self, problem: Problem, state: KMeansState) -> bool:
+        return state.classes_done == problem.num_classes
+
+    def result(self, problem: Problem, state: KMeansState) -> Result:
+        if self.keep == "medoid":
+            return Selection(index=torch.cat(state.chosen))
+        x = torch.cat(state.chosen).reshape(-1, *problem.train.input.shape)
+        return synthetic(problem, problem.parametrization.encode(x))
+
+    def horizon(self, problem: Problem) -> int:
+        return problem.num_classes
