@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
-"""What a sample is made of: one tensor (a picture), or a named set of them (a table's columns, a picture and a caption)."""
+"""What a sample is: one tensor (a picture), or a named set of them (a table's columns, a picture and its caption)."""
 
 Payload: TypeAlias = Mapping[str, Tensor]
 """What a parametrization stores and an optimiser changes: named tensors."""

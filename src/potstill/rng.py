@@ -1,6 +1,7 @@
 """Generators made from seeds. The clock is never a seed and the global generator is never touched."""
 
 import hashlib
+import json
 
 import torch
 from torch import Generator
@@ -9,13 +10,13 @@ __all__ = ["derive", "draw_seed", "generator"]
 
 
 def derive(seed: int, *path: str | int) -> int:
-    """A child seed in [0, 2**63), a pure function of ``seed`` and ``path`` (SHA-256), so that parts never share draws."""
-    digest = hashlib.sha256("/".join([str(seed), *map(str, path)]).encode()).digest()
+    """A child seed in [0, 2**63): a pure function (SHA-256) of ``seed`` and ``path``, so that parts never share draws."""
+    digest = hashlib.sha256(json.dumps([seed, *path]).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(seed: int, *path: str | int) -> Generator:
-    """A private CPU generator for ``derive(seed, *path)``. Draws happen on the CPU, so a device does not change them."""
+    """A private CPU generator for ``derive(seed, *path)``. Draws are made on the CPU: a device does not change them."""
     rng = Generator()
     rng.manual_seed(derive(seed, *path))
     return rng

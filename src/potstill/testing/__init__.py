@@ -1,0 +1,23 @@
+"""Checks for outside authors: does a new method, source, network, augmentation or parametrization keep the contract?"""
+
+from potstill.testing.contract import (
+    ContractError,
+    check_augmentation,
+    check_method,
+    check_network,
+    check_parametrization,
+    check_source,
+    toy_problem,
+)
+from potstill.testing.toy import toy_source
+
+__all__ = [
+    "ContractError",
+    "check_augmentation",
+    "check_method",
+    "check_network",
+    "check_parametrization",
+    "check_source",
+    "toy_problem",
+    "toy_source",
+]

@@ -1,0 +1,266 @@
+"""The public verbs: load data, distil, evaluate, compare, report. They tie the parts together and hold no arithmetic."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill import registry
+from potstill.core import Budget, Method, Problem, Selection, Source, Splits
+from potstill.data import load as load_data
+from potstill.driver import Progress, Run, run
+from potstill.errors import PotstillError, unknown
+from potstill.nn import factory
+from potstill.rng import generator
+from potstill.storage import Distilled, item_bytes
+from potstill.augment import fit_normalization, named_augmentation
+
+__all__ = ["distill", "load_data", "make_method"]
+
+AXES = ("network", "augment", "parametrization", "labels")
+"""The fields of a method that name a part, and that have an option of their own."""
+
+
+def make_method(method: str | Method[Any], options: Mapping[str, Any]) -> tuple[str, Method[Any]]:
+    """A method with some of its fields replaced, and its registered name.
+
+    Raises:
+        PotstillError: no such method, no such field, or a value of the wrong type.
+    """
+    if isinstance(method, str):
+        kind: type[Method[Any]] = registry.resolve("methods", method)
+        name, base = method, None
+    else:
+        kind, base = type(method), method
+        name = next((n for n in registry.names("methods") if registry.resolve("methods", n) is kind), kind.__name__)
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for option, value in options.items():
+        if option not in fields:
+            raise PotstillError(f"method {name}: {unknown('option', option, fields)}")
+        _check_value(name, option, value, fields[option])
+    made = kind(**options) if base is None else dataclasses.replace(base, **options)  # type: ignore[type-var]
+    return name, made
+
+
+def _check_value(method: str, option: str, value: Any, field: Any) -> None:
+    """Numbers for numbers, strings for strings; choices are checked against the annotation's literals."""
+    literals = getattr(field.type, "__args__", ()) if "Literal" in str(field.type) else ()
+    if literals and value not in literals:
+        raise PotstillError(f"method {method}: {option} must be one of {', '.join(map(str, literals))}, not {value!r}")
+    expected = type(field.default)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if expected in (int, float) and not (number and (expected is float or isinstance(value, int))):
+        raise PotstillError(f"method {method}: {option} must be {expected.__name__}, not {value!r}")
+    if expected in (int, float) and isinstance(value, int | float) and not value >= 0:
+        raise PotstillError(f"method {method}: {option} must not be negative, but it is {value!r}")
+
+
+def pick_device(device: str) -> torch.device:
+    """``auto`` is the first GPU if there is one.
+
+    Raises:
+        PotstillError: the device is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise PotstillError(f"device {device!r} was asked for, but torch finds no GPU; use device auto or cpu")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise PotstillError(f"device must be auto, cpu or cuda, not {device!r}") from error
+
+
+def as_splits(data: Any, device: torch.device) -> Splits:
+    """``data`` as splits on ``device``: what ``load_data`` takes, or what it returned."""
+    splits = data if isinstance(data, Splits) else load_data(data)
+    test = None if splits.test is None else splits.test.to(device)
+    return Splits(train=splits.train.to(device), test=test, notes=splits.notes)
+
+
+def default_network(source: Source) -> str:
+    """The network used where none is named: the field's ConvNet for pictures, an MLP for anything flat."""
+    return "convnet" if source.input.kind == "image" else "mlp"
+
+
+def _with_axes(name: str, method: Method[Any], source: Source, asked: Mapping[str, str | None]) -> Method[Any]:
+    """The method with the parts that were asked for; defaults that only suit pictures give way for other data."""
+    fields = {f.name for f in dataclasses.fields(method)}  # type: ignore[arg-type]
+    changes: dict[str, str] = {}
+    for axis, value in asked.items():
+        if axis in fields:
+            if value is not None:
+                changes[axis] = value
+        elif axis == "labels" and value in (None, "soft" if method.info.soft else "hard"):
+            continue
+        elif axis != "network" and value is not None:
+            raise PotstillError(f"method {name} has no {axis} to choose, but {value!r} was asked for; leave it out")
+    if "network" in fields and asked.get("network") is None:
+        chosen = getattr(method, "network")
+        changes["network"] = default_network(source) if chosen == "convnet" else chosen
+    if "augment" in fields and asked.get("augment") is None and source.input.kind != "image":
+        changes["augment"] = "none"
+    return dataclasses.replace(method, **changes)  # type: ignore[type-var]
+
+
+def distill(
+    data: Any,
+    method: str | Method[Any] = "dm",
+    *,
+    ipc: int | None = None,
+    budget: Budget | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    time_budget: float | None = None,
+    network: str | None = None,
+    parametrization: str | None = None,
+    labels: str | None = None,
+    augment: str | None = None,
+    zca: str | None = None,
+    device: str = "auto",
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    checkpoint_every: float = 60.0,
+    progress: Callable[[Progress], None] | None = None,
+    command: str | None = None,
+    **options: Any,
+) -> Distilled:
+    """Make a distilled set of ``data``.
+
+    Args:
+        data: anything ``load_data`` takes, or what it returned. Only the training split is touched.
+        method: a registered name, or a method as a value, e.g. ``DM(iterations=500)``.
+        ipc: items per class; or ``budget`` in items or bytes.
+        seed: decides every draw. The same seed gives the same bits on the CPU.
+        steps: stop after this many steps of the driver.
+        time_budget: stop after this many seconds of computing.
+        network, parametrization, labels, augment: parts, in place of the method's own.
+        zca: whiten the inputs as ``mtt``, ``frepo`` or ``kip`` do; the transform is stored with the set.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        checkpoint: where the unfinished run is kept; with it SIGINT and SIGTERM end the run after the step under way.
+        resume: continue the run in ``checkpoint``.
+        checkpoint_every: seconds between checkpoints.
+        progress: called after every step.
+        command: what a person would type to repeat this; kept on the card.
+        **options: fields of the method.
+
+    Raises:
+        PotstillError: something asked for does not exist, does not fit together or does not suit the data.
+        Interrupted: a signal came; ``checkpoint`` holds the run.
+    """
+    splits = as_splits(data, pick_device(device))
+    train = splits.train
+    name, base = make_method(method, options)
+    made = _with_axes(
+        name,
+        base,
+        train,
+        {"network": network, "augment": augment, "parametrization": parametrization, "labels": labels},
+    )
+    info = made.info
+    if "*" not in info.kinds and train.input.kind not in info.kinds:
+        raise PotstillError(f"method {name} works on {' and '.join(info.kinds)} data, but this is {train.input.kind} data")
+    if zca is not None:
+        train = dataclasses.replace(train, normalization=fit_normalization(train, zca))  # type: ignore[type-var]
+    wanted = _budget(ipc, budget)
+    parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
+    size = item_bytes(train.input.shape, len(train.classes) if info.soft else None)
+    try:
+        counts = wanted.counts(len(train.classes), size)
+    except ValueError as error:
+        raise PotstillError(str(error)) from error
+    network_name = network or getattr(made, "network", None) or default_network(train)
+    problem = Problem(
+        train=train,
+        counts=counts,
+        network=factory(network_name, train.input, len(train.classes), train.device),
+        augment=named_augmentation(parts["augment"] or "none", train),
+        parametrization=registry.resolve("parametrizations", parts["parametrization"] or "pixels")(),
+    )
+    config = dataclasses.asdict(made)  # type: ignore[call-overload]
+    identity = {
+        "method": name,
+        "config": config,
+        "seed": seed,
+        "counts": list(counts),
+        "network": problem.network.name,
+        "source": train.content_hash,
+        "zca": zca,
+    }
+    done = run(
+        made,
+        problem,
+        rng=generator(seed, "distill", name),
+        identity=identity,
+        steps=steps,
+        time_budget=time_budget,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        progress=progress,
+    )
+    return _artefact(name, made, problem, done, seed=seed, config=config, notes=splits.notes, command=command)
+
+
+def _budget(ipc: int | None, budget: Budget | None) -> Budget:
+    if (ipc is None) == (budget is None):
+        raise PotstillError("say how much to keep, once: ipc (items per class) or budget (items in all, or bytes)")
+    if ipc is not None and ipc < 1:
+        raise PotstillError(f"ipc must be at least 1 item per class, but it is {ipc}")
+    return budget or Budget(unit="ipc", amount=ipc or 0)
+
+
+def _artefact(
+    name: str,
+    method: Method[Any],
+    problem: Problem,
+    done: Run[Any],
+    *,
+    seed: int,
+    config: Mapping[str, Any],
+    notes: tuple[str, ...],
+    command: str | None,
+) -> Distilled:
+    """The state's result as an artefact: decoded, in data units, with its card."""
+    train = problem.train
+    result = method.result(problem, done.state)
+    index: Tensor | None = None
+    if isinstance(result, Selection):
+        index = result.index.cpu()
+        inputs = train.raw(index)
+        labels = train.labels[index] if result.rows is None else result.rows
+        payload: Mapping[str, Tensor] = {}
+    else:
+        with torch.no_grad():
+            decoded = problem.parametrization.decode(result.payload)
+        inputs, labels = train.normalization.invert(decoded), result.labels
+        # Pixels decode to themselves: storing them twice would double the file for nothing.
+        payload = {} if config.get("parametrization", "pixels") == "pixels" else result.payload
+    if not isinstance(inputs, Tensor):
+        raise PotstillError(f"only inputs of one tensor can be stored, but these have {', '.join(inputs)}")
+    return Distilled.build(
+        inputs.detach().cpu(),
+        labels.detach().cpu(),
+        payload={n: t.detach().cpu() for n, t in payload.items()},
+        index=index,
+        method=name,
+        config=dict(config),
+        seed=seed,
+        ipc=problem.ipc,
+        classes=train.classes,
+        input=train.input,
+        normalization=train.normalization,
+        training=dict(method.info.training),
+        source={"name": train.name, "samples": len(train), "hash": train.content_hash, "notes": list(notes)},
+        outcome=dataclasses.asdict(done.outcome),
+        cost={
+            "seconds": round(done.seconds, 3),
+            "steps": done.outcome.step,
+            "peak_memory": done.peak_memory,
+            "device": str(train.device),
+        },
+        extra={"network": problem.network.name, "history": list(done.history), "command": command},
+    )

@@ -1,0 +1,285 @@
+"""The contract, as checks that outside authors can call: ``check_method(MyMethod())`` and its siblings.
+
+Each check raises ``ContractError`` with a sentence that says which promise was broken and how to keep it.
+The contract suite runs the same checks over everything that is registered.
+"""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from potstill.api import make_method
+from potstill.augment import named_augmentation
+from potstill.core import (
+    Augmentation,
+    Batch,
+    Method,
+    MethodInfo,
+    Network,
+    NetworkFactory,
+    Parametrization,
+    Problem,
+    Selection,
+    Source,
+    Synthetic,
+)
+from potstill.nn import factory
+from potstill.parametrize.pixels import Pixels
+from potstill.rng import generator
+from potstill.storage import pack, unpack
+from potstill.testing.toy import toy_source
+
+__all__ = [
+    "ContractError",
+    "check_augmentation",
+    "check_method",
+    "check_network",
+    "check_parametrization",
+    "check_source",
+    "toy_problem",
+]
+
+
+class ContractError(AssertionError):
+    """A promise of the contract that was not kept."""
+
+
+def _require(kept: bool, sentence: str) -> None:
+    if not kept:
+        raise ContractError(sentence)
+
+
+def toy_problem(
+    method: Method[Any] | None = None, *, ipc: int = 2, network: str = "convnet-d1-w8", kind: str = "image"
+) -> Problem:
+    """A problem that any method solves in moments: four classes of twelve 8×8 pictures (or rows of a table)."""
+    source = toy_source(kind)
+    name = network if kind == "image" else "mlp"
+    augment = getattr(method, "augment", "none") if kind == "image" else "none"
+    return Problem(
+        train=source,
+        counts=(ipc,) * len(source.classes),
+        network=factory(name, source.input, len(source.classes)),
+        augment=named_augmentation(augment, source),
+        parametrization=Pixels(),
+    )
+
+
+def _bits(state: Any) -> dict[str, Any]:
+    tensors, rest = pack(state)
+    return {**{n: t.detach().clone() for n, t in tensors.items()}, "": json.dumps(rest, sort_keys=True)}
+
+
+def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    return a.keys() == b.keys() and all(
+        torch.equal(x, b[n]) and x.dtype == b[n].dtype if isinstance(x, Tensor) else x == b[n] for n, x in a.items()
+    )
+
+
+@contextmanager
+def _untouched(what: str) -> Iterator[None]:
+    """The global generators stay as they were, and the clock tells a different time at every look."""
+    before, ticks = torch.get_rng_state(), iter(range(10**9))
+    with mock.patch.object(time, "time", lambda: 1e9 + 7919.0 * next(ticks)):
+        yield
+    _require(
+        torch.equal(before, torch.get_rng_state()),
+        f"{what} must leave torch's global generator alone; draw from the torch.Generator that it is given",
+    )
+
+
+def check_method(method: Method[Any] | str, *, steps: int = 3, kind: str = "image") -> None:
+    """Hold a method against the contract on a toy problem.
+
+    Args:
+        method: a method as a value with settings small enough for a test, or a registered name.
+        steps: how many steps to make at most; at least 2 show whether the state carries all that evolves.
+        kind: ``image`` or ``table``: the toy data.
+
+    Raises:
+        ContractError: the first promise that is broken.
+    """
+    if isinstance(method, str):
+        method = make_method(method, {})[1]
+    _check_declaration(method)
+    problem = toy_problem(method, kind=kind)
+    with _untouched("a method"):
+        states = _trajectory(method, problem, steps, seed=5)
+        again = _trajectory(method, problem, steps, seed=5)
+    for n, (a, b) in enumerate(zip(states, again, strict=True)):
+        _require(_same(a[1], b[1]), f"the same seed must give the same bits, but the states after step {n} differ")
+    for n, (state, bits, _) in enumerate(states):
+        _require(
+            _same(bits, _bits(state)), f"step must return a new state, but it changed the state of step {n} in place"
+        )
+    _check_resume(method, problem, states, steps)
+    for state, _, _ in (states[0], states[-1]):
+        _check_result(method, problem, method.result(problem, state))
+    other = _trajectory(method, problem, steps, seed=6)
+    deterministic = method.info.family == "selection"
+    _require(
+        deterministic or not _same(states[-1][1], other[-1][1]), "another seed must give another set: no draw uses rng"
+    )
+
+
+def _check_declaration(method: Method[Any]) -> None:
+    kind = type(method)
+    _require(dataclasses.is_dataclass(method), f"{kind.__name__} must be a dataclass whose fields are hyperparameters")
+    _require(
+        kind.__dataclass_params__.frozen,  # type: ignore[attr-defined]
+        f"{kind.__name__} must be frozen: what evolves belongs into the state",
+    )
+    info = getattr(kind, "info", None)
+    _require(isinstance(info, MethodInfo), f"{kind.__name__}.info must be a MethodInfo")
+    _require(bool(method.info.paper and method.info.title), f"{kind.__name__}.info must name its paper and title")
+    _require(bool(sys.modules[kind.__module__].__doc__), f"{kind.__module__} must begin with the paper and the equation")
+    config = dataclasses.asdict(method)  # type: ignore[call-overload]
+    round_trip = json.loads(json.dumps(config))
+    again = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in round_trip.items()})
+    _require(again == method, f"{kind.__name__}'s fields must survive JSON, but {config} does not")
+    _require(
+        hasattr(kind, "state_type") and dataclasses.is_dataclass(kind.state_type),
+        f"{kind.__name__}.state_type must be the frozen dataclass of its state",
+    )
+
+
+def _trajectory(method: Method[Any], problem: Problem, steps: int, seed: int) -> list[tuple[Any, dict[str, Any], Tensor]]:
+    """States with a copy of their bits and the generator's state, from ``init`` on."""
+    rng = generator(seed)
+    state = method.init(problem, rng)
+    _require(
+        type(state) is method.state_type, f"init must return a {method.state_type.__name__}, not {type(state).__name__}"
+    )
+    states = [(state, _bits(state), rng.get_state())]
+    while len(states) <= steps and not method.done(problem, state):
+        state, metrics = method.step(problem, state, rng)
+        _require(
+            all(isinstance(v, float) for v in metrics.values()), f"metrics must be plain floats by name, not {metrics}"
+        )
+        states.append((state, _bits(state), rng.get_state()))
+    horizon = method.horizon(problem)
+    _require(
+        horizon is None or horizon + 1 >= len(states), f"horizon says {horizon} steps, but {len(states) - 1} were made"
+    )
+    return states
+
+
+def _check_resume(method: Method[Any], problem: Problem, states: list[tuple[Any, dict[str, Any], Tensor]], steps: int) -> None:
+    for n, (state, _, rng_state) in enumerate(states[:-1]):
+        resumed = unpack(method.state_type, *pack(state))
+        rng = generator(0)
+        rng.set_state(rng_state)
+        following, _ = method.step(problem, resumed, rng)
+        _require(
+            _same(_bits(following), states[n + 1][1]),
+            f"a run resumed after step {n} must go on with the same bits: something that evolves is not in the state",
+        )
+
+
+def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
+    info, k = method.info, problem.num_classes
+    if isinstance(result, Selection):
+        _require(info.selects, "a method that returns a Selection must declare info.selects")
+        _require(result.index.dtype == torch.int64, "a Selection's index must be int64")
+        _require(len(result.index.unique()) == len(result.index), "a Selection must not hold a sample twice")
+        labels, rows = problem.train.labels[result.index], result.rows
+    else:
+        _require(isinstance(result, Synthetic), f"result must be a Selection or a Synthetic, not {type(result).__name__}")
+        decoded = problem.parametrization.decode(result.payload)
+        _require(
+            tuple(decoded.shape[1:]) == problem.train.input.shape,
+            f"decoded inputs must have the data's shape {problem.train.input.shape}, not {tuple(decoded.shape[1:])}",
+        )
+        _require(bool(torch.isfinite(decoded).all()), "decoded inputs must be finite")
+        soft = result.labels.is_floating_point()
+        labels, rows = (result.labels.argmax(1), result.labels) if soft else (result.labels, None)
+        _require(len(labels) == len(decoded), f"{len(decoded)} decoded inputs need as many labels, not {len(labels)}")
+    _require((rows is not None) == info.soft, f"info.soft is {info.soft}, but the labels say otherwise")
+    if rows is not None:
+        _require(
+            tuple(rows.shape) == (len(labels), k) and torch.allclose(rows.sum(1), torch.ones(()).to(rows), atol=1e-4),
+            "soft labels must be rows of k probabilities that sum to 1",
+        )
+    counts = torch.bincount(labels, minlength=k)
+    wanted = torch.tensor(problem.counts) * (1 if isinstance(result, Selection) else problem.parametrization.per_item)
+    _require(torch.equal(counts, wanted), f"every class must get its budget {wanted.tolist()}, not {counts.tolist()}")
+    _require(bool((labels.diff() >= 0).all()), "items must come in label order")
+
+
+def check_source(source: Source) -> None:
+    """Labels, shapes, hash and normalization of a source agree with each other."""
+    labels = source.labels
+    _require(labels.dtype == torch.int64 and labels.device.type == "cpu", "labels must be int64 on the CPU")
+    _require(len(labels) == len(source) > 0, f"a source of {len(source)} samples must have as many labels")
+    _require(0 <= int(labels.min()) and int(labels.max()) < len(source.classes), "labels must index the class names")
+    index = torch.tensor([len(source) - 1, 0, len(source) // 2])
+    batch, raw = source.fetch(index), source.raw(index)
+    _require(isinstance(batch, Batch), "fetch must return a Batch")
+    if isinstance(batch.x, Tensor) and isinstance(raw, Tensor):
+        _require(tuple(batch.x.shape[1:]) == source.input.shape, "fetched inputs must have the shape of source.input")
+        _require(batch.x.dtype == torch.float32 and bool(torch.isfinite(batch.x).all()), "inputs must be finite float32")
+        _require(
+            torch.allclose(source.normalization.apply(raw), batch.x, atol=1e-4), "fetch must be the normalised raw input"
+        )
+        if source.input.kind == "image":
+            _require(0 <= float(raw.min()) and float(raw.max()) <= 1, "raw pixels must be in [0,1]")
+        _require(torch.equal(source.fetch(index).x, batch.x), "the same index must fetch the same inputs")  # type: ignore[arg-type]
+    _require(batch.y is not None and torch.equal(batch.y.cpu(), labels[index]), "fetched labels must be source.labels")
+    _require(source.content_hash == source.to("cpu").content_hash, "the content hash must not depend on the device")
+
+
+def check_network(make: NetworkFactory, shape: tuple[int, ...], num_classes: int) -> None:
+    """A factory makes the same network from the same seed, which embeds, classifies and differentiates twice."""
+    with _untouched("a network factory"):
+        a, b, c = make(1), make(1), make(2)
+    _require(isinstance(a, Network), "a factory must make a core.Network")
+    pairs = list(zip(a.parameters(), b.parameters(), strict=True))
+    _require(all(torch.equal(p, q) for p, q in pairs), "the same seed must give the same weights")
+    _require(any(not torch.equal(p, q) for p, q in zip(a.parameters(), c.parameters(), strict=True)), "seeds must differ")
+    x = torch.randn(3, *shape, generator=generator(3), requires_grad=True)
+    a.eval()
+    logits, features = a(x), a.embed(x)
+    _require(tuple(logits.shape) == (3, num_classes), f"logits must be (3, {num_classes}), not {tuple(logits.shape)}")
+    _require(features.ndim == 2, f"embed must return flattened features, not {tuple(features.shape)}")
+    grads = torch.autograd.grad(logits.logsumexp(1).sum(), tuple(a.parameters()), create_graph=True)
+    total = torch.stack([g.square().sum() for g in grads]).sum()
+    second = torch.autograd.grad(total, x)[0]
+    _require(bool(torch.isfinite(second).all()), "the gradient's gradient with respect to the input must be finite")
+
+
+def check_augmentation(augment: Augmentation, shape: tuple[int, int, int] = (3, 12, 12)) -> None:
+    """Pure, seeded, shape-preserving, differentiable, and the same for two batches that share parameters."""
+    x = torch.rand(4, *shape, generator=generator(1))
+    kept = x.clone()
+    for seed in range(12):
+        with _untouched("an augmentation"):
+            params = augment.draw(1, shape, generator(seed))
+            y, z = augment.apply(x, params), augment.apply(x[:2], augment.draw(1, shape, generator(seed)))
+        _require(torch.equal(x, kept), "apply must not write into its input")
+        _require(y.shape == x.shape, f"the picture's shape must stay {tuple(x.shape)}, not {tuple(y.shape)}")
+        _require(torch.allclose(y[:2], z, atol=1e-6), "parameters drawn for one sample must be shared by any batch")
+        each = augment.apply(x, augment.draw(4, shape, generator(seed)))
+        _require(each.shape == x.shape, "parameters drawn for n samples must apply to n samples")
+        leaf = x.clone().requires_grad_()
+        grad = torch.autograd.grad(augment.apply(leaf, params).square().sum(), leaf)[0]
+        _require(bool(torch.isfinite(grad).all()), "an augmentation must be differentiable in its input")
+
+
+def check_parametrization(make: Callable[[], Parametrization], shape: tuple[int, ...] = (1, 8, 8)) -> None:
+    """Encoding then decoding keeps shape and order, and gradients reach the payload."""
+    p = make()
+    x = torch.rand(4 * p.per_item, *shape, generator=generator(2))
+    payload = p.encode(x)
+    decoded = p.decode(payload)
+    _require(decoded.shape == x.shape, f"decode(encode(x)) must have the shape {tuple(x.shape)}")
+    leaves = {n: t.detach().requires_grad_() for n, t in payload.items()}
+    grads = torch.autograd.grad(p.decode(leaves).square().sum(), tuple(leaves.values()))
+    _require(all(float(g.abs().sum()) > 0 for g in grads), "gradients must reach every tensor of the payload")

@@ -1,0 +1,23 @@
+"""Small data made from a seed, for tests of contracts: not for showing what a method is worth."""
+
+import torch
+
+from potstill.core import Source
+from potstill.data import TensorSource
+from potstill.rng import generator
+
+__all__ = ["toy_source"]
+
+
+def toy_source(kind: str = "image", *, per_class: int = 12, classes: int = 4) -> Source:
+    """``classes`` × ``per_class`` samples: 8×8 grey pictures of noisy bars, or rows of six columns."""
+    rng = generator(11, "toy", kind)
+    labels = torch.arange(classes).repeat_interleave(per_class)
+    if kind == "image":
+        pictures = torch.rand(len(labels), 1, 8, 8, generator=rng) * 120
+        for c in range(classes):
+            pictures[labels == c, :, 2 * c : 2 * c + 2, :] += 120
+        inputs = pictures.round().to(torch.uint8)
+    else:
+        inputs = torch.randn(len(labels), 6, generator=rng) + labels[:, None]
+    return TensorSource.make(inputs, labels, classes=tuple(f"c{c}" for c in range(classes)), name="toy", kind=kind)

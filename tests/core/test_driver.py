@@ -1,0 +1,151 @@
+"""The loop: budgets, checkpoints, resume to the same bits, signals, the non-finite guard."""
+
+import os
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import Method, MethodInfo, Metrics, Problem, Synthetic
+from potstill.driver import Interrupted, Progress, run
+from potstill.errors import PotstillError
+from potstill.methods.distribution.dm import DM
+from potstill.rng import generator
+from potstill.testing import toy_problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class WalkState:
+    x: Tensor
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walk(Method[WalkState]):
+    """A random walk that can be told to break."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(title="Walk", paper="none", year=2026, family="distribution")
+    state_type: ClassVar[type] = WalkState
+    length: int = 10
+    nan_metric_at: int = -1
+    nan_state_at: int = -1
+    signal_at: int = -1
+
+    def init(self, problem: Problem, rng: Generator) -> WalkState:
+        return WalkState(x=torch.zeros(len(problem.train.classes) * problem.ipc, *problem.train.input.shape), steps=0)
+
+    def step(self, problem: Problem, state: WalkState, rng: Generator) -> tuple[WalkState, Metrics]:
+        x = state.x + torch.randn(state.x.shape, generator=rng)
+        n = state.steps + 1
+        if n == self.signal_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if n == self.nan_state_at:
+            x = x / 0
+        return WalkState(x=x, steps=n), {"loss": float("nan") if n == self.nan_metric_at else 1.0 / n}
+
+    def done(self, problem: Problem, state: WalkState) -> bool:
+        return state.steps >= self.length
+
+    def result(self, problem: Problem, state: WalkState) -> Synthetic:
+        return Synthetic(payload={"inputs": state.x}, labels=torch.arange(4).repeat_interleave(problem.ipc))
+
+    def horizon(self, problem: Problem) -> int:
+        return self.length
+
+
+def go(method: Method, problem: Problem | None = None, seed: int = 1, **options):  # type: ignore[no-untyped-def, type-arg]
+    return run(method, problem or toy_problem(), rng=generator(seed), identity={"method": repr(method)}, **options)
+
+
+def test_a_run_finishes_and_says_so() -> None:
+    seen: list[Progress] = []
+    done = go(Walk(), progress=seen.append)
+    assert done.outcome.kind == "finished"
+    assert [p.step for p in seen] == list(range(1, 11))
+    assert {p.total for p in seen} == {10}
+    assert [h["step"] for h in done.history] == list(range(1, 11))
+    assert done.history[1]["loss"] == 0.5
+    assert done.peak_memory > 1_000_000
+
+
+def test_steps_stop_a_run() -> None:
+    done = go(Walk(), steps=4)
+    assert (done.outcome.kind, done.outcome.step, done.state.steps) == ("steps reached", 4, 4)
+
+
+def test_a_time_budget_stops_a_run_after_the_step_under_way() -> None:
+    done = go(Walk(length=10**9), time_budget=0.05)
+    assert done.outcome.kind == "budget reached"
+    assert done.outcome.step == done.state.steps >= 1
+    assert go(Walk(), time_budget=0.0).outcome.step == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "what"),
+    [(Walk(nan_metric_at=4), "loss is nan"), (Walk(nan_state_at=4), "x holds NaN or infinity")],
+)
+def test_a_value_that_is_not_finite_stops_the_run_at_the_last_finite_state(method: Walk, what: str) -> None:
+    done = go(method)
+    assert done.outcome.kind == "not finite"
+    assert f"step 4: {what}" in done.outcome.message
+    assert done.state.steps == done.outcome.step == 3
+    assert torch.equal(done.state.x, go(Walk(), steps=3).state.x)
+
+
+def test_a_signal_keeps_the_run_and_resume_ends_with_the_same_bits(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.checkpoint"
+    handler = signal.getsignal(signal.SIGTERM)
+    # The identity is that of the plain walk: the planted signal is not part of the configuration.
+    with pytest.raises(Interrupted, match="after step 3") as stopped:
+        run(Walk(signal_at=3), toy_problem(), rng=generator(1), identity={"m": 1}, checkpoint=checkpoint)
+    assert stopped.value.checkpoint == checkpoint
+    assert signal.getsignal(signal.SIGTERM) == handler
+    resumed = run(
+        Walk(), toy_problem(), rng=generator(99), identity={"m": 1}, checkpoint=checkpoint, resume=True
+    )
+    whole = go(Walk())
+    assert torch.equal(resumed.state.x, whole.state.x)
+    assert [h["step"] for h in resumed.history] == [h["step"] for h in whole.history]
+    assert [h["loss"] for h in resumed.history] == [h["loss"] for h in whole.history]
+
+
+def test_a_real_method_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    method, checkpoint = DM(iterations=6, batch_real=5), tmp_path / "dm.checkpoint"
+    problem = toy_problem(method)
+    whole = go(method, problem)
+    go(method, problem, steps=2, checkpoint=checkpoint, checkpoint_every=0.0)
+    resumed = go(method, problem, seed=77, checkpoint=checkpoint, resume=True)
+    assert torch.equal(resumed.state.payload["inputs"], whole.state.payload["inputs"])
+    assert torch.equal(resumed.state.velocity["inputs"], whole.state.velocity["inputs"])
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "walk.checkpoint"
+    go(Walk(), steps=2, checkpoint=checkpoint, checkpoint_every=0.0)
+    with pytest.raises(PotstillError, match="another configuration.*method"):
+        go(Walk(length=11), checkpoint=checkpoint, resume=True)
+
+
+def test_resume_needs_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(PotstillError, match="no unfinished run to resume"):
+        go(Walk(), checkpoint=tmp_path / "none", resume=True)
+
+
+def test_the_history_stays_bounded_and_spread() -> None:
+    done = go(Walk(length=3000))
+    steps = [h["step"] for h in done.history]
+    assert len(steps) <= 512
+    gaps = {b - a for a, b in zip(steps, steps[1:], strict=False)}
+    assert len(gaps) == 1
+    assert steps[-1] > 2980
+
+
+def test_the_state_that_is_kept_is_a_value() -> None:
+    done = go(Walk(), steps=2)
+    with pytest.raises(AttributeError):
+        done.state.steps = 5
+    assert replace(done.state, steps=5).steps == 5
