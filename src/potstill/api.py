@@ -162,7 +162,9 @@ def distill(
     )
     info = made.info
     if "*" not in info.kinds and train.input.kind not in info.kinds:
-        raise PotstillError(f"method {name} works on {' and '.join(info.kinds)} data, but this is {train.input.kind} data")
+        raise PotstillError(
+            f"method {name} works on {' and '.join(info.kinds)} data, but this is {train.input.kind} data"
+        )
     if zca is not None:
         train = dataclasses.replace(train, normalization=fit_normalization(train, zca))  # type: ignore[type-var]
     wanted = _budget(ipc, budget)

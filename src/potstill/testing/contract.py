@@ -140,7 +140,9 @@ def _check_declaration(method: Method[Any]) -> None:
     info = getattr(kind, "info", None)
     _require(isinstance(info, MethodInfo), f"{kind.__name__}.info must be a MethodInfo")
     _require(bool(method.info.paper and method.info.title), f"{kind.__name__}.info must name its paper and title")
-    _require(bool(sys.modules[kind.__module__].__doc__), f"{kind.__module__} must begin with the paper and the equation")
+    _require(
+        bool(sys.modules[kind.__module__].__doc__), f"{kind.__module__} must begin with the paper and the equation"
+    )
     config = dataclasses.asdict(method)  # type: ignore[call-overload]
     round_trip = json.loads(json.dumps(config))
     again = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in round_trip.items()})
@@ -151,7 +153,9 @@ def _check_declaration(method: Method[Any]) -> None:
     )
 
 
-def _trajectory(method: Method[Any], problem: Problem, steps: int, seed: int) -> list[tuple[Any, dict[str, Any], Tensor]]:
+def _trajectory(
+    method: Method[Any], problem: Problem, steps: int, seed: int
+) -> list[tuple[Any, dict[str, Any], Tensor]]:
     """States with a copy of their bits and the generator's state, from ``init`` on."""
     rng = generator(seed)
     state = method.init(problem, rng)
@@ -172,7 +176,9 @@ def _trajectory(method: Method[Any], problem: Problem, steps: int, seed: int) ->
     return states
 
 
-def _check_resume(method: Method[Any], problem: Problem, states: list[tuple[Any, dict[str, Any], Tensor]], steps: int) -> None:
+def _check_resume(
+    method: Method[Any], problem: Problem, states: list[tuple[Any, dict[str, Any], Tensor]], steps: int
+) -> None:
     for n, (state, _, rng_state) in enumerate(states[:-1]):
         resumed = unpack(method.state_type, *pack(state))
         rng = generator(0)
@@ -192,7 +198,9 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
         _require(len(result.index.unique()) == len(result.index), "a Selection must not hold a sample twice")
         labels, rows = problem.train.labels[result.index], result.rows
     else:
-        _require(isinstance(result, Synthetic), f"result must be a Selection or a Synthetic, not {type(result).__name__}")
+        _require(
+            isinstance(result, Synthetic), f"result must be a Selection or a Synthetic, not {type(result).__name__}"
+        )
         decoded = problem.parametrization.decode(result.payload)
         _require(
             tuple(decoded.shape[1:]) == problem.train.input.shape,
@@ -225,9 +233,12 @@ def check_source(source: Source) -> None:
     _require(isinstance(batch, Batch), "fetch must return a Batch")
     if isinstance(batch.x, Tensor) and isinstance(raw, Tensor):
         _require(tuple(batch.x.shape[1:]) == source.input.shape, "fetched inputs must have the shape of source.input")
-        _require(batch.x.dtype == torch.float32 and bool(torch.isfinite(batch.x).all()), "inputs must be finite float32")
         _require(
-            torch.allclose(source.normalization.apply(raw), batch.x, atol=1e-4), "fetch must be the normalised raw input"
+            batch.x.dtype == torch.float32 and bool(torch.isfinite(batch.x).all()), "inputs must be finite float32"
+        )
+        _require(
+            torch.allclose(source.normalization.apply(raw), batch.x, atol=1e-4),
+            "fetch must be the normalised raw input",
         )
         if source.input.kind == "image":
             _require(0 <= float(raw.min()) and float(raw.max()) <= 1, "raw pixels must be in [0,1]")
@@ -243,7 +254,9 @@ def check_network(make: NetworkFactory, shape: tuple[int, ...], num_classes: int
     _require(isinstance(a, Network), "a factory must make a core.Network")
     pairs = list(zip(a.parameters(), b.parameters(), strict=True))
     _require(all(torch.equal(p, q) for p, q in pairs), "the same seed must give the same weights")
-    _require(any(not torch.equal(p, q) for p, q in zip(a.parameters(), c.parameters(), strict=True)), "seeds must differ")
+    _require(
+        any(not torch.equal(p, q) for p, q in zip(a.parameters(), c.parameters(), strict=True)), "seeds must differ"
+    )
     x = torch.randn(3, *shape, generator=generator(3), requires_grad=True)
     a.eval()
     logits, features = a(x), a.embed(x)
