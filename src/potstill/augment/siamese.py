@@ -1,0 +1,287 @@
+"""Differentiable siamese augmentation (DSA, arXiv:2102.08259): the same transform for the real and the synthetic batch.
+
+The published code shares a transform by re-seeding the global generator; here the parameters are drawn once, from the
+generator that is given, and applied to as many batches as one likes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import pi
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor
+
+from potstill.errors import PotstillError, unknown
+
+__all__ = ["GROUPS", "Drawn", "Siamese", "dsa", "dsa_noflip", "none"]
+
+GROUPS = ("color", "crop", "cutout", "flip", "scale", "rotate")
+"""The published groups of operations; "color" is brightness, then saturation, then contrast."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Parameters of one draw: the groups to apply, in order, and their values, each one entry per sample.
+
+    Values by name: ``brightness`` (added), ``saturation`` and ``contrast`` (factors), ``crop_y``, ``crop_x`` (pixels,
+    int64: the row and column that become the first), ``cutout_y``, ``cutout_x`` (the square's centre, int64), ``flip``
+    (bool), ``scale_y``, ``scale_x`` (above 1 shrinks), ``angle`` (radians). Real values are float64.
+    """
+
+    groups: tuple[str, ...]
+    values: Mapping[str, Tensor]
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Siamese:
+    """DSA's augmentation with its published defaults; a `potstill.core.Augmentation`.
+
+    In mode "S" (published) one group is drawn for the whole batch; in mode "M" all groups apply in turn. ``apply`` is
+    affine in the pictures, differentiable any number of times, and never writes into its input. As published, scale
+    and rotate act on coordinates in [-1, 1], so a rotation also shears a picture that is not square.
+
+    Attributes:
+        strategy: which groups; empty for none.
+        prob_flip: probability of a mirror image, left to right.
+        ratio_scale: each axis is scaled by a factor in [1/ratio, ratio].
+        ratio_rotate: the angle is within so many degrees.
+        ratio_crop_pad: the shift is within this part of each side.
+        ratio_cutout: sides of the erased rectangle, as a part of the picture's.
+        brightness: what is added lies within half of this.
+        saturation: the factor lies in [0, this].
+        contrast: the factor lies in [this, this + 1].
+        mode: "S" or "M".
+
+    Raises:
+        PotstillError: an unknown group or mode, or a ratio out of its range.
+    """
+
+    strategy: tuple[str, ...] = GROUPS
+    prob_flip: float = 0.5
+    ratio_scale: float = 1.2
+    ratio_rotate: float = 15.0
+    ratio_crop_pad: float = 0.125
+    ratio_cutout: float = 0.5
+    brightness: float = 1.0
+    saturation: float = 2.0
+    contrast: float = 0.5
+    mode: Literal["S", "M"] = "S"
+
+    def __post_init__(self) -> None:
+        for group in self.strategy:
+            if group not in GROUPS:
+                raise unknown("augmentation group", group, GROUPS)
+        if self.mode not in ("S", "M"):
+            raise unknown("augmentation mode", self.mode, ("S", "M"))
+        for name, low, high in (
+            ("prob_flip", 0.0, 1.0),
+            ("ratio_scale", 1.0, float("inf")),
+            ("ratio_rotate", 0.0, 180.0),
+            ("ratio_crop_pad", 0.0, 0.5),
+            ("ratio_cutout", 0.0, 1.0),
+        ):
+            if not low <= (value := getattr(self, name)) <= high:
+                raise PotstillError(f"{name} must be in [{low:g}, {high:g}], but it is {value:g}; change it")
+
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
+        """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.
+
+        Raises:
+            PotstillError: the shape is not that of a picture.
+        """
+        if not self.strategy:
+            return Drawn((), {}, n)
+        if len(shape) != 3:
+            raise PotstillError(
+                f"this augmentation needs pictures (c, h, w), but one input is {shape}; use the augmentation 'none'"
+            )
+        groups = self.strategy
+        if self.mode == "S":
+            groups = (groups[int(torch.randint(len(groups), (1,), generator=rng))],)
+        values: dict[str, Tensor] = {}
+        for group in groups:
+            values |= self._values(group, n, shape[1], shape[2], rng)
+        return Drawn(groups, values, n)
+
+    def _values(self, group: str, n: int, h: int, w: int, rng: Generator) -> dict[str, Tensor]:
+        def uniform(low: float, high: float) -> Tensor:
+            return torch.rand(n, generator=rng, dtype=torch.float64) * (high - low) + low
+
+        def integer(low: int, high: int) -> Tensor:
+            return torch.randint(low, high, (n,), generator=rng)
+
+        match group:
+            case "color":
+                return {
+                    "brightness": uniform(-0.5 * self.brightness, 0.5 * self.brightness),
+                    "saturation": uniform(0.0, self.saturation),
+                    "contrast": uniform(self.contrast, self.contrast + 1.0),
+                }
+            case "crop":
+                y, x = _part(h, self.ratio_crop_pad), _part(w, self.ratio_crop_pad)
+                return {"crop_y": integer(-y, y + 1), "crop_x": integer(-x, x + 1)}
+            case "cutout":
+                y, x = _part(h, self.ratio_cutout), _part(w, self.ratio_cutout)
+                # an even square has its centre between two pixels, so there is one more place for it
+                return {"cutout_y": integer(0, h + 1 - y % 2), "cutout_x": integer(0, w + 1 - x % 2)}
+            case "flip":
+                return {"flip": uniform(0.0, 1.0) < self.prob_flip}
+            case "scale":
+                low, high = 1.0 / self.ratio_scale, self.ratio_scale
+                # the published names: x, the first entry, acts on columns
+                return {"scale_x": uniform(low, high), "scale_y": uniform(low, high)}
+            case _:
+                limit = self.ratio_rotate / 180.0 * pi
+                return {"angle": uniform(-limit, limit)}
+
+    def apply(self, x: Tensor, params: Drawn, /) -> Tensor:
+        """``x`` (m, c, h, w), float32 or float64, transformed; of the same shape; ``x`` itself where nothing changes.
+
+        Raises:
+            ValueError: the parameters were drawn for another number of samples, and not for one.
+        """
+        if params.n not in (1, len(x)):
+            raise ValueError(f"parameters drawn for {params.n} samples cannot be applied to {len(x)}")
+        for group in params.groups:
+            x = _APPLY[group](self, x, params.values)
+        return x
+
+
+def none() -> Siamese:
+    """No augmentation at all."""
+    return Siamese(strategy=())
+
+
+def dsa() -> Siamese:
+    """DSA's published augmentation: one of six groups per batch."""
+    return Siamese()
+
+
+def dsa_noflip() -> Siamese:
+    """DSA's augmentation without mirror images, as published for digits (MNIST, SVHN)."""
+    return Siamese(strategy=("color", "crop", "cutout", "scale", "rotate"))
+
+
+def _part(side: int, ratio: float) -> int:
+    return int(side * ratio + 0.5)
+
+
+def _column(values: Tensor, x: Tensor) -> Tensor:
+    return values.to(x).reshape(-1, 1, 1, 1)
+
+
+def _color(spec: Siamese, x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+    b, s, k = (_column(values[name], x) for name in ("brightness", "saturation", "contrast"))
+    # The three published steps in one: brightness moves every mean by b, and saturation leaves the mean over channels
+    # as it is, so contrast's mean is that of the picture plus b.
+    grey = x.mean(1, keepdim=True)
+    mean = grey.mean((2, 3), keepdim=True)
+    return x * (s * k) + (grey * (k - s * k) + (mean * (1 - k) + b))
+
+
+def _crop(spec: Siamese, x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+    dy, dx = values["crop_y"], values["crop_x"]
+    h, w = x.shape[2:]
+    if len(dy) == 1:
+        down, right = int(dy), int(dx)
+        return F.pad(x, (-right, right, -down, down))
+    rows = torch.arange(h, device=x.device) + dy.to(x.device).unsqueeze(1)
+    columns = torch.arange(w, device=x.device) + dx.to(x.device).unsqueeze(1)
+    outside = ((rows < 0) | (rows >= h)).unsqueeze(2) | ((columns < 0) | (columns >= w)).unsqueeze(1)
+    # two takes along one axis each: much faster than one take of pixels, and so is its derivative
+    taken = x.gather(2, rows.clamp(0, h - 1)[:, None, :, None].expand_as(x))
+    taken = taken.gather(3, columns.clamp(0, w - 1)[:, None, None, :].expand_as(x))
+    return taken.masked_fill(outside.unsqueeze(1), 0.0)
+
+
+def _inside(centre: Tensor, side: int, ratio: float, device: torch.device) -> Bool[Tensor, "n side"]:
+    size = _part(side, ratio)
+    first = centre.to(device).unsqueeze(1) - size // 2
+    place = torch.arange(side, device=device)
+    return (place >= first) & (place < first + size)
+
+
+def _cutout(spec: Siamese, x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+    rows = _inside(values["cutout_y"], x.shape[2], spec.ratio_cutout, x.device)
+    columns = _inside(values["cutout_x"], x.shape[3], spec.ratio_cutout, x.device)
+    return x.masked_fill((rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1), 0.0)
+
+
+def _flip(spec: Siamese, x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+    flip = values["flip"]
+    if len(flip) == 1:
+        return x.flip(3) if bool(flip) else x
+    return torch.where(flip.to(x.device).reshape(-1, 1, 1, 1), x.flip(3), x)
+
+
+def _scale(spec: Siamese, x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+    sx, sy = values["scale_x"], values["scale_y"]
+    nought = torch.zeros_like(sx)
+    return _warp(x, torch.stack([sx, nought, nought, nought, sy, nought], 1).reshape(-1, 2, 3))
+
+
+def _rotate(spec: Siamese, x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+    angle = values["angle"]
+    cos, sin, nought = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    return _warp(x, torch.stack([cos, -sin, nought, sin, cos, nought], 1).reshape(-1, 2, 3))
+
+
+def _warp(x: Tensor, theta: Float[Tensor, "g 2 3"]) -> Tensor:
+    """Bilinear sampling at the affine image of every pixel, zeros outside, ``align_corners=False``."""
+    grid = F.affine_grid(theta.to(x), [len(theta), *x.shape[1:]], align_corners=False)
+    warped: Tensor = _Sample.apply(x, grid.expand(len(x), -1, -1, -1))  # type: ignore[no-untyped-call]
+    return warped
+
+
+class _Sample(torch.autograd.Function):
+    """Bilinear sampling at a fixed grid. It is linear in the pictures, so its derivative is its adjoint, and the
+    adjoint's derivative is itself; torch's own ``grid_sample`` can be differentiated only once."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, grid: Tensor) -> Tensor:
+        return F.grid_sample(x, grid, align_corners=False)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Adjoint.apply(gradient, ctx.saved_tensors[0]), None  # type: ignore[no-untyped-call]
+
+
+class _Adjoint(torch.autograd.Function):
+    """The adjoint of `_Sample`: every value goes back to the four pixels that it was made of."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(gradient: Tensor, grid: Tensor) -> Tensor:
+        made: Tensor = torch.ops.aten.grid_sampler_2d_backward(
+            gradient, torch.zeros_like(gradient), grid, 0, 0, False, [True, False]
+        )[0]
+        return made
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Sample.apply(gradient, ctx.saved_tensors[0]), None  # type: ignore[no-untyped-call]
+
+
+_APPLY: Mapping[str, Callable[[Siamese, Tensor, Mapping[str, Tensor]], Tensor]] = {
+    "color": _color,
+    "crop": _crop,
+    "cutout": _cutout,
+    "flip": _flip,
+    "scale": _scale,
+    "rotate": _rotate,
+}
