@@ -1,0 +1,1 @@
+"""Labels, teachers and what they give."""

@@ -1,0 +1,155 @@
+"""A network trained on real data for a while, and the soft labels that it gives. It is trained step by step, as a value.
+
+Early-stopped teachers: Qin et al., "A Label is Worth a Thousand Images in Dataset Distillation", arXiv:2406.10485.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+from torch.func import functional_call
+
+from potstill.core import Augmentation, Source
+from potstill.errors import PotstillError
+from potstill.functional.train import parameters, train_step
+
+__all__ = ["Teacher", "fresh_teacher", "soft_rows", "teacher_step", "train_teacher"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher:
+    """All that evolves while a teacher is trained. The network that it belongs to gives the architecture only."""
+
+    params: Mapping[str, Tensor]
+    velocity: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+    step: int = 0
+
+
+def fresh_teacher(network: nn.Module) -> Teacher:
+    """A teacher that has seen nothing: copies of the network's parameters and buffers, velocity zero."""
+    params = parameters(network)
+    return Teacher(
+        params=params,
+        velocity={name: torch.zeros_like(p) for name, p in params.items()},
+        buffers={name: b.detach().clone() for name, b in network.named_buffers()},
+    )
+
+
+def teacher_step(
+    network: nn.Module,
+    teacher: Teacher,
+    source: Source,
+    rng: Generator,
+    *,
+    batch: int = 256,
+    lr: float = 0.01,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    augment: Augmentation | None = None,
+) -> tuple[Teacher, Float[Tensor, ""]]:
+    """One SGD step on ``min(batch, n)`` random samples of ``source``.
+
+    Args:
+        network: gives the architecture and the mode (train or eval); it is not changed.
+        teacher: the teacher before the step; it stays valid.
+        source: real data, on the network's device.
+        rng: decides the samples, drawn with replacement, and then the augmentation.
+        batch: samples of a step, at least 1.
+        lr, momentum, weight_decay: of SGD.
+        augment: applied with one parameter per sample; ``None`` for none.
+
+    Returns:
+        The teacher after the step, and the loss before it.
+
+    Raises:
+        PotstillError: the source has no labels for supervision, or its inputs are not one tensor.
+    """
+    size = min(batch, len(source))
+    fetched = source.fetch(torch.randint(len(source), (size,), generator=rng))
+    x = _tensor(fetched.x)
+    if fetched.y is None:
+        raise PotstillError(f"a teacher needs labels, but {source.name} has none; choose a source with classes")
+    if augment is not None:
+        x = augment.apply(x, augment.draw(size, tuple(x.shape[1:]), rng))
+    after = train_step(
+        network,
+        teacher.params,
+        teacher.velocity,
+        x,
+        fetched.y,
+        lr=lr,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        buffers=teacher.buffers,
+    )
+    made = Teacher(params=after.params, velocity=after.velocity, buffers=after.buffers, step=teacher.step + 1)
+    return made, after.loss
+
+
+def train_teacher(
+    network: nn.Module,
+    source: Source,
+    rng: Generator,
+    *,
+    steps: int,
+    batch: int = 256,
+    lr: float = 0.01,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    augment: Augmentation | None = None,
+) -> Teacher:
+    """A teacher after ``steps`` calls of `teacher_step`, from the network's own parameters. Arguments as there."""
+    teacher = fresh_teacher(network)
+    for _ in range(steps):
+        teacher, _ = teacher_step(
+            network,
+            teacher,
+            source,
+            rng,
+            batch=batch,
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            augment=augment,
+        )
+    return teacher
+
+
+def soft_rows(
+    network: nn.Module, teacher: Teacher, x: Tensor, temperature: float = 1.0, chunk: int = 512
+) -> Float[Tensor, "n k"]:
+    """The teacher's class probabilities, ``softmax(logits / temperature)``, in evaluation mode.
+
+    Args:
+        network: the architecture; its mode is put back.
+        teacher: its parameters and running statistics.
+        x: inputs in model space (n, …).
+        temperature: above 0; higher is softer.
+        chunk: samples of one pass.
+
+    Returns:
+        Float rows that sum to 1.
+
+    Raises:
+        PotstillError: the temperature is not above 0.
+    """
+    if not temperature > 0:
+        raise PotstillError(f"a temperature must be above 0, but it is {temperature}; 1 leaves the logits as they are")
+    was_training = network.training
+    network.eval()
+    weights = {**teacher.params, **teacher.buffers}
+    try:
+        with torch.no_grad():
+            rows = [functional_call(network, weights, (part,)) for part in torch.split(x, chunk)]
+    finally:
+        network.train(was_training)
+    return (torch.cat(rows) / temperature).softmax(1)
+
+
+def _tensor(x: Tensor | Mapping[str, Tensor]) -> Tensor:
+    if not isinstance(x, Tensor):
+        raise PotstillError(f"a teacher needs inputs of one tensor, but these have {', '.join(x)}; join them into one")
+    return x
