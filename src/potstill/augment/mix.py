@@ -1,0 +1,142 @@
+"""Mixes of samples and of their labels: MixUp (arXiv:1710.09412) and CutMix (arXiv:1905.04899).
+
+They change labels, so they are not `potstill.core.Augmentation`s: ``apply`` takes and returns both.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from potstill.errors import PotstillError
+
+__all__ = ["CutMix", "Drawn", "Mix", "MixUp", "beta", "rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Parameters for one batch.
+
+    ``partner`` is whom each sample is mixed with, ``share`` what is left of its own label, in [0, 1], and ``box`` the
+    rows and columns that the partner fills in CutMix (top, bottom, left, right; ends excluded).
+    """
+
+    partner: Int[Tensor, " n"]
+    share: float
+    box: tuple[int, int, int, int] | None = None
+
+
+class Mix(Protocol):
+    """Draw for a batch, then mix its inputs and labels."""
+
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn: ...
+    def apply(self, x: Tensor, y: Tensor, params: Drawn, num_classes: int, /) -> tuple[Tensor, Tensor]: ...
+
+
+def rows(y: Int[Tensor, " n"] | Float[Tensor, "n k"], num_classes: int, dtype: torch.dtype) -> Float[Tensor, "n k"]:
+    """Labels as rows that sum to 1: classes become unit rows, rows stay."""
+    return (y if y.is_floating_point() else F.one_hot(y.long(), num_classes)).to(dtype)
+
+
+def beta(alpha: float, rng: Generator) -> float:
+    """One exact draw of Beta(alpha, alpha) from ``rng`` alone (torch's own distributions use the global generator).
+
+    For ``alpha`` up to 1 Jöhnk's rejection (1964), in logarithms so that a tiny ``alpha`` does not underflow; above 1
+    Ulrich's transformation (1984): ``(1 + cos(2πV) · sqrt(1 − U^(2 / (2·alpha − 1)))) / 2``.
+
+    Raises:
+        PotstillError: ``alpha`` is not positive.
+    """
+    if not alpha > 0:
+        raise PotstillError(f"alpha must be above 0, but it is {alpha:g}; choose 1 for an even draw")
+    while True:
+        # 1 − u is in (0, 1]: its logarithm is finite
+        u, v = (1.0 - torch.rand(2, generator=rng, dtype=torch.float64)).tolist()
+        if alpha > 1:
+            return 0.5 * (1.0 + math.cos(2 * math.pi * v) * math.sqrt(1.0 - u ** (2.0 / (2.0 * alpha - 1.0))))
+        a, b = math.log(u) / alpha, math.log(v) / alpha
+        top = max(a, b)
+        if top + math.log(math.exp(a - top) + math.exp(b - top)) <= 0:
+            return math.exp(a - top) / (math.exp(a - top) + math.exp(b - top))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixUp:
+    """``share · x + (1 − share) · x[partner]``, labels alike, with one ``share`` from Beta(alpha, alpha) per batch.
+
+    Attributes:
+        alpha: above 0; 1 is uniform.
+        prob: the probability that a batch is mixed at all.
+    """
+
+    alpha: float = 1.0
+    prob: float = 1.0
+
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
+        """Partners by a random permutation, and the share."""
+        mixed = float(torch.rand(1, generator=rng)) < self.prob
+        partner = torch.randperm(n, generator=rng)
+        return Drawn(partner, beta(self.alpha, rng) if mixed else 1.0)
+
+    def apply(self, x: Tensor, y: Tensor, params: Drawn, num_classes: int, /) -> tuple[Tensor, Float[Tensor, "n k"]]:
+        """Mixed inputs (n, …) and label rows (n, k); ``y`` is int classes or rows."""
+        mixed = x if params.share == 1.0 else params.share * x + (1 - params.share) * x[params.partner.to(x.device)]
+        return mixed, _mixed_rows(x, y, params, num_classes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutMix:
+    """A box of every picture is filled from its partner; the label's own share is the part of the area that is left.
+
+    The box has the picture's proportions and ``1 − share`` of its area, share from Beta(alpha, alpha), its centre
+    anywhere; what sticks out is cut off and the share corrected. IDC and NCFM train with ``alpha = 1, prob = 0.5``.
+
+    Attributes:
+        alpha: above 0; 1 is uniform.
+        prob: the probability that a batch is mixed at all.
+    """
+
+    alpha: float = 1.0
+    prob: float = 0.5
+
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
+        """Partners by a random permutation, and the box.
+
+        Raises:
+            PotstillError: the shape is not that of a picture (c, h, w).
+        """
+        if len(shape) != 3:
+            raise PotstillError(f"CutMix needs pictures (c, h, w), but one input is {shape}; use MixUp")
+        mixed = float(torch.rand(1, generator=rng)) < self.prob
+        partner = torch.randperm(n, generator=rng)
+        if not mixed:
+            return Drawn(partner, 1.0)
+        side = math.sqrt(1.0 - beta(self.alpha, rng))
+        h, w = shape[1:]
+        top, bottom = _span(h, int(h * side), rng)
+        left, right = _span(w, int(w * side), rng)
+        return Drawn(partner, 1.0 - (bottom - top) * (right - left) / (h * w), (top, bottom, left, right))
+
+    def apply(self, x: Tensor, y: Tensor, params: Drawn, num_classes: int, /) -> tuple[Tensor, Float[Tensor, "n k"]]:
+        """Mixed pictures (n, c, h, w), a new tensor where anything changes, and label rows (n, k)."""
+        mixed = x
+        if params.box is not None:
+            top, bottom, left, right = params.box
+            inside = torch.zeros(x.shape[2:], dtype=torch.bool)
+            inside[top:bottom, left:right] = True
+            mixed = torch.where(inside.to(x.device), x[params.partner.to(x.device)], x)
+        return mixed, _mixed_rows(x, y, params, num_classes)
+
+
+def _span(side: int, size: int, rng: Generator) -> tuple[int, int]:
+    centre = int(torch.randint(side, (1,), generator=rng))
+    return max(0, centre - size // 2), min(side, centre + size // 2)
+
+
+def _mixed_rows(x: Tensor, y: Tensor, params: Drawn, num_classes: int) -> Tensor:
+    own = rows(y, num_classes, x.dtype)
+    return params.share * own + (1 - params.share) * own[params.partner.to(own.device)]
