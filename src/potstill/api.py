@@ -1,7 +1,7 @@
-"""The public verbs: load data, distil, evaluate, compare, report. They tie the parts together and hold no arithmetic."""
+"""The public verbs: load data, distil, evaluate. They tie the parts together and hold no arithmetic."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,53 +9,24 @@ import torch
 from torch import Tensor
 
 from potstill import registry
+from potstill.augment.named import augmentation_name, named_augmentation
+from potstill.augment.zca import fit_normalization
 from potstill.core import Budget, Method, Problem, Selection, Source, Splits
+from potstill.data import TensorSource
 from potstill.data import load as load_data
 from potstill.driver import Progress, Run, run
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError
+from potstill.evaluation import Protocol, Scorecard
+from potstill.evaluation import evaluate as measure
 from potstill.nn import factory
+from potstill.registry import make_method
 from potstill.rng import generator
-from potstill.storage import Distilled, item_bytes
-from potstill.augment import fit_normalization, named_augmentation
+from potstill.storage import Distilled, item_bytes, load
 
-__all__ = ["distill", "load_data", "make_method"]
+__all__ = ["as_splits", "default_network", "distill", "evaluate", "load_data", "pick_device"]
 
 AXES = ("network", "augment", "parametrization", "labels")
 """The fields of a method that name a part, and that have an option of their own."""
-
-
-def make_method(method: str | Method[Any], options: Mapping[str, Any]) -> tuple[str, Method[Any]]:
-    """A method with some of its fields replaced, and its registered name.
-
-    Raises:
-        PotstillError: no such method, no such field, or a value of the wrong type.
-    """
-    if isinstance(method, str):
-        kind: type[Method[Any]] = registry.resolve("methods", method)
-        name, base = method, None
-    else:
-        kind, base = type(method), method
-        name = next((n for n in registry.names("methods") if registry.resolve("methods", n) is kind), kind.__name__)
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for option, value in options.items():
-        if option not in fields:
-            raise PotstillError(f"method {name}: {unknown('option', option, fields)}")
-        _check_value(name, option, value, fields[option])
-    made = kind(**options) if base is None else dataclasses.replace(base, **options)  # type: ignore[type-var]
-    return name, made
-
-
-def _check_value(method: str, option: str, value: Any, field: Any) -> None:
-    """Numbers for numbers, strings for strings; choices are checked against the annotation's literals."""
-    literals = getattr(field.type, "__args__", ()) if "Literal" in str(field.type) else ()
-    if literals and value not in literals:
-        raise PotstillError(f"method {method}: {option} must be one of {', '.join(map(str, literals))}, not {value!r}")
-    expected = type(field.default)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if expected in (int, float) and not (number and (expected is float or isinstance(value, int))):
-        raise PotstillError(f"method {method}: {option} must be {expected.__name__}, not {value!r}")
-    if expected in (int, float) and isinstance(value, int | float) and not value >= 0:
-        raise PotstillError(f"method {method}: {option} must not be negative, but it is {value!r}")
 
 
 def pick_device(device: str) -> torch.device:
@@ -99,10 +70,11 @@ def _with_axes(name: str, method: Method[Any], source: Source, asked: Mapping[st
         elif axis != "network" and value is not None:
             raise PotstillError(f"method {name} has no {axis} to choose, but {value!r} was asked for; leave it out")
     if "network" in fields and asked.get("network") is None:
-        chosen = getattr(method, "network")
+        chosen = method.network
         changes["network"] = default_network(source) if chosen == "convnet" else chosen
-    if "augment" in fields and asked.get("augment") is None and source.input.kind != "image":
-        changes["augment"] = "none"
+    if "augment" in fields:
+        chosen = asked.get("augment") or (method.augment if source.input.kind == "image" else "none")
+        changes["augment"] = augmentation_name(chosen, source.name)
     return dataclasses.replace(method, **changes)  # type: ignore[type-var]
 
 
@@ -166,7 +138,7 @@ def distill(
             f"method {name} works on {' and '.join(info.kinds)} data, but this is {train.input.kind} data"
         )
     if zca is not None:
-        train = dataclasses.replace(train, normalization=fit_normalization(train, zca))  # type: ignore[type-var]
+        train = _whitened(train, zca)
     wanted = _budget(ipc, budget)
     parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
     size = item_bytes(train.input.shape, len(train.classes) if info.soft else None)
@@ -205,6 +177,14 @@ def distill(
         progress=progress,
     )
     return _artefact(name, made, problem, done, seed=seed, config=config, notes=splits.notes, command=command)
+
+
+def _whitened(train: Source, family: str) -> Source:
+    """The source with a whitening fitted on all its inputs in place of its normalization."""
+    inputs = train.raw(torch.arange(len(train)))
+    if not isinstance(inputs, Tensor) or not isinstance(train, TensorSource):
+        raise PotstillError("whitening needs inputs of one tensor that are held in memory; leave zca out for these")
+    return dataclasses.replace(train, normalization=fit_normalization(inputs, family))
 
 
 def _budget(ipc: int | None, budget: Budget | None) -> Budget:
@@ -265,4 +245,52 @@ def _artefact(
             "device": str(train.device),
         },
         extra={"network": problem.network.name, "history": list(done.history), "command": command},
+    )
+
+
+def evaluate(
+    distilled: Distilled | str | Path,
+    data: Any,
+    *,
+    protocol: str | Protocol = "potstill",
+    networks: Sequence[str] | None = None,
+    seeds: int | None = None,
+    seed: int = 0,
+    baselines: bool = True,
+    full: bool = True,
+    robust_scores: bool = True,
+    device: str = "auto",
+    progress: Callable[[str, int, int], None] | None = None,
+    **overrides: Any,
+) -> Scorecard:
+    """Measure a distilled set against the real test split, beside its baselines at equal stored bytes.
+
+    Args:
+        distilled: a set, or the path of one.
+        data: what it was made of: anything ``load_data`` takes, or what it returned, with a test split.
+        protocol: a registered name, or a protocol as a value.
+        networks: which students; the first is the headline, the others make the cross-architecture table.
+        seeds: students per network.
+        baselines, full, robust_scores: leave these out to be done sooner.
+        progress: called with what is being trained, how much is done, and of how much.
+        **overrides: fields of the protocol's recipe, e.g. ``epochs=100``; the fingerprint then differs.
+
+    Raises:
+        PotstillError: the set does not fit the data, or there is no test split.
+    """
+    small = load(distilled) if isinstance(distilled, str | Path) else distilled
+    chosen = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
+    if overrides:
+        chosen = chosen.override(**overrides)
+    return measure(
+        small,
+        as_splits(data, pick_device(device)),
+        protocol=chosen,
+        networks=networks,
+        seeds=seeds,
+        seed=seed,
+        baselines=baselines,
+        full=full,
+        robust_scores=robust_scores,
+        progress=progress,
     )

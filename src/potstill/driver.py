@@ -58,7 +58,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run(Generic[S]):
-    """A state, how it came about and what it cost. ``peak_memory``: of the process (or the GPU's allocator), in bytes."""
+    """A state, how it came about and what it cost. ``peak_memory``: bytes of the process (or the GPU's allocator)."""
 
     state: S
     outcome: Outcome

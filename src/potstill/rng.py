@@ -10,7 +10,7 @@ __all__ = ["derive", "draw_seed", "generator"]
 
 
 def derive(seed: int, *path: str | int) -> int:
-    """A child seed in [0, 2**63): a pure function (SHA-256) of ``seed`` and ``path``, so that parts never share draws."""
+    """A child seed in [0, 2**63), a pure function (SHA-256) of ``seed`` and ``path``: parts never share draws."""
     digest = hashlib.sha256(json.dumps([seed, *path]).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from potstill import registry
-from potstill.api import make_method
 from potstill.core import InputSpec
 from potstill.nn import catalogue, factory
+from potstill.registry import make_method
 from potstill.testing import (
     ContractError,
     check_augmentation,

