@@ -1,4 +1,4 @@
-"""A network trained on real data for a while, and the soft labels that it gives. It is trained step by step, as a value.
+"""A network trained on real data for a while, step by step as a value, and the soft labels that it gives.
 
 Early-stopped teachers: Qin et al., "A Label is Worth a Thousand Images in Dataset Distillation", arXiv:2406.10485.
 """

@@ -1,0 +1,106 @@
+"""What an executor is, and the one that stays in this process."""
+
+import io
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+
+from potstill.errors import PotstillError
+
+__all__ = ["Executor", "Serial", "choose", "dumps", "portable", "torch_threads"]
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+WORTH_STARTING = 4
+"""Jobs below which starting processes (a few seconds each, to import torch) is not worth it."""
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Runs one function over independent jobs."""
+
+    def map(self, fn: Callable[[J], R], jobs: Sequence[J], /) -> Iterator[R]:
+        """``fn(job)`` of every job, in the order of ``jobs``, each as soon as it and all before it are done.
+
+        The first exception of a job is raised when its turn comes; jobs after it may or may not have run.
+        """
+        ...
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Torch computes with so many threads inside; afterwards with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Serial:
+    """One job after another in this process, with ``threads`` threads, so that results equal those of `Processes`."""
+
+    threads: int = 1
+
+    def map(self, fn: Callable[[J], R], jobs: Sequence[J], /) -> Iterator[R]:
+        """Results in order, each computed when it is asked for."""
+        for job in jobs:
+            with torch_threads(self.threads):
+                result = fn(job)
+            yield result
+
+
+class _Pickler(pickle.Pickler):
+    """Refuses what only the main script knows: workers do not run it again."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, type) or callable(value):
+            home = getattr(value, "__module__", None)
+            if home == "__main__" and hasattr(value, "__qualname__"):
+                raise pickle.PicklingError(f"{value.__qualname__} is defined in the main script")
+        return NotImplemented
+
+
+def dumps(value: Any) -> bytes:
+    """``value`` as bytes for a worker.
+
+    Raises:
+        PotstillError: it cannot be sent, and why.
+    """
+    buffer = io.BytesIO()
+    try:
+        _Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
+    except (pickle.PicklingError, TypeError, AttributeError, RuntimeError) as error:
+        raise PotstillError(
+            f"a job for another process must be picklable, but {error}; "
+            "define it at the top of an importable module, or use Serial()"
+        ) from error
+    return buffer.getvalue()
+
+
+def portable(*values: Any) -> bool:
+    """Whether ``values`` can be sent to another process."""
+    try:
+        dumps(values)
+    except PotstillError:
+        return False
+    return True
+
+
+def choose(n_jobs: int, device: torch.device | str) -> Executor:
+    """Where ``n_jobs`` long jobs run best: one process per core on the CPU, this process on a GPU or for few jobs."""
+    from potstill.execution.processes import Processes  # here, because processes.py imports this file
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(cores, n_jobs)
+    if torch.device(device).type != "cpu" or workers < 2 or n_jobs < WORTH_STARTING:
+        return Serial()
+    return Processes(workers)

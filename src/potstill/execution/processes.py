@@ -1,0 +1,166 @@
+"""Jobs in other processes of this machine.
+
+Workers are started afresh (never forked, so no lock or CUDA context is copied) and, unlike with ``multiprocessing``,
+they do not run the caller's main script again: a plain script without ``if __name__ == "__main__"`` works.
+"""
+
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+from potstill.errors import PotstillError
+from potstill.execution.executor import dumps
+from potstill.execution.worker import read, write
+
+__all__ = ["Processes"]
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+_START = "import sys; sys.path[:] = {path!r}; from potstill.execution.worker import serve; serve({threads})"
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Processes:
+    """``workers`` processes with ``threads`` torch threads each. They start with the first ``map`` and are kept.
+
+    A job's exception is raised here as itself, with the worker's traceback as a note. Ctrl-C, `close`, leaving a
+    ``with`` block and the end of the program stop the workers.
+
+    Raises:
+        PotstillError: (from ``map``) a job or the function cannot be pickled, or a worker died.
+    """
+
+    def __init__(self, workers: int, threads: int = 1) -> None:
+        if workers < 1 or threads < 1:
+            raise PotstillError(f"at least 1 worker with 1 thread is required, but {workers} × {threads} were asked")
+        self.workers = workers
+        self.threads = threads
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._end = weakref.finalize(self, _stop, self._running)
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the workers; a later ``map`` starts new ones."""
+        _stop(self._running)
+
+    def map(self, fn: Callable[[J], R], jobs: Sequence[J], /) -> Iterator[R]:
+        """Results in the order of ``jobs``. ``fn`` goes to each worker once, so what is common belongs into it."""
+        if not jobs:
+            return
+        function = pickle.dumps(("fn", dumps(fn)), pickle.HIGHEST_PROTOCOL)
+        todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for i in range(len(jobs)):
+            todo.put(i)
+        answers: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        stopped = threading.Event()
+        self._start(min(self.workers, len(jobs)))
+        threads = [
+            threading.Thread(target=_feed, args=(worker, function, jobs, todo, answers, stopped), daemon=True)
+            for worker in self._running[: len(jobs)]
+        ]
+        for thread in threads:
+            thread.start()
+        finished = False
+        try:
+            yield from self._in_order(len(jobs), answers)
+            finished = True
+        finally:
+            stopped.set()
+            if not finished:  # a worker may be in the middle of a job that nobody waits for
+                self.close()
+            for thread in threads:
+                thread.join()
+
+    def _in_order(self, n: int, answers: "queue.SimpleQueue[tuple[int, Any]]") -> Iterator[Any]:
+        early: dict[int, Any] = {}
+        for i in range(n):
+            while i not in early:
+                key, answer = answers.get()
+                if key < 0:  # a worker died or a job could not be sent: no use waiting for the others
+                    raise answer
+                early[key] = answer
+            kind, value, *trace = early.pop(i)
+            if kind == "done":
+                yield value
+            elif kind == "raised":
+                value.add_note(f"in a worker process:\n{trace[0]}")
+                raise value
+            else:
+                raise PotstillError(f"a job failed in a worker process: {value}")
+
+    def _start(self, n: int) -> None:
+        self._running[:] = [worker for worker in self._running if worker.poll() is None]
+        environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(self.threads))}
+        for _ in range(n - len(self._running)):
+            command = [sys.executable, "-c", _START.format(path=sys.path, threads=self.threads)]
+            self._running.append(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+            )
+
+
+def _feed(
+    worker: "subprocess.Popen[bytes]",
+    function: bytes,
+    jobs: Sequence[Any],
+    todo: "queue.SimpleQueue[int]",
+    answers: "queue.SimpleQueue[tuple[int, Any]]",
+    stopped: threading.Event,
+) -> None:
+    """Give one worker jobs until there are none. Runs in a thread; whatever goes wrong is an answer with key -1."""
+    assert worker.stdin is not None  # opened as pipes in _start
+    assert worker.stdout is not None
+    try:
+        write(worker.stdin, function)  # type: ignore[arg-type]  # typeshed says IO[bytes] for a BufferedWriter
+        while not stopped.is_set():
+            try:
+                i = todo.get_nowait()
+            except queue.Empty:
+                return
+            write(worker.stdin, pickle.dumps(("job", dumps(jobs[i]))))  # type: ignore[arg-type]
+            answer = read(worker.stdout)  # type: ignore[arg-type]
+            if answer is None:
+                raise BrokenPipeError
+            answers.put((i, pickle.loads(answer)))
+    except PotstillError as error:
+        answers.put((-1, error))
+    except (OSError, ValueError):  # the pipe broke, or close() closed it under us
+        answers.put((-1, _obituary(worker)))
+
+
+def _obituary(worker: "subprocess.Popen[bytes]") -> PotstillError:
+    code = worker.wait()
+    end = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+    return PotstillError(
+        f"a worker process must live until its jobs are done, but it ended with {end}; "
+        "if memory ran out, use fewer workers or Serial()"
+    )
+
+
+def _stop(running: "list[subprocess.Popen[bytes]]") -> None:
+    for worker in running:
+        worker.kill()
+    for worker in running:
+        worker.wait()
+        for pipe in (worker.stdin, worker.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    continue  # what was not yet sent to a worker that is gone
+    running.clear()

@@ -1,0 +1,70 @@
+"""The other side of `potstill.execution.processes.Processes`: reads jobs from stdin and answers on what was stdout."""
+
+import os
+import pickle
+import signal
+import struct
+import sys
+import traceback
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, BinaryIO, cast
+
+__all__ = ["read", "serve", "write"]
+
+_LENGTH = struct.Struct(">Q")
+
+
+def write(stream: BinaryIO, payload: bytes) -> None:
+    """One message: its length, then itself."""
+    stream.write(_LENGTH.pack(len(payload)))
+    stream.write(payload)
+    stream.flush()
+
+
+def read(stream: BinaryIO) -> bytes | None:
+    """The next message, or ``None`` when the other side is gone, in whatever place of a message."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (size,) = _LENGTH.unpack(head)
+    body = stream.read(size)
+    return body if len(body) == size else None
+
+
+@lru_cache(maxsize=1)
+def _loaded(function: bytes) -> Callable[[Any], Any]:
+    """The function of the present ``map``: it may carry a whole test set, so it is unpickled once."""
+    return cast(Callable[[Any], Any], pickle.loads(function))
+
+
+def _answer(function: bytes, job: bytes) -> bytes:
+    """("done", result) or ("raised", exception, traceback); ("lost", text) for an exception that does not travel."""
+    try:
+        return pickle.dumps(("done", _loaded(function)(pickle.loads(job))), pickle.HIGHEST_PROTOCOL)
+    except Exception as error:  # every one of them: the caller is in another process, and it decides
+        trace = traceback.format_exc()
+        try:
+            sent = pickle.dumps(("raised", error, trace), pickle.HIGHEST_PROTOCOL)
+            pickle.loads(sent)  # some exceptions pickle but do not come back
+        except (pickle.PicklingError, TypeError, AttributeError, ValueError):
+            return pickle.dumps(("lost", f"{type(error).__name__}: {error}", trace), pickle.HIGHEST_PROTOCOL)
+        return sent
+
+
+def serve(threads: int) -> None:
+    """Answer until stdin closes. A message is ("fn", function) or ("job", bytes of the job)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent stops its workers itself
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a print in a job must not end up among the answers
+    import torch
+
+    torch.set_num_threads(threads)
+    jobs = sys.stdin.buffer
+    function = b""
+    while (message := read(jobs)) is not None:
+        kind, payload = pickle.loads(message)
+        if kind == "fn":
+            function = payload
+        else:
+            write(answers, _answer(function, payload))
