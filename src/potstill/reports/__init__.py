@@ -1,0 +1,7 @@
+"""Pages and tables made of results: JSON, cards and a few pictures. Nothing here imports torch."""
+
+from potstill.reports.collect import collect, read_set
+from potstill.reports.page import Entry, Gallery, render, write
+from potstill.reports.tables import leaderboard, results_table
+
+__all__ = ["Entry", "Gallery", "collect", "leaderboard", "read_set", "render", "results_table", "write"]

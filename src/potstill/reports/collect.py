@@ -1,0 +1,258 @@
+"""Results on disk to entries: distilled sets with the scorecards and leaderboards that belong to them.
+
+Reads safetensors with numpy, and of the inputs only what is shown: a large file costs no more than a small one.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from potstill.errors import PotstillError
+from potstill.reports.entry import Entry, Gallery
+from potstill.reports.gallery import shown
+
+__all__ = ["collect", "read_set"]
+
+FORMAT = "potstill/1"
+_KEPT = ("method", "ipc", "seed", "classes", "input", "source", "bytes", "cost", "outcome", "command")
+"""What a leaderboard's row or a scorecard may say of the set where the set itself is not at hand."""
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PotstillError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise PotstillError(f"{path}: not valid JSON ({error}); write it again with --json or --out") from error
+
+
+def _card(path: Path, metadata: Mapping[str, str] | None) -> Mapping[str, Any]:
+    text = (metadata or {}).get("card")
+    if text is None:
+        raise PotstillError(
+            f"{path}: holds no card, so it is not a distilled set; give a file that potstill distill wrote"
+        )
+    try:
+        card = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PotstillError(f"{path}: its card is not valid JSON ({error}); distil it again") from error
+    written = card.get("format") if isinstance(card, dict) else None
+    if written != FORMAT:
+        raise PotstillError(
+            f"{path}: its format is {written!r}, but this Potstill reads {FORMAT}; update Potstill or distil it again"
+        )
+    return dict(card)
+
+
+def _gallery(path: Path, file: Any, card: Mapping[str, Any]) -> Gallery | None:
+    """The inputs that a page shows, in data units; ``None`` for inputs that are neither pictures nor rows."""
+    names = tuple(map(str, card.get("classes", ())))
+    labels = file.get_tensor("labels")
+    inputs = file.get_slice("inputs")
+    shape = tuple(inputs.get_shape())
+    hard = labels if labels.ndim == 1 else labels.argmax(-1)
+    if labels.ndim not in (1, 2) or shape[:1] != labels.shape[:1]:
+        raise PotstillError(
+            f"{path}: {shape[:1]} inputs but {labels.shape[:1]} labels; the file is damaged, distil it again"
+        )
+    if len(hard) and (hard.min() < 0 or hard.max() >= len(names)):
+        raise PotstillError(
+            f"{path}: a label is outside its {len(names)} classes; the file is damaged, distil it again"
+        )
+    if len(shape) not in (2, 4):
+        return None
+    sizes = tuple(int(size) for size in np.bincount(hard.astype(np.int64), minlength=len(names)))
+    index = [int(i) for c, take in enumerate(shown(sizes)) for i in np.flatnonzero(hard == c)[:take]]
+    held = np.stack([np.asarray(inputs[i : i + 1])[0] for i in index]) if index else np.zeros((0, *shape[1:]))
+    columns = card["input"].get("columns", ()) if isinstance(card.get("input"), Mapping) else ()
+    return Gallery(
+        inputs=_data_units(held.astype(np.float32), card),
+        labels=labels[index],
+        classes=names,
+        counts=sizes,
+        columns=tuple(map(str, columns)),
+    )
+
+
+def _data_units(x: np.ndarray, card: Mapping[str, Any]) -> np.ndarray:
+    """Undo mean and standard deviation where the card says that the inputs are stored in model space."""
+    normalization = card.get("normalization")
+    if card.get("space", "data") != "model" or not isinstance(normalization, Mapping):
+        return x
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    mean, std = (np.asarray(normalization[key], dtype=np.float32).reshape(shape) for key in ("mean", "std"))
+    return np.asarray(x * std + mean, dtype=np.float32)
+
+
+def read_set(path: Path) -> tuple[Mapping[str, Any], Gallery | None]:
+    """The card of a distilled set and the inputs that a page shows of it.
+
+    Raises:
+        PotstillError: the file is missing, truncated, not a distilled set, or of another format.
+    """
+    if not path.is_file():
+        raise PotstillError(f"{path}: no such file; check the path")
+    try:
+        with safe_open(path, framework="np") as file:
+            card = _card(path, file.metadata())
+            missing = {"inputs", "labels"} - set(file.keys())
+            if missing:
+                raise PotstillError(f"{path}: has no tensor {' and no '.join(sorted(missing))}; distil it again")
+            return card, _gallery(path, file, card)
+    except (SafetensorError, OSError) as error:
+        raise PotstillError(
+            f"{path}: not a safetensors file, or cut short ({error}); copy or distil it again"
+        ) from error
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise PotstillError(
+            f"{path}: its card or tensors are not what {FORMAT} says ({error}); distil it again"
+        ) from error
+
+
+@dataclass(slots=True)
+class _Set:
+    """A distilled set found on disk and the scorecards that belong to it."""
+
+    path: Path
+    card: Mapping[str, Any]
+    gallery: Gallery | None
+    scorecards: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def entries(self) -> list[Entry]:
+        name = self.path.stem
+        if len(self.scorecards) <= 1:
+            return [Entry(name=name, card=self.card, scorecard=next(iter(self.scorecards), None), gallery=self.gallery)]
+        return [
+            Entry(
+                name=f"{name} · {s.get('protocol', '')} · {s.get('network', '')}",
+                card=self.card,
+                scorecard=s,
+                gallery=self.gallery,
+            )
+            for s in self.scorecards
+        ]
+
+
+def _is_scorecard(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("accuracy"), dict)
+
+
+def _rows(path: Path, value: Any) -> list[Mapping[str, Any]]:
+    rows = value.get("rows") if isinstance(value, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise PotstillError(
+            f"{path}: neither a scorecard (accuracy) nor a leaderboard (rows); give what evaluate or compare wrote"
+        )
+    return rows
+
+
+def _files(path: Path) -> list[Path]:
+    """The result files under ``path``, or the one file it is."""
+    if not path.is_dir():
+        if not path.exists():
+            raise PotstillError(f"{path}: no such file or folder; check the path")
+        return [path]
+    found = [p for p in sorted(path.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+    kept = [
+        p
+        for p in found
+        if p.suffix == ".safetensors" or p.name == "leaderboard.json" or p.name.endswith("scorecard.json")
+    ]
+    if not kept:
+        raise PotstillError(
+            f"{path}: holds no *.safetensors, no scorecard.json and no leaderboard.json; give a folder with results"
+        )
+    return kept
+
+
+def _foreign(path: Path) -> bool:
+    """Whether a safetensors file found in a folder is something else: a checkpoint, a network's weights."""
+    try:
+        with safe_open(path, framework="np") as file:
+            return "card" not in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False  # a damaged file is reported, not passed over
+
+
+def _stem(path: Path) -> str:
+    name = path.name.removesuffix(".json")
+    return name.removesuffix(".scorecard")
+
+
+def _same(card: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+    """Whether what a scorecard or a row says of its set names the set with this card."""
+    keys = [key for key in ("method", "ipc", "seed") if said.get(key) is not None]
+    return "method" in keys and all(card.get(key) == said[key] for key in keys)
+
+
+def _owner(sets: Sequence[_Set], path: Path, said: Mapping[str, Any]) -> _Set | None:
+    """The set that a scorecard or a row at ``path`` is about: by file, stem or content, or the only one beside it."""
+    named = said.get("file")
+    if isinstance(named, str):
+        target = (path.parent / named).resolve()
+        return next(
+            (s for s in sets if s.path.resolve() == target),
+            next((s for s in sets if s.path.name == Path(named).name), None),
+        )
+    beside = [s for s in sets if s.path.parent.resolve() == path.parent.resolve()]
+    by_stem = next((s for s in beside if s.path.stem == _stem(path)), None)
+    if by_stem is not None:
+        return by_stem
+    alike = [s for s in beside or sets if _same(s.card, said)]
+    if len(alike) == 1:
+        return alike[0]
+    return beside[0] if len(beside) == 1 and "method" not in said and path.name == "scorecard.json" else None
+
+
+def _row_entry(row: Mapping[str, Any], scorecard: Mapping[str, Any] | None) -> Entry:
+    card = {key: row[key] for key in _KEPT if row.get(key) is not None}
+    if row.get("error"):
+        card["outcome"] = {"kind": "failed", "message": str(row["error"])}
+    name = "-".join(str(row[key]) for key in ("method", "ipc") if row.get(key) is not None)
+    return Entry(name=name or "unnamed", card=card, scorecard=scorecard)
+
+
+def collect(paths: Sequence[Path]) -> list[Entry]:
+    """Entries for everything in ``paths``: folders are looked through, files are taken as they are.
+
+    A scorecard belongs to the set that it names under ``file``, or whose stem it shares (``petals.scorecard.json``), or
+    whose method, size and seed it states; ``scorecard.json`` belongs to the only set in its folder.
+
+    Raises:
+        PotstillError: a path is missing, a file is damaged or of another kind, or a folder holds no results.
+    """
+    files = list(dict.fromkeys(file for path in paths for file in _files(path)))
+    given = set(paths)
+    sets = [
+        _Set(path, *read_set(path))
+        for path in files
+        if path.suffix == ".safetensors" and (path in given or not _foreign(path))
+    ]
+    loose: list[Entry] = []
+    rows: list[tuple[Path, Mapping[str, Any]]] = []
+    for path in files:
+        if path.suffix == ".safetensors":
+            continue
+        value = _json(path)
+        if not _is_scorecard(value):
+            rows += [(path, row) for row in _rows(path, value)]
+        elif (owner := _owner(sets, path, value)) is not None:
+            owner.scorecards.append(value)
+        else:
+            card = {key: value[key] for key in _KEPT if value.get(key) is not None and key != "cost"}
+            loose.append(Entry(name=_stem(path), card=card, scorecard=value))
+    for path, row in rows:
+        nested = row.get("scorecard")
+        scorecard = nested if _is_scorecard(nested) else row if _is_scorecard(row) else None
+        owner = _owner(sets, path, row)
+        if owner is None:
+            loose.append(_row_entry(row, scorecard))
+        elif scorecard is not None and all(s.get("accuracy") != scorecard["accuracy"] for s in owner.scorecards):
+            owner.scorecards.append(scorecard)
+    return [*(entry for found in sets for entry in found.entries()), *loose]

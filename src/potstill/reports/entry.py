@@ -1,0 +1,144 @@
+"""What a page is made of: one distilled set's card, its scorecard, its pictures and its history."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Num
+
+from potstill.reports.numbers import Estimate, estimate, number
+
+__all__ = ["Entry", "Gallery"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gallery:
+    """Inputs to show, in data units: pictures (n, c, h, w) with values in [0,1], or table rows (n, d).
+
+    ``labels`` are classes (n,) or rows of probabilities (n, k). ``counts`` are the items of each class in the whole set
+    where ``inputs`` holds only some of them. ``columns`` are a table's column names.
+    """
+
+    inputs: Float[np.ndarray, "n ..."]
+    labels: Num[np.ndarray, "n ..."]
+    classes: tuple[str, ...]
+    counts: tuple[int, ...] | None = None
+    columns: tuple[str, ...] = ()
+
+    @property
+    def hard(self) -> Num[np.ndarray, " n"]:
+        """The class of each input; of a soft label, the most probable one."""
+        return self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Items of each class in the whole set."""
+        if self.counts is not None:
+            return self.counts
+        return tuple(int(size) for size in np.bincount(self.hard.astype(np.int64), minlength=len(self.classes)))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One distilled set on the page. Keys are those of the card and the scorecard; whatever is missing is not shown.
+
+    ``curve`` is the history of the run, ``{"step", "seconds", metric…}`` per record; ``None`` takes the card's own.
+    """
+
+    name: str
+    card: Mapping[str, Any]
+    scorecard: Mapping[str, Any] | None = None
+    gallery: Gallery | None = None
+    curve: Sequence[Mapping[str, Any]] | None = None
+
+    def part(self, key: str) -> Mapping[str, Any]:
+        """A mapping of the card, empty where the card has none."""
+        return _mapping(self.card.get(key))
+
+    def measured(self, key: str) -> Mapping[str, Any]:
+        """A mapping of the scorecard, empty where there is none."""
+        return _mapping((self.scorecard or {}).get(key))
+
+    @property
+    def method(self) -> str:
+        return str(self.card.get("method") or (self.scorecard or {}).get("method") or self.name)
+
+    @property
+    def source(self) -> str:
+        return str(self.part("source").get("name") or "")
+
+    @property
+    def samples(self) -> int | None:
+        """Real samples that the set was made from."""
+        value = number(self.part("source").get("samples"))
+        return None if value is None else int(value)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        names = self.card.get("classes")
+        if isinstance(names, list | tuple):
+            return tuple(map(str, names))
+        return self.gallery.classes if self.gallery else ()
+
+    @property
+    def items(self) -> int | None:
+        """Inputs that a learner trains on."""
+        if self.gallery is not None:
+            return sum(self.gallery.sizes)
+        ipc = number(self.card.get("ipc"))
+        return int(ipc) * len(self.classes) if ipc is not None and self.classes else None
+
+    @property
+    def ipc(self) -> int | None:
+        value = number(self.card.get("ipc"))
+        return None if value is None else int(value)
+
+    @property
+    def noun(self) -> str:
+        """What one input is called, in the plural."""
+        return {"image": "pictures", "table": "rows"}.get(str(self.part("input").get("kind", "image")), "samples")
+
+    @property
+    def history(self) -> Sequence[Mapping[str, Any]]:
+        """The records of the run, empty where there are none."""
+        records = self.curve if self.curve is not None else self.card.get("history")
+        return [r for r in records if isinstance(r, Mapping)] if isinstance(records, Sequence) else []
+
+    @property
+    def accuracy(self) -> Estimate | None:
+        card = self.scorecard or {}
+        return estimate(card.get("accuracy"), card.get("n"))
+
+    @property
+    def full(self) -> Estimate | None:
+        """Accuracy after training on all real data."""
+        return estimate((self.scorecard or {}).get("full"))
+
+    @property
+    def baselines(self) -> Mapping[str, Estimate]:
+        """Accuracy of each baseline, in the scorecard's order."""
+        n = (self.scorecard or {}).get("n")
+        found = {str(name): estimate(value, n) for name, value in self.measured("baselines").items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def bytes(self) -> float | None:
+        """Everything that training on the set needs, as stored."""
+        return number(self.part("bytes").get("total")) or number(self.measured("bytes").get("total"))
+
+    @property
+    def optimistic(self) -> bool:
+        return (self.scorecard or {}).get("optimistic") is True
+
+    @property
+    def outcome(self) -> tuple[str, str]:
+        """How the run ended: one word, and the sentence that says why (empty where there is none)."""
+        value = self.card.get("outcome")
+        if isinstance(value, Mapping):
+            return str(value.get("kind") or ""), str(value.get("message") or "")
+        return str(value or ""), ""

@@ -1,0 +1,187 @@
+"""Plots as inline SVG. Positions are percentages and words are HTML, so that both stay readable at any width."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from potstill.reports.markup import Html, join, tag
+from potstill.reports.numbers import Estimate, interval, number, percent
+
+__all__ = ["Point", "bar", "bars", "curves", "dot_plot", "value"]
+
+_MOST_POINTS = 400
+
+
+def value(shown: str, exact: float | None) -> Html:
+    """A number for reading, with the JSON's own number in its ``value`` attribute."""
+    return Html(shown) if exact is None else tag("data", shown, value=repr(exact))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One row of a dot plot; ``own`` rows are the set's, the others are what it is compared with."""
+
+    label: str
+    estimate: Estimate
+    own: bool = False
+
+
+def _ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Round numbers inside [low, high]."""
+    raw = max(high - low, 1e-9) / about
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw)
+    first = math.ceil(low / step - 1e-9)
+    return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _at(x: float, low: float, high: float) -> str:
+    return f"{100 * (x - low) / (high - low):.2f}%"
+
+
+def dot_plot(points: Sequence[Point], caption: str, *, reference: float | None = None) -> Html:
+    """Means as dots with their 95% intervals as lines, one row each, on a common axis of accuracies.
+
+    Args:
+        points: what to draw, in order.
+        caption: said below, before the sentence about the axis.
+        reference: a value marked in every row with a dashed line.
+    """
+    ends = [x for p in points for x in (p.estimate.mean, p.estimate.low, p.estimate.high) if x is not None]
+    spread = max(max(ends) - min(ends), 0.02)
+    low, high = max(0.0, min(ends) - 0.08 * spread), min(1.0, max(ends) + 0.08 * spread)
+    low, high = (low, high) if high - low > 1e-6 else (low - 0.01, high + 0.01)
+    ticks = _ticks(low, high)
+    grid = [tag("line", x1=_at(t, low, high), x2=_at(t, low, high), y1=0, y2=32, class_="grid") for t in ticks]
+    if reference is not None:
+        x = _at(reference, low, high)
+        grid.append(tag("line", x1=x, x2=x, y1=0, y2=32, class_="ref"))
+
+    def row(p: Point) -> Html:
+        e = p.estimate
+        marks = list(grid)
+        if e.low is not None and e.high is not None:
+            x1, x2 = _at(max(e.low, low), low, high), _at(min(e.high, high), low, high)
+            marks.append(tag("line", x1=x1, x2=x2, y1=16, y2=16, class_="whisker"))
+        marks.append(tag("circle", cx=_at(e.mean, low, high), cy=16, r=6, class_="dot"))
+        figures = join(
+            [
+                value(percent(e.mean), e.mean),
+                tag("span", f" · {interval(e)}" if e.low is not None else "", class_="soft"),
+            ]
+        )
+        return tag(
+            "div",
+            tag("span", p.label, class_="lab"),
+            tag("svg", *marks, height=32, aria_hidden="true"),
+            tag("span", figures),
+            class_="row own" if p.own else "row",
+        )
+
+    labels = [
+        tag("text", percent(t) if spread < 0.05 else f"{100 * t:.0f}%", x=_at(t, low, high), y=13, text_anchor="middle")
+        for t in ticks
+    ]
+    axis = tag("div", tag("span"), tag("svg", *labels, height=18, aria_hidden="true"), tag("span"), class_="row axis")
+    zero = "" if low == 0 else " The axis does not start at zero."
+    return tag(
+        "figure",
+        *map(row, points),
+        axis,
+        tag("figcaption", f"{caption} Dot: mean; line: 95% interval.{zero}"),
+        class_="plot",
+    )
+
+
+def bar(share: float, *, own: bool = False, height: int = 10) -> Html:
+    """One horizontal bar, ``share`` of the width in [0,1]."""
+    width = f"{100 * min(max(share, 0.0), 1.0):.2f}%"
+    return tag(
+        "svg",
+        tag("rect", width="100%", height=height, rx=height // 2, class_="base"),
+        tag("rect", width=width, height=height, rx=height // 2, class_="fill own" if own else "fill"),
+        height=height,
+        aria_hidden="true",
+    )
+
+
+def bars(rows: Sequence[tuple[str, float]]) -> Html:
+    """A bar from 0 to 100% per row, in the order given."""
+    return tag(
+        "div",
+        *(
+            tag(
+                "div",
+                tag("span", tag("bdi", label)),
+                bar(share),
+                tag("span", value(percent(share), share)),
+                class_="row",
+            )
+            for label, share in rows
+        ),
+        class_="bars",
+    )
+
+
+def _thin(series: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, float]], int]:
+    """At most ``_MOST_POINTS`` points: means of neighbours, and how many neighbours."""
+    group = -(-len(series) // _MOST_POINTS)
+    cut = [series[i : i + group] for i in range(0, len(series), group)]
+    return [(sum(x for x, _ in c) / len(c), sum(y for _, y in c) / len(c)) for c in cut], group
+
+
+def _plain(x: float) -> str:
+    return f"{x:,.0f}" if abs(x) >= 1000 or x == round(x) else f"{x:.3g}"
+
+
+def _curve(name: str, series: Sequence[tuple[float, float]], dropped: int) -> Html:
+    drawn, group = _thin(series)
+    xs, ys = [x for x, _ in drawn], [y for _, y in drawn]
+    logarithmic = min(ys) > 0 and max(ys) > 50 * min(ys)
+    scaled = [math.log10(y) for y in ys] if logarithmic else ys
+    low, high = min(scaled), max(scaled)
+    low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
+    left, right = xs[0], max(xs[-1], xs[0] + 1e-9)
+    where = " ".join(
+        f"{1000 * (x - left) / (right - left):.1f},{300 - 300 * (y - low) / (high - low):.1f}"
+        for x, y in zip(xs, scaled, strict=True)
+    )
+    rules = [
+        tag("line", x1=0, x2=1000, y1=y, y2=y, class_="grid", vector_effect="non-scaling-stroke") for y in (0, 150, 300)
+    ]
+    marks = [10**y if logarithmic else y for y in (high, (low + high) / 2, low)]
+    notes = [f"{name} against the step: {_plain(series[0][1])} at the start, {_plain(series[-1][1])} at the end."]
+    if logarithmic:
+        notes.append("Logarithmic scale.")
+    if group > 1:
+        notes.append(f"Each point is the mean of {group} records.")
+    if dropped:
+        notes.append(f"{dropped} records that were not finite are left out.")
+    line = tag("polyline", points=where, vector_effect="non-scaling-stroke")
+    return tag(
+        "figure",
+        tag(
+            "div",
+            tag("div", *(tag("span", _plain(m)) for m in marks), class_="ys"),
+            tag(
+                "svg", *rules, line, viewBox="0 0 1000 300", preserveAspectRatio="none", role="img", aria_label=notes[0]
+            ),
+            tag("div", tag("span", f"step {_plain(left)}"), tag("span", _plain(right)), class_="xs"),
+            class_="frame",
+        ),
+        tag("figcaption", " ".join(notes)),
+        class_="curve",
+    )
+
+
+def curves(history: Sequence[Mapping[str, Any]], most: int = 4) -> Html | None:
+    """A small plot against the step for each metric (the first ``most``); ``None`` where none has two points."""
+    names = dict.fromkeys(key for record in history for key in record if key not in {"step", "seconds"})
+    drawn: list[Html] = []
+    for name in sorted(names, key=lambda n: (n != "loss", list(names).index(n))):
+        records = [(number(r.get("step")), number(r.get(name))) for r in history if r.get(name) is not None]
+        series = sorted((x, y) for x, y in records if x is not None and y is not None)
+        if len(series) >= 2 and len(drawn) < most:
+            drawn.append(_curve(name, series, len(records) - len(series)))
+    return tag("div", *drawn, class_="curves") if drawn else None

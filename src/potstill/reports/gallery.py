@@ -1,0 +1,110 @@
+"""The distilled inputs as they are: pictures by class as inline PNG, or rows of a table."""
+
+import base64
+import io
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from potstill.reports.entry import Gallery
+from potstill.reports.markup import Html, join, tag
+
+__all__ = ["gallery", "shown"]
+
+_MOST_PICTURES, _MOST_PER_CLASS, _MOST_CLASSES, _MOST_COLUMNS = 240, 12, 100, 40
+_LONGEST = 128
+
+
+def shown(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """How many inputs of each class a page shows, to stay small: 12 at most, fewer where classes are many."""
+    each = max(1, min(_MOST_PER_CLASS, _MOST_PICTURES // max(1, min(len(sizes), _MOST_CLASSES))))
+    return tuple(min(size, each) if c < _MOST_CLASSES else 0 for c, size in enumerate(sizes))
+
+
+def _bytes(picture: Float[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "h w d"]:
+    channels = picture[:1] if picture.shape[0] < 3 else picture[:3]
+    levels = np.rint(np.clip(np.nan_to_num(channels, nan=0.0), 0, 1) * 255).astype(np.uint8)
+    return np.ascontiguousarray(levels.transpose(1, 2, 0))
+
+
+def _image(picture: Float[np.ndarray, "c h w"], alt: str) -> Html:
+    """A picture as PNG, drawn at a whole multiple of its size where it is small."""
+    levels = _bytes(picture)
+    drawing = Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels)
+    longest = max(drawing.size)
+    if longest > _LONGEST:
+        drawing.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    drawing.save(buffer, format="PNG", optimize=True)
+    times = max(1, round(56 / max(drawing.size)))
+    return tag(
+        "img",
+        src="data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"),
+        alt=alt,
+        width=drawing.width * times,
+        height=drawing.height * times,
+        decoding="async",
+    )
+
+
+def _more(total: int, here: int, noun: str) -> str:
+    return f"{total:,} {noun}" if total == here else f"{here:,} of {total:,} shown"
+
+
+def _pictures(g: Gallery) -> list[Html]:
+    hard, sizes = g.hard, g.sizes
+    shelves: list[Html] = []
+    for c, (name, take) in enumerate(zip(g.classes, shown(sizes), strict=True)):
+        index = np.flatnonzero(hard == c)[:take]
+        if not take:
+            continue
+        tiles = [_image(g.inputs[i], f"{name}, {k + 1} of {sizes[c]}") for k, i in enumerate(index)]
+        label = tag(
+            "div",
+            tag("bdi", name),
+            tag("small", _more(sizes[c], len(index), "picture" if sizes[c] == 1 else "pictures")),
+            class_="name",
+        )
+        shelves.append(tag("li", label, tag("div", *tiles, class_="tiles")))
+    notes = []
+    if hidden := sum(size > 0 for size in sizes) - len(shelves):
+        notes.append(f"{hidden:,} more classes are in the file.")
+    channels, height, width = g.inputs.shape[1:]
+    if max(height, width) > _LONGEST:
+        notes.append(f"Shown smaller than they are ({height}×{width}).")
+    if channels not in (1, 3):
+        notes.append(f"Shown with {1 if channels < 3 else 3} of their {channels} channels.")
+    outside = float(np.mean((g.inputs < 0) | (g.inputs > 1))) if g.inputs.size else 0.0
+    if outside >= 0.0005:
+        notes.append(
+            f"{100 * outside:.1f}% of the values lie outside the range of a pixel and are clipped for showing."
+        )
+    if g.labels.ndim == 2:
+        notes.append("Labels are rows of probabilities; pictures stand with their most probable class.")
+    return [tag("ul", *shelves, class_="shelf"), *([tag("p", " ".join(notes), class_="note")] if notes else [])]
+
+
+def _rows(g: Gallery) -> list[Html]:
+    flat = g.inputs.reshape(len(g.inputs), -1)
+    columns = g.columns if len(g.columns) == flat.shape[1] else tuple(f"column {j + 1}" for j in range(flat.shape[1]))
+    kept = columns[:_MOST_COLUMNS]
+    body = [
+        tag("tr", tag("th", tag("bdi", name), scope="row"), *(tag("td", f"{x:.4g}") for x in flat[i, : len(kept)]))
+        for c, (name, take) in enumerate(zip(g.classes, shown(g.sizes), strict=True))
+        for i in np.flatnonzero(g.hard == c)[:take]
+    ]
+    head = tag("tr", tag("th", "class", scope="col"), *(tag("th", tag("bdi", name), scope="col") for name in kept))
+    table = tag("table", tag("caption", "Distilled rows by class"), tag("thead", head), tag("tbody", *body))
+    note = f"{len(body):,} of {sum(g.sizes):,} rows"
+    if len(kept) < len(columns):
+        note += f", {len(kept)} of {len(columns):,} columns"
+    return [
+        tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="Distilled rows"),
+        tag("p", f"{note}, in the data's own units.", class_="note"),
+    ]
+
+
+def gallery(g: Gallery) -> Html:
+    """The inputs of ``g`` by class: pictures clamped to [0,1] and drawn with sharp pixels, or a table."""
+    return join(_pictures(g) if g.inputs.ndim == 4 else _rows(g))

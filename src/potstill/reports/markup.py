@@ -1,0 +1,45 @@
+"""HTML made of values: every string is escaped where it enters, so no name from a file can become markup."""
+
+import html
+import re
+from collections.abc import Iterable
+
+__all__ = ["Html", "join", "tag", "text"]
+
+_VOID = frozenset({"br", "col", "img", "line", "link", "meta", "circle", "polyline", "rect", "path"})
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+class Html(str):
+    """A string that is already markup."""
+
+    __slots__ = ()
+
+
+def text(value: object) -> Html:
+    """``value`` as escaped text; markup passes unchanged.
+
+    Control characters, marks that turn the direction of reading, and file names that are not UTF-8 become U+FFFD: they
+    could hide or reorder what stands beside them, or make the page impossible to write.
+    """
+    if isinstance(value, Html):
+        return value
+    plain = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return Html(html.escape(_CONTROL.sub("\ufffd", plain), quote=True))
+
+
+def join(parts: Iterable[str | None], separator: str = "") -> Html:
+    """The parts that are not ``None``, escaped where they are not markup, one after another."""
+    return Html(text(separator).join(text(part) for part in parts if part is not None))
+
+
+def tag(name: str, /, *children: str | None, **attributes: str | int | float | None) -> Html:
+    """One element. ``class_`` is written ``class``, ``aria_label`` is written ``aria-label``; ``None`` is left out."""
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{text(value)}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    if name in _VOID:
+        return Html(f"<{name}{written}>" if name in {"br", "col", "img", "link", "meta"} else f"<{name}{written}/>")
+    return Html(f"<{name}{written}>{join(children)}</{name}>")

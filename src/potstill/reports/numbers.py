@@ -1,0 +1,148 @@
+"""Numbers out of results JSON, and the way a person reads them. Fractions inside, percent only here."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = [
+    "Estimate",
+    "count",
+    "duration",
+    "estimate",
+    "interval",
+    "number",
+    "percent",
+    "points",
+    "significant",
+    "size",
+    "verdict",
+]
+
+
+def number(value: object) -> float | None:
+    """``value`` when it is a finite number, else ``None`` (missing, null, NaN, a word)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A mean over ``n`` runs with its spread and its 95% interval; fractions, or a difference of fractions.
+
+    ``low`` and ``high`` are ``None`` where there is no interval (one run, or none written).
+    """
+
+    mean: float
+    std: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        """The difference of two independent estimates with its 95% interval.
+
+        The interval is put together from the two intervals (MOVER: Zou and Donner, Statistics in Medicine 27, 2008),
+        so that it needs nothing that the scorecard does not hold. For t intervals of equally many runs it is no
+        narrower than Welch's.
+        """
+        mean = self.mean - other.mean
+        if self.low is None or self.high is None or other.low is None or other.high is None:
+            return Estimate(mean=mean)
+        low = mean - math.hypot(self.mean - self.low, other.high - other.mean)
+        high = mean + math.hypot(self.high - self.mean, other.mean - other.low)
+        return Estimate(mean=mean, low=low, high=high)
+
+
+def estimate(value: object, n: object = None) -> Estimate | None:
+    """An estimate from ``{"mean", "std", "ci95", "n"}`` or from a bare number; ``None`` where there is no mean.
+
+    Args:
+        value: what the JSON holds.
+        n: the number of runs where ``value`` does not say.
+    """
+    if not isinstance(value, Mapping):
+        mean = number(value)
+        return None if mean is None else Estimate(mean=mean)
+    if (mean := number(value.get("mean"))) is None:
+        return None
+    runs = number(value.get("n", n))
+    ends = value.get("ci95")
+    low, high = (
+        (number(ends[0]), number(ends[1])) if isinstance(ends, list | tuple) and len(ends) == 2 else (None, None)
+    )
+    if low is None or high is None or (runs is not None and runs < 2 and low == high):
+        low = high = None  # one run has no spread: an interval of width zero would claim certainty
+    return Estimate(mean=mean, std=number(value.get("std")), low=low, high=high, n=None if runs is None else int(runs))
+
+
+def _signed(value: float, digits: int, plus: bool) -> str:
+    shown = f"{value:+.{digits}f}" if plus else f"{value:.{digits}f}"
+    if float(shown) == 0:
+        shown = shown.lstrip("+-")
+    return shown.replace("-", "−")
+
+
+def percent(value: float | None) -> str:
+    """A fraction as percent with one decimal: 0.9124 is ``91.2%``."""
+    return "—" if value is None else f"{_signed(100 * value, 1, False)}%"
+
+
+def points(value: float | None) -> str:
+    """A difference of fractions in points, with its sign: 0.091 is ``+9.1``; two decimals where one shows zero."""
+    if value is None:
+        return "—"
+    hundred = 100 * value
+    return _signed(hundred, 1 if abs(hundred) >= 0.05 or hundred == 0 else 2, True)
+
+
+def interval(value: Estimate, *, difference: bool = False) -> str:
+    """The two ends of a 95% interval, ``90.8 to 91.6%`` or ``+8.0 to +10.2``; a dash where there is none."""
+    if value.low is None or value.high is None:
+        return "—"
+    if difference:
+        return f"{points(value.low)} to {points(value.high)}"
+    return f"{_signed(100 * value.low, 1, False)} to {percent(value.high)}"
+
+
+def significant(difference: Estimate) -> int:
+    """1 where the whole interval is above zero, −1 where it is below, 0 where it includes zero or there is none."""
+    if difference.low is None or difference.high is None:
+        return 0
+    return (difference.low > 0) - (difference.high < 0)
+
+
+def verdict(difference: Estimate, other: str) -> str:
+    """What may honestly be said of ``difference`` against ``other``."""
+    if difference.low is None:
+        return f"not shown to be better than {other}: there is no interval"
+    return {1: f"better than {other}", -1: f"worse than {other}", 0: f"not shown to be better than {other}"}[
+        significant(difference)
+    ]
+
+
+def count(value: float | None) -> str:
+    """A whole number with commas."""
+    return "—" if value is None else f"{round(value):,}"
+
+
+def size(value: float | None) -> str:
+    """Bytes with a decimal unit: 313600 is ``313.6 kB``."""
+    if value is None:
+        return "—"
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= scale:
+            return f"{value / scale:.1f} {unit}"
+    return f"{round(value)} bytes"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds the way a person says them: ``4.2 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds is None:
+        return "—"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60} min"

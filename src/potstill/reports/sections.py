@@ -1,0 +1,404 @@
+"""The parts of a page about one distilled set. Each returns ``None`` where its facts are missing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from potstill.reports.entry import Entry
+from potstill.reports.figures import Point, bar, bars, curves, dot_plot, value
+from potstill.reports.gallery import gallery
+from potstill.reports.markup import Html, join, tag
+from potstill.reports.numbers import (
+    Estimate,
+    count,
+    duration,
+    estimate,
+    interval,
+    number,
+    percent,
+    points,
+    significant,
+    size,
+    verdict,
+)
+
+__all__ = ["about", "difference_cell", "headline", "parts", "sentence", "table", "warnings"]
+
+_BASELINES = {
+    "random": "Random real samples",
+    "herding": "Herding (coreset)",
+    "k-center": "k-center (coreset)",
+    "k-means": "k-means (coreset)",
+    "random-soft": "Random real, soft labels",
+}
+_SCORES = {
+    "hlr": (
+        "HLR · hard label recovery",
+        "Full data minus this set, both with hard labels, in points. Lower is better.",
+    ),
+    "ior": (
+        "IOR · improvement over random",
+        "This set minus random real samples of the same size, in points. Higher is better.",
+    ),
+    "lrs": (
+        "LRS · label-robust score",
+        "HLR and IOR in one number from 0 to 1; 0.27 where the two cancel out. Higher is better.",
+    ),
+    "ars": (
+        "ARS · augmentation-robust score",
+        "Gain over random with and without augmentation, from 0 to 1; 0.27 is no gain.",
+    ),
+}
+_FAMILIES_OF_UNITS = {"hlr": points, "ior": points}
+_TONE = {1: ("good", "better"), 0: ("unsure", "open"), -1: ("bad", "worse")}
+
+
+def table(caption: str, head: Sequence[str], body: Sequence[Html], left: frozenset[int] = frozenset()) -> Html:
+    """A table with a caption for screen readers that scrolls inside its own box."""
+    cells = [tag("th", name, scope="col", class_="left" if k in left else None) for k, name in enumerate(head)]
+    inner = tag("table", tag("caption", caption), tag("thead", tag("tr", *cells)), tag("tbody", *body))
+    return tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=caption)
+
+
+def _estimate_cells(e: Estimate) -> list[Html]:
+    return [
+        tag("td", count(e.n)),
+        tag("td", value(percent(e.mean), e.mean)),
+        tag("td", value(percent(e.std), e.std)),
+        tag("td", interval(e)),
+    ]
+
+
+def difference_cell(mine: Estimate, other: Estimate | None) -> Html:
+    """``mine`` minus ``other`` with its interval, coloured by what may be said of it."""
+    if other is None:
+        return tag("td", "—")
+    gap = mine - other
+    shown = tag("span", points(gap.mean), class_=_TONE[significant(gap)][1])
+    return tag(
+        "td", shown, tag("span", f" [{interval(gap, difference=True)}]", class_="soft") if gap.low is not None else None
+    )
+
+
+def sentence(entry: Entry) -> str:
+    """What the set is, in one plain sentence."""
+    noun, items, samples = entry.noun, entry.items, entry.samples
+    own = f"{count(items)} {noun}" if items is not None else f"A small set of {noun}"
+    chosen = "chosen from" if entry.card.get("kind") == "selection" else "that stand for"
+    real = f"{count(samples)}" if samples is not None else "a larger set"
+    source = f" of {entry.source}" if entry.source else ""
+    return f"{own} {chosen} the {real}{source}." if samples is not None else f"{own} {chosen} {real}{source}."
+
+
+def about(entry: Entry) -> Html:
+    """Method, budget, protocol and network as a row of tags."""
+    card = entry.scorecard or {}
+    protocol = card.get("protocol")
+    version = f" v{card['protocol_version']}" if card.get("protocol_version") is not None else ""
+    facts = {
+        "Method": entry.method,
+        "Data": entry.source,
+        "Per class": count(entry.ipc) if entry.ipc is not None else "",
+        "Protocol": f"{protocol}{version}" if protocol else "",
+        "Network": str(card.get("network") or ""),
+    }
+    return tag("ul", *(tag("li", f"{k} ", tag("b", tag("bdi", v))) for k, v in facts.items() if v), class_="tags")
+
+
+def warnings(entry: Entry) -> Html | None:
+    """What a reader must know before any number: an optimistic protocol, a run that did not finish."""
+    notes = []
+    if entry.optimistic:
+        notes.append(
+            (
+                "Optimistic.",
+                "This protocol picks the best of many scores on the test data, as its paper did. On new data expect "
+                "less, and do not compare it with numbers measured otherwise.",
+            )
+        )
+    kind, message = entry.outcome
+    if kind and kind != "finished":
+        notes.append((f"Not finished: {kind}.", message or "The set is what the run had made until then."))
+    return (
+        join(tag("div", tag("strong", title), tag("p", body), class_="warn", role="note") for title, body in notes)
+        if notes
+        else None
+    )
+
+
+def _comparison(title: str, gap: Estimate, other: Estimate, name: str) -> Html:
+    tone, word = _TONE[significant(gap)]
+    shown = [tag("span", verdict(gap, name).capitalize(), class_=word)]
+    detail = f"{points(gap.mean)} points"
+    detail += f", 95% interval {interval(gap, difference=True)}" if gap.low is not None else ""
+    if gap.low is not None and not significant(gap):
+        detail += " (includes zero)"
+    return tag(
+        "div",
+        tag("dt", title, " ", value(percent(other.mean), other.mean)),
+        tag("dd", *shown),
+        tag("dd", detail, class_="sub"),
+        class_=tone,
+    )
+
+
+def headline(entry: Entry) -> Html | None:
+    """Accuracy with its interval, against random at the same bytes and against the full data."""
+    own = entry.accuracy
+    if own is None:
+        return None
+    card, facts, said = entry.scorecard or {}, [], []
+    random = entry.baselines.get("random")
+    if random is not None:
+        facts.append(_comparison("Random real samples, same bytes:", own - random, random, "random"))
+    else:
+        said.append("Random real samples were not measured, so nothing here shows that distilling helped.")
+    others = {n: e for n, e in entry.baselines.items() if n != "random"}
+    if others:
+        name = max(others, key=lambda n: others[n].mean)
+        label = _BASELINES.get(name, name)
+        facts.append(_comparison(f"Best other baseline, {label.lower()}:", own - others[name], others[name], name))
+    if (full := entry.full) is not None:
+        share = f"{100 * own.mean / full.mean:.0f}% of it is kept" if full.mean > 0 else ""
+        what = (
+            f", with {100 * entry.items / entry.samples:.2g}% of the samples" if entry.items and entry.samples else ""
+        )
+        facts.append(
+            tag(
+                "div",
+                tag("dt", "All real data: ", value(percent(full.mean), full.mean)),
+                tag("dd", share),
+                tag("dd", what.lstrip(", "), class_="sub"),
+            )
+        )
+    runs = f"{own.n:,} independent trainings" if own.n and own.n > 1 else "one training: no interval can be given"
+    kept = f"95% interval {interval(own)}, from {runs}." if own.low is not None else f"From {runs}."
+    network = str(card.get("network") or "a network")
+    return tag(
+        "div",
+        tag(
+            "div",
+            tag("p", "Accuracy on test data never seen", class_="what"),
+            tag("div", value(percent(own.mean), own.mean), class_="big"),
+            tag("p", kept, class_="sub"),
+            tag("p", "Trained on nothing but this set: ", tag("bdi", network), ".", class_="sub"),
+        ),
+        tag("dl", *facts, class_="facts") if facts else None,
+        *(tag("p", line, class_="says") for line in said),
+        class_="card head",
+    )
+
+
+def _scorecard(entry: Entry) -> list[Html] | None:
+    own = entry.accuracy
+    if own is None:
+        return None
+    rows = [("This set", own, entry.bytes)]
+    written = entry.measured("baselines")
+    for name, e in sorted(entry.baselines.items(), key=lambda item: -item[1].mean):
+        held = written[name]
+        rows.append((_BASELINES.get(name, name), e, number(held.get("bytes")) if isinstance(held, Mapping) else None))
+    if entry.full is not None:
+        rows.append(("All real data", entry.full, None))
+    dots = [Point(label=label, estimate=e, own=k == 0) for k, (label, e, _) in enumerate(rows)]
+    body = [
+        tag(
+            "tr",
+            tag("th", label, scope="row"),
+            *_estimate_cells(e),
+            tag("td", "—") if k == 0 else difference_cell(own, e),
+            tag("td", value(size(stored), stored)),
+            class_="own" if k == 0 else None,
+        )
+        for k, (label, e, stored) in enumerate(rows)
+    ]
+    head = ("Trained on", "n", "Mean", "Std", "95% interval", "This set minus it, points", "Bytes")
+    return [
+        dot_plot(
+            dots, "Test accuracy under the same protocol, baselines at the same stored bytes.", reference=own.mean
+        ),
+        table("Test accuracy of this set and its baselines", head, body),
+    ]
+
+
+def _networks(entry: Entry) -> list[Html] | None:
+    card = entry.scorecard or {}
+    found = [(str(name), held, estimate(held, card.get("n"))) for name, held in entry.measured("networks").items()]
+    measured = [(name, held, e) for name, held, e in found if e is not None]
+    if not measured:
+        return None
+    randoms = {
+        name: estimate(held["baselines"].get("random"), card.get("n"))
+        for name, held, _ in measured
+        if isinstance(held, Mapping) and isinstance(held.get("baselines"), Mapping)
+    }
+    body = []
+    for name, _, e in measured:
+        random = randoms.get(name)
+        extra = (
+            [tag("td", value(percent(random.mean), random.mean) if random else "—"), difference_cell(e, random)]
+            if randoms
+            else []
+        )
+        body.append(tag("tr", tag("th", tag("bdi", name), scope="row"), *_estimate_cells(e), *extra))
+    head = ["Network", "n", "Mean", "Std", "95% interval", *(["Random", "Minus random, points"] if randoms else [])]
+    return [
+        tag(
+            "p",
+            "The same set, other networks trained on it: how far it carries beyond the one it was made with.",
+            class_="soft",
+        ),
+        table("Test accuracy by network", head, body),
+    ]
+
+
+def _per_class(entry: Entry) -> list[Html] | None:
+    values = (entry.scorecard or {}).get("per_class")
+    if isinstance(values, Mapping):
+        pairs = [(str(name), estimate(v)) for name, v in values.items()]
+    elif isinstance(values, list | tuple) and values:
+        names = entry.classes if len(entry.classes) == len(values) else tuple(f"class {c}" for c in range(len(values)))
+        pairs = [(name, estimate(v)) for name, v in zip(names, values, strict=True)]
+    else:
+        return None
+    rows = [(name, e.mean) for name, e in pairs if e is not None]
+    if not rows:
+        return None
+    drawn = bars(rows)
+    if len(rows) <= 40:
+        return [drawn]
+    ranked = sorted(rows, key=lambda row: row[1])
+    return [
+        tag("p", f"The ten classes with the lowest accuracy, of {len(rows):,}.", class_="soft"),
+        bars(ranked[:10]),
+        tag("details", tag("summary", f"All {len(rows):,} classes"), drawn),
+    ]
+
+
+def _scores(entry: Entry) -> list[Html] | None:
+    scores = entry.measured("scores")
+    cards = []
+    for key, (title, meaning) in _SCORES.items():
+        if (e := estimate(scores.get(key))) is not None:
+            shown = points(e.mean) if key in _FAMILIES_OF_UNITS else f"{e.mean:.3f}".replace("-", "−")
+            cards.append(
+                tag(
+                    "div",
+                    tag("dt", title),
+                    tag("dd", value(shown, e.mean), class_="value"),
+                    tag("dd", meaning, class_="note"),
+                )
+            )
+    return [tag("dl", *cards, class_="scores")] if cards else None
+
+
+def _curve(entry: Entry) -> list[Html] | None:
+    drawn = curves(entry.history)
+    return [drawn] if drawn is not None else None
+
+
+def _storage(entry: Entry) -> list[Html] | None:
+    held = entry.part("bytes") or entry.measured("bytes")
+    cost = entry.part("cost")
+    total = number(held.get("total"))
+    out: list[Html] = []
+    if total is not None:
+        rows = [(key.capitalize(), number(held.get(key))) for key in ("inputs", "labels", "decoder")]
+        body = [
+            tag("tr", tag("th", name, scope="row"), tag("td", value(size(b), b))) for name, b in rows if b is not None
+        ]
+        body.append(tag("tr", tag("th", "Total", scope="row"), tag("td", value(size(total), total)), class_="own"))
+        real, basis = _source_bytes(entry)
+        if real is not None:
+            body.append(
+                tag("tr", tag("th", f"All real data ({basis})", scope="row"), tag("td", value(size(real), real)))
+            )
+            smaller = f"The set takes {100 * total / real:.3g}% of the bytes of the real data ({basis})."
+            out += [
+                tag("div", bar(total / real, own=True, height=12), class_="stack"),
+                tag("p", smaller, class_="note"),
+            ]
+        out.insert(0, tag("p", "Everything that training on the set needs, as stored.", class_="soft"))
+        out.append(table("Stored bytes", ("Part", "Bytes"), body))
+    facts = {
+        "Time": duration(number(cost.get("seconds"))) if cost.get("seconds") is not None else "",
+        "Steps": count(number(cost.get("steps"))) if cost.get("steps") is not None else "",
+        "Peak memory": size(number(cost.get("peak_memory"))) if cost.get("peak_memory") is not None else "",
+        "Device": str(cost.get("device") or ""),
+        "Measuring took": duration(number(entry.measured("cost").get("seconds")))
+        if entry.measured("cost").get("seconds")
+        else "",
+    }
+    if listing := _list(facts):
+        out.append(listing)
+    return out or None
+
+
+def _source_bytes(entry: Entry) -> tuple[float | None, str]:
+    """Bytes of the real data and what they count: as written on the card, else pictures at 8 bits a value."""
+    if (stored := number(entry.part("source").get("bytes"))) is not None:
+        return stored, "as stored"
+    shape = entry.part("input").get("shape")
+    if entry.noun != "pictures" or entry.samples is None or not isinstance(shape, list | tuple):
+        return None, ""
+    values = entry.samples
+    for side in shape:
+        values *= int(number(side) or 0)
+    return (float(values), "8 bits a value") if values else (None, "")
+
+
+def _list(facts: Mapping[str, str | Html]) -> Html | None:
+    pairs = [join([tag("dt", key), tag("dd", shown)]) for key, shown in facts.items() if shown]
+    return tag("dl", *pairs, class_="list") if pairs else None
+
+
+def _inline(values: Mapping[str, Any]) -> Html:
+    return tag("code", ", ".join(f"{key} = {held}" for key, held in values.items()))
+
+
+def _provenance(entry: Entry) -> list[Html] | None:
+    card, source, score = entry.card, entry.part("source"), entry.scorecard or {}
+    kind, message = entry.outcome
+    notes = source.get("notes")
+    facts: dict[str, str | Html] = {
+        "Real data": tag("bdi", entry.source) if entry.source else "",
+        "Real samples": count(entry.samples) if entry.samples is not None else "",
+        "Hash of the real data": tag("code", str(source["hash"])) if source.get("hash") else "",
+        "Notes of the loader": " ".join(map(str, notes)) if isinstance(notes, list | tuple) else "",
+        "Method": tag("bdi", entry.method) if card.get("method") else "",
+        "Options": _inline(entry.part("config")) if entry.part("config") else "",
+        "Distilled with": tag("bdi", str(card.get("network") or "")) if card.get("network") else "",
+        "Trained as": _inline(entry.part("training")) if entry.part("training") else "",
+        "Seed": str(card["seed"]) if card.get("seed") is not None else "",
+        "Outcome": f"{kind}: {message}" if message else kind,
+        "Protocol": f"{score['protocol']} (version {score.get('protocol_version', '—')})"
+        if score.get("protocol")
+        else "",
+        "Protocol fingerprint": tag("code", str(score["fingerprint"])) if score.get("fingerprint") else "",
+        "Versions": ", ".join(f"{k} {v}" for k, v in entry.part("versions").items()),
+        "File format": str(card.get("format") or ""),
+    }
+    listing = _list(facts)
+    return [listing] if listing is not None else None
+
+
+def _command(entry: Entry) -> list[Html] | None:
+    command = entry.card.get("command")
+    return [tag("pre", tag("code", str(command)), tabindex=0)] if command else None
+
+
+def parts(entry: Entry, level: int) -> list[Html]:
+    """Every section about ``entry`` that has something to show, with headings of ``level``."""
+    heading = f"h{level}"
+    pictures = {"pictures": "The pictures", "rows": "The rows"}.get(entry.noun, "The samples")
+    made = {
+        pictures: [gallery(entry.gallery)] if entry.gallery is not None and len(entry.gallery.inputs) else None,
+        "How good is it?": _scorecard(entry),
+        "On other networks": _networks(entry),
+        "Class by class": _per_class(entry),
+        "Scores that discount labels and augmentation": _scores(entry),
+        "While it was distilled": _curve(entry),
+        "Storage and cost": _storage(entry),
+        "Where it comes from": _provenance(entry),
+        "How this set was made": _command(entry),
+    }
+    return [tag("section", tag(heading, title), *body, class_="part") for title, body in made.items() if body]

