@@ -1,0 +1,7 @@
+"""Where real data comes from: names, folders, files, the Hub, arrays → ``Splits`` of sources in memory."""
+
+from potstill.data.load import KNOWN, load
+from potstill.data.memory import TensorSource, fit_normalization
+from potstill.data.splits import holdout, stratify
+
+__all__ = ["KNOWN", "TensorSource", "fit_normalization", "holdout", "load", "stratify"]

@@ -1,0 +1,209 @@
+"""Arrays as people have them → tensors as sources hold them: shapes, value ranges, labels."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from potstill.core import InputSpec
+from potstill.errors import PotstillError
+
+__all__ = ["canonical", "encode_labels"]
+
+Array = npt.NDArray[Any]
+
+
+def to_array(values: Any, where: str) -> Array:
+    """``values`` (NumPy, a tensor, a list) as a NumPy array.
+
+    Raises:
+        PotstillError: ``values`` are ragged or not array-like.
+    """
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        return np.asarray((values.float() if values.dtype == torch.bfloat16 else values).numpy())
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise PotstillError(f"{where}: not an array ({error}); give samples of one shape") from None
+
+
+def _check_finite(x: Array, where: str) -> None:
+    if x.dtype.kind != "f" or np.isfinite(x).all():
+        return
+    bad = ~np.isfinite(x)
+    at = tuple(int(i) for i in np.argwhere(bad)[0])
+    value = "nan" if np.isnan(x[at]) else "infinite"
+    raise PotstillError(
+        f"{where}[{', '.join(map(str, at))}] is {value} ({int(bad.sum()):,} such values in all); fill or remove them"
+    )
+
+
+def _channels(x: Array, last: bool) -> Array:
+    if x.ndim == 3:
+        return x[:, None]
+    return np.moveaxis(x, -1, 1) if last else x
+
+
+def _range(arrays: list[Array]) -> tuple[float, float]:
+    filled = [x for x in arrays if x.size]
+    return (min(float(x.min()) for x in filled), max(float(x.max()) for x in filled)) if filled else (0.0, 0.0)
+
+
+def _pixels(arrays: list[Array], name: str) -> tuple[list[Array], str, list[str]]:
+    """Pictures as uint8 where that loses nothing, else float32; the units; what was decided."""
+    low, high = _range(arrays)
+    kind = arrays[0].dtype.kind
+    if kind == "b" or (kind in "iu" and low >= 0 and high == 1):
+        return (
+            [(x != 0).astype(np.uint8) * np.uint8(255) for x in arrays],
+            "pixels in [0,1]",
+            [f"{name}: the pixels are 0 and 1: read as black and white"],
+        )
+    if arrays[0].dtype == np.uint16 and high > 255:
+        notes = [f"{name}: 16-bit pixels divided by 65,535"]
+        return [x.astype(np.float32) / np.float32(65535) for x in arrays], "pixels in [0,1]", notes
+    whole = kind in "iu" or (high > 1 and all(bool((x == np.floor(x)).all()) for x in arrays))
+    if whole and low >= 0 and high <= 255:
+        notes = [f"{name}: whole numbers up to {high:.0f} in floats: read as 8-bit pixels"] if kind == "f" else []
+        return [x.astype(np.uint8) for x in arrays], "pixels in [0,1]", notes
+    floats = [x.astype(np.float32) for x in arrays]
+    if low >= 0 and high <= 1:
+        return floats, "pixels in [0,1]", []
+    return floats, "as given", [f"{name}: values from {low:.4g} to {high:.4g} are no pixels in [0,1]; kept as given"]
+
+
+def canonical(
+    train: Any, test: Any, *, kind: str | None = None, name: str = "arrays"
+) -> tuple[Tensor, Tensor | None, InputSpec, tuple[str, ...]]:
+    """Inputs in the form that sources hold.
+
+    The channel axis of a picture is the shorter of the two it can be: (n, 28, 28, 3) has it last, (n, 3, 28, 28) second
+    (a tie goes to second). Whole numbers in 0 … 255 become uint8, anything else float32. What is decided holds for
+    both parts.
+
+    Args:
+        train: (n, h, w), (n, h, w, c), (n, c, h, w) or (n, d).
+        test: the same for the test part, or ``None``.
+        kind: ``"image"``, ``"table"``, another kind (float32, shape kept), or ``None``: by the number of axes.
+        name: for messages.
+
+    Returns:
+        train, test, the spec of one input, and notes on what was decided.
+
+    Raises:
+        PotstillError: values that are not finite or no numbers, shapes that do not fit.
+    """
+    arrays = [to_array(train, name)] + ([] if test is None else [to_array(test, f"{name} (test)")])
+    for x, where in zip(arrays, (name, f"{name} (test)"), strict=False):
+        if x.dtype.kind not in "biuf":
+            raise PotstillError(f"{where}: inputs must be numbers, not {x.dtype}; encode them first")
+        _check_finite(x, where)
+    shape = arrays[0].shape
+    if len(arrays) == 2 and arrays[1].shape[1:] != shape[1:]:
+        raise PotstillError(
+            f"{name}: training inputs have shape {shape[1:]}, test inputs {arrays[1].shape[1:]}; make them the same"
+        )
+    kind = kind or {2: "table", 3: "image", 4: "image"}.get(len(shape), "")
+    axes = {"image": (3, 4), "table": (2,)}.get(kind, tuple(range(2, 9)))
+    if not kind or len(shape) not in axes or math.prod(shape[1:]) == 0:
+        raise PotstillError(
+            f"{name}: inputs of shape {shape} are not understood; give pictures (n, h, w), (n, h, w, c) or "
+            "(n, c, h, w), or a table (n, d)"
+        )
+    notes: list[str] = []
+    if kind == "image":
+        last = len(shape) == 4 and shape[3] < shape[1]
+        if last:
+            notes.append(f"{name}: shape {shape} read as (n, h, w, c)")
+        arrays, units, more = _pixels([_channels(x, last) for x in arrays], name)
+        notes += more
+    else:
+        units = "column values" if kind == "table" else "as given"
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is refused below
+            arrays = [x.astype(np.float32) for x in arrays]
+    for x in arrays:
+        _check_finite(x, f"{name} (as float32)")
+    tensors = [torch.from_numpy(np.array(x, order="C")) for x in arrays]
+    spec = InputSpec(kind=kind, shape=tuple(tensors[0].shape[1:]), units=units)
+    return tensors[0], tensors[1] if len(tensors) == 2 else None, spec, tuple(notes)
+
+
+def _column(labels: Any, where: str) -> Array:
+    """Labels as a one-dimensional array of int64 or of strings."""
+    y = to_array(labels, where)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim == 2 and y.dtype.kind in "biuf" and y.shape[1] > 1:
+        if not (((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all()):
+            raise PotstillError(f"{where}: labels of shape {y.shape} are not one-hot rows; give one class per sample")
+        y = y.argmax(1)
+    if y.ndim != 1:
+        raise PotstillError(f"{where}: labels have shape {y.shape}; give one class per sample, shape (n,)")
+    if y.dtype.kind == "f":
+        if not np.isfinite(y).all() or (y != np.floor(y)).any():
+            bad = int(np.argwhere(~np.isfinite(y) | (y != np.floor(y)))[0, 0])
+            raise PotstillError(f"{where}: label {bad} is {y[bad]}, a real number; labels must be classes")
+        y = y.astype(np.int64)
+    if y.dtype.kind in "biu":
+        return y.astype(np.int64)
+    if y.dtype.kind == "S":
+        return np.char.decode(y, "utf-8")
+    if y.dtype.kind == "O" and all(isinstance(v, str) for v in y):
+        return y.astype(str)
+    if y.dtype.kind in "UT":
+        return y.astype(str)
+    raise PotstillError(f"{where}: labels of type {y.dtype} are not understood; give integers or strings")
+
+
+def _lookup(y: Array, values: Array, where: str, named: str) -> Tensor:
+    """The place of each entry of ``y`` in ``values``."""
+    order = np.argsort(values, kind="stable")
+    at = np.searchsorted(values, y, sorter=order).clip(max=len(values) - 1)
+    index = order[at]
+    if (wrong := values[index] != y).any():
+        strange = ", ".join(repr(v) for v in np.unique(y[wrong])[:3].tolist())
+        raise PotstillError(f"{where}: label {strange} is not {named}; add such samples there or remove them here")
+    return torch.from_numpy(index.astype(np.int64))
+
+
+def encode_labels(
+    train: Any, test: Any, *, classes: tuple[str, ...] | None = None, name: str = "arrays"
+) -> tuple[Int[Tensor, " n"], Tensor | None, tuple[str, ...], tuple[str, ...]]:
+    """Labels as int64 numbers and class names in their order.
+
+    With ``classes``, integer labels are places in it and strings are looked up. Without, the sorted distinct training
+    labels are the classes (numbers sort as numbers).
+
+    Returns:
+        train labels (n,), test labels or ``None``, class names, notes.
+
+    Raises:
+        PotstillError: labels that are no classes, or test labels of a class that training lacks.
+    """
+    y = _column(train, name)
+    z = None if test is None else _column(test, f"{name} (test)")
+    notes: tuple[str, ...] = ()
+    if classes is not None and y.dtype.kind == "i":
+        values: Array = np.arange(len(classes))
+        named = f"in 0 … {len(classes) - 1}, as the {len(classes)} class names require"
+    elif classes is not None:
+        values, named = np.asarray(classes), "among the class names"
+    else:
+        values, named = np.unique(y), "a class of the training data"
+        if y.dtype.kind == "i" and len(y) and not np.array_equal(values, np.arange(len(values))):
+            notes = (f"{name}: labels {values[0]} … {values[-1]} numbered anew as 0 … {len(values) - 1}",)
+    if len(values) == 0:
+        raise PotstillError(f"{name}: there are no labels; give at least one sample")
+    if z is not None and z.dtype.kind != y.dtype.kind:
+        raise PotstillError(f"{name}: training labels are {y.dtype}, test labels {z.dtype}; give both the same way")
+    return (
+        _lookup(y, values, name, named),
+        None if z is None else _lookup(z, values, f"{name} (test)", named),
+        classes if classes is not None else tuple(str(v) for v in values.tolist()),
+        notes,
+    )

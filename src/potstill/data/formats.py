@@ -1,0 +1,117 @@
+"""Parsers of the field's file formats: IDX, CIFAR's pickles and binaries, SVHN's MAT. Bytes in, arrays out.
+
+CIFAR was published as Python pickles, and an unpickler runs what a file tells it to. The one here can build arrays of
+plain numbers and nothing else.
+"""
+
+import io
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.io  # type: ignore[import-untyped,unused-ignore]
+
+from potstill.errors import PotstillError
+
+__all__ = ["read_cifar_binary", "read_idx", "read_mat", "read_pickle"]
+
+Array = npt.NDArray[Any]
+
+_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def read_idx(content: bytes, where: str) -> Array:
+    """The array in an IDX file (yann.lecun.com's format): two zero bytes, type, number of axes, big-endian sizes, data.
+
+    Raises:
+        PotstillError: another format, or shorter or longer than its header says.
+    """
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES:
+        raise PotstillError(f"{where}: not an IDX file (it begins {content[:4].hex(' ') or 'nowhere'})")
+    axes = content[3]
+    start = 4 + 4 * axes
+    if len(content) < start:
+        raise PotstillError(f"{where}: truncated in its header after {len(content):,} bytes; download it again")
+    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, 4))
+    dtype = np.dtype(_IDX_TYPES[content[2]])
+    needed = start + math.prod(shape) * dtype.itemsize
+    if len(content) != needed:
+        raise PotstillError(
+            f"{where}: its header asks for {needed:,} bytes (shape {shape}), it has {len(content):,}; get it again"
+        )
+    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _encode(text: str, codec: str) -> bytes:
+    """What pickles of protocol 2 use to write bytes; the codec they name is always latin1."""
+    return text.encode("latin1")
+
+
+_ADMITTED = {
+    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _encode,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows how to build arrays, lists, dictionaries, strings and numbers. Every other name is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ADMITTED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
+
+
+def read_pickle(content: bytes, where: str) -> Any:
+    """What a data set's pickle holds: arrays, lists, dictionaries, strings and numbers. It runs no code.
+
+    Raises:
+        PotstillError: the file is broken, or names anything else.
+    """
+    try:
+        return _Unpickler(io.BytesIO(content), encoding="latin1").load()
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise PotstillError(f"{where}: not a pickle of plain arrays ({error}); take the published file") from None
+
+
+def read_cifar_binary(content: bytes, labels: int, where: str) -> tuple[Array, Array]:
+    """CIFAR's binary version: rows of ``labels`` label bytes and 3 × 32 × 32 pixels.
+
+    Returns:
+        uint8 pictures (n, 3, 32, 32) and the last label byte of each (the fine one in CIFAR-100).
+
+    Raises:
+        PotstillError: the size is no whole number of rows.
+    """
+    row = labels + 3072
+    if len(content) % row or not content:
+        raise PotstillError(
+            f"{where}: {len(content):,} bytes are no whole number of {row}-byte rows; download it again"
+        )
+    rows = np.frombuffer(content, np.uint8).reshape(-1, row)
+    return rows[:, labels:].reshape(-1, 3, 32, 32), rows[:, labels - 1]
+
+
+def read_mat(content: bytes, where: str) -> tuple[Array, Array]:
+    """SVHN's ``*_32x32.mat``: ``X`` (32, 32, 3, n) and ``y`` (n, 1), where 10 stands for the digit 0.
+
+    Returns:
+        uint8 pictures (n, 3, 32, 32) and labels 0 … 9.
+
+    Raises:
+        PotstillError: not a MAT file with these two arrays.
+    """
+    try:
+        found = scipy.io.loadmat(io.BytesIO(content), variable_names=("X", "y"))
+        x, y = np.asarray(found["X"]), np.asarray(found["y"]).reshape(-1).astype(np.int64)
+        if x.ndim != 4 or x.dtype != np.uint8 or x.shape[-1] != len(y):
+            raise ValueError(f"X has shape {x.shape}, y {y.shape}")
+    except (ValueError, TypeError, KeyError, NotImplementedError, OSError, IndexError) as error:
+        raise PotstillError(f"{where}: not SVHN's cropped digits ({error}); take the published file") from None
+    return x.transpose(3, 2, 0, 1), np.where(y == 10, 0, y)

@@ -1,0 +1,108 @@
+"""Hugging Face data sets: from the Hub, from a ``save_to_disk`` folder, or in Python."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from potstill.data.splits import Parts
+from potstill.data.table import read_arrow
+from potstill.errors import PotstillError
+
+__all__ = ["fetch_hub", "is_hub_object", "is_saved", "read_hub", "read_saved"]
+
+_VALIDATION = ("validation", "valid", "val", "dev")
+
+
+def is_hub_object(data: object) -> bool:
+    """Whether ``data`` is one of Hugging Face's, found out without importing them."""
+    return any(c.__module__.partition(".")[0] == "datasets" for c in type(data).__mro__)
+
+
+def is_saved(path: Path) -> bool:
+    """Whether ``save_to_disk`` made the folder ``path``."""
+    return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
+
+
+def fetch_hub(name: str, config: str | None = None) -> Any:
+    """``datasets.load_dataset(name, config)`` with its many errors made into one.
+
+    Raises:
+        PotstillError: the Hub cannot be reached, has no such data set, or has none that loads without running its code.
+    """
+    import datasets  # takes a second, which nobody else should pay
+
+    cached = (Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")).is_dir()
+    if not cached and not _reachable(datasets.config.HF_ENDPOINT):
+        raise PotstillError(f"hub:{name}: the Hub cannot be reached and no copy is cached; check the network")
+    try:
+        return datasets.load_dataset(name, config)
+    except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
+        why = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        raise PotstillError(f"hub:{name}: cannot be loaded ({why}); check the name and the network") from None
+
+
+def _reachable(endpoint: str) -> bool:
+    """Whether the Hub's host answers. Asked first because the client, left alone, tries for half a minute."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        return False
+    if any(os.environ.get(k) for k in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    parts = urlsplit(endpoint)
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    try:
+        socket.create_connection((parts.hostname or "", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def read_saved(path: Path, *, label: str | None, size: tuple[int, int] | None, skip_bad: bool) -> Parts:
+    """A folder that ``save_to_disk`` made.
+
+    Raises:
+        PotstillError: the folder is incomplete, or as ``read_hub``.
+    """
+    import datasets
+
+    try:
+        data = datasets.load_from_disk(str(path))
+    except (datasets.exceptions.DatasetsError, OSError, ValueError, KeyError) as error:
+        why = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        raise PotstillError(f"{path}: not a whole save_to_disk folder ({why}); save it anew") from None
+    return read_hub(data, name=path.resolve().name, label=label, size=size, skip_bad=skip_bad, base=path)
+
+
+def _two(data: Any, name: str) -> tuple[Any, Any, tuple[str, ...]]:
+    """The training and test data set of ``data``, and notes."""
+    if not isinstance(data, Mapping):
+        return data, None, ()
+    keys = list(data)
+    if "train" not in data and len(keys) != 1:
+        raise PotstillError(f"{name}: has the splits {', '.join(keys) or 'none'}, but no train; pass one of them alone")
+    first = "train" if "train" in data else keys[0]
+    second = next((k for k in ("test", *_VALIDATION) if k in data and k != first), None)
+    notes = [] if second in (None, "test") else [f"{name}: there is no test split, so {second} is the test split"]
+    if unread := [k for k in keys if k not in (first, second)]:
+        notes.append(f"{name}: not read: the splits {', '.join(unread)}")
+    return data[first], data[second] if second else None, tuple(notes)
+
+
+def read_hub(
+    data: Any, *, name: str, label: str | None, size: tuple[int, int] | None, skip_bad: bool, base: Path | None = None
+) -> Parts:
+    """A ``datasets.Dataset`` or ``DatasetDict``: the picture and the label column are found by their features.
+
+    Raises:
+        PotstillError: a streamed data set, no ``train`` among several splits, or as ``table.read_arrow``.
+    """
+    train, test, notes = _two(data, name)
+    for part in (train, test):
+        if part is not None and not (hasattr(part, "with_format") and hasattr(part, "num_rows")):
+            raise PotstillError(f"{name}: is streamed ({type(part).__name__}); load it with streaming=False")
+    tables = [None if part is None else part.with_format("arrow")[:] for part in (train, test)]
+    parts = read_arrow(*tables, label=label, name=name, base=base, size=size, skip_bad=skip_bad)
+    return replace(parts, notes=(*notes, *parts.notes))

@@ -1,0 +1,175 @@
+"""The source that holds its samples in memory, and the fit of its normalization."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+from potstill.core import Batch, InputSpec, Normalization
+from potstill.data.arrays import canonical, encode_labels
+from potstill.errors import PotstillError
+
+__all__ = ["TensorSource", "fit_normalization"]
+
+_CHUNK = 4096  # samples that are converted at a time, so that a large uint8 set is never held in float as a whole
+_FLAT = 1e-6  # a channel or column with a smaller spread counts as constant
+
+
+def data_units(stored: Tensor) -> Tensor:
+    """Stored inputs as float32 in data units: uint8 pixels become [0, 1], floats stay as they are."""
+    return stored.float().div_(255) if stored.dtype == torch.uint8 else stored
+
+
+def fit_normalization(inputs: Shaped[Tensor, "n ..."]) -> Normalization:
+    """Mean and standard deviation (population) per channel or column of ``inputs``, in data units.
+
+    Args:
+        inputs: (n, c, …) uint8 pixels or float32 values, n ≥ 1; give the training part only.
+
+    Returns:
+        float32 ``mean`` and ``std`` (c,). A constant channel or column (std below 1e-6) gets std 1, so it becomes 0.
+    """
+    over = tuple(d for d in range(inputs.ndim) if d != 1)
+    count = inputs.numel() // inputs.shape[1]
+    chunks = [inputs[i : i + _CHUNK] for i in range(0, len(inputs), _CHUNK)]
+    # Two passes in float64: the one-pass formula cancels badly for columns far from zero.
+    mean = sum((data_units(x).double().sum(over) for x in chunks), torch.zeros(())) / count
+    shape = (1, -1) + (1,) * (inputs.ndim - 2)
+    centred = ((data_units(x).double() - mean.reshape(shape)).square().sum(over) for x in chunks)
+    std = (sum(centred, torch.zeros(())) / count).sqrt()
+    std = torch.where(std < _FLAT, torch.ones_like(std), std)
+    return Normalization(mean.float().cpu(), std.float().cpu())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TensorSource:
+    """Samples of one split in memory (a ``core.Source``): stored compactly, normalised once, when fetched.
+
+    Legend: n samples, c channels, h w a picture, d columns.
+    """
+
+    name: str
+    input: InputSpec
+    classes: tuple[str, ...]
+    """Class names in label order."""
+    normalization: Normalization
+    inputs: Shaped[Tensor, "n ..."]
+    """(n, c, h, w) or (n, d) as stored: uint8 pixels (0 … 255 stands for 0 … 1) or float32 in data units."""
+    labels: Int[Tensor, " n"]
+    """int64 in [0, number of classes), on the CPU."""
+
+    def __post_init__(self) -> None:
+        if self.inputs.dtype not in (torch.uint8, torch.float32):
+            raise PotstillError(f"{self.name}: inputs must be stored as uint8 or float32, not {self.inputs.dtype}")
+        if self.labels.dtype != torch.int64 or self.labels.device.type != "cpu" or self.labels.ndim != 1:
+            found = f"{self.labels.dtype} of shape {tuple(self.labels.shape)} on {self.labels.device}"
+            raise PotstillError(f"{self.name}: labels must be int64 (n,) on the CPU, not {found}")
+        if len(self.inputs) != len(self.labels):
+            raise PotstillError(f"{self.name}: {len(self.inputs)} inputs but {len(self.labels)} labels; give one each")
+        if tuple(self.inputs.shape[1:]) != self.input.shape:
+            raise PotstillError(
+                f"{self.name}: inputs have shape {tuple(self.inputs.shape[1:])}, the spec says {self.input.shape}"
+            )
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+            low, high = int(self.labels.min()), int(self.labels.max())
+            raise PotstillError(
+                f"{self.name}: labels go from {low} to {high}, but there are {len(self.classes)} classes; "
+                f"number them 0 … {len(self.classes) - 1}"
+            )
+
+    @classmethod
+    def make(
+        cls,
+        inputs: Any,
+        labels: Any,
+        classes: tuple[str, ...] | list[str] | None = None,
+        name: str = "arrays",
+        kind: str | None = None,
+        normalization: Normalization | None = None,
+    ) -> "TensorSource":
+        """A source from NumPy arrays or tensors.
+
+        Args:
+            inputs: (n, h, w), (n, h, w, c), (n, c, h, w) or (n, d); uint8 pixels, other integers, or floats.
+            labels: n classes: integers, strings or booleans.
+            classes: class names in label order; without them, the sorted labels name themselves.
+            name: what the card calls the data.
+            kind: ``"image"`` or ``"table"``; without it, by the number of axes. Any other kind keeps the shape given.
+            normalization: data units to model space; without it, fitted on ``inputs``.
+
+        Raises:
+            PotstillError: values that are not finite, lengths that differ, labels that are no classes.
+        """
+        stored, _, spec, _ = canonical(inputs, None, kind=kind, name=name)
+        y, _, names, _ = encode_labels(labels, None, classes=None if classes is None else tuple(classes), name=name)
+        if len(stored) != len(y):
+            raise PotstillError(f"{name}: {len(stored)} inputs but {len(y)} labels; give one label for each input")
+        if len(stored) == 0:
+            raise PotstillError(f"{name}: there are no samples; give at least one")
+        return cls(
+            name=name,
+            input=spec,
+            classes=names,
+            normalization=normalization or fit_normalization(stored),
+            inputs=stored,
+            labels=y,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs lie and batches are made."""
+        return self.inputs.device
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of the stored inputs, the labels, the class names and the spec (not of name or normalization)."""
+        spec = [self.input.kind, self.input.shape, self.input.units, str(self.inputs.dtype), self.classes, len(self)]
+        digest = hashlib.sha256(json.dumps(spec).encode())
+        digest.update(self.labels.contiguous().numpy().data)
+        for start in range(0, len(self), _CHUNK):
+            digest.update(self.inputs[start : start + _CHUNK].cpu().contiguous().flatten().numpy().data)
+        return digest.hexdigest()
+
+    @cached_property
+    def _targets(self) -> Tensor:
+        """The labels on the device of the inputs, so that a fetch moves nothing."""
+        return self.labels.to(self.device)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def fetch(self, index: Int[Tensor, " m"], /) -> Batch:
+        """The samples at ``index``: inputs in model space and int64 labels, both on ``device``."""
+        index = index.to(self.device)
+        return Batch(self.normalization.apply(self._units(index)), self._targets.index_select(0, index))
+
+    def raw(self, index: Int[Tensor, " m"], /) -> Tensor:
+        """The inputs at ``index`` in data units (float32; pixels in [0, 1]), on ``device``."""
+        return self._units(index.to(self.device))
+
+    def _units(self, index: Tensor) -> Tensor:
+        return data_units(self.inputs.index_select(0, index))
+
+    def to(self, device: torch.device | str, /) -> "TensorSource":
+        """The same source with its inputs (and normalization) on ``device``; the labels stay on the CPU."""
+        w = self.normalization.whitening
+        moved = Normalization(
+            self.normalization.mean.to(device),
+            self.normalization.std.to(device),
+            w and replace(w, mean=w.mean.to(device), matrix=w.matrix.to(device), inverse=w.inverse.to(device)),
+        )
+        return replace(self, inputs=self.inputs.to(device), normalization=moved)
+
+    def subset(self, index: Int[Tensor, " m"], /) -> "TensorSource":
+        """The samples at ``index`` as a source of their own, with this one's classes and normalization."""
+        index = index.cpu()
+        return replace(
+            self,
+            inputs=self.inputs.index_select(0, index.to(self.device)),
+            labels=self.labels.index_select(0, index),
+        )

@@ -1,0 +1,128 @@
+"""What lies in Python already, and ``.npz`` files: arrays, mappings of arrays, torch datasets."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset, IterableDataset
+
+from potstill.core import InputSpec
+from potstill.data.arrays import canonical, encode_labels, to_array
+from potstill.data.pictures import gather
+from potstill.data.splits import Parts
+from potstill.errors import PotstillError
+
+__all__ = ["read_arrays", "read_dataset", "read_npz"]
+
+_KEYS = (("x_train", "y_train", "x_test", "y_test"), ("train_images", "train_labels", "test_images", "test_labels"))
+
+
+def read_arrays(
+    x: Any, y: Any, x_test: Any = None, y_test: Any = None, *, classes: Any = None, name: str = "arrays"
+) -> Parts:
+    """Inputs and labels as arrays, with a test part or without. Shapes: see ``arrays.canonical``.
+
+    Raises:
+        PotstillError: lengths, shapes, values or labels that are not understood.
+    """
+    train, test, spec, notes = canonical(x, x_test, name=name)
+    given = None if classes is None else tuple(str(c) for c in to_array(classes, f"{name}: classes").tolist())
+    labels, test_labels, names, more = encode_labels(y, y_test, classes=given, name=name)
+    return Parts(
+        name=name,
+        train=train,
+        train_labels=labels,
+        test=test,
+        test_labels=test_labels,
+        spec=spec,
+        classes=names,
+        notes=(*notes, *more),
+    )
+
+
+def read_mapping(arrays: Mapping[str, Any], name: str) -> Parts:
+    """Arrays by name: ``x_train y_train x_test y_test``, or ``x y``; ``classes`` may hold the class names.
+
+    Raises:
+        PotstillError: the names are others.
+    """
+    classes = arrays.get("classes")
+    for keys in _KEYS:
+        if all(k in arrays for k in keys):
+            return read_arrays(*(arrays[k] for k in keys), classes=classes, name=name)
+    for x, y in (("x", "y"), *(k[:2] for k in _KEYS)):
+        if x in arrays and y in arrays:
+            return read_arrays(arrays[x], arrays[y], classes=classes, name=name)
+    raise PotstillError(
+        f"{name}: needs the arrays x_train, y_train, x_test and y_test (or x and y); it has {', '.join(arrays)}"
+    )
+
+
+def read_npz(path: Path) -> Parts:
+    """An ``.npz`` file of plain arrays; pickled objects in it are refused, not run.
+
+    Raises:
+        PotstillError: the file is no ``.npz``, or holds objects or other names.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise PotstillError(f"{path}: holds one array; an .npz file with x_train, y_train, … is needed")
+            arrays = {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        hint = "save string labels as a string array, not as objects" if "pickle" in str(error) else "save it anew"
+        raise PotstillError(f"{path}: not an .npz file of plain arrays; {hint}") from None
+    return read_mapping(arrays, path.stem)
+
+
+def _samples(data: Any) -> Iterator[tuple[Any, Any]]:
+    for i in range(len(data)):
+        sample = data[i]
+        if not (isinstance(sample, Sequence) and len(sample) == 2):
+            raise PotstillError(
+                f"{type(data).__name__}: sample {i} is a {type(sample).__name__}; each must be a pair (input, label)"
+            )
+        yield sample[0], sample[1]
+
+
+def read_dataset(data: Dataset[Any], *, size: tuple[int, int] | None, skip_bad: bool) -> Parts:
+    """Any map-style torch dataset of (input, label), read once: inputs are tensors, arrays or Pillow pictures.
+
+    Its ``classes`` names the classes if it has as many as there are labels.
+
+    Raises:
+        PotstillError: an iterable dataset, samples that are no pairs, inputs of different shapes.
+    """
+    name = type(data).__name__
+    if isinstance(data, IterableDataset) or not hasattr(data, "__len__"):
+        raise PotstillError(f"{name}: is iterable only; give a map-style dataset with __getitem__ and __len__")
+    pairs = list(_samples(data))
+    if not pairs:
+        raise PotstillError(f"{name}: there are no samples; give at least one")
+    labels = [y.item() if isinstance(y, torch.Tensor | np.generic) and np.ndim(y) == 0 else y for _, y in pairs]
+    inputs = [x for x, _ in pairs]
+    notes: tuple[str, ...] = ()
+    if all(isinstance(x, Image.Image) for x in inputs):
+        got = gather([(f"{name}[{i}]", x) for i, x in enumerate(inputs)], size=size, skip_bad=skip_bad, name=name)
+        train, notes = got.pixels, got.notes
+        spec = InputSpec(kind="image", shape=tuple(train.shape[1:]))
+        labels = [labels[i] for i in got.kept]
+    else:
+        arrays = [to_array(x, f"{name}[{i}]") for i, x in enumerate(inputs)]
+        for i, x in enumerate(arrays):
+            if x.shape != arrays[0].shape:
+                raise PotstillError(
+                    f"{name}: input 0 has shape {arrays[0].shape}, input {i} has {x.shape}; give inputs of one shape"
+                )
+        train, _, spec, notes = canonical(np.stack(arrays), None, name=name)
+    named = getattr(data, "classes", None)
+    integers = all(isinstance(v, int) for v in labels)
+    usable = isinstance(named, list | tuple) and integers and min(labels) >= 0 and max(labels) < len(named)
+    classes = tuple(str(c) for c in named) if usable and named else None
+    y, _, names, more = encode_labels(labels, None, classes=classes, name=name)
+    return Parts(name=name, train=train, train_labels=y, spec=spec, classes=names, notes=(*notes, *more))

@@ -1,0 +1,204 @@
+"""Picture files of any kind → uint8 tensors of one size. Used by folders, shards, Parquet and Hugging Face sets."""
+
+import io
+import statistics
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from potstill.errors import PotstillError
+
+__all__ = ["SUFFIXES", "Gathered", "gather"]
+
+SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm")
+)
+"""File names that end so are pictures; others are not looked at."""
+
+_MAX_PIXELS = 89_478_485  # Pillow's own line for a decompression bomb: 256 MiB of 24-bit pixels
+_EQUAL_CAP = 128  # pictures that are all of one size keep it up to this side
+_BUCKETS = (64, 32, 16, 8)  # else the largest of these that the median shorter side fills
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
+_EXIF_IN_HEADER = ("JPEG", "MPO", "TIFF", "WEBP")
+
+Picture = Path | bytes | Image.Image
+
+
+class _BadPictureError(Exception):
+    """Why one file is left out or refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """``pixels`` (n, 1 or 3, h, w) of the items whose places are in ``kept``; what was decided."""
+
+    pixels: UInt8[Tensor, "n c h w"]
+    kept: list[int]
+    notes: tuple[str, ...]
+
+
+def _bytes(picture: Picture) -> int:
+    if isinstance(picture, Path):
+        return picture.stat().st_size
+    return len(picture) if isinstance(picture, bytes) else 0
+
+
+@contextmanager
+def _opened(picture: Picture) -> Iterator[Image.Image]:
+    """The picture, its header read and its number of pixels checked; every way to be broken is one error."""
+    try:
+        if not isinstance(picture, Image.Image) and _bytes(picture) == 0:
+            raise _BadPictureError("not an image (the file is empty)")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on odd metadata
+            # Pillow's own limit is a warning, then an error at twice the size; the check below is the one that counts.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if isinstance(picture, Image.Image):
+                yield picture
+                return
+            with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
+                if image.width * image.height > _MAX_PIXELS:
+                    raise Image.DecompressionBombError
+                yield image
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _BadPictureError(f"refused, it unpacks to more than {_MAX_PIXELS // 10**6} million pixels") from None
+    except UnidentifiedImageError:
+        raise _BadPictureError(f"not an image (none of its {_bytes(picture):,} bytes make a known format)") from None
+    except _DECODE_ERRORS as error:
+        if isinstance(error, FileNotFoundError):
+            raise _BadPictureError("no such file") from None
+        text = str(error).split("\n")[0]
+        cut = any(sign in text.lower() for sign in ("truncated", "unexpected end", "broken data"))
+        raise _BadPictureError(
+            f"not an image (truncated after {_bytes(picture):,} bytes)" if cut else f"not an image ({text})"
+        ) from None
+
+
+def _sides(picture: Picture) -> tuple[int, int]:
+    """Height and width as shown, from the header alone."""
+    with _opened(picture) as image:
+        turned = image.format in _EXIF_IN_HEADER and image.getexif().get(0x0112, 1) >= 5
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit, 32-bit and float grey as 8-bit grey."""
+    x: npt.NDArray[Any] = np.asarray(image).astype(np.float64)
+    low, high = float(x.min()), float(x.max())
+    scale = 1.0 if image.mode == "F" else 65535.0
+    if not (low >= 0 and high <= scale):
+        raise _BadPictureError(f"its grey values go from {low:.4g} to {high:.4g}; they must lie in 0 … {scale:.0f}")
+    return Image.fromarray(np.rint(x * (255 / scale)).astype(np.uint8))
+
+
+def _decode(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], bool]:
+    """(h, w, 3) upright pixels that cover ``size``, cut in the middle; whether it was put on white."""
+    h, w = size
+    with _opened(picture) as image:
+        if image.format == "JPEG":
+            # Decoding at a fraction of the size, still twice what is needed, is several times faster for photographs.
+            image.draft(image.mode, (2 * max(h, w),) * 2)
+        shown = ImageOps.exif_transpose(image)
+        if shown.mode in ("F", "I") or shown.mode.startswith("I;"):
+            shown = _to_eight_bits(shown)
+        clear = False
+        if shown.has_transparency_data:
+            shown = shown.convert("RGBA")
+            clear = shown.getchannel("A").getextrema() != (255, 255)
+            shown = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
+        shown = shown.convert("RGB")
+        if (shown.height, shown.width) != size:
+            shown = ImageOps.fit(shown, (w, h), Image.Resampling.BICUBIC)
+        return np.asarray(shown), clear
+
+
+def _common(sides: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], str | None]:
+    """One size for pictures of ``sides``, and the note that says so."""
+    first = sides[0]
+    if all(s == first for s in sides) and max(first) <= _EQUAL_CAP:
+        return first, None
+    middle = statistics.median_low([min(s) for s in sides])
+    side = next((b for b in _BUCKETS if b <= middle), _BUCKETS[-1])
+    low, high = min(sides), max(sides)
+    of = f"{low[0]} × {low[1]}" + ("" if low == high else f" to {high[0]} × {high[1]}")
+    return (side, side), (
+        f"pictures of {of} (height × width) resized to {side} × {side}: the shorter side fits, the middle is kept; "
+        "give a size for another"
+    )
+
+
+def gather(
+    items: Sequence[tuple[str, Picture]], *, size: tuple[int, int] | None, skip_bad: bool, name: str
+) -> Gathered:
+    """Decodes pictures, in their order, to one size.
+
+    Upright by their EXIF tag; transparency on white; palettes, CMYK and 16-bit grey become 8-bit RGB. If every picture
+    shows only grey, one channel is kept. Without ``size``: the common size if all have one of at most 128 × 128, else
+    a square of 8, 16, 32 or 64, the largest that the median shorter side fills. Resizing is bicubic with antialiasing,
+    keeps the aspect, and cuts the middle.
+
+    Args:
+        items: what to call the picture in a message, and the picture.
+        size: (height, width).
+        skip_bad: leave broken pictures out (noted) instead of raising.
+        name: of the data, for notes.
+
+    Raises:
+        PotstillError: a picture is broken or a decompression bomb (unless ``skip_bad``), or all are.
+    """
+    bad: dict[str, str] = {}
+
+    def refuse(where: str, error: _BadPictureError) -> None:
+        if not skip_bad:
+            raise PotstillError(f"{where}: {error}; --skip-bad leaves such files out") from None
+        bad[where] = str(error)
+
+    notes: list[str] = []
+    if size is None:
+        sides = []
+        for where, picture in items:
+            try:
+                sides.append(_sides(picture))
+            except _BadPictureError as error:
+                refuse(where, error)
+        if sides:
+            size, note = _common(sides)
+            notes += [f"{name}: {note}"] if note else []
+    chosen = size or (1, 1)
+    pixels = np.empty((len(items), *chosen, 3), dtype=np.uint8)
+    kept: list[int] = []
+    grey, clear = True, 0
+    for i, (where, picture) in enumerate(items):
+        if where in bad:
+            continue
+        try:
+            x, was_clear = _decode(picture, chosen)
+        except _BadPictureError as error:
+            refuse(where, error)
+            continue
+        pixels[len(kept)] = x
+        kept.append(i)
+        clear += was_clear
+        grey = grey and bool((x[..., 0] == x[..., 1]).all() and (x[..., 1] == x[..., 2]).all())
+    if not kept:
+        where, why = next(iter(bad.items()), (name, "there are no pictures"))
+        raise PotstillError(f"{name}: none of {len(items)} pictures can be read, the first is {where}: {why}")
+    if clear:
+        notes.append(f"{name}: {clear} pictures with transparency were put on white")
+    if bad:
+        shown = "; ".join(f"{where}: {why}" for where, why in list(bad.items())[:3])
+        notes.append(f"{name}: {len(bad)} broken pictures left out ({shown}{'; …' if len(bad) > 3 else ''})")
+    channels = pixels[: len(kept), ..., :1] if grey else pixels[: len(kept)]
+    return Gathered(torch.from_numpy(np.ascontiguousarray(channels.transpose(0, 3, 1, 2))), kept, tuple(notes))

@@ -1,0 +1,191 @@
+"""Stratified splits drawn by seed, and the one way from read arrays to ``Splits``."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
+from torch.nn import functional
+
+from potstill.core import InputSpec, Normalization, Splits
+from potstill.data.memory import TensorSource, data_units, fit_normalization
+from potstill.errors import PotstillError
+from potstill.rng import generator
+
+__all__ = ["Parts", "assemble", "holdout", "stratify"]
+
+
+def stratify(labels: Int[Tensor, " n"], fraction: float, seed: int) -> tuple[Int[Tensor, " k"], Int[Tensor, " h"]]:
+    """Two sorted, disjoint index sets that cover ``labels``: what is kept and what is held out.
+
+    Each class gives ``fraction`` of its samples, rounded, but at least one and never all; a class of one sample stays
+    in the kept part. The draw depends on the labels and the seed alone.
+
+    Args:
+        labels: int64 classes (n,).
+        fraction: in (0, 1).
+        seed: any integer.
+
+    Raises:
+        PotstillError: ``fraction`` is not in (0, 1).
+    """
+    if not 0 < fraction < 1:
+        raise PotstillError(f"the fraction to hold out must lie between 0 and 1, not be {fraction}")
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for label, size in enumerate(torch.bincount(labels).tolist()):
+        if size < 2:
+            continue
+        (members,) = torch.where(labels == label)
+        count = min(max(round(size * fraction), 1), size - 1)
+        order = torch.randperm(size, generator=generator(seed, "split", label))
+        held[members[order[:count]]] = True
+    return torch.where(~held)[0], torch.where(held)[0]
+
+
+def holdout(source: TensorSource, fraction: float, seed: int) -> tuple[TensorSource, TensorSource]:
+    """``source`` cut in two, stratified: (kept, held out), both with its classes and its normalization.
+
+    Args:
+        source: what to cut.
+        fraction: of each class to hold out, in (0, 1).
+        seed: any integer; equal seeds cut equally.
+
+    Raises:
+        PotstillError: ``fraction`` is not in (0, 1), or no class has the two samples that a cut needs.
+    """
+    kept, held = stratify(source.labels, fraction, seed)
+    if len(held) == 0:
+        raise PotstillError(f"{source.name}: every class has a single sample, so none can be held out; add samples")
+    return source.subset(kept), source.subset(held)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a reader found: stored inputs and int64 labels, with a test part or without."""
+
+    name: str
+    train: Shaped[Tensor, "n ..."]
+    train_labels: Int[Tensor, " n"]
+    spec: InputSpec
+    classes: tuple[str, ...]
+    test: Tensor | None = None
+    test_labels: Tensor | None = None
+    normalization: Normalization | None = None
+    """Published constants; ``None``: fit on the training part."""
+    notes: tuple[str, ...] = ()
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures (n, c, h, w) resized with antialiasing to cover ``size``, then cut in the middle; the dtype stays."""
+    h, w = x.shape[-2:]
+    scale = max(size[0] / h, size[1] / w)
+    cover = [max(size[0], round(h * scale)), max(size[1], round(w * scale))]
+    top, left = (cover[0] - size[0]) // 2, (cover[1] - size[1]) // 2
+    out = torch.empty((*x.shape[:2], *size), dtype=x.dtype)
+    for start in range(0, len(x), 4096):
+        part = data_units(x[start : start + 4096])
+        part = functional.interpolate(part, cover, mode="bilinear", antialias=True, align_corners=False)
+        part = part[..., top : top + size[0], left : left + size[1]]
+        out[start : start + 4096] = part.mul(255).round().clamp(0, 255) if x.dtype == torch.uint8 else part
+    return out
+
+
+def _absent(classes: tuple[str, ...], labels: Tensor) -> int:
+    """How many classes have no sample."""
+    return int((torch.bincount(labels, minlength=len(classes)) == 0).sum())
+
+
+def as_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """``size`` as (height, width).
+
+    Raises:
+        PotstillError: a side is smaller than one pixel.
+    """
+    if size is None:
+        return None
+    h, w = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    if h < 1 or w < 1:
+        raise PotstillError(f"the picture size must be at least 1 × 1, not {h} × {w}")
+    return h, w
+
+
+def _check(parts: Parts) -> None:
+    name = parts.name
+    for x, y, where in (
+        (parts.train, parts.train_labels, f"{name}: training part"),
+        (parts.test, parts.test_labels, f"{name}: test part"),
+    ):
+        if x is None or y is None:
+            continue
+        if len(x) != len(y):
+            raise PotstillError(f"{where}: {len(x)} inputs but {len(y)} labels; give one label for each input")
+        if len(x) == 0:
+            raise PotstillError(f"{where}: there are no samples; give at least one")
+    if len(parts.classes) < 2:
+        raise PotstillError(f"{name}: there is one class, {parts.classes[0]!r}; at least two are needed")
+    if len(set(parts.classes)) < len(parts.classes):
+        twice = next(c for c in parts.classes if parts.classes.count(c) > 1)
+        raise PotstillError(f"{name}: the class name {twice!r} stands there twice; give each class its own name")
+    counts = torch.bincount(parts.train_labels, minlength=len(parts.classes))
+    if (missing := torch.where(counts == 0)[0]).numel():
+        which = ", ".join(repr(parts.classes[i]) for i in missing[:3].tolist())
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise PotstillError(
+            f"{name}: class {which}{more} has no samples in the training split; add some or leave the class out"
+        )
+
+
+def assemble(
+    parts: Parts, *, seed: int, test_fraction: float, size: int | tuple[int, int] | None, device: torch.device | str
+) -> Splits:
+    """``Splits`` of what a reader found: resized if asked, split if it has no test part, normalised by training data.
+
+    Args:
+        parts: what was read.
+        seed: draws the test split where there is none.
+        test_fraction: in [0, 1); 0 leaves ``test`` out.
+        size: height and width for pictures, or ``None``: as they are.
+        device: where the inputs go.
+
+    Raises:
+        PotstillError: fewer than two classes, a class without training samples, lengths that differ, a bad fraction.
+    """
+    _check(parts)
+    notes = list(parts.notes)
+    train, test, spec = parts.train, parts.test, parts.spec
+    train_labels, test_labels = parts.train_labels, parts.test_labels
+    if (target := as_size(size)) is not None:
+        if spec.kind != "image":
+            raise PotstillError(f"{parts.name}: a size was asked for, but the inputs are no pictures; leave it out")
+        if target != spec.shape[1:]:
+            notes.append(
+                f"{parts.name}: pictures of {spec.shape[1]} × {spec.shape[2]} resized to {target[0]} × {target[1]}"
+            )
+            train, test = _resize(train, target), None if test is None else _resize(test, target)
+            spec = InputSpec(kind=spec.kind, shape=(spec.shape[0], *target), units=spec.units)
+    if test is None and test_fraction != 0:
+        kept, held = stratify(train_labels, test_fraction, seed)
+        if len(held) == 0:
+            raise PotstillError(
+                f"{parts.name}: every class has a single sample, so no test split can be drawn; add samples"
+            )
+        test, test_labels = train[held], train_labels[held]
+        train, train_labels = train[kept], train_labels[kept]
+        notes.append(
+            f"{parts.name}: no test split found; {len(held):,} of {len(held) + len(kept):,} samples "
+            f"({test_fraction:.0%} of each class) were drawn as test with seed {seed}"
+        )
+        if lonely := _absent(parts.classes, test_labels):
+            notes.append(f"{parts.name}: {lonely} classes have a single sample, which stays in training")
+    elif test_labels is not None and (absent := _absent(parts.classes, test_labels)):
+        notes.append(f"{parts.name}: {absent} of {len(parts.classes)} classes have no test samples")
+    normalization = parts.normalization or fit_normalization(train)
+
+    def source(x: Tensor, y: Tensor) -> TensorSource:
+        made = TensorSource(
+            name=parts.name, input=spec, classes=parts.classes, normalization=normalization, inputs=x, labels=y
+        )
+        return made if made.device == torch.device(device) else made.to(device)
+
+    second = source(test, test_labels) if test is not None and test_labels is not None else None
+    return Splits(train=source(train, train_labels), test=second, notes=tuple(notes))
