@@ -1,0 +1,59 @@
+# Set-up and checks. `make demo` and `make test` are all that a fresh machine needs; both work in .venv and nowhere else.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs browser clean
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,\
+  $(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
+# pip is asked again only when what it was asked for has changed.
+SOURCES := pyproject.toml constraints.txt
+DEMO := mnist-5k
+
+help:  ## what there is
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or later is needed, and there is none; say where: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,check,docs]'
+	@touch $@
+
+demo: $(VENV)/.installed  ## distil 5,000 real digits into 100 pictures, measure them, and write demo/report.html
+	@mkdir -p demo
+	$(BIN)/potstill distill $(DEMO) --recipe recipes/demo.yaml --out demo/$(DEMO).safetensors
+	$(BIN)/potstill evaluate demo/$(DEMO).safetensors --data $(DEMO) --network convnet-w32 --out demo/$(DEMO).scorecard.json
+	$(BIN)/potstill report demo --out demo/report.html
+
+browser:
+	@if command -v chromium chromium-browser google-chrome >/dev/null; then exit 0; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing chromium, which the tests of the report page need"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; \
+	else echo "the tests of the report page need a headless browser: install chromium or google-chrome" >&2; exit 1; fi
+
+test: $(VENV)/.installed-dev browser  ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev  ## lint, types, import rules, docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/docs
+	$(BIN)/mkdocs build --quiet --strict --site-dir build/site
+
+docs: $(VENV)/.installed-dev  ## the documentation, in build/site
+	$(BIN)/mkdocs build --quiet --strict --site-dir build/site
+
+clean:
+	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

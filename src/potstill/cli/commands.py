@@ -1,0 +1,239 @@
+"""The commands' options: one frozen dataclass each, from which tyro derives the command line. Imports no torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from tyro.conf import Positional, arg
+
+from potstill.cli.values import Integers, Names, Seconds, Size
+
+__all__ = [
+    "COMMANDS",
+    "Command",
+    "Common",
+    "Compare",
+    "DataCommand",
+    "DataOptions",
+    "Distill",
+    "Evaluate",
+    "Export",
+    "Inspect",
+    "Listing",
+    "Report",
+]
+
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+Data = Annotated[Positional[str], arg(metavar="DATA")]
+File = Annotated[Positional[Path], arg(metavar="FILE.safetensors")]
+
+
+def _unset(metavar: str) -> object:
+    """Help of an option that may be left out: its value's name, and no ``(default: None)``."""
+    return arg(metavar=metavar, help_behavior_hint="")
+
+
+Flag = Annotated[bool, arg(help_behavior_hint="")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every command takes."""
+
+    json: Flag = False
+    """One JSON document on stdout and nothing else there."""
+    quiet: Flag = False
+    """No progress and no notes on stderr."""
+    debug: Flag = False
+    """Show where an error was raised."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """What every command that reads real data takes."""
+
+    data_root: Annotated[Path | None, _unset("DIR")] = None
+    """Where the standard files of known names lie (else $POTSTILL_DATA)."""
+    label: Annotated[str | None, _unset("COLUMN")] = None
+    """The label column of a table."""
+    size: Annotated[Size | None, _unset("HxW")] = None
+    """Resize pictures to this height and width: 32 or 32x48."""
+    skip_bad: Flag = False
+    """Leave out files that cannot be read instead of stopping at the first."""
+    split_seed: Annotated[int, arg(metavar="S")] = 0
+    """Seed of the split into training and test parts, where the data bring none. Keep it the same for one data set."""
+    test_fraction: Annotated[float, arg(metavar="F")] = 0.2
+    """Size of that test part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command's own options, and the common ones."""
+
+    common: Common = Common()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCommand(Command):
+    """A command that reads real data."""
+
+    reading: DataOptions = DataOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill(DataCommand):
+    """Make a small training set out of DATA.
+
+    DATA is a bundled name (digits, mnist-5k), a known name (cifar10), a folder of pictures, an .npz, .csv or .parquet
+    file, hub:NAME, or WebDataset shards; `potstill data` lists them. With --method NAME the method's own options are
+    listed below.
+    """
+
+    data: Data
+    """The real data."""
+    out: Annotated[Path, arg(metavar="FILE.safetensors")]
+    """The file to write. A run's checkpoint lies beside it until the run is finished."""
+    method: Annotated[str, arg(metavar="NAME")] = "dm"
+    """How: one of `potstill methods`."""
+    ipc: Annotated[int | None, _unset("N")] = None
+    """How much: stored items per class."""
+    items: Annotated[int | None, _unset("N")] = None
+    """How much, instead: stored items in all."""
+    bytes: Annotated[int | None, _unset("N")] = None
+    """How much, instead: stored bytes in all."""
+    recipe: Annotated[Path | None, _unset("R.yaml")] = None
+    """Options from a file, by their names; the command line wins."""
+    steps: Annotated[int | None, _unset("N")] = None
+    """Stop after this many steps."""
+    budget: Annotated[Seconds | None, _unset("10m")] = None
+    """Stop after this much time (s, m, h) and keep what there is."""
+    seed: Annotated[int, arg(metavar="S")] = 0
+    """Decides everything that is drawn."""
+    network: Annotated[str | None, _unset("NAME")] = None
+    """The network to distil with: one of `potstill networks`."""
+    parametrization: Annotated[str | None, _unset("NAME")] = None
+    """What is stored and optimised: one of `potstill parametrizations`."""
+    labels: Annotated[str | None, _unset("NAME")] = None
+    """What supervises: the labels that the file holds."""
+    augment: Annotated[str | None, _unset("NAME")] = None
+    """Augmentation while distilling: one of `potstill augmentations`."""
+    zca: Annotated[str | None, _unset("mtt|frepo|kip")] = None
+    """Whiten the inputs first, as one of these papers does, and distil there."""
+    device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
+    """Where to compute."""
+    resume: Flag = False
+    """Go on from the checkpoint of an interrupted run."""
+    checkpoint_every: Annotated[Seconds, arg(metavar="60s")] = 60.0  # type: ignore[assignment]
+    """Time between checkpoints."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(DataCommand):
+    """Measure what a distilled set is worth: train on it under a protocol, score on the real test split.
+
+    Beside it stand the baselines: random real samples and a coreset of the same stored bytes, and the full data.
+    """
+
+    file: File
+    """The distilled set."""
+    data: Annotated[str, arg(metavar="DATA")]
+    """The real data that it was made of."""
+    protocol: Annotated[str, arg(metavar="NAME")] = "potstill"
+    """How to measure: one of `potstill protocols`."""
+    network: Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint="")] = ()
+    """The networks to train on it; more than one also says how well the set carries over."""
+    seeds: Annotated[int | None, _unset("K")] = None
+    """How many independent trainings (else as many as the protocol says)."""
+    seed: Annotated[int, arg(metavar="S")] = 0
+    """The first of those seeds."""
+    no_baselines: Flag = False
+    """Do not measure the baselines."""
+    no_full: Flag = False
+    """Do not measure training on the full data."""
+    no_robust_scores: Flag = False
+    """Do not measure hlr, ior, lrs and ars."""
+    out: Annotated[Path | None, _unset("scorecard.json")] = None
+    """Also write the scorecard here."""
+    device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
+    """Where to compute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(DataCommand):
+    """Run several methods on DATA at several sizes and measure each: a leaderboard.
+
+    The same command again goes on where an interrupted one stopped: cells that are finished are read, not run.
+    """
+
+    data: Data
+    """The real data."""
+    methods: Names
+    """Which methods, with commas between them."""
+    ipc: Integers
+    """Which sizes: stored items per class, with commas between them."""
+    out: Annotated[Path, arg(metavar="DIR")]
+    """The folder for the distilled sets, their scorecards and leaderboard.json."""
+    budget: Annotated[Seconds | None, _unset("10m")] = None
+    """Time for each distillation (s, m, h)."""
+    seeds: Annotated[int | None, _unset("K")] = None
+    """How many independent trainings for each score."""
+    seed: Annotated[int, arg(metavar="S")] = 0
+    """Decides everything that is drawn."""
+    protocol: Annotated[str, arg(metavar="NAME")] = "potstill"
+    """How to measure: one of `potstill protocols`."""
+    network: Annotated[str | None, _unset("NAME")] = None
+    """The network to distil and to measure with."""
+    device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
+    """Where to compute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Command):
+    """Make one page, readable offline, of scorecards, leaderboards and distilled sets."""
+
+    paths: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR|FILE ...", help_behavior_hint="(at least one)")]
+    """Folders to look through, or single files."""
+    out: Annotated[Path, arg(metavar="page.html")]
+    """The page to write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspect(Command):
+    """Say what is in a distilled set: its card, its tensors and their sizes."""
+
+    file: File
+    """The distilled set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Command):
+    """Write a distilled set in a form that other programs read."""
+
+    file: File
+    """The distilled set."""
+    to: Annotated[Literal["png", "npz", "parquet", "webdataset"], arg(metavar="png|npz|parquet|webdataset")]
+    """The form."""
+    out: Annotated[Path, arg(metavar="PATH")]
+    """Where to: a folder for png, a file for the others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing(Command):
+    """List what there is."""
+
+
+COMMANDS: dict[str, tuple[type[Command], str]] = {
+    "distill": (Distill, "make a small training set out of a large one"),
+    "evaluate": (Evaluate, "measure what a distilled set is worth, beside its baselines"),
+    "compare": (Compare, "a leaderboard of several methods on your own data"),
+    "report": (Report, "one page of scorecards, leaderboards and pictures"),
+    "inspect": (Inspect, "what is in a distilled set"),
+    "export": (Export, "a distilled set as png, npz, parquet or webdataset"),
+    "methods": (Listing, "list the ways to distil, with their own options"),
+    "protocols": (Listing, "list the ways to measure"),
+    "networks": (Listing, "list the networks"),
+    "data": (Listing, "list the data that are known by name, and the forms of your own"),
+    "parametrizations": (Listing, "list what can be stored and optimised"),
+    "augmentations": (Listing, "list the augmentations"),
+}
+"""Every command: its options and one line about it."""

@@ -1,0 +1,147 @@
+"""``potstill COMMAND …``: dispatch, exit status, and what goes to stdout.
+
+Exit status: 0 done; 1 failed, with one line on stderr; 2 misuse; 130 interrupted, with the line that resumes it.
+Only the standard library is imported here, so that ``potstill --help`` answers at once.
+"""
+
+import contextlib
+import difflib
+import io
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType, TracebackType
+
+__all__ = ["entry", "main"]
+
+
+def entry() -> None:
+    """The console script."""
+    signal.signal(signal.SIGTERM, _terminate)  # ended by a scheduler: leave as after Ctrl-C, cleanly
+    if "--debug" not in sys.argv:
+        sys.excepthook = _unexpected
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names in data may hold what the terminal cannot show
+    status = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_stdout()
+    sys.exit(status)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command in ``argv`` and return its exit status."""
+    try:
+        return _main(argv)
+    except BrokenPipeError:  # the reader has seen enough, as in `potstill methods | head -3`
+        _close_stdout()
+        return 0
+
+
+def _main(argv: Sequence[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help(), file=sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"potstill {version('potstill')}")
+        return 0
+    from potstill.cli.commands import COMMANDS
+
+    name, words = argv[0], argv[1:]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=2, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"commands: {', '.join(COMMANDS)}"
+        what = (
+            f"options stand after the command, but {name!r} comes first" if name[:1] == "-" else f"no command {name!r}"
+        )
+        return _fail(2, f"{what}; {hint}")
+    return _command(name, words)
+
+
+def _command(name: str, words: Sequence[str]) -> int:
+    from potstill.cli.parsing import Misuse, parse
+    from potstill.cli.progress import Watcher
+    from potstill.cli.run import RUNNERS
+    from potstill.cli.text import json_document, one_line
+    from potstill.errors import PotstillError
+
+    line = shlex.join(["potstill", name, *words])
+    debug = "--debug" in words
+    try:
+        parsed = parse(name, words)
+        with Watcher(quiet=parsed.command.common.quiet) as watcher, contextlib.redirect_stdout(sys.stderr):
+            answer = RUNNERS[name](parsed, line, watcher)
+        lines = [json_document(answer.value)] if parsed.command.common.json else map(one_line, answer.text.split("\n"))
+        print(*lines, sep="\n")
+        sys.stdout.flush()
+        return 0
+    except Misuse as error:
+        return _fail(2, str(error), debug)
+    except KeyboardInterrupt:
+        return _fail(130, f"interrupted; to go on: {_again(name, words, line)}", debug)
+    except PotstillError as error:
+        from potstill.driver import Interrupted
+
+        if isinstance(error, Interrupted):
+            return _fail(130, f"interrupted after step {error.step}; to go on: {_again(name, words, line)}", debug)
+        return _fail(1, str(error), debug)
+
+
+def _again(name: str, words: Sequence[str], line: str) -> str:
+    """The line that goes on: from the checkpoint, if the run had written one."""
+    from pathlib import Path
+
+    from potstill.cli.parsing import last_value
+
+    out = last_value(words, "--out")
+    kept = name == "distill" and out is not None and Path(f"{out}.checkpoint").exists()
+    return f"{line} --resume" if kept and "--resume" not in words else line
+
+
+def _fail(status: int, message: str, debug: bool = False) -> int:
+    from potstill.cli.text import one_line
+
+    if debug:
+        traceback.print_exc()
+    print(f"potstill: {one_line(message)}", file=sys.stderr)
+    return status
+
+
+def _help() -> str:
+    from potstill.cli.commands import COMMANDS
+
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name.ljust(width)}  {about}" for name, (_, about) in COMMANDS.items())
+    return (
+        "usage: potstill COMMAND …\n\n"
+        "Turn a large training set into a small one that trains models nearly as well, and say honestly how well.\n\n"
+        f"{rows}\n\n"
+        "Every command takes --json, --quiet, --debug and --help. `potstill --version` says which version this is.\n\n"
+        "  potstill distill photos/ --method dm --ipc 10 --out small.safetensors\n"
+        "  potstill evaluate small.safetensors --data photos/"
+    )
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _unexpected(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+    """An error that nobody foresaw is still one line; Python then exits with 1."""
+    what = " ".join(str(value).split())[:300]
+    print(f"potstill: unexpected {kind.__name__}: {what}; --debug shows where", file=sys.stderr)
+
+
+def _close_stdout() -> None:
+    """Give Python something to flush into when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    entry()

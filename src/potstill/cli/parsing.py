@@ -1,0 +1,208 @@
+"""From the words on the command line to a command's dataclass and the options of its method.
+
+A method's hyperparameters are the fields of its dataclass, so ``--iterations 500`` needs no code here: the method named
+by ``--method`` is looked up first, and the command's options and the method's are parsed as one.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
+
+from potstill import registry
+from potstill.cli import recipe
+from potstill.cli.commands import COMMANDS, Command, Compare, Distill, Evaluate, Listing
+from potstill.errors import PotstillError, unknown
+
+__all__ = ["Misuse", "Parsed", "last_value", "parse"]
+
+_CONFIG = (FlagCreatePairsOff, OmitArgPrefixes)
+_POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
+_REQUIRED: dict[str, Any] = {"data": "", "out": Path()}  # stand-ins while a recipe is read, before the command line is
+_NOT_IN_A_RECIPE = {"debug", "json", "quiet", "recipe", "resume"}
+
+
+class Misuse(Exception):
+    """The command line cannot be understood: exit status 2. The message is one line."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parsed:
+    """A command and, for ``distill``, those options of the method that differ from its defaults."""
+
+    name: str
+    command: Command
+    options: Mapping[str, Any]
+
+
+def parse(name: str, argv: Sequence[str]) -> Parsed:
+    """The command ``name`` with the words after it.
+
+    Raises:
+        Misuse: an option or a registered name that does not exist, or a recipe that does not fit.
+        PotstillError: a recipe that cannot be read.
+        SystemExit: 0 after ``--help``; 2, with tyro's message on stderr, when a value is missing or of the wrong type.
+    """
+    cls, about = COMMANDS[name]
+    if cls is Distill:
+        return _parse_distill(argv)
+    leaves = _leaves(cls)
+    _check_options(argv, leaves, name)
+    doc = f"{about[0].upper()}{about[1:]}." if cls is Listing else inspect.getdoc(cls)
+    command = tyro.cli(cls, prog=f"potstill {name}", args=list(argv), config=_CONFIG, description=doc)
+    _check_names(command)
+    return Parsed(name=name, command=command, options={})
+
+
+def _parse_distill(argv: Sequence[str]) -> Parsed:
+    path = last_value(argv, "--recipe")
+    given = recipe.read(Path(path)) if path is not None else {}
+    method = last_value(argv, "--method") or str(given.get("method", Distill.method))
+    options = _options_class(method)
+    leaves = [*_leaves(Distill), *_leaves(options)]
+    _check_options(argv, leaves, f"distill with --method {method}")
+    # The second field's name is the heading of its options in --help.
+    both = dataclasses.make_dataclass(
+        "Distill", [("command", Annotated[Distill, arg(name="")]), (method, options)], frozen=True
+    )
+    default = _from_recipe(both, options, str(path), given) if given else tyro.MISSING_NONPROP
+    doc = inspect.getdoc(Distill)
+    parsed = tyro.cli(both, prog="potstill distill", args=list(argv), default=default, config=_CONFIG, description=doc)
+    chosen, standard = getattr(parsed, method), options()
+    _check_names(parsed.command)
+    changed = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(options)}
+    changed = {key: value for key, value in changed.items() if value != getattr(standard, key)}
+    return Parsed(name="distill", command=parsed.command, options=changed)
+
+
+def _options_class(method: str) -> Any:
+    """The method's fields less those that are options of ``distill`` already (``network``, ``augment``, …)."""
+    try:
+        kind = registry.resolve("methods", method)
+    except PotstillError as error:
+        raise Misuse(str(error)) from error
+    from potstill.listings import list_methods  # slow, and only this command needs it
+
+    row = next(row for row in list_methods() if row["name"] == method)
+    docs = {option["name"]: option["help"] for option in row["options"]}
+    taken = {leaf.name for leaf in _leaves(Distill)}
+    fields: list[Any] = [
+        (leaf.name, Annotated[(leaf.hint, arg(help=docs[leaf.name]))], dataclasses.field(default=leaf.default))
+        for leaf in _leaves(kind)
+        if leaf.name not in taken
+    ]
+    made = dataclasses.make_dataclass("Options", fields, frozen=True, kw_only=True)
+    made.__doc__ = row["title"]
+    return made
+
+
+class _Leaf(NamedTuple):
+    """A field that stands on the command line."""
+
+    name: str
+    hint: Any
+    default: Any
+
+    @property
+    def positional(self) -> bool:
+        return _POSITIONAL in typing.get_args(self.hint)
+
+    @property
+    def switch(self) -> bool:
+        """Switched rather than given a value."""
+        hint = typing.get_args(self.hint)[0] if typing.get_origin(self.hint) is Annotated else self.hint
+        return hint is bool
+
+    @property
+    def flag(self) -> str:
+        return ("--no-" if self.switch and self.default else "--") + self.name.replace("_", "-")
+
+
+def _leaves(cls: Any) -> list[_Leaf]:
+    """The fields of ``cls``, those of its parts in place of the parts."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    found: list[_Leaf] = []
+    for field in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[field.name]):
+            found += _leaves(hints[field.name])
+        elif field.init:
+            made = field.default_factory
+            default = field.default if made is dataclasses.MISSING else made()
+            found.append(_Leaf(field.name, hints[field.name], default))
+    return found
+
+
+def _check_options(argv: Sequence[str], leaves: Sequence[_Leaf], whose: str) -> None:
+    """Refuse a word that starts with ``--`` and is no option, and name the nearest that is."""
+    flags = {"--help"} | {leaf.flag for leaf in leaves if not leaf.positional}
+    for word in argv:
+        flag = word.partition("=")[0].replace("_", "-")
+        if word.startswith("--") and flag not in flags:
+            raise Misuse(f"{whose} has no option {flag}; {_nearest(flag, flags)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(sorted(known))}"
+
+
+def last_value(argv: Sequence[str], flag: str) -> str | None:
+    """The last value of ``flag`` in ``argv``, before anything is parsed."""
+    value = None
+    for word, after in zip(argv, [*argv[1:], None], strict=True):
+        if word == flag:
+            value = after
+        elif word.startswith(f"{flag}="):
+            value = word.partition("=")[2]
+    return value
+
+
+def _check_names(command: Command) -> None:
+    """Names that stand in the registry are looked up before any data are read."""
+    wanted: list[tuple[registry.Group, str | None]] = []
+    match command:
+        case Distill():
+            wanted = [("augmentations", command.augment), ("parametrizations", command.parametrization)]
+        case Evaluate():
+            wanted = [("protocols", command.protocol)]
+        case Compare():
+            wanted = [("protocols", command.protocol), *(("methods", name) for name in command.methods)]
+        case _:
+            return
+    for group, name in wanted:
+        if name is not None and name not in registry.names(group):
+            raise Misuse(str(unknown(group[:-1], name, registry.names(group))))
+
+
+def _from_recipe(both: Any, options: Any, path: str, given: Mapping[str, Any]) -> Any:
+    """The recipe as tyro's defaults. Each value is read as if it stood on the command line: types are checked alike."""
+    known = {leaf.name: leaf for leaf in [*_leaves(Distill), *_leaves(options)] if leaf.name not in _NOT_IN_A_RECIPE}
+    nothing = both(Distill(**_REQUIRED), options())
+    words: list[str] = []
+    for name, value in given.items():
+        if name not in known:
+            raise Misuse(f"{path}: no option is called {name!r}; {_nearest(name, known)}")
+        entry = _words(known[name], value)
+        try:
+            tyro.cli(both, args=entry, default=nothing, config=_CONFIG, console_outputs=False)
+        except SystemExit as error:
+            raise Misuse(f"{path}: {name} cannot be {value!r}; see potstill distill --help") from error
+        words += entry
+    read = tyro.cli(both, args=words, default=nothing, config=_CONFIG, console_outputs=False)
+    still_required = {name: tyro.MISSING for name in _REQUIRED if name not in given}
+    return dataclasses.replace(read, command=dataclasses.replace(read.command, **still_required))
+
+
+def _words(leaf: _Leaf, value: Any) -> list[str]:
+    """One entry of a recipe as words of a command line."""
+    if leaf.positional:
+        return [str(value)]
+    if leaf.switch and isinstance(value, bool):
+        return [] if value == leaf.default else [leaf.flag]
+    return [leaf.flag, *map(str, value if isinstance(value, list) else [value])]

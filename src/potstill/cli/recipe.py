@@ -1,0 +1,38 @@
+"""Recipes: a YAML mapping of ``distill``'s options, so that a run that was worth something can be repeated."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from potstill.errors import PotstillError
+
+__all__ = ["read"]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The entries of the recipe at ``path``; keys may be written with ``-`` or ``_``.
+
+    Raises:
+        PotstillError: it cannot be read, is not YAML, is not a mapping, or names one option twice.
+    """
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise PotstillError(f"{path}: cannot read the recipe ({reason}); give the path of a YAML file") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark is not None else ""
+        raise PotstillError(f"{path}: not YAML{where}; write one 'option: value' a line") from error
+    if not isinstance(found, dict):
+        raise PotstillError(
+            f"{path}: a recipe is a mapping of options, found {type(found).__name__}; write 'method: dm'"
+        )
+    entries: dict[str, Any] = {}
+    for key, value in found.items():
+        name = str(key).replace("-", "_")
+        if name in entries:
+            raise PotstillError(f"{path}: the option {key!r} stands there twice; keep one")
+        entries[name] = value
+    return entries

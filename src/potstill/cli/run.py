@@ -1,0 +1,304 @@
+"""One function per command: call the API, and say what came of it as JSON and as text."""
+
+import dataclasses
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from potstill.cli.commands import Compare, DataCommand, DataOptions, Distill, Evaluate, Export, Inspect, Report
+from potstill.cli.parsing import Misuse, Parsed
+from potstill.cli.progress import Watcher
+from potstill.cli.text import clock, columns, json_document, plural
+from potstill.core import Budget, Splits
+
+__all__ = ["RUNNERS", "Answer"]
+
+
+class Answer(NamedTuple):
+    """What a command has to say: ``value`` with ``--json``, else ``text``."""
+
+    value: Any
+    text: str
+
+
+def _load_data(command: DataCommand, data: str, watcher: Watcher) -> Splits:
+    from potstill.api import load_data
+
+    reading = command.reading
+    splits: Splits = load_data(
+        data,
+        label=reading.label,
+        root=reading.data_root,
+        seed=reading.split_seed,
+        test_fraction=reading.test_fraction,
+        size=reading.size,
+        skip_bad=reading.skip_bad,
+    )
+    for note in splits.notes:
+        watcher.note(note)
+    return splits
+
+
+def _data_words(options: DataOptions) -> list[str]:
+    """The options that make ``--data`` mean the same thing again."""
+    words: list[str] = []
+    for field in dataclasses.fields(DataOptions):
+        value = getattr(options, field.name)
+        if value == field.default:
+            continue
+        words.append("--" + field.name.replace("_", "-"))
+        if field.name == "size":
+            words.append("x".join(map(str, value)))
+        elif value is not True:
+            words.append(str(value))
+    return words
+
+
+def _distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.api import distill
+    from potstill.driver import Progress
+    from potstill.storage import check_writable
+
+    command = parsed.command
+    assert isinstance(command, Distill)
+    budget = _budget(command)
+    if command.out.suffix != ".safetensors":
+        raise Misuse(f"--out {command.out}: the file's name must end in .safetensors")
+    check_writable(command.out)
+    checkpoint = Path(f"{command.out}.checkpoint")
+    splits = _load_data(command, command.data, watcher)
+    if checkpoint.exists() and not command.resume:
+        watcher.note(f"{checkpoint} holds an interrupted run; this run starts afresh and will replace it")
+
+    def show(p: Progress) -> None:
+        watcher.step(
+            command.method, step=p.step, total=p.total, seconds=p.seconds, budget=p.budget, metrics=dict(p.metrics)
+        )
+
+    small = distill(
+        splits,
+        command.method,
+        budget=budget,
+        seed=command.seed,
+        steps=command.steps,
+        time_budget=command.budget,
+        network=command.network,
+        parametrization=command.parametrization,
+        labels=command.labels,
+        augment=command.augment,
+        zca=command.zca,
+        device=command.device,
+        checkpoint=checkpoint,
+        resume=command.resume,
+        checkpoint_every=command.checkpoint_every,
+        progress=show,
+        command=line,
+        **parsed.options,
+    )
+    small.save(command.out)
+    checkpoint.unlink(missing_ok=True)
+    card, outcome = small.card, small.card["outcome"]
+    following = ["potstill", "evaluate", str(command.out), "--data", command.data, *_data_words(command.reading)]
+    if command.network is not None:
+        following += ["--network", command.network]
+    text = (
+        f"{command.out}: {_contents(card, len(small))}, made by {card['method']}\n"
+        f"{outcome['message']}, in {clock(card['cost']['seconds'])} on {card['cost']['device']}\n"
+        f"Measure it: {shlex.join(following)}"
+    )
+    return Answer({"path": str(command.out), "items": len(small), **card}, text)
+
+
+def _budget(command: Distill) -> Budget:
+    given: list[tuple[Any, int | None]] = [("ipc", command.ipc), ("items", command.items), ("bytes", command.bytes)]
+    chosen = [(unit, amount) for unit, amount in given if amount is not None]
+    if len(chosen) != 1:
+        raise Misuse("distill: say once how much to keep: --ipc N (items per class), --items N or --bytes N")
+    unit, amount = chosen[0]
+    if amount < 1:
+        raise Misuse(f"distill: --{unit} must be at least 1, but it is {amount}")
+    return Budget(unit=unit, amount=amount)
+
+
+def _contents(card: Mapping[str, Any], items: int) -> str:
+    """``100 pictures of 1×28×28 in 10 classes, 314,400 bytes``."""
+    spec, classes = card["input"], len(card["classes"])
+    noun = "picture" if spec["kind"] == "image" else "row"
+    shape = "×".join(map(str, spec["shape"]))
+    return f"{plural(items, noun)} of {shape} in {classes} classes, {card['bytes']['total']:,} bytes"
+
+
+def _evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.api import evaluate
+    from potstill.storage import check_writable, load, write_atomic
+
+    command = parsed.command
+    assert isinstance(command, Evaluate)
+    if command.out is not None:
+        check_writable(command.out)
+    small = load(command.file)
+    splits = _load_data(command, command.data, watcher)
+
+    def show(what: str, done: int, total: int) -> None:
+        watcher.show(what, done / total if total else None, f"{done:,} of {total:,}")
+
+    score = evaluate(
+        small,
+        splits,
+        protocol=command.protocol,
+        networks=list(command.network) or None,
+        seeds=command.seeds,
+        seed=command.seed,
+        baselines=not command.no_baselines,
+        full=not command.no_full,
+        robust_scores=not command.no_robust_scores,
+        device=command.device,
+        progress=show,
+        **parsed.options,
+    )
+    value = {**score.to_dict(), "file": str(command.file), "command": line}
+    if command.out is not None:
+        # Named from the scorecard's own folder, so that both can be moved together.
+        beside = os.path.relpath(command.file, command.out.parent)
+        write_atomic(command.out, (json_document({**value, "file": beside}) + "\n").encode())
+    return Answer(value, str(score))
+
+
+def _compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.compare import compare
+    from potstill.driver import Progress
+
+    command = parsed.command
+    assert isinstance(command, Compare)
+    splits = _load_data(command, command.data, watcher)
+
+    def show(cell: str, p: Progress) -> None:
+        watcher.step(cell, step=p.step, total=p.total, seconds=p.seconds, budget=p.budget, metrics=dict(p.metrics))
+
+    board = compare(
+        splits,
+        command.methods,
+        command.ipc,
+        out=command.out,
+        time_budget=command.budget,
+        seeds=command.seeds,
+        protocol=command.protocol,
+        network=command.network,
+        device=command.device,
+        seed=command.seed,
+        progress=show,
+    )
+    page = shlex.join(["potstill", "report", str(command.out), "--out", str(command.out / "report.html")])
+    return Answer(board, f"{_leaderboard(board)}\nMake a page of it: {page}")
+
+
+def _leaderboard(board: Mapping[str, Any]) -> str:
+    rows = []
+    for row in board["rows"]:
+        if "scorecard" not in row:
+            rows.append([row["ipc"], row["method"], "failed", "", "", "", row["error"]])
+            continue
+        score = row["scorecard"]
+        low, high = score["accuracy"]["ci95"]
+        gap = row.get("difference")
+        rows.append(
+            [
+                row["ipc"],
+                row["method"],
+                f"{100 * score['accuracy']['mean']:.1f} %",
+                f"{100 * low:.1f} to {100 * high:.1f}",
+                score["n"],
+                f"{score['bytes']['total']:,}",
+                ""
+                if gap is None
+                else f"{100 * gap['mean']:+.1f} [{100 * gap['ci95'][0]:+.1f}, {100 * gap['ci95'][1]:+.1f}]",
+            ]
+        )
+    return columns(["ipc", "method", "accuracy", "95% interval", "n", "bytes", "points over random"], rows)
+
+
+def _report(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.reports import collect, render, write
+    from potstill.storage import check_writable
+
+    command = parsed.command
+    assert isinstance(command, Report)
+    if not command.paths:
+        raise Misuse("report: give at least one folder or file of results")
+    check_writable(command.out)
+    entries = collect(command.paths)
+    title = entries[0].name if len(entries) == 1 else command.paths[0].resolve().name
+    write(render(entries, title=title, command=line), command.out)
+    return Answer(
+        {"path": str(command.out), "entries": len(entries)}, f"{command.out}: {plural(len(entries), 'result')}"
+    )
+
+
+def _inspect(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.storage import describe, inspect
+
+    command = parsed.command
+    assert isinstance(command, Inspect)
+    found = inspect(command.file)
+    return Answer({"path": str(command.file), **found}, f"{command.file}\n{describe(found)}")
+
+
+def _export(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.storage import export, load
+
+    command = parsed.command
+    assert isinstance(command, Export)
+    small = load(command.file)
+    written = export(small, command.to, command.out)
+    return Answer(
+        {"path": str(written), "to": command.to, "items": len(small)}, f"{written}: {plural(len(small), 'item')}"
+    )
+
+
+def _methods(rows: list[dict[str, Any]]) -> str:
+    cells = [[r["name"], r["family"], r["year"], r["paper"], r["title"]] for r in rows]
+    return columns(["method", "family", "year", "paper", "title"], cells)
+
+
+def _protocols(rows: list[dict[str, Any]]) -> str:
+    cells = [[r["name"], r["version"], r["paper"], "yes" if r["optimistic"] else "no", r["summary"]] for r in rows]
+    return columns(["protocol", "version", "paper", "optimistic", "what it does"], cells)
+
+
+def _any(noun: str) -> Callable[[list[dict[str, Any]]], str]:
+    """A table of all the keys that there are, ``name`` first."""
+
+    def show(rows: list[dict[str, Any]]) -> str:
+        keys = list(rows[0])[1:]
+        return columns([noun, *keys], [[r["name"], *(r[key] for key in keys)] for r in rows])
+
+    return show
+
+
+def _listing(group: str, show: Callable[[list[dict[str, Any]]], str]) -> Callable[[Parsed, str, Watcher], Answer]:
+    def listing(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+        from potstill import listings
+
+        rows: list[dict[str, Any]] = getattr(listings, f"list_{group}")()
+        return Answer(rows, show(rows))
+
+    return listing
+
+
+RUNNERS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
+    "distill": _distill,
+    "evaluate": _evaluate,
+    "compare": _compare,
+    "report": _report,
+    "inspect": _inspect,
+    "export": _export,
+    "methods": _listing("methods", _methods),
+    "protocols": _listing("protocols", _protocols),
+    "networks": _listing("networks", _any("network")),
+    "data": _listing("data", _any("data")),
+    "parametrizations": _listing("parametrizations", _any("parametrization")),
+    "augmentations": _listing("augmentations", _any("augmentation")),
+}
+"""What each command does."""

@@ -1,0 +1,84 @@
+"""Option values that tyro does not know by itself: durations, comma lists, picture sizes, ``KEY=VALUE`` pairs."""
+
+import re
+from typing import Annotated, Any, NewType
+
+from tyro.constructors import PrimitiveConstructorSpec
+
+__all__ = ["Integers", "Names", "Seconds", "Size", "duration", "integers", "names", "size"]
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def duration(text: str) -> float:
+    """Seconds of ``90``, ``90s``, ``10m``, ``1.5h`` or ``1h30m``.
+
+    Raises:
+        ValueError: ``text`` is not a duration above 0.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", text)
+    if parts and "".join(n + u for n, u in parts) == text:
+        seconds = sum(float(n) * _UNITS[u] for n, u in parts)
+    elif re.fullmatch(r"\d+(\.\d+)?", text):
+        seconds = float(text)
+    else:
+        seconds = 0.0
+    if seconds <= 0:
+        raise ValueError(f"a duration above 0 such as 90s, 10m, 2h or 1h30m is needed, not {text!r}")
+    return seconds
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The names in ``dm,dc``.
+
+    Raises:
+        ValueError: a name is empty or comes twice.
+    """
+    found = tuple(part.strip() for part in text.split(","))
+    if "" in found or len(set(found)) < len(found):
+        raise ValueError(f"different names with commas between them are needed, such as random,dm, not {text!r}")
+    return found
+
+
+def integers(text: str) -> tuple[int, ...]:
+    """The whole numbers above 0 in ``1,10,50``.
+
+    Raises:
+        ValueError: a part is no such number or comes twice.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(set(parts)) < len(parts) or not all(re.fullmatch(r"[1-9]\d*", part) for part in parts):
+        raise ValueError(
+            f"different whole numbers above 0 with commas between them are needed, such as 1,10, not {text!r}"
+        )
+    return tuple(int(part) for part in parts)
+
+
+def size(text: str) -> tuple[int, int]:
+    """(height, width) of ``32`` or ``32x48``.
+
+    Raises:
+        ValueError: ``text`` is neither.
+    """
+    match = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
+    if match is None:
+        raise ValueError(f"a picture size such as 32 or 32x48 (height x width) is needed, not {text!r}")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def _spec(parse: Any, kind: type, metavar: str, text: Any) -> PrimitiveConstructorSpec[Any]:
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda args: parse(args[0]),
+        is_instance=lambda value: isinstance(value, kind),
+        str_from_instance=lambda value: [text(value)],
+    )
+
+
+# New types, so that a bare tuple or float elsewhere keeps tyro's own reading.
+_Seconds = NewType("_Seconds", float)
+Seconds = Annotated[_Seconds, _spec(duration, float, "10m", lambda value: f"{value:g}s")]
+Names = Annotated[tuple[str, ...], _spec(names, tuple, "A,B,C", ",".join)]
+Integers = Annotated[tuple[int, ...], _spec(integers, tuple, "1,10", lambda value: ",".join(map(str, value)))]
+Size = Annotated[tuple[int, int], _spec(size, tuple, "HxW", lambda value: f"{value[0]}x{value[1]}")]
