@@ -1,5 +1,6 @@
 """The loop: budgets, checkpoints, resume to the same bits, signals, the non-finite guard."""
 
+import itertools
 import os
 import signal
 from dataclasses import dataclass, replace
@@ -124,7 +125,7 @@ def test_a_real_method_resumes_to_the_same_bits(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
     checkpoint = tmp_path / "walk.checkpoint"
     go(Walk(), steps=2, checkpoint=checkpoint, checkpoint_every=0.0)
-    with pytest.raises(PotstillError, match="another configuration.*method"):
+    with pytest.raises(PotstillError, match=r"another configuration.*method"):
         go(Walk(length=11), checkpoint=checkpoint, resume=True)
 
 
@@ -137,7 +138,7 @@ def test_the_history_stays_bounded_and_spread() -> None:
     done = go(Walk(length=3000))
     steps = [h["step"] for h in done.history]
     assert len(steps) <= 512
-    gaps = {b - a for a, b in zip(steps, steps[1:], strict=False)}
+    gaps = {b - a for a, b in itertools.pairwise(steps)}
     assert len(gaps) == 1
     assert steps[-1] > 2980
 

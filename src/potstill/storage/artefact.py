@@ -99,7 +99,10 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         labels = labels.detach().cpu()
         labels = labels.float() if labels.is_floating_point() else labels.long()
         _check_content("this set", inputs, labels, len(classes))
-        w = normalization.whitening
+        if (w := normalization.whitening) is not None:
+            # A matrix of another memory order multiplies to other last bits: use the order that the file gives back.
+            w = Whitening(w.mean.contiguous(), w.matrix.contiguous(), w.inverse.contiguous(), w.unit)
+            normalization = Normalization(normalization.mean, normalization.std, w)
         stored = _extra_tensors(normalization, payload or {}, index)
         sizes = {
             "inputs": _size(inputs), "labels": _size(labels), "decoder": sum(_size(t) for t in stored.values()),

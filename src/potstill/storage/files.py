@@ -67,7 +67,14 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """One safetensors file; equal content gives equal bytes."""
-    ready = {name: t.detach().cpu().contiguous() for name, t in sorted(tensors.items())}
+    ready: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in sorted(tensors.items()):
+        t = tensor.detach().cpu().contiguous()
+        memory = t.untyped_storage().data_ptr()
+        # The format keeps no sharing: tensors that are views of one memory are stored each for itself.
+        ready[name] = t.clone() if memory in seen else t
+        seen.add(memory)
     write_atomic(path, safetensors.torch.save(ready, metadata=dict(sorted(metadata.items()))))
 
 
@@ -80,10 +87,10 @@ def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[st
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            head = file.read(8)
+            head = file.read(9)
             _check_head(path, head, size, max_bytes)
-            (length,) = struct.unpack("<Q", head)
-            header = file.read(length)
+            (length,) = struct.unpack("<Q", head[:8])
+            header = head[8:] + file.read(length - 1)
     except OSError as error:
         raise PotstillError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     _check_header(path, header, length, size - 8 - length)
@@ -105,13 +112,16 @@ def _check_head(path: Path, head: bytes, size: int, max_bytes: int) -> None:
         raise PotstillError(
             f"{path}: holds {size:,} bytes, more than the {max_bytes:,} allowed; raise max_bytes to load it"
         )
-    if head.startswith(_PICKLE):
+    # A safetensors header begins with a brace; a length may by chance begin like a pickle.
+    if head[8:] != b"{" and head.startswith(_PICKLE):
         raise PotstillError(
             f"{path}: a pickle or zip file (.pt, .npz?), but a safetensors file is required; pickles are never loaded"
         )
-    if len(head) < 8:
+    if len(head) < 9:
         raise PotstillError(f"{path}: not a safetensors file (it ends after {size} bytes); get the file again")
-    (length,) = struct.unpack("<Q", head)
+    (length,) = struct.unpack("<Q", head[:8])
+    if length < 2 or head[8:] != b"{":
+        raise PotstillError(f"{path}: not a safetensors file; only files that potstill saved are sets")
     if length > min(size - 8, MAX_HEADER):
         raise PotstillError(
             f"{path}: not a whole safetensors file (its header claims {length:,} bytes, the file has {size:,}); "

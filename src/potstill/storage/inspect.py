@@ -37,7 +37,8 @@ def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
 def describe(found: dict[str, Any]) -> str:
     """What ``inspect`` found, in lines for people."""
     card = found["card"]
-    source, outcome, size = card["source"], card["outcome"], card["bytes"]
+    source, outcome, size, cost = card["source"], card["outcome"], card["bytes"], card["cost"]
+    low, high = found["range"]
     per_class = found["per_class"]
     counts = sorted(set(per_class.values()))
     shown = ", ".join(list(per_class)[:12]) + (f", … ({len(per_class)} in all)" if len(per_class) > 12 else "")
@@ -47,10 +48,10 @@ def describe(found: dict[str, Any]) -> str:
         f"classes     {shown}",
         f"method      {card['method']}, seed {card['seed']}",
         f"source      {source.get('name')}, {source.get('samples')} samples, hash {str(source.get('hash'))[:12]}",
-        f"values      {found['range'][0]:.3f} to {found['range'][1]:.3f} ({card.get('space', card['input'].get('units'))})",
-        f"stored      {size.get('total', 0):,} bytes: inputs {size.get('inputs', 0):,}, labels {size.get('labels', 0):,}, "
-        f"decoder {size.get('decoder', 0):,}",
-        f"cost        {card['cost'].get('steps')} steps, {card['cost'].get('seconds')} s on {card['cost'].get('device')}",
+        f"values      {low:.3f} to {high:.3f} ({card.get('space', card['input'].get('units'))})",
+        f"stored      {size.get('total', 0):,} bytes: inputs {size.get('inputs', 0):,}, "
+        f"labels {size.get('labels', 0):,}, decoder {size.get('decoder', 0):,}",
+        f"cost        {cost.get('steps')} steps, {cost.get('seconds')} s on {cost.get('device')}",
         f"outcome     {outcome.get('kind')}: {outcome.get('message')}",
         f"made with   {', '.join(f'{n} {v}' for n, v in card['versions'].items())}",
         "tensors",
