@@ -1,6 +1,7 @@
 """The public verbs: load data, distil, evaluate. They tie the parts together and hold no arithmetic."""
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from potstill.evaluation import Protocol, Scorecard
 from potstill.evaluation import evaluate as measure
 from potstill.nn import factory
 from potstill.registry import make_method
+from potstill.reports import collect, render, write
 from potstill.rng import generator
 from potstill.storage import Distilled, item_bytes, load
 
-__all__ = ["as_splits", "default_network", "distill", "evaluate", "load_data", "pick_device"]
+__all__ = ["as_splits", "default_network", "distill", "evaluate", "load_data", "pick_device", "report"]
 
 AXES = ("network", "augment", "parametrization", "labels")
 """The fields of a method that name a part, and that have an option of their own."""
@@ -59,7 +61,7 @@ def default_network(source: Source) -> str:
 
 def _with_axes(name: str, method: Method[Any], source: Source, asked: Mapping[str, str | None]) -> Method[Any]:
     """The method with the parts that were asked for; defaults that only suit pictures give way for other data."""
-    fields = {f.name for f in dataclasses.fields(method)}  # type: ignore[arg-type]
+    fields: Mapping[str, Any] = dataclasses.asdict(method)  # type: ignore[call-overload]
     changes: dict[str, str] = {}
     for axis, value in asked.items():
         if axis in fields:
@@ -70,10 +72,10 @@ def _with_axes(name: str, method: Method[Any], source: Source, asked: Mapping[st
         elif axis != "network" and value is not None:
             raise PotstillError(f"method {name} has no {axis} to choose, but {value!r} was asked for; leave it out")
     if "network" in fields and asked.get("network") is None:
-        chosen = method.network
+        chosen = fields["network"]
         changes["network"] = default_network(source) if chosen == "convnet" else chosen
     if "augment" in fields:
-        chosen = asked.get("augment") or (method.augment if source.input.kind == "image" else "none")
+        chosen = asked.get("augment") or (fields["augment"] if source.input.kind == "image" else "none")
         changes["augment"] = augmentation_name(chosen, source.name)
     return dataclasses.replace(method, **changes)  # type: ignore[type-var]
 
@@ -294,3 +296,21 @@ def evaluate(
         robust_scores=robust_scores,
         progress=progress,
     )
+
+
+def report(paths: Sequence[str | Path] | str | Path, out: str | Path) -> Path:
+    """Write one self-contained page about sets, scorecards or a folder of them.
+
+    Args:
+        paths: files or folders of results.
+        out: the page, ``….html``.
+
+    Raises:
+        PotstillError: nothing to report there, or ``out`` cannot be written.
+    """
+    several = [paths] if isinstance(paths, str | Path) else paths
+    entries = collect([Path(p) for p in several])
+    title = entries[0].name if len(entries) == 1 else Path(several[0]).resolve().name
+    command = shlex.join(["potstill", "report", *map(str, several), "--out", str(out)])
+    write(render(entries, title=title, command=command), Path(out))
+    return Path(out)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from potstill.core import Method
 from potstill.errors import PotstillError, unknown
 
-__all__ = ["Group", "make_method", "names", "resolve"]
+__all__ = ["Group", "make_method", "names", "resolve", "targets"]
 
 Group = Literal["methods", "augmentations", "parametrizations", "protocols"]
 
@@ -42,7 +42,8 @@ _BUILTIN: dict[Group, dict[str, str]] = {
 }
 
 
-def _targets(group: Group) -> dict[str, str]:
+def targets(group: Group) -> dict[str, str]:
+    """``module:attribute`` by name, of this package and of installed ones."""
     outside = {e.name: e.value for e in entry_points(group=f"potstill.{group}")}
     if taken := sorted(outside.keys() & _BUILTIN[group].keys()):
         raise PotstillError(
@@ -53,7 +54,7 @@ def _targets(group: Group) -> dict[str, str]:
 
 def names(group: Group) -> tuple[str, ...]:
     """Every registered name of ``group``, built-in ones first."""
-    return tuple(_targets(group))
+    return tuple(targets(group))
 
 
 def resolve(group: Group, name: str) -> Any:
@@ -62,10 +63,10 @@ def resolve(group: Group, name: str) -> Any:
     Raises:
         PotstillError: there is no such name; the message names the nearest.
     """
-    targets = _targets(group)
-    if name not in targets:
-        raise unknown(group[:-1], name, targets)
-    module, _, attribute = targets[name].partition(":")
+    known = targets(group)
+    if name not in known:
+        raise unknown(group[:-1], name, known)
+    module, _, attribute = known[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 

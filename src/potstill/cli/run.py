@@ -167,7 +167,7 @@ def _evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def _compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.compare import compare
+    from potstill.comparison import compare
     from potstill.driver import Progress
 
     command = parsed.command
@@ -272,9 +272,23 @@ def _any(noun: str) -> Callable[[list[dict[str, Any]]], str]:
 
     def show(rows: list[dict[str, Any]]) -> str:
         keys = list(rows[0])[1:]
-        return columns([noun, *keys], [[r["name"], *(r[key] for key in keys)] for r in rows])
+        return columns([noun, *keys], [[r["name"], *(_cell(r[key]) for key in keys)] for r in rows])
 
     return show
+
+
+def _cell(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+_OWN_DATA = """
+Your own data: a folder of pictures (train/CLASS/*.png and test/CLASS/*.png, or CLASS/*.png), an .npz file with
+x_train, y_train, x_test and y_test, a .csv or .parquet file with --label COLUMN, hub:NAME (Hugging Face Hub),
+or WebDataset shards 'train-{000..099}.tar'."""
+
+
+def _data(rows: list[dict[str, Any]]) -> str:
+    return _any("data")(rows) + "\n" + _OWN_DATA
 
 
 def _listing(group: str, show: Callable[[list[dict[str, Any]]], str]) -> Callable[[Parsed, str, Watcher], Answer]:
@@ -297,7 +311,7 @@ RUNNERS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
     "methods": _listing("methods", _methods),
     "protocols": _listing("protocols", _protocols),
     "networks": _listing("networks", _any("network")),
-    "data": _listing("data", _any("data")),
+    "data": _listing("data", _data),
     "parametrizations": _listing("parametrizations", _any("parametrization")),
     "augmentations": _listing("augmentations", _any("augmentation")),
 }

@@ -181,7 +181,7 @@ def _check_resume(
     method: Method[Any], problem: Problem, states: list[tuple[Any, dict[str, Any], Tensor]], steps: int
 ) -> None:
     for n, (state, _, rng_state) in enumerate(states[:-1]):
-        resumed = unpack(method.state_type, *pack(state))
+        resumed: Any = unpack(method.state_type, *pack(state))
         rng = generator(0)
         rng.set_state(rng_state)
         following, _ = method.step(problem, resumed, rng)
@@ -196,7 +196,7 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
     if isinstance(result, Selection):
         _require(info.selects, "a method that returns a Selection must declare info.selects")
         _require(result.index.dtype == torch.int64, "a Selection's index must be int64")
-        _require(len(result.index.unique()) == len(result.index), "a Selection must not hold a sample twice")
+        _require(len(set(result.index.tolist())) == len(result.index), "a Selection must not hold a sample twice")
         labels, rows = problem.train.labels[result.index], result.rows
     else:
         _require(
