@@ -71,7 +71,9 @@ def main() -> None:
                 "distill", str(root), "--method", "dm", "--ipc", "5", "--network", "convnet-w32",
                 "--batch-real", "64", "--budget", args.budget, "--out", str(out),
             )  # fmt: skip
-            score = potstill("evaluate", str(out), "--data", str(root), "--network", "convnet-w32", "--seeds", args.seeds)
+            score = potstill(
+                "evaluate", str(out), "--data", str(root), "--network", "convnet-w32", "--seeds", args.seeds,
+            )  # fmt: skip
             page = Path(folder) / "page.html"
             potstill("report", folder, "--out", str(page))
             row = {

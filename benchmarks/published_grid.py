@@ -52,6 +52,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1000)
     parser.add_argument("--protocol", default="dsa")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--distil-network", default="convnet-d3-w128", help="network of the distillation")
+    parser.add_argument("--sets", type=Path, default=Path("demo/published_grid"), help="where distilled sets are kept")
+    parser.add_argument("--only-distil", action="store_true", help="make the sets, measure nothing")
     parser.add_argument("--out", type=Path, default=Path("results/published_grid"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -64,6 +67,8 @@ def main() -> None:
                     continue
                 begun = time.monotonic()
                 result = one(splits, data, name, ipc, args)
+                if result is None:
+                    continue
                 result["seconds"] = round(time.monotonic() - begun, 1)
                 part = cell.with_suffix(".part")
                 part.write_text(json.dumps(result, indent=1) + "\n")
@@ -76,16 +81,24 @@ def main() -> None:
                 )
 
 
-def one(splits: Any, data: str, name: str, ipc: int, args: argparse.Namespace) -> dict[str, Any]:
+def one(splits: Any, data: str, name: str, ipc: int, args: argparse.Namespace) -> dict[str, Any] | None:
     options: dict[str, Any] = {}
     fields = {f.name for f in dataclasses.fields(resolve("methods", name))}
     if "batch_real" in fields:
         options["batch_real"] = args.batch_real
     optimises = "iterations" in fields
-    small = potstill.distill(
-        splits, name, ipc=ipc, seed=0, network="convnet-d3-w128", device=args.device,
-        time_budget=args.budget if optimises and not args.full else None, **options,
-    )  # fmt: skip
+    kept = args.sets / f"{data}-{name}-ipc{ipc}.safetensors"
+    if kept.exists():
+        small = potstill.load(kept)
+    else:
+        small = potstill.distill(
+            splits, name, ipc=ipc, seed=0, network=args.distil_network, device=args.device,
+            time_budget=args.budget if optimises and not args.full else None, **options,
+        )  # fmt: skip
+        args.sets.mkdir(parents=True, exist_ok=True)
+        small.save(kept)
+    if args.only_distil:
+        return None
     score = potstill.evaluate(
         small, splits, protocol=args.protocol, networks=["convnet-d3-w128"], seeds=args.students, baselines=False,
         full=False, robust_scores=False, device=args.device, epochs=args.epochs,
@@ -97,7 +110,8 @@ def one(splits: Any, data: str, name: str, ipc: int, args: argparse.Namespace) -
         "n": result["n"], "accuracy": result["accuracy"], "fingerprint": result["fingerprint"],
         "published": None if published is None else {"percent": published[0], "source": published[1]},
         "distillation": {
-            "steps": small.card["cost"]["steps"], "seconds": small.card["cost"]["seconds"],
+            "network": small.card["network"], "steps": small.card["cost"]["steps"],
+            "seconds": small.card["cost"]["seconds"],
             "outcome": small.card["outcome"], "config": small.card["config"],
             "budget_s": None if args.full or not optimises else args.budget,
         },

@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
 from machine import machine
 from safetensors.numpy import load_file
 
@@ -59,8 +60,6 @@ def main() -> None:
             rng = generator(os.getpid())  # the points are meant to differ from run to run
             kills = []
             while len(kills) < 3:
-                import torch
-
                 run = command(method, args.steps, out, 7) + (["--resume"] if checkpoint.exists() else [])
                 process = subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 # Wait for the first checkpoint of this part, then a random while, then kill.
@@ -76,9 +75,11 @@ def main() -> None:
                     header = json.loads(f.read(int.from_bytes(f.read(8), "little")))
                 kills.append(int(json.loads(header["__metadata__"]["checkpoint"])["step"]))
             if not out.exists():
-                subprocess.run([*command(method, args.steps, out, 7), "--resume"], check=True, stdout=subprocess.DEVNULL)
+                last = [*command(method, args.steps, out, 7), "--resume"]
+                subprocess.run(last, check=True, stdout=subprocess.DEVNULL)
             digests.append(digest(out))
-            rows.append({"method": method, "killed_after_steps": kills, "same": len(set(digests)) == 1, "sha256": digests[0]})
+            same = len(set(digests)) == 1
+            rows.append({"method": method, "killed_after_steps": kills, "same": same, "sha256": digests[0]})
             print(f"{method:12} killed after steps {kills}: {'same bits' if rows[-1]['same'] else 'DIFFERENT BITS'}")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps({"machine": machine(), "steps": args.steps, "rows": rows}, indent=1) + "\n")

@@ -47,7 +47,7 @@ def import_published(path: Path) -> tuple[Any, Any]:
 
 def interleaved(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, dict[str, float]]:
     times: dict[str, list[float]] = {name: [] for name in jobs}
-    for name, job in jobs.items():
+    for job in jobs.values():
         job()
     for _ in range(repeats):
         for name, job in jobs.items():
@@ -155,7 +155,8 @@ def main() -> None:
         "dsa": forward * (3 * sum(sizes) + 6 * 10 * args.ipc),
         "evaluation": forward * 3 * 10 * args.ipc * 5,
     }
-    report: dict[str, Any] = {"machine": machine(), "network": make.name, "ipc": args.ipc, "batch_real": sizes, "rows": []}
+    report: dict[str, Any] = {"machine": machine(), "network": make.name, "ipc": args.ipc, "batch_real": sizes}
+    report["rows"] = []
     for threads in args.threads:
         torch.set_num_threads(threads)
         rate = matrix_rate()
