@@ -15,12 +15,17 @@ from safetensors import SafetensorError, safe_open
 from potstill.errors import PotstillError
 from potstill.reports.entry import Entry, Gallery
 from potstill.reports.gallery import shown
+from potstill.reports.numbers import estimate
 
 __all__ = ["collect", "read_set"]
 
 FORMAT = "potstill/1"
-_KEPT = ("method", "ipc", "seed", "classes", "input", "source", "bytes", "cost", "outcome", "command")
+_KEPT = ("method", "ipc", "seed", "classes", "input", "source", "bytes", "cost", "outcome")
 """What a leaderboard's row or a scorecard may say of the set where the set itself is not at hand."""
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _json(path: Path) -> Any:
@@ -29,7 +34,7 @@ def _json(path: Path) -> Any:
     except OSError as error:
         raise PotstillError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
     except (ValueError, RecursionError) as error:
-        raise PotstillError(f"{path}: not valid JSON ({error}); write it again with --json or --out") from error
+        raise PotstillError(f"{path}: not valid JSON ({_line(error)}); write it again with --json or --out") from error
 
 
 def _card(path: Path, metadata: Mapping[str, str] | None) -> Mapping[str, Any]:
@@ -41,7 +46,7 @@ def _card(path: Path, metadata: Mapping[str, str] | None) -> Mapping[str, Any]:
     try:
         card = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise PotstillError(f"{path}: its card is not valid JSON ({error}); distil it again") from error
+        raise PotstillError(f"{path}: its card is not valid JSON ({_line(error)}); distil it again") from error
     written = card.get("format") if isinstance(card, dict) else None
     if written != FORMAT:
         raise PotstillError(
@@ -72,22 +77,13 @@ def _gallery(path: Path, file: Any, card: Mapping[str, Any]) -> Gallery | None:
     held = np.stack([np.asarray(inputs[i : i + 1])[0] for i in index]) if index else np.zeros((0, *shape[1:]))
     columns = card["input"].get("columns", ()) if isinstance(card.get("input"), Mapping) else ()
     return Gallery(
-        inputs=_data_units(held.astype(np.float32), card),
+        inputs=held.astype(np.float32),
         labels=labels[index],
         classes=names,
         counts=sizes,
         columns=tuple(map(str, columns)),
+        real="index" in file.keys(),  # noqa: SIM118 (a file, not a mapping)
     )
-
-
-def _data_units(x: np.ndarray, card: Mapping[str, Any]) -> np.ndarray:
-    """Undo mean and standard deviation where the card says that the inputs are stored in model space."""
-    normalization = card.get("normalization")
-    if card.get("space", "data") != "model" or not isinstance(normalization, Mapping):
-        return x
-    shape = (1, -1) + (1,) * (x.ndim - 2)
-    mean, std = (np.asarray(normalization[key], dtype=np.float32).reshape(shape) for key in ("mean", "std"))
-    return np.asarray(x * std + mean, dtype=np.float32)
 
 
 def read_set(path: Path) -> tuple[Mapping[str, Any], Gallery | None]:
@@ -143,13 +139,52 @@ def _is_scorecard(value: object) -> bool:
     return isinstance(value, dict) and isinstance(value.get("accuracy"), dict)
 
 
-def _rows(path: Path, value: Any) -> list[Mapping[str, Any]]:
-    rows = value.get("rows") if isinstance(value, dict) else None
+def _check_fractions(path: Path, scorecard: Mapping[str, Any]) -> None:
+    """Accuracies must be fractions: a percentage would be shown a hundred times too large."""
+    groups = [scorecard.get(key) for key in ("baselines", "networks")]
+    held = [value for group in groups if isinstance(group, Mapping) for value in group.values()]
+    for value in [scorecard["accuracy"], scorecard.get("full"), *held]:
+        e = estimate(value)
+        if e is not None and not 0 <= e.mean <= 1:
+            raise PotstillError(
+                f"{path}: an accuracy must be a fraction in [0,1], but one is {e.mean:g}; divide by 100"
+            )
+    if estimate(scorecard["accuracy"]) is None:
+        raise PotstillError(f"{path}: the scorecard's accuracy has no mean; evaluate the set again")
+
+
+def _rows(path: Path, board: Any) -> Sequence[Mapping[str, Any]]:
+    """A leaderboard's rows; scorecards without baselines get the row of ``random`` of the same size as one."""
+    rows = board.get("rows") if isinstance(board, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise PotstillError(
             f"{path}: neither a scorecard (accuracy) nor a leaderboard (rows); give what evaluate or compare wrote"
         )
-    return rows
+    source = {"source": {"name": board["source"]}} if isinstance(board.get("source"), str) else {}
+    whole: list[dict[str, Any]] = [{**source, **row, "scorecard": _nested(row)} for row in rows]
+    randoms = {row.get("ipc"): row["scorecard"] for row in whole if row.get("method") == "random" and row["scorecard"]}
+    for row in whole:
+        score, random = row["scorecard"], randoms.get(row.get("ipc"))
+        if score is None:
+            continue
+        _check_fractions(path, score)
+        if random is not None and row.get("method") != "random" and not score.get("baselines"):
+            stored = random["bytes"].get("total") if isinstance(random.get("bytes"), dict) else None
+            baseline = {
+                "n": random.get("n"),
+                **random["accuracy"],
+                "bytes": stored,
+                "difference": row.get("difference"),
+            }
+            row["scorecard"] = {**score, "baselines": {"random": baseline}}
+    return whole
+
+
+def _nested(row: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The scorecard of a row: under its key, or the row itself."""
+    if _is_scorecard(row.get("scorecard")):
+        return dict(row["scorecard"])
+    return row if _is_scorecard(row) else None
 
 
 def _files(path: Path) -> list[Path]:
@@ -242,17 +277,19 @@ def collect(paths: Sequence[Path]) -> list[Entry]:
         value = _json(path)
         if not _is_scorecard(value):
             rows += [(path, row) for row in _rows(path, value)]
-        elif (owner := _owner(sets, path, value)) is not None:
+            continue
+        _check_fractions(path, value)
+        if (owner := _owner(sets, path, value)) is not None:
             owner.scorecards.append(value)
         else:
             card = {key: value[key] for key in _KEPT if value.get(key) is not None and key != "cost"}
             loose.append(Entry(name=_stem(path), card=card, scorecard=value))
     for path, row in rows:
-        nested = row.get("scorecard")
-        scorecard = nested if _is_scorecard(nested) else row if _is_scorecard(row) else None
-        owner = _owner(sets, path, row)
+        scorecard, owner = row["scorecard"], _owner(sets, path, row)
         if owner is None:
             loose.append(_row_entry(row, scorecard))
-        elif scorecard is not None and all(s.get("accuracy") != scorecard["accuracy"] for s in owner.scorecards):
-            owner.scorecards.append(scorecard)
+        elif scorecard is not None:
+            # compare writes each scorecard beside its set as well; the row knows more, so it takes that one's place.
+            others = [s for s in owner.scorecards if s.get("accuracy") != scorecard["accuracy"]]
+            owner.scorecards = [*others, scorecard]
     return [*(entry for found in sets for entry in found.entries()), *loose]

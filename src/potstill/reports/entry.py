@@ -17,7 +17,7 @@ class Gallery:
     """Inputs to show, in data units: pictures (n, c, h, w) with values in [0,1], or table rows (n, d).
 
     ``labels`` are classes (n,) or rows of probabilities (n, k). ``counts`` are the items of each class in the whole set
-    where ``inputs`` holds only some of them. ``columns`` are a table's column names.
+    where ``inputs`` holds only some of them. ``columns`` are a table's column names. ``real``: they are real samples.
     """
 
     inputs: Float[np.ndarray, "n ..."]
@@ -25,6 +25,7 @@ class Gallery:
     classes: tuple[str, ...]
     counts: tuple[int, ...] | None = None
     columns: tuple[str, ...] = ()
+    real: bool = False
 
     @property
     def hard(self) -> Num[np.ndarray, " n"]:
@@ -125,6 +126,15 @@ class Entry:
         n = (self.scorecard or {}).get("n")
         found = {str(name): estimate(value, n) for name, value in self.measured("baselines").items()}
         return {name: value for name, value in found.items() if value is not None}
+
+    def gap(self, name: str) -> Estimate | None:
+        """This set's accuracy minus that of the baseline ``name``: as measured if it says, else from both."""
+        own, other = self.accuracy, self.baselines.get(name)
+        if own is None or other is None:
+            return None
+        held = self.measured("baselines")[name]
+        measured = estimate(held.get("difference")) if isinstance(held, Mapping) else None
+        return measured or own - other
 
     @property
     def bytes(self) -> float | None:

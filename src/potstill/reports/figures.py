@@ -51,7 +51,6 @@ def dot_plot(points: Sequence[Point], caption: str, *, reference: float | None =
     ends = [x for p in points for x in (p.estimate.mean, p.estimate.low, p.estimate.high) if x is not None]
     spread = max(max(ends) - min(ends), 0.02)
     low, high = max(0.0, min(ends) - 0.08 * spread), min(1.0, max(ends) + 0.08 * spread)
-    low, high = (low, high) if high - low > 1e-6 else (low - 0.01, high + 0.01)
     ticks = _ticks(low, high)
     grid = [tag("line", x1=_at(t, low, high), x2=_at(t, low, high), y1=0, y2=32, class_="grid") for t in ticks]
     if reference is not None:
@@ -121,6 +120,7 @@ def bars(rows: Sequence[tuple[str, float]]) -> Html:
             for label, share in rows
         ),
         class_="bars",
+        style=f"--label:{min(max(len(label) for label, _ in rows) + 1, 16)}ch",
     )
 
 
@@ -151,7 +151,10 @@ def _curve(name: str, series: Sequence[tuple[float, float]], dropped: int) -> Ht
         tag("line", x1=0, x2=1000, y1=y, y2=y, class_="grid", vector_effect="non-scaling-stroke") for y in (0, 150, 300)
     ]
     marks = [10**y if logarithmic else y for y in (high, (low + high) / 2, low)]
-    notes = [f"{name} against the step: {_plain(series[0][1])} at the start, {_plain(series[-1][1])} at the end."]
+    notes = [
+        f"{name[:1].upper()}{name[1:]} against the step: "
+        f"{_plain(series[0][1])} at the start, {_plain(series[-1][1])} at the end."
+    ]
     if logarithmic:
         notes.append("Logarithmic scale.")
     if group > 1:

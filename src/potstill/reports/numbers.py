@@ -23,7 +23,11 @@ def number(value: object) -> float | None:
     """``value`` when it is a finite number, else ``None`` (missing, null, NaN, a word)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        exact = float(value)
+    except OverflowError:
+        return None
+    return exact if math.isfinite(exact) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,18 @@ from potstill.errors import PotstillError
 from potstill.reports.entry import Entry, Gallery
 from potstill.reports.figures import Point, dot_plot, value
 from potstill.reports.markup import Html, join, tag
-from potstill.reports.numbers import count, duration, estimate, interval, number, percent, points, significant, size
+from potstill.reports.numbers import (
+    Estimate,
+    count,
+    duration,
+    interval,
+    number,
+    percent,
+    points,
+    significant,
+    size,
+    verdict,
+)
 from potstill.reports.sections import about, difference_cell, headline, parts, sentence, table, warnings
 
 __all__ = ["Entry", "Gallery", "render", "write"]
@@ -33,117 +44,94 @@ def _document(title: str, body: Sequence[Html]) -> str:
     return f"<!doctype html>\n{tag('html', head, tag('body', *body), lang='en')}\n"
 
 
-def _label(entry: Entry) -> str:
-    """A short name that tells the sets of one page apart."""
-    ipc = entry.ipc
-    return entry.method if ipc is None else f"{entry.method}, {ipc:,} per class"
-
-
 def _group(entry: Entry) -> tuple[str, ...]:
-    """What must be equal before two accuracies may be compared."""
+    """What must be equal before two accuracies may be ranked; the size stands last."""
     card = entry.scorecard or {}
     keys = ("protocol", "protocol_version", "fingerprint", "network")
     source = str(entry.part("source").get("hash") or entry.source)
-    return (source, *(str(card.get(key) or "") for key in keys))
+    return (source, *(str(card.get(key) or "") for key in keys), str(entry.ipc or ""))
 
 
-def _row(entry: Entry, anchor: str) -> Html:
-    own = estimate((entry.scorecard or {}).get("accuracy"), (entry.scorecard or {}).get("n"))
-    link = tag("a", tag("bdi", entry.method), href=f"#{anchor}")
-    ipc = tag("td", count(entry.ipc))
-    if own is None:
-        return tag("tr", tag("th", link, scope="row"), ipc, tag("td", "not measured", colspan=7))
-    random = entry.baselines.get("random")
-    seconds = number(entry.part("cost").get("seconds"))
+def _where(entry: Entry) -> str:
+    """How a group was measured, in words."""
+    card = entry.scorecard or {}
+    known = {"": entry.source, "protocol ": card.get("protocol"), "network ": card.get("network")}
+    return ", ".join(f"{what}{name}" for what, name in known.items() if name)
+
+
+def _row(entry: Entry, anchor: str, label: str) -> Html:
+    own = entry.accuracy or Estimate(mean=0.0)
     flag = tag("span", " optimistic", class_="open") if entry.optimistic else None
     return tag(
         "tr",
-        tag("th", link, flag, scope="row"),
-        ipc,
+        tag("th", tag("a", tag("bdi", label), href=f"#{anchor}"), flag, scope="row"),
+        tag("td", count(own.n)),
         tag("td", value(percent(own.mean), own.mean)),
         tag("td", value(percent(own.std), own.std)),
         tag("td", interval(own)),
-        tag("td", count(own.n)),
-        difference_cell(own, random),
+        difference_cell(entry.gap("random")),
         tag("td", value(size(entry.bytes), entry.bytes)),
-        tag("td", duration(seconds)),
+        tag("td", duration(number(entry.part("cost").get("seconds")))),
     )
 
 
-def _finding(ranked: Sequence[Entry]) -> str:
-    """The group's result in one honest sentence."""
-    best = ranked[0]
-    own = best.accuracy
-    if own is None:
-        return ""
-    said = f"Highest mean: {_label(best)}, {percent(own.mean)}."
-    if (random := best.baselines.get("random")) is not None:
-        gap = own - random
+def _finding(ranked: Sequence[tuple[str, Entry, Estimate]]) -> str:
+    """A group's result in honest sentences."""
+    label, best, own = ranked[0]
+    said = f"Highest mean: {label}, {percent(own.mean)}."
+    if (gap := best.gap("random")) is not None:
         if significant(gap) > 0:
             said += f" That is {points(gap.mean)} points against random real samples of the same bytes."
         else:
-            said += " It is not shown to be better than random real samples of the same bytes."
-    rivals = [e for e in ranked[1:] if e.accuracy is not None and not significant(own - e.accuracy)]
+            said += f" It is {verdict(gap, 'random real samples of the same bytes')}."
+    rivals = [name for name, _, e in ranked[1:] if not significant(own - e)]
     if rivals:
-        names = ", ".join(_label(e) for e in rivals[:4]) + (" and others" if len(rivals) > 4 else "")
-        said += f" Not shown to differ from it: {names}."
+        said += f" Not shown to differ from it: {', '.join(rivals[:4])}{' and others' if len(rivals) > 4 else ''}."
     return said
 
 
+def _board(members: Sequence[tuple[str, Entry]]) -> list[Html]:
+    """What was found, a plot and a table of scores that may be ranked, best mean first."""
+    methods = [entry.method for _, entry in members]
+    named = [
+        (anchor, entry.method if methods.count(entry.method) == 1 else entry.name, entry, entry.accuracy)
+        for anchor, entry in members
+    ]
+    rows = sorted(((a, n, e, own) for a, n, e, own in named if own is not None), key=lambda row: -row[3].mean)
+    dots = [Point(label=name, estimate=own, own=True) for _, name, _, own in rows]
+    random = next((r for _, _, e, _ in rows if (r := e.baselines.get("random")) is not None), None)
+    random = None if "random" in methods else random  # then it has a row of its own
+    full = next((e.full for _, _, e, _ in rows if e.full is not None), None)
+    for label, reference in (("Random real samples", random), ("All real data", full)):
+        dots += [Point(label=label, estimate=reference)] if reference is not None else []
+    head = ("Method", "n", "Mean", "Std", "95% interval", "Minus random, points", "Bytes", "Time to distil")
+    return [
+        tag("p", _finding([row[1:] for row in rows])),
+        dot_plot(dots, "Test accuracy. Copper: the sets; grey: what they are measured against."),
+        table(f"Leaderboard: {_where(rows[0][2])}", head, [_row(e, anchor, name) for anchor, name, e, _ in rows]),
+    ]
+
+
 def _leaderboard(entries: Sequence[tuple[str, Entry]]) -> list[Html]:
-    """A plot and a table for each group of comparable scores, best mean first."""
+    """One board for each way of measuring and each size, small sizes first."""
     groups: dict[tuple[str, ...], list[tuple[str, Entry]]] = {}
-    unmeasured = [pair for pair in entries if pair[1].accuracy is None]
-    for anchor, entry in entries:
+    for anchor, entry in sorted(entries, key=lambda pair: pair[1].ipc or 0):
         if entry.accuracy is not None:
             groups.setdefault(_group(entry), []).append((anchor, entry))
-    head = (
-        "Method",
-        "Per class",
-        "Mean",
-        "Std",
-        "95% interval",
-        "n",
-        "Minus random, points",
-        "Bytes",
-        "Time to distil",
-    )
     out: list[Html] = []
-    for held in groups.values():
-        ranked = sorted(held, key=lambda pair: -pair[1].accuracy.mean if pair[1].accuracy else 0.0)
-        card = ranked[0][1].scorecard or {}
-        known = {"": ranked[0][1].source, "protocol ": card.get("protocol"), "network ": card.get("network")}
-        where = ", ".join(f"{what}{name}" for what, name in known.items() if name)
-        dots = [Point(label=_label(e), estimate=e.accuracy, own=True) for _, e in ranked if e.accuracy is not None]
-        dots += _references([e for _, e in ranked])
-        out += [
-            tag("h3", tag("bdi", where)) if len(groups) > 1 else tag("p", tag("bdi", where), class_="soft"),
-            tag("p", _finding([e for _, e in ranked])),
-            dot_plot(dots, "Test accuracy. Copper: the sets; grey: what they are measured against."),
-            table(f"Leaderboard: {where}", head, [_row(e, anchor) for anchor, e in ranked]),
-        ]
-    if unmeasured:
-        names = ", ".join(_label(e) for _, e in unmeasured)
-        out.append(tag("p", f"Not measured: {names}.", class_="note"))
-    if len(groups) > 1:
-        out.insert(
-            0, tag("p", "These sets were measured in different ways. Compare only within one table.", class_="soft")
+    if len({key[:-1] for key in groups}) > 1:
+        out.append(
+            tag("p", "These sets were measured in different ways. Compare only within one table.", class_="soft")
         )
+    for members in groups.values():
+        entry = members[0][1]
+        title = _where(entry) if entry.ipc is None else f"{count(entry.ipc)} per class"
+        below = [tag("p", tag("bdi", _where(entry)), class_="soft")] if entry.ipc is not None else []
+        out.append(tag("section", tag("h3", tag("bdi", title)), *below, *_board(members), class_="board"))
+    unmeasured = [entry.name for _, entry in entries if entry.accuracy is None]
+    if unmeasured:
+        out.append(tag("p", f"Not measured: {', '.join(unmeasured)}.", class_="note"))
     return out
-
-
-def _references(entries: Sequence[Entry]) -> list[Point]:
-    """Random at each size, from the first entry that has it, and the full data."""
-    out: dict[str, Point] = {}
-    for entry in entries:
-        if (random := entry.baselines.get("random")) is not None:
-            label = "Random real samples" + (f", {entry.ipc:,} per class" if entry.ipc is not None else "")
-            out.setdefault(label, Point(label=label, estimate=random))
-    full = next((e.full for e in entries if e.full is not None), None)
-    return [
-        *sorted(out.values(), key=lambda p: -p.estimate.mean),
-        *([Point(label="All real data", estimate=full)] if full else []),
-    ]
 
 
 def _repeat(command: str, level: int) -> Html:

@@ -28,7 +28,7 @@ _BASELINES = {
     "herding": "Herding (coreset)",
     "k-center": "k-center (coreset)",
     "k-means": "k-means (coreset)",
-    "random-soft": "Random real, soft labels",
+    "random-soft": "Random real samples, soft labels",
 }
 _SCORES = {
     "hlr": (
@@ -52,11 +52,13 @@ _FAMILIES_OF_UNITS = {"hlr": points, "ior": points}
 _TONE = {1: ("good", "better"), 0: ("unsure", "open"), -1: ("bad", "worse")}
 
 
-def table(caption: str, head: Sequence[str], body: Sequence[Html], left: frozenset[int] = frozenset()) -> Html:
+def table(caption: str, head: Sequence[str], body: Sequence[Html], *, narrow: bool = False) -> Html:
     """A table with a caption for screen readers that scrolls inside its own box."""
-    cells = [tag("th", name, scope="col", class_="left" if k in left else None) for k, name in enumerate(head)]
+    cells = [tag("th", name, scope="col") for name in head]
     inner = tag("table", tag("caption", caption), tag("thead", tag("tr", *cells)), tag("tbody", *body))
-    return tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=caption)
+    return tag(
+        "div", inner, class_="scroll narrow" if narrow else "scroll", tabindex=0, role="region", aria_label=caption
+    )
 
 
 def _estimate_cells(e: Estimate) -> list[Html]:
@@ -68,12 +70,11 @@ def _estimate_cells(e: Estimate) -> list[Html]:
     ]
 
 
-def difference_cell(mine: Estimate, other: Estimate | None) -> Html:
-    """``mine`` minus ``other`` with its interval, coloured by what may be said of it."""
-    if other is None:
+def difference_cell(gap: Estimate | None, *, judged: bool = True) -> Html:
+    """A difference with its interval, coloured by what may be said of it where that is ``judged``."""
+    if gap is None:
         return tag("td", "—")
-    gap = mine - other
-    shown = tag("span", points(gap.mean), class_=_TONE[significant(gap)][1])
+    shown = tag("span", points(gap.mean), class_=_TONE[significant(gap)][1] if judged else None)
     return tag(
         "td", shown, tag("span", f" [{interval(gap, difference=True)}]", class_="soft") if gap.low is not None else None
     )
@@ -83,7 +84,7 @@ def sentence(entry: Entry) -> str:
     """What the set is, in one plain sentence."""
     noun, items, samples = entry.noun, entry.items, entry.samples
     own = f"{count(items)} {noun}" if items is not None else f"A small set of {noun}"
-    chosen = "chosen from" if entry.card.get("kind") == "selection" else "that stand for"
+    chosen = "chosen from" if entry.gallery is not None and entry.gallery.real else "that stand for"
     real = f"{count(samples)}" if samples is not None else "a larger set"
     source = f" of {entry.source}" if entry.source else ""
     return f"{own} {chosen} the {real}{source}." if samples is not None else f"{own} {chosen} {real}{source}."
@@ -147,16 +148,20 @@ def headline(entry: Entry) -> Html | None:
     if own is None:
         return None
     card, facts, said = entry.scorecard or {}, [], []
-    random = entry.baselines.get("random")
-    if random is not None:
-        facts.append(_comparison("Random real samples, same bytes:", own - random, random, "random"))
+    random, gap = entry.baselines.get("random"), entry.gap("random")
+    if random is not None and gap is not None:
+        facts.append(_comparison("Random real samples, same bytes:", gap, random, "random"))
+    elif entry.method == "random":
+        said.append("These are random real samples: what every distilled set has to beat.")
     else:
         said.append("Random real samples were not measured, so nothing here shows that distilling helped.")
     others = {n: e for n, e in entry.baselines.items() if n != "random"}
     if others:
         name = max(others, key=lambda n: others[n].mean)
         label = _BASELINES.get(name, name)
-        facts.append(_comparison(f"Best other baseline, {label.lower()}:", own - others[name], others[name], name))
+        facts.append(
+            _comparison("Best other baseline:", entry.gap(name) or own - others[name], others[name], label.lower())
+        )
     if (full := entry.full) is not None:
         share = f"{100 * own.mean / full.mean:.0f}% of it is kept" if full.mean > 0 else ""
         what = (
@@ -177,7 +182,7 @@ def headline(entry: Entry) -> Html | None:
         "div",
         tag(
             "div",
-            tag("p", "Accuracy on test data never seen", class_="what"),
+            tag("p", "Accuracy on the real test data", class_="what"),
             tag("div", value(percent(own.mean), own.mean), class_="big"),
             tag("p", kept, class_="sub"),
             tag("p", "Trained on nothing but this set: ", tag("bdi", network), ".", class_="sub"),
@@ -192,24 +197,25 @@ def _scorecard(entry: Entry) -> list[Html] | None:
     own = entry.accuracy
     if own is None:
         return None
-    rows = [("This set", own, entry.bytes)]
+    rows: list[tuple[str, Estimate, float | None, Estimate | None]] = [("This set", own, entry.bytes, None)]
     written = entry.measured("baselines")
     for name, e in sorted(entry.baselines.items(), key=lambda item: -item[1].mean):
         held = written[name]
-        rows.append((_BASELINES.get(name, name), e, number(held.get("bytes")) if isinstance(held, Mapping) else None))
+        stored = number(held.get("bytes")) if isinstance(held, Mapping) else None
+        rows.append((_BASELINES.get(name, name), e, stored, entry.gap(name)))
     if entry.full is not None:
-        rows.append(("All real data", entry.full, None))
-    dots = [Point(label=label, estimate=e, own=k == 0) for k, (label, e, _) in enumerate(rows)]
+        rows.append(("All real data", entry.full, None, own - entry.full))
+    dots = [Point(label=label, estimate=e, own=k == 0) for k, (label, e, _, _) in enumerate(rows)]
     body = [
         tag(
             "tr",
             tag("th", label, scope="row"),
             *_estimate_cells(e),
-            tag("td", "—") if k == 0 else difference_cell(own, e),
+            difference_cell(gap, judged=label != "All real data"),
             tag("td", value(size(stored), stored)),
             class_="own" if k == 0 else None,
         )
-        for k, (label, e, stored) in enumerate(rows)
+        for k, (label, e, stored, gap) in enumerate(rows)
     ]
     head = ("Trained on", "n", "Mean", "Std", "95% interval", "This set minus it, points", "Bytes")
     return [
@@ -235,7 +241,10 @@ def _networks(entry: Entry) -> list[Html] | None:
     for name, _, e in measured:
         random = randoms.get(name)
         extra = (
-            [tag("td", value(percent(random.mean), random.mean) if random else "—"), difference_cell(e, random)]
+            [
+                tag("td", value(percent(random.mean), random.mean) if random else "—"),
+                difference_cell(None if random is None else e - random),
+            ]
             if randoms
             else []
         )
@@ -318,7 +327,7 @@ def _storage(entry: Entry) -> list[Html] | None:
                 tag("p", smaller, class_="note"),
             ]
         out.insert(0, tag("p", "Everything that training on the set needs, as stored.", class_="soft"))
-        out.append(table("Stored bytes", ("Part", "Bytes"), body))
+        out.append(table("Stored bytes", ("Part", "Bytes"), body, narrow=True))
     facts = {
         "Time": duration(number(cost.get("seconds"))) if cost.get("seconds") is not None else "",
         "Steps": count(number(cost.get("steps"))) if cost.get("steps") is not None else "",
@@ -335,7 +344,7 @@ def _storage(entry: Entry) -> list[Html] | None:
 
 def _source_bytes(entry: Entry) -> tuple[float | None, str]:
     """Bytes of the real data and what they count: as written on the card, else pictures at 8 bits a value."""
-    if (stored := number(entry.part("source").get("bytes"))) is not None:
+    if stored := number(entry.part("source").get("bytes")):
         return stored, "as stored"
     shape = entry.part("input").get("shape")
     if entry.noun != "pictures" or entry.samples is None or not isinstance(shape, list | tuple):
@@ -343,7 +352,7 @@ def _source_bytes(entry: Entry) -> tuple[float | None, str]:
     values = entry.samples
     for side in shape:
         values *= int(number(side) or 0)
-    return (float(values), "8 bits a value") if values else (None, "")
+    return (number(values), "8 bits a value") if values > 0 else (None, "")
 
 
 def _list(facts: Mapping[str, str | Html]) -> Html | None:
@@ -382,8 +391,8 @@ def _provenance(entry: Entry) -> list[Html] | None:
 
 
 def _command(entry: Entry) -> list[Html] | None:
-    command = entry.card.get("command")
-    return [tag("pre", tag("code", str(command)), tabindex=0)] if command else None
+    commands = [entry.card.get("command"), (entry.scorecard or {}).get("command")]
+    return [tag("pre", tag("code", str(command)), tabindex=0) for command in commands if command] or None
 
 
 def parts(entry: Entry, level: int) -> list[Html]:
@@ -395,10 +404,10 @@ def parts(entry: Entry, level: int) -> list[Html]:
         "How good is it?": _scorecard(entry),
         "On other networks": _networks(entry),
         "Class by class": _per_class(entry),
-        "Scores that discount labels and augmentation": _scores(entry),
+        "Robust scores": _scores(entry),
         "While it was distilled": _curve(entry),
         "Storage and cost": _storage(entry),
         "Where it comes from": _provenance(entry),
-        "How this set was made": _command(entry),
+        "How it was made and measured": _command(entry),
     }
     return [tag("section", tag(heading, title), *body, class_="part") for title, body in made.items() if body]

@@ -1,0 +1,154 @@
+"""Numbers as people read them, markup that cannot be broken, and the tables of the documentation."""
+
+import html
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_samples import estimate as written
+from report_samples import scorecard
+
+from potstill.reports.markup import Html, tag, text
+from potstill.reports.numbers import (
+    Estimate,
+    duration,
+    estimate,
+    interval,
+    number,
+    percent,
+    points,
+    significant,
+    size,
+    verdict,
+)
+from potstill.reports.tables import leaderboard, results_table
+
+
+@given(st.text())
+def test_any_text_stays_text(value: str) -> None:
+    made = str(tag("b", value, title=value))
+    inside = re.fullmatch(r'<b title="([^"<>]*)">([^<>]*)</b>', made, re.DOTALL)
+    assert inside is not None
+    kept = html.unescape(inside[2])
+    assert len(kept) == len(value)
+    assert all(a in (b, "\ufffd") for a, b in zip(kept, value, strict=True))
+
+
+def test_markup_is_kept_and_undecodable_names_can_be_written() -> None:
+    assert text(Html("<b>")) == "<b>"
+    assert tag("p", tag("b", "x"), None) == "<p><b>x</b></p>"
+    assert text("caf\udce9.png").encode("utf-8") == "caf\ufffd.png".encode()
+    assert tag("rect", stroke_width=2, class_="a", id=None) == '<rect stroke-width="2" class="a"/>'
+
+
+def test_how_numbers_read() -> None:
+    assert [percent(x) for x in (0.9124, 0.0, 1.0, -0.0001, None)] == ["91.2%", "0.0%", "100.0%", "0.0%", "—"]
+    assert [points(x) for x in (0.091, -0.091, 0.0, 0.0003, -0.0003, None)] == [
+        "+9.1",
+        "−9.1",
+        "0.0",
+        "+0.03",
+        "−0.03",
+        "—",
+    ]
+    assert [size(x) for x in (0, 800, 313600, 3_136_000, 2.5e9)] == [
+        "0 bytes",
+        "800 bytes",
+        "313.6 kB",
+        "3.1 MB",
+        "2.5 GB",
+    ]
+    assert [duration(x) for x in (4.2, 200, 7500)] == ["4.2 s", "3 min 20 s", "2 h 5 min"]
+    assert [number(x) for x in (1, 2.5, True, "3", None, math.nan, math.inf, 10**400)] == [1.0, 2.5, *[None] * 6]
+    assert interval(Estimate(mean=0.9, low=0.89, high=0.912)) == "89.0 to 91.2%"
+
+
+def test_difference_is_the_published_combination() -> None:
+    """MOVER with unequal, skewed intervals, against its two formulas written out."""
+    a, b = Estimate(mean=0.9, low=0.86, high=0.91), Estimate(mean=0.8, low=0.77, high=0.85)
+    gap = a - b
+    assert gap.mean == pytest.approx(0.1)
+    assert gap.low == pytest.approx(0.1 - math.sqrt(0.04**2 + 0.05**2))
+    assert gap.high == pytest.approx(0.1 + math.sqrt(0.01**2 + 0.03**2))
+    assert (a - Estimate(mean=0.8)).low is None
+
+
+def test_difference_covers_as_often_as_it_says() -> None:
+    """2,000 pairs of five normal runs with a known difference: at least 95% of the intervals hold it."""
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(2000):
+        runs = [rng.normal(m, s, 5) for m, s in ((0.8, 0.01), (0.7, 0.02))]
+        made = [estimate(written(r.mean(), r.std(ddof=1))) for r in runs]
+        assert made[0] is not None
+        assert made[1] is not None
+        gap = made[0] - made[1]
+        assert gap.low is not None
+        assert gap.high is not None
+        hits += gap.low <= 0.1 <= gap.high
+    assert hits / 2000 > 0.95 - 3 * math.sqrt(0.95 * 0.05 / 2000)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.001, 0.02, "better than random"),
+        (-0.001, 0.02, "not shown to be better than random"),
+        (0.0, 0.02, "not shown to be better than random"),
+        (-0.02, -0.001, "worse than random"),
+        (None, None, "not shown to be better than random: there is no interval"),
+    ],
+)
+def test_verdicts_follow_the_interval(low: float | None, high: float | None, said: str) -> None:
+    gap = Estimate(mean=0.01, low=low, high=high)
+    assert verdict(gap, "random") == said
+    assert (significant(gap) > 0) == (said == "better than random")
+
+
+def cells(table: str) -> list[list[str]]:
+    return [[c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines()]
+
+
+def test_leaderboard_in_markdown() -> None:
+    rows = [
+        {"method": "dm", "ipc": 10, "scorecard": scorecard(0.8731)},
+        {"method": "a|b\n<i>", "ipc": 10, "scorecard": scorecard(0.9001, optimistic=True)},
+        {"method": "dc", "ipc": 1, "scorecard": None},
+    ]
+    head, rule, *body = cells(leaderboard(rows))
+    assert head == [
+        "IPC", "Method", "Accuracy, %", "n", "Random, %", "Minus random, points", "Full data, %", "Bytes",
+    ]  # fmt: skip
+    assert set(rule) == {"---:", "---"}
+    assert body[0] == ["1", "dc", "—", "—", "—", "—", "—", "—"]
+    assert body[1][1] == "a\\|b &lt;i> (optimistic)"
+    assert body[2] == [
+        "10", "dm", "87.3 ± 0.6", "5", "79.2 ± 1.4", "+8.1 [+6.2 to +10.0]", "96.9 ± 0.1", "314.4 kB",
+    ]  # fmt: skip
+    assert all(len(row) == len(head) for row in body)
+
+
+def test_published_numbers_stand_beside_ours() -> None:
+    row = {
+        "data": "mnist",
+        "method": "dm",
+        "ipc": 10,
+        "scorecard": scorecard(0.973, protocol="dsa"),
+        "published": {"mean": 0.973, "std": 0.003, "source": "arXiv:2110.04181, Table 1"},
+    }
+    flat = {
+        "data": "mnist",
+        "method": "dc",
+        "ipc": 1,
+        "accuracy": {"mean": 0.917, "std": 0.005, "n": 100},
+        "published": None,
+    }
+    _, _, ours, other = cells(results_table([row, flat]))
+    assert ours == [
+        "mnist", "convnet-d3-w128-instance-avg", "dsa", "dm", "10", "97.3 ± 0.6", "5", "97.3 ± 0.3",
+        "arXiv:2110.04181, Table 1",
+    ]  # fmt: skip
+    assert other == ["mnist", "—", "—", "dc", "1", "91.7 ± 0.5", "100", "—", "—"]
