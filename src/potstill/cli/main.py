@@ -66,15 +66,17 @@ def _main(argv: Sequence[str]) -> int:
 
 def _command(name: str, words: Sequence[str]) -> int:
     from potstill.cli.parsing import Misuse, parse
-    from potstill.cli.progress import Watcher
-    from potstill.cli.run import RUNNERS
-    from potstill.cli.text import json_document, one_line
     from potstill.errors import PotstillError
 
     line = shlex.join(["potstill", name, *words])
     debug = "--debug" in words
     try:
         parsed = parse(name, words)
+        # Only now, so that --help and misuse do not wait for torch.
+        from potstill.cli.progress import Watcher
+        from potstill.cli.run import RUNNERS
+        from potstill.cli.text import json_document, one_line
+
         with Watcher(quiet=parsed.command.common.quiet) as watcher, contextlib.redirect_stdout(sys.stderr):
             answer = RUNNERS[name](parsed, line, watcher)
         lines = [json_document(answer.value)] if parsed.command.common.json else map(one_line, answer.text.split("\n"))

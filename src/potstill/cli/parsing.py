@@ -8,23 +8,21 @@ import dataclasses
 import difflib
 import inspect
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
 
-from potstill import registry
 from potstill.cli import recipe
 from potstill.cli.commands import COMMANDS, Command, Compare, Distill, Evaluate, Listing
 from potstill.errors import PotstillError, unknown
 
-__all__ = ["Misuse", "Parsed", "last_value", "parse"]
+__all__ = ["Misuse", "Parsed", "last_value", "options_of", "parse"]
 
 _CONFIG = (FlagCreatePairsOff, OmitArgPrefixes)
 _POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
-_REQUIRED: dict[str, Any] = {"data": "", "out": Path()}  # stand-ins while a recipe is read, before the command line is
 _NOT_IN_A_RECIPE = {"debug", "json", "quiet", "recipe", "resume"}
 
 
@@ -71,9 +69,11 @@ def _parse_distill(argv: Sequence[str]) -> Parsed:
     both = dataclasses.make_dataclass(
         "Distill", [("command", Annotated[Distill, arg(name="")]), (method, options)], frozen=True
     )
-    default = _from_recipe(both, options, str(path), given) if given else tyro.MISSING_NONPROP
-    doc = inspect.getdoc(Distill)
-    parsed = tyro.cli(both, prog="potstill distill", args=list(argv), default=default, config=_CONFIG, description=doc)
+    # The last of an option's values counts, so the recipe's come first.
+    words = [*(_from_recipe(both, options, argv, str(path), given) if given else []), *argv]
+    parsed: Any = tyro.cli(
+        both, prog="potstill distill", args=words, config=_CONFIG, description=inspect.getdoc(Distill)
+    )
     chosen, standard = getattr(parsed, method), options()
     _check_names(parsed.command)
     changed = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(options)}
@@ -81,14 +81,20 @@ def _parse_distill(argv: Sequence[str]) -> Parsed:
     return Parsed(name="distill", command=parsed.command, options=changed)
 
 
+def options_of(cls: Any) -> list[str]:
+    """The options of a command as they are spelled; what is told by its place stands in capitals."""
+    return [leaf.name.upper() if leaf.positional else leaf.flag for leaf in _leaves(cls)]
+
+
 def _options_class(method: str) -> Any:
     """The method's fields less those that are options of ``distill`` already (``network``, ``augment``, …)."""
+    from potstill.listings import list_methods  # slow: only this command needs it
+    from potstill.registry import resolve
+
     try:
-        kind = registry.resolve("methods", method)
+        kind = resolve("methods", method)
     except PotstillError as error:
         raise Misuse(str(error)) from error
-    from potstill.listings import list_methods  # slow, and only this command needs it
-
     row = next(row for row in list_methods() if row["name"] == method)
     docs = {option["name"]: option["help"] for option in row["options"]}
     taken = {leaf.name for leaf in _leaves(Distill)}
@@ -165,44 +171,64 @@ def last_value(argv: Sequence[str], flag: str) -> str | None:
 
 def _check_names(command: Command) -> None:
     """Names that stand in the registry are looked up before any data are read."""
-    wanted: list[tuple[registry.Group, str | None]] = []
     match command:
         case Distill():
-            wanted = [("augmentations", command.augment), ("parametrizations", command.parametrization)]
+            wanted = {"augmentations": [command.augment], "parametrizations": [command.parametrization]}
         case Evaluate():
-            wanted = [("protocols", command.protocol)]
+            wanted = {"protocols": [command.protocol]}
         case Compare():
-            wanted = [("protocols", command.protocol), *(("methods", name) for name in command.methods)]
+            wanted = {"protocols": [command.protocol], "methods": [*command.methods]}
         case _:
             return
-    for group, name in wanted:
-        if name is not None and name not in registry.names(group):
-            raise Misuse(str(unknown(group[:-1], name, registry.names(group))))
+    from potstill.registry import Group, names
+
+    for group in typing.get_args(Group):
+        for name in wanted.get(group, []):
+            if name is not None and name not in names(group):
+                raise Misuse(str(unknown(group[:-1], name, names(group))))
 
 
-def _from_recipe(both: Any, options: Any, path: str, given: Mapping[str, Any]) -> Any:
-    """The recipe as tyro's defaults. Each value is read as if it stood on the command line: types are checked alike."""
+def _from_recipe(both: Any, options: Any, argv: Sequence[str], path: str, given: Mapping[str, Any]) -> list[str]:
+    """The recipe as words of a command line, each entry tried alone, so that an error names it."""
     known = {leaf.name: leaf for leaf in [*_leaves(Distill), *_leaves(options)] if leaf.name not in _NOT_IN_A_RECIPE}
-    nothing = both(Distill(**_REQUIRED), options())
+    nothing = both(Distill(data="", out=Path()), options())
+
+    def read(words: Sequence[str]) -> Any:
+        return tyro.cli(both, args=list(words), default=nothing, config=_CONFIG, console_outputs=False)
+
     words: list[str] = []
     for name, value in given.items():
         if name not in known:
             raise Misuse(f"{path}: no option is called {name!r}; {_nearest(name, known)}")
-        entry = _words(known[name], value)
         try:
-            tyro.cli(both, args=entry, default=nothing, config=_CONFIG, console_outputs=False)
-        except SystemExit as error:
+            entry = _words(known[name], value)
+            read(entry)
+        except (SystemExit, ValueError) as error:
             raise Misuse(f"{path}: {name} cannot be {value!r}; see potstill distill --help") from error
-        words += entry
-    read = tyro.cli(both, args=words, default=nothing, config=_CONFIG, console_outputs=False)
-    still_required = {name: tyro.MISSING for name in _REQUIRED if name not in given}
-    return dataclasses.replace(read, command=dataclasses.replace(read.command, **still_required))
+        if not known[name].positional:
+            words += entry
+        elif not _gives_data(argv, read):  # two positional words would be one too many
+            words = [*entry, *words]
+    return words
+
+
+def _gives_data(argv: Sequence[str], read: Callable[[Sequence[str]], Any]) -> bool:
+    try:
+        return bool(read(argv).command.data)
+    except SystemExit:  # --help, or misuse that the parse of the whole line says more of
+        return False
 
 
 def _words(leaf: _Leaf, value: Any) -> list[str]:
-    """One entry of a recipe as words of a command line."""
+    """One entry of a recipe as words of a command line.
+
+    Raises:
+        ValueError: a switch is neither true nor false.
+    """
     if leaf.positional:
         return [str(value)]
-    if leaf.switch and isinstance(value, bool):
+    if leaf.switch:
+        if not isinstance(value, bool):
+            raise ValueError
         return [] if value == leaf.default else [leaf.flag]
     return [leaf.flag, *map(str, value if isinstance(value, list) else [value])]

@@ -1,0 +1,66 @@
+"""The options of every command, frozen: scripts hold on to them, so a change here needs a changelog entry."""
+
+import pytest
+
+from potstill.cli.commands import COMMANDS
+from potstill.cli.main import main
+from potstill.cli.parsing import options_of
+
+COMMON = {"--json", "--quiet", "--debug"}
+READING = {"--data-root", "--label", "--size", "--skip-bad", "--split-seed", "--test-fraction"}
+OPTIONS = {
+    "distill": COMMON
+    | READING
+    | {"DATA", "--out", "--method", "--ipc", "--items", "--bytes", "--recipe", "--steps", "--budget", "--seed"}
+    | {"--network", "--parametrization", "--labels", "--augment", "--zca", "--device", "--resume"}
+    | {"--checkpoint-every"},
+    "evaluate": COMMON
+    | READING
+    | {"FILE", "--data", "--protocol", "--network", "--seeds", "--seed", "--no-baselines", "--no-full"}
+    | {"--no-robust-scores", "--out", "--device"},
+    "compare": COMMON
+    | READING
+    | {"DATA", "--methods", "--ipc", "--out", "--budget", "--seeds", "--seed", "--protocol", "--network", "--device"},
+    "report": COMMON | {"PATHS", "--out"},
+    "inspect": COMMON | {"FILE"},
+    "export": COMMON | {"FILE", "--to", "--out"},
+    "methods": COMMON,
+    "protocols": COMMON,
+    "networks": COMMON,
+    "data": COMMON,
+    "parametrizations": COMMON,
+    "augmentations": COMMON,
+}
+
+
+def test_the_commands_are_these():
+    assert set(COMMANDS) == set(OPTIONS)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_options_of_a_command_are_these(name):
+    assert set(options_of(COMMANDS[name][0])) == OPTIONS[name]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_help_names_every_option(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    shown = capsys.readouterr()
+    assert stop.value.code == 0
+    assert shown.err == ""
+    assert all(option in shown.out for option in OPTIONS[name] if option.startswith("--"))
+
+
+@pytest.mark.parametrize(("method", "option"), [("dm", "--batch-real"), ("dsa", "--start"), ("herding", "--features")])
+def test_help_with_a_method_lists_its_own_options_with_what_they_mean(method, option, capsys):
+    from potstill.listings import list_methods
+
+    row = next(row for row in list_methods() if row["name"] == method)
+    doc = next(o["help"] for o in row["options"] if "--" + o["name"].replace("_", "-") == option)
+    with pytest.raises(SystemExit) as stop:
+        main(["distill", "--method", method, "--help"])
+    shown = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert option in shown
+    assert doc.split()[0] in shown

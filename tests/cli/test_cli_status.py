@@ -1,0 +1,201 @@
+"""Exit status, what goes to stdout and what to stderr, with the library's verbs replaced where that is enough."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from potstill import api
+from potstill.cli.main import main
+from potstill.driver import Interrupted, Progress
+from potstill.errors import PotstillError
+
+DISTILL = ["distill", "digits", "--ipc", "1"]
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "small.safetensors"
+
+
+def replaced(monkeypatch, verb):
+    monkeypatch.setattr(api, "distill", verb)
+
+
+def run(*words):
+    return subprocess.run([sys.executable, "-m", "potstill.cli.main", *words], capture_output=True, text=True)
+
+
+def test_failure_is_one_line_on_stderr_and_status_1(monkeypatch, capsys, out):
+    def fail(*args, **options):
+        print("noise from below")
+        raise PotstillError("photos/cat/17.jpg: not an image\n(truncated)\x1b[31m")
+
+    replaced(monkeypatch, fail)
+    assert main([*DISTILL, "--out", str(out), "--quiet"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "noise from below\npotstill: photos/cat/17.jpg: not an image (truncated)\\x1b[31m\n"
+
+
+def test_debug_shows_where(monkeypatch, capsys, out):
+    def fail(*args, **options):
+        raise PotstillError("no")
+
+    replaced(monkeypatch, fail)
+    assert main([*DISTILL, "--out", str(out), "--debug"]) == 1
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert err.endswith("potstill: no\n")
+
+
+def test_an_interrupted_run_says_how_to_go_on(monkeypatch, capsys, out):
+    def stop(*args, checkpoint, **options):
+        checkpoint.write_bytes(b"")
+        raise Interrupted(checkpoint, 12)
+
+    replaced(monkeypatch, stop)
+    out = out.with_name("my set.safetensors")
+    assert main([*DISTILL, "--out", str(out), "--quiet"]) == 130
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    line = f"potstill distill digits --ipc 1 --out '{out}' --quiet --resume"
+    assert shown.err == f"potstill: interrupted after step 12; to go on: {line}\n"
+
+
+def test_a_run_cut_off_before_a_checkpoint_is_started_again(monkeypatch, capsys, out):
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    replaced(monkeypatch, stop)
+    assert main([*DISTILL, "--out", str(out)]) == 130
+    assert capsys.readouterr().err.endswith(f"to go on: potstill distill digits --ipc 1 --out {out}\n")
+
+
+def test_every_option_reaches_the_library(monkeypatch, out):
+    seen = {}
+
+    def record(data, method, **options):
+        seen.update(options, method=method, data=data)
+        raise PotstillError("enough")
+
+    replaced(monkeypatch, record)
+    words = "--budget 2m --seed 3 --steps 4 --network mlp --zca mtt --device cpu --checkpoint-every 5s --lr 2 --resume"
+    out.with_name(out.name + ".checkpoint").write_bytes(b"")
+    assert main(["distill", "digits", "--items", "30", "--out", str(out), *words.split(), "--split-seed", "9"]) == 1
+    assert seen["budget"].unit == "items"
+    assert seen["budget"].amount == 30
+    assert seen["data"].train.name == "digits"
+    wanted = {
+        "time_budget": 120.0, "seed": 3, "steps": 4, "network": "mlp", "zca": "mtt", "device": "cpu",
+        "checkpoint_every": 5.0, "lr": 2.0, "resume": True, "method": "dm", "augment": None, "parametrization": None,
+        "labels": None,
+    }  # fmt: skip
+    assert {name: seen[name] for name in wanted} == wanted
+    assert str(seen["checkpoint"]) == f"{out}.checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "usage: potstill COMMAND"),
+        (["distil"], "no command 'distil'; did you mean distill"),
+        (["--json", "methods"], "options stand after the command"),
+        (["distill", "digits", "--out", "a.safetensors"], "say once how much to keep"),
+        ([*DISTILL, "--items", "3", "--out", "a.safetensors"], "say once how much to keep"),
+        (["distill", "digits", "--ipc", "0", "--out", "a.safetensors"], "--ipc must be at least 1"),
+        ([*DISTILL, "--out", "a.npz"], "must end in .safetensors"),
+        (["report", "--out", "page.html"], "at least one folder or file"),
+        (["methods", "--bogus"], "methods has no option --bogus"),
+    ],
+)
+def test_misuse_is_status_2(words, said, capsys):
+    assert main(words) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert said in shown.err
+
+
+def test_an_output_that_cannot_be_written_is_found_before_anything_is_read(monkeypatch, capsys, tmp_path):
+    def never(*args, **options):
+        raise AssertionError("the data were read first")
+
+    monkeypatch.setattr(api, "load_data", never)
+    (tmp_path / "file").write_text("")
+    for target in (tmp_path / "none" / "a.safetensors", tmp_path / "file" / "a.safetensors"):
+        assert main([*DISTILL, "--out", str(target)]) == 1
+        assert str(target) in capsys.readouterr().err
+    folder = tmp_path / "folder.safetensors"
+    folder.mkdir()
+    assert main([*DISTILL, "--out", str(folder)]) == 1
+    assert "it is a folder" in capsys.readouterr().err
+
+
+def test_progress_is_lines_where_stderr_is_no_terminal_and_none_when_quiet(monkeypatch, capsys, out):
+    def steps(*args, progress, **options):
+        for step in (1, 2, 3):
+            progress(Progress(step=step, total=3, seconds=step, budget=None, metrics={"loss": 0.5 / step}))
+        raise PotstillError("enough")
+
+    replaced(monkeypatch, steps)
+    main([*DISTILL, "--out", str(out)])
+    lines = capsys.readouterr().err.splitlines()
+    assert "potstill: dm: step 1 of 3, 1 s, loss 0.5" in lines
+    assert "potstill: dm: step 3 of 3, 3 s, loss 0.1667" in lines
+    assert not any("step 2" in line for line in lines)  # one line now and then, not one for each step
+    main([*DISTILL, "--out", str(out), "--quiet"])
+    assert capsys.readouterr().err == "potstill: enough\n"
+
+
+@pytest.mark.parametrize("name", ["methods", "networks", "data", "parametrizations", "augmentations", "protocols"])
+def test_listings_are_one_json_document_or_a_table(name, capsys):
+    assert main([name, "--json"]) == 0
+    shown = capsys.readouterr()
+    rows = json.loads(shown.out)
+    assert shown.err == ""
+    assert rows
+    assert all(row["name"] for row in rows)
+    assert main([name]) == 0
+    table = capsys.readouterr().out
+    assert all(row["name"] in table for row in rows)
+
+
+def test_methods_say_what_the_contract_asks(capsys):
+    main(["methods", "--json"])
+    rows = json.loads(capsys.readouterr().out)
+    assert all({"name", "family", "paper", "title", "year", "options"} <= set(row) for row in rows)
+    assert {"random", "herding", "k-center", "dc", "dsa", "dm"} <= {row["name"] for row in rows}
+
+
+def test_version_and_help_need_no_torch():
+    code = (
+        "import sys; from potstill.cli.main import main; main(['--version']); main(['--help']);\n"
+        "try: main(['evaluate', '--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("potstill ")
+
+
+def test_an_error_that_nobody_foresaw_is_one_line_too(tmp_path):
+    words = [*DISTILL, "--out", str(tmp_path / "a.safetensors"), "--quiet"]
+    code = (
+        "import sys\nfrom potstill import api\nfrom potstill.cli import main as cli\n"
+        "def broken(*a, **k): raise RuntimeError('out of\\nluck')\n"
+        "api.distill = broken\n"
+        f"sys.argv = ['potstill', *{words!r}]\n"
+        "cli.entry()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "potstill: unexpected RuntimeError: out of luck; --debug shows where\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    line = f"{sys.executable} -m potstill.cli.main methods --json | head -c 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert done.stdout == "[0\n"
+    assert done.stderr == ""
