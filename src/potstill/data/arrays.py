@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill.core import InputSpec
+from potstill.data.reasons import reason
 from potstill.errors import PotstillError
 
 __all__ = ["canonical", "encode_labels"]
@@ -29,7 +30,7 @@ def to_array(values: Any, where: str) -> Array:
     try:
         return np.asarray(values)
     except (ValueError, TypeError) as error:
-        raise PotstillError(f"{where}: not an array ({error}); give samples of one shape") from None
+        raise PotstillError(f"{where}: not an array ({reason(error)}); give samples of one shape") from None
 
 
 def _check_finite(x: Array, where: str) -> None:

@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import scipy.io  # type: ignore[import-untyped,unused-ignore]
+from scipy.io.matlab import MatReadError  # type: ignore[import-untyped,unused-ignore]
 
+from potstill.data.reasons import reason
 from potstill.errors import PotstillError
 
 __all__ = ["read_cifar_binary", "read_idx", "read_mat", "read_pickle"]
 
 Array = npt.NDArray[Any]
 
+_MAT_ERRORS = (ValueError, TypeError, KeyError, NotImplementedError, OSError, IndexError, MatReadError)
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -77,7 +80,9 @@ def read_pickle(content: bytes, where: str) -> Any:
     try:
         return _Unpickler(io.BytesIO(content), encoding="latin1").load()
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise PotstillError(f"{where}: not a pickle of plain arrays ({error}); take the published file") from None
+        raise PotstillError(
+            f"{where}: not a pickle of plain arrays ({reason(error)}); take the published file"
+        ) from None
 
 
 def read_cifar_binary(content: bytes, labels: int, where: str) -> tuple[Array, Array]:
@@ -112,6 +117,6 @@ def read_mat(content: bytes, where: str) -> tuple[Array, Array]:
         x, y = np.asarray(found["X"]), np.asarray(found["y"]).reshape(-1).astype(np.int64)
         if x.ndim != 4 or x.dtype != np.uint8 or x.shape[-1] != len(y):
             raise ValueError(f"X has shape {x.shape}, y {y.shape}")
-    except (ValueError, TypeError, KeyError, NotImplementedError, OSError, IndexError) as error:
-        raise PotstillError(f"{where}: not SVHN's cropped digits ({error}); take the published file") from None
+    except _MAT_ERRORS as error:
+        raise PotstillError(f"{where}: not SVHN's cropped digits ({reason(error)}); take the published file") from None
     return x.transpose(3, 2, 0, 1), np.where(y == 10, 0, y)

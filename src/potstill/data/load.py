@@ -95,7 +95,7 @@ def _of_source(source: TensorSource) -> Parts:
 
 def _hub_name(data: Any) -> str:
     first = next(iter(data.values()), None) if isinstance(data, Mapping) else data
-    return str(getattr(first, "builder_name", None) or getattr(first, "dataset_name", None) or "dataset")
+    return str(getattr(first, "dataset_name", None) or getattr(first, "builder_name", None) or "dataset")
 
 
 def _of_object(data: object, size: tuple[int, int] | None, skip_bad: bool) -> Parts:
@@ -146,7 +146,10 @@ def _of_name(
         if re.search(r"\{.*(\.\.|,).*\}", data) or data.endswith((".tar", ".tar.gz")):
             _no_label(label, data)
             return read_shards(data, size=size, skip_bad=skip_bad)
-    path = Path(data).expanduser()
+    try:
+        path = Path(data).expanduser()
+    except RuntimeError:  # ~somebody who has no home here
+        raise PotstillError(f"{text}: no such file or folder; check the path") from None
     if path.is_dir():
         if is_saved(path):
             return read_saved(path, label=label, size=size, skip_bad=skip_bad)

@@ -58,7 +58,7 @@ class TensorSource:
     classes: tuple[str, ...]
     """Class names in label order."""
     normalization: Normalization
-    inputs: Shaped[Tensor, "n ..."]
+    inputs: Tensor
     """(n, c, h, w) or (n, d) as stored: uint8 pixels (0 … 255 stands for 0 … 1) or float32 in data units."""
     labels: Int[Tensor, " n"]
     """int64 in [0, number of classes), on the CPU."""

@@ -70,10 +70,11 @@ def read_npz(path: Path) -> Parts:
         PotstillError: the file is no ``.npz``, or holds objects or other names.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
+        with path.open("rb") as file:  # opened here, because NumPy leaves it open when it finds no archive in it
+            loaded = np.load(file, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
                 raise PotstillError(f"{path}: holds one array; an .npz file with x_train, y_train, … is needed")
-            arrays = {key: file[key] for key in file.files}
+            arrays = {key: loaded[key] for key in loaded.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         hint = "save string labels as a string array, not as objects" if "pickle" in str(error) else "save it anew"
         raise PotstillError(f"{path}: not an .npz file of plain arrays; {hint}") from None

@@ -18,6 +18,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from potstill.data.reasons import reason
 from potstill.errors import PotstillError
 
 __all__ = ["SUFFIXES", "Gathered", "gather"]
@@ -79,7 +80,7 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
     except _DECODE_ERRORS as error:
         if isinstance(error, FileNotFoundError):
             raise _BadPictureError("no such file") from None
-        text = str(error).split("\n")[0]
+        text = reason(error)
         cut = any(sign in text.lower() for sign in ("truncated", "unexpected end", "broken data"))
         raise _BadPictureError(
             f"not an image (truncated after {_bytes(picture):,} bytes)" if cut else f"not an image ({text})"
@@ -107,7 +108,7 @@ def _decode(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uin
     """(h, w, 3) upright pixels that cover ``size``, cut in the middle; whether it was put on white."""
     h, w = size
     with _opened(picture) as image:
-        if image.format == "JPEG":
+        if image.format == "JPEG" and image is not picture:
             # Decoding at a fraction of the size, still twice what is needed, is several times faster for photographs.
             image.draft(image.mode, (2 * max(h, w),) * 2)
         shown = ImageOps.exif_transpose(image)
@@ -165,36 +166,38 @@ def gather(
             raise PotstillError(f"{where}: {error}; --skip-bad leaves such files out") from None
         bad[where] = str(error)
 
-    notes: list[str] = []
+    sides: dict[int, tuple[int, int]] = {}
+    good = list(range(len(items)))
     if size is None:
-        sides = []
-        for where, picture in items:
+        for i in good:
             try:
-                sides.append(_sides(picture))
+                sides[i] = _sides(items[i][1])
+            except _BadPictureError as error:
+                refuse(items[i][0], error)
+        good = list(sides)
+    while True:
+        chosen, note = (size, None) if size is not None else _common([sides[i] for i in good] or [(1, 1)])
+        pixels = np.empty((len(good), *chosen, 3), dtype=np.uint8)
+        kept: list[int] = []
+        grey, clear = True, 0
+        for i in good:
+            where, picture = items[i]
+            try:
+                x, was_clear = _decode(picture, chosen)
             except _BadPictureError as error:
                 refuse(where, error)
-        if sides:
-            size, note = _common(sides)
-            notes += [f"{name}: {note}"] if note else []
-    chosen = size or (1, 1)
-    pixels = np.empty((len(items), *chosen, 3), dtype=np.uint8)
-    kept: list[int] = []
-    grey, clear = True, 0
-    for i, (where, picture) in enumerate(items):
-        if where in bad:
-            continue
-        try:
-            x, was_clear = _decode(picture, chosen)
-        except _BadPictureError as error:
-            refuse(where, error)
-            continue
-        pixels[len(kept)] = x
-        kept.append(i)
-        clear += was_clear
-        grey = grey and bool((x[..., 0] == x[..., 1]).all() and (x[..., 1] == x[..., 2]).all())
+                continue
+            pixels[len(kept)] = x
+            kept.append(i)
+            clear += was_clear
+            grey = grey and bool((x[..., 0] == x[..., 1]).all() and (x[..., 1] == x[..., 2]).all())
+        if size is not None or len(kept) in (0, len(good)):
+            break
+        good = kept  # a picture with a whole header but broken pixels must not decide the size: decode once more
     if not kept:
         where, why = next(iter(bad.items()), (name, "there are no pictures"))
         raise PotstillError(f"{name}: none of {len(items)} pictures can be read, the first is {where}: {why}")
+    notes = [f"{name}: {note}"] if note else []
     if clear:
         notes.append(f"{name}: {clear} pictures with transparency were put on white")
     if bad:

@@ -7,24 +7,26 @@ from pathlib import Path
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
 from potstill.data.pictures import SUFFIXES, gather
+from potstill.data.reasons import reason
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
 
 __all__ = ["expand", "read_shards"]
 
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 
 
 def expand(pattern: str) -> list[str]:
     """Every name that the ``{000..099}`` ranges and ``{a,b}`` lists in ``pattern`` stand for, in order."""
-    if match := _RANGE.search(pattern):
-        first, last = match.groups()
+    match = _BRACES.search(pattern)
+    if match is None:
+        return [pattern]
+    first, last, listed = match.groups()
+    if listed is not None:
+        choices = listed.split(",")
+    else:
         width = len(first) if first.startswith("0") or len(first) == len(last) else 0
         choices = [str(i).zfill(width) for i in range(int(first), int(last) + 1)]
-    elif match := re.search(r"\{([^{}]*,[^{}]*)\}", pattern):
-        choices = match.group(1).split(",")
-    else:
-        return [pattern]
     return [name for c in choices for name in expand(pattern[: match.start()] + c + pattern[match.end() :])]
 
 
@@ -42,7 +44,7 @@ def _samples(shard: Path) -> dict[str, dict[str, bytes]]:
                 if content is not None:
                     samples.setdefault(f"{folder}/{key}" if folder else key, {})[extension.lower()] = content.read()
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise PotstillError(f"{shard}: not a readable tar file ({error}); make the shard anew") from None
+        raise PotstillError(f"{shard}: not a readable tar file ({reason(error)}); make the shard anew") from None
     return samples
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -64,7 +64,7 @@ class Parts:
     """What a reader found: stored inputs and int64 labels, with a test part or without."""
 
     name: str
-    train: Shaped[Tensor, "n ..."]
+    train: Tensor
     train_labels: Int[Tensor, " n"]
     spec: InputSpec
     classes: tuple[str, ...]

@@ -15,6 +15,7 @@ import torch
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
 from potstill.data.pictures import Picture, gather
+from potstill.data.reasons import reason
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
 
@@ -37,7 +38,7 @@ def read_csv(path: Path) -> Any:
         found = next((d for d in ",;\t" if d in header), ",")
         return pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(delimiter=found))
     except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
-        raise PotstillError(f"{path}: not a CSV file with a header line ({_line(error)})") from None
+        raise PotstillError(f"{path}: not a CSV file with a header line ({reason(error)})") from None
 
 
 def read_parquet(path: Path) -> Any:
@@ -49,11 +50,7 @@ def read_parquet(path: Path) -> Any:
     try:
         return pyarrow.parquet.ParquetFile(path).read()
     except (pa.ArrowException, OSError) as error:
-        raise PotstillError(f"{path}: not a Parquet file ({_line(error)}); write it anew") from None
-
-
-def _line(error: Exception) -> str:
-    return str(error).split("\n")[0].rstrip(".")
+        raise PotstillError(f"{path}: not a Parquet file ({reason(error)}); write it anew") from None
 
 
 def _features(table: Any) -> dict[str, Any]:
@@ -119,7 +116,9 @@ def _hole(name: str, row: int, column: str, what: str) -> PotstillError:
 def _numbers(values: Any, column: str, name: str) -> npt.NDArray[np.float64]:
     if values.null_count:
         raise _hole(name, values.to_pylist().index(None) + 1, column, "empty")
-    x: npt.NDArray[np.float64] = np.asarray([float(v) for v in values.to_pylist()], dtype=np.float64)
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.uint8())
+    x: npt.NDArray[np.float64] = values.cast(pa.float64(), safe=False).to_numpy()
     with np.errstate(over="ignore"):
         bad = np.flatnonzero(~np.isfinite(x.astype(np.float32)))
     if bad.size:

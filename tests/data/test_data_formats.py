@@ -1,0 +1,111 @@
+"""The parsers of published formats, and that a pickle can run nothing."""
+
+import gzip
+import io
+import pickle
+import struct
+
+import numpy as np
+import pytest
+import scipy.io
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from potstill.data.formats import read_cifar_binary, read_idx, read_mat, read_pickle
+from potstill.errors import PotstillError
+
+TYPES = {"u1": 0x08, "i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
+
+
+def idx(x, code):
+    return bytes([0, 0, TYPES[code], x.ndim]) + struct.pack(f">{x.ndim}I", *x.shape) + x.astype(code).tobytes()
+
+
+arrays = st.sampled_from(list(TYPES)).flatmap(
+    lambda code: st.tuples(st.just(code), hnp.arrays(np.dtype(code), hnp.array_shapes(max_dims=4, max_side=5)))
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays)
+def test_idx_reads_what_was_written(case):
+    code, x = case
+    found = read_idx(idx(x, code), "x.idx")
+    assert found.dtype == np.dtype(code).newbyteorder("=")
+    np.testing.assert_array_equal(found, x)
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays, st.data())
+def test_idx_refuses_every_other_length(case, data):
+    content = idx(case[1], case[0])
+    cut = data.draw(st.integers(0, len(content) - 1))
+    for wrong in (content[:cut], content + b"\0"):
+        with pytest.raises(PotstillError, match=r"^x\.idx: "):
+            read_idx(wrong, "x.idx")
+
+
+def test_idx_says_what_it_found():
+    with pytest.raises(PotstillError, match="not an IDX file \\(it begins 89 50 4e 47\\)"):
+        read_idx(b"\x89PNG\r\n", "x")
+    with pytest.raises(PotstillError, match=r"asks for 22 bytes \(shape \(2, 5\)\), it has 21"):
+        read_idx(idx(np.zeros((2, 5)), "u1")[:-1], "x")
+
+
+class Command:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('ran')",))
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_pickle_runs_nothing(protocol):
+    with pytest.raises(PotstillError, match=r"^bad: not a pickle of plain arrays \(it asks for .*exec\)"):
+        read_pickle(pickle.dumps({"data": Command()}, protocol), "bad")
+
+
+def test_names_beside_the_admitted_ones_are_refused():
+    for thing in (np.load, np.random.default_rng, print, io.BytesIO, Command):
+        with pytest.raises(PotstillError, match="it asks for"):
+            read_pickle(pickle.dumps(thing), "bad")
+
+
+def test_a_pickle_of_arrays_is_read():
+    x = {"data": np.arange(6, dtype=np.uint8).reshape(2, 3), "labels": [1, 2], "f": np.float32([1.5])}
+    found = read_pickle(pickle.dumps(x, 2), "good")
+    np.testing.assert_array_equal(found["data"], x["data"])
+    np.testing.assert_array_equal(found["f"], x["f"])
+    assert found["labels"] == [1, 2]
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", pickle.dumps({"a": np.zeros(9)}, 2)[:-20], gzip.compress(b"x")])
+def test_a_broken_pickle_is_refused_in_one_line(content):
+    with pytest.raises(PotstillError, match="not a pickle of plain arrays"):
+        read_pickle(content, "bad")
+
+
+def test_cifar_binary_rows():
+    rows = np.random.default_rng(0).integers(0, 256, (3, 3074), dtype=np.uint8)
+    x, y = read_cifar_binary(rows.tobytes(), 2, "train.bin")
+    np.testing.assert_array_equal(y, rows[:, 1])
+    np.testing.assert_array_equal(x[2, 1, 0], rows[2, 2 + 1024 : 2 + 1024 + 32])
+    for content in (b"", rows.tobytes()[:-1]):
+        with pytest.raises(PotstillError, match="no whole number of 3074-byte rows"):
+            read_cifar_binary(content, 2, "train.bin")
+
+
+def test_svhn_counts_its_zeros_as_ten():
+    x = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 4), dtype=np.uint8)
+    file = io.BytesIO()
+    scipy.io.savemat(file, {"X": x, "y": np.array([[1], [10], [9], [10]], dtype=np.uint8)})
+    pictures, labels = read_mat(file.getvalue(), "train")
+    assert labels.tolist() == [1, 0, 9, 0]
+    np.testing.assert_array_equal(pictures[3, 2], x[:, :, 2, 3])
+
+
+def test_other_mat_files_are_refused():
+    file = io.BytesIO()
+    scipy.io.savemat(file, {"X": np.zeros((2, 2))})
+    for content in (file.getvalue(), b"junk", b"", file.getvalue()[:150]):
+        with pytest.raises(PotstillError, match="not SVHN's cropped digits"):
+            read_mat(content, "train")
