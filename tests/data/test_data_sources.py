@@ -313,7 +313,7 @@ def test_torch_datasets():
     assert tensors.train.content_hash == load((PIXELS, LABELS)).train.content_hash
     named = load(Pairs([(torch.rand(1, 4, 4), i % 3) for i in range(9)]))
     assert named.train.classes == Pairs.classes
-    mixed = load(Pairs([(Image.new("RGB", (10 + i, 12), (i, 0, 0)), i % 2) for i in range(4)]), test_fraction=0)
+    mixed = load(Pairs([(Image.new("RGB", (10 + i, 12), (i, 0, 0)), i % 3) for i in range(4)]), test_fraction=0)
     assert mixed.train.input.shape == (3, 8, 8)
     assert mixed.train.inputs[:, 0, 4, 4].tolist() == [0, 1, 2, 3]
     strings = load(Pairs([(np.zeros(2), "ab"[i % 2]) for i in range(4)]))
