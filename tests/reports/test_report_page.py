@@ -93,6 +93,17 @@ def test_every_picture_decodes_at_its_size(show: Callable[..., Seen], entry: Ent
     assert seen.page.locator("img").first.evaluate("i => getComputedStyle(i).imageRendering") == "pixelated"
 
 
+@pytest.mark.parametrize(("width", "columns"), [(360, 3), (1280, 4)])
+def test_classes_of_one_picture_stand_side_by_side(
+    show: Callable[..., Seen], digits: Gallery, width: int, columns: int
+) -> None:
+    few = dataclasses.replace(digits, inputs=digits.inputs[::10], labels=digits.labels[::10])
+    seen = show([Entry(name="d", card=card(ipc=1), gallery=few)], width)
+    tops = seen.page.locator("img").evaluate_all("i => i.map(e => Math.round(e.getBoundingClientRect().top))")
+    assert tops.count(tops[0]) >= columns
+    assert overflow(seen) <= 0
+
+
 def test_picture_holds_the_pixels_of_the_set(show: Callable[..., Seen], entry: Entry, digits: Gallery) -> None:
     """Read back from the browser's own canvas, so that no copy of the encoder can hide a fault of it."""
     seen = show([entry])

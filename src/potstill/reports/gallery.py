@@ -14,6 +14,8 @@ __all__ = ["gallery", "shown"]
 
 _MOST_PICTURES, _MOST_PER_CLASS, _MOST_CLASSES, _MOST_COLUMNS = 240, 12, 100, 40
 _LONGEST = 128
+_FEW = 4
+"""Up to so many pictures of a class are drawn larger, and classes stand side by side."""
 
 
 def shown(sizes: tuple[int, ...]) -> tuple[int, ...]:
@@ -28,8 +30,8 @@ def _bytes(picture: Float[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "h w d"]:
     return np.ascontiguousarray(levels.transpose(1, 2, 0))
 
 
-def _image(picture: Float[np.ndarray, "c h w"], alt: str) -> Html:
-    """A picture as PNG, drawn at a whole multiple of its size where it is small."""
+def _image(picture: Float[np.ndarray, "c h w"], alt: str, wanted: int) -> Html:
+    """A picture as PNG, drawn at the whole multiple of its size nearest to ``wanted`` CSS pixels, once at least."""
     levels = _bytes(picture)
     drawing = Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels)
     longest = max(drawing.size)
@@ -37,7 +39,7 @@ def _image(picture: Float[np.ndarray, "c h w"], alt: str) -> Html:
         drawing.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     drawing.save(buffer, format="PNG", optimize=True)
-    times = max(1, round(56 / max(drawing.size)))
+    times = max(1, round(wanted / max(drawing.size)))
     return tag(
         "img",
         src="data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"),
@@ -54,12 +56,14 @@ def _more(total: int, here: int, noun: str) -> str:
 
 def _pictures(g: Gallery) -> list[Html]:
     hard, sizes = g.hard, g.sizes
+    most = max(shown(sizes), default=0)
+    wanted = 84 if most <= _FEW else 56
     shelves: list[Html] = []
     for c, (name, take) in enumerate(zip(g.classes, shown(sizes), strict=True)):
         index = np.flatnonzero(hard == c)[:take]
         if not take:
             continue
-        tiles = [_image(g.inputs[i], f"{name}, {k + 1} of {sizes[c]}") for k, i in enumerate(index)]
+        tiles = [_image(g.inputs[i], f"{name}, {k + 1} of {sizes[c]}", wanted) for k, i in enumerate(index)]
         label = tag(
             "div",
             tag("bdi", name),
@@ -82,7 +86,12 @@ def _pictures(g: Gallery) -> list[Html]:
         )
     if g.labels.ndim == 2:
         notes.append("Labels are rows of probabilities; pictures stand with their most probable class.")
-    return [tag("ul", *shelves, class_="shelf"), *([tag("p", " ".join(notes), class_="note")] if notes else [])]
+    row = tag("ul", *shelves, class_="shelf")
+    if most <= _FEW:
+        side = min(max(height, width), _LONGEST)
+        room = most * (side * max(1, round(wanted / side)) + 4)
+        row = tag("ul", *shelves, class_="shelf few", style=f"--room:{room}px")
+    return [row, *([tag("p", " ".join(notes), class_="note")] if notes else [])]
 
 
 def _rows(g: Gallery) -> list[Html]:
