@@ -113,12 +113,13 @@ def test_a_recipe_may_name_the_data_the_output_and_the_method(tmp_path):
         ("resume: true\n", "no option is called 'resume'"),
     ],
 )
-def test_a_recipe_that_does_not_fit_is_misuse_that_names_the_file(text, said, tmp_path):
+def test_a_recipe_that_does_not_fit_is_misuse_that_names_the_file(text, said, tmp_path, capsys):
     recipe = write(tmp_path, text)
     with pytest.raises(Misuse) as error:
         parse("distill", [*BASE, "--recipe", recipe])
     assert said in str(error.value)
     assert recipe in str(error.value)
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ A method's hyperparameters are the fields of its dataclass, so ``--iterations 50
 by ``--method`` is looked up first, and the command's options and the method's are parsed as one.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import inspect
+import io
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -194,7 +196,8 @@ def _from_recipe(both: Any, options: Any, argv: Sequence[str], path: str, given:
     nothing = both(Distill(data="", out=Path()), options())
 
     def read(words: Sequence[str]) -> Any:
-        return tyro.cli(both, args=list(words), default=nothing, config=_CONFIG, console_outputs=False)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            return tyro.cli(both, args=list(words), default=nothing, config=_CONFIG)
 
     words: list[str] = []
     for name, value in given.items():

@@ -1,0 +1,103 @@
+"""The tables in the README and in docs/, made from the registry and from results/, so that none is kept by hand.
+
+python -m potstill.cli.tables          write them
+python -m potstill.cli.tables --check  say which are not current, and exit with 1
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from potstill.listings import list_methods, list_protocols
+from potstill.reports import results_table
+
+__all__ = ["main", "render"]
+
+
+def _table(head: list[str], rows: list[list[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _paper(text: str) -> str:
+    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
+
+
+def _methods(root: Path) -> str:
+    rows: list[list[object]] = []
+    for m in list_methods():
+        kinds = "anything" if "*" in m["kinds"] else ", ".join(m["kinds"])
+        keeps = ("real samples" if m["selects"] else "new samples") + (", soft labels" if m["soft"] else "")
+        rows.append([f"`{m['name']}`", m["family"], m["summary"], keeps, kinds, _paper(m["paper"])])
+    return _table(["method", "family", "what it does", "what it keeps", "works on", "paper"], rows)
+
+
+def _options(root: Path) -> str:
+    parts = []
+    for m in list_methods():
+        rows: list[list[object]] = [
+            [f"`--{o['name'].replace('_', '-')}`", f"`{o['default']}`", o["help"]] for o in m["options"]
+        ]
+        about = f"{m['title']} ({m['year']}), {_paper(m['paper'])}. {m['summary']}"
+        body = _table(["option", "default", "what it is"], rows) if rows else "It has no options."
+        parts.append(f"### {m['name']}\n\n{about}\n\n{body}")
+    return "\n\n".join(parts)
+
+
+def _protocols(root: Path) -> str:
+    rows: list[list[object]] = [
+        [f"`{p['name']}`", p["version"], p["summary"], "yes" if p["optimistic"] else "no", _paper(p["paper"])]
+        for p in list_protocols()
+    ]
+    return _table(["protocol", "version", "what it does", "optimistic", "paper"], rows)
+
+
+def _results(root: Path) -> str:
+    rows: list[dict[str, Any]] = []
+    for path in sorted((root / "results" / "published_grid").glob("*.json")):
+        row = json.loads(path.read_text(encoding="utf-8"))
+        said = row.get("published")
+        published = said and {"mean": said["percent"] / 100, "source": said["source"]}
+        rows.append({**row, "published": published})
+    return results_table(rows).strip() if rows else "Nothing has been measured yet."
+
+
+_BLOCKS: dict[str, Callable[[Path], str]] = {
+    "methods": _methods,
+    "options": _options,
+    "protocols": _protocols,
+    "results": _results,
+}
+
+
+def render(text: str, root: Path) -> str:
+    """``text`` with everything between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` made anew."""
+    for name, block in _BLOCKS.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        if begin in text:
+            before, rest = text.split(begin, 1)
+            text = f"{before}{begin}\n{block(root)}\n{end}{rest.split(end, 1)[1]}"
+    return text
+
+
+def main(root: Path, *, check: bool) -> int:
+    """Write the tables under ``root``, or say which are not current. Returns the exit status."""
+    status = 0
+    for path in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
+        old = path.read_text(encoding="utf-8")
+        new = render(old, root)
+        if new != old:
+            status = 1
+            sys.stdout.write(
+                f"{path.relative_to(root)}: {'not current; run' if check else 'written by'} potstill.cli.tables\n"
+            )
+            if not check:
+                path.write_text(new, encoding="utf-8")
+    return status if check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path.cwd(), check="--check" in sys.argv))

@@ -1,0 +1,73 @@
+"""The documentation is run: python blocks and commands marked ``<!-- run -->``; all other commands are parsed."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from potstill.cli import tables
+from potstill.cli.main import main
+from potstill.cli.parsing import parse
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+BLOCK = re.compile(r"(?P<run><!-- run -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page):
+    text = page.read_text(encoding="utf-8")
+    return [(text[: m.start()].count("\n") + 2, m["language"], m["code"], bool(m["run"])) for m in BLOCK.finditer(text)]
+
+
+def commands(code):
+    return [shlex.split(line, comments=True) for line in code.splitlines() if line.startswith("potstill ")]
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A folder with what the pages speak of: photos/, flowers.csv, gentle.yaml."""
+    rng = np.random.default_rng(0)
+    for c, name in enumerate(("rose", "tulip")):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for n in range(20):
+            pixels = (rng.random((8, 8, 3)) * 120 + 130 * c).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{n:02}.png")
+    rows = [f"{rng.normal(c):.3f},{rng.normal(-c):.3f},{'ab'[c]}" for c in (0, 1) for _ in range(20)]
+    (tmp_path / "flowers.csv").write_text("\n".join(["length,width,species", *rows]) + "\n")
+    recipe = next(code for _, language, code, _ in blocks(ROOT / "docs/how-to.md") if language == "yaml")
+    (tmp_path / "gentle.yaml").write_text(recipe)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_what_a_page_shows_works(page, workplace):
+    namespace = {"__name__": page.stem}
+    for line, language, code, run in blocks(page):
+        if language == "python":
+            exec(compile("\n" * (line - 1) + code, str(page), "exec", dont_inherit=True), namespace)
+        for words in commands(code) if language == "bash" else []:
+            if run:
+                assert main([*words[1:], "--quiet"]) == 0, f"{page.name}: {shlex.join(words)}"
+            else:
+                assert parse(words[1], words[2:]).name == words[1]
+
+
+def test_the_tables_are_current(capsys):
+    assert tables.main(ROOT, check=True) == 0, capsys.readouterr().out
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_page_of_the_documentation_is_in_its_menu():
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("**/*.md"):
+        assert page.relative_to(ROOT / "docs").as_posix() in menu
