@@ -1,0 +1,302 @@
+"""``evaluate``: a set, its baselines and the full data under one protocol, and the scorecard of it."""
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill.augment.dc import dc as dc_augmentation
+from potstill.augment.named import augmentation_name, named_augmentation
+from potstill.core import Augmentation, NetworkFactory, Source, Splits
+from potstill.data import TensorSource, holdout
+from potstill.errors import PotstillError
+from potstill.evaluation.full import full_reference
+from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.scorecard import Scorecard
+from potstill.evaluation.scores import ars, hlr, ior, lrs
+from potstill.evaluation.sets import BASELINES, TrainingSet, baseline
+from potstill.evaluation.statistics import INTERVAL, difference, summary
+from potstill.evaluation.student import Job, train_and_predict
+from potstill.execution import Executor, choose
+from potstill.nn import factory
+from potstill.rng import derive
+from potstill.storage import Distilled
+
+__all__ = ["evaluate"]
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bench:
+    """What stays the same for all sets that are measured against each other."""
+
+    protocol: Protocol
+    make: NetworkFactory
+    train: Source
+    test: Source
+    students: int
+    seed: int
+    executor: Executor
+    report: Report
+
+    def augment(self, name: str) -> Augmentation:
+        """The protocol's augmentation; pictures only, and DC's own for MNIST only, as published."""
+        if self.train.input.kind != "image":
+            return named_augmentation("none", self.train)
+        if name == "dc":
+            mnist = self.train.name in ("mnist", "mnist-5k")
+            return dc_augmentation() if mnist else named_augmentation("none", self.train)
+        return named_augmentation(name, self.train)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    values: list[float]
+    per_class: list[float]
+    chosen: Mapping[str, Any]
+    diverged: int
+
+
+def evaluate(
+    distilled: Distilled,
+    splits: Splits,
+    *,
+    protocol: Protocol,
+    networks: Sequence[str] | None = None,
+    seeds: int | None = None,
+    seed: int = 0,
+    baselines: bool = True,
+    full: bool = True,
+    robust_scores: bool = True,
+    executor: Executor | None = None,
+    progress: Report | None = None,
+) -> Scorecard:
+    """Measure ``distilled`` against the test split of ``splits``.
+
+    Args:
+        protocol: how.
+        networks: students; the first is the headline. Default: the network the set was made with.
+        seeds: students per network, in place of the protocol's number.
+        seed: decides every draw.
+        baselines: random, herding and random-soft at equal stored bytes.
+        full: the full-data reference.
+        robust_scores: LRS and ARS, which need more students.
+        executor: where students are trained; results do not depend on it.
+        progress: called with what is measured, students done, students in all.
+
+    Raises:
+        PotstillError: the set does not fit the data, or there is no test split.
+    """
+    begun = time.monotonic()
+    if splits.test is None:
+        raise PotstillError("evaluation needs real test data, but these have no test split; give data that has one")
+    _check_fit(distilled, splits.train)
+    train, test = (_as_seen(s, distilled) for s in (splits.train, splits.test))
+    names = list(networks or [distilled.card.get("network") or _default(train)])
+    students = protocol.students if seeds is None else seeds
+    if students < 1:
+        raise PotstillError(f"at least one student is needed, but seeds is {students}")
+    k = len(train.classes)
+    bench = _Bench(
+        protocol=protocol, make=factory(names[0], train.input, k, train.device), train=train, test=test,
+        students=students, seed=seed, executor=executor or choose(students, train.device),
+        report=progress or (lambda what, done, total: None),
+    )  # fmt: skip
+    x, y = distilled.model_space().to(train.device), distilled.labels.to(train.device)
+    own_set = TrainingSet(pairs=[(x, y)], bytes=distilled.card["bytes"]["total"])
+    own = _measure(bench, "this set", own_set)
+    rivals: dict[str, tuple[TrainingSet, _Measured]] = {}
+    if baselines:
+        for name in BASELINES:
+            made = baseline(name, distilled, train, bench.make, students, seed)
+            rivals[name] = (made, _measure(bench, name, made))
+    reference = full_reference(train, test, bench.make, seed) if full else None
+    scores = _scores(bench, own, own_set, distilled, rivals, reference, robust_scores)
+    by_network = {bench.make.name: summary(own.values)}
+    for name in names[1:]:
+        other = replace(bench, make=factory(name, train.input, k, train.device))
+        by_network[other.make.name] = summary(_measure(other, other.make.name, own_set).values)
+    gaps = {n: difference(own.values, m.values) for n, (_, m) in rivals.items()}
+    content = {
+        "protocol": protocol.name,
+        "protocol_version": protocol.version,
+        "fingerprint": protocol.fingerprint(),
+        "network": bench.make.name,
+        "n": students,
+        "optimistic": protocol.optimistic,
+        "accuracy": summary(own.values),
+        "interval": INTERVAL,
+        "baselines": {
+            n: summary(m.values) | {"bytes": s.bytes, "chosen": dict(m.chosen), "difference": gaps[n]}
+            for n, (s, m) in rivals.items()
+        },
+        "difference": gaps,
+        "full": reference,
+        "scores": scores,
+        "bytes": dict(distilled.card["bytes"]),
+        "cost": {"seconds": round(time.monotonic() - begun, 3), "device": str(train.device)},
+        "per_class": [{"class": c, "accuracy": a} for c, a in zip(train.classes, own.per_class, strict=True)],
+        "networks": by_network,
+        "chosen": dict(own.chosen),
+        "diverged": own.diverged,
+        "seed": seed,
+        "set": {
+            "method": distilled.card["method"], "ipc": distilled.card["ipc"], "items": len(distilled),
+            "source": distilled.card["source"].get("name"), "seed": distilled.card["seed"],
+        },
+        "data": {"name": train.name, "train": splits.train.content_hash, "test": splits.test.content_hash},
+        "versions": {"potstill": version("potstill"), "torch": torch.__version__},
+    }  # fmt: skip
+    return Scorecard(content=content)
+
+
+def _default(source: Source) -> str:
+    return "convnet" if source.input.kind == "image" else "mlp"
+
+
+def _check_fit(distilled: Distilled, train: Source) -> None:
+    """The set's classes, their order, and its inputs must be the data's.
+
+    Raises:
+        PotstillError: which of them differs.
+    """
+    made, given = distilled.classes, train.classes
+    if made != given:
+        if sorted(made) == sorted(given):
+            at = next(i for i, (a, b) in enumerate(zip(made, given, strict=True)) if a != b)
+            raise PotstillError(
+                f"the set's classes are in another order than the data's: label {at} is {made[at]!r} in the set and "
+                f"{given[at]!r} in the data; give the data that the set was made of"
+            )
+        odd = [c for c in made if c not in given] or [c for c in given if c not in made]
+        raise PotstillError(
+            f"the set has {len(made)} classes and the data {len(given)}, and {odd[0]!r} is not in both; "
+            "give the data that the set was made of"
+        )
+    a, b = distilled.input, train.input
+    if a.kind != b.kind or a.shape != b.shape:
+        raise PotstillError(
+            f"the set holds {a.kind} inputs of {'×'.join(map(str, a.shape))}, but the data {b.kind} inputs of "
+            f"{'×'.join(map(str, b.shape))}; give the data that the set was made of, at the same size"
+        )
+
+
+def _as_seen(source: Source, distilled: Distilled) -> Source:
+    """The source under the set's own normalization: a whitened set is tested on whitened data."""
+    if not isinstance(source, TensorSource):
+        raise PotstillError("evaluation needs data that are held in memory")
+    n = distilled.normalization
+    mean, std = n.mean.to(source.device), n.std.to(source.device)
+    return replace(source, normalization=replace(n, mean=mean, std=std))
+
+
+def _run(bench: _Bench, what: str, jobs: list[Job]) -> list[Tensor | None]:
+    done: list[Tensor | None] = []
+    bench.report(what, 0, len(jobs))
+    for predicted in bench.executor.map(train_and_predict, jobs):
+        done.append(predicted)
+        bench.report(what, len(done), len(jobs))
+    return done
+
+
+def _measure(
+    bench: _Bench, what: str, made: TrainingSet, *, augment: str | None = None, chosen: Mapping[str, Any] | None = None
+) -> _Measured:
+    """Choose where the protocol leaves a choice, train the students, predict the test split once each."""
+    p = bench.protocol
+    augmentation = bench.augment(p.augment if augment is None else augment)
+    settings = dict(chosen or _choose(bench, what, made, augmentation))
+    jobs = [
+        Job(
+            make=bench.make, x=made.of(n)[0], y=made.of(n)[1], protocol=p, lr=settings["lr"], steps=settings["steps"],
+            augment=augmentation, test=bench.test, seed=derive(bench.seed, "student", n),
+        )
+        for n in range(bench.students)
+    ]  # fmt: skip
+    labels, k = bench.test.labels, len(bench.test.classes)
+    values, hits, diverged = [], torch.zeros(k, dtype=torch.float64), 0
+    sizes = torch.bincount(labels, minlength=k).clamp(min=1)
+    for predicted in _run(bench, what, jobs):
+        if predicted is None:
+            diverged += 1
+            values.append(1 / k)  # a student that diverged knows nothing: it counts as chance, and it is said
+            hits += 1 / k / bench.students
+            continue
+        right = predicted == labels
+        values.append(float(right.double().mean()))
+        hits += torch.bincount(labels[right], minlength=k) / sizes / bench.students
+    settings["augment"] = augmentation_name(p.augment if augment is None else augment, bench.train.name)
+    return _Measured(values=values, per_class=hits.tolist(), chosen=settings, diverged=diverged)
+
+
+def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentation) -> dict[str, Any]:
+    """Learning rate first, at the greatest length; then the length. On a part of the training data, never on test."""
+    p = bench.protocol
+    lengths: tuple[int | None, ...] = p.steps or (None,)
+    if len(p.lr) * len(lengths) == 1:
+        return {"lr": p.lr[0], "steps": lengths[0]}
+    assert isinstance(bench.train, TensorSource)
+    fraction = min(p.validation, p.validation_most / len(bench.train))
+    held = holdout(bench.train, fraction, derive(bench.seed, "validation") % 2**31)[1]
+
+    def tried(pairs: list[tuple[float, int | None]]) -> tuple[float, int | None]:
+        if len(pairs) == 1:
+            return pairs[0]
+        jobs = [
+            Job(
+                make=bench.make, x=made.of(n)[0], y=made.of(n)[1], protocol=p, lr=lr, steps=steps,
+                augment=augmentation, test=held, seed=derive(bench.seed, "choice", n),
+            )
+            for (lr, steps), n in itertools.product(pairs, range(p.validation_students))
+        ]  # fmt: skip
+        scores = [
+            -1.0 if q is None else float((q == held.labels).double().mean())
+            for q in _run(bench, f"{what}: choosing", jobs)
+        ]
+        mean = torch.tensor(scores).reshape(len(pairs), -1).mean(1)
+        return pairs[int(mean.argmax())]
+
+    lr, _ = tried([(rate, lengths[-1]) for rate in p.lr])
+    return dict(zip(("lr", "steps"), tried([(lr, steps) for steps in lengths]), strict=True))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _scores(
+    bench: _Bench,
+    own: _Measured,
+    own_set: TrainingSet,
+    distilled: Distilled,
+    rivals: Mapping[str, tuple[TrainingSet, _Measured]],
+    reference: Mapping[str, Any] | None,
+    robust: bool,
+) -> dict[str, float | None]:
+    """HLR, IOR, LRS and ARS where what they need was measured, else ``None``."""
+    found: dict[str, float | None] = {"hlr": None, "ior": None, "lrs": None, "ars": None}
+    if "random" not in rivals:
+        return found
+    random_set, random = rivals["random"]
+    found["ior"] = gain = ior(_mean(own.values), _mean(random.values))
+    if reference is not None and (distilled.labels.ndim == 1 or robust):
+        hard = own
+        if distilled.labels.ndim == 2:
+            y = distilled.hard_labels.to(bench.train.device)
+            pairs = [(own_set.pairs[0][0], y)]
+            hard = _measure(bench, "hard labels", TrainingSet(pairs=pairs, bytes=own_set.bytes))
+        found["hlr"] = owed = hlr(reference["mean"], _mean(hard.values))
+        found["lrs"] = lrs(owed, gain)
+    if robust and bench.train.input.kind == "image" and own.chosen["augment"] != "none":
+        bare = [
+            _measure(bench, f"{what} without augmentation", made, augment="none", chosen=m.chosen)
+            for what, made, m in (("this set", own_set, own), ("random", random_set, random))
+        ]
+        found["ars"] = ars(gain, _mean(bare[0].values) - _mean(bare[1].values))
+    return found

@@ -1,0 +1,1 @@
+"""Protocols, one file each, named after who published them."""

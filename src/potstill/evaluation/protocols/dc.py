@@ -1,0 +1,23 @@
+"""``dc``: how DC was measured (arXiv:2006.05929; evaluate_synset and main.py of the published code).
+
+SGD at 0.01 with momentum 0.9 and weight decay 5e-4, batch 256, 301 epochs; after epoch index 151 the rate falls to a
+tenth and the optimiser is new. No augmentation, except for MNIST (crop, scale or rotate each sample, and 1001 epochs).
+The last epoch counts. Published: 5 distilled sets × 20 networks.
+"""
+
+from potstill.evaluation.protocol import Protocol
+
+__all__ = ["PROTOCOL"]
+
+PROTOCOL = Protocol(
+    name="dc",
+    version=1,
+    paper="arXiv:2006.05929",
+    summary="DC's recipe: 301 epochs of SGD, no augmentation (MNIST: DC's own, 1001 epochs), last epoch",
+    students=20,
+    published_runs="5 distilled sets x 20 networks",
+    epochs=300,
+    extra_epoch=True,
+    schedule="drop",
+    augment="dc",
+)

@@ -1,0 +1,54 @@
+"""What a protocol measured, as a value that prints as a table and converts to the contract's JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Scorecard"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scorecard:
+    """Accuracies are fractions. ``content`` is the JSON document; the properties are its headline."""
+
+    content: Mapping[str, Any]
+
+    @property
+    def accuracy(self) -> float:
+        """Mean test accuracy of the first network."""
+        return float(self.content["accuracy"]["mean"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scorecard as JSON values, under the contract's keys."""
+        return dict(self.content)
+
+    def __str__(self) -> str:
+        c = self.content
+        rows = [("this set", c["accuracy"], c["bytes"]["total"])]
+        rows += [(name, b, b["bytes"]) for name, b in c["baselines"].items()]
+        if c["full"] is not None:
+            rows.append(("full data", c["full"], c["full"].get("bytes")))
+        lines = [
+            f"{c['set']['method']} on {c['set']['source']}, {c['set']['items']} inputs · protocol {c['protocol']} "
+            f"v{c['protocol_version']} ({c['fingerprint']}) · {c['network']}"
+            + (" · OPTIMISTIC: chosen on test data" if c["optimistic"] else ""),
+            f"{'':<14}{'accuracy':>10}{'95% interval':>18}{'n':>5}{'bytes':>13}",
+        ]
+        for name, a, size in rows:
+            ci = "" if a.get("ci95") is None else f"{100 * a['ci95'][0]:.1f} to {100 * a['ci95'][1]:.1f}"
+            shown = "" if size is None else f"{size:,}"
+            lines.append(f"{name:<14}{100 * a['mean']:>9.1f}%{ci:>18}{a['n']:>5}{shown:>13}")
+        for name, d in c["difference"].items():
+            if d["ci95"] is None:
+                continue
+            low, high = (100 * v for v in d["ci95"])
+            verdict = "" if low > 0 or high < 0 else "; the interval includes zero"
+            lines.append(f"over {name}: {100 * d['mean']:+.1f} points [{low:+.1f}, {high:+.1f}]{verdict}")
+        for name, a in list(c["networks"].items())[1:]:
+            lines.append(f"on {name}: {100 * a['mean']:.1f}% (n {a['n']})")
+        given = {k.upper(): v for k, v in c["scores"].items() if v is not None}
+        if given:
+            lines.append("  ".join(f"{k} {v:.3f}" for k, v in given.items()))
+        if c["diverged"]:
+            lines.append(f"{c['diverged']} students ended with weights that are not finite and count as chance")
+        return "\n".join(lines)

@@ -1,0 +1,85 @@
+"""What students are trained on: a distilled set, and its baselines at equal stored bytes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from potstill.core import Network, NetworkFactory, Source
+from potstill.errors import PotstillError
+from potstill.functional.coreset import herding
+from potstill.functional.sampling import class_indices, random_per_class
+from potstill.rng import derive, generator
+from potstill.storage import Distilled, item_bytes
+from potstill.supervise.teacher import Teacher, soft_rows, train_teacher
+
+__all__ = ["TrainingSet", "baseline", "per_class_at_equal_bytes"]
+
+TEACHER_STEPS = 200
+BASELINES = ("random", "herding", "random-soft")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSet:
+    """Inputs and labels for each student: one pair for all, or one for each."""
+
+    pairs: Sequence[tuple[Tensor, Tensor]]
+    bytes: int
+
+    def of(self, student: int) -> tuple[Tensor, Tensor]:
+        return self.pairs[student % len(self.pairs)]
+
+
+def per_class_at_equal_bytes(total: int, shape: tuple[int, ...], classes: int, soft: bool) -> int:
+    """Real samples per class that store nearest to ``total`` bytes, at least one.
+
+    Real samples are counted in float32, as distilled inputs are stored: the field's convention, which is generous to
+    distilled sets where the source holds bytes.
+    """
+    return max(1, round(total / (classes * item_bytes(shape, classes if soft else None))))
+
+
+def baseline(
+    name: str, distilled: Distilled, train: Source, make: NetworkFactory, students: int, seed: int
+) -> TrainingSet:
+    """``random``: another draw for each student. ``herding``: on inputs. ``random-soft``: random with a teacher's rows.
+
+    Raises:
+        PotstillError: a class of the source has too few samples.
+    """
+    k, soft = len(train.classes), name == "random-soft"
+    wanted = per_class_at_equal_bytes(distilled.card["bytes"]["total"], train.input.shape, k, soft)
+    index = class_indices(train.labels, k)
+    # A small class gives all it has: the baseline may then weigh a little less than the set, and says so in its bytes.
+    counts = [min(wanted, len(i)) for i in index]
+    size = sum(counts) * item_bytes(train.input.shape, k if soft else None)
+    if name == "herding":
+        chosen = [i[herding(_inputs(train, i).flatten(1), c).cpu()] for i, c in zip(index, counts, strict=True)]
+        picked = torch.cat(chosen)
+        return TrainingSet(pairs=[(_inputs(train, picked), train.labels[picked].to(train.device))], bytes=size)
+    draws = [
+        torch.cat(random_per_class(index, counts, generator(seed, "baseline", name, n), train.classes))
+        for n in range(students)
+    ]
+    if not soft:
+        return TrainingSet(pairs=[(_inputs(train, d), train.labels[d].to(train.device)) for d in draws], bytes=size)
+    network, teacher = _teacher(train, make, seed)
+    pairs = []
+    for d in draws:
+        x = _inputs(train, d)
+        pairs.append((x, soft_rows(network, teacher, x)))
+    return TrainingSet(pairs=pairs, bytes=size)
+
+
+def _teacher(train: Source, make: NetworkFactory, seed: int) -> tuple[Network, Teacher]:
+    network = make(derive(seed, "baseline teacher")).train()
+    batch = min(256, max(32, len(train) // 8))
+    return network, train_teacher(network, train, generator(seed, "teacher"), steps=TEACHER_STEPS, batch=batch)
+
+
+def _inputs(train: Source, index: Tensor) -> Tensor:
+    x = train.fetch(index).x
+    if not isinstance(x, Tensor):
+        raise PotstillError(f"students need inputs of one tensor, but these have {', '.join(x)}")
+    return x
