@@ -1,5 +1,6 @@
 """Networks of timm and torchvision by name, where those are installed."""
 
+import difflib
 import importlib
 from types import ModuleType
 from typing import Any
@@ -13,9 +14,12 @@ from potstill.rng import derive
 
 __all__ = ["bridged"]
 
+_HEADS = ("fc", "classifier", "heads", "head")
+"""Where torchvision's families keep their classifier."""
+
 
 class _Bridged(Network):
-    """A trunk that gives features, and a linear classifier."""
+    """A trunk that gives features, and a classifier."""
 
     def __init__(self, trunk: nn.Module, classifier: nn.Module) -> None:
         super().__init__()
@@ -33,38 +37,86 @@ class _Bridged(Network):
 def _package(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except (ImportError, RuntimeError) as error:  # a CUDA-built torchvision beside a CPU torch raises RuntimeError
+    except (ImportError, RuntimeError) as error:  # a torchvision made for another torch raises RuntimeError
+        package = name.partition(".")[0]
         raise PotstillError(
-            f"networks of {name} need it installed and working ({error}); pip install {name}"
+            f"networks of {package} need it installed and working, but importing it failed "
+            f"({str(error).splitlines()[0]}); pip install {package}"
         ) from error
 
 
+def _no_such(package: str, model: str, names: list[str]) -> PotstillError:
+    # these packages know a thousand names, too many to list when none is near
+    near = difflib.get_close_matches(model, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"{package}'s list_models() names the {len(names)} it has"
+    return PotstillError(f"unknown {package} model {model!r}; {hint}")
+
+
+def _timm(model: str, shape: tuple[int, int, int]) -> tuple[nn.Module, None]:
+    library: Any = _package("timm")
+    if not library.is_model(model):
+        raise _no_such("timm", model, library.list_models())
+    config = library.get_pretrained_cfg(model)
+    # Transformers are made for one size; all else takes any, and knows no such argument.
+    size = {"img_size": shape[1:]} if config is not None and config.fixed_input_size else {}
+    return library.create_model(model, pretrained=False, num_classes=0, in_chans=shape[0], **size), None
+
+
+def _torchvision(model: str, shape: tuple[int, int, int], num_classes: int) -> tuple[nn.Module, nn.Module]:
+    library: Any = _package("torchvision.models")
+    names = library.list_models(module=library)
+    if model not in names:
+        raise _no_such("torchvision", model, names)
+    options: dict[str, Any] = {"image_size": shape[1]} if model.startswith("vit_") else {}
+    if model in ("googlenet", "inception_v3"):
+        options = {"aux_logits": False, "init_weights": True}
+    whole = library.get_model(model, weights=None, num_classes=num_classes, **options)
+    head = next((a for a in _HEADS if isinstance(getattr(whole, a, None), nn.Module)), None)
+    if head is None:
+        raise PotstillError(f"torchvision model {model!r} has no classifier that can be taken off; choose another")
+    classifier = getattr(whole, head)
+    setattr(whole, head, nn.Identity())
+    if shape[0] != 3:
+        _rechannel(whole, shape[0])
+    return whole, classifier
+
+
+def _rechannel(whole: nn.Module, channels: int) -> None:
+    """Replaces the first convolution by one like it for ``channels``, freshly drawn."""
+    name, old = next((n, m) for n, m in whole.named_modules() if isinstance(m, nn.Conv2d))
+    new = nn.Conv2d(
+        channels, old.out_channels, old.kernel_size, old.stride, old.padding, bias=old.bias is not None  # type: ignore[arg-type]
+    )  # fmt: skip
+    parent, _, attribute = name.rpartition(".")
+    setattr(whole.get_submodule(parent), attribute, new)
+
+
 def bridged(package: str, model: str, spec: InputSpec, num_classes: int, seed: int) -> Network:
-    """A fresh ``timm:MODEL`` or ``torchvision:MODEL``.
+    """A fresh ``timm:MODEL`` or ``torchvision:MODEL`` with that package's own initial weights, on the CPU.
 
     Those packages draw from the global generator, so it is forked and seeded meanwhile, and is afterwards as before.
+    A timm model's features go to a linear layer with PyTorch's default weights; a torchvision model keeps its head.
 
     Raises:
-        PotstillError: the package is not installed, or has no such model.
+        PotstillError: the package is not installed, has no such model, or the model does not eat such pictures.
     """
-    library: Any = _package("timm" if package == "timm" else "torchvision.models")
-    with torch.random.fork_rng():
-        torch.manual_seed(derive(seed, package, model))
-        if package == "timm":
-            if model not in library.list_models():
-                raise PotstillError(f"timm has no model {model!r}; timm.list_models() names them")
-            trunk = library.create_model(model, pretrained=False, num_classes=0, in_chans=spec.shape[0])
-            return _Bridged(trunk, nn.Linear(trunk.num_features, num_classes))
-        if model not in library.list_models():
-            raise PotstillError(f"torchvision has no model {model!r}; torchvision.models.list_models() names them")
-        if spec.shape[0] != 3:
+    if len(spec.shape) != 3:
+        raise PotstillError(
+            f"{package}:{model} takes pictures (c, h, w), but inputs are {spec.shape}; use mlp or linear"
+        )
+    c, h, w = spec.shape
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(seed, package, model))
+        try:
+            trunk, head = _timm(model, (c, h, w)) if package == "timm" else _torchvision(model, (c, h, w), num_classes)
+            with torch.no_grad():
+                features = trunk.eval()(torch.zeros(1, c, h, w)).flatten(1).shape[1]
+            network = _Bridged(trunk, nn.Linear(features, num_classes) if head is None else head)
+            with torch.no_grad():
+                network.eval()(torch.zeros(1, c, h, w))
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             raise PotstillError(
-                f"torchvision models take 3 channels, but these pictures have {spec.shape[0]}; use timm"
-            )
-        whole = library.get_model(model, weights=None, num_classes=num_classes)
-        for attribute in ("fc", "classifier", "heads", "head"):
-            head = getattr(whole, attribute, None)
-            if isinstance(head, nn.Module):
-                setattr(whole, attribute, nn.Identity())
-                return _Bridged(whole, head)
-    raise PotstillError(f"torchvision model {model!r} has no classifier that can be taken off; choose another")
+                f"{package}:{model} cannot take pictures of shape {c}×{h}×{w} ({str(error).splitlines()[0]}); "
+                "resize the data or choose another network"
+            ) from error
+    return network.train()

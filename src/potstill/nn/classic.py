@@ -61,8 +61,8 @@ class LeNet(Network):
     def __init__(self, shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(shape[0], 6, 5, padding=2 if shape[0] == 1 else 0), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(shape[0], 6, 5, padding=2 if shape[0] == 1 else 0), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+            nn.Conv2d(6, 16, 5), nn.ReLU(inplace=True), nn.MaxPool2d(2),
         )  # fmt: skip
         self.fc_1 = nn.Linear(_left(self.features, shape), 120)
         self.fc_2 = nn.Linear(120, 84)
@@ -90,7 +90,7 @@ class AlexNet(Network):
             layers.append(nn.Conv2d(c_in, c_out, kernel, padding=padding))
             if batch:
                 layers.append(nn.BatchNorm2d(c_out))
-            layers.append(nn.ReLU())
+            layers.append(nn.ReLU(inplace=True))
             if pool:
                 layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
@@ -117,7 +117,7 @@ class VGG(Network):
                 layers.append(nn.MaxPool2d(2))
                 continue
             layers.append(nn.Conv2d(c, width, 3, padding=3 if shape[0] == 1 and n == 0 else 1))
-            layers += [nn.BatchNorm2d(width) if batch else nn.GroupNorm(width, width), nn.ReLU()]
+            layers += [nn.BatchNorm2d(width) if batch else nn.GroupNorm(width, width), nn.ReLU(inplace=True)]
             c = width
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Linear(_left(self.features, shape), num_classes)

@@ -8,47 +8,56 @@ from torch import Generator, nn
 
 from potstill.core import Network
 
-__all__ = ["built"]
+__all__ = ["built", "initialise"]
 
 
-def _uniform(tensor: torch.Tensor, bound: float, rng: Generator) -> None:
-    # Drawn on the CPU and then copied: the same seed gives the same weights on any device.
-    tensor.copy_(torch.rand(tensor.shape, generator=rng) * (2 * bound) - bound)
+@torch.no_grad()
+def initialise(module: nn.Module, rng: Generator) -> None:
+    """Draws the weights of ``module`` and of all within it, in the order of its modules.
 
+    Convolutions and linear layers get what their ``reset_parameters`` gives: kaiming_uniform with a = √5, so weights
+    and biases are U(−1/√fan_in, 1/√fan_in). From a generator in the same state the numbers are PyTorch's own, bit for
+    bit. Norms get ones and zeros, and fresh running statistics. A module with a method ``initialise(rng)`` is handed
+    the generator and answers for all within it.
 
-def _initialise(module: nn.Module, rng: Generator) -> None:
-    """One module's own parameters, as its ``reset_parameters`` distributes them."""
-    if isinstance(module, nn.Linear | nn.Conv2d):
-        bound = 1 / math.sqrt(module.weight[0].numel())  # kaiming_uniform with a = √5
-        _uniform(module.weight, bound, rng)
-        if module.bias is not None:
-            _uniform(module.bias, bound, rng)
-    elif isinstance(module, nn.GroupNorm | nn.LayerNorm | nn.BatchNorm2d):
-        if module.weight is not None:
-            module.weight.fill_(1)
-            module.bias.fill_(0)
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.fill_(0)  # type: ignore[union-attr]
-            module.running_var.fill_(1)  # type: ignore[union-attr]
-            module.num_batches_tracked.fill_(0)  # type: ignore[union-attr]
-    elif (own := getattr(module, "initialise", None)) is not None:
+    Args:
+        module: on the CPU.
+        rng: a CPU generator.
+
+    Raises:
+        TypeError: a module has parameters or buffers, no rule here covers its type, and it has no ``initialise``.
+    """
+    own = getattr(module, "initialise", None)
+    if own is not None:
         own(rng)
-    elif any(True for _ in module.parameters(recurse=False)):
-        raise TypeError(f"no rule to initialise a {type(module).__name__}; give it a method initialise(rng)")
+        return
+    if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=rng)
+        if module.bias is not None:
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            nn.init.uniform_(module.bias, -bound, bound, generator=rng)
+    elif isinstance(module, nn.GroupNorm | nn.LayerNorm | nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+        module.reset_parameters()  # draws nothing
+    elif next(module.parameters(recurse=False), next(module.buffers(recurse=False), None)) is not None:
+        raise TypeError(
+            f"a network is made of layers with a known distribution, but nothing is known of "
+            f"{type(module).__name__}; give it a method initialise(rng)"
+        )
+    for child in module.children():
+        initialise(child, rng)
 
 
 def built(make: Callable[[], Network], device: torch.device, rng: Generator) -> Network:
-    """The network that ``make`` describes, with weights drawn from ``rng`` in the order of its modules.
+    """The network that ``make`` describes, with weights drawn from ``rng``, on ``device``.
 
-    It is described on the meta device first, so PyTorch draws nothing from the global generator.
+    It is described on the meta device first, so PyTorch draws nothing from the global generator, and drawn on the
+    CPU, so the same seed gives the same weights on any device.
 
     Raises:
-        TypeError: a module has parameters that no rule here covers.
+        TypeError: a module has parameters that no rule covers.
     """
     with torch.device("meta"):
         network = make()
-    network = network.to_empty(device=device)
-    with torch.no_grad():
-        for module in network.modules():
-            _initialise(module, rng)
-    return network
+    network = network.to_empty(device="cpu")
+    initialise(network, rng)
+    return network.to(device)

@@ -1,6 +1,7 @@
-"""ResNet-18/34/50 for small pictures (He et al., arXiv:1512.03385; as published with DC, networks.py).
+"""ResNet-18/34/50 for small pictures (He et al., arXiv:1512.03385; as with DC, arXiv:2006.05929, networks.py).
 
-Instance norm is GroupNorm(C, C). The ``ap`` variant halves by average pooling where the other strides.
+Instance norm is GroupNorm(C, C). The ``ap`` variant halves by average pooling where the other strides, and hands all
+positions to the classifier where the other averages them.
 """
 
 import torch.nn.functional as F
@@ -27,26 +28,26 @@ class _Block(nn.Module):
         kernels = [(c_in, planes, 1, 1), (planes, planes, 3, step), (planes, c_out, 1, 1)]
         if not deep:
             kernels = [(c_in, planes, 3, step), (planes, c_out, 3, 1)]
-        self.layers = nn.ModuleList(
-            layer for i, o, k, s in kernels for layer in (nn.Conv2d(i, o, k, s, k // 2, bias=False), _norm(o, batch))
-        )
+        self.count = len(kernels)
+        for n, (i, o, k, s) in enumerate(kernels, 1):
+            self.add_module(f"conv{n}", nn.Conv2d(i, o, k, s, k // 2, bias=False))
+            self.add_module(f"bn{n}", _norm(o, batch))
         # The average-pooled variant pools after the convolution that would have strided.
-        self.pool_after = (1 if deep else 0) if ap and stride == 2 else -1
+        self.pool_after = (2 if deep else 1) if ap and stride == 2 else 0
         shortcut: list[nn.Module] = []
         if stride != 1 or c_in != c_out:
             shortcut.append(nn.Conv2d(c_in, c_out, 1, step, bias=False))
             if ap:
-                # Published as it stands: the shortcut pools by 2 wherever it exists; strides of 1 keep the width here.
+                # The published shortcut pools even at stride 1, where ResNet-50 then cannot add the two.
                 shortcut.append(nn.AvgPool2d(2) if stride == 2 else nn.Identity())
             shortcut.append(_norm(c_out, batch))
         self.shortcut = nn.Sequential(*shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         y = x
-        count = len(self.layers) // 2
-        for n in range(count):
-            y = self.layers[2 * n + 1](self.layers[2 * n](y))
-            if n < count - 1:
+        for n in range(1, self.count + 1):
+            y = self.get_submodule(f"bn{n}")(self.get_submodule(f"conv{n}")(y))
+            if n < self.count:
                 y = F.relu(y)
             if n == self.pool_after:
                 y = F.avg_pool2d(y, 2)
@@ -54,7 +55,14 @@ class _Block(nn.Module):
 
 
 class ResNet(Network):
-    """Args: ``shape`` (c, h, w), at least 8 pixels a side; depth 18, 34 or 50."""
+    """Args: ``shape`` (c, h, w); ``depth`` 18, 34 or 50; ``batch`` norm instead of instance; ``ap`` as above.
+
+    The published mean over 4×4 positions is a mean over all of them here: the same at 28 and 32 pixels, and defined
+    at other sizes.
+
+    Raises:
+        ValueError: pooling leaves nothing of the picture.
+    """
 
     def __init__(
         self, shape: tuple[int, int, int], num_classes: int, *, depth: int = 18, batch: bool = False, ap: bool = False
@@ -62,10 +70,10 @@ class ResNet(Network):
         super().__init__()
         deep, plan = _PLANS[depth]
         self.conv1 = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)
-        self.norm1 = _norm(64, batch)
-        c, blocks = 64, []
-        h, w = shape[1:]
+        self.bn1 = _norm(64, batch)
+        c, h, w = 64, *shape[1:]
         for stage, repeats in enumerate(plan):
+            blocks = []
             for n in range(repeats):
                 stride = 2 if stage > 0 and n == 0 else 1
                 blocks.append(_Block(c, 64 * 2**stage, stride, deep=deep, batch=batch, ap=ap))
@@ -73,14 +81,20 @@ class ResNet(Network):
                 if stride == 2:
                     # A stride of 2 rounds up, a pooling of 2 rounds down.
                     h, w = (h // 2, w // 2) if ap else ((h + 1) // 2, (w + 1) // 2)
-        self.blocks = nn.Sequential(*blocks)
-        self.pool = nn.Identity() if ap else nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(c * (h * w if ap else 1), num_classes)
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        if min(h, w) < 1:
+            raise ValueError(f"nothing is left of a picture {shape[1]}×{shape[2]} after 3 poolings")
+        self.mean = not ap
+        self.classifier = nn.Linear(c * (1 if self.mean else h * w), num_classes)
 
     def embed(self, x: Tensor) -> Tensor:
-        y: Tensor = self.pool(self.blocks(F.relu(self.norm1(self.conv1(x)))))
-        return y.flatten(1)
+        """(n, c, h, w) → (n, 512), at depth 50 (n, 2048); with ``ap`` times the positions left."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        for stage in range(1, 5):
+            y = self.get_submodule(f"layer{stage}")(y)
+        return y.mean((2, 3)) if self.mean else y.flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(n, c, h, w) → logits (n, k)."""
         logits: Tensor = self.classifier(self.embed(x))
         return logits

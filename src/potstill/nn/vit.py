@@ -7,6 +7,7 @@ from torch import Generator, Tensor, nn
 
 from potstill.core import Network
 from potstill.errors import PotstillError
+from potstill.nn.init import initialise
 
 __all__ = ["ViT"]
 
@@ -44,10 +45,6 @@ class _Positions(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.empty(1, tokens, dim))
 
-    def initialise(self, rng: Generator) -> None:
-        """Normal with deviation 0.02, cut at two deviations (by clamping)."""
-        self.table.copy_((torch.randn(self.table.shape, generator=rng) * 0.02).clamp(-0.04, 0.04))
-
     def forward(self, x: Tensor) -> Tensor:
         return x + self.table
 
@@ -69,6 +66,17 @@ class ViT(Network):
         self.layers = nn.Sequential(*(_Layer(dim, heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(dim)
         self.classifier = nn.Linear(dim, num_classes)
+
+    def initialise(self, rng: Generator) -> None:
+        """Weights and positions from a normal of deviation 0.02 cut at ±2, biases 0; the patches as any convolution."""
+        initialise(self.patch, rng)
+        nn.init.trunc_normal_(self.positions.table, std=0.02, generator=rng)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02, generator=rng)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
 
     def embed(self, x: Tensor) -> Tensor:
         tokens = self.patch(x).flatten(2).transpose(1, 2)

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ _DC = "networks.py of DC, arXiv:2006.05929"
 _ACTIVATIONS = ("relu", "sigmoid", "leaky", "swish")
 _NORMS = ("instance", "batch", "layer", "group", "nonorm")
 _POOLINGS = ("avg", "max", "nopool")
+_FAMILIES = ("convnet", "mlp", "linear", "lenet", "alexnet", "vgg11", "vgg13", "vgg16", "vgg19",
+             "resnet18", "resnet34", "resnet50", "vit")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,98 +85,122 @@ def factory(name: str, input: InputSpec, num_classes: int, device: torch.device 
 
     Args:
         name: e.g. ``convnet``, ``convnet-d3-w128-instance-avg``, ``resnet18-batch``, ``timm:NAME``.
-        input: what it eats; pictures (c, h, w), or anything flat for ``mlp`` and ``linear``.
+        input: what it eats; pictures (c, h, w), or any one tensor for ``mlp`` and ``linear``.
+        num_classes: k ≥ 1.
+        device: where its networks are put.
 
     Raises:
-        PotstillError: the name is not known, or the network cannot eat such inputs.
+        PotstillError: the name is not known, or the network cannot eat such inputs; the message names the smallest
+            pictures that it can.
     """
-    if name.partition(":")[0] in ("timm", "torchvision") and ":" in name:
-        canonical = name
-    else:
-        canonical, make = _parse(name, input, num_classes)
-        try:
-            with torch.device("meta"):
-                make()(torch.empty(2, *input.shape))
-        except (RuntimeError, ValueError, ZeroDivisionError) as error:
-            raise PotstillError(
-                f"network {name} cannot take inputs of shape {'×'.join(map(str, input.shape))} (they shrink to nothing "
-                "on the way); use fewer blocks, larger inputs, or mlp"
-            ) from error
+    package, _, model = name.partition(":")
+    if model and package in ("timm", "torchvision"):
+        bridged(package, model, input, num_classes, 0)
+        return Factory(name, input, num_classes, torch.device(device))
+    canonical, make = _parse(name, input, num_classes)
+    if not _fits(make, input.shape):
+        raise PotstillError(
+            f"network {canonical} shrinks pictures until nothing is left to tell them apart, and these of "
+            f"{'×'.join(map(str, input.shape[1:]))} are too small; {_smallest(canonical, input, num_classes)}"
+        )
     return Factory(canonical, input, num_classes, torch.device(device))
+
+
+def _fits(make: Callable[[], Network], shape: tuple[int, ...]) -> bool:
+    """Whether one sample gets through. Norms of one sample refuse a single position, which they would make constant."""
+    try:
+        with torch.device("meta"):
+            make().eval()(torch.empty(1, *shape))
+    except (RuntimeError, ValueError):
+        return False
+    return True
+
+
+def _smallest(name: str, spec: InputSpec, k: int) -> str:
+    channels = spec.shape[0]
+    for side in range(1, 65):
+        shape = (channels, side, side)
+        if _fits(_parse(name, InputSpec(kind=spec.kind, shape=shape), k)[1], shape):
+            return f"it takes {side}×{side} and more: resize them, or use fewer blocks, or mlp"
+    return "use fewer blocks, or mlp"
 
 
 def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Network]]:
     """The full name and how to make the network."""
     family, *parts = name.split("-")
-    families = {"convnet", "mlp", "linear", "lenet", "alexnet", "vit"} | {
-        *(f"vgg{d}" for d in (11, 13, 16, 19)), *(f"resnet{d}" for d in (18, 34, 50)),
-    }  # fmt: skip
-    if family not in families:
+    if family not in _FAMILIES:
         raise unknown("network", name, [e.name for e in catalogue()])
-    if family in ("mlp", "linear"):
-        width = _numbers(name, parts, {"w": 128} if family == "mlp" else {})
-        if family == "linear":
-            return "linear", lambda: Linear(spec.shape, k)
-        return f"mlp-w{width['w']}", lambda: MLP(spec.shape, k, width=width["w"])
+    if repeated := next((p for n, p in enumerate(parts) if p in parts[:n]), None):
+        raise PotstillError(f"a part of a network's name is given once, but {name!r} has {repeated!r} twice; drop one")
+    if family == "linear":
+        _choose(name, parts, {})
+        return "linear", lambda: Linear(spec.shape, k)
+    if family == "mlp":
+        width = _choose(name, parts, {}, {"w": 128})["w"]
+        return f"mlp-w{width}", lambda: MLP(spec.shape, k, width=int(width))
     if len(spec.shape) != 3:
         raise PotstillError(f"network {name} takes pictures (c, h, w), but inputs are {spec.shape}; use mlp or linear")
     c, h, w = spec.shape
     shape = (c, h, w)
     if family == "convnet":
         return _convnet(name, parts, shape, k)
-    flags = {"alexnet": ("batch",), "lenet": (), "vit": ("tiny",)}.get(
-        family, ("batch", "ap") if "resnet" in family else ("batch",)
-    )
-    given = _flags(name, [p for p in parts if p != "instance"], flags)
-    batch = "batch" in given
-    full = "-".join([family, *(f for f in flags if f in given)])
-    depth = int(re.sub(r"\D", "", family) or 0)
-    makers: dict[str, Callable[[], Network]] = {
-        "lenet": lambda: LeNet(shape, k),
-        "alexnet": lambda: AlexNet(shape, k, batch=batch),
-        "vgg": lambda: VGG(shape, k, depth=depth, batch=batch),
-        "resnet": lambda: ResNet(shape, k, depth=depth, batch=batch, ap="ap" in given),
-        "vit": lambda: ViT(shape, k),
-    }
-    return "vit-tiny" if family == "vit" else full, makers[re.sub(r"\d", "", family)]
+    if family == "lenet":
+        _choose(name, parts, {})
+        return "lenet", lambda: LeNet(shape, k)
+    if family == "vit":
+        _choose(name, parts, {"size": ("tiny",)})
+        return "vit-tiny", lambda: ViT(shape, k)
+    if family == "alexnet":
+        norm = _choose(name, parts, {"norm": ("nonorm", "batch")})["norm"]
+        return _full(family, norm == "batch" and norm), lambda: AlexNet(shape, k, batch=norm == "batch")
+    depth = int(family[-2:])
+    if family.startswith("vgg"):
+        norm = _choose(name, parts, {"norm": ("instance", "batch")})["norm"]
+        return _full(family, norm == "batch" and norm), lambda: VGG(shape, k, depth=depth, batch=norm == "batch")
+    chosen = _choose(name, parts, {"pooling": ("stride", "ap"), "norm": ("instance", "batch")})
+    ap, batch = chosen["pooling"] == "ap", chosen["norm"] == "batch"
+    full = _full(family, ap and "ap", batch and "batch")
+    return full, lambda: ResNet(shape, k, depth=depth, batch=batch, ap=ap)
+
+
+def _full(family: str, *parts: str | bool) -> str:
+    return "-".join([family, *(str(p) for p in parts if p)])
 
 
 def _convnet(name: str, parts: list[str], shape: tuple[int, int, int], k: int) -> tuple[str, Callable[[], Network]]:
-    numbers = [p for p in parts if re.fullmatch(r"[dw]\d+", p)]
-    n = _numbers(name, numbers, {"d": default_depth(min(shape[1:])), "w": 128})
-    words = [p for p in parts if p not in numbers]
-    choice = {"activation": "relu", "norm": "instance", "pooling": "avg"}
     axes = {"activation": _ACTIVATIONS, "norm": _NORMS, "pooling": _POOLINGS}
-    for word in words:
-        axis = next((a for a, known in axes.items() if word in known), None)
-        if axis is None:
-            _refuse(name, word, [w for known in axes.values() for w in known] + ["dN", "wN"])
-        choice[str(axis)] = word
-    activation = () if choice["activation"] == "relu" else (choice["activation"],)
-    full = "-".join(["convnet", f"d{n['d']}", f"w{n['w']}", *activation, choice["norm"], choice["pooling"]])
+    chosen = _choose(name, parts, axes, {"d": default_depth(min(shape[1:])), "w": 128})
+    d, w, activation, norm, pooling = (chosen[key] for key in ("d", "w", "activation", "norm", "pooling"))
+    full = _full("convnet", f"d{d}", f"w{w}", activation != "relu" and activation, norm, pooling)
     options: dict[str, Any] = {
-        "depth": n["d"], "width": n["w"], "activation": choice["activation"],
-        "norm": choice["norm"].replace("nonorm", "none"), "pooling": choice["pooling"].replace("nopool", "none"),
+        "depth": int(d), "width": int(w), "activation": activation,
+        "norm": norm.replace("nonorm", "none"), "pooling": pooling.replace("nopool", "none"),
     }  # fmt: skip
     return full, lambda: ConvNet(shape, k, **options)
 
 
-def _numbers(name: str, parts: list[str], defaults: dict[str, int]) -> dict[str, int]:
-    found = dict(defaults)
+def _choose(
+    name: str, parts: list[str], axes: Mapping[str, tuple[str, ...]], numbers: Mapping[str, int] | None = None
+) -> dict[str, str]:
+    """What the parts of a name choose: one word of each axis (the first where none is given), and numbers by letter."""
+    numbers = numbers or {}
+    chosen: dict[str, str] = {}
     for part in parts:
-        match = re.fullmatch(r"([a-z])(\d+)", part)
-        if match is None or match[1] not in defaults or int(match[2]) < 1:
-            _refuse(name, part, [f"{letter}N" for letter in defaults])
+        key = next((axis for axis, words in axes.items() if part in words), None)
+        match = re.fullmatch(r"([a-z])([1-9]\d{0,4})", part)
+        if match is not None and match[1] in numbers:
+            key, part = match[1], match[2]
+        if key is None:
+            _refuse(
+                name, part, [*(w for words in axes.values() for w in words), *(f"{n}{v}" for n, v in numbers.items())]
+            )
+        elif key in chosen:
+            raise PotstillError(
+                f"each part of a network's name is chosen once, but {name!r} has {chosen[key]} and {part}; drop one"
+            )
         else:
-            found[match[1]] = int(match[2])
-    return found
-
-
-def _flags(name: str, parts: list[str], known: tuple[str, ...]) -> set[str]:
-    for part in parts:
-        if part not in known:
-            _refuse(name, part, list(known))
-    return set(parts)
+            chosen[key] = part
+    return {axis: words[0] for axis, words in axes.items()} | {n: str(v) for n, v in numbers.items()} | chosen
 
 
 def _refuse(name: str, part: str, known: list[str]) -> None:
@@ -189,22 +215,32 @@ def parameter_count(network: torch.nn.Module) -> int:
 
 
 def flops(network: torch.nn.Module, shape: tuple[int, ...]) -> int:
-    """Floating-point operations of convolutions and linear layers in one forward pass of a sample, 2 per product."""
+    """Floating-point operations of convolutions and linear layers in one forward pass of a sample, 2 per product.
+
+    Norms, activations, poolings and products between activations (attention) are not counted. The network stays as
+    it was: running statistics do not move.
+
+    Args:
+        shape: of one sample, without the batch axis.
+    """
     total = 0
 
     def count(module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
         nonlocal total
         weight = module.weight
         assert isinstance(weight, torch.Tensor)
-        per_output = weight[0].numel()
-        total += 2 * per_output * output[0].numel()
+        total += 2 * weight[0].numel() * output.numel()
 
-    layers = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
-    hooks = [m.register_forward_hook(count) for m in layers]
+    counted = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear)
+    modules = list(network.modules())
+    training = [m.training for m in modules]
+    hooks = [m.register_forward_hook(count) for m in modules if isinstance(m, counted)]
     try:
         with torch.no_grad():
-            network(torch.zeros(1, *shape, device=next(network.parameters()).device))
+            network.eval()(torch.zeros(1, *shape, device=next(network.parameters()).device))
     finally:
         for hook in hooks:
             hook.remove()
+        for module, mode in zip(modules, training, strict=True):
+            module.training = mode
     return total
