@@ -160,7 +160,7 @@ def huge(parsed: dict) -> None:  # type: ignore[type-arg]
         (lambda p: p.write_bytes(struct.pack("<Q", 2**60) + b"{" + bytes(99)), "header claims"),
         (lambda p: p.write_bytes(struct.pack("<Q", 20) + b"{" * 20), "not JSON"),
         (lambda p: p.write_bytes(b"GIF89a" + bytes(300)), "not a safetensors file"),
-        (lambda p: header(p, huge), "cut off or damaged"),
+        (lambda p: header(p, huge), "no valid type, shape and place"),
         (lambda p: header(p, lambda h: h.pop("__metadata__")), "without a card"),
         (lambda p: header(p, lambda h: h["__metadata__"].update(card="[" * 5000)), "card is not JSON"),
         (lambda p: header(p, lambda h: h["__metadata__"].update(card="[1]")), "must be a JSON object"),

@@ -1,6 +1,6 @@
 """The product: decoded inputs, labels and a card, in one file that is readable without Potstill."""
 
-import json
+import copy
 import math
 import platform
 from collections.abc import Mapping, Sequence
@@ -14,27 +14,44 @@ from torch.utils.data import Dataset
 
 from potstill.core import InputSpec, Normalization, Whitening
 from potstill.errors import PotstillError
+from potstill.storage.card import FORMAT, card_text, plain, read_card
 from potstill.storage.files import read_tensors, write_tensors
 
-__all__ = ["FORMAT", "Distilled", "item_bytes", "load", "save"]
+__all__ = ["FORMAT", "Distilled", "item_bytes", "load", "save", "stored_tensors"]
 
-FORMAT = "potstill/1"
 MAX_BYTES = 8 * 2**30
-MAX_CARD = 16 * 2**20
-_KEYS: dict[str, type | tuple[type, ...]] = {
-    "method": str, "config": dict, "seed": int, "ipc": int, "classes": list, "input": dict, "normalization": dict,
-    "training": dict, "source": dict, "outcome": dict, "bytes": dict, "cost": dict, "versions": dict,
-}  # fmt: skip
 _WHITENING = ("mean", "matrix", "inverse")
+_DECODER = "decoder/"
+"""Payload under this name is shared by all items: a dictionary, a generator's weights."""
 
 
-def item_bytes(shape: Sequence[int], soft_classes: int | None = None) -> int:
-    """Stored bytes of one input of ``shape`` in float32 with its label: 8 for a class, 4·k for a row of k."""
-    return 4 * math.prod(shape) + (8 if soft_classes is None else 4 * soft_classes)
+def item_bytes(shape: Sequence[int], soft_classes: int | None = None, per_item: int = 1) -> int:
+    """Stored bytes of one item with its labels: float32 values of ``shape``; 8 bytes for a class, 4·k for a row of k.
+
+    Args:
+        shape: of one stored item, without the batch axis.
+        soft_classes: k where labels are rows.
+        per_item: inputs that decode from one item; each has a label.
+    """
+    return 4 * math.prod(shape) + per_item * (8 if soft_classes is None else 4 * soft_classes)
 
 
 def _size(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
+
+
+def _sizes(
+    inputs: Tensor, labels: Tensor, payload: Mapping[str, Tensor], whitening: Whitening | None
+) -> dict[str, int]:
+    """Stored bytes of all that training needs. Where a payload decodes to the inputs, the payload counts in their
+    place: the decoded copy is there for readers without a decoder. An index says where real samples came from, which
+    no training needs, so it does not count.
+    """
+    shared = [t for name, t in payload.items() if name.startswith(_DECODER)]
+    shared += [] if whitening is None else [getattr(whitening, n) for n in _WHITENING]
+    own = [t for name, t in payload.items() if not name.startswith(_DECODER)]
+    sizes = {"inputs": sum(map(_size, own or [inputs])), "labels": _size(labels), "decoder": sum(map(_size, shared))}
+    return {**sizes, "total": sum(sizes.values())}
 
 
 class Distilled(Dataset[tuple[Tensor, Tensor]]):
@@ -46,6 +63,7 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         payload: what the parametrization decodes from, in model space; empty where the inputs are all there is.
         index: int64 (n,), which samples of the source these are, or ``None`` for synthetic ones.
         card: what it is made of, how, and what it weighs (JSON).
+        normalization: data units to model space.
     """
 
     def __init__(
@@ -85,57 +103,58 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         index: Tensor | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> "Distilled":
-        """A set with its card filled in.
+        """A set with its card filled in. What this accepts, ``load`` reads back.
 
         Args:
             inputs: (n, …) in data units.
             labels: int64 classes, or rows that sum to 1.
-            extra: further JSON for the card.
+            payload: what the inputs decode from; names that begin with ``decoder/`` are shared by all items.
+            extra: further JSON for the card. Numbers that are not finite become ``None``, as JSON has none.
 
         Raises:
             PotstillError: inputs or labels break the format (not finite, not as many, rows that do not sum to 1).
+            TypeError: the card is given something that is not JSON.
         """
         inputs = inputs.detach().cpu().float().contiguous()
         labels = labels.detach().cpu()
-        labels = labels.float() if labels.is_floating_point() else labels.long()
-        _check_content("this set", inputs, labels, len(classes))
-        if (w := normalization.whitening) is not None:
-            # A matrix of another memory order multiplies to other last bits: use the order that the file gives back.
-            w = Whitening(w.mean.contiguous(), w.matrix.contiguous(), w.inverse.contiguous(), w.unit)
-            normalization = Normalization(normalization.mean, normalization.std, w)
-        stored = _extra_tensors(normalization, payload or {}, index)
-        sizes = {
-            "inputs": _size(inputs), "labels": _size(labels), "decoder": sum(_size(t) for t in stored.values()),
-        }  # fmt: skip
+        labels = (labels.float() if labels.is_floating_point() else labels.long()).contiguous()
+        payload = {name: t.detach().cpu().contiguous() for name, t in (payload or {}).items()}
+        index = None if index is None else index.detach().cpu().long()
+        normalization = _as_stored(normalization)
+        if len(set(classes)) != len(classes):
+            raise PotstillError("this set: a class name stands there twice; give each class its own name")
+        _check_content("this set", inputs, labels, tuple(input.shape), len(classes))
+        _check_rest("this set", inputs, payload, index, normalization)
         space = "pixels" if input.kind == "image" else "raw"
         if input.kind == "image" and (float(inputs.min()) < 0 or float(inputs.max()) > 1):
             space = "unclamped"  # optimised pixels leave [0,1]; clamping them would change what was distilled
+        w = normalization.whitening
         card = {
             **(extra or {}),
             "format": FORMAT,
             "method": method,
-            "config": dict(config),
+            "config": config,
             "seed": seed,
             "ipc": ipc,
             "classes": list(classes),
-            "input": {"kind": input.kind, "shape": list(input.shape), "units": input.units},
+            "input": {"kind": input.kind, "shape": input.shape, "units": input.units},
             "space": space,
             "normalization": {
                 "mean": normalization.mean.tolist(),
                 "std": normalization.std.tolist(),
                 "whitening": None if w is None else {n: f"whitening/{n}" for n in _WHITENING} | {"unit": w.unit},
             },
-            "training": dict(training),
-            "source": dict(source),
-            "outcome": dict(outcome),
-            "bytes": {**sizes, "total": sum(sizes.values())},
-            "cost": dict(cost),
+            "training": training,
+            "source": source,
+            "outcome": outcome,
+            "bytes": _sizes(inputs, labels, payload, w),
+            "cost": cost,
             "versions": {
                 "potstill": version("potstill"), "torch": torch.__version__, "python": platform.python_version(),
             },
         }  # fmt: skip
-        card = json.loads(json.dumps(card))  # what is in memory is what a reader of the file gets
-        return cls(inputs, labels, card, normalization=normalization, payload=payload, index=index)
+        # What is in memory is what a reader of the file gets.
+        return cls(inputs, labels, plain(card), normalization=normalization, payload=payload, index=index)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -146,7 +165,7 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
 
     def __repr__(self) -> str:
         kind = "real" if self.index is not None else "synthetic"
-        return f"Distilled({len(self)} {kind} inputs of {self.card['source'].get('name')} by {self.card['method']})"
+        return f"Distilled({len(self)} {kind} inputs of {self.card['source'].get('name')!r} by {self.card['method']!r})"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -168,20 +187,35 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         """All inputs as students see them (n, …)."""
         return self._model_space
 
+    def to_dict(self) -> dict[str, Any]:
+        """A copy of the card: JSON values only."""
+        return copy.deepcopy(self.card)
+
     def save(self, path: str | Path) -> Path:
         """Write the set to ``path``; see ``save``."""
         return save(self, path)
 
 
-def _extra_tensors(
-    normalization: Normalization, payload: Mapping[str, Tensor], index: Tensor | None
-) -> dict[str, Tensor]:
-    """What is stored beside inputs and labels: payload, whitening, index."""
-    stored = {f"payload/{name}": tensor for name, tensor in payload.items()}
-    if (w := normalization.whitening) is not None:
+def _as_stored(normalization: Normalization) -> Normalization:
+    """Float32 on the CPU, in the memory order that a file gives back: another order multiplies to other last bits."""
+
+    def stored(tensor: Tensor) -> Tensor:
+        return tensor.detach().cpu().float().contiguous()
+
+    w = normalization.whitening
+    if w is not None:
+        w = Whitening(stored(w.mean), stored(w.matrix), stored(w.inverse), w.unit)
+    return Normalization(stored(normalization.mean), stored(normalization.std), w)
+
+
+def stored_tensors(distilled: Distilled) -> dict[str, Tensor]:
+    """All tensors of the file by name: inputs, labels, payload, whitening, index."""
+    stored = {"inputs": distilled.inputs, "labels": distilled.labels}
+    stored |= {f"payload/{name}": tensor for name, tensor in distilled.payload.items()}
+    if (w := distilled.normalization.whitening) is not None:
         stored |= {f"whitening/{n}": getattr(w, n) for n in _WHITENING}
-    if index is not None:
-        stored["index"] = index.long()
+    if distilled.index is not None:
+        stored["index"] = distilled.index
     return stored
 
 
@@ -192,9 +226,7 @@ def save(distilled: Distilled, path: str | Path) -> Path:
         PotstillError: it cannot be written; nothing is changed then.
     """
     path = Path(path)
-    tensors = {"inputs": distilled.inputs, "labels": distilled.labels}
-    tensors |= _extra_tensors(distilled.normalization, distilled.payload, distilled.index)
-    write_tensors(path, tensors, {"card": json.dumps(distilled.card, sort_keys=True, ensure_ascii=False)})
+    write_tensors(path, stored_tensors(distilled), {"card": card_text(distilled.card)})
     return path
 
 
@@ -208,40 +240,37 @@ def load(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Distilled:
         PotstillError: the file is missing, cut off, foreign, of a newer format, or contradicts itself: one line.
     """
     path = Path(path)
-    if not path.exists():
-        raise PotstillError(f"{path}: no such file")
-    if path.is_dir():
-        raise PotstillError(f"{path}: a distilled set is one .safetensors file, but this is a folder")
     tensors, metadata = read_tensors(path, max_bytes)
-    card = _card(path, metadata)
+    card = read_card(path, metadata)
     if missing := [n for n in ("inputs", "labels") if n not in tensors]:
         raise PotstillError(f"{path}: holds no tensor {missing[0]!r}; it is not a distilled set")
-    inputs, labels = tensors["inputs"], tensors["labels"]
+    inputs, labels = tensors.pop("inputs"), tensors.pop("labels")
     if inputs.dtype != torch.float32 or labels.dtype not in (torch.int64, torch.float32):
         raise PotstillError(
             f"{path}: inputs must be float32 and labels int64 or float32, not {inputs.dtype} and {labels.dtype}"
         )
-    shape = card["input"].get("shape")
-    if list(inputs.shape[1:]) != shape:
-        raise PotstillError(f"{path}: the card says inputs of shape {shape}, but they are {list(inputs.shape[1:])}")
-    _check_content(str(path), inputs, labels, len(card["classes"]))
-    index = tensors.get("index")
-    if index is not None and (index.dtype != torch.int64 or index.shape != inputs.shape[:1]):
-        raise PotstillError(f"{path}: index must be one int64 for each of {len(inputs)} inputs; get the file again")
-    payload = {n.removeprefix("payload/"): t for n, t in tensors.items() if n.startswith("payload/")}
-    return Distilled(
-        inputs,
-        labels,
-        card,
-        normalization=_normalization(path, card["normalization"], tensors, inputs),
-        payload=payload,
-        index=index,
-    )
+    _check_content(str(path), inputs, labels, tuple(card["input"]["shape"]), len(card["classes"]))
+    index = tensors.pop("index", None)
+    normalization = _normalization(path, card["normalization"], tensors, inputs)
+    payload = {n.removeprefix("payload/"): tensors.pop(n) for n in sorted(tensors) if n.startswith("payload/")}
+    if tensors:
+        raise PotstillError(f"{path}: tensor {min(tensors)[:80]!r} is not of format {FORMAT}; get the file again")
+    _check_rest(str(path), inputs, payload, index, normalization)
+    if (sizes := _sizes(inputs, labels, payload, normalization.whitening)) != {n: card["bytes"][n] for n in sizes}:
+        raise PotstillError(
+            f"{path}: the card says {card['bytes']['total']:,} bytes, but what training needs takes {sizes['total']:,} "
+            f"({', '.join(f'{n} {v:,}' for n, v in sizes.items() if n != 'total')}); get the file again"
+        )
+    return Distilled(inputs, labels, card, normalization=normalization, payload=payload, index=index)
 
 
-def _check_content(what: str, inputs: Tensor, labels: Tensor, classes: int) -> None:
-    if inputs.ndim < 2 or len(inputs) == 0 or inputs[0].numel() == 0:
+def _check_content(what: str, inputs: Tensor, labels: Tensor, shape: tuple[int, ...], classes: int) -> None:
+    if inputs.ndim < 2 or inputs.numel() == 0:
         raise PotstillError(f"{what}: at least one input with values is required, but inputs are {list(inputs.shape)}")
+    if tuple(inputs.shape[1:]) != shape:
+        raise PotstillError(
+            f"{what}: the card says inputs of shape {list(shape)}, but they are {list(inputs.shape[1:])}"
+        )
     if labels.ndim not in (1, 2) or len(labels) != len(inputs):
         raise PotstillError(f"{what}: {len(inputs)} inputs need as many labels, but labels are {list(labels.shape)}")
     if not bool(torch.isfinite(inputs).all()):
@@ -255,52 +284,50 @@ def _check_content(what: str, inputs: Tensor, labels: Tensor, classes: int) -> N
         raise PotstillError(f"{what}: labels must be in 0…{classes - 1}, one for each input")
 
 
-def _card(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    text = metadata.get("card")
-    if text is None:
-        raise PotstillError(f"{path}: a safetensors file without a card; only files that potstill saved are sets")
-    if len(text) > MAX_CARD:
-        raise PotstillError(f"{path}: its card has {len(text):,} characters, more than {MAX_CARD:,}; it is refused")
+def _finite(tensor: Tensor) -> bool:
+    if tensor.dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
+        tensor = tensor.float()
+    return bool(torch.isfinite(tensor).all())
+
+
+def _check_rest(
+    what: str, inputs: Tensor, payload: Mapping[str, Tensor], index: Tensor | None, normalization: Normalization
+) -> None:
+    if bad := [name for name, tensor in payload.items() if not _finite(tensor)]:
+        raise PotstillError(f"{what}: payload {bad[0][:80]!r} must be finite, but some of it is NaN or infinite")
+    if index is not None and (index.dtype != torch.int64 or index.shape != inputs.shape[:1] or int(index.min()) < 0):
+        raise PotstillError(f"{what}: index must be one int64 ≥ 0 for each of {len(inputs)} inputs")
+    mean, std, channels = normalization.mean, normalization.std, inputs.shape[1]
+    fits = mean.ndim == 1 and mean.shape == std.shape and len(mean) in (1, channels)
+    if not fits or not _finite(mean) or not _finite(std) or not bool((std > 0).all()):
+        raise PotstillError(f"{what}: normalization needs a mean and a positive std for each of {channels} channels")
+    if (w := normalization.whitening) is not None:
+        d = inputs[0].numel()
+        for name, shape in zip(_WHITENING, ((d,), (d, d), (d, d)), strict=True):
+            tensor: Tensor = getattr(w, name)
+            if tuple(tensor.shape) != shape or tensor.dtype != torch.float32 or not _finite(tensor):
+                raise PotstillError(f"{what}: its whitening tensors are not finite float32 for {d} values")
+    if not _finite(normalization.apply(inputs)):
+        raise PotstillError(f"{what}: its normalization takes the inputs beyond what float32 holds")
+
+
+def _normalization(path: Path, said: Mapping[str, Any], tensors: dict[str, Tensor], inputs: Tensor) -> Normalization:
+    """The normalization that the card describes; takes the whitening out of ``tensors``."""
+    rows = [said.get("mean"), said.get("std")]
     try:
-        card = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise PotstillError(f"{path}: its card is not JSON; get the file again") from error
-    if not isinstance(card, dict):
-        raise PotstillError(f"{path}: its card must be a JSON object; get the file again")
-    written = card.get("format")
-    if written != FORMAT:
-        newer = isinstance(written, str) and written.startswith("potstill/")
-        hint = "upgrade potstill to read it" if newer else "only files that potstill saved are sets"
-        raise PotstillError(f"{path}: its format is {str(written)[:40]!r}, but this version reads {FORMAT!r}; {hint}")
-    for key, kind in _KEYS.items():
-        if not isinstance(card.get(key), kind) or isinstance(card.get(key), bool):
-            raise PotstillError(f"{path}: its card lacks a valid {key!r}; get the file again")
-    if not card["classes"] or not all(isinstance(c, str) for c in card["classes"]):
-        raise PotstillError(f"{path}: the card's classes must be names; get the file again")
-    if not isinstance(card["input"].get("kind"), str):
-        raise PotstillError(f"{path}: the card's input lacks its kind; get the file again")
-    return card
-
-
-def _normalization(path: Path, said: Mapping[str, Any], tensors: Mapping[str, Tensor], inputs: Tensor) -> Normalization:
-    mean, std = said.get("mean"), said.get("std")
-    numbers = [v for part in (mean, std) if isinstance(part, list) for v in part]
-    fits = isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std)
-    fits = fits and len(mean or ()) in (1, inputs.shape[1])
-    if not fits or not all(isinstance(v, int | float) and math.isfinite(v) for v in numbers) or min(std or [0]) <= 0:
+        if not all(isinstance(row, list) and all(type(v) in (int, float) for v in row) for row in rows):
+            raise ValueError("no list of numbers")
+        mean, std = (torch.tensor([float(v) for v in row or ()], dtype=torch.float32) for row in rows)
+    except (ValueError, OverflowError) as error:
         raise PotstillError(
             f"{path}: the card's normalization needs a mean and a positive std for each of {inputs.shape[1]} channels"
-        )
+        ) from error
     whitening = None
     if (w := said.get("whitening")) is not None:
-        parts = [tensors.get(f"whitening/{n}") for n in _WHITENING]
-        d = inputs[0].numel()
-        shapes = ((d,), (d, d), (d, d))
-        if not isinstance(w, dict) or any(
-            p is None or tuple(p.shape) != s or p.dtype != torch.float32 or not bool(torch.isfinite(p).all())
-            for p, s in zip(parts, shapes, strict=True)
-        ):
-            raise PotstillError(f"{path}: its whitening tensors are missing or of another size than {d} values")
-        m, matrix, inverse = (p for p in parts if p is not None)
-        whitening = Whitening(m, matrix, inverse, unit=bool(w.get("unit")))
-    return Normalization(torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32), whitening)
+        parts = [tensors.pop(f"whitening/{n}", None) for n in _WHITENING]
+        named = isinstance(w, dict) and all(w.get(n) == f"whitening/{n}" for n in _WHITENING)
+        found = [p for p in parts if p is not None]
+        if not named or not isinstance(w.get("unit"), bool) or len(found) < 3 or [p.ndim for p in found] != [1, 2, 2]:
+            raise PotstillError(f"{path}: its whitening tensors are missing or named otherwise; get the file again")
+        whitening = Whitening(found[0], found[1], found[2], unit=w["unit"])
+    return Normalization(mean, std, whitening)

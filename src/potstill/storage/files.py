@@ -1,44 +1,116 @@
 """Writing beside and renaming; reading safetensors files that may come from strangers."""
 
 import json
+import math
 import os
+import secrets
+import stat
 import struct
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeGuard
 
 import safetensors.torch
-from safetensors import SafetensorError
+import torch
 from torch import Tensor
 
 from potstill.errors import PotstillError
 
-__all__ = ["check_writable", "read_tensors", "write_atomic", "write_tensors"]
+__all__ = [
+    "DTYPES",
+    "beside",
+    "check_writable",
+    "parse_json",
+    "read_tensors",
+    "reason",
+    "write_atomic",
+    "write_tensors",
+]
 
-MAX_HEADER = 16 * 2**20
+DTYPES: dict[str, torch.dtype] = {
+    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "U16": torch.uint16,
+    "I32": torch.int32, "U32": torch.uint32, "I64": torch.int64, "U64": torch.uint64, "F16": torch.float16,
+    "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64, "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64,
+}  # fmt: skip
+"""What a file may hold, by the format's own names."""
+MAX_HEADER = 32 * 2**20
 """A header with its card and names is kilobytes; one that claims more than this is refused before it is read."""
 MAX_DEPTH = 64
+_MAX_DIMENSIONS = 32
 _PICKLE = (b"\x80", b"PK\x03\x04")
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Why the system refused a path, in its own words."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _target(path: Path) -> Path:
+    """Where a file at ``path`` goes: behind a symbolic link, never in place of a folder or a device."""
+    try:
+        target = path.resolve()
+        folder = target.parent.is_dir()
+        found = os.stat(target)
+    except FileNotFoundError:
+        found = None
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
+        said = str(error) if isinstance(error, RuntimeError) else reason(error)
+        raise PotstillError(f"{path}: cannot be written ({said}); choose another path") from error
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        raise PotstillError(f"{path}: a file is to be written there, but it is a folder; add a file name")
+    if found is not None and not stat.S_ISREG(found.st_mode):
+        raise PotstillError(f"{path}: a file is to be written there, but it is a device or pipe; choose another path")
+    if found is not None and not os.access(target, os.W_OK):
+        raise PotstillError(f"{path}: is write-protected; choose another path or allow writing")
+    if not folder:
+        raise PotstillError(f"{path}: its folder {path.parent} does not exist; make it or choose another path")
+    return target
+
+
+def beside(path: Path) -> Path:
+    """A name in the same folder for what will be renamed to ``path``."""
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")
+
+
+def _create(part: Path) -> int:
+    return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
 
 
 def check_writable(path: Path) -> None:
     """Find out before the work, not after it, that a file cannot be written.
 
     Raises:
-        PotstillError: the folder is missing or closed, or the path is a folder.
+        PotstillError: the folder is missing or closed, or the path is a folder, a device or write-protected.
     """
-    if path.is_dir():
-        raise PotstillError(f"{path}: a file is to be written there, but it is a folder; add a file name")
-    parent = path.parent
-    if not parent.is_dir():
-        raise PotstillError(f"{path}: its folder {parent} does not exist; make it or choose another path")
+    target = _target(path)
+    probe = beside(target)
     try:
-        handle, probe = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=parent)
-    except OSError as error:
-        raise PotstillError(f"{path}: cannot be written ({error.strerror}); choose another path") from error
-    os.close(handle)
-    os.unlink(probe)
+        os.close(_create(probe))
+        probe.unlink()
+    except (OSError, ValueError) as error:
+        raise PotstillError(f"{path}: cannot be written ({reason(error)}); choose another path") from error
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    target = _target(path)
+    part = beside(target)
+    try:
+        descriptor = _create(part)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, target)
+        finally:  # also when the user interrupts
+            part.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        raise PotstillError(
+            f"{path}: could not be written ({reason(error)}); free space or choose another path, nothing was changed"
+        ) from error
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -47,26 +119,19 @@ def write_atomic(path: Path, content: bytes) -> None:
     Raises:
         PotstillError: it cannot be written; what was there stays as it was and nothing is left behind.
     """
-    check_writable(path)
-    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)  # mkstemp makes files that only their owner may read
-        os.replace(part, path)
-    except OSError as error:
-        os.unlink(part)
-        raise PotstillError(
-            f"{path}: could not be written ({error.strerror}); free space or choose another path, nothing was changed"
-        ) from error
+    with _replacing(path) as file:
+        file.write(content)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """One safetensors file; equal content gives equal bytes."""
+    """One safetensors file; equal content gives equal bytes.
+
+    Args:
+        metadata: one entry: the writer keeps no order among several.
+
+    Raises:
+        PotstillError: it cannot be written, or its header would be larger than ``read_tensors`` allows.
+    """
     ready: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in sorted(tensors.items()):
@@ -75,36 +140,71 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         # The format keeps no sharing: tensors that are views of one memory are stored each for itself.
         ready[name] = t.clone() if memory in seen else t
         seen.add(memory)
-    write_atomic(path, safetensors.torch.save(ready, metadata=dict(sorted(metadata.items()))))
+    content = safetensors.torch.save(ready, metadata=dict(metadata))
+    (length,) = struct.unpack("<Q", content[:8])
+    if length > MAX_HEADER:
+        raise PotstillError(f"{path}: its description takes {length:,} bytes, more than {MAX_HEADER:,}; shorten it")
+    write_atomic(path, content)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON as the standard has it: no NaN, no name twice, no bottomless nesting.
+
+    Raises:
+        ValueError: it is not; the message says why.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a JSON number")
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            raise ValueError("a name stands there twice")
+        return made
+
+    try:
+        parsed = json.loads(text, parse_constant=refuse, object_pairs_hook=distinct)
+    except RecursionError as error:
+        raise ValueError(f"nested deeper than {MAX_DEPTH}") from error
+    level, depth = [parsed], 0
+    while level := [
+        inner
+        for outer in level
+        if isinstance(outer, dict | list)
+        for inner in (outer.values() if isinstance(outer, dict) else outer)
+    ]:
+        if (depth := depth + 1) > MAX_DEPTH:
+            raise ValueError(f"nested deeper than {MAX_DEPTH}")
+    return parsed
 
 
 def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file that may be foreign, cut off or hostile. No code from it is run.
 
+    The values are read into memory of their own, not mapped: what later happens to the file does not reach them.
+
     Raises:
         PotstillError: one line that says what is wrong with the file.
     """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        kind = os.stat(path).st_mode
+        if stat.S_ISDIR(kind):
+            raise PotstillError(f"{path}: one safetensors file is required, but this is a folder")
+        if not stat.S_ISREG(kind):
+            raise PotstillError(f"{path}: one safetensors file is required, but this is a device or pipe")
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
             head = file.read(9)
             _check_head(path, head, size, max_bytes)
             (length,) = struct.unpack("<Q", head[:8])
-            header = head[8:] + file.read(length - 1)
-    except OSError as error:
-        raise PotstillError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    _check_header(path, header, length, size - 8 - length)
-    try:
-        tensors = safetensors.torch.load_file(path)
-    except (SafetensorError, KeyError, ValueError, RuntimeError, OverflowError, TypeError, AttributeError) as error:
-        # safetensors names its own refusals; torch refuses what it has no type for. All mean: not a set of ours.
-        raise PotstillError(f"{path}: not a valid safetensors file ({_line(error)}); get the file again") from error
-    metadata = json.loads(header).get("__metadata__") or {}
-    return tensors, {str(k): str(v) for k, v in metadata.items()}
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+            entries, metadata = _header(path, head[8:] + file.read(length - 1), size - 8 - length)
+            tensors = {name: _tensor(path, name, *entry, file) for name, entry in entries.items()}
+    except FileNotFoundError as error:
+        raise PotstillError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise PotstillError(f"{path}: cannot be read ({reason(error)}); check the path") from error
+    return tensors, metadata
 
 
 def _check_head(path: Path, head: bytes, size: int, max_bytes: int) -> None:
@@ -129,25 +229,68 @@ def _check_head(path: Path, head: bytes, size: int, max_bytes: int) -> None:
         )
 
 
-def _check_header(path: Path, header: bytes, length: int, data: int) -> None:
-    """The header must be JSON that says no more than the file holds."""
+_Entry = tuple[torch.dtype, list[int], int]
+"""Type, shape, bytes."""
+
+
+def _header(path: Path, header: bytes, data: int) -> tuple[dict[str, _Entry], dict[str, str]]:
+    """Tensors in the order of their bytes, and the metadata. The header must say no more than the file holds."""
     try:
-        parsed: Any = json.loads(header)
-    except (ValueError, RecursionError) as error:
+        parsed = parse_json(header)
+    except ValueError as error:
         raise PotstillError(f"{path}: not a safetensors file (its header is not JSON); get the file again") from error
     if not isinstance(parsed, dict):
         raise PotstillError(f"{path}: not a safetensors file (its header is not an object); get the file again")
-    end = 0
+    metadata = parsed.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise PotstillError(f"{path}: its metadata must be text by name; get the file again")
+    placed: list[tuple[int, int, str, _Entry]] = []
     for name, entry in parsed.items():
-        if name == "__metadata__":
-            if not isinstance(entry, dict) or not all(isinstance(v, str) for v in entry.values()):
-                raise PotstillError(f"{path}: its metadata must be text by name; get the file again")
-            continue
-        offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
-        if not (isinstance(offsets, list) and len(offsets) == 2 and all(isinstance(o, int) for o in offsets)):
-            raise PotstillError(f"{path}: tensor {name[:80]!r} has no valid place in the file; get the file again")
-        end = max(end, *offsets)
+        if (said := _entry(entry)) is None:
+            raise PotstillError(
+                f"{path}: tensor {name[:80]!r} has no valid type, shape and place in the file; get the file again"
+            )
+        placed.append((said[0], said[0] + said[1][2], name, said[1]))
+    placed.sort(key=lambda place: place[:2])
+    end = 0
+    for first, last, name, _ in placed:
+        if first != end:
+            raise PotstillError(
+                f"{path}: tensor {name[:80]!r} starts at byte {first:,} of the data and not at {end:,}, where the one "
+                "before it ends; get the file again"
+            )
+        end = last
     if end != data:
         raise PotstillError(
             f"{path}: cut off or damaged (its tensors need {end:,} bytes, the file has {data:,}); get the file again"
         )
+    return {name: entry for _, _, name, entry in placed}, metadata
+
+
+def _naturals(value: Any) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and all(type(v) is int and 0 <= v < 2**48 for v in value)
+
+
+def _entry(entry: Any) -> tuple[int, _Entry] | None:
+    """The first byte of a tensor, its type, shape and bytes; ``None`` where the header contradicts itself."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
+        return None
+    dtype, shape, offsets = DTYPES.get(entry["dtype"]), entry.get("shape"), entry.get("data_offsets")
+    if dtype is None or not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
+        return None
+    # Zeros aside: torch also needs the strides of an empty tensor to be numbers that it can hold.
+    if len(shape) > _MAX_DIMENSIONS or math.prod(max(d, 1) for d in shape) >= 2**48:
+        return None
+    count = math.prod(shape) * dtype.itemsize
+    return (offsets[0], (dtype, shape, count)) if offsets[1] - offsets[0] == count else None
+
+
+def _tensor(path: Path, name: str, dtype: torch.dtype, shape: list[int], count: int, file: BinaryIO) -> Tensor:
+    if count == 0:
+        return torch.empty(shape, dtype=dtype)
+    memory = bytearray(count)
+    if file.readinto(memory) != count:  # type: ignore[attr-defined]
+        raise PotstillError(f"{path}: became shorter while it was read; get the file again")
+    if dtype is torch.bool and int(torch.frombuffer(memory, dtype=torch.uint8).max()) > 1:
+        raise PotstillError(f"{path}: tensor {name[:80]!r} holds something else than true and false; get it again")
+    return torch.frombuffer(memory, dtype=dtype).reshape(shape)
