@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from potstill.errors import PotstillError
@@ -15,7 +16,7 @@ from potstill.storage.state import pack, unpack
 __all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint"]
 
 S = TypeVar("S")
-FORMAT = "potstill-checkpoint/1"
+FORMAT = "potstill-checkpoint/2"
 MAX_BYTES = 2**40
 
 
@@ -43,42 +44,60 @@ def write_checkpoint(
     Args:
         identity: the configuration: JSON values by name. Only a run with an equal one may continue.
         meta: JSON values that the loop keeps (elapsed time, history).
+
+    Raises:
+        PotstillError: it cannot be written; an older checkpoint at ``path`` stays as it was.
+        TypeError: the state, ``identity`` or ``meta`` holds what cannot be stored.
     """
     tensors, structure = pack(state)
+    # Not sorted: mappings come back in their order.
     content = {"format": FORMAT, "step": step, "identity": identity, "meta": meta, "structure": structure}
     named = {f"state/{name}": tensor for name, tensor in tensors.items()}
-    write_tensors(path, {**named, "rng": rng_state}, {"checkpoint": json.dumps(content, sort_keys=True)})
+    write_tensors(path, {**named, "rng": rng_state}, {"checkpoint": json.dumps(content)})
 
 
 def read_checkpoint(path: Path, state_type: type[S], identity: Mapping[str, Any]) -> Checkpoint[S]:
-    """Read a checkpoint back.
+    """Read a checkpoint back, every tensor on the device where it was.
 
     Raises:
         PotstillError: the file is damaged, or was made with another configuration; the message says what differs.
     """
     tensors, metadata = read_tensors(path, MAX_BYTES)
-    try:
-        content = json.loads(metadata["checkpoint"])
-        if content["format"] != FORMAT:
-            raise PotstillError(
-                f"{path}: a checkpoint of format {content['format']!r}, but {FORMAT} is read; start anew"
-            )
-        step, meta, stored = int(content["step"]), content["meta"], content["identity"]
-    except (KeyError, ValueError, TypeError) as error:
-        raise PotstillError(f"{path}: not a checkpoint of Potstill; start anew without resume") from error
-    wanted = json.loads(json.dumps(identity))
-    differing = _differences(stored, wanted)
+    content = _content(path, metadata)
+    differing = _differences(content["identity"], json.loads(json.dumps(identity)))
     if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise PotstillError(
-            f"{path}: checkpoint of another configuration: {'; '.join(differing[:3])}; repeat its command or begin anew"
+            f"{path}: checkpoint of another configuration: {'; '.join(differing[:3])}{more}; repeat its command or "
+            "begin anew"
         )
+    rng_state = tensors.pop("rng", None)
+    if rng_state is None or rng_state.dtype is not torch.uint8:
+        raise PotstillError(f"{path}: not a whole checkpoint (it lacks the generator); start anew without resume")
     try:
-        named = {n.removeprefix("state/"): t for n, t in tensors.items() if n.startswith("state/")}
+        named = {n.removeprefix("state/"): t for n, t in tensors.items()}
         state = unpack(state_type, named, content["structure"])
-        rng_state = tensors["rng"]
-    except (KeyError, TypeError) as error:
-        raise PotstillError(f"{path}: a checkpoint of another version of the method ({error}); start anew") from error
-    return Checkpoint(state=state, rng_state=rng_state, step=step, meta=meta)
+    except (AttributeError, KeyError, NameError, RuntimeError, TypeError, ValueError) as error:
+        # A damaged structure breaks in any of these ways; so does a state whose class has changed.
+        said = " ".join(str(error).split())[:200]
+        raise PotstillError(f"{path}: a checkpoint of another version of the method ({said}); start anew") from error
+    return Checkpoint(state=state, rng_state=rng_state, step=content["step"], meta=content["meta"])
+
+
+def _content(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        content = json.loads(metadata.get("checkpoint", ""))
+    except (ValueError, RecursionError) as error:
+        raise PotstillError(f"{path}: not a checkpoint of Potstill; start anew without resume") from error
+    if not isinstance(content, dict) or "format" not in content:
+        raise PotstillError(f"{path}: not a checkpoint of Potstill; start anew without resume")
+    if content["format"] != FORMAT:
+        written = str(content["format"])[:40]
+        raise PotstillError(f"{path}: a checkpoint of format {written!r}, but {FORMAT!r} is read; start anew")
+    kinds = {"step": int, "identity": dict, "meta": dict, "structure": dict}
+    if wrong := [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]:
+        raise PotstillError(f"{path}: not a whole checkpoint (its {wrong[0]} is damaged); start anew without resume")
+    return content
 
 
 def _differences(stored: Any, wanted: Any, path: str = "") -> list[str]:
@@ -86,4 +105,9 @@ def _differences(stored: Any, wanted: Any, path: str = "") -> list[str]:
     if isinstance(stored, dict) and isinstance(wanted, dict):
         names = sorted(stored.keys() | wanted.keys())
         return [d for n in names for d in _differences(stored.get(n), wanted.get(n), f"{path}.{n}" if path else n)]
-    return [] if stored == wanted else [f"{path} was {stored!r} and now is {wanted!r}"]
+    return [] if stored == wanted else [f"{path} was {_short(stored)} and now is {_short(wanted)}"]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
