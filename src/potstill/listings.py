@@ -10,6 +10,7 @@ from potstill.data import KNOWN
 from potstill.nn import catalogue
 
 __all__ = [
+    "field_docs",
     "list_augmentations",
     "list_data",
     "list_methods",
@@ -23,7 +24,7 @@ def _first_line(target: Any) -> str:
     return (inspect.getdoc(target) or "").split("\n")[0]
 
 
-def _field_docs(kind: type) -> dict[str, str]:
+def field_docs(kind: type) -> dict[str, str]:
     """The string below each field of a dataclass, by field."""
     source = inspect.getsource(kind)
     found = re.findall(r'^    (\w+): [^\n]+\n    """(.*?)"""', source, flags=re.MULTILINE | re.DOTALL)
@@ -35,7 +36,7 @@ def list_methods() -> list[dict[str, Any]]:
     rows = []
     for name in registry.names("methods"):
         kind = registry.resolve("methods", name)
-        docs, info = _field_docs(kind), kind.info
+        docs, info = field_docs(kind), kind.info
         options = [
             {"name": f.name, "default": f.default, "type": _type_name(f.type), "help": docs.get(f.name, "")}
             for f in dataclasses.fields(kind)
