@@ -2,9 +2,10 @@
 
 from potstill.storage.artefact import Distilled, item_bytes, load, save
 from potstill.storage.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from potstill.storage.export import export, sheet
+from potstill.storage.export import export
 from potstill.storage.files import check_writable, write_atomic
 from potstill.storage.inspect import describe, inspect
+from potstill.storage.pictures import sheet
 from potstill.storage.state import pack, unpack
 
 __all__ = [

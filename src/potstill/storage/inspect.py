@@ -5,33 +5,43 @@ from typing import Any
 
 import torch
 
-from potstill.storage.artefact import Distilled, load
+from potstill.storage.artefact import Distilled, load, stored_tensors
 
 __all__ = ["describe", "inspect"]
 
+_MOST_NAMES = 12
+
 
 def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
-    """The card, the tensors (shape, dtype, bytes), items per class, and the range of the inputs: JSON values."""
+    """The card, the tensors (shape, dtype, bytes), items per class, and the range of the inputs: JSON values.
+
+    Raises:
+        PotstillError: there is a path, but no set that can be loaded.
+    """
     small = load(distilled) if isinstance(distilled, str | Path) else distilled
-    tensors = {"inputs": small.inputs, "labels": small.labels}
-    tensors |= {f"payload/{n}": t for n, t in small.payload.items()}
-    if small.index is not None:
-        tensors["index"] = small.index
     counts = torch.bincount(small.hard_labels, minlength=len(small.classes)).tolist()
     return {
-        "card": small.card,
+        "card": small.to_dict(),
         "items": len(small),
-        "per_class": dict(zip(small.classes, counts, strict=False)),
+        "labels": "soft" if small.labels.ndim == 2 else "hard",
+        "per_class": dict(zip(small.classes, counts, strict=True)),
         "range": [float(small.inputs.min()), float(small.inputs.max())],
         "tensors": {
-            n: {
-                "shape": list(t.shape),
-                "dtype": str(t.dtype).removeprefix("torch."),
-                "bytes": t.numel() * t.element_size(),
+            name: {
+                "shape": list(tensor.shape),
+                "dtype": str(tensor.dtype).removeprefix("torch."),
+                "bytes": tensor.numel() * tensor.element_size(),
             }
-            for n, t in tensors.items()
+            for name, tensor in stored_tensors(small).items()
         },
     }
+
+
+def _shown(value: object, most: int = 60) -> str:
+    """Text from a file that may come from a stranger: nothing in it may steer a terminal or fill the screen."""
+    text = str(value)
+    text = text if len(text) <= most else text[: most - 1] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def describe(found: dict[str, Any]) -> str:
@@ -41,23 +51,29 @@ def describe(found: dict[str, Any]) -> str:
     low, high = found["range"]
     per_class = found["per_class"]
     counts = sorted(set(per_class.values()))
-    shown = ", ".join(list(per_class)[:12]) + (f", … ({len(per_class)} in all)" if len(per_class) > 12 else "")
+    names = ", ".join(_shown(name, 24) for name in list(per_class)[:_MOST_NAMES])
+    names += f", … ({len(per_class)} in all)" if len(per_class) > _MOST_NAMES else ""
+    samples = source.get("samples")
+    seconds = cost.get("seconds")
+    spent = f"{seconds:,.1f} s" if isinstance(seconds, int | float) else "unknown time"
     lines = [
-        f"{found['items']} inputs of shape {'×'.join(map(str, card['input']['shape']))} ({card['input']['kind']}), "
-        f"{' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} per class",
-        f"classes     {shown}",
-        f"method      {card['method']}, seed {card['seed']}",
-        f"source      {source.get('name')}, {source.get('samples')} samples, hash {str(source.get('hash'))[:12]}",
-        f"values      {low:.3f} to {high:.3f} ({card.get('space', card['input'].get('units'))})",
-        f"stored      {size.get('total', 0):,} bytes: inputs {size.get('inputs', 0):,}, "
-        f"labels {size.get('labels', 0):,}, decoder {size.get('decoder', 0):,}",
-        f"cost        {cost.get('steps')} steps, {cost.get('seconds')} s on {cost.get('device')}",
-        f"outcome     {outcome.get('kind')}: {outcome.get('message')}",
-        f"made with   {', '.join(f'{n} {v}' for n, v in card['versions'].items())}",
+        f"{found['items']:,} inputs of shape {'×'.join(map(str, card['input']['shape']))} "
+        f"({_shown(card['input']['kind'])}), {' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} per class",
+        f"classes     {names}",
+        f"labels      {found['labels']}",
+        f"method      {_shown(card['method'])}, seed {card['seed']}",
+        f"source      {_shown(source.get('name'))}, {f'{samples:,}' if samples is not None else 'unknown'} samples, "
+        f"hash {_shown(source.get('hash'), 13)}",
+        f"values      {low:.3f} to {high:.3f} ({_shown(card.get('space', card['input'].get('units')))})",
+        f"stored      {size['total']:,} bytes: inputs {size['inputs']:,}, "
+        f"labels {size['labels']:,}, decoder {size['decoder']:,}",
+        f"cost        {_shown(cost.get('steps'))} steps, {spent} on {_shown(cost.get('device'))}",
+        f"outcome     {_shown(outcome.get('kind'))}: {_shown(outcome.get('message'), 200)}",
+        f"made with   {', '.join(f'{_shown(n)} {_shown(v)}' for n, v in card['versions'].items())}",
         "tensors",
     ]
     lines += [
-        f"  {name:<24} {t['dtype']:<8} {'×'.join(map(str, t['shape'])):<16} {t['bytes']:>12,} bytes"
+        f"  {_shown(name):<24} {t['dtype']:<8} {'×'.join(map(str, t['shape'])):<16} {t['bytes']:>12,} bytes"
         for name, t in found["tensors"].items()
     ]
     return "\n".join(lines)
