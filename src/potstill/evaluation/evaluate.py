@@ -1,58 +1,64 @@
 """``evaluate``: a set, its baselines and the full data under one protocol, and the scorecard of it."""
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from potstill.augment.dc import dc as dc_augmentation
+from potstill.augment.dc import dc, dc_batch_norm
 from potstill.augment.named import augmentation_name, named_augmentation
 from potstill.core import Augmentation, NetworkFactory, Source, Splits
 from potstill.data import TensorSource, holdout
 from potstill.errors import PotstillError
-from potstill.evaluation.full import full_reference
+from potstill.evaluation.full import RECIPE, FullReference
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.scorecard import Scorecard
 from potstill.evaluation.scores import ars, hlr, ior, lrs
-from potstill.evaluation.sets import BASELINES, TrainingSet, baseline
+from potstill.evaluation.sets import BASELINES, TEACHER_STEPS, TeacherJob, TrainingSet, baseline
 from potstill.evaluation.statistics import INTERVAL, difference, summary
 from potstill.evaluation.student import Job, train_and_predict
-from potstill.execution import Executor, choose
-from potstill.nn import factory
+from potstill.execution import Executor, Serial, choose
+from potstill.nn import factory, flops
 from potstill.rng import derive
 from potstill.storage import Distilled
+from potstill.supervise.teacher import soft_rows
 
 __all__ = ["evaluate"]
 
 Report = Callable[[str, int, int], None]
 
 
+_PUBLISHED: Mapping[str, Callable[[], Augmentation]] = {"dc": dc, "dc-batch-norm": dc_batch_norm}
+"""Augmentations of protocols only: they are not differentiable, so no method may name them."""
+SHORT = 10.0
+"""Seconds of computing below which starting processes takes longer than it saves."""
+RATE = 1e10
+"""Operations per second and core, to judge what is short. Ours: a small network on a plain core."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Bench:
-    """What stays the same for all sets that are measured against each other."""
+    """What stays the same for all sets that are measured against each other with one network."""
 
     protocol: Protocol
+    """Resolved for this data and this network."""
     make: NetworkFactory
-    train: Source
-    test: Source
+    train: TensorSource
+    test: TensorSource
     students: int
     seed: int
     executor: Executor
     report: Report
 
     def augment(self, name: str) -> Augmentation:
-        """The protocol's augmentation; pictures only, and DC's own for MNIST only, as published."""
-        if self.train.input.kind != "image":
-            return named_augmentation("none", self.train)
-        if name == "dc":
-            mnist = self.train.name in ("mnist", "mnist-5k")
-            return dc_augmentation() if mnist else named_augmentation("none", self.train)
-        return named_augmentation(name, self.train)
+        return _PUBLISHED[name]() if name in _PUBLISHED else named_augmentation(name, self.train)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,30 +104,38 @@ def evaluate(
         raise PotstillError("evaluation needs real test data, but these have no test split; give data that has one")
     _check_fit(distilled, splits.train)
     train, test = (_as_seen(s, distilled) for s in (splits.train, splits.test))
-    names = list(networks or [distilled.card.get("network") or _default(train)])
+    names = list(dict.fromkeys(networks or [distilled.card.get("network") or _default(train)]))
     students = protocol.students if seeds is None else seeds
     if students < 1:
         raise PotstillError(f"at least one student is needed, but seeds is {students}")
     k = len(train.classes)
-    bench = _Bench(
-        protocol=protocol, make=factory(names[0], train.input, k, train.device), train=train, test=test,
-        students=students, seed=seed, executor=executor or choose(students, train.device),
-        report=progress or (lambda what, done, total: None),
+    makes = [factory(name, train.input, k, train.device) for name in names]
+    bench, *others = (
+        _Bench(
+            protocol=protocol.resolve(train.name, make.name, train.input.kind), make=make, train=train, test=test,
+            students=students, seed=seed, report=progress or (lambda what, done, total: None),
+            executor=executor or _executor(protocol, make, train, len(distilled), students, full or baselines),
+        )
+        for make in makes
     )  # fmt: skip
     x, y = distilled.model_space().to(train.device), distilled.labels.to(train.device)
     own_set = TrainingSet(pairs=[(x, y)], bytes=distilled.card["bytes"]["total"])
+    reference, rows = _references(bench, full, baselines)
     own = _measure(bench, "this set", own_set)
     rivals: dict[str, tuple[TrainingSet, _Measured]] = {}
     if baselines:
         for name in BASELINES:
-            made = baseline(name, distilled, train, bench.make, students, seed)
+            made = baseline(name, distilled, train, students, seed, rows)
             rivals[name] = (made, _measure(bench, name, made))
-    reference = full_reference(train, test, bench.make, seed) if full else None
     scores = _scores(bench, own, own_set, distilled, rivals, reference, robust_scores)
-    by_network = {bench.make.name: summary(own.values)}
-    for name in names[1:]:
-        other = replace(bench, make=factory(name, train.input, k, train.device))
+    by_network: dict[str, dict[str, Any]] = {bench.make.name: summary(own.values)}
+    if "random" in rivals:
+        by_network[bench.make.name]["baselines"] = {"random": summary(rivals["random"][1].values)}
+    for other in others:
         by_network[other.make.name] = summary(_measure(other, other.make.name, own_set).values)
+        if "random" in rivals:  # no number without its baseline: the same random sets, on this network
+            plain = _measure(other, f"{other.make.name}: random", rivals["random"][0])
+            by_network[other.make.name]["baselines"] = {"random": summary(plain.values)}
     gaps = {n: difference(own.values, m.values) for n, (_, m) in rivals.items()}
     content = {
         "protocol": protocol.name,
@@ -141,7 +155,7 @@ def evaluate(
         "scores": scores,
         "bytes": dict(distilled.card["bytes"]),
         "cost": {"seconds": round(time.monotonic() - begun, 3), "device": str(train.device)},
-        "per_class": [{"class": c, "accuracy": a} for c, a in zip(train.classes, own.per_class, strict=True)],
+        "per_class": [{"name": c, "mean": a} for c, a in zip(train.classes, own.per_class, strict=True)],
         "networks": by_network,
         "chosen": dict(own.chosen),
         "diverged": own.diverged,
@@ -158,6 +172,38 @@ def evaluate(
 
 def _default(source: Source) -> str:
     return "convnet" if source.input.kind == "image" else "mlp"
+
+
+def _executor(protocol: Protocol, make: NetworkFactory, train: Source, n: int, students: int, others: bool) -> Executor:
+    """Processes for long work, this process for short. It decides the time that is taken and nothing else."""
+    updates = max(protocol.steps, default=0) or (protocol.epochs or 0) * math.ceil(n / protocol.batch)
+    samples = min(n, protocol.batch) * updates * students
+    if others:
+        samples += int(RECIPE["steps"]) * int(RECIPE["batch"]) + 256 * TEACHER_STEPS
+    return Serial() if 3 * flops(make(0), train.input.shape) * samples / RATE < SHORT else choose(students, make.device)
+
+
+def _call(job: Callable[[], Any]) -> Any:
+    return job()
+
+
+def _references(bench: _Bench, full: bool, baselines: bool) -> tuple[Any, Callable[[Tensor], Tensor] | None]:
+    """The full-data reference and the teacher's soft labels, made side by side; ``None`` for what is not wanted."""
+    reference = FullReference(train=bench.train, test=bench.test, make=bench.make, seed=bench.seed)
+    teacher = TeacherJob(train=bench.train, make=bench.make, seed=bench.seed)
+    result = reference.kept() if full else None
+    measure = full and result is None
+    jobs: list[Callable[[], Any]] = [*([reference] if measure else []), *([teacher] if baselines else [])]
+    made: list[Any] = []
+    if jobs:
+        bench.report("full data and teacher", 0, len(jobs))
+    for finished in bench.executor.map(_call, jobs):
+        made.append(finished)
+        bench.report("full data and teacher", len(made), len(jobs))
+    if measure:
+        result = made[0]
+        reference.keep(result)
+    return result, partial(soft_rows, teacher.network(), made[-1]) if baselines else None
 
 
 def _check_fit(distilled: Distilled, train: Source) -> None:
@@ -187,19 +233,23 @@ def _check_fit(distilled: Distilled, train: Source) -> None:
         )
 
 
-def _as_seen(source: Source, distilled: Distilled) -> Source:
+def _as_seen(source: Source, distilled: Distilled) -> TensorSource:
     """The source under the set's own normalization: a whitened set is tested on whitened data."""
     if not isinstance(source, TensorSource):
-        raise PotstillError("evaluation needs data that are held in memory")
+        raise PotstillError(
+            f"evaluation needs data that are held in memory, but {source.name} is a {type(source).__name__}; "
+            "give arrays or anything else that load_data reads"
+        )
     n = distilled.normalization
     mean, std = n.mean.to(source.device), n.std.to(source.device)
     return replace(source, normalization=replace(n, mean=mean, std=std))
 
 
-def _run(bench: _Bench, what: str, jobs: list[Job]) -> list[Tensor | None]:
+def _run(bench: _Bench, what: str, jobs: list[Job], source: Source) -> list[Tensor | None]:
+    """Every job's predictions for ``source``."""
     done: list[Tensor | None] = []
     bench.report(what, 0, len(jobs))
-    for predicted in bench.executor.map(train_and_predict, jobs):
+    for predicted in bench.executor.map(partial(train_and_predict, source), jobs):
         done.append(predicted)
         bench.report(what, len(done), len(jobs))
     return done
@@ -210,19 +260,20 @@ def _measure(
 ) -> _Measured:
     """Choose where the protocol leaves a choice, train the students, predict the test split once each."""
     p = bench.protocol
-    augmentation = bench.augment(p.augment if augment is None else augment)
+    name = p.augment if augment is None else augment
+    augmentation = bench.augment(name)
     settings = dict(chosen or _choose(bench, what, made, augmentation))
     jobs = [
         Job(
             make=bench.make, x=made.of(n)[0], y=made.of(n)[1], protocol=p, lr=settings["lr"], steps=settings["steps"],
-            augment=augmentation, test=bench.test, seed=derive(bench.seed, "student", n),
+            augment=augmentation, seed=derive(bench.seed, "student", n),
         )
         for n in range(bench.students)
     ]  # fmt: skip
     labels, k = bench.test.labels, len(bench.test.classes)
     values, hits, diverged = [], torch.zeros(k, dtype=torch.float64), 0
     sizes = torch.bincount(labels, minlength=k).clamp(min=1)
-    for predicted in _run(bench, what, jobs):
+    for predicted in _run(bench, what, jobs, bench.test):
         if predicted is None:
             diverged += 1
             values.append(1 / k)  # a student that diverged knows nothing: it counts as chance, and it is said
@@ -231,17 +282,17 @@ def _measure(
         right = predicted == labels
         values.append(float(right.double().mean()))
         hits += torch.bincount(labels[right], minlength=k) / sizes / bench.students
-    settings["augment"] = augmentation_name(p.augment if augment is None else augment, bench.train.name)
+    settings["augment"] = augmentation_name(name, bench.train.name)
     return _Measured(values=values, per_class=hits.tolist(), chosen=settings, diverged=diverged)
 
 
 def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentation) -> dict[str, Any]:
     """Learning rate first, at the greatest length; then the length. On a part of the training data, never on test."""
     p = bench.protocol
-    lengths: tuple[int | None, ...] = p.steps or (None,)
+    least = p.least_epochs * math.ceil(len(made.of(0)[0]) / p.batch)
+    lengths: tuple[int | None, ...] = tuple(dict.fromkeys(max(s, least) for s in p.steps)) or (None,)
     if len(p.lr) * len(lengths) == 1:
         return {"lr": p.lr[0], "steps": lengths[0]}
-    assert isinstance(bench.train, TensorSource)
     fraction = min(p.validation, p.validation_most / len(bench.train))
     held = holdout(bench.train, fraction, derive(bench.seed, "validation") % 2**31)[1]
 
@@ -251,13 +302,13 @@ def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentat
         jobs = [
             Job(
                 make=bench.make, x=made.of(n)[0], y=made.of(n)[1], protocol=p, lr=lr, steps=steps,
-                augment=augmentation, test=held, seed=derive(bench.seed, "choice", n),
+                augment=augmentation, seed=derive(bench.seed, "choice", n),
             )
             for (lr, steps), n in itertools.product(pairs, range(p.validation_students))
         ]  # fmt: skip
         scores = [
             -1.0 if q is None else float((q == held.labels).double().mean())
-            for q in _run(bench, f"{what}: choosing", jobs)
+            for q in _run(bench, f"{what}: choosing", jobs, held)
         ]
         mean = torch.tensor(scores).reshape(len(pairs), -1).mean(1)
         return pairs[int(mean.argmax())]
@@ -293,10 +344,13 @@ def _scores(
             hard = _measure(bench, "hard labels", TrainingSet(pairs=pairs, bytes=own_set.bytes))
         found["hlr"] = owed = hlr(reference["mean"], _mean(hard.values))
         found["lrs"] = lrs(owed, gain)
-    if robust and bench.train.input.kind == "image" and own.chosen["augment"] != "none":
-        bare = [
-            _measure(bench, f"{what} without augmentation", made, augment="none", chosen=m.chosen)
+    if robust and bench.train.input.kind == "image":
+        used = own.chosen["augment"]
+        other = "none" if used != "none" else augmentation_name("dsa", bench.train.name)
+        word = "without augmentation" if other == "none" else f"with {other}"
+        mine, theirs = (
+            _mean(_measure(bench, f"{what} {word}", made, augment=other, chosen=m.chosen).values)
             for what, made, m in (("this set", own_set, own), ("random", random_set, random))
-        ]
-        found["ars"] = ars(gain, _mean(bare[0].values) - _mean(bare[1].values))
+        )
+        found["ars"] = ars(gain, mine - theirs)  # symmetric in its two gains while γ is 1/2
     return found

@@ -1,21 +1,22 @@
 """The full-data reference: one network on all real training samples, kept by what it was made of."""
 
+import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from potstill.core import NetworkFactory, Source
+from potstill.errors import PotstillError
 from potstill.evaluation.student import predict
 from potstill.rng import derive, generator
+from potstill.storage import item_bytes, write_atomic
 from potstill.supervise.teacher import fresh_teacher, teacher_step
 
-__all__ = ["cache_folder", "full_reference"]
+__all__ = ["RECIPE", "FullReference", "cache_folder"]
 
 RECIPE: Mapping[str, Any] = {
     "version": 1, "optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "batch": 128, "steps": 600,
@@ -30,49 +31,58 @@ def cache_folder() -> Path:
     return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "potstill"
 
 
-def full_reference(train: Source, test: Source, make: NetworkFactory, seed: int) -> dict[str, Any]:
-    """Accuracy of one network trained on all of ``train``: ``mean``, ``n`` = 1, ``recipe``, ``bytes``; cached."""
-    n = train.normalization
-    what = {
-        "recipe": dict(RECIPE), "train": train.content_hash, "test": test.content_hash, "network": make.name,
-        "seed": seed, "mean": n.mean.tolist(), "std": n.std.tolist(),
-        "whitening": None if n.whitening is None else hashlib.sha256(n.whitening.matrix.numpy().tobytes()).hexdigest(),
-    }  # fmt: skip
-    key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-    path = cache_folder() / "full" / f"{key}.json"
-    try:
-        kept: dict[str, Any] = json.loads(path.read_text())
-        if kept.get("what") == what:
-            return dict(kept["result"])
-    except (OSError, ValueError):
-        pass  # not there, or not readable: it is measured again and written anew
-    result = _measure(train, test, make, seed)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(handle, "w") as file:
-            json.dump({"what": what, "result": result}, file)
-        os.replace(part, path)
-    except OSError:
-        pass  # a cache that cannot be written costs time, not the result
-    return result
+@dataclass(frozen=True, kw_only=True)
+class FullReference:
+    """The measurement as a job: calling it trains and scores, `kept` and `keep` know the cache."""
 
+    train: Source
+    test: Source
+    make: NetworkFactory
+    seed: int
 
-def _measure(train: Source, test: Source, make: NetworkFactory, seed: int) -> dict[str, Any]:
-    net = make(derive(seed, "full")).train()
-    rng = generator(seed, "full")
-    trained = fresh_teacher(net)
-    steps, lr = int(RECIPE["steps"]), float(RECIPE["lr"])
-    for step in range(steps):
-        trained, _ = teacher_step(
-            net, trained, train, rng, batch=int(RECIPE["batch"]), lr=lr * (1 - step / steps),
-            momentum=float(RECIPE["momentum"]), weight_decay=float(RECIPE["weight_decay"]),
-        )  # fmt: skip
-    net.load_state_dict({**trained.params, **trained.buffers})
-    accuracy = float((predict(net, test) == test.labels).float().mean())
-    x = train.raw(test.labels[:1] * 0)
-    per_input = x[0].numel() if isinstance(x, Tensor) else 0
-    return {
-        "mean": accuracy, "std": 0.0, "ci95": None, "n": 1, "recipe": dict(RECIPE),
-        "bytes": len(train) * (4 * per_input + 8),
-    }  # fmt: skip
+    def __call__(self) -> dict[str, Any]:
+        """Accuracy of one network trained on all of ``train``: ``mean``, ``n`` = 1, ``recipe``, ``bytes``."""
+        network = self.make(derive(self.seed, "full")).train()
+        rng = generator(self.seed, "full")
+        trained = fresh_teacher(network)
+        steps, lr = int(RECIPE["steps"]), float(RECIPE["lr"])
+        for step in range(steps):
+            trained, _ = teacher_step(
+                network, trained, self.train, rng, batch=int(RECIPE["batch"]), lr=lr * (1 - step / steps),
+                momentum=float(RECIPE["momentum"]), weight_decay=float(RECIPE["weight_decay"]),
+            )  # fmt: skip
+        network.load_state_dict({**trained.params, **trained.buffers})
+        accuracy = float((predict(network, self.test) == self.test.labels).double().mean())
+        size = len(self.train) * item_bytes(self.train.input.shape)
+        return {"mean": accuracy, "std": None, "ci95": None, "n": 1, "recipe": dict(RECIPE), "bytes": size}
+
+    def _what(self) -> dict[str, Any]:
+        n = self.train.normalization
+        white = None if n.whitening is None else hashlib.sha256(n.whitening.matrix.cpu().numpy().tobytes()).hexdigest()
+        return {
+            "recipe": dict(RECIPE), "train": self.train.content_hash, "test": self.test.content_hash,
+            "network": self.make.name, "seed": self.seed, "mean": n.mean.tolist(), "std": n.std.tolist(),
+            "whitening": white,
+        }  # fmt: skip
+
+    def _path(self) -> Path:
+        key = hashlib.sha256(json.dumps(self._what(), sort_keys=True).encode()).hexdigest()
+        return cache_folder() / "full" / f"{key}.json"
+
+    def kept(self) -> dict[str, Any] | None:
+        """The result of an earlier call on the same data with the same network, recipe and seed."""
+        try:
+            found = json.loads(self._path().read_text())
+        except (OSError, ValueError):
+            return None  # not there, or not readable: it is measured again and written anew
+        if not isinstance(found, dict) or found.get("what") != self._what():
+            return None
+        result = found.get("result")
+        return result if isinstance(result, dict) and isinstance(result.get("mean"), float) else None
+
+    def keep(self, result: Mapping[str, Any]) -> None:
+        """Write ``result`` for later calls. A cache that cannot be written costs time, not the result."""
+        path = self._path()
+        with contextlib.suppress(OSError, PotstillError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, json.dumps({"what": self._what(), "result": dict(result)}).encode())

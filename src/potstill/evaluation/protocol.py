@@ -1,21 +1,47 @@
 """How a distilled set is measured, to the last detail, as a value with a fingerprint."""
 
 import dataclasses
+import fnmatch
 import hashlib
 import json
+import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from potstill.errors import PotstillError, unknown
 
-__all__ = ["Protocol", "Schedule"]
+__all__ = ["Case", "Protocol", "Schedule"]
 
 Schedule = Literal["drop", "cosine"]
+_FIXED = ("name", "version", "paper", "summary", "optimistic", "published_runs", "cases")
+"""Fields that say which protocol it is: an override cannot change them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Where a publication departs from its own rule: for some data, or for some networks."""
+
+    sources: tuple[str, ...] = ()
+    """Names of the data; empty for any."""
+    networks: str = "*"
+    """Pattern of the student's full name, as in a shell."""
+    epochs: int | None = None
+    """In place of the protocol's epochs."""
+    augment: str | None = None
+    """In place of the protocol's augmentation."""
+
+    def fits(self, source: str, network: str) -> bool:
+        """Whether this is the case for that data and that network."""
+        return (not self.sources or source in self.sources) and fnmatch.fnmatchcase(network, self.networks)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """Every field is part of the fingerprint: two scorecards with the same one were measured alike."""
+    """Every field is part of the fingerprint: two scorecards with the same one were measured alike.
+
+    Raises:
+        PotstillError: a value out of its range, or both or neither of ``epochs`` and ``steps``.
+    """
 
     name: str
     version: int
@@ -39,18 +65,42 @@ class Protocol:
     """Train one epoch more than said, as ``for ep in range(Epoch+1)`` does."""
     steps: tuple[int, ...] = ()
     """Updates; of several, one is chosen on validation data."""
+    least_epochs: int = 0
+    """With ``steps``: train at least so many passes, however large the set is."""
     schedule: Schedule = "cosine"
-    """``drop``: after epoch number E//2+1 the rate is multiplied by ``drop_factor``. ``cosine``: to zero over all steps."""
+    """``drop``: after epoch number E//2+1 the rate is times ``drop_factor``. ``cosine``: to zero over all steps."""
     drop_factor: float = 0.1
     reset_momentum: bool = True
     """At the drop the optimiser is made anew, so its momentum starts from zero."""
     augment: str = "none"
-    """Per-sample augmentation: a registered name, or ``dc`` (its own, for MNIST only)."""
+    """Per-sample augmentation of pictures: a registered name, ``dc`` or ``dc-batch-norm``."""
+    cases: tuple[Case, ...] = ()
+    """Exceptions; the first that fits counts."""
     validation: float = 0.0
     """Part of the *training* data that choices are made on."""
     validation_students: int = 2
     validation_most: int = 1000
     """At most so many validation samples."""
+
+    def __post_init__(self) -> None:
+        def need(kept: bool, what: str, found: object) -> None:
+            if not kept:
+                raise PotstillError(f"protocol {self.name}: {what}, but it is {found!r}; change it")
+
+        for name in ("students", "batch", "validation_students", "validation_most"):
+            value = getattr(self, name)
+            need(_is(int, value) and value >= 1, f"{name} must be a whole number of at least 1", value)
+        for name, given in (("epochs", () if self.epochs is None else (self.epochs,)), ("steps", self.steps)):
+            need(all(_is(int, v) and v >= 1 for v in given), f"{name} must be whole numbers of at least 1", given)
+        need(bool(self.lr) and all(_is(float, v) and 0 < v < math.inf for v in self.lr), "lr must be above 0", self.lr)
+        for name, below in (("momentum", 1.0), ("weight_decay", math.inf), ("validation", 1.0)):
+            value = getattr(self, name)
+            need(_is(float, value) and 0 <= value < below, f"{name} must be in [0, {below:g})", value)
+        need(self.schedule in get_args(Schedule), f"schedule must be {' or '.join(get_args(Schedule))}", self.schedule)
+        if (self.epochs is None) == (not self.steps):
+            raise PotstillError(f"protocol {self.name}: say the length once: epochs or steps")
+        if len(self.lr) * max(1, len(self.steps)) > 1 and self.validation == 0:
+            raise PotstillError(f"protocol {self.name}: a choice needs validation data; set validation above 0")
 
     def fingerprint(self) -> str:
         """SHA-256 of all fields, 16 hex digits."""
@@ -60,16 +110,36 @@ class Protocol:
     def override(self, **changes: Any) -> "Protocol":
         """This protocol with other fields; its fingerprint then differs.
 
+        ``lr`` and ``steps`` take one value or several. ``epochs`` takes the place of ``steps`` and the other way
+        round; ``epochs`` and ``augment`` also hold for the data and networks that the publication treats on their own.
+
         Raises:
-            PotstillError: there is no such field, or it names the protocol.
+            PotstillError: there is no such field, it names the protocol, or the value is out of range.
         """
-        fields = {f.name: f for f in dataclasses.fields(self)}
+        known = [f.name for f in dataclasses.fields(self) if f.name not in _FIXED]
         for name, value in changes.items():
-            if name not in fields or name in ("name", "version", "paper", "summary", "optimistic", "published_runs"):
-                known = [n for n in fields if n not in ("name", "version", "paper", "summary", "optimistic")]
+            if name not in known:
                 raise PotstillError(f"protocol {self.name}: {unknown('option', name, known)}")
-            if name in ("lr", "steps") and isinstance(value, int | float):
-                changes[name] = (value,)
-        if "steps" in changes and "epochs" not in changes:
+            if name in ("lr", "steps"):
+                changes[name] = tuple(value) if isinstance(value, list | tuple) else (value,)
+        if changes.get("steps") and "epochs" not in changes:
             changes["epochs"] = None
-        return dataclasses.replace(self, **changes)
+        elif changes.get("epochs") is not None and "steps" not in changes:
+            changes["steps"] = ()
+        cases = self.cases
+        if "epochs" in changes:
+            cases = tuple(dataclasses.replace(case, epochs=None) for case in cases)
+        if "augment" in changes:
+            cases = tuple(dataclasses.replace(case, augment=None) for case in cases)
+        return dataclasses.replace(self, **changes, cases=cases)
+
+    def resolve(self, source: str, network: str, kind: str) -> "Protocol":
+        """What it says for this data and this student: the case that fits is filled in; only pictures are augmented."""
+        case = next((c for c in self.cases if c.fits(source, network)), Case())
+        augment = (case.augment or self.augment) if kind == "image" else "none"
+        return dataclasses.replace(self, epochs=case.epochs or self.epochs, augment=augment, cases=())
+
+
+def _is(kind: type, value: object) -> bool:
+    """Whether ``value`` is a number of that kind; an int is a float, a bool is neither."""
+    return isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)

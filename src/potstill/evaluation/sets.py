@@ -1,6 +1,6 @@
 """What students are trained on: a distilled set, and its baselines at equal stored bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +12,9 @@ from potstill.functional.coreset import herding
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.rng import derive, generator
 from potstill.storage import Distilled, item_bytes
-from potstill.supervise.teacher import Teacher, soft_rows, train_teacher
+from potstill.supervise.teacher import Teacher, train_teacher
 
-__all__ = ["TrainingSet", "baseline", "per_class_at_equal_bytes"]
+__all__ = ["BASELINES", "TEACHER_STEPS", "TeacherJob", "TrainingSet", "baseline", "per_class_at_equal_bytes"]
 
 TEACHER_STEPS = 200
 BASELINES = ("random", "herding", "random-soft")
@@ -22,7 +22,7 @@ BASELINES = ("random", "herding", "random-soft")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSet:
-    """Inputs and labels for each student: one pair for all, or one for each."""
+    """Inputs and labels for each student: one pair for all, or one for each. ``bytes``: stored size of one pair."""
 
     pairs: Sequence[tuple[Tensor, Tensor]]
     bytes: int
@@ -41,9 +41,17 @@ def per_class_at_equal_bytes(total: int, shape: tuple[int, ...], classes: int, s
 
 
 def baseline(
-    name: str, distilled: Distilled, train: Source, make: NetworkFactory, students: int, seed: int
+    name: str,
+    distilled: Distilled,
+    train: Source,
+    students: int,
+    seed: int,
+    rows: Callable[[Tensor], Tensor] | None = None,
 ) -> TrainingSet:
-    """``random``: another draw for each student. ``herding``: on inputs. ``random-soft``: random with a teacher's rows.
+    """``random``: another draw for each student. ``herding``: on inputs. ``random-soft``: random with soft labels.
+
+    Args:
+        rows: gives the soft labels of inputs; for ``random-soft``.
 
     Raises:
         PotstillError: a class of the source has too few samples.
@@ -62,20 +70,29 @@ def baseline(
         torch.cat(random_per_class(index, counts, generator(seed, "baseline", name, n), train.classes))
         for n in range(students)
     ]
-    if not soft:
-        return TrainingSet(pairs=[(_inputs(train, d), train.labels[d].to(train.device)) for d in draws], bytes=size)
-    network, teacher = _teacher(train, make, seed)
-    pairs = []
-    for d in draws:
-        x = _inputs(train, d)
-        pairs.append((x, soft_rows(network, teacher, x)))
+    pairs = [(_inputs(train, d), train.labels[d].to(train.device)) for d in draws]
+    if rows is not None and soft:
+        pairs = [(x, rows(x)) for x, _ in pairs]
     return TrainingSet(pairs=pairs, bytes=size)
 
 
-def _teacher(train: Source, make: NetworkFactory, seed: int) -> tuple[Network, Teacher]:
-    network = make(derive(seed, "baseline teacher")).train()
-    batch = min(256, max(32, len(train) // 8))
-    return network, train_teacher(network, train, generator(seed, "teacher"), steps=TEACHER_STEPS, batch=batch)
+@dataclass(frozen=True, kw_only=True)
+class TeacherJob:
+    """The training of random-soft's teacher as a job: stopped early, as its paper does."""
+
+    train: Source
+    make: NetworkFactory
+    seed: int
+
+    def network(self) -> Network:
+        """The teacher's architecture, and what it starts from."""
+        return self.make(derive(self.seed, "baseline teacher")).train()
+
+    def __call__(self) -> Teacher:
+        batch = min(256, max(32, len(self.train) // 8))
+        return train_teacher(
+            self.network(), self.train, generator(self.seed, "teacher"), steps=TEACHER_STEPS, batch=batch
+        )
 
 
 def _inputs(train: Source, index: Tensor) -> Tensor:

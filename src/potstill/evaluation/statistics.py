@@ -9,15 +9,15 @@ from scipy import stats  # type: ignore[import-untyped]
 
 __all__ = ["INTERVAL", "difference", "summary"]
 
-INTERVAL = "Student's t over students, two-sided 95%"
+INTERVAL = "Student's t over students of this one set, two-sided 95%"
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
-    """``mean``, ``std`` (n − 1), ``ci95`` (Student's t; ``None`` for one value), ``n`` and the ``values``."""
+    """``mean``, ``std`` (n − 1), ``ci95`` (Student's t), both ``None`` for one value, ``n`` and the ``values``."""
     x = np.asarray(values, dtype=np.float64)
     n, mean = len(x), float(x.mean())
-    std = float(x.std(ddof=1)) if n > 1 else 0.0
-    half = float(stats.t.ppf(0.975, n - 1)) * std / math.sqrt(n) if n > 1 else None
+    std = float(x.std(ddof=1)) if n > 1 else None
+    half = float(stats.t.ppf(0.975, n - 1)) * std / math.sqrt(n) if std is not None else None
     ci = None if half is None else [mean - half, mean + half]
     return {"mean": mean, "std": std, "ci95": ci, "n": n, "values": [float(v) for v in x]}
 

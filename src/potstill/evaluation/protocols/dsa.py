@@ -1,9 +1,11 @@
 """``dsa``: how DSA and DM were measured (arXiv:2102.08259, arXiv:2110.04181; evaluate_synset of the published code).
 
-As ``dc``, with 1001 epochs and the siamese augmentation drawn for each sample on its own. Published: 5 sets × 20 networks.
+As ``dc``, with 1001 epochs and the siamese augmentation drawn for each sample on its own; digits are not flipped.
+Published: 5 distilled sets × 20 networks.
 """
 
-from potstill.evaluation.protocol import Protocol
+from potstill.augment.named import FLIPLESS
+from potstill.evaluation.protocol import Case, Protocol
 
 __all__ = ["PROTOCOL"]
 
@@ -18,4 +20,5 @@ PROTOCOL = Protocol(
     extra_epoch=True,
     schedule="drop",
     augment="dsa",
+    cases=(Case(sources=tuple(sorted(FLIPLESS)), augment="dsa-noflip"),),
 )

@@ -4,7 +4,8 @@ Learning rate and length are chosen for every set, its baselines too, on a valid
 at least five fresh networks are trained and the last step counts. Test data are read once, at the end.
 """
 
-from potstill.evaluation.protocol import Protocol
+from potstill.augment.named import FLIPLESS
+from potstill.evaluation.protocol import Case, Protocol
 
 __all__ = ["PROTOCOL"]
 
@@ -16,7 +17,9 @@ PROTOCOL = Protocol(
     students=5,
     lr=(0.01, 0.03, 0.1),
     steps=(60, 180),
+    least_epochs=20,
     schedule="cosine",
     augment="dsa",
+    cases=(Case(sources=tuple(sorted(FLIPLESS)), augment="dsa-noflip"),),
     validation=0.2,
 )
