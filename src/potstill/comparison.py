@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.api import as_splits, distill, evaluate, pick_device
-from potstill.driver import Progress
+from potstill.driver import Interrupted, Progress
 from potstill.errors import PotstillError
 from potstill.storage import load
 
@@ -55,7 +55,8 @@ def compare(
         The content of ``leaderboard.json``.
 
     Raises:
-        PotstillError: ``out`` cannot be written, or a cell there was made of other data or settings.
+        PotstillError: ``out`` cannot be written.
+        Interrupted: a signal came; the same call goes on from the checkpoint of the cell under way.
     """
     from potstill.evaluation.statistics import difference
 
@@ -76,6 +77,8 @@ def compare(
             stem = f"{name}-ipc{amount}"
             try:
                 cells[name] = _cell(splits, settings, out / stem, device, progress)
+            except Interrupted:
+                raise  # the comparison ends here; its checkpoint is where the next one goes on
             except PotstillError as error:
                 rows.append({"method": name, "ipc": amount, "error": str(error)})
         for name, score in cells.items():

@@ -2,7 +2,9 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -45,11 +47,12 @@ def workplace(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_what_a_page_shows_works(page, workplace):
-    namespace = {"__name__": page.stem}
+def test_what_a_page_shows_works(page, workplace, monkeypatch):
+    module = ModuleType(page.stem.replace("-", "_").lower())
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     for line, language, code, run in blocks(page):
         if language == "python":
-            exec(compile("\n" * (line - 1) + code, str(page), "exec", dont_inherit=True), namespace)
+            exec(compile("\n" * (line - 1) + code, str(page), "exec", dont_inherit=True), module.__dict__)
         for words in commands(code) if language == "bash" else []:
             if run:
                 assert main([*words[1:], "--quiet"]) == 0, f"{page.name}: {shlex.join(words)}"

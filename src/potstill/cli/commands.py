@@ -85,8 +85,8 @@ class Distill(DataCommand):
     """Make a small training set out of DATA.
 
     DATA is a bundled name (digits, mnist-5k), a known name (cifar10), a folder of pictures, an .npz, .csv or .parquet
-    file, hub:NAME, or WebDataset shards; `potstill data` lists them. With --method NAME the method's own options are
-    listed below.
+    file, hub:NAME, or WebDataset shards; `potstill data` lists them. The method's own settings are options too
+    (--method NAME --help lists them).
     """
 
     data: Data
@@ -131,7 +131,8 @@ class Distill(DataCommand):
 class Evaluate(DataCommand):
     """Measure what a distilled set is worth: train on it under a protocol, score on the real test split.
 
-    Beside it stand the baselines: random real samples and a coreset of the same stored bytes, and the full data.
+    Beside it stand the baselines: random real samples and a coreset of the same stored bytes, and the full data. The
+    protocol's own settings are options too (--protocol NAME --help lists them); changing one changes the fingerprint.
     """
 
     file: File

@@ -1,7 +1,7 @@
-"""From the words on the command line to a command's dataclass and the options of its method.
+"""From the words on the command line to a command's dataclass and the options of its method or protocol.
 
 A method's hyperparameters are the fields of its dataclass, so ``--iterations 500`` needs no code here: the method named
-by ``--method`` is looked up first, and the command's options and the method's are parsed as one.
+by ``--method`` is looked up first, and the command's options and the method's are parsed as one. Likewise a protocol's.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import inspect
 import io
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ __all__ = ["Misuse", "Parsed", "last_value", "options_of", "parse"]
 _CONFIG = (FlagCreatePairsOff, OmitArgPrefixes)
 _POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
 _NOT_IN_A_RECIPE = {"debug", "json", "quiet", "recipe", "resume"}
+_NAMES_A_PROTOCOL = {"name", "version", "paper", "summary", "optimistic", "published_runs", "students"}
+"""Fields of a protocol that are no options: what names it, and ``students``, which is ``--seeds``."""
 
 
 class Misuse(Exception):
@@ -34,7 +37,7 @@ class Misuse(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parsed:
-    """A command and, for ``distill``, those options of the method that differ from its defaults."""
+    """A command, and those options of its method or protocol that differ from the defaults."""
 
     name: str
     command: Command
@@ -50,64 +53,81 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
         SystemExit: 0 after ``--help``; 2, with tyro's message on stderr, when a value is missing or of the wrong type.
     """
     cls, about = COMMANDS[name]
-    if cls is Distill:
-        return _parse_distill(argv)
-    leaves = _leaves(cls)
-    _check_options(argv, leaves, name)
     doc = f"{about[0].upper()}{about[1:]}." if cls is Listing else inspect.getdoc(cls)
-    command = tyro.cli(cls, prog=f"potstill {name}", args=list(argv), config=_CONFIG, description=doc)
-    _check_names(command)
-    return Parsed(name=name, command=command, options={})
-
-
-def _parse_distill(argv: Sequence[str]) -> Parsed:
-    path = last_value(argv, "--recipe")
-    given = recipe.read(Path(path)) if path is not None else {}
-    method = last_value(argv, "--method") or str(given.get("method", Distill.method))
-    options = _options_class(method)
-    leaves = [*_leaves(Distill), *_leaves(options)]
-    _check_options(argv, leaves, f"distill with --method {method}")
-    # The second field's name is the heading of its options in --help.
-    both = dataclasses.make_dataclass(
-        "Distill", [("command", Annotated[Distill, arg(name="")]), (method, options)], frozen=True
-    )
+    given: dict[str, Any] = {}
+    path = last_value(argv, "--recipe") if cls is Distill else None
+    if path is not None:
+        given = recipe.read(Path(path))
+    part = _part(cls, argv, given)
+    parts: list[tuple[str, Any]] = [("command", Annotated[cls, arg(name="")])]
+    if part is not None:
+        parts.append((part.field, part.options))
+    both = dataclasses.make_dataclass("Both", parts, frozen=True)
+    _check_options(argv, _leaves(both), name if part is None else f"{name} with --{part.kind} {part.name}")
     # The last of an option's values counts, so the recipe's come first.
-    words = [*(_from_recipe(both, options, argv, str(path), given) if given else []), *argv]
-    parsed: Any = tyro.cli(
-        both, prog="potstill distill", args=words, config=_CONFIG, description=inspect.getdoc(Distill)
-    )
-    chosen, standard = getattr(parsed, method), options()
+    words = [*(_from_recipe(both, part, argv, str(path), given) if given and part is not None else []), *argv]
+    parsed: Any = tyro.cli(both, prog=f"potstill {name}", args=words, config=_CONFIG, description=doc)
     _check_names(parsed.command)
-    changed = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(options)}
-    changed = {key: value for key, value in changed.items() if value != getattr(standard, key)}
-    return Parsed(name="distill", command=parsed.command, options=changed)
+    changed: dict[str, Any] = {}
+    if part is not None:
+        chosen, standard = getattr(parsed, part.field), part.options()
+        values = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(chosen)}
+        changed = {key: value for key, value in values.items() if value != getattr(standard, key)}
+    return Parsed(name=name, command=parsed.command, options=changed)
+
+
+class _Part(NamedTuple):
+    """A method or a protocol whose fields are options beside the command's."""
+
+    kind: str
+    name: str
+    options: Any
+
+    @property
+    def field(self) -> str:
+        """Its name as an identifier: the heading of its options in ``--help``."""
+        return re.sub(r"\W", "_", self.name)
+
+
+def _part(cls: Any, argv: Sequence[str], given: Mapping[str, Any]) -> _Part | None:
+    """The method of ``distill``, the protocol of ``evaluate``; none for other commands and for a bare ``--help``."""
+    kind = {Distill: "method", Evaluate: "protocol"}.get(cls)
+    if kind is None or set(argv) in ({"--help"}, {"-h"}):
+        return None
+    from potstill.listings import field_docs  # slow: it imports torch
+    from potstill.registry import resolve
+
+    name = last_value(argv, f"--{kind}") or str(given.get(kind, getattr(cls, kind)))
+    try:
+        found = resolve("methods" if kind == "method" else "protocols", name)
+    except PotstillError as error:
+        raise Misuse(str(error)) from error
+    # A method is registered as a class with defaults, a protocol as a value.
+    base, about = (found, found.info.title) if kind == "method" else (type(found), found.summary)
+    taken = {leaf.name for leaf in _leaves(cls)} | (_NAMES_A_PROTOCOL if kind == "protocol" else set())
+    docs = field_docs(base)
+    fields: list[Any] = []
+    for leaf in _leaves(base):
+        default = getattr(found, leaf.name, leaf.default)
+        if leaf.name not in taken and _is_plain(default):
+            doc = docs.get(leaf.name, "")
+            shown = arg(help=f"Not so: {doc}" if default is True else doc)
+            hint: Any = Annotated[leaf.hint, shown]
+            fields.append((leaf.name, hint, dataclasses.field(default=default)))
+    options = dataclasses.make_dataclass("Options", fields, frozen=True, kw_only=True)
+    options.__doc__ = about
+    return _Part(kind, name, options)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value can be written on a command line: numbers, words, and tuples of them."""
+    entries = value if isinstance(value, tuple) else (value,)
+    return all(entry is None or isinstance(entry, bool | int | float | str) for entry in entries)
 
 
 def options_of(cls: Any) -> list[str]:
     """The options of a command as they are spelled; what is told by its place stands in capitals."""
     return [leaf.name.upper() if leaf.positional else leaf.flag for leaf in _leaves(cls)]
-
-
-def _options_class(method: str) -> Any:
-    """The method's fields less those that are options of ``distill`` already (``network``, ``augment``, …)."""
-    from potstill.listings import list_methods  # slow: only this command needs it
-    from potstill.registry import resolve
-
-    try:
-        kind = resolve("methods", method)
-    except PotstillError as error:
-        raise Misuse(str(error)) from error
-    row = next(row for row in list_methods() if row["name"] == method)
-    docs = {option["name"]: option["help"] for option in row["options"]}
-    taken = {leaf.name for leaf in _leaves(Distill)}
-    fields: list[Any] = [
-        (leaf.name, Annotated[(leaf.hint, arg(help=docs[leaf.name]))], dataclasses.field(default=leaf.default))
-        for leaf in _leaves(kind)
-        if leaf.name not in taken
-    ]
-    made = dataclasses.make_dataclass("Options", fields, frozen=True, kw_only=True)
-    made.__doc__ = row["title"]
-    return made
 
 
 class _Leaf(NamedTuple):
@@ -124,12 +144,15 @@ class _Leaf(NamedTuple):
     @property
     def switch(self) -> bool:
         """Switched rather than given a value."""
-        hint = typing.get_args(self.hint)[0] if typing.get_origin(self.hint) is Annotated else self.hint
-        return hint is bool
+        return _bare(self.hint) is bool
 
     @property
     def flag(self) -> str:
         return ("--no-" if self.switch and self.default else "--") + self.name.replace("_", "-")
+
+
+def _bare(hint: Any) -> Any:
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
 
 
 def _leaves(cls: Any) -> list[_Leaf]:
@@ -137,8 +160,9 @@ def _leaves(cls: Any) -> list[_Leaf]:
     hints = typing.get_type_hints(cls, include_extras=True)
     found: list[_Leaf] = []
     for field in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(hints[field.name]):
-            found += _leaves(hints[field.name])
+        part = _bare(hints[field.name])
+        if dataclasses.is_dataclass(part):
+            found += _leaves(part)
         elif field.init:
             made = field.default_factory
             default = field.default if made is dataclasses.MISSING else made()
@@ -176,8 +200,6 @@ def _check_names(command: Command) -> None:
     match command:
         case Distill():
             wanted = {"augmentations": [command.augment], "parametrizations": [command.parametrization]}
-        case Evaluate():
-            wanted = {"protocols": [command.protocol]}
         case Compare():
             wanted = {"protocols": [command.protocol], "methods": [*command.methods]}
         case _:
@@ -190,10 +212,10 @@ def _check_names(command: Command) -> None:
                 raise Misuse(str(unknown(group[:-1], name, names(group))))
 
 
-def _from_recipe(both: Any, options: Any, argv: Sequence[str], path: str, given: Mapping[str, Any]) -> list[str]:
+def _from_recipe(both: Any, part: _Part, argv: Sequence[str], path: str, given: Mapping[str, Any]) -> list[str]:
     """The recipe as words of a command line, each entry tried alone, so that an error names it."""
-    known = {leaf.name: leaf for leaf in [*_leaves(Distill), *_leaves(options)] if leaf.name not in _NOT_IN_A_RECIPE}
-    nothing = both(Distill(data="", out=Path()), options())
+    known = {leaf.name: leaf for leaf in _leaves(both) if leaf.name not in _NOT_IN_A_RECIPE}
+    nothing = both(Distill(data="", out=Path()), part.options())
 
     def read(words: Sequence[str]) -> Any:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

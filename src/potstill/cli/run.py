@@ -140,6 +140,11 @@ def _evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         check_writable(command.out)
     small = load(command.file)
     splits = _load_data(command, command.data, watcher)
+    if small.card["source"].get("hash") != splits.train.content_hash:
+        watcher.note(
+            f"{command.file} was not made of this training data (its content differs): if it was made of these test "
+            "samples, the score is too high"
+        )
 
     def show(what: str, done: int, total: int) -> None:
         watcher.show(what, done / total if total else None, f"{done:,} of {total:,}")
@@ -220,7 +225,7 @@ def _leaderboard(board: Mapping[str, Any]) -> str:
 
 
 def _report(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.reports import collect, render, write
+    from potstill.api import report
     from potstill.storage import check_writable
 
     command = parsed.command
@@ -228,12 +233,8 @@ def _report(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     if not command.paths:
         raise Misuse("report: give at least one folder or file of results")
     check_writable(command.out)
-    entries = collect(command.paths)
-    title = entries[0].name if len(entries) == 1 else command.paths[0].resolve().name
-    write(render(entries, title=title, command=line), command.out)
-    return Answer(
-        {"path": str(command.out), "entries": len(entries)}, f"{command.out}: {plural(len(entries), 'result')}"
-    )
+    page = report(command.paths, command.out)
+    return Answer({"path": str(page)}, str(page))
 
 
 def _inspect(parsed: Parsed, line: str, watcher: Watcher) -> Answer:

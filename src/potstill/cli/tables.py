@@ -17,8 +17,9 @@ from potstill.reports import results_table
 __all__ = ["main", "render"]
 
 
-def _table(head: list[str], rows: list[list[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
+def _table(head: list[object], rows: list[list[object]]) -> str:
+    rule: list[object] = ["---"] * len(head)
+    lines = [head, rule, *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 

@@ -1,0 +1,166 @@
+"""The commands one after the other on real digits, with networks small enough for a test."""
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import potstill
+from potstill.cli.main import main
+
+CLI = [sys.executable, "-m", "potstill.cli.main"]
+QUICK = ["--network", "convnet-d1-w8", "--batch-real", "32"]
+MEASURE = ["--data", "digits", "--network", "mlp", "--seeds", "2", "--epochs", "3", "--lr", "0.05", "--steps"]
+
+
+@pytest.fixture
+def small(tmp_path, capsys):
+    """A distilled set on disk."""
+    path = tmp_path / "small.safetensors"
+    assert main(["distill", "digits", "--ipc", "1", "--iterations", "3", *QUICK, "--out", str(path), "--quiet"]) == 0
+    capsys.readouterr()
+    return path
+
+
+def test_distil_writes_the_file_says_what_is_in_it_and_what_to_do_next(tmp_path, capsys):
+    path = tmp_path / "a.safetensors"
+    words = ["distill", "digits", "--items", "12", "--iterations", "2", *QUICK, "--split-seed", "4", "--out", str(path)]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    set_ = potstill.load(path)
+    assert f"{path}: 12 pictures of 1×8×8 in 10 classes, {set_.card['bytes']['total']:,} bytes, made by dm" in out
+    assert "all 2 steps of the method were made" in out
+    following = shlex.split(out.splitlines()[-1].removeprefix("Measure it: "))
+    wanted = f"potstill evaluate {path} --data digits --split-seed 4 --network convnet-d1-w8"
+    assert following == wanted.split()
+    assert set_.card["command"] == shlex.join(["potstill", *words])
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]  # the checkpoint is gone
+
+
+def test_distil_as_json_is_the_card_and_the_path(tmp_path, capsys):
+    path = tmp_path / "a.safetensors"
+    assert main(["distill", "digits", "--method", "herding", "--ipc", "1", "--out", str(path), "--json"]) == 0
+    shown = capsys.readouterr()
+    document = json.loads(shown.out)
+    assert {k: document[k] for k in ("path", "items", "method", "ipc")} == {
+        "path": str(path), "items": 10, "method": "herding", "ipc": 1,
+    }  # fmt: skip
+    assert document["bytes"]["total"] == potstill.load(path).card["bytes"]["total"]
+    assert "drawn as test" in shown.err  # what the loader decided is said, but not on stdout
+
+
+def test_a_scorecard_is_printed_written_and_reported(small, tmp_path, capsys):
+    out = tmp_path / "small.scorecard.json"
+    words = ["evaluate", str(small), *MEASURE, "--no-full", "--no-robust-scores", "--out", str(out)]
+    assert main([*words, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    kept = json.loads(out.read_text())
+    assert shown["protocol"] == "potstill"
+    assert shown["n"] == 2
+    assert shown["full"] is None
+    assert {"random", "herding", "random-soft"} <= set(shown["baselines"])
+    assert 0 <= shown["accuracy"]["mean"] <= 1
+    assert (shown["file"], kept["file"]) == (str(small), "small.safetensors")
+    assert kept["accuracy"] == shown["accuracy"]
+    assert main([*words, "--no-baselines", "--quiet"]) == 0
+    assert "this set" in capsys.readouterr().out
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 0
+    assert "small" in (tmp_path / "page.html").read_text()
+
+
+def test_overriding_the_protocol_changes_its_fingerprint(small, capsys):
+    words = ["evaluate", str(small), *MEASURE, "--no-full", "--no-baselines", "--no-robust-scores", "--json", "--quiet"]
+    prints = []
+    for more in ([], ["--momentum", "0.5"], []):
+        assert main([*words, *more]) == 0
+        prints.append(json.loads(capsys.readouterr().out)["fingerprint"])
+    assert prints[0] == prints[2] != prints[1]
+
+
+def test_measuring_on_another_split_says_so(small, capsys):
+    words = ["evaluate", str(small), *MEASURE, "--no-full", "--no-baselines", "--no-robust-scores", "--split-seed", "1"]
+    assert main(words) == 0
+    assert "was not made of this training data" in capsys.readouterr().err
+
+
+def test_inspect_and_export(small, tmp_path, capsys):
+    assert main(["inspect", str(small)]) == 0
+    assert "dm" in capsys.readouterr().out
+    assert main(["inspect", str(small), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["card"]["method"] == "dm"
+    assert main(["export", str(small), "--to", "npz", "--out", str(tmp_path / "small.npz"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["items"] == 10
+    assert (tmp_path / "small.npz").exists()
+
+
+@pytest.mark.parametrize("command", ["inspect", "export", "evaluate"])
+def test_a_file_that_is_no_set_is_refused_in_one_line(command, tmp_path, capsys):
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(b"not a set")
+    more = {"export": ["--to", "npz", "--out", str(tmp_path / "x.npz")], "evaluate": ["--data", "digits"]}
+    assert main([command, str(path), *more.get(command, [])]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"potstill: {path}: ")
+    assert shown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_interrupted_goes_on_with_the_line_it_prints_and_ends_the_same(number, tmp_path, capsys):
+    whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
+    words = ["distill", "digits", "--ipc", "1", "--iterations", "150", *QUICK, "--device", "cpu", "--out"]
+    assert main([*words, str(whole), "--quiet"]) == 0
+    capsys.readouterr()
+
+    running = subprocess.Popen([*CLI, *words, str(cut)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    for line in running.stderr:
+        if "step 1 of" in line:
+            break
+    running.send_signal(number)
+    out, err = running.communicate(timeout=120)
+    assert (running.returncode, out) == (130, "")
+    assert not cut.exists()
+    last = err.splitlines()[-1]
+    resume = shlex.split(last.partition("to go on: ")[2])
+    assert resume == ["potstill", *words, str(cut), "--resume"]
+
+    assert main([*resume[1:], "--quiet"]) == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.safetensors", "whole.safetensors"]
+    a, b = potstill.load(whole), potstill.load(cut)
+    assert torch.equal(a.inputs, b.inputs)
+    assert a.card["cost"]["steps"] == b.card["cost"]["steps"] == 150
+
+
+def test_compare_ranks_and_is_not_done_twice(tmp_path, capsys):
+    words = ["compare", "digits", "--methods", "random,k-center", "--ipc", "1", "--seeds", "2", "--network", "mlp"]
+    words += ["--out", str(tmp_path / "board"), "--quiet"]
+    assert main([*words, "--json"]) == 0
+    board = json.loads(capsys.readouterr().out)
+    assert {row["method"] for row in board["rows"]} == {"random", "k-center"}
+    assert board == json.loads((tmp_path / "board" / "leaderboard.json").read_text())
+    written = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "board").glob("*.safetensors")}
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "k-center" in shown
+    assert "potstill report" in shown
+    assert written == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "board").glob("*.safetensors")}
+
+
+def test_an_interrupted_comparison_goes_on_with_the_same_line(tmp_path):
+    words = ["compare", "digits", "--methods", "dm", "--ipc", "1", "--network", "convnet-d1-w8"]
+    words += ["--out", str(tmp_path / "b")]
+    running = subprocess.Popen([*CLI, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    for line in running.stderr:
+        if "dm-ipc1: step" in line:
+            break
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=120)
+    assert (running.returncode, out) == (130, "")
+    assert err.splitlines()[-1].endswith("to go on: " + shlex.join(["potstill", *words]))
+    assert (tmp_path / "b" / "dm-ipc1.safetensors.checkpoint").exists()
