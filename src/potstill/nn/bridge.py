@@ -2,11 +2,13 @@
 
 import difflib
 import importlib
+from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from potstill.core import InputSpec, Network
 from potstill.errors import PotstillError
@@ -26,7 +28,9 @@ class _Bridged(Network):
         self.trunk, self.classifier = trunk, classifier
 
     def embed(self, x: Tensor) -> Tensor:
-        features: Tensor = self.trunk(x)
+        # Only the plain attention can be differentiated twice, which is asked of pictures that are being made.
+        with sdpa_kernel(SDPBackend.MATH) if x.requires_grad else nullcontext():
+            features: Tensor = self.trunk(x)
         return features.flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -197,7 +197,7 @@ class _Second(torch.autograd.Function):
         return tuple(t if wanted else None for t, wanted in zip(out, ctx.wanted, strict=True))
 
     @staticmethod
-    def vmap(info: Any, dims: tuple[int | None, ...], *inputs: Any) -> tuple[tuple[Tensor | None, ...], Any]:
+    def vmap(info: Any, dims: tuple[Any, ...], *inputs: Any) -> tuple[tuple[Tensor | None, ...], Any]:
         eps, wanted = inputs[6:]
         mapped = torch.func.vmap(partial(_plain_backward, eps=eps), dims[:4], randomness="error")(*inputs[:4])
         kept = tuple(t if keep else None for t, keep in zip(mapped, wanted, strict=True))

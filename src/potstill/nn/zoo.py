@@ -1,5 +1,6 @@
 """Networks by name. A name is a family and parts in any order, each of which may be left out."""
 
+import bisect
 import difflib
 import re
 from collections.abc import Callable, Mapping
@@ -117,12 +118,15 @@ def _fits(make: Callable[[], Network], shape: tuple[int, ...]) -> bool:
 
 
 def _smallest(name: str, spec: InputSpec, k: int) -> str:
-    channels = spec.shape[0]
-    for side in range(1, 65):
-        shape = (channels, side, side)
-        if _fits(_parse(name, InputSpec(kind=spec.kind, shape=shape), k)[1], shape):
-            return f"it takes {side}×{side} and more: resize them, or use fewer blocks, or mlp"
-    return "use fewer blocks, or mlp"
+    def fits(side: int) -> bool:
+        shape = (spec.shape[0], side, side)
+        return _fits(_parse(name, InputSpec(kind=spec.kind, shape=shape), k)[1], shape)
+
+    sides = range(1, 1025)
+    found = bisect.bisect_left(sides, True, key=fits)
+    if found == len(sides):
+        return "use fewer blocks, or mlp"
+    return f"it takes {sides[found]}×{sides[found]} and more: resize them, or use fewer blocks, or mlp"
 
 
 def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Network]]:
