@@ -12,6 +12,7 @@ from potstill.cli.parsing import Misuse, Parsed
 from potstill.cli.progress import Watcher
 from potstill.cli.text import clock, columns, json_document, plural
 from potstill.core import Budget, Splits
+from potstill.errors import PotstillError
 
 __all__ = ["RUNNERS", "Answer"]
 
@@ -195,6 +196,9 @@ def _compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         seed=command.seed,
         progress=show,
     )
+    failed = [row["error"] for row in board["rows"] if "scorecard" not in row]
+    if len(failed) == len(board["rows"]):
+        raise PotstillError(f"every cell failed; the first: {failed[0]}")
     page = shlex.join(["potstill", "report", str(command.out), "--out", str(command.out / "report.html")])
     return Answer(board, f"{_leaderboard(board)}\nMake a page of it: {page}")
 
