@@ -5,6 +5,7 @@ import fnmatch
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -83,24 +84,7 @@ class Protocol:
     """At most so many validation samples."""
 
     def __post_init__(self) -> None:
-        def need(kept: bool, what: str, found: object) -> None:
-            if not kept:
-                raise PotstillError(f"protocol {self.name}: {what}, but it is {found!r}; change it")
-
-        for name in ("students", "batch", "validation_students", "validation_most"):
-            value = getattr(self, name)
-            need(_is(int, value) and value >= 1, f"{name} must be a whole number of at least 1", value)
-        for name, given in (("epochs", () if self.epochs is None else (self.epochs,)), ("steps", self.steps)):
-            need(all(_is(int, v) and v >= 1 for v in given), f"{name} must be whole numbers of at least 1", given)
-        need(bool(self.lr) and all(_is(float, v) and 0 < v < math.inf for v in self.lr), "lr must be above 0", self.lr)
-        for name, below in (("momentum", 1.0), ("weight_decay", math.inf), ("validation", 1.0)):
-            value = getattr(self, name)
-            need(_is(float, value) and 0 <= value < below, f"{name} must be in [0, {below:g})", value)
-        need(self.schedule in get_args(Schedule), f"schedule must be {' or '.join(get_args(Schedule))}", self.schedule)
-        if (self.epochs is None) == (not self.steps):
-            raise PotstillError(f"protocol {self.name}: say the length once: epochs or steps")
-        if len(self.lr) * max(1, len(self.steps)) > 1 and self.validation == 0:
-            raise PotstillError(f"protocol {self.name}: a choice needs validation data; set validation above 0")
+        _check({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
 
     def fingerprint(self) -> str:
         """SHA-256 of all fields, 16 hex digits."""
@@ -131,13 +115,40 @@ class Protocol:
             cases = tuple(dataclasses.replace(case, epochs=None) for case in cases)
         if "augment" in changes:
             cases = tuple(dataclasses.replace(case, augment=None) for case in cases)
-        return dataclasses.replace(self, **changes, cases=cases)
+        merged = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | changes | {"cases": cases}
+        _check(merged)  # before a value is made: what a person typed may be of any type
+        return Protocol(**merged)
 
     def resolve(self, source: str, network: str, kind: str) -> "Protocol":
         """What it says for this data and this student: the case that fits is filled in; only pictures are augmented."""
         case = next((c for c in self.cases if c.fits(source, network)), Case())
         augment = (case.augment or self.augment) if kind == "image" else "none"
         return dataclasses.replace(self, epochs=case.epochs or self.epochs, augment=augment, cases=())
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    def need(kept: bool, what: str, found: object) -> None:
+        if not kept:
+            raise PotstillError(f"protocol {values['name']}: {what}, but it is {found!r}; change it")
+
+    for name in ("students", "batch", "validation_students", "validation_most"):
+        need(_is(int, values[name]) and values[name] >= 1, f"{name} must be a whole number of at least 1", values[name])
+    epochs, steps, lr = values["epochs"], values["steps"], values["lr"]
+    for name, given in (("epochs", () if epochs is None else (epochs,)), ("steps", steps)):
+        need(all(_is(int, v) and v >= 1 for v in given), f"{name} must be whole numbers of at least 1", given)
+    need(bool(lr) and all(_is(float, v) and 0 < v < math.inf for v in lr), "lr must be above 0", lr)
+    for name, below in (("momentum", 1.0), ("weight_decay", math.inf), ("drop_factor", math.inf), ("validation", 1.0)):
+        need(_is(float, values[name]) and 0 <= values[name] < below, f"{name} must be in [0, {below:g})", values[name])
+    need(_is(int, values["least_epochs"]), "least_epochs must be a whole number", values["least_epochs"])
+    for name in ("extra_epoch", "reset_momentum"):
+        need(isinstance(values[name], bool), f"{name} must be true or false", values[name])
+    need(isinstance(values["augment"], str), "augment must be a name", values["augment"])
+    schedules = get_args(Schedule)
+    need(values["schedule"] in schedules, f"schedule must be {' or '.join(schedules)}", values["schedule"])
+    if (epochs is None) == (not steps):
+        raise PotstillError(f"protocol {values['name']}: say the length once: epochs or steps")
+    if len(lr) * max(1, len(steps)) > 1 and values["validation"] == 0:
+        raise PotstillError(f"protocol {values['name']}: a choice needs validation data; set validation above 0")
 
 
 def _is(kind: type, value: object) -> bool:

@@ -1,0 +1,68 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from potstill.core import Normalization, Splits
+from potstill.data import TensorSource, holdout
+from potstill.storage import Distilled
+from potstill.testing.toy import toy_source
+
+MakeSet = Callable[..., Distilled]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
+
+
+def _splits(kind: str) -> Splits:
+    source = toy_source(kind, per_class=30)
+    assert isinstance(source, TensorSource)
+    train, test = holdout(source, 0.4, 3)
+    return Splits(train=train, test=test)
+
+
+@pytest.fixture
+def pictures() -> Splits:
+    """Four classes of 8×8 pictures: 72 to train on, 48 to test on."""
+    return _splits("image")
+
+
+@pytest.fixture
+def table() -> Splits:
+    """Four classes of rows of six columns."""
+    return _splits("table")
+
+
+@pytest.fixture
+def make_set() -> MakeSet:
+    """A distilled set out of the first samples of each class."""
+
+    def build(
+        splits: Splits,
+        ipc: int = 2,
+        *,
+        labels: Tensor | None = None,
+        normalization: Normalization | None = None,
+        **card: Any,
+    ) -> Distilled:
+        train = splits.train
+        k = len(train.classes)
+        index = torch.cat([(train.labels == c).nonzero().flatten()[:ipc] for c in range(k)])
+        inputs = train.raw(index)
+        assert isinstance(inputs, Tensor)
+        fields: dict[str, Any] = {
+            "method": "dm", "config": {}, "seed": 0, "ipc": ipc, "classes": train.classes, "input": train.input,
+            "normalization": normalization or train.normalization, "training": {},
+            "source": {"name": train.name, "samples": len(train), "hash": train.content_hash},
+            "outcome": {"kind": "finished", "message": "done", "step": 1},
+            "cost": {"seconds": 0.0, "steps": 1, "peak_memory": 0, "device": "cpu"},
+            "extra": {"network": "convnet-d1-w8" if train.input.kind == "image" else "mlp"},
+        }  # fmt: skip
+        return Distilled.build(inputs, train.labels[index] if labels is None else labels, **(fields | card))
+
+    return build
