@@ -318,16 +318,20 @@ def _normalization(path: Path, said: Mapping[str, Any], tensors: dict[str, Tenso
         if not all(isinstance(row, list) and all(type(v) in (int, float) for v in row) for row in rows):
             raise ValueError("no list of numbers")
         mean, std = (torch.tensor([float(v) for v in row or ()], dtype=torch.float32) for row in rows)
+        if len(mean) != len(std):
+            raise ValueError("not as many")
     except (ValueError, OverflowError) as error:
         raise PotstillError(
             f"{path}: the card's normalization needs a mean and a positive std for each of {inputs.shape[1]} channels"
         ) from error
     whitening = None
     if (w := said.get("whitening")) is not None:
+        d = inputs[0].numel()
         parts = [tensors.pop(f"whitening/{n}", None) for n in _WHITENING]
+        found = [p for p in parts if p is not None and p.dtype == torch.float32]
         named = isinstance(w, dict) and all(w.get(n) == f"whitening/{n}" for n in _WHITENING)
-        found = [p for p in parts if p is not None]
-        if not named or not isinstance(w.get("unit"), bool) or len(found) < 3 or [p.ndim for p in found] != [1, 2, 2]:
-            raise PotstillError(f"{path}: its whitening tensors are missing or named otherwise; get the file again")
+        named = named and isinstance(w.get("unit"), bool)
+        if not named or [tuple(p.shape) for p in found] != [(d,), (d, d), (d, d)]:
+            raise PotstillError(f"{path}: its whitening tensors are missing, named otherwise or not for {d} values")
         whitening = Whitening(found[0], found[1], found[2], unit=w["unit"])
     return Normalization(mean, std, whitening)
