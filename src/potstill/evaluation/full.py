@@ -5,9 +5,11 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from potstill.core import NetworkFactory, Source
 from potstill.errors import PotstillError
@@ -39,28 +41,36 @@ class FullReference:
     test: Source
     make: NetworkFactory
     seed: int
+    recipe: Mapping[str, Any] = field(default_factory=lambda: dict(RECIPE))
 
     def __call__(self) -> dict[str, Any]:
         """Accuracy of one network trained on all of ``train``: ``mean``, ``n`` = 1, ``recipe``, ``bytes``."""
         network = self.make(derive(self.seed, "full")).train()
         rng = generator(self.seed, "full")
         trained = fresh_teacher(network)
-        steps, lr = int(RECIPE["steps"]), float(RECIPE["lr"])
+        steps, lr = int(self.recipe["steps"]), float(self.recipe["lr"])
         for step in range(steps):
             trained, _ = teacher_step(
-                network, trained, self.train, rng, batch=int(RECIPE["batch"]), lr=lr * (1 - step / steps),
-                momentum=float(RECIPE["momentum"]), weight_decay=float(RECIPE["weight_decay"]),
+                network, trained, self.train, rng, batch=int(self.recipe["batch"]), lr=lr * (1 - step / steps),
+                momentum=float(self.recipe["momentum"]), weight_decay=float(self.recipe["weight_decay"]),
             )  # fmt: skip
         network.load_state_dict({**trained.params, **trained.buffers})
         accuracy = float((predict(network, self.test) == self.test.labels).double().mean())
         size = len(self.train) * item_bytes(self.train.input.shape)
-        return {"mean": accuracy, "std": None, "ci95": None, "n": 1, "recipe": dict(RECIPE), "bytes": size}
+        finite = all(bool(torch.isfinite(p).all()) for p in trained.params.values())
+        return {
+            "mean": accuracy, "std": None, "ci95": None, "n": 1, "diverged": not finite, "recipe": dict(self.recipe),
+            "bytes": size,
+        }  # fmt: skip
 
     def _what(self) -> dict[str, Any]:
         n = self.train.normalization
-        white = None if n.whitening is None else hashlib.sha256(n.whitening.matrix.cpu().numpy().tobytes()).hexdigest()
+        white: list[Any] | None = None
+        if (w := n.whitening) is not None:
+            parts = (hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (w.mean, w.matrix))
+            white = [*parts, w.unit]
         return {
-            "recipe": dict(RECIPE), "train": self.train.content_hash, "test": self.test.content_hash,
+            "recipe": dict(self.recipe), "train": self.train.content_hash, "test": self.test.content_hash,
             "network": self.make.name, "seed": self.seed, "mean": n.mean.tolist(), "std": n.std.tolist(),
             "whitening": white,
         }  # fmt: skip

@@ -49,6 +49,10 @@ class Scorecard:
         given = {k.upper(): v for k, v in c["scores"].items() if v is not None}
         if given:
             lines.append("  ".join(f"{k} {v:.3f}" for k, v in given.items()))
+        if c["full"] is not None and c["full"].get("diverged"):
+            lines.append(
+                "the network on the full data ended with weights that are not finite: HLR and LRS mean nothing"
+            )
         if c["diverged"]:
             lines.append(f"{c['diverged']} students ended with weights that are not finite and count as chance")
         return "\n".join(lines)

@@ -1,7 +1,7 @@
 """What students are trained on: a distilled set, and its baselines at equal stored bytes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -83,6 +83,7 @@ class TeacherJob:
     train: Source
     make: NetworkFactory
     seed: int
+    steps: int = field(default_factory=lambda: TEACHER_STEPS)
 
     def network(self) -> Network:
         """The teacher's architecture, and what it starts from."""
@@ -90,9 +91,7 @@ class TeacherJob:
 
     def __call__(self) -> Teacher:
         batch = min(256, max(32, len(self.train) // 8))
-        return train_teacher(
-            self.network(), self.train, generator(self.seed, "teacher"), steps=TEACHER_STEPS, batch=batch
-        )
+        return train_teacher(self.network(), self.train, generator(self.seed, "teacher"), steps=self.steps, batch=batch)
 
 
 def _inputs(train: Source, index: Tensor) -> Tensor:
