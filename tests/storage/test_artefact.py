@@ -461,6 +461,8 @@ def test_bytes_count_what_training_needs_once() -> None:
     }  # fmt: skip
     payload = {"tiles": torch.rand(2, 1, 2, 2), "decoder/basis": torch.rand(3)}
     assert build(x, payload=payload).card["bytes"] == {"inputs": 32, "labels": 16, "decoder": 12, "total": 60}
+    whitened = make(whitening=True).card["bytes"]
+    assert whitened == {**make().card["bytes"], "whitening": 4 * (16 + 2 * 16 * 16)}
     assert item_bytes((1, 2, 2), per_item=4) == 16 + 4 * 8
     assert item_bytes((1, 2, 2), 10, per_item=2) == 16 + 2 * 40
 

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from potstill.core import InputSpec, Normalization, Whitening
 from potstill.errors import PotstillError
-from potstill.storage.card import FORMAT, card_text, plain, read_card
+from potstill.storage.card import FORMAT, SIZES, card_text, plain, read_card
 from potstill.storage.files import read_tensors, write_tensors
 
 __all__ = ["FORMAT", "Distilled", "item_bytes", "load", "save", "stored_tensors"]
@@ -43,15 +43,20 @@ def _size(tensor: Tensor) -> int:
 def _sizes(
     inputs: Tensor, labels: Tensor, payload: Mapping[str, Tensor], whitening: Whitening | None
 ) -> dict[str, int]:
-    """Stored bytes of all that training needs. Where a payload decodes to the inputs, the payload counts in their
-    place: the decoded copy is there for readers without a decoder. An index says where real samples came from, which
-    no training needs, so it does not count.
+    """Stored bytes of all that training needs.
+
+    Where a payload decodes to the inputs, the payload counts in their place: the decoded copy is there for readers
+    without a decoder. An index says where real samples came from, which no training needs, so it does not count. Nor
+    does a whitening count in the total: it is fitted on the real data, and the baselines of equal size see their
+    samples through the same one. Counting it here alone would grant them thousands of further samples.
     """
     shared = [t for name, t in payload.items() if name.startswith(_DECODER)]
-    shared += [] if whitening is None else [getattr(whitening, n) for n in _WHITENING]
     own = [t for name, t in payload.items() if not name.startswith(_DECODER)]
     sizes = {"inputs": sum(map(_size, own or [inputs])), "labels": _size(labels), "decoder": sum(map(_size, shared))}
-    return {**sizes, "total": sum(sizes.values())}
+    sizes["total"] = sum(sizes.values())
+    if whitening is not None:
+        sizes["whitening"] = sum(_size(getattr(whitening, n)) for n in _WHITENING)
+    return sizes
 
 
 class Distilled(Dataset[tuple[Tensor, Tensor]]):
@@ -256,10 +261,11 @@ def load(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Distilled:
     if tensors:
         raise PotstillError(f"{path}: tensor {min(tensors)[:80]!r} is not of format {FORMAT}; get the file again")
     _check_rest(str(path), inputs, payload, index, normalization)
-    if (sizes := _sizes(inputs, labels, payload, normalization.whitening)) != {n: card["bytes"][n] for n in sizes}:
+    sizes = _sizes(inputs, labels, payload, normalization.whitening)
+    if any(card["bytes"][n] != sizes[n] for n in SIZES):
         raise PotstillError(
             f"{path}: the card says {card['bytes']['total']:,} bytes, but what training needs takes {sizes['total']:,} "
-            f"({', '.join(f'{n} {v:,}' for n, v in sizes.items() if n != 'total')}); get the file again"
+            f"({', '.join(f'{n} {sizes[n]:,}' for n in SIZES[:3])}); get the file again"
         )
     return Distilled(inputs, labels, card, normalization=normalization, payload=payload, index=index)
 

@@ -10,7 +10,7 @@ from typing import Any
 from potstill.errors import PotstillError
 from potstill.storage.files import parse_json
 
-__all__ = ["FORMAT", "card_text", "plain", "read_card"]
+__all__ = ["FORMAT", "SIZES", "card_text", "plain", "read_card"]
 
 FORMAT = "potstill/1"
 MAX_CARD = 16 * 2**20
@@ -24,6 +24,7 @@ _INNER: dict[tuple[str, str], type] = {
 }  # fmt: skip
 """Types of what may be missing but not be something else."""
 SIZES = ("inputs", "labels", "decoder", "total")
+"""What the card's ``bytes`` always has."""
 
 
 def plain(value: Any) -> Any:

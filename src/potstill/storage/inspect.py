@@ -66,7 +66,8 @@ def describe(found: dict[str, Any]) -> str:
         f"hash {_shown(source.get('hash'), 13)}",
         f"values      {low:.3f} to {high:.3f} ({_shown(card.get('space', card['input'].get('units')))})",
         f"stored      {size['total']:,} bytes: inputs {size['inputs']:,}, "
-        f"labels {size['labels']:,}, decoder {size['decoder']:,}",
+        f"labels {size['labels']:,}, decoder {size['decoder']:,}"
+        + (f" (and a whitening of {_shown(size['whitening'])})" if "whitening" in size else ""),
         f"cost        {_shown(cost.get('steps'))} steps, {spent} on {_shown(cost.get('device'))}",
         f"outcome     {_shown(outcome.get('kind'))}: {_shown(outcome.get('message'), 200)}",
         f"made with   {', '.join(f'{_shown(n)} {_shown(v)}' for n, v in card['versions'].items())}",
