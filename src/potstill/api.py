@@ -12,7 +12,7 @@ from torch import Tensor
 from potstill import registry
 from potstill.augment.named import augmentation_name, named_augmentation
 from potstill.augment.zca import fit_normalization
-from potstill.core import Budget, Method, Problem, Selection, Source, Splits
+from potstill.core import Budget, Method, Parametrization, Problem, Selection, Source, Splits
 from potstill.data import TensorSource
 from potstill.data import load as load_data
 from potstill.driver import Progress, Run, run
@@ -143,7 +143,8 @@ def distill(
         train = _whitened(train, zca)
     wanted = _budget(ipc, budget)
     parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
-    size = item_bytes(train.input.shape, len(train.classes) if info.soft else None)
+    decoder: Parametrization = registry.resolve("parametrizations", parts["parametrization"] or "pixels")()
+    size = item_bytes(train.input.shape, len(train.classes) if info.soft else None, decoder.per_item)
     try:
         counts = wanted.counts(len(train.classes), size)
     except ValueError as error:
@@ -154,7 +155,7 @@ def distill(
         counts=counts,
         network=factory(network_name, train.input, len(train.classes), train.device),
         augment=named_augmentation(parts["augment"] or "none", train),
-        parametrization=registry.resolve("parametrizations", parts["parametrization"] or "pixels")(),
+        parametrization=decoder,
     )
     config = dataclasses.asdict(made)  # type: ignore[call-overload]
     identity = {

@@ -18,7 +18,7 @@ from torch import Generator
 
 from potstill.core import Method, Metrics, Problem
 from potstill.errors import PotstillError
-from potstill.storage import pack, read_checkpoint, write_checkpoint
+from potstill.storage import Checkpoint, pack, read_checkpoint, write_checkpoint
 
 __all__ = ["Interrupted", "Outcome", "Progress", "Run", "run"]
 
@@ -144,7 +144,7 @@ def run(
     if resume:
         if checkpoint is None or not checkpoint.exists():
             raise PotstillError(f"there is no unfinished run to resume at {checkpoint}; leave resume out to start one")
-        saved = read_checkpoint(checkpoint, method.state_type, identity)
+        saved: Checkpoint[S] = read_checkpoint(checkpoint, method.state_type, identity)
         state, step = saved.state, saved.step
         rng.set_state(saved.rng_state)
         before, stride = float(saved.meta["seconds"]), int(saved.meta["stride"])
