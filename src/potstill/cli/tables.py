@@ -62,7 +62,10 @@ def _results(root: Path) -> str:
         row = json.loads(path.read_text(encoding="utf-8"))
         said = row.get("published")
         published = said and {"mean": said["percent"] / 100, "source": said["source"]}
-        rows.append({**row, "published": published})
+        made = row["distillation"]
+        how = f"{row['method']} ({made['steps']:,} steps)" if made["budget_s"] else row["method"]
+        protocol = f"{row['protocol']}, {row['epochs']:,} epochs"
+        rows.append({**row, "published": published, "method": how, "protocol": protocol})
     return results_table(rows).strip() if rows else "Nothing has been measured yet."
 
 
