@@ -107,7 +107,8 @@ def one(splits: Any, data: str, name: str, ipc: int, args: argparse.Namespace) -
     published = PUBLISHED.get((data, name, ipc))
     return {
         "data": data, "method": name, "ipc": ipc, "protocol": args.protocol, "epochs": args.epochs,
-        "network": result["network"], "n": result["n"], "accuracy": result["accuracy"], "fingerprint": result["fingerprint"],
+        "network": result["network"], "n": result["n"], "accuracy": result["accuracy"],
+        "fingerprint": result["fingerprint"],
         "published": None if published is None else {"percent": published[0], "source": published[1]},
         "distillation": {
             "network": small.card["network"], "steps": small.card["cost"]["steps"],

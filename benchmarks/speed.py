@@ -164,7 +164,7 @@ def main() -> None:
         pairs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
             "dm": (lambda: dm.step(problem, dm_state, rng), their_dm),
             "dsa": (lambda: gradient.step(problem, dsa_state, rng), their_dsa),
-            "evaluation": (lambda: train(job), their_epochs),
+            "evaluation": (lambda: train_student(job), their_epochs),
         }
         for what, (ours, theirs_job) in pairs.items():
             t = interleaved({"ours": ours, "published": theirs_job}, args.repeats)

@@ -148,6 +148,8 @@ def test_loops_by_items_per_class_are_the_published_table() -> None:
     ]  # fmt: skip
     assert published_loops(100) == (100, 5)
     assert published_loops(5) == (5, 50)
+    assert DC().loops(10) == (10, 50)
+    assert DC(outer=3, inner=0).loops(10) == (3, 0)
 
 
 def test_dc_starts_from_noise_and_dsa_from_real_samples() -> None:

@@ -68,7 +68,7 @@ class GradientMatching(Method[GradientState]):
     def loops(self, ipc: int) -> tuple[int, int]:
         """(outer, inner) loops: the fields, or the published ones where a field is None."""
         outer, inner = published_loops(ipc)
-        return self.outer or outer, self.inner or inner
+        return outer if self.outer is None else self.outer, inner if self.inner is None else self.inner
 
     def init(self, problem: Problem, rng: Generator) -> GradientState:
         payload = start(problem, self.start, rng)
