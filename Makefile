@@ -28,7 +28,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,check,docs]'
 	@touch $@
 
-demo: $(VENV)/.installed  ## distil 5,000 real digits into 100 pictures, measure them, and write demo/report.html
+demo: $(VENV)/.installed  ## distil bundled real digits, measure the result, and write demo/report.html
 	@mkdir -p demo
 	$(BIN)/potstill distill $(DEMO) --recipe recipes/demo.yaml --out demo/$(DEMO).safetensors
 	$(BIN)/potstill evaluate demo/$(DEMO).safetensors --data $(DEMO) --network convnet-w32 --out demo/$(DEMO).scorecard.json
