@@ -171,6 +171,7 @@ def nested(depth: int) -> object:
         (lambda p: p.write_bytes(b"GIF89a" + bytes(300)), "not a safetensors file"),
         (lambda p: header(p, huge), "no valid type, shape and place"),
         (lambda p: header(p, lambda h: h.pop("__metadata__")), "without a card"),
+        (lambda p: card(p, cost={"seconds": 10**310, "steps": 4}), "card is not JSON"),
         (lambda p: header(p, lambda h: h["__metadata__"].update(card="[" * 5000)), "card is not JSON"),
         (lambda p: header(p, lambda h: h["__metadata__"].update(card="[1]")), "must be a JSON object"),
         (lambda p: card(p, format="potstill/2"), "upgrade potstill"),

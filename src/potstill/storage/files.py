@@ -37,6 +37,8 @@ DTYPES: dict[str, torch.dtype] = {
 """What a file may hold, by the format's own names."""
 MAX_HEADER = 32 * 2**20
 """A header with its card and names is kilobytes; one that claims more than this is refused before it is read."""
+MAX_DIGITS = 300
+"""Whole numbers with more digits do not fit a float: whoever prints or compares them would fail."""
 MAX_DEPTH = 64
 _MAX_DIMENSIONS = 32
 _PICKLE = (b"\x80", b"PK\x03\x04")
@@ -148,7 +150,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def parse_json(text: str | bytes) -> Any:
-    """JSON as the standard has it: no NaN, no name twice, no bottomless nesting.
+    """JSON as the standard has it: no NaN, no name twice, no bottomless nesting, no whole number beyond a float.
 
     Raises:
         ValueError: it is not; the message says why.
@@ -163,8 +165,13 @@ def parse_json(text: str | bytes) -> Any:
             raise ValueError("a name stands there twice")
         return made
 
+    def whole(digits: str) -> int:
+        if len(digits) > MAX_DIGITS:
+            raise ValueError(f"a whole number of {len(digits)} digits")
+        return int(digits)
+
     try:
-        parsed = json.loads(text, parse_constant=refuse, object_pairs_hook=distinct)
+        parsed = json.loads(text, parse_constant=refuse, parse_int=whole, object_pairs_hook=distinct)
     except RecursionError as error:
         raise ValueError(f"nested deeper than {MAX_DEPTH}") from error
     level, depth = [parsed], 0
