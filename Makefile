@@ -42,7 +42,8 @@ browser:
 	else echo "the tests of the report page need a headless browser: install chromium or google-chrome" >&2; exit 1; fi
 
 test: $(VENV)/.installed-dev browser  ## the whole test suite
-	$(BIN)/python -m pytest
+	# One thread in each process: two on a core only wait for each other.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
 
 check: $(VENV)/.installed-dev  ## lint, types, import rules, docs
 	$(BIN)/ruff check .
