@@ -2,7 +2,7 @@
 
     python benchmarks/same_bits.py [--method dm] [--steps 60] [--out results/same_bits.json]
 
-Each run is the command line's own ``potstill distill``. A killed run is continued with ``--resume`` as a user would.
+Each run is a process of its own that writes a checkpoint after every step; a killed run is continued with ``resume``.
 """
 
 import argparse
@@ -31,12 +31,22 @@ def digest(path: Path) -> str:
     return h.hexdigest()
 
 
-def command(method: str, steps: int, out: Path, seed: int) -> list[str]:
-    return [
-        sys.executable, "-m", "potstill.cli.main", "distill", "digits", "--method", method, "--ipc", "2",
-        "--network", "convnet-d2-w16", "--steps", str(steps), "--seed", str(seed), "--out", str(out),
-        "--checkpoint-every", "0", "--json",
-    ]  # fmt: skip
+RUN = """
+import sys
+from pathlib import Path
+import potstill
+method, steps, out, seed, resume = sys.argv[1:]
+small = potstill.distill(
+    "digits", method, ipc=2, network="convnet-d2-w16", steps=int(steps), seed=int(seed),
+    checkpoint=Path(out + ".checkpoint"), checkpoint_every=0.0, resume=resume == "yes",
+)
+small.save(out)
+"""
+
+
+def command(method: str, steps: int, out: Path, seed: int, resume: bool = False) -> list[str]:
+    """One run in a process of its own, with a checkpoint after every step."""
+    return [sys.executable, "-c", RUN, method, str(steps), str(out), str(seed), "yes" if resume else "no"]
 
 
 def main() -> None:
@@ -60,7 +70,7 @@ def main() -> None:
             rng = generator(os.getpid())  # the points are meant to differ from run to run
             kills = []
             while len(kills) < 3:
-                run = command(method, args.steps, out, 7) + (["--resume"] if checkpoint.exists() else [])
+                run = command(method, args.steps, out, 7, resume=checkpoint.exists())
                 process = subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 # Wait for the first checkpoint of this part, then a random while, then kill.
                 before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
@@ -75,7 +85,7 @@ def main() -> None:
                     header = json.loads(f.read(int.from_bytes(f.read(8), "little")))
                 kills.append(int(json.loads(header["__metadata__"]["checkpoint"])["step"]))
             if not out.exists():
-                last = [*command(method, args.steps, out, 7), "--resume"]
+                last = command(method, args.steps, out, 7, resume=True)
                 subprocess.run(last, check=True, stdout=subprocess.DEVNULL)
             digests.append(digest(out))
             same = len(set(digests)) == 1
