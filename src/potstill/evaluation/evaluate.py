@@ -296,22 +296,26 @@ def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentat
     fraction = min(p.validation, p.validation_most / len(bench.train))
     held = holdout(bench.train, fraction, derive(bench.seed, "validation") % 2**31)[1]
 
+    scores: dict[tuple[float, int | None], float] = {}
+
     def tried(pairs: list[tuple[float, int | None]]) -> tuple[float, int | None]:
         if len(pairs) == 1:
             return pairs[0]
+        fresh = [pair for pair in pairs if pair not in scores]
         jobs = [
             Job(
                 make=bench.make, x=made.of(n)[0], y=made.of(n)[1], protocol=p, lr=lr, steps=steps,
                 augment=augmentation, seed=derive(bench.seed, "choice", n),
             )
-            for (lr, steps), n in itertools.product(pairs, range(p.validation_students))
+            for (lr, steps), n in itertools.product(fresh, range(p.validation_students))
         ]  # fmt: skip
-        scores = [
+        found = [
             -1.0 if q is None else float((q == held.labels).double().mean())
             for q in _run(bench, f"{what}: choosing", jobs, held)
         ]
-        mean = torch.tensor(scores).reshape(len(pairs), -1).mean(1)
-        return pairs[int(mean.argmax())]
+        for i, pair in enumerate(fresh):
+            scores[pair] = _mean(found[i * p.validation_students : (i + 1) * p.validation_students])
+        return max(pairs, key=lambda pair: scores[pair])  # the first of equals: the lower rate, the shorter length
 
     lr, _ = tried([(rate, lengths[-1]) for rate in p.lr])
     return dict(zip(("lr", "steps"), tried([(lr, steps) for steps in lengths]), strict=True))
