@@ -1,15 +1,17 @@
-"""One DM step, one DSA step and one evaluation epoch: ours, the published code, and the floor, side by side.
+"""One DM step, one DSA step and five training epochs of one student: ours, the published code, and the floor.
 
     git clone <the published repository> vico
-    python benchmarks/speed.py --published vico [--width 128] [--ipc 10] [--out results/speed.json]
+    python benchmarks/speed.py --published vico [--width 128] [--ipc 10] [--threads 1 2] [--out results/speed.json]
 
-Interleaved in one process (ours, theirs, ours, …); ratios of medians. The floor is the floating-point operations of the
-convolutions and the classifier over the rate of a large matrix product, measured in the same run.
+Each side lives in a process of its own, as it would be used, and is asked in turn (ours, theirs, ours with torch's
+default memory, …); ratios of medians. The floor is the floating-point operations of the convolutions and the classifier
+over the rate of a large matrix product, measured between the rounds.
 """
 
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import time
 import types
@@ -24,12 +26,18 @@ from potstill.augment.siamese import dsa_noflip
 from potstill.core import Problem
 from potstill.data import load
 from potstill.evaluation.student import Job
+from potstill.evaluation.student import train as train_student
+from potstill.execution.memory import keep_freed_memory
 from potstill.methods.distribution.dm import DM
 from potstill.methods.gradient.dsa import DSA
 from potstill.nn import factory, flops
 from potstill.parametrize.pixels import Pixels
 from potstill.registry import resolve
 from potstill.rng import generator
+
+STRATEGY = "color_crop_cutout_scale_rotate"
+SIDES = ("ours", "published", "ours, default memory")
+WHAT = ("dm", "dsa", "student")
 
 
 def import_published(path: Path) -> tuple[Any, Any]:
@@ -47,141 +55,189 @@ def import_published(path: Path) -> tuple[Any, Any]:
     return networks, utils
 
 
-def interleaved(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, dict[str, float]]:
-    times: dict[str, list[float]] = {name: [] for name in jobs}
-    for job in jobs.values():
-        job()
-    for _ in range(repeats):
-        for name, job in jobs.items():
-            begun = time.perf_counter()
-            job()
-            times[name].append(time.perf_counter() - begun)
+def problem_of(args: argparse.Namespace) -> Problem:
+    train = load("mnist-5k").train
+    make = factory(f"convnet-d3-w{args.width}", train.input, 10)
+    return Problem(
+        train=train, counts=(args.ipc,) * 10, network=make, augment=dsa_noflip(), parametrization=Pixels()
+    )  # fmt: skip
+
+
+def our_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
+    problem = problem_of(args)
+    dm, dsa, rng = DM(batch_real=args.batch), DSA(batch_real=args.batch, outer=2, inner=0), generator(0)
+    dm_state, dsa_state = dm.init(problem, rng), dsa.init(problem, rng)
+    x = problem.train.fetch(torch.cat([i[: args.ipc] for i in problem.by_class])).x
+    assert isinstance(x, torch.Tensor)
+    five = resolve("protocols", "dsa").override(epochs=4)  # the published loop makes one epoch more than it is told
+    y = torch.arange(10).repeat_interleave(args.ipc)
+    job = Job(make=problem.network, x=x, y=y, protocol=five, lr=0.01, steps=None, augment=dsa_noflip(), seed=0)
     return {
-        n: {"median_s": statistics.median(t), "min_s": min(t), "max_s": max(t), "n": len(t)} for n, t in times.items()
+        "dm": lambda: dm.step(problem, dm_state, rng),
+        "dsa": lambda: dsa.step(problem, dsa_state, rng),
+        "student": lambda: train_student(job),
     }
 
 
-def matrix_rate() -> float:
+def their_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
+    networks, utils = import_published(args.published)
+    problem, param = problem_of(args), utils.ParamDiffAug()
+    everything = problem.train.fetch(torch.arange(len(problem.train))).x
+    assert isinstance(everything, torch.Tensor)
+    loops = types.SimpleNamespace(device="cpu", dis_metric="ours", dsa=True, dsa_strategy=STRATEGY, dsa_param=param)
+    syn = torch.nn.Parameter(everything[torch.cat([i[: args.ipc] for i in problem.by_class])].clone())
+    optimizer = torch.optim.SGD([syn], lr=0.1, momentum=0.5)
+
+    # Their `view` after the last pooling refuses what their own crop makes of grey pictures; a reshape does not.
+    networks.ConvNet.embed = lambda net, x: net.features(x).flatten(1)
+    networks.ConvNet.forward = lambda net, x: net.classifier(net.embed(x))
+
+    def published_net() -> Any:
+        return networks.ConvNet(1, 10, args.width, 3, "relu", "instancenorm", "avgpooling", (28, 28))
+
+    def pair(c: int) -> list[torch.Tensor]:
+        x = everything[problem.by_class[c][torch.randperm(len(problem.by_class[c]))[: args.batch]]]
+        both = (x, syn[c * args.ipc : (c + 1) * args.ipc])
+        return [utils.DiffAugment(v, STRATEGY, seed=1234, param=param) for v in both]
+
+    def descend(loss: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    def dm() -> None:
+        net = published_net().train().requires_grad_(False)
+        loss = torch.zeros(())
+        for c in range(10):
+            x, s = pair(c)
+            loss = loss + ((net.embed(x).detach().mean(0) - net.embed(s).mean(0)) ** 2).sum()
+        descend(loss)
+
+    def dsa() -> None:
+        net = published_net().train()
+        parameters, cross = list(net.parameters()), torch.nn.functional.cross_entropy
+        loss = torch.zeros(())
+        for c in range(10):
+            x, s = pair(c)
+            label = torch.full((max(len(x), len(s)),), c)
+            g = [v.detach().clone() for v in torch.autograd.grad(cross(net(x), label[: len(x)]), parameters)]
+            h = torch.autograd.grad(cross(net(s), label[: len(s)]), parameters, create_graph=True)
+            loss = loss + utils.match_loss(h, g, loops)
+        descend(loss)
+
+    labels = torch.arange(10).repeat_interleave(args.ipc)
+    small = utils.TensorDataset(syn.detach().clone(), labels)
+    loader = torch.utils.data.DataLoader(small, batch_size=256, shuffle=True)
+
+    def student() -> None:
+        net = published_net()
+        their = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=0.0005)
+        for _ in range(5):
+            utils.epoch("train", loader, net, their, torch.nn.CrossEntropyLoss(), loops, aug=True)
+
+    return {"dm": dm, "dsa": dsa, "student": student}
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Read ``threads job`` lines, run the job, answer with its seconds."""
+    if args.side == "ours":
+        keep_freed_memory()
+    jobs = their_jobs(args) if args.side == "published" else our_jobs(args)
+    out, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        threads, what = line.split()
+        torch.set_num_threads(int(threads))
+        begun = time.perf_counter()
+        jobs[what]()
+        print(time.perf_counter() - begun, file=out, flush=True)
+
+
+def matrix_rate(threads: int) -> float:
     """Floating-point operations per second of a 1536³ float32 product, the best of ten."""
+    torch.set_num_threads(threads)
     a = torch.randn(1536, 1536)
-    best = min(_timed(lambda: a @ a) for _ in range(10))
-    return 2 * 1536**3 / best
+    times = []
+    for _ in range(10):
+        begun = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - begun)
+    return 2 * 1536**3 / min(times)
 
 
-def _timed(job: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    job()
-    return time.perf_counter() - begun
+def measure(args: argparse.Namespace, command: list[str]) -> list[dict[str, Any]]:
+    sides = {
+        side: subprocess.Popen([*command, "--side", side], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for side in SIDES
+    }
+
+    def ask(side: str, threads: int, what: str) -> float:
+        process = sides[side]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{threads} {what}\n")
+        process.stdin.flush()
+        return float(process.stdout.readline())
+
+    problem = problem_of(args)
+    forward = flops(problem.network(0), problem.train.input.shape)
+    real, syn = sum(min(args.batch, len(i)) for i in problem.by_class), 10 * args.ipc
+    operations = {
+        "dm": forward * (real + 2 * syn),  # forward of the real ones; forward and the input half of backward
+        "dsa": forward * (3 * real + 6 * syn),  # a training pass of the real ones; that and its backward of the others
+        "student": forward * 3 * syn * 5,
+    }
+    rows = []
+    for threads in args.threads:
+        for what in args.what:
+            times: dict[str, list[float]] = {side: [] for side in SIDES}
+            rates = []
+            for side in SIDES:
+                ask(side, threads, what)  # the first is warm-up
+            for _ in range(args.repeats):
+                rates.append(matrix_rate(threads))
+                for side in SIDES:
+                    times[side].append(ask(side, threads, what))
+            middle = {side: statistics.median(t) for side, t in times.items()}
+            floor = operations[what] / statistics.median(rates)
+            rows.append({
+                "what": what, "threads": threads, "n": args.repeats, "floor_s": floor,
+                "gflop": operations[what] / 1e9, "matrix_gflops": statistics.median(rates) / 1e9,
+                "seconds": {side: {"median": middle[side], "min": min(t), "max": max(t)} for side, t in times.items()},
+                "published_over_ours": middle["published"] / middle["ours"],
+                "default_memory_over_ours": middle["ours, default memory"] / middle["ours"],
+                "ours_over_floor": middle["ours"] / floor,
+            })  # fmt: skip
+            row = rows[-1]
+            print(
+                f"{what:8} threads {threads}: ours {middle['ours']:.3f} s, published {middle['published']:.3f} s, "
+                f"published/ours {row['published_over_ours']:.2f}, default memory/ours "
+                f"{row['default_memory_over_ours']:.2f}, ours/floor {row['ours_over_floor']:.2f}",
+                flush=True,
+            )
+    for process in sides.values():
+        process.kill()
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--published", type=Path, required=True)
     parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--ipc", type=int, default=10)
+    parser.add_argument("--ipc", type=int, default=10, help="at least 2: the published code fails at 1")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--what", nargs="+", choices=WHAT, default=list(WHAT))
     parser.add_argument("--out", type=Path, default=Path("results/speed.json"))
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    networks, utils = import_published(args.published)
-    train = load("mnist-5k").train
-    name = f"convnet-d3-w{args.width}"
-    make = factory(name, train.input, 10)
-    problem = Problem(
-        train=train, counts=(args.ipc,) * 10, network=make, augment=dsa_noflip(), parametrization=Pixels()
-    )
-    strategy, param = "color_crop_cutout_scale_rotate", utils.ParamDiffAug()
-    everything = train.fetch(torch.arange(len(train))).x
-    assert isinstance(everything, torch.Tensor)
-    loops = types.SimpleNamespace(device="cpu", dis_metric="ours", dsa=True, dsa_strategy=strategy, dsa_param=param)
-    sizes = [min(args.batch, len(i)) for i in problem.by_class]
-    forward = flops(make(0), train.input.shape)
-
-    def published_net() -> Any:
-        return networks.ConvNet(1, 10, args.width, 3, "relu", "instancenorm", "avgpooling", (28, 28))
-
-    def real(c: int) -> torch.Tensor:
-        return everything[problem.by_class[c][torch.randperm(len(problem.by_class[c]))[: args.batch]]]
-
-    syn = torch.nn.Parameter(everything[torch.cat([i[: args.ipc] for i in problem.by_class])].clone())
-    optimizer = torch.optim.SGD([syn], lr=0.1, momentum=0.5)
-
-    def their_dm() -> None:
-        net = published_net().train().requires_grad_(False)
-        loss = torch.zeros(())
-        for c in range(10):
-            x, s = real(c), syn[c * args.ipc : (c + 1) * args.ipc]
-            x, s = (utils.DiffAugment(v, strategy, seed=1234, param=param) for v in (x, s))
-            loss = loss + ((net.embed(x).detach().mean(0) - net.embed(s).mean(0)) ** 2).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    def their_dsa() -> None:
-        net = published_net().train()
-        parameters = list(net.parameters())
-        loss = torch.zeros(())
-        for c in range(10):
-            x, s = real(c), syn[c * args.ipc : (c + 1) * args.ipc]
-            x, s = (utils.DiffAugment(v, strategy, seed=1234, param=param) for v in (x, s))
-            label = torch.full((max(len(x), len(s)),), c)
-            cross = torch.nn.functional.cross_entropy
-            g = [v.detach().clone() for v in torch.autograd.grad(cross(net(x), label[: len(x)]), parameters)]
-            h = torch.autograd.grad(cross(net(s), label[: len(s)]), parameters, create_graph=True)
-            loss = loss + utils.match_loss(h, g, loops)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    dm, gradient = DM(batch_real=args.batch), DSA(batch_real=args.batch, outer=2, inner=0)
-    rng = generator(0)
-    dm_state, dsa_state = dm.init(problem, rng), gradient.init(problem, rng)
-    images, labels = syn.detach().clone(), torch.arange(10).repeat_interleave(args.ipc)
-    small = utils.TensorDataset(images, labels)
-    loader = torch.utils.data.DataLoader(small, batch_size=256, shuffle=True)
-    theirs = published_net()
-    their_optimizer = torch.optim.SGD(theirs.parameters(), lr=0.01, momentum=0.9, weight_decay=0.0005)
-
-    def their_epochs() -> None:
-        for _ in range(5):
-            utils.epoch("train", loader, theirs, their_optimizer, torch.nn.CrossEntropyLoss(), loops, aug=True)
-
-    five = resolve("protocols", "dsa").override(epochs=4)  # the published loop makes one epoch more than it is told
-    job = Job(make=make, x=images, y=labels, protocol=five, lr=0.01, steps=None, augment=dsa_noflip(), seed=0)
-    operations = {
-        # Forward of all real samples, forward and both halves of the backward of the synthetic ones.
-        "dm": forward * (sum(sizes) + 2 * 10 * args.ipc),
-        # First-order pass over the real samples; forward, backward and the backward of both for the synthetic ones.
-        "dsa": forward * (3 * sum(sizes) + 6 * 10 * args.ipc),
-        "evaluation": forward * 3 * 10 * args.ipc * 5,
-    }
-    report: dict[str, Any] = {"machine": machine(), "network": make.name, "ipc": args.ipc, "batch_real": sizes}
-    report["rows"] = []
-    for threads in args.threads:
-        torch.set_num_threads(threads)
-        rate = matrix_rate()
-        pairs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-            "dm": (lambda: dm.step(problem, dm_state, rng), their_dm),
-            "dsa": (lambda: gradient.step(problem, dsa_state, rng), their_dsa),
-            "evaluation": (lambda: train_student(job), their_epochs),
-        }
-        for what, (ours, theirs_job) in pairs.items():
-            t = interleaved({"ours": ours, "published": theirs_job}, args.repeats)
-            floor = operations[what] / rate
-            row = {
-                "what": what, "threads": threads, **t, "floor_s": floor, "matrix_gflops": rate / 1e9,
-                "published_over_ours": t["published"]["median_s"] / t["ours"]["median_s"],
-                "ours_over_floor": t["ours"]["median_s"] / floor,
-            }  # fmt: skip
-            report["rows"].append(row)
-            print(
-                f"{what:10} threads {threads}: ours {t['ours']['median_s']:.3f} s, published "
-                f"{t['published']['median_s']:.3f} s, published/ours {row['published_over_ours']:.2f}, "
-                f"ours/floor {row['ours_over_floor']:.2f}"
-            )
+    if args.side:
+        serve(args)
+        return
+    rows = measure(args, [sys.executable, *sys.argv])
+    settings = {k: getattr(args, k) for k in ("width", "ipc", "batch")} | {"network": f"convnet-d3-w{args.width}"}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(report, indent=1) + "\n")
+    args.out.write_text(json.dumps({"machine": machine(), **settings, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -59,6 +59,9 @@ def serve(threads: int) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a print in a job must not end up among the answers
     import torch
 
+    from potstill.execution.memory import keep_freed_memory
+
+    keep_freed_memory()
     torch.set_num_threads(threads)
     jobs = sys.stdin.buffer
     function = b""
