@@ -84,7 +84,9 @@ def test_overriding_the_protocol_changes_its_fingerprint(small, capsys):
 def test_measuring_on_another_split_says_so(small, capsys):
     words = ["evaluate", str(small), *MEASURE, "--no-full", "--no-baselines", "--no-robust-scores", "--split-seed", "1"]
     assert main(words) == 0
-    assert "was not made of this training data" in capsys.readouterr().err
+    assert "was not made of this training data" in capsys.readouterr().out
+    assert main([*words[:-2], "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["made_of_train"] is True
 
 
 def test_inspect_and_export(small, tmp_path, capsys):

@@ -49,7 +49,7 @@ def test_parts_of_a_method_are_options_of_the_command():
             ["--method", "random", "--iterations", "5"],
             "distill with --method random has no option --iterations",
         ),
-        ("distill", ["--method", "dn"], "unknown method 'dn'; did you mean dm"),
+        ("distill", ["--method", "dmm"], "unknown method 'dmm'; did you mean dm"),
         ("distill", ["--augment", "das"], "unknown augmentation 'das'; did you mean dsa"),
         ("evaluate", ["--protocol", "dcc"], "unknown protocol 'dcc'; did you mean dc"),
         ("evaluate", ["--seed-s", "5"], "did you mean --seed"),

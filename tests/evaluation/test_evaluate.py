@@ -89,6 +89,17 @@ def _values(card: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in card.items() if name != "cost"}
 
 
+def test_a_set_of_other_samples_is_said_to_be_one(pictures: Splits, make_set: Any) -> None:
+    small = make_set(pictures)
+    assert bare(small, pictures).content["data"]["made_of_train"] is True
+    assert isinstance(pictures.train, TensorSource)
+    fewer = replace(pictures, train=pictures.train.subset(torch.arange(len(pictures.train) - 1)))
+    score = bare(small, fewer)
+    assert score.content["data"]["made_of_train"] is False
+    assert "not made of this training data" in str(score)
+    assert "not made of this training data" not in str(bare(small, pictures))
+
+
 def test_the_same_seed_gives_the_same_scorecard_wherever_it_runs(pictures: Splits, make_set: Any) -> None:
     small = make_set(pictures)
     measure: dict[str, Any] = {"protocol": QUICK, "full": False, "robust_scores": False, "seeds": 2}

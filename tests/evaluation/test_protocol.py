@@ -5,13 +5,19 @@ import pytest
 from potstill import registry
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Case, Protocol
+from potstill.evaluation.protocols.datadam import PROTOCOL as DATADAM
 from potstill.evaluation.protocols.dc import PROTOCOL as DC
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
+from potstill.evaluation.protocols.idc import PROTOCOL as IDC
+from potstill.evaluation.protocols.ncfm import PROTOCOL as NCFM
 from potstill.evaluation.protocols.potstill import PROTOCOL as POTSTILL
 
 CONVNET = "convnet-d3-w128-instance-avg"
 
-FROZEN = {"potstill": "f4b5116346efc403", "dc": "bb8284ac73e84c3b", "dsa": "815c0463059588ae"}
+FROZEN = {
+    "potstill": "f4b5116346efc403", "dc": "bb8284ac73e84c3b", "dsa": "815c0463059588ae", "idc": "4efdea9c86f1d1a6",
+    "ncfm": "2581c46e7b048631", "datadam": "a9dff05fc708fa67",
+}  # fmt: skip
 """A change here is a change of what every earlier number means: it needs a new version and a changelog entry."""
 
 
@@ -28,12 +34,16 @@ def test_every_field_is_part_of_the_fingerprint() -> None:
         "published_runs": "x", "lr": (0.02,), "momentum": 0.8, "weight_decay": 0.0, "batch": 128, "epochs": 9,
         "extra_epoch": False, "least_epochs": 3, "schedule": "cosine", "drop_factor": 0.2, "reset_momentum": False,
         "augment": "dsa", "cases": (Case(epochs=3),), "validation": 0.1, "validation_students": 1,
-        "validation_most": 10,
+        "validation_most": 10, "optimizer": "adamw", "milestones": (0.5,), "mix": "cutmix", "mix_prob": 0.4,
+        "mix_beta": 2.0, "test_every": 7, "network": "mlp",
     }  # fmt: skip
-    assert {f.name for f in dataclasses.fields(Protocol)} == changed.keys() | {"steps"}
+    assert {f.name for f in dataclasses.fields(Protocol)} == changed.keys() | {"steps", "select"}
     prints = {dataclasses.replace(DC, **{field: value}).fingerprint() for field, value in changed.items()}
     prints |= {dataclasses.replace(DC, epochs=None, steps=(5,)).fingerprint(), DC.fingerprint()}
-    assert len(prints) == len(changed) + 2
+    prints.add(dataclasses.replace(DC, cases=(Case(epochs=3, test_every=9),)).fingerprint())
+    assert len(prints) == len(changed) + 3
+    unselected = dataclasses.replace(IDC, select="last")
+    assert len({p.fingerprint() for p in (IDC, unselected, IDC.override(select="last"))}) == 3
 
 
 @pytest.mark.parametrize("published", [DC, DSA])
@@ -59,6 +69,14 @@ def test_the_published_recipe(published: Protocol) -> None:
         (DSA, "fashion-mnist", CONVNET, 1000, "dsa"),
         (DSA, "mnist", CONVNET, 1000, "dsa-noflip"),
         (DSA, "svhn", CONVNET, 1000, "dsa-noflip"),
+        (IDC, "cifar10", CONVNET, 1000, "idc-eval"),
+        (IDC, "fashion-mnist", CONVNET, 1000, "idc-eval"),
+        (IDC, "svhn", CONVNET, 1000, "idc-eval-noflip"),
+        (NCFM, "cifar100", CONVNET, 2000, "idc-eval"),
+        (NCFM, "tiny-imagenet", CONVNET, 300, "idc-eval"),
+        (NCFM, "digits", CONVNET, 2000, "idc-eval-noflip"),
+        (DATADAM, "cifar10", CONVNET, 1800, "dsa"),
+        (DATADAM, "mnist", CONVNET, 1800, "dsa-noflip"),
         (POTSTILL, "digits", CONVNET, None, "dsa-noflip"),
         (POTSTILL, "photos", CONVNET, None, "dsa"),
     ],
@@ -69,6 +87,48 @@ def test_length_and_augmentation_depend_on_data_and_network_as_published(
     found = protocol.resolve(source, network, "image")
     assert (found.epochs, found.augment) == (epochs, augment)
     assert protocol.resolve(source, network, "table").augment == "none"
+
+
+def test_the_recipe_of_idc() -> None:
+    assert (IDC.optimizer, IDC.lr, IDC.momentum, IDC.weight_decay, IDC.batch) == ("sgd", (0.01,), 0.9, 5e-4, 64)
+    assert (IDC.schedule, IDC.milestones, IDC.drop_factor, IDC.reset_momentum) == ("steps", (2 / 3, 5 / 6), 0.2, False)
+    assert (IDC.mix, IDC.mix_prob, IDC.mix_beta, IDC.extra_epoch) == ("cutmix", 0.5, 1.0, False)
+    assert (IDC.select, IDC.test_every, IDC.optimistic, IDC.students) == ("best-on-test", 250, True, 3)
+
+
+def test_the_recipe_of_ncfm() -> None:
+    assert (NCFM.optimizer, NCFM.lr, NCFM.weight_decay, NCFM.batch) == ("adamw", (0.001,), 0.01, 128)
+    assert (NCFM.schedule, NCFM.milestones) == ("steps", (0.2, 0.4, 0.6, 0.8))
+    assert (NCFM.drop_factor, NCFM.reset_momentum, NCFM.extra_epoch) == (0.5, False, False)
+    assert (NCFM.mix, NCFM.mix_prob, NCFM.mix_beta) == ("cutmix", 0.5, 1.0)
+    assert (NCFM.select, NCFM.test_every, NCFM.optimistic, NCFM.students) == ("best-on-test", 100, True, 10)
+    assert NCFM.resolve("tiny-imagenet", CONVNET, "image").test_every == 50
+    assert NCFM.override(test_every=3).resolve("tiny-imagenet", CONVNET, "image").test_every == 3
+
+
+def test_datadam_is_dsa_with_another_batch_length_and_network() -> None:
+    named = {"name", "paper", "summary", "published_runs"}
+    differs = {f.name for f in dataclasses.fields(DSA) if getattr(DSA, f.name) != getattr(DATADAM, f.name)}
+    assert differs - named == {"batch", "epochs", "network", "students"}
+    assert (DATADAM.batch, DATADAM.epochs, DATADAM.network, DATADAM.students) == (64, 1800, "convnet-batch", 10)
+    assert (DATADAM.select, DATADAM.optimistic) == ("last", False)
+
+
+def test_tables_are_not_mixed() -> None:
+    assert IDC.resolve("x", "mlp-w128", "table").mix == "none"
+    assert IDC.resolve("x", CONVNET, "image").mix == "cutmix"
+
+
+def test_whether_a_result_is_optimistic_follows_what_is_selected() -> None:
+    assert not IDC.override(select="last").optimistic
+    assert IDC.override(epochs=4).optimistic
+    assert DC.override(select="best-on-test", test_every=5).optimistic
+    for_another_reason = dataclasses.replace(DC, optimistic=True)
+    assert for_another_reason.override(select="last").optimistic
+    with pytest.raises(PotstillError, match="optimistic must be true with best-on-test"):
+        dataclasses.replace(IDC, optimistic=False)
+    with pytest.raises(PotstillError, match="unknown option 'optimistic'"):
+        IDC.override(optimistic=False)
 
 
 def test_an_override_changes_the_fingerprint_and_nothing_else() -> None:
@@ -107,7 +167,18 @@ def test_an_override_also_holds_where_the_publication_makes_an_exception() -> No
         ({"lr": float("nan")}, "lr must be above 0"),
         ({"batch": True}, "batch must be a whole number"),
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\)"),
-        ({"schedule": "cosin"}, "schedule must be drop or cosine"),
+        ({"schedule": "cosin"}, "schedule must be drop or cosine or steps, but it is 'cosin'"),
+        ({"optimizer": "adam"}, "optimizer must be sgd or adamw"),
+        ({"mix": "mixup"}, "mix must be none or cutmix"),
+        ({"select": "best"}, "select must be last or best-on-test"),
+        ({"select": "best-on-test"}, "test_every must be a whole number of at least 1, but it is 0"),
+        ({"test_every": -1}, "test_every must be a whole number of at least 0"),
+        ({"schedule": "steps"}, "milestones must be given for schedule steps"),
+        ({"milestones": (0.5, 1.0)}, "milestones must be parts of the epochs between 0 and 1"),
+        ({"milestones": "half"}, "milestones must be parts"),
+        ({"mix_prob": 1.5}, r"mix_prob must be in \[0, 1\]"),
+        ({"mix_beta": 0.0}, "mix_beta must be above 0"),
+        ({"network": "mlp"}, "unknown option 'network'"),
         ({"epochs": 5, "steps": (5,)}, "say the length once"),
         ({"lr": (0.1, 0.2)}, "a choice needs validation data"),
     ],

@@ -11,8 +11,11 @@ from torch import Tensor
 from potstill.augment.siamese import dsa, none
 from potstill.core import Network, Splits
 from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.protocols.datadam import PROTOCOL as DATADAM
 from potstill.evaluation.protocols.dc import PROTOCOL as DC
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
+from potstill.evaluation.protocols.idc import PROTOCOL as IDC
+from potstill.evaluation.protocols.ncfm import PROTOCOL as NCFM
 from potstill.evaluation.student import Job, fit, lengths, predict, train, train_and_predict
 from potstill.execution import Processes, Serial
 from potstill.nn import factory
@@ -77,10 +80,26 @@ def test_epochs_plus_one_rate_drop_and_fresh_momentum_exactly_as_published(
     assert [empty for _, _, empty in traced] == [True] + [False] * 14 + [True] + [False] * 5
 
 
-@pytest.mark.parametrize(("protocol", "epochs", "drop"), [(DC, 301, 151), (DSA, 1001, 501)])
-def test_the_published_lengths(protocol: Protocol, epochs: int, drop: int) -> None:
-    assert lengths(protocol, 10, None) == (epochs, 1, drop)
-    assert lengths(protocol, 257, None) == (epochs, 2, drop)
+@pytest.mark.parametrize(
+    ("protocol", "epochs", "drops"),
+    [
+        (DC, 301, (152,)),  # the rate drops when epoch index 151 is over
+        (DSA, 1001, (502,)),
+        (DATADAM, 1801, (902,)),
+        (IDC, 1000, (666, 833)),
+        (NCFM, 2000, (400, 800, 1200, 1600)),
+        (NCFM.override(epochs=300), 300, (60, 120, 180, 240)),
+    ],
+)
+def test_the_published_lengths(protocol: Protocol, epochs: int, drops: tuple[int, ...]) -> None:
+    assert lengths(protocol, 10, None) == (epochs, 1, drops)
+    assert lengths(protocol, protocol.batch + 1, None) == (epochs, 2, drops)
+
+
+def test_milestones_are_the_integer_parts_at_every_length() -> None:
+    for e in range(1, 3001):
+        assert lengths(IDC.override(epochs=e), 10, None)[2] == (2 * e // 3, 5 * e // 6)
+        assert lengths(NCFM.override(epochs=e), 10, None)[2] == (e // 5, 2 * e // 5, 3 * e // 5, 4 * e // 5)
 
 
 def test_momentum_can_be_kept_at_the_drop(pictures: Splits, traced: list[tuple[int, float, bool]]) -> None:

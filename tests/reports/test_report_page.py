@@ -223,12 +223,22 @@ def test_one_training_claims_no_interval(show: Callable[..., Seen]) -> None:
 
 def test_what_a_reader_must_know_stands_first(show: Callable[..., Seen], digits: Gallery) -> None:
     stopped = card(outcome={"kind": "not finite", "message": "loss was nan at step 412", "step": 411})
-    seen = show([Entry(name="d", card=stopped, scorecard=scorecard(optimistic=True), gallery=digits)])
-    assert seen.page.locator("main > .warn").count() == 2
+    seen = show(
+        [
+            Entry(
+                name="d",
+                card=stopped,
+                scorecard=scorecard(optimistic=True, data={"made_of_train": False}),
+                gallery=digits,
+            )
+        ]
+    )
+    assert seen.page.locator("main > .warn").count() == 3
     said = " ".join(seen.page.locator("main > .warn").all_inner_texts())
     assert "Optimistic." in said
     assert "Not finished: not finite." in said
     assert "loss was nan at step 412" in said
+    assert "Made of other data." in said
 
 
 def hostile_entry(digits: Gallery) -> Entry:

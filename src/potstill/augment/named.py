@@ -7,12 +7,13 @@ __all__ = ["FLIPLESS", "augmentation_name", "named_augmentation"]
 
 FLIPLESS = frozenset({"digits", "mnist", "mnist-5k", "svhn"})
 """Sources whose pictures are digits: a mirrored digit is another sign. The published DSA commands leave flip out for
-MNIST and SVHN."""
+MNIST and SVHN, and so does IDC's code."""
+_NOFLIP = {"dsa": "dsa-noflip", "idc-eval": "idc-eval-noflip"}
 
 
 def augmentation_name(name: str, source_name: str) -> str:
     """``name``, or its variant without flip where the source shows digits."""
-    return "dsa-noflip" if name == "dsa" and source_name in FLIPLESS else name
+    return _NOFLIP.get(name, name) if source_name in FLIPLESS else name
 
 
 def named_augmentation(name: str, source: Source) -> Augmentation:

@@ -95,6 +95,7 @@ def _distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         resume=command.resume,
         checkpoint_every=command.checkpoint_every,
         progress=show,
+        preparing=lambda what, done, total: watcher.show(what, done / total, f"{done:,} of {total:,}"),
         command=line,
         **parsed.options,
     )
@@ -141,11 +142,6 @@ def _evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         check_writable(command.out)
     small = load(command.file)
     splits = _load_data(command, command.data, watcher)
-    if small.card["source"].get("hash") != splits.train.content_hash:
-        watcher.note(
-            f"{command.file} was not made of this training data (its content differs): if it was made of these test "
-            "samples, the score is too high"
-        )
 
     def show(what: str, done: int, total: int) -> None:
         watcher.show(what, done / total if total else None, f"{done:,} of {total:,}")

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,22 +14,16 @@ from potstill.core import NetworkFactory, Source
 from potstill.errors import PotstillError
 from potstill.evaluation.student import predict
 from potstill.rng import derive, generator
-from potstill.storage import item_bytes, write_atomic
+from potstill.storage import cache_folder, item_bytes, write_atomic
 from potstill.supervise.teacher import fresh_teacher, teacher_step
 
-__all__ = ["RECIPE", "FullReference", "cache_folder"]
+__all__ = ["RECIPE", "FullReference"]
 
 RECIPE: Mapping[str, Any] = {
     "version": 1, "optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "batch": 128, "steps": 600,
     "schedule": "linear to zero",
 }  # fmt: skip
 """A short, fixed recipe: a reference that is trained longer would be a few points higher."""
-
-
-def cache_folder() -> Path:
-    """``$POTSTILL_CACHE``, or the user's cache folder."""
-    given = os.environ.get("POTSTILL_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "potstill"
 
 
 @dataclass(frozen=True, kw_only=True)

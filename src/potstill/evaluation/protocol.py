@@ -11,11 +11,17 @@ from typing import Any, Literal, get_args
 
 from potstill.errors import PotstillError, unknown
 
-__all__ = ["Case", "Protocol", "Schedule"]
+__all__ = ["Case", "Mixing", "Optimizer", "Protocol", "Schedule", "Selection"]
 
-Schedule = Literal["drop", "cosine"]
-_FIXED = ("name", "version", "paper", "summary", "optimistic", "published_runs", "cases")
+Schedule = Literal["drop", "cosine", "steps"]
+Optimizer = Literal["sgd", "adamw"]
+Mixing = Literal["none", "cutmix"]
+Selection = Literal["last", "best-on-test"]
+_FIXED = ("name", "version", "paper", "summary", "optimistic", "published_runs", "network", "cases")
 """Fields that say which protocol it is: an override cannot change them."""
+_LATER = frozenset({"optimizer", "milestones", "mix", "mix_prob", "mix_beta", "select", "test_every", "network"})
+"""Fields that came when numbers had been made already. At its default such a field is left out of the fingerprint, so
+that the fingerprints of protocols that do not use it stay what they were."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +36,8 @@ class Case:
     """In place of the protocol's epochs."""
     augment: str | None = None
     """In place of the protocol's augmentation."""
+    test_every: int | None = None
+    """In place of the protocol's ``test_every``."""
 
     def fits(self, source: str, network: str) -> bool:
         """Whether this is the case for that data and that network."""
@@ -50,14 +58,17 @@ class Protocol:
     """Who published it, and where the details were read."""
     summary: str
     optimistic: bool = False
-    """Published with a choice (best epoch, learning rate) made on test data."""
+    """Published with a choice (best epoch, learning rate) made on test data. It follows an override of ``select``."""
     students: int = 5
     """Networks trained on the set."""
     published_runs: str = ""
     """Repeats of the publication, where they differ from ``students``."""
     lr: tuple[float, ...] = (0.01,)
     """Learning rate; of several, one is chosen on validation data."""
+    optimizer: Optimizer = "sgd"
+    """``adamw`` has torch's betas (0.9, 0.999) and eps (1e-8), and decays weights apart from the gradient."""
     momentum: float = 0.9
+    """Of ``sgd``."""
     weight_decay: float = 5e-4
     batch: int = 256
     epochs: int | None = None
@@ -69,12 +80,27 @@ class Protocol:
     least_epochs: int = 0
     """With ``steps``: train at least so many passes, however large the set is."""
     schedule: Schedule = "cosine"
-    """``drop``: after epoch number E//2+1 the rate is times ``drop_factor``. ``cosine``: to zero over all steps."""
+    """``drop``: after epoch number E//2+1 the rate is times ``drop_factor``. ``cosine``: to zero over all steps.
+    ``steps``: times ``drop_factor`` at each of the ``milestones``."""
+    milestones: tuple[float, ...] = ()
+    """For ``steps``: parts of the epochs, each in (0, 1), rounded down to whole epochs."""
     drop_factor: float = 0.1
     reset_momentum: bool = True
-    """At the drop the optimiser is made anew, so its momentum starts from zero."""
+    """At a drop the optimiser is made anew, so its momentum starts from zero."""
     augment: str = "none"
     """Per-sample augmentation of pictures: a registered name, ``dc`` or ``dc-batch-norm``."""
+    mix: Mixing = "none"
+    """``cutmix``: batches of augmented pictures are mixed, and their labels with them."""
+    mix_prob: float = 0.5
+    """The probability that a batch is mixed, in [0, 1]."""
+    mix_beta: float = 1.0
+    """The share that is kept is drawn from Beta(this, this); above 0, 1 is even."""
+    select: Selection = "last"
+    """Whose predictions count. ``best-on-test``: the epoch that does best on the test data, which is optimistic."""
+    test_every: int = 0
+    """For ``best-on-test``: look at the test data after every so many epochs, and after the last."""
+    network: str | None = None
+    """The student for pictures where the user names none; else it is the network that the set was made with."""
     cases: tuple[Case, ...] = ()
     """Exceptions; the first that fits counts."""
     validation: float = 0.0
@@ -88,14 +114,15 @@ class Protocol:
 
     def fingerprint(self) -> str:
         """SHA-256 of all fields, 16 hex digits."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        text = json.dumps(_said(self) | {"cases": [_said(case) for case in self.cases]}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def override(self, **changes: Any) -> "Protocol":
         """This protocol with other fields; its fingerprint then differs.
 
-        ``lr`` and ``steps`` take one value or several. ``epochs`` takes the place of ``steps`` and the other way
-        round; ``epochs`` and ``augment`` also hold for the data and networks that the publication treats on their own.
+        ``lr``, ``steps`` and ``milestones`` take one value or several. ``epochs`` takes the place of ``steps`` and the
+        other way round; ``epochs``, ``augment`` and ``test_every`` also hold for the data and networks that the
+        publication treats on their own. ``select`` says anew whether the result is optimistic.
 
         Raises:
             PotstillError: there is no such field, it names the protocol, or the value is out of range.
@@ -104,26 +131,48 @@ class Protocol:
         for name, value in changes.items():
             if name not in known:
                 raise PotstillError(f"protocol {self.name}: {unknown('option', name, known)}")
-            if name in ("lr", "steps"):
+            if name in ("lr", "steps", "milestones"):
                 changes[name] = tuple(value) if isinstance(value, list | tuple) else (value,)
         if changes.get("steps") and "epochs" not in changes:
             changes["epochs"] = None
         elif changes.get("epochs") is not None and "steps" not in changes:
             changes["steps"] = ()
         cases = self.cases
-        if "epochs" in changes:
-            cases = tuple(dataclasses.replace(case, epochs=None) for case in cases)
-        if "augment" in changes:
-            cases = tuple(dataclasses.replace(case, augment=None) for case in cases)
+        for name in {"epochs", "augment", "test_every"} & changes.keys():
+            empty: dict[str, Any] = {name: None}
+            cases = tuple(dataclasses.replace(case, **empty) for case in cases)
+        if "select" in changes:
+            otherwise = self.optimistic and self.select == "last"  # for a reason that stays
+            changes["optimistic"] = otherwise or changes["select"] == "best-on-test"
         merged = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | changes | {"cases": cases}
         _check(merged)  # before a value is made: what a person typed may be of any type
-        return Protocol(**merged)
+        return dataclasses.replace(self, **merged)
 
     def resolve(self, source: str, network: str, kind: str) -> "Protocol":
-        """What it says for this data and this student: the case that fits is filled in; only pictures are augmented."""
+        """What it says for this data and this student: the case that fits is filled in; only pictures are augmented
+        and mixed."""
         case = next((c for c in self.cases if c.fits(source, network)), Case())
-        augment = (case.augment or self.augment) if kind == "image" else "none"
-        return dataclasses.replace(self, epochs=case.epochs or self.epochs, augment=augment, cases=())
+        image = kind == "image"
+        return dataclasses.replace(
+            self,
+            epochs=case.epochs or self.epochs,
+            augment=(case.augment or self.augment) if image else "none",
+            mix=self.mix if image else "none",
+            test_every=case.test_every or self.test_every,
+            cases=(),
+        )
+
+
+def _said(value: Protocol | Case) -> dict[str, Any]:
+    """The fields that a fingerprint is made of."""
+    defaults = {f.name: f.default for f in dataclasses.fields(value)}
+    return {n: v for n, v in dataclasses.asdict(value).items() if n not in _LATER or v != defaults[n]}
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "schedule": get_args(Schedule), "optimizer": get_args(Optimizer), "mix": get_args(Mixing),
+    "select": get_args(Selection),
+}  # fmt: skip
 
 
 def _check(values: Mapping[str, Any]) -> None:
@@ -143,8 +192,19 @@ def _check(values: Mapping[str, Any]) -> None:
     for name in ("extra_epoch", "reset_momentum"):
         need(isinstance(values[name], bool), f"{name} must be true or false", values[name])
     need(isinstance(values["augment"], str), "augment must be a name", values["augment"])
-    schedules = get_args(Schedule)
-    need(values["schedule"] in schedules, f"schedule must be {' or '.join(schedules)}", values["schedule"])
+    for name, known in _CHOICES.items():
+        need(values[name] in known, f"{name} must be {' or '.join(known)}", values[name])
+    milestones = values["milestones"]
+    parts = isinstance(milestones, tuple) and all(_is(float, v) and 0 < v < 1 for v in milestones)
+    need(parts, "milestones must be parts of the epochs between 0 and 1", milestones)
+    need(bool(milestones) or values["schedule"] != "steps", "milestones must be given for schedule steps", milestones)
+    prob, beta = values["mix_prob"], values["mix_beta"]
+    need(_is(float, prob) and 0 <= prob <= 1, "mix_prob must be in [0, 1]", prob)
+    need(_is(float, beta) and 0 < beta < math.inf, "mix_beta must be above 0", beta)
+    need(values["network"] is None or isinstance(values["network"], str), "network must be a name", values["network"])
+    best, every = values["select"] == "best-on-test", values["test_every"]
+    need(_is(int, every) and every >= best, f"test_every must be a whole number of at least {int(best)}", every)
+    need(values["optimistic"] or not best, "optimistic must be true with best-on-test", values["optimistic"])
     if (epochs is None) == (not steps):
         raise PotstillError(f"protocol {values['name']}: say the length once: epochs or steps")
     if len(lr) * max(1, len(steps)) > 1 and values["validation"] == 0:

@@ -53,6 +53,8 @@ class Scorecard:
             lines.append(
                 "the network on the full data ended with weights that are not finite: HLR and LRS mean nothing"
             )
+        if c.get("data", {}).get("made_of_train") is False:
+            lines.append("the set was not made of this training data; if it holds test samples, the score is too high")
         if c["diverged"]:
             lines.append(f"{c['diverged']} students ended with weights that are not finite and count as chance")
         return "\n".join(lines)

@@ -4,6 +4,7 @@ Students are not stacked into one vectorised network: see ``benchmarks/students.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
+from potstill.augment.mix import CutMix
 from potstill.core import Augmentation, Network, NetworkFactory, Source
 from potstill.evaluation.protocol import Protocol
 from potstill.rng import derive, generator
@@ -37,18 +39,25 @@ class Job:
     seed: int
 
 
-def lengths(protocol: Protocol, n: int, steps: int | None) -> tuple[int, int, int | None]:
-    """Epochs, batches per epoch, and the epoch after which the rate drops, for a set of ``n``.
+def lengths(protocol: Protocol, n: int, steps: int | None) -> tuple[int, int, tuple[int, ...]]:
+    """Epochs, batches per epoch, and the epochs, counted from 0, that begin at a lower rate, for a set of ``n``.
 
-    With ``steps``, epochs are as many as hold them and the last is cut short.
+    With ``steps``, epochs are as many as hold them and the last is cut short. At an epoch that stands twice the rate
+    drops twice, as torch's MultiStepLR has it.
     """
     per_epoch = math.ceil(n / protocol.batch)
     if steps is not None:
         epochs = math.ceil(steps / per_epoch)
     else:
         epochs = (protocol.epochs or 0) + (1 if protocol.extra_epoch else 0)
-    drop = (protocol.epochs or epochs) // 2 + 1 if protocol.schedule == "drop" else None
-    return epochs, per_epoch, drop
+    said = protocol.epochs or epochs
+    drops: tuple[int, ...] = ()
+    if protocol.schedule == "drop":
+        drops = (said // 2 + 2,)  # after epoch number E//2+1
+    elif protocol.schedule == "steps":
+        # the small addend: 2/3 of 3 epochs must be 2, whatever is lost in rounding 2/3
+        drops = tuple(math.floor(part * said + 1e-6) for part in protocol.milestones)
+    return epochs, per_epoch, drops
 
 
 def train(job: Job) -> Network:
@@ -58,44 +67,63 @@ def train(job: Job) -> Network:
     return network
 
 
-def fit(network: Network, job: Job) -> None:
+def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> None:
     """Train ``network`` in place.
 
     As published: batches in a new random order each epoch (the last may be smaller), one augmentation parameter per
-    sample, cross-entropy (with rows: soft), SGD.
+    sample, then perhaps a mix of the batch, cross-entropy (with rows: soft), SGD or AdamW.
+
+    Args:
+        look: called after every ``test_every`` epochs and after the last; it must leave the weights as they are.
     """
     p = job.protocol
     network.train()
     rng = generator(job.seed, "samples")
     n, shape = len(job.x), tuple(job.x.shape[1:])
-    epochs, per_epoch, drop = lengths(p, n, job.steps)
+    epochs, per_epoch, drops = lengths(p, n, job.steps)
     total = epochs * per_epoch if job.steps is None else job.steps
     parameters = list(network.parameters())
     lr, done = job.lr, 0
-
-    def optimiser(rate: float) -> torch.optim.SGD:
-        return torch.optim.SGD(parameters, lr=rate, momentum=p.momentum, weight_decay=p.weight_decay, fused=True)
-
-    sgd = optimiser(lr)
+    mix = CutMix(alpha=p.mix_beta, prob=p.mix_prob) if p.mix == "cutmix" else None
+    classes = _classes(network, job) if mix is not None else 0
+    optimiser = _optimiser(p, parameters, lr)
     for epoch in range(epochs):
+        if times := drops.count(epoch):
+            lr *= p.drop_factor**times
+            if p.reset_momentum:
+                optimiser = _optimiser(p, parameters, lr)
+            else:
+                optimiser.param_groups[0]["lr"] = lr
         for batch in torch.split(torch.randperm(n, generator=rng), p.batch):
             if done == total:
                 break
-            x = job.augment.apply(job.x[batch], job.augment.draw(len(batch), shape, rng))
+            x, y = job.augment.apply(job.x[batch], job.augment.draw(len(batch), shape, rng)), job.y[batch]
+            if mix is not None:
+                x, y = mix.apply(x, y, mix.draw(len(batch), shape, rng), classes)
             if p.schedule == "cosine":
-                sgd.param_groups[0]["lr"] = lr * 0.5 * (1 + math.cos(math.pi * done / total))
-            loss = F.cross_entropy(network(x), job.y[batch])
+                optimiser.param_groups[0]["lr"] = lr * 0.5 * (1 + math.cos(math.pi * done / total))
+            loss = F.cross_entropy(network(x), y)
             gradients = torch.autograd.grad(loss, parameters)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
-            sgd.step()
+            optimiser.step()
             done += 1
-        if epoch == drop:
-            lr *= p.drop_factor
-            if p.reset_momentum:
-                sgd = optimiser(lr)
-            else:
-                sgd.param_groups[0]["lr"] = lr
+        if look is not None and (epoch + 1 == epochs or (epoch + 1) % p.test_every == 0):
+            look()
+
+
+def _optimiser(p: Protocol, parameters: Sequence[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    if p.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=lr, weight_decay=p.weight_decay, fused=True)
+    return torch.optim.SGD(parameters, lr=lr, momentum=p.momentum, weight_decay=p.weight_decay, fused=True)
+
+
+def _classes(network: Network, job: Job) -> int:
+    """How many classes the student tells apart: labels that are mixed need rows of that width."""
+    with torch.no_grad():
+        k = network.eval()(job.x[:1]).shape[1]
+    network.train()
+    return int(k)
 
 
 def predict(network: torch.nn.Module, source: Source) -> Int[Tensor, " n"]:
@@ -111,8 +139,33 @@ def predict(network: torch.nn.Module, source: Source) -> Int[Tensor, " n"]:
 
 
 def train_and_predict(source: Source, job: Job) -> Tensor | None:
-    """Predictions of one trained student for ``source``; ``None`` if its weights are no longer finite."""
+    """Predictions of one trained student for ``source``; ``None`` if its weights are no longer finite.
+
+    They are those of the last epoch, made when all training is over. Only under a protocol that was published as
+    ``best-on-test`` are they those of the epoch that is best on ``source`` itself, among those looked at.
+    """
+    if job.protocol.select == "best-on-test":
+        return _best(source, job)
     network = train(job)
-    if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
-        return None
-    return predict(network, source)
+    return predict(network, source) if _finite(network) else None
+
+
+def _best(source: Source, job: Job) -> Tensor | None:
+    network = job.make(derive(job.seed, "network"))
+    best = -1.0
+    found: Tensor | None = None
+
+    def look() -> None:
+        nonlocal best, found
+        if _finite(network):
+            predicted = predict(network, source)
+            if (right := float((predicted == source.labels).double().mean())) > best:  # the first of equals
+                best, found = right, predicted
+        network.train()
+
+    fit(network, job, look)
+    return found
+
+
+def _finite(network: torch.nn.Module) -> bool:
+    return all(bool(torch.isfinite(p).all()) for p in network.parameters())

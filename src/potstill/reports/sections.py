@@ -116,6 +116,14 @@ def warnings(entry: Entry) -> Html | None:
                 "less, and do not compare it with numbers measured otherwise.",
             )
         )
+    if entry.measured("data").get("made_of_train") is False:
+        notes.append(
+            (
+                "Made of other data.",
+                "The set was not made of the training data it was measured against. If it holds what it was tested on, "
+                "the score is too high.",
+            )
+        )
     kind, message = entry.outcome
     if kind and kind != "finished":
         notes.append((f"Not finished: {kind}.", message or "The set is what the run had made until then."))
