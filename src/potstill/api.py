@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from potstill import registry
+from potstill.assets import obtain
 from potstill.augment.named import augmentation_name, named_augmentation
 from potstill.augment.zca import fit_normalization
 from potstill.core import Budget, Method, Parametrization, Problem, Selection, Source, Splits
@@ -19,6 +20,7 @@ from potstill.driver import Progress, Run, run
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, Scorecard
 from potstill.evaluation import evaluate as measure
+from potstill.execution.memory import keep_freed_memory
 from potstill.nn import factory
 from potstill.registry import make_method
 from potstill.reports import collect, render, write
@@ -66,7 +68,8 @@ def _with_axes(name: str, method: Method[Any], source: Source, asked: Mapping[st
     for axis, value in asked.items():
         if axis in fields:
             if value is not None:
-                changes[axis] = value
+                made = make_method(method, {axis: value})[1]  # checks the choice where the method names its choices
+                changes[axis] = getattr(made, axis)
         elif axis == "labels" and value in (None, "soft" if method.info.soft else "hard"):
             continue
         elif axis != "network" and value is not None:
@@ -99,6 +102,7 @@ def distill(
     resume: bool = False,
     checkpoint_every: float = 60.0,
     progress: Callable[[Progress], None] | None = None,
+    preparing: Callable[[str, int, int], None] | None = None,
     command: str | None = None,
     **options: Any,
 ) -> Distilled:
@@ -118,6 +122,8 @@ def distill(
         resume: continue the run in ``checkpoint``.
         checkpoint_every: seconds between checkpoints.
         progress: called after every step.
+        preparing: called while what the method needs is made before the first step (networks trained on the data):
+            what, how many are there, how many there will be. ``time_budget`` does not count it; the card does.
         command: what a person would type to repeat this; kept on the card.
         **options: fields of the method.
 
@@ -125,6 +131,7 @@ def distill(
         PotstillError: something asked for does not exist, does not fit together or does not suit the data.
         Interrupted: a signal came; ``checkpoint`` holds the run.
     """
+    keep_freed_memory()
     splits = as_splits(data, pick_device(device))
     train = splits.train
     name, base = make_method(method, options)
@@ -143,8 +150,9 @@ def distill(
         train = _whitened(train, zca)
     wanted = _budget(ipc, budget)
     parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
-    decoder: Parametrization = registry.resolve("parametrizations", parts["parametrization"] or "pixels")()
-    size = item_bytes(train.input.shape, len(train.classes) if info.soft else None, decoder.per_item)
+    decoder: Parametrization = registry.part("parametrizations", parts["parametrization"] or "pixels")
+    soft = info.soft or getattr(made, "labels", "hard") == "learned"
+    size = item_bytes(train.input.shape, len(train.classes) if soft else None)
     try:
         counts = wanted.counts(len(train.classes), size)
     except ValueError as error:
@@ -156,7 +164,11 @@ def distill(
         network=factory(network_name, train.input, len(train.classes), train.device),
         augment=named_augmentation(parts["augment"] or "none", train),
         parametrization=decoder,
+        numbers=_numbers(wanted, decoder, train, soft) if wanted.unit == "bytes" and not info.selects else (),
     )
+    if not info.selects:
+        decoder.sizes(problem.held, train.input.shape)  # a budget that holds nothing is refused before all the work
+    problem, prepared = _prepared(made, problem, preparing)
     config = dataclasses.asdict(made)  # type: ignore[call-overload]
     identity = {
         "method": name,
@@ -179,7 +191,20 @@ def distill(
         resume=resume,
         progress=progress,
     )
-    return _artefact(name, made, problem, done, seed=seed, config=config, notes=splits.notes, command=command)
+    return _artefact(name, made, problem, done, prepared, seed=seed, config=config, notes=splits.notes, command=command)
+
+
+def _prepared(
+    method: Method[Any], problem: Problem, preparing: Callable[[str, int, int], None] | None
+) -> tuple[Problem, float]:
+    """The problem with the assets that the method asks for, and the seconds that went into them."""
+    wanted = method.assets(problem)
+    if not wanted:
+        return problem, 0.0
+    assets, seconds = obtain(
+        wanted, problem.train, problem.network, lambda name: named_augmentation(name, problem.train), progress=preparing
+    )
+    return dataclasses.replace(problem, assets=assets), seconds
 
 
 def _whitened(train: Source, family: str) -> Source:
@@ -198,11 +223,22 @@ def _budget(ipc: int | None, budget: Budget | None) -> Budget:
     return budget or Budget(unit="ipc", amount=ipc or 0)
 
 
+def _numbers(budget: Budget, decoder: Parametrization, train: Source, soft: bool) -> tuple[int, ...]:
+    """float32 numbers that each class may store within a budget of bytes, once its decoded inputs have their labels."""
+    k, label = len(train.classes), 4 * len(train.classes) if soft else 8
+    numbers = (budget.amount // 4 // k,) * k
+    for _ in range(2):  # fewer numbers hold fewer inputs, so the second round cannot need more labels than the first
+        sizes = decoder.sizes(numbers, train.input.shape)
+        numbers = tuple(max(0, budget.amount - label * sum(sizes)) // 4 // k for _ in range(k))
+    return numbers
+
+
 def _artefact(
     name: str,
     method: Method[Any],
     problem: Problem,
     done: Run[Any],
+    prepared: float,
     *,
     seed: int,
     config: Mapping[str, Any],
@@ -220,8 +256,9 @@ def _artefact(
         payload: Mapping[str, Tensor] = {}
     else:
         with torch.no_grad():
-            decoded = problem.parametrization.decode(result.payload)
-        inputs, labels = train.normalization.invert(decoded), result.labels
+            decoded = problem.decode(result.payload)
+        inputs = decoded if result.space == "data" else train.normalization.invert(decoded)
+        labels = result.labels
         # Pixels decode to themselves: storing them twice would double the file for nothing.
         payload = {} if config.get("parametrization", "pixels") == "pixels" else result.payload
     if not isinstance(inputs, Tensor):
@@ -243,6 +280,7 @@ def _artefact(
         outcome=dataclasses.asdict(done.outcome),
         cost={
             "seconds": round(done.seconds, 3),
+            "preparation_seconds": round(prepared, 3),
             "steps": done.outcome.step,
             "peak_memory": done.peak_memory,
             "device": str(train.device),
@@ -281,6 +319,7 @@ def evaluate(
     Raises:
         PotstillError: the set does not fit the data, or there is no test split.
     """
+    keep_freed_memory()
     small = load(distilled) if isinstance(distilled, str | Path) else distilled
     chosen = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
     if overrides:

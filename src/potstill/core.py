@@ -3,6 +3,7 @@
 Legend: n samples, m indexed samples, k classes, c h w a picture, d features.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 __all__ = [
+    "AssetSpec",
     "Augmentation",
     "Batch",
     "Budget",
@@ -32,8 +34,10 @@ __all__ = [
     "Result",
     "Selection",
     "Source",
+    "Space",
     "Splits",
     "Synthetic",
+    "Trained",
     "Whitening",
 ]
 
@@ -44,6 +48,9 @@ Payload: TypeAlias = Mapping[str, Tensor]
 """What a parametrization stores and an optimiser changes: named tensors."""
 
 Metrics: TypeAlias = Mapping[str, float]
+
+Space = Literal["model", "data"]
+"""``model``: normalised, as networks see it. ``data``: the data's own units (pixels in [0, 1])."""
 
 Family = Literal["selection", "gradient", "trajectory", "distribution", "performance", "decoupled", "generative"]
 
@@ -171,11 +178,21 @@ class Splits:
 
 
 class Network(nn.Module, ABC):
-    """A model that can embed. ``forward(x)`` is the classifier applied to ``embed(x)``: logits (n, k)."""
+    """A model that can embed. ``forward(x)`` is ``classifier`` applied to ``embed(x)``: logits (n, k)."""
+
+    classifier: nn.Module
 
     @abstractmethod
     def embed(self, x: Tensor) -> Float[Tensor, "n d"]:
         """The flattened features before the classifier (DM's h)."""
+
+    def activations(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The output of every inner activation function (n, c, h, w), in order, then ``embed(x)``.
+
+        Raises:
+            NotImplementedError: this network does not show them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not show its activations")
 
 
 @runtime_checkable
@@ -207,16 +224,31 @@ class Augmentation(Protocol):
 
 @runtime_checkable
 class Parametrization(Protocol):
-    """What is optimised and how it decodes to inputs. ``per_item`` inputs decode from one stored item."""
+    """What is stored and optimised, and how it decodes to inputs: a frozen dataclass whose fields are its settings.
+
+    Floating tensors of a payload are optimised; integer ones (positions) are fixed once they are made. Tensors whose
+    names begin with ``decoder/`` are shared by all items.
+    """
 
     @property
-    def per_item(self) -> int: ...
-    def encode(self, x: Tensor, /) -> Payload:
-        """Stored form of initial inputs (items · per_item, …), which come grouped by item."""
+    def bounded(self) -> bool:
+        """Whether the payload's floating values are values of inputs, so that clamping them clamps the inputs."""
         ...
 
-    def decode(self, payload: Payload, /) -> Tensor:
-        """Inputs in the order of their items, differentiable."""
+    def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
+        """Decoded inputs of each class, where class c may store ``numbers[c]`` float32 numbers (or their bytes).
+
+        Raises:
+            PotstillError: a class would get no input.
+        """
+        ...
+
+    def encode(self, x: Tensor, problem: "Problem", rng: Generator, /) -> Payload:
+        """Stored form of initial inputs (sum(problem.sizes), …), grouped by class in label order."""
+        ...
+
+    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
+        """Inputs (n, *shape), grouped by class in label order, differentiable by every floating tensor."""
         ...
 
 
@@ -256,10 +288,14 @@ class Problem:
 
     train: Source
     counts: tuple[int, ...]
-    """Stored items of each class, in label order."""
+    """Items of each class, in label order: as many as the budget holds of inputs as they are."""
     network: NetworkFactory
     augment: Augmentation
     parametrization: Parametrization
+    numbers: tuple[int, ...] = ()
+    """float32 numbers that each class may store; empty: as many as its items have."""
+    assets: Mapping[str, Any] = field(default_factory=dict)
+    """What ``Method.assets`` asked for, by name."""
 
     @property
     def num_classes(self) -> int:
@@ -269,6 +305,24 @@ class Problem:
     def ipc(self) -> int:
         """Items of the largest class."""
         return max(self.counts)
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """float32 numbers that each class may store."""
+        return self.numbers or tuple(count * math.prod(self.train.input.shape) for count in self.counts)
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Decoded inputs of each class, in label order.
+
+        Raises:
+            PotstillError: the budget is too small for the parametrization.
+        """
+        return self.parametrization.sizes(self.held, self.train.input.shape)
+
+    def decode(self, payload: Payload) -> Tensor:
+        """The inputs that ``payload`` stands for, classes in label order, differentiable."""
+        return self.parametrization.decode(payload, self.train.input.shape)
 
     @cached_property
     def by_class(self) -> tuple[Int[Tensor, " _"], ...]:
@@ -287,11 +341,13 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synthetic:
-    """A payload in model space, to be decoded by the problem's parametrization, and labels of the decoded inputs."""
+    """A payload, to be decoded by the problem's parametrization, and labels of the decoded inputs."""
 
     payload: Payload
     labels: Tensor
     """int64 classes (n,) or float rows (n, k)."""
+    space: Space = "model"
+    """What it decodes to: normalised inputs, or inputs in data units (pixels in [0, 1])."""
 
 
 Result: TypeAlias = Selection | Synthetic
@@ -314,6 +370,31 @@ class MethodInfo:
     """Kinds of input it works on; ``("*",)`` for any single tensor."""
     training: Mapping[str, str | float | int] = field(default_factory=dict)
     """How the paper trains on the result: written on the card."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetSpec:
+    """An expensive input of a method, as a value: what it is and everything that decides its bits.
+
+    It is made once for the same data, network, recipe and number, whoever asks for it.
+    """
+
+    name: str
+    """What the method calls it in ``Problem.assets``."""
+    kind: Literal["networks"]
+    """``networks``: trained networks (a tuple of `Trained`)."""
+    count: int
+    recipe: Mapping[str, float | int | str]
+    """Settings of the maker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A trained network as a value: the seed of its first parameters, and its parameters and buffers by name."""
+
+    seed: int
+    theta: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
 
 
 S = TypeVar("S")
@@ -346,6 +427,10 @@ class Method(ABC, Generic[S]):
     @abstractmethod
     def result(self, problem: Problem, state: S) -> Result:
         """The distilled set of this state; allowed at any state, so a stopped run still yields one."""
+
+    def assets(self, problem: Problem) -> "tuple[AssetSpec, ...]":
+        """What must be made before ``init``, in ``Problem.assets`` by name; made once and kept for later runs."""
+        return ()
 
     def horizon(self, problem: Problem) -> int | None:
         """How many steps ``done`` waits for, for the progress bar; ``None`` if not known."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from potstill.core import Method
 from potstill.errors import PotstillError, unknown
 
-__all__ = ["Group", "make_method", "names", "resolve", "targets"]
+__all__ = ["Group", "make_method", "names", "part", "resolve", "targets"]
 
 Group = Literal["methods", "augmentations", "parametrizations", "protocols"]
 
@@ -26,18 +26,40 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "random-soft": "potstill.methods.selection.random_soft:RandomSoft",
         "dc": "potstill.methods.gradient.dc:DC",
         "dsa": "potstill.methods.gradient.dsa:DSA",
+        "idc": "potstill.methods.gradient.idc:IDC",
+        "dream": "potstill.methods.gradient.dream:DREAM",
         "dm": "potstill.methods.distribution.dm:DM",
+        "cafe": "potstill.methods.distribution.cafe:CAFE",
+        "idm": "potstill.methods.distribution.idm:IDM",
+        "datadam": "potstill.methods.distribution.datadam:DataDAM",
+        "m3d": "potstill.methods.distribution.m3d:M3D",
+        "ncfm": "potstill.methods.distribution.ncfm:NCFM",
+        "dance": "potstill.methods.distribution.dance:DANCE",
+        "dsdm": "potstill.methods.distribution.dsdm:DSDM",
     },
     "augmentations": {
         "none": "potstill.augment.siamese:none",
         "dsa": "potstill.augment.siamese:dsa",
         "dsa-noflip": "potstill.augment.siamese:dsa_noflip",
+        "idc": "potstill.augment.idc:idc",
+        "idc-eval": "potstill.augment.idc:idc_eval",
+        "idc-eval-noflip": "potstill.augment.idc:idc_eval_noflip",
     },
-    "parametrizations": {"pixels": "potstill.parametrize.pixels:Pixels"},
+    "parametrizations": {
+        "pixels": "potstill.parametrize.pixels:Pixels",
+        "tiles": "potstill.parametrize.tiles:Tiles",
+        "memory": "potstill.parametrize.memory:Memory",
+        "frequency": "potstill.parametrize.frequency:Frequency",
+        "hallucinator": "potstill.parametrize.hallucinator:Hallucinator",
+        "field": "potstill.parametrize.field:Field",
+    },
     "protocols": {
         "potstill": "potstill.evaluation.protocols.potstill:PROTOCOL",
         "dc": "potstill.evaluation.protocols.dc:PROTOCOL",
         "dsa": "potstill.evaluation.protocols.dsa:PROTOCOL",
+        "idc": "potstill.evaluation.protocols.idc:PROTOCOL",
+        "ncfm": "potstill.evaluation.protocols.ncfm:PROTOCOL",
+        "datadam": "potstill.evaluation.protocols.datadam:PROTOCOL",
     },
 }
 
@@ -68,6 +90,36 @@ def resolve(group: Group, name: str) -> Any:
         raise unknown(group[:-1], name, known)
     module, _, attribute = known[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def part(group: Group, spelled: str) -> Any:
+    """A part with its settings: ``NAME`` or ``NAME:setting=value,…``, e.g. ``tiles:factor=3``.
+
+    The settings are the fields of the registered dataclass; a value is read as the type of the field's default.
+
+    Raises:
+        PotstillError: no such name, no such setting, or a value of another type.
+    """
+    name, _, settings = spelled.partition(":")
+    made: Any = resolve(group, name)
+    if not settings:
+        return made()
+    if not dataclasses.is_dataclass(made):
+        raise PotstillError(f"{group[:-1]} {name} has no settings, but {settings!r} was given; leave it out")
+    fields: dict[str, Any] = {f.name: f for f in dataclasses.fields(made)}
+    values: dict[str, Any] = {}
+    for setting in settings.split(","):
+        key, equals, text = setting.partition("=")
+        if key not in fields:
+            raise PotstillError(f"{group[:-1]} {name}: {unknown('setting', key, fields)}")
+        kind = type(fields[key].default)
+        try:
+            values[key] = {"True": True, "False": False}[text.capitalize()] if kind is bool else kind(text)
+        except (ValueError, KeyError) as error:
+            raise PotstillError(f"{group[:-1]} {name}: {key} must be {kind.__name__}, not {text!r}") from error
+        if not equals:
+            raise PotstillError(f"{group[:-1]} {name}: write {key}=VALUE, not {setting!r}")
+    return resolve(group, name)(**values)  # `made` itself, seen as the callable that it is
 
 
 def make_method(method: str | Method[Any], options: Mapping[str, Any]) -> tuple[str, Method[Any]]:

@@ -5,8 +5,11 @@ import dataclasses
 import pytest
 import torch
 
+import potstill
 from potstill import registry
-from potstill.core import InputSpec
+from potstill.core import InputSpec, Splits
+from potstill.errors import PotstillError
+from potstill.evaluation.protocol import Protocol
 from potstill.nn import catalogue, factory
 from potstill.registry import make_method
 from potstill.testing import (
@@ -15,12 +18,26 @@ from potstill.testing import (
     check_method,
     check_network,
     check_parametrization,
+    check_protocol,
     check_source,
     toy_problem,
     toy_source,
 )
 
-SMALL = {"iterations": 4, "batch_real": 6, "outer": 2, "inner": 2, "teacher_steps": 4, "batch": 6}
+SMALL = {
+    "networks_trained": 2,
+    "epochs_trained": 1,
+    "frequencies": 32,
+    "pool_first": 2,
+    "train_steps": 2,
+    "data_train": 24,
+    "iterations": 4,
+    "batch_real": 6,
+    "outer": 2,
+    "inner": 2,
+    "teacher_steps": 4,
+    "batch": 6,
+}
 """Settings that shorten a method where it has them; the promise itself does not depend on them."""
 
 
@@ -32,7 +49,34 @@ def small(name: str, **changes: object):
 @pytest.mark.parametrize("kind", ["image", "table"])
 @pytest.mark.parametrize("name", registry.names("methods"))
 def test_method_keeps_the_contract(name: str, kind: str) -> None:
-    check_method(small(name), steps=5, kind=kind)
+    method = small(name)
+    if "*" in method.info.kinds or kind in method.info.kinds:
+        check_method(method, steps=5, kind=kind)
+        return
+    with pytest.raises(PotstillError, match=f"works on .* data, but this is {kind} data"):
+        potstill.distill(Splits(train=toy_source(kind), test=None), method, ipc=1, steps=1)
+
+
+MATCHING = ("dc", "dsa", "idc", "dream", "dm", "cafe", "idm", "datadam", "m3d", "ncfm", "dance", "dsdm")
+
+
+@pytest.mark.parametrize("name", MATCHING)
+def test_labels_can_be_learned_with_every_objective(name: str) -> None:
+    method = small(name, labels="learned", lr_labels=0.5)
+    check_method(method, steps=3)
+    problem = toy_problem(method)
+    rng = torch.Generator().manual_seed(0)
+    state = method.init(problem, rng)
+    before = method.result(problem, state).labels
+    assert before.argmax(1).tolist() == torch.arange(4).repeat_interleave(len(before) // 4).tolist()
+    after = method.result(problem, method.step(problem, state, rng)[0]).labels
+    assert not torch.equal(before, after)
+
+
+@pytest.mark.parametrize("name", [n for n in MATCHING if n not in ("dc", "dsa", "idc", "dream", "cafe")])
+def test_real_statistics_can_be_reused(name: str) -> None:
+    method = small(name, reuse=2)
+    check_method(method, steps=4)
 
 
 @pytest.mark.parametrize("name", ["dc", "dsa", "dm"])
@@ -78,6 +122,72 @@ def test_protocols_are_registered_under_their_own_name() -> None:
         assert registry.resolve("protocols", name).name == name
 
 
+@pytest.mark.parametrize("name", registry.names("protocols"))
+def test_protocol_keeps_the_contract(name: str) -> None:
+    check_protocol(name)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _BrokenProtocol(Protocol):
+    """A protocol with one planted defect, which is its summary."""
+
+    def fingerprint(self) -> str:
+        if self.summary == "batch is left out":
+            return dataclasses.replace(self, batch=1, summary="").fingerprint()
+        if self.summary == "unstable":
+            return str(id(self))
+        return super().fingerprint()
+
+    def resolve(self, source, network, kind):  # type: ignore[no-untyped-def]
+        if self.summary == "global":
+            torch.randn(1)
+        found = super().resolve(source, network, kind)
+        if self.summary == "tables too":
+            return dataclasses.replace(found, augment=self.augment)
+        if self.summary == "clock":
+            import time
+
+            return dataclasses.replace(found, momentum=time.time() % 97 / 97)
+        if self.summary == "cases stay":
+            return dataclasses.replace(found, cases=self.cases)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("defect", "sentence"),
+    [
+        ("", "name, paper and summary"),
+        ("batch is left out", "another fingerprint"),
+        ("unstable", "one fingerprint"),
+        ("global", "global generator"),
+        ("tables too", "only pictures"),
+        ("clock", "same at every call"),
+        ("cases stay", "no cases"),
+    ],
+)
+def test_check_protocol_finds_a_planted_defect(defect: str, sentence: str) -> None:
+    with pytest.raises(ContractError, match=sentence):
+        check_protocol(_broken(defect))
+
+
+def _broken(defect: str, **changes: object) -> _BrokenProtocol:
+    given = registry.resolve("protocols", "dsa")
+    fields = {f.name: getattr(given, f.name) for f in dataclasses.fields(given)}
+    return _BrokenProtocol(**fields | {"summary": defect} | changes)
+
+
+def test_check_protocol_passes_without_a_defect_and_names_what_cannot_be_resolved() -> None:
+    check_protocol(_broken("none"))
+    with pytest.raises(ContractError, match="must be registered, but: unknown augmentation 'dsaa'"):
+        check_protocol(_broken("none", augment="dsaa"))
+    with pytest.raises(ContractError, match="in their ranges, but: unknown network 'convnot'"):
+        check_protocol(_broken("none", network="convnot"))
+    wrong = _broken("none")
+    object.__setattr__(wrong, "momentum", 1.5)
+    with pytest.raises(ContractError, match=r"momentum must be in \[0, 1\)"):
+        check_protocol(wrong)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Broken(registry.resolve("methods", "dm")):  # type: ignore[misc]
     """DM with one planted defect."""
@@ -88,18 +198,18 @@ class _Broken(registry.resolve("methods", "dm")):  # type: ignore[misc]
         if self.defect == "global":
             torch.randn(1)
         if self.defect == "in place":
-            state.payload["inputs"].mul_(0.5)
+            state.outer.payload["inputs"].mul_(0.5)
         following, metrics = super().step(problem, state, rng)
         if self.defect == "hidden state":
             self.__dict__.setdefault("_seen", []).append(1)
             shift = 1e-3 * len(self.__dict__["_seen"])
-            payload = {n: t + shift for n, t in following.payload.items()}
-            following = dataclasses.replace(following, payload=payload)
+            payload = {n: t + shift for n, t in following.outer.payload.items()}
+            following = dataclasses.replace(following, outer=dataclasses.replace(following.outer, payload=payload))
         if self.defect == "clock":
             import time
 
-            payload = {n: t + (time.time() % 97) for n, t in following.payload.items()}
-            following = dataclasses.replace(following, payload=payload)
+            payload = {n: t + (time.time() % 97) for n, t in following.outer.payload.items()}
+            following = dataclasses.replace(following, outer=dataclasses.replace(following.outer, payload=payload))
         return following, metrics
 
     def result(self, problem, state):  # type: ignore[no-untyped-def]

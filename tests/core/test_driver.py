@@ -118,8 +118,8 @@ def test_a_real_method_resumes_to_the_same_bits(tmp_path: Path) -> None:
     whole = go(method, problem)
     go(method, problem, steps=2, checkpoint=checkpoint, checkpoint_every=0.0)
     resumed = go(method, problem, seed=77, checkpoint=checkpoint, resume=True)
-    assert torch.equal(resumed.state.payload["inputs"], whole.state.payload["inputs"])
-    assert torch.equal(resumed.state.velocity["inputs"], whole.state.velocity["inputs"])
+    assert torch.equal(resumed.state.outer.payload["inputs"], whole.state.outer.payload["inputs"])
+    assert torch.equal(resumed.state.outer.first["inputs"], whole.state.outer.first["inputs"])
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """Gradient distances: against a row-by-row reference, a number worked by hand, and at the rows where NaN lives."""
 
 import math
+from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor
 
 from potstill.errors import PotstillError
-from potstill.functional.gradient import cosine, cosine_rows, distance, mse
+from potstill.functional.gradient import convolutional, cosine, cosine_rows, distance, mse
 from potstill.rng import generator
 
 SHAPES = ((4, 3, 3, 3), (4,), (3, 5, 2), (6, 8), (6,))
@@ -86,3 +87,45 @@ def test_only_biases_give_zero_and_unknown_names_are_told() -> None:
     assert float(cosine_rows((torch.ones(3),), (torch.ones(3),))) == 0.0
     with pytest.raises(PotstillError, match="unknown gradient distance 'our'; did you mean ours"):
         distance("our")
+
+
+def reference_convolutional(syn: tuple[Tensor, ...], real: tuple[Tensor, ...], metric: str) -> float:
+    total = 0.0
+    for s, r in zip(syn, real, strict=True):
+        if s.ndim <= 2:  # IDC leaves out biases, norms and the classifier
+            continue
+        for p, q in zip(s.flatten().tolist(), r.flatten().tolist(), strict=True):
+            total += (p - q) ** 2 if metric == "mse" else abs(p - q)
+    return total
+
+
+@pytest.mark.parametrize("metric", ["mse", "l1"])
+def test_convolutional_distance_equals_the_naive_sum(metric: Literal["mse", "l1"]) -> None:
+    syn, real = draw("syn"), draw("real")
+    assert float(convolutional(metric)(syn, real)) == pytest.approx(
+        reference_convolutional(syn, real, metric), rel=1e-12
+    )
+    # nothing of the classifier and of the biases counts
+    changed = tuple(t + 7 if t.ndim <= 2 else t for t in syn)
+    assert float(convolutional(metric)(changed, real)) == float(convolutional(metric)(syn, real))
+    assert float(convolutional(metric)(real, real)) == 0
+    with pytest.raises(ValueError, match="argument"):
+        convolutional(metric)(syn, real[:-1])
+
+
+def test_convolutional_distance_of_known_numbers() -> None:
+    kernel = torch.tensor([[[1.0, -2.0]], [[0.5, 3.0]]], dtype=torch.float64)
+    syn, real = (kernel, torch.full((2, 3), 5.0).double()), (torch.zeros_like(kernel), torch.zeros(2, 3).double())
+    assert float(convolutional("mse")(syn, real)) == 1 + 4 + 0.25 + 9
+    assert float(convolutional("l1")(syn, real)) == 1 + 2 + 0.5 + 3
+    # a network without convolutions is matched in its matrices; its biases still do not count
+    assert float(convolutional("l1")((syn[1], kernel[0, 0]), (real[1], real[0][0, 0]))) == 30
+    assert float(convolutional("mse")((syn[1], kernel[0, 0]), (real[1], real[0][0, 0]))) == 150
+
+
+@pytest.mark.parametrize("metric", ["mse", "l1"])
+def test_convolutional_derivatives_are_right(metric: Literal["mse", "l1"]) -> None:
+    syn = tuple(t.requires_grad_() for t in draw("syn") if t.ndim > 2)
+    real = tuple(t for t in draw("real") if t.ndim > 2)
+    assert torch.autograd.gradcheck(lambda *s: convolutional(metric)(s, real), syn)
+    assert torch.autograd.gradgradcheck(lambda *s: convolutional(metric)(s, real), syn)

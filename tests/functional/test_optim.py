@@ -1,9 +1,9 @@
-"""The functional SGD is torch's, bit for bit, and leaves its arguments alone."""
+"""The functional SGD and AdamW are torch's, and leave their arguments alone."""
 
 import pytest
 import torch
 
-from potstill.functional.optim import sgd, zeros
+from potstill.functional.optim import adamw, sgd, zeros
 from potstill.rng import generator
 
 
@@ -54,3 +54,41 @@ def test_steps_can_be_differentiated() -> None:
         return sgd(once, (h * once[0],), v, lr=lr, momentum=0.9, weight_decay=0.1)[0][0]
 
     assert torch.autograd.gradcheck(two, (p, g, h, lr))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("weight_decay", [0.0, 5e-4, 0.1])
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.5, 0.9)])
+def test_ten_steps_of_adamw_equal_torch(dtype: torch.dtype, weight_decay: float, betas: tuple[float, float]) -> None:
+    rng = generator(0, "adamw")
+    ours = {n: torch.randn(s, generator=rng, dtype=dtype) for n, s in {"a": (37, 5), "b": (3,), "c": (2, 3, 3)}.items()}
+    theirs = {n: p.clone().requires_grad_() for n, p in ours.items()}
+    optimiser = torch.optim.AdamW(
+        list(theirs.values()), lr=0.013, betas=betas, weight_decay=weight_decay, foreach=False, fused=False
+    )
+    first, second = zeros(ours), zeros(ours)
+    tight = {"rtol": 1e-6, "atol": 1e-7} if dtype == torch.float32 else {"rtol": 1e-13, "atol": 1e-14}
+    for count in range(10):
+        grads = {n: torch.randn(p.shape, generator=rng, dtype=dtype) for n, p in ours.items()}
+        for n, p in theirs.items():
+            p.grad = grads[n].clone()
+        optimiser.step()
+        ours, first, second = adamw(ours, grads, first, second, count, lr=0.013, betas=betas, weight_decay=weight_decay)
+        for n, p in theirs.items():
+            torch.testing.assert_close(ours[n], p.detach(), **tight)
+            torch.testing.assert_close(first[n], optimiser.state[p]["exp_avg"], **tight)
+            torch.testing.assert_close(second[n], optimiser.state[p]["exp_avg_sq"], **tight)
+
+
+def test_the_first_step_of_adamw_is_known() -> None:
+    p, g = {"a": torch.tensor([1.0, -2.0], dtype=torch.float64)}, {"a": torch.tensor([0.5, -4.0], dtype=torch.float64)}
+    made, first, second = adamw(p, g, zeros(p), zeros(p), 0, lr=0.1, weight_decay=0.5)
+    # decayed by 1 − 0.1 · 0.5, then a step of the learning rate against the sign, whatever the size of the gradient
+    torch.testing.assert_close(made["a"], torch.tensor([0.85, -1.8], dtype=torch.float64), rtol=1e-7, atol=0)
+    torch.testing.assert_close(first["a"], torch.tensor([0.05, -0.4], dtype=torch.float64))
+    torch.testing.assert_close(second["a"], torch.tensor([0.00025, 0.016], dtype=torch.float64))
+    assert p["a"].tolist() == [1, -2]
+    still = adamw(p, zeros(p), zeros(p), zeros(p), 0, lr=0.1)[0]
+    assert torch.equal(still["a"], p["a"])
+    with pytest.raises(ValueError, match="same names"):
+        adamw(p, {"b": g["a"]}, zeros(p), zeros(p), 0, lr=0.1)

@@ -75,7 +75,7 @@ def test_steps_equal_the_usual_loop_with_batch_norm() -> None:
     params, velocity, buffers = parameters(net), None, None
     values = []
     for _ in range(3):
-        params, velocity, buffers, value = train_step(
+        params, velocity, buffers, value, _ = train_step(
             net, params, velocity, x, y, lr=0.1, momentum=0.9, weight_decay=5e-4, buffers=buffers
         )
         values.append(float(value))

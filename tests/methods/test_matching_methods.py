@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from potstill.core import Problem
-from potstill.methods.distribution.dm import DM, _groups
-from potstill.methods.gradient._base import published_loops
+from potstill.methods.distribution._base import groups
+from potstill.methods.distribution.dm import DM
+from potstill.methods.gradient._on_synthetic import published_loops
 from potstill.methods.gradient.dc import DC
 from potstill.methods.gradient.dsa import DSA
 from potstill.rng import draw_seed, generator
@@ -26,18 +27,22 @@ def test_dm_takes_the_published_step() -> None:
     probe = generator(0)
     probe.set_state(seed_state)
     # The reference draws from a generator in the same state.
-    loss, gradient = _naive_from(problem, first.payload["inputs"], seed_state, 7)
+    loss, gradient = _naive_from(problem, first.outer.payload["inputs"], seed_state, 7)
     assert metrics["loss"] == pytest.approx(loss, rel=1e-5)
-    torch.testing.assert_close(second.payload["inputs"], first.payload["inputs"] - 2.0 * gradient, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(second.velocity["inputs"], gradient, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        second.outer.payload["inputs"], first.outer.payload["inputs"] - 2.0 * gradient, rtol=1e-5, atol=1e-6
+    )
+    torch.testing.assert_close(second.outer.first["inputs"], gradient, rtol=1e-5, atol=1e-6)
 
 
 def _naive_from(problem: Problem, S: Tensor, rng_state: Tensor, batch: int) -> tuple[float, Tensor]:
     rng = generator(0)
     rng.set_state(rng_state)
-    net = problem.network(draw_seed(rng))
-    drawn = [i[torch.randperm(len(i), generator=rng)[:batch]] for i in problem.by_class]
-    omega = [problem.augment.draw(1, problem.train.input.shape, rng) for _ in problem.counts]
+    block = draw_seed(rng)
+    first, real = generator(block, "block"), generator(block, "real")
+    net = problem.network(draw_seed(first))
+    omega = [problem.augment.draw(1, problem.train.input.shape, first) for _ in problem.counts]
+    drawn = [i[torch.randperm(len(i), generator=real)[:batch]] for i in problem.by_class]
     S = S.clone().requires_grad_()
     loss = torch.zeros(())
     for c, (index, s) in enumerate(zip(drawn, S.split(list(problem.counts)), strict=True)):
@@ -51,13 +56,13 @@ def test_dm_momentum_is_half_and_accumulates() -> None:
     problem = toy_problem(method)
     rng = generator(4)
     state = method.init(problem, rng)
-    velocity = torch.zeros_like(state.payload["inputs"])
+    velocity = torch.zeros_like(state.outer.payload["inputs"])
     for _ in range(3):
         before = rng.get_state()
         following, _ = method.step(problem, state, rng)
-        gradient = _naive_from(problem, state.payload["inputs"], before, 12)[1]
+        gradient = _naive_from(problem, state.outer.payload["inputs"], before, 12)[1]
         velocity = 0.5 * velocity + gradient
-        torch.testing.assert_close(following.velocity["inputs"], velocity, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(following.outer.first["inputs"], velocity, rtol=1e-4, atol=1e-5)
         state = following
 
 
@@ -65,11 +70,11 @@ def test_dm_splits_many_classes_without_changing_the_step(monkeypatch: pytest.Mo
     method = DM(batch_real=8)
     problem = toy_problem(method)
     whole = method.step(problem, method.init(problem, generator(1)), generator(2))[0]
-    monkeypatch.setattr("potstill.methods.distribution.dm.FORWARD_SAMPLES", 10)
+    monkeypatch.setattr("potstill.methods.distribution._base.FORWARD_SAMPLES", 10)
     parts = method.step(problem, method.init(problem, generator(1)), generator(2))[0]
-    torch.testing.assert_close(parts.payload["inputs"], whole.payload["inputs"])
-    assert _groups([8, 8, 8]) == [[0], [1], [2]]
-    assert _groups([4, 4, 8, 30, 1]) == [[0, 1], [2], [3], [4]]
+    torch.testing.assert_close(parts.outer.payload["inputs"], whole.outer.payload["inputs"])
+    assert groups([8, 8, 8], 10) == [[0], [1], [2]]
+    assert groups([4, 4, 8, 30, 1], 10) == [[0, 1], [2], [3], [4]]
 
 
 def naive_rows(g_s: Tensor, g_t: Tensor) -> Tensor:
@@ -94,7 +99,7 @@ def test_gradient_matching_takes_the_published_step(method: DC | DSA) -> None:
     net = problem.network(state.seed)
     drawn = [i[torch.randperm(len(i), generator=replay)[:5]] for i in problem.by_class]
     omega = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]
-    S = state.payload["inputs"].clone().requires_grad_()
+    S = state.outer.payload["inputs"].clone().requires_grad_()
     loss = torch.zeros(())
     for c, (index, s) in enumerate(zip(drawn, S.split(list(problem.counts)), strict=True)):
         real = problem.augment.apply(problem.train.fetch(index).x, omega[c])
@@ -105,7 +110,7 @@ def test_gradient_matching_takes_the_published_step(method: DC | DSA) -> None:
         loss = loss + sum(naive_rows(a, b.detach()) for a, b in zip(g_s, g_t, strict=True))
     gradient = torch.autograd.grad(loss, S)[0]
     assert metrics["loss"] == pytest.approx(float(loss.detach()) / problem.num_classes, rel=1e-4)
-    torch.testing.assert_close(following.payload["inputs"], S.detach() - 0.1 * gradient, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(following.outer.payload["inputs"], S.detach() - 0.1 * gradient, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [DC, DSA])
@@ -115,11 +120,11 @@ def test_the_network_trains_on_the_synthetic_data_between_updates(kind: type[DC]
     rng = generator(9)
     state = method.init(problem, rng)
     following, _ = method.step(problem, state, rng)
-    assert (following.outer, following.iteration, following.seed) == (1, 0, state.seed)
+    assert (following.loop, following.iteration, following.seed) == (1, 0, state.seed)
     net = problem.network(state.seed)
     reference = copy.deepcopy(net)
     optimiser = torch.optim.SGD(reference.parameters(), lr=0.05)
-    x, y = following.payload["inputs"], torch.arange(4).repeat_interleave(2)
+    x, y = following.outer.payload["inputs"], torch.arange(4).repeat_interleave(2)
     for _ in range(4):  # eight samples fit one batch, so their order only changes rounding
         optimiser.zero_grad()
         F.cross_entropy(reference(x), y).backward()
@@ -135,7 +140,7 @@ def test_outer_updates_share_a_network_and_then_it_is_fresh() -> None:
     state = method.init(problem, rng)
     trace = []
     while not method.done(problem, state):
-        trace.append((state.iteration, state.outer, state.seed))
+        trace.append((state.iteration, state.loop, state.seed))
         state, _ = method.step(problem, state, rng)
     assert [t[:2] for t in trace] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert trace[0][2] == trace[1][2] != trace[2][2] == trace[3][2]
@@ -148,16 +153,16 @@ def test_loops_by_items_per_class_are_the_published_table() -> None:
     ]  # fmt: skip
     assert published_loops(100) == (100, 5)
     assert published_loops(5) == (5, 50)
-    assert DC().loops(10) == (10, 50)
-    assert DC(outer=3, inner=0).loops(10) == (3, 0)
+    assert DC().loops(10) == 10
+    assert DC(outer=3).loops(10) == 3
 
 
 def test_dc_starts_from_noise_and_dsa_from_real_samples() -> None:
     problem = toy_problem(DSA())
-    noise = DC().init(problem, generator(1)).payload["inputs"]
+    noise = DC().init(problem, generator(1)).outer.payload["inputs"]
     assert abs(float(noise.mean())) < 0.1
     assert 0.9 < float(noise.std()) < 1.1
-    real = DSA().init(problem, generator(1)).payload["inputs"]
+    real = DSA().init(problem, generator(1)).outer.payload["inputs"]
     every = problem.train.fetch(torch.arange(len(problem.train))).x
     assert isinstance(every, Tensor)
     assert all(any(torch.equal(r, e) for e in every) for r in real)

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from potstill.errors import PotstillError
 from potstill.parametrize import Pixels
+from potstill.rng import generator
 from potstill.storage import load, pack, read_checkpoint, unpack, write_checkpoint
+from potstill.testing import toy_problem
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,6 @@ def test_a_failed_checkpoint_keeps_the_last_one(tmp_path: Path, monkeypatch: pyt
 
 def test_pixels_are_their_own_payload() -> None:
     x = torch.rand(2, 1, 3, 3)
-    assert Pixels().per_item == 1
-    assert Pixels().encode(x)["inputs"] is x
-    assert Pixels().decode({"inputs": x}) is x
+    assert Pixels().sizes((8, 11), (1, 2, 2)) == (2, 2)
+    assert Pixels().encode(x, toy_problem(), generator(0))["inputs"] is x
+    assert Pixels().decode({"inputs": x}, (1, 2, 2)) is x

@@ -208,7 +208,7 @@ def _check_names(command: Command) -> None:
 
     for group in typing.get_args(Group):
         for name in wanted.get(group, []):
-            if name is not None and name not in names(group):
+            if name is not None and name.partition(":")[0] not in names(group):
                 raise Misuse(str(unknown(group[:-1], name, names(group))))
 
 

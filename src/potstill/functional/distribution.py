@@ -1,66 +1,153 @@
-"""Statistics of embedded samples (distribution matching).
+r"""Statistics of embedded samples by class, and the distances between them (distribution matching).
 
-Dataset Condensation with Distribution Matching (DM, arXiv:2110.04181, equation 4).
+Samples belong to classes through weights W (k, n) whose rows sum to 1, so that one expression holds for classes, for
+soft labels and for all classes at once: the mean of class c is :math:`\sum_i W_{ci} h_i`.
+
+Sources: DM (arXiv:2110.04181, equation 4), DataDAM (arXiv:2310.00093), M3D (arXiv:2312.15927), NCFM
+(arXiv:2502.20653), DSDM (covariance matching).
+
+Legend: n real samples, m synthetic samples, k classes, d features, f frequencies, c h w an activation.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["class_means", "group_means", "mean_embedding_gap", "mean_gap"]
+__all__ = [
+    "Spread",
+    "amplitude_phase_gap",
+    "attention",
+    "characteristic",
+    "gaussian_kernel",
+    "mean_embedding_gap",
+    "mean_gap",
+    "means",
+    "membership",
+    "row_membership",
+    "spread",
+    "spread_gap",
+    "weighted_mmd",
+]
 
 
-def mean_embedding_gap(real: Float[Tensor, "*k n d"], syn: Float[Tensor, "*k m d"]) -> Float[Tensor, ""]:
-    """DM's loss: ``‖mean(real) − mean(syn)‖²``, summed over the features (not averaged) and over leading class axes.
+def membership(sizes: Sequence[int], like: Tensor) -> Float[Tensor, "k n"]:
+    """Weights of consecutive groups: 1/size within a sample's own group, 0 elsewhere; type and device of ``like``.
 
-    Args:
-        real: embeddings of n real samples, of one class (n, d) or of k classes (k, n, d).
-        syn: embeddings of m synthetic samples of the same classes.
+    Raises:
+        ValueError: a group is empty.
     """
-    return mean_gap(real.mean(-2), syn.mean(-2))
+    if min(sizes, default=0) < 1:
+        raise ValueError(f"every class needs at least one sample, but the sizes are {tuple(sizes)}")
+    counts = torch.tensor(sizes)
+    groups = torch.repeat_interleave(torch.arange(len(sizes)), counts)
+    weights = torch.zeros(len(sizes), len(groups), dtype=torch.float64)
+    weights[groups, torch.arange(len(groups))] = 1 / counts[groups].double()
+    return weights.to(like)
+
+
+def row_membership(rows: Float[Tensor, "n k"]) -> Float[Tensor, "k n"]:
+    """Weights from soft labels: column c of ``rows`` over its sum. Differentiable; a class nobody is in gets zeros."""
+    total = rows.sum(0, keepdim=True)
+    return (rows / torch.where(total == 0, 1.0, total)).T
+
+
+def means(weights: Float[Tensor, "k n"], features: Float[Tensor, "n *d"]) -> Float[Tensor, "k d"]:
+    """Weighted mean of each class, features flattened."""
+    return weights @ features.flatten(1)
 
 
 def mean_gap(real: Float[Tensor, "*k d"], syn: Float[Tensor, "*k d"]) -> Float[Tensor, ""]:
-    """The squared distance of means that are already taken, summed over features and classes."""
+    """The squared distance of means, summed over features (not averaged) and classes."""
     return ((real - syn) ** 2).sum()
 
 
-def group_means(features: Float[Tensor, "n d"], sizes: Sequence[int]) -> Float[Tensor, "k d"]:
-    """Means of consecutive groups, so that all classes go through a network in one batch.
+def mean_embedding_gap(real: Float[Tensor, "*k n d"], syn: Float[Tensor, "*k m d"]) -> Float[Tensor, ""]:
+    """DM's loss: ``‖mean(real) − mean(syn)‖²``, summed over features and leading class axes."""
+    return mean_gap(real.mean(-2), syn.mean(-2))
+
+
+def attention(activation: Float[Tensor, "n c h w"], power: float) -> Float[Tensor, "n hw"]:
+    """DataDAM's spatial attention: ``Σ_c |F_c|^p``, flattened, to unit L2 norm (a zero map stays zero)."""
+    folded = activation.abs().pow(power).sum(1).flatten(1) if power != 1 else activation.abs().sum(1).flatten(1)
+    return torch.nn.functional.normalize(folded, dim=1)
+
+
+def gaussian_kernel(
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], bandwidths: Float[Tensor, " b"]
+) -> Float[Tensor, "n m"]:
+    """``Σ_b exp(−‖x − y‖² / (2 b²))``: a sum of Gaussian kernels, one per bandwidth (in units of the features)."""
+    square = (x * x).sum(1, keepdim=True) + (y * y).sum(1) - 2 * x @ y.T
+    square = square.clamp_min(0)
+    return torch.stack([torch.exp(-square / (2 * b * b)) for b in bandwidths]).sum(0)
+
+
+def weighted_mmd(
+    weights: tuple[Float[Tensor, "k n"], Float[Tensor, "k m"]],
+    kernels: tuple[Float[Tensor, " k"], Float[Tensor, "n m"], Float[Tensor, "m m"]],
+) -> Float[Tensor, ""]:
+    """Squared maximum mean discrepancy summed over classes: ``E k(r, r') − 2 E k(r, s) + E k(s, s')`` (biased form).
 
     Args:
-        features: rows of the first group, then of the second, and so on.
-        sizes: rows of each group; at least 1 each, n in all.
-
-    Raises:
-        ValueError: a group is empty, or the sizes do not add up to n.
+        weights: of the real and of the synthetic samples.
+        kernels: each class's ``E k(r, r')``, and the kernel matrices real × synthetic and synthetic × synthetic.
     """
-    if min(sizes, default=0) < 1 or sum(sizes) != len(features):
-        raise ValueError(
-            f"group sizes must be at least 1 and add up to {len(features)} rows, but they are {tuple(sizes)}"
-        )
-    if len(set(sizes)) == 1:
-        return features.reshape(len(sizes), sizes[0], -1).mean(1)
-    return torch.stack([group.mean(0) for group in torch.split(features, list(sizes))])
+    real, syn = weights
+    own, cross, within = kernels
+    mixed = torch.einsum("kn,nm,km->k", real, cross, syn)
+    return (own - 2 * mixed + torch.einsum("ki,ij,kj->k", syn, within, syn)).sum()
 
 
-def class_means(
-    features: Float[Tensor, "n d"], labels: Int[Tensor, " n"] | Float[Tensor, "n k"], num_classes: int
-) -> Float[Tensor, "k d"]:
-    """Weighted means by class, for rows in any order.
+def characteristic(
+    features: Float[Tensor, "n d"], t: Float[Tensor, "f d"], weights: Float[Tensor, "k n"]
+) -> tuple[Float[Tensor, "k f"], Float[Tensor, "k f"]]:
+    """Real and imaginary part of each class's empirical characteristic function ``E exp(i⟨t, h⟩)``."""
+    angle = features @ t.T
+    return weights @ angle.cos(), weights @ angle.sin()
 
-    Args:
-        features: embeddings.
-        labels: int classes, or non-negative rows that say how much a sample belongs to each class.
-        num_classes: k.
 
-    Returns:
-        One mean per class; a class without samples gets zeros.
+def amplitude_phase_gap(
+    real: tuple[Float[Tensor, "k f"], Float[Tensor, "k f"]],
+    syn: tuple[Float[Tensor, "k f"], Float[Tensor, "k f"]],
+    alpha: float = 0.5,
+    beta: float = 0.5,
+    floor: float = 1e-12,
+) -> Float[Tensor, ""]:
+    """NCFM's loss: mean over frequencies of ``√(α (|Φ_r| − |Φ_s|)² + β · 2(|Φ_r||Φ_s| − Re Φ_r Φ̄_s))``, over classes.
+
+    ``floor`` bounds the phase term from below, as published, so that the root has a slope; it also stands inside the
+    amplitude's root, where the published code divides zero by zero if Φ vanishes.
     """
-    rows = labels if labels.is_floating_point() else F.one_hot(labels.long(), num_classes)
-    weights = rows.to(features).T
-    total = weights.sum(1, keepdim=True)
-    return (weights / torch.where(total == 0, 1.0, total)) @ features
+    (a, b), (c, d) = real, syn
+    norm_r, norm_s = ((u * u + v * v).clamp_min(floor).sqrt() for u, v in ((a, b), (c, d)))
+    phase = (2 * (norm_r * norm_s - a * c - b * d)).clamp_min(floor)
+    return (alpha * (norm_r - norm_s) ** 2 + beta * phase).sqrt().mean(1).sum()
+
+
+class Spread(NamedTuple):
+    """One class's samples about their mean, with the weights that make their scatter an unbiased covariance."""
+
+    centred: Float[Tensor, "n d"]
+    weights: Float[Tensor, " n"]
+
+
+def spread(features: Float[Tensor, "n d"], weights: Float[Tensor, " n"]) -> Spread:
+    """The covariance ``Σ_i v_i x_i x_iᵀ`` in factors; v is the weights over ``1 − Σ w²`` (n − 1 for equal ones).
+
+    A class of one sample has no covariance: its v is 0.
+    """
+    centred = features - weights @ features
+    rest = 1 - (weights * weights).sum()
+    return Spread(centred, weights / torch.where(rest < 1e-6, torch.inf, rest))
+
+
+def spread_gap(real: Spread, syn: Spread) -> Float[Tensor, ""]:
+    """``‖C_r − C_s‖²_F`` from Gram matrices, so that no d × d matrix is made."""
+
+    def inner(a: Spread, b: Spread) -> Tensor:
+        gram = a.centred @ b.centred.T
+        return a.weights @ (gram * gram) @ b.weights
+
+    return inner(real, real) - 2 * inner(real, syn) + inner(syn, syn)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from potstill.errors import unknown
 
-__all__ = ["Distance", "DistanceName", "cosine", "cosine_rows", "distance", "mse"]
+__all__ = ["Distance", "DistanceName", "convolutional", "cosine", "cosine_rows", "distance", "mse"]
 
 DistanceName: TypeAlias = Literal["ours", "mse", "cos"]
 """The names DC gave its three distances."""
@@ -88,3 +88,18 @@ def distance(name: str) -> Distance:
     if name not in _DISTANCES:
         raise unknown("gradient distance", name, _DISTANCES)
     return _DISTANCES[name]
+
+
+def convolutional(metric: Literal["mse", "l1"]) -> Distance:
+    """IDC's distance: squared or absolute differences, summed over the weights of more than two axes alone.
+
+    Where a network has none (an MLP), over its weights of two axes, so that something is matched. IDC, condense.py:
+    the classifier and all biases are left out.
+    """
+
+    def gap(g_syn: Sequence[Tensor], g_real: Sequence[Tensor]) -> Float[Tensor, ""]:
+        pairs = list(zip(g_syn, g_real, strict=True))
+        used = [(s, r) for s, r in pairs if s.ndim > 2] or [(s, r) for s, r in pairs if s.ndim == 2]
+        return torch.stack([((s - r) ** 2).sum() if metric == "mse" else (s - r).abs().sum() for s, r in used]).sum()
+
+    return gap

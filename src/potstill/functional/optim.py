@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["sgd", "zeros"]
+__all__ = ["adamw", "sgd", "zeros"]
 
 P = TypeVar("P", tuple[Tensor, ...], Mapping[str, Tensor])
 
@@ -67,3 +67,43 @@ def _step(
     v = g if v is None or momentum == 0.0 else torch.add(v * momentum, g)
     # alpha, not a product: the kernel may fuse them, and torch.optim.SGD uses this very kernel
     return (p - lr * v if isinstance(lr, Tensor) else torch.add(p, v, alpha=-lr)), v
+
+
+def adamw(
+    params: Mapping[str, Tensor],
+    grads: Mapping[str, Tensor],
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    count: int,
+    *,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """One step of AdamW (Loshchilov and Hutter, arXiv:1711.05101, algorithm 2), as ``torch.optim.AdamW`` makes it.
+
+    Args:
+        params, grads: by name.
+        first, second: moments before the step; zeros (`zeros`) before the first.
+        count: steps made before this one, at least 0.
+        lr, betas, eps, weight_decay: as there; with weight decay 0 it is Adam.
+
+    Returns:
+        New parameters, first and second moments. Nothing is recorded by autograd.
+
+    Raises:
+        ValueError: the parts differ in names.
+    """
+    if not params.keys() == grads.keys() == first.keys() == second.keys():
+        raise ValueError("params, grads and both moments must have the same names")
+    b1, b2 = betas
+    correct1, correct2 = 1 - b1 ** (count + 1), 1 - b2 ** (count + 1)
+    with torch.no_grad():
+        m = {n: torch.lerp(first[n], g, 1 - b1) for n, g in grads.items()}
+        v = {n: torch.addcmul(second[n] * b2, g, g, value=1 - b2) for n, g in grads.items()}
+        after = {
+            n: torch.addcdiv(p * (1 - lr * weight_decay), m[n], v[n].sqrt() / correct2**0.5 + eps, value=-lr / correct1)
+            for n, p in params.items()
+        }
+    return after, m, v

@@ -21,6 +21,7 @@ class Stepped(NamedTuple):
     velocity: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     loss: Float[Tensor, ""]
+    logits: Float[Tensor, "n k"]
 
 
 def cross_entropy(logits: Float[Tensor, "n k"], y: Int[Tensor, " n"] | Float[Tensor, "n k"]) -> Float[Tensor, ""]:
@@ -95,13 +96,14 @@ def train_step(
         buffers: running statistics before the step; the network's own if ``None``.
 
     Returns:
-        Parameters, velocity and buffers after the step, and the loss before it.
+        Parameters, velocity and buffers after the step, and the loss and the logits before it.
     """
     kept = dict(network.named_buffers()) if buffers is None else buffers
     fresh = {name: b.detach().clone() for name, b in kept.items()}
     with torch.enable_grad():
         used = {n: p.detach().requires_grad_() for n, p in params.items()}
-        value = loss(network, used, x.detach(), y, fresh)
+        logits = functional_call(network, {**used, **fresh}, (x.detach(),))
+        value = cross_entropy(logits, y)
         grads = dict(zip(used, torch.autograd.grad(value, tuple(used.values())), strict=True))
     with torch.no_grad():
         after, speed = sgd(
@@ -112,4 +114,4 @@ def train_step(
             momentum=momentum,
             weight_decay=weight_decay,
         )
-    return Stepped(after, speed, fresh, value.detach())
+    return Stepped(after, speed, fresh, value.detach(), logits.detach())

@@ -1,17 +1,41 @@
-"""What matching methods share: the start, the labels and the update of a payload, for any parametrization."""
+"""What matching methods share: the start, the labels and the update of what is stored, for any parametrization."""
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Inputs, Payload, Problem, Synthetic
+from potstill.core import Inputs, Normalization, Problem, Space, Synthetic
 from potstill.errors import PotstillError
-from potstill.functional.optim import sgd
+from potstill.functional.coreset import k_means, medoids
+from potstill.functional.optim import adamw, sgd, zeros
 from potstill.functional.sampling import random_per_class
 
-__all__ = ["decoded_sizes", "image", "start", "synthetic", "update"]
+__all__ = [
+    "Labels",
+    "Objective",
+    "Outer",
+    "Rule",
+    "Start",
+    "descend",
+    "hard_labels",
+    "image",
+    "inputs_of",
+    "start",
+    "synthetic",
+]
+
+Start: TypeAlias = Literal["real", "noise", "k-means"]
+Labels: TypeAlias = Literal["hard", "learned"]
+
+Objective: TypeAlias = Callable[[Tensor, Tensor | None], tuple[float, Tensor, Tensor | None]]
+"""Takes the inputs in model space and, where labels are learned, their rows; returns the loss and its gradients."""
+
+CONFIDENCE = 0.9
+"""What learned labels first give their own class. Ours."""
 
 
 def image(x: Inputs) -> Tensor:
@@ -25,52 +49,144 @@ def image(x: Inputs) -> Tensor:
     return x
 
 
-def decoded_sizes(problem: Problem) -> tuple[int, ...]:
-    """Decoded inputs of each class: stored items times what one of them decodes to."""
-    return tuple(count * problem.parametrization.per_item for count in problem.counts)
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """How what is stored moves."""
+
+    lr: float
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    lr_labels: float = 0.0
+    space: Space = "model"
+    """``data``: the payload decodes to data units and is normalised afterwards."""
+    clamp: bool = False
+    """Keep the payload's values in [0, 1] after each step, where it holds values of inputs in data units."""
 
 
-def start(problem: Problem, how: Literal["real", "noise"], rng: Generator) -> Payload:
-    """The first payload: random real samples of each class, or standard normal values in model space.
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    """What is optimised, as a value. ``logits`` is empty where labels are hard."""
+
+    payload: Mapping[str, Tensor]
+    logits: Mapping[str, Tensor]
+    first: Mapping[str, Tensor]
+    """SGD's velocity, or AdamW's first moment, of all that moves."""
+    second: Mapping[str, Tensor]
+    count: int = 0
+
+
+def start(problem: Problem, how: Start, rng: Generator, rule: Rule, labels: Labels = "hard") -> Outer:
+    """The first payload: random real samples of each class, those nearest to k-means centres, or noise.
+
+    Noise is standard normal in model space; in data units its quarter about one half, clamped to [0, 1] (IDC's).
 
     Raises:
         PotstillError: a class has fewer samples than a start from real ones needs.
     """
-    sizes = decoded_sizes(problem)
+    sizes, shape, space = problem.sizes, problem.train.input.shape, rule.space
     if how == "noise":
-        x = torch.randn(sum(sizes), *problem.train.input.shape, generator=rng).to(problem.train.device)
+        x = torch.randn(sum(sizes), *shape, generator=rng)
+        x = ((x / 4 + 0.5).clamp(0, 1) if space == "data" else x).to(problem.train.device)
     else:
         chosen = random_per_class(problem.by_class, sizes, rng, problem.train.classes)
-        x = image(problem.train.fetch(torch.cat(chosen)).x)
-    return {name: tensor.detach().clone() for name, tensor in problem.parametrization.encode(x).items()}
+        if how == "k-means":
+            chosen = tuple(_central(problem, index, n, rng) for index, n in zip(problem.by_class, sizes, strict=True))
+        index = torch.cat(chosen)
+        x = image(problem.train.raw(index)) if space == "data" else image(problem.train.fetch(index).x)
+    stored = {n: t.detach().clone() for n, t in problem.parametrization.encode(x, problem, rng).items()}
+    logits: dict[str, Tensor] = {}
+    if labels == "learned":
+        k = problem.num_classes
+        height = math.log(CONFIDENCE * (k - 1) / (1 - CONFIDENCE))
+        logits = {"logits": height * torch.nn.functional.one_hot(hard_labels(problem), k).float().to(x.device)}
+    moving = {n: torch.zeros_like(t) for n, t in _moving(stored, logits).items()}
+    return Outer(payload=stored, logits=logits, first=moving, second=zeros(moving) if rule.optimizer == "adamw" else {})
 
 
-def update(
-    problem: Problem,
-    payload: Payload,
-    velocity: Payload | None,
-    objective: Callable[[Tensor], tuple[float, Tensor]],
-    *,
-    lr: float,
-    momentum: float,
-) -> tuple[Payload, Payload, float]:
-    """One SGD step of the payload on an objective of the decoded inputs.
+def _central(problem: Problem, index: Tensor, n: int, rng: Generator) -> Tensor:
+    features = image(problem.train.fetch(index).x).flatten(1)
+    return index[medoids(features, k_means(features, n, rng, 20)[0]).cpu()]
 
-    Args:
-        objective: takes the decoded inputs S, returns the loss and its gradient with respect to S.
+
+def hard_labels(problem: Problem) -> Tensor:
+    """The class of every decoded input, int64, on the CPU."""
+    return torch.repeat_interleave(torch.arange(problem.num_classes), torch.tensor(problem.sizes))
+
+
+def _moving(payload: Mapping[str, Tensor], logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All that the optimiser moves; learned labels under a name that no payload has."""
+    floating = {n: t for n, t in payload.items() if t.is_floating_point()}
+    return floating | {f"labels/{n}": t for n, t in logits.items()}
+
+
+def inputs_of(problem: Problem, outer: Outer, space: Space) -> tuple[Tensor, Tensor]:
+    """The decoded inputs in model space, and their labels: classes, or rows where they are learned. No graph."""
+    with torch.no_grad():
+        x = _normal(problem, problem.decode(outer.payload), space)
+    y = outer.logits["logits"].softmax(1) if outer.logits else hard_labels(problem).to(x.device)
+    return x, y
+
+
+def _normal(problem: Problem, decoded: Tensor, space: Space) -> Tensor:
+    normalization: Normalization = problem.train.normalization
+    return normalization.apply(decoded) if space == "data" else decoded
+
+
+def descend(
+    problem: Problem, outer: Outer, objective: Objective, rule: Rule, factor: float = 1.0
+) -> tuple[Outer, float]:
+    """One step of what is stored down an objective of the decoded inputs, at ``factor`` times the learning rate.
 
     Returns:
-        The new payload, its velocity, and the loss before the step.
+        The state after it, and the loss before it.
     """
-    leaves = {name: tensor.detach().requires_grad_() for name, tensor in payload.items()}
-    decoded = problem.parametrization.decode(leaves)
-    loss, gradient = objective(decoded.detach())
-    grads = dict(zip(leaves, torch.autograd.grad(decoded, tuple(leaves.values()), gradient), strict=True))
-    after, speed = sgd(dict(payload), grads, None if velocity is None else dict(velocity), lr=lr, momentum=momentum)
-    return after, speed, loss
+    fixed = {n: t for n, t in outer.payload.items() if not t.is_floating_point()}
+    old = _moving(outer.payload, outer.logits)
+    with torch.enable_grad():
+        leaves = {n: t.detach().requires_grad_() for n, t in old.items()}
+        payload = {n: t for n, t in leaves.items() if n in outer.payload} | fixed
+        x = _normal(problem, problem.decode(payload), rule.space)
+        y = leaves["labels/logits"].softmax(1) if outer.logits else None
+    loss, by_x, by_y = objective(x.detach(), None if y is None else y.detach())
+    ends, slopes = [x], [by_x]
+    if y is not None and by_y is not None:
+        ends, slopes = [x, y], [by_x, by_y]
+    found = torch.autograd.grad(ends, tuple(leaves.values()), slopes, allow_unused=True)
+    grads = {n: torch.zeros_like(t) if g is None else g for (n, t), g in zip(leaves.items(), found, strict=True)}
+    moved, first, second = _moved(old, grads, outer, rule, factor)
+    if rule.clamp and problem.parametrization.bounded and problem.train.input.kind == "image":
+        moved = {n: t if n.startswith("labels/") else t.clamp(0, 1) for n, t in moved.items()}
+    after = Outer(
+        payload={n: moved.get(n, t) for n, t in outer.payload.items()},
+        logits={n: moved[f"labels/{n}"] for n in outer.logits},
+        first=first, second=second, count=outer.count + 1,
+    )  # fmt: skip
+    return after, loss
 
 
-def synthetic(problem: Problem, payload: Mapping[str, Tensor]) -> Synthetic:
-    """The result: the payload with hard labels, classes in label order."""
-    labels = torch.repeat_interleave(torch.arange(problem.num_classes), torch.tensor(decoded_sizes(problem)))
-    return Synthetic(payload=payload, labels=labels)
+def _moved(
+    old: dict[str, Tensor], grads: dict[str, Tensor], outer: Outer, rule: Rule, factor: float
+) -> tuple[dict[str, Tensor], Mapping[str, Tensor], Mapping[str, Tensor]]:
+    moved: dict[str, Tensor] = {}
+    first, second = dict(outer.first), dict(outer.second)
+    for names, lr, decay in (
+        ([n for n in old if not n.startswith("labels/")], rule.lr, rule.weight_decay),
+        ([n for n in old if n.startswith("labels/")], rule.lr_labels, 0.0),
+    ):
+        p, g, v = ({n: t[n] for n in names} for t in (old, grads, first))
+        if rule.optimizer == "sgd":
+            after, speed = sgd(p, g, v, lr=lr * factor, momentum=rule.momentum, weight_decay=decay)
+        else:
+            s = {n: second[n] for n in names}
+            after, speed, s = adamw(p, g, v, s, outer.count, lr=lr * factor, weight_decay=decay)
+            second |= s
+        moved |= after
+        first |= speed
+    return moved, first, second
+
+
+def synthetic(problem: Problem, outer: Outer, space: Space = "model") -> Synthetic:
+    """The result: the payload and its labels, classes in label order."""
+    labels = outer.logits["logits"].softmax(1) if outer.logits else hard_labels(problem)
+    return Synthetic(payload=outer.payload, labels=labels, space=space)

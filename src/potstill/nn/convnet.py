@@ -5,6 +5,7 @@ A block is a 3×3 convolution, a norm, an activation and a pooling that halves t
 
 from typing import Literal, TypeAlias
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from potstill.core import Network
@@ -110,6 +111,23 @@ class ConvNet(Network):
         """(n, c, h, w) → (n, width · positions left): 2,048 features for the default at 32×32."""
         features: Tensor = self.features(x)
         return features.flatten(1)
+
+    def activations(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The output of each block's activation, before its pooling, and the features."""
+        seen = []
+        for layer in self.features:
+            if isinstance(layer, InstanceReluPool):  # its three parts, one by one
+                x = F.relu(F.group_norm(x, layer.num_groups, layer.weight, layer.bias, layer.eps))
+                seen.append(x)
+                x = F.avg_pool2d(x, 2)
+            elif isinstance(layer, nn.ReLU):
+                x = F.relu(x)  # not in place: the next layer's input is kept
+                seen.append(x)
+            else:
+                x = layer(x)
+                if isinstance(layer, nn.Sigmoid | nn.LeakyReLU | nn.SiLU):
+                    seen.append(x)
+        return (*seen, x.flatten(1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) → logits (n, k)."""

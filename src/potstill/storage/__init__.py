@@ -1,9 +1,10 @@
 """The artefact on disk: save, load, export, inspect; and checkpoints of unfinished runs."""
 
 from potstill.storage.artefact import Distilled, item_bytes, load, save
+from potstill.storage.cache import cache_folder
 from potstill.storage.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from potstill.storage.export import export
-from potstill.storage.files import check_writable, write_atomic
+from potstill.storage.files import check_writable, read_tensors, write_atomic, write_tensors
 from potstill.storage.inspect import describe, inspect
 from potstill.storage.pictures import sheet
 from potstill.storage.state import pack, unpack
@@ -11,6 +12,7 @@ from potstill.storage.state import pack, unpack
 __all__ = [
     "Checkpoint",
     "Distilled",
+    "cache_folder",
     "check_writable",
     "describe",
     "export",
@@ -19,9 +21,11 @@ __all__ = [
     "load",
     "pack",
     "read_checkpoint",
+    "read_tensors",
     "save",
     "sheet",
     "unpack",
     "write_atomic",
     "write_checkpoint",
+    "write_tensors",
 ]

@@ -1,4 +1,4 @@
-"""Checks for outside authors: does a new method, source, network, augmentation or parametrization keep the contract?"""
+"""Checks for outside authors: does a new method, source, network, protocol, … keep the contract?"""
 
 from potstill.testing.contract import (
     ContractError,
@@ -6,6 +6,7 @@ from potstill.testing.contract import (
     check_method,
     check_network,
     check_parametrization,
+    check_protocol,
     check_source,
     toy_problem,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "check_method",
     "check_network",
     "check_parametrization",
+    "check_protocol",
     "check_source",
     "toy_problem",
     "toy_source",

@@ -9,14 +9,15 @@ from potstill.rng import generator
 __all__ = ["toy_source"]
 
 
-def toy_source(kind: str = "image", *, per_class: int = 12, classes: int = 4) -> Source:
-    """``classes`` × ``per_class`` samples: 8×8 grey pictures of noisy bars, or rows of six columns."""
+def toy_source(kind: str = "image", *, per_class: int = 12, classes: int = 4, side: int = 8) -> Source:
+    """``classes`` × ``per_class`` samples: grey pictures (``side`` pixels) of noisy bars, or rows of six columns."""
     rng = generator(11, "toy", kind)
     labels = torch.arange(classes).repeat_interleave(per_class)
     if kind == "image":
-        pictures = torch.rand(len(labels), 1, 8, 8, generator=rng) * 120
+        pictures = torch.rand(len(labels), 1, side, side, generator=rng) * 120
         for c in range(classes):
-            pictures[labels == c, :, 2 * c : 2 * c + 2, :] += 120
+            first = c * side // classes
+            pictures[labels == c, :, first : first + side // classes, :] += 120
         inputs = pictures.round().to(torch.uint8)
     else:
         inputs = torch.randn(len(labels), 6, generator=rng) + labels[:, None]

@@ -9,34 +9,21 @@ r"""DM: Dataset Condensation with Distribution Matching (Zhao and Bilen, WACV 20
 and the synthetic samples S of the class.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-import torch
 from torch import Generator, Tensor
 
-from potstill.core import Method, MethodInfo, Metrics, Problem, Synthetic
-from potstill.functional.distribution import group_means, mean_gap
-from potstill.functional.sampling import draw_per_class
-from potstill.methods._matching import decoded_sizes, image, start, synthetic, update
-from potstill.rng import draw_seed
+from potstill.core import MethodInfo
+from potstill.functional.distribution import mean_gap, means
+from potstill.methods._matching import Labels, Start
+from potstill.methods.distribution._base import FeatureMatching, Memory, Statistics, Views
 
-__all__ = ["DM", "DMState"]
-
-FORWARD_SAMPLES = 2560
-"""Real samples in one forward pass: ten classes of the published batch. More classes go in several passes."""
+__all__ = ["DM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DMState:
-    payload: Mapping[str, Tensor]
-    velocity: Mapping[str, Tensor]
-    iteration: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class DM(Method[DMState]):
+class DM(FeatureMatching):
     """Match the mean embedding of every class under random networks."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -47,7 +34,6 @@ class DM(Method[DMState]):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    state_type: ClassVar[type] = DMState
 
     iterations: int = 20_000
     """Steps of the synthetic data (main_DM.py, --Iteration)."""
@@ -57,8 +43,14 @@ class DM(Method[DMState]):
     """Momentum of the synthetic data (main_DM.py)."""
     batch_real: int = 256
     """Real samples per class and step (main_DM.py, --batch_real)."""
-    start: Literal["real", "noise"] = "real"
-    """Start from random real samples or from noise (main_DM.py, --init)."""
+    start: Start = "real"
+    """Start from random real samples or from noise (main_DM.py, --init), or from those nearest to k-means centres."""
+    reuse: int = 1
+    """Steps made with one network and its real statistics; 1 as published, more is faster. Ours."""
+    labels: Labels = "hard"
+    """Learned labels weigh every sample in every class's mean. Ours; hard as published."""
+    lr_labels: float = 0.1
+    """Learning rate of the labels' logits, where they are learned. Ours."""
     augment: str = "dsa"
     """Siamese augmentation (section 3.2 of the paper)."""
     network: str = "convnet"
@@ -66,59 +58,8 @@ class DM(Method[DMState]):
     parametrization: str = "pixels"
     """What is optimised."""
 
-    def init(self, problem: Problem, rng: Generator) -> DMState:
-        payload = start(problem, self.start, rng)
-        return DMState(payload=payload, velocity={n: torch.zeros_like(p) for n, p in payload.items()}, iteration=0)
+    def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
+        return {"mu": means(real.weights, real.features)}
 
-    def step(self, problem: Problem, state: DMState, rng: Generator) -> tuple[DMState, Metrics]:
-        psi = problem.network(draw_seed(rng)).requires_grad_(False)
-        drawn = draw_per_class(problem.by_class, self.batch_real, rng)
-        sizes = decoded_sizes(problem)
-        omega = [problem.augment.draw(1, problem.train.input.shape, rng) for _ in sizes]
-        A = problem.augment.apply
-
-        def objective(S: Tensor) -> tuple[float, Tensor]:
-            loss, gradient, offset = 0.0, [], 0
-            for group in _groups([len(i) for i in drawn]):
-                first = offset
-                offset += sum(sizes[c] for c in group)
-                with torch.no_grad():
-                    T = image(problem.train.fetch(torch.cat([drawn[c] for c in group])).x)
-                    T_c = torch.split(T, [len(drawn[c]) for c in group])
-                    real = psi.embed(torch.cat([A(x, omega[c]) for x, c in zip(T_c, group, strict=True)]))
-                    mu_T = group_means(real, [len(drawn[c]) for c in group])
-                with torch.enable_grad():
-                    leaf = S[first:offset].requires_grad_()
-                    S_c = torch.split(leaf, [sizes[c] for c in group])
-                    syn = psi.embed(torch.cat([A(s, omega[c]) for s, c in zip(S_c, group, strict=True)]))
-                    gap = mean_gap(mu_T, group_means(syn, [sizes[c] for c in group]))
-                gradient.append(torch.autograd.grad(gap, leaf)[0])
-                loss += float(gap.detach())
-            return loss, torch.cat(gradient)
-
-        payload, velocity, loss = update(
-            problem, state.payload, state.velocity, objective, lr=self.lr, momentum=self.momentum
-        )
-        return DMState(payload=payload, velocity=velocity, iteration=state.iteration + 1), {"loss": loss}
-
-    def done(self, problem: Problem, state: DMState) -> bool:
-        return state.iteration >= self.iterations
-
-    def result(self, problem: Problem, state: DMState) -> Synthetic:
-        return synthetic(problem, state.payload)
-
-    def horizon(self, problem: Problem) -> int:
-        return self.iterations
-
-
-def _groups(sizes: list[int]) -> list[list[int]]:
-    """Consecutive classes whose real samples fit one forward pass together."""
-    groups: list[list[int]] = [[]]
-    held = 0
-    for c, size in enumerate(sizes):
-        if groups[-1] and held + size > FORWARD_SAMPLES:
-            groups.append([])
-            held = 0
-        groups[-1].append(c)
-        held += size
-    return groups
+    def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
+        return mean_gap(real["mu"], means(syn.weights, syn.features))

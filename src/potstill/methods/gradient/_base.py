@@ -1,5 +1,6 @@
-"""The gradient-matching step that DC and DSA share; they differ in their fields only."""
+"""The gradient-matching step that DC, DSA, IDC and DREAM share; they differ in fields and in what trains the net."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
@@ -7,42 +8,40 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from potstill.core import Method, Metrics, Network, Problem, Synthetic
-from potstill.functional.gradient import distance
+from potstill.core import Method, Metrics, Network, Problem, Space, Synthetic
+from potstill.functional.coreset import k_means, medoids
+from potstill.functional.features import embed_real
+from potstill.functional.gradient import Distance
 from potstill.functional.sampling import draw_per_class
-from potstill.functional.train import gradients, parameters, train_step
-from potstill.methods._matching import decoded_sizes, image, start, synthetic, update
+from potstill.functional.train import gradients, parameters
+from potstill.methods._matching import Labels, Outer, Rule, Start, descend, image, start, synthetic
+from potstill.methods._networks import load
 from potstill.rng import draw_seed
 
-__all__ = ["GradientMatching", "GradientState", "published_loops"]
+__all__ = ["GradientMatching", "GradientState", "Sampler"]
+
+Sampler = Literal["random", "k-means"]
+"""How real samples are drawn: at random, or those nearest to k-means centres of their features (DREAM)."""
 
 BATCH_NORM_SAMPLES = 16
-"""Real samples per class whose statistics a BatchNorm network is frozen with (main.py, BNSizePC)."""
-
-_LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
-
-
-def published_loops(ipc: int) -> tuple[int, int]:
-    """(outer, inner) loops by items per class: the published table (utils.py, get_loops).
-
-    Other ipc, for which the published program exits, follow the trend: outer = ipc, inner = 500 / ipc, at most 50.
-    """
-    return _LOOPS.get(ipc, (ipc, min(50, max(1, 500 // ipc))))
+"""Real samples per class whose statistics a BatchNorm network is frozen with (DC's main.py, BNSizePC)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradientState:
-    payload: Mapping[str, Tensor]
-    velocity: Mapping[str, Tensor]
+    outer: Outer
     theta: Mapping[str, Tensor]
-    """Parameters of the network that is being trained on the synthetic data."""
+    """Parameters of the network whose gradients are matched, and which trains between the updates."""
+    velocity: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     seed: int
     """What the network was made from."""
-    outer: int
+    loop: int
     """Updates made with this network."""
     iteration: int
     """Networks used up."""
+    sample: tuple[Tensor, ...] = ()
+    """Real samples of each class, while they are used for several steps."""
 
 
 class GradientMatching(Method[GradientState]):
@@ -52,99 +51,156 @@ class GradientMatching(Method[GradientState]):
     """
 
     state_type: ClassVar[type] = GradientState
-    augmented_training: ClassVar[bool]
-    """Whether the network trains on augmented synthetic samples."""
     iterations: int
-    lr: float
-    momentum: float
-    lr_net: float
     batch_real: int
-    batch_train: int
-    outer: int | None
-    inner: int | None
-    metric: Literal["ours", "mse", "cos"]
-    start: Literal["real", "noise"]
+    start: Start
+    labels: Labels
 
-    def loops(self, ipc: int) -> tuple[int, int]:
-        """(outer, inner) loops: the fields, or the published ones where a field is None."""
-        outer, inner = published_loops(ipc)
-        return outer if self.outer is None else self.outer, inner if self.inner is None else self.inner
+    # --- what a method says -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def loops(self, ipc: int) -> int:
+        """Updates with one network."""
+
+    @abstractmethod
+    def rule(self, problem: Problem, last: bool) -> Rule:
+        """How what is stored moves; ``last``: at the last update with this network."""
+
+    @abstractmethod
+    def distance(self) -> Distance:
+        """Of the synthetic gradients from the real ones."""
+
+    @abstractmethod
+    def train(self, problem: Problem, net: Network, state: GradientState, rng: Generator) -> GradientState:
+        """The network's training between two updates."""
+
+    def begin(self, problem: Problem, net: Network, state: GradientState, rng: Generator) -> GradientState:
+        """What a new network learns before the first update."""
+        return state
+
+    def sampling(self) -> tuple[Sampler, int]:
+        """How real samples are drawn, and how many updates one draw serves."""
+        return "random", 1
+
+    def classwise(self) -> bool:
+        """Whether each class has a step of its own."""
+        return False
+
+    def most(self) -> int:
+        """Synthetic samples of a class that one update looks at, at most; 0 for all."""
+        return 0
+
+    # --- the four verbs -----------------------------------------------------------------------------------------
 
     def init(self, problem: Problem, rng: Generator) -> GradientState:
-        payload = start(problem, self.start, rng)
         state = GradientState(
-            payload=payload,
-            velocity={n: torch.zeros_like(p) for n, p in payload.items()},
-            theta={}, buffers={}, seed=0, outer=0, iteration=0,
+            outer=start(problem, self.start, rng, self.rule(problem, False), self.labels),
+            theta={}, velocity={}, buffers={}, seed=0, loop=0, iteration=0,
         )  # fmt: skip
-        return _fresh(problem, state, rng)
+        return self._fresh(problem, state, rng)
 
     def step(self, problem: Problem, state: GradientState, rng: Generator) -> tuple[GradientState, Metrics]:
         net = problem.network(state.seed).train()
-        sizes, k = decoded_sizes(problem), problem.num_classes
-        buffers = _frozen_statistics(net, state, problem, rng)
-        drawn = draw_per_class(problem.by_class, self.batch_real, rng)
-        omega = [problem.augment.draw(1, problem.train.input.shape, rng) for _ in sizes]
-        A, D = problem.augment.apply, distance(self.metric)
+        k, last = problem.num_classes, state.loop + 1 >= self.loops(problem.ipc)
+        state = replace(state, buffers=_frozen_statistics(net, state, problem, rng))
+        drawn = self._drawn(problem, net, state, rng)
+        shape = problem.train.input.shape
+        omega = [problem.augment.draw(1, shape, rng) for _ in range(k)]
+        seen = [self._seen(size, rng) for size in problem.sizes]
+        outer, loss = state.outer, 0.0
+        for group in [[c] for c in range(k)] if self.classwise() else [list(range(k))]:
 
-        def objective(S: Tensor) -> tuple[float, Tensor]:
-            loss, gradient = 0.0, []
-            for c, S_c in enumerate(torch.split(S, list(sizes))):
-                T_c = image(problem.train.fetch(drawn[c]).x)
-                g_T = gradients(net, state.theta, A(T_c, omega[c]), _labels(c, T_c), buffers=buffers)
-                s = S_c.detach().requires_grad_()
-                with torch.enable_grad():
-                    g_S = gradients(net, state.theta, A(s, omega[c]), _labels(c, s), create_graph=True, buffers=buffers)
-                    gap = D(g_S, g_T)
-                gradient.append(torch.autograd.grad(gap, s)[0])
-                loss += float(gap.detach())
-            return loss, torch.cat(gradient)
+            def objective(S: Tensor, Y: Tensor | None, group: list[int] = group) -> tuple[float, Tensor, Tensor | None]:
+                return self._objective(problem, net, state, drawn, omega, seen, S, Y, group)
 
-        payload, velocity, loss = update(
-            problem, state.payload, state.velocity, objective, lr=self.lr, momentum=self.momentum
-        )
-        after = replace(state, payload=payload, velocity=velocity, buffers=buffers, outer=state.outer + 1)
-        outer, inner = self.loops(problem.ipc)
-        if after.outer >= outer:
-            return _fresh(problem, replace(after, iteration=after.iteration + 1), rng), {"loss": loss / k}
-        return self._train(net.train(), problem, after, inner, rng), {"loss": loss / k}
-
-    def _train(
-        self, net: Network, problem: Problem, state: GradientState, epochs: int, rng: Generator
-    ) -> GradientState:
-        """``epochs`` of plain SGD on the synthetic data, per-sample augmentation where the method trains with it."""
-        S = problem.parametrization.decode(state.payload).detach()
-        y = synthetic(problem, state.payload).labels
-        theta, buffers = state.theta, state.buffers
-        for _ in range(epochs):
-            for batch in torch.split(torch.randperm(len(S), generator=rng), self.batch_train):
-                x = S[batch]
-                if self.augmented_training:
-                    x = problem.augment.apply(x, problem.augment.draw(len(batch), problem.train.input.shape, rng))
-                stepped = train_step(net, theta, None, x, y[batch].to(S.device), lr=self.lr_net, buffers=buffers)
-                theta, buffers = stepped.params, stepped.buffers
-        return replace(state, theta=theta, buffers=buffers)
+            outer, value = descend(problem, outer, objective, self.rule(problem, last and group[-1] == k - 1))
+            loss += value
+        interval = self.sampling()[1]
+        kept = drawn if interval > 1 and (state.loop + 1) % interval else ()
+        after = replace(state, outer=outer, loop=state.loop + 1, sample=kept)
+        if last:
+            return self._fresh(problem, replace(after, iteration=after.iteration + 1), rng), {"loss": loss / k}
+        return self.train(problem, net.train(), after, rng), {"loss": loss / k}
 
     def done(self, problem: Problem, state: GradientState) -> bool:
         return state.iteration >= self.iterations
 
     def result(self, problem: Problem, state: GradientState) -> Synthetic:
-        return synthetic(problem, state.payload)
+        return synthetic(problem, state.outer, self.space)
 
     def horizon(self, problem: Problem) -> int:
-        return self.iterations * self.loops(problem.ipc)[0]
+        return self.iterations * self.loops(problem.ipc)
+
+    # --- parts --------------------------------------------------------------------------------------------------
+
+    @property
+    def space(self) -> Space:
+        """What the payload decodes to."""
+        return "model"
+
+    def _objective(
+        self, problem: Problem, net: Network, state: GradientState, drawn: tuple[Tensor, ...], omega: list[object],
+        seen: list[Tensor], S: Tensor, Y: Tensor | None, classes: list[int],
+    ) -> tuple[float, Tensor, Tensor | None]:  # fmt: skip
+        A, D, loss = problem.augment.apply, self.distance(), 0.0
+        by_S, by_Y = torch.zeros_like(S), None if Y is None else torch.zeros_like(Y)
+        firsts = [0, *torch.tensor(problem.sizes).cumsum(0).tolist()]
+        for c in classes:
+            rows = firsts[c] + seen[c]
+            T_c = image(problem.train.fetch(drawn[c]).x)
+            g_T = gradients(net, state.theta, A(T_c, omega[c]), _labels(c, T_c), buffers=state.buffers)
+            leaves = [S[rows].requires_grad_()]
+            y = _labels(c, leaves[0])
+            if Y is not None:
+                leaves.append(Y[rows].requires_grad_())
+                y = leaves[1]
+            with torch.enable_grad():
+                s = A(leaves[0], omega[c])
+                g_S = gradients(net, state.theta, s, y, create_graph=True, buffers=state.buffers)
+                gap = D(g_S, g_T)
+            found = torch.autograd.grad(gap, leaves)
+            by_S[rows] = found[0]
+            if by_Y is not None:
+                by_Y[rows] = found[1]
+            loss += float(gap.detach())
+        return loss, by_S, by_Y
+
+    def _drawn(self, problem: Problem, net: Network, state: GradientState, rng: Generator) -> tuple[Tensor, ...]:
+        if state.sample:
+            return state.sample
+        if self.sampling()[0] == "random":
+            return draw_per_class(problem.by_class, self.batch_real, rng)
+        embedder = load(problem, state.seed, state.theta, state.buffers).eval().requires_grad_(False)
+        return tuple(_central(problem, embedder, index, self.batch_real, rng) for index in problem.by_class)
+
+    def _seen(self, size: int, rng: Generator) -> Tensor:
+        """Which of a class's synthetic samples this update looks at."""
+        most = self.most()
+        return torch.randperm(size, generator=rng)[:most] if 0 < most < size else torch.arange(size)
+
+    def _fresh(self, problem: Problem, state: GradientState, rng: Generator) -> GradientState:
+        """The state with a newly initialised network."""
+        seed = draw_seed(rng)
+        net = problem.network(seed)
+        theta = parameters(net)
+        state = replace(
+            state, theta=theta, velocity={n: torch.zeros_like(p) for n, p in theta.items()},
+            buffers={n: b.detach().clone() for n, b in net.named_buffers()}, seed=seed, loop=0, sample=(),
+        )  # fmt: skip
+        return self.begin(problem, net.train(), state, rng)
+
+
+def _central(problem: Problem, net: Network, index: Tensor, n: int, rng: Generator) -> Tensor:
+    """The samples of a class that lie nearest to ``n`` centres of its features."""
+    if len(index) <= n:
+        return index
+    parts = [embed_real(net, image(problem.train.fetch(some).x)) for some in torch.split(index, 2048)]
+    features = torch.cat(parts)
+    return index[medoids(features, k_means(features, n, rng, 10)[0]).cpu()]
 
 
 def _labels(c: int, x: Tensor) -> Tensor:
     return torch.full((len(x),), c, dtype=torch.int64, device=x.device)
-
-
-def _fresh(problem: Problem, state: GradientState, rng: Generator) -> GradientState:
-    """The state with a newly initialised network."""
-    seed = draw_seed(rng)
-    net = problem.network(seed)
-    buffers = {n: b.detach().clone() for n, b in net.named_buffers()}
-    return replace(state, theta=parameters(net), buffers=buffers, seed=seed, outer=0)
 
 
 def _frozen_statistics(net: Network, state: GradientState, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from potstill.core import MethodInfo
-from potstill.methods.gradient._base import GradientMatching
+from potstill.methods._matching import Labels, Start
+from potstill.methods.gradient._on_synthetic import OnSynthetic
 
 __all__ = ["DC"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DC(GradientMatching):
+class DC(OnSynthetic):
     """Match the gradients that real and synthetic samples of a class give a network."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -52,8 +53,12 @@ class DC(GradientMatching):
     """Epochs of the network after each update; None: by items per class as published."""
     metric: Literal["ours", "mse", "cos"] = "ours"
     """Distance of gradients; "ours" is the paper's row-wise cosine distance (main.py, --dis_metric)."""
-    start: Literal["real", "noise"] = "noise"
+    start: Start = "noise"
     """Start from noise or from random real samples (main.py, --init)."""
+    labels: Labels = "hard"
+    """Learned labels join the optimisation. Ours; hard as published."""
+    lr_labels: float = 0.1
+    """Learning rate of the labels' logits, where they are learned. Ours."""
     augment: str = "none"
     """Siamese augmentation of the matched batches; the paper has none."""
     network: str = "convnet"

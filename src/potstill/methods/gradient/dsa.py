@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from potstill.core import MethodInfo
-from potstill.methods.gradient._base import GradientMatching
+from potstill.methods._matching import Labels, Start
+from potstill.methods.gradient._on_synthetic import OnSynthetic
 
 __all__ = ["DSA"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DSA(GradientMatching):
+class DSA(OnSynthetic):
     """Match gradients under an augmentation that real and synthetic samples share."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -52,8 +53,12 @@ class DSA(GradientMatching):
     """Epochs of the network after each update; None: by items per class as published."""
     metric: Literal["ours", "mse", "cos"] = "ours"
     """Distance of gradients (main.py, --dis_metric)."""
-    start: Literal["real", "noise"] = "real"
+    start: Start = "real"
     """Start from random real samples (the repository's DSA commands) or from noise."""
+    labels: Labels = "hard"
+    """Learned labels join the optimisation. Ours; hard as published."""
+    lr_labels: float = 0.1
+    """Learning rate of the labels' logits, where they are learned. Ours."""
     augment: str = "dsa"
     """Siamese augmentation (section 3.2 of the paper)."""
     network: str = "convnet"

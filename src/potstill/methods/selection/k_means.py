@@ -3,7 +3,7 @@ r"""k-means per class (Lloyd 1982): the real samples nearest to the centroids (m
 .. math::
     \min_{\mu_1 \dots \mu_m} \sum_{x} \min_j \lVert \varphi(x) - \mu_j \rVert^2
 
-A centroid is an average of pictures: it exists only in input space and is stored as a synthetic sample.
+A centroid is an average of pictures: it exists only in input space and is stored as a hard_labels sample.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Method, MethodInfo, Metrics, Problem, Result, Selection
+from potstill.core import Method, MethodInfo, Metrics, Problem, Result, Selection, Synthetic
 from potstill.functional.coreset import k_means, medoids
 from potstill.functional.sampling import random_per_class
-from potstill.methods._matching import synthetic
+from potstill.methods._matching import hard_labels
 from potstill.methods.selection._features import FeatureName, class_features, network_seed
 from potstill.methods.selection._greedy import check_enough
 
@@ -72,7 +72,7 @@ class KMeans(Method[KMeansState]):
         if self.keep == "medoid":
             return Selection(index=torch.cat(state.chosen))
         x = torch.cat(state.chosen).reshape(-1, *problem.train.input.shape)
-        return synthetic(problem, problem.parametrization.encode(x))
+        return Synthetic(payload={"inputs": x}, labels=hard_labels(problem))
 
     def horizon(self, problem: Problem) -> int:
         return problem.num_classes

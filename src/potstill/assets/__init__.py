@@ -1,0 +1,5 @@
+"""Expensive inputs of methods, made once and kept by their content: trained networks."""
+
+from potstill.assets.networks import TrainNetwork, obtain
+
+__all__ = ["TrainNetwork", "obtain"]

@@ -1,0 +1,175 @@
+"""Networks trained on the real data: what methods match in that look at more than random networks.
+
+Each is decided by the data, the architecture, the recipe and its number, and by nothing else, so that every run and
+every method that asks for the same ones shares them. They are kept as safetensors files under the cache folder; one
+that is there is not trained again, so that an interrupted preparation goes on where it was.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill.augment.mix import CutMix
+from potstill.core import AssetSpec, Augmentation, NetworkFactory, Source, Trained
+from potstill.errors import PotstillError
+from potstill.execution import Executor, choose
+from potstill.functional.train import parameters, train_step
+from potstill.rng import derive, generator
+from potstill.storage import cache_folder, read_tensors, write_tensors
+
+__all__ = ["TrainNetwork", "obtain"]
+
+MAX_BYTES = 4 * 2**30
+"""A file of the cache that is larger is not read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainNetwork:
+    """The training of one network as a job: SGD with momentum, the rate times 0.2 after 2/3 and 5/6 of the epochs.
+
+    The recipe of IDC, DANCE and NCFM (pretrain.py): every epoch in a new order, per-sample augmentation, and CutMix in
+    a part ``cutmix`` of the batches.
+    """
+
+    train: Source
+    make: NetworkFactory
+    augment: Augmentation
+    recipe: Mapping[str, float | int | str]
+    number: int
+
+    @property
+    def seed(self) -> int:
+        """What its first parameters are made from."""
+        return derive(0, "asset", "network", self.number)
+
+    def __call__(self) -> tuple[Trained, float]:
+        """The trained network, and the seconds that it took."""
+        begun, r = time.monotonic(), self.recipe
+        net = self.make(self.seed).train()
+        rng = generator(self.seed, "training", json.dumps(dict(r), sort_keys=True))
+        theta: Mapping[str, Tensor] = parameters(net)
+        velocity: Mapping[str, Tensor] | None = None
+        buffers: Mapping[str, Tensor] = {n: b.detach().clone() for n, b in net.named_buffers()}
+        epochs, k, shape = int(r["epochs"]), len(self.train.classes), self.train.input.shape
+        for epoch in range(epochs):
+            lr = float(r["lr"]) * 0.2 ** sum(epoch >= m for m in (2 * epochs // 3, 5 * epochs // 6))
+            for index in torch.split(torch.randperm(len(self.train), generator=rng), int(r["batch"])):
+                fetched = self.train.fetch(index)
+                x, y = fetched.x, fetched.y
+                if not isinstance(x, Tensor) or y is None:
+                    raise PotstillError(
+                        f"networks are trained on labelled inputs of one tensor; {self.train.name} differs"
+                    )
+                x = self.augment.apply(x, self.augment.draw(len(x), shape, rng))
+                if self.train.input.kind == "image" and float(torch.rand((), generator=rng)) < float(
+                    r.get("cutmix", 0)
+                ):
+                    mix = CutMix()
+                    x, y = mix.apply(x, y, mix.draw(len(x), shape, rng), k)
+                stepped = train_step(
+                    net, theta, velocity, x, y, lr=lr, momentum=float(r["momentum"]),
+                    weight_decay=float(r["weight_decay"]), buffers=buffers,
+                )  # fmt: skip
+                theta, velocity, buffers = stepped.params, stepped.velocity, stepped.buffers
+        if not all(math.isfinite(float(p.sum())) for p in theta.values()):
+            raise PotstillError(
+                f"network {self.number} of {self.make.name} did not stay finite in training; lower its learning rate"
+            )
+        return Trained(seed=self.seed, theta=dict(theta), buffers=dict(buffers)), time.monotonic() - begun
+
+    def path(self) -> Path:
+        """Where it is kept: a name made of everything that decides its bits."""
+        n = self.train.normalization
+        white = [] if n.whitening is None else [
+            hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
+        ]  # fmt: skip
+        what = {
+            "data": self.train.content_hash, "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
+            "network": self.make.name, "augment": repr(self.augment), "recipe": dict(self.recipe),
+            "number": self.number, "version": 1,
+        }  # fmt: skip
+        key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+        return cache_folder() / "networks" / f"{key}.safetensors"
+
+    def kept(self) -> tuple[Trained, float] | None:
+        """What an earlier run made, if it is there and whole."""
+        try:
+            tensors, metadata = read_tensors(self.path(), MAX_BYTES)
+            seconds = float(metadata["seconds"])
+        except (PotstillError, KeyError, ValueError):
+            return None  # not there or not readable: it is made again and written anew
+        net = self.make(self.seed)
+        wanted = {f"theta/{n}": p.shape for n, p in net.named_parameters()}
+        wanted |= {f"buffers/{n}": b.shape for n, b in net.named_buffers()}
+        if {n: t.shape for n, t in tensors.items()} != wanted:
+            return None
+        parts: dict[str, dict[str, Tensor]] = {"theta": {}, "buffers": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = tensor.to(self.make.device)
+        return Trained(seed=self.seed, theta=parts["theta"], buffers=parts["buffers"]), seconds
+
+    def keep(self, trained: Trained, seconds: float) -> None:
+        """Write it for later runs. A cache that cannot be written costs time, not the result."""
+        tensors = {f"theta/{n}": t.cpu() for n, t in trained.theta.items()}
+        tensors |= {f"buffers/{n}": t.cpu() for n, t in trained.buffers.items()}
+        with contextlib.suppress(OSError, PotstillError):
+            self.path().parent.mkdir(parents=True, exist_ok=True)
+            write_tensors(self.path(), tensors, {"seconds": repr(seconds)})
+
+
+def _call(job: TrainNetwork) -> tuple[Trained, float]:
+    return job()
+
+
+def obtain(
+    specs: Sequence[AssetSpec],
+    train: Source,
+    make: NetworkFactory,
+    augmentation: Callable[[str], Augmentation],
+    *,
+    executor: Executor | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[dict[str, Any], float]:
+    """What ``specs`` ask for, by name, and the seconds of computing that went into it, now or in an earlier run.
+
+    Args:
+        train, make: the data and the architecture.
+        augmentation: an augmentation by name.
+        executor: where networks are trained; results do not depend on it.
+        progress: called with what is made, how many are there, how many there will be.
+
+    Raises:
+        PotstillError: a network did not stay finite.
+    """
+    made: dict[str, Any] = {}
+    total = 0.0
+    for spec in specs:
+        augment = augmentation(str(spec.recipe.get("augment", "none")) if train.input.kind == "image" else "none")
+        jobs = [
+            TrainNetwork(train=train, make=make, augment=augment, recipe=spec.recipe, number=n)
+            for n in range(spec.count)
+        ]
+        found = [job.kept() for job in jobs]
+        missing = [n for n, trained in enumerate(found) if trained is None]
+        if progress is not None:
+            progress(spec.name, len(jobs) - len(missing), len(jobs))
+        runner = executor or choose(len(missing), make.device)
+        for n, result in zip(missing, runner.map(_call, [jobs[n] for n in missing]), strict=True):
+            jobs[n].keep(*result)
+            found[n] = result
+            if progress is not None:
+                progress(spec.name, sum(f is not None for f in found), len(jobs))
+        whole = [f for f in found if f is not None]
+        made[spec.name] = tuple(trained for trained, _ in whole)
+        total += sum(seconds for _, seconds in whole)
+    return made, total

@@ -1,0 +1,73 @@
+"""Linear maps of pictures as products with two small matrices: the cosine transform, and a change of size.
+
+Matrix products are differentiable any number of times and, other than the scatters behind ``F.interpolate``'s
+backward pass on a GPU, add up in the same order each time. Legend: c h w a picture; u v frequencies.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["bilinear", "cosine", "dct2", "idct2", "resize"]
+
+
+@lru_cache(maxsize=64)
+def cosine(n: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "{n} {n}"]:
+    """The orthonormal DCT-II as a matrix: entry (u, i) is ``s_u · cos(π (2 i + 1) u / (2 n))``.
+
+    ``s_0 = √(1 / n)`` and otherwise ``s_u = √(2 / n)``, so its transpose is its inverse (the DCT-III) and a sum of
+    squares stays what it is. Computed in float64 and kept for later calls; do not write into it.
+
+    Args:
+        n: samples along the axis, at least 1.
+    """
+    # A matrix made inside inference mode could take no part in a backward pass later on.
+    with torch.inference_mode(False), torch.no_grad():
+        u, i = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64)
+        matrix = torch.cos(math.pi * (2 * i + 1) * u / (2 * n)) * math.sqrt(2 / n)
+        matrix[0] = math.sqrt(1 / n)
+        return matrix.to(device, dtype)
+
+
+@lru_cache(maxsize=64)
+def bilinear(size: int, to: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "{to} {size}"]:
+    """Linear interpolation of ``size`` samples to ``to`` samples as a matrix, as ``align_corners=False`` means it.
+
+    Output o reads the input at ``(o + 1/2) · size / to − 1/2``, held at the first and the last sample, without
+    anti-aliasing. Computed in float64 and kept for later calls; do not write into it.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        at = ((torch.arange(to, dtype=torch.float64) + 0.5) * size / to - 0.5).clamp(0, size - 1)
+        low = at.floor().long()
+        high = (low + 1).clamp_max(size - 1)
+        rows = torch.arange(to)
+        matrix = torch.zeros(to, size, dtype=torch.float64)
+        matrix[rows, low] += 1 - (at - low)
+        matrix[rows, high] += at - low
+        return matrix.to(device, dtype)
+
+
+def dct2(x: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
+    """The orthonormal DCT-II over the last two axes; (0, 0) is the picture's mean times √(h w)."""
+    h, w = x.shape[-2:]
+    return cosine(h, x.dtype, x.device) @ x @ cosine(w, x.dtype, x.device).T
+
+
+def idct2(f: Float[Tensor, "*n u v"]) -> Float[Tensor, "*n u v"]:
+    """The inverse of `dct2`: the orthonormal DCT-III over the last two axes."""
+    h, w = f.shape[-2:]
+    return cosine(h, f.dtype, f.device).T @ f @ cosine(w, f.dtype, f.device)
+
+
+def resize(x: Float[Tensor, "*n h w"], size: tuple[int, int]) -> Float[Tensor, "*n a b"]:
+    """Bilinear interpolation of the last two axes to ``size``, as ``F.interpolate`` with ``align_corners=False``.
+
+    The same size gives back the same values, bit for bit.
+    """
+    h, w = x.shape[-2:]
+    if (h, w) == size:
+        return x
+    return bilinear(h, size[0], x.dtype, x.device) @ x @ bilinear(w, size[1], x.dtype, x.device).T

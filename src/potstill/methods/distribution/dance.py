@@ -1,0 +1,82 @@
+r"""DANCE: Dual-View Distribution Alignment for Dataset Condensation (Zhang et al., IJCAI 2024, arXiv:2406.01063).
+
+.. math::
+    L_{in} = \sum_c \Big\lVert E_{T_c}\, \psi_{\theta_l}(A_\omega(x)) - E_{S_c}\, \psi_{\theta_l}(A_\omega(s))
+             \Big\rVert^2, \quad \theta_l = l\,\theta_0 + (1 - l)\,\theta_{end}, \quad l \sim U(0, 1); \qquad
+    L_{cal} = \sum_c E_{S_c}\, \ell(f_{\theta_{end}}(A_\omega(s)), c)
+
+Each step draws one of several trained networks, matches in a point between its beginning and its end (the "middle
+encoder"), then moves the set once down the trained network's own loss (the inter-class view).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Generator, Tensor
+
+from potstill.core import MethodInfo, Problem
+from potstill.functional.distribution import mean_gap, means
+from potstill.methods._matching import Labels, Rule, Start
+from potstill.methods.distribution._base import Memory, Statistics, Views
+from potstill.methods.distribution._trained import InTrained
+
+__all__ = ["DANCE"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DANCE(InTrained):
+    """Match means in networks between untrained and trained, and calibrate the classes."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Dual-View Distribution Alignment for Dataset Condensation",
+        paper="arXiv:2406.01063",
+        year=2024,
+        family="distribution",
+        kinds=("*",),
+        training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+    )
+
+    iterations: int = 10_000
+    """Steps (arguments/reproduce_condense.py, niter)."""
+    lr: float = 0.01
+    """Learning rate for one stored item per class; it grows with them (lr_img = 0.01 × ipc there)."""
+    momentum: float = 0.5
+    """Momentum (arg_condense.py, --mom_img)."""
+    batch_real: int = 128
+    """Real samples per class and step (--batch_real)."""
+    networks_trained: int = 20
+    """Networks that were trained before (reproduce_pretrain.py; 5 for ImageNet's subsets)."""
+    epochs_trained: int = 60
+    """Passes that each was trained for (80 for ImageNet's subsets)."""
+    augment_training: str = "idc"
+    """Per-sample augmentation of that training."""
+    interpolate: bool = True
+    """Match between the beginning and the end, not at the end."""
+    calibration: float = 1.0
+    """Weight of the calibration step; 0 leaves it out."""
+    steps: Literal["all", "class"] = "all"
+    """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
+    start: Start = "real"
+    """Start from random real samples (--init mix)."""
+    reuse: int = 1
+    """Steps made with one network and its real statistics. Ours."""
+    labels: Labels = "hard"
+    """Learned labels weigh every sample in every class's mean. Ours."""
+    lr_labels: float = 0.1
+    """Learning rate of the labels' logits, where they are learned. Ours."""
+    augment: str = "idc"
+    """Siamese augmentation: color, crop and cutout (reproduce_condense.py, aug_type)."""
+    network: str = "convnet"
+    """Network that embeds."""
+    parametrization: str = "tiles"
+    """What is optimised (--factor 2)."""
+
+    def rule(self, problem: Problem, iteration: int) -> Rule:
+        lr = self.lr * problem.ipc
+        return Rule(lr=lr, momentum=self.momentum, lr_labels=self.lr_labels, space="data", clamp=True)
+
+    def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
+        return {"mu": means(real.weights, real.features)}
+
+    def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
+        return mean_gap(real["mu"], means(syn.weights, syn.features))

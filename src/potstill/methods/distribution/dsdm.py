@@ -1,0 +1,108 @@
+r"""DSDM: Diversified Semantic Distribution Matching (Li et al., ACM MM 2024): means, covariances and a moving average.
+
+.. math::
+    L = \sum_c \lVert \mu^T_c - \mu^S_c \rVert^2 + \frac{\lambda}{d} \lVert C^T_c - C^S_c \rVert_F^2
+        + \frac{\gamma}{d} \lVert \mu^S_c - h_c \rVert^2, \qquad h_c \leftarrow (1-\beta)\, \mu^S_c + \beta\, h_c
+
+μ and C are mean and unbiased covariance of the embeddings of class c in one of several trained networks, h the moving
+average of the synthetic means over the steps, which joins the loss late. As published, h mixes features of different
+networks. The covariances are compared through Gram matrices (`potstill.functional.distribution.spread_gap`).
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import MethodInfo, Network, Problem
+from potstill.functional.distribution import Spread, mean_gap, means, spread, spread_gap
+from potstill.methods._matching import Labels, Rule, Start
+from potstill.methods.distribution._base import Block, FeatureState, Memory, Statistics, Views, padded
+from potstill.methods.distribution._trained import InTrained
+
+__all__ = ["DSDM"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DSDM(InTrained):
+    """Match mean and covariance in trained networks, and hold to the set's own history."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Diversified Semantic Distribution Matching for Dataset Distillation",
+        paper="doi:10.1145/3664647.3680900",
+        year=2024,
+        family="distribution",
+        kinds=("*",),
+        training={"lr": 0.01, "augmentation": "dsa", "epochs": 1500},
+    )
+
+    iterations: int = 10_000
+    """Steps (argument.py, --niter)."""
+    lr: float = 0.1
+    """Learning rate for ten stored items per class; it grows with them (argument.py, tune_lr_img)."""
+    momentum: float = 0.5
+    """Momentum (argument.py, --mom_img)."""
+    covariance: float = 50.0
+    """λ (argument.py, --cov_weight)."""
+    history: float = 0.2
+    """γ (argument.py, --h_p_weight)."""
+    history_from: int = 2000
+    """Steps before the history joins (argument.py, --smooth_iter)."""
+    smoothing: float = 0.99
+    """β (argument.py, --smooth_factor)."""
+    batch_real: int = 256
+    """Real samples per class and step (argument.py, --batch_real)."""
+    networks_trained: int = 10
+    """Networks that were trained before (argument.py, --pretrained_model_number)."""
+    epochs_trained: int = 20
+    """Passes that each was trained for."""
+    augment_training: str = "idc"
+    """Per-sample augmentation of that training."""
+    interpolate: bool = False
+    """Match at the end of training."""
+    calibration: float = 0.0
+    """No calibration step."""
+    steps: Literal["all", "class"] = "all"
+    """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
+    start: Start = "real"
+    """Start from random real samples."""
+    reuse: int = 1
+    """Steps made with one network and its real statistics. Ours."""
+    labels: Labels = "hard"
+    """Learned labels weigh every sample in every class. Ours."""
+    lr_labels: float = 0.1
+    """Learning rate of the labels' logits, where they are learned. Ours."""
+    augment: str = "idc"
+    """Siamese augmentation: color, crop and cutout."""
+    network: str = "convnet"
+    """Network that embeds."""
+    parametrization: str = "tiles"
+    """What is optimised (--factor 2)."""
+
+    def rule(self, problem: Problem, iteration: int) -> Rule:
+        lr = self.lr * problem.ipc / 10
+        return Rule(lr=lr, momentum=self.momentum, lr_labels=self.lr_labels, space="data", clamp=True)
+
+    def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
+        spreads = [spread(real.features[w > 0], w[w > 0]) for w in real.weights]
+        centred, _ = padded([s.centred for s in spreads])
+        weights, _ = padded([s.weights for s in spreads])
+        return {"mu": means(real.weights, real.features), "centred": centred, "weights": weights}
+
+    def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
+        d = syn.features.shape[1]
+        mu_S = means(syn.weights, syn.features)
+        loss = mean_gap(real["mu"], mu_S)
+        for c, w in enumerate(syn.weights):
+            C_S = spread(syn.features[w > 0], w[w > 0])
+            loss = loss + self.covariance / d * spread_gap(Spread(real["centred"][c], real["weights"][c]), C_S)
+        if "h" in memory and int(memory["step"]) > self.history_from:
+            loss = loss + self.history / d * mean_gap(memory["h"][list(syn.classes)], mu_S)
+        return loss
+
+    def after(self, problem: Problem, state: FeatureState, net: Network, block: Block, rng: Generator) -> FeatureState:
+        syn = self.synthetic_views(problem, state, net, block.draws)
+        mu_S = means(syn.weights, syn.features)
+        h, beta = state.memory.get("h", mu_S), self.smoothing
+        return replace(state, memory={"h": (1 - beta) * mu_S + beta * h, "step": torch.tensor(state.iteration)})

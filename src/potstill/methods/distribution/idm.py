@@ -1,0 +1,133 @@
+r"""IDM: Improved Distribution Matching for Dataset Condensation (Zhao et al., CVPR 2023, arXiv:2307.09742).
+
+.. math::
+    L = \sum_c \Big\lVert E_{T_c}\, \psi_\theta(A_\omega(x)) - E_{S_c}\, \psi_\theta(A_\omega(s)) \Big\rVert^2
+        + \lambda\, a_\theta \sum_c E_{S_c}\, \ell(f_\theta(A_\omega(s)), c)
+
+θ is drawn from a pool of networks of several ages that train on real samples along the way, a_θ the accuracy (in
+percent) that the network had on the samples it met. What is stored decodes to four inputs each (partition and
+expansion). The released parser's defaults are DM's; the fields here are those of its ``command.txt``.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import MethodInfo, Network, Problem
+from potstill.functional.distribution import mean_gap, means
+from potstill.methods._matching import Labels, Rule, Start
+from potstill.methods._networks import fresh_member, load, train_member
+from potstill.methods.distribution._base import (
+    Block,
+    FeatureMatching,
+    FeatureState,
+    Memory,
+    Statistics,
+    Views,
+    class_means_of_cross_entropy,
+)
+from potstill.rng import generator
+
+__all__ = ["IDM"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IDM(FeatureMatching):
+    """Match means in a pool of networks in training, and keep the classes apart."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Improved Distribution Matching for Dataset Condensation",
+        paper="arXiv:2307.09742",
+        year=2023,
+        family="distribution",
+        kinds=("*",),
+        training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+    )
+
+    iterations: int = 20_000
+    """Steps (IDM_cifar10.py, --Iteration)."""
+    lr: float = 0.2
+    """Learning rate of what is stored (command.txt, --lr_img)."""
+    momentum: float = 0.5
+    """Momentum (IDM_cifar10.py)."""
+    ce: float = 0.5
+    """λ (command.txt, --ce_weight: 0.5 for CIFAR-10 at 1 and 10 items per class, 0.1 at 50)."""
+    batch_real: int = 256
+    """Real samples per class and step (5,000 at one item per class)."""
+    pool_first: int = 3
+    """Networks at the start (IDM_cifar10.py)."""
+    pool_most: int = 100
+    """Networks at most; the oldest goes (--net_num)."""
+    pool_every: int = 30
+    """Steps between new networks (--net_generate_interval; 5 at one item per class)."""
+    trained: int = 2
+    """Networks of the pool that train after each step (--fetch_net_num)."""
+    train_steps: int = 10
+    """Their steps (--model_train_steps; 50 for CIFAR-100)."""
+    batch_train: int = 256
+    """Real samples of each (--trained_bs)."""
+    lr_net: float = 0.01
+    """Learning rate, with momentum 0.9 and weight decay 5e-4 (--lr_net, --net_decay)."""
+    steps: Literal["all", "class"] = "all"
+    """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
+    start: Start = "real"
+    """Start from random real samples (--init real)."""
+    reuse: int = 1
+    """Steps made with one network and its real statistics. Ours."""
+    labels: Labels = "hard"
+    """Learned labels weigh every sample in every class. Ours."""
+    lr_labels: float = 0.1
+    """Learning rate of the labels' logits, where they are learned. Ours."""
+    augment: str = "dsa"
+    """Siamese augmentation."""
+    network: str = "convnet"
+    """Network that embeds."""
+    parametrization: str = "tiles"
+    """What is optimised (--aug)."""
+
+    def init(self, problem: Problem, rng: Generator) -> FeatureState:
+        state = super().init(problem, rng)
+        return replace(state, pool=tuple(fresh_member(problem, rng) for _ in range(self.pool_first)))
+
+    def rule(self, problem: Problem, iteration: int) -> Rule:
+        return Rule(lr=self.lr, momentum=self.momentum, lr_labels=self.lr_labels)
+
+    def classwise(self) -> bool:
+        return self.steps == "class"
+
+    def networks(self, problem: Problem, state: FeatureState, rng: Generator) -> tuple[Network, Network | None]:
+        member = state.pool[_chosen(state)]
+        return load(problem, member.seed, member.theta, member.buffers).eval(), None
+
+    def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
+        return {"mu": means(real.weights, real.features)}
+
+    def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
+        return mean_gap(real["mu"], means(syn.weights, syn.features))
+
+    def penalty(self, state: FeatureState, net: Network, syn: Views, y: Tensor) -> Tensor | None:
+        a = 100 * state.pool[_chosen(state)].accuracy
+        if not self.ce or not a:
+            return None
+        sizes = () if y.is_floating_point() else tuple(torch.bincount(y)[list(syn.classes)].tolist())
+        return self.ce * a * class_means_of_cross_entropy(net.classifier(syn.features), y, sizes)
+
+    def after(self, problem: Problem, state: FeatureState, net: Network, block: Block, rng: Generator) -> FeatureState:
+        if state.used:
+            return state  # the networks stand still while one's statistics are reused
+        pool = list(state.pool)
+        for place in torch.randperm(len(pool), generator=rng)[: self.trained].tolist():
+            pool[place] = train_member(
+                problem, pool[place], rng, steps=self.train_steps, batch=self.batch_train, lr=self.lr_net,
+                momentum=0.9, weight_decay=5e-4,
+            )  # fmt: skip
+        if state.iteration % self.pool_every == 0:
+            pool = [*pool, fresh_member(problem, rng)][-self.pool_most :]
+        return replace(state, pool=tuple(pool))
+
+
+def _chosen(state: FeatureState) -> int:
+    """The place in the pool of the network of the present block."""
+    return int(torch.randint(len(state.pool), (1,), generator=generator(state.block, "member")))

@@ -1,0 +1,112 @@
+"""What IDC and DREAM share beyond the step: convolutional gradients of a network that trains on real samples.
+
+Sources of the defaults: IDC's repository (arXiv:2205.14959), argument.py, condense.py and misc/reproduce.py.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Generator
+
+from potstill.augment.idc import IDCAugment
+from potstill.augment.mix import CutMix
+from potstill.core import Network, Problem, Space
+from potstill.functional.gradient import Distance, convolutional
+from potstill.functional.train import train_step
+from potstill.methods._matching import Labels, Rule, Start, image
+from potstill.methods.gradient._base import GradientMatching, GradientState, Sampler
+
+__all__ = ["OnReal"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnReal(GradientMatching):
+    """Abstract: gradients of networks that train on real samples. The fields and defaults are IDC's."""
+
+    iterations: int = 2000
+    """Networks, one after the other (argument.py, --niter)."""
+    outer: int = 100
+    """Updates with each (argument.py, --inner_loop)."""
+    lr: float = 5e-3
+    """Learning rate in data units, at ten stored items per class and a side of 32 pixels (--lr_img, tune_lr_img)."""
+    momentum: float = 0.5
+    """Momentum of what is stored (--mom_img)."""
+    metric: Literal["mse", "l1"] = "mse"
+    """D: squared or absolute differences, summed (--metric)."""
+    batch_real: int = 64
+    """Real samples per class and update (--batch_real)."""
+    synthetic_most: int = 128
+    """Decoded samples of a class that an update looks at (--batch_syn_max)."""
+    lr_net: float = 0.01
+    """Learning rate of the network (--lr), with momentum 0.9 and weight decay 5e-4."""
+    batch_train: int = 64
+    """Batch of the network's training (--batch_size)."""
+    data_train: int = 2000
+    """Real samples that it sees between two updates (--n_data: 2,000 for CIFAR, 500 for others)."""
+    cutmix: float = 0.5
+    """Probability of CutMix in a batch of that training (--mix_p)."""
+    sampler: Sampler = "random"
+    """How real samples are drawn; ``k-means`` is DREAM's."""
+    interval: int = 1
+    """Updates that one draw serves."""
+    steps: Literal["all", "class"] = "all"
+    """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
+    start: Start = "real"
+    """Start from random real samples (--init mix)."""
+    labels: Labels = "hard"
+    """Learned labels join the optimisation. Ours."""
+    lr_labels: float = 0.1
+    """Learning rate of the labels' logits, where they are learned. Ours."""
+    augment: str = "idc"
+    """Siamese augmentation: color, crop and cutout (--aug_type)."""
+    network: str = "convnet"
+    """Network whose gradients are matched."""
+    parametrization: str = "tiles"
+    """What is optimised (--factor 2)."""
+
+    @property
+    def space(self) -> Space:
+        return "data"
+
+    def loops(self, ipc: int) -> int:
+        return self.outer
+
+    def rule(self, problem: Problem, last: bool) -> Rule:
+        shape = problem.train.input.shape
+        side = shape[-1] / 32 if len(shape) == 3 and shape[-1] != 28 else 1.0
+        lr = self.lr * problem.ipc / 10 * side**2
+        return Rule(lr=lr, momentum=self.momentum, lr_labels=self.lr_labels, space="data", clamp=last)
+
+    def distance(self) -> Distance:
+        return convolutional(self.metric)
+
+    def sampling(self) -> tuple[Sampler, int]:
+        return self.sampler, self.interval
+
+    def classwise(self) -> bool:
+        return self.steps == "class"
+
+    def most(self) -> int:
+        return self.synthetic_most
+
+    def train(self, problem: Problem, net: Network, state: GradientState, rng: Generator) -> GradientState:
+        """One pass of SGD over some real samples, augmented each on its own and sometimes mixed."""
+        shape, k, augment = problem.train.input.shape, problem.num_classes, problem.augment
+        if self.cutmix and isinstance(augment, IDCAugment):  # a cut beside CutMix is left out (condense.py, diffaug)
+            augment = replace(augment, strategy=tuple(g for g in augment.strategy if g != "cutout"))
+        order = torch.randperm(len(problem.train), generator=rng)[: self.data_train]
+        theta, velocity, buffers = state.theta, state.velocity, state.buffers
+        for index in torch.split(order, self.batch_train):
+            fetched = problem.train.fetch(index)
+            x, y = image(fetched.x), fetched.y
+            assert y is not None
+            x = augment.apply(x, augment.draw(len(x), shape, rng))
+            if problem.train.input.kind == "image" and float(torch.rand((), generator=rng)) < self.cutmix:
+                mix = CutMix(prob=1.0)  # whether this batch is mixed has been drawn
+                x, y = mix.apply(x, y, mix.draw(len(x), shape, rng), k)
+            stepped = train_step(
+                net, theta, velocity, x, y, lr=self.lr_net, momentum=0.9, weight_decay=5e-4, buffers=buffers
+            )
+            theta, velocity, buffers = stepped.params, stepped.velocity, stepped.buffers
+        return replace(state, theta=theta, velocity=velocity, buffers=buffers)

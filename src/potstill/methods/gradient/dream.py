@@ -1,0 +1,39 @@
+r"""DREAM: Efficient Dataset Distillation by Representative Matching (Liu et al., ICCV 2023, arXiv:2302.14416).
+
+IDC's objective on other real samples: those that lie nearest to the centres of a k-means clustering of their class, in
+the features of the present network, chosen anew every few updates. The set also starts from such samples. The point is
+fewer updates for the same accuracy; everything else is IDC's.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from potstill.core import MethodInfo
+from potstill.methods._matching import Start
+from potstill.methods.gradient._base import Sampler
+from potstill.methods.gradient._on_real import OnReal
+
+__all__ = ["DREAM"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DREAM(OnReal):
+    """IDC on representative real samples."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="DREAM: Efficient Dataset Distillation by Representative Matching",
+        paper="arXiv:2302.14416",
+        year=2023,
+        family="gradient",
+        kinds=("*",),
+        training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+    )
+
+    batch_real: int = 128
+    """Real samples per class and update: one for each cluster (argument.py, --batch_real)."""
+    sampler: Sampler = "k-means"
+    """Samples nearest to k-means centres (condense.py, section 3.2 of the paper)."""
+    interval: int = 10
+    """Updates that one choice serves (argument.py, --interval)."""
+    start: Start = "k-means"
+    """Start from such samples (section 3.3 of the paper)."""

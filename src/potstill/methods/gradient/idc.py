@@ -1,0 +1,33 @@
+r"""IDC: Dataset Condensation via Efficient Synthetic-Data Parameterization (Kim et al., ICML 2022, arXiv:2205.14959).
+
+.. math::
+    \min_S \sum_c D\big(\nabla_\theta \ell(A_\omega(f(S_c)), c),\, \nabla_\theta \ell(A_\omega(T_c), c)\big)
+
+f cuts every stored picture into factor × factor parts and enlarges each (the parametrization ``tiles``). D is taken
+over the convolutions' weights alone; the network trains on real samples between the updates, with CutMix and with the
+augmentation without its cutout.
+Settings depend on the data in the release (misc/reproduce.py): the defaults are those of CIFAR-10 and SVHN; for MNIST
+and Fashion-MNIST it uses ``metric="l1", lr=1e-4, data_train=500`` (MNIST also without cutout and CutMix).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from potstill.core import MethodInfo
+from potstill.methods.gradient._on_real import OnReal
+
+__all__ = ["IDC"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IDC(OnReal):
+    """Match gradients of networks in training, on inputs decoded from a fraction of their size."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Dataset Condensation via Efficient Synthetic-Data Parameterization",
+        paper="arXiv:2205.14959",
+        year=2022,
+        family="gradient",
+        kinds=("*",),
+        training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
+    )

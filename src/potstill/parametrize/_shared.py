@@ -1,0 +1,28 @@
+"""What the parametrizations of pictures share: the shape they need and the numbers a problem grants."""
+
+import math
+
+from potstill.core import Problem
+from potstill.errors import PotstillError
+
+__all__ = ["numbers_of", "picture"]
+
+
+def picture(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """The shape (c, h, w) of a picture.
+
+    Raises:
+        PotstillError: the inputs are no pictures.
+    """
+    if len(shape) != 3:
+        raise PotstillError(
+            f"parametrization {name} needs pictures (channels, height, width), but inputs have shape {list(shape)}; "
+            "take pixels"
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def numbers_of(problem: Problem) -> tuple[int, ...]:
+    """float32 numbers that each class may store: what `Problem.sizes` hands to ``Parametrization.sizes``."""
+    one = math.prod(problem.train.input.shape)
+    return problem.numbers or tuple(count * one for count in problem.counts)

@@ -1,0 +1,144 @@
+"""Frequency: a few cosine coefficients of each input (FreD; Shin, Shin and Moon, arXiv:2311.08819, section 3).
+
+Every class has positions in frequency space, the same for all channels, at which its inputs hold coefficients; all
+others are zero::
+
+    x = C_hᵀ F C_w        F[c, u, v] = a coefficient at a kept (u, v), else 0;  C: the orthonormal DCT-II
+
+Kept are the ``kept`` positions with the largest explained variance over the class's real pictures. The covariance is
+projected on single positions (eq. 6 there), so that is the variance of each coefficient.
+
+Where the published code and this one differ:
+
+- Its DCT is not normalised, so its rates (1e3 to 1e9) belong to another scale. This one keeps sums of squares: a step
+  of the coefficients is a step of the pixels.
+- It takes the variance over the pictures that it starts from (``SynSet.init_mask``: 16 of a class for 64 of 1,024
+  positions and one picture's storage). Here it is over the class's real pictures, up to 1,000, as the paper says. Both
+  average the channels before.
+- It does not count what says which positions are kept. Here positions and counts are stored and paid: 15 inputs, not
+  16, for one 32×32 colour picture.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import Payload, Problem
+from potstill.errors import PotstillError
+from potstill.functional.transforms import dct2, idct2
+from potstill.parametrize._shared import picture
+
+__all__ = ["Frequency"]
+
+_PICTURES = 1000
+"""Real pictures of a class that the variance is taken over, at most, evenly spaced."""
+_CHUNK = 100
+_BYTES = 4
+"""Of one float32 number, and of one class's count of inputs (int32)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frequency:
+    """Cosine coefficients at the positions where a class varies most.
+
+    The payload: ``coefficients`` (n, c, kept), grouped by class; ``positions`` (k, kept) integers u · w + v, ascending
+    (int16, or int32 where h · w > 32,768); ``counts`` (k,) int32, the inputs of each class.
+
+    Raises:
+        PotstillError: a setting is out of its range.
+    """
+
+    kept: int = 0
+    """Positions kept per channel, 1 … h · w. 0: h · w // 16, at least 1. Published run scripts: 64 of 1,024 for
+    trajectory and distribution matching at one picture per class, 32 for gradient matching; 2,048 of 16,384 at
+    128 pixels."""
+
+    def __post_init__(self) -> None:
+        if self.kept < 0:
+            raise PotstillError(f"frequency: kept must be at least 0, not {self.kept}")
+
+    @property
+    def bounded(self) -> bool:
+        """False: coefficients are no values of inputs."""
+        return False
+
+    def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
+        """What the bytes of each class pay in coefficients, after its positions and its count.
+
+        Raises:
+            PotstillError: a class gets no input, there are no pictures, or more positions are asked than there are.
+        """
+        kept = self._kept(shape)
+        one = _BYTES * shape[0] * kept
+        fixed = kept * _width(shape).itemsize + _BYTES
+        if _BYTES * min(numbers) < fixed + one:
+            raise PotstillError(
+                f"frequency: {kept} positions of a class and one input need {fixed + one:,} bytes, but the budget "
+                f"leaves {_BYTES * min(numbers):,}; raise it or lower kept"
+            )
+        return tuple((_BYTES * n - fixed) // one for n in numbers)
+
+    def _kept(self, shape: tuple[int, ...]) -> int:
+        _, h, w = picture("frequency", shape)
+        if self.kept > h * w:
+            raise PotstillError(
+                f"frequency: kept must be at most {h * w:,} for {h}×{w} pixels, not {self.kept:,}; lower it"
+            )
+        return self.kept or max(1, h * w // 16)
+
+    def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
+        """The coefficients of ``x`` at the kept positions; what it has elsewhere is lost. Draws nothing."""
+        shape = problem.train.input.shape
+        positions = torch.stack([self._positions(problem, c) for c in range(problem.num_classes)])
+        payload = {
+            "positions": positions.to(x.device, _width(shape)),
+            "counts": torch.tensor(problem.sizes, dtype=torch.int32, device=x.device),
+        }
+        where = _where(payload, len(x), shape[0])
+        return {"coefficients": dct2(x).flatten(2).gather(2, where), **payload}
+
+    def _positions(self, problem: Problem, c: int) -> Tensor:
+        """The positions (kept,) of class ``c``, ascending, on the CPU."""
+        shape = problem.train.input.shape
+        index = problem.by_class[c]
+        spaced = torch.linspace(0, len(index) - 1, min(len(index), _PICTURES)).round().long()
+        total = torch.zeros(shape[1:], dtype=torch.float64)
+        squares = torch.zeros_like(total)
+        for part in torch.split(index[spaced], _CHUNK):
+            pictures = problem.train.fetch(part).x
+            assert isinstance(pictures, Tensor)  # sizes has refused all but pictures
+            # The transform is linear: that of the channels' mean is the mean of the channels' transforms.
+            grey = dct2(pictures.mean(1).double()).cpu()
+            total += grey.sum(0)
+            squares += grey.square().sum(0)
+        variance = squares / len(spaced) - (total / len(spaced)).square()
+        # Equal variances, as in a class of one picture, go to the lower frequency.
+        by_frequency = _frequency(shape).argsort(stable=True)
+        best = variance.flatten()[by_frequency].argsort(descending=True, stable=True)[: self._kept(shape)]
+        return by_frequency[best].sort().values
+
+    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
+        """The inverse transforms (n, c, h, w)."""
+        kept = payload["coefficients"]
+        where = _where(payload, len(kept), shape[0])
+        flat = torch.zeros(len(kept), shape[0], shape[1] * shape[2], dtype=kept.dtype, device=kept.device)
+        return idct2(flat.scatter(2, where, kept).reshape(-1, *shape))
+
+
+def _width(shape: tuple[int, ...]) -> torch.dtype:
+    """The smallest integers that hold every position."""
+    return torch.int16 if shape[1] * shape[2] <= 2**15 else torch.int32
+
+
+def _frequency(shape: tuple[int, ...]) -> Tensor:
+    """u / h + v / w of every position (h · w,)."""
+    u, v = (torch.arange(side, dtype=torch.float64) / side for side in shape[1:])
+    return (u[:, None] + v).flatten()
+
+
+def _where(payload: Payload, n: int, channels: int) -> Tensor:
+    """The positions of every input and channel, int64 (n, c, kept)."""
+    positions = payload["positions"].long()
+    each = torch.repeat_interleave(positions, payload["counts"].long(), 0, output_size=n)
+    return each[:, None].expand(-1, channels, -1)

@@ -1,0 +1,131 @@
+"""Hallucinator: every stored picture seen through several small networks (HaBa; Liu et al., arXiv:2210.16774).
+
+Section 3.2: a basis b_i is a picture of one class; a hallucinator, or style, j is a network that all classes share. The
+published code's style is a 3×3 convolution, a learned scale and shift of every pixel, and the transposed convolution::
+
+    x_ij = D_j * (γ_j ⊙ (E_j * b_i) + β_j)        i = 1 … bases, j = 1 … styles
+
+E_j has ``width`` channels out, no padding and a bias; γ_j and β_j are (width, h − 2, w − 2); D_j is the transposed
+3×3 convolution back to c channels, with a bias. So s styles make s inputs of each basis.
+
+**The start is ours.** The published one draws E_j and D_j as PyTorch does, so nothing decoded looks like its basis yet.
+Here both are the identity with a little noise on them, which tells the styles apart (without it they would get equal
+gradients for ever). The outermost pixels are out of reach of one identity after the other; they start at the mean
+border of the initial pictures, and D_j's bias is taken back by β_j everywhere else.
+
+The published results count a basis and leave the networks to one further picture per class ("IPC 2" is one basis).
+Here the networks are paid like everything else. The adversarial loss of section 3.3 belongs to a method, not here.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from potstill.core import Payload, Problem
+from potstill.errors import PotstillError
+from potstill.parametrize._shared import picture
+
+__all__ = ["Hallucinator"]
+
+_KERNEL = 3
+"""Published."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hallucinator:
+    """Pictures, and the style networks that all of them go through.
+
+    The payload: ``bases`` (n, c, h, w), grouped by class, and for s styles of width m: ``decoder/encode`` and
+    ``decoder/decode`` (s, m, c, 3, 3), ``decoder/encode_bias`` (s, m), ``decoder/decode_bias`` (s, c), and
+    ``decoder/scale`` and ``decoder/shift`` (s, m, h − 2, w − 2).
+
+    Within a class, decoded inputs come by basis, then by style.
+
+    Raises:
+        PotstillError: a setting is out of its range.
+    """
+
+    styles: int = 5
+    """Networks, at least 1 (published: 5)."""
+    width: int = 0
+    """Channels between the convolutions, at least those of a picture; 0: as many (published)."""
+    spread: float = 0.1
+    """How much of a picture's size (root mean square) the noise on each first convolution adds to it, at least 0: the
+    standard deviation over √(9 c) is that of a weight. Ours."""
+
+    def __post_init__(self) -> None:
+        if self.styles < 1 or self.width < 0 or not 0 <= self.spread < math.inf:
+            raise PotstillError(
+                "hallucinator: styles must be at least 1, width and spread at least 0, "
+                f"not {self.styles}, {self.width} and {self.spread}"
+            )
+
+    @property
+    def bounded(self) -> bool:
+        """False: weights of networks are no values of inputs."""
+        return False
+
+    def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
+        """Styles times bases of each class, which pays for the networks in proportion to its numbers.
+
+        Raises:
+            PotstillError: a class gets no basis, there are no pictures, or they are narrower than a kernel.
+        """
+        shapes = self._shapes(shape)
+        networks, total, one = sum(map(math.prod, shapes.values())), sum(numbers), math.prod(shape)
+        bases = tuple(n * max(0, total - networks) // (total * one) if total else 0 for n in numbers)
+        if min(bases) < 1:
+            raise PotstillError(
+                f"hallucinator: {self.styles} styles take {networks:,} numbers and a class's basis {one:,}, but the "
+                f"budget has {total:,} for {len(numbers)} classes; raise it or lower styles"
+            )
+        return tuple(self.styles * n for n in bases)
+
+    def _shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Of the networks' tensors."""
+        c, h, w = picture("hallucinator", shape)
+        s, m = self.styles, self.width or c
+        if m < c or min(h, w) < _KERNEL:
+            raise PotstillError(
+                f"hallucinator: pictures need at least {_KERNEL}×{_KERNEL} pixels and no more channels than width {m}, "
+                f"but they have {h}×{w} and {c}; raise width or take another parametrization"
+            )
+        inner = (h - _KERNEL + 1, w - _KERNEL + 1)
+        return {
+            "decoder/encode": (s, m, c, _KERNEL, _KERNEL),
+            "decoder/encode_bias": (s, m),
+            "decoder/scale": (s, m, *inner),
+            "decoder/shift": (s, m, *inner),
+            "decoder/decode": (s, m, c, _KERNEL, _KERNEL),
+            "decoder/decode_bias": (s, c),
+        }
+
+    def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
+        """The first of every ``styles`` initial inputs as a basis, and styles near the identity."""
+        c, h, w = problem.train.input.shape
+        shapes = self._shapes((c, h, w))
+        made = {name: torch.zeros(shape) for name, shape in shapes.items()}
+        for name in ("decoder/encode", "decoder/decode"):
+            noise = torch.randn(shapes[name], generator=rng)
+            made[name] += self.spread / math.sqrt(_KERNEL * _KERNEL * c) * noise
+            channel = torch.arange(c)
+            made[name][:, channel, channel, _KERNEL // 2, _KERNEL // 2] += 1
+        border = torch.ones(h, w, dtype=torch.bool)
+        border[1:-1, 1:-1] = False
+        edge = x.detach().cpu().float()[..., border].mean((0, 2))
+        made["decoder/decode_bias"] += edge
+        made["decoder/shift"][:, :c] -= edge[:, None, None]
+        made["decoder/scale"] += 1
+        return {"bases": x[:: self.styles], **{name: t.to(x) for name, t in made.items()}}
+
+    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
+        """Every basis through every style (n, c, h, w), all styles in one grouped convolution."""
+        net = {name.removeprefix("decoder/"): t for name, t in payload.items() if name.startswith("decoder/")}
+        s = len(net["encode"])
+        inner = F.conv2d(payload["bases"], net["encode"].flatten(0, 1), net["encode_bias"].flatten())
+        inner = net["scale"].flatten(0, 1) * inner + net["shift"].flatten(0, 1)
+        out = F.conv_transpose2d(inner, net["decode"].flatten(0, 1), net["decode_bias"].flatten(), groups=s)
+        return out.reshape(-1, *shape)

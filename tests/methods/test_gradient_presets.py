@@ -1,0 +1,271 @@
+"""IDC and DREAM: one whole update against a naive re-derivation with the same draws, and what happens between updates."""
+
+import dataclasses
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from potstill.augment.mix import CutMix
+from potstill.core import Network, Problem
+from potstill.data import TensorSource
+from potstill.functional.coreset import k_means
+from potstill.methods.gradient._base import GradientState
+from potstill.methods.gradient.dream import DREAM
+from potstill.methods.gradient.idc import IDC
+from potstill.rng import generator
+from potstill.testing import toy_problem
+
+SMALL: dict[str, Any] = {"iterations": 2, "outer": 3, "data_train": 0}
+"""No training of the network between updates, where that is not what is looked at."""
+
+
+def started(method: IDC, seed: int = 3, **options: Any) -> tuple[Problem, GradientState, Generator]:
+    problem, rng = toy_problem(method, **options), generator(seed)
+    return problem, method.init(problem, rng), rng
+
+
+def replayed(rng: Generator) -> Generator:
+    copy = generator(0)
+    copy.set_state(rng.get_state())
+    return copy
+
+
+def decoded(problem: Problem, stored: Tensor) -> list[Tensor]:
+    """The inputs of each class in model space, cell by cell."""
+    normal, made = problem.train.normalization, []
+    for pictures in stored:
+        h, w = pictures.shape[2] // 2, pictures.shape[3] // 2
+        cells = [pictures[:, :, i * h : (i + 1) * h, j * w : (j + 1) * w] for i in (0, 1) for j in (0, 1)]
+        up = torch.cat([F.interpolate(c, size=pictures.shape[2:], mode="bilinear", align_corners=False) for c in cells])
+        made.append((up - normal.mean.reshape(1, -1, 1, 1)) / normal.std.reshape(1, -1, 1, 1))
+    return made
+
+
+def network_of(problem: Problem, state: GradientState) -> Network:
+    net = problem.network(state.seed)
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            p.copy_(state.theta[name])
+    return net
+
+
+def naive_loss(
+    problem: Problem, net: Network, parts: list[Tensor], drawn: list[Tensor], omegas: list[object], metric: str,
+    seen: list[Tensor],
+) -> list[Tensor]:  # fmt: skip
+    """Of every class: differences of the gradients of the convolutions' weights alone."""
+    convolutions = [m.weight for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
+    losses = []
+    for c, (index, s) in enumerate(zip(drawn, parts, strict=True)):
+        real = problem.augment.apply(problem.train.fetch(index).x, omegas[c])
+        syn = problem.augment.apply(s[seen[c]], omegas[c])
+        g_t = torch.autograd.grad(F.cross_entropy(net(real), torch.full((len(real),), c)), convolutions)
+        g_s = torch.autograd.grad(F.cross_entropy(net(syn), torch.full((len(syn),), c)), convolutions, create_graph=True)
+        gaps = [a - b for a, b in zip(g_s, g_t, strict=True)]
+        losses.append(sum((g**2).sum() if metric == "mse" else g.abs().sum() for g in gaps))
+    return losses
+
+
+def close(a: Tensor, b: Tensor, rtol: float = 1e-4, atol: float = 1e-5) -> None:
+    torch.testing.assert_close(a, b.detach(), rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize(("metric", "most"), [("mse", 128), ("l1", 128), ("mse", 5)])
+@pytest.mark.parametrize("last", [False, True])
+def test_idc_takes_the_published_step(metric: Any, most: int, last: bool) -> None:
+    method = IDC(**SMALL, batch_real=5, metric=metric, lr=80.0, synthetic_most=most)
+    problem, state, rng = started(method, network="convnet-d2-w8", ipc=3)
+    state = replace(state, loop=2 if last else 0)
+    replay = replayed(rng)
+    following, metrics = method.step(problem, state, rng)
+
+    drawn = [i[torch.randperm(len(i), generator=replay)[:5]] for i in problem.by_class]
+    omegas = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]
+    # 3 stored pictures decode to 12; an update may look at some of them alone
+    seen = [torch.randperm(12, generator=replay)[:most] if most < 12 else torch.arange(12) for _ in problem.counts]
+    stored = state.outer.payload["inputs/0"]
+    leaf = stored.clone().requires_grad_()
+    net = network_of(problem, state)
+    losses = naive_loss(problem, net, decoded(problem, leaf), drawn, omegas, metric, seen)
+    loss = torch.stack(losses).sum()
+    assert metrics == {"loss": pytest.approx(float(loss.detach()) / 4, rel=1e-3)}
+    # --lr_img for ten stored items and 32 pixels; here 3 and 8
+    optimiser = torch.optim.SGD([leaf], lr=80.0 * 3 / 10 * (8 / 32) ** 2, momentum=0.5)
+    loss.backward()
+    optimiser.step()
+    close(following.outer.first["inputs/0"], leaf.grad, rtol=1e-3)
+    inside = leaf.detach().clamp(0, 1)
+    assert float((leaf.detach() - stored).abs().max()) > 1e-2
+    assert not torch.equal(inside, leaf.detach()), "no value left [0, 1], so the clamp was not compared"
+    # values are clamped once per network, as published, not after each update
+    close(following.outer.payload["inputs/0"], inside if last else leaf, rtol=1e-3, atol=1e-4)
+    assert (following.loop, following.iteration) == ((0, 1) if last else (1, 0))
+    assert (following.seed != state.seed) is last
+
+
+def test_momentum_is_carried_from_update_to_update() -> None:
+    method = IDC(**SMALL, batch_real=5, lr=1.0)
+    problem, state, rng = started(method)
+    first, _ = method.step(problem, state, rng)
+    without = replace(first, outer=replace(first.outer, first={"inputs/0": torch.zeros_like(first.outer.first["inputs/0"])}))
+    speeds = [method.step(problem, s, generator(5))[0].outer.first["inputs/0"] for s in (first, without)]
+    close(speeds[0], speeds[1] + 0.5 * first.outer.first["inputs/0"])
+
+
+def test_steps_of_the_classes_add_up_to_one_step_of_all() -> None:
+    method = IDC(**SMALL, batch_real=5, lr=20.0, momentum=0.0)
+    problem, state, _ = started(method)
+    for held in (state, replace(state, loop=2)):  # in the midst of a network's updates, and at the last, with its clamp
+        whole, metrics = method.step(problem, held, generator(7))
+        parts, found = dataclasses.replace(method, steps="class").step(problem, held, generator(7))
+        close(parts.outer.payload["inputs/0"], whole.outer.payload["inputs/0"])
+        assert found == {"loss": pytest.approx(metrics["loss"], rel=1e-4)}
+        assert (parts.outer.count, whole.outer.count) == (4, 1)
+
+
+@pytest.mark.parametrize("cutmix", [0.0, 1.0])
+def test_the_network_trains_on_real_samples_between_updates(cutmix: float) -> None:
+    method = IDC(iterations=2, outer=3, data_train=20, batch_train=8, batch_real=3, cutmix=cutmix)
+    problem, state, rng = started(method)
+    replay = replayed(rng)
+    following, _ = method.step(problem, state, rng)
+    shape, net = problem.train.input.shape, network_of(problem, state)
+    for index in problem.by_class:
+        torch.randperm(len(index), generator=replay)
+    for _ in problem.counts:
+        problem.augment.draw(1, shape, replay)
+    # beside CutMix, cutout is left out
+    augment: Any = problem.augment
+    if cutmix:
+        augment = replace(augment, strategy=("color", "crop"))
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    order = torch.randperm(len(problem.train), generator=replay)[:20]
+    for start in (0, 8, 16):
+        batch = problem.train.fetch(order[start : start + 8])
+        x, y = augment.apply(batch.x, augment.draw(len(batch.x), shape, replay)), F.one_hot(batch.y, 4).float()
+        torch.rand((), generator=replay)
+        if cutmix:  # every batch, as often as the field says: not once more as often as CutMix itself would draw
+            mix = CutMix(prob=1.0)
+            drawn = mix.draw(len(x), shape, replay)
+            assert drawn.box is not None
+            top, bottom, left, right = drawn.box
+            mixed = x.clone()
+            mixed[:, :, top:bottom, left:right] = x[drawn.partner][:, :, top:bottom, left:right]
+            kept = 1 - (bottom - top) * (right - left) / 64
+            x, y = mixed, kept * y + (1 - kept) * y[drawn.partner]
+        optimiser.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        optimiser.step()
+    for name, p in net.named_parameters():
+        close(following.theta[name], p)
+        close(following.velocity[name], optimiser.state[p]["momentum_buffer"])
+        assert not torch.equal(following.theta[name], state.theta[name])
+
+
+@pytest.mark.parametrize(("ipc", "shape", "lr"), [
+    (10, (3, 32, 32), 5e-3), (1, (3, 32, 32), 5e-4), (50, (1, 28, 28), 25e-3), (10, (3, 224, 224), 0.245),
+])  # fmt: skip
+def test_the_rate_grows_with_items_and_area(ipc: int, shape: tuple[int, int, int], lr: float) -> None:
+    """As in argument.py, tune_lr_img: per ten items and per (side / 32)²; 28 pixels count as 32."""
+    images = torch.zeros(2, *shape, dtype=torch.uint8)
+    source = TensorSource.make(images, torch.tensor([0, 1]), classes=("a", "b"), name="empty", kind="image", mean=(0.0,) * shape[0], std=(1.0,) * shape[0])
+    problem = replace(toy_problem(), train=source, counts=(ipc, ipc))
+    assert IDC().rule(problem, False).lr == pytest.approx(lr)
+    assert not IDC().rule(problem, False).clamp
+    assert IDC().rule(problem, True).clamp
+
+
+def nearest_to_centres(features: Tensor, centres: Tensor) -> set[int]:
+    return {min(range(len(features)), key=lambda i: float((features[i] - c).norm())) for c in centres}
+
+
+def test_dream_draws_the_samples_nearest_to_centres_and_uses_them_for_some_updates() -> None:
+    method = DREAM(**{**SMALL, "outer": 7}, batch_real=4, interval=3, lr=1.0)
+    problem, state, rng = started(method)
+    replay = replayed(rng)
+    trace = []
+    for n in range(7):
+        before = state
+        state, _ = method.step(problem, state, rng)
+        trace.append(state.sample)
+        if n == 0:
+            net = network_of(problem, before)
+            for c, index in enumerate(problem.by_class):
+                with torch.no_grad():
+                    features = net.embed(problem.train.fetch(index).x)
+                centres = k_means(features, 4, replay, 10)[0]
+                chosen = {int((index == i).nonzero()) for i in state.sample[c]}
+                assert len(chosen) == 4
+                assert chosen >= nearest_to_centres(features, centres)
+    # kept after the first and second update of three, gone after the third, and gone with the network
+    assert [bool(s) for s in trace] == [True, True, False, True, True, False, False]
+    assert trace[0] is trace[1]
+    assert trace[3] is trace[4]
+
+
+def test_dream_takes_idcs_step_on_its_samples() -> None:
+    method = DREAM(**SMALL, batch_real=4, interval=2, lr=20.0, start="real")
+    problem, state, rng = started(method)
+    kept = tuple(index[2:6] for index in problem.by_class)
+    state = replace(state, sample=kept, loop=1)
+    replay = replayed(rng)
+    following, metrics = method.step(problem, state, rng)
+    omegas = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]  # no draw of samples
+    leaf = state.outer.payload["inputs/0"].clone().requires_grad_()
+    everything = [torch.arange(8)] * 4
+    net = network_of(problem, state)
+    loss = torch.stack(naive_loss(problem, net, decoded(problem, leaf), list(kept), omegas, "mse", everything)).sum()
+    (slope,) = torch.autograd.grad(loss, leaf)
+    assert metrics == {"loss": pytest.approx(float(loss.detach()) / 4, rel=1e-3)}
+    close(following.outer.payload["inputs/0"], leaf - 20.0 * 2 / 10 / 16 * slope, rtol=1e-3, atol=1e-5)
+    assert following.sample == ()
+
+
+def test_dream_starts_from_central_samples() -> None:
+    method = DREAM(**SMALL)
+    problem, state, _ = started(method, ipc=1)
+    replay = generator(3)
+    shuffled = [i[torch.randperm(len(i), generator=replay)[:4]] for i in problem.by_class]  # drawn first, not used
+    assert [len(i) for i in shuffled] == [4] * 4
+    for c, index in enumerate(problem.by_class):
+        x = problem.train.fetch(index).x.flatten(1)
+        chosen = nearest_to_centres(x, k_means(x, 4, replay, 20)[0])
+        raw = problem.train.raw(index)
+        cells = state.outer.payload["inputs/0"][c, 0]
+        for i in (0, 1):
+            for j in (0, 1):
+                cell = cells[:, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4]
+                shrunk = F.interpolate(raw, size=(4, 4), mode="nearest")
+                places = {n for n, s in enumerate(shrunk) if torch.equal(s, cell)}
+                assert places, "a cell holds a real picture, shrunk"
+                assert len(chosen) < 4 or places & chosen
+
+
+def test_learned_labels_enter_the_synthetic_gradient() -> None:
+    method = IDC(**SMALL, batch_real=5, labels="learned", lr_labels=3.0, lr=20.0)
+    problem, state, rng = started(method)
+    replay = replayed(rng)
+    following, metrics = method.step(problem, state, rng)
+    drawn = [i[torch.randperm(len(i), generator=replay)[:5]] for i in problem.by_class]
+    omegas = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]
+    net = network_of(problem, state)
+    logits = state.outer.logits["logits"].clone().requires_grad_()
+    leaf = state.outer.payload["inputs/0"].clone().requires_grad_()
+    conv = net.features[0].weight
+    loss = torch.zeros(())
+    for c, (x, rows) in enumerate(zip(decoded(problem, leaf), logits.softmax(1).split(8), strict=True)):
+        real = problem.augment.apply(problem.train.fetch(drawn[c]).x, omegas[c])
+        syn = net(problem.augment.apply(x, omegas[c]))
+        (g_t,) = torch.autograd.grad(F.cross_entropy(net(real), torch.full((5,), c)), conv)
+        mixed = -(rows * torch.log_softmax(syn, 1)).sum(1).mean()
+        (g_s,) = torch.autograd.grad(mixed, conv, create_graph=True)
+        loss = loss + ((g_s - g_t) ** 2).sum()
+    by_leaf, by_logits = torch.autograd.grad(loss, [leaf, logits])
+    assert metrics == {"loss": pytest.approx(float(loss.detach()) / 4, rel=1e-3)}
+    close(following.outer.payload["inputs/0"], leaf - 20.0 * 2 / 10 / 16 * by_leaf, rtol=1e-3)
+    close(following.outer.logits["logits"], logits - 3.0 * by_logits, rtol=1e-3)
+    assert float(by_logits.abs().max()) > 1e-4
