@@ -25,10 +25,14 @@ def _first_line(target: Any) -> str:
 
 
 def field_docs(kind: type) -> dict[str, str]:
-    """The string below each field of a dataclass, by field."""
-    source = inspect.getsource(kind)
-    found = re.findall(r'^    (\w+): [^\n]+\n    """(.*?)"""', source, flags=re.MULTILINE | re.DOTALL)
-    return {name: " ".join(text.split()) for name, text in found}
+    """The string below each field of a dataclass, by field; of an inherited field, that of the class it is from."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if dataclasses.is_dataclass(base):
+            source = inspect.getsource(base)
+            texts = re.findall(r'^    (\w+): [^\n]+\n    """(.*?)"""', source, flags=re.MULTILINE | re.DOTALL)
+            found |= {name: " ".join(text.split()) for name, text in texts}
+    return found
 
 
 def list_methods() -> list[dict[str, Any]]:
@@ -92,11 +96,17 @@ def list_data() -> list[dict[str, Any]]:
 
 
 def list_parametrizations() -> list[dict[str, Any]]:
-    """Every parametrization and what it stores."""
-    return [
-        {"name": name, "summary": _first_line(registry.resolve("parametrizations", name))}
-        for name in registry.names("parametrizations")
-    ]
+    """Every parametrization: what it stores, and its settings (``NAME:setting=value``)."""
+    rows = []
+    for name in registry.names("parametrizations"):
+        kind = registry.resolve("parametrizations", name)
+        docs = field_docs(kind)
+        settings = [
+            {"name": f.name, "default": f.default, "type": _type_name(f.type), "help": docs.get(f.name, "")}
+            for f in dataclasses.fields(kind)
+        ]
+        rows.append({"name": name, "summary": _first_line(kind), "options": settings})
+    return rows
 
 
 def list_augmentations() -> list[dict[str, Any]]:

@@ -234,5 +234,17 @@ def test_check_method_finds_a_planted_defect(defect: str, sentence: str) -> None
         check_method(_Broken(iterations=4, batch_real=6, defect=defect))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Taken(registry.resolve("methods", "dm")):  # type: ignore[misc]
+    """A field that the verb ``distill`` has for itself."""
+
+    steps: int = 3
+
+
+def test_check_method_finds_a_field_that_distill_would_swallow() -> None:
+    with pytest.raises(ContractError, match="name of an option of distill"):
+        check_method(_Taken(iterations=2, batch_real=4))
+
+
 def test_check_method_passes_without_a_defect() -> None:
     check_method(_Broken(iterations=4, batch_real=6))

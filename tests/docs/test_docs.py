@@ -42,6 +42,7 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / "flowers.csv").write_text("\n".join(["length,width,species", *rows]) + "\n")
     recipe = next(code for _, language, code, _ in blocks(ROOT / "docs/how-to.md") if language == "yaml")
     (tmp_path / "gentle.yaml").write_text(recipe)
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

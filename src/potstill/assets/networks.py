@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from potstill.augment.idc import IDCAugment
 from potstill.augment.mix import CutMix
 from potstill.core import AssetSpec, Augmentation, NetworkFactory, Source, Trained
 from potstill.errors import PotstillError
@@ -53,7 +54,9 @@ class TrainNetwork:
 
     def __call__(self) -> tuple[Trained, float]:
         """The trained network, and the seconds that it took."""
-        begun, r = time.monotonic(), self.recipe
+        begun, r, augment = time.monotonic(), self.recipe, self.augment
+        if float(r.get("cutmix", 0)) and isinstance(augment, IDCAugment):
+            augment = augment.beside_cutmix()
         net = self.make(self.seed).train()
         rng = generator(self.seed, "training", json.dumps(dict(r), sort_keys=True))
         theta: Mapping[str, Tensor] = parameters(net)
@@ -69,7 +72,7 @@ class TrainNetwork:
                     raise PotstillError(
                         f"networks are trained on labelled inputs of one tensor; {self.train.name} differs"
                     )
-                x = self.augment.apply(x, self.augment.draw(len(x), shape, rng))
+                x = augment.apply(x, augment.draw(len(x), shape, rng))
                 if self.train.input.kind == "image" and float(torch.rand((), generator=rng)) < float(
                     r.get("cutmix", 0)
                 ):

@@ -66,6 +66,10 @@ class IDCAugment:
         """
         return self.ranges.apply(x, params)
 
+    def beside_cutmix(self) -> "IDCAugment":
+        """The same without cutout, as published wherever CutMix cuts already (condense.py, diffaug)."""
+        return replace(self, strategy=tuple(g for g in self.strategy if g != "cutout"))
+
 
 def idc() -> IDCAugment:
     """IDC's augmentation for matching: color, crop and cutout, all of them."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from potstill.listings import list_methods, list_protocols
+from potstill.listings import list_methods, list_parametrizations, list_protocols
 from potstill.reports import results_table
 
 __all__ = ["main", "render"]
@@ -56,6 +56,59 @@ def _protocols(root: Path) -> str:
     return _table(["protocol", "version", "what it does", "optimistic", "paper"], rows)
 
 
+def _parametrizations(root: Path) -> str:
+    rows: list[list[object]] = []
+    for p in list_parametrizations():
+        settings = ", ".join(f"`{o['name']}={o['default']}`" for o in p["options"])
+        rows.append([f"`{p['name']}`", p["summary"], settings or "none"])
+    return _table(["parametrization", "what is stored", "settings"], rows)
+
+
+def _speed(root: Path) -> str:
+    path = root / "results" / "speed.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    made = json.loads(path.read_text(encoding="utf-8"))
+    rows: list[list[object]] = [
+        [
+            {"dm": "one DM step", "dsa": "one DSA step", "student": "five epochs of a student"}[r["what"]],
+            r["threads"], *(f"{r['seconds'][side]['median']:.2f}" for side in ("ours", "published")),
+            f"{r['published_over_ours']:.1f}×", f"{r['ours_over_floor']:.1f}×", r["n"],
+        ]
+        for r in made["rows"]
+    ]  # fmt: skip
+    head: list[object] = ["what", "threads", "ours, s", "published code, s", "faster", "ours over the floor", "n"]
+    m = made["machine"]
+    about = (
+        f"{made['network']}, {made['ipc']} items per class, {made['batch']} real samples per class, `mnist-5k`; "
+        f"medians of interleaved runs; {m['processor']}, {m['cores']} cores shared with others, torch {m['torch']}. "
+        "The floor: the operations of convolutions and classifier over the rate of a large matrix product, same run."
+    )
+    return _table(head, rows) + "\n\n" + about
+
+
+def _recipes(root: Path) -> str:
+    path = root / "results" / "recipes.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    made = json.loads(path.read_text(encoding="utf-8"))
+    rows: list[list[object]] = [
+        [
+            f"`recipes/{name}.yaml`", f"{100 * r['accuracy']['mean']:.1f} ± {100 * r['accuracy']['std']:.1f}",
+            r["accuracy"]["n"], f"{r['bytes']['total']:,}", r["inputs"], r["steps"], f"{r['seconds']:.0f}",
+            f"{r['preparation_seconds']:.0f}",
+        ]
+        for name, r in sorted(made["rows"].items(), key=lambda item: -item[1]["accuracy"]["mean"])
+    ]  # fmt: skip
+    head: list[object] = ["recipe", "accuracy, %", "n", "bytes", "inputs", "steps", "seconds", "of training networks"]
+    m = made["machine"]
+    about = (
+        f"Data `{made['data']}`, {made['network']}, protocol `potstill`; mean ± standard deviation over n networks on "
+        f"one set. {m['processor']}, {m['cores']} cores shared with others, torch {m['torch']}."
+    )
+    return _table(head, rows) + "\n\n" + about
+
+
 def _results(root: Path) -> str:
     rows: list[dict[str, Any]] = []
     for path in sorted((root / "results" / "published_grid").glob("*.json")):
@@ -72,8 +125,11 @@ def _results(root: Path) -> str:
 _BLOCKS: dict[str, Callable[[Path], str]] = {
     "methods": _methods,
     "options": _options,
+    "parametrizations": _parametrizations,
     "protocols": _protocols,
+    "recipes": _recipes,
     "results": _results,
+    "speed": _speed,
 }
 
 

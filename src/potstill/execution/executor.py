@@ -1,7 +1,6 @@
 """What an executor is, and the one that stays in this process."""
 
 import io
-import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,13 +11,10 @@ import torch
 
 from potstill.errors import PotstillError
 
-__all__ = ["Executor", "Serial", "choose", "dumps", "portable", "torch_threads"]
+__all__ = ["Executor", "Serial", "dumps", "portable", "torch_threads"]
 
 J = TypeVar("J")
 R = TypeVar("R")
-
-WORTH_STARTING = 4
-"""Jobs below which starting processes (a few seconds each, to import torch) is not worth it."""
 
 
 @runtime_checkable
@@ -93,14 +89,3 @@ def portable(*values: Any) -> bool:
     except PotstillError:
         return False
     return True
-
-
-def choose(n_jobs: int, device: torch.device | str) -> Executor:
-    """Where ``n_jobs`` long jobs run best: one process per core on the CPU, this process on a GPU or for few jobs."""
-    from potstill.execution.processes import Processes  # here, because processes.py imports this file
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(cores, n_jobs)
-    if torch.device(device).type != "cpu" or workers < 2 or n_jobs < WORTH_STARTING:
-        return Serial()
-    return Processes(workers)

@@ -89,9 +89,15 @@ def start(problem: Problem, how: Start, rng: Generator, rule: Rule, labels: Labe
         x = torch.randn(sum(sizes), *shape, generator=rng)
         x = ((x / 4 + 0.5).clamp(0, 1) if space == "data" else x).to(problem.train.device)
     else:
-        chosen = random_per_class(problem.by_class, sizes, rng, problem.train.classes)
+        # A class must have as many samples as its budget holds; where they decode to more inputs, samples come again.
+        wanted = tuple(
+            max(n, min(size, len(i))) for n, size, i in zip(problem.counts, sizes, problem.by_class, strict=True)
+        )
+        wanted = tuple(min(n, size) for n, size in zip(wanted, sizes, strict=True))
+        chosen = random_per_class(problem.by_class, wanted, rng, problem.train.classes)
         if how == "k-means":
-            chosen = tuple(_central(problem, index, n, rng) for index, n in zip(problem.by_class, sizes, strict=True))
+            chosen = tuple(_central(problem, index, n, rng) for index, n in zip(problem.by_class, wanted, strict=True))
+        chosen = tuple(i[torch.arange(size) % len(i)] for i, size in zip(chosen, sizes, strict=True))
         index = torch.cat(chosen)
         x = image(problem.train.raw(index)) if space == "data" else image(problem.train.fetch(index).x)
     stored = {n: t.detach().clone() for n, t in problem.parametrization.encode(x, problem, rng).items()}

@@ -5,6 +5,7 @@ The contract suite runs the same checks over everything that is registered.
 """
 
 import dataclasses
+import inspect
 import itertools
 import json
 import math
@@ -18,6 +19,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+from potstill.api import AXES, distill
 from potstill.assets import TrainNetwork
 from potstill.augment.named import named_augmentation
 from potstill.core import (
@@ -166,6 +168,8 @@ def _check_declaration(method: Method[Any]) -> None:
         bool(sys.modules[kind.__module__].__doc__), f"{kind.__module__} must begin with the paper and the equation"
     )
     config = dataclasses.asdict(method)  # type: ignore[call-overload]
+    taken = sorted(config.keys() & (inspect.signature(distill).parameters.keys() - set(AXES)))
+    _require(not taken, f"{kind.__name__}.{taken[0] if taken else ''} has the name of an option of distill; rename it")
     round_trip = json.loads(json.dumps(config))
     again = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in round_trip.items()})
     _require(again == method, f"{kind.__name__}'s fields must survive JSON, but {config} does not")

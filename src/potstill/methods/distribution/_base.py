@@ -97,20 +97,25 @@ class FeatureState:
     """Of the step that led here."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class FeatureMatching(Method[FeatureState]):
-    """Abstract: the fields are those of the final classes, where their defaults and sources stand."""
+    """Abstract: what is not published, and every method has; the other fields are those of the final classes."""
 
     state_type: ClassVar[type] = FeatureState
     layered: ClassVar[bool] = False
     """Whether the statistics look at inner layers."""
+
     iterations: int
     lr: float
     momentum: float
     batch_real: int
     start: Start
-    labels: Labels
-    lr_labels: float
-    reuse: int
+    labels: Labels = "hard"
+    """Learned labels weigh every sample in every class. Ours; hard as published."""
+    lr_labels: float = 0.1
+    """Learning rate of the labels' logits, where they are learned. Ours."""
+    reuse: int = 1
+    """Steps with one network and its real statistics: more is faster and sees fewer networks. Ours; 1 as published."""
 
     # --- what a method says -------------------------------------------------------------------------------------
 

@@ -21,7 +21,8 @@ class InTrained(FeatureMatching):
     epochs_trained: int
     interpolate: bool
     calibration: float
-    steps: str
+    updates: str
+    augment_training: str
 
     def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
         return (
@@ -31,14 +32,12 @@ class InTrained(FeatureMatching):
             ),
         )  # fmt: skip
 
-    augment_training: str
-
     @property
     def space(self) -> Space:
         return "data"
 
     def classwise(self) -> bool:
-        return self.steps == "class"
+        return self.updates == "class"
 
     def rule(self, problem: Problem, iteration: int) -> Rule:
         return Rule(lr=self.lr, momentum=self.momentum, lr_labels=self.lr_labels, space="data", clamp=True)

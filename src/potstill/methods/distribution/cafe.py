@@ -23,7 +23,7 @@ from potstill.functional.distribution import mean_gap, means
 from potstill.functional.features import uses_batch_statistics
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import train_step
-from potstill.methods._matching import Labels, Rule, Start, image, inputs_of
+from potstill.methods._matching import Rule, Start, image, inputs_of
 from potstill.methods._networks import PoolMember, fresh_member, load
 from potstill.methods.distribution._base import (
     Block,
@@ -84,10 +84,6 @@ class CAFE(FeatureMatching):
     """Start from random real samples (--init)."""
     reuse: int = 1
     """Must stay 1: the network changes at every step."""
-    labels: Labels = "hard"
-    """Learned labels weigh every sample in every class. Ours."""
-    lr_labels: float = 0.1
-    """Learning rate of the labels' logits, where they are learned. Ours."""
     augment: str = "dsa"
     """Siamese augmentation (--dsa_strategy, CAFE+DSA)."""
     network: str = "convnet"

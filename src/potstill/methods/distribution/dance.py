@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Problem
 from potstill.functional.distribution import mean_gap, means
-from potstill.methods._matching import Labels, Rule, Start
+from potstill.methods._matching import Rule, Start
 from potstill.methods.distribution._base import Memory, Statistics, Views
 from potstill.methods.distribution._trained import InTrained
 
@@ -54,16 +54,10 @@ class DANCE(InTrained):
     """Match between the beginning and the end, not at the end."""
     calibration: float = 1.0
     """Weight of the calibration step; 0 leaves it out."""
-    steps: Literal["all", "class"] = "all"
+    updates: Literal["all", "class"] = "all"
     """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
     start: Start = "real"
     """Start from random real samples (--init mix)."""
-    reuse: int = 1
-    """Steps made with one network and its real statistics. Ours."""
-    labels: Labels = "hard"
-    """Learned labels weigh every sample in every class's mean. Ours."""
-    lr_labels: float = 0.1
-    """Learning rate of the labels' logits, where they are learned. Ours."""
     augment: str = "idc"
     """Siamese augmentation: color, crop and cutout (reproduce_condense.py, aug_type)."""
     network: str = "convnet"

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo
 from potstill.functional.distribution import attention, mean_gap, means
-from potstill.methods._matching import Labels, Start
+from potstill.methods._matching import Start
 from potstill.methods.distribution._base import FeatureMatching, Memory, Statistics, Views
 
 __all__ = ["DataDAM"]
@@ -53,12 +53,6 @@ class DataDAM(FeatureMatching):
     """Real samples per class and step (main_DataDAM.py, --batch_real)."""
     start: Start = "real"
     """Start from random real samples or from noise; the released code reads files of its own choice."""
-    reuse: int = 1
-    """Steps made with one network and its real statistics; 1 as published. Ours."""
-    labels: Labels = "hard"
-    """Learned labels weigh every sample in every class's mean. Ours; hard as published."""
-    lr_labels: float = 0.1
-    """Learning rate of the labels' logits, where they are learned. Ours."""
     augment: str = "dsa"
     """Siamese augmentation (section 4.1)."""
     network: str = "convnet"

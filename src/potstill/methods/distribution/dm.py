@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo
 from potstill.functional.distribution import mean_gap, means
-from potstill.methods._matching import Labels, Start
+from potstill.methods._matching import Start
 from potstill.methods.distribution._base import FeatureMatching, Memory, Statistics, Views
 
 __all__ = ["DM"]
@@ -45,12 +45,6 @@ class DM(FeatureMatching):
     """Real samples per class and step (main_DM.py, --batch_real)."""
     start: Start = "real"
     """Start from random real samples or from noise (main_DM.py, --init), or from those nearest to k-means centres."""
-    reuse: int = 1
-    """Steps made with one network and its real statistics; 1 as published, more is faster. Ours."""
-    labels: Labels = "hard"
-    """Learned labels weigh every sample in every class's mean. Ours; hard as published."""
-    lr_labels: float = 0.1
-    """Learning rate of the labels' logits, where they are learned. Ours."""
     augment: str = "dsa"
     """Siamese augmentation (section 3.2 of the paper)."""
     network: str = "convnet"

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Network, Problem
 from potstill.functional.distribution import Spread, mean_gap, means, spread, spread_gap
-from potstill.methods._matching import Labels, Rule, Start
+from potstill.methods._matching import Rule, Start
 from potstill.methods.distribution._base import Block, FeatureState, Memory, Statistics, Views, padded
 from potstill.methods.distribution._trained import InTrained
 
@@ -63,16 +63,10 @@ class DSDM(InTrained):
     """Match at the end of training."""
     calibration: float = 0.0
     """No calibration step."""
-    steps: Literal["all", "class"] = "all"
+    updates: Literal["all", "class"] = "all"
     """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
     start: Start = "real"
     """Start from random real samples."""
-    reuse: int = 1
-    """Steps made with one network and its real statistics. Ours."""
-    labels: Labels = "hard"
-    """Learned labels weigh every sample in every class. Ours."""
-    lr_labels: float = 0.1
-    """Learning rate of the labels' logits, where they are learned. Ours."""
     augment: str = "idc"
     """Siamese augmentation: color, crop and cutout."""
     network: str = "convnet"

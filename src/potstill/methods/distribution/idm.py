@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Network, Problem
 from potstill.functional.distribution import mean_gap, means
-from potstill.methods._matching import Labels, Rule, Start
+from potstill.methods._matching import Rule, Start
 from potstill.methods._networks import fresh_member, load, train_member
 from potstill.methods.distribution._base import (
     Block,
@@ -70,16 +70,10 @@ class IDM(FeatureMatching):
     """Real samples of each (--trained_bs)."""
     lr_net: float = 0.01
     """Learning rate, with momentum 0.9 and weight decay 5e-4 (--lr_net, --net_decay)."""
-    steps: Literal["all", "class"] = "all"
+    updates: Literal["all", "class"] = "all"
     """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
     start: Start = "real"
     """Start from random real samples (--init real)."""
-    reuse: int = 1
-    """Steps made with one network and its real statistics. Ours."""
-    labels: Labels = "hard"
-    """Learned labels weigh every sample in every class. Ours."""
-    lr_labels: float = 0.1
-    """Learning rate of the labels' logits, where they are learned. Ours."""
     augment: str = "dsa"
     """Siamese augmentation."""
     network: str = "convnet"
@@ -95,7 +89,7 @@ class IDM(FeatureMatching):
         return Rule(lr=self.lr, momentum=self.momentum, lr_labels=self.lr_labels)
 
     def classwise(self) -> bool:
-        return self.steps == "class"
+        return self.updates == "class"
 
     def networks(self, problem: Problem, state: FeatureState, rng: Generator) -> tuple[Network, Network | None]:
         member = state.pool[_chosen(state)]

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo
 from potstill.functional.distribution import gaussian_kernel, mean_gap, means
-from potstill.methods._matching import Labels, Start
+from potstill.methods._matching import Start
 from potstill.methods.distribution._base import FeatureMatching, Memory, Statistics, Views, padded, unpadded
 
 __all__ = ["M3D"]
@@ -50,12 +50,6 @@ class M3D(FeatureMatching):
     """Real samples per class and step. Ours: DM's."""
     start: Start = "real"
     """Start from random real samples or from noise."""
-    reuse: int = 1
-    """Steps made with one network and its real statistics. Ours."""
-    labels: Labels = "hard"
-    """Learned labels weigh every sample in every class. Ours."""
-    lr_labels: float = 0.1
-    """Learning rate of the labels' logits, where they are learned. Ours."""
     augment: str = "dsa"
     """Siamese augmentation."""
     network: str = "convnet"

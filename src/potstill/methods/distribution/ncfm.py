@@ -23,7 +23,7 @@ from torch import Generator, Tensor
 from potstill.core import MethodInfo, Network, Problem
 from potstill.functional.distribution import amplitude_phase_gap, characteristic
 from potstill.functional.optim import sgd
-from potstill.methods._matching import Labels, Rule, Start
+from potstill.methods._matching import Rule, Start
 from potstill.methods.distribution._base import Block, FeatureState, Memory, Statistics, Views, padded, unpadded
 from potstill.methods.distribution._trained import InTrained
 from potstill.rng import draw_seed, generator
@@ -50,7 +50,7 @@ class NCFM(InTrained):
     iterations: int = 20_000
     """Steps (config/ipc10/cifar10.yaml, niter)."""
     lr: float = 1e-3
-    """Learning rate of AdamW (lr_img × lr_scale_adam there); one step for all classes takes √k times that (steps)."""
+    """Learning rate of AdamW (lr_img × lr_scale_adam there); one step for all classes takes √k times that (updates)."""
     weight_decay: float = 5e-4
     """Of AdamW."""
     momentum: float = 0.5
@@ -81,15 +81,11 @@ class NCFM(InTrained):
     """Match between the beginning and the end."""
     calibration: float = 1.0
     """Weight of the calibration step (calib_weight); 0 leaves it out."""
-    steps: Literal["all", "class"] = "all"
+    updates: Literal["all", "class"] = "all"
     """One step for all classes, or one after each, as published. AdamW divides by the root of a second moment that is
     mostly zeros when classes take turns, so that its moves are √k times as long: with "all" the rate is times √k."""
     start: Start = "real"
     """Start from random real samples (init mix)."""
-    reuse: int = 1
-    """Steps made with one network and its real statistics. Ours."""
-    labels: Labels = "hard"
-    """Learned labels weigh every sample in every class. Ours."""
     lr_labels: float = 1e-2
     """Learning rate of the labels' logits, where they are learned. Ours."""
     augment: str = "idc"
@@ -107,7 +103,7 @@ class NCFM(InTrained):
         return replace(state, memory={**plateau, **made})
 
     def rule(self, problem: Problem, iteration: int) -> Rule:
-        turn = problem.num_classes**0.5 if self.steps == "all" else 1.0
+        turn = problem.num_classes**0.5 if self.updates == "all" else 1.0
         return Rule(
             lr=self.lr * turn, optimizer="adamw", weight_decay=self.weight_decay, lr_labels=self.lr_labels,
             space="data", clamp=True,

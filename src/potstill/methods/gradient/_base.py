@@ -44,6 +44,7 @@ class GradientState:
     """Real samples of each class, while they are used for several steps."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class GradientMatching(Method[GradientState]):
     """Abstract: one step is one update of the synthetic data, and the network's training that follows it.
 
@@ -54,7 +55,10 @@ class GradientMatching(Method[GradientState]):
     iterations: int
     batch_real: int
     start: Start
-    labels: Labels
+    labels: Labels = "hard"
+    """Learned labels join the optimisation. Ours; hard as published."""
+    lr_labels: float = 0.1
+    """Learning rate of the labels' logits, where they are learned. Ours."""
 
     # --- what a method says -------------------------------------------------------------------------------------
 

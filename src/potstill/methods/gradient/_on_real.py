@@ -14,7 +14,7 @@ from potstill.augment.mix import CutMix
 from potstill.core import Network, Problem, Space
 from potstill.functional.gradient import Distance, convolutional
 from potstill.functional.train import train_step
-from potstill.methods._matching import Labels, Rule, Start, image
+from potstill.methods._matching import Rule, Start, image
 from potstill.methods.gradient._base import GradientMatching, GradientState, Sampler
 
 __all__ = ["OnReal"]
@@ -50,14 +50,10 @@ class OnReal(GradientMatching):
     """How real samples are drawn; ``k-means`` is DREAM's."""
     interval: int = 1
     """Updates that one draw serves."""
-    steps: Literal["all", "class"] = "all"
+    updates: Literal["all", "class"] = "all"
     """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
     start: Start = "real"
     """Start from random real samples (--init mix)."""
-    labels: Labels = "hard"
-    """Learned labels join the optimisation. Ours."""
-    lr_labels: float = 0.1
-    """Learning rate of the labels' logits, where they are learned. Ours."""
     augment: str = "idc"
     """Siamese augmentation: color, crop and cutout (--aug_type)."""
     network: str = "convnet"
@@ -85,7 +81,7 @@ class OnReal(GradientMatching):
         return self.sampler, self.interval
 
     def classwise(self) -> bool:
-        return self.steps == "class"
+        return self.updates == "class"
 
     def most(self) -> int:
         return self.synthetic_most
@@ -93,8 +89,8 @@ class OnReal(GradientMatching):
     def train(self, problem: Problem, net: Network, state: GradientState, rng: Generator) -> GradientState:
         """One pass of SGD over some real samples, augmented each on its own and sometimes mixed."""
         shape, k, augment = problem.train.input.shape, problem.num_classes, problem.augment
-        if self.cutmix and isinstance(augment, IDCAugment):  # a cut beside CutMix is left out (condense.py, diffaug)
-            augment = replace(augment, strategy=tuple(g for g in augment.strategy if g != "cutout"))
+        if self.cutmix and isinstance(augment, IDCAugment):
+            augment = augment.beside_cutmix()
         order = torch.randperm(len(problem.train), generator=rng)[: self.data_train]
         theta, velocity, buffers = state.theta, state.velocity, state.buffers
         for index in torch.split(order, self.batch_train):

@@ -32,7 +32,6 @@ class OnSynthetic(GradientMatching):
     """Whether the network trains on augmented synthetic samples."""
     lr: float
     momentum: float
-    lr_labels: float
     lr_net: float
     batch_train: int
     outer: int | None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from potstill.core import MethodInfo
-from potstill.methods._matching import Labels, Start
+from potstill.methods._matching import Start
 from potstill.methods.gradient._on_synthetic import OnSynthetic
 
 __all__ = ["DC"]
@@ -55,10 +55,6 @@ class DC(OnSynthetic):
     """Distance of gradients; "ours" is the paper's row-wise cosine distance (main.py, --dis_metric)."""
     start: Start = "noise"
     """Start from noise or from random real samples (main.py, --init)."""
-    labels: Labels = "hard"
-    """Learned labels join the optimisation. Ours; hard as published."""
-    lr_labels: float = 0.1
-    """Learning rate of the labels' logits, where they are learned. Ours."""
     augment: str = "none"
     """Siamese augmentation of the matched batches; the paper has none."""
     network: str = "convnet"

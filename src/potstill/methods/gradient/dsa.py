@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from potstill.core import MethodInfo
-from potstill.methods._matching import Labels, Start
+from potstill.methods._matching import Start
 from potstill.methods.gradient._on_synthetic import OnSynthetic
 
 __all__ = ["DSA"]
@@ -55,10 +55,6 @@ class DSA(OnSynthetic):
     """Distance of gradients (main.py, --dis_metric)."""
     start: Start = "real"
     """Start from random real samples (the repository's DSA commands) or from noise."""
-    labels: Labels = "hard"
-    """Learned labels join the optimisation. Ours; hard as published."""
-    lr_labels: float = 0.1
-    """Learning rate of the labels' logits, where they are learned. Ours."""
     augment: str = "dsa"
     """Siamese augmentation (section 3.2 of the paper)."""
     network: str = "convnet"

@@ -1,0 +1,69 @@
+"""Every recipe in recipes/, distilled and measured as its user would, on bundled digits.
+
+    python benchmarks/recipes.py [--only dm dsa …] [--students 5] [--out results/recipes.json]
+
+Each recipe is run by ``potstill distill`` with its own budget of time and measured by the protocol ``potstill`` on
+ConvNet-W32; a row is written as soon as it is made, and a recipe whose file has not changed is not run again.
+Expected scores in docs/recipes.md are made of the result.
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from machine import machine
+
+DATA, NETWORK = "mnist-5k", "convnet-w32"
+
+
+def run(words: list[str]) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "potstill", *words, "--json", "--quiet"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"potstill {' '.join(words)}: {done.stderr}")
+    made: dict[str, Any] = json.loads(done.stdout)
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--students", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("results/recipes.json"))
+    args = parser.parse_args()
+    report: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {"rows": {}}
+    for path in sorted(Path("recipes").glob("*.yaml")):
+        name, key = path.stem, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        if name == "demo" or (args.only and name not in args.only) or report["rows"].get(name, {}).get("recipe") == key:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "set.safetensors"
+            begun = time.monotonic()
+            run(["distill", DATA, "--recipe", str(path), "--out", str(out)])
+            seconds = time.monotonic() - begun
+            score = run([
+                "evaluate", str(out), "--data", DATA, "--network", NETWORK, "--seeds", str(args.students), "--no-full",
+                "--no-baselines", "--no-robust-scores",
+            ])  # fmt: skip
+            card = run(["inspect", str(out)])["card"]
+        a = score["accuracy"]
+        report["rows"][name] = {
+            "recipe": key, "accuracy": a, "bytes": score["bytes"], "inputs": score["set"]["items"],
+            "steps": card["cost"]["steps"], "outcome": card["outcome"]["kind"], "seconds": round(seconds, 1),
+            "preparation_seconds": card["cost"].get("preparation_seconds", 0.0), "fingerprint": score["fingerprint"],
+        }  # fmt: skip
+        report |= {"data": DATA, "network": NETWORK, "students": args.students, "machine": machine()}
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+        print(f"{name}: {100 * a['mean']:.1f} ± {100 * a['std']:.1f} (n {a['n']}), {seconds:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
