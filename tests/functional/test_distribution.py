@@ -19,10 +19,10 @@ from potstill.functional.distribution import (
     mean_gap,
     means,
     membership,
+    mmd,
     row_membership,
     spread,
     spread_gap,
-    weighted_mmd,
 )
 from potstill.rng import generator
 
@@ -198,21 +198,28 @@ def naive_mmd(real: Tensor, syn: Tensor, wr: Tensor, ws: Tensor, widths: Tensor)
     return total
 
 
-def mmd(real: Tensor, syn: Tensor, wr: Tensor, ws: Tensor, widths: Tensor) -> Tensor:
-    own = torch.einsum("ki,ij,kj->k", wr, gaussian_kernel(real, real, widths), wr)
-    return weighted_mmd((wr, ws), (own, gaussian_kernel(real, syn, widths), gaussian_kernel(syn, syn, widths)))
+def all_classes(real: Tensor, syn: Tensor, wr: Tensor, ws: Tensor, widths: Tensor) -> Tensor:
+    parts = [
+        mmd(real[p > 0], syn, q, widths, gaussian_kernel(real[p > 0], real[p > 0], widths).mean())
+        for p, q in zip(wr, ws, strict=True)
+    ]
+    return torch.stack(parts).sum()
 
 
 @pytest.mark.parametrize("sizes", [((3, 2), (1, 1)), ((1, 4), (2, 3))])
 def test_mmd_agrees_with_a_loop(sizes: tuple[tuple[int, int], tuple[int, int]]) -> None:
     real, syn, widths = draw(5, 3, path="real"), draw(sum(sizes[1]), 3, path="syn"), torch.tensor([0.7, 3.0]).double()
     wr, ws = membership(sizes[0], LIKE), membership(sizes[1], LIKE)
-    assert float(mmd(real, syn, wr, ws, widths)) == pytest.approx(naive_mmd(real, syn, wr, ws, widths), rel=1e-12)
+    assert float(all_classes(real, syn, wr, ws, widths)) == pytest.approx(
+        naive_mmd(real, syn, wr, ws, widths), rel=1e-12
+    )
     rows = draw(len(syn), 2, path="rows").softmax(1)  # learned labels: all weights count in every class
     soft = row_membership(rows)
-    assert float(mmd(real, syn, wr, soft, widths)) == pytest.approx(naive_mmd(real, syn, wr, soft, widths), rel=1e-12)
+    assert float(all_classes(real, syn, wr, soft, widths)) == pytest.approx(
+        naive_mmd(real, syn, wr, soft, widths), rel=1e-12
+    )
     assert torch.autograd.gradcheck(
-        lambda s, y: mmd(real, s, wr, row_membership(y), widths), (syn.requires_grad_(), rows.requires_grad_())
+        lambda s, y: all_classes(real, s, wr, row_membership(y), widths), (syn.requires_grad_(), rows.requires_grad_())
     )
 
 
@@ -220,9 +227,9 @@ def test_mmd_of_known_points_and_of_equal_sides() -> None:
     real, syn = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([[3.0, 4.0]], dtype=torch.float64)
     one, widths = torch.ones(1, 1, dtype=torch.float64), torch.tensor([5.0], dtype=torch.float64)
     # 1 − 2 exp(−1/2) + 1
-    assert float(mmd(real, syn, one, one, widths)) == pytest.approx(2 - 2 * 0.6065306597126334, rel=1e-14)
+    assert float(all_classes(real, syn, one, one, widths)) == pytest.approx(2 - 2 * 0.6065306597126334, rel=1e-14)
     some_of, weights = draw(6, 4), membership((2, 4), LIKE)
-    assert float(mmd(some_of, some_of, weights, weights, widths)) == pytest.approx(0, abs=1e-14)
+    assert float(all_classes(some_of, some_of, weights, weights, widths)) == pytest.approx(0, abs=1e-14)
 
 
 # --- characteristic functions -----------------------------------------------------------------------------------------
@@ -379,7 +386,7 @@ def test_one_sample_has_no_spread_and_no_bad_slope() -> None:
 @pytest.mark.parametrize("make", [
     lambda f, w: means(w, f).square().sum(),
     lambda f, w: means(w, attention(f.reshape(len(f), 1, 2, 2), 4)).sum(),
-    lambda f, w: mmd(torch.zeros(2, 4).double(), f, membership((1, 1), LIKE), w, torch.ones(1).double()),
+    lambda f, w: mmd(torch.zeros(2, 4).double(), f, w[0], torch.ones(1).double(), torch.tensor(1.0).double()),
     lambda f, w: amplitude_phase_gap(
         characteristic(f.detach(), draw(3, 4), w), characteristic(f, draw(3, 4), w)
     ),

@@ -1,4 +1,4 @@
-"""IDC and DREAM: one whole update against a naive re-derivation with the same draws, and what happens between updates."""
+"""IDC and DREAM: one whole update against a naive re-derivation with the same draws, and what follows it."""
 
 import dataclasses
 from dataclasses import replace
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from potstill.augment.mix import CutMix
-from potstill.core import Network, Problem
+from potstill.core import Network, Normalization, Problem
 from potstill.data import TensorSource
 from potstill.functional.coreset import k_means
 from potstill.methods.gradient._base import GradientState
@@ -64,7 +64,9 @@ def naive_loss(
         real = problem.augment.apply(problem.train.fetch(index).x, omegas[c])
         syn = problem.augment.apply(s[seen[c]], omegas[c])
         g_t = torch.autograd.grad(F.cross_entropy(net(real), torch.full((len(real),), c)), convolutions)
-        g_s = torch.autograd.grad(F.cross_entropy(net(syn), torch.full((len(syn),), c)), convolutions, create_graph=True)
+        g_s = torch.autograd.grad(
+            F.cross_entropy(net(syn), torch.full((len(syn),), c)), convolutions, create_graph=True
+        )
         gaps = [a - b for a, b in zip(g_s, g_t, strict=True)]
         losses.append(sum((g**2).sum() if metric == "mse" else g.abs().sum() for g in gaps))
     return losses
@@ -111,7 +113,9 @@ def test_momentum_is_carried_from_update_to_update() -> None:
     method = IDC(**SMALL, batch_real=5, lr=1.0)
     problem, state, rng = started(method)
     first, _ = method.step(problem, state, rng)
-    without = replace(first, outer=replace(first.outer, first={"inputs/0": torch.zeros_like(first.outer.first["inputs/0"])}))
+    without = replace(
+        first, outer=replace(first.outer, first={"inputs/0": torch.zeros_like(first.outer.first["inputs/0"])})
+    )
     speeds = [method.step(problem, s, generator(5))[0].outer.first["inputs/0"] for s in (first, without)]
     close(speeds[0], speeds[1] + 0.5 * first.outer.first["inputs/0"])
 
@@ -121,7 +125,7 @@ def test_steps_of_the_classes_add_up_to_one_step_of_all() -> None:
     problem, state, _ = started(method)
     for held in (state, replace(state, loop=2)):  # in the midst of a network's updates, and at the last, with its clamp
         whole, metrics = method.step(problem, held, generator(7))
-        parts, found = dataclasses.replace(method, steps="class").step(problem, held, generator(7))
+        parts, found = dataclasses.replace(method, updates="class").step(problem, held, generator(7))
         close(parts.outer.payload["inputs/0"], whole.outer.payload["inputs/0"])
         assert found == {"loss": pytest.approx(metrics["loss"], rel=1e-4)}
         assert (parts.outer.count, whole.outer.count) == (4, 1)
@@ -129,7 +133,7 @@ def test_steps_of_the_classes_add_up_to_one_step_of_all() -> None:
 
 @pytest.mark.parametrize("cutmix", [0.0, 1.0])
 def test_the_network_trains_on_real_samples_between_updates(cutmix: float) -> None:
-    method = IDC(iterations=2, outer=3, data_train=20, batch_train=8, batch_real=3, cutmix=cutmix)
+    method = IDC(iterations=2, outer=3, data_train=19, batch_train=2, batch_real=3, cutmix=cutmix)
     problem, state, rng = started(method)
     replay = replayed(rng)
     following, _ = method.step(problem, state, rng)
@@ -143,9 +147,9 @@ def test_the_network_trains_on_real_samples_between_updates(cutmix: float) -> No
     if cutmix:
         augment = replace(augment, strategy=("color", "crop"))
     optimiser = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
-    order = torch.randperm(len(problem.train), generator=replay)[:20]
-    for start in (0, 8, 16):
-        batch = problem.train.fetch(order[start : start + 8])
+    order = torch.randperm(len(problem.train), generator=replay)[:19]
+    for index in order.split(2):
+        batch = problem.train.fetch(index)
         x, y = augment.apply(batch.x, augment.draw(len(batch.x), shape, replay)), F.one_hot(batch.y, 4).float()
         torch.rand((), generator=replay)
         if cutmix:  # every batch, as often as the field says: not once more as often as CutMix itself would draw
@@ -171,16 +175,21 @@ def test_the_network_trains_on_real_samples_between_updates(cutmix: float) -> No
 ])  # fmt: skip
 def test_the_rate_grows_with_items_and_area(ipc: int, shape: tuple[int, int, int], lr: float) -> None:
     """As in argument.py, tune_lr_img: per ten items and per (side / 32)²; 28 pixels count as 32."""
-    images = torch.zeros(2, *shape, dtype=torch.uint8)
-    source = TensorSource.make(images, torch.tensor([0, 1]), classes=("a", "b"), name="empty", kind="image", mean=(0.0,) * shape[0], std=(1.0,) * shape[0])
+    normal = Normalization(torch.zeros(shape[0]), torch.ones(shape[0]))
+    source = TensorSource.make(
+        torch.zeros(2, *shape, dtype=torch.uint8), torch.tensor([0, 1]), ("a", "b"), "empty", "image", normal
+    )
     problem = replace(toy_problem(), train=source, counts=(ipc, ipc))
     assert IDC().rule(problem, False).lr == pytest.approx(lr)
     assert not IDC().rule(problem, False).clamp
     assert IDC().rule(problem, True).clamp
 
 
-def nearest_to_centres(features: Tensor, centres: Tensor) -> set[int]:
-    return {min(range(len(features)), key=lambda i: float((features[i] - c).norm())) for c in centres}
+def check_nearest(features: Tensor, chosen: list[int], centres: Tensor) -> None:
+    """The n-th is as near to the n-th centre as any; a cluster of two has both at the same distance."""
+    for n, centre in zip(chosen, centres, strict=True):
+        apart = [float((f - centre).norm()) for f in features]
+        assert apart[n] == pytest.approx(min(apart), abs=1e-4)
 
 
 def test_dream_draws_the_samples_nearest_to_centres_and_uses_them_for_some_updates() -> None:
@@ -198,9 +207,9 @@ def test_dream_draws_the_samples_nearest_to_centres_and_uses_them_for_some_updat
                 with torch.no_grad():
                     features = net.embed(problem.train.fetch(index).x)
                 centres = k_means(features, 4, replay, 10)[0]
-                chosen = {int((index == i).nonzero()) for i in state.sample[c]}
-                assert len(chosen) == 4
-                assert chosen >= nearest_to_centres(features, centres)
+                chosen = [int((index == i).nonzero()) for i in state.sample[c]]
+                assert len(set(chosen)) == 4
+                check_nearest(features, chosen, centres)
     # kept after the first and second update of three, gone after the third, and gone with the network
     assert [bool(s) for s in trace] == [True, True, False, True, True, False, False]
     assert trace[0] is trace[1]
@@ -229,20 +238,16 @@ def test_dream_starts_from_central_samples() -> None:
     method = DREAM(**SMALL)
     problem, state, _ = started(method, ipc=1)
     replay = generator(3)
-    shuffled = [i[torch.randperm(len(i), generator=replay)[:4]] for i in problem.by_class]  # drawn first, not used
-    assert [len(i) for i in shuffled] == [4] * 4
+    for index in problem.by_class:
+        torch.randperm(len(index), generator=replay)  # random samples are drawn first, and not used
     for c, index in enumerate(problem.by_class):
         x = problem.train.fetch(index).x.flatten(1)
-        chosen = nearest_to_centres(x, k_means(x, 4, replay, 20)[0])
-        raw = problem.train.raw(index)
-        cells = state.outer.payload["inputs/0"][c, 0]
-        for i in (0, 1):
-            for j in (0, 1):
-                cell = cells[:, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4]
-                shrunk = F.interpolate(raw, size=(4, 4), mode="nearest")
-                places = {n for n, s in enumerate(shrunk) if torch.equal(s, cell)}
-                assert places, "a cell holds a real picture, shrunk"
-                assert len(chosen) < 4 or places & chosen
+        centres = k_means(x, 4, replay, 20)[0]
+        shrunk = F.interpolate(problem.train.raw(index), size=(4, 4), mode="nearest")
+        stored = state.outer.payload["inputs/0"][c, 0]
+        cells = [stored[:, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4] for i in (0, 1) for j in (0, 1)]
+        chosen = [next(n for n, s in enumerate(shrunk) if torch.equal(s, cell)) for cell in cells]
+        check_nearest(x, chosen, centres)
 
 
 def test_learned_labels_enter_the_synthetic_gradient() -> None:

@@ -76,7 +76,7 @@ class TrainNetwork:
                 if self.train.input.kind == "image" and float(torch.rand((), generator=rng)) < float(
                     r.get("cutmix", 0)
                 ):
-                    mix = CutMix()
+                    mix = CutMix(prob=1.0)  # whether this batch is mixed has been drawn
                     x, y = mix.apply(x, y, mix.draw(len(x), shape, rng), k)
                 stepped = train_step(
                     net, theta, velocity, x, y, lr=lr, momentum=float(r["momentum"]),
@@ -98,7 +98,7 @@ class TrainNetwork:
         what = {
             "data": self.train.content_hash, "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
             "network": self.make.name, "augment": repr(self.augment), "recipe": dict(self.recipe),
-            "number": self.number, "version": 1,
+            "number": self.number, "version": 2,
         }  # fmt: skip
         key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
         return cache_folder() / "networks" / f"{key}.safetensors"

@@ -26,10 +26,10 @@ __all__ = [
     "mean_gap",
     "means",
     "membership",
+    "mmd",
     "row_membership",
     "spread",
     "spread_gap",
-    "weighted_mmd",
 ]
 
 
@@ -84,20 +84,21 @@ def gaussian_kernel(
     return torch.stack([torch.exp(-square / (2 * b * b)) for b in bandwidths]).sum(0)
 
 
-def weighted_mmd(
-    weights: tuple[Float[Tensor, "k n"], Float[Tensor, "k m"]],
-    kernels: tuple[Float[Tensor, " k"], Float[Tensor, "n m"], Float[Tensor, "m m"]],
+def mmd(
+    real: Float[Tensor, "n d"],
+    syn: Float[Tensor, "m d"],
+    weights: Float[Tensor, " m"],
+    bandwidths: Float[Tensor, " b"],
+    own: Float[Tensor, ""],
 ) -> Float[Tensor, ""]:
-    """Squared maximum mean discrepancy summed over classes: ``E k(r, r') − 2 E k(r, s) + E k(s, s')`` (biased form).
+    """Squared maximum mean discrepancy of one class: ``E k(r, r') − 2 E k(r, s) + E k(s, s')`` (biased form).
 
     Args:
-        weights: of the real and of the synthetic samples.
-        kernels: each class's ``E k(r, r')``, and the kernel matrices real × synthetic and synthetic × synthetic.
+        weights: of the synthetic samples; they sum to 1. Real samples count alike.
+        own: ``E k(r, r')``, which does not depend on the synthetic samples.
     """
-    real, syn = weights
-    own, cross, within = kernels
-    mixed = torch.einsum("kn,nm,km->k", real, cross, syn)
-    return (own - 2 * mixed + torch.einsum("ki,ij,kj->k", syn, within, syn)).sum()
+    cross = gaussian_kernel(real, syn, bandwidths).mean(0) @ weights
+    return own - 2 * cross + weights @ gaussian_kernel(syn, syn, bandwidths) @ weights
 
 
 def characteristic(
@@ -118,12 +119,14 @@ def amplitude_phase_gap(
     """NCFM's loss: mean over frequencies of ``√(α (|Φ_r| − |Φ_s|)² + β · 2(|Φ_r||Φ_s| − Re Φ_r Φ̄_s))``, over classes.
 
     ``floor`` bounds the phase term from below, as published, so that the root has a slope; it also stands inside the
-    amplitude's root, where the published code divides zero by zero if Φ vanishes.
+    amplitude's root, where the published code divides zero by zero if Φ vanishes. The phase term is computed as
+    ``|Φ_r − Φ_s|² − (|Φ_r| − |Φ_s|)²``: the published form subtracts numbers near 1 and loses half its digits.
     """
     (a, b), (c, d) = real, syn
     norm_r, norm_s = ((u * u + v * v).clamp_min(floor).sqrt() for u, v in ((a, b), (c, d)))
-    phase = (2 * (norm_r * norm_s - a * c - b * d)).clamp_min(floor)
-    return (alpha * (norm_r - norm_s) ** 2 + beta * phase).sqrt().mean(1).sum()
+    amplitude = (norm_r - norm_s) ** 2
+    phase = ((a - c) ** 2 + (b - d) ** 2 - amplitude).clamp_min(floor)
+    return (alpha * amplitude + beta * phase).sqrt().mean(1).sum()
 
 
 class Spread(NamedTuple):

@@ -14,7 +14,8 @@ __all__ = ["InTrained"]
 class InTrained(FeatureMatching):
     """Abstract: a network drawn from several trained ones, interpolated with its untrained self or not.
 
-    What is stored holds values in data units and is kept in [0, 1], as these publications do.
+    What is stored holds values in data units and is kept in [0, 1], as in these publications; they clamp once in an
+    iteration, here it is done after every move.
     """
 
     networks_trained: int

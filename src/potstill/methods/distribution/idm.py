@@ -6,13 +6,15 @@ r"""IDM: Improved Distribution Matching for Dataset Condensation (Zhao et al., C
 
 θ is drawn from a pool of networks of several ages that train on real samples along the way, a_θ the accuracy (in
 percent) that the network had on the samples it met. What is stored decodes to four inputs each (partition and
-expansion). The released parser's defaults are DM's; the fields here are those of its ``command.txt``.
+expansion). The released parser's defaults are DM's; the fields here are those of its ``command.txt``. The release adds
+a network before the first step already, and forgets the accuracies whenever it measures the set; neither is done here.
 """
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Network, Problem
@@ -26,7 +28,6 @@ from potstill.methods.distribution._base import (
     Memory,
     Statistics,
     Views,
-    class_means_of_cross_entropy,
 )
 from potstill.rng import generator
 
@@ -105,8 +106,8 @@ class IDM(FeatureMatching):
         a = 100 * state.pool[_chosen(state)].accuracy
         if not self.ce or not a:
             return None
-        sizes = () if y.is_floating_point() else tuple(torch.bincount(y)[list(syn.classes)].tolist())
-        return self.ce * a * class_means_of_cross_entropy(net.classifier(syn.features), y, sizes)
+        losses = F.cross_entropy(net.classifier(syn.features), y, reduction="none")
+        return self.ce * a * (syn.weights @ losses).sum()
 
     def after(self, problem: Problem, state: FeatureState, net: Network, block: Block, rng: Generator) -> FeatureState:
         if state.used:

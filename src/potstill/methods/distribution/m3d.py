@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import MethodInfo
-from potstill.functional.distribution import gaussian_kernel, mean_gap, means
+from potstill.functional.distribution import gaussian_kernel, mean_gap, means, mmd
 from potstill.methods._matching import Start
 from potstill.methods.distribution._base import FeatureMatching, Memory, Statistics, Views, padded, unpadded
 
@@ -77,10 +77,8 @@ class M3D(FeatureMatching):
         loss = mean_gap(real["mu"], means(W, s))
         for c, t in enumerate(unpadded(real["t"], real["sizes"])):
             used = W[c] > 0
-            s_c, w = s[used], W[c][used]
             b = self._widths(real["sigma"][c])
-            cross = gaussian_kernel(t, s_c, b).mean(0) @ w
-            loss = loss + self.moments * (real["own"][c] - 2 * cross + w @ gaussian_kernel(s_c, s_c, b) @ w)
+            loss = loss + self.moments * mmd(t, s[used], W[c][used], b, real["own"][c])
         return loss
 
     def _widths(self, sigma: Tensor) -> Tensor:

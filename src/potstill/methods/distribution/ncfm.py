@@ -9,7 +9,8 @@ h are embeddings of unit length in a network between its beginning and its end o
 their empirical characteristic function at frequencies t. The released configurations draw t from a normal distribution
 and leave the maximisation out; ``sampler=True`` adds the network ψ that makes t from noise and climbs the same loss.
 
-All classes of a step share one draw of t, where the released code draws for each: the expectation is the same.
+All classes of a step share one draw of t, where the released code draws for each: the expectation is the same. Its
+sampling network climbs before the set moves, ours after it has.
 """
 
 from collections.abc import Mapping
