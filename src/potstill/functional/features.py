@@ -8,8 +8,8 @@ from potstill.core import Network
 
 __all__ = ["embed_real", "uses_batch_statistics"]
 
-_PIXELS = 2**18
-"""Input pixels in one pass on the CPU: 256 pictures of 32×32. More gains nothing and holds more memory."""
+_PIXELS = 2**16
+"""Input pixels in one pass on the CPU: 64 pictures of 32×32. More gains nothing and holds more memory."""
 
 
 def uses_batch_statistics(network: nn.Module) -> bool:

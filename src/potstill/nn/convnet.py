@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from potstill.core import Network
 from potstill.errors import PotstillError
+from potstill.nn.first import first_block, suits
 from potstill.nn.fused import InstanceReluPool
 
 __all__ = ["Activation", "ConvNet", "Norm", "Pooling", "default_depth"]
@@ -21,6 +22,9 @@ Norm: TypeAlias = Literal["instance", "batch", "layer", "group", "none"]
 """``instance`` is GroupNorm with one channel per group and learned scale and shift, as published; ``group`` has 4."""
 
 Pooling: TypeAlias = Literal["avg", "max", "none"]
+
+_FIRST_BLOCK = 4
+"""Entries of ``features`` that the first block has."""
 
 
 def default_depth(side: int) -> int:
@@ -109,7 +113,11 @@ class ConvNet(Network):
 
     def embed(self, x: Tensor) -> Tensor:
         """(n, c, h, w) → (n, width · positions left): 2,048 features for the default at 32×32."""
-        features: Tensor = self.features(x)
+        first, second = self.features[0], self.features[1]
+        if isinstance(first, nn.Conv2d) and isinstance(second, InstanceReluPool) and suits(x, first):
+            features: Tensor = self.features[_FIRST_BLOCK:](first_block(x, first, second))
+        else:
+            features = self.features(x)
         return features.flatten(1)
 
     def activations(self, x: Tensor) -> tuple[Tensor, ...]:

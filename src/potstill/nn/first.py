@@ -1,0 +1,81 @@
+r"""The first block of a ConvNet, from picture to pooled activation, as one matrix product per picture, for the CPU.
+
+The first convolution sees one or three channels, for which a convolution kernel wastes most of its work, and the
+instance norm behind it reads and writes the largest tensor of the network twice. Both can be had from the patches: with
+P (p, N) the patches of a picture laid out as columns (p = 9 c numbers, N positions), m their mean over positions and
+C = (P − m)(P − m)ᵀ / N their covariance, an output channel wᵀP + b has mean wᵀm + b and variance wᵀCw, so that
+
+.. math::
+    \mathrm{norm}(w^\top P + b) = \frac{\gamma\, w^\top}{\sqrt{w^\top C w + \epsilon}}\, (P - m) + \beta .
+
+The convolution's bias cancels, as it does in the norm. Everything is a recorded operation, so derivatives of any order
+come with it. Values are those of the plain modules up to rounding.
+"""
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+__all__ = ["first_block", "suits"]
+
+_NUMBERS = 27
+"""Numbers in a patch, at most: three channels of 3×3."""
+_WORTH = 2**17
+"""Activations with fewer elements take the plain modules: there, more and smaller operations cost more (measured)."""
+_CHUNK = 2**21
+"""Elements of the activation handled at a time: eight megabytes of float32, which the next operation finds in cache."""
+
+
+@lru_cache(maxsize=32)
+def _pool_matrix(width: int, dtype: torch.dtype) -> Tensor:
+    """(2·width, width/2): maps a pair of rows, laid end to end, to its row of 2×2 means."""
+    with torch.inference_mode(False):  # a tensor made inside it could not be used outside
+        place = torch.arange(2 * width)
+        matrix = torch.zeros(2 * width, width // 2, dtype=dtype)
+        matrix[place, place % width // 2] = 0.25
+        return matrix
+
+
+def _geometry(x: Tensor, conv: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int], int, int]:
+    """Kernel, padding, and the height and width of what the convolution makes."""
+    kernel, padding = (int(conv.kernel_size[0]), int(conv.kernel_size[1])), (int(conv.padding[0]), int(conv.padding[1]))
+    h, w = (x.shape[2 + i] + 2 * padding[i] - kernel[i] + 1 for i in range(2))
+    return kernel, padding, h, w
+
+
+def suits(x: Tensor, conv: nn.Conv2d) -> bool:
+    """Whether `first_block` may stand for the modules on this input."""
+    weight = conv.weight
+    if x.ndim != 4 or x.device.type != "cpu" or weight[0].numel() > _NUMBERS or x.dtype != weight.dtype:
+        return False
+    _, _, h, w = _geometry(x, conv)
+    return (
+        h % 2 == 0
+        and w % 2 == 0
+        and x.dtype in (torch.float32, torch.float64)
+        and x.shape[0] * weight.shape[0] * h * w >= _WORTH
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
+
+
+def first_block(x: Float[Tensor, "n c h w"], conv: nn.Conv2d, norm: nn.GroupNorm) -> Float[Tensor, "n o h2 w2"]:
+    """``avg_pool2d(relu(norm(conv(x))), 2)``, where ``norm`` has a group for each channel and `suits` says yes."""
+    o = conv.weight.shape[0]
+    kernel, padding, h, w = _geometry(x, conv)
+    weight = conv.weight.flatten(1)
+    # 0 · bias: it has no influence, and a gradient of 0 rather than none
+    shift = norm.bias if conv.bias is None else norm.bias + 0.0 * conv.bias
+    made = []
+    for part in torch.split(x, max(1, _CHUNK // (o * h * w))):
+        patches = F.unfold(part, kernel, padding=padding)
+        patches = patches - patches.mean(2, keepdim=True)
+        covariance = torch.bmm(patches, patches.transpose(1, 2)) / (h * w)
+        variance = ((weight @ covariance) * weight).sum(2)
+        scaled = weight * ((variance + norm.eps).rsqrt() * norm.weight).unsqueeze(2)
+        y = torch.baddbmm(shift.view(1, -1, 1).expand(len(part), -1, 1), scaled, patches).relu_()
+        made.append(torch.mm(y.view(-1, 2 * w), _pool_matrix(w, x.dtype)).view(-1, o, h // 2, w // 2))
+    return made[0] if len(made) == 1 else torch.cat(made)
