@@ -1,7 +1,10 @@
-"""One DM step, one DSA step and five training epochs of one student: ours, the published code, and the floor.
+"""One DM step, one DSA step and training epochs of students: ours, the published code, and the floor.
 
     git clone <the published repository> vico
     python benchmarks/speed.py --published vico [--width 128] [--ipc 10] [--threads 1 2] [--out results/speed.json]
+
+``dm, reuse`` is the mean of eight DM steps that share one network's real statistics. ``two students`` are trained side
+by side in two processes of one thread each here, one after the other with two threads in the published code.
 
 Each side lives in a process of its own, as it would be used, and is asked in turn (ours, theirs, ours with torch's
 default memory, …); ratios of medians. The floor is the floating-point operations of the convolutions and the classifier
@@ -37,7 +40,8 @@ from potstill.rng import generator
 
 STRATEGY = "color_crop_cutout_scale_rotate"
 SIDES = ("ours", "published", "ours, default memory")
-WHAT = ("dm", "dsa", "student")
+WHAT = ("dm", "dm-reuse", "dsa", "student", "two-students")
+REUSE = 8
 
 
 def import_published(path: Path) -> tuple[Any, Any]:
@@ -67,6 +71,13 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     problem = problem_of(args)
     dm, dsa, rng = DM(batch_real=args.batch), DSA(batch_real=args.batch, outer=2, inner=0), generator(0)
     dm_state, dsa_state = dm.init(problem, rng), dsa.init(problem, rng)
+    amortised = DM(batch_real=args.batch, reuse=REUSE)
+
+    def block() -> None:
+        state = dm_state
+        for _ in range(REUSE):
+            state, _ = amortised.step(problem, state, rng)
+
     x = problem.train.fetch(torch.cat([i[: args.ipc] for i in problem.by_class])).x
     assert isinstance(x, torch.Tensor)
     five = resolve("protocols", "dsa").override(epochs=4)  # the published loop makes one epoch more than it is told
@@ -74,8 +85,10 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     job = Job(make=problem.network, x=x, y=y, protocol=five, lr=0.01, steps=None, augment=dsa_noflip(), seed=0)
     return {
         "dm": lambda: dm.step(problem, dm_state, rng),
+        "dm-reuse": block,
         "dsa": lambda: dsa.step(problem, dsa_state, rng),
         "student": lambda: train_student(job),
+        "two-students": lambda: train_student(job),
     }
 
 
@@ -135,7 +148,7 @@ def their_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
         for _ in range(5):
             utils.epoch("train", loader, net, their, torch.nn.CrossEntropyLoss(), loops, aug=True)
 
-    return {"dm": dm, "dsa": dsa, "student": student}
+    return {"dm": dm, "dm-reuse": dm, "dsa": dsa, "student": student, "two-students": lambda: (student(), student())}
 
 
 def serve(args: argparse.Namespace) -> None:
@@ -165,18 +178,26 @@ def matrix_rate(threads: int) -> float:
 
 
 def measure(args: argparse.Namespace, command: list[str]) -> list[dict[str, Any]]:
-    sides = {
-        side: subprocess.Popen([*command, "--side", side], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for side in SIDES
-    }
+    def start(side: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*command, "--side", side], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )  # fmt: skip
+
+    # two of ours: students that are trained side by side
+    sides = {side: [start(side)] * 2 if side == "published" else [start(side), start(side)] for side in SIDES}
 
     def ask(side: str, threads: int, what: str) -> float:
-        process = sides[side]
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(f"{threads} {what}\n")
-        process.stdin.flush()
-        return float(process.stdout.readline())
+        together = what == "two-students" and side != "published"
+        asked = sides[side][: 2 if together else 1]
+        for process in asked:
+            assert process.stdin is not None
+            process.stdin.write(f"{1 if together else threads} {what}\n")
+            process.stdin.flush()
+        found = []
+        for process in asked:
+            assert process.stdout is not None
+            found.append(float(process.stdout.readline()))
+        return max(found) / (REUSE if what == "dm-reuse" and side != "published" else 1)
 
     problem = problem_of(args)
     forward = flops(problem.network(0), problem.train.input.shape)
@@ -185,10 +206,14 @@ def measure(args: argparse.Namespace, command: list[str]) -> list[dict[str, Any]
         "dm": forward * (real + 2 * syn),  # forward of the real ones; forward and the input half of backward
         "dsa": forward * (3 * real + 6 * syn),  # a training pass of the real ones; that and its backward of the others
         "student": forward * 3 * syn * 5,
+        "dm-reuse": forward * (real / REUSE + 2 * syn),
+        "two-students": 2 * forward * 3 * syn * 5,
     }
     rows = []
     for threads in args.threads:
         for what in args.what:
+            if what == "two-students" and threads != 2:
+                continue
             times: dict[str, list[float]] = {side: [] for side in SIDES}
             rates = []
             for side in SIDES:
@@ -209,13 +234,14 @@ def measure(args: argparse.Namespace, command: list[str]) -> list[dict[str, Any]
             })  # fmt: skip
             row = rows[-1]
             print(
-                f"{what:8} threads {threads}: ours {middle['ours']:.3f} s, published {middle['published']:.3f} s, "
+                f"{what:12} threads {threads}: ours {middle['ours']:.3f} s, published {middle['published']:.3f} s, "
                 f"published/ours {row['published_over_ours']:.2f}, default memory/ours "
                 f"{row['default_memory_over_ours']:.2f}, ours/floor {row['ours_over_floor']:.2f}",
                 flush=True,
             )
-    for process in sides.values():
-        process.kill()
+    for processes in sides.values():
+        for process in processes:
+            process.kill()
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The first block as a matrix product against the plain modules: values, derivatives of two orders, where it is used."""
+"""The first block as a matrix product against the plain modules: values, two orders of derivatives, where it is used."""
 
 import copy
 

@@ -64,6 +64,15 @@ def _parametrizations(root: Path) -> str:
     return _table(["parametrization", "what is stored", "settings"], rows)
 
 
+_WORK = {
+    "dm": "one DM step",
+    "dm-reuse": "one DM step of eight with one network (`--reuse 8`)",
+    "dsa": "one DSA step",
+    "student": "five epochs of a student",
+    "two-students": "five epochs of two students",
+}
+
+
 def _speed(root: Path) -> str:
     path = root / "results" / "speed.json"
     if not path.exists():
@@ -71,7 +80,7 @@ def _speed(root: Path) -> str:
     made = json.loads(path.read_text(encoding="utf-8"))
     rows: list[list[object]] = [
         [
-            {"dm": "one DM step", "dsa": "one DSA step", "student": "five epochs of a student"}[r["what"]],
+            _WORK[r["what"]],
             r["threads"], *(f"{r['seconds'][side]['median']:.2f}" for side in ("ours", "published")),
             f"{r['published_over_ours']:.1f}×", f"{r['ours_over_floor']:.1f}×", r["n"],
         ]
