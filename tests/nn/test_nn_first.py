@@ -1,4 +1,4 @@
-"""The first block as a matrix product against the plain modules: values, two orders of derivatives, where it is used."""
+"""The first block as a matrix product against the plain modules: values, two derivatives, and where it is used."""
 
 import copy
 
