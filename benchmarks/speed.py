@@ -1,7 +1,10 @@
 """One DM step, one DSA step and training epochs of students: ours, the published code, and the floor.
 
     git clone <the published repository> vico
-    python benchmarks/speed.py --published vico [--width 128] [--ipc 10] [--threads 1 2] [--out results/speed.json]
+    python benchmarks/speed.py --published vico [--idc PATH] [--ncfm PATH] [--width 128] [--ipc 10] [--threads 1 2]
+
+With checkouts of IDC and NCFM, an update of each is timed too: all classes in turn there (decode, augment, match, move;
+NCFM's calibration as well), together here.
 
 ``dm, reuse`` is the mean of eight DM steps that share one network's real statistics. ``two students`` are trained side
 by side in two processes of one thread each here, one after the other with two threads in the published code.
@@ -19,28 +22,35 @@ import sys
 import time
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from fidelity_functions import published
 from machine import machine
 
+from potstill.augment.named import named_augmentation
 from potstill.augment.siamese import dsa_noflip
-from potstill.core import Problem
+from potstill.core import Problem, Trained
 from potstill.data import load
 from potstill.evaluation.student import Job
 from potstill.evaluation.student import train as train_student
 from potstill.execution.memory import keep_freed_memory
+from potstill.functional.train import parameters
 from potstill.methods.distribution.dm import DM
+from potstill.methods.distribution.ncfm import NCFM
 from potstill.methods.gradient.dsa import DSA
+from potstill.methods.gradient.idc import IDC
 from potstill.nn import factory, flops
 from potstill.parametrize.pixels import Pixels
+from potstill.parametrize.tiles import Tiles
 from potstill.registry import resolve
 from potstill.rng import generator
 
 STRATEGY = "color_crop_cutout_scale_rotate"
 SIDES = ("ours", "published", "ours, default memory")
-WHAT = ("dm", "dm-reuse", "dsa", "student", "two-students")
+WHAT = ("dm", "dm-reuse", "dsa", "student", "two-students", "idc", "ncfm")
 REUSE = 8
 
 
@@ -83,7 +93,15 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     five = resolve("protocols", "dsa").override(epochs=4)  # the published loop makes one epoch more than it is told
     y = torch.arange(10).repeat_interleave(args.ipc)
     job = Job(make=problem.network, x=x, y=y, protocol=five, lr=0.01, steps=None, augment=dsa_noflip(), seed=0)
+    idc, ncfm = IDC(outer=1, batch_real=64), NCFM(networks_trained=1)
+    tiled = replace(problem, parametrization=Tiles())
+    theta = parameters(problem.network(1))
+    tiled = replace(tiled, assets={"networks": (Trained(seed=1, theta=theta, buffers={}),)})
+    idc_state, ncfm_state = idc.init(tiled, rng), ncfm.init(tiled, rng)
+    tiled = replace(tiled, augment=named_augmentation("idc", problem.train))
     return {
+        "idc": lambda: idc.step(tiled, idc_state, rng),
+        "ncfm": lambda: ncfm.step(tiled, ncfm_state, rng),
         "dm": lambda: dm.step(problem, dm_state, rng),
         "dm-reuse": block,
         "dsa": lambda: dsa.step(problem, dsa_state, rng),
@@ -151,12 +169,66 @@ def their_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     return {"dm": dm, "dm-reuse": dm, "dsa": dsa, "student": student, "two-students": lambda: (student(), student())}
 
 
+def their_tiled_jobs(args: argparse.Namespace, what: str) -> dict[str, Callable[[], object]]:
+    """One update of IDC's or NCFM's own loop, made of their functions: every class in turn, a step after each."""
+    problem, width, ipc = problem_of(args), args.width, args.ipc
+    everything = problem.train.raw(torch.arange(len(problem.train)))
+    assert isinstance(everything, torch.Tensor)
+    mean, std = (v.view(1, -1, 1, 1) for v in (problem.train.normalization.mean, problem.train.normalization.std))
+    f32 = torch.float32
+    synthesizer = published(args.idc / "condense.py", "Synthesizer", dtype=f32)["Synthesizer"]
+    syn = synthesizer(types.SimpleNamespace(ipc=ipc, factor=2, decode_type="single"), 10, 1, 28, 28, device="cpu")
+    augment = published(args.idc / "misc" / "augment.py", "DiffAug", dtype=f32)["DiffAug"](
+        strategy="color_crop_cutout", batch=True
+    )  # fmt: skip
+    real = 64 if what == "idc" else 1024
+    if what == "idc":
+        net = published(args.idc / "models" / "convnet.py", "ConvNet", dtype=f32)["ConvNet"](
+            10, net_norm="instance", net_depth=3, net_width=width, channel=1, im_size=(28, 28)
+        )  # fmt: skip
+        match = published(args.idc / "condense.py", "dist", "add_loss", "matchloss", dtype=f32)["matchloss"]
+        settings = types.SimpleNamespace(match="grad", metric="mse", bias=False, fc=False)
+        move: torch.optim.Optimizer = torch.optim.SGD(syn.parameters(), lr=5e-3, momentum=0.5)
+    else:
+        net = published(args.ncfm / "models" / "convnet.py", "ConvNet", dtype=f32)["ConvNet"](
+            10, net_norm="instance", net_depth=3, net_width=width, channel=1, im_size=(28, 28)
+        )  # fmt: skip
+        names = ("calculate_norm", "calculate_imag", "calculate_real", "CFLossFunc", "match_loss", "cailb_loss")
+        space = published(args.ncfm / "NCFM" / "NCFM.py", *names, dtype=f32)
+        settings = types.SimpleNamespace(cf_loss_func=space["CFLossFunc"](0.5, 0.5), num_freqs=4096, device="cpu")
+        move = torch.optim.AdamW(syn.parameters(), lr=1e-3)
+
+    def step() -> None:
+        for c in range(10):
+            index = problem.by_class[c]
+            x = everything[index[torch.randperm(len(index))[:real]]]
+            s, y = syn.sample(c, max_size=128)
+            both = augment((torch.cat([x, s]) - mean) / std)
+            if what == "idc":
+                loss = match(settings, both[: len(x)], both[len(x) :], torch.full((len(x),), c), y, net)
+            else:
+                loss = space["match_loss"](both[: len(x)], both[len(x) :], net, None, settings)
+            move.zero_grad()
+            loss.backward()
+            move.step()
+        for c in range(10) if what == "ncfm" else ():
+            s, y = syn.sample(c, max_size=128)
+            move.zero_grad()
+            space["cailb_loss"](augment((s - mean) / std), y, net).backward()
+            move.step()
+
+    return {what: step}
+
+
 def serve(args: argparse.Namespace) -> None:
     """Read ``threads job`` lines, run the job, answer with its seconds."""
     if args.side == "ours":
         keep_freed_memory()
-    jobs = their_jobs(args) if args.side == "published" else our_jobs(args)
-    out, sys.stdout = sys.stdout, sys.stderr
+    out, sys.stdout = sys.stdout, sys.stderr  # what they print must not end up among the answers
+    if args.side in ("idc", "ncfm"):
+        jobs = their_tiled_jobs(args, args.side)
+    else:
+        jobs = their_jobs(args) if args.side == "published" else our_jobs(args)
     for line in sys.stdin:
         threads, what = line.split()
         torch.set_num_threads(int(threads))
@@ -185,8 +257,10 @@ def measure(args: argparse.Namespace, command: list[str]) -> list[dict[str, Any]
 
     # two of ours: students that are trained side by side
     sides = {side: [start(side)] * 2 if side == "published" else [start(side), start(side)] for side in SIDES}
+    sides |= {what: [start(what)] for what in ("idc", "ncfm") if getattr(args, what) is not None}
 
     def ask(side: str, threads: int, what: str) -> float:
+        side = what if side == "published" and what in sides else side
         together = what == "two-students" and side != "published"
         asked = sides[side][: 2 if together else 1]
         for process in asked:
@@ -201,18 +275,22 @@ def measure(args: argparse.Namespace, command: list[str]) -> list[dict[str, Any]
 
     problem = problem_of(args)
     forward = flops(problem.network(0), problem.train.input.shape)
+    real_all = sum(min(1024, len(i)) for i in problem.by_class)
     real, syn = sum(min(args.batch, len(i)) for i in problem.by_class), 10 * args.ipc
     operations = {
         "dm": forward * (real + 2 * syn),  # forward of the real ones; forward and the input half of backward
         "dsa": forward * (3 * real + 6 * syn),  # a training pass of the real ones; that and its backward of the others
         "student": forward * 3 * syn * 5,
         "dm-reuse": forward * (real / REUSE + 2 * syn),
+        "idc": forward * (3 * 640 + 6 * 4 * syn),
+        # with the calibration, and the products of frequencies with features and their backward
+        "ncfm": forward * (real_all + (2 + 2) * 4 * syn) + 2 * 4096 * 16 * args.width * (real_all + 2 * 4 * syn),
         "two-students": 2 * forward * 3 * syn * 5,
     }
     rows = []
     for threads in args.threads:
         for what in args.what:
-            if what == "two-students" and threads != 2:
+            if (what == "two-students" and threads != 2) or (what in ("idc", "ncfm") and what not in sides):
                 continue
             times: dict[str, list[float]] = {side: [] for side in SIDES}
             rates = []
@@ -248,6 +326,8 @@ def measure(args: argparse.Namespace, command: list[str]) -> list[dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--published", type=Path, required=True)
+    parser.add_argument("--idc", type=Path)
+    parser.add_argument("--ncfm", type=Path)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--ipc", type=int, default=10, help="at least 2: the published code fails at 1")
     parser.add_argument("--batch", type=int, default=256)
@@ -255,7 +335,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--what", nargs="+", choices=WHAT, default=list(WHAT))
     parser.add_argument("--out", type=Path, default=Path("results/speed.json"))
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=(*SIDES, "idc", "ncfm"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
         serve(args)

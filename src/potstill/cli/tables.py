@@ -70,6 +70,8 @@ _WORK = {
     "dsa": "one DSA step",
     "student": "five epochs of a student",
     "two-students": "five epochs of two students",
+    "idc": "one IDC update",
+    "ncfm": "one NCFM update",
 }
 
 
