@@ -153,10 +153,14 @@ def distill(
     decoder: Parametrization = registry.part("parametrizations", parts["parametrization"] or "pixels")
     soft = info.soft or getattr(made, "labels", "hard") == "learned"
     size = item_bytes(train.input.shape, len(train.classes) if soft else None)
-    try:
-        counts = wanted.counts(len(train.classes), size)
-    except ValueError as error:
-        raise PotstillError(str(error)) from error
+    if wanted.unit == "bytes" and not info.selects:  # the parametrization says what so many bytes hold, below
+        share = wanted.amount // size
+        counts = tuple(max(1, share // len(train.classes)) for _ in train.classes)
+    else:
+        try:
+            counts = wanted.counts(len(train.classes), size)
+        except ValueError as error:
+            raise PotstillError(str(error)) from error
     network_name = network or getattr(made, "network", None) or default_network(train)
     problem = Problem(
         train=train,

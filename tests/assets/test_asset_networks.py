@@ -1,0 +1,119 @@
+"""Networks that methods need trained: made once, kept by everything that decides their bits, remade when broken."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import potstill
+from potstill.assets import TrainNetwork, obtain
+from potstill.augment.named import named_augmentation
+from potstill.core import AssetSpec, Splits, Trained
+from potstill.errors import PotstillError
+from potstill.execution import Processes, Serial
+from potstill.methods.distribution.dance import DANCE
+from potstill.nn import factory
+from potstill.testing import toy_source
+
+SOURCE = toy_source("image")
+MAKE = factory("convnet-d1-w4", SOURCE.input, 4)
+RECIPE: dict[str, float | int | str] = {
+    "epochs": 2, "batch": 16, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "augment": "idc", "cutmix": 0.5,
+}  # fmt: skip
+SPEC = AssetSpec(name="networks", kind="networks", count=3, recipe=RECIPE)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def made(**changes: Any) -> tuple[tuple[Trained, ...], list[tuple[str, int, int]]]:
+    seen: list[tuple[str, int, int]] = []
+    assets, seconds = obtain(
+        [SPEC], SOURCE, MAKE, lambda name: named_augmentation(name, SOURCE),
+        progress=lambda *row: seen.append(row), **{"executor": Serial(), **changes},
+    )  # fmt: skip
+    assert seconds > 0
+    return assets["networks"], seen
+
+
+def equal(a: Trained, b: Trained) -> bool:
+    same = all(torch.equal(t, b.theta[n]) for n, t in a.theta.items())
+    return same and a.seed == b.seed and a.theta.keys() == b.theta.keys() and a.buffers.keys() == b.buffers.keys()
+
+
+def test_they_are_made_once_and_then_read(cache: Path) -> None:
+    first, seen = made()
+    assert [row[1:] for row in seen] == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    again, seen = made()
+    assert [row[1:] for row in seen] == [(3, 3)]
+    assert all(equal(a, b) for a, b in zip(first, again, strict=True))
+    assert len(list((cache / "networks").iterdir())) == 3
+    assert not equal(first[0], first[1])
+
+
+def test_what_was_interrupted_goes_on_and_what_is_broken_is_made_again(cache: Path) -> None:
+    first, _ = made()
+    files = sorted((cache / "networks").iterdir())
+    files[0].unlink()
+    files[1].write_bytes(files[1].read_bytes()[:100])
+    again, seen = made()
+    assert seen[0][1] == 1
+    assert all(equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_processes_make_the_same_bits() -> None:
+    here, _ = made()
+    job = TrainNetwork(train=SOURCE, make=MAKE, augment=named_augmentation("idc", SOURCE), recipe=RECIPE, number=1)
+    job.path().unlink()
+    there, _ = made(executor=Processes(1))
+    assert all(equal(a, b) for a, b in zip(here, there, strict=True))
+
+
+def test_the_name_holds_all_that_decides_the_bits() -> None:
+    job = TrainNetwork(train=SOURCE, make=MAKE, augment=named_augmentation("idc", SOURCE), recipe=RECIPE, number=0)
+    others = [
+        dataclasses.replace(job, number=1),
+        dataclasses.replace(job, recipe={**RECIPE, "epochs": 3}),
+        dataclasses.replace(job, make=factory("convnet-d1-w5", SOURCE.input, 4)),
+        dataclasses.replace(job, augment=named_augmentation("dsa", SOURCE)),
+        dataclasses.replace(job, train=toy_source("image", per_class=11)),
+    ]
+    assert len({j.path() for j in [job, *others]}) == 6
+    assert dataclasses.replace(job).path() == job.path()
+
+
+def test_training_is_the_plain_loop() -> None:
+    plain = {**RECIPE, "augment": "none", "cutmix": 0.0, "epochs": 1, "batch": 64}
+    job = TrainNetwork(train=SOURCE, make=MAKE, augment=named_augmentation("none", SOURCE), recipe=plain, number=0)
+    trained, _ = job()
+    net = MAKE(job.seed)
+    sgd = torch.optim.SGD(net.parameters(), lr=0.05 * 0.2 * 0.2, momentum=0.9, weight_decay=5e-4)
+    batch = SOURCE.fetch(torch.arange(len(SOURCE)))  # one batch holds all, so that its order only rounds; both drops
+    torch.nn.functional.cross_entropy(net(batch.x), batch.y).backward()  # of the rate come at epoch 0 of one
+    sgd.step()
+    for name, p in net.named_parameters():
+        torch.testing.assert_close(trained.theta[name], p.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_that_runs_away_is_refused() -> None:
+    recipe = {**RECIPE, "lr": 1e30}
+    job = TrainNetwork(train=SOURCE, make=MAKE, augment=named_augmentation("none", SOURCE), recipe=recipe, number=0)
+    with pytest.raises(PotstillError, match="did not stay finite in training; lower its learning rate"):
+        job()
+
+
+def test_distil_makes_them_and_counts_their_time_on_the_card(cache: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    method = DANCE(networks_trained=2, epochs_trained=1, batch_real=6, iterations=1)
+    data = Splits(train=SOURCE, test=None)
+    small = potstill.distill(data, method, ipc=1, network="convnet-d1-w4", preparing=lambda *row: seen.append(row))
+    assert [row[1:] for row in seen] == [(0, 2), (1, 2), (2, 2)]
+    assert small.card["cost"]["preparation_seconds"] > 0
+    again = potstill.distill(data, method, ipc=1, network="convnet-d1-w4")
+    assert torch.equal(small.inputs, again.inputs)
+    assert again.card["cost"]["preparation_seconds"] == small.card["cost"]["preparation_seconds"]

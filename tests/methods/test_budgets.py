@@ -1,0 +1,44 @@
+"""A budget in bytes buys what the parametrization makes of it, and never more than it says."""
+
+import pytest
+
+import potstill
+from potstill.core import Budget, Splits
+from potstill.errors import PotstillError
+from potstill.methods.distribution.dm import DM
+from potstill.testing import toy_source
+
+DATA = Splits(train=toy_source("image", side=16), test=None)
+QUICK = {"steps": 1, "network": "convnet-d1-w4", "batch_real": 6}
+
+
+@pytest.mark.parametrize("labels", ["hard", "learned"])
+@pytest.mark.parametrize(
+    "spelled", ["pixels", "tiles", "tiles:factor=4", "frequency:kept=16", "memory", "field:warmup=2"]
+)
+def test_bytes_are_used_and_not_exceeded(spelled: str, labels: str) -> None:
+    amount = 12_345
+    small = potstill.distill(
+        DATA, "dm", budget=Budget(unit="bytes", amount=amount), parametrization=spelled, labels=labels, **QUICK
+    )
+    kept = small.card["bytes"]
+    assert kept["total"] == kept["inputs"] + kept["labels"] + kept["decoder"] <= amount
+    assert kept["total"] > 0.6 * amount
+
+
+def test_a_small_budget_still_holds_what_is_small() -> None:
+    amount = 4 * 16 * 16 * 4 - 600  # less than one picture of each class
+    budget = Budget(unit="bytes", amount=amount)
+    small = potstill.distill(DATA, "dm", budget=budget, parametrization="frequency:kept=16", **QUICK)
+    assert len(small) >= 4
+    assert small.card["bytes"]["total"] <= amount
+    with pytest.raises(PotstillError, match="the budget leaves"):
+        potstill.distill(DATA, "dm", budget=budget, **QUICK)
+    with pytest.raises(PotstillError, match="must keep at least one item"):
+        potstill.distill(DATA, "random", budget=budget)
+
+
+def test_equal_bytes_for_methods_that_decode_and_for_real_samples() -> None:
+    tiled = potstill.distill(DATA, DM(parametrization="tiles", batch_real=6), ipc=2, steps=1, network="convnet-d1-w4")
+    assert len(tiled) == 4 * 2 * 4
+    assert tiled.card["bytes"]["inputs"] == potstill.distill(DATA, "random", ipc=2).card["bytes"]["inputs"]
