@@ -7,7 +7,7 @@ import torch
 
 import potstill
 from potstill import registry
-from potstill.core import InputSpec, Splits
+from potstill.core import InputSpec, Splits, Synthetic, Trained
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
 from potstill.nn import catalogue, factory
@@ -71,6 +71,34 @@ def test_labels_can_be_learned_with_every_objective(name: str) -> None:
     assert before.argmax(1).tolist() == torch.arange(4).repeat_interleave(len(before) // 4).tolist()
     after = method.result(problem, method.step(problem, state, rng)[0]).labels
     assert not torch.equal(before, after)
+
+
+STORED = ("tiles", "memory:bases=2", "frequency:kept=16", "hallucinator:styles=2,width=1", "field:warmup=2")
+
+
+@pytest.mark.parametrize("spelled", STORED)
+@pytest.mark.parametrize("name", MATCHING)
+def test_every_objective_works_over_every_parametrization(name: str, spelled: str) -> None:
+    method = small(name, parametrization=spelled, optimizer="adamw", lr=1e-3)
+    source = toy_source("image", side=16, classes=2)
+    problem = dataclasses.replace(toy_problem(method), counts=(4, 3), train=source)
+    problem = dataclasses.replace(problem, network=factory("convnet-d1-w8", source.input, 2), assets={})
+    if method.assets(problem):
+        net = problem.network(5)
+        theta = {n: p.detach() for n, p in net.named_parameters()}
+        problem = dataclasses.replace(problem, assets={"networks": (Trained(seed=5, theta=theta, buffers={}),)})
+    rng = torch.Generator().manual_seed(0)
+    state = method.init(problem, rng)
+    before = method.result(problem, state)
+    assert isinstance(before, Synthetic)
+    after = method.result(problem, method.step(problem, state, rng)[0])
+    assert isinstance(after, Synthetic)
+    moved = problem.decode(after.payload)
+    assert moved.shape == (sum(problem.sizes), 1, 16, 16)
+    assert torch.isfinite(moved).all()
+    assert not torch.equal(moved, problem.decode(before.payload))
+    for part, tensor in before.payload.items():
+        assert tensor.is_floating_point() or torch.equal(tensor, after.payload[part])
 
 
 @pytest.mark.parametrize("name", [n for n in MATCHING if n not in ("dc", "dsa", "idc", "dream", "cafe")])

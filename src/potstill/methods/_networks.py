@@ -36,8 +36,16 @@ Pool = tuple[PoolMember, ...]
 
 
 def load(problem: Problem, seed: int, theta: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> Network:
-    """A network of its own that has these parameters and buffers, which are copied."""
+    """A network of its own that has these parameters and buffers, which are copied.
+
+    Raises:
+        PotstillError: they are another architecture's.
+    """
     net = problem.network(seed)
+    if {n: p.shape for n, p in net.named_parameters()} != {n: p.shape for n, p in theta.items()}:
+        raise PotstillError(
+            f"the problem's trained networks are not {problem.network.name}; make them with the network that matches"
+        )
     with torch.no_grad():
         for name, p in net.named_parameters():
             p.copy_(theta[name])

@@ -8,7 +8,7 @@ steps (``reuse``): then the real samples pass through the network only once in s
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -114,6 +114,8 @@ class FeatureMatching(Method[FeatureState]):
     """Learned labels weigh every sample in every class. Ours; hard as published."""
     lr_labels: float = 0.1
     """Learning rate of the labels' logits, where they are learned. Ours."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """What moves the stored values. Parametrizations with weights of their own (``field``) need AdamW."""
     reuse: int = 1
     """Steps with one network and its real statistics: more is faster and sees fewer networks. Ours; 1 as published."""
 
@@ -161,7 +163,7 @@ class FeatureMatching(Method[FeatureState]):
     # --- the four verbs -----------------------------------------------------------------------------------------
 
     def init(self, problem: Problem, rng: Generator) -> FeatureState:
-        rule = self.rule(problem, 0)
+        rule = self._rule(problem, 0)
         return FeatureState(outer=start(problem, self.start, rng, rule, self.labels))
 
     def step(self, problem: Problem, state: FeatureState, rng: Generator) -> tuple[FeatureState, Metrics]:
@@ -173,7 +175,7 @@ class FeatureMatching(Method[FeatureState]):
         draws = self._draws(problem, drawn)
         real = state.real or self._real(problem, net, draws, state.memory, generator(state.block, "real"))
         block = Block(real=real, draws=draws)
-        rule = self.rule(problem, state.iteration)
+        rule = self._rule(problem, state.iteration)
         outer, loss, factor = state.outer, 0.0, self.factor(state)
         k = problem.num_classes
         for group in [[c] for c in range(k)] if self.classwise() else [list(range(k))]:
@@ -212,6 +214,9 @@ class FeatureMatching(Method[FeatureState]):
     def space(self) -> Space:
         """What the payload decodes to."""
         return "model"
+
+    def _rule(self, problem: Problem, iteration: int) -> Rule:
+        return replace(self.rule(problem, iteration), optimizer=self.optimizer)
 
     def _draws(self, problem: Problem, rng: Generator) -> tuple[object, ...]:
         """One augmentation per class; one for all where a sample may belong to several."""

@@ -54,6 +54,8 @@ class NCFM(InTrained):
     """Learning rate of AdamW (lr_img × lr_scale_adam there); one step for all classes takes √k times that (updates)."""
     weight_decay: float = 5e-4
     """Of AdamW."""
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    """What moves the stored values (optimizer there)."""
     momentum: float = 0.5
     """Of the sampling network's SGD."""
     frequencies: int = 4096
@@ -104,9 +106,9 @@ class NCFM(InTrained):
         return replace(state, memory={**plateau, **made})
 
     def rule(self, problem: Problem, iteration: int) -> Rule:
-        turn = problem.num_classes**0.5 if self.updates == "all" else 1.0
+        turn = problem.num_classes**0.5 if self.updates == "all" and self.optimizer == "adamw" else 1.0
         return Rule(
-            lr=self.lr * turn, optimizer="adamw", weight_decay=self.weight_decay, lr_labels=self.lr_labels,
+            lr=self.lr * turn, weight_decay=self.weight_decay, lr_labels=self.lr_labels,
             space="data", clamp=True,
         )  # fmt: skip
 

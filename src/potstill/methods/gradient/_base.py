@@ -59,6 +59,8 @@ class GradientMatching(Method[GradientState]):
     """Learned labels join the optimisation. Ours; hard as published."""
     lr_labels: float = 0.1
     """Learning rate of the labels' logits, where they are learned. Ours."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """What moves the stored values. Parametrizations with weights of their own (``field``) need AdamW."""
 
     # --- what a method says -------------------------------------------------------------------------------------
 
@@ -98,7 +100,7 @@ class GradientMatching(Method[GradientState]):
 
     def init(self, problem: Problem, rng: Generator) -> GradientState:
         state = GradientState(
-            outer=start(problem, self.start, rng, self.rule(problem, False), self.labels),
+            outer=start(problem, self.start, rng, self._rule(problem, False), self.labels),
             theta={}, velocity={}, buffers={}, seed=0, loop=0, iteration=0,
         )  # fmt: skip
         return self._fresh(problem, state, rng)
@@ -117,7 +119,7 @@ class GradientMatching(Method[GradientState]):
             def objective(S: Tensor, Y: Tensor | None, group: list[int] = group) -> tuple[float, Tensor, Tensor | None]:
                 return self._objective(problem, net, state, drawn, omega, seen, S, Y, group)
 
-            outer, value = descend(problem, outer, objective, self.rule(problem, last and group[-1] == k - 1))
+            outer, value = descend(problem, outer, objective, self._rule(problem, last and group[-1] == k - 1))
             loss += value
         interval = self.sampling()[1]
         kept = drawn if interval > 1 and (state.loop + 1) % interval else ()
@@ -168,6 +170,9 @@ class GradientMatching(Method[GradientState]):
                 by_Y[rows] = found[1]
             loss += float(gap.detach())
         return loss, by_S, by_Y
+
+    def _rule(self, problem: Problem, last: bool) -> Rule:
+        return replace(self.rule(problem, last), optimizer=self.optimizer)
 
     def _drawn(self, problem: Problem, net: Network, state: GradientState, rng: Generator) -> tuple[Tensor, ...]:
         if state.sample:
