@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from potstill.core import Network, Problem
-from potstill.methods.distribution._base import Block, FeatureMatching, FeatureState
+from potstill.errors import PotstillError
+from potstill.methods.distribution import Block, FeatureMatching, FeatureState, Memory, Statistics, Views
 from potstill.methods.distribution.cafe import CAFE
 from potstill.methods.distribution.dance import DANCE
 from potstill.methods.distribution.datadam import DataDAM
@@ -694,3 +695,27 @@ def test_learned_labels_weigh_every_sample_in_every_class(kind: str) -> None:
     close(following.outer.first["labels/logits"], by_logits)
     first = method.result(problem, state).labels
     assert first.max(1).values.tolist() == pytest.approx([0.9] * len(first)), "first labels are as sure as they say"
+
+
+def test_cafe_does_not_reuse_statistics_of_a_network_that_changes() -> None:
+    method = CAFE(reuse=2)
+    with pytest.raises(PotstillError, match="reuse must be 1, but it is 2"):
+        method.init(toy_problem(method), generator(0))
+
+
+@pytest.mark.parametrize(("network", "passes"), [("convnet-d2-w4-batch", [24]), ("convnet-d2-w4", [6, 6, 6, 6])])
+def test_datadams_batch_norm_sees_all_classes_at_once(
+    network: str, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = DataDAM(batch_real=6)
+    problem = toy_problem(method, network=network)
+    seen: list[int] = []
+    kept = DataDAM.statistics
+
+    def counted(self: DataDAM, real: Views, memory: Memory, rng: torch.Generator) -> Statistics:
+        seen.append(len(real.features))
+        return kept(self, real, memory, rng)
+
+    monkeypatch.setattr(DataDAM, "statistics", counted)
+    method.step(problem, method.init(problem, generator(0)), generator(1))
+    assert seen == passes

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from potstill.core import Method, Metrics, Network, Problem, Space, Synthetic
 from potstill.errors import PotstillError
 from potstill.functional.distribution import membership, row_membership
-from potstill.functional.features import embed_real
+from potstill.functional.features import embed_real, uses_batch_statistics
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import cross_entropy
 from potstill.methods._matching import (
@@ -104,6 +104,8 @@ class FeatureMatching(Method[FeatureState]):
     state_type: ClassVar[type] = FeatureState
     layered: ClassVar[bool] = False
     """Whether the statistics look at inner layers."""
+    joint: ClassVar[bool] = False
+    """Whether a BatchNorm sees the samples of all classes at once, as some publications let it."""
 
     iterations: int
     lr: float
@@ -252,8 +254,11 @@ class FeatureMatching(Method[FeatureState]):
         index = draw_per_class(problem.by_class, self.batch_real, rng)
         parts = []
         seed = draw_seed(rng)
+        most = 1 if self.layered else FORWARD_SAMPLES  # activations are large: one class at a time
+        if self.joint and uses_batch_statistics(net):
+            most = sum(len(i) for i in index)
         with torch.no_grad():
-            for group in groups([len(i) for i in index], 1 if self.layered else FORWARD_SAMPLES):
+            for group in groups([len(i) for i in index], most):
                 x = image(problem.train.fetch(torch.cat([index[c] for c in group])).x)
                 sizes = [len(index[c]) for c in group]
                 x = torch.cat(

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Network, Problem
+from potstill.errors import PotstillError
 from potstill.functional.distribution import mean_gap, means
 from potstill.functional.features import uses_batch_statistics
 from potstill.functional.sampling import draw_per_class
@@ -92,6 +93,8 @@ class CAFE(FeatureMatching):
     """What is optimised."""
 
     def init(self, problem: Problem, rng: Generator) -> FeatureState:
+        if self.reuse != 1:
+            raise PotstillError(f"cafe's network changes at every step, so reuse must be 1, but it is {self.reuse}")
         return replace(super().init(problem, rng), pool=(fresh_member(problem, rng),))
 
     def rule(self, problem: Problem, iteration: int) -> Rule:

@@ -36,6 +36,7 @@ class DataDAM(FeatureMatching):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1800},
     )
     layered: ClassVar[bool] = True
+    joint: ClassVar[bool] = True
 
     iterations: int = 8000
     """Steps of the synthetic data (section 4.1 of the paper; the code's default is 20,000)."""
