@@ -393,7 +393,7 @@ def trained_step(
     draws = drawn(problem, rng_state, method.batch_real)
     made = problem.assets["networks"]
     chosen = made[int(torch.randint(len(made), (1,), generator=draws.rng))]
-    first = float(torch.rand((), generator=draws.rng)) if method.interpolate else 0.0
+    first = float(torch.rand((), generator=draws.rng)) if method.embedders == "between" else 0.0
     net, final = between(problem, chosen, first), between(problem, chosen, 0.0)
     omegas = draws.omegas(problem)
     leaf = stored_of(state)[1].clone().requires_grad_()
@@ -410,9 +410,9 @@ def calibration(problem: Problem, leaf: Tensor, final: Network, draws: Draws) ->
     )
 
 
-@pytest.mark.parametrize(("interpolate", "weight"), [(True, 1.0), (False, 1.0), (True, 0.0)])
-def test_dance_takes_the_published_step(interpolate: bool, weight: float) -> None:
-    method = DANCE(**SMALL, batch_real=5, lr=0.02, interpolate=interpolate, calibration=weight)
+@pytest.mark.parametrize(("embedders", "weight"), [("between", 1.0), ("trained", 1.0), ("between", 0.0)])
+def test_dance_takes_the_published_step(embedders: Any, weight: float) -> None:
+    method = DANCE(**SMALL, batch_real=5, lr=0.02, embedders=embedders, calibration=weight)
     problem, state, rng = started(method, ipc=3)
     rng_state = rng.get_state()
     following, metrics = method.step(problem, state, rng)
@@ -719,3 +719,29 @@ def test_datadams_batch_norm_sees_all_classes_at_once(
     monkeypatch.setattr(DataDAM, "statistics", counted)
     method.step(problem, method.init(problem, generator(0)), generator(1))
     assert seen == passes
+
+
+@pytest.mark.parametrize("embedders", ["trained", "between"])
+@pytest.mark.parametrize("kind", [DM, DataDAM, M3D])
+def test_any_objective_matches_in_trained_networks(kind: Any, embedders: Any) -> None:
+    method = kind(batch_real=6, embedders=embedders, networks_trained=2, epochs_trained=1)
+    problem = toy_problem(method)
+    assert len(problem.assets["networks"]) == 2
+    trained = [t.theta for t in problem.assets["networks"]]
+    state = method.init(problem, generator(0))
+    used = dict(method.networks(problem, state, generator(3))[0].named_parameters())
+    same = [all(torch.equal(p, used[n]) for n, p in theta.items()) for theta in trained]
+    assert any(same) == (embedders == "trained")
+    after, metrics = method.step(problem, state, generator(1))
+    assert math.isfinite(metrics["loss"])
+    assert any(not torch.equal(t, after.outer.payload[n]) for n, t in state.outer.payload.items())
+
+
+def test_embedders_that_clash_are_refused() -> None:
+    for kind in (IDM, CAFE):
+        method = kind(embedders="trained", networks_trained=1, epochs_trained=0)
+        with pytest.raises(PotstillError, match="trains networks of its own, so embedders cannot be 'trained'"):
+            method.init(toy_problem(method), generator(0))
+    method = DANCE(embedders="fresh")
+    with pytest.raises(PotstillError, match="calibration asks a trained network, but embedders is 'fresh'"):
+        method.init(toy_problem(method), generator(0))

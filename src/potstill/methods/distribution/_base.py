@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Method, Metrics, Network, Problem, Space, Synthetic
+from potstill.core import AssetSpec, Method, Metrics, Network, Problem, Space, Synthetic, Trained
 from potstill.errors import PotstillError
 from potstill.functional.distribution import membership, row_membership
 from potstill.functional.features import embed_real, uses_batch_statistics
@@ -31,7 +31,7 @@ from potstill.methods._matching import (
     start,
     synthetic,
 )
-from potstill.methods._networks import Pool
+from potstill.methods._networks import Pool, between, trained_asset, trained_networks
 from potstill.rng import draw_seed, generator
 
 __all__ = [
@@ -106,6 +106,8 @@ class FeatureMatching(Method[FeatureState]):
     """Whether the statistics look at inner layers."""
     joint: ClassVar[bool] = False
     """Whether a BatchNorm sees the samples of all classes at once, as some publications let it."""
+    own_networks: ClassVar[bool] = False
+    """Whether the method has networks of its own, so that ``embedders`` is not to be chosen."""
 
     iterations: int
     lr: float
@@ -120,6 +122,14 @@ class FeatureMatching(Method[FeatureState]):
     """What moves the stored values. Parametrizations with weights of their own (``field``) need AdamW."""
     reuse: int = 1
     """Steps with one network and its real statistics: more is faster and sees fewer networks. Ours; 1 as published."""
+    embedders: Literal["fresh", "trained", "between"] = "fresh"
+    """Networks that embed: untrained ones, trained ones, or points on the line from one to the other (DANCE)."""
+    networks_trained: int = 5
+    """Networks that are trained before the first step, where trained ones embed. Ours."""
+    epochs_trained: int = 20
+    """Passes that each is trained for. Ours."""
+    augment_training: str = "idc"
+    """Per-sample augmentation of that training. Ours."""
 
     # --- what a method says -------------------------------------------------------------------------------------
 
@@ -140,7 +150,7 @@ class FeatureMatching(Method[FeatureState]):
 
     def networks(self, problem: Problem, state: FeatureState, rng: Generator) -> tuple[Network, Network | None]:
         """The network that embeds in this block, and one that classifies, for methods that calibrate."""
-        return problem.network(draw_seed(rng)), None
+        return self.embedder(problem, rng)[0], None
 
     def calibrate(self, logits: Tensor, y: Tensor, sizes: tuple[int, ...]) -> Tensor:
         """The loss of a step of its own, from the classifier's logits; called where `networks` gives a classifier."""
@@ -164,7 +174,21 @@ class FeatureMatching(Method[FeatureState]):
 
     # --- the four verbs -----------------------------------------------------------------------------------------
 
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        if self.embedders == "fresh":
+            return ()
+        spec = trained_asset(
+            self.networks_trained, self.epochs_trained, batch=64, lr=0.01, momentum=0.9, weight_decay=5e-4,
+            augment=self.augment_training,
+        )  # fmt: skip
+        return (spec,)
+
     def init(self, problem: Problem, rng: Generator) -> FeatureState:
+        if self.own_networks and self.embedders != "fresh":
+            raise PotstillError(
+                f"{type(self).__name__} trains networks of its own, so embedders cannot be {self.embedders!r}; "
+                "leave it out"
+            )
         rule = self._rule(problem, 0)
         return FeatureState(outer=start(problem, self.start, rng, rule, self.labels))
 
@@ -216,6 +240,15 @@ class FeatureMatching(Method[FeatureState]):
     def space(self) -> Space:
         """What the payload decodes to."""
         return "model"
+
+    def embedder(self, problem: Problem, rng: Generator) -> tuple[Network, Trained | None]:
+        """The network that embeds, as ``embedders`` says, and the trained one that it is made of, if it is."""
+        if self.embedders == "fresh":
+            return problem.network(draw_seed(rng)), None
+        made = trained_networks(problem)
+        chosen = made[int(torch.randint(len(made), (1,), generator=rng))]
+        first = float(torch.rand((), generator=rng)) if self.embedders == "between" else 0.0
+        return between(problem, chosen, first), chosen
 
     def _rule(self, problem: Problem, iteration: int) -> Rule:
         return replace(self.rule(problem, iteration), optimizer=self.optimizer)

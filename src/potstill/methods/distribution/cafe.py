@@ -60,6 +60,7 @@ class CAFE(FeatureMatching):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     layered: ClassVar[bool] = True
+    own_networks: ClassVar[bool] = True
 
     iterations: int = 2000
     """Networks, one after the other (distill.py, --Iteration)."""

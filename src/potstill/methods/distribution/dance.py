@@ -50,7 +50,7 @@ class DANCE(InTrained):
     """Passes that each was trained for (80 for ImageNet's subsets)."""
     augment_training: str = "idc"
     """Per-sample augmentation of that training."""
-    interpolate: bool = True
+    embedders: Literal["fresh", "trained", "between"] = "between"
     """Match between the beginning and the end, not at the end."""
     calibration: float = 1.0
     """Weight of the calibration step; 0 leaves it out."""

@@ -59,7 +59,7 @@ class DSDM(InTrained):
     """Passes that each was trained for."""
     augment_training: str = "idc"
     """Per-sample augmentation of that training."""
-    interpolate: bool = False
+    embedders: Literal["fresh", "trained", "between"] = "trained"
     """Match at the end of training."""
     calibration: float = 0.0
     """No calibration step."""

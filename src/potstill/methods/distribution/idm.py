@@ -46,6 +46,7 @@ class IDM(FeatureMatching):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
+    own_networks: ClassVar[bool] = True
 
     iterations: int = 20_000
     """Steps (IDM_cifar10.py, --Iteration)."""

@@ -80,7 +80,7 @@ class NCFM(InTrained):
     """Passes that each was trained for (pertrain_epochs)."""
     augment_training: str = "idc"
     """Per-sample augmentation of that training."""
-    interpolate: bool = True
+    embedders: Literal["fresh", "trained", "between"] = "between"
     """Match between the beginning and the end."""
     calibration: float = 1.0
     """Weight of the calibration step (calib_weight); 0 leaves it out."""
