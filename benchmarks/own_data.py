@@ -1,6 +1,6 @@
 """Your own data: folders of real pictures at three sizes with unbalanced classes, end to end through the command line.
 
-    python benchmarks/own_data.py [--budget 20s] [--out results/own_data.json]
+    python benchmarks/own_data.py [--budget 30s] [--ipc 1] [--out results/own_data.json]
 
 The pictures are the bundled mnist-5k digits, written as a person's folder would look: nested sub-folders, PNG and JPEG,
 grey, colour and palette, three sizes (and one folder of mixed sizes), and classes of 40 to 400 pictures.
@@ -57,7 +57,8 @@ def potstill(*words: str) -> dict:  # type: ignore[type-arg]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--budget", default="20s")
+    parser.add_argument("--budget", default="30s")
+    parser.add_argument("--ipc", default="1")
     parser.add_argument("--seeds", default="5")
     parser.add_argument("--out", type=Path, default=Path("results/own_data.json"))
     args = parser.parse_args()
@@ -68,7 +69,7 @@ def main() -> None:
             kept = write_folder(root, side)
             out = Path(folder) / "small.safetensors"
             card = potstill(
-                "distill", str(root), "--method", "dm", "--ipc", "5", "--network", "convnet-w32",
+                "distill", str(root), "--method", "dm", "--ipc", args.ipc, "--network", "convnet-w32",
                 "--batch-real", "64", "--budget", args.budget, "--out", str(out),
             )  # fmt: skip
             score = potstill(
@@ -91,7 +92,7 @@ def main() -> None:
                 flush=True,
             )
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps({"machine": machine(), "method": "dm, ipc 5", "rows": rows}, indent=1) + "\n")
+    args.out.write_text(json.dumps({"machine": machine(), "method": f"dm, ipc {args.ipc}, {args.budget}", "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
