@@ -98,6 +98,31 @@ def _speed(root: Path) -> str:
     return _table(head, rows) + "\n\n" + about
 
 
+def _own_data(root: Path) -> str:
+    path = root / "results" / "own_data.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    made = json.loads(path.read_text(encoding="utf-8"))
+    rows: list[list[object]] = []
+    for r in made["rows"]:
+        d, a, plain = r["difference"], r["accuracy"], r["random"]
+        low, high = (100 * v for v in d["ci95"])
+        rows.append([
+            r["pictures"], "×".join(map(str, r["shape"])), f"{100 * a['mean']:.1f}", f"{100 * plain['mean']:.1f}",
+            f"{100 * d['mean']:+.1f} [{low:+.1f}, {high:+.1f}]", a["n"],
+        ])  # fmt: skip
+    head: list[object] = [
+        "side of the files, pixels",
+        "read as",
+        "distilled, %",
+        "random, %",
+        "difference, points",
+        "n",
+    ]
+    sizes = ", ".join(str(n) for n in made["rows"][0]["classes"].values())
+    return _table(head, rows) + f"\n\n`{made['method']}`; classes of {sizes} pictures; {made['machine']['processor']}."
+
+
 def _recipes(root: Path) -> str:
     path = root / "results" / "recipes.json"
     if not path.exists():
@@ -136,6 +161,7 @@ def _results(root: Path) -> str:
 _BLOCKS: dict[str, Callable[[Path], str]] = {
     "methods": _methods,
     "options": _options,
+    "own-data": _own_data,
     "parametrizations": _parametrizations,
     "protocols": _protocols,
     "recipes": _recipes,
