@@ -91,8 +91,9 @@ def main() -> None:
                 f"[{100 * d['ci95'][0]:.1f}, {100 * d['ci95'][1]:.1f}]",
                 flush=True,
             )
+    report = {"machine": machine(), "method": f"dm, ipc {args.ipc}, {args.budget}", "rows": rows}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps({"machine": machine(), "method": f"dm, ipc {args.ipc}, {args.budget}", "rows": rows}, indent=1) + "\n")
+    args.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
