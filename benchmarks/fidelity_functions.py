@@ -44,7 +44,8 @@ from potstill.augment import dc, siamese
 from potstill.functional.distribution import characteristic, mean_embedding_gap, mean_gap, means, membership
 from potstill.functional.gradient import convolutional, distance
 from potstill.functional.train import gradients, parameters
-from potstill.methods.distribution._base import FeatureMatching, Views, class_means_of_cross_entropy
+from potstill.methods.distribution._base import FeatureMatching
+from potstill.methods.distribution._statistics import Views, class_means_of_cross_entropy
 from potstill.methods.distribution.cafe import CAFE
 from potstill.methods.distribution.dance import DANCE
 from potstill.methods.distribution.datadam import DataDAM

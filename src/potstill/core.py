@@ -22,6 +22,7 @@ __all__ = [
     "Family",
     "InputSpec",
     "Inputs",
+    "Layered",
     "Method",
     "MethodInfo",
     "Metrics",
@@ -186,13 +187,14 @@ class Network(nn.Module, ABC):
     def embed(self, x: Tensor) -> Float[Tensor, "n d"]:
         """The flattened features before the classifier (DM's h)."""
 
-    def activations(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The output of every inner activation function (n, c, h, w), in order, then ``embed(x)``.
 
-        Raises:
-            NotImplementedError: this network does not show them.
-        """
-        raise NotImplementedError(f"{type(self).__name__} does not show its activations")
+@runtime_checkable
+class Layered(Protocol):
+    """A `Network` that also shows its inner layers, for methods that look at them."""
+
+    def activations(self, x: Tensor, /) -> tuple[Tensor, ...]:
+        """The output of every inner activation function (n, c, h, w), in order, then ``embed(x)``."""
+        ...
 
 
 @runtime_checkable

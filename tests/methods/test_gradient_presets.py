@@ -151,8 +151,7 @@ def test_the_network_trains_on_real_samples_between_updates(cutmix: float) -> No
     for index in order.split(2):
         batch = problem.train.fetch(index)
         x, y = augment.apply(batch.x, augment.draw(len(batch.x), shape, replay)), F.one_hot(batch.y, 4).float()
-        torch.rand((), generator=replay)
-        if cutmix:  # every batch, as often as the field says: not once more as often as CutMix itself would draw
+        if cutmix:  # every batch
             mix = CutMix(prob=1.0)
             drawn = mix.draw(len(x), shape, replay)
             assert drawn.box is not None

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from potstill.core import Problem
-from potstill.methods.distribution._base import groups
+from potstill.methods.distribution._statistics import groups
 from potstill.methods.distribution.dm import DM
 from potstill.methods.gradient._on_synthetic import published_loops
 from potstill.methods.gradient.dc import DC
@@ -70,7 +70,7 @@ def test_dm_splits_many_classes_without_changing_the_step(monkeypatch: pytest.Mo
     method = DM(batch_real=8)
     problem = toy_problem(method)
     whole = method.step(problem, method.init(problem, generator(1)), generator(2))[0]
-    monkeypatch.setattr("potstill.methods.distribution._base.FORWARD_SAMPLES", 10)
+    monkeypatch.setattr("potstill.methods.distribution._passes.FORWARD_SAMPLES", 10)
     parts = method.step(problem, method.init(problem, generator(1)), generator(2))[0]
     torch.testing.assert_close(parts.outer.payload["inputs"], whole.outer.payload["inputs"])
     assert groups([8, 8, 8], 10) == [[0], [1], [2]]

@@ -18,14 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.augment.idc import IDCAugment
-from potstill.augment.mix import CutMix
 from potstill.core import AssetSpec, Augmentation, NetworkFactory, Source, Trained
 from potstill.errors import PotstillError
 from potstill.execution import Executor, choose
-from potstill.functional.train import parameters, train_step
 from potstill.rng import derive, generator
 from potstill.storage import cache_folder, read_tensors, write_tensors
+from potstill.supervise.teacher import fresh_teacher, train_epoch
 
 __all__ = ["TrainNetwork", "obtain"]
 
@@ -54,40 +52,22 @@ class TrainNetwork:
 
     def __call__(self) -> tuple[Trained, float]:
         """The trained network, and the seconds that it took."""
-        begun, r, augment = time.monotonic(), self.recipe, self.augment
-        if float(r.get("cutmix", 0)) and isinstance(augment, IDCAugment):
-            augment = augment.beside_cutmix()
+        begun, r = time.monotonic(), self.recipe
         net = self.make(self.seed).train()
         rng = generator(self.seed, "training", json.dumps(dict(r), sort_keys=True))
-        theta: Mapping[str, Tensor] = parameters(net)
-        velocity: Mapping[str, Tensor] | None = None
-        buffers: Mapping[str, Tensor] = {n: b.detach().clone() for n, b in net.named_buffers()}
-        epochs, k, shape = int(r["epochs"]), len(self.train.classes), self.train.input.shape
+        made, epochs = fresh_teacher(net), int(r["epochs"])
         for epoch in range(epochs):
-            lr = float(r["lr"]) * 0.2 ** sum(epoch >= m for m in (2 * epochs // 3, 5 * epochs // 6))
-            for index in torch.split(torch.randperm(len(self.train), generator=rng), int(r["batch"])):
-                fetched = self.train.fetch(index)
-                x, y = fetched.x, fetched.y
-                if not isinstance(x, Tensor) or y is None:
-                    raise PotstillError(
-                        f"networks are trained on labelled inputs of one tensor; {self.train.name} differs"
-                    )
-                x = augment.apply(x, augment.draw(len(x), shape, rng))
-                if self.train.input.kind == "image" and float(torch.rand((), generator=rng)) < float(
-                    r.get("cutmix", 0)
-                ):
-                    mix = CutMix(prob=1.0)  # whether this batch is mixed has been drawn
-                    x, y = mix.apply(x, y, mix.draw(len(x), shape, rng), k)
-                stepped = train_step(
-                    net, theta, velocity, x, y, lr=lr, momentum=float(r["momentum"]),
-                    weight_decay=float(r["weight_decay"]), buffers=buffers,
-                )  # fmt: skip
-                theta, velocity, buffers = stepped.params, stepped.velocity, stepped.buffers
-        if not all(math.isfinite(float(p.sum())) for p in theta.values()):
+            made = train_epoch(
+                net, made, self.train, torch.randperm(len(self.train), generator=rng), rng, batch=int(r["batch"]),
+                lr=float(r["lr"]) * 0.2 ** sum(epoch >= m for m in (2 * epochs // 3, 5 * epochs // 6)),
+                momentum=float(r["momentum"]), weight_decay=float(r["weight_decay"]), augment=self.augment,
+                cutmix=float(r.get("cutmix", 0)),
+            )  # fmt: skip
+        if not all(math.isfinite(float(p.sum())) for p in made.params.values()):
             raise PotstillError(
                 f"network {self.number} of {self.make.name} did not stay finite in training; lower its learning rate"
             )
-        return Trained(seed=self.seed, theta=dict(theta), buffers=dict(buffers)), time.monotonic() - begun
+        return Trained(seed=self.seed, theta=made.params, buffers=made.buffers), time.monotonic() - begun
 
     def path(self) -> Path:
         """Where it is kept: a name made of everything that decides its bits."""
@@ -98,7 +78,7 @@ class TrainNetwork:
         what = {
             "data": self.train.content_hash, "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
             "network": self.make.name, "augment": repr(self.augment), "recipe": dict(self.recipe),
-            "number": self.number, "version": 2,
+            "number": self.number, "version": 3,
         }  # fmt: skip
         key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
         return cache_folder() / "networks" / f"{key}.safetensors"

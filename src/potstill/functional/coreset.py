@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
 
-__all__ = ["herding", "k_center", "k_means", "medoids"]
+__all__ = ["central", "herding", "k_center", "k_means", "medoids"]
 
 _CHUNK = 1 << 24
 """Entries of a temporary; 64 MiB in float32."""
@@ -124,6 +124,15 @@ def k_means(
         if torch.equal(previous, assignment):
             break
     return centres, assignment
+
+
+def central(features: Float[Tensor, "n d"], m: int, rng: Generator, iterations: int) -> Int[Tensor, " m"]:
+    """The rows that lie nearest to ``m`` centres of `k_means`: representative samples (DREAM, arXiv:2302.14416).
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n.
+    """
+    return medoids(features, k_means(features, m, rng, iterations)[0])
 
 
 def medoids(features: Float[Tensor, "n d"], centroids: Float[Tensor, "m d"]) -> Int[Tensor, " m"]:

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from potstill.core import Inputs, Normalization, Problem, Space, Synthetic
 from potstill.errors import PotstillError
-from potstill.functional.coreset import k_means, medoids
+from potstill.functional.coreset import central
 from potstill.functional.optim import adamw, sgd, zeros
 from potstill.functional.sampling import random_per_class
 
@@ -36,6 +36,9 @@ Objective: TypeAlias = Callable[[Tensor, Tensor | None], tuple[float, Tensor, Te
 
 CONFIDENCE = 0.9
 """What learned labels first give their own class. Ours."""
+
+K_MEANS_ITERATIONS = 20
+"""Of a start from centres. Ours."""
 
 
 def image(x: Inputs) -> Tensor:
@@ -91,12 +94,14 @@ def start(problem: Problem, how: Start, rng: Generator, rule: Rule, labels: Labe
     else:
         # A class must have as many samples as its budget holds; where they decode to more inputs, samples come again.
         wanted = tuple(
-            max(n, min(size, len(i))) for n, size, i in zip(problem.counts, sizes, problem.by_class, strict=True)
+            min(size, max(n, len(i))) for n, size, i in zip(problem.counts, sizes, problem.by_class, strict=True)
         )
-        wanted = tuple(min(n, size) for n, size in zip(wanted, sizes, strict=True))
         chosen = random_per_class(problem.by_class, wanted, rng, problem.train.classes)
         if how == "k-means":
-            chosen = tuple(_central(problem, index, n, rng) for index, n in zip(problem.by_class, wanted, strict=True))
+            chosen = tuple(
+                index[central(image(problem.train.fetch(index).x).flatten(1), n, rng, K_MEANS_ITERATIONS).cpu()]
+                for index, n in zip(problem.by_class, wanted, strict=True)
+            )
         chosen = tuple(i[torch.arange(size) % len(i)] for i, size in zip(chosen, sizes, strict=True))
         index = torch.cat(chosen)
         x = image(problem.train.raw(index)) if space == "data" else image(problem.train.fetch(index).x)
@@ -108,11 +113,6 @@ def start(problem: Problem, how: Start, rng: Generator, rule: Rule, labels: Labe
         logits = {"logits": height * torch.nn.functional.one_hot(hard_labels(problem), k).float().to(x.device)}
     moving = {n: torch.zeros_like(t) for n, t in _moving(stored, logits).items()}
     return Outer(payload=stored, logits=logits, first=moving, second=zeros(moving) if rule.optimizer == "adamw" else {})
-
-
-def _central(problem: Problem, index: Tensor, n: int, rng: Generator) -> Tensor:
-    features = image(problem.train.fetch(index).x).flatten(1)
-    return index[medoids(features, k_means(features, n, rng, 20)[0]).cpu()]
 
 
 def hard_labels(problem: Problem) -> Tensor:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Network, Problem, Trained
+from potstill.core import Network, Problem, Trained
 from potstill.errors import PotstillError
-from potstill.functional.train import parameters, train_step
-from potstill.methods._matching import image
+from potstill.functional.train import parameters
 from potstill.rng import draw_seed
+from potstill.supervise.teacher import Teacher, teacher_step
 
-__all__ = ["Pool", "PoolMember", "between", "fresh_member", "load", "train_member", "trained_asset", "trained_networks"]
+__all__ = ["Pool", "PoolMember", "between", "fresh_member", "load", "train_member", "trained_networks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +52,6 @@ def load(problem: Problem, seed: int, theta: Mapping[str, Tensor], buffers: Mapp
         for name, b in net.named_buffers():
             b.copy_(buffers[name])
     return net
-
-
-def trained_asset(count: int, epochs: int, batch: int, lr: float, momentum: float, weight_decay: float,
-                  augment: str) -> AssetSpec:  # fmt: skip
-    """``count`` networks, each trained for ``epochs`` passes over the data."""
-    recipe: dict[str, float | int | str] = {
-        "epochs": epochs, "batch": batch, "lr": lr, "momentum": momentum, "weight_decay": weight_decay,
-        "augment": augment, "cutmix": 0.5,
-    }  # fmt: skip
-    return AssetSpec(name="networks", kind="networks", count=count, recipe=recipe)
 
 
 def trained_networks(problem: Problem) -> tuple[Trained, ...]:
@@ -106,23 +96,17 @@ def fresh_member(problem: Problem, rng: Generator) -> PoolMember:
 
 def train_member(
     problem: Problem, member: PoolMember, rng: Generator, *, steps: int, batch: int, lr: float, momentum: float,
-    weight_decay: float, augment: bool = False,
+    weight_decay: float,
 ) -> PoolMember:  # fmt: skip
     """``steps`` of SGD on random real samples; counts what the network got right before each step."""
     net = problem.network(member.seed).train()
-    theta, velocity, buffers = member.theta, member.velocity, member.buffers
-    right, seen = member.right, member.seen
-    everything = len(problem.train)
+    made = Teacher(
+        params=member.theta, velocity=member.velocity, buffers=member.buffers, right=member.right, seen=member.seen
+    )
     for _ in range(steps):
-        index = torch.randint(everything, (min(batch, everything),), generator=rng)
-        fetched = problem.train.fetch(index)
-        x, y = image(fetched.x), fetched.y
-        assert isinstance(y, Tensor)
-        if augment:
-            x = problem.augment.apply(x, problem.augment.draw(len(x), problem.train.input.shape, rng))
-        stepped = train_step(
-            net, theta, velocity, x, y, lr=lr, momentum=momentum, weight_decay=weight_decay, buffers=buffers
+        made, _ = teacher_step(
+            net, made, problem.train, rng, batch=batch, lr=lr, momentum=momentum, weight_decay=weight_decay
         )
-        theta, velocity, buffers = stepped.params, stepped.velocity, stepped.buffers
-        right, seen = right + int((stepped.logits.argmax(1) == y).sum()), seen + len(x)
-    return replace(member, theta=theta, velocity=velocity, buffers=buffers, right=right, seen=seen)
+    return replace(
+        member, theta=made.params, velocity=made.velocity, buffers=made.buffers, right=made.right, seen=made.seen
+    )

@@ -12,12 +12,12 @@ The convolution's bias cancels, as it does in the norm. Everything is a recorded
 come with it. Values are those of the plain modules up to rounding.
 """
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from potstill.nn.fused import pool_matrix
 
 __all__ = ["first_block", "suits"]
 
@@ -27,16 +27,6 @@ _WORTH = 2**17
 """Activations with fewer elements take the plain modules: there, more and smaller operations cost more (measured)."""
 _CHUNK = 2**21
 """Elements of the activation handled at a time: eight megabytes of float32, which the next operation finds in cache."""
-
-
-@lru_cache(maxsize=32)
-def _pool_matrix(width: int, dtype: torch.dtype) -> Tensor:
-    """(2·width, width/2): maps a pair of rows, laid end to end, to its row of 2×2 means."""
-    with torch.inference_mode(False):  # a tensor made inside it could not be used outside
-        place = torch.arange(2 * width)
-        matrix = torch.zeros(2 * width, width // 2, dtype=dtype)
-        matrix[place, place % width // 2] = 0.25
-        return matrix
 
 
 def _geometry(x: Tensor, conv: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int], int, int]:
@@ -77,5 +67,5 @@ def first_block(x: Float[Tensor, "n c h w"], conv: nn.Conv2d, norm: nn.GroupNorm
         variance = ((weight @ covariance) * weight).sum(2)
         scaled = weight * ((variance + norm.eps).rsqrt() * norm.weight).unsqueeze(2)
         y = torch.baddbmm(shift.view(1, -1, 1).expand(len(part), -1, 1), scaled, patches).relu_()
-        made.append(torch.mm(y.view(-1, 2 * w), _pool_matrix(w, x.dtype)).view(-1, o, h // 2, w // 2))
+        made.append(torch.mm(y.view(-1, 2 * w), pool_matrix(w, x.dtype)).view(-1, o, h // 2, w // 2))
     return made[0] if len(made) == 1 else torch.cat(made)

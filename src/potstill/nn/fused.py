@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["InstanceReluPool", "instance_relu_pool"]
+__all__ = ["InstanceReluPool", "instance_relu_pool", "pool_matrix"]
 
 _CHUNK = 2**17
 """Elements handled at a time: half a megabyte of float32, which a core's own cache holds."""
@@ -32,7 +32,7 @@ _WORTH = 2**17
 
 
 @lru_cache(maxsize=32)
-def _pool_matrix(width: int, dtype: torch.dtype) -> Tensor:
+def pool_matrix(width: int, dtype: torch.dtype) -> Tensor:
     """(2·width, width/2): maps a pair of rows, laid end to end, to its row of 2×2 means."""
     # inference mode off: a tensor made inside it could not be used outside
     with torch.inference_mode(False):
@@ -47,7 +47,7 @@ def _pool_matrix(width: int, dtype: torch.dtype) -> Tensor:
 def _spread_matrix(width: int, dtype: torch.dtype) -> Tensor:
     """The transpose of the pooling matrix: spreads a gradient back over its 2×2 cells."""
     with torch.inference_mode(False):
-        return _pool_matrix(width, dtype).t().contiguous()
+        return pool_matrix(width, dtype).t().contiguous()
 
 
 def _plain(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -98,7 +98,7 @@ class _First(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         n, c, h, w = x.shape
-        pool = _pool_matrix(w, x.dtype)
+        pool = pool_matrix(w, x.dtype)
         out = x.new_empty(n, c, h // 2, w // 2)
         mean, rstd = x.new_empty(n, c), x.new_empty(n, c)
         for rows in _slices(x):
@@ -211,7 +211,7 @@ def _second_backward(
     """``second`` of the module's text: the gradients by grad, x and weight (the one by bias is 0)."""
     _, c, h, w = x.shape
     size = h * w
-    pool = _pool_matrix(w, x.dtype)
+    pool = pool_matrix(w, x.dtype)
     grad, of_x = grad.contiguous(), of_x.contiguous()
     scale = rstd * weight
     shift = torch.addcmul(bias, mean, scale, value=-1)

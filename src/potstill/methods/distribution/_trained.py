@@ -6,7 +6,8 @@ from potstill.core import Network, Problem, Space
 from potstill.errors import PotstillError
 from potstill.methods._matching import Rule
 from potstill.methods._networks import between
-from potstill.methods.distribution._base import FeatureMatching, FeatureState, class_means_of_cross_entropy
+from potstill.methods.distribution._base import FeatureMatching
+from potstill.methods.distribution._statistics import FeatureState, class_means_of_cross_entropy
 
 __all__ = ["InTrained"]
 

@@ -26,16 +26,8 @@ from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import train_step
 from potstill.methods._matching import Rule, Start, image, inputs_of
 from potstill.methods._networks import PoolMember, fresh_member, load
-from potstill.methods.distribution._base import (
-    Block,
-    FeatureMatching,
-    FeatureState,
-    Memory,
-    Statistics,
-    Views,
-    padded,
-    unpadded,
-)
+from potstill.methods.distribution._base import FeatureMatching
+from potstill.methods.distribution._statistics import Block, FeatureState, Memory, Statistics, Views, padded, unpadded
 
 __all__ = ["CAFE"]
 

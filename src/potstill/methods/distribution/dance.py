@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from potstill.core import MethodInfo, Problem
 from potstill.functional.distribution import mean_gap, means
 from potstill.methods._matching import Rule, Start
-from potstill.methods.distribution._base import Memory, Statistics, Views
+from potstill.methods.distribution._statistics import Memory, Statistics, Views
 from potstill.methods.distribution._trained import InTrained
 
 __all__ = ["DANCE"]

@@ -17,7 +17,8 @@ from torch import Generator, Tensor
 from potstill.core import MethodInfo
 from potstill.functional.distribution import mean_gap, means
 from potstill.methods._matching import Start
-from potstill.methods.distribution._base import FeatureMatching, Memory, Statistics, Views
+from potstill.methods.distribution._base import FeatureMatching
+from potstill.methods.distribution._statistics import Memory, Statistics, Views
 
 __all__ = ["DM"]
 

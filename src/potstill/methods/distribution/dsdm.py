@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from potstill.core import MethodInfo, Network, Problem
 from potstill.functional.distribution import Spread, mean_gap, means, spread, spread_gap
 from potstill.methods._matching import Rule, Start
-from potstill.methods.distribution._base import Block, FeatureState, Memory, Statistics, Views, padded
+from potstill.methods.distribution._statistics import Block, FeatureState, Memory, Statistics, Views, padded
 from potstill.methods.distribution._trained import InTrained
 
 __all__ = ["DSDM"]

@@ -21,14 +21,8 @@ from potstill.core import MethodInfo, Network, Problem
 from potstill.functional.distribution import mean_gap, means
 from potstill.methods._matching import Rule, Start
 from potstill.methods._networks import fresh_member, load, train_member
-from potstill.methods.distribution._base import (
-    Block,
-    FeatureMatching,
-    FeatureState,
-    Memory,
-    Statistics,
-    Views,
-)
+from potstill.methods.distribution._base import FeatureMatching
+from potstill.methods.distribution._statistics import Block, FeatureState, Memory, Statistics, Views
 from potstill.rng import generator
 
 __all__ = ["IDM"]

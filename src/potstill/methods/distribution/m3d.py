@@ -18,7 +18,8 @@ from torch import Generator, Tensor
 from potstill.core import MethodInfo
 from potstill.functional.distribution import gaussian_kernel, mean_gap, means, mmd
 from potstill.methods._matching import Start
-from potstill.methods.distribution._base import FeatureMatching, Memory, Statistics, Views, padded, unpadded
+from potstill.methods.distribution._base import FeatureMatching
+from potstill.methods.distribution._statistics import Memory, Statistics, Views, padded, unpadded
 
 __all__ = ["M3D"]
 

@@ -25,7 +25,7 @@ from potstill.core import MethodInfo, Network, Problem
 from potstill.functional.distribution import amplitude_phase_gap, characteristic
 from potstill.functional.optim import sgd
 from potstill.methods._matching import Rule, Start
-from potstill.methods.distribution._base import Block, FeatureState, Memory, Statistics, Views, padded, unpadded
+from potstill.methods.distribution._statistics import Block, FeatureState, Memory, Statistics, Views, padded, unpadded
 from potstill.methods.distribution._trained import InTrained
 from potstill.rng import draw_seed, generator
 

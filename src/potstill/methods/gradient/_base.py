@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from potstill.core import Method, Metrics, Network, Problem, Space, Synthetic
-from potstill.functional.coreset import k_means, medoids
+from potstill.functional.coreset import central
 from potstill.functional.features import embed_real
 from potstill.functional.gradient import Distance
 from potstill.functional.sampling import draw_per_class
@@ -25,6 +25,9 @@ Sampler = Literal["random", "k-means"]
 
 BATCH_NORM_SAMPLES = 16
 """Real samples per class whose statistics a BatchNorm network is frozen with (DC's main.py, BNSizePC)."""
+
+K_MEANS_ITERATIONS = 10
+"""Of a choice of real samples near to centres. Ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +82,6 @@ class GradientMatching(Method[GradientState]):
     @abstractmethod
     def train(self, problem: Problem, net: Network, state: GradientState, rng: Generator) -> GradientState:
         """The network's training between two updates."""
-
-    def begin(self, problem: Problem, net: Network, state: GradientState, rng: Generator) -> GradientState:
-        """What a new network learns before the first update."""
-        return state
 
     def sampling(self) -> tuple[Sampler, int]:
         """How real samples are drawn, and how many updates one draw serves."""
@@ -192,11 +191,10 @@ class GradientMatching(Method[GradientState]):
         seed = draw_seed(rng)
         net = problem.network(seed)
         theta = parameters(net)
-        state = replace(
+        return replace(
             state, theta=theta, velocity={n: torch.zeros_like(p) for n, p in theta.items()},
             buffers={n: b.detach().clone() for n, b in net.named_buffers()}, seed=seed, loop=0, sample=(),
         )  # fmt: skip
-        return self.begin(problem, net.train(), state, rng)
 
 
 def _central(problem: Problem, net: Network, index: Tensor, n: int, rng: Generator) -> Tensor:
@@ -204,8 +202,7 @@ def _central(problem: Problem, net: Network, index: Tensor, n: int, rng: Generat
     if len(index) <= n:
         return index
     parts = [embed_real(net, image(problem.train.fetch(some).x)) for some in torch.split(index, 2048)]
-    features = torch.cat(parts)
-    return index[medoids(features, k_means(features, n, rng, 10)[0]).cpu()]
+    return index[central(torch.cat(parts), n, rng, K_MEANS_ITERATIONS).cpu()]
 
 
 def _labels(c: int, x: Tensor) -> Tensor:

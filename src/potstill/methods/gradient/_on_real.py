@@ -4,18 +4,16 @@ Sources of the defaults: IDC's repository (arXiv:2205.14959), argument.py, conde
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Generator
 
-from potstill.augment.idc import IDCAugment
-from potstill.augment.mix import CutMix
 from potstill.core import Network, Problem, Space
 from potstill.functional.gradient import Distance, convolutional
-from potstill.functional.train import train_step
-from potstill.methods._matching import Rule, Start, image
+from potstill.methods._matching import Rule, Start
 from potstill.methods.gradient._base import GradientMatching, GradientState, Sampler
+from potstill.supervise.teacher import Teacher, train_epoch
 
 __all__ = ["OnReal"]
 
@@ -23,6 +21,8 @@ __all__ = ["OnReal"]
 @dataclass(frozen=True, kw_only=True)
 class OnReal(GradientMatching):
     """Abstract: gradients of networks that train on real samples. The fields and defaults are IDC's."""
+
+    may_be_zero: ClassVar[tuple[str, ...]] = ("synthetic_most", "data_train")
 
     iterations: int = 2000
     """Networks, one after the other (argument.py, --niter)."""
@@ -37,7 +37,7 @@ class OnReal(GradientMatching):
     batch_real: int = 64
     """Real samples per class and update (--batch_real)."""
     synthetic_most: int = 128
-    """Decoded samples of a class that an update looks at (--batch_syn_max)."""
+    """Decoded samples of a class that an update looks at (--batch_syn_max); 0 for all."""
     lr_net: float = 0.01
     """Learning rate of the network (--lr), with momentum 0.9 and weight decay 5e-4."""
     batch_train: int = 64
@@ -88,21 +88,10 @@ class OnReal(GradientMatching):
 
     def train(self, problem: Problem, net: Network, state: GradientState, rng: Generator) -> GradientState:
         """One pass of SGD over some real samples, augmented each on its own and sometimes mixed."""
-        shape, k, augment = problem.train.input.shape, problem.num_classes, problem.augment
-        if self.cutmix and isinstance(augment, IDCAugment):
-            augment = augment.beside_cutmix()
         order = torch.randperm(len(problem.train), generator=rng)[: self.data_train]
-        theta, velocity, buffers = state.theta, state.velocity, state.buffers
-        for index in torch.split(order, self.batch_train):
-            fetched = problem.train.fetch(index)
-            x, y = image(fetched.x), fetched.y
-            assert y is not None
-            x = augment.apply(x, augment.draw(len(x), shape, rng))
-            if problem.train.input.kind == "image" and float(torch.rand((), generator=rng)) < self.cutmix:
-                mix = CutMix(prob=1.0)  # whether this batch is mixed has been drawn
-                x, y = mix.apply(x, y, mix.draw(len(x), shape, rng), k)
-            stepped = train_step(
-                net, theta, velocity, x, y, lr=self.lr_net, momentum=0.9, weight_decay=5e-4, buffers=buffers
-            )
-            theta, velocity, buffers = stepped.params, stepped.velocity, stepped.buffers
-        return replace(state, theta=theta, velocity=velocity, buffers=buffers)
+        made = train_epoch(
+            net, Teacher(params=state.theta, velocity=state.velocity, buffers=state.buffers), problem.train, order, rng,
+            batch=self.batch_train, lr=self.lr_net, momentum=0.9, weight_decay=5e-4, augment=problem.augment,
+            cutmix=self.cutmix,
+        )  # fmt: skip
+        return replace(state, theta=made.params, velocity=made.velocity, buffers=made.buffers)

@@ -28,6 +28,7 @@ def published_loops(ipc: int) -> tuple[int, int]:
 class OnSynthetic(GradientMatching):
     """Abstract: the fields are those of DC and DSA."""
 
+    may_be_zero: ClassVar[tuple[str, ...]] = ("inner",)
     augmented_training: ClassVar[bool]
     """Whether the network trains on augmented synthetic samples."""
     lr: float
