@@ -1,4 +1,4 @@
-"""One DM step, one DSA step and training epochs of students: ours, the published code, and the floor.
+"""One DM step, one DC step, one DSA step and training epochs of students: ours, the published code, and the floor.
 
     git clone <the published repository> vico
     python benchmarks/speed.py --published vico [--idc PATH] [--ncfm PATH] [--width 128] [--ipc 10] [--threads 1 2]
@@ -31,7 +31,7 @@ from fidelity_functions import published
 from machine import machine
 
 from potstill.augment.named import named_augmentation
-from potstill.augment.siamese import dsa_noflip
+from potstill.augment.siamese import dsa_noflip, none
 from potstill.core import Problem, Trained
 from potstill.data import load
 from potstill.evaluation.student import Job
@@ -40,6 +40,7 @@ from potstill.execution.memory import keep_freed_memory
 from potstill.functional.train import parameters
 from potstill.methods.distribution.dm import DM
 from potstill.methods.distribution.ncfm import NCFM
+from potstill.methods.gradient.dc import DC
 from potstill.methods.gradient.dsa import DSA
 from potstill.methods.gradient.idc import IDC
 from potstill.nn import factory, flops
@@ -50,7 +51,7 @@ from potstill.rng import generator
 
 STRATEGY = "color_crop_cutout_scale_rotate"
 SIDES = ("ours", "published", "ours, default memory")
-WHAT = ("dm", "dm-reuse", "dsa", "student", "two-students", "idc", "ncfm")
+WHAT = ("dm", "dm-reuse", "dc", "dsa", "student", "two-students", "idc", "ncfm")
 REUSE = 8
 
 
@@ -81,6 +82,7 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     problem = problem_of(args)
     dm, dsa, rng = DM(batch_real=args.batch), DSA(batch_real=args.batch, outer=2, inner=0), generator(0)
     dm_state, dsa_state = dm.init(problem, rng), dsa.init(problem, rng)
+    dc, plain = DC(batch_real=args.batch, outer=2, inner=0), replace(problem, augment=none())
     amortised = DM(batch_real=args.batch, reuse=REUSE)
 
     def block() -> None:
@@ -104,6 +106,7 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
         "ncfm": lambda: ncfm.step(tiled, ncfm_state, rng),
         "dm": lambda: dm.step(problem, dm_state, rng),
         "dm-reuse": block,
+        "dc": lambda: dc.step(plain, dsa_state, rng),  # it starts as DSA does, from real samples here
         "dsa": lambda: dsa.step(problem, dsa_state, rng),
         "student": lambda: train_student(job),
         "two-students": lambda: train_student(job),
@@ -126,10 +129,10 @@ def their_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     def published_net() -> Any:
         return networks.ConvNet(1, 10, args.width, 3, "relu", "instancenorm", "avgpooling", (28, 28))
 
-    def pair(c: int) -> list[torch.Tensor]:
+    def pair(c: int, augmented: bool = True) -> list[torch.Tensor]:
         x = everything[problem.by_class[c][torch.randperm(len(problem.by_class[c]))[: args.batch]]]
         both = (x, syn[c * args.ipc : (c + 1) * args.ipc])
-        return [utils.DiffAugment(v, STRATEGY, seed=1234, param=param) for v in both]
+        return [utils.DiffAugment(v, STRATEGY, seed=1234, param=param) if augmented else v for v in both]
 
     def descend(loss: torch.Tensor) -> None:
         optimizer.zero_grad()
@@ -144,12 +147,12 @@ def their_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
             loss = loss + ((net.embed(x).detach().mean(0) - net.embed(s).mean(0)) ** 2).sum()
         descend(loss)
 
-    def dsa() -> None:
+    def gradient_step(augmented: bool) -> None:
         net = published_net().train()
         parameters, cross = list(net.parameters()), torch.nn.functional.cross_entropy
         loss = torch.zeros(())
         for c in range(10):
-            x, s = pair(c)
+            x, s = pair(c, augmented)
             label = torch.full((max(len(x), len(s)),), c)
             g = [v.detach().clone() for v in torch.autograd.grad(cross(net(x), label[: len(x)]), parameters)]
             h = torch.autograd.grad(cross(net(s), label[: len(s)]), parameters, create_graph=True)
@@ -166,7 +169,10 @@ def their_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
         for _ in range(5):
             utils.epoch("train", loader, net, their, torch.nn.CrossEntropyLoss(), loops, aug=True)
 
-    return {"dm": dm, "dm-reuse": dm, "dsa": dsa, "student": student, "two-students": lambda: (student(), student())}
+    return {
+        "dm": dm, "dm-reuse": dm, "dc": lambda: gradient_step(False), "dsa": lambda: gradient_step(True),
+        "student": student, "two-students": lambda: (student(), student()),
+    }  # fmt: skip
 
 
 def their_tiled_jobs(args: argparse.Namespace, what: str) -> dict[str, Callable[[], object]]:
@@ -279,6 +285,7 @@ def measure(args: argparse.Namespace, command: list[str]) -> list[dict[str, Any]
     real, syn = sum(min(args.batch, len(i)) for i in problem.by_class), 10 * args.ipc
     operations = {
         "dm": forward * (real + 2 * syn),  # forward of the real ones; forward and the input half of backward
+        "dc": forward * (3 * real + 6 * syn),
         "dsa": forward * (3 * real + 6 * syn),  # a training pass of the real ones; that and its backward of the others
         "student": forward * 3 * syn * 5,
         "dm-reuse": forward * (real / REUSE + 2 * syn),
