@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from potstill.driver import Interrupted, Progress
     from potstill.errors import PotstillError
     from potstill.evaluation import Protocol, Scorecard
+    from potstill.labelling import label
+    from potstill.planning import plan
     from potstill.storage import Distilled, export, inspect, load
 
 __version__ = "0.1.0"
@@ -30,8 +32,10 @@ _HOMES = {
     "evaluate": "potstill.api",
     "export": "potstill.storage",
     "inspect": "potstill.storage",
+    "label": "potstill.labelling",
     "load": "potstill.storage",
     "load_data": "potstill.api",
+    "plan": "potstill.planning",
     "report": "potstill.api",
 }
 
@@ -50,8 +54,10 @@ __all__ = [
     "evaluate",
     "export",
     "inspect",
+    "label",
     "load",
     "load_data",
+    "plan",
     "report",
 ]
 

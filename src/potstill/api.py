@@ -20,14 +20,25 @@ from potstill.driver import Progress, Run, run
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, Scorecard
 from potstill.evaluation import evaluate as measure
-from potstill.execution.memory import keep_freed_memory
+from potstill.execution.memory import keep_freed_memory, return_freed_memory
 from potstill.nn import factory
 from potstill.registry import make_method
 from potstill.reports import collect, render, write
 from potstill.rng import generator
 from potstill.storage import Distilled, item_bytes, load
+from potstill.supervise.store import LabelStore
 
-__all__ = ["as_splits", "default_network", "distill", "evaluate", "load_data", "pick_device", "report"]
+__all__ = [
+    "Settled",
+    "as_splits",
+    "default_network",
+    "distill",
+    "evaluate",
+    "load_data",
+    "pick_device",
+    "report",
+    "settle",
+]
 
 AXES = ("network", "augment", "parametrization", "labels")
 """The fields of a method that name a part, and that have an option of their own."""
@@ -83,6 +94,19 @@ def _with_axes(name: str, method: Method[Any], source: Source, asked: Mapping[st
     return dataclasses.replace(method, **changes)  # type: ignore[type-var]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settled:
+    """A run with every choice made, before it starts."""
+
+    name: str
+    """The method's registered name."""
+    method: Method[Any]
+    problem: Problem
+    """Without what ``Method.assets`` asks for."""
+    notes: tuple[str, ...]
+    """What the loader decided."""
+
+
 def distill(
     data: Any,
     method: str | Method[Any] = "dm",
@@ -131,8 +155,56 @@ def distill(
         PotstillError: something asked for does not exist, does not fit together or does not suit the data.
         Interrupted: a signal came; ``checkpoint`` holds the run.
     """
+    settled = settle(
+        data, method, ipc=ipc, budget=budget, network=network, parametrization=parametrization, labels=labels,
+        augment=augment, zca=zca, device=device, **options,
+    )  # fmt: skip
+    name, made, notes = settled.name, settled.method, settled.notes
+    problem, prepared = _prepared(made, settled.problem, preparing)
+    config = dataclasses.asdict(made)  # type: ignore[call-overload]
+    identity = {
+        "method": name,
+        "config": config,
+        "seed": seed,
+        "counts": list(problem.counts),
+        "numbers": list(problem.numbers),  # two budgets in bytes can have equal counts
+        "network": problem.network.name,
+        "source": problem.train.content_hash,
+        "zca": zca,
+    }
+    done = run(
+        made,
+        problem,
+        rng=generator(seed, "distill", name),
+        identity=identity,
+        steps=steps,
+        time_budget=time_budget,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        progress=progress,
+    )
+    return _artefact(name, made, problem, done, prepared, seed=seed, config=config, notes=notes, command=command)
+
+
+def settle(
+    data: Any,
+    method: str | Method[Any],
+    *,
+    ipc: int | None,
+    budget: Budget | None,
+    network: str | None,
+    parametrization: str | None,
+    labels: str | None,
+    augment: str | None,
+    zca: str | None,
+    device: str,
+    **options: Any,
+) -> Settled:
+    """All choices of a run, checked, before any work: what `distill` begins with. Arguments and errors as there."""
     keep_freed_memory()
     splits = as_splits(data, pick_device(device))
+    return_freed_memory()
     train = splits.train
     name, base = make_method(method, options)
     made = _with_axes(
@@ -151,7 +223,7 @@ def distill(
     wanted = _budget(ipc, budget)
     parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
     decoder: Parametrization = registry.part("parametrizations", parts["parametrization"] or "pixels")
-    soft = info.soft or getattr(made, "labels", "hard") == "learned"
+    soft = info.soft or getattr(made, "labels", "hard") != "hard"
     size = item_bytes(train.input.shape, len(train.classes) if soft else None)
     if wanted.unit == "bytes" and not info.selects:  # the parametrization says what so many bytes hold, below
         share = wanted.amount // size
@@ -172,30 +244,7 @@ def distill(
     )
     if not info.selects:
         decoder.sizes(problem.held, train.input.shape)  # a budget that holds nothing is refused before all the work
-    problem, prepared = _prepared(made, problem, preparing)
-    config = dataclasses.asdict(made)  # type: ignore[call-overload]
-    identity = {
-        "method": name,
-        "config": config,
-        "seed": seed,
-        "counts": list(counts),
-        "network": problem.network.name,
-        "source": train.content_hash,
-        "zca": zca,
-    }
-    done = run(
-        made,
-        problem,
-        rng=generator(seed, "distill", name),
-        identity=identity,
-        steps=steps,
-        time_budget=time_budget,
-        checkpoint=checkpoint,
-        checkpoint_every=checkpoint_every,
-        resume=resume,
-        progress=progress,
-    )
-    return _artefact(name, made, problem, done, prepared, seed=seed, config=config, notes=splits.notes, command=command)
+    return Settled(name=name, method=made, problem=problem, notes=splits.notes)
 
 
 def _prepared(
@@ -304,6 +353,7 @@ def evaluate(
     baselines: bool = True,
     full: bool = True,
     robust_scores: bool = True,
+    stored: str | Path | None = None,
     device: str = "auto",
     progress: Callable[[str, int, int], None] | None = None,
     **overrides: Any,
@@ -317,6 +367,7 @@ def evaluate(
         networks: which students; the first is the headline, the others make the cross-architecture table.
         seeds: students per network.
         baselines, full, robust_scores: leave these out to be done sooner.
+        stored: a file of a teacher's labels of this set, as `label` writes it.
         progress: called with what is being trained, how much is done, and of how much.
         **overrides: fields of the protocol's recipe, e.g. ``epochs=100``; the fingerprint then differs.
 
@@ -338,6 +389,7 @@ def evaluate(
         baselines=baselines,
         full=full,
         robust_scores=robust_scores,
+        stored=None if stored is None else LabelStore(stored),
         progress=progress,
     )
 

@@ -5,7 +5,7 @@ Legend: n samples, m indexed samples, k classes, c h w a picture, d features.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -30,6 +30,7 @@ __all__ = [
     "NetworkFactory",
     "Normalization",
     "Parametrization",
+    "Part",
     "Payload",
     "Problem",
     "Result",
@@ -387,7 +388,7 @@ class AssetSpec:
     """``networks``: trained networks (a tuple of `Trained`)."""
     count: int
     recipe: Mapping[str, float | int | str]
-    """Settings of the maker."""
+    """Settings of the maker. ``network`` names another architecture than the problem's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,6 +398,30 @@ class Trained:
     seed: int
     theta: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of a step as a plan sees it: samples that pass a network together, and how to run it on a small scale."""
+
+    what: str
+    ready: Callable[[int], Callable[[], object]]
+    """Gets ready to do it for the first so many classes, and returns what does it: what that holds is counted, and what
+    it returns is held as long as a step."""
+    samples: int
+    """Samples that pass in one step, of all classes."""
+    size: int
+    """Samples of one class in a pass, of the largest class; of a part that knows no classes, all."""
+    classes: int = 1
+    """Classes in all; 1 where a part knows none."""
+    at_once: int = 1
+    """Classes in one pass, at most."""
+    real: bool = False
+    """Whether the samples are real."""
+    every: int = 1
+    """Steps that one run of the part serves."""
+    when: Literal["before", "descent", "after"] = "before"
+    """``descent``: while the decoded inputs and their graph are alive. ``after``: after what is stored has moved."""
 
 
 S = TypeVar("S")
@@ -413,6 +438,10 @@ class Method(ABC, Generic[S]):
     info: ClassVar[MethodInfo]
     state_type: ClassVar[type]
     """The class of the state, to read a checkpoint back."""
+    may_be_zero: ClassVar[tuple[str, ...]] = ()
+    """Whole-number fields to which 0 means something; every other one is at least 1, or its default if that is less."""
+    fractions: ClassVar[tuple[str, ...]] = ()
+    """Fields that are parts or probabilities, in [0, 1]; every other float is at least 0."""
 
     @abstractmethod
     def init(self, problem: Problem, rng: Generator) -> S:
@@ -436,4 +465,8 @@ class Method(ABC, Generic[S]):
 
     def horizon(self, problem: Problem) -> int | None:
         """How many steps ``done`` waits for, for the progress bar; ``None`` if not known."""
+        return None
+
+    def parts(self, problem: Problem, state: S) -> "tuple[Part, ...] | None":
+        """What a step consists of, for a plan of its memory; ``None``: not said, and no memory is predicted."""
         return None

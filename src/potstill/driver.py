@@ -1,9 +1,7 @@
 """The only loop that runs steps: budgets, checkpoints, resume, signals and the non-finite guard live here."""
 
 import math
-import resource
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +16,7 @@ from torch import Generator
 
 from potstill.core import Method, Metrics, Problem
 from potstill.errors import PotstillError
+from potstill.execution.memory import peak_memory
 from potstill.storage import Checkpoint, pack, read_checkpoint, write_checkpoint
 
 __all__ = ["Interrupted", "Outcome", "Progress", "Run", "run"]
@@ -105,8 +104,7 @@ def _non_finite(metrics: Metrics, state: object) -> str | None:
 def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS and in KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_memory()
 
 
 def run(

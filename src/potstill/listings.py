@@ -54,7 +54,7 @@ def list_methods() -> list[dict[str, Any]]:
                 "year": info.year,
                 "summary": _first_line(kind),
                 "selects": info.selects,
-                "soft": info.soft,
+                "soft": info.soft or getattr(kind, "labels", "hard") == "soft",
                 "kinds": list(info.kinds),
                 "options": options,
             }

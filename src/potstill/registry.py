@@ -6,9 +6,11 @@ Outside packages add entries under the entry-point groups ``potstill.methods``, 
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from potstill.core import Method
 from potstill.errors import PotstillError, unknown
@@ -36,6 +38,17 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "ncfm": "potstill.methods.distribution.ncfm:NCFM",
         "dance": "potstill.methods.distribution.dance:DANCE",
         "dsdm": "potstill.methods.distribution.dsdm:DSDM",
+        "sre2l": "potstill.methods.decoupled.sre2l:SRe2L",
+        "cda": "potstill.methods.decoupled.cda:CDA",
+        "sre2l++": "potstill.methods.decoupled.sre2l_plus:SRe2LPlus",
+        "cv-dd": "potstill.methods.decoupled.cv_dd:CVDD",
+        "g-vbsm": "potstill.methods.decoupled.g_vbsm:GVBSM",
+        "edc": "potstill.methods.decoupled.edc:EDC",
+        "fadrm": "potstill.methods.decoupled.fadrm:FADRM",
+        "delt": "potstill.methods.decoupled.delt:DELT",
+        "dwa": "potstill.methods.decoupled.dwa:DWA",
+        "lpld": "potstill.methods.decoupled.lpld:LPLD",
+        "rded": "potstill.methods.decoupled.rded:RDED",
     },
     "augmentations": {
         "none": "potstill.augment.siamese:none",
@@ -44,6 +57,13 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "idc": "potstill.augment.idc:idc",
         "idc-eval": "potstill.augment.idc:idc_eval",
         "idc-eval-noflip": "potstill.augment.idc:idc_eval_noflip",
+        "flip": "potstill.augment.crop:flip",
+        "rrc": "potstill.augment.crop:rrc",
+        "rrc-noflip": "potstill.augment.crop:rrc_noflip",
+        "pad-crop": "potstill.augment.crop:pad_crop",
+        "pad-crop-noflip": "potstill.augment.crop:pad_crop_noflip",
+        "patches": "potstill.augment.crop:patches",
+        "patches-noflip": "potstill.augment.crop:patches_noflip",
     },
     "parametrizations": {
         "pixels": "potstill.parametrize.pixels:Pixels",
@@ -60,6 +80,9 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "idc": "potstill.evaluation.protocols.idc:PROTOCOL",
         "ncfm": "potstill.evaluation.protocols.ncfm:PROTOCOL",
         "datadam": "potstill.evaluation.protocols.datadam:PROTOCOL",
+        "sre2l": "potstill.evaluation.protocols.sre2l:PROTOCOL",
+        "sre2l-cifar": "potstill.evaluation.protocols.sre2l_cifar:PROTOCOL",
+        "rded": "potstill.evaluation.protocols.rded:PROTOCOL",
     },
 }
 
@@ -101,32 +124,38 @@ def part(group: Group, spelled: str) -> Any:
         PotstillError: no such name, no such setting, or a value of another type.
     """
     name, _, settings = spelled.partition(":")
-    made: Any = resolve(group, name)
+    make: Callable[..., Any] = resolve(group, name)
     if not settings:
-        return made()
-    if not dataclasses.is_dataclass(made):
+        return make()
+    defaults = _defaults(make)
+    if defaults is None:
         raise PotstillError(f"{group[:-1]} {name} has no settings, but {settings!r} was given; leave it out")
-    fields: dict[str, Any] = {f.name: f for f in dataclasses.fields(made)}
     values: dict[str, Any] = {}
     for setting in settings.split(","):
         key, equals, text = setting.partition("=")
-        if key not in fields:
-            raise PotstillError(f"{group[:-1]} {name}: {unknown('setting', key, fields)}")
-        kind = type(fields[key].default)
+        if key not in defaults:
+            raise PotstillError(f"{group[:-1]} {name}: {unknown('setting', key, defaults)}")
+        kind = type(defaults[key])
         try:
             values[key] = {"True": True, "False": False}[text.capitalize()] if kind is bool else kind(text)
         except (ValueError, KeyError) as error:
             raise PotstillError(f"{group[:-1]} {name}: {key} must be {kind.__name__}, not {text!r}") from error
         if not equals:
             raise PotstillError(f"{group[:-1]} {name}: write {key}=VALUE, not {setting!r}")
-    return resolve(group, name)(**values)  # `made` itself, seen as the callable that it is
+    return make(**values)
+
+
+def _defaults(make: Callable[..., Any]) -> dict[str, Any] | None:
+    """The settings of a part and their defaults; ``None`` where it is no dataclass and has none to give."""
+    return {f.name: f.default for f in dataclasses.fields(make)} if dataclasses.is_dataclass(make) else None
 
 
 def make_method(method: str | Method[Any], options: Mapping[str, Any]) -> tuple[str, Method[Any]]:
     """A method with some of its fields replaced, and its registered name.
 
     Raises:
-        PotstillError: no such method, no such field, or a value of the wrong type.
+        PotstillError: no such method, no such field, or a value of the wrong type or out of its bounds, given now or
+            when the method was made.
     """
     if isinstance(method, str):
         kind: type[Method[Any]] = resolve("methods", method)
@@ -135,22 +164,36 @@ def make_method(method: str | Method[Any], options: Mapping[str, Any]) -> tuple[
         kind, base = type(method), method
         name = next((n for n in names("methods") if resolve("methods", n) is kind), kind.__name__)
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for option, value in options.items():
+    for option in options:
         if option not in fields:
             raise PotstillError(f"method {name}: {unknown('option', option, fields)}")
-        _check_value(name, option, value, fields[option])
     made = kind(**options) if base is None else dataclasses.replace(base, **options)  # type: ignore[type-var]
+    hints = get_type_hints(kind)
+    for field in fields.values():
+        _check_value(f"method {name}: {field.name}", made, field, hints[field.name])
     return name, made
 
 
-def _check_value(method: str, option: str, value: Any, field: Any) -> None:
-    """Numbers for numbers, strings for strings; choices are checked against the annotation's literals."""
-    literals = getattr(field.type, "__args__", ()) if "Literal" in str(field.type) else ()
+def _check_value(what: str, method: Method[Any], field: Any, hint: Any) -> None:
+    """Choices are checked against the annotation's literals, numbers against the annotation and their bounds."""
+    value, kinds = getattr(method, field.name), _alternatives(hint)
+    literals = get_args(hint) if get_origin(hint) is Literal else ()
     if literals and value not in literals:
-        raise PotstillError(f"method {method}: {option} must be one of {', '.join(map(str, literals))}, not {value!r}")
-    expected = type(field.default)
+        raise PotstillError(f"{what} must be one of {', '.join(map(str, literals))}, not {value!r}")
+    if not kinds <= {int, float, NoneType} or (value is None and NoneType in kinds):
+        return
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if expected in (int, float) and not (number and (expected is float or isinstance(value, int))):
-        raise PotstillError(f"method {method}: {option} must be {expected.__name__}, not {value!r}")
-    if expected in (int, float) and isinstance(value, int | float) and not value >= 0:
-        raise PotstillError(f"method {method}: {option} must not be negative, but it is {value!r}")
+    if not number or not (float in kinds or isinstance(value, int)):
+        raise PotstillError(f"{what} must be {'float' if float in kinds else 'int'}, not {value!r}")
+    least: float = 0 if float in kinds or field.name in method.may_be_zero else 1
+    if isinstance(field.default, int | float):
+        least = min(least, field.default)  # what the author chose cannot be out of bounds
+    most = 1 if field.name in method.fractions else math.inf
+    if not least <= value <= most:
+        bounds = f"at least {least}" if most == math.inf else f"from {least} to {most}"
+        raise PotstillError(f"{what} must be {bounds}, but it is {value!r}; change it")
+
+
+def _alternatives(hint: Any) -> set[Any]:
+    """``int | None`` as {int, NoneType}; what is no union alone."""
+    return set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}

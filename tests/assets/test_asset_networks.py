@@ -1,6 +1,7 @@
 """Networks that methods need trained: made once, kept by everything that decides their bits, remade when broken."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 import potstill
-from potstill.assets import TrainNetwork, obtain
+from potstill.assets import TrainNetwork, jobs_of, obtain
 from potstill.augment.named import named_augmentation
 from potstill.core import AssetSpec, Splits, Trained
 from potstill.errors import PotstillError
@@ -117,3 +118,33 @@ def test_distil_makes_them_and_counts_their_time_on_the_card(cache: Path) -> Non
     again = potstill.distill(data, method, ipc=1, network="convnet-d1-w4")
     assert torch.equal(small.inputs, again.inputs)
     assert again.card["cost"]["preparation_seconds"] == small.card["cost"]["preparation_seconds"]
+
+
+def test_a_recipe_may_name_another_architecture_which_is_shared_with_those_that_name_none(cache: Path) -> None:
+    other = factory("convnet-d1-w8", SOURCE.input, 4)
+    named = dataclasses.replace(SPEC, count=1, recipe={**RECIPE, "network": "convnet-d1-w8"})
+    (job,) = jobs_of(named, SOURCE, MAKE, named_augmentation("idc", SOURCE))
+    assert job.make == other
+    (plain,) = jobs_of(dataclasses.replace(SPEC, count=1), SOURCE, other, named_augmentation("idc", SOURCE))
+    assert job.path() == plain.path()
+    wrong = dataclasses.replace(named, recipe={**RECIPE, "network": "convnot"})
+    with pytest.raises(PotstillError, match="unknown network 'convnot'"):
+        jobs_of(wrong, SOURCE, MAKE, named_augmentation("none", SOURCE))
+
+
+def test_the_rate_falls_by_steps_along_a_cosine_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rates(**changes: Any) -> list[float]:
+        seen: list[float] = []
+
+        def spy(net: Any, made: Any, *_: Any, lr: float, **__: Any) -> Any:
+            seen.append(lr)
+            return made
+
+        monkeypatch.setattr("potstill.assets.networks.train_epoch", spy)
+        recipe = {**RECIPE, "lr": 1.0, "epochs": 6, **changes}
+        TrainNetwork(train=SOURCE, make=MAKE, augment=named_augmentation("none", SOURCE), recipe=recipe, number=0)()
+        return seen
+
+    assert rates() == rates(schedule="steps") == pytest.approx([1, 1, 1, 1, 0.2, 0.04])
+    assert rates(schedule="cosine") == pytest.approx([(1 + math.cos(math.pi * e / 6)) / 2 for e in range(6)])
+    assert rates(schedule="constant") == [1.0] * 6

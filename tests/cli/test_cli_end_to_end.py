@@ -174,3 +174,26 @@ def test_an_interrupted_comparison_goes_on_with_the_same_line(tmp_path):
     assert (running.returncode, out) == (130, "")
     assert err.splitlines()[-1].endswith("to go on: " + shlex.join(["potstill", *words]))
     assert (tmp_path / "b" / "dm-ipc1.safetensors.checkpoint").exists()
+
+
+def test_labels_are_written_once_and_read_by_students(tmp_path, capsys):
+    small, labels = str(tmp_path / "small.safetensors"), tmp_path / "small.labels.safetensors"
+    assert main(["distill", "digits", "--method", "random", "--ipc", "2", "--out", small, "--quiet"]) == 0
+    settings = ["--data", "digits", "--protocol", "sre2l", "--network", "convnet-d1-w8-batch", "--teacher-epochs", "1"]
+    settings += ["--epochs", "3", "--quiet", "--json"]
+    words = ["label", small, *settings, "--top-k", "3", "--dtype", "uint8", "--pool", "2", "--out", str(labels)]
+    capsys.readouterr()
+    assert main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["bytes"] == labels.stat().st_size
+    assert (said["items"], said["epochs"]) == (20, 2)
+    first = labels.read_bytes()
+    assert main(["evaluate", small, *settings, "--stored", str(labels), "--seeds", "1", "--no-full"]) == 0
+    score = json.loads(capsys.readouterr().out)
+    assert score["bytes"]["stored_labels"] == len(first)
+    labels.unlink()
+    assert main(words) == 0
+    assert labels.read_bytes() == first
+    capsys.readouterr()
+    assert main(["label", small, "--data", "digits", "--out", str(tmp_path / "x"), "--protocol", "dsa"]) == 1
+    assert "choose sre2l or rded" in capsys.readouterr().err

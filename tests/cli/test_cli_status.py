@@ -161,6 +161,25 @@ def test_listings_are_one_json_document_or_a_table(name, capsys):
     assert all(row["name"] in table for row in rows)
 
 
+def test_a_listing_shows_settings_as_pairs_of_name_and_default(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "1000")  # nothing is cut
+    for name in ("methods", "networks", "data", "parametrizations", "augmentations", "protocols"):
+        assert main([name]) == 0
+        table = capsys.readouterr().out
+        assert not set("{}[]") & set(table.replace("{000..099}", "")), name
+        if name == "parametrizations":
+            assert "factor=2, mode=single, most=128, shrink=nearest" in table
+
+
+@pytest.mark.parametrize("words", [["--reuse", "0"], ["--method", "idc", "--cutmix", "2"]])
+def test_a_setting_out_of_its_bounds_is_one_line_that_names_it(words, capsys, out):
+    assert main([*DISTILL, "--out", str(out), "--quiet", "--steps", "1", *words]) == 1
+    shown = capsys.readouterr()
+    assert shown.err.count("\n") == 1
+    assert f": {words[-2][2:]} must be " in shown.err
+    assert not out.exists()
+
+
 def test_methods_say_what_the_contract_asks(capsys):
     main(["methods", "--json"])
     rows = json.loads(capsys.readouterr().out)

@@ -1,17 +1,21 @@
 """One suite over everything that is registered: an entry is a promise that it passes."""
 
 import dataclasses
+import math
+import typing
 
 import pytest
 import torch
 
 import potstill
 from potstill import registry
-from potstill.core import InputSpec, Splits, Synthetic, Trained
+from potstill.core import InputSpec, Method, Splits, Synthetic, Trained
+from potstill.driver import run
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
 from potstill.nn import catalogue, factory
 from potstill.registry import make_method
+from potstill.rng import generator
 from potstill.testing import (
     ContractError,
     check_augmentation,
@@ -37,6 +41,11 @@ SMALL = {
     "inner": 2,
     "teacher_steps": 4,
     "batch": 6,
+    "committee": "convnet-d1-w4-batch",
+    "samples": 4,
+    "crops": 2,
+    "ascent": 2,
+    "round_iterations": 2,
 }
 """Settings that shorten a method where it has them; the promise itself does not depend on them."""
 
@@ -55,6 +64,107 @@ def test_method_keeps_the_contract(name: str, kind: str) -> None:
         return
     with pytest.raises(PotstillError, match=f"works on .* data, but this is {kind} data"):
         potstill.distill(Splits(train=toy_source(kind), test=None), method, ipc=1, steps=1)
+
+
+def counts(name: str) -> list[str]:
+    """The fields of a method that are whole numbers, or may be left to it."""
+    kind = registry.resolve("methods", name)
+    hints = {f.name: typing.get_type_hints(kind)[f.name] for f in dataclasses.fields(kind)}
+    return [n for n, hint in hints.items() if hint in (int, int | None)]
+
+
+def runs_two_steps(method: Method) -> None:
+    done = run(method, toy_problem(method), rng=generator(3), identity={}, steps=2)
+    assert (done.outcome.kind, done.outcome.step) == ("steps reached", 2)
+
+
+@pytest.mark.parametrize(("name", "field"), [(n, field) for n in registry.names("methods") for field in counts(n)])
+def test_a_count_of_zero_works_or_is_refused_by_its_name(name: str, field: str) -> None:
+    kind = registry.resolve("methods", name)
+    if field in kind.may_be_zero:
+        runs_two_steps(small(name, **{field: 0}))
+        return
+    sentence = f"method {name}: {field} must be at least 1, but it is 0; change it"
+    for method, options in ((name, {field: 0}), (kind(**{field: 0}), {})):
+        with pytest.raises(PotstillError) as refused:
+            make_method(method, options)
+        assert str(refused.value) == sentence
+
+
+def test_the_counts_that_may_be_zero() -> None:
+    admitted = {n: set(registry.resolve("methods", n).may_be_zero) & set(counts(n)) for n in registry.names("methods")}
+    recovered = {
+        n: {"jitter", "epochs_trained"}
+        for n in ("sre2l", "cda", "sre2l++", "g-vbsm", "edc", "fadrm", "delt", "dwa", "lpld")
+    }
+    in_trained = {n: {"epochs_trained"} for n in ("dm", "cafe", "datadam", "m3d", "dance")}
+    assert {n: fields for n, fields in admitted.items() if fields} == {
+        **in_trained,
+        "k-means": {"iterations"},
+        "dc": {"inner"},
+        "dsa": {"inner"},
+        "idc": {"synthetic_most", "data_train"},
+        "dream": {"synthetic_most", "data_train"},
+        "idm": {"epochs_trained", "trained"},
+        "ncfm": {"epochs_trained", "patience"},
+        "dsdm": {"epochs_trained", "history_from"},
+        "rded": {"epochs_trained"},
+        "cv-dd": {"jitter", "epochs_trained", "batch_labels"},
+        **recovered,
+    }
+
+
+FRACTIONS = [(n, field) for n in registry.names("methods") for field in registry.resolve("methods", n).fractions]
+
+
+@pytest.mark.parametrize(("name", "field"), FRACTIONS)
+def test_a_fraction_works_from_0_to_1_and_is_refused_beyond(name: str, field: str) -> None:
+    for value in (0, 1):
+        runs_two_steps(small(name, **{field: value}))
+    for value in (2.0, -0.5, math.nan):
+        with pytest.raises(PotstillError) as refused:
+            make_method(name, {field: value})
+        assert str(refused.value) == f"method {name}: {field} must be from 0 to 1, but it is {value!r}; change it"
+
+
+def test_the_fractions() -> None:
+    assert {("idc", "cutmix"), ("dream", "cutmix"), ("dsdm", "smoothing"), ("cafe", "lambda_1")} < set(FRACTIONS)
+    with_momentum = {n for n in registry.names("methods") if hasattr(registry.resolve("methods", n), "momentum")}
+    assert {(n, "momentum") for n in with_momentum} < set(FRACTIONS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Bounded(registry.resolve("methods", "dm")):  # type: ignore[misc]
+    """Fields of an outside method."""
+
+    extra: int = 0
+    below: int = -1
+    maybe: int | None = None
+    either: int | str = 1
+    pair: tuple[int, int] = (0, 0)
+    rate: float = 0.5
+
+
+def test_bounds_follow_the_annotation_and_the_default() -> None:
+    made = _Bounded()
+    assert make_method(made, {})[1] == made
+    assert make_method(made, {"maybe": 1, "either": "all", "rate": 0, "below": 0})[1].either == "all"
+    for option, value, said in (
+        ("extra", -1, "extra must be at least 0, but it is -1"),
+        ("below", -2, "below must be at least -1, but it is -2"),
+        ("maybe", 0, "maybe must be at least 1, but it is 0"),
+        ("maybe", "one", "maybe must be int, not 'one'"),
+        ("maybe", True, "maybe must be int, not True"),
+        ("extra", None, "extra must be int, not None"),
+        ("extra", 1.5, "extra must be int, not 1.5"),
+        ("rate", -1, "rate must be at least 0, but it is -1"),
+        ("rate", math.nan, "rate must be at least 0, but it is nan"),
+        ("rate", "fast", "rate must be float, not 'fast'"),
+        ("start", "cold", "start must be one of real, noise, k-means, not 'cold'"),
+    ):
+        for method, options in ((made, {option: value}), (dataclasses.replace(made, **{option: value}), {})):
+            with pytest.raises(PotstillError, match=f"^method _Bounded: {said}"):
+                make_method(method, options)
 
 
 MATCHING = ("dc", "dsa", "idc", "dream", "dm", "cafe", "idm", "datadam", "m3d", "ncfm", "dance", "dsdm")
@@ -272,6 +382,27 @@ class _Taken(registry.resolve("methods", "dm")):  # type: ignore[misc]
 def test_check_method_finds_a_field_that_distill_would_swallow() -> None:
     with pytest.raises(ContractError, match="name of an option of distill"):
         check_method(_Taken(iterations=2, batch_real=4))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _NoCount(registry.resolve("methods", "dm")):  # type: ignore[misc]
+    """A bound of a field that it does not have."""
+
+    may_be_zero = ("epochs_traned",)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _NoFraction(registry.resolve("methods", "dm")):  # type: ignore[misc]
+    """A fraction that is a whole number."""
+
+    fractions = ("momentum", "reuse")
+
+
+def test_check_method_finds_bounds_of_fields_that_are_none() -> None:
+    with pytest.raises(ContractError, match="may_be_zero names epochs_traned, which is no field for a whole number"):
+        check_method(_NoCount(iterations=2, batch_real=4))
+    with pytest.raises(ContractError, match="fractions names reuse, which is no field for a float"):
+        check_method(_NoFraction(iterations=2, batch_real=4))
 
 
 def test_check_method_passes_without_a_defect() -> None:

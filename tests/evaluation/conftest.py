@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from potstill.core import Normalization, Splits
+from potstill.core import Network, Normalization, Splits
 from potstill.data import TensorSource, holdout
 from potstill.storage import Distilled
 from potstill.testing.toy import toy_source
@@ -66,3 +67,28 @@ def make_set() -> MakeSet:
         return Distilled.build(inputs, train.labels[index] if labels is None else labels, **(fields | card))
 
     return build
+
+
+@dataclass(frozen=True)
+class Double:
+    """A factory of networks in float64: Adam blows up what rounding leaves of gradients that are zero."""
+
+    made: Any
+
+    @property
+    def name(self) -> str:
+        return str(self.made.name)
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.made.device)
+
+    def __call__(self, seed: int, /) -> Network:
+        network: Network = self.made(seed)
+        return network.double()
+
+
+@pytest.fixture
+def double() -> type[Double]:
+    """Makes a factory of networks in float64."""
+    return Double

@@ -16,7 +16,9 @@ CONVNET = "convnet-d3-w128-instance-avg"
 
 FROZEN = {
     "potstill": "f4b5116346efc403", "dc": "bb8284ac73e84c3b", "dsa": "815c0463059588ae", "idc": "4efdea9c86f1d1a6",
-    "ncfm": "2581c46e7b048631", "datadam": "a9dff05fc708fa67",
+    "ncfm": "2581c46e7b048631",
+    "datadam": "a9dff05fc708fa67", "sre2l": "4d3e5557202dee82",
+    "sre2l-cifar": "a64542a8e4f46680", "rded": "82b59c11192fdeb4",
 }  # fmt: skip
 """A change here is a change of what every earlier number means: it needs a new version and a changelog entry."""
 
@@ -35,9 +37,15 @@ def test_every_field_is_part_of_the_fingerprint() -> None:
         "extra_epoch": False, "least_epochs": 3, "schedule": "cosine", "drop_factor": 0.2, "reset_momentum": False,
         "augment": "dsa", "cases": (Case(epochs=3),), "validation": 0.1, "validation_students": 1,
         "validation_most": 10, "optimizer": "adamw", "milestones": (0.5,), "mix": "cutmix", "mix_prob": 0.4,
-        "mix_beta": 2.0, "test_every": 7, "network": "mlp",
+        "mix_beta": 2.0, "test_every": 7, "network": "mlp", "test_from": 0.5, "decay": "matrices", "rate_per": "epoch",
+        "batch_by_ipc": ((1, 10),), "temperature": 4.0, "t_squared": True, "hard_weight": 0.1, "teacher": "mlp",
+        "teachers": 2, "teacher_epochs": 3, "teacher_lr": 0.2, "teacher_batch": 9, "teacher_weight_decay": 0.0,
+        "teacher_augment": "none",
     }  # fmt: skip
-    assert {f.name for f in dataclasses.fields(Protocol)} == changed.keys() | {"steps", "select"}
+    together = {"steps", "select", "labels", "loss"}  # each with another
+    assert {f.name for f in dataclasses.fields(Protocol)} == changed.keys() | together
+    taught = [dataclasses.replace(DC, labels="teacher", loss=loss).fingerprint() for loss in ("kl", "mse")]
+    assert len({*taught, DC.fingerprint()}) == 3
     prints = {dataclasses.replace(DC, **{field: value}).fingerprint() for field, value in changed.items()}
     prints |= {dataclasses.replace(DC, epochs=None, steps=(5,)).fingerprint(), DC.fingerprint()}
     prints.add(dataclasses.replace(DC, cases=(Case(epochs=3, test_every=9),)).fingerprint())
@@ -167,9 +175,9 @@ def test_an_override_also_holds_where_the_publication_makes_an_exception() -> No
         ({"lr": float("nan")}, "lr must be above 0"),
         ({"batch": True}, "batch must be a whole number"),
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\)"),
-        ({"schedule": "cosin"}, "schedule must be drop or cosine or steps, but it is 'cosin'"),
+        ({"schedule": "cosin"}, "schedule must be drop or cosine or half-cosine or steps, but it is 'cosin'"),
         ({"optimizer": "adam"}, "optimizer must be sgd or adamw"),
-        ({"mix": "mixup"}, "mix must be none or cutmix"),
+        ({"mix": "mixed"}, "mix must be none or cutmix or mixup"),
         ({"select": "best"}, "select must be last or best-on-test"),
         ({"select": "best-on-test"}, "test_every must be a whole number of at least 1, but it is 0"),
         ({"test_every": -1}, "test_every must be a whole number of at least 0"),

@@ -1,6 +1,6 @@
 """IDC, NCFM and DataDAM: their training against plain loops of torch's own parts, and the best epoch on test."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,25 +37,6 @@ def job(pictures: Splits, protocol: Protocol, **changes: Any) -> Job:
         "lr": protocol.lr[0], "steps": None, "augment": none(), "seed": 7,
     }  # fmt: skip
     return Job(**(fields | changes))
-
-
-@dataclass(frozen=True)
-class Double:
-    """A factory of networks in float64: Adam blows up what rounding leaves of gradients that are zero."""
-
-    made: Any
-
-    @property
-    def name(self) -> str:
-        return str(self.made.name)
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device(self.made.device)
-
-    def __call__(self, seed: int, /) -> Network:
-        network: Network = self.made(seed)
-        return network.double()
 
 
 def naive(given: Job, optimiser: Any, scheduler: Any, rates: list[float]) -> Network:
@@ -118,10 +99,17 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 )
 @pytest.mark.parametrize("epochs", [12, 2])
 def test_students_equal_a_plain_loop_of_torchs_parts(
-    pictures: Splits, rates: list[float], protocol: Protocol, optimiser: Any, parts: Any, gamma: float, epochs: int
-) -> None:
+    pictures: Splits,
+    double: Any,
+    rates: list[float],
+    protocol: Protocol,
+    optimiser: Any,
+    parts: Any,
+    gamma: float,
+    epochs: int,
+) -> None:  # fmt: skip
     given = job(pictures, protocol.override(epochs=epochs, batch=4), augment=idc_eval())
-    given = replace(given, make=Double(given.make), x=given.x.double())
+    given = replace(given, make=double(given.make), x=given.x.double())
     theirs: list[float] = []
     plain = naive(
         given, optimiser, lambda o: torch.optim.lr_scheduler.MultiStepLR(o, parts(epochs), gamma=gamma), theirs

@@ -1,5 +1,7 @@
 """A budget in bytes buys what the parametrization makes of it, and never more than it says."""
 
+from pathlib import Path
+
 import pytest
 
 import potstill
@@ -42,3 +44,19 @@ def test_equal_bytes_for_methods_that_decode_and_for_real_samples() -> None:
     tiled = potstill.distill(DATA, DM(parametrization="tiles", batch_real=6), ipc=2, steps=1, network="convnet-d1-w4")
     assert len(tiled) == 4 * 2 * 4
     assert tiled.card["bytes"]["inputs"] == potstill.distill(DATA, "random", ipc=2).card["bytes"]["inputs"]
+
+
+def test_a_run_is_not_resumed_with_another_budget_of_equal_counts(tmp_path: Path) -> None:
+    """Both budgets hold two pictures of each class as they are, and different numbers of decoded ones."""
+    checkpoint = tmp_path / "run.checkpoint"
+
+    def go(amount: int, *, resume: bool) -> potstill.Distilled:
+        return potstill.distill(
+            DATA, "dm", budget=Budget(unit="bytes", amount=amount), parametrization="frequency:kept=16",
+            checkpoint=checkpoint, checkpoint_every=0.0, resume=resume, **QUICK,
+        )  # fmt: skip
+
+    first = go(10_000, resume=False)
+    assert len(go(10_000, resume=True)) == len(first)
+    with pytest.raises(PotstillError, match=r"another configuration: numbers was \[.*\] and now is \["):
+        go(10_400, resume=True)

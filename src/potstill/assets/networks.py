@@ -21,11 +21,12 @@ from torch import Tensor
 from potstill.core import AssetSpec, Augmentation, NetworkFactory, Source, Trained
 from potstill.errors import PotstillError
 from potstill.execution import Executor, choose
+from potstill.nn import factory
 from potstill.rng import derive, generator
 from potstill.storage import cache_folder, read_tensors, write_tensors
 from potstill.supervise.teacher import fresh_teacher, train_epoch
 
-__all__ = ["TrainNetwork", "obtain"]
+__all__ = ["TrainNetwork", "jobs_of", "obtain"]
 
 MAX_BYTES = 4 * 2**30
 """A file of the cache that is larger is not read."""
@@ -36,7 +37,8 @@ class TrainNetwork:
     """The training of one network as a job: SGD with momentum, the rate times 0.2 after 2/3 and 5/6 of the epochs.
 
     The recipe of IDC, DANCE and NCFM (pretrain.py): every epoch in a new order, per-sample augmentation, and CutMix in
-    a part ``cutmix`` of the batches.
+    a part ``cutmix`` of the batches. ``schedule`` in the recipe says how the rate falls: ``steps`` as above,
+    ``cosine`` along half a cosine to zero, epoch by epoch, or ``constant``.
     """
 
     train: Source
@@ -59,7 +61,7 @@ class TrainNetwork:
         for epoch in range(epochs):
             made = train_epoch(
                 net, made, self.train, torch.randperm(len(self.train), generator=rng), rng, batch=int(r["batch"]),
-                lr=float(r["lr"]) * 0.2 ** sum(epoch >= m for m in (2 * epochs // 3, 5 * epochs // 6)),
+                lr=float(r["lr"]) * _fall(str(r.get("schedule", "steps")), epoch, epochs),
                 momentum=float(r["momentum"]), weight_decay=float(r["weight_decay"]), augment=self.augment,
                 cutmix=float(r.get("cutmix", 0)),
             )  # fmt: skip
@@ -110,6 +112,25 @@ class TrainNetwork:
             write_tensors(self.path(), tensors, {"seconds": repr(seconds)})
 
 
+def _fall(schedule: str, epoch: int, epochs: int) -> float:
+    """What the learning rate is multiplied with."""
+    if schedule == "cosine":
+        return (1 + math.cos(math.pi * epoch / epochs)) / 2
+    return 1.0 if schedule == "constant" else 0.2 ** sum(epoch >= m for m in (2 * epochs // 3, 5 * epochs // 6))
+
+
+def jobs_of(spec: AssetSpec, train: Source, make: NetworkFactory, augment: Augmentation) -> list[TrainNetwork]:
+    """The trainings that ``spec`` stands for. A ``network`` in its recipe names another architecture than ``make``.
+
+    Raises:
+        PotstillError: there is no such network, or it cannot eat such inputs.
+    """
+    recipe = {n: value for n, value in spec.recipe.items() if n != "network"}
+    if "network" in spec.recipe:
+        make = factory(str(spec.recipe["network"]), train.input, len(train.classes), make.device)
+    return [TrainNetwork(train=train, make=make, augment=augment, recipe=recipe, number=n) for n in range(spec.count)]
+
+
 def _call(job: TrainNetwork) -> tuple[Trained, float]:
     return job()
 
@@ -126,22 +147,19 @@ def obtain(
     """What ``specs`` ask for, by name, and the seconds of computing that went into it, now or in an earlier run.
 
     Args:
-        train, make: the data and the architecture.
+        train, make: the data and the architecture, of those that name no other.
         augmentation: an augmentation by name.
         executor: where networks are trained; results do not depend on it.
         progress: called with what is made, how many are there, how many there will be.
 
     Raises:
-        PotstillError: a network did not stay finite.
+        PotstillError: a network did not stay finite, or a recipe names one that cannot be made.
     """
     made: dict[str, Any] = {}
     total = 0.0
     for spec in specs:
         augment = augmentation(str(spec.recipe.get("augment", "none")) if train.input.kind == "image" else "none")
-        jobs = [
-            TrainNetwork(train=train, make=make, augment=augment, recipe=spec.recipe, number=n)
-            for n in range(spec.count)
-        ]
+        jobs = jobs_of(spec, train, make, augment)
         found = [job.kept() for job in jobs]
         missing = [n for n, trained in enumerate(found) if trained is None]
         if progress is not None:

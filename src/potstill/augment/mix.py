@@ -5,7 +5,7 @@ They change labels, so they are not `potstill.core.Augmentation`s: ``apply`` tak
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,7 @@ class Drawn:
     box: tuple[int, int, int, int] | None = None
 
 
+@runtime_checkable
 class Mix(Protocol):
     """Draw for a batch, then mix its inputs and labels."""
 

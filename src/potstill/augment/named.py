@@ -8,7 +8,10 @@ __all__ = ["FLIPLESS", "augmentation_name", "named_augmentation"]
 FLIPLESS = frozenset({"digits", "mnist", "mnist-5k", "svhn"})
 """Sources whose pictures are digits: a mirrored digit is another sign. The published DSA commands leave flip out for
 MNIST and SVHN, and so does IDC's code."""
-_NOFLIP = {"dsa": "dsa-noflip", "idc-eval": "idc-eval-noflip"}
+_NOFLIP = {
+    "dsa": "dsa-noflip", "idc-eval": "idc-eval-noflip", "flip": "none", "rrc": "rrc-noflip",
+    "pad-crop": "pad-crop-noflip", "patches": "patches-noflip",
+}  # fmt: skip
 
 
 def augmentation_name(name: str, source_name: str) -> str:

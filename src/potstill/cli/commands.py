@@ -20,6 +20,8 @@ __all__ = [
     "Export",
     "Inspect",
     "Listing",
+    "Making",
+    "Plan",
     "Report",
 ]
 
@@ -81,18 +83,11 @@ class DataCommand(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distill(DataCommand):
-    """Make a small training set out of DATA.
-
-    DATA is a bundled name (digits, mnist-5k), a known name (cifar10), a folder of pictures, an .npz, .csv or .parquet
-    file, hub:NAME, or WebDataset shards; `potstill data` lists them. The method's own settings are options too
-    (--method NAME --help lists them).
-    """
+class Making(DataCommand):
+    """What says how a set is made: the options of `distill` that `plan` shares."""
 
     data: Data
     """The real data."""
-    out: Annotated[Path, arg(metavar="FILE.safetensors")]
-    """The file to write. A run's checkpoint lies beside it until the run is finished."""
     method: Annotated[str, arg(metavar="NAME")] = "dm"
     """How: one of `potstill methods`."""
     ipc: Annotated[int | None, _unset("N")] = None
@@ -121,10 +116,36 @@ class Distill(DataCommand):
     """Whiten the inputs first, as one of these papers does, and distil there."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill(Making):
+    """Make a small training set out of DATA.
+
+    DATA is a bundled name (digits, mnist-5k), a known name (cifar10), a folder of pictures, an .npz, .csv or .parquet
+    file, hub:NAME, or WebDataset shards; `potstill data` lists them. The method's own settings are options too
+    (--method NAME --help lists them).
+    """
+
+    out: Annotated[Path, arg(metavar="FILE.safetensors")]
+    """The file to write. A run's checkpoint lies beside it until the run is finished."""
     resume: Flag = False
     """Go on from the checkpoint of an interrupted run."""
     checkpoint_every: Annotated[Seconds, arg(metavar="60s")] = 60.0  # type: ignore[assignment]
     """Time between checkpoints."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Making):
+    """Say what `potstill distill` with the same options would cost, without running it.
+
+    The parts that were chosen, the size of the set, the steps, the real samples that each reads, networks that must be
+    trained first, and the memory that it takes at its peak, term by term. The method's own settings are options too
+    (--method NAME --help lists them).
+    """
+
+    measure: Annotated[int, arg(metavar="K", help_behavior_hint="")] = 0
+    """Run so many steps, after one that is not timed, and say how long they take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +174,40 @@ class Evaluate(DataCommand):
     """Do not measure training on the full data."""
     no_robust_scores: Flag = False
     """Do not measure hlr, ior, lrs and ars."""
+    stored: Annotated[Path | None, _unset("LABELS.safetensors")] = None
+    """A teacher's labels of this set, as `potstill label` writes them."""
     out: Annotated[Path | None, _unset("scorecard.json")] = None
     """Also write the scorecard here."""
+    device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
+    """Where to compute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label(DataCommand):
+    """Let a teacher label every view of a distilled set that students will see, once, into a file.
+
+    `potstill evaluate --stored` then reads it. An interrupted command goes on when it is given again, and ends with the
+    same bytes. The protocol's own settings are options too (--protocol NAME --help lists them).
+    """
+
+    file: File
+    """The distilled set."""
+    data: Annotated[str, arg(metavar="DATA")]
+    """The real data that it was made of: teachers are trained on its training part."""
+    out: Annotated[Path, arg(metavar="LABELS.safetensors")]
+    """The file to write."""
+    protocol: Annotated[str, arg(metavar="NAME")] = "sre2l"
+    """For which students: one of `potstill protocols` in which a teacher labels."""
+    network: Annotated[str | None, _unset("NAME")] = None
+    """The students' network; teachers have it too, unless the protocol names theirs."""
+    top_k: Annotated[int | None, _unset("K")] = None
+    """Classes of each label to keep (else all)."""
+    dtype: Annotated[Literal["float16", "uint8"], arg(metavar="float16|uint8")] = "float16"
+    """How each number is stored."""
+    pool: Annotated[int | None, _unset("E")] = None
+    """Epochs to store, where fewer than are trained (else all)."""
+    seed: Annotated[int, arg(metavar="S")] = 0
+    """Decides the views."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
 
@@ -225,7 +278,9 @@ class Listing(Command):
 
 COMMANDS: dict[str, tuple[type[Command], str]] = {
     "distill": (Distill, "make a small training set out of a large one"),
+    "plan": (Plan, "what a distillation would cost: steps, memory, size, before it starts"),
     "evaluate": (Evaluate, "measure what a distilled set is worth, beside its baselines"),
+    "label": (Label, "a teacher's labels for every epoch and crop of a set, in one file"),
     "compare": (Compare, "a leaderboard of several methods on your own data"),
     "report": (Report, "one page of scorecards, leaderboards and pictures"),
     "inspect": (Inspect, "what is in a distilled set"),

@@ -19,7 +19,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
 
 from potstill.cli import recipe
-from potstill.cli.commands import COMMANDS, Command, Compare, Distill, Evaluate, Listing
+from potstill.cli.commands import COMMANDS, Command, Compare, Distill, Evaluate, Label, Listing, Making
 from potstill.errors import PotstillError, unknown
 
 __all__ = ["Misuse", "Parsed", "last_value", "options_of", "parse"]
@@ -55,7 +55,7 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
     cls, about = COMMANDS[name]
     doc = f"{about[0].upper()}{about[1:]}." if cls is Listing else inspect.getdoc(cls)
     given: dict[str, Any] = {}
-    path = last_value(argv, "--recipe") if cls is Distill else None
+    path = last_value(argv, "--recipe") if issubclass(cls, Making) else None
     if path is not None:
         given = recipe.read(Path(path))
     part = _part(cls, argv, given)
@@ -65,7 +65,7 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
     both = dataclasses.make_dataclass("Both", parts, frozen=True)
     _check_options(argv, _leaves(both), name if part is None else f"{name} with --{part.kind} {part.name}")
     # The last of an option's values counts, so the recipe's come first.
-    words = [*(_from_recipe(both, part, argv, str(path), given) if given and part is not None else []), *argv]
+    words = [*(_from_recipe(both, part, argv, str(path), given, name) if given and part is not None else []), *argv]
     parsed: Any = tyro.cli(both, prog=f"potstill {name}", args=words, config=_CONFIG, description=doc)
     _check_names(parsed.command)
     changed: dict[str, Any] = {}
@@ -90,8 +90,8 @@ class _Part(NamedTuple):
 
 
 def _part(cls: Any, argv: Sequence[str], given: Mapping[str, Any]) -> _Part | None:
-    """The method of ``distill``, the protocol of ``evaluate``; none for other commands and for a bare ``--help``."""
-    kind = {Distill: "method", Evaluate: "protocol"}.get(cls)
+    """A method, of ``distill`` and ``plan``; a protocol, of ``evaluate`` and ``label``; none for bare ``--help``."""
+    kind = "method" if issubclass(cls, Making) else "protocol" if issubclass(cls, Evaluate | Label) else None
     if kind is None or set(argv) in ({"--help"}, {"-h"}):
         return None
     from potstill.listings import field_docs  # slow: it imports torch
@@ -198,7 +198,7 @@ def last_value(argv: Sequence[str], flag: str) -> str | None:
 def _check_names(command: Command) -> None:
     """Names that stand in the registry are looked up before any data are read."""
     match command:
-        case Distill():
+        case Making():
             wanted = {"augmentations": [command.augment], "parametrizations": [command.parametrization]}
         case Compare():
             wanted = {"protocols": [command.protocol], "methods": [*command.methods]}
@@ -212,10 +212,18 @@ def _check_names(command: Command) -> None:
                 raise Misuse(str(unknown(group[:-1], name, names(group))))
 
 
-def _from_recipe(both: Any, part: _Part, argv: Sequence[str], path: str, given: Mapping[str, Any]) -> list[str]:
-    """The recipe as words of a command line, each entry tried alone, so that an error names it."""
+def _from_recipe(
+    both: Any, part: _Part, argv: Sequence[str], path: str, given: Mapping[str, Any], command: str
+) -> list[str]:
+    """The recipe as words of a command line, each entry tried alone, so that an error names it.
+
+    ``plan`` reads the recipes of ``distill`` and leaves out what only that takes.
+    """
     known = {leaf.name: leaf for leaf in _leaves(both) if leaf.name not in _NOT_IN_A_RECIPE}
-    nothing = both(Distill(data="", out=Path()), part.options())
+    cls: Any = COMMANDS[command][0]
+    needed = {"data": "", "out": Path()}
+    nothing = both(cls(**{n: needed[n] for n in needed if n in cls.__dataclass_fields__}), part.options())
+    left_out = {leaf.name for leaf in _leaves(Distill)} - known.keys() - _NOT_IN_A_RECIPE
 
     def read(words: Sequence[str]) -> Any:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -223,13 +231,15 @@ def _from_recipe(both: Any, part: _Part, argv: Sequence[str], path: str, given: 
 
     words: list[str] = []
     for name, value in given.items():
+        if name in left_out:
+            continue
         if name not in known:
             raise Misuse(f"{path}: no option is called {name!r}; {_nearest(name, known)}")
         try:
             entry = _words(known[name], value)
             read(entry)
         except (SystemExit, ValueError) as error:
-            raise Misuse(f"{path}: {name} cannot be {value!r}; see potstill distill --help") from error
+            raise Misuse(f"{path}: {name} cannot be {value!r}; see potstill {command} --help") from error
         if not known[name].positional:
             words += entry
         elif not _gives_data(argv, read):  # two positional words would be one too many

@@ -7,7 +7,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from potstill.cli.commands import Compare, DataCommand, DataOptions, Distill, Evaluate, Export, Inspect, Report
+from potstill.cli.commands import (
+    Compare,
+    DataCommand,
+    DataOptions,
+    Distill,
+    Evaluate,
+    Export,
+    Inspect,
+    Label,
+    Making,
+    Plan,
+    Report,
+)
+from potstill.cli.costs import costs
 from potstill.cli.parsing import Misuse, Parsed
 from potstill.cli.progress import Watcher
 from potstill.cli.text import clock, columns, json_document, plural
@@ -64,7 +77,7 @@ def _distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
     command = parsed.command
     assert isinstance(command, Distill)
-    budget = _budget(command)
+    budget = _budget(command, parsed.name)
     if command.out.suffix != ".safetensors":
         raise Misuse(f"--out {command.out}: the file's name must end in .safetensors")
     check_writable(command.out)
@@ -113,14 +126,41 @@ def _distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     return Answer({"path": str(command.out), "items": len(small), **card}, text)
 
 
-def _budget(command: Distill) -> Budget:
+def _plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.planning import plan
+
+    command = parsed.command
+    assert isinstance(command, Plan)
+    budget = _budget(command, parsed.name)
+    if command.measure < 0:
+        raise Misuse(f"plan: --measure must be at least 0, but it is {command.measure}")
+    splits = _load_data(command, command.data, watcher)
+    made = plan(
+        splits,
+        command.method,
+        budget=budget,
+        seed=command.seed,
+        steps=command.steps,
+        network=command.network,
+        parametrization=command.parametrization,
+        labels=command.labels,
+        augment=command.augment,
+        zca=command.zca,
+        device=command.device,
+        measure=command.measure,
+        **parsed.options,
+    )
+    return Answer({**made.to_dict(), "time_budget": command.budget, "command": line}, costs(made, command.budget))
+
+
+def _budget(command: Making, name: str) -> Budget:
     given: list[tuple[Any, int | None]] = [("ipc", command.ipc), ("items", command.items), ("bytes", command.bytes)]
     chosen = [(unit, amount) for unit, amount in given if amount is not None]
     if len(chosen) != 1:
-        raise Misuse("distill: say once how much to keep: --ipc N (items per class), --items N or --bytes N")
+        raise Misuse(f"{name}: say once how much to keep: --ipc N (items per class), --items N or --bytes N")
     unit, amount = chosen[0]
     if amount < 1:
-        raise Misuse(f"distill: --{unit} must be at least 1, but it is {amount}")
+        raise Misuse(f"{name}: --{unit} must be at least 1, but it is {amount}")
     return Budget(unit=unit, amount=amount)
 
 
@@ -156,6 +196,7 @@ def _evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         baselines=not command.no_baselines,
         full=not command.no_full,
         robust_scores=not command.no_robust_scores,
+        stored=command.stored,
         device=command.device,
         progress=show,
         **parsed.options,
@@ -166,6 +207,36 @@ def _evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         beside = os.path.relpath(command.file, command.out.parent)
         write_atomic(command.out, (json_document({**value, "file": beside}) + "\n").encode())
     return Answer(value, str(score))
+
+
+def _label(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.labelling import label
+    from potstill.storage import check_writable, load
+
+    command = parsed.command
+    assert isinstance(command, Label)
+    check_writable(command.out)
+    small = load(command.file)
+    splits = _load_data(command, command.data, watcher)
+
+    def show(what: str, done: int, total: int) -> None:
+        watcher.show(what, done / total if total else None, f"{done:,} of {total:,}")
+
+    store = label(
+        small, splits, command.out, protocol=command.protocol, network=command.network, pool=command.pool,
+        top_k=command.top_k, dtype=command.dtype, seed=command.seed, device=command.device, progress=show,
+        **parsed.options,
+    )  # fmt: skip
+    about = store.about
+    value = {"path": str(command.out), "bytes": store.nbytes, "command": line, **about.to_json()}
+    network = "" if command.network is None else f" --network {shlex.quote(command.network)}"
+    each = store.nbytes / (about.epochs * about.items)
+    return Answer(
+        value,
+        f"{command.out}: labels of {plural(about.items, 'item')} in {about.epochs:,} epochs, {store.nbytes:,} bytes "
+        f"({each:.1f} a label)\nMeasure with them: potstill evaluate {shlex.quote(str(command.file))} --data "
+        f"{shlex.quote(command.data)} --protocol {command.protocol}{network} --stored {shlex.quote(str(command.out))}",
+    )
 
 
 def _compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
@@ -279,7 +350,9 @@ def _any(noun: str) -> Callable[[list[dict[str, Any]]], str]:
 
 
 def _cell(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value))
+    return f"{value['name']}={value['default']}" if isinstance(value, Mapping) else str(value)
 
 
 _OWN_DATA = """
@@ -304,7 +377,9 @@ def _listing(group: str, show: Callable[[list[dict[str, Any]]], str]) -> Callabl
 
 RUNNERS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
     "distill": _distill,
+    "plan": _plan,
     "evaluate": _evaluate,
+    "label": _label,
     "compare": _compare,
     "report": _report,
     "inspect": _inspect,

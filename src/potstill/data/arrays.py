@@ -71,7 +71,7 @@ def _pixels(arrays: list[Array], name: str) -> tuple[list[Array], str, list[str]
     whole = kind in "iu" or (high > 1 and all(bool((x == np.floor(x)).all()) for x in arrays))
     if whole and low >= 0 and high <= 255:
         notes = [f"{name}: whole numbers up to {high:.0f} in floats: read as 8-bit pixels"] if kind == "f" else []
-        return [x.astype(np.uint8) for x in arrays], "pixels in [0,1]", notes
+        return [x.astype(np.uint8, copy=False) for x in arrays], "pixels in [0,1]", notes
     floats = [x.astype(np.float32) for x in arrays]
     if low >= 0 and high <= 1:
         return floats, "pixels in [0,1]", []

@@ -21,6 +21,7 @@ __all__ = ["read_cifar_binary", "read_idx", "read_mat", "read_pickle"]
 
 Array = npt.NDArray[Any]
 
+# What loadmat raises on a damaged or foreign file; NotImplementedError on one of MATLAB v7.3, which is HDF5 inside.
 _MAT_ERRORS = (ValueError, TypeError, KeyError, NotImplementedError, OSError, IndexError, MatReadError)
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,8 +17,13 @@ from potstill.errors import PotstillError
 
 __all__ = ["TensorSource", "fit_normalization"]
 
-_CHUNK = 4096  # samples that are converted at a time, so that a large uint8 set is never held in float as a whole
+_VALUES = 2**19  # values that are converted at a time, so that a large uint8 set is never held in float as a whole
 _FLAT = 1e-6  # a channel or column with a smaller spread counts as constant
+
+
+def chunks(inputs: Shaped[Tensor, "n ..."]) -> Iterator[Tensor]:
+    """``inputs`` in parts of about half a million values, in order: views."""
+    return iter(torch.split(inputs, max(1, _VALUES // max(1, inputs[:1].numel()))))
 
 
 def data_units(stored: Tensor) -> Tensor:
@@ -36,11 +42,10 @@ def fit_normalization(inputs: Shaped[Tensor, "n ..."]) -> Normalization:
     """
     over = tuple(d for d in range(inputs.ndim) if d != 1)
     count = inputs.numel() // inputs.shape[1]
-    chunks = [inputs[i : i + _CHUNK] for i in range(0, len(inputs), _CHUNK)]
     # Two passes in float64: the one-pass formula cancels badly for columns far from zero.
-    mean = sum((data_units(x).double().sum(over) for x in chunks), torch.zeros(())) / count
+    mean = sum((data_units(x).double().sum(over) for x in chunks(inputs)), torch.zeros(())) / count
     shape = (1, -1) + (1,) * (inputs.ndim - 2)
-    centred = ((data_units(x).double() - mean.reshape(shape)).square().sum(over) for x in chunks)
+    centred = ((data_units(x).double() - mean.reshape(shape)).square().sum(over) for x in chunks(inputs))
     std = (sum(centred, torch.zeros(())) / count).sqrt()
     std = torch.where(std < _FLAT, torch.ones_like(std), std)
     return Normalization(mean.float().cpu(), std.float().cpu())
@@ -131,8 +136,8 @@ class TensorSource:
         spec = [self.input.kind, self.input.shape, self.input.units, str(self.inputs.dtype), self.classes, len(self)]
         digest = hashlib.sha256(json.dumps(spec).encode())
         digest.update(self.labels.contiguous().numpy().data)
-        for start in range(0, len(self), _CHUNK):
-            digest.update(self.inputs[start : start + _CHUNK].cpu().contiguous().flatten().numpy().data)
+        for part in chunks(self.inputs):
+            digest.update(part.cpu().contiguous().flatten().numpy().data)
         return digest.hexdigest()
 
     @cached_property

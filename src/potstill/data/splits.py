@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from potstill.core import InputSpec, Normalization, Splits
-from potstill.data.memory import TensorSource, data_units, fit_normalization
+from potstill.data.memory import TensorSource, chunks, data_units, fit_normalization
 from potstill.errors import PotstillError
 from potstill.rng import generator
 
@@ -82,11 +82,12 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     cover = [max(size[0], round(h * scale)), max(size[1], round(w * scale))]
     top, left = (cover[0] - size[0]) // 2, (cover[1] - size[1]) // 2
     out = torch.empty((*x.shape[:2], *size), dtype=x.dtype)
-    for start in range(0, len(x), 4096):
-        part = data_units(x[start : start + 4096])
-        part = functional.interpolate(part, cover, mode="bilinear", antialias=True, align_corners=False)
+    start = 0
+    for stored in chunks(x):
+        part = functional.interpolate(data_units(stored), cover, mode="bilinear", antialias=True, align_corners=False)
         part = part[..., top : top + size[0], left : left + size[1]]
-        out[start : start + 4096] = part.mul(255).round().clamp(0, 255) if x.dtype == torch.uint8 else part
+        out[start : start + len(part)] = part.mul(255).round().clamp(0, 255) if x.dtype == torch.uint8 else part
+        start += len(part)
     return out
 
 

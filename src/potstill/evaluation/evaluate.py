@@ -24,13 +24,15 @@ from potstill.evaluation.scores import ars, hlr, ior, lrs
 from potstill.evaluation.sets import BASELINES, TEACHER_STEPS, TeacherJob, TrainingSet, baseline
 from potstill.evaluation.statistics import INTERVAL, difference, summary
 from potstill.evaluation.student import Job, train_and_predict
+from potstill.evaluation.taught import Teachers, teachers_of
 from potstill.execution import Executor, Serial, choose
 from potstill.nn import factory, flops
 from potstill.rng import derive
 from potstill.storage import Distilled
+from potstill.supervise.store import LabelStore, content_hash
 from potstill.supervise.teacher import soft_rows
 
-__all__ = ["evaluate", "student_augmentation"]
+__all__ = ["as_seen", "check_fit", "evaluate", "student_augmentation"]
 
 Report = Callable[[str, int, int], None]
 
@@ -56,6 +58,7 @@ class _Bench:
     seed: int
     executor: Executor
     report: Report
+    teachers: Teachers | None = None
 
     def augment(self, name: str) -> Augmentation:
         return student_augmentation(name, self.train)
@@ -89,6 +92,7 @@ def evaluate(
     baselines: bool = True,
     full: bool = True,
     robust_scores: bool = True,
+    stored: LabelStore | None = None,
     executor: Executor | None = None,
     progress: Report | None = None,
 ) -> Scorecard:
@@ -103,6 +107,8 @@ def evaluate(
         baselines: random, herding and random-soft at equal stored bytes.
         full: the full-data reference.
         robust_scores: LRS and ARS, which need more students.
+        stored: a teacher's labels of this set, for protocols in which a teacher labels: students of the set read them
+            in place of asking it. Baselines ask it. Robust scores are then left out.
         executor: where students are trained; results do not depend on it.
         progress: called with what is measured, students done, students in all.
 
@@ -112,8 +118,8 @@ def evaluate(
     begun = time.monotonic()
     if splits.test is None:
         raise PotstillError("evaluation needs real test data, but these have no test split; give data that has one")
-    _check_fit(distilled, splits.train)
-    train, test = (_as_seen(s, distilled) for s in (splits.train, splits.test))
+    check_fit(distilled, splits.train)
+    train, test = (as_seen(s, distilled) for s in (splits.train, splits.test))
     published = protocol.network if train.input.kind == "image" else None
     names = list(dict.fromkeys(networks or [published or distilled.card.get("network") or _default(train)]))
     students = protocol.students if seeds is None else seeds
@@ -130,12 +136,27 @@ def evaluate(
         for make in makes
     )  # fmt: skip
     x, y = distilled.model_space().to(train.device), distilled.labels.to(train.device)
-    own_set = TrainingSet(pairs=[(x, y)], bytes=distilled.card["bytes"]["total"])
+    if stored is not None:
+        if bench.protocol.labels != "teacher":
+            raise PotstillError(
+                f"protocol {protocol.name} trains on the set's own labels, but stored ones were given; leave them out, "
+                "or choose a protocol in which a teacher labels"
+            )
+        stored.check(train.classes, content_hash(x))
+        robust_scores = False  # the file's views are those of one augmentation
+    if bench.protocol.labels == "teacher" and (stored is None or baselines):
+        # one committee for all sets and all students
+        make = factory(protocol.teacher, train.input, k, train.device) if protocol.teacher else bench.make
+        made_teachers = teachers_of(bench.protocol, train, make, bench.augment, bench.report)
+        bench, *others = (replace(b, teachers=made_teachers) for b in (bench, *others))
+    own_set = TrainingSet(pairs=[(x, y)], bytes=distilled.card["bytes"]["total"], stored=stored)
     reference, rows = _references(bench, full, baselines)
     own = _measure(bench, "this set", own_set)
     rivals: dict[str, tuple[TrainingSet, _Measured]] = {}
     if baselines:
         for name in BASELINES:
+            if name == "random-soft" and bench.protocol.labels == "teacher":
+                continue  # under a teacher's labels random samples are random-soft
             made = baseline(name, distilled, train, students, seed, rows)
             rivals[name] = (made, _measure(bench, name, made))
     scores = _scores(bench, own, own_set, distilled, rivals, reference, robust_scores)
@@ -165,7 +186,7 @@ def evaluate(
         "difference": gaps,
         "full": reference,
         "scores": scores,
-        "bytes": dict(distilled.card["bytes"]),
+        "bytes": dict(distilled.card["bytes"]) | _label_bytes(bench, stored),
         "cost": {"seconds": round(time.monotonic() - begun, 3), "device": str(train.device)},
         "per_class": [{"name": c, "mean": a} for c, a in zip(train.classes, own.per_class, strict=True)],
         "networks": by_network,
@@ -184,6 +205,13 @@ def evaluate(
         "versions": {"potstill": version("potstill"), "torch": torch.__version__},
     }  # fmt: skip
     return Scorecard(content=content)
+
+
+def _label_bytes(bench: _Bench, stored: LabelStore | None) -> dict[str, int]:
+    """What labels take that are not in the set's own file: stored ones, or else the teachers that give them."""
+    if stored is not None:
+        return {"stored_labels": stored.nbytes}
+    return {} if bench.teachers is None else {"teachers": bench.teachers.bytes}
 
 
 def _default(source: Source) -> str:
@@ -209,7 +237,8 @@ def _references(bench: _Bench, full: bool, baselines: bool) -> tuple[Any, Callab
     teacher = TeacherJob(train=bench.train, make=bench.make, seed=bench.seed)
     result = reference.kept() if full else None
     measure = full and result is None
-    jobs: list[Callable[[], Any]] = [*([reference] if measure else []), *([teacher] if baselines else [])]
+    soft = baselines and bench.protocol.labels == "given"
+    jobs: list[Callable[[], Any]] = [*([reference] if measure else []), *([teacher] if soft else [])]
     made: list[Any] = []
     if jobs:
         bench.report("full data and teacher", 0, len(jobs))
@@ -219,10 +248,10 @@ def _references(bench: _Bench, full: bool, baselines: bool) -> tuple[Any, Callab
     if measure:
         result = made[0]
         reference.keep(result)
-    return result, partial(soft_rows, teacher.network(), made[-1]) if baselines else None
+    return result, partial(soft_rows, teacher.network(), made[-1]) if soft else None
 
 
-def _check_fit(distilled: Distilled, train: Source) -> None:
+def check_fit(distilled: Distilled, train: Source) -> None:
     """The set's classes, their order, and its inputs must be the data's.
 
     Raises:
@@ -249,7 +278,7 @@ def _check_fit(distilled: Distilled, train: Source) -> None:
         )
 
 
-def _as_seen(source: Source, distilled: Distilled) -> TensorSource:
+def as_seen(source: Source, distilled: Distilled) -> TensorSource:
     """The source under the set's own normalization: a whitened set is tested on whitened data."""
     if not isinstance(source, TensorSource):
         raise PotstillError(
@@ -279,14 +308,17 @@ def _measure(
     A protocol that is ``best-on-test`` predicts it more often, and counts the best. ``augment="none"`` leaves out the
     mix of labels too.
     """
-    p = bench.protocol if augment != "none" else replace(bench.protocol, mix="none")
+    p = bench.protocol.sized(len(made.of(0)[0]), len(bench.train.classes))
+    bench = replace(bench, protocol=p)
+    p = p if augment != "none" else replace(p, mix="none")
     name = p.augment if augment is None else augment
     augmentation = bench.augment(name)
     settings = dict(chosen or _choose(bench, what, made, augmentation))
     jobs = [
         Job(
             make=bench.make, x=made.of(n)[0], y=made.of(n)[1], protocol=p, lr=settings["lr"], steps=settings["steps"],
-            augment=augmentation, seed=derive(bench.seed, "student", n),
+            augment=augmentation, seed=derive(bench.seed, "student", n), teachers=bench.teachers,
+            stored=made.stored,
         )
         for n in range(bench.students)
     ]  # fmt: skip
@@ -325,7 +357,8 @@ def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentat
         jobs = [
             Job(
                 make=bench.make, x=made.of(n)[0], y=made.of(n)[1], protocol=p, lr=lr, steps=steps,
-                augment=augmentation, seed=derive(bench.seed, "choice", n),
+                augment=augmentation, seed=derive(bench.seed, "choice", n), teachers=bench.teachers,
+                stored=made.stored,
             )
             for (lr, steps), n in itertools.product(fresh, range(p.validation_students))
         ]  # fmt: skip
@@ -360,12 +393,17 @@ def _scores(
         return found
     random_set, random = rivals["random"]
     found["ior"] = gain = ior(_mean(own.values), _mean(random.values))
-    if reference is not None and (distilled.labels.ndim == 1 or robust):
+    given = bench.protocol.labels == "given"
+    if reference is not None and ((distilled.labels.ndim == 1 and given) or robust):
         hard = own
-        if distilled.labels.ndim == 2:
+        if distilled.labels.ndim == 2 or not given:
+            plain = replace(bench.protocol, labels="given", loss="cross-entropy", hard_weight=0.0)
             y = distilled.hard_labels.to(bench.train.device)
             pairs = [(own_set.pairs[0][0], y)]
-            hard = _measure(bench, "hard labels", TrainingSet(pairs=pairs, bytes=own_set.bytes))
+            hard = _measure(
+                replace(bench, protocol=plain, teachers=None), "hard labels",
+                TrainingSet(pairs=pairs, bytes=own_set.bytes),
+            )  # fmt: skip
         found["hlr"] = owed = hlr(reference["mean"], _mean(hard.values))
         found["lrs"] = lrs(owed, gain)
     if robust and bench.train.input.kind == "image":

@@ -11,15 +11,21 @@ from typing import Any, Literal, get_args
 
 from potstill.errors import PotstillError, unknown
 
-__all__ = ["Case", "Mixing", "Optimizer", "Protocol", "Schedule", "Selection"]
+__all__ = ["Case", "Labels", "Loss", "Mixing", "Optimizer", "Protocol", "Schedule", "Selection"]
 
-Schedule = Literal["drop", "cosine", "steps"]
+Schedule = Literal["drop", "cosine", "half-cosine", "steps"]
 Optimizer = Literal["sgd", "adamw"]
-Mixing = Literal["none", "cutmix"]
+Mixing = Literal["none", "cutmix", "mixup"]
+Labels = Literal["given", "teacher"]
+Loss = Literal["cross-entropy", "kl", "mse"]
 Selection = Literal["last", "best-on-test"]
 _FIXED = ("name", "version", "paper", "summary", "optimistic", "published_runs", "network", "cases")
 """Fields that say which protocol it is: an override cannot change them."""
-_LATER = frozenset({"optimizer", "milestones", "mix", "mix_prob", "mix_beta", "select", "test_every", "network"})
+_LATER = frozenset({
+    "optimizer", "milestones", "mix", "mix_prob", "mix_beta", "select", "test_every", "network", "test_from", "decay",
+    "rate_per", "batch_by_ipc", "labels", "loss", "temperature", "t_squared", "hard_weight", "teacher", "teachers",
+    "teacher_epochs", "teacher_lr", "teacher_batch", "teacher_weight_decay", "teacher_augment",
+})  # fmt: skip
 """Fields that came when numbers had been made already. At its default such a field is left out of the fingerprint, so
 that the fingerprints of protocols that do not use it stay what they were."""
 
@@ -70,7 +76,12 @@ class Protocol:
     momentum: float = 0.9
     """Of ``sgd``."""
     weight_decay: float = 5e-4
+    decay: Literal["all", "matrices"] = "all"
+    """Which parameters decay: all, or those with more than one axis (no biases, no norms)."""
     batch: int = 256
+    batch_by_ipc: tuple[tuple[int, int], ...] = ()
+    """(items per class, batch) pairs, fewest items first: a set takes the batch of the last pair that it reaches, in
+    place of ``batch``; twice that from 100 classes on, and never more than it has items."""
     epochs: int | None = None
     """Passes over the set; or ``steps``."""
     extra_epoch: bool = False
@@ -81,7 +92,10 @@ class Protocol:
     """With ``steps``: train at least so many passes, however large the set is."""
     schedule: Schedule = "cosine"
     """``drop``: after epoch number E//2+1 the rate is times ``drop_factor``. ``cosine``: to zero over all steps.
-    ``steps``: times ``drop_factor`` at each of the ``milestones``."""
+    ``half-cosine``: (1 + cos(πt/2T))/2, which ends at half the rate. ``steps``: times ``drop_factor`` at each of the
+    ``milestones``."""
+    rate_per: Literal["step", "epoch"] = "step"
+    """How often the rate of a cosine is set."""
     milestones: tuple[float, ...] = ()
     """For ``steps``: parts of the epochs, each in (0, 1), rounded down to whole epochs."""
     drop_factor: float = 0.1
@@ -90,7 +104,7 @@ class Protocol:
     augment: str = "none"
     """Per-sample augmentation of pictures: a registered name, ``dc`` or ``dc-batch-norm``."""
     mix: Mixing = "none"
-    """``cutmix``: batches of augmented pictures are mixed, and their labels with them."""
+    """``cutmix``, ``mixup``: batches of augmented pictures are mixed, and their labels with them."""
     mix_prob: float = 0.5
     """The probability that a batch is mixed, in [0, 1]."""
     mix_beta: float = 1.0
@@ -99,6 +113,33 @@ class Protocol:
     """Whose predictions count. ``best-on-test``: the epoch that does best on the test data, which is optimistic."""
     test_every: int = 0
     """For ``best-on-test``: look at the test data after every so many epochs, and after the last."""
+    test_from: float = 0.0
+    """For ``best-on-test``: look at nothing before this part of the epochs, in [0, 1)."""
+    labels: Labels = "given"
+    """``given``: the set's own. ``teacher``: every batch, augmented and mixed, is labelled by networks that were
+    trained on the real training data, and the set's own labels count for nothing but ``hard_weight``."""
+    loss: Loss = "cross-entropy"
+    """On a teacher's labels: ``kl`` between tempered softmaxes, or ``mse`` between logits."""
+    temperature: float = 1.0
+    """Of ``kl``, above 0."""
+    t_squared: bool = False
+    """Whether ``kl`` is multiplied with the temperature's square, as Hinton et al. do (arXiv:1503.02531)."""
+    hard_weight: float = 0.0
+    """How much of the cross-entropy with the set's own labels joins a teacher's loss."""
+    teacher: str | None = None
+    """The teacher's network; by default the student's."""
+    teachers: int = 1
+    """A committee gives the mean of its logits."""
+    teacher_epochs: int = 200
+    """Passes of a teacher over the training data."""
+    teacher_lr: float = 0.1
+    """Of SGD with momentum 0.9, along a cosine to zero."""
+    teacher_batch: int = 128
+    """Samples in a teacher's batch."""
+    teacher_weight_decay: float = 5e-4
+    """Of a teacher's training."""
+    teacher_augment: str = "pad-crop"
+    """Per-sample augmentation of a teacher's training: a registered name."""
     network: str | None = None
     """The student for pictures where the user names none; else it is the network that the set was made with."""
     cases: tuple[Case, ...] = ()
@@ -121,8 +162,9 @@ class Protocol:
         """This protocol with other fields; its fingerprint then differs.
 
         ``lr``, ``steps`` and ``milestones`` take one value or several. ``epochs`` takes the place of ``steps`` and the
-        other way round; ``epochs``, ``augment`` and ``test_every`` also hold for the data and networks that the
-        publication treats on their own. ``select`` says anew whether the result is optimistic.
+        other way round, ``batch`` that of ``batch_by_ipc``; ``epochs``, ``augment`` and ``test_every`` also hold for
+        the data and networks that the publication treats on their own. ``select`` says anew whether the result is
+        optimistic.
 
         Raises:
             PotstillError: there is no such field, it names the protocol, or the value is out of range.
@@ -133,6 +175,8 @@ class Protocol:
                 raise PotstillError(f"protocol {self.name}: {unknown('option', name, known)}")
             if name in ("lr", "steps", "milestones"):
                 changes[name] = tuple(value) if isinstance(value, list | tuple) else (value,)
+        if "batch" in changes:
+            changes.setdefault("batch_by_ipc", ())
         if changes.get("steps") and "epochs" not in changes:
             changes["epochs"] = None
         elif changes.get("epochs") is not None and "steps" not in changes:
@@ -148,6 +192,13 @@ class Protocol:
         _check(merged)  # before a value is made: what a person typed may be of any type
         return dataclasses.replace(self, **merged)
 
+    def sized(self, items: int, classes: int) -> "Protocol":
+        """What it says for a set of so many items of so many classes: its batch."""
+        reached = [batch for ipc, batch in self.batch_by_ipc if items >= ipc * classes]
+        if not reached:
+            return self
+        return dataclasses.replace(self, batch=min(items, reached[-1] * (2 if classes >= 100 else 1)), batch_by_ipc=())
+
     def resolve(self, source: str, network: str, kind: str) -> "Protocol":
         """What it says for this data and this student: the case that fits is filled in; only pictures are augmented
         and mixed."""
@@ -158,6 +209,7 @@ class Protocol:
             epochs=case.epochs or self.epochs,
             augment=(case.augment or self.augment) if image else "none",
             mix=self.mix if image else "none",
+            teacher_augment=self.teacher_augment if image else "none",
             test_every=case.test_every or self.test_every,
             cases=(),
         )
@@ -171,7 +223,8 @@ def _said(value: Protocol | Case) -> dict[str, Any]:
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "schedule": get_args(Schedule), "optimizer": get_args(Optimizer), "mix": get_args(Mixing),
-    "select": get_args(Selection),
+    "select": get_args(Selection), "labels": get_args(Labels), "loss": get_args(Loss), "decay": ("all", "matrices"),
+    "rate_per": ("step", "epoch"),
 }  # fmt: skip
 
 
@@ -180,18 +233,31 @@ def _check(values: Mapping[str, Any]) -> None:
         if not kept:
             raise PotstillError(f"protocol {values['name']}: {what}, but it is {found!r}; change it")
 
-    for name in ("students", "batch", "validation_students", "validation_most"):
+    for name in (
+        "students", "batch", "validation_students", "validation_most", "teachers", "teacher_epochs", "teacher_batch"
+    ):  # fmt: skip
         need(_is(int, values[name]) and values[name] >= 1, f"{name} must be a whole number of at least 1", values[name])
     epochs, steps, lr = values["epochs"], values["steps"], values["lr"]
     for name, given in (("epochs", () if epochs is None else (epochs,)), ("steps", steps)):
         need(all(_is(int, v) and v >= 1 for v in given), f"{name} must be whole numbers of at least 1", given)
     need(bool(lr) and all(_is(float, v) and 0 < v < math.inf for v in lr), "lr must be above 0", lr)
-    for name, below in (("momentum", 1.0), ("weight_decay", math.inf), ("drop_factor", math.inf), ("validation", 1.0)):
+    for name, below in (
+        ("momentum", 1.0), ("weight_decay", math.inf), ("drop_factor", math.inf), ("validation", 1.0),
+        ("hard_weight", math.inf), ("teacher_weight_decay", math.inf), ("test_from", 1.0),
+    ):  # fmt: skip
         need(_is(float, values[name]) and 0 <= values[name] < below, f"{name} must be in [0, {below:g})", values[name])
     need(_is(int, values["least_epochs"]), "least_epochs must be a whole number", values["least_epochs"])
-    for name in ("extra_epoch", "reset_momentum"):
+    for name in ("temperature", "teacher_lr"):
+        need(_is(float, values[name]) and 0 < values[name] < math.inf, f"{name} must be above 0", values[name])
+    for name in ("extra_epoch", "reset_momentum", "t_squared"):
         need(isinstance(values[name], bool), f"{name} must be true or false", values[name])
-    need(isinstance(values["augment"], str), "augment must be a name", values["augment"])
+    for name in ("augment", "teacher_augment"):
+        need(isinstance(values[name], str), f"{name} must be a name", values[name])
+    rule = values["batch_by_ipc"]
+    pairs = all(len(pair) == 2 and all(_is(int, v) and v >= 1 for v in pair) for pair in rule)
+    need(pairs and list(rule) == sorted(rule), "batch_by_ipc must be pairs of items and batch, fewest first", rule)
+    taught = values["labels"] == "teacher"
+    need(taught == (values["loss"] != "cross-entropy"), "loss must be kl or mse with labels teacher", values["loss"])
     for name, known in _CHOICES.items():
         need(values[name] in known, f"{name} must be {' or '.join(known)}", values[name])
     milestones = values["milestones"]
@@ -201,7 +267,8 @@ def _check(values: Mapping[str, Any]) -> None:
     prob, beta = values["mix_prob"], values["mix_beta"]
     need(_is(float, prob) and 0 <= prob <= 1, "mix_prob must be in [0, 1]", prob)
     need(_is(float, beta) and 0 < beta < math.inf, "mix_beta must be above 0", beta)
-    need(values["network"] is None or isinstance(values["network"], str), "network must be a name", values["network"])
+    for name in ("network", "teacher"):
+        need(values[name] is None or isinstance(values[name], str), f"{name} must be a name", values[name])
     best, every = values["select"] == "best-on-test", values["test_every"]
     need(_is(int, every) and every >= best, f"test_every must be a whole number of at least {int(best)}", every)
     need(values["optimistic"] or not best, "optimistic must be true with best-on-test", values["optimistic"])

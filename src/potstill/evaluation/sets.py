@@ -12,6 +12,7 @@ from potstill.functional.coreset import herding
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.rng import derive, generator
 from potstill.storage import Distilled, item_bytes
+from potstill.supervise.store import LabelStore
 from potstill.supervise.teacher import Teacher, train_teacher
 
 __all__ = ["BASELINES", "TEACHER_STEPS", "TeacherJob", "TrainingSet", "baseline", "per_class_at_equal_bytes"]
@@ -26,6 +27,8 @@ class TrainingSet:
 
     pairs: Sequence[tuple[Tensor, Tensor]]
     bytes: int
+    stored: LabelStore | None = None
+    """A teacher's labels of its one pair."""
 
     def of(self, student: int) -> tuple[Tensor, Tensor]:
         return self.pairs[student % len(self.pairs)]

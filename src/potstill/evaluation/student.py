@@ -4,7 +4,7 @@ Students are not stacked into one vectorised network: see ``benchmarks/students.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
-from potstill.augment.mix import CutMix
 from potstill.core import Augmentation, Network, NetworkFactory, Source
 from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.taught import Teachers, mixing, stored_loss, taught_loss
 from potstill.rng import derive, generator
+from potstill.supervise.store import LabelStore
 
 __all__ = ["Job", "fit", "lengths", "predict", "train", "train_and_predict"]
 
@@ -37,6 +38,10 @@ class Job:
     """Updates, for protocols that count them; ``None``: the protocol's epochs."""
     augment: Augmentation
     seed: int
+    teachers: Teachers | None = None
+    """Who labels, where the protocol says that teachers do."""
+    stored: LabelStore | None = None
+    """Their labels of this set, written before: then nobody is asked, and the views are the file's."""
 
 
 def lengths(protocol: Protocol, n: int, steps: int | None) -> tuple[int, int, tuple[int, ...]]:
@@ -71,12 +76,14 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
     """Train ``network`` in place.
 
     As published: batches in a new random order each epoch (the last may be smaller), one augmentation parameter per
-    sample, then perhaps a mix of the batch, cross-entropy (with rows: soft), SGD or AdamW.
+    sample, then perhaps a mix of the batch, cross-entropy (with rows: soft) or a teacher's loss, SGD or AdamW.
 
     Args:
         look: called after every ``test_every`` epochs and after the last; it must leave the weights as they are.
     """
     p = job.protocol
+    if (p.labels == "teacher") != (job.teachers is not None or job.stored is not None):
+        raise ValueError(f"protocol {p.name} has labels {p.labels!r}, so a job has teachers then, and only then")
     network.train()
     rng = generator(job.seed, "samples")
     n, shape = len(job.x), tuple(job.x.shape[1:])
@@ -84,35 +91,50 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
     total = epochs * per_epoch if job.steps is None else job.steps
     parameters = list(network.parameters())
     lr, done = job.lr, 0
-    mix = CutMix(alpha=p.mix_beta, prob=p.mix_prob) if p.mix == "cutmix" else None
+    mix, label = mixing(p), None if job.teachers is None or job.stored is not None else job.teachers.labeller()
     classes = _classes(network, job) if mix is not None else 0
-    optimiser = _optimiser(p, parameters, lr)
+    optimiser = _optimiser(p, network, lr)
     for epoch in range(epochs):
         if times := drops.count(epoch):
             lr *= p.drop_factor**times
             if p.reset_momentum:
-                optimiser = _optimiser(p, parameters, lr)
+                optimiser = _optimiser(p, network, lr)
             else:
-                optimiser.param_groups[0]["lr"] = lr
+                for group in optimiser.param_groups:
+                    group["lr"] = lr
         for batch in torch.split(torch.randperm(n, generator=rng), p.batch):
             if done == total:
                 break
-            x, y = job.augment.apply(job.x[batch], job.augment.draw(len(batch), shape, rng)), job.y[batch]
-            if mix is not None:
-                x, y = mix.apply(x, y, mix.draw(len(batch), shape, rng), classes)
-            if p.schedule == "cosine":
-                optimiser.param_groups[0]["lr"] = lr * 0.5 * (1 + math.cos(math.pi * done / total))
-            loss = F.cross_entropy(network(x), y)
+            if p.schedule in ("cosine", "half-cosine"):
+                part = done / total if p.rate_per == "step" else epoch / epochs
+                for group in optimiser.param_groups:
+                    group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * part / (1 if p.schedule == "cosine" else 2)))
+            if job.stored is not None:
+                loss = stored_loss(p, network, job.stored, job.x, epoch, batch)
+            else:
+                x, y = job.augment.apply(job.x[batch], job.augment.draw(len(batch), shape, rng)), job.y[batch]
+                if mix is not None:
+                    x, y = mix.apply(x, y, mix.draw(len(batch), shape, rng), classes)
+                logits = network(x)
+                loss = F.cross_entropy(logits, y) if label is None else taught_loss(p, logits, label(x), y)
             gradients = torch.autograd.grad(loss, parameters)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
             optimiser.step()
             done += 1
-        if look is not None and (epoch + 1 == epochs or (epoch + 1) % p.test_every == 0):
+        looked_at = (epoch + 1) % max(1, p.test_every) == 0 and epoch + 1 >= p.test_from * epochs
+        if look is not None and (looked_at or epoch + 1 == epochs):
             look()
 
 
-def _optimiser(p: Protocol, parameters: Sequence[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+def _optimiser(p: Protocol, network: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
+    every = list(network.parameters())
+    parameters: list[dict[str, object]] = [{"params": every}]
+    if p.decay == "matrices":
+        parameters = [
+            {"params": [w for w in every if w.ndim > 1]},
+            {"params": [w for w in every if w.ndim < 2], "weight_decay": 0.0},
+        ]  # fmt: skip
     if p.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=lr, weight_decay=p.weight_decay, fused=True)
     return torch.optim.SGD(parameters, lr=lr, momentum=p.momentum, weight_decay=p.weight_decay, fused=True)

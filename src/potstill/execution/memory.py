@@ -1,10 +1,13 @@
-"""What the process does with memory that torch gives back."""
+"""What the process does with memory that torch gives back, and how much it has."""
 
+import contextlib
 import ctypes
+import resource
 import sys
 from functools import cache
+from pathlib import Path
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["keep_freed_memory", "peak_memory", "resident_memory", "return_freed_memory"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _ALWAYS = 2**31 - 1
@@ -25,3 +28,37 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):  # another C library (musl) has no mallopt
         return False
     return bool(mallopt(_MMAP_THRESHOLD, _ALWAYS)) and bool(mallopt(_TRIM_THRESHOLD, _ALWAYS))
+
+
+def return_freed_memory() -> bool:
+    """Give back to the system what the C library holds of freed memory. Only glibc is asked; True if it could.
+
+    Loading data leaves blocks behind, more or fewer from run to run; without them a run takes less memory, and how
+    much can be told before (`potstill.execution.peak`).
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def resident_memory() -> int:
+    """Bytes of this process that are in memory now; where the system does not say, its peak."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return peak_memory()
+    return pages * resource.getpagesize()
+
+
+def peak_memory() -> int:
+    """Bytes of this process at its peak until now."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
+        # Not ru_maxrss where there is another: it begins with the peak of the process that started this one.
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS and in KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -8,7 +8,13 @@ from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
 
-__all__ = ["class_indices", "draw_per_class", "random_per_class"]
+__all__ = ["class_indices", "distinct", "draw_per_class", "random_per_class"]
+
+_MANY = 2**14
+"""Numbers from which a permutation of all of them costs more than drawing again where one came twice. Below it a draw
+is the first part of a permutation, as it always was."""
+_FEW = 64
+"""One number in so many, at most, is drawn that way."""
 
 
 def class_indices(labels: Int[Tensor, " n"], num_classes: int) -> tuple[Int[Tensor, " _"], ...]:
@@ -59,5 +65,21 @@ def random_per_class(
     return tuple(_distinct(index, count, rng) for index, count in zip(class_idx, counts, strict=True))
 
 
+def distinct(size: int, n: int, rng: Generator) -> Int[Tensor, " _"]:
+    """``min(n, size)`` distinct random numbers below ``size``, in random order.
+
+    Few from many are drawn one by one, and repeated ones are left out: the work is that of ``n``, not of ``size``.
+    """
+    if size < _MANY or n > size // _FEW:
+        return torch.randperm(size, generator=rng)[:n]
+    found = torch.empty(0, dtype=torch.int64)
+    while len(found) < n:  # so few are taken that one round suffices as a rule, and two always nearly
+        found = torch.cat([found, torch.randint(size, (n,), generator=rng)])
+        values, place = torch.unique(found, return_inverse=True)
+        first = torch.full((len(values),), len(found)).scatter_reduce(0, place, torch.arange(len(found)), "amin")
+        found = found[first.sort().values]
+    return found[:n]
+
+
 def _distinct(index: Tensor, n: int, rng: Generator) -> Tensor:
-    return index[torch.randperm(len(index), generator=rng)[:n]]
+    return index[distinct(len(index), n, rng)]

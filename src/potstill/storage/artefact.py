@@ -40,7 +40,7 @@ def _size(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _sizes(
+def stored_sizes(
     inputs: Tensor, labels: Tensor, payload: Mapping[str, Tensor], whitening: Whitening | None
 ) -> dict[str, int]:
     """Stored bytes of all that training needs.
@@ -152,7 +152,7 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
             "training": training,
             "source": source,
             "outcome": outcome,
-            "bytes": _sizes(inputs, labels, payload, w),
+            "bytes": stored_sizes(inputs, labels, payload, w),
             "cost": cost,
             "versions": {
                 "potstill": version("potstill"), "torch": torch.__version__, "python": platform.python_version(),
@@ -261,7 +261,7 @@ def load(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Distilled:
     if tensors:
         raise PotstillError(f"{path}: tensor {min(tensors)[:80]!r} is not of format {FORMAT}; get the file again")
     _check_rest(str(path), inputs, payload, index, normalization)
-    sizes = _sizes(inputs, labels, payload, normalization.whitening)
+    sizes = stored_sizes(inputs, labels, payload, normalization.whitening)
     if any(card["bytes"][n] != sizes[n] for n in SIZES):
         raise PotstillError(
             f"{path}: the card says {card['bytes']['total']:,} bytes, but what training needs takes {sizes['total']:,} "

@@ -20,7 +20,9 @@ from potstill.errors import PotstillError
 __all__ = [
     "DTYPES",
     "beside",
+    "check_head",
     "check_writable",
+    "parse_header",
     "parse_json",
     "read_tensors",
     "reason",
@@ -203,9 +205,9 @@ def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[st
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(9)
-            _check_head(path, head, size, max_bytes)
+            check_head(path, head, size, max_bytes)
             (length,) = struct.unpack("<Q", head[:8])
-            entries, metadata = _header(path, head[8:] + file.read(length - 1), size - 8 - length)
+            entries, metadata = parse_header(path, head[8:] + file.read(length - 1), size - 8 - length)
             tensors = {name: _tensor(path, name, *entry, file) for name, entry in entries.items()}
     except FileNotFoundError as error:
         raise PotstillError(f"{path}: no such file") from error
@@ -214,7 +216,8 @@ def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[st
     return tensors, metadata
 
 
-def _check_head(path: Path, head: bytes, size: int, max_bytes: int) -> None:
+def check_head(path: Path, head: bytes, size: int, max_bytes: int) -> None:
+    """Refuse what its first 9 bytes show to be no safetensors file of ``size`` bytes, before more of it is read."""
     if size > max_bytes:
         raise PotstillError(
             f"{path}: holds {size:,} bytes, more than the {max_bytes:,} allowed; raise max_bytes to load it"
@@ -240,7 +243,7 @@ _Entry = tuple[torch.dtype, list[int], int]
 """Type, shape, bytes."""
 
 
-def _header(path: Path, header: bytes, data: int) -> tuple[dict[str, _Entry], dict[str, str]]:
+def parse_header(path: Path, header: bytes, data: int) -> tuple[dict[str, _Entry], dict[str, str]]:
     """Tensors in the order of their bytes, and the metadata. The header must say no more than the file holds."""
     try:
         parsed = parse_json(header)

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Metrics, Network, Problem, Synthetic, Trained
+from potstill.core import AssetSpec, Metrics, Network, Part, Problem, Synthetic, Trained
 from potstill.errors import PotstillError
 from potstill.methods._matching import Labels, Rule, Start, descend, start, synthetic
 from potstill.methods._networks import between, trained_networks
@@ -28,6 +28,8 @@ class FeatureMatching(Passes):
 
     own_networks: ClassVar[bool] = False
     """Whether the method has networks of its own, so that ``embedders`` is not to be chosen."""
+    may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
+    fractions: ClassVar[tuple[str, ...]] = ("momentum",)
 
     iterations: int
     lr: float
@@ -46,7 +48,7 @@ class FeatureMatching(Passes):
     networks_trained: int = 5
     """Networks that are trained before the first step, where trained ones embed. Ours."""
     epochs_trained: int = 20
-    """Passes that each is trained for. Ours."""
+    """Passes that each is trained for; 0 leaves them untrained. Ours."""
     augment_training: str = "idc"
     """Per-sample augmentation of that training. Ours."""
 
@@ -67,10 +69,6 @@ class FeatureMatching(Passes):
     def factor(self, state: FeatureState) -> float:
         """What the learning rates are multiplied with at this step."""
         return 1.0
-
-    def classwise(self) -> bool:
-        """Whether each class has a step of its own, as published for some."""
-        return False
 
     # --- the four verbs -----------------------------------------------------------------------------------------
 
@@ -133,6 +131,11 @@ class FeatureMatching(Passes):
 
     def horizon(self, problem: Problem) -> int | None:
         return self.iterations
+
+    def parts(self, problem: Problem, state: FeatureState) -> tuple[Part, ...]:
+        rng = generator(0, "plan")
+        net, classifier = self.networks(problem, state, rng)
+        return self.passes(problem, state, net, classifier, self._draws(problem, rng), self.reuse, rng)
 
     # --- parts --------------------------------------------------------------------------------------------------
 

@@ -1,14 +1,14 @@
 """The passes of feature matching: real samples and synthetic ones through a network, in parts that suit the machine."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Layered, Method, Network, Problem, Space
+from potstill.core import Layered, Method, Network, Part, Problem, Space
 from potstill.errors import PotstillError
 from potstill.functional.distribution import membership, row_membership
 from potstill.functional.features import embed_real, uses_batch_statistics
@@ -70,6 +70,10 @@ class Passes(Method[FeatureState]):
         """What the payload decodes to."""
         return "model"
 
+    def classwise(self) -> bool:
+        """Whether each class has a step of its own, as published for some."""
+        return False
+
     # --- the passes ---------------------------------------------------------------------------------------------
 
     def views(self, net: Network, x: Tensor, weights: Tensor, classes: Sequence[int]) -> Views:
@@ -92,32 +96,50 @@ class Passes(Method[FeatureState]):
                 return self.views(net, problem.augment.apply(S, draws[0]), row_membership(y), range(len(draws)))
             parts = zip(torch.split(S, list(problem.sizes)), draws, strict=True)
             x = torch.cat([problem.augment.apply(s, omega) for s, omega in parts])
-            return self.views(net, x, membership(problem.sizes, x), range(len(draws)))
+            most = len(x) if uses_batch_statistics(net) else FORWARD_SAMPLES
+            seen = [self.views(net, some, x.new_empty(0), ()) for some in torch.split(x, most)]
+            return Views(
+                features=torch.cat([v.features for v in seen]),
+                layers=tuple(torch.cat(layer) for layer in zip(*(v.layers for v in seen), strict=True)),
+                weights=membership(problem.sizes, x), classes=tuple(range(len(draws))),
+            )  # fmt: skip
 
     def real_statistics(
         self, problem: Problem, net: Network, draws: Sequence[object], memory: Memory, rng: Generator
     ) -> Statistics:
         """Statistics of a fresh draw of real samples, in passes of several classes."""
         index = draw_per_class(problem.by_class, self.batch_real, rng)
-        parts = []
         seed = draw_seed(rng)
+        parts = [
+            self._of_group(problem, net, draws, index, group, memory, generator(seed))
+            for group in self._real_groups(net, index)
+        ]
+        return {n: t if is_shared(n) else torch.cat([p[n] for p in parts]) for n, t in parts[0].items()}
+
+    def _real_groups(self, net: Network, index: Sequence[Tensor]) -> list[list[int]]:
+        """Classes whose real samples pass together."""
         most = 1 if self.layered else FORWARD_SAMPLES  # activations are large: one class at a time
         if self.joint and uses_batch_statistics(net):
             most = sum(len(i) for i in index)
+        return groups([len(i) for i in index], most)
+
+    def _of_group(
+        self, problem: Problem, net: Network, draws: Sequence[object], index: Sequence[Tensor], group: Sequence[int],
+        memory: Memory, rng: Generator,
+    ) -> Statistics:  # fmt: skip
+        """Statistics of the real samples at ``index`` of the classes in ``group``, from one pass."""
         with torch.no_grad():
-            for group in groups([len(i) for i in index], most):
-                x = image(problem.train.fetch(torch.cat([index[c] for c in group])).x)
-                sizes = [len(index[c]) for c in group]
-                x = torch.cat(
-                    [problem.augment.apply(p, draws[c]) for p, c in zip(torch.split(x, sizes), group, strict=True)]
-                )
-                weights = membership(sizes, x)
-                if self.layered:
-                    seen = self.views(net, x, weights, group)
-                else:
-                    seen = Views(features=embed_real(net, x), layers=(), weights=weights, classes=tuple(group))
-                parts.append(self.statistics(seen, memory, generator(seed)))
-        return {n: t if is_shared(n) else torch.cat([p[n] for p in parts]) for n, t in parts[0].items()}
+            x = image(problem.train.fetch(torch.cat([index[c] for c in group])).x)
+            sizes = [len(index[c]) for c in group]
+            x = torch.cat(
+                [problem.augment.apply(p, draws[c]) for p, c in zip(torch.split(x, sizes), group, strict=True)]
+            )
+            weights = membership(sizes, x)
+            if self.layered:
+                seen = self.views(net, x, weights, group)
+            else:
+                seen = Views(features=embed_real(net, x), layers=(), weights=weights, classes=tuple(group))
+            return self.statistics(seen, memory, rng)
 
     def objective(
         self, problem: Problem, state: FeatureState, net: Network, block: Block, S: Tensor, Y: Tensor | None,
@@ -165,11 +187,76 @@ class Passes(Method[FeatureState]):
         omega = problem.augment.draw(1, problem.train.input.shape, rng)
 
         def objective(S: Tensor, Y: Tensor | None) -> tuple[float, Tensor, Tensor | None]:
-            with torch.enable_grad():
-                leaves = [S.requires_grad_()] if Y is None else [S.requires_grad_(), Y.requires_grad_()]
-                y = hard_labels(problem).to(S.device) if Y is None else leaves[1]
-                value = self.calibrate(net(problem.augment.apply(leaves[0], omega)), y, problem.sizes)
-                found = torch.autograd.grad(value, leaves)
-            return float(value.detach()), found[0], found[1] if Y is not None else None
+            return self.calibration_loss(problem, net, omega, S, Y, range(problem.num_classes))
 
         return descend(problem, outer, objective, rule, factor)
+
+    def calibration_loss(
+        self, problem: Problem, net: Network, omega: object, S: Tensor, Y: Tensor | None, classes: Sequence[int]
+    ) -> tuple[float, Tensor, Tensor | None]:
+        """The classifier's loss over ``classes`` and its slopes; hard labels in passes of several classes."""
+        with torch.enable_grad():
+            if Y is not None:
+                leaves = [S.detach().requires_grad_(), Y.detach().requires_grad_()]
+                value = self.calibrate(net(problem.augment.apply(leaves[0], omega)), leaves[1], problem.sizes)
+                by_S, by_Y = torch.autograd.grad(value, leaves)
+                return float(value.detach()), by_S, by_Y
+            loss, slopes = 0.0, torch.zeros_like(S)
+            y, firsts = hard_labels(problem).to(S.device), [0, *torch.tensor(problem.sizes).cumsum(0).tolist()]
+            sizes = [problem.sizes[c] for c in classes]
+            for group in groups(sizes, sum(sizes) if uses_batch_statistics(net) else FORWARD_SAMPLES):
+                rows = slice(firsts[classes[group[0]]], firsts[classes[group[-1]] + 1])
+                leaf = S[rows].detach().requires_grad_()
+                logits = net(problem.augment.apply(leaf, omega))
+                value = self.calibrate(logits, y[rows], tuple(sizes[i] for i in group))
+                (slopes[rows],) = torch.autograd.grad(value, [leaf])
+                loss += float(value.detach())
+        return loss, slopes, None
+
+    def passes(
+        self, problem: Problem, state: FeatureState, net: Network, classifier: Network | None,
+        draws: Sequence[object], every: int, rng: Generator,
+    ) -> tuple[Part, ...]:  # fmt: skip
+        """The passes of a step, for a plan; real samples pass once in ``every`` steps."""
+        net.requires_grad_(False)
+        k, sizes = problem.num_classes, problem.sizes
+        index = draw_per_class(problem.by_class, self.batch_real, rng)
+        S, rows = inputs_of(problem, state.outer, self.space)
+        learned = rows.is_floating_point()
+
+        def of_real(c: int, most: int | None = None) -> Callable[[], Statistics]:
+            some = [i[:most] for i in index[:c]]
+            return lambda: self._of_group(problem, net, draws, some, range(c), state.memory, generator(0))
+
+        def of_synthetic(c: int) -> Callable[[], object]:
+            real = of_real(c, max(2, FORWARD_SAMPLES // c))()  # a pass of real samples is enough of them
+            block = Block(real=real, draws=tuple(draws))
+            m = sum(sizes[:c]) if learned else len(S)  # then every sample is seen for every class
+            Y = rows[:m] if learned else None
+            return lambda: self.objective(problem, state, net, block, S[:m], Y, list(range(c)))[0]
+
+        together = [len(g) for g in groups(list(sizes), FORWARD_SAMPLES)]
+        at_once = k if learned else 1 if self.classwise() else max(together)
+        made = [
+            Part(
+                what="real samples", real=True, classes=k, samples=sum(map(len, index)), size=max(map(len, index)),
+                ready=of_real, at_once=max(len(g) for g in self._real_groups(net, index)), every=every,
+            ),
+            Part(
+                what="synthetic samples", classes=k, samples=sum(sizes), size=max(sizes), at_once=at_once,
+                ready=of_synthetic, when="descent",
+            ),
+        ]  # fmt: skip
+        if classifier is not None and not learned:
+            classifier.requires_grad_(False)
+            omega = problem.augment.draw(1, problem.train.input.shape, rng)
+
+            def of_calibration(c: int) -> Callable[[], object]:
+                return lambda: self.calibration_loss(problem, classifier, omega, S, None, range(c))[0]
+
+            calibration = Part(
+                what="calibration", classes=k, samples=sum(sizes), size=max(sizes), at_once=max(together),
+                ready=of_calibration, when="descent",
+            )  # fmt: skip
+            made.append(calibration)
+        return tuple(made)

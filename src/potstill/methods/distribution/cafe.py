@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Network, Problem
+from potstill.core import MethodInfo, Network, Part, Problem
 from potstill.errors import PotstillError
 from potstill.functional.distribution import mean_gap, means
 from potstill.functional.features import uses_batch_statistics
@@ -28,6 +28,7 @@ from potstill.methods._matching import Rule, Start, image, inputs_of
 from potstill.methods._networks import PoolMember, fresh_member, load
 from potstill.methods.distribution._base import FeatureMatching
 from potstill.methods.distribution._statistics import Block, FeatureState, Memory, Statistics, Views, padded, unpadded
+from potstill.rng import generator
 
 __all__ = ["CAFE"]
 
@@ -53,6 +54,7 @@ class CAFE(FeatureMatching):
     )
     layered: ClassVar[bool] = True
     own_networks: ClassVar[bool] = True
+    fractions: ClassVar[tuple[str, ...]] = ("momentum", "lambda_1", "lambda_2")
 
     iterations: int = 2000
     """Networks, one after the other (distill.py, --Iteration)."""
@@ -117,6 +119,19 @@ class CAFE(FeatureMatching):
                 y = torch.full((len(t),), c, device=t.device)
                 loss = loss + self.discrimination * F.cross_entropy(t @ centres.T, y, reduction="sum")
         return loss
+
+    def parts(self, problem: Problem, state: FeatureState) -> tuple[Part, ...]:
+        (member,) = state.pool
+        net = load(problem, member.seed, member.theta, member.buffers).train()
+        S, y = inputs_of(problem, state.outer, self.space)
+
+        def train() -> object:
+            x = problem.augment.apply(S[: self.batch_train], problem.augment.draw(1, S.shape[1:], generator(0, "plan")))
+            return train_step(net, member.theta, None, x, y[: len(x)], lr=self.lr_net, buffers=member.buffers)
+
+        batch = min(self.batch_train, len(S))
+        training = Part(what="the network's training", samples=len(S), size=batch, ready=lambda _: train, when="after")
+        return (*super().parts(problem, state), training)
 
     def after(self, problem: Problem, state: FeatureState, net: Network, block: Block, rng: Generator) -> FeatureState:
         (member,) = state.pool

@@ -47,7 +47,7 @@ class DANCE(InTrained):
     networks_trained: int = 20
     """Networks that were trained before (reproduce_pretrain.py; 5 for ImageNet's subsets)."""
     epochs_trained: int = 60
-    """Passes that each was trained for (80 for ImageNet's subsets)."""
+    """Passes that each was trained for (80 for ImageNet's subsets); 0 leaves them untrained."""
     augment_training: str = "idc"
     """Per-sample augmentation of that training."""
     embedders: Literal["fresh", "trained", "between"] = "between"

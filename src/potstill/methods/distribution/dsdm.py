@@ -37,6 +37,9 @@ class DSDM(InTrained):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1500},
     )
 
+    may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained", "history_from")
+    fractions: ClassVar[tuple[str, ...]] = ("momentum", "smoothing")
+
     iterations: int = 10_000
     """Steps (argument.py, --niter)."""
     lr: float = 0.1
@@ -48,7 +51,7 @@ class DSDM(InTrained):
     history: float = 0.2
     """γ (argument.py, --h_p_weight)."""
     history_from: int = 2000
-    """Steps before the history joins (argument.py, --smooth_iter)."""
+    """Steps before the history joins (argument.py, --smooth_iter); 0: as soon as there is one."""
     smoothing: float = 0.99
     """β (argument.py, --smooth_factor)."""
     batch_real: int = 256
@@ -56,7 +59,7 @@ class DSDM(InTrained):
     networks_trained: int = 10
     """Networks that were trained before (argument.py, --pretrained_model_number)."""
     epochs_trained: int = 20
-    """Passes that each was trained for."""
+    """Passes that each was trained for; 0 leaves them untrained."""
     augment_training: str = "idc"
     """Per-sample augmentation of that training."""
     embedders: Literal["fresh", "trained", "between"] = "trained"

@@ -10,6 +10,7 @@ expansion). The released parser's defaults are DM's; the fields here are those o
 a network before the first step already, and forgets the accuracies whenever it measures the set; neither is done here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Network, Problem
+from potstill.core import MethodInfo, Network, Part, Problem
 from potstill.functional.distribution import mean_gap, means
 from potstill.methods._matching import Rule, Start
 from potstill.methods._networks import fresh_member, load, train_member
@@ -41,6 +42,7 @@ class IDM(FeatureMatching):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     own_networks: ClassVar[bool] = True
+    may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained", "trained")
 
     iterations: int = 20_000
     """Steps (IDM_cifar10.py, --Iteration)."""
@@ -59,7 +61,7 @@ class IDM(FeatureMatching):
     pool_every: int = 30
     """Steps between new networks (--net_generate_interval; 5 at one item per class)."""
     trained: int = 2
-    """Networks of the pool that train after each step (--fetch_net_num)."""
+    """Networks of the pool that train after each step (--fetch_net_num); 0 for none."""
     train_steps: int = 10
     """Their steps (--model_train_steps; 50 for CIFAR-100)."""
     batch_train: int = 256
@@ -103,6 +105,29 @@ class IDM(FeatureMatching):
             return None
         losses = F.cross_entropy(net.classifier(syn.features), y, reduction="none")
         return self.ce * a * (syn.weights @ losses).sum()
+
+    def parts(self, problem: Problem, state: FeatureState) -> tuple[Part, ...]:
+        def train(_: int) -> Callable[[], object]:
+            return lambda: train_member(
+                problem, state.pool[0], generator(0, "plan"), steps=1, batch=self.batch_train, lr=self.lr_net,
+                momentum=0.9, weight_decay=5e-4,
+            )  # fmt: skip
+
+        def join(n: int) -> Callable[[], object]:
+            return lambda: [fresh_member(problem, generator(0, "plan")) for _ in range(n)]
+
+        steps = self.trained * self.train_steps
+        return (
+            *super().parts(problem, state),
+            Part(
+                what="the networks' training", real=True, samples=steps * self.batch_train,
+                size=min(self.batch_train, len(problem.train)), ready=train, every=self.reuse, when="after",
+            ),
+            Part(
+                what="networks that join the pool", samples=0, size=0, classes=max(0, self.pool_most - self.pool_first),
+                ready=join,
+            ),
+        )  # fmt: skip
 
     def after(self, problem: Problem, state: FeatureState, net: Network, block: Block, rng: Generator) -> FeatureState:
         if state.used:

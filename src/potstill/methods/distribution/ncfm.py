@@ -48,6 +48,8 @@ class NCFM(InTrained):
         training={"lr": 0.001, "augmentation": "dsa", "epochs": 2000},
     )
 
+    may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained", "patience")
+
     iterations: int = 20_000
     """Steps (config/ipc10/cifar10.yaml, niter)."""
     lr: float = 1e-3
@@ -71,13 +73,13 @@ class NCFM(InTrained):
     lr_sampler: float = 1e-3
     """Its learning rate (lr_sampling_net)."""
     patience: int = 500
-    """Steps without a better loss after which the learning rate is halved."""
+    """Steps without a better loss after which the learning rate is halved; 0: at the first that is not better."""
     batch_real: int = 1024
     """Real samples per class and step (batch_real)."""
     networks_trained: int = 20
     """Networks that were trained before (num_premodel)."""
     epochs_trained: int = 60
-    """Passes that each was trained for (pertrain_epochs)."""
+    """Passes that each was trained for (pertrain_epochs); 0 leaves them untrained."""
     augment_training: str = "idc"
     """Per-sample augmentation of that training."""
     embedders: Literal["fresh", "trained", "between"] = "between"

@@ -8,15 +8,15 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from potstill.core import Method, Metrics, Network, Problem, Space, Synthetic
+from potstill.core import Method, Metrics, Network, Part, Problem, Space, Synthetic
 from potstill.functional.coreset import central
 from potstill.functional.features import embed_real
 from potstill.functional.gradient import Distance
 from potstill.functional.sampling import draw_per_class
-from potstill.functional.train import gradients, parameters
-from potstill.methods._matching import Labels, Outer, Rule, Start, descend, image, start, synthetic
+from potstill.functional.train import gradients, parameters, train_step
+from potstill.methods._matching import Labels, Outer, Rule, Start, descend, image, inputs_of, start, synthetic
 from potstill.methods._networks import load
-from potstill.rng import draw_seed
+from potstill.rng import draw_seed, generator
 
 __all__ = ["GradientMatching", "GradientState", "Sampler"]
 
@@ -83,6 +83,10 @@ class GradientMatching(Method[GradientState]):
     def train(self, problem: Problem, net: Network, state: GradientState, rng: Generator) -> GradientState:
         """The network's training between two updates."""
 
+    def training(self, problem: Problem) -> tuple[bool, int, int] | None:
+        """For a plan: whether that training sees real samples, how many at once, and how many in all."""
+        return None
+
     def sampling(self) -> tuple[Sampler, int]:
         """How real samples are drawn, and how many updates one draw serves."""
         return "random", 1
@@ -135,6 +139,48 @@ class GradientMatching(Method[GradientState]):
 
     def horizon(self, problem: Problem) -> int:
         return self.iterations * self.loops(problem.ipc)
+
+    def parts(self, problem: Problem, state: GradientState) -> tuple[Part, ...]:
+        rng, k = generator(0, "plan"), problem.num_classes
+        net = problem.network(state.seed).eval()  # only a BatchNorm tells the difference, and a step freezes it
+        drawn = draw_per_class(problem.by_class, self.batch_real, rng)
+        omega = [problem.augment.draw(1, problem.train.input.shape, rng) for _ in range(k)]
+        seen = [self._seen(size, rng) for size in problem.sizes]
+        S, rows = inputs_of(problem, state.outer, self.space)
+        Y = rows if rows.is_floating_point() else None
+        largest = max(range(k), key=lambda c: len(drawn[c]) + len(seen[c]))
+
+        def match() -> object:
+            return self._objective(problem, net, state, drawn, omega, seen, S, Y, [largest])[0]
+
+        matching = Part(
+            what="gradients of a class", real=True, samples=sum(map(len, drawn)), size=len(drawn[largest]),
+            ready=lambda _: match, when="descent",
+        )  # fmt: skip
+        made, trained = [matching], self.training(problem)
+        if self.sampling()[0] == "k-means":
+            index = max(problem.by_class, key=len)
+            still = problem.network(state.seed).eval().requires_grad_(False)
+
+            def choose() -> object:
+                return _central(problem, still, index, self.batch_real, rng)
+
+            made.append(Part(
+                what="choice of real samples", real=True, samples=len(problem.train), size=len(index),
+                ready=lambda _: choose, every=self.sampling()[1],
+            ))  # fmt: skip
+        if trained is not None and self.loops(problem.ipc) > 1:
+            real, batch, samples = trained
+            x = image(problem.train.fetch(torch.arange(min(batch, samples))).x) if real else S[:batch]
+            y = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+
+            def train() -> object:
+                z = problem.augment.apply(x, problem.augment.draw(len(x), problem.train.input.shape, rng))
+                return train_step(net, state.theta, state.velocity, z, y, lr=0.0, momentum=0.9, buffers=state.buffers)
+
+            what = "the network's training"
+            made.append(Part(what=what, real=real, samples=samples, size=len(x), ready=lambda _: train, when="after"))
+        return tuple(made)
 
     # --- parts --------------------------------------------------------------------------------------------------
 

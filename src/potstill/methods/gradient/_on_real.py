@@ -6,11 +6,11 @@ Sources of the defaults: IDC's repository (arXiv:2205.14959), argument.py, conde
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-import torch
 from torch import Generator
 
 from potstill.core import Network, Problem, Space
 from potstill.functional.gradient import Distance, convolutional
+from potstill.functional.sampling import distinct
 from potstill.methods._matching import Rule, Start
 from potstill.methods.gradient._base import GradientMatching, GradientState, Sampler
 from potstill.supervise.teacher import Teacher, train_epoch
@@ -23,6 +23,7 @@ class OnReal(GradientMatching):
     """Abstract: gradients of networks that train on real samples. The fields and defaults are IDC's."""
 
     may_be_zero: ClassVar[tuple[str, ...]] = ("synthetic_most", "data_train")
+    fractions: ClassVar[tuple[str, ...]] = ("momentum", "cutmix")
 
     iterations: int = 2000
     """Networks, one after the other (argument.py, --niter)."""
@@ -43,7 +44,7 @@ class OnReal(GradientMatching):
     batch_train: int = 64
     """Batch of the network's training (--batch_size)."""
     data_train: int = 2000
-    """Real samples that it sees between two updates (--n_data: 2,000 for CIFAR, 500 for others)."""
+    """Real samples that it sees between two updates (--n_data: 2,000 for CIFAR, 500 for others); 0 for none."""
     cutmix: float = 0.5
     """Probability of CutMix in a batch of that training (--mix_p)."""
     sampler: Sampler = "random"
@@ -86,9 +87,12 @@ class OnReal(GradientMatching):
     def most(self) -> int:
         return self.synthetic_most
 
+    def training(self, problem: Problem) -> tuple[bool, int, int]:
+        return True, self.batch_train, min(self.data_train, len(problem.train))
+
     def train(self, problem: Problem, net: Network, state: GradientState, rng: Generator) -> GradientState:
         """One pass of SGD over some real samples, augmented each on its own and sometimes mixed."""
-        order = torch.randperm(len(problem.train), generator=rng)[: self.data_train]
+        order = distinct(len(problem.train), self.data_train, rng)
         made = train_epoch(
             net, Teacher(params=state.theta, velocity=state.velocity, buffers=state.buffers), problem.train, order, rng,
             batch=self.batch_train, lr=self.lr_net, momentum=0.9, weight_decay=5e-4, augment=problem.augment,

@@ -29,6 +29,7 @@ class OnSynthetic(GradientMatching):
     """Abstract: the fields are those of DC and DSA."""
 
     may_be_zero: ClassVar[tuple[str, ...]] = ("inner",)
+    fractions: ClassVar[tuple[str, ...]] = ("momentum",)
     augmented_training: ClassVar[bool]
     """Whether the network trains on augmented synthetic samples."""
     lr: float
@@ -47,6 +48,10 @@ class OnSynthetic(GradientMatching):
 
     def distance(self) -> Distance:
         return distance(self.metric)
+
+    def training(self, problem: Problem) -> tuple[bool, int, int]:
+        epochs = published_loops(problem.ipc)[1] if self.inner is None else self.inner
+        return False, self.batch_train, epochs * sum(problem.sizes)
 
     def train(self, problem: Problem, net: Network, state: GradientState, rng: Generator) -> GradientState:
         """Epochs of plain SGD on the synthetic data, per-sample augmentation where the method trains with it."""

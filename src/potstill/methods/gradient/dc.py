@@ -50,7 +50,7 @@ class DC(OnSynthetic):
     outer: int | None = None
     """Updates per network; None: by items per class as published (utils.py, get_loops)."""
     inner: int | None = None
-    """Epochs of the network after each update; None: by items per class as published."""
+    """Epochs of the network after each update; None: by items per class as published; 0: it does not train."""
     metric: Literal["ours", "mse", "cos"] = "ours"
     """Distance of gradients; "ours" is the paper's row-wise cosine distance (main.py, --dis_metric)."""
     start: Start = "noise"

@@ -1,18 +1,20 @@
 """Selecting class by class: one step is one class, so progress shows and a run can be interrupted."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Method, Metrics, Problem, Selection
+from potstill.core import Method, Metrics, Part, Problem, Selection
 from potstill.errors import PotstillError
 from potstill.functional.sampling import random_per_class
 from potstill.methods.selection._features import FeatureName, class_features, network_seed
+from potstill.rng import generator
 
-__all__ = ["ClassWise", "ClassWiseState", "check_enough"]
+__all__ = ["ClassWise", "ClassWiseState", "check_enough", "one_class"]
 
 
 def check_enough(problem: Problem) -> None:
@@ -69,3 +71,13 @@ class ClassWise(Method[ClassWiseState]):
 
     def horizon(self, problem: Problem) -> int:
         return problem.num_classes
+
+    def parts(self, problem: Problem, state: ClassWiseState) -> tuple[Part, ...]:
+        return (one_class(problem, lambda c: self.step(problem, replace(state, classes_done=c), generator(0, "plan"))),)
+
+
+def one_class(problem: Problem, step: Callable[[int], object]) -> Part:
+    """What a step is that takes one class: it is run for the largest."""
+    largest = max(range(problem.num_classes), key=lambda c: len(problem.by_class[c]))
+    size = len(problem.by_class[largest])
+    return Part(what="samples of a class", real=True, samples=size, size=size, ready=lambda _: lambda: step(largest))

@@ -6,18 +6,19 @@ r"""k-means per class (Lloyd 1982): the real samples nearest to the centroids (m
 A centroid is an average of pictures: it exists only in input space and is stored as a hard_labels sample.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Method, MethodInfo, Metrics, Problem, Result, Selection, Synthetic
+from potstill.core import Method, MethodInfo, Metrics, Part, Problem, Result, Selection, Synthetic
 from potstill.functional.coreset import k_means, medoids
 from potstill.functional.sampling import random_per_class
 from potstill.methods._matching import hard_labels
 from potstill.methods.selection._features import FeatureName, class_features, network_seed
-from potstill.methods.selection._greedy import check_enough
+from potstill.methods.selection._greedy import check_enough, one_class
+from potstill.rng import generator
 
 __all__ = ["KMeans", "KMeansState"]
 
@@ -39,13 +40,14 @@ class KMeans(Method[KMeansState]):
         selects=True, kinds=("*",),
     )  # fmt: skip
     state_type: ClassVar[type] = KMeansState
+    may_be_zero: ClassVar[tuple[str, ...]] = ("iterations",)
 
     keep: Literal["medoid", "centroid"] = "medoid"
     """Keep the real samples nearest to the centroids, or the centroids (in input space only)."""
     features: FeatureName = "input"
     """What distances are measured in."""
     iterations: int = 100
-    """Most iterations of Lloyd's algorithm; it stops when no sample changes its cluster."""
+    """Most iterations of Lloyd's algorithm; it stops when no sample changes its cluster. 0: the start (k-means++)."""
 
     def init(self, problem: Problem, rng: Generator) -> KMeansState:
         check_enough(problem)
@@ -76,3 +78,7 @@ class KMeans(Method[KMeansState]):
 
     def horizon(self, problem: Problem) -> int:
         return problem.num_classes
+
+    def parts(self, problem: Problem, state: KMeansState) -> tuple[Part, ...]:
+        once = replace(self, iterations=1)
+        return (one_class(problem, lambda c: once.step(problem, replace(state, classes_done=c), generator(0, "plan"))),)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Method, MethodInfo, Metrics, Problem, Selection
+from potstill.core import Method, MethodInfo, Metrics, Part, Problem, Selection
 from potstill.functional.sampling import random_per_class
 from potstill.methods.selection._greedy import check_enough
 
@@ -47,3 +47,6 @@ class Random(Method[RandomState]):
 
     def horizon(self, problem: Problem) -> int:
         return 0
+
+    def parts(self, problem: Problem, state: RandomState) -> tuple[Part, ...]:
+        return ()

@@ -15,11 +15,11 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Method, MethodInfo, Metrics, Problem, Selection
+from potstill.core import Method, MethodInfo, Metrics, Part, Problem, Selection
 from potstill.functional.sampling import random_per_class
 from potstill.methods._matching import image
 from potstill.methods.selection._greedy import check_enough
-from potstill.rng import draw_seed
+from potstill.rng import draw_seed, generator
 from potstill.supervise.teacher import Teacher, fresh_teacher, soft_rows, teacher_step
 
 __all__ = ["RandomSoft", "RandomSoftState"]
@@ -48,6 +48,7 @@ class RandomSoft(Method[RandomSoftState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     state_type: ClassVar[type] = RandomSoftState
+    fractions: ClassVar[tuple[str, ...]] = ("momentum",)
 
     teacher_steps: int = 200
     """Steps after which the teacher is stopped. Ours: the paper chooses an epoch for each budget on test data."""
@@ -93,3 +94,13 @@ class RandomSoft(Method[RandomSoftState]):
 
     def horizon(self, problem: Problem) -> int:
         return self.teacher_steps
+
+    def parts(self, problem: Problem, state: RandomSoftState) -> tuple[Part, ...]:
+        size, m = min(self.batch, len(problem.train)), len(state.index)
+        return (
+            Part(
+                what="the teacher's training", real=True, samples=size, size=size,
+                ready=lambda _: lambda: self.step(problem, state, generator(0, "plan")),
+            ),
+            Part(what="soft labels", samples=0, size=m, ready=lambda _: lambda: self.result(problem, state)),
+        )  # fmt: skip

@@ -1,0 +1,249 @@
+"""Crops of each picture on its own: random resized crops, shifted crops and shuffled patches, as the decoupled family
+trains students with.
+
+A resized crop is that of Szegedy et al. (arXiv:1409.4842) in the form that torchvision's RandomResizedCrop made common:
+area uniform in ``scale``, logarithm of the side ratio uniform in ``ratio``, ten attempts, else the largest centred crop
+whose ratio is allowed; whole pixels. It is resized back bilinearly from the crop's own pixels only.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from potstill.errors import PotstillError
+
+__all__ = [
+    "Crops",
+    "Drawn",
+    "PadCrop",
+    "boxes",
+    "crop_and_resize",
+    "flip",
+    "pad_crop",
+    "pad_crop_noflip",
+    "patches",
+    "patches_noflip",
+    "rrc",
+    "rrc_noflip",
+]
+
+ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Parameters of one draw, one entry per sample, and how many."""
+
+    box: Int[Tensor, "n 4"]
+    """Top, left, height and width of each crop, in pixels."""
+    flip: Tensor
+    """Which are mirrored, left to right (bool)."""
+    order: Int[Tensor, "n p"]
+    """Which cell of the picture comes to each place; of one column where cells stay."""
+    n: int
+
+
+def boxes(
+    n: int, h: int, w: int, scale: tuple[float, float], ratio: tuple[float, float], rng: Generator
+) -> Int[Tensor, "n 4"]:
+    """Top, left, height and width of ``n`` random crops of an h×w picture."""
+    area = h * w * (scale[0] + (scale[1] - scale[0]) * torch.rand(n, ATTEMPTS, generator=rng, dtype=torch.float64))
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    side = (low + (high - low) * torch.rand(n, ATTEMPTS, generator=rng, dtype=torch.float64)).exp()
+    wide, tall = (area * side).sqrt().round().long(), (area / side).sqrt().round().long()
+    fits = (wide >= 1) & (wide <= w) & (tall >= 1) & (tall <= h)
+    first = fits.int().argmax(1, keepdim=True)  # the first attempt that fits
+    wide, tall = wide.gather(1, first).squeeze(1), tall.gather(1, first).squeeze(1)
+    spare = torch.rand(2, n, generator=rng, dtype=torch.float64)
+    top = (spare[0] * (h - tall + 1)).long()
+    left = (spare[1] * (w - wide + 1)).long()
+    drawn = torch.stack([top, left, tall, wide], 1)
+    if w / h < ratio[0]:
+        tall_0, wide_0 = round(w / ratio[0]), w
+    elif w / h > ratio[1]:
+        tall_0, wide_0 = h, round(h * ratio[1])
+    else:
+        tall_0, wide_0 = h, w
+    centred = torch.tensor([(h - tall_0) // 2, (w - wide_0) // 2, tall_0, wide_0])
+    return torch.where(fits.any(1, keepdim=True), drawn, centred)
+
+
+def crop_and_resize(x: Float[Tensor, "n c h w"], box: Int[Tensor, "n 4"], size: tuple[int, int]) -> Tensor:
+    """Each picture's own crop, resized bilinearly to ``size`` (h, w): ``F.interpolate`` of the crop, without corners
+    aligned and without antialiasing."""
+    h, w = x.shape[2:]
+    box = box.to(x.device)
+
+    def places(first: Tensor, length: Tensor, out: int, whole: int) -> Tensor:
+        """Where each output pixel looks, (n, out), in grid_sample's units: within the crop's pixel centres."""
+        at = (torch.arange(out, device=x.device, dtype=torch.float64) + 0.5) * length[:, None] / out - 0.5
+        at = torch.minimum(at.clamp_min(0), (length - 1)[:, None].double()) + first[:, None]
+        return (2 * at + 1) / whole - 1
+
+    y, z = places(box[:, 0], box[:, 2], size[0], h), places(box[:, 1], box[:, 3], size[1], w)
+    at = (z[:, None, :].expand(-1, size[0], -1), y[:, :, None].expand(-1, -1, size[1]))
+    grid = torch.stack(at, -1).to(x.dtype)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _flipped(x: Tensor, flip: Tensor) -> Tensor:
+    return torch.where(flip.to(x.device).view(-1, 1, 1, 1), x.flip(3), x)
+
+
+def _check(shape: tuple[int, ...]) -> tuple[int, int]:
+    if len(shape) != 3:
+        raise PotstillError(
+            f"this augmentation needs pictures (c, h, w), but one input is {shape}; use the augmentation 'none'"
+        )
+    return shape[1], shape[2]
+
+
+def _still(n: int) -> Tensor:
+    return torch.zeros(n, 1, dtype=torch.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crops:
+    """Perhaps shuffled patches, a random resized crop and a flip; a `potstill.core.Augmentation`.
+
+    Attributes:
+        scale: part of the area that a crop has, between these.
+        ratio: width over height of a crop, between these.
+        flip: probability of a mirror image, left to right.
+        patches: the picture is cut into so many by so many cells, which change places at random (RDED's
+            ShufflePatches); 1 leaves it. What does not divide evenly stays at the right and lower edge.
+
+    Raises:
+        PotstillError: a value out of its range.
+    """
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    patches: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise PotstillError(f"scale must be two parts in (0, 1], the smaller first, but it is {self.scale}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise PotstillError(f"ratio must be two numbers above 0, the smaller first, but it is {self.ratio}")
+        if not 0 <= self.flip <= 1 or self.patches < 1:
+            raise PotstillError(
+                f"flip must be in [0, 1] and patches at least 1, but they are {self.flip:g} and {self.patches}"
+            )
+
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
+        """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.
+
+        Raises:
+            PotstillError: the shape is not that of a picture, or it is smaller than ``patches``.
+        """
+        h, w = _check(shape)
+        if min(h, w) < self.patches:
+            raise PotstillError(f"a picture of {h}×{w} cannot be cut into {self.patches}×{self.patches} patches")
+        order = _still(n)
+        if self.patches > 1:
+            order = torch.rand(n, self.patches**2, generator=rng).argsort(1)
+        box = boxes(n, h, w, self.scale, self.ratio, rng)
+        return Drawn(box, torch.rand(n, generator=rng) < self.flip, order, n)
+
+    def apply(self, x: Tensor, params: Drawn, /) -> Tensor:
+        """``x`` (m, c, h, w) transformed; of the same shape, differentiable.
+
+        Raises:
+            ValueError: the parameters were drawn for another number of samples, and not for one.
+        """
+        m = len(x)
+        box, flip, order = (_for(m, t, params.n) for t in (params.box, params.flip, params.order))
+        if order.shape[1] > 1:
+            x = _shuffled(x, order, self.patches)
+        h, w = x.shape[2:]
+        return _flipped(crop_and_resize(x, box, (h, w)), flip)
+
+
+def _for(m: int, values: Tensor, n: int) -> Tensor:
+    if n not in (1, m):
+        raise ValueError(f"parameters were drawn for {n} samples, but the batch has {m}")
+    return values.expand(m, *values.shape[1:])
+
+
+def _shuffled(x: Tensor, order: Tensor, p: int) -> Tensor:
+    n, c = x.shape[:2]
+    h, w = x.shape[2] // p * p, x.shape[3] // p * p
+    cells = x[:, :, :h, :w].reshape(n, c, p, h // p, p, w // p).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+    cells = cells[torch.arange(n, device=x.device)[:, None], order.to(x.device)]
+    whole = cells.view(n, p, p, c, h // p, w // p).permute(0, 3, 1, 4, 2, 5).reshape(n, c, h, w)
+    whole = torch.cat([whole, x[:, :, :h, w:]], 3)
+    return torch.cat([whole, x[:, :, h:]], 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PadCrop:
+    """The picture moved by up to ``pad`` pixels each way over zeros, and a flip; a `potstill.core.Augmentation`."""
+
+    pad: int = 4
+    flip: float = 0.5
+
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
+        """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.
+
+        Raises:
+            PotstillError: the shape is not that of a picture.
+        """
+        h, w = _check(shape)
+        corner = torch.randint(2 * self.pad + 1, (n, 2), generator=rng)
+        box = torch.cat([corner, torch.tensor([[h, w]]).expand(n, 2)], 1)
+        return Drawn(box, torch.rand(n, generator=rng) < self.flip, _still(n), n)
+
+    def apply(self, x: Tensor, params: Drawn, /) -> Tensor:
+        """``x`` (m, c, h, w) transformed; of the same shape, differentiable.
+
+        Raises:
+            ValueError: the parameters were drawn for another number of samples, and not for one.
+        """
+        m, (h, w) = len(x), x.shape[2:]
+        box, flip = (_for(m, t, params.n).to(x.device) for t in (params.box, params.flip))
+        wide = F.pad(x, (self.pad,) * 4)
+        rows = box[:, 0, None] + torch.arange(h, device=x.device)
+        columns = box[:, 1, None] + torch.arange(w, device=x.device)
+        moved = wide[torch.arange(m, device=x.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+        return _flipped(moved.permute(0, 3, 1, 2), flip)
+
+
+def rrc() -> Crops:
+    """Random resized crops of 8 to 100 % of the area, and flips: SRe2L's students, ImageNet's usual training."""
+    return Crops()
+
+
+def rrc_noflip() -> Crops:
+    """The same for pictures that may not be mirrored."""
+    return Crops(flip=0.0)
+
+
+def flip() -> Crops:
+    """Flips only: RDED's students where a picture holds one crop (factor 1)."""
+    return Crops(scale=(1.0, 1.0), ratio=(1.0, 1.0))
+
+
+def patches() -> Crops:
+    """Four cells shuffled, crops of 50 to 100 % of the area, and flips: RDED's and EDC's students (factor 2)."""
+    return Crops(scale=(0.5, 1.0), patches=2)
+
+
+def patches_noflip() -> Crops:
+    """The same for pictures that may not be mirrored."""
+    return Crops(scale=(0.5, 1.0), patches=2, flip=0.0)
+
+
+def pad_crop() -> PadCrop:
+    """Shifts by up to four pixels, and flips: CIFAR's usual training."""
+    return PadCrop()
+
+
+def pad_crop_noflip() -> PadCrop:
+    """The same for pictures that may not be mirrored."""
+    return PadCrop(flip=0.0)

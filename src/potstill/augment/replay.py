@@ -1,0 +1,142 @@
+"""Cuts, flips and mixes as integers, and their application, which gives the same bits in every batch.
+
+What a view is made of is written down exactly, and every pixel is a fixed sum of the same few products, each rounded
+for itself (no fused or reordered sum): so a picture's view does not depend on which others are made beside it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from potstill.errors import PotstillError
+
+__all__ = ["Cuts", "Fetch", "Mixes", "crop", "mix", "replay"]
+
+Fetch: TypeAlias = Callable[[Tensor], Tensor]
+"""From int64 indices (m,) to the inputs there (m, …), float."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """What is cut out of each picture, in its own pixels: (top, left, height, width), and whether it is mirrored."""
+
+    box: Int[Tensor, "m 4"]
+    flip: Bool[Tensor, " m"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mixes:
+    """Whom each view is mixed with (an item of the set), and how.
+
+    ``share`` is what is left of its own, in [0, 1]; 1 is no mix. ``box`` holds the rows and columns of the view (top,
+    bottom, left, right; ends excluded) that CutMix fills from the partner's view; ``None`` for MixUp.
+    """
+
+    partner: Int[Tensor, " m"]
+    share: Float[Tensor, " m"]
+    box: Int[Tensor, "m 4"] | None = None
+
+
+def _taps(first: Tensor, length: Tensor, to: int, mirrored: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Lower and upper source place (m, to) of each output place and the upper one's weight, as ``align_corners=False``
+    has it: output o reads at ``(o + 1/2) · length / to − 1/2``, held at both ends of the crop."""
+    out = torch.arange(to, dtype=torch.float64)
+    at = ((out + 0.5) * (length[:, None].double() / to) - 0.5).clamp_min(0.0).minimum(length[:, None] - 1.0)
+    low = at.floor()
+    weight = at - low
+    high = (low + 1.0).minimum(length[:, None] - 1.0)
+    if mirrored is not None:
+        low, high, weight = (torch.where(mirrored[:, None], t.flip(1), t) for t in (low, high, weight))
+    first = first[:, None]
+    return (low.long() + first).to(x.device), (high.long() + first).to(x.device), weight.to(x)
+
+
+def crop(x: Float[Tensor, "m c h w"], crops: Cuts, size: tuple[int, int]) -> Float[Tensor, "m c a b"]:
+    """The boxes, resized to ``size`` by bilinear interpolation without anti-aliasing, and mirrored where it says so.
+
+    Args:
+        x: pictures; their boxes lie inside.
+        size: (height, width) of the result.
+    """
+    top, left, height, width = crops.box.unbind(1)
+    m, c, _, w = x.shape
+
+    def rows(place: Tensor) -> Tensor:
+        return x.gather(2, place[:, None, :, None].expand(m, c, size[0], w))
+
+    low, high, weight = _taps(top, height, size[0], None, x)
+    weight = weight[:, None, :, None]
+    # Two products and a sum, not a lerp: a fused one rounds otherwise in the last few values of a vector.
+    made = rows(low).mul_(1.0 - weight).add_(rows(high).mul_(weight))
+    low, high, weight = _taps(left, width, size[1], crops.flip, x)
+    weight = weight[:, None, None, :]
+    low, high = (place[:, None, None, :].expand(m, c, size[0], size[1]) for place in (low, high))
+    return made.gather(3, low).mul_(1.0 - weight).add_(made.gather(3, high).mul_(weight))
+
+
+def mix(own: Float[Tensor, "m *s"], other: Float[Tensor, "m *s"], mixes: Mixes) -> Float[Tensor, "m *s"]:
+    """Views mixed with their partners' views ``other``."""
+    if mixes.box is None:
+        share = mixes.share.to(own).reshape(-1, *[1] * (own.ndim - 1))
+        return own * share + other * (1.0 - share)
+    top, bottom, left, right = (side[:, None] for side in mixes.box.to(own.device).unbind(1))
+    y, x = (torch.arange(side, device=own.device) for side in own.shape[2:])
+    inside = ((y >= top) & (y < bottom))[:, None, :, None] & ((x >= left) & (x < right))[:, None, None, :]
+    return torch.where(inside, other, own)
+
+
+def replay(
+    inputs: Tensor | Fetch,
+    index: Int[Tensor, " m"],
+    crops: Callable[[Tensor, tuple[int, int]], Cuts] | None,
+    mixes: Callable[[tuple[int, ...]], Mixes | None],
+    size: tuple[int, int] | None,
+) -> Tensor:
+    """The views of the items at ``index``, each mixed with the view that its partner has.
+
+    Args:
+        inputs: all items (n, …), or a function that fetches some. Every item is fetched once, a partner's only where
+            it is mixed in.
+        index: items, on the CPU, in any order and number, at least one.
+        crops: of given items of pictures of a given (height, width); ``None`` where nothing is cut or mirrored.
+        mixes: of ``index``, for views of a given shape without the batch axis.
+        size: of the views; ``None`` for that of the pictures.
+
+    Raises:
+        PotstillError: an item is not there, or the inputs are not what the recipe is for.
+    """
+    items = torch.from_numpy(np.unique(index.numpy()))
+    x = _fetched(inputs, items)
+    if crops is not None and (x.ndim != 4 or not x.is_floating_point()):
+        raise PotstillError(
+            f"crops, flips and CutMix need pictures of floats (n, c, h, w), but these inputs are {x.dtype} "
+            f"{tuple(x.shape)}; use scale=None, flip=0 and mix='none' or 'mixup' for others"
+        )
+    drawn = mixes((x.shape[1], *size) if crops is not None and size is not None else tuple(x.shape[1:]))
+    mixed = torch.zeros(len(index), dtype=torch.bool) if drawn is None else drawn.share < 1.0
+    partner = index[:0] if drawn is None else drawn.partner[mixed]
+    if len(more := torch.from_numpy(np.setdiff1d(partner.numpy(), items.numpy()))):
+        x, items = torch.cat([x, _fetched(inputs, more)]), torch.cat([items, more])
+    if crops is not None:
+        x = crop(x, crops(items, (x.shape[2], x.shape[3])), size or (x.shape[2], x.shape[3]))
+    known, order = items.sort()
+    made, other = (x.index_select(0, order[torch.searchsorted(known, i)].to(x.device)) for i in (index, partner))
+    if drawn is None or not len(partner):
+        return made
+    which = mixed.nonzero().flatten().to(x.device)
+    part = Mixes(partner, drawn.share[mixed], None if drawn.box is None else drawn.box[mixed])
+    return made.index_copy(0, which, mix(made.index_select(0, which), other, part))
+
+
+def _fetched(inputs: Tensor | Fetch, index: Tensor) -> Tensor:
+    if not isinstance(inputs, Tensor):
+        return inputs(index)
+    if len(index) and not 0 <= int(index[0]) <= int(index[-1]) < len(inputs):
+        wrong = int(index[0]) if int(index[0]) < 0 else int(index[-1])
+        raise PotstillError(f"items are numbered 0…{len(inputs) - 1}, but item {wrong} was asked for; check the index")
+    return inputs.index_select(0, index.to(inputs.device))

@@ -1,0 +1,138 @@
+"""Students that a teacher labels as they train: every batch, as it is after augmentation and mixing.
+
+The teacher is asked as the batch is made, or its answers are read from a file of labels that was written before
+(`potstill.supervise.store`), whose views then take the place of the protocol's.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from potstill.assets import obtain
+from potstill.augment.crop import Crops
+from potstill.augment.mix import CutMix, Mix, MixUp
+from potstill.augment.views import Views
+from potstill.core import AssetSpec, Augmentation, NetworkFactory, Source, Trained
+from potstill.errors import PotstillError
+from potstill.evaluation.protocol import Protocol
+from potstill.supervise.losses import kl
+from potstill.supervise.store import LabelStore, views_of_epoch
+from potstill.supervise.writer import Expert
+
+__all__ = ["Teachers", "mixing", "stored_loss", "taught_loss", "teachers_of", "views_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teachers:
+    """Trained networks whose mean logits are the labels; a value that another process can be given."""
+
+    make: NetworkFactory
+    trained: tuple[Trained, ...]
+
+    def networks(self) -> list[nn.Module]:
+        """The networks themselves, in evaluation mode."""
+        networks: list[nn.Module] = []
+        for each in self.trained:
+            network = self.make(each.seed)
+            network.load_state_dict({**each.theta, **each.buffers})
+            networks.append(network.eval().requires_grad_(False))
+        return networks
+
+    def experts(self, classes: tuple[str, ...]) -> list[Expert]:
+        """As those who write labels: with their name and the order of their classes, which is the data's."""
+        return [Expert(name=self.make.name, network=network, classes=classes) for network in self.networks()]
+
+    def labeller(self) -> Callable[[Tensor], Tensor]:
+        """Logits (n, k) of inputs, in evaluation mode, without a graph."""
+        networks = self.networks()
+
+        def label(x: Tensor) -> Tensor:
+            with torch.no_grad():
+                return torch.stack([network(x) for network in networks]).mean(0)
+
+        return label
+
+    @property
+    def bytes(self) -> int:
+        """What they take to store: all parameters and buffers."""
+        kept = [t for each in self.trained for part in (each.theta, each.buffers) for t in part.values()]
+        return sum(t.numel() * t.element_size() for t in kept)
+
+
+def teachers_of(
+    protocol: Protocol,
+    train: Source,
+    make: NetworkFactory,
+    augmentation: Callable[[str], Augmentation],
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Teachers:
+    """The protocol's teachers, trained on ``train`` or taken from the cache; they depend on no seed of a measurement.
+
+    Args:
+        make: the teacher's architecture.
+    """
+    recipe: dict[str, float | int | str] = {
+        "epochs": protocol.teacher_epochs, "batch": protocol.teacher_batch, "lr": protocol.teacher_lr,
+        "momentum": 0.9, "weight_decay": protocol.teacher_weight_decay, "augment": protocol.teacher_augment,
+        "schedule": "cosine",
+    }  # fmt: skip
+    spec = AssetSpec(name="teachers", kind="networks", count=protocol.teachers, recipe=recipe)
+    made, _ = obtain([spec], train, make, augmentation, progress=progress)
+    return Teachers(make=make, trained=made["teachers"])
+
+
+def taught_loss(p: Protocol, logits: Float[Tensor, "n k"], teacher: Float[Tensor, "n k"], y: Tensor) -> Tensor:
+    """The loss of a student's ``logits`` from the teacher's, and from the labels ``y`` where they count."""
+    if p.loss == "kl":
+        T = p.temperature
+        loss = kl(logits, (teacher / T).softmax(1), temperature=T, t_squared=p.t_squared)
+    else:
+        loss = F.mse_loss(logits, teacher)
+    return loss + p.hard_weight * F.cross_entropy(logits, y) if p.hard_weight else loss
+
+
+def stored_loss(p: Protocol, network: nn.Module, store: LabelStore, x: Tensor, epoch: int, index: Tensor) -> Tensor:
+    """The loss on the views of the items at ``index`` of the set ``x`` that training epoch ``epoch`` sees.
+
+    Raises:
+        PotstillError: the store lacks what the protocol's loss needs.
+    """
+    view, rows = views_of_epoch(store, x, epoch, index, p.temperature)
+    if p.loss == "kl":
+        return kl(network(view), rows.to(view.device), temperature=p.temperature, t_squared=p.t_squared)
+    return F.mse_loss(network(view), store.logits(store.stored_epoch(epoch), index).to(view.device))
+
+
+def views_of(p: Protocol, augment: Augmentation, seed: int) -> Views:
+    """The protocol's augmentation and mix as views that are recomputed from a seed.
+
+    Raises:
+        PotstillError: the protocol asks no teacher, or its augmentation is not made of crops and flips.
+    """
+    if p.labels != "teacher":
+        raise PotstillError(
+            f"labels are stored for protocols in which a teacher labels, but {p.name} takes the set's own; choose "
+            "sre2l or rded"
+        )
+    if p.augment != "none" and not (isinstance(augment, Crops) and augment.patches == 1):
+        raise PotstillError(
+            f"views that are stored are crops and flips, but protocol {p.name} has augmentation {p.augment!r}; choose "
+            "rrc, flip or none"
+        )
+    whole = not isinstance(augment, Crops) or (augment.scale == (1.0, 1.0) and augment.ratio == (1.0, 1.0))
+    scale, ratio = (None, (3 / 4, 4 / 3)) if whole or not isinstance(augment, Crops) else (augment.scale, augment.ratio)
+    return Views(
+        seed=seed, scale=scale, ratio=ratio, flip=augment.flip if isinstance(augment, Crops) else 0.0, mix=p.mix,
+        mix_beta=p.mix_beta, mix_prob=p.mix_prob if p.mix != "none" else 0.0,
+    )  # fmt: skip
+
+
+def mixing(p: Protocol) -> Mix | None:
+    """How the protocol mixes batches."""
+    if p.mix == "none":
+        return None
+    return (CutMix if p.mix == "cutmix" else MixUp)(alpha=p.mix_beta, prob=p.mix_prob)

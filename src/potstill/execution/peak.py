@@ -1,0 +1,157 @@
+"""The memory that a distillation takes at its peak on the CPU: a formula of bytes, and nothing else.
+
+.. math::
+    peak = \\max\\big(loading,\\; \\textstyle\\sum always + (1 + SPARE) \\cdot \\max moments\\big)
+
+``always`` is held as long as the run lasts: the process with the data loaded, the index of the real samples by class,
+trained networks, the state. ``moments`` come one after the other: a pass of real samples, a pass of synthetic ones, the
+network's training, the move of what is stored, a checkpoint, the result. The C library keeps what one moment frees for
+the next (`potstill.execution.memory`), so the largest counts, and a part of it once more, because freed pieces do not
+always fit what comes. No term grows with the number of real samples but the data themselves and 8 bytes for each.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Counts", "Memory", "Term", "Walked", "predict"]
+
+SPARE = 0.25
+"""Share of the largest moment that the C library holds beyond what is alive (freed pieces that do not fit), with the
+copies that convolutions make inside. Measured: ``benchmarks/scaling.py``."""
+
+FETCHED = 3
+"""Copies of an input while it is fetched: in data units, centred and divided, or normalised and augmented."""
+SORTED = 16
+"""Bytes for each real sample while they are sorted by class, beyond the index that is kept."""
+WRITTEN = 3
+"""Copies of what is written while it is: each tensor's bytes, all of them as one, and that as a Python object."""
+MADE = 4
+"""Copies of the decoded inputs while the set is made of the last state: decoded, in data units, in model space, and one
+while they are computed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walked:
+    """What a part of a step holds at its peak: ``fixed + each · at_once`` bytes."""
+
+    what: str
+    each: int
+    """Bytes that each class adds that is passed at once."""
+    fixed: int
+    """Bytes whatever their number."""
+    at_once: int
+    """Classes that are passed at once."""
+    kept: int = 0
+    """Bytes of its results (statistics of all classes), which stay while the step goes on."""
+    fetched: int = 0
+    """Bytes of the real inputs that are passed at once."""
+    when: Literal["before", "descent", "after"] = "before"
+    """``descent``: decoded inputs and their graph are alive. ``after``: what is stored is there twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What the formula takes, in bytes where nothing else is said."""
+
+    resident: int
+    """Of the process with the data loaded and the libraries in use."""
+    loading: int
+    """Of the process at the peak of loading the data."""
+    samples: int
+    """Number of real samples."""
+    networks: int
+    """Of the trained networks that the method holds."""
+    state: int
+    """Of the tensors of the state."""
+    moving: int
+    """Of the stored values that the optimiser moves."""
+    moments: int
+    """Of its velocity or moments."""
+    decoded: int
+    """Of the inputs that the stored values decode to."""
+    graph: int
+    """Of the decoded inputs with the graph of their decoding; 0 where what is stored are the inputs."""
+    stored: int
+    """Of the file."""
+    parts: tuple[Walked, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """A summand: bytes, of what, and how they come about."""
+
+    what: str
+    bytes: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """The formula with its numbers, in bytes."""
+
+    loading: int
+    always: tuple[Term, ...]
+    moments: tuple[Term, ...]
+    """In the order of a run. One at a time."""
+
+    @property
+    def largest(self) -> Term:
+        """The moment that decides."""
+        return max(self.moments, key=lambda term: term.bytes)
+
+    @property
+    def spare(self) -> Term:
+        """What the C library holds beyond what is alive at that moment."""
+        largest = self.largest
+        return Term(what="kept by the C library", bytes=round(SPARE * largest.bytes), how=f"{SPARE:g} × {largest.what}")
+
+    @property
+    def peak(self) -> int:
+        """The prediction."""
+        return max(self.loading, sum(term.bytes for term in self.always) + self.largest.bytes + self.spare.bytes)
+
+
+def predict(c: Counts) -> Memory:
+    """The formula of the module's text for these counts. Pure: equal counts, equal terms."""
+    always = (
+        Term(what="process", bytes=c.resident, how="measured with the data loaded and the libraries in use"),
+        Term(what="index of the real samples", bytes=8 * c.samples, how=f"8 × {c.samples:,} samples"),
+        Term(what="trained networks", bytes=c.networks, how="parameters and buffers"),
+        Term(what="state", bytes=c.state, how="what is stored, its velocity or moments, the networks of the method"),
+        *(
+            Term(what=f"results of {p.what}", bytes=p.kept, how="for all classes, while a step lasts")
+            for p in c.parts
+            if p.kept
+        ),
+    )
+    around = {"before": 0, "descent": c.graph, "after": c.moving + c.moments}
+    moments = [Term(what="sorting by class", bytes=SORTED * c.samples, how=f"{SORTED} × {c.samples:,} samples")]
+    for p in c.parts:
+        if p.fetched:
+            moments.append(Term(what=f"fetching {p.what}", bytes=FETCHED * p.fetched, how=f"{FETCHED} × {p.fetched:,}"))
+        if p.kept:
+            moments.append(Term(what=f"joining results of {p.what}", bytes=p.kept, how="once more"))
+        moments.append(_moment(p, around[p.when]))
+    if c.moving:
+        moments.append(
+            Term(
+                what="move",
+                bytes=c.graph + c.decoded + 3 * c.moving + c.moments,
+                how=f"decoding {c.graph:,} + slopes {c.decoded:,} + gradient, step and new values 3 × {c.moving:,} "
+                f"+ new velocity or moments {c.moments:,}",
+            )
+        )
+    moments.append(Term(what="checkpoint", bytes=WRITTEN * c.state, how=f"{WRITTEN} × state {c.state:,}"))
+    moments.append(Term(what="result", bytes=MADE * c.decoded, how=f"{MADE} × decoded inputs {c.decoded:,}"))
+    # By then the state is gone.
+    writing = max(0, 2 * c.decoded + WRITTEN * c.stored - c.state)
+    how = f"inputs in both units 2 × {c.decoded:,} + {WRITTEN} × file {c.stored:,} − state {c.state:,}"
+    moments.append(Term(what="writing", bytes=writing, how=how))
+    return Memory(loading=c.loading, always=always, moments=tuple(moments))
+
+
+def _moment(p: Walked, around: int) -> Term:
+    how = f"{p.at_once:,} × {p.each:,}" + (f" + {p.fixed:,}" if p.fixed else "")
+    if around:
+        how += f" + {'decoding' if p.when == 'descent' else 'what has moved'} {around:,}"
+    return Term(what=p.what, bytes=p.fixed + p.each * p.at_once + around, how=how)

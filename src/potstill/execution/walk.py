@@ -1,0 +1,106 @@
+"""Bytes of tensors that a computation holds at its peak, counted operation by operation as it runs.
+
+A walk runs a part of a step for a few classes and for half as many more, so that what a class adds can be told from
+what is there anyway; nothing larger is run. The copies that convolutions make inside are counted by rule.
+"""
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from potstill.core import Part
+from potstill.execution.peak import Walked
+
+__all__ = ["Held", "held_by", "tensor_bytes", "walk"]
+
+SAMPLES = 256
+"""Samples of the smaller walk, at least: with fewer, modules choose other ways (`potstill.nn.first`), and real samples
+pass in one part (`potstill.functional.features`)."""
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
+    """Bytes of the values of ``tensors``."""
+    return sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+class Held(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the storages that operations make while it is entered: bytes ``live`` now, and at the ``peak``.
+
+    Memory that was there before does not count, whatever views of it are made inside. A storage counts until nothing
+    refers to it, an autograd graph included.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.live = 0
+        self.peak = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        for tensor in _tensors((args, kwargs)):  # what is not known yet comes from outside
+            self._note(tensor, counts=False)
+        made = func(*args, **(kwargs or {}))
+        for tensor in _tensors(made):
+            self._note(tensor, counts=True)
+        if func in _CONVOLUTIONS:
+            copied = sum(t.numel() * t.element_size() for t in _tensors((args, made)))
+            self.peak = max(self.peak, self.live + copied)
+        return made
+
+    def _note(self, tensor: Tensor, *, counts: bool) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._sizes:
+            return
+        self._sizes[key] = storage.nbytes() if counts else 0
+        self.live += self._sizes[key]
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._drop, key).atexit = False
+
+    def _drop(self, key: int) -> None:
+        self.live -= self._sizes.pop(key)
+
+
+_CONVOLUTIONS = {torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default}
+"""On the CPU these copy what they read and what they make into an order of their own (oneDNN's blocks of channels)."""
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    return (leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
+
+
+def held_by(run: Callable[[], object]) -> tuple[int, int]:
+    """(peak, kept): bytes that ``run`` holds at its peak, and with nothing left of it but what it returned."""
+    with Held() as held:
+        result = run()
+        kept = held.live
+        del result
+    return held.peak, kept
+
+
+def walk(part: Part, input_bytes: int) -> Walked:
+    """What ``part`` holds, from running it for a few classes.
+
+    Args:
+        input_bytes: of one input in float32.
+    """
+    few = min(part.at_once, -(-SAMPLES // max(1, part.size)))
+    more = min(part.at_once, few + -(-few // 2))
+    peak, kept = held_by(part.ready(few))
+    each, fixed, kept_each, fetched = peak // few, 0, kept // few, 0
+    if more > few:
+        more_peak, more_kept = held_by(part.ready(more))
+        each = max(0, (more_peak - peak) // (more - few))
+        fixed, kept_each = max(0, peak - few * each), max(0, (more_kept - kept) // (more - few))
+        fetched = part.size * part.at_once * input_bytes if part.real else 0
+    return Walked(
+        what=part.what, fixed=fixed, each=each, at_once=part.at_once, kept=kept_each * part.classes, fetched=fetched,
+        when=part.when,
+    )  # fmt: skip

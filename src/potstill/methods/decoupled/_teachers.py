@@ -1,0 +1,163 @@
+"""Frozen teachers: one network, several with other seeds, or a committee of architectures; and the labels they give.
+
+Every teacher is an asset: trained once on the training source, kept, shared by all methods that ask for the same.
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, Generic, Literal, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from potstill.core import AssetSpec, Method, Network, NetworkFactory, Problem, Trained
+from potstill.errors import PotstillError
+from potstill.methods._matching import hard_labels
+from potstill.nn import factory
+
+__all__ = ["CHUNK", "Member", "Taught"]
+
+S = TypeVar("S")
+
+CHUNK = 256
+"""Samples of one pass where nothing is differentiated."""
+
+
+@lru_cache(maxsize=8)
+def _made(make: Hashable) -> Network:
+    return cast(NetworkFactory, make)(0).eval().requires_grad_(False)
+
+
+def _architecture(make: NetworkFactory) -> Network:
+    """Layers only: its own weights are never used, so that one serves every teacher of the kind."""
+    return _made(cast(Hashable, make))
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trained network as a function. ``network`` is in evaluation mode and gives the layers only."""
+
+    network: nn.Module
+    weights: Mapping[str, Tensor]
+    """Parameters and buffers by name."""
+
+    def running(self) -> dict[str, dict[str, Tensor]]:
+        """The running mean and variance of every BatchNorm by its name, in module order."""
+        return {
+            name: {"mean": self.weights[f"{name}.running_mean"], "var": self.weights[f"{name}.running_var"]}
+            for name, module in self.network.named_modules()
+            if isinstance(module, nn.BatchNorm2d)
+        }
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Of inputs in model space (n, …), without a graph."""
+        with torch.no_grad():
+            return torch.cat([functional_call(self.network, dict(self.weights), (p,)) for p in torch.split(x, CHUNK)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught(Method[S], Generic[S]):
+    """Abstract: the teachers, their training and the labels that they give.
+
+    The published labels of this family are many: one row per epoch and crop. A row per input is what a set of pictures
+    can hold by itself.
+    """
+
+    matches: ClassVar[bool] = True
+    """Whether statistics of BatchNorms are matched, so that every teacher must have some."""
+
+    labels: Literal["hard", "soft"] = "soft"
+    """One row of the teacher's per input, or its class. Published are rows per epoch and crop, of which one row is the
+    nearest that a set can hold."""
+    temperature: float = 1.0
+    """The rows are softmax(logits / temperature); above 0. Ours: published students and teachers share one of 20."""
+    network: str = "resnet18-batch"
+    """The teacher's architecture (published: ResNet-18). It needs BatchNorm."""
+    networks_trained: int = 1
+    """Teachers of that architecture, with other seeds."""
+    committee: str = ""
+    """Further teachers: their networks' names, with commas between."""
+    epochs_trained: int = 50
+    """Passes that each was trained for; 0 leaves them untrained (SRe2L for Tiny-ImageNet; 200 for CIFAR)."""
+    batch_trained: int = 128
+    """Samples per step of that training (squeeze_cifar.py)."""
+    lr_trained: float = 0.1
+    """Its learning rate (squeeze_cifar.py), of SGD with momentum 0.9 and weight decay 5e-4."""
+    schedule_trained: Literal["cosine", "steps", "constant"] = "cosine"
+    """How that rate falls (squeeze_cifar.py)."""
+    augment_training: str = "dsa"
+    """Per-sample augmentation of that training. Ours: published are crops and flips."""
+
+    def architectures(self, problem: Problem) -> list[tuple[str, NetworkFactory, int]]:
+        """The name of the asset, the factory and the number of teachers, for each architecture.
+
+        Raises:
+            PotstillError: a name of ``committee`` is not known, stands there twice, or cannot eat such inputs.
+        """
+        names = [name.strip() for name in self.committee.split(",") if name.strip()]
+        if twice := next((n for i, n in enumerate(names) if n in names[:i]), None):
+            raise PotstillError(f"a committee has each network once, but {twice} stands there twice; drop one")
+        train = problem.train
+        made = [factory(n, train.input, problem.num_classes, problem.network.device) for n in names]
+        further: list[tuple[str, NetworkFactory, int]] = [(f"networks/{f.name}", f, 1) for f in made]
+        return [("networks", problem.network, self.networks_trained), *further]
+
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        if not self.temperature > 0:
+            raise PotstillError(
+                f"temperature must be above 0, but it is {self.temperature}; 1 leaves logits as they are"
+            )
+        recipe: dict[str, float | int | str] = {
+            "epochs": self.epochs_trained, "batch": self.batch_trained, "lr": self.lr_trained, "momentum": 0.9,
+            "weight_decay": 5e-4, "schedule": self.schedule_trained, "augment": self.augment_training,
+        }  # fmt: skip
+        specs = []
+        for name, make, count in self.architectures(problem):
+            if self.matches and not any(isinstance(m, nn.BatchNorm2d) for m in _architecture(make).modules()):
+                raise PotstillError(
+                    f"this method matches the statistics of BatchNorm layers, but network {make.name} has none; "
+                    "choose one that has, e.g. convnet-batch or resnet18-batch"
+                )
+            own = {} if name == "networks" else {"network": make.name}
+            specs.append(AssetSpec(name=name, kind="networks", count=count, recipe={**recipe, **own}))
+        return tuple(specs)
+
+    def teachers(self, problem: Problem) -> tuple[Member, ...]:
+        """Every teacher: those of ``network`` first, then the committee's in its order.
+
+        Raises:
+            PotstillError: they have not been made, or are of another architecture.
+        """
+        found: list[Member] = []
+        for name, make, count in self.architectures(problem):
+            trained: tuple[Trained, ...] = tuple(problem.assets.get(name, ()))
+            if len(trained) < count:
+                raise PotstillError(
+                    f"this method needs {count} trained {make.name}, but the problem has {len(trained)} in "
+                    f"assets[{name!r}]; run it through potstill.distill, or make them with potstill.assets"
+                )
+            network = _architecture(make)
+            shapes = {n: t.shape for n, t in (*network.named_parameters(), *network.named_buffers())}
+            for one in trained[:count]:
+                weights = {**one.theta, **one.buffers}
+                if {n: t.shape for n, t in weights.items()} != shapes:
+                    raise PotstillError(f"the networks in assets[{name!r}] are not {make.name}; make them anew")
+                found.append(Member(network, weights))
+        return tuple(found)
+
+    def votes(self, problem: Problem) -> tuple[float, ...]:
+        """What each teacher's logits weigh in the labels; they sum to 1."""
+        count = len(self.teachers(problem))
+        return (1 / count,) * count
+
+    def rows(self, problem: Problem, x: Tensor) -> Tensor:
+        """Soft labels (n, k) of inputs in model space: the softmax of the teachers' mean logits."""
+        voices = zip(self.teachers(problem), self.votes(problem), strict=True)
+        logits = torch.stack([vote * member.logits(x) for member, vote in voices]).sum(0)
+        return (logits / self.temperature).softmax(1)
+
+    def labels_of(self, problem: Problem, x: Tensor) -> Tensor:
+        """What the result's inputs in model space are labelled with."""
+        return self.rows(problem, x) if self.labels == "soft" else hard_labels(problem)

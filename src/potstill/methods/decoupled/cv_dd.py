@@ -1,0 +1,130 @@
+r"""CV-DD: Dataset Distillation via Committee Voting (Cui et al., arXiv:2501.07575).
+
+.. math::
+    \min_X \sum_{i \in \text{pair}} w_i \big( \ell(f_i(A(X)), y) + r R_i \big), \qquad
+    w_i = \frac{e^{a_i / 5}}{\sum_j e^{a_j / 5}}, \qquad
+    \text{label} = \mathrm{softmax}\Big( \sum_i \frac{e^{a_i / 10}}{\sum_j e^{a_j / 10}} f_i(x) \Big)
+
+SRe2L++ with two of several teachers for each item of a class, another pair for the next item. a_i is a teacher's prior:
+the accuracy, in percent, of a student of the set that was distilled from it alone (fixed numbers in recover.py). Labels
+are given by all teachers, whose BatchNorms use the statistics of the few pictures they see at once (batch-specific soft
+labels): the released code labels halves of batches of 16.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from potstill.core import MethodInfo, Problem
+from potstill.errors import PotstillError
+from potstill.functional.statistics import watch
+from potstill.methods.decoupled._recover import Recover
+from potstill.methods.decoupled._state import RecoverState, plan
+from potstill.methods.decoupled._teachers import Member
+
+__all__ = ["CVDD"]
+
+
+def _softmax(values: list[float]) -> list[float]:
+    top = max(values)
+    powers = [math.exp(v - top) for v in values]
+    return [p / sum(powers) for p in powers]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CVDD(Recover):
+    """SRe2L++ with pairs of teachers that count by what they are worth."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Dataset Distillation via Committee Voting",
+        paper="arXiv:2501.07575",
+        year=2025,
+        family="decoupled",
+        training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 16, "temperature": 20},
+    )
+    may_be_zero: ClassVar[tuple[str, ...]] = (*Recover.may_be_zero, "batch_labels")
+
+    iterations: int = 4000
+    """Steps of each batch (recover.py)."""
+    lr: float = 0.25
+    """Learning rate (there)."""
+    r_bn: float = 0.01
+    """r: weight of the statistics (there)."""
+    start: Literal["noise", "real", "mosaic"] = "mosaic"
+    """Begin with mosaics."""
+    start_rank: Literal["lowest", "medium"] = "medium"
+    """Of crops in the middle of the ranking (there)."""
+    committee: str = "resnet50-batch,convnet-batch,vgg11-batch,alexnet-batch"
+    """Further teachers: their networks' names, with commas between. Ours; published are ResNet-50, ShuffleNetV2,
+    MobileNetV2 and DenseNet-121."""
+    priors: tuple[float, ...] = ()
+    """a: what each teacher is worth, in percent, in the order of `network`, then `committee`. Empty: all the same."""
+    batch_labels: int = 8
+    """Pictures that are labelled at once, with their own BatchNorm statistics; 0: with the running ones."""
+
+    def worth(self, problem: Problem) -> list[float]:
+        """a, one for each teacher.
+
+        Raises:
+            PotstillError: there are not as many as teachers.
+        """
+        count = sum(n for _, _, n in self.architectures(problem))
+        if self.priors and len(self.priors) != count:
+            raise PotstillError(
+                f"priors must have one number for each of the {count} teachers, but there are {len(self.priors)}; "
+                "change them or leave them out"
+            )
+        return list(self.priors) or [0.0] * count
+
+    def pair(self, problem: Problem, slot: int) -> tuple[int, ...]:
+        """The teachers for a class's item number ``slot``: all pairs in turn."""
+        numbers = range(len(self.worth(problem)))
+        pairs: list[tuple[int, ...]] = [*combinations(numbers, 2)] or [(0,)]
+        return pairs[slot % len(pairs)]
+
+    def voices(self, problem: Problem, state: RecoverState) -> list[tuple[int, Member, float]]:
+        item = int(self.plan(problem)[state.batch][0])
+        slot = next(item - first for first, size in _spans(problem.sizes) if first <= item < first + size)
+        members, worth, chosen = self.teachers(problem), self.worth(problem), self.pair(problem, slot)
+        weights = _softmax([worth[i] / 5 for i in chosen])
+        return [(i, members[i], weight) for i, weight in zip(chosen, weights, strict=True)]
+
+    def votes(self, problem: Problem) -> tuple[float, ...]:
+        return tuple(_softmax([a / 10 for a in self.worth(problem)]))
+
+    def rows(self, problem: Problem, x: Tensor) -> Tensor:
+        if self.batch_labels == 0 or len(x) < 2:
+            return super().rows(problem, x)
+        order = torch.cat(plan(problem.sizes, len(x), "slots")).to(x.device)  # neighbours of different classes
+        logits = x.new_zeros(len(x), problem.num_classes)
+        for member, vote in zip(self.teachers(problem), self.votes(problem), strict=True):
+            for index in _together(order, self.batch_labels):
+                logits[index] += vote * _of_the_batch(member, x[index])
+        return (logits / self.temperature).softmax(1)
+
+
+def _spans(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
+    return [(sum(sizes[:c]), n) for c, n in enumerate(sizes)]
+
+
+def _together(order: Tensor, most: int) -> list[Tensor]:
+    """Parts of nearly equal size, of at least two: a single picture has no statistics to speak of."""
+    return list(order.tensor_split(max(1, min(-(-len(order) // most), len(order) // 2))))
+
+
+def _of_the_batch(member: Member, x: Tensor) -> Tensor:
+    """Logits with the batch's own statistics; dropout is left out."""
+    norms = [m for m in member.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    try:
+        for norm in norms:
+            norm.train()
+        buffers = {n: t.clone() for n, t in member.weights.items()}  # which train mode writes into
+        with torch.no_grad():
+            return watch(member.network, buffers, x, {})[0]
+    finally:
+        for norm in norms:
+            norm.eval()

@@ -1,0 +1,89 @@
+r"""DELT: A Simple Diversity-driven EarlyLate Training for Dataset Distillation (Shen et al., CVPR 2025,
+arXiv:2411.19946).
+
+.. math::
+    X_0 = \text{the samples around the median of } p_\theta(y \mid x), \qquad
+    \text{group } g \text{ is moved from iteration } g \cdot \mathrm{RI} \text{ on}
+
+The items of a class fall into R = K / RI groups of nearly equal size, the first ones larger. Group 0 is optimised for
+all K iterations, each later one for RI fewer: pictures between synthetic and real, and less work. The
+objective is CDA's. One cosine over K holds for all, so late groups begin at a lower rate.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import MethodInfo, Problem
+from potstill.functional.crops import Curriculum
+from potstill.methods._matching import image
+from potstill.methods.decoupled._realism import score
+from potstill.methods.decoupled._recover import Recover
+from potstill.methods.decoupled._state import Composition, RecoverState
+from potstill.methods.selection._greedy import check_enough
+
+__all__ = ["DELT", "groups", "outward"]
+
+
+def groups(n: int, rounds: int) -> list[int]:
+    """The group of each of ``n`` items: nearly equal parts, the first ``n % rounds`` one larger."""
+    return [g for g in range(rounds) for _ in range(n // rounds + (g < n % rounds))]
+
+
+def outward(scores: Tensor) -> Tensor:
+    """Positions of ``scores`` (n,) from their median outward: in turn above and below it."""
+    order = scores.argsort(stable=True)
+    away = (torch.arange(len(order), device=order.device) - (len(order) - 1) / 2).abs()
+    return order[away.argsort(stable=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DELT(Recover):
+    """CDA from middling real samples, of which some are optimised long and some only a little."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="DELT: A Simple Diversity-driven EarlyLate Training for Dataset Distillation",
+        paper="arXiv:2411.19946",
+        year=2025,
+        family="decoupled",
+        training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
+    )
+
+    iterations: int = 4000
+    """K: steps of each batch (scripts)."""
+    round_iterations: int = 500
+    """RI: steps after which the next group begins (scripts)."""
+    lr: float = 0.25
+    """Learning rate (scripts)."""
+    r_bn: float = 0.01
+    """Weight of the statistics (scripts)."""
+    jitter: int = 0
+    """The batch is not rolled."""
+    curriculum: Curriculum = "cosine"
+    """How the least crop falls: as with CDA."""
+    composition: Composition = "classes"
+    """A batch holds items in class order."""
+    start: Literal["noise", "real", "mosaic"] = "real"
+    """``real``: those around the median of the teacher's confidence."""
+
+    @property
+    def rounds(self) -> int:
+        """R, at least 1."""
+        return max(1, self.iterations // self.round_iterations)
+
+    def beginning(self, problem: Problem, rng: Generator) -> Tensor:
+        if self.start != "real":
+            return super().beginning(problem, rng)
+        check_enough(problem)
+        members, kept = self.teachers(problem), []
+        for c, (index, n) in enumerate(zip(problem.by_class, problem.sizes, strict=True)):
+            parts = [score(members, image(problem.train.fetch(i).x), c) for i in torch.split(index, 1024)]
+            kept.append(index[outward(torch.cat(parts)).cpu()[:n]])
+        return image(problem.train.fetch(torch.cat(kept)).x)
+
+    def active(self, problem: Problem, state: RecoverState, items: Tensor) -> Tensor:
+        entered = state.iteration // self.round_iterations
+        group = torch.tensor([g for n in problem.sizes for g in groups(n, self.rounds)])[items]
+        return group <= entered

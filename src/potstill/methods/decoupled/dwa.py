@@ -1,0 +1,107 @@
+r"""DWA: Diversity-Driven Synthesis: Enhancing Dataset Distillation through Directed Weight Adjustment (Du et al.,
+NeurIPS 2024, arXiv:2409.17612).
+
+.. math::
+    \tilde\theta = \theta + \sum_{k=1}^{K} \frac{\rho}{K} \frac{g_k}{\lVert g_k \rVert}, \quad
+    g_k = \nabla_\theta\, \ell(f(X_0), y); \qquad
+    R_l = \lVert \mu_l - \mathrm{BN}^\mu_l \rVert_2 + r_{var} \lVert \sigma^2_l - \mathrm{BN}^{\sigma^2}_l \rVert_2
+
+SRe2L from random real pictures X₀, where every batch has a teacher of its own: the trained one, moved K steps up its
+loss on X₀. Its BatchNorms keep their running statistics, and the variance has a weight of its own.
+
+The released code moves the weights of each batch from where the batch before left them, and goes back to the trained
+ones once per item of a class; here every batch begins at the trained ones.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+from torch.func import functional_call
+
+from potstill.core import MethodInfo, Problem
+from potstill.functional.statistics import Seen, gap, length
+from potstill.methods._matching import hard_labels
+from potstill.methods.decoupled._recover import Recover
+from potstill.methods.decoupled._state import RecoverState
+from potstill.methods.decoupled._teachers import Member
+
+__all__ = ["DWA", "ascended"]
+
+
+def ascended(
+    network: nn.Module, weights: Mapping[str, Tensor], x: Tensor, y: Tensor, rho: float, steps: int
+) -> dict[str, Tensor]:
+    """The parameters after ``steps`` steps of length ρ / steps up the cross-entropy of ``x``; no buffers.
+
+    Args:
+        network: gives the layers, in evaluation mode.
+        weights: parameters and buffers by name.
+        x, y: inputs in model space and their int classes.
+        rho: ρ, the length of the whole way at most.
+        steps: at least 1.
+    """
+    names = [n for n, _ in network.named_parameters()]
+    buffers = {n: t for n, t in weights.items() if n not in set(names)}
+    theta = {n: weights[n] for n in names}
+    for _ in range(steps):
+        with torch.enable_grad():
+            leaves = {n: p.detach().requires_grad_() for n, p in theta.items()}
+            loss = F.cross_entropy(functional_call(network, {**leaves, **buffers}, (x,)), y)
+            grads = dict(zip(names, torch.autograd.grad(loss, tuple(leaves.values())), strict=True))
+        size = length(torch.stack([length(g) for g in grads.values()]))
+        theta = {n: p.detach() + (rho / steps) * grads[n] / size for n, p in theta.items()}
+    return theta
+
+
+@dataclass(frozen=True, kw_only=True)
+class DWA(Recover):
+    """SRe2L from real pictures, with a teacher that is pushed away from each batch of them."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Diversity-Driven Synthesis: Enhancing Dataset Distillation through Directed Weight Adjustment",
+        paper="arXiv:2409.17612",
+        year=2024,
+        family="decoupled",
+        training={"optimizer": "adamw", "lr": 0.001, "epochs": 400, "temperature": 30},
+    )
+
+    iterations: int = 1000
+    """Steps of each batch (README, CIFAR-100; 2,000 for larger sets)."""
+    lr: float = 0.25
+    """Learning rate (there)."""
+    r_bn: float = 0.01
+    """Weight of the statistics (there)."""
+    r_var: float = 11.0
+    """What a variance counts, where a mean counts 1 (CIFAR-100 and Tiny-ImageNet there; 2 for ImageNet-1K)."""
+    rho: float = 0.015
+    """ρ: how far the weights move (there)."""
+    ascent: int = 12
+    """K: steps of that (there; 15 for ImageNet-1K)."""
+    start: Literal["noise", "real", "mosaic"] = "real"
+    """Begin with random real samples."""
+
+    def begin(self, problem: Problem, state: RecoverState, items: Tensor, rng: Generator) -> Mapping[str, Tensor]:
+        x = state.x[items.to(state.x.device)]
+        y = hard_labels(problem)[items].to(x.device)
+        moved: dict[str, Tensor] = {}
+        for number, member in enumerate(self.teachers(problem)):
+            theta = ascended(member.network, member.weights, x, y, self.rho, self.ascent)
+            moved |= {f"theta/{number}/{n}": p for n, p in theta.items()}
+        return moved
+
+    def voices(self, problem: Problem, state: RecoverState) -> list[tuple[int, Member, float]]:
+        pushed = []
+        for number, member, weight in super().voices(problem, state):
+            prefix = f"theta/{number}/"
+            theta = {n.removeprefix(prefix): p for n, p in state.memory.items() if n.startswith(prefix)}
+            pushed.append((number, replace(member, weights={**member.weights, **theta}), weight))
+        return pushed
+
+    def distance(
+        self, problem: Problem, state: RecoverState, number: int, member: Member, seen: Seen, y: Tensor
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        return gap(seen, member.running(), first=self.first_layer, var_weight=self.r_var), {}

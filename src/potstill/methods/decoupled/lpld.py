@@ -1,0 +1,62 @@
+r"""LPLD: Are Large-scale Soft Labels Necessary for Large-scale Dataset Distillation? (Xiao and He, NeurIPS 2024,
+arXiv:2410.15919).
+
+.. math::
+    \min_{X_c} \; \ell(f_\theta(A(X_c)), c) + r \sum_l w_l \Big( \lVert \mu_l(A(X_c)) - \mu_l(T_c) \rVert_2
+        + \lVert \sigma^2_l(A(X_c)) - \sigma^2_l(T_c) \rVert_2 \Big)
+
+SRe2L with a batch for each class, held against the statistics of that class's real samples T_c, so that
+the pictures of a class differ among each other, and few labels are enough. Pruning those labels is the label store's.
+
+T_c's statistics are the moments of the whole class in the teacher; the released code follows them with a moving
+average over batches.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from potstill.core import MethodInfo, Problem
+from potstill.functional.statistics import Seen, gap
+from potstill.methods.decoupled._recover import Recover
+from potstill.methods.decoupled._state import Composition, RecoverState, measured, rows_of
+from potstill.methods.decoupled._teachers import Member
+
+__all__ = ["LPLD"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LPLD(Recover):
+    """SRe2L class by class, with the BatchNorm statistics of each class."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Are Large-scale Soft Labels Necessary for Large-scale Dataset Distillation?",
+        paper="arXiv:2410.15919",
+        year=2024,
+        family="decoupled",
+        training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
+    )
+
+    iterations: int = 4000
+    """Steps of each batch (README, Tiny-ImageNet and ImageNet-1K)."""
+    lr: float = 0.1
+    """Learning rate (Tiny-ImageNet there; 0.25 for ImageNet-1K)."""
+    r_bn: float = 0.05
+    """Weight of the statistics (Tiny-ImageNet there; 0.01 for ImageNet-1K)."""
+    composition: Composition = "class"
+    """A batch holds the items of one class."""
+
+    def real_statistics(self, problem: Problem) -> Mapping[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for number, member in enumerate(self.teachers(problem)):
+            rows = measured(problem, member, self.rules, problem.by_class)
+            found |= {f"{number}/{key}": value for key, value in rows.items()}
+        return found
+
+    def distance(
+        self, problem: Problem, state: RecoverState, number: int, member: Member, seen: Seen, y: Tensor
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        # where a batch is of several classes, the mean of its items' classes
+        return gap(seen, rows_of(state.real, number, seen, y), first=self.first_layer), {}

@@ -1,0 +1,81 @@
+r"""RDED: On the Diversity and Realism of Distilled Dataset (Sun et al., CVPR 2024, arXiv:2312.03526).
+
+.. math::
+    s(x) = -\log \mathrm{softmax}(f_\theta(\mathrm{pad}(x)))_y, \qquad
+    \tilde x = \text{mosaic of } N \text{ crops with the lowest } s
+
+Nothing is optimised. Of some real pictures of each class, several square crops are scored by a trained network, each
+in the middle of a black picture; the best crop of every picture is kept (diversity), the best of the class among them
+(realism), and f × f of them are put together to one picture. Relabelling is as in SRe2L. Crop j · n + i goes
+to place j, in reading order, of picture i of n.
+
+One step makes the pictures of one class. Until then they are random real samples.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import MethodInfo, Metrics, Problem, Synthetic
+from potstill.methods._matching import Rule, start
+from potstill.methods.decoupled._realism import class_mosaics, score
+from potstill.methods.decoupled._teachers import Taught
+
+__all__ = ["RDED", "RDEDState"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RDEDState:
+    x: Tensor
+    """All items in data units, classes in label order."""
+    classes: int = 0
+    """Classes that are made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RDED(Taught[RDEDState]):
+    """Mosaics of the real crops that a trained network finds most realistic."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation Paradigm",
+        paper="arXiv:2312.03526",
+        year=2024,
+        family="decoupled",
+        training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 50, "temperature": 20},
+    )
+    state_type: ClassVar[type] = RDEDState
+    may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
+    matches: ClassVar[bool] = False
+
+    samples: int = 300
+    """Real samples of each class that are cropped (scripts, --mipc); fewer where there are fewer."""
+    crops: int = 5
+    """Crops of each (--num-crop)."""
+    factor: int = 1
+    """f: crops along a side of a picture (1 for CIFAR and Tiny-ImageNet, 2 for ImageNet's sets)."""
+
+    def init(self, problem: Problem, rng: Generator) -> RDEDState:
+        self.teachers(problem)
+        return RDEDState(x=start(problem, "real", rng, Rule(lr=0, space="data")).payload["inputs"])
+
+    def step(self, problem: Problem, state: RDEDState, rng: Generator) -> tuple[RDEDState, Metrics]:
+        c, members = state.classes, self.teachers(problem)
+        made = class_mosaics(
+            problem, members, c, rng, samples=self.samples, crops=self.crops, factor=self.factor
+        )  # fmt: skip
+        first = sum(problem.sizes[:c])
+        x = torch.cat([state.x[:first], made, state.x[first + len(made) :]])
+        ce = score(members, problem.train.normalization.apply(made), c).mean()
+        return RDEDState(x=x, classes=c + 1), {"ce": float(ce)}
+
+    def done(self, problem: Problem, state: RDEDState) -> bool:
+        return state.classes >= problem.num_classes
+
+    def result(self, problem: Problem, state: RDEDState) -> Synthetic:
+        labels = self.labels_of(problem, problem.train.normalization.apply(state.x))
+        return Synthetic(payload={"inputs": state.x}, labels=labels, space="data")
+
+    def horizon(self, problem: Problem) -> int:
+        return problem.num_classes

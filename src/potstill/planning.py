@@ -1,0 +1,324 @@
+"""What a distillation will cost, before it starts: the choices made, the size of the set, the passes of a step, memory.
+
+The first state is made as the run would make it; parts of a step are run for a few classes (`potstill.execution.walk`),
+and the formula of `potstill.execution.peak` makes the memory of the whole of that.
+"""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from potstill.api import Settled, settle
+from potstill.assets import TrainNetwork, jobs_of
+from potstill.augment.named import named_augmentation
+from potstill.core import Budget, Method, Network, Part, Problem, Result, Selection, Trained
+from potstill.errors import PotstillError
+from potstill.execution import Serial, choose
+from potstill.execution.memory import peak_memory, resident_memory, return_freed_memory
+from potstill.execution.peak import Counts, Memory, Walked, predict
+from potstill.execution.walk import held_by, tensor_bytes, walk
+from potstill.functional.train import parameters
+from potstill.rng import generator
+from potstill.storage import pack
+from potstill.storage.artefact import stored_sizes
+from potstill.supervise.teacher import fresh_teacher, train_epoch
+
+__all__ = ["Measured", "Needed", "Passes", "Plan", "plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passes:
+    """Samples that pass a network in a step."""
+
+    what: str
+    samples: int
+    """In a step."""
+    at_once: int
+    """Of them together in one pass, at most."""
+    real: bool
+    every: int
+    """Steps that they serve."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needed:
+    """Trained networks that a method asks for."""
+
+    name: str
+    count: int
+    kept: int
+    """Of them in the cache already."""
+    recipe: Mapping[str, float | int | str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Steps that were run for the plan, after one that was not timed. Seconds of wall clock."""
+
+    n: int
+    median: float
+    least: float
+    most: float
+    forecast: float | None
+    """Median times the steps of the run; ``None`` where their number is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a distillation will do and take."""
+
+    method: str
+    config: Mapping[str, Any]
+    network: str
+    parametrization: str
+    labels: str
+    augment: str
+    device: str
+    source: str
+    samples: int
+    """Real samples of the training split."""
+    shape: tuple[int, ...]
+    """Of one input."""
+    kind: str
+    classes: int
+    inputs: int
+    """Decoded inputs of the set."""
+    per_class: tuple[int, int]
+    """Least and most decoded inputs of a class."""
+    bytes: Mapping[str, int]
+    """As stored: inputs, labels, decoder, total."""
+    published_steps: int | None
+    """Steps of the method as published, where their number is known."""
+    steps: int | None
+    """Steps that the run will make, if no budget of time ends it before."""
+    passes: tuple[Passes, ...] | None
+    """``None``: the method does not say."""
+    networks: tuple[Needed, ...]
+    memory: Memory | None
+    """On the CPU, of methods that say what a step consists of."""
+    measured: Measured | None
+    notes: tuple[str, ...]
+    """What the loader decided."""
+
+    @property
+    def real_per_step(self) -> int | None:
+        """Real samples that a step reads, on average over the steps that a pass serves."""
+        return None if self.passes is None else sum(p.samples // p.every for p in self.passes if p.real)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values only."""
+        found: dict[str, Any] = dataclasses.asdict(self)
+        found["real_per_step"] = self.real_per_step
+        if (m := self.memory) is not None:
+            found["memory"] |= {"peak": m.peak, "largest": m.largest.what, "spare": dataclasses.asdict(m.spare)}
+        return found
+
+
+def plan(
+    data: Any,
+    method: str | Method[Any] = "dm",
+    *,
+    ipc: int | None = None,
+    budget: Budget | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    network: str | None = None,
+    parametrization: str | None = None,
+    labels: str | None = None,
+    augment: str | None = None,
+    zca: str | None = None,
+    device: str = "auto",
+    measure: int = 0,
+    **options: Any,
+) -> Plan:
+    """Say what ``potstill.distill`` with the same arguments will cost.
+
+    The memory is that of a process that loads these data and distils, as this one has. Call it before other work: what
+    the process holds besides is counted too.
+
+    Args:
+        measure: run so many real steps, and one before them that is not timed, and say how long they took.
+        data, method, ipc, budget, seed, steps, network, parametrization, labels, augment, zca, device, options: as for
+            `potstill.distill`.
+
+    Raises:
+        PotstillError: what ``potstill.distill`` would refuse, or a negative ``measure``.
+    """
+    if measure < 0:
+        raise PotstillError(f"the number of steps to measure must be at least 0, but it is {measure}; leave it out")
+    settled = settle(
+        data, method, ipc=ipc, budget=budget, network=network, parametrization=parametrization, labels=labels,
+        augment=augment, zca=zca, device=device, **options,
+    )  # fmt: skip
+    train, made = settled.problem.train, settled.method
+    assert train.content_hash  # computed by every run: reads all data once
+    loading = peak_memory()
+    seen = _look(settled, seed, measure)
+    return_freed_memory()
+    memory = None
+    if train.device.type == "cpu" and seen.counts is not None:
+        memory = predict(dataclasses.replace(seen.counts, loading=loading, resident=resident_memory()))
+    config: dict[str, Any] = dataclasses.asdict(made)  # type: ignore[call-overload]
+    ending = steps if seen.horizon is None or steps is None else min(steps, seen.horizon)
+    ending = seen.horizon if ending is None else ending
+    return Plan(
+        method=settled.name, config=config, network=settled.problem.network.name,
+        parametrization=config.get("parametrization", "none" if made.info.selects else "pixels"),
+        labels=config.get("labels", "soft" if made.info.soft else "hard"), augment=config.get("augment", "none"),
+        device=str(train.device), source=train.name, samples=len(train), shape=train.input.shape,
+        kind=train.input.kind, classes=len(train.classes), inputs=sum(seen.sizes),
+        per_class=(min(seen.sizes), max(seen.sizes)), bytes=seen.bytes, published_steps=seen.horizon, steps=ending,
+        passes=seen.passes, networks=seen.networks, memory=memory, measured=_summed(seen.seconds, ending),
+        notes=settled.notes,
+    )  # fmt: skip
+
+
+class _Seen(NamedTuple):
+    """What is known of a run once its first state is there: numbers only, so that the state can go."""
+
+    sizes: tuple[int, ...]
+    bytes: Mapping[str, int]
+    horizon: int | None
+    passes: tuple[Passes, ...] | None
+    networks: tuple[Needed, ...]
+    counts: Counts | None
+    seconds: tuple[float, ...]
+
+
+def _look(settled: Settled, seed: int, measure: int) -> _Seen:
+    method, name = settled.method, settled.name
+    problem, networks = _with_stand_ins(method, settled.problem)
+    rng = generator(seed, "distill", name)
+    state = method.init(problem, rng)
+    result = method.result(problem, state)
+    shape = problem.train.input.shape
+    sizes = problem.counts if isinstance(result, Selection) else problem.sizes
+    inputs = torch.empty((sum(sizes), *shape), device="meta")
+    labels, payload = _stored(settled, result, inputs)
+    parts = method.parts(problem, state)
+    counts = None
+    if parts is not None and problem.train.device.type == "cpu":
+        moving, graph = _moving(problem, result)
+        counts = Counts(
+            resident=0, loading=0, samples=len(problem.train),
+            networks=sum(tensor_bytes(t.theta) + tensor_bytes(t.buffers) for ts in problem.assets.values() for t in ts),
+            state=tensor_bytes(pack(state)[0]), moving=moving,
+            moments=moving * (2 if getattr(method, "optimizer", "sgd") == "adamw" else 1),
+            decoded=tensor_bytes({"": inputs}), graph=graph,
+            stored=tensor_bytes({"inputs": inputs, "labels": labels}) + tensor_bytes(payload),
+            parts=(
+                *_training(method, problem, networks),
+                *(walk(part, tensor_bytes({"": inputs}) // len(inputs)) for part in parts),
+            ),
+        )  # fmt: skip
+    return _Seen(
+        sizes=sizes,
+        bytes=stored_sizes(inputs, labels, payload, problem.train.normalization.whitening),
+        horizon=method.horizon(problem),
+        passes=None if parts is None else tuple(_passes(part) for part in parts if part.samples),
+        networks=networks,
+        counts=counts,
+        seconds=_timed(method, problem, state, measure, rng) if measure else (),
+    )
+
+
+def _with_stand_ins(method: Method[Any], problem: Problem) -> tuple[Problem, tuple[Needed, ...]]:
+    """The problem with untrained networks in place of the trained ones that the method asks for, which weigh the same.
+
+    A problem of its own: what it caches goes with it.
+    """
+    assets: dict[str, tuple[Trained, ...]] = {}
+    needed: list[Needed] = []
+    for spec in method.assets(problem):
+        augment = str(spec.recipe.get("augment", "none")) if problem.train.input.kind == "image" else "none"
+        jobs = jobs_of(spec, problem.train, problem.network, named_augmentation(augment, problem.train))
+        kept = sum(job.path().exists() for job in jobs)
+        needed.append(Needed(name=spec.name, count=spec.count, kept=kept, recipe=dict(spec.recipe)))
+        nets = [(job.seed, job.make(job.seed)) for job in jobs]
+        assets[spec.name] = tuple(
+            Trained(seed=s, theta=parameters(net), buffers={n: b.detach().clone() for n, b in net.named_buffers()})
+            for s, net in nets
+        )
+    return dataclasses.replace(problem, assets=assets), tuple(needed)
+
+
+def _training(method: Method[Any], problem: Problem, networks: tuple[Needed, ...]) -> list[Walked]:
+    """A batch of the training of each kind of network that is not there yet, where this process trains them."""
+    walked: list[Walked] = []
+    for spec, needed in zip(method.assets(problem), networks, strict=True):
+        missing = needed.count - needed.kept
+        if not missing or not isinstance(choose(missing, problem.train.device), Serial):
+            continue
+        augment = str(spec.recipe.get("augment", "none")) if problem.train.input.kind == "image" else "none"
+        job = jobs_of(spec, problem.train, problem.network, named_augmentation(augment, problem.train))[0]
+        net, size = job.make(job.seed).train(), min(int(job.recipe["batch"]), len(problem.train))
+
+        def train(job: TrainNetwork = job, net: Network = net, size: int = size) -> object:
+            return train_epoch(
+                net, fresh_teacher(net), problem.train, torch.arange(size), generator(0, "plan"), batch=size, lr=0.0,
+                momentum=0.9, weight_decay=5e-4, augment=job.augment, cutmix=float(job.recipe.get("cutmix", 0)),
+            )  # fmt: skip
+
+        # What it makes stands among the trained networks already.
+        walked.append(Walked(what=f"training of {needed.name}", each=held_by(train)[0], fixed=0, at_once=1))
+    return walked
+
+
+def _stored(settled: Settled, result: Result, inputs: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Labels and payload as the file will have them."""
+    if isinstance(result, Selection):
+        hard = torch.empty(len(inputs), dtype=torch.int64, device="meta")
+        return hard if result.rows is None else result.rows, {}
+    pixels = getattr(settled.method, "parametrization", "pixels") == "pixels"  # they decode to themselves
+    return result.labels, {} if pixels else result.payload
+
+
+def _moving(problem: Problem, result: Result) -> tuple[int, int]:
+    """Bytes of what the optimiser moves, and of the decoded inputs with the graph of their decoding."""
+    if isinstance(result, Selection):
+        return 0, 0
+    leaves = {n: t.detach() for n, t in result.payload.items()}
+    floating = {n: t.requires_grad_() for n, t in leaves.items() if t.is_floating_point()}
+    rows = {"labels": result.labels} if result.labels.is_floating_point() else {}
+
+    def decoded() -> Tensor:
+        with torch.enable_grad():
+            x = problem.decode(leaves)
+            return problem.train.normalization.apply(x) if result.space == "data" else x
+
+    return tensor_bytes(floating) + tensor_bytes(rows), held_by(decoded)[1]
+
+
+def _passes(part: Part) -> Passes:
+    at_once = min(part.samples, part.size * part.at_once)
+    return Passes(what=part.what, samples=part.samples, at_once=at_once, real=part.real, every=part.every)
+
+
+def _timed(method: Method[Any], problem: Problem, state: Any, steps: int, rng: torch.Generator) -> tuple[float, ...]:
+    """Seconds of each of ``steps`` steps, after one that is not timed; fewer where the method is done sooner."""
+    seconds: list[float] = []
+    for _ in range(steps + 1):
+        if method.done(problem, state):
+            break
+        begun = time.perf_counter()
+        state, _metrics = method.step(problem, state, rng)
+        if problem.train.device.type == "cuda":
+            torch.cuda.synchronize(problem.train.device)
+        seconds.append(time.perf_counter() - begun)
+    return tuple(seconds[1:])
+
+
+def _summed(seconds: tuple[float, ...], steps: int | None) -> Measured | None:
+    if not seconds:
+        return None
+    median = statistics.median(seconds)
+    return Measured(
+        n=len(seconds), median=median, least=min(seconds), most=max(seconds),
+        forecast=None if steps is None else median * steps,
+    )  # fmt: skip

@@ -1,0 +1,249 @@
+"""Safetensors files too large for memory: planned to the byte, filled in place, and read by memory map.
+
+A file being filled has a hidden name beside its own, and a record of how far it is whole. What order they reach the
+disk in: first the values, then the record that counts them, and only when all are there the final name. So whatever a
+kill or a power cut leaves behind, a record never counts values that are not there; what was written after the last
+record is written again, with the same bits.
+"""
+
+import errno
+import hashlib
+import json
+import math
+import os
+import stat
+import struct
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from potstill.errors import PotstillError
+from potstill.storage.files import (
+    MAX_HEADER,
+    check_head,
+    check_writable,
+    parse_header,
+    parse_json,
+    reason,
+    write_atomic,
+)
+
+__all__ = ["Field", "Plan", "fill", "mapped", "plan"]
+
+_KINDS = {"U8": "|u1", "U16": "<u2", "U32": "<u4", "I16": "<i2", "I32": "<i4", "F16": "<f2", "F32": "<f4"}
+_NUMPY = {
+    torch.uint8: "|u1", torch.uint16: "<u2", torch.uint32: "<u4", torch.int16: "<i2", torch.int32: "<i4",
+    torch.float16: "<f2", torch.float32: "<f4",
+}  # fmt: skip
+_RECORD = "potstill-fill/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One tensor: its type by the format's name, and its shape. The first two axes count rows: (epoch, item)."""
+
+    kind: str
+    shape: tuple[int, ...]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(_KINDS[self.kind])
+
+    @property
+    def row(self) -> int:
+        """Bytes of one row."""
+        return math.prod(self.shape[2:]) * self.dtype.itemsize
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A file to the byte: its header, and its fields with the byte where each begins."""
+
+    header: bytes
+    fields: Mapping[str, tuple[int, Field]]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return len(self.header) + sum(field.size for _, field in self.fields.values())
+
+
+def plan(fields: Mapping[str, Field], metadata: Mapping[str, str]) -> Plan:
+    """The layout of a file: wider types first, so that every value lies where its type may lie; names in order.
+
+    Raises:
+        PotstillError: the header would be larger than readers allow.
+    """
+    order = sorted(fields, key=lambda name: (-fields[name].dtype.itemsize, name))
+    said: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name in order:
+        first, end = end, end + fields[name].size
+        said[name] = {"dtype": fields[name].kind, "shape": list(fields[name].shape), "data_offsets": [first, end]}
+    text = json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER:
+        raise PotstillError(f"a description of {len(text):,} bytes is too long, {MAX_HEADER:,} are allowed; shorten it")
+    header = struct.pack("<Q", len(text)) + text
+    return Plan(header, {name: (len(header) + said[name]["data_offsets"][0], fields[name]) for name in order})
+
+
+def mapped(path: Path, max_bytes: int = 2**48) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """The tensors and the metadata of a file that may be foreign, cut off or hostile; the values stay on the disk.
+
+    Values are read when they are touched, so a file that is made shorter meanwhile ends the process.
+
+    Raises:
+        PotstillError: one line that says what is wrong with the file.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise PotstillError(f"{path}: one safetensors file is required, but this is a folder, a device or a pipe")
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(9)
+            check_head(path, head, size, max_bytes)
+            (length,) = struct.unpack("<Q", head[:8])
+            entries, metadata = parse_header(path, head[8:] + file.read(length - 1), size - 8 - length)
+            whole = np.memmap(file, np.uint8, "r") if size > 8 + length else np.empty(0, np.uint8)
+    except FileNotFoundError as error:
+        raise PotstillError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise PotstillError(f"{path}: cannot be read ({reason(error)}); check the path") from error
+    made: dict[str, NDArray[Any]] = {}
+    at = 8 + length
+    for name, (dtype, shape, count) in entries.items():
+        if dtype not in _NUMPY:
+            raise PotstillError(f"{path}: tensor {name[:80]!r} is of a type that is not mapped; get the file again")
+        made[name] = np.asarray(whole[at : at + count]).view(_NUMPY[dtype]).reshape(shape)
+        at += count
+    return made, metadata
+
+
+def fill(
+    path: Path,
+    planned: Plan,
+    parts: Sequence[tuple[int, int]],
+    make: Callable[[int, int], Mapping[str, NDArray[Any]]],
+    *,
+    record_every: float = 5.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a planned file part by part, or go on with one that was stopped.
+
+    Args:
+        path: where it gets its name when it is whole. A whole file of the same header is left as it is.
+        planned: its layout.
+        parts: first row and end of each part, one after another; rows are those of the first two axes, flattened.
+        make: from the first row and the end of a part to each field's values there.
+        record_every: seconds after which it is put on record how far the file is; 0 for after every part.
+        progress: called with the rows that are done and all rows.
+
+    Raises:
+        PotstillError: something else is there, or it cannot be written.
+    """
+    check_writable(path)
+    target = path.resolve()
+    if target.exists():
+        if _begins(target, planned):
+            return
+        raise PotstillError(f"{path}: another file is there; delete it or choose another path")
+    part, record = (target.with_name(f".{target.name[:200]}.{kind}") for kind in ("part", "progress"))
+    identity = hashlib.sha256(planned.header + json.dumps(parts).encode()).hexdigest()
+    done = _resumed(part, record, identity, planned)
+    total = parts[-1][1]
+    if done not in {0, *(end for _, end in parts)}:
+        raise PotstillError(f"{record}: counts rows that no part ends with; delete it and {part.name} to begin anew")
+    try:
+        if done == 0:
+            _reserve(part, planned)
+        with open(part, "r+b") as file:
+            recorded, since = done, time.monotonic()
+            try:
+                for first, end in parts:
+                    if first < done:
+                        continue
+                    _put(file, planned, first, end, make(first, end))
+                    done = end
+                    if progress is not None:
+                        progress(done, total)
+                    if time.monotonic() - since >= record_every:
+                        recorded, since = _note(file, record, identity, done), time.monotonic()
+            finally:  # also when the user interrupts
+                if done > recorded or done == total:
+                    _note(file, record, identity, done)
+        os.replace(part, target)
+        record.unlink(missing_ok=True)
+    except OSError as error:
+        raise PotstillError(
+            f"{path}: could not be written ({reason(error)}); free space or choose another path, the same call goes on"
+        ) from error
+
+
+def _begins(path: Path, planned: Plan) -> bool:
+    with open(path, "rb") as file:
+        return path.stat().st_size == planned.size and file.read(len(planned.header)) == planned.header
+
+
+def _resumed(part: Path, record: Path, identity: str, planned: Plan) -> int:
+    """Rows that are there of a file begun before; 0 to begin anew."""
+    if not record.exists():
+        return 0
+    try:
+        said = parse_json(record.read_bytes())
+    except (OSError, ValueError):
+        said = None
+    if not isinstance(said, dict) or said.get("format") != _RECORD or type(said.get("rows")) is not int:
+        raise PotstillError(
+            f"{record}: is not the record of an unfinished file; delete it and {part.name} to begin anew"
+        )
+    if said.get("identity") != identity:
+        raise PotstillError(
+            f"{part}: an unfinished file of another recipe or batch is there; delete it and {record.name}, repeat the "
+            "call that began it, or choose another path"
+        )
+    return int(said["rows"]) if part.exists() and _begins(part, planned) else 0
+
+
+def _reserve(part: Path, planned: Plan) -> None:
+    """The header, and room for all values: a disk too small shows now and not after hours."""
+    with open(part, "wb") as file:
+        file.write(planned.header)
+        file.flush()
+        try:
+            os.posix_fallocate(file.fileno(), 0, planned.size)
+        except AttributeError:  # a system without it
+            file.truncate(planned.size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                part.unlink(missing_ok=True)
+                raise
+            file.truncate(planned.size)
+
+
+def _put(file: BinaryIO, planned: Plan, first: int, end: int, values: Mapping[str, NDArray[Any]]) -> None:
+    """The rows of one part. Written, not stored through a map: there, a disk that is full would end the process."""
+    for name, (begin, field) in planned.fields.items():
+        content = np.ascontiguousarray(values[name])
+        if content.dtype != field.dtype or content.nbytes != (end - first) * field.row:
+            raise ValueError(f"field {name}: {content.dtype} {content.shape} are not rows {first}…{end} of {field}")
+        file.seek(begin + first * field.row)
+        file.write(content.tobytes())
+
+
+def _note(file: BinaryIO, record: Path, identity: str, rows: int) -> int:
+    """Put on record that the first ``rows`` are on the disk, once they are."""
+    file.flush()
+    os.fsync(file.fileno())
+    write_atomic(record, json.dumps({"format": _RECORD, "identity": identity, "rows": rows}).encode())
+    return rows

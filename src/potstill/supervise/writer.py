@@ -1,0 +1,160 @@
+"""Writing a store of labels: teachers look at every view of every stored epoch once."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from potstill.augment.replay import Fetch
+from potstill.augment.views import Views
+from potstill.errors import PotstillError
+from potstill.storage.mapped import fill
+from potstill.supervise.about import About, same_order
+from potstill.supervise.coding import Coding
+from potstill.supervise.store import LabelStore, content_hash, layout
+
+__all__ = ["Expert", "committee", "network_hash", "write_labels"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expert:
+    """A trained network that labels.
+
+    Attributes:
+        name: of its kind, for whoever reads the labels.
+        network: with its trained parameters; it is used in evaluation mode.
+        classes: in the order of its logits, as it was trained.
+    """
+
+    name: str
+    network: nn.Module
+    classes: tuple[str, ...]
+
+
+def network_hash(network: nn.Module) -> str:
+    """SHA-256 of all parameters and buffers: names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def committee(experts: Sequence[Expert], x: Tensor) -> Float[Tensor, "m k"]:
+    """The mean of the experts' logits (G-VBSM, EDC), each in evaluation mode on the device of its parameters."""
+    total: Tensor | None = None
+    for expert in experts:
+        was_training = expert.network.training
+        expert.network.eval()
+        device = next((p.device for p in expert.network.parameters()), x.device)
+        try:
+            with torch.no_grad():
+                logits = expert.network(x.to(device)).float()
+        finally:
+            expert.network.train(was_training)
+        total = logits if total is None else total + logits.to(total.device)
+    if total is None:
+        raise PotstillError("labels need at least one teacher, but none was given; give experts")
+    return total / len(experts)
+
+
+def write_labels(
+    path: str | Path,
+    experts: Sequence[Expert],
+    inputs: Tensor | Fetch,
+    views: Views,
+    *,
+    classes: Sequence[str],
+    epochs: int,
+    pool: int | None = None,
+    items: int | None = None,
+    top_k: int | None = None,
+    dtype: str = "float16",
+    temperature: float = 1.0,
+    level: bool = False,
+    batch: int = 256,
+    inputs_hash: str | None = None,
+    record_every: float = 5.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> LabelStore:
+    """Label every view of every stored epoch, or go on with a file whose writer was stopped.
+
+    The file has as many bytes as `forecast` says, all reserved before the first label is made. Killed at any moment
+    and called again with the same arguments, it ends with the same bytes.
+
+    Args:
+        path: of the file; it gets this name when it is whole.
+        experts: whose mean logits are stored; all must have ``classes`` in this order.
+        inputs: all items (n, …) in model space, or a function from indices to items.
+        views: the recipe of crops, flips and mixes.
+        classes: the data's, in label order.
+        epochs: that will be trained.
+        pool: epochs to store, at most ``epochs``; all of them if ``None``. See `potstill.supervise.store`.
+        items: n, where ``inputs`` is a function.
+        top_k: classes to keep of each row; all if ``None``.
+        dtype, temperature, level: as for `Coding`; ``temperature`` is the one that students will train with.
+        batch: views of one pass. It may change last bits of a teacher's logits, so a stopped file goes on only with
+            the batch that it began with.
+        inputs_hash: the inputs' `content_hash`, where it is known; otherwise they are read once for it.
+        record_every: seconds after which it is put on record how far the file is.
+        progress: called with the labels that are done and all labels.
+
+    Returns:
+        The store, open.
+
+    Raises:
+        PotstillError: a teacher's class order differs, a logit is not finite, another file is there, the disk is too
+            small, or a setting is out of its range: one line.
+    """
+    path, names = Path(path), tuple(classes)
+    for expert in experts:
+        same_order(expert.classes, names, f"the teacher {expert.name!r}", "the data")
+    n = len(inputs) if isinstance(inputs, Tensor) else items
+    if n is None or n < 1:
+        raise PotstillError(f"labels need at least one item, but the number of items is {n}; give inputs, or items=n")
+    if batch < 1:
+        raise PotstillError(f"a batch must hold at least 1 view, but it is {batch}; 256 is usual")
+    stored = epochs if pool is None else pool
+    if not 1 <= stored <= epochs:
+        raise PotstillError(f"a pool must hold 1…{epochs} epochs (those trained), but it is {stored}; change it")
+    about = About(
+        classes=names,
+        items=n,
+        content_hash=inputs_hash or content_hash(inputs, n),
+        epochs=stored,
+        coding=Coding(
+            classes=len(names), top_k=top_k or len(names), dtype=dtype, temperature=temperature, level=level
+        ),
+        views=views,
+        networks=tuple((expert.name, network_hash(expert.network)) for expert in experts),
+        version=version("potstill"),
+    )  # fmt: skip
+    parts = [
+        (e * n + first, e * n + min(n, first + batch)) for e in range(stored) for first in range(0, n, batch)
+    ]  # fmt: skip
+
+    def make(first: int, end: int) -> Mapping[str, NDArray[Any]]:
+        epoch = first // n
+        index = torch.arange(first - epoch * n, end - epoch * n)
+        logits = committee(experts, views.view(inputs, epoch, index, n))
+        if logits.shape[1] != len(names):
+            raise PotstillError(
+                f"teachers of {len(names)} classes are required, but these give {logits.shape[1]} logits; check them"
+            )
+        if not bool(torch.isfinite(logits).all()):
+            item = int(index[(~torch.isfinite(logits)).any(1).nonzero()[0, 0].cpu()])
+            raise PotstillError(
+                f"a teacher's logits must be finite, but those of item {item} in epoch {epoch} are not; check the "
+                "teacher and its inputs"
+            )
+        return about.coding.encode(logits)
+
+    fill(path, layout(about), parts, make, record_every=record_every, progress=progress)
+    return LabelStore(path)

@@ -1,0 +1,104 @@
+"""Students that read a teacher's labels from a file: against a plain loop, and what evaluation refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import potstill
+from potstill.augment.crop import Crops, PadCrop
+from potstill.augment.siamese import none
+from potstill.core import Splits
+from potstill.errors import PotstillError
+from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
+from potstill.evaluation.protocols.rded import PROTOCOL as RDED
+from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
+from potstill.evaluation.protocols.sre2l_cifar import PROTOCOL as SRE2L_CIFAR
+from potstill.evaluation.student import Job, train
+from potstill.evaluation.taught import views_of
+from potstill.nn import factory
+from potstill.rng import derive, generator
+
+NETWORK = "convnet-d1-w8-batch"
+SHORT: dict[str, Any] = {"epochs": 4, "teacher_epochs": 2, "teacher_lr": 0.05, "batch": 3, "lr": 0.01}
+
+
+@pytest.fixture
+def labelled(pictures: Splits, make_set: Any, tmp_path: Path) -> tuple[Any, Any]:
+    small = make_set(pictures)
+    return small, potstill.label(
+        small, pictures, tmp_path / "x.labels", protocol="sre2l", network=NETWORK, pool=3, seed=4, **SHORT
+    )
+
+
+def test_students_equal_a_plain_loop_over_the_file(pictures: Splits, labelled: Any) -> None:
+    small, store = labelled
+    protocol = SRE2L.override(**SHORT, select="last")
+    x = small.model_space()
+    assert isinstance(x, Tensor)
+    make = factory(NETWORK, pictures.train.input, 4)
+    given = Job(
+        make=make, x=x, y=small.labels, protocol=protocol, lr=0.01, steps=None, augment=none(), seed=7, stored=store
+    )  # fmt: skip
+    mine = train(given)
+    net, rng = make(derive(7, "network")).train(), generator(7, "samples")
+    groups = [
+        {"params": [p for p in net.parameters() if p.ndim > 1]},
+        {"params": [p for p in net.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=0.01, weight_decay=0.01, fused=True)
+    for epoch in range(4):
+        for group in optimiser.param_groups:
+            group["lr"] = 0.01 * (1 + float(torch.cos(torch.tensor(torch.pi * epoch / 4, dtype=torch.float64)))) / 2
+        stored = epoch if epoch < 3 else store.stored_epoch(3)  # a fourth epoch goes through the three again
+        for at in torch.randperm(len(x), generator=rng).split(3):
+            p = store.decode(stored, at, 20.0)
+            q = (net(store.view(x, stored, at)) / 20).log_softmax(1)
+            loss = (p * (p.log() - q)).sum() / len(at)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    assert 0 <= store.stored_epoch(3) < 3
+    for (name, a), b in zip(mine.named_parameters(), net.parameters(), strict=True):
+        if not name.endswith("0.bias"):  # a bias before a BatchNorm: Adam blows up what rounding leaves of a zero
+            assert torch.allclose(a, b, rtol=1e-3, atol=1e-4), name
+
+
+def test_an_evaluation_reads_them_and_says_what_they_take(pictures: Splits, labelled: Any) -> None:
+    small, store = labelled
+    settings: dict[str, Any] = {
+        "protocol": SRE2L.override(**SHORT, test_every=2), "networks": [NETWORK], "seeds": 2, "full": False,
+    }  # fmt: skip
+    score = potstill.evaluate(small, pictures, stored=store.path, **settings).to_dict()
+    assert score["bytes"]["stored_labels"] == store.path.stat().st_size
+    assert set(score["baselines"]) == {"random", "herding"}
+    asked = potstill.evaluate(small, pictures, **settings).to_dict()
+    assert asked["accuracy"] != score["accuracy"]  # other views
+    assert asked["baselines"]["random"]["mean"] == score["baselines"]["random"]["mean"]  # random sets ask the teacher
+
+
+def test_labels_of_another_set_or_for_other_students_are_refused(
+    pictures: Splits, labelled: Any, make_set: Any
+) -> None:
+    small, store = labelled
+    with pytest.raises(PotstillError, match="protocol dsa trains on the set's own labels"):
+        potstill.evaluate(small, pictures, protocol="dsa", stored=store.path)
+    with pytest.raises(PotstillError, match="inputs"):
+        potstill.evaluate(make_set(pictures, 3), pictures, protocol="sre2l", networks=[NETWORK], stored=store.path)
+    with pytest.raises(PotstillError, match="none"):
+        potstill.evaluate(small, pictures, protocol="sre2l", stored=store.path.parent / "none")
+
+
+def test_views_say_what_the_protocol_says() -> None:
+    made = views_of(SRE2L, Crops(), 5)
+    assert (made.seed, made.scale, made.ratio, made.flip) == (5, (0.08, 1.0), (3 / 4, 4 / 3), 0.5)
+    assert (made.mix, made.mix_beta, made.mix_prob) == ("cutmix", 1.0, 1.0)
+    whole = views_of(RDED, Crops(scale=(1.0, 1.0), ratio=(1.0, 1.0)), 0)
+    assert (whole.scale, whole.flip) == (None, 0.5)
+    assert views_of(RDED.override(augment="none", mix="none"), none(), 0).mix_prob == 0
+    with pytest.raises(PotstillError, match="dsa takes the set's own; choose sre2l or rded"):
+        views_of(DSA, Crops(), 0)
+    with pytest.raises(PotstillError, match="'pad-crop'; choose rrc, flip or none"):
+        views_of(SRE2L_CIFAR, PadCrop(), 0)

@@ -1,0 +1,176 @@
+"""Students that a teacher labels: against a plain loop of torch's parts, and what evaluation makes of it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from potstill.augment.mix import CutMix, MixUp
+from potstill.augment.siamese import none
+from potstill.core import Splits, Trained
+from potstill.errors import PotstillError
+from potstill.evaluation import Protocol, evaluate, student
+from potstill.evaluation.protocols.rded import PROTOCOL as RDED
+from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
+from potstill.evaluation.protocols.sre2l_cifar import PROTOCOL as SRE2L_CIFAR
+from potstill.evaluation.student import Job, fit, train
+from potstill.evaluation.taught import Teachers, taught_loss
+from potstill.execution import Serial
+from potstill.functional.train import parameters
+from potstill.nn import factory
+from potstill.rng import derive, generator
+
+NETWORK = "convnet-d1-w8-batch"
+
+
+def committee(pictures: Splits, *seeds: int) -> Teachers:
+    make = factory(NETWORK, pictures.train.input, 4)
+    trained = []
+    for seed in seeds:
+        net = make(seed)
+        with torch.no_grad():
+            for p in net.parameters():
+                p.mul_(2)  # not what the seed makes
+        trained.append(
+            Trained(seed=seed, theta=parameters(net), buffers={n: b.clone() for n, b in net.named_buffers()})
+        )
+    return Teachers(make=make, trained=tuple(trained))
+
+
+def job(pictures: Splits, protocol: Protocol, teachers: Teachers | None, **changes: Any) -> Job:
+    batch = pictures.train.fetch(torch.arange(0, len(pictures.train), 7)[:10])
+    assert isinstance(batch.x, Tensor)
+    assert batch.y is not None
+    fields: dict[str, Any] = {
+        "make": factory(NETWORK, pictures.train.input, 4), "x": batch.x, "y": batch.y, "protocol": protocol,
+        "lr": protocol.lr[0], "steps": None, "augment": none(), "seed": 7, "teachers": teachers,
+    }  # fmt: skip
+    return Job(**(fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "temperature", "mix", "rate", "decays"),
+    [
+        (SRE2L, 20.0, CutMix(alpha=1.0, prob=1.0), lambda e, E: (1 + _cos(e / E)) / 2, False),
+        (RDED, 20.0, CutMix(alpha=1.0, prob=1.0), lambda e, E: (1 + _cos(e / E / 2)) / 2, False),
+        (SRE2L_CIFAR, 30.0, MixUp(alpha=0.8, prob=1.0), lambda e, E: (1 + _cos(e / E)) / 2, True),
+    ],
+)
+def test_students_equal_a_plain_loop(
+    pictures: Splits, double: Any, protocol: Protocol, temperature: float, mix: CutMix | MixUp, rate: Any, decays: bool
+) -> None:
+    teachers, epochs = committee(pictures, 1, 2), 5
+    short = protocol.override(epochs=epochs, select="last", lr=0.01).sized(10, 4)
+    # in float64: Adam blows up what rounding leaves of gradients that are zero
+    teachers = replace(
+        teachers, make=double(teachers.make), trained=tuple(_wide(t) for t in teachers.trained)
+    )  # fmt: skip
+    given = job(pictures, replace(short, batch=4), teachers, make=double(factory(NETWORK, pictures.train.input, 4)))
+    given = replace(given, x=given.x.double())
+    mine = train(given)
+    net, rng = given.make(derive(7, "network")).train(), generator(7, "samples")
+    judges = [given.make(t.seed).eval() for t in teachers.trained]
+    for judge, t in zip(judges, teachers.trained, strict=True):
+        judge.load_state_dict({**t.theta, **t.buffers})
+    matrices = [p for p in net.parameters() if p.ndim > 1]
+    vectors = [p for p in net.parameters() if p.ndim < 2]
+    groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.01 if decays else 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=0.01, weight_decay=0.01)
+    for epoch in range(epochs):
+        for group in optimiser.param_groups:
+            group["lr"] = 0.01 * float(rate(epoch, epochs))
+        for at in torch.randperm(10, generator=rng).split(4):
+            x, _ = mix.apply(given.x[at], given.y[at], mix.draw(len(at), tuple(given.x.shape[1:]), rng), 4)
+            with torch.no_grad():
+                said = sum(judge(x) for judge in judges) / 2
+            p, q = (said / temperature).softmax(1), (net(x) / temperature).softmax(1)
+            loss = (p * (p.log() - q.log())).sum() / len(at)  # no T²
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    for a, b in zip(mine.parameters(), net.parameters(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+def _wide(t: Trained) -> Trained:
+    theta, buffers = (
+        {n: v.double() if v.is_floating_point() else v for n, v in p.items()} for p in (t.theta, t.buffers)
+    )
+    return replace(t, theta=theta, buffers=buffers)
+
+
+def _cos(part: float) -> float:
+    return float(torch.cos(torch.tensor(torch.pi * part, dtype=torch.float64)))
+
+
+def test_the_losses_of_a_teacher() -> None:
+    rng = generator(3)
+    z, t = torch.randn(5, 3, generator=rng), torch.randn(5, 3, generator=rng)
+    y = torch.tensor([0, 1, 2, 1, 0])
+    kl = replace(SRE2L, temperature=2.0, t_squared=True)
+    p, q = (t / 2).softmax(1), (z / 2).softmax(1)
+    assert float(taught_loss(kl, z, t, y)) == pytest.approx(float((p * (p / q).log()).sum() / 5 * 4), rel=1e-5)
+    mse = replace(SRE2L, loss="mse", hard_weight=0.25)
+    want = ((z - t) ** 2).mean() + 0.25 * F.cross_entropy(z, y)
+    assert float(taught_loss(mse, z, t, y)) == pytest.approx(float(want), rel=1e-6)
+
+
+def test_the_batch_goes_by_the_items_of_a_class() -> None:
+    found = [RDED.sized(items, classes).batch for items, classes in ((10, 10), (99, 10), (100, 10), (500, 10))]
+    assert found == [10, 10, 50, 100]
+    assert RDED.sized(1000, 100).batch == 100  # 10 per class: twice 50
+    assert RDED.sized(4, 4).batch == 4  # never more than there is
+    assert SRE2L.sized(4, 4) == SRE2L
+    assert RDED.override(batch=7).sized(500, 10).batch == 7  # who says a batch gets it
+
+
+def test_looks_at_the_test_data_come_late(pictures: Splits) -> None:
+    looks: list[int] = []
+    protocol = RDED.override(epochs=20, test_every=5)
+    fit(*_fresh(pictures, protocol), lambda: looks.append(1))
+    assert len(looks) == 1 + 0  # of epochs 5, 10, 15 and 20 only the last is not before 16
+    fit(*_fresh(pictures, replace(protocol, test_from=0.0)), lambda: looks.append(1))
+    assert len(looks) == 1 + 4
+
+
+def _fresh(pictures: Splits, protocol: Protocol) -> tuple[Any, Job]:
+    given = job(pictures, protocol, committee(pictures, 1))
+    return given.make(0), given
+
+
+def test_teachers_and_a_protocol_that_wants_them_go_together(pictures: Splits) -> None:
+    with pytest.raises(ValueError, match="labels 'teacher'"):
+        train(job(pictures, RDED.override(epochs=1), None))
+    with pytest.raises(PotstillError, match="loss must be kl or mse with labels teacher"):
+        RDED.override(loss="cross-entropy")
+
+
+def test_an_evaluation_with_a_teacher(pictures: Splits, make_set: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    protocol = SRE2L_CIFAR.override(epochs=3, teacher_epochs=2, teacher_lr=0.05, students=2)
+    small = make_set(pictures)
+    seen: list[Job] = []
+    original = student.train
+
+    def traced(given: Job) -> Any:
+        seen.append(given)
+        return original(given)
+
+    monkeypatch.setattr(student, "train", traced)
+    score = evaluate(small, pictures, protocol=protocol, networks=[NETWORK, "mlp"], executor=Serial()).to_dict()
+    assert set(score["baselines"]) == {"random", "herding"}  # with a teacher's labels random is random-soft
+    taught = [given for given in seen if given.teachers is not None]
+    plain = [given for given in seen if given.teachers is None]
+    first = taught[0].teachers
+    assert first is not None
+    assert all(given.teachers is first for given in taught)  # one committee for all sets and all students
+    assert first.make.name.startswith(NETWORK)
+    assert score["bytes"]["teachers"] == first.bytes > 0
+    # HLR is about hard labels: those students had no teacher
+    assert plain
+    assert {given.protocol.loss for given in plain} == {"cross-entropy"}
+    assert score["scores"]["hlr"] is not None
+    again = evaluate(small, pictures, protocol=protocol, networks=[NETWORK, "mlp"], executor=Serial()).to_dict()
+    assert {n: v for n, v in again.items() if n != "cost"} == {n: v for n, v in score.items() if n != "cost"}

@@ -1,0 +1,378 @@
+"""What each preset of recovery adds: its teachers, batches, stages, statistics and beginnings, by hand."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from potstill.core import Problem
+from potstill.errors import PotstillError
+from potstill.functional.statistics import gap, of_batch_norm, of_convolution, watch
+from potstill.functional.transforms import resize
+from potstill.methods.decoupled import Recover
+from potstill.methods.decoupled._realism import chosen, class_mosaics
+from potstill.methods.decoupled._state import plan
+from potstill.methods.decoupled.cda import CDA
+from potstill.methods.decoupled.cv_dd import CVDD
+from potstill.methods.decoupled.delt import DELT, groups, outward
+from potstill.methods.decoupled.dwa import DWA, ascended
+from potstill.methods.decoupled.edc import EDC, shuffled
+from potstill.methods.decoupled.fadrm import FADRM
+from potstill.methods.decoupled.g_vbsm import GVBSM
+from potstill.methods.decoupled.lpld import LPLD
+from potstill.methods.decoupled.rded import RDED
+from potstill.methods.decoupled.sre2l import SRe2L
+from potstill.methods.decoupled.sre2l_plus import SRe2LPlus
+from potstill.rng import generator
+from potstill.testing import toy_problem
+
+PLAIN: dict[str, Any] = {"epochs_trained": 1, "augment_training": "none"}
+STILL: dict[str, Any] = {"crop": 1.0, "flip": False, "jitter": 0}
+"""A view that is the batch itself."""
+
+
+def started(method: Any, **options: Any) -> tuple[Problem, Any, torch.Generator]:
+    problem, rng = toy_problem(method, **options), generator(3)
+    return problem, method.init(problem, rng), rng
+
+
+def steps(method: Any, problem: Problem, state: Any, rng: torch.Generator, count: int) -> list[Any]:
+    seen = [(state, {})]
+    for _ in range(count):
+        seen.append(method.step(problem, seen[-1][0], rng))
+    return seen
+
+
+# --- DWA --------------------------------------------------------------------------------------------------------------
+
+
+def test_dwa_climbs_the_loss_by_rho_at_most_and_leaves_running_statistics() -> None:
+    method = DWA(iterations=4, **PLAIN)
+    problem, state, rng = started(method)
+    member = method.teachers(problem)[0]
+    items = method.plan(problem)[0]
+    x, y = state.x[items], torch.arange(4)
+    theta = ascended(member.network, member.weights, x, y, 0.015, 12)
+    away = math.sqrt(sum(float((theta[n] - member.weights[n]).square().sum()) for n in theta))
+    assert 0.01 < away <= 0.015 + 1e-6
+    assert not any("running" in n for n in theta)
+    before = F.cross_entropy(member.logits(x), y)
+    pushed = replace(member, weights={**member.weights, **theta})
+    assert F.cross_entropy(pushed.logits(x), y) > before
+    state, _ = method.step(problem, state, rng)
+    ((number, used, weight),) = method.voices(problem, state)
+    assert (number, weight) == (0, 1.0)
+    for name, value in used.weights.items():
+        torch.testing.assert_close(value, theta.get(name, member.weights[name]))
+
+
+def test_one_ascent_step_is_the_normalised_gradient() -> None:
+    method = DWA(iterations=2, ascent=1, rho=0.5, **PLAIN)
+    problem, state, _ = started(method)
+    net, member = problem.network(0).eval(), method.teachers(problem)[0]
+    net.load_state_dict(dict(member.weights))
+    x, y = state.x[::2], torch.arange(4)
+    F.cross_entropy(net(x), y).backward()
+    size = math.sqrt(sum(float(p.grad.square().sum()) for p in net.parameters()))
+    for name, value in ascended(member.network, member.weights, x, y, 0.5, 1).items():
+        p = net.get_parameter(name)
+        torch.testing.assert_close(value, (p + 0.5 * p.grad / size).detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_dwa_weighs_variances() -> None:
+    problem, state, rng = started(DWA(iterations=2, r_var=11.0, rho=0.0, **PLAIN, **STILL))
+    for r_var in (1.0, 11.0):
+        method = DWA(iterations=2, r_var=r_var, rho=0.0, **PLAIN, **STILL)
+        member = method.teachers(problem)[0]
+        _, seen = watch(member.network, member.weights, state.x[::2], {torch.nn.BatchNorm2d: of_batch_norm})
+        (layer,), (wanted,) = seen.values(), member.running().values()
+        expected = 10 * ((layer["mean"] - wanted["mean"]).norm() + r_var * (layer["var"] - wanted["var"]).norm())
+        assert method.step(problem, state, rng)[1]["bn"] == pytest.approx(float(expected), rel=1e-4)
+
+
+# --- FADRM ------------------------------------------------------------------------------------------------------------
+
+
+def test_fadrm_with_alpha_zero_is_the_resized_mosaic_at_every_stage() -> None:
+    method = FADRM(iterations=8, alpha=0.0, shrink=0.5, samples=4, crops=2, **PLAIN)
+    problem, state, rng = started(method, ipc=1)
+    items = method.plan(problem)[0]
+    made = steps(method, problem, state, rng, 7)
+    sizes = [tuple(s.work.shape[2:]) for s, _ in made[1:]]
+    assert sizes == [(4, 4)] * 2 + [(8, 8)] * 2 + [(4, 4)] * 2 + [(8, 8)]
+    for t in (0, 2, 4, 6):
+        begun = method.staged(problem, made[t][0] if t else made[0][0].begun(state.x[items], {}), items)
+        torch.testing.assert_close(begun.work, resize(state.x[items], tuple(begun.work.shape[2:])))
+        assert int(begun.count.sum()) == 0
+
+
+def test_fadrm_gives_back_half_and_its_cosine_goes_over_all_stages() -> None:
+    method = FADRM(iterations=8, samples=4, crops=2, **PLAIN)
+    problem, state, rng = started(method, ipc=1)
+    items, made = method.plan(problem)[0], steps(method, problem, state, rng, 8)
+    begun = method.staged(problem, made[2][0], items)
+    torch.testing.assert_close(begun.work, 0.5 * made[2][0].work + 0.5 * state.x[items])
+    assert method.staged(problem, made[3][0], items) is made[3][0]
+    assert method.rate(made[4][0]) == pytest.approx(0.125)
+    assert method.done(problem, made[8][0])
+    assert made[8][0].x.shape == state.x.shape
+
+
+def test_fadrm_asks_one_teacher_after_the_other() -> None:
+    method = FADRM(iterations=4, networks_trained=3, samples=4, crops=2, **PLAIN)
+    problem, state, _ = started(method, ipc=1)
+    asked = [[v[0] for v in method.voices(problem, replace(state, iteration=t))] for t in range(6)]
+    assert asked == [[0], [1], [2], [0], [1], [2]]
+    both = SRe2L(iterations=4, networks_trained=2, **PLAIN)
+    assert [(v[0], v[2]) for v in both.voices(toy_problem(both), state)] == [(0, 0.5), (1, 0.5)]
+
+
+# --- DELT -------------------------------------------------------------------------------------------------------------
+
+
+def test_delt_moves_early_groups_longer() -> None:
+    assert groups(5, 3) == [0, 0, 1, 1, 2]
+    assert groups(1, 8) == [0]
+    method = DELT(iterations=8, round_iterations=2, labels="hard", **PLAIN)
+    problem, state, rng = started(method, ipc=5)
+    assert method.rounds == 4
+    made = steps(method, problem, state, rng, 7)
+    assert [int(s.count.sum()) for s, _ in made[1:]] == [8, 16, 28, 40, 56, 72, 92]
+    assert made[7][0].count.reshape(4, 5).tolist() == [[7, 7, 5, 3, 1]] * 4
+    assert torch.equal(made[2][0].whole(method.plan(problem)[0])[4::5], state.x[4::5])
+
+
+def test_delt_begins_at_the_median_and_goes_outward() -> None:
+    assert outward(torch.tensor([0.0, 1, 2, 3, 4])).tolist() == [2, 1, 3, 0, 4]
+    assert outward(torch.tensor([3.0, 0, 2, 1])).tolist() == [3, 2, 1, 0]
+    method = DELT(iterations=2, **PLAIN)
+    problem, state, _ = started(method, ipc=3)
+    member = method.teachers(problem)[0]
+    for c, index in enumerate(problem.by_class):
+        p = member.logits(problem.train.fetch(index).x).softmax(1)[:, c]
+        middle = p.argsort()[len(p) // 2 - 2 : len(p) // 2 + 2]  # three of these four
+        real = problem.train.fetch(index[middle]).x
+        assert all((real == x).flatten(1).all(1).any() for x in state.x[3 * c : 3 * c + 3])
+    with pytest.raises(PotstillError):
+        method.init(toy_problem(method, ipc=13), generator(0))
+
+
+# --- LPLD -------------------------------------------------------------------------------------------------------------
+
+
+def test_lpld_holds_a_class_against_its_own_statistics() -> None:
+    method = LPLD(iterations=2, **PLAIN, **STILL)
+    problem, state, rng = started(method)
+    assert [b.tolist() for b in method.plan(problem)] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    member = method.teachers(problem)[0]
+    for c in range(4):
+        real = problem.train.fetch(problem.by_class[c]).x
+        with torch.no_grad():
+            rules = {torch.nn.BatchNorm2d: of_batch_norm}
+            wanted = watch(member.network, member.weights, real, rules)[1]
+            found = watch(member.network, member.weights, state.x[2 * c : 2 * c + 2], rules)[1]
+        shown = method.step(problem, replace(state, batch=c), rng)[1]
+        assert shown["bn"] == pytest.approx(float(gap(found, wanted)), rel=1e-3)
+
+
+# --- G-VBSM and EDC ---------------------------------------------------------------------------------------------------
+
+TWO: dict[str, Any] = {"committee": "convnet-d1-w4-batch", **PLAIN}
+
+
+def watched(method: Recover, problem: Problem, number: int, x: Tensor) -> dict[str, dict[str, Tensor]]:
+    member = method.teachers(problem)[number]
+    with torch.no_grad():
+        return watch(
+            member.network, member.weights, x, {torch.nn.BatchNorm2d: of_batch_norm, torch.nn.Conv2d: of_convolution}
+        )[1]
+
+
+def by_hand(method: Recover, problem: Problem, number: int, found: Any, conv: Any) -> float:
+    """The distance of a ConvNet of one block: its BatchNorm and its convolution are both first layers."""
+    member = method.teachers(problem)[number]
+    total = sum(
+        (found["features.1"][s] - member.weights[f"features.1.running_{s}"]).norm() for s in ("mean", "var")
+    ) + sum((found["features.0"][s] - conv[s]).norm() for s in ("mean", "var", "cells/mean", "cells/var"))
+    return 10 * float(total)
+
+
+def test_g_vbsm_matches_both_kinds_of_layers_with_averages_of_each_teacher() -> None:
+    method = GVBSM(iterations=8, densify=0.0, **TWO, **STILL)
+    problem, state, rng = started(method)
+    made = steps(method, problem, state, rng, 4)
+    everything = problem.train.fetch(torch.arange(len(problem.train))).x
+    for number in range(2):
+        conv = watched(method, problem, number, everything)["features.0"]
+        one, two = (watched(method, problem, number, x) for x in (
+            made[number][0].work if number else state.x, made[number + 2][0].work
+        ))  # fmt: skip
+        assert made[1 + number][1]["bn"] == pytest.approx(by_hand(method, problem, number, one, conv), rel=1e-3)
+        average = {n: {s: 0.4 * one[n][s] + 0.6 * v for s, v in parts.items()} for n, parts in two.items()}
+        assert made[3 + number][1]["bn"] == pytest.approx(by_hand(method, problem, number, average, conv), rel=1e-3)
+    assert {n.split("/")[1] for n in made[-1][0].memory} == {"0", "1"}
+
+
+def test_g_vbsm_asks_every_teacher_equally_often_and_spreads_each_class() -> None:
+    method = GVBSM(iterations=8, **TWO, **STILL)
+    problem, state, rng = started(method)
+    asked = [method.voices(problem, replace(state, iteration=t))[0][0] for t in range(8)]
+    assert (asked.count(0), asked.count(1)) == (4, 4)
+    kept = rng.get_state()
+    dense = method.step(problem, state, rng)[1]["loss"]
+    rng.set_state(kept)
+    assert dense > replace(method, densify=0.0).step(problem, state, rng)[1]["loss"]
+
+
+def test_edc_matches_means_with_means_of_all_and_of_the_batch_s_classes() -> None:
+    for category in (0.0, 0.5, 1.0):
+        method = EDC(iterations=4, category=category, **TWO, **STILL)
+        problem, state, rng = started(method)
+        found = watched(method, problem, 0, state.x)
+        everything = watched(method, problem, 0, problem.train.fetch(torch.arange(len(problem.train))).x)
+        of_all = by_hand(method, problem, 0, found, everything["features.0"])
+        rows = [watched(method, problem, 0, problem.train.fetch(i).x) for i in problem.by_class]
+        mean = {n: {s: sum(r[n][s] for r in rows) / 4 for s in parts} for n, parts in found.items()}
+        of_classes = 10 * float(sum((found[n][s] - mean[n][s]).norm() for n in found for s in found[n]))
+        expected = (1 - category) * of_all + category * of_classes
+        assert method.step(problem, state, rng)[1]["bn"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_edc_s_class_statistics_keep_their_names() -> None:
+    method = EDC(iterations=4, **TWO)
+    problem, state, _ = started(method)
+    for c, index in enumerate(problem.by_class):
+        real = watched(method, problem, 1, problem.train.fetch(index).x)
+        for layer, parts in real.items():
+            for name, value in parts.items():
+                torch.testing.assert_close(state.real[f"1/{layer}/{name}"][c], value, rtol=1e-3, atol=1e-4)
+
+
+def test_quarters_change_places() -> None:
+    x = torch.arange(4.0).reshape(1, 1, 2, 2).expand(9, 1, 2, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    made = shuffled(x, generator(1))
+    assert all(sorted(m[0, ::2, ::2].flatten().tolist()) == [0, 1, 2, 3] for m in made)
+    assert not torch.equal(made, x)
+    odd = torch.rand(2, 1, 5, 5, generator=generator(2))
+    assert torch.equal(shuffled(odd, generator(1))[:, :, 4], odd[:, :, 4])
+
+
+# --- CV-DD and SRe2L++ ------------------------------------------------------------------------------------------------
+
+
+def test_cv_dd_s_pairs_take_turns_and_count_by_their_worth() -> None:
+    method = CVDD(iterations=1, networks_trained=2, samples=4, crops=2, priors=(60.0, 50.0, 40.0), **TWO)
+    problem, state, _ = started(method, ipc=4)
+    pairs = []
+    for batch in range(4):
+        voices = method.voices(problem, replace(state, batch=batch))
+        pairs.append(tuple(v[0] for v in voices))
+        assert sum(v[2] for v in voices) == pytest.approx(1)
+    assert pairs == [(0, 1), (0, 2), (1, 2), (0, 1)]
+    weights = [v[2] for v in method.voices(problem, replace(state, batch=1))]
+    assert weights[0] / weights[1] == pytest.approx(math.exp(20 / 5))
+    votes = method.votes(problem)
+    assert sum(votes) == pytest.approx(1)
+    assert votes[0] / votes[1] == pytest.approx(math.exp(10 / 10))
+    assert replace(method, priors=()).votes(problem) == pytest.approx((1 / 3,) * 3)
+    with pytest.raises(PotstillError, match="one number for each of the 3 teachers, but there are 2"):
+        replace(method, priors=(1.0, 2.0)).worth(problem)
+
+
+def test_cv_dd_labels_with_the_statistics_of_few_pictures() -> None:
+    method = CVDD(iterations=1, samples=4, crops=2, batch_labels=4, **PLAIN, committee="")
+    problem, state, _ = started(method)
+    before = {n: t.clone() for n, t in method.teachers(problem)[0].weights.items()}
+    rows = method.rows(problem, state.x)
+    net = problem.network(0).train()
+    expected = torch.zeros(8, 4)
+    for index in ([0, 2, 4, 6], [1, 3, 5, 7]):  # one of each class
+        net.load_state_dict(before)
+        expected[index] = net(state.x[index]).softmax(1).detach()
+    torch.testing.assert_close(rows, expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(rows, replace(method, batch_labels=0).rows(problem, state.x), atol=1e-3)
+    member = method.teachers(problem)[0]
+    assert not member.network.training
+    assert not any(m.training for m in member.network.modules())
+    assert all(torch.equal(t, before[n]) for n, t in member.weights.items())
+    assert [b.tolist() for b in plan(problem.sizes, 99, "slots")] == [[0, 2, 4, 6], [1, 3, 5, 7]]
+
+
+def test_sre2l_plus_begins_with_mosaics() -> None:
+    method = SRe2LPlus(iterations=2, samples=5, crops=2, **PLAIN)
+    problem, state, _ = started(method)
+    rng = generator(3)
+    parts = [
+        class_mosaics(problem, method.teachers(problem), c, rng, samples=5, crops=2, factor=1, rank="medium")
+        for c in range(4)
+    ]
+    torch.testing.assert_close(state.x, problem.train.normalization.apply(torch.cat(parts)))
+
+
+def test_cda_is_sre2l_with_a_curriculum() -> None:
+    cda, plain = CDA(iterations=4, **PLAIN), SRe2L(iterations=4, lr=0.4, r_bn=0.05, crop=0.08, **PLAIN)
+    problem, state, _ = started(cda)
+    same = [m.step(problem, state, generator(5))[1]["loss"] for m in (replace(cda, curriculum="none"), plain)]
+    assert same[0] == same[1]
+    assert cda.step(problem, state, generator(5))[1]["loss"] != same[0]
+
+
+# --- RDED -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_crop_of_every_picture_comes_first() -> None:
+    scores = torch.tensor([[3.0, 1.0], [0.2, 0.1], [5.0, 9.0]])  # three pictures of two crops
+    assert chosen(scores, 2).tolist() == [3, 1]
+    assert chosen(scores, 3).tolist() == [3, 1, 4]
+    assert chosen(scores, 5).tolist() == [3, 1, 4, 2, 0]  # then the second best
+    assert chosen(scores, 8).tolist() == [3, 1, 4, 2, 0, 5, 3, 1]  # then all again
+    assert chosen(scores, 1, "medium").tolist() == [1]
+
+
+def test_rded_keeps_crops_by_their_score_in_the_middle_of_a_black_picture() -> None:
+    from potstill.augment.crop import boxes
+    from potstill.functional.crops import cropped
+
+    method = RDED(samples=5, crops=3, factor=2, **PLAIN)
+    problem, _, _ = started(method)
+    member = method.teachers(problem)[0]
+    made = class_mosaics(problem, [member], 1, generator(9), samples=5, crops=3, factor=2)
+
+    rng = generator(9)
+    own = problem.by_class[1]
+    pictures = problem.train.raw(own[torch.randperm(len(own), generator=rng)[:5]])
+    drawn = boxes(15, 8, 8, (0.08, 1.0), (1.0, 1.0), rng).tolist()
+    best = []
+    for n, picture in enumerate(pictures):
+        tried = []
+        for top, left, height, width in drawn[3 * n : 3 * n + 3]:
+            patch = cropped(picture[None], (top, left, height, width), (4, 4))
+            canvas = torch.zeros(1, 1, 8, 8)
+            canvas[:, :, 2:6, 2:6] = patch
+            logits = member.logits(problem.train.normalization.apply(canvas))
+            tried.append((float(-logits.log_softmax(1)[0, 1]), patch[0]))
+        best.append(min(tried, key=lambda pair: pair[0]))
+    ranked = [patch for _, patch in sorted(best, key=lambda pair: pair[0])]
+    # eight cells of two pictures; only five pictures gave a best crop
+    for cell, patch in enumerate(ranked):
+        j, i = divmod(cell, 2)
+        row, column = divmod(j, 2)
+        found = made[i, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+        torch.testing.assert_close(found, patch)
+
+
+def test_rded_makes_one_class_a_step_and_is_random_real_samples_until_then() -> None:
+    method = RDED(samples=5, crops=2, **PLAIN)
+    problem, state, rng = started(method)
+    after, shown = method.step(problem, state, rng)
+    assert torch.equal(after.x[2:], state.x[2:])
+    assert not torch.equal(after.x[:2], state.x[:2])
+    assert shown["ce"] > 0
+    assert method.horizon(problem) == 4
+    result = method.result(problem, after)
+    assert result.space == "data"
+    assert result.labels.shape == (8, 4)
