@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["plot"]
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 440, 64, 190, 24, 56
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 440, 56, 170, 44, 56
 COLOURS = ("#1f6feb", "#d1570c", "#2f9e44", "#8a63d2", "#c2255c", "#0b7285", "#997404")
 
 
@@ -28,7 +28,9 @@ def plot(found: dict[str, Any], path: Path) -> None:
     stored = [c for c in found["cells"] if c["labels"] == "stored"]
     others = [c for c in found["cells"] if c["labels"] != "stored"]
     ends = [v for c in found["cells"] for v in (c["accuracy"]["ci95"] or [c["accuracy"]["mean"]])]
-    low, high = math.floor(20 * min(ends)) / 20, math.ceil(20 * max(ends)) / 20
+    low, high = max(0.0, min(ends)), min(1.0, max(ends))
+    step = next(t for t in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if (high - low) / t <= 8)
+    low, high = math.floor(low / step) * step, math.ceil(high / step) * step
     sizes = [c["bytes"] for c in stored] + [found["published_bytes"]]
     first, last = math.log10(min(sizes)) - 0.1, math.log10(max(sizes)) + 0.1
 
@@ -46,11 +48,10 @@ def plot(found: dict[str, Any], path: Path) -> None:
     def text(at: float, down: float, words: str, more: str = "") -> None:
         marks.append(f'<text x="{at:.1f}" y="{down:.1f}" {more}>{html.escape(words)}</text>')
 
-    steps = round((high - low) / 0.05)
-    for i in range(steps + 1):
-        value = low + i * (high - low) / steps
+    for i in range(round((high - low) / step) + 1):
+        value = low + i * step
         line(LEFT, y(value), WIDTH - RIGHT, y(value), "#d0d7de")
-        text(LEFT - 8, y(value) + 4, f"{100 * value:.0f}%", 'text-anchor="end"')
+        text(LEFT - 8, y(value) + 4, f"{100 * value:.3g}%", 'text-anchor="end"')
     for power in range(math.ceil(first), math.floor(last) + 1):
         line(x(10**power), TOP, x(10**power), HEIGHT - BOTTOM, "#d0d7de")
         text(x(10**power), HEIGHT - BOTTOM + 18, _bytes(10**power), 'text-anchor="middle"')
@@ -64,11 +65,13 @@ def plot(found: dict[str, Any], path: Path) -> None:
         'stroke-dasharray="2 4"',
     )
     text(x(found["published_bytes"]) - 4, HEIGHT - BOTTOM - 6, "FKD files", 'text-anchor="end"')
-    for cell in others:
+    floor = math.inf
+    for cell in sorted(others, key=lambda c: float(c["accuracy"]["mean"])):
         level = y(cell["accuracy"]["mean"])
+        floor = min(level, floor - 16)  # words do not lie on one another
         line(LEFT, level, WIDTH - RIGHT, level, "#57606a", 'stroke-dasharray="6 4"')
         named = {"hard": "classes", "static": "one row a picture"}[cell["labels"]]
-        text(WIDTH - RIGHT + 6, level + 4, f"{named} ({_bytes(cell['bytes'])})")
+        text(WIDTH - RIGHT + 6, floor + 4, f"{named} ({_bytes(cell['bytes'])})")
     names = list(dict.fromkeys(map(_label, stored)))
     for name, colour in zip(names, COLOURS, strict=False):
         mine = sorted((c for c in stored if _label(c) == name), key=lambda c: int(c["bytes"]))
@@ -77,13 +80,14 @@ def plot(found: dict[str, Any], path: Path) -> None:
         for cell in mine:
             at, mean = x(cell["bytes"]), cell["accuracy"]["mean"]
             if cell["accuracy"]["ci95"]:
-                line(at, *(y(cell["accuracy"]["ci95"][0]), at, y(cell["accuracy"]["ci95"][1])), colour)
+                ends = [min(max(v, low), high) for v in cell["accuracy"]["ci95"]]
+                line(at, y(ends[0]), at, y(ends[1]), colour)
             marks.append(f'<circle cx="{at:.1f}" cy="{y(mean):.1f}" r="4" fill="{colour}"/>')
             if len(mine) > 1:
                 text(at + 6, y(mean) + 14, str(cell["pool"]), f'fill="{colour}" font-size="11"')
-        down = TOP + 12 + 18 * names.index(name)
-        marks.append(f'<circle cx="{WIDTH - RIGHT + 14}" cy="{down - 4}" r="4" fill="{colour}"/>')
-        text(WIDTH - RIGHT + 24, down, name)
+        over = LEFT + 115 * names.index(name)
+        marks.append(f'<circle cx="{over}" cy="18" r="4" fill="{colour}"/>')
+        text(over + 9, 22, name, 'font-size="12"')
     said = found["settings"]
     title = (f"Accuracy of students against bytes of labels: {said['data']}, {said['ipc']} real pictures a class, "
              f"{said['sets']} sets, {said['epochs']} epochs. Bars are 95% intervals over sets, small numbers are "
