@@ -420,6 +420,8 @@ class Part:
     """Whether the samples are real."""
     every: int = 1
     """Steps that one run of the part serves."""
+    stays: bool = False
+    """Whether its results stay for the rest of the run, one more at each of its runs, up to ``classes`` of them."""
     when: Literal["before", "descent", "after"] = "before"
     """``descent``: while the decoded inputs and their graph are alive. ``after``: after what is stored has moved."""
 

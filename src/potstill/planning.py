@@ -159,22 +159,20 @@ def plan(
     train, made = settled.problem.train, settled.method
     assert train.content_hash  # computed by every run: reads all data once
     loading = peak_memory()
-    seen = _look(settled, seed, measure)
+    seen = _look(settled, seed, steps, measure)
     return_freed_memory()
     memory = None
     if train.device.type == "cpu" and seen.counts is not None:
         memory = predict(dataclasses.replace(seen.counts, loading=loading, resident=resident_memory()))
     config: dict[str, Any] = dataclasses.asdict(made)  # type: ignore[call-overload]
-    ending = steps if seen.horizon is None or steps is None else min(steps, seen.horizon)
-    ending = seen.horizon if ending is None else ending
     return Plan(
         method=settled.name, config=config, network=settled.problem.network.name,
         parametrization=config.get("parametrization", "none" if made.info.selects else "pixels"),
         labels=config.get("labels", "soft" if made.info.soft else "hard"), augment=config.get("augment", "none"),
         device=str(train.device), source=train.name, samples=len(train), shape=train.input.shape,
         kind=train.input.kind, classes=len(train.classes), inputs=sum(seen.sizes),
-        per_class=(min(seen.sizes), max(seen.sizes)), bytes=seen.bytes, published_steps=seen.horizon, steps=ending,
-        passes=seen.passes, networks=seen.networks, memory=memory, measured=_summed(seen.seconds, ending),
+        per_class=(min(seen.sizes), max(seen.sizes)), bytes=seen.bytes, published_steps=seen.horizon, steps=seen.steps,
+        passes=seen.passes, networks=seen.networks, memory=memory, measured=_summed(seen.seconds, seen.steps),
         notes=settled.notes,
     )  # fmt: skip
 
@@ -185,13 +183,14 @@ class _Seen(NamedTuple):
     sizes: tuple[int, ...]
     bytes: Mapping[str, int]
     horizon: int | None
+    steps: int | None
     passes: tuple[Passes, ...] | None
     networks: tuple[Needed, ...]
     counts: Counts | None
     seconds: tuple[float, ...]
 
 
-def _look(settled: Settled, seed: int, measure: int) -> _Seen:
+def _look(settled: Settled, seed: int, asked: int | None, measure: int) -> _Seen:
     method, name = settled.method, settled.name
     problem, networks = _with_stand_ins(method, settled.problem)
     rng = generator(seed, "distill", name)
@@ -202,7 +201,8 @@ def _look(settled: Settled, seed: int, measure: int) -> _Seen:
     inputs = torch.empty((sum(sizes), *shape), device="meta")
     labels, payload = _stored(settled, result, inputs)
     parts = method.parts(problem, state)
-    counts = None
+    horizon, counts = method.horizon(problem), None
+    steps = min((n for n in (horizon, asked) if n is not None), default=None)
     if parts is not None and problem.train.device.type == "cpu":
         moving, graph = _moving(problem, result)
         counts = Counts(
@@ -214,13 +214,14 @@ def _look(settled: Settled, seed: int, measure: int) -> _Seen:
             stored=tensor_bytes({"inputs": inputs, "labels": labels}) + tensor_bytes(payload),
             parts=(
                 *_training(method, problem, networks),
-                *(walk(part, tensor_bytes({"": inputs}) // len(inputs)) for part in parts),
+                *(walk(part, tensor_bytes({"": inputs}) // len(inputs), steps) for part in parts),
             ),
         )  # fmt: skip
     return _Seen(
         sizes=sizes,
         bytes=stored_sizes(inputs, labels, payload, problem.train.normalization.whitening),
-        horizon=method.horizon(problem),
+        horizon=horizon,
+        steps=steps,
         passes=None if parts is None else tuple(_passes(part) for part in parts if part.samples),
         networks=networks,
         counts=counts,

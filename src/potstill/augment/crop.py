@@ -21,6 +21,7 @@ __all__ = [
     "Drawn",
     "PadCrop",
     "boxes",
+    "central_box",
     "crop_and_resize",
     "flip",
     "pad_crop",
@@ -62,14 +63,18 @@ def boxes(
     top = (spare[0] * (h - tall + 1)).long()
     left = (spare[1] * (w - wide + 1)).long()
     drawn = torch.stack([top, left, tall, wide], 1)
-    if w / h < ratio[0]:
-        tall_0, wide_0 = round(w / ratio[0]), w
-    elif w / h > ratio[1]:
-        tall_0, wide_0 = h, round(h * ratio[1])
-    else:
-        tall_0, wide_0 = h, w
-    centred = torch.tensor([(h - tall_0) // 2, (w - wide_0) // 2, tall_0, wide_0])
+    centred = torch.tensor(central_box(h, w, ratio))
     return torch.where(fits.any(1, keepdim=True), drawn, centred)
+
+
+def central_box(h: int, w: int, ratio: tuple[float, float]) -> tuple[int, int, int, int]:
+    """The largest box in the middle whose ratio of width to height is allowed: top, left, height, width."""
+    tall, wide = h, w
+    if w / h < ratio[0]:
+        tall = min(h, max(1, round(w / ratio[0])))
+    elif w / h > ratio[1]:
+        wide = min(w, max(1, round(h * ratio[1])))
+    return (h - tall) // 2, (w - wide) // 2, tall, wide
 
 
 def crop_and_resize(x: Float[Tensor, "n c h w"], box: Int[Tensor, "n 4"], size: tuple[int, int]) -> Tensor:

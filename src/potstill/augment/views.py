@@ -25,6 +25,7 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from potstill.augment.crop import central_box
 from potstill.augment.replay import Cuts, Fetch, Mixes, replay
 from potstill.errors import PotstillError, unknown
 from potstill.functional.counter import Words, below, permutation, philox, uniform
@@ -142,18 +143,8 @@ class Views:
         tall, wide, y, x = (a[first, each] for a in (tall, wide, drawn[2], drawn[3]))
         tall, wide = np.clip(tall, 1, h), np.clip(wide, 1, w)
         box = np.stack([below(y, h - tall + 1), below(x, w - wide + 1), tall, wide], 1)
-        box[~fits.any(0)] = self._central(h, w)
+        box[~fits.any(0)] = central_box(h, w, self.ratio)
         return Cuts(torch.from_numpy(box), torch.from_numpy(flip))
-
-    def _central(self, h: int, w: int) -> tuple[int, int, int, int]:
-        """Torchvision's way out: the largest box in the middle whose ratio is allowed."""
-        tall, wide = h, w
-        if w / h < self.ratio[0]:
-            tall = round(w / self.ratio[0])
-        elif w / h > self.ratio[1]:
-            wide = round(h * self.ratio[1])
-        tall, wide = max(1, min(h, tall)), max(1, min(w, wide))
-        return (h - tall) // 2, (w - wide) // 2, tall, wide
 
     def mixes(self, epoch: int, index: Int[Tensor, " m"], items: int, shape: tuple[int, ...]) -> Mixes | None:
         """Partners of the items at ``index`` among ``items``, shares and, for CutMix, boxes in views of ``shape``

@@ -15,9 +15,9 @@ from typing import Literal
 
 __all__ = ["Counts", "Memory", "Term", "Walked", "predict"]
 
-SPARE = 0.25
-"""Share of the largest moment that the C library holds beyond what is alive (freed pieces that do not fit), with the
-copies that convolutions make inside. Measured: ``benchmarks/scaling.py``."""
+SPARE = 1 / 3
+"""Share of the largest moment that the C library holds beyond what is alive (freed pieces that do not fit), from less
+than a fifth to three quarters. Measured: ``benchmarks/scaling.py``."""
 
 FETCHED = 3
 """Copies of an input while it is fetched: in data units, centred and divided, or normalised and augmented."""
@@ -103,7 +103,9 @@ class Memory:
     def spare(self) -> Term:
         """What the C library holds beyond what is alive at that moment."""
         largest = self.largest
-        return Term(what="kept by the C library", bytes=round(SPARE * largest.bytes), how=f"{SPARE:g} × {largest.what}")
+        return Term(
+            what="kept by the C library", bytes=round(SPARE * largest.bytes), how=f"{SPARE:.2g} × {largest.what}"
+        )
 
     @property
     def peak(self) -> int:

@@ -1,7 +1,7 @@
 """Bytes of tensors that a computation holds at its peak, counted operation by operation as it runs.
 
 A walk runs a part of a step for a few classes and for half as many more, so that what a class adds can be told from
-what is there anyway; nothing larger is run. The copies that convolutions make inside are counted by rule.
+what is there anyway; a step of many classes is not run. The copies that convolutions make inside are counted by rule.
 """
 
 import weakref
@@ -18,9 +18,9 @@ from potstill.execution.peak import Walked
 
 __all__ = ["Held", "held_by", "tensor_bytes", "walk"]
 
-SAMPLES = 256
-"""Samples of the smaller walk, at least: with fewer, modules choose other ways (`potstill.nn.first`), and real samples
-pass in one part (`potstill.functional.features`)."""
+SAMPLES, BYTES = 256, 2**27
+"""What the smaller walk passes and holds, at least: with less, modules choose other ways, and what they handle in chunks
+(`potstill.nn.first`, `potstill.functional.features`) is one chunk yet."""
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
@@ -85,22 +85,27 @@ def held_by(run: Callable[[], object]) -> tuple[int, int]:
     return held.peak, kept
 
 
-def walk(part: Part, input_bytes: int) -> Walked:
+def walk(part: Part, input_bytes: int, steps: int | None = None) -> Walked:
     """What ``part`` holds, from running it for a few classes.
 
     Args:
         input_bytes: of one input in float32.
+        steps: of the run; ``None``: no end is known.
     """
     few = min(part.at_once, -(-SAMPLES // max(1, part.size)))
-    more = min(part.at_once, few + -(-few // 2))
     peak, kept = held_by(part.ready(few))
+    while peak < BYTES and few < part.at_once:
+        few = min(part.at_once, 2 * few)
+        peak, kept = held_by(part.ready(few))
+    more = min(part.at_once, few + -(-few // 2))
     each, fixed, kept_each, fetched = peak // few, 0, kept // few, 0
     if more > few:
         more_peak, more_kept = held_by(part.ready(more))
         each = max(0, (more_peak - peak) // (more - few))
         fixed, kept_each = max(0, peak - few * each), max(0, (more_kept - kept) // (more - few))
         fetched = part.size * part.at_once * input_bytes if part.real else 0
+    results = min(part.classes, steps // part.every) if part.stays and steps is not None else part.classes
     return Walked(
-        what=part.what, fixed=fixed, each=each, at_once=part.at_once, kept=kept_each * part.classes, fetched=fetched,
+        what=part.what, fixed=fixed, each=each, at_once=part.at_once, kept=kept_each * results, fetched=fetched,
         when=part.when,
     )  # fmt: skip

@@ -125,7 +125,7 @@ class IDM(FeatureMatching):
             ),
             Part(
                 what="networks that join the pool", samples=0, size=0, classes=max(0, self.pool_most - self.pool_first),
-                ready=join,
+                ready=join, every=self.pool_every, stays=True,
             ),
         )  # fmt: skip
 
