@@ -6,8 +6,9 @@ Every case is a ``potstill distill`` in a process of its own, on noise pictures;
 of that process when it has ended, and ``potstill plan`` has predicted it in another process before. A row is written as
 soon as it is made, and one that is there is not measured again.
 
-Seconds of a step are the differences of the times on the card, the first step left out. Exponents are slopes of
-log seconds over log classes, items per class or real samples (least squares): 1 is linear, 0 is no growth at all.
+Seconds of a step are the processor's, of one thread, which others on the machine disturb less than the clock's; both
+are kept, the first step left out. Exponents are slopes of log seconds over log classes, items per class or real samples
+(least squares): 1 is linear, 0 is no growth at all.
 """
 
 import argparse
@@ -19,7 +20,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,19 +101,38 @@ def make_data(path: Path, case: Case) -> None:
     np.savez(path, x_train=x[:n], y_train=y[:n], x_test=x[n:], y_test=y[n:])
 
 
-def run(words: list[str], folder: Path) -> tuple[dict[str, Any], int]:
-    """The JSON of a command in a process of its own with one thread, and its peak memory in bytes."""
+def timed(words: list[str]) -> int:
+    """The command as the console script runs it; beside its JSON, the times after every step go to stderr as JSON."""
+    from potstill.cli.main import main as command
+    from potstill.cli.progress import Watcher
+
+    times: list[tuple[float, float]] = []
+
+    def step(self: Watcher, what: str, **progress: Any) -> None:
+        times.append((time.process_time(), time.perf_counter()))
+
+    Watcher.step = step  # type: ignore[method-assign]
+    status = command(words)
+    if status == 0:
+        print(json.dumps(times), file=sys.stderr)
+    return status
+
+
+def run(words: list[str], folder: Path) -> tuple[dict[str, Any], list[list[float]], int]:
+    """The JSON of a command in a process of its own with one thread, the times of its steps, its peak in bytes."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "POTSTILL_CACHE": str(folder / "cache")}
     out, err = folder / "out.json", folder / "err.txt"
     with open(out, "wb") as answer, open(err, "wb") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "potstill", *words, "--json", "--quiet"], stdout=answer, stderr=said, env=environment
-        )
+            [sys.executable, __file__, "--run", *words, "--json", "--quiet"], stdout=answer, stderr=said,
+            env=environment,
+        )  # fmt: skip
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"potstill {shlex.join(words)}: {err.read_text()}")
-    return json.loads(out.read_text()), used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    times = json.loads(err.read_text().splitlines()[-1])
+    return json.loads(out.read_text()), times, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def measured(case: Case) -> dict[str, Any]:
@@ -119,16 +141,16 @@ def measured(case: Case) -> dict[str, Any]:
         data = folder / "noise.npz"
         # In a process of its own: on Linux a process starts with the peak of the one that it was started by.
         subprocess.run([sys.executable, __file__, "--make", json.dumps([str(data), *case])], check=True)
-        plan, _ = run(["plan", *case.words(data)], folder)
+        plan, _, _ = run(["plan", *case.words(data)], folder)
         # Every few seconds, so that long runs write checkpoints and short ones are not slowed down by them.
         words = ["distill", *case.words(data), "--out", str(folder / "set.safetensors"), "--checkpoint-every", "5s"]
-        card, peak = run(words, folder)
-    times = [row["seconds"] for row in card["history"]]
-    steps = [b - a for a, b in zip(times, times[1:], strict=False)]
+        card, times, peak = run(words, folder)
+    steps, clock = ([after[i] - before[i] for before, after in pairwise(times)] for i in (0, 1))
     memory = plan["memory"]
     moments = {term["what"]: term["bytes"] for term in memory["moments"]}
     return {
-        **case._asdict(), "seconds": steps, "seconds_per_step": statistics.median(steps), "n": len(steps),
+        **case._asdict(), "seconds": steps, "clock": clock, "seconds_per_step": statistics.median(steps),
+        "n": len(steps),
         "steps_made": card["outcome"]["step"], "peak": peak, "predicted": memory["peak"],
         "error": memory["peak"] / peak - 1, "process": memory["always"][0]["bytes"], "loading": memory["loading"],
         "state": memory["always"][3]["bytes"], "largest": [memory["largest"], moments[memory["largest"]]],
@@ -169,6 +191,8 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure rows that are there already")
     parser.add_argument("--make", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=Path("results/scaling.json"))
+    if sys.argv[1:2] == ["--run"]:
+        sys.exit(timed(sys.argv[2:]))
     args = parser.parse_args()
     if args.make:
         path, *fields = json.loads(args.make)

@@ -184,6 +184,7 @@ def distill(
         resume=resume,
         progress=progress,
     )
+    return_freed_memory()  # the set is made in large pieces, which do not fit what steps have left behind
     return _artefact(name, made, problem, done, prepared, seed=seed, config=config, notes=notes, command=command)
 
 

@@ -195,11 +195,16 @@ def _look(settled: Settled, seed: int, asked: int | None, measure: int) -> _Seen
     problem, networks = _with_stand_ins(method, settled.problem)
     rng = generator(seed, "distill", name)
     state = method.init(problem, rng)
-    result = method.result(problem, state)
+    soft = getattr(method, "labels", None) == "soft"
+    # Rows that a teacher gives every input take long to make, and are known by their size.
+    hard: Any = {"labels": "hard"} if soft else {}
+    result = dataclasses.replace(method, **hard).result(problem, state)  # type: ignore[type-var]
     shape = problem.train.input.shape
     sizes = problem.counts if isinstance(result, Selection) else problem.sizes
     inputs = torch.empty((sum(sizes), *shape), device="meta")
     labels, payload = _stored(settled, result, inputs)
+    if soft:
+        labels = torch.empty((len(inputs), problem.num_classes), device="meta")
     parts = method.parts(problem, state)
     horizon, counts = method.horizon(problem), None
     steps = min((n for n in (horizon, asked) if n is not None), default=None)

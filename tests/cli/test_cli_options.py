@@ -8,16 +8,22 @@ from potstill.cli.parsing import options_of
 
 COMMON = {"--json", "--quiet", "--debug"}
 READING = {"--data-root", "--label", "--size", "--skip-bad", "--split-seed", "--test-fraction"}
-OPTIONS = {
-    "distill": COMMON
+MAKING = (
+    COMMON
     | READING
-    | {"DATA", "--out", "--method", "--ipc", "--items", "--bytes", "--recipe", "--steps", "--budget", "--seed"}
-    | {"--network", "--parametrization", "--labels", "--augment", "--zca", "--device", "--resume"}
-    | {"--checkpoint-every"},
+    | {"DATA", "--method", "--ipc", "--items", "--bytes", "--recipe", "--steps", "--budget", "--seed"}
+    | {"--network", "--parametrization", "--labels", "--augment", "--zca", "--device"}
+)
+OPTIONS = {
+    "distill": MAKING | {"--out", "--resume", "--checkpoint-every"},
+    "plan": MAKING | {"--measure"},
     "evaluate": COMMON
     | READING
     | {"FILE", "--data", "--protocol", "--network", "--seeds", "--seed", "--no-baselines", "--no-full"}
-    | {"--no-robust-scores", "--out", "--device"},
+    | {"--no-robust-scores", "--out", "--device", "--stored"},
+    "label": COMMON
+    | READING
+    | {"FILE", "--data", "--out", "--protocol", "--network", "--top-k", "--dtype", "--pool", "--seed", "--device"},
     "compare": COMMON
     | READING
     | {"DATA", "--methods", "--ipc", "--out", "--budget", "--seeds", "--seed", "--protocol", "--network", "--device"},

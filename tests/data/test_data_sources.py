@@ -10,6 +10,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from potstill.core import InputSpec, Normalization, Source, Whitening
 from potstill.data import TensorSource, fit_normalization, load
+from potstill.data.memory import chunks
 from potstill.errors import PotstillError
 
 RNG = np.random.default_rng(0)
@@ -85,6 +86,17 @@ def test_equal_data_equal_hash_and_every_change_shows():
     others.append(make(inputs=np.ascontiguousarray(PIXELS.reshape(30, 3, 5, 6))))
     assert len({s.content_hash for s in [first, *others]}) == 6
     assert len(first.content_hash) == 64
+
+
+def test_large_data_are_converted_and_hashed_in_parts_that_change_nothing(monkeypatch):
+    whole = make()
+    monkeypatch.setattr("potstill.data.memory._VALUES", 200)  # two pictures of 90 values
+    parts = make()
+    assert [len(p) for p in chunks(parts.inputs)] == [2] * 15
+    assert parts.content_hash == whole.content_hash
+    assert torch.allclose(parts.normalization.mean, whole.normalization.mean, rtol=1e-6)
+    assert torch.allclose(parts.normalization.std, whole.normalization.std, rtol=1e-6)
+    assert len(list(chunks(torch.zeros(3, 1000)))) == 3
 
 
 def test_subset_keeps_classes_and_normalization():

@@ -438,6 +438,18 @@ def test_dance_takes_the_published_step(embedders: Any, weight: float) -> None:
     assert following.outer.count == (2 if weight else 1)
 
 
+@pytest.mark.parametrize("method", [DANCE(**SMALL, batch_real=5), DSDM(**SMALL, batch_real=5)])
+def test_synthetic_samples_may_pass_in_parts(method: FeatureMatching, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, state, _ = started(method)
+    whole, shown = method.step(problem, state, generator(1))
+    monkeypatch.setattr("potstill.methods.distribution._passes.FORWARD_SAMPLES", 5)  # a class at a time
+    parts, again = method.step(problem, state, generator(1))
+    assert again == pytest.approx(shown, rel=1e-5)
+    close(stored_of(parts)[1], stored_of(whole)[1])
+    for name, value in whole.memory.items():
+        close(parts.memory[name].double(), value.double())
+
+
 def test_the_weight_of_the_calibration_scales_its_step() -> None:
     problem, state, _ = started(DANCE(**SMALL, batch_real=5))
     states = [DANCE(**SMALL, batch_real=5, calibration=w).step(problem, state, generator(1)) for w in (1.0, 0.25)]

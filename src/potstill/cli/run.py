@@ -73,6 +73,7 @@ def _data_words(options: DataOptions) -> list[str]:
 def _distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill.api import distill
     from potstill.driver import Progress
+    from potstill.execution.memory import return_freed_memory
     from potstill.storage import check_writable
 
     command = parsed.command
@@ -112,6 +113,7 @@ def _distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         command=line,
         **parsed.options,
     )
+    return_freed_memory()  # the state is gone, and the file is written as one piece
     small.save(command.out)
     checkpoint.unlink(missing_ok=True)
     card, outcome = small.card, small.card["outcome"]

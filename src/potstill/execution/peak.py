@@ -42,7 +42,9 @@ class Walked:
     at_once: int
     """Classes that are passed at once."""
     kept: int = 0
-    """Bytes of its results (statistics of all classes), which stay while the step goes on."""
+    """Bytes of its results, which are held while the step goes on, or longer."""
+    joined: bool = False
+    """Whether they are made of several and put together, and so are there twice for a moment."""
     fetched: int = 0
     """Bytes of the real inputs that are passed at once."""
     when: Literal["before", "descent", "after"] = "before"
@@ -121,7 +123,7 @@ def predict(c: Counts) -> Memory:
         Term(what="trained networks", bytes=c.networks, how="parameters and buffers"),
         Term(what="state", bytes=c.state, how="what is stored, its velocity or moments, the networks of the method"),
         *(
-            Term(what=f"results of {p.what}", bytes=p.kept, how="for all classes, while a step lasts")
+            Term(what=f"results of {p.what}", bytes=p.kept, how="as long as a step, or longer")
             for p in c.parts
             if p.kept
         ),
@@ -131,7 +133,7 @@ def predict(c: Counts) -> Memory:
     for p in c.parts:
         if p.fetched:
             moments.append(Term(what=f"fetching {p.what}", bytes=FETCHED * p.fetched, how=f"{FETCHED} × {p.fetched:,}"))
-        if p.kept:
+        if p.kept and p.joined:
             moments.append(Term(what=f"joining results of {p.what}", bytes=p.kept, how="once more"))
         moments.append(_moment(p, around[p.when]))
     if c.moving:

@@ -19,8 +19,8 @@ from potstill.execution.peak import Walked
 __all__ = ["Held", "held_by", "tensor_bytes", "walk"]
 
 SAMPLES, BYTES = 256, 2**27
-"""What the smaller walk passes and holds, at least: with less, modules choose other ways, and what they handle in chunks
-(`potstill.nn.first`, `potstill.functional.features`) is one chunk yet."""
+"""What the smaller walk passes and holds, at least: with less, modules choose other ways, and what they handle in
+chunks (`potstill.nn.first`, `potstill.functional.features`) is one chunk yet."""
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
@@ -106,6 +106,6 @@ def walk(part: Part, input_bytes: int, steps: int | None = None) -> Walked:
         fetched = part.size * part.at_once * input_bytes if part.real else 0
     results = min(part.classes, steps // part.every) if part.stays and steps is not None else part.classes
     return Walked(
-        what=part.what, fixed=fixed, each=each, at_once=part.at_once, kept=kept_each * results, fetched=fetched,
-        when=part.when,
+        what=part.what, fixed=fixed, each=each, at_once=part.at_once, kept=kept_each * results,
+        joined=part.classes > 1 and not part.stays, fetched=fetched, when=part.when,
     )  # fmt: skip

@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 
 from potstill.augment.crop import boxes
 from potstill.augment.named import FLIPLESS
-from potstill.core import Metrics, Problem, Synthetic
+from potstill.core import Metrics, Part, Problem, Synthetic
 from potstill.functional.crops import Curriculum, crop_bound, cropped
 from potstill.functional.statistics import Seen, gap, of_batch_norm, pixel_length, total_variation, watch
 from potstill.functional.transforms import resize
@@ -24,6 +24,7 @@ from potstill.methods._matching import Rule, hard_labels, start
 from potstill.methods.decoupled._realism import mosaics
 from potstill.methods.decoupled._state import Composition, RecoverState, Rules, bounds, moved, plan
 from potstill.methods.decoupled._teachers import Member, Taught
+from potstill.rng import generator
 
 __all__ = ["Recover"]
 
@@ -162,6 +163,15 @@ class Recover(Taught[RecoverState]):
 
     def horizon(self, problem: Problem) -> int:
         return len(self.plan(problem)) * self.length
+
+    def parts(self, problem: Problem, state: RecoverState) -> tuple[Part, ...]:
+        size = max(map(len, self.plan(problem)))
+
+        def iterate() -> object:
+            return self.step(problem, state, generator(0, "plan"))[1]
+
+        batch = Part(what="a batch of items", samples=size, size=size, ready=lambda _: iterate)
+        return (batch, self.labelling(problem))
 
     # --- parts --------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from potstill.core import AssetSpec, Method, Network, NetworkFactory, Problem, Trained
+from potstill.core import AssetSpec, Method, Network, NetworkFactory, Part, Problem, Trained
 from potstill.errors import PotstillError
 from potstill.methods._matching import hard_labels
 from potstill.nn import factory
@@ -151,6 +151,15 @@ class Taught(Method[S], Generic[S]):
         """What each teacher's logits weigh in the labels; they sum to 1."""
         count = len(self.teachers(problem))
         return (1 / count,) * count
+
+    def labelling(self, problem: Problem) -> Part:
+        """A pass of the labels that the result is given, for a plan."""
+        size = min(CHUNK, sum(problem.sizes))
+
+        def label() -> None:
+            self.rows(problem, torch.zeros(size, *problem.train.input.shape, device=problem.train.device))
+
+        return Part(what="labels of the result", samples=0, size=size, ready=lambda _: label)
 
     def rows(self, problem: Problem, x: Tensor) -> Tensor:
         """Soft labels (n, k) of inputs in model space: the softmax of the teachers' mean logits."""

@@ -12,16 +12,17 @@ to place j, in reading order, of picture i of n.
 One step makes the pictures of one class. Until then they are random real samples.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Metrics, Problem, Synthetic
+from potstill.core import MethodInfo, Metrics, Part, Problem, Synthetic
 from potstill.methods._matching import Rule, start
 from potstill.methods.decoupled._realism import class_mosaics, score
 from potstill.methods.decoupled._teachers import Taught
+from potstill.rng import generator
 
 __all__ = ["RDED", "RDEDState"]
 
@@ -79,3 +80,13 @@ class RDED(Taught[RDEDState]):
 
     def horizon(self, problem: Problem) -> int:
         return problem.num_classes
+
+    def parts(self, problem: Problem, state: RDEDState) -> tuple[Part, ...]:
+        largest = max(range(problem.num_classes), key=lambda c: len(problem.by_class[c]))
+        size = min(self.samples, len(problem.by_class[largest]))
+
+        def make() -> object:
+            return self.step(problem, replace(state, classes=largest), generator(0, "plan"))[1]
+
+        crops = Part(what="crops of a class", samples=size, size=size, real=True, ready=lambda _: make)
+        return (crops, self.labelling(problem))

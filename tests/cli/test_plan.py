@@ -1,0 +1,175 @@
+"""What a distillation would cost, as text and as JSON: beside what the run then makes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import potstill
+from potstill.cli.main import main
+from potstill.planning import plan
+
+CLI = [sys.executable, "-m", "potstill.cli.main"]
+SMALL = ["--network", "convnet-d1-w8", "--batch-real", "32", "--device", "cpu"]
+
+
+def planned(capsys, *words):
+    assert main(["plan", "digits", *words, "--json", "--quiet"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    return json.loads(shown.out)
+
+
+def test_the_plan_says_what_the_run_then_makes(tmp_path, capsys):
+    words = ["--method", "dm", "--ipc", "2", "--iterations", "3", "--parametrization", "tiles", *SMALL]
+    found = planned(capsys, *words)
+    path = tmp_path / "a.safetensors"
+    assert main(["distill", "digits", *words, "--out", str(path), "--json", "--quiet"]) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert found["inputs"] == card["items"] == 80
+    assert found["bytes"] == card["bytes"]
+    assert found["steps"] == found["published_steps"] == card["cost"]["steps"] == 3
+    assert (found["method"], found["network"], found["config"]) == (card["method"], card["network"], card["config"])
+    assert found["real_per_step"] == 320
+    assert found["passes"][0] == {"what": "real samples", "samples": 320, "at_once": 320, "real": True, "every": 1}
+
+
+@pytest.mark.parametrize("parametrization", ["pixels", "memory", "frequency", "hallucinator", "field"])
+def test_stored_bytes_are_those_of_the_file(parametrization, tmp_path, capsys):
+    words = ["--ipc", "3", "--parametrization", parametrization, "--steps", "1", *SMALL]
+    found = planned(capsys, *words)
+    path = tmp_path / "a.safetensors"
+    assert main(["distill", "digits", *words, "--out", str(path), "--quiet"]) == 0
+    assert found["bytes"] == potstill.load(path).card["bytes"]
+
+
+def test_a_budget_in_bytes_is_planned_as_it_is_spent(tmp_path, capsys):
+    words = ["--bytes", "9000", "--labels", "learned", "--steps", "1", *SMALL]
+    found = planned(capsys, *words)
+    path = tmp_path / "a.safetensors"
+    assert main(["distill", "digits", *words, "--out", str(path), "--quiet"]) == 0
+    made = potstill.load(path)
+    assert found["inputs"] == len(made)
+    assert found["bytes"] == made.card["bytes"]
+    assert found["labels"] == "learned"
+
+
+def test_the_terms_of_the_memory_add_up_to_its_peak(capsys):
+    memory = planned(capsys, "--ipc", "1", *SMALL)["memory"]
+    largest = max(term["bytes"] for term in memory["moments"])
+    total = sum(term["bytes"] for term in memory["always"]) + largest + memory["spare"]["bytes"]
+    assert memory["peak"] == max(memory["loading"], total)
+    assert {"process", "state"} <= {term["what"] for term in memory["always"]}
+    assert {"real samples", "synthetic samples", "move", "checkpoint", "writing"} <= {
+        term["what"] for term in memory["moments"]
+    }
+
+
+@pytest.mark.parametrize("method", ["random", "herding", "k-means", "random-soft", "dc", "idc", "dream", "cafe", "m3d"])
+def test_every_method_says_what_a_step_holds(method, capsys):
+    words = ["--network", "convnet-d1-w8", "--device", "cpu"]
+    found = planned(capsys, "--method", method, "--ipc", "1", *(words if method != "herding" else words[2:]))
+    assert found["memory"]["peak"] > 0
+    assert found["bytes"]["total"] > 0
+
+
+def test_networks_to_train_first_are_counted_and_those_in_the_cache_too(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
+    words = ["--method", "dance", "--ipc", "1", "--networks-trained", "2", "--epochs-trained", "0", *SMALL]
+    (needed,) = planned(capsys, *words)["networks"]
+    assert (needed["count"], needed["kept"]) == (2, 0)
+    path = tmp_path / "a.safetensors"
+    assert main(["distill", "digits", *words, "--steps", "1", "--out", str(path), "--quiet"]) == 0
+    capsys.readouterr()
+    assert planned(capsys, *words)["networks"][0]["kept"] == 2
+    assert main(["plan", "digits", *words]) == 0
+    assert "2 networks trained on the real data (2 of them in the cache already)" in capsys.readouterr().out
+
+
+def test_steps_are_measured_when_asked(capsys):
+    found = planned(capsys, "--ipc", "1", "--steps", "10", "--measure", "2", *SMALL)
+    m = found["measured"]
+    assert m["n"] == 2
+    assert 0 < m["least"] <= m["median"] <= m["most"]
+    assert m["forecast"] == pytest.approx(10 * m["median"])
+    assert (found["steps"], found["published_steps"]) == (10, 20_000)
+    assert planned(capsys, "--ipc", "1", *SMALL)["measured"] is None
+    assert main(["plan", "digits", "--ipc", "1", "--measure", "1", "--budget", "5m", *SMALL]) == 0
+    shown = capsys.readouterr().out
+    assert "steps: 20,000 as set for the method, or after 5 min 0 s" in shown
+    assert "s a step (median of 1 measured now" in shown
+
+
+def test_the_text_names_the_parts_the_size_and_the_predicted_peak(capsys):
+    assert main(["plan", "digits", "--ipc", "2", "--quiet", *SMALL]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(
+        "dm over pixels in convnet-d1-w8-instance-avg; labels hard, augmentation dsa-noflip, on "
+    )
+    assert lines[2].startswith(
+        "the set: 20 pictures, 2 of each class; 5,280 bytes stored (5,120 of inputs, 160 of labels"
+    )
+    assert any(line.lstrip().split("  ")[1:2] == ["predicted peak"] for line in lines)
+
+
+def test_a_recipe_of_distill_is_read_and_what_only_that_takes_is_left_out(tmp_path, capsys):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("method: dm\nipc: 3\nout: a.safetensors\ncheckpoint-every: 5m\nbatch-real: 16\n")
+    found = planned(capsys, "--recipe", str(recipe), "--network", "convnet-d1-w8")
+    assert (found["inputs"], found["config"]["batch_real"]) == (30, 16)
+    recipe.write_text("ipc: 3\nouts: a.safetensors\n")
+    assert main(["plan", "digits", "--recipe", str(recipe)]) == 2
+    assert "no option is called 'outs'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "plan: say once how much to keep"),
+        (["--ipc", "1", "--items", "10"], "plan: say once how much to keep"),
+        (["--ipc", "0"], "plan: --ipc must be at least 1"),
+        (["--ipc", "1", "--measure", "-1"], "plan: --measure must be at least 0"),
+        (["--ipc", "1", "--out", "a.safetensors"], "plan with --method dm has no option --out"),
+        (["--ipc", "1", "--method", "dmm"], "unknown method 'dmm'"),
+    ],
+)
+def test_misuse_is_one_line_and_status_2(words, said, capsys):
+    assert main(["plan", "digits", *words]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert said in shown.err.splitlines()[-1]
+
+
+def test_what_the_run_would_refuse_the_plan_refuses_with_the_same_line(tmp_path, capsys):
+    words = ["--ipc", "900", "--method", "herding"]
+    assert main(["plan", "digits", *words, "--quiet"]) == 1
+    refused = capsys.readouterr()
+    assert main(["distill", "digits", *words, "--out", str(tmp_path / "a.safetensors"), "--quiet"]) == 1
+    assert refused.out == ""
+    assert refused.err == capsys.readouterr().err
+    assert refused.err.count("\n") == 1
+
+
+def test_in_python_a_plan_is_a_value():
+    data = potstill.load_data("digits")
+    made = plan(data, "dm", ipc=1, network="convnet-d1-w8", device="cpu")
+    assert (made.classes, made.inputs, made.per_class, made.shape) == (10, 10, (1, 1), (1, 8, 8))
+    assert made.to_dict()["memory"]["peak"] == made.memory.peak
+    assert potstill.plan is plan
+    with pytest.raises(potstill.PotstillError, match="steps to measure must be at least 0"):
+        plan(data, "dm", ipc=1, measure=-1)
+
+
+def test_the_peak_of_a_run_is_within_a_seventh_of_its_plan(tmp_path):
+    words = ["digits", "--ipc", "50", "--network", "convnet-d2-w64", "--steps", "2", "--device", "cpu"]
+
+    def answer(command, *more):
+        done = subprocess.run([*CLI, command, *words, *more, "--json", "--quiet"], capture_output=True, check=True)
+        return json.loads(done.stdout)
+
+    predicted = answer("plan")["memory"]
+    peak = answer("distill", "--out", str(tmp_path / "a.safetensors"))["cost"]["peak_memory"]
+    held = predicted["always"][0]["bytes"]
+    assert peak - held > 50 * 2**20  # the run, not the interpreter, is what is predicted
+    assert predicted["peak"] == pytest.approx(peak, rel=0.15)

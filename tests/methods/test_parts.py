@@ -1,0 +1,84 @@
+"""What methods say of a step, for a plan, beside what a step does."""
+
+import math
+from typing import Any
+
+import pytest
+
+from potstill.core import Method, Part
+from potstill.execution.walk import held_by, walk
+from potstill.methods.distribution.dm import DM
+from potstill.methods.distribution.idm import IDM
+from potstill.methods.gradient.dc import DC
+from potstill.methods.gradient.dream import DREAM
+from potstill.methods.gradient.idc import IDC
+from potstill.methods.selection.herding import Herding
+from potstill.registry import names, resolve
+from potstill.rng import generator
+from potstill.testing import toy_problem
+
+
+def parts_of(method: Method[Any], **options: Any) -> dict[str, Part]:
+    problem = toy_problem(method, **options)
+    found = method.parts(problem, method.init(problem, generator(0)))
+    assert found is not None
+    return {part.what: part for part in found}
+
+
+def test_distribution_matching_passes_the_batch_and_all_that_is_stored() -> None:
+    method = DM(batch_real=5, reuse=4)
+    problem = toy_problem(method)
+    parts = parts_of(method)
+    k = problem.num_classes
+    assert (parts["real samples"].samples, parts["real samples"].every) == (5 * k, 4)
+    assert parts["synthetic samples"].samples == sum(problem.sizes)
+    assert parts["synthetic samples"].at_once == k
+
+
+def test_learned_labels_need_all_classes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("potstill.methods.distribution._passes.FORWARD_SAMPLES", 1)
+    assert parts_of(DM(batch_real=5))["synthetic samples"].at_once == 1
+    learned = parts_of(DM(batch_real=5, labels="learned"))["synthetic samples"]
+    assert learned.at_once == learned.classes
+
+
+def test_gradient_matching_takes_one_class_after_the_other_and_trains_between() -> None:
+    method = DC(batch_real=5, outer=2, inner=3, batch_train=4)
+    problem = toy_problem(method)
+    parts = parts_of(method)
+    assert (parts["gradients of a class"].at_once, parts["gradients of a class"].size) == (1, 5)
+    training = parts["the network's training"]
+    assert (training.samples, training.size, training.real) == (3 * sum(problem.sizes), 4, False)
+    assert "the network's training" not in parts_of(DC(batch_real=5, outer=1))  # a fresh network at every update
+    assert parts_of(IDC(data_train=6, batch_train=4))["the network's training"].real
+    assert parts_of(DREAM(batch_real=2, interval=7))["choice of real samples"].every == 7
+
+
+def test_selection_takes_one_class_in_a_step() -> None:
+    (part,) = parts_of(Herding()).values()
+    assert (part.at_once, part.real) == (1, True)
+
+
+def test_a_pool_grows_with_the_steps() -> None:
+    part = parts_of(IDM(batch_real=5, pool_first=2, pool_most=6, pool_every=10))["networks that join the pool"]
+    assert (part.classes, part.every, part.stays) == (4, 10, True)
+    one = walk(part, 4, steps=10).kept
+    assert one > 0
+    assert [walk(part, 4, steps=n).kept // one for n in (9, 25, 10**6)] == [0, 2, 4]
+
+
+@pytest.mark.parametrize("name", names("methods"))
+def test_parts_run_leave_the_state_alone_and_hold_no_more_than_a_step(name: str) -> None:
+    method: Method[Any] = resolve("methods", name)()
+    problem = toy_problem(method)
+    state = method.init(problem, generator(0))
+    parts = method.parts(problem, state)
+    assert parts is not None, f"{name} does not say what a step consists of"
+    held = [walk(part, 4) for part in parts]
+    assert all(h.fixed + h.each * h.at_once > 0 for h in held)
+    if method.done(problem, state):
+        return
+    peak, _ = held_by(lambda: method.step(problem, state, generator(0)))
+    within = [h for h, part in zip(held, parts, strict=True) if part.samples]
+    assert max((h.fixed + h.each * h.at_once for h in within), default=0) <= 1.1 * peak
+    assert all(math.prod(problem.train.input.shape) * 4 * part.size > 0 for part in parts if part.samples)
