@@ -20,9 +20,9 @@ from torch import Generator, Tensor
 from potstill.augment.named import FLIPLESS
 from potstill.core import MethodInfo, Problem
 from potstill.functional.statistics import Seen
+from potstill.methods.decoupled._broad import BroadMatching
 from potstill.methods.decoupled._state import Composition, RecoverState, rows_of
 from potstill.methods.decoupled._teachers import Member
-from potstill.methods.decoupled.g_vbsm import BroadMatching
 
 __all__ = ["EDC", "shuffled"]
 
