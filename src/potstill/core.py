@@ -389,6 +389,8 @@ class AssetSpec:
     count: int
     recipe: Mapping[str, float | int | str]
     """Settings of the maker. ``network`` names another architecture than the problem's."""
+    snapshots: tuple[int, ...] = ()
+    """Epochs after which each network is wanted, from one training; none: after the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -398,6 +400,10 @@ class Trained:
     seed: int
     theta: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
+    epoch: int | None = None
+    """Epochs that it was trained for, where it came about in epochs."""
+    classes: tuple[str, ...] = ()
+    """Class names in the order of its logits; empty: not said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -444,6 +450,8 @@ class Method(ABC, Generic[S]):
     """Whole-number fields to which 0 means something; every other one is at least 1, or its default if that is less."""
     fractions: ClassVar[tuple[str, ...]] = ()
     """Fields that are parts or probabilities, in [0, 1]; every other float is at least 0."""
+    positive: ClassVar[tuple[str, ...]] = ()
+    """Floats that must be above 0: what is divided by, as temperatures."""
 
     @abstractmethod
     def init(self, problem: Problem, rng: Generator) -> S:

@@ -244,13 +244,16 @@ def _with_stand_ins(method: Method[Any], problem: Problem) -> tuple[Problem, tup
     for spec in method.assets(problem):
         augment = str(spec.recipe.get("augment", "none")) if problem.train.input.kind == "image" else "none"
         jobs = jobs_of(spec, problem.train, problem.network, named_augmentation(augment, problem.train))
-        kept = sum(job.path().exists() for job in jobs)
+        kept = sum(all(job.path(epoch).exists() for epoch in job.stops) for job in jobs)
         needed.append(Needed(name=spec.name, count=spec.count, kept=kept, recipe=dict(spec.recipe)))
-        nets = [(job.seed, job.make(job.seed)) for job in jobs]
+        nets = [(job.seed, epoch, job.make(job.seed)) for job in jobs for epoch in job.stops]
         assets[spec.name] = tuple(
-            Trained(seed=s, theta=parameters(net), buffers={n: b.detach().clone() for n, b in net.named_buffers()})
-            for s, net in nets
-        )
+            Trained(
+                seed=s, theta=parameters(net), buffers={n: b.detach().clone() for n, b in net.named_buffers()},
+                epoch=epoch,
+            )
+            for s, epoch, net in nets
+        )  # fmt: skip
     return dataclasses.replace(problem, assets=assets), tuple(needed)
 
 

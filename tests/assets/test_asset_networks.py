@@ -1,6 +1,7 @@
 """Networks that methods need trained: made once, kept by everything that decides their bits, remade when broken."""
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ import pytest
 import torch
 
 import potstill
-from potstill.assets import TrainNetwork, jobs_of, obtain
+from potstill.assets import TrainNetwork, jobs_of, kept_part, obtain
+from potstill.assets import networks as asset_networks
 from potstill.augment.named import named_augmentation
 from potstill.core import AssetSpec, Splits, Trained
 from potstill.errors import PotstillError
 from potstill.execution import Processes, Serial
 from potstill.methods.distribution.dance import DANCE
 from potstill.nn import factory
+from potstill.storage.files import read_tensors, write_tensors
 from potstill.testing import toy_source
 
 SOURCE = toy_source("image")
@@ -148,3 +151,84 @@ def test_the_rate_falls_by_steps_along_a_cosine_or_not_at_all(monkeypatch: pytes
     assert rates() == rates(schedule="steps") == pytest.approx([1, 1, 1, 1, 0.2, 0.04])
     assert rates(schedule="cosine") == pytest.approx([(1 + math.cos(math.pi * e / 6)) / 2 for e in range(6)])
     assert rates(schedule="constant") == [1.0] * 6
+
+
+def job_of(source: Any = SOURCE, **changes: Any) -> TrainNetwork:
+    snapshots = changes.pop("snapshots", ())
+    return TrainNetwork(
+        train=source, make=MAKE, augment=named_augmentation("none", source), number=0, snapshots=snapshots,
+        recipe={**RECIPE, **changes},
+    )  # fmt: skip
+
+
+def test_one_training_gives_all_snapshots_and_each_is_read_by_its_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[int] = []
+    train_epoch = asset_networks.train_epoch
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        passes.append(1)
+        return train_epoch(*args, **kwargs)
+
+    monkeypatch.setattr("potstill.assets.networks.train_epoch", counted)
+    spec = dataclasses.replace(SPEC, count=2, recipe={**RECIPE, "epochs": 5}, snapshots=(4, 0, 1, 5))
+
+    def get(spec: AssetSpec) -> tuple[Trained, ...]:
+        found, _ = obtain([spec], SOURCE, MAKE, lambda n: named_augmentation(n, SOURCE), executor=Serial())
+        return tuple(found["networks"])
+
+    found = get(spec)
+    assert [each.epoch for each in found] == [0, 1, 4, 5, 0, 1, 4, 5]
+    assert len(passes) == 10
+    assert all(equal(a, b) for a, b in zip(found, get(spec), strict=True))
+    fewer = get(dataclasses.replace(spec, count=1, snapshots=(4,)))
+    last = get(dataclasses.replace(spec, count=1, snapshots=()))
+    assert (equal(fewer[0], found[2]), equal(last[0], found[3])) == (True, True)
+    assert len(passes) == 10
+    fresh = MAKE(found[0].seed)
+    assert all(torch.equal(found[0].theta[n], p) for n, p in fresh.named_parameters())
+
+
+def test_a_snapshot_is_a_shorter_training_where_the_rate_does_not_know_the_length() -> None:
+    (early, _), (late, _) = job_of(epochs=5, schedule="constant", snapshots=(2, 5)).run()
+    short = job_of(epochs=2, schedule="constant")
+    assert equal(early, short()[0])
+    assert not equal(early, late)
+    assert short.path() == job_of(epochs=5, schedule="constant").path(2)
+    # elsewhere it is another network, and has another name
+    falls = job_of(epochs=5, schedule="cosine", snapshots=(2,))
+    assert not equal(falls.run()[0][0], job_of(epochs=2, schedule="cosine")()[0])
+    assert falls.path(2) != job_of(epochs=2, schedule="cosine").path()
+
+
+def test_a_part_that_is_held_out_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    fetch = type(SOURCE).fetch
+    monkeypatch.setattr(type(SOURCE), "fetch", lambda self, index: (seen.extend(index.tolist()), fetch(self, index))[1])
+    job_of(holdout=0.25, epochs=1)()
+    kept = kept_part(SOURCE.labels, 0.25).tolist()
+    assert sorted(seen) == kept
+    assert 0 < len(kept) < len(SOURCE)
+    assert job_of(holdout=0.25).path() != job_of().path()
+    assert kept_part(SOURCE.labels, 0).tolist() == list(range(len(SOURCE)))
+
+
+def test_the_order_of_classes_is_kept_and_another_one_is_refused_with_both_shown() -> None:
+    job = job_of()
+    job.keep(*job())
+    found = job.kept()
+    assert found is not None
+    assert found[0].classes == SOURCE.classes
+    tensors, metadata = read_tensors(job.path(), 10**7)
+    turned = list(reversed(SOURCE.classes))
+    write_tensors(job.path(), tensors, {**metadata, "classes": json.dumps(turned)})
+    with pytest.raises(PotstillError, match="same classes in the same order") as refused:
+        job.kept()
+    assert f"({', '.join(turned)}) and ({', '.join(SOURCE.classes)})" in str(refused.value)
+    # the same pictures under names in another order are other data, and get teachers of their own
+    renamed = dataclasses.replace(SOURCE, classes=tuple(turned))
+    assert job_of(renamed).path() != job.path()
+
+
+def test_snapshots_beyond_the_training_are_refused() -> None:
+    with pytest.raises(PotstillError, match="snapshots must lie in the 2 epochs of the training, but one is after 3"):
+        job_of(snapshots=(1, 3))

@@ -174,3 +174,10 @@ def test_an_evaluation_with_a_teacher(pictures: Splits, make_set: Any, monkeypat
     assert score["scores"]["hlr"] is not None
     again = evaluate(small, pictures, protocol=protocol, networks=[NETWORK, "mlp"], executor=Serial()).to_dict()
     assert {n: v for n, v in again.items() if n != "cost"} == {n: v for n, v in score.items() if n != "cost"}
+
+
+def test_a_teacher_brings_the_order_of_classes_that_it_was_trained_on(pictures: Splits) -> None:
+    teachers = committee(pictures, 3, 4)
+    turned = tuple(reversed(pictures.train.classes))
+    teachers = replace(teachers, trained=(teachers.trained[0], replace(teachers.trained[1], classes=turned)))
+    assert [e.classes for e in teachers.experts(pictures.train.classes)] == [pictures.train.classes, turned]

@@ -43,8 +43,15 @@ class Teachers:
         return networks
 
     def experts(self, classes: tuple[str, ...]) -> list[Expert]:
-        """As those who write labels: with their name and the order of their classes, which is the data's."""
-        return [Expert(name=self.make.name, network=network, classes=classes) for network in self.networks()]
+        """As those who write labels: with their name and the order of classes that each was trained on.
+
+        Args:
+            classes: the data's, for those that do not say theirs.
+        """
+        return [
+            Expert(name=self.make.name, network=network, classes=each.classes or classes)
+            for each, network in zip(self.trained, self.networks(), strict=True)
+        ]
 
     def labeller(self) -> Callable[[Tensor], Tensor]:
         """Logits (n, k) of inputs, in evaluation mode, without a graph."""
