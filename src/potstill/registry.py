@@ -189,8 +189,9 @@ def _check_value(what: str, method: Method[Any], field: Any, hint: Any) -> None:
     if isinstance(field.default, int | float):
         least = min(least, field.default)  # what the author chose cannot be out of bounds
     most = 1 if field.name in method.fractions else math.inf
-    if not least <= value <= most:
-        bounds = f"at least {least}" if most == math.inf else f"from {least} to {most}"
+    above = field.name in method.positive
+    if not least <= value <= most or (above and value == 0):
+        bounds = "above 0" if above else f"at least {least}" if most == math.inf else f"from {least} to {most}"
         raise PotstillError(f"{what} must be {bounds}, but it is {value!r}; change it")
 
 

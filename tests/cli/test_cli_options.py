@@ -30,7 +30,7 @@ OPTIONS = {
     "report": COMMON | {"PATHS", "--out"},
     "inspect": COMMON | {"FILE"},
     "export": COMMON | {"FILE", "--to", "--out"},
-    "methods": COMMON,
+    "methods": COMMON | {"NAMES"},
     "protocols": COMMON,
     "networks": COMMON,
     "data": COMMON,

@@ -171,7 +171,15 @@ def test_a_listing_shows_settings_as_pairs_of_name_and_default(monkeypatch, caps
             assert "factor=2, mode=single, most=128, shrink=nearest" in table
 
 
-@pytest.mark.parametrize("words", [["--reuse", "0"], ["--method", "idc", "--cutmix", "2"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--reuse", "0"],
+        ["--method", "idc", "--cutmix", "2"],
+        ["--method", "random-soft", "--temperature", "0"],
+        ["--method", "rded", "--temperature", "-1"],
+    ],
+)
 def test_a_setting_out_of_its_bounds_is_one_line_that_names_it(words, capsys, out):
     assert main([*DISTILL, "--out", str(out), "--quiet", "--steps", "1", *words]) == 1
     shown = capsys.readouterr()
@@ -185,6 +193,27 @@ def test_methods_say_what_the_contract_asks(capsys):
     rows = json.loads(capsys.readouterr().out)
     assert all({"name", "family", "paper", "title", "year", "options"} <= set(row) for row in rows)
     assert {"random", "herding", "k-center", "dc", "dsa", "dm"} <= {row["name"] for row in rows}
+
+
+def test_a_method_by_name_shows_every_option_with_its_default_and_what_it_is(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(["methods", "--json"]) == 0
+    row = next(row for row in json.loads(capsys.readouterr().out) if row["name"] == "sre2l")
+    assert main(["methods", "sre2l"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines()[1:])) <= 60
+    for option in row["options"]:
+        flag = option["name"].replace("_", "-")
+        default = '""' if option["default"] == "" else option["default"]
+        assert f"  --{'no-flip' if flag == 'flip' else flag}  (default: {default})\n" in shown
+        assert option["help"]
+        assert option["help"] in " ".join(shown.split())
+    assert main(["methods", "random", "dm", "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["random", "dm"]
+    assert main(["methods", "random"]) == 0
+    assert "It has no options." in capsys.readouterr().out
+    assert main(["methods", "sre2"]) == 2
+    assert "did you mean sre2l" in capsys.readouterr().err
 
 
 def test_version_and_help_need_no_torch():

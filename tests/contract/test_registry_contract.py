@@ -133,6 +133,26 @@ def test_the_fractions() -> None:
     assert {(n, "momentum") for n in with_momentum} < set(FRACTIONS)
 
 
+POSITIVE = [(n, field) for n in registry.names("methods") for field in registry.resolve("methods", n).positive]
+
+
+@pytest.mark.parametrize(("name", "field"), POSITIVE)
+def test_what_is_divided_by_is_refused_at_zero_before_anything_is_trained(name: str, field: str) -> None:
+    kind = registry.resolve("methods", name)
+    for value in (0, 0.0, -1.0, math.nan):
+        for method, options in ((name, {field: value}), (kind(**{field: value}), {})):
+            with pytest.raises(PotstillError) as refused:
+                make_method(method, options)
+            assert str(refused.value) == f"method {name}: {field} must be above 0, but it is {value!r}; change it"
+    assert getattr(make_method(name, {field: 0.5})[1], field) == 0.5
+
+
+def test_every_temperature_must_be_above_zero() -> None:
+    with_temperature = {n for n in registry.names("methods") if hasattr(registry.resolve("methods", n), "temperature")}
+    assert {(n, "temperature") for n in with_temperature} <= set(POSITIVE)
+    assert ("g-vbsm", "tau") in POSITIVE
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Bounded(registry.resolve("methods", "dm")):  # type: ignore[misc]
     """Fields of an outside method."""

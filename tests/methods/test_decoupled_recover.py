@@ -226,7 +226,6 @@ def test_a_committee_is_trained_and_its_mean_logits_are_the_labels() -> None:
     [
         ({"committee": "convnet-d1-w4-batch,convnet-d1-w4-batch"}, "convnet-d1-w4-batch stands there twice"),
         ({"committee": "convnot"}, "unknown network 'convnot'"),
-        ({"temperature": 0.0}, "temperature must be above 0"),
     ],
 )
 def test_a_wrong_committee_is_refused_before_it_is_trained(changes: dict[str, Any], sentence: str) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "Evaluate",
     "Export",
     "Inspect",
+    "ListMethods",
     "Listing",
     "Making",
     "Plan",
@@ -276,6 +277,14 @@ class Listing(Command):
     """List what there is."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ListMethods(Listing):
+    """List the ways to distil; with names, those alone, with all of their options."""
+
+    names: Annotated[Positional[tuple[str, ...]], arg(metavar="[NAME ...]", help_behavior_hint="")] = ()
+    """Methods whose options are wanted, with their defaults and what they mean."""
+
+
 COMMANDS: dict[str, tuple[type[Command], str]] = {
     "distill": (Distill, "make a small training set out of a large one"),
     "plan": (Plan, "what a distillation would cost: steps, memory, size, before it starts"),
@@ -285,7 +294,7 @@ COMMANDS: dict[str, tuple[type[Command], str]] = {
     "report": (Report, "one page of scorecards, leaderboards and pictures"),
     "inspect": (Inspect, "what is in a distilled set"),
     "export": (Export, "a distilled set as png, npz, parquet or webdataset"),
-    "methods": (Listing, "list the ways to distil, with their own options"),
+    "methods": (ListMethods, "list the ways to distil, or the options of those that are named"),
     "protocols": (Listing, "list the ways to measure"),
     "networks": (Listing, "list the networks"),
     "data": (Listing, "list the data that are known by name, and the forms of your own"),

@@ -16,6 +16,7 @@ from potstill.cli.commands import (
     Export,
     Inspect,
     Label,
+    ListMethods,
     Making,
     Plan,
     Report,
@@ -23,7 +24,7 @@ from potstill.cli.commands import (
 from potstill.cli.costs import costs
 from potstill.cli.parsing import Misuse, Parsed
 from potstill.cli.progress import Watcher
-from potstill.cli.text import clock, columns, json_document, plural
+from potstill.cli.text import clock, columns, filled, json_document, plural
 from potstill.core import Budget, Splits
 from potstill.errors import PotstillError
 
@@ -333,7 +334,34 @@ def _export(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 def _methods(rows: list[dict[str, Any]]) -> str:
     cells = [[r["name"], r["family"], r["year"], r["paper"], r["title"]] for r in rows]
-    return columns(["method", "family", "year", "paper", "title"], cells)
+    hint = "`potstill methods NAME` shows a method's options."
+    return columns(["method", "family", "year", "paper", "title"], cells) + f"\n\n{hint}"
+
+
+def _method(row: dict[str, Any]) -> str:
+    """One method with everything that can be set: the option and its default on a line, below it what it is."""
+    lines = [f"{row['name']}: {row['title']} ({row['year']}), {row['paper']}", *filled(row["summary"])]
+    for option in row["options"]:
+        off = "no-" if option["default"] is True else ""  # a switch that is on is named by what turns it off
+        default = '""' if option["default"] == "" else option["default"]
+        lines += ["", f"  --{off}{option['name'].replace('_', '-')}  (default: {default})"]
+        lines += filled(option["help"], indent=6)
+    return "\n".join(lines if row["options"] else [*lines, "", "  It has no options."])
+
+
+def _list_methods(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.errors import unknown
+    from potstill.listings import list_methods
+
+    command, rows = parsed.command, list_methods()
+    assert isinstance(command, ListMethods)
+    by_name = {row["name"]: row for row in rows}
+    if strange := next((name for name in command.names if name not in by_name), None):
+        raise Misuse(str(unknown("method", strange, by_name)))
+    if not command.names:
+        return Answer(rows, _methods(rows))
+    chosen = [by_name[name] for name in dict.fromkeys(command.names)]
+    return Answer(chosen, "\n\n".join(map(_method, chosen)))
 
 
 def _protocols(rows: list[dict[str, Any]]) -> str:
@@ -386,7 +414,7 @@ RUNNERS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
     "report": _report,
     "inspect": _inspect,
     "export": _export,
-    "methods": _listing("methods", _methods),
+    "methods": _list_methods,
     "protocols": _listing("protocols", _protocols),
     "networks": _listing("networks", _any("network")),
     "data": _listing("data", _data),

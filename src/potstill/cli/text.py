@@ -3,11 +3,12 @@
 import json
 import math
 import shutil
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["clock", "columns", "json_document", "one_line", "plural"]
+__all__ = ["clock", "columns", "filled", "json_document", "one_line", "plural"]
 
 
 def one_line(text: str) -> str:
@@ -41,6 +42,15 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         lines.append(line if len(line) <= room else line[: room - 1] + "…")
     return "\n".join(lines)
+
+
+def filled(text: str, indent: int = 0) -> list[str]:
+    """``text`` as lines that end before the terminal does, or before 100 characters, each with ``indent`` spaces."""
+    width = min(100, shutil.get_terminal_size((100, 24)).columns)
+    margin = " " * indent
+    return textwrap.wrap(
+        one_line(text), max(20, width), initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False
+    )
 
 
 def json_document(value: Any) -> str:

@@ -174,6 +174,7 @@ def _check_declaration(method: Method[Any]) -> None:
     for bound, kinds, noun in (
         ("may_be_zero", (int, int | None), "whole number"),
         ("fractions", (float, float | None), "float"),
+        ("positive", (float, float | None), "float"),
     ):
         wrong = [n for n in getattr(kind, bound) if hints.get(n) not in kinds]
         _require(

@@ -23,6 +23,7 @@ class BroadMatching(Recover):
     rules: ClassVar[Rules] = {nn.BatchNorm2d: of_batch_norm, nn.Conv2d: of_convolution}
     in_turn: ClassVar[bool] = True
     fractions: ClassVar[tuple[str, ...]] = ("crop", "milestone", "memory")
+    positive: ClassVar[tuple[str, ...]] = ("temperature", "tau")
 
     memory: float
     densify: float = 0.0

@@ -65,6 +65,7 @@ class Taught(Method[S], Generic[S]):
     can hold by itself.
     """
 
+    positive: ClassVar[tuple[str, ...]] = ("temperature",)
     matches: ClassVar[bool] = True
     """Whether statistics of BatchNorms are matched, so that every teacher must have some."""
 
@@ -105,10 +106,6 @@ class Taught(Method[S], Generic[S]):
         return [("networks", problem.network, self.networks_trained), *further]
 
     def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
-        if not self.temperature > 0:
-            raise PotstillError(
-                f"temperature must be above 0, but it is {self.temperature}; 1 leaves logits as they are"
-            )
         recipe: dict[str, float | int | str] = {
             "epochs": self.epochs_trained, "batch": self.batch_trained, "lr": self.lr_trained, "momentum": 0.9,
             "weight_decay": 5e-4, "schedule": self.schedule_trained, "augment": self.augment_training,

@@ -49,6 +49,7 @@ class RandomSoft(Method[RandomSoftState]):
     )
     state_type: ClassVar[type] = RandomSoftState
     fractions: ClassVar[tuple[str, ...]] = ("momentum",)
+    positive: ClassVar[tuple[str, ...]] = ("temperature",)
 
     teacher_steps: int = 200
     """Steps after which the teacher is stopped. Ours: the paper chooses an epoch for each budget on test data."""
@@ -61,7 +62,7 @@ class RandomSoft(Method[RandomSoftState]):
     weight_decay: float = 5e-4
     """Weight decay of the teacher."""
     temperature: float = 1.0
-    """τ: above 1 softens the labels further (section 3 of the paper: 1)."""
+    """τ, above 0: above 1 softens the labels further (section 3 of the paper: 1)."""
     network: str = "convnet"
     """The teacher's network."""
 
