@@ -175,7 +175,8 @@ def exponents(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     }
     found = []
     for axis, key in axes.items():
-        small = [r for r in rows if r["network"] == Case.network and (r["batch"] == 256) == (axis == "samples")]
+        plain = [r for r in rows if r["network"] == Case._field_defaults["network"]]
+        small = [r for r in plain if (r["batch"] == 256) == (axis == "samples")]
         for held in sorted({key(r) for r in small}, key=str):
             points = [(r[axis], r["seconds_per_step"]) for r in small if key(r) == held]
             s = slope(points)

@@ -301,6 +301,7 @@ def _artefact(
 ) -> Distilled:
     """The state's result as an artefact: decoded, in data units, with its card."""
     train = problem.train
+    return_freed_memory()  # what the steps left behind, in pieces that decoding and writing everything could not use
     result = method.result(problem, done.state)
     index: Tensor | None = None
     if isinstance(result, Selection):

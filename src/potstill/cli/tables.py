@@ -348,6 +348,42 @@ def _results(root: Path) -> str:
     return results_table(rows).strip() if rows else "Nothing has been measured yet."
 
 
+def _scaling(root: Path) -> str:
+    path = root / "results" / "scaling.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    made = json.loads(path.read_text(encoding="utf-8"))
+    rows = list(made["rows"].values())
+    methods = list(dict.fromkeys(r["method"] for r in rows))
+    growth: list[list[object]] = []
+    for method in methods:
+        cells: list[object] = []
+        for axis in ("classes", "ipc", "samples"):
+            found = [e for e in made["exponents"] if (e["method"], e["axis"]) == (method, axis)]
+            ends = sorted(e["exponent"] for e in found)
+            sizes = sorted({n for e in found for n in e["sizes"]})
+            cells.append(
+                f"{ends[0]:.2f} to {ends[-1]:.2f} ({sizes[0]:,} to {sizes[-1]:,})" if len(ends) > 1
+                else f"{ends[0]:.2f} ({sizes[0]:,} to {sizes[-1]:,})" if ends else "—"
+            )  # fmt: skip
+        errors = [100 * r["error"] for r in rows if r["method"] == method]
+        cells += [f"{min(errors):+.1f} to {max(errors):+.1f}", len(errors)]
+        growth.append([f"`{method}`", *cells])
+    head: list[object] = [
+        "method", "classes", "items per class", "real samples", "predicted memory, % off", "runs",
+    ]  # fmt: skip
+    m = made["machine"]
+    wrong = [abs(r["error"]) for r in rows]
+    peaks = [r["peak"] / 2**20 for r in rows]
+    about = (
+        "Exponents of seconds a step, by the sizes in brackets: 1 is linear, 0 no growth; ranges over the other "
+        f"axis. Predicted peaks lie within {100 * made['within']:.0f} % of the process's own in "
+        f"{sum(e <= made['within'] for e in wrong)} of {len(wrong)} runs ({min(peaks):,.0f} to {max(peaks):,.0f} MiB). "
+        f"Noise pictures, one thread; {m['processor']}, torch {m['torch']}."
+    )
+    return _table(head, growth) + "\n\n" + about
+
+
 _BLOCKS: dict[str, Callable[[Path], str]] = {
     "choose": _choose,
     "choose-cells": _choose_cells,
@@ -359,6 +395,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "protocols": _protocols,
     "recipes": _recipes,
     "results": _results,
+    "scaling": _scaling,
     "speed": _speed,
     "time-to-accuracy": _time_to_accuracy,
 }
