@@ -1,7 +1,8 @@
-"""Where real data comes from: names, folders, files, the Hub, arrays → ``Splits`` of sources in memory."""
+"""Where real data comes from: names, folders, files, the Hub, arrays → ``Splits`` of sources, in memory or streamed."""
 
 from potstill.data.load import KNOWN, load
 from potstill.data.memory import TensorSource, fit_normalization
 from potstill.data.splits import holdout, stratify
+from potstill.data.streamed import StreamSource
 
-__all__ = ["KNOWN", "TensorSource", "fit_normalization", "holdout", "load", "stratify"]
+__all__ = ["KNOWN", "StreamSource", "TensorSource", "fit_normalization", "holdout", "load", "stratify"]

@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -11,7 +13,7 @@ from potstill.data.pictures import SUFFIXES, gather
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
 
-__all__ = ["read_folder"]
+__all__ = ["ClassFiles", "Listed", "list_folder", "read_folder"]
 
 _TRAIN = ("train", "training")
 _TEST = ("test", "testing")
@@ -26,9 +28,9 @@ def _folders(base: Path) -> list[Path]:
     return sorted((p for p in base.iterdir() if p.is_dir() and _shown(p.name)), key=lambda p: p.name)
 
 
-def _pictures(base: Path) -> tuple[list[Path], int]:
-    """Picture files anywhere under ``base``, in sorted order, and how many other files there are."""
-    found: list[Path] = []
+def _pictures(base: Path) -> tuple[list[str], int]:
+    """Picture files anywhere under ``base``, relative to it and in sorted order, and how many other files there are."""
+    found: list[str] = []
     others = 0
     visited: set[str] = set()
     for at, below, files in os.walk(base, followlinks=True):
@@ -38,12 +40,13 @@ def _pictures(base: Path) -> tuple[list[Path], int]:
             continue
         visited.add(real)
         below[:] = sorted(d for d in below if _shown(d))
+        inner = os.path.relpath(at, base)
         for file in files:
-            if Path(file).suffix.lower() in SUFFIXES and _shown(file):
-                found.append(Path(at, file))
+            if os.path.splitext(file)[1].lower() in SUFFIXES and _shown(file):
+                found.append(file if inner == os.curdir else os.path.join(inner, file))
             else:
                 others += _shown(file)
-    return sorted(found, key=lambda p: p.relative_to(base).parts), others
+    return sorted(found, key=lambda name: name.split(os.sep)), others
 
 
 def _parts(root: Path) -> tuple[Path, Path | None, list[str]]:
@@ -77,24 +80,45 @@ def _classes(base: Path) -> list[Path]:
     return folders
 
 
-def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool) -> Parts:
-    """Reads a folder in image-folder layout; class names are folder names.
+class ClassFiles(NamedTuple):
+    """The pictures of one class in one part of a folder."""
+
+    training: bool
+    label: int
+    folder: Path
+    names: list[str]
+    """Relative to ``folder``, sorted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """What lies in an image folder; no file was opened."""
+
+    name: str
+    classes: tuple[str, ...]
+    files: list[ClassFiles]
+    """Training classes first, each part in label order as far as it has all classes."""
+    split: bool
+    """Whether there is a test part."""
+    notes: tuple[str, ...]
+
+
+def list_folder(root: Path) -> Listed:
+    """The pictures of a folder in image-folder layout; class names are folder names.
 
     Hidden files and files that are no pictures (by suffix) are not looked at. Links are followed.
 
     Args:
         root: holds ``train/`` and ``test/`` (or ``val/``), or the class folders themselves.
-        size: (height, width), or ``None``: see ``pictures.gather``.
-        skip_bad: leave broken pictures out instead of raising.
 
     Raises:
-        PotstillError: no class folders, one class, a class folder without pictures, test classes that training lacks,
-            a broken picture.
+        PotstillError: no class folders, one class, a class folder without pictures, test classes that training lacks.
     """
     name = root.resolve().name
     train, test, notes = _parts(root)
     folders = _classes(train)
     classes = tuple(p.name for p in folders)
+    numbers = {name: i for i, name in enumerate(classes)}
     layout = f"put each picture in a folder named after its class: {root}/CLASS/1.png or {root}/train/CLASS/1.png"
     if not folders:
         loose, _ = _pictures(root)
@@ -102,40 +126,52 @@ def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool) -> 
         raise PotstillError(f"{root}: there are {what}; {layout}")
     if len(folders) == 1:
         raise PotstillError(f"{train}: there is one class folder, {classes[0]}/; at least two are needed; {layout}")
-    sides = [(train, True)] + ([(test, False)] if test else [])
-    items: list[tuple[str, Path]] = []
-    labels: list[int] = []
-    is_train: list[bool] = []
+    files: list[ClassFiles] = []
     others = 0
-    for base, training in sides:
+    for base, training in [(train, True)] + ([(test, False)] if test else []):
         for folder in _classes(base):
             found, ignored = _pictures(folder)
             others += ignored
-            if folder.name not in classes:
+            if folder.name not in numbers:
                 raise PotstillError(
                     f"{folder}: {train.name}/ has no class {folder.name!r} (it has {', '.join(classes[:5])}"
                     f"{', …' if len(classes) > 5 else ''}); add it there or remove it here"
                 )
             if not found:
                 raise PotstillError(f"{folder}: this class folder has no pictures; add some or remove the folder")
-            items += [(str(p), p) for p in found]
-            labels += [classes.index(folder.name)] * len(found)
-            is_train += [training] * len(found)
-    if test and all(is_train):
+            files.append(ClassFiles(training, numbers[folder.name], folder, found))
+    if test and all(part.training for part in files):
         raise PotstillError(f"{test}: there are no class folders; {layout}")
     if others:
         notes.append(f"{name}: {others} files that are no pictures were not read")
-    got = gather(items, size=size, skip_bad=skip_bad, name=name)
+    return Listed(name=name, classes=classes, files=files, split=test is not None, notes=tuple(notes))
+
+
+def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool) -> Parts:
+    """Reads a folder in image-folder layout into memory: see `list_folder`.
+
+    Args:
+        root: holds ``train/`` and ``test/`` (or ``val/``), or the class folders themselves.
+        size: (height, width), or ``None``: see ``pictures.gather``.
+        skip_bad: leave broken pictures out instead of raising.
+
+    Raises:
+        PotstillError: as `list_folder`, or a broken picture.
+    """
+    listed = list_folder(root)
+    paths = [Path(part.folder, name) for part in listed.files for name in part.names]
+    labels = torch.tensor([part.label for part in listed.files for _ in part.names])
+    is_train = torch.tensor([part.training for part in listed.files for _ in part.names])
+    got = gather([(str(p), p) for p in paths], size=size, skip_bad=skip_bad, name=listed.name)
     kept = torch.tensor(got.kept)
-    y = torch.tensor(labels)[kept]
-    here = torch.tensor(is_train)[kept]
+    y, here = labels[kept], is_train[kept]
     return Parts(
-        name=name,
+        name=listed.name,
         train=got.pixels[here],
         train_labels=y[here],
-        test=got.pixels[~here] if test else None,
-        test_labels=y[~here] if test else None,
+        test=got.pixels[~here] if listed.split else None,
+        test_labels=y[~here] if listed.split else None,
         spec=InputSpec(kind="image", shape=tuple(got.pixels.shape[1:])),
-        classes=classes,
-        notes=(*notes, *got.notes),
+        classes=listed.classes,
+        notes=(*listed.notes, *got.notes),
     )

@@ -3,9 +3,10 @@
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from potstill.data.reasons import reason
@@ -13,10 +14,44 @@ from potstill.data.splits import Parts
 from potstill.data.table import read_arrow
 from potstill.errors import PotstillError
 
-__all__ = ["fetch_hub", "is_hub_object", "is_saved", "read_hub", "read_saved"]
+__all__ = ["Opened", "fetch_hub", "is_hub_object", "is_saved", "opened", "read_hub", "two_parts"]
 
 _TYPES = ("Dataset", "DatasetDict", "IterableDataset", "IterableDatasetDict")
 _VALIDATION = ("validation", "valid", "val", "dev")
+
+
+class Opened(NamedTuple):
+    """A Hugging Face data set, or several by split."""
+
+    data: Any
+    name: str
+    base: Path | None = None
+    """What paths of pictures in it are relative to."""
+
+
+def opened(data: object) -> Opened | None:
+    """The set that ``data`` is or names (``hub:NAME``, a ``save_to_disk`` folder); ``None`` of anything else.
+
+    Raises:
+        PotstillError: it cannot be fetched, or the folder is incomplete.
+    """
+    if is_hub_object(data):
+        first = next(iter(data.values()), None) if isinstance(data, Mapping) else data
+        return Opened(
+            data, str(getattr(first, "dataset_name", None) or getattr(first, "builder_name", None) or "dataset")
+        )
+    if isinstance(data, str) and data.startswith("hub:"):
+        name, _, config = data.removeprefix("hub:").partition(":")
+        if not name:
+            raise PotstillError("hub: needs a name, as in hub:ylecun/mnist or hub:ufldl-stanford/svhn:cropped_digits")
+        return Opened(fetch_hub(name, config or None), name)
+    if not isinstance(data, str | Path):
+        return None
+    with suppress(RuntimeError):  # ~somebody who has no home here
+        path = Path(data).expanduser()
+        if path.is_dir() and is_saved(path):
+            return Opened(_saved(path), path.resolve().name, path)
+    return None
 
 
 def is_hub_object(data: object) -> bool:
@@ -61,23 +96,29 @@ def _reachable(endpoint: str) -> bool:
     return True
 
 
-def read_saved(path: Path, *, label: str | None, size: tuple[int, int] | None, skip_bad: bool) -> Parts:
-    """A folder that ``save_to_disk`` made.
-
-    Raises:
-        PotstillError: the folder is incomplete, or as ``read_hub``.
-    """
+def _saved(path: Path) -> Any:
     import datasets
 
     try:
-        data = datasets.load_from_disk(str(path))
+        return datasets.load_from_disk(str(path))
     except (datasets.exceptions.DatasetsError, OSError, ValueError, KeyError) as error:
         raise PotstillError(f"{path}: not a whole save_to_disk folder ({reason(error)}); save it anew") from None
-    return read_hub(data, name=path.resolve().name, label=label, size=size, skip_bad=skip_bad, base=path)
+
+
+def two_parts(data: Any, name: str) -> tuple[Any, Any, tuple[str, ...]]:
+    """The training and test data set of ``data``, and notes.
+
+    Raises:
+        PotstillError: no ``train`` among several splits, or a set that is read from the net as it goes.
+    """
+    train, test, notes = _two(data, name)
+    for part in (train, test):
+        if part is not None and not (hasattr(part, "with_format") and hasattr(part, "num_rows")):
+            raise PotstillError(f"{name}: is streamed ({type(part).__name__}); load it with streaming=False")
+    return train, test, notes
 
 
 def _two(data: Any, name: str) -> tuple[Any, Any, tuple[str, ...]]:
-    """The training and test data set of ``data``, and notes."""
     if not isinstance(data, Mapping):
         return data, None, ()
     keys = list(data)
@@ -91,18 +132,13 @@ def _two(data: Any, name: str) -> tuple[Any, Any, tuple[str, ...]]:
     return data[first], data[second] if second else None, tuple(notes)
 
 
-def read_hub(
-    data: Any, *, name: str, label: str | None, size: tuple[int, int] | None, skip_bad: bool, base: Path | None = None
-) -> Parts:
+def read_hub(opened: Opened, *, label: str | None, size: tuple[int, int] | None, skip_bad: bool) -> Parts:
     """A ``datasets.Dataset`` or ``DatasetDict``: the picture and the label column are found by their features.
 
     Raises:
         PotstillError: a streamed data set, no ``train`` among several splits, or as ``table.read_arrow``.
     """
-    train, test, notes = _two(data, name)
-    for part in (train, test):
-        if part is not None and not (hasattr(part, "with_format") and hasattr(part, "num_rows")):
-            raise PotstillError(f"{name}: is streamed ({type(part).__name__}); load it with streaming=False")
+    train, test, notes = two_parts(opened.data, opened.name)
     tables = [None if part is None else part.with_format("arrow")[:] for part in (train, test)]
-    parts = read_arrow(*tables, label=label, name=name, base=base, size=size, skip_bad=skip_bad)
+    parts = read_arrow(*tables, label=label, name=opened.name, base=opened.base, size=size, skip_bad=skip_bad)
     return replace(parts, notes=(*notes, *parts.notes))

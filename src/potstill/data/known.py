@@ -20,7 +20,7 @@ import torch
 
 from potstill.core import InputSpec, Normalization
 from potstill.data.formats import Array, read_cifar_binary, read_idx, read_mat, read_pickle
-from potstill.data.hub import fetch_hub, read_hub
+from potstill.data.hub import Opened, fetch_hub, read_hub
 from potstill.data.reasons import reason
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
@@ -323,7 +323,7 @@ def read_known(name: str, *, root: Path | None) -> Parts:
                 f"{name}: no files found, and the Hub cannot be reached; put {about.files} into {where}/{name}{hint}"
             ) from None
         size = (28, 28) if len(about.mean) == 1 else (32, 32)
-        parts = read_hub(data, name=name, label=label, size=size, skip_bad=False)
+        parts = read_hub(Opened(data, name), label=label, size=size, skip_bad=False)
         return replace(parts, classes=about.classes, normalization=normalization)
     (x, y, x_test, y_test), where = found
     notes = [f"{name}: read from {where}"]

@@ -1,6 +1,5 @@
 """``load``: whatever people have → ``Splits``."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -10,14 +9,16 @@ import torch
 from torch.utils.data import Dataset
 
 from potstill.core import Source, Splits
+from potstill.data.auto import streamable
 from potstill.data.bundled import BUNDLED, read_bundled
 from potstill.data.folder import read_folder
-from potstill.data.hub import fetch_hub, is_hub_object, is_saved, read_hub, read_saved
+from potstill.data.hub import opened, read_hub
 from potstill.data.known import STANDARD, read_known
 from potstill.data.memory import TensorSource, fit_normalization
 from potstill.data.objects import read_arrays, read_dataset, read_mapping, read_npz
-from potstill.data.shards import read_shards
+from potstill.data.shards import is_shards, read_shards
 from potstill.data.splits import Parts, as_size, assemble
+from potstill.data.streaming import assemble_streamed
 from potstill.data.table import read_arrow, read_csv, read_parquet
 from potstill.errors import PotstillError, unknown
 
@@ -38,9 +39,10 @@ def load(
     test_fraction: float = 0.2,
     size: int | tuple[int, int] | None = None,
     skip_bad: bool = False,
+    stream: bool | None = None,
     device: torch.device | str = "cpu",
 ) -> Splits:
-    """Real data as sources in memory: a training split, a test split, and notes on what was decided.
+    """Real data as sources: a training split, a test split, and notes on what was decided.
 
     Args:
         data: a name in ``KNOWN``; a folder of pictures (``train/CLASS/*``, ``test/CLASS/*``, or ``CLASS/*``) or one
@@ -52,11 +54,13 @@ def load(
         seed: draws the test split where the data has none.
         test_fraction: of each class, in [0, 1), for that split; 0 leaves ``test`` out.
         size: height and width that pictures are resized to.
-        skip_bad: leave broken picture files out (noted) instead of raising.
+        skip_bad: leave broken picture files out (noted) instead of raising. Streamed data are decoded once for it.
+        stream: read and decode pictures when they are needed, in place of holding all of them: folders, shards, Parquet
+            and Hugging Face sets. ``None``: where they would take more than half of the machine's memory (noted).
         device: where inputs are held and batches made.
 
     Returns:
-        ``Splits`` of ``TensorSource``. A ``Splits`` is returned as it is.
+        ``Splits`` of ``TensorSource``, or of ``StreamSource``. A ``Splits`` is returned as it is.
 
     Raises:
         PotstillError: with one line on what was required, what was found and what to change.
@@ -66,12 +70,20 @@ def load(
     if not 0 <= test_fraction < 1:
         raise PotstillError(f"the test fraction must be at least 0 and below 1, not {test_fraction}")
     target = as_size(size)
+    known = isinstance(data, str) and data in KNOWN
+    hub = None if known else opened(data)
+    if stream is not False and not (known and stream is None):
+        index = streamable(None if known else hub or data, label, target, skip_bad, stream)
+        if index is not None:
+            return assemble_streamed(
+                index, seed=seed, test_fraction=test_fraction, size=target, skip_bad=skip_bad, device=device
+            )
     if isinstance(data, TensorSource):
         parts = _of_source(data)
+    elif hub is not None:
+        parts = read_hub(hub, label=label, size=target, skip_bad=skip_bad)
     elif isinstance(data, str | Path):
         parts = _of_name(data, label, None if root is None else Path(root), target, skip_bad)
-    elif is_hub_object(data):
-        parts = read_hub(data, name=_hub_name(data), label=label, size=target, skip_bad=skip_bad)
     else:
         parts = _of_object(data, target, skip_bad)
     return assemble(parts, seed=seed, test_fraction=test_fraction, size=target, device=device)
@@ -91,11 +103,6 @@ def _of_source(source: TensorSource) -> Parts:
         classes=source.classes,
         normalization=None if same else own,
     )
-
-
-def _hub_name(data: Any) -> str:
-    first = next(iter(data.values()), None) if isinstance(data, Mapping) else data
-    return str(getattr(first, "dataset_name", None) or getattr(first, "builder_name", None) or "dataset")
 
 
 def _of_object(data: object, size: tuple[int, int] | None, skip_bad: bool) -> Parts:
@@ -135,15 +142,7 @@ def _of_name(
         if data in KNOWN:
             _no_label(label, data)
             return read_bundled(data) if data in BUNDLED else read_known(data, root=root)
-        if data.startswith("hub:"):
-            name, _, config = data.removeprefix("hub:").partition(":")
-            if not name:
-                raise PotstillError(
-                    "hub: needs a name, as in hub:ylecun/mnist or hub:ufldl-stanford/svhn:cropped_digits"
-                )
-            found = fetch_hub(name, config or None)
-            return read_hub(found, name=name, label=label, size=size, skip_bad=skip_bad)
-        if re.search(r"\{.*(\.\.|,).*\}", data) or data.endswith((".tar", ".tar.gz")):
+        if is_shards(data):
             _no_label(label, data)
             return read_shards(data, size=size, skip_bad=skip_bad)
     try:
@@ -151,8 +150,6 @@ def _of_name(
     except RuntimeError:  # ~somebody who has no home here
         raise PotstillError(f"{text}: no such file or folder; check the path") from None
     if path.is_dir():
-        if is_saved(path):
-            return read_saved(path, label=label, size=size, skip_bad=skip_bad)
         _no_label(label, text)
         return read_folder(path, size=size, skip_bad=skip_bad)
     if path.is_file():

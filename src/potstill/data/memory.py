@@ -51,6 +51,13 @@ def fit_normalization(inputs: Shaped[Tensor, "n ..."]) -> Normalization:
     return Normalization(mean.float().cpu(), std.float().cpu())
 
 
+def moved(normalization: Normalization, device: torch.device | str) -> Normalization:
+    """The same normalization with its tensors on ``device``."""
+    n, w = normalization, normalization.whitening
+    white = w and replace(w, mean=w.mean.to(device), matrix=w.matrix.to(device), inverse=w.inverse.to(device))
+    return Normalization(n.mean.to(device), n.std.to(device), white)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TensorSource:
     """Samples of one split in memory (a ``core.Source``): stored compactly, normalised once, when fetched.
@@ -162,13 +169,7 @@ class TensorSource:
 
     def to(self, device: torch.device | str, /) -> "TensorSource":
         """The same source with its inputs (and normalization) on ``device``; the labels stay on the CPU."""
-        w = self.normalization.whitening
-        moved = Normalization(
-            self.normalization.mean.to(device),
-            self.normalization.std.to(device),
-            w and replace(w, mean=w.mean.to(device), matrix=w.matrix.to(device), inverse=w.inverse.to(device)),
-        )
-        return replace(self, inputs=self.inputs.to(device), normalization=moved)
+        return replace(self, inputs=self.inputs.to(device), normalization=moved(self.normalization, device))
 
     def subset(self, index: Int[Tensor, " m"], /) -> "TensorSource":
         """The samples at ``index`` as a source of their own, with this one's classes and normalization."""

@@ -1,11 +1,12 @@
 """Picture files of any kind → uint8 tensors of one size. Used by folders, shards, Parquet and Hugging Face sets."""
 
 import io
-import statistics
 import struct
+import threading
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch import Tensor
 from potstill.data.reasons import reason
 from potstill.errors import PotstillError
 
-__all__ = ["SUFFIXES", "Gathered", "gather"]
+__all__ = ["SUFFIXES", "BadPictureError", "Gathered", "common_size", "decode", "gather", "head", "quiet"]
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm")
@@ -34,10 +35,13 @@ _BUCKETS = (64, 32, 16, 8)  # else the largest of these that the median shorter 
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
 _EXIF_IN_HEADER = ("JPEG", "MPO", "TIFF", "WEBP")
 
-Picture = Path | bytes | Image.Image
+_GREY = ("1", "L", "LA", "La", "I", "F")
+"""Pillow's modes without colour."""
+
+Picture = Path | bytes | io.BufferedIOBase | Image.Image
 
 
-class _BadPictureError(Exception):
+class BadPictureError(Exception):
     """Why one file is left out or refused."""
 
 
@@ -50,10 +54,48 @@ class Gathered:
     notes: tuple[str, ...]
 
 
+class _Quiet:
+    """Warnings silenced from the first entry to the last exit, in whatever threads these are.
+
+    The filters are the process's, so threads that each saved and put back their own would undo each other's.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._before: warnings.catch_warnings[None] | None = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self._depth += 1
+            if self._depth == 1:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.simplefilter("ignore")  # remarks on odd metadata
+                # Pillow's own limit is a warning, then an error at twice the size; `_opened`'s is the one that counts.
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._depth -= 1
+                if self._depth == 0 and self._before is not None:
+                    self._before.__exit__(None, None, None)
+
+
+quiet = _Quiet()
+"""``with quiet():`` around decoding in several threads, so that only the first and the last of them pay for it."""
+
+
 def _bytes(picture: Picture) -> int:
     if isinstance(picture, Path):
         return picture.stat().st_size
-    return len(picture) if isinstance(picture, bytes) else 0
+    if isinstance(picture, bytes | Image.Image):
+        return len(picture) if isinstance(picture, bytes) else 0
+    size = picture.seek(0, io.SEEK_END)
+    picture.seek(0)
+    return size
 
 
 @contextmanager
@@ -61,37 +103,40 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
     """The picture, its header read and its number of pixels checked; every way to be broken is one error."""
     try:
         if not isinstance(picture, Image.Image) and _bytes(picture) == 0:
-            raise _BadPictureError("not an image (the file is empty)")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on odd metadata
-            # Pillow's own limit is a warning, then an error at twice the size; the check below is the one that counts.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            raise BadPictureError("not an image (the file is empty)")
+        with quiet():
             if isinstance(picture, Image.Image):
                 yield picture
                 return
-            with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
+            file: Any = io.BytesIO(picture) if isinstance(picture, bytes) else picture
+            with Image.open(file) as image:
                 if image.width * image.height > _MAX_PIXELS:
                     raise Image.DecompressionBombError
                 yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _BadPictureError(f"refused, it unpacks to more than {_MAX_PIXELS // 10**6} million pixels") from None
+        raise BadPictureError(f"refused, it unpacks to more than {_MAX_PIXELS // 10**6} million pixels") from None
     except UnidentifiedImageError:
-        raise _BadPictureError(f"not an image (none of its {_bytes(picture):,} bytes make a known format)") from None
+        raise BadPictureError(f"not an image (none of its {_bytes(picture):,} bytes make a known format)") from None
     except _DECODE_ERRORS as error:
         if isinstance(error, FileNotFoundError):
-            raise _BadPictureError("no such file") from None
+            raise BadPictureError("no such file") from None
         text = reason(error)
         cut = any(sign in text.lower() for sign in ("truncated", "unexpected end", "broken data"))
-        raise _BadPictureError(
+        raise BadPictureError(
             f"not an image (truncated after {_bytes(picture):,} bytes)" if cut else f"not an image ({text})"
         ) from None
 
 
-def _sides(picture: Picture) -> tuple[int, int]:
-    """Height and width as shown, from the header alone."""
+def head(picture: Picture) -> tuple[int, int, bool]:
+    """Height and width as shown, and whether the picture can show nothing but grey, from the header alone.
+
+    Raises:
+        BadPictureError: it has no whole header.
+    """
     with _opened(picture) as image:
         turned = image.format in _EXIF_IN_HEADER and image.getexif().get(0x0112, 1) >= 5
-        return (image.width, image.height) if turned else (image.height, image.width)
+        h, w = (image.width, image.height) if turned else (image.height, image.width)
+        return h, w, image.mode in _GREY or image.mode.startswith("I;")
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
@@ -100,12 +145,16 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     low, high = float(x.min()), float(x.max())
     scale = 1.0 if image.mode == "F" else 65535.0
     if not (low >= 0 and high <= scale):
-        raise _BadPictureError(f"its grey values go from {low:.4g} to {high:.4g}; they must lie in 0 … {scale:.0f}")
+        raise BadPictureError(f"its grey values go from {low:.4g} to {high:.4g}; they must lie in 0 … {scale:.0f}")
     return Image.fromarray(np.rint(x * (255 / scale)).astype(np.uint8))
 
 
-def _decode(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], bool]:
-    """(h, w, 3) upright pixels that cover ``size``, cut in the middle; whether it was put on white."""
+def decode(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], bool]:
+    """(h, w, 3) upright pixels that cover ``size``, cut in the middle; whether it was put on white.
+
+    Raises:
+        BadPictureError: it is broken, or a decompression bomb.
+    """
     h, w = size
     with _opened(picture) as image:
         if image.format == "JPEG" and image is not picture:
@@ -125,12 +174,19 @@ def _decode(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uin
         return np.asarray(shown), clear
 
 
-def _common(sides: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], str | None]:
-    """One size for pictures of ``sides``, and the note that says so."""
-    first = sides[0]
-    if all(s == first for s in sides) and max(first) <= _EQUAL_CAP:
+def common_size(sides: Mapping[tuple[int, int], int]) -> tuple[tuple[int, int], str | None]:
+    """One size for pictures, and the note that says so.
+
+    Args:
+        sides: how many there are of each height and width, at least one.
+    """
+    first = next(iter(sides))
+    if len(sides) == 1 and max(first) <= _EQUAL_CAP:
         return first, None
-    middle = statistics.median_low([min(s) for s in sides])
+    shorter: Counter[int] = Counter()
+    for pair, count in sides.items():
+        shorter[min(pair)] += count
+    middle = next(side for side, until in _running(shorter) if 2 * until >= shorter.total())  # the lower median
     side = next((b for b in _BUCKETS if b <= middle), _BUCKETS[-1])
     low, high = min(sides), max(sides)
     of = f"{low[0]} × {low[1]}" + ("" if low == high else f" to {high[0]} × {high[1]}")
@@ -138,6 +194,14 @@ def _common(sides: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], str | No
         f"pictures of {of} (height × width) resized to {side} × {side}: the shorter side fits, the middle is kept; "
         "give a size for another"
     )
+
+
+def _running(counts: Mapping[int, int]) -> Iterator[tuple[int, int]]:
+    """Each number in ascending order, and how many there are up to it."""
+    until = 0
+    for number in sorted(counts):
+        until += counts[number]
+        yield number, until
 
 
 def gather(
@@ -161,7 +225,7 @@ def gather(
     """
     bad: dict[str, str] = {}
 
-    def refuse(where: str, error: _BadPictureError) -> None:
+    def refuse(where: str, error: BadPictureError) -> None:
         if not skip_bad:
             raise PotstillError(f"{where}: {error}; --skip-bad leaves such files out") from None
         bad[where] = str(error)
@@ -171,20 +235,20 @@ def gather(
     if size is None:
         for i in good:
             try:
-                sides[i] = _sides(items[i][1])
-            except _BadPictureError as error:
+                sides[i] = head(items[i][1])[:2]
+            except BadPictureError as error:
                 refuse(items[i][0], error)
         good = list(sides)
     while True:
-        chosen, note = (size, None) if size is not None else _common([sides[i] for i in good] or [(1, 1)])
+        chosen, note = (size, None) if size is not None else common_size(Counter(sides[i] for i in good) or {(1, 1): 1})
         pixels = np.empty((len(good), *chosen, 3), dtype=np.uint8)
         kept: list[int] = []
         grey, clear = True, 0
         for i in good:
             where, picture = items[i]
             try:
-                x, was_clear = _decode(picture, chosen)
-            except _BadPictureError as error:
+                x, was_clear = decode(picture, chosen)
+            except BadPictureError as error:
                 refuse(where, error)
                 continue
             pixels[len(kept)] = x

@@ -11,7 +11,7 @@ from potstill.data.reasons import reason
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
 
-__all__ = ["expand", "read_shards"]
+__all__ = ["classes_of", "expand", "extension_of", "is_shards", "key_of", "name_of", "read_shards", "shards_of"]
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 
@@ -30,8 +30,51 @@ def expand(pattern: str) -> list[str]:
     return [name for c in choices for name in expand(pattern[: match.start()] + c + pattern[match.end() :])]
 
 
+def is_shards(data: str | Path) -> bool:
+    """Whether ``data`` names shards: a tar file, or a pattern of several."""
+    if isinstance(data, Path):
+        return data.suffix == ".tar"
+    return bool(re.search(r"\{.*(\.\.|,).*\}", data)) or data.endswith((".tar", ".tar.gz"))
+
+
+def key_of(folder: str, file: str) -> str:
+    """The sample that a member belongs to: its name up to the first dot of the file's, as WebDataset has it."""
+    key = file.partition(".")[0]
+    return f"{folder}/{key}" if folder else key
+
+
+def extension_of(file: str) -> str:
+    """What a member is of its sample: the rest of its name, in lower case."""
+    return file.partition(".")[2].lower()
+
+
+def shards_of(pattern: str) -> list[Path]:
+    """The files that ``pattern`` names.
+
+    Raises:
+        PotstillError: one is not there.
+    """
+    shards = [Path(p).expanduser() for p in expand(pattern)]
+    if lacking := [s for s in shards if not s.is_file()]:
+        raise PotstillError(
+            f"{lacking[0]}: no such shard ({len(lacking)} of {len(shards)} that {pattern} names are missing)"
+        )
+    return shards
+
+
+def name_of(pattern: str, shards: list[Path]) -> str:
+    """What shards are called as a data set."""
+    first = shards[0].parent.joinpath(Path(pattern).name).name
+    return re.sub(r"[-_.]?\{.*?\}", "", first).removesuffix(".tar") or "shards"
+
+
+def classes_of(texts: list[str]) -> list[int] | list[str]:
+    """Labels as they stand in ``.cls`` files: numbers, if all are."""
+    return [int(t) for t in texts] if all(re.fullmatch(r"-?\d+", t) for t in texts) else texts
+
+
 def _samples(shard: Path) -> dict[str, dict[str, bytes]]:
-    """Key → extension → content. A key ends at the first dot of the file name, as WebDataset has it."""
+    """Key → extension → content."""
     samples: dict[str, dict[str, bytes]] = {}
     try:
         with tarfile.open(shard) as tar:
@@ -39,10 +82,9 @@ def _samples(shard: Path) -> dict[str, dict[str, bytes]]:
                 folder, _, file = member.name.rpartition("/")
                 if not member.isfile() or file.startswith("."):
                     continue
-                key, _, extension = file.partition(".")
                 content = tar.extractfile(member)
                 if content is not None:
-                    samples.setdefault(f"{folder}/{key}" if folder else key, {})[extension.lower()] = content.read()
+                    samples.setdefault(key_of(folder, file), {})[extension_of(file)] = content.read()
     except (tarfile.TarError, EOFError, OSError) as error:
         raise PotstillError(f"{shard}: not a readable tar file ({reason(error)}); make the shard anew") from None
     return samples
@@ -59,11 +101,7 @@ def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool) -
     Raises:
         PotstillError: a shard is missing or broken, a sample has no picture or no ``.cls``, no samples at all.
     """
-    shards = [Path(p).expanduser() for p in expand(pattern)]
-    if lacking := [s for s in shards if not s.is_file()]:
-        raise PotstillError(
-            f"{lacking[0]}: no such shard ({len(lacking)} of {len(shards)} that {pattern} names are missing)"
-        )
+    shards = shards_of(pattern)
     items: list[tuple[str, bytes]] = []
     labels: list[str] = []
     for shard in shards:
@@ -77,14 +115,12 @@ def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool) -
             labels.append(files["cls"].decode("utf-8", errors="replace").strip())
     if not items:
         raise PotstillError(f"{pattern}: there are no samples in {len(shards)} shards; give shards of pictures")
-    name = re.sub(r"[-_.]?\{.*?\}", "", shards[0].parent.joinpath(Path(pattern).name).name).removesuffix(".tar")
-    got = gather(items, size=size, skip_bad=skip_bad, name=name or "shards")
-    texts = [labels[i] for i in got.kept]
-    values = [int(t) for t in texts] if all(re.fullmatch(r"-?\d+", t) for t in texts) else texts
-    y, _, classes, notes = encode_labels(values, None, name=name or "shards")
+    name = name_of(pattern, shards)
+    got = gather(items, size=size, skip_bad=skip_bad, name=name)
+    y, _, classes, notes = encode_labels(classes_of([labels[i] for i in got.kept]), None, name=name)
     spec = InputSpec(kind="image", shape=tuple(got.pixels.shape[1:]))
     return Parts(
-        name=name or "shards",
+        name=name,
         train=got.pixels,
         train_labels=y,
         spec=spec,

@@ -12,7 +12,7 @@ from potstill.data.memory import TensorSource, chunks, data_units, fit_normaliza
 from potstill.errors import PotstillError
 from potstill.rng import generator
 
-__all__ = ["Parts", "assemble", "holdout", "stratify"]
+__all__ = ["Parts", "absent", "as_size", "assemble", "check", "draw_test", "holdout", "stratify"]
 
 
 def stratify(labels: Int[Tensor, " n"], fraction: float, seed: int) -> tuple[Int[Tensor, " k"], Int[Tensor, " h"]]:
@@ -91,7 +91,7 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return out
 
 
-def _absent(classes: tuple[str, ...], labels: Tensor) -> int:
+def absent(classes: tuple[str, ...], labels: Tensor) -> int:
     """How many classes have no sample."""
     return int((torch.bincount(labels, minlength=len(classes)) == 0).sum())
 
@@ -110,30 +110,60 @@ def as_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     return h, w
 
 
-def _check(parts: Parts) -> None:
-    name = parts.name
-    for x, y, where in (
-        (parts.train, parts.train_labels, f"{name}: training part"),
-        (parts.test, parts.test_labels, f"{name}: test part"),
-    ):
-        if x is None or y is None:
+def check(
+    name: str,
+    classes: tuple[str, ...],
+    train: tuple[int, Tensor],
+    test: tuple[int, Tensor] | None,
+) -> None:
+    """Samples, labels and class names of a training and a test part fit together.
+
+    Args:
+        train, test: how many inputs there are, and their labels.
+
+    Raises:
+        PotstillError: they do not, or a class has no training samples.
+    """
+    for part, where in ((train, f"{name}: training part"), (test, f"{name}: test part")):
+        if part is None:
             continue
-        if len(x) != len(y):
-            raise PotstillError(f"{where}: {len(x)} inputs but {len(y)} labels; give one label for each input")
-        if len(x) == 0:
+        inputs, labels = part[0], len(part[1])
+        if inputs != labels:
+            raise PotstillError(f"{where}: {inputs} inputs but {labels} labels; give one label for each input")
+        if inputs == 0:
             raise PotstillError(f"{where}: there are no samples; give at least one")
-    if len(parts.classes) < 2:
-        raise PotstillError(f"{name}: there is one class, {parts.classes[0]!r}; at least two are needed")
-    if len(set(parts.classes)) < len(parts.classes):
-        twice = next(c for c in parts.classes if parts.classes.count(c) > 1)
+    if len(classes) < 2:
+        raise PotstillError(f"{name}: there is one class, {classes[0]!r}; at least two are needed")
+    if len(set(classes)) < len(classes):
+        twice = next(c for c in classes if classes.count(c) > 1)
         raise PotstillError(f"{name}: the class name {twice!r} stands there twice; give each class its own name")
-    counts = torch.bincount(parts.train_labels, minlength=len(parts.classes))
+    counts = torch.bincount(train[1], minlength=len(classes))
     if (missing := torch.where(counts == 0)[0]).numel():
-        which = ", ".join(repr(parts.classes[i]) for i in missing[:3].tolist())
+        which = ", ".join(repr(classes[i]) for i in missing[:3].tolist())
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise PotstillError(
             f"{name}: class {which}{more} has no samples in the training split; add some or leave the class out"
         )
+
+
+def draw_test(
+    name: str, classes: tuple[str, ...], labels: Int[Tensor, " n"], fraction: float, seed: int
+) -> tuple[Int[Tensor, " k"], Int[Tensor, " h"], list[str]]:
+    """What is kept for training and what is held out as test, and notes on it. Arguments as for `stratify`.
+
+    Raises:
+        PotstillError: no class has two samples.
+    """
+    kept, held = stratify(labels, fraction, seed)
+    if len(held) == 0:
+        raise PotstillError(f"{name}: every class has a single sample, so no test split can be drawn; add samples")
+    notes = [
+        f"{name}: no test split found; {len(held):,} of {len(held) + len(kept):,} samples "
+        f"({fraction:.0%} of each class) were drawn as test with seed {seed}"
+    ]
+    if lonely := absent(classes, labels[held]):
+        notes.append(f"{name}: {lonely} classes have a single sample, which stays in training")
+    return kept, held, notes
 
 
 def assemble(
@@ -151,7 +181,8 @@ def assemble(
     Raises:
         PotstillError: fewer than two classes, a class without training samples, lengths that differ, a bad fraction.
     """
-    _check(parts)
+    of_test = None if parts.test is None or parts.test_labels is None else (len(parts.test), parts.test_labels)
+    check(parts.name, parts.classes, (len(parts.train), parts.train_labels), of_test)
     notes = list(parts.notes)
     train, test, spec = parts.train, parts.test, parts.spec
     train_labels, test_labels = parts.train_labels, parts.test_labels
@@ -165,21 +196,12 @@ def assemble(
             train, test = _resize(train, target), None if test is None else _resize(test, target)
             spec = InputSpec(kind=spec.kind, shape=(spec.shape[0], *target), units=spec.units)
     if test is None and test_fraction != 0:
-        kept, held = stratify(train_labels, test_fraction, seed)
-        if len(held) == 0:
-            raise PotstillError(
-                f"{parts.name}: every class has a single sample, so no test split can be drawn; add samples"
-            )
+        kept, held, drawn = draw_test(parts.name, parts.classes, train_labels, test_fraction, seed)
         test, test_labels = train[held], train_labels[held]
         train, train_labels = train[kept], train_labels[kept]
-        notes.append(
-            f"{parts.name}: no test split found; {len(held):,} of {len(held) + len(kept):,} samples "
-            f"({test_fraction:.0%} of each class) were drawn as test with seed {seed}"
-        )
-        if lonely := _absent(parts.classes, test_labels):
-            notes.append(f"{parts.name}: {lonely} classes have a single sample, which stays in training")
-    elif test_labels is not None and (absent := _absent(parts.classes, test_labels)):
-        notes.append(f"{parts.name}: {absent} of {len(parts.classes)} classes have no test samples")
+        notes += drawn
+    elif test_labels is not None and (lacking := absent(parts.classes, test_labels)):
+        notes.append(f"{parts.name}: {lacking} of {len(parts.classes)} classes have no test samples")
     normalization = parts.normalization or fit_normalization(train)
 
     def source(x: Tensor, y: Tensor) -> TensorSource:

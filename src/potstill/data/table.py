@@ -19,7 +19,15 @@ from potstill.data.reasons import reason
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
 
-__all__ = ["read_arrow", "read_csv", "read_parquet"]
+__all__ = [
+    "features_of",
+    "label_column",
+    "labels_in",
+    "picture_column",
+    "read_arrow",
+    "read_csv",
+    "read_parquet",
+]
 
 _LABELS = ("label", "labels", "fine_label")
 _PICTURES = ("image", "img", "picture")
@@ -53,7 +61,7 @@ def read_parquet(path: Path) -> Any:
         raise PotstillError(f"{path}: not a Parquet file ({reason(error)}); write it anew") from None
 
 
-def _features(table: Any) -> dict[str, Any]:
+def features_of(table: Any) -> dict[str, Any]:
     """What Hugging Face wrote about the columns, or nothing."""
     try:
         about = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
@@ -62,7 +70,8 @@ def _features(table: Any) -> dict[str, Any]:
         return {}
 
 
-def _label_column(table: Any, label: str | None, features: dict[str, Any], name: str) -> str:
+def label_column(table: Any, label: str | None, features: dict[str, Any], name: str) -> str:
+    """The column of labels: ``label``, or the one that is called so or marked so."""
     columns: list[str] = table.column_names
     if label is None:
         classes = [c for c in columns if isinstance(f := features.get(c), dict) and f.get("_type") == "ClassLabel"]
@@ -87,7 +96,8 @@ def _is_picture(field: Any, feature: Any) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _picture_column(table: Any, label: str, features: dict[str, Any], name: str) -> str | None:
+def picture_column(table: Any, label: str, features: dict[str, Any], name: str) -> str | None:
+    """The column of pictures, if there is one."""
     found = [f.name for f in table.schema if f.name != label and _is_picture(f, features.get(f.name))]
     if len(found) > 1:
         named = [c for c in _PICTURES if c in found]
@@ -97,7 +107,8 @@ def _picture_column(table: Any, label: str, features: dict[str, Any], name: str)
     return found[0] if found else None
 
 
-def _labels(table: Any, column: str, name: str) -> list[Any]:
+def labels_in(table: Any, column: str, name: str) -> list[Any]:
+    """The labels in ``column``, none missing."""
     values = table.column(column)
     if values.null_count:
         row = values.to_pylist().index(None) + 1
@@ -195,15 +206,15 @@ def read_arrow(
     tables = [train] if test is None else [train, test]
     if min(t.num_rows for t in tables) == 0:
         raise PotstillError(f"{name}: there are no rows; give at least one sample")
-    features = _features(train)
-    column = _label_column(train, label, features, name)
+    features = features_of(train)
+    column = label_column(train, label, features, name)
     for table in tables[1:]:
         if lacking := [c for c in train.column_names if c not in table.column_names]:
             raise PotstillError(f"{name}: the test part lacks the column {lacking[0]!r} of the training part")
     about = features.get(column)
     named = tuple(about["names"]) if isinstance(about, dict) and about.get("_type") == "ClassLabel" else None
-    given = [_labels(t, column, name) for t in tables]
-    picture = _picture_column(train, column, features, name)
+    given = [labels_in(t, column, name) for t in tables]
+    picture = picture_column(train, column, features, name)
     if picture is not None:
         return _pictures(tables, given, picture, named, name, base or Path(), size, skip_bad)
     blank = {c for c in train.column_names if c == "" or c.startswith("Unnamed: ") or c == "__index_level_0__"}

@@ -1,0 +1,112 @@
+"""Which data are streamed: those for which that is asked, and pictures that would fill too much of the memory."""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from potstill.data.hub import Opened
+from potstill.data.indexing import Index, index_folder, index_hub, index_parquet, index_shards
+from potstill.data.shards import is_shards, shards_of
+from potstill.data.streaming import sized
+from potstill.errors import PotstillError
+
+__all__ = ["memory_of_machine", "streamable"]
+
+_LARGEST = 3 * 128 * 128
+"""Bytes of a picture in memory where no size is given, at most (``pictures.common_size``)."""
+_MEMBER = 1024
+"""Bytes of a member of a tar, at least: a header and a block. A sample has two."""
+
+
+def memory_of_machine() -> int:
+    """Bytes of memory that this machine, or the container that this runs in, has in all.
+
+    What is free would be another number from run to run, and with it the choice, the hash of the data and all that is
+    kept by it.
+    """
+    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # not there, or "max"
+            found = min(found, int(Path(limit).read_text(encoding="ascii")))
+    return found
+
+
+def streamable(
+    data: object, label: str | None, size: tuple[int, int] | None, skip_bad: bool, stream: bool | None
+) -> Index | None:
+    """Where the pictures of ``data`` lie, if they are to be streamed; ``None``: they are to be held in memory.
+
+    Args:
+        data: a path, a pattern of shards, or an opened Hugging Face set.
+        label, size, skip_bad: as for ``load``.
+        stream: ``True``, or ``None``: as the memory decides.
+
+    Raises:
+        PotstillError: ``stream`` of data that are not pictures on a disk, or what the index meets.
+    """
+    if stream:
+        if (index := _index(data, label, skip_bad)) is None:
+            raise PotstillError(
+                "only pictures on a disk can be streamed: a folder, shards, a Parquet file or a Hugging Face set with "
+                "a column of pictures; leave streaming out for these data"
+            )
+        return index
+    most = memory_of_machine() // 2
+    at_most = _count(data) * (_LARGEST if size is None else 3 * size[0] * size[1])
+    if at_most <= most or (index := _index(data, label, skip_bad)) is None:
+        return None
+    index = sized(index, size, skip_bad)
+    assert index.size is not None
+    needed = len(index.labels) * 3 * index.size[0] * index.size[1]
+    if needed <= most:
+        return None
+    return index.noted(
+        f"{index.name}: {needed / 2**30:.1f} GiB of pixels are more than half of this machine's memory "
+        f"({2 * most / 2**30:.1f} GiB)"
+    )
+
+
+def _count(data: object) -> int:
+    """How many pictures there are at most, by a quick look; 0 of other data, and of what nobody can read."""
+    if isinstance(data, Opened):
+        parts = data.data.values() if isinstance(data.data, Mapping) else [data.data]
+        return sum(int(getattr(part, "num_rows", 0)) for part in parts)
+    if not isinstance(data, str | Path):
+        return 0
+    with suppress(PotstillError, RuntimeError, OSError, pa.ArrowException):
+        if is_shards(data):
+            shards = shards_of(str(data))
+            packed = any(s.suffix == ".gz" for s in shards)
+            return 0 if packed else sum(s.stat().st_size for s in shards) // (2 * _MEMBER)
+        path = Path(data).expanduser()
+        if path.is_dir():
+            return sum(len(files) for _, _, files in os.walk(path, followlinks=False))
+        if _is_parquet(path):
+            return int(pyarrow.parquet.read_metadata(path).num_rows)
+    return 0
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() in (".parquet", ".pq") and path.is_file()
+
+
+def _index(data: object, label: str | None, skip_bad: bool) -> Index | None:
+    if isinstance(data, Opened):
+        return index_hub(data, label=label)
+    if not isinstance(data, str | Path):
+        return None
+    try:
+        path = Path(data).expanduser()
+    except RuntimeError:  # ~somebody who has no home here
+        return None
+    if _is_parquet(path):
+        return index_parquet(path, label=label)
+    if not is_shards(data) and not path.is_dir():
+        return None
+    if label is not None:
+        raise PotstillError(f"{data} has its own labels; leave --label out (it names the column of a table)")
+    return index_shards(str(data), skip_bad=skip_bad) if is_shards(data) else index_folder(path)

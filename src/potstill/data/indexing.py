@@ -1,0 +1,239 @@
+"""From names of data to where each picture lies and its class: the same samples in the same order as in memory."""
+
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from potstill.data.arrays import encode_labels
+from potstill.data.folder import list_folder
+from potstill.data.hub import Opened, two_parts
+from potstill.data.pictures import SUFFIXES
+from potstill.data.readers import ArrowReader, FileReader, Names, ParquetReader, Reader, TarReader
+from potstill.data.reasons import reason
+from potstill.data.shards import classes_of, extension_of, key_of, name_of, shards_of
+from potstill.data.table import features_of, label_column, labels_in, picture_column
+from potstill.errors import PotstillError
+
+__all__ = ["Index", "index_folder", "index_hub", "index_parquet", "index_shards"]
+
+_BLOCK = 512
+"""Bytes of a tar's blocks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """Where the pictures of a data set are, before any was decoded. ``size`` is known once they were looked at."""
+
+    name: str
+    reader: Reader
+    labels: Int[Tensor, " n"]
+    classes: tuple[str, ...]
+    training: Tensor
+    """Whether each is of the training part (n,)."""
+    split: bool
+    """Whether there is a test part."""
+    notes: tuple[str, ...] = ()
+    places: Tensor | None = None
+    """Which of the reader's pictures these are; ``None``: all."""
+    size: tuple[int, int] | None = None
+    sizing: tuple[str, ...] = ()
+    """What there is to say on the size."""
+    bad: Mapping[int, str] = field(default_factory=dict)
+    """The broken pictures that were left out by their place in the reader, and why."""
+    grey: bool | None = None
+    """Whether no picture shows colour; ``None``: not known yet."""
+
+    @property
+    def at(self) -> Int[Tensor, " n"]:
+        return torch.arange(len(self.labels)) if self.places is None else self.places
+
+    def noted(self, *notes: str) -> "Index":
+        """With further notes."""
+        return replace(self, notes=(*self.notes, *notes))
+
+    def only(self, kept: Tensor) -> "Index":
+        """Those of the pictures that are ``kept`` (n,)."""
+        return replace(self, places=self.at[kept], labels=self.labels[kept], training=self.training[kept])
+
+
+def index_folder(root: Path) -> Index:
+    """The index of an image folder: a listing, no file is opened. Errors as ``folder.list_folder``."""
+    listed = list_folder(root)
+    counts = torch.tensor([len(part.names) for part in listed.files])
+    return Index(
+        name=listed.name,
+        reader=FileReader([(part.folder, part.names) for part in listed.files]),
+        labels=torch.repeat_interleave(torch.tensor([part.label for part in listed.files]), counts),
+        classes=listed.classes,
+        training=torch.repeat_interleave(torch.tensor([part.training for part in listed.files]), counts),
+        split=listed.split,
+        notes=listed.notes,
+    )
+
+
+def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[str, str, int, int]]:
+    """Name, key, offset and size of the files in a tar, from its headers.
+
+    Raises:
+        PotstillError: it is compressed, cut off, or has a broken header (what comes before is kept with ``skip_bad``).
+    """
+    length = shard.stat().st_size
+
+    def broken(what: str) -> None:
+        if not skip_bad:
+            raise PotstillError(f"{shard}: {what}; make the shard anew, or --skip-bad takes what is whole")
+        notes.append(f"{shard}: {what}; only what comes before was taken")
+
+    try:
+        with open(shard, "rb") as file:
+            if (start := file.read(6))[:2] == b"\x1f\x8b" or start[:3] == b"BZh" or start == b"\xfd7zXZ\0":
+                raise PotstillError(
+                    f"{shard}: is compressed, so no member can be read by its place; decompress it, or load it without "
+                    "streaming"
+                )
+            file.seek(0)
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                last, end = "the first member", 0
+                while (member := tar.next()) is not None:
+                    tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
+                    end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK if member.isreg() else tar.offset
+                    if member.isreg() and member.offset_data + member.size > length:
+                        missing = member.offset_data + member.size - length
+                        broken(f"truncated: {missing:,} of the {member.size:,} bytes of {member.name} are missing")
+                        return
+                    last = member.name
+                    folder, _, base = member.name.rpartition("/")
+                    if member.isreg() and not base.startswith("."):
+                        yield member.name, key_of(folder, base), member.offset_data, member.size
+            # The module takes a header that is cut off or broken for the end.
+            file.seek(end)
+            if (rest := file.read(_BLOCK)) and (len(rest) < _BLOCK or rest.strip(b"\0")):
+                broken(f"{'truncated' if len(rest) < _BLOCK else 'a broken header'} after {last}")
+    except (tarfile.TarError, EOFError) as error:
+        if "unexpected end" in str(error):
+            broken("truncated")
+            return
+        raise PotstillError(f"{shard}: not a readable tar file ({reason(error)}); make the shard anew") from None
+    except OSError as error:
+        raise PotstillError(f"{shard}: not a readable tar file ({reason(error)}); make the shard anew") from None
+
+
+def index_shards(pattern: str, *, skip_bad: bool) -> Index:
+    """The index of WebDataset shards: one pass over their headers, which reads the ``.cls`` files as well.
+
+    Raises:
+        PotstillError: a shard is missing, compressed, cut off or broken (what comes before is kept with ``skip_bad``);
+            a sample has no picture or no class.
+    """
+    shards = shards_of(pattern)
+    members, counts, texts = list[str](), list[int](), list[str]()
+    spans: list[tuple[int, int]] = []
+    notes: list[str] = []
+    for shard in shards:
+        found: dict[str, dict[str, tuple[str, int, int]]] = {}
+        for name, key, offset, size in _members(shard, skip_bad, notes):
+            found.setdefault(key, {})[extension_of(name.rpartition("/")[2])] = (name, offset, size)
+        before = len(members)
+        with open(shard, "rb") as file:
+            for number, (key, files) in enumerate(sorted(found.items()), 1):
+                picture = next((files[e] for e in sorted(files) if f".{e.rpartition('.')[2]}" in SUFFIXES), None)
+                lacking = "no picture" if picture is None else f"no {key}.cls" if "cls" not in files else None
+                if picture is None or lacking:
+                    if skip_bad and notes and number == len(found):  # what is cut off of the last sample
+                        continue
+                    if picture is None:
+                        raise PotstillError(f"{shard}: sample {key!r} has no picture, only {', '.join(sorted(files))}")
+                    raise PotstillError(f"{shard}: sample {key!r} has no {key}.cls; write its class there")
+                _, offset, size = files["cls"]
+                file.seek(offset)
+                texts.append(file.read(size).decode("utf-8", errors="replace").strip())
+                members.append(picture[0])
+                spans.append(picture[1:])
+        counts.append(len(members) - before)
+    if not members:
+        raise PotstillError(f"{pattern}: there are no samples in {len(shards)} shards; give shards of pictures")
+    name = name_of(pattern, shards)
+    y, _, classes, more = encode_labels(classes_of(texts), None, name=name)
+    where: npt.NDArray[np.int64] = np.array(spans, dtype=np.int64)
+    return Index(
+        name=name,
+        reader=TarReader(shards, counts, Names(members), where),
+        labels=y,
+        classes=classes,
+        training=torch.ones(len(y), dtype=torch.bool),
+        split=False,
+        notes=(*notes, *more),
+    )
+
+
+def index_parquet(path: Path, *, label: str | None) -> Index | None:
+    """The index of a Parquet file with a column of pictures, of which only the labels are read; ``None`` without one.
+
+    Raises:
+        PotstillError: no Parquet file, no label column, a row without a label.
+    """
+    name = path.name
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            empty = schema.empty_table()
+            features = features_of(empty)
+            column = label_column(empty, label, features, name)
+            picture = picture_column(empty, column, features, name)
+            if picture is None:
+                return None
+            given = labels_in(file.read(columns=[column]), column, name)
+    except (pa.ArrowException, OSError) as error:
+        raise PotstillError(f"{path}: not a Parquet file ({reason(error)}); write it anew") from None
+    return _of_rows(ParquetReader(path, picture, name), given, None, features.get(column), name, ())
+
+
+def index_hub(opened: Opened, *, label: str | None) -> Index | None:
+    """The index of a ``datasets.Dataset`` or ``DatasetDict`` with a column of pictures; ``None`` without one.
+
+    Its Arrow files are mapped into memory by Hugging Face, so that nothing but the rows that are read is loaded.
+
+    Raises:
+        PotstillError: a streamed data set, no ``train`` among several splits, no label column, a row without a label.
+    """
+    import datasets
+
+    name = opened.name
+    train, test, notes = two_parts(opened.data, name)
+    one = train.with_format("arrow")
+    first = one[:1] if one.num_rows else one[:0]
+    features = features_of(first)
+    column = label_column(first, label, features, name)
+    picture = picture_column(first, column, features, name)
+    if picture is None:
+        return None
+    parts = [part for part in (train, test) if part is not None]
+    given = [labels_in(part.select_columns([column]).with_format("arrow")[:], column, name) for part in parts]
+    whole = datasets.concatenate_datasets([part.select_columns([picture]) for part in parts])
+    reader = ArrowReader(whole, picture, name, opened.base or Path())
+    return _of_rows(reader, given[0], given[1] if len(given) > 1 else None, features.get(column), name, notes)
+
+
+def _of_rows(
+    reader: Reader, train: list[Any], test: list[Any] | None, about: Any, name: str, notes: tuple[str, ...]
+) -> Index:
+    if not train:
+        raise PotstillError(f"{name}: there are no rows; give at least one sample")
+    named = tuple(about["names"]) if isinstance(about, dict) and about.get("_type") == "ClassLabel" else None
+    y, z, classes, more = encode_labels(train, test, classes=named, name=name)
+    labels = y if z is None else torch.cat([y, z])
+    training = torch.arange(len(labels)) < len(y)
+    return Index(
+        name=name, reader=reader, labels=labels, classes=classes, training=training, split=test is not None,
+        notes=(*notes, *more),
+    )  # fmt: skip

@@ -1,0 +1,181 @@
+"""The source that holds no picture: an index in memory, and each picture read and decoded when it is asked for."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from potstill.core import Batch, InputSpec, Normalization
+from potstill.data.memory import data_units, moved
+from potstill.data.pictures import BadPictureError, decode, quiet
+from potstill.data.readers import Reader, digest
+from potstill.errors import PotstillError
+
+__all__ = ["StreamSource", "begin", "pixels", "workers"]
+
+_TASK = 32
+"""Pictures that a thread decodes before it takes the next ones."""
+
+
+def workers() -> int:
+    """Threads that decode: ``$POTSTILL_WORKERS``, else as many as torch computes with in this process.
+
+    Pillow lets other threads run while it decodes, resizes and converts. What is left, Python's own part, is small for
+    photographs (``benchmarks/streaming.py`` says how small), so threads are enough and nothing is copied between
+    processes.
+
+    Raises:
+        PotstillError: the variable holds no number above 0.
+    """
+    said = os.environ.get("POTSTILL_WORKERS", "")
+    if said and not (said.isdecimal() and int(said) > 0):
+        raise PotstillError(f"POTSTILL_WORKERS must be a whole number above 0, not {said!r}; leave it unset for all")
+    return int(said) if said else torch.get_num_threads()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="potstill-decode")
+
+
+def _decode(
+    reader: Reader, places: Sequence[int], out: npt.NDArray[np.uint8], bad: dict[int, str] | None
+) -> None:  # fmt: skip
+    """Write the pictures at ``places`` into ``out`` (m, c, h, w)."""
+    size = (out.shape[2], out.shape[3])
+    with quiet():
+        for i, (place, content) in enumerate(zip(places, reader.read(places), strict=True)):
+            try:
+                x, _ = decode(content, size)
+            except BadPictureError as error:
+                if bad is None:
+                    raise PotstillError(f"{reader.where(place)}: {error}; --skip-bad leaves such files out") from None
+                bad[place] = str(error)
+                continue
+            out[i] = x.transpose(2, 0, 1)[: out.shape[1]]
+
+
+def begin(
+    reader: Reader, places: Int[Tensor, " m"], shape: tuple[int, ...], bad: dict[int, str] | None = None
+) -> Callable[[], UInt8[Tensor, "m c h w"]]:
+    """Begin to decode the pictures at ``places``, ascending; what is returned waits for them.
+
+    With one worker nothing runs beside the caller: the work is done when it is asked for.
+
+    Args:
+        shape: (c, h, w); with c = 1 the first channel is kept.
+        bad: where broken pictures are noted by place, with the reason; ``None``: they raise.
+    """
+    threads = workers()
+    listed: list[int] = places.tolist()
+    out = np.empty((len(listed), *shape), dtype=np.uint8)
+    if threads == 1:
+
+        def here() -> Tensor:
+            for i in range(0, len(listed), _TASK):
+                _decode(reader, listed[i : i + _TASK], out[i : i + _TASK], bad)
+            return torch.from_numpy(out)
+
+        return here
+    step = max(1, min(_TASK, -(-len(listed) // threads)))
+    tasks: list[Future[None]] = [
+        _pool(threads).submit(_decode, reader, listed[i : i + step], out[i : i + step], bad)
+        for i in range(0, len(listed), step)
+    ]
+
+    def wait() -> Tensor:
+        try:
+            for task in tasks:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+        return torch.from_numpy(out)
+
+    return wait
+
+
+def pixels(reader: Reader, places: Int[Tensor, " m"], shape: tuple[int, ...]) -> UInt8[Tensor, "m c h w"]:
+    """The pictures at ``places``, in any order, each read and decoded once however often it is asked for."""
+    once, place = torch.unique(places, return_inverse=True)
+    found = begin(reader, once, shape)()
+    return found if torch.equal(once, places) else found.index_select(0, place)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StreamSource:
+    """Pictures of one split on a disk (a ``core.Source``): the labels and an index in memory, nothing else.
+
+    A fetch reads in the order of the disk, whatever the order of its index. There is no cache beside the system's own
+    of files: over data larger than memory a random draw would nearly always miss it.
+
+    Legend: n samples, c h w a picture.
+    """
+
+    name: str
+    input: InputSpec
+    classes: tuple[str, ...]
+    """Class names in label order."""
+    normalization: Normalization
+    reader: Reader
+    places: Int[Tensor, " n"]
+    """Where in the reader each sample is."""
+    labels: Int[Tensor, " n"]
+    """int64 in [0, number of classes), on the CPU."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    """Where batches are made."""
+    known: dict[str, str] = field(default_factory=dict, repr=False)
+    """The hash, once it was computed, shared by copies of other normalization or device."""
+
+    def __post_init__(self) -> None:
+        if len(self.places) != len(self.labels):
+            raise PotstillError(
+                f"{self.name}: {len(self.places)} pictures but {len(self.labels)} labels; give one each"
+            )
+
+    @property
+    def content_hash(self) -> str:
+        """``encoded:`` and the SHA-256 of the spec, the class names, the labels and the pictures' encoded bytes.
+
+        The pictures are read once for it and not decoded, so it is another hash than that of the same data in memory.
+        """
+        if "hash" not in self.known:
+            spec = [self.input.kind, self.input.shape, self.input.units, self.classes, len(self)]
+            whole = hashlib.sha256(json.dumps(spec).encode())
+            whole.update(self.labels.contiguous().numpy().data)
+            whole.update(digest(self.reader, (int(p) for p in self.places)))
+            self.known["hash"] = f"encoded:{whole.hexdigest()}"
+        return self.known["hash"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def fetch(self, index: Int[Tensor, " m"], /) -> Batch:
+        """The samples at ``index``: inputs in model space and int64 labels, both on ``device``.
+
+        Raises:
+            PotstillError: a picture is broken or no longer there; it is named.
+        """
+        return Batch(self.normalization.apply(self.raw(index)), self.labels[index.cpu()].to(self.device))
+
+    def raw(self, index: Int[Tensor, " m"], /) -> Tensor:
+        """The inputs at ``index`` in data units (float32; pixels in [0, 1]), on ``device``."""
+        return data_units(pixels(self.reader, self.places[index.cpu()], self.input.shape).to(self.device))
+
+    def to(self, device: torch.device | str, /) -> "StreamSource":
+        """The same source whose batches are made on ``device``."""
+        return replace(self, device=torch.device(device), normalization=moved(self.normalization, device))
+
+    def subset(self, index: Int[Tensor, " m"], /) -> "StreamSource":
+        """The samples at ``index`` as a source of their own, with this one's classes and normalization."""
+        index = index.cpu()
+        return replace(self, places=self.places[index], labels=self.labels[index], known={})

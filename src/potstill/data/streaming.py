@@ -1,0 +1,231 @@
+"""From an index to sources that stream: one size for all, colour or grey, the split, the normalization.
+
+All of it as in memory, found out with as little decoding as can be.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from potstill.core import InputSpec, Normalization, Splits
+from potstill.data.indexing import Index
+from potstill.data.passes import at_once
+from potstill.data.pictures import BadPictureError, common_size, decode, head, quiet
+from potstill.data.splits import absent, check, draw_test
+from potstill.data.streamed import StreamSource, begin, workers
+from potstill.errors import PotstillError
+from potstill.functional.sampling import distinct
+from potstill.rng import generator
+
+__all__ = ["SAMPLE", "assemble_streamed", "sized"]
+
+SAMPLE = 10_000
+"""Training pictures that the normalization is measured on, at most."""
+_CHUNK = 256
+"""Pictures of a pass over all of them."""
+
+
+def _heads(index: Index, skip_bad: bool) -> tuple[npt.NDArray[np.int64], dict[int, str]]:
+    """Height, width and whether it is grey of every picture (n, 3), and the reason of each that has no whole header."""
+    found: npt.NDArray[np.int64] = np.zeros((len(index.labels), 3), dtype=np.int64)
+    bad: dict[int, str] = {}
+    at, reader = index.at.tolist(), index.reader
+
+    def look(first: int) -> None:
+        with quiet():
+            for i, place in enumerate(at[first : first + _CHUNK], first):
+                try:
+                    with reader.opened(place) as file:
+                        found[i] = head(file)
+                except BadPictureError as error:
+                    if not skip_bad:
+                        raise PotstillError(
+                            f"{reader.where(place)}: {error}; --skip-bad leaves such files out"
+                        ) from None
+                    bad[place] = str(error)
+
+    starts = range(0, len(at), _CHUNK)
+    if (threads := workers()) == 1:
+        for first in starts:
+            look(first)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(look, starts):
+                pass
+    return found, bad
+
+
+def _common(heads: npt.NDArray[np.int64]) -> tuple[tuple[int, int], str | None]:
+    kinds, counts = np.unique(heads[:, :2], axis=0, return_counts=True)
+    return common_size({(int(h), int(w)): int(n) for (h, w), n in zip(kinds, counts, strict=True)})
+
+
+def _left_out(index: Index, bad: dict[int, str]) -> Index:
+    """Without the broken pictures.
+
+    Raises:
+        PotstillError: all are.
+    """
+    if not bad:
+        return index
+    at, every = index.at, {**index.bad, **bad}
+    if len(bad) == len(at):
+        raise PotstillError(
+            f"{index.name}: none of {len(every)} pictures can be read, the first is {_shown(index, every)[0]}"
+        )
+    return replace(index.only(~torch.isin(at, torch.tensor(sorted(bad)))), bad=every)
+
+
+def _shown(index: Index, bad: Mapping[int, str]) -> list[str]:
+    return [f"{index.reader.where(place)}: {why}" for place, why in sorted(bad.items())[:3]]
+
+
+def _notes(index: Index) -> list[str]:
+    """What was decided on the way."""
+    notes = [*index.notes, *index.sizing]
+    if index.bad:
+        more = "; …" if len(index.bad) > 3 else ""
+        shown = "; ".join(_shown(index, index.bad))
+        notes.append(f"{index.name}: {len(index.bad)} broken pictures left out ({shown}{more})")
+    return notes
+
+
+def sized(index: Index, size: tuple[int, int] | None, skip_bad: bool) -> Index:
+    """The index with the size that its pictures will have, from their headers where none is given.
+
+    Raises:
+        PotstillError: a picture has no whole header (unless ``skip_bad``), or none has.
+    """
+    if size is not None:
+        return replace(index, size=size)
+    heads, bad = _heads(index, skip_bad)
+    index = _left_out(index, bad)
+    whole = heads[heads[:, 0] > 0]
+    chosen, note = _common(whole)
+    said = () if note is None else (f"{index.name}: {note}",)
+    return replace(index, size=chosen, grey=True if whole[:, 2].all() else None, sizing=said)
+
+
+def _whole(index: Index, size: tuple[int, int] | None) -> Index:
+    """Without what cannot be decoded, found out by decoding everything once."""
+    assert index.size is not None
+    bad, grey = _decode_all(index, index.size)
+    left = _left_out(index, bad)
+    if bad and size is None:  # a picture with a whole header but broken pixels must not decide the size
+        left = sized(left, None, False)
+    return replace(left, grey=grey)
+
+
+def _decode_all(index: Index, size: tuple[int, int]) -> tuple[dict[int, str], bool]:
+    """Which pictures are broken, with the reason, and whether the others are all grey."""
+    bad: dict[int, str] = {}
+    grey = True
+    for places in torch.split(index.at.sort().values, _CHUNK):
+        before = len(bad)
+        x = begin(index.reader, places, (3, *size), bad)()
+        if len(bad) > before:
+            x = x[~torch.isin(places, torch.tensor(sorted(bad)))]
+        grey = grey and bool((x[:, :1] == x).all())
+    return bad, grey
+
+
+def _is_grey(index: Index, size: tuple[int, int]) -> bool:
+    """Whether no picture shows colour: looked for in a random order, until one is found that does.
+
+    Pictures whose header leaves nothing but grey are not decoded.
+    """
+    order = index.at[torch.randperm(len(index.labels), generator=generator(0, "grey"))]
+    with quiet():
+        for place in order.tolist():
+            try:
+                with index.reader.opened(place) as file:
+                    if head(file)[2]:
+                        continue
+                x, _ = decode(index.reader.read([place])[0], size)
+            except BadPictureError as error:
+                where = index.reader.where(place)
+                raise PotstillError(f"{where}: {error}; --skip-bad leaves such files out") from None
+            if not bool((x[..., :1] == x).all()):
+                return False
+    return True
+
+
+def assemble_streamed(
+    index: Index, *, seed: int, test_fraction: float, size: tuple[int, int] | None, skip_bad: bool,
+    device: torch.device | str, normalization: Normalization | None = None,
+) -> Splits:  # fmt: skip
+    """``Splits`` of sources that stream: the same split and sizes as in memory.
+
+    Args:
+        index: where the pictures are.
+        seed: draws the test split where there is none.
+        test_fraction: in [0, 1); 0 leaves ``test`` out.
+        size: height and width, or ``None``: the rule of ``pictures.gather``, from headers.
+        skip_bad: leave broken pictures out, which takes a pass over all of them.
+        device: where batches are made.
+        normalization: constants; ``None``: measured on at most `SAMPLE` training pictures, drawn by a fixed seed.
+
+    Raises:
+        PotstillError: a broken picture among those that are looked at here, fewer than two classes, a class without
+            training samples.
+    """
+    if index.size is None:
+        index = sized(index, size, skip_bad)
+    if skip_bad:
+        index = _whole(index, size)
+    assert index.size is not None
+    name, classes, notes = index.name, index.classes, _notes(index)
+    at, labels, training = index.at, index.labels, index.training
+    of_test = (int((~training).sum()), labels[~training]) if index.split else None
+    check(name, classes, (int(training.sum()), labels[training]), of_test)
+    train, test = torch.where(training)[0], torch.where(~training)[0] if index.split else None
+    if test is None and test_fraction != 0:
+        kept, held, drawn = draw_test(name, classes, labels[train], test_fraction, seed)
+        train, test = train[kept], train[held]
+        notes += drawn
+    elif test is not None and (lacking := absent(classes, labels[test])):
+        notes.append(f"{name}: {lacking} of {len(classes)} classes have no test samples")
+    grey = _is_grey(index, index.size) if index.grey is None else index.grey
+    spec = InputSpec(kind="image", shape=(1 if grey else 3, *index.size))
+
+    def source(part: Tensor, normal: Normalization) -> StreamSource:
+        return StreamSource(
+            name=name, input=spec, classes=classes, normalization=normal, reader=index.reader, places=at[part],
+            labels=labels[part],
+        )  # fmt: skip
+
+    channels = spec.shape[0]
+    plain = Normalization(torch.zeros(channels), torch.ones(channels))
+    if normalization is None:
+        normalization, used = measured(source(train, plain))
+        notes.append(f"{name}: streamed; normalised by {used:,} of {len(train):,} training pictures")
+    else:
+        notes.append(f"{name}: streamed")
+    made = [None if part is None else source(part, normalization).to(device) for part in (train, test)]
+    assert made[0] is not None
+    return Splits(train=made[0], test=made[1], notes=tuple(notes))
+
+
+def measured(source: StreamSource) -> tuple[Normalization, int]:
+    """Mean and standard deviation per channel of at most `SAMPLE` pictures, and how many these were.
+
+    Pixels are counted by value, so that a pass of any length takes little memory. Of all pictures it is what
+    ``memory.fit_normalization`` gives, up to rounding in float64.
+    """
+    index = distinct(len(source), SAMPLE, generator(0, "normalization"))
+    counts = torch.zeros(source.input.shape[0], 256, dtype=torch.int64)
+    for places in torch.split(source.places[index].sort().values, at_once(source, _CHUNK)):
+        x = begin(source.reader, places, source.input.shape)()
+        for channel, count in enumerate(counts):
+            count += torch.bincount(x[:, channel].flatten(), minlength=256)
+    values = torch.arange(256).float().div_(255).double()
+    part = counts.double() / counts.sum(1, keepdim=True)
+    mean = part @ values
+    std = (part * (values - mean[:, None]).square()).sum(1).sqrt()
+    std = torch.where(std < 1e-6, torch.ones_like(std), std)
+    return Normalization(mean.float(), std.float()), len(index)
