@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from potstill.driver import Interrupted, Progress
     from potstill.errors import PotstillError
     from potstill.evaluation import Protocol, Scorecard
+    from potstill.knowledge import scaling
     from potstill.labelling import label
     from potstill.planning import plan
     from potstill.storage import Distilled, export, inspect, load
@@ -37,6 +38,7 @@ _HOMES = {
     "load_data": "potstill.api",
     "plan": "potstill.planning",
     "report": "potstill.api",
+    "scaling": "potstill.knowledge",
 }
 
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "load_data",
     "plan",
     "report",
+    "scaling",
 ]
 
 

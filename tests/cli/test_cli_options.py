@@ -7,7 +7,7 @@ from potstill.cli.main import main
 from potstill.cli.parsing import options_of
 
 COMMON = {"--json", "--quiet", "--debug"}
-READING = {"--data-root", "--label", "--size", "--skip-bad", "--split-seed", "--test-fraction"}
+READING = {"--data-root", "--label", "--size", "--skip-bad", "--stream", "--split-seed", "--test-fraction"}
 MAKING = (
     COMMON
     | READING
@@ -27,6 +27,10 @@ OPTIONS = {
     "compare": COMMON
     | READING
     | {"DATA", "--methods", "--ipc", "--out", "--budget", "--seeds", "--seed", "--protocol", "--network", "--device"},
+    "scaling": COMMON
+    | READING
+    | {"DATA", "--out", "--ipc", "--stops", "--sets", "--steps", "--batch", "--lr", "--validation", "--network"}
+    | {"--seed", "--device"},
     "report": COMMON | {"PATHS", "--out"},
     "inspect": COMMON | {"FILE"},
     "export": COMMON | {"FILE", "--to", "--out"},

@@ -24,6 +24,7 @@ __all__ = [
     "Making",
     "Plan",
     "Report",
+    "Scaling",
 ]
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
@@ -63,6 +64,8 @@ class DataOptions:
     """Resize pictures to this height and width: 32 or 32x48."""
     skip_bad: Flag = False
     """Leave out files that cannot be read instead of stopping at the first."""
+    stream: Flag = False
+    """Read and decode pictures as they are needed. Of itself where they would fill more than half of the memory."""
     split_seed: Annotated[int, arg(metavar="S")] = 0
     """Seed of the split into training and test parts, where the data bring none. Keep it the same for one data set."""
     test_fraction: Annotated[float, arg(metavar="F")] = 0.2
@@ -243,6 +246,40 @@ class Compare(DataCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scaling(DataCommand):
+    """Measure what a teacher's soft labels buy in data, over budgets and stops of the teacher, and fit a law to it.
+
+    Teacher and students see training data alone: a part of them is held out to measure on, and the test part is not
+    read. The same command again goes on where an interrupted one stopped.
+    """
+
+    data: Data
+    """The real data."""
+    out: Annotated[Path, arg(metavar="DIR")]
+    """The folder for scaling.json and the plot scaling.svg."""
+    ipc: Integers = (1, 2, 5, 10, 20, 50)
+    """Budgets: real samples per class, with commas between them."""
+    stops: Integers = (2, 5, 10, 20, 50)
+    """Epochs after which the teacher is stopped, with commas between them."""
+    sets: Annotated[int, arg(metavar="K")] = 5
+    """Draws of real samples; intervals are over them."""
+    steps: Annotated[int, arg(metavar="N")] = 200
+    """Updates of each student."""
+    batch: Annotated[int, arg(metavar="N")] = 64
+    """Samples in each of them, at most."""
+    lr: Annotated[float, arg(metavar="F")] = 0.03
+    """The students' learning rate."""
+    validation: Annotated[float, arg(metavar="F")] = 0.2
+    """Part of the training data to hold out and measure on, at most 4,000 samples."""
+    network: Annotated[str | None, _unset("NAME")] = None
+    """The network of teacher and students."""
+    seed: Annotated[int, arg(metavar="S")] = 0
+    """Decides everything that is drawn."""
+    device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
+    """Where to compute."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report(Command):
     """Make one page, readable offline, of scorecards, leaderboards and distilled sets."""
 
@@ -291,6 +328,7 @@ COMMANDS: dict[str, tuple[type[Command], str]] = {
     "evaluate": (Evaluate, "measure what a distilled set is worth, beside its baselines"),
     "label": (Label, "a teacher's labels for every epoch and crop of a set, in one file"),
     "compare": (Compare, "a leaderboard of several methods on your own data"),
+    "scaling": (Scaling, "what a soft label buys in data, as a law with its interval"),
     "report": (Report, "one page of scorecards, leaderboards and pictures"),
     "inspect": (Inspect, "what is in a distilled set"),
     "export": (Export, "a distilled set as png, npz, parquet or webdataset"),

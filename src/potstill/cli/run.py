@@ -20,10 +20,12 @@ from potstill.cli.commands import (
     Making,
     Plan,
     Report,
+    Scaling,
 )
 from potstill.cli.costs import costs
 from potstill.cli.parsing import Misuse, Parsed
 from potstill.cli.progress import Watcher
+from potstill.cli.scaled import scaling_text
 from potstill.cli.text import clock, columns, filled, json_document, plural
 from potstill.core import Budget, Splits
 from potstill.errors import PotstillError
@@ -50,6 +52,7 @@ def _load_data(command: DataCommand, data: str, watcher: Watcher) -> Splits:
         test_fraction=reading.test_fraction,
         size=reading.size,
         skip_bad=reading.skip_bad,
+        stream=reading.stream or None,
     )
     for note in splits.notes:
         watcher.note(note)
@@ -298,6 +301,24 @@ def _leaderboard(board: Mapping[str, Any]) -> str:
     return columns(["ipc", "method", "accuracy", "95% interval", "n", "bytes", "points over random"], rows)
 
 
+def _scaling(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.knowledge import scaling
+
+    command = parsed.command
+    assert isinstance(command, Scaling)
+    splits = _load_data(command, command.data, watcher)
+
+    def show(what: str, done: int, total: int) -> None:
+        watcher.show(what, done / total if total else None, f"{done:,} of {total:,}")
+
+    found = scaling(
+        splits, ipc=command.ipc, stops=command.stops, out=command.out, network=command.network, sets=command.sets,
+        steps=command.steps, batch=command.batch, lr=command.lr, validation=command.validation, seed=command.seed,
+        device=command.device, progress=show,
+    )  # fmt: skip
+    return Answer({**found, "command": line}, f"{scaling_text(found)}\nPlot: {command.out / 'scaling.svg'}")
+
+
 def _report(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill.api import report
     from potstill.storage import check_writable
@@ -411,6 +432,7 @@ RUNNERS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
     "evaluate": _evaluate,
     "label": _label,
     "compare": _compare,
+    "scaling": _scaling,
     "report": _report,
     "inspect": _inspect,
     "export": _export,

@@ -1,0 +1,310 @@
+"""``scaling``: what a soft label buys in data, over budgets × what the teacher knew, as a law with its interval.
+
+Everything is measured on training data: a part of them is held out, students are trained on the rest, and the test
+split is not read. One half of the held-out part chooses the teacher's stop, the other half gives the numbers.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from potstill import registry
+from potstill.api import default_network, load_data, pick_device
+from potstill.assets import obtain
+from potstill.core import AssetSpec, NetworkFactory, Splits, Trained
+from potstill.data import TensorSource, holdout
+from potstill.errors import PotstillError
+from potstill.evaluation import Protocol
+from potstill.evaluation.evaluate import student_augmentation
+from potstill.evaluation.law import Measured, fit, misfit, worth
+from potstill.evaluation.statistics import summary
+from potstill.evaluation.student import Job, train_and_predict
+from potstill.execution import choose
+from potstill.execution.memory import keep_freed_memory
+from potstill.functional.sampling import class_indices, random_per_class
+from potstill.nn import factory
+from potstill.reports import law_plot
+from potstill.rng import derive, generator
+from potstill.storage import item_bytes, write_atomic
+from potstill.storage.files import parse_json
+from potstill.supervise.teacher import Teacher, soft_rows
+
+__all__ = ["scaling"]
+
+VERSION = 1
+"""Of the file. It is raised when what is measured changes."""
+TEACHER: Mapping[str, float | int | str] = {
+    "batch": 256, "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4, "augment": "none", "schedule": "constant",
+}  # fmt: skip
+"""As the teacher of random-soft is trained. At a constant rate a snapshot is a training that is as long."""
+MOST_HELD = 4000
+"""Samples that are held out, at most: more take time and add little."""
+
+
+def scaling(
+    data: Any,
+    *,
+    ipc: Sequence[int] = (1, 2, 5, 10, 20, 50),
+    stops: Sequence[int] = (2, 5, 10, 20, 50),
+    out: str | Path,
+    network: str | None = None,
+    sets: int = 5,
+    steps: int = 200,
+    batch: int = 64,
+    lr: float = 0.03,
+    validation: float = 0.2,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Measure students over budgets × teachers, fit the data–knowledge law, and say what a soft label buys in data.
+
+    A set is a random draw of real samples, larger budgets containing smaller ones; all its students, at every stop and
+    with plain classes, start from the same parameters. ``out/scaling.json`` holds every student's accuracy and is
+    written after each cell, so that the same call goes on where one was interrupted. ``out/scaling.svg`` is a plot.
+
+    Args:
+        data: anything ``load_data`` takes. Its test split is not read.
+        ipc: items per class, two budgets or more.
+        stops: epochs after which the teacher is stopped; one training gives all.
+        out: folder, made if it is not there.
+        network: of teacher and students.
+        sets: draws; intervals are over them, given this one teacher.
+        steps, batch, lr: of a student: SGD with momentum 0.9 and the augmentation of the protocol ``potstill``, the
+            rate along a cosine to zero; the same for every cell.
+        validation: part of the training data to hold out, at most 4,000 samples.
+        seed: decides sets, students and what is held out.
+        progress: called with what is being trained, how much is done, and of how much.
+
+    Returns:
+        The content of ``scaling.json``.
+
+    Raises:
+        PotstillError: a class has too few samples, ``out`` cannot be written or holds other measurements.
+    """
+    keep_freed_memory()
+    budgets, epochs = tuple(sorted(ipc)), tuple(sorted(stops))
+    _check(budgets, epochs, sets)
+    splits: Splits = data if isinstance(data, Splits) else load_data(data)
+    train = splits.train.to(pick_device(device))
+    if not isinstance(train, TensorSource):
+        raise PotstillError(f"scaling needs data that are held in memory, but {train.name} is not; give arrays")
+    make = factory(network or default_network(train), train.input, len(train.classes), train.device)
+    base: Protocol = registry.resolve("protocols", "potstill")
+    protocol = base.override(steps=steps, batch=batch, lr=lr, least_epochs=0)
+    protocol = protocol.resolve(train.name, make.name, train.input.kind)
+    settings: dict[str, Any] = {
+        "version": VERSION, "data": train.content_hash, "network": make.name, "ipc": list(budgets),
+        "stops": list(epochs), "sets": sets, "steps": steps, "lr": lr, "validation": validation, "seed": seed,
+        "augment": protocol.augment, "batch": batch, "teacher": dict(TEACHER),
+    }  # fmt: skip
+    file = Path(out) / "scaling.json"
+    cells = _read(file, settings)
+    kept, held = holdout(train, min(validation, MOST_HELD / len(train)), derive(seed, "held out") % 2**31)
+    bench = _Bench(
+        train=kept, held=holdout(held, 0.5, derive(seed, "halves") % 2**31), make=make, protocol=protocol, seed=seed,
+        sets=_draws(kept, budgets[-1], sets, seed), say=progress or (lambda what, done, total: None),
+    )  # fmt: skip
+    teachers = bench.teachers(epochs)
+    head = {"settings": settings, "source": train.name, "classes": len(train.classes), "samples": len(kept)}
+    missing = [(n, s) for n in budgets for s in (None, *epochs) if _key(n, s) not in cells]
+    for key, cell in bench.cells(missing, {t.epoch: t for t in teachers}):
+        cells[key] = cell
+        _write(file, {**head, "cells": cells})
+    result = {
+        **head, "held": [len(half) for half in bench.held], "cells": cells,
+        "teachers": [{"stop": t.epoch, "accuracy": bench.accuracy_of(t)} for t in teachers],
+        **_conclude(cells, budgets, epochs, [len(half) for half in bench.held], seed),
+        "bytes": {
+            "hard": item_bytes(train.input.shape), "soft": item_bytes(train.input.shape, len(train.classes))
+        },
+    }  # fmt: skip
+    _write(file, result)
+    write_atomic(file.with_suffix(".svg"), law_plot(result).encode())
+    return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bench:
+    """What all cells share."""
+
+    train: TensorSource
+    """What teachers and students are trained on."""
+    held: tuple[TensorSource, TensorSource]
+    """To choose the stop on, and to score on."""
+    make: NetworkFactory
+    protocol: Protocol
+    seed: int
+    sets: Sequence[Sequence[Tensor]]
+    """Indices into ``train``: of each set, of each class, in the order in which budgets take them."""
+    say: Callable[[str, int, int], None]
+
+    def teachers(self, stops: Sequence[int]) -> tuple[Trained, ...]:
+        """One training's snapshots."""
+        recipe = {**TEACHER, "epochs": max(stops)}
+        spec = AssetSpec(name="teacher", kind="networks", count=1, recipe=recipe, snapshots=tuple(stops))
+        made, _ = obtain(
+            [spec], self.train, self.make, lambda name: student_augmentation(name, self.train), progress=self.say
+        )
+        return tuple(made["teacher"])
+
+    def rows(self, teacher: Trained, x: Tensor) -> Tensor:
+        """The labels that a teacher gives."""
+        as_is = Teacher(params=teacher.theta, velocity={}, buffers=teacher.buffers)
+        return soft_rows(self.make(teacher.seed), as_is, x)
+
+    def accuracy_of(self, teacher: Trained) -> float:
+        """Of a teacher, where students are scored."""
+        half = self.held[1]
+        found = self.rows(teacher, _inputs(half, torch.arange(len(half)))).argmax(1).cpu()
+        return float((found == half.labels).double().mean())
+
+    def cells(
+        self, wanted: Sequence[tuple[int, int | None]], teachers: Mapping[int | None, Trained]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each of the ``wanted`` (items per class, stop or classes), as soon as all its students are done."""
+        jobs = [self._student(n, stop, teachers, at) for n, stop in wanted for at in range(len(self.sets))]
+        executor = choose(len(jobs), self.make.device)
+        results = executor.map(partial(_two_accuracies, self.held), jobs)
+        self.say("students", 0, len(jobs))
+        for place, (n, stop) in enumerate(wanted):
+            found = []
+            for at in range(len(self.sets)):
+                found.append(next(results))
+                self.say("students", place * len(self.sets) + at + 1, len(jobs))
+            chosen, scored, diverged = zip(*found, strict=True)
+            yield _key(n, stop), {
+                "ipc": n, "stop": stop, "accuracy": summary(scored), "choice": list(chosen), "diverged": sum(diverged),
+            }  # fmt: skip
+
+    def _student(self, n: int, stop: int | None, teachers: Mapping[int | None, Trained], at: int) -> Job:
+        index = torch.cat([of_class[:n] for of_class in self.sets[at]])
+        x = _inputs(self.train, index)
+        y = self.train.labels[index].to(x.device) if stop is None else self.rows(teachers[stop], x)
+        return Job(
+            make=self.make, x=x, y=y, protocol=self.protocol, lr=self.protocol.lr[0], steps=self.protocol.steps[0],
+            augment=student_augmentation(self.protocol.augment, self.train), seed=derive(self.seed, "student", at),
+        )  # fmt: skip
+
+
+def _two_accuracies(held: tuple[TensorSource, TensorSource], job: Job) -> tuple[float, float, bool]:
+    """A student's on both halves, and whether it diverged: then it knows nothing and counts as chance."""
+    whole = replace(
+        held[0], inputs=torch.cat([h.inputs for h in held]), labels=torch.cat([h.labels for h in held])
+    )  # fmt: skip
+    predicted = train_and_predict(whole, job)
+    if predicted is None:
+        return 1 / len(whole.classes), 1 / len(whole.classes), True
+    right = (predicted == whole.labels).double()
+    return float(right[: len(held[0])].mean()), float(right[len(held[0]) :].mean()), False
+
+
+def _draws(train: TensorSource, most: int, sets: int, seed: int) -> list[Sequence[Tensor]]:
+    by_class = class_indices(train.labels, len(train.classes))
+    counts = [most] * len(by_class)
+    return [random_per_class(by_class, counts, generator(seed, "set", n), train.classes) for n in range(sets)]
+
+
+def _inputs(source: TensorSource, index: Tensor) -> Tensor:
+    x = source.fetch(index).x
+    assert isinstance(x, Tensor)
+    return x
+
+
+def _key(n: int, stop: int | None) -> str:
+    return f"{n}-{'hard' if stop is None else stop}"
+
+
+def _check(budgets: tuple[int, ...], stops: tuple[int, ...], sets: int) -> None:
+    for name, values, least in (("ipc", budgets, 2), ("stops", stops, 1)):
+        if len(values) < least or len(set(values)) < len(values) or min(values) < 1:
+            raise PotstillError(
+                f"{name} must be {least} or more different whole numbers from 1 on, not {values}; change them"
+            )
+    if sets < 1:
+        raise PotstillError(f"at least one set is needed, but sets is {sets}; two or more give intervals")
+
+
+def _conclude(
+    cells: Mapping[str, Any], budgets: tuple[int, ...], stops: tuple[int, ...], held: Sequence[int], seed: int
+) -> dict[str, Any]:
+    """The law, what each budget of soft labels is worth, and that in a sentence."""
+    choice, score = (_measured(cells, budgets, stops, part, held[part]) for part in (0, 1))
+    law = fit(score)
+    rows: list[dict[str, Any]] = []
+    for n in budgets:
+        stop, found = worth(score, choice, n, generator(seed, "bootstrap", n))
+        rows.append({
+            "ipc": n, "stop": stop, "worth": None if found is None else found.value,
+            "ci95": None if found is None or found.ci95 is None else list(found.ci95),
+            "beyond": found is not None and not budgets[0] <= found.value <= budgets[-1],
+        })  # fmt: skip
+    middle = next((r for r in rows if r["ipc"] == 10), rows[len(rows) // 2])
+    return {
+        "law": {
+            "hard": list(law.hard), "soft": list(law.soft), "misfit": misfit(score, law),
+            "lines": {"hard": list(law.hard), **{str(stop): list(law.line(stop)) for stop in stops}},
+        },
+        "worth": rows,
+        "said_of": middle["ipc"],
+        "sentence": _sentence(middle, budgets[-1]),
+    }  # fmt: skip
+
+
+def _measured(
+    cells: Mapping[str, Any], budgets: tuple[int, ...], stops: tuple[int, ...], part: int, samples: int
+) -> Measured:
+    """Errors of students; half a sample is counted as wrong and half as right, so that none is 0 or 1."""
+
+    def errors(n: int, stop: int | None) -> list[float]:
+        cell = cells[_key(n, stop)]
+        values = cell["choice"] if part == 0 else cell["accuracy"]["values"]
+        return [((1 - v) * samples + 0.5) / (samples + 1) for v in values]
+
+    hard = np.array([errors(n, None) for n in budgets]).T
+    soft = np.array([[errors(n, s) for s in stops] for n in budgets]).transpose(2, 0, 1)
+    return Measured(ipc=budgets, stops=stops, hard=hard, soft=soft)
+
+
+def _sentence(row: Mapping[str, Any], most: int) -> str:
+    n, stop = row["ipc"], row["stop"]
+    if row["worth"] is None:
+        return "More hard-labelled samples did not help here, so that soft labels cannot be counted in them."
+    ends = "" if row["ci95"] is None else " [{:.3g}, {:.3g}]".format(*row["ci95"])
+    note = f"; that is not between budgets that were measured (at most {most})" if row["beyond"] else ""
+    return (
+        f"{n} soft-labelled per class are worth {row['worth']:.3g} hard-labelled{ends} (a teacher of {stop} "
+        f"epoch{'' if stop == 1 else 's'}{note})."
+    )
+
+
+def _read(file: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells that an earlier call has measured with the same settings.
+
+    Raises:
+        PotstillError: the file holds something else.
+    """
+    try:
+        found = parse_json(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise PotstillError(f"{file}: not what scaling wrote ({error}); delete it to measure again") from error
+    if not isinstance(found, dict) or found.get("settings") != settings or not isinstance(found.get("cells"), dict):
+        raise PotstillError(f"{file}: made of other data or settings; choose another folder or delete it")
+    return dict(found["cells"])
+
+
+def _write(file: Path, content: Mapping[str, Any]) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PotstillError(f"{file.parent}: a folder that can be written is needed ({error.strerror})") from error
+    write_atomic(file, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())

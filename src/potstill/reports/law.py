@@ -1,0 +1,134 @@
+"""The plane of data and knowledge as one SVG, readable on light and dark pages: errors of students and the law."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from potstill.reports.markup import Html, tag, text
+
+__all__ = ["law_plot"]
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 460, 64, 200, 56, 56
+COLOURS = ("#8a63d2", "#1f6feb", "#0b7285", "#2f9e44", "#997404", "#d1570c", "#c2255c")
+INK, GRID = "#24292f", "#d0d7de"
+ERRORS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Where the axis may have a mark."""
+
+
+def law_plot(found: Mapping[str, Any]) -> Html:
+    """Error against items per class, both logarithmic: where the law holds, points lie on straight lines.
+
+    Args:
+        found: the content of a ``scaling.json``.
+    """
+    axes = _Axes(found)
+    budgets = found["settings"]["ipc"]
+    marks = axes.grid(budgets, found["source"])
+    series = [("hard", "classes", INK)]
+    known = {t["stop"]: t["accuracy"] for t in found["teachers"]}
+    for stop, colour in zip(found["settings"]["stops"], _colours(len(known)), strict=True):
+        unit = "epoch" if stop == 1 else "epochs"
+        series.append((str(stop), f"{stop} {unit} ({100 * known[stop]:.1f} %)", colour))
+    for place, (name, label, colour) in enumerate(series):
+        intercept, slope = found["law"]["lines"][name]
+        ends = [axes.at(n, math.exp(intercept + slope * math.log(n))) for n in (budgets[0], budgets[-1])]
+        marks.append(_line(*ends[0], *ends[1], colour, width=1.5))
+        aside = 3 * (place - (len(series) - 1) / 2)  # points of one budget stand side by side
+        for n in budgets:
+            accuracy = found["cells"][f"{n}-{name}"]["accuracy"]
+            x, y = axes.at(n, 1 - accuracy["mean"])
+            if accuracy["ci95"]:
+                low, high = (axes.at(n, 1 - v)[1] for v in accuracy["ci95"])
+                marks.append(_line(x + aside, low, x + aside, high, colour))
+            marks.append(tag("circle", cx=_n(x + aside), cy=_n(y), r="3.5", fill=colour))
+        marks += _legend(place, label, colour, "labels" if place == 0 else "teacher of" if place == 1 else None)
+    marks += _worth(found, axes)
+    said = (
+        f"Error of students against items per class, {found['source']}: {found['sentence']} Bars are 95 % intervals "
+        f"over {found['settings']['sets']} sets, lines are the law."
+    )
+    return tag(
+        "svg", tag("title", said), tag("rect", width=WIDTH, height=HEIGHT, fill="#ffffff"), *marks,
+        xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", font_size=13,
+        font_family="system-ui, sans-serif", fill=INK,
+    )  # fmt: skip
+
+
+class _Axes:
+    """Where an amount of data and an error lie."""
+
+    def __init__(self, found: Mapping[str, Any]) -> None:
+        budgets = found["settings"]["ipc"]
+        shown = [1 - c["accuracy"]["mean"] for c in found["cells"].values()]
+        shown += [
+            math.exp(a + b * math.log(n)) for a, b in found["law"]["lines"].values() for n in (budgets[0], budgets[-1])
+        ]
+        spread = max(max(shown) / max(min(shown), 1e-3), 1.05) ** 0.06
+        self.low, self.high = max(min(shown), 1e-3) / spread, min(max(shown), 1.0) * spread
+        self.first, self.last = budgets[0], budgets[-1]
+
+    def at(self, n: float, error: float) -> tuple[float, float]:
+        """Clipped to the frame."""
+        error = min(max(error, self.low), self.high)
+        right = math.log(n / self.first) / math.log(self.last / self.first)
+        down = math.log(error / self.low) / math.log(self.high / self.low)
+        return LEFT + 16 + right * (WIDTH - LEFT - RIGHT - 32), TOP + down * (HEIGHT - TOP - BOTTOM)
+
+    def grid(self, budgets: list[int], source: object) -> list[Html]:
+        marks = [_words(LEFT - 8, TOP - 24, f"accuracy, {_short(source)}", anchor="start")]
+        inside = [e for e in ERRORS if self.low <= e <= self.high]
+        for error in inside or [self.low, self.high]:
+            _, y = self.at(self.first, error)
+            marks.append(_line(LEFT, y, WIDTH - RIGHT, y, GRID))
+            marks.append(_words(LEFT - 8, y + 4, f"{100 * (1 - error):.3g} %", anchor="end"))
+        for n in budgets:
+            x, _ = self.at(n, self.low)
+            marks.append(_line(x, TOP, x, HEIGHT - BOTTOM, GRID))
+            marks.append(_words(x, HEIGHT - BOTTOM + 18, str(n), anchor="middle"))
+        middle = (LEFT + WIDTH - RIGHT) / 2
+        marks.append(_words(middle, HEIGHT - 14, "real samples per class", anchor="middle"))
+        return marks
+
+
+def _worth(found: Mapping[str, Any], axes: _Axes) -> list[Html]:
+    """A dashed line from the soft labels of the sentence to the hard labels that they are worth."""
+    row = next(r for r in found["worth"] if r["ipc"] == found["said_of"])
+    if row["worth"] is None or row["beyond"]:
+        return []
+    intercept, slope = found["law"]["lines"][str(row["stop"])]
+    error = math.exp(intercept + slope * math.log(row["ipc"]))
+    left, right = axes.at(row["ipc"], error), axes.at(row["worth"], error)
+    return [
+        _line(*left, *right, INK, dashes="5 4"),
+        _words(right[0] + 4, right[1] - 6, f"{row['ipc']} soft = {row['worth']:.3g} hard", anchor="start", size=12),
+    ]
+
+
+def _colours(n: int) -> list[str]:
+    return [COLOURS[i % len(COLOURS)] for i in range(n)]
+
+
+def _legend(place: int, label: str, colour: str, head: str | None) -> list[Html]:
+    x, y = WIDTH - RIGHT + 18, TOP + 30 * (place > 0) + 20 * place
+    heading = [] if head is None else [_words(x, y - 4, head, anchor="start", size=12)]
+    dot = tag("circle", cx=x + 4, cy=y + 12, r=4, fill=colour)
+    return [*heading, dot, _words(x + 14, y + 16, label, anchor="start")]
+
+
+def _short(name: object) -> str:
+    word = str(name)
+    return word if len(word) <= 60 else f"{word[:59]}…"
+
+
+def _n(value: float) -> str:
+    return f"{value:.1f}"
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1, dashes: str | None = None) -> Html:
+    return tag(
+        "line", x1=_n(x1), y1=_n(y1), x2=_n(x2), y2=_n(y2), stroke=colour, stroke_width=width, stroke_dasharray=dashes
+    )  # fmt: skip
+
+
+def _words(x: float, y: float, words: str, *, anchor: str, size: int | None = None) -> Html:
+    return tag("text", text(words), x=_n(x), y=_n(y), text_anchor=anchor, font_size=size)
