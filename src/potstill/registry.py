@@ -48,7 +48,11 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "delt": "potstill.methods.decoupled.delt:DELT",
         "dwa": "potstill.methods.decoupled.dwa:DWA",
         "lpld": "potstill.methods.decoupled.lpld:LPLD",
+        "wmdd": "potstill.methods.decoupled.wmdd:WMDD",
+        "ufc": "potstill.methods.decoupled.ufc:UFC",
         "rded": "potstill.methods.decoupled.rded:RDED",
+        "cim": "potstill.methods.decoupled.cim:CIM",
+        "dq": "potstill.methods.decoupled.dq:DQ",
     },
     "augmentations": {
         "none": "potstill.augment.siamese:none",
@@ -57,6 +61,8 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "idc": "potstill.augment.idc:idc",
         "idc-eval": "potstill.augment.idc:idc_eval",
         "idc-eval-noflip": "potstill.augment.idc:idc_eval_noflip",
+        "cim": "potstill.augment.idc:cim",
+        "cim-noflip": "potstill.augment.idc:cim_noflip",
         "flip": "potstill.augment.crop:flip",
         "rrc": "potstill.augment.crop:rrc",
         "rrc-noflip": "potstill.augment.crop:rrc_noflip",
@@ -72,6 +78,7 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "frequency": "potstill.parametrize.frequency:Frequency",
         "hallucinator": "potstill.parametrize.hallucinator:Hallucinator",
         "field": "potstill.parametrize.field:Field",
+        "compensators": "potstill.parametrize.compensators:Compensators",
     },
     "protocols": {
         "potstill": "potstill.evaluation.protocols.potstill:PROTOCOL",

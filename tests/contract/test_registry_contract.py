@@ -95,7 +95,7 @@ def test_the_counts_that_may_be_zero() -> None:
     admitted = {n: set(registry.resolve("methods", n).may_be_zero) & set(counts(n)) for n in registry.names("methods")}
     recovered = {
         n: {"jitter", "epochs_trained"}
-        for n in ("sre2l", "cda", "sre2l++", "g-vbsm", "edc", "fadrm", "delt", "dwa", "lpld")
+        for n in ("sre2l", "cda", "sre2l++", "g-vbsm", "edc", "fadrm", "delt", "dwa", "lpld", "wmdd", "ufc")
     }
     in_trained = {n: {"epochs_trained"} for n in ("dm", "cafe", "datadam", "m3d", "dance")}
     assert {n: fields for n, fields in admitted.items() if fields} == {
@@ -109,6 +109,8 @@ def test_the_counts_that_may_be_zero() -> None:
         "ncfm": {"epochs_trained", "patience"},
         "dsdm": {"epochs_trained", "history_from"},
         "rded": {"epochs_trained"},
+        "cim": {"epochs_trained"},
+        "dq": {"epochs_trained"},
         "cv-dd": {"jitter", "epochs_trained", "batch_labels"},
         **recovered,
     }
@@ -203,7 +205,10 @@ def test_labels_can_be_learned_with_every_objective(name: str) -> None:
     assert not torch.equal(before, after)
 
 
-STORED = ("tiles", "memory:bases=2", "frequency:kept=16", "hallucinator:styles=2,width=1", "field:warmup=2")
+STORED = (
+    "tiles", "memory:bases=2", "frequency:kept=16", "hallucinator:styles=2,width=1", "field:warmup=2",
+    "compensators:count=2",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("spelled", STORED)

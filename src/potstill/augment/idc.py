@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from potstill.augment.siamese import GROUPS, Drawn, Siamese
 from potstill.errors import PotstillError, unknown
 
-__all__ = ["IDCAugment", "idc", "idc_eval", "idc_eval_noflip"]
+__all__ = ["IDCAugment", "cim", "cim_noflip", "idc", "idc_eval", "idc_eval_noflip"]
 
 _ALWAYS = ("flip", "color", "cutout")
 
@@ -87,3 +87,13 @@ def idc_eval() -> IDCAugment:
 def idc_eval_noflip() -> IDCAugment:
     """IDC's augmentation for students without mirror images, as published for digits (MNIST, SVHN)."""
     return IDCAugment(strategy=("color", "crop", "scale", "rotate"))
+
+
+def cim() -> IDCAugment:
+    """What CIM matches features under: flip, crop and cutout, all of them, without color."""
+    return IDCAugment(strategy=("flip", "crop", "cutout"))
+
+
+def cim_noflip() -> IDCAugment:
+    """The same for pictures that may not be mirrored."""
+    return IDCAugment(strategy=("crop", "cutout"))

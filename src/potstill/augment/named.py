@@ -10,7 +10,7 @@ FLIPLESS = frozenset({"digits", "mnist", "mnist-5k", "svhn"})
 MNIST and SVHN, and so does IDC's code."""
 _NOFLIP = {
     "dsa": "dsa-noflip", "idc-eval": "idc-eval-noflip", "flip": "none", "rrc": "rrc-noflip",
-    "pad-crop": "pad-crop-noflip", "patches": "patches-noflip",
+    "pad-crop": "pad-crop-noflip", "patches": "patches-noflip", "cim": "cim-noflip",
 }  # fmt: skip
 
 

@@ -101,6 +101,14 @@ class Recover(Taught[RecoverState]):
         """The state before an iteration of a batch, where that begins a new stage."""
         return state
 
+    def classes_of(self, problem: Problem, state: RecoverState, items: Tensor) -> Tensor:
+        """The class of each picture that this iteration sees, where the batch is of ``items``."""
+        return hard_labels(problem)[items]
+
+    def within(self, problem: Problem, work: Tensor) -> Tensor:
+        """What is optimised, kept to values that pixels can have."""
+        return work if (limits := bounds(problem)) is None else work.clamp(*limits)
+
     def active(self, problem: Problem, state: RecoverState, items: Tensor) -> Tensor:
         """Which of the batch's items this iteration moves (b,)."""
         return torch.ones(len(items), dtype=torch.bool)
@@ -140,15 +148,14 @@ class Recover(Taught[RecoverState]):
             state = state.begun(begun, self.begin(problem, state, items, rng))
         state = self.staged(problem, state, items)
         active = self.active(problem, state, items)
-        y = hard_labels(problem)[items][active].to(state.work.device)
+        y = self.classes_of(problem, state, items[active]).to(state.work.device)
         with torch.enable_grad():
             x = state.work[active.to(state.work.device)].requires_grad_()
             loss, shown, memory = self.objective(problem, state, x, self.view(problem, state, x, rng), y)
             (grad,) = torch.autograd.grad(loss, x)
         state = moved(state, active, grad, self.rate(state))
-        if (limits := bounds(problem)) is not None:
-            state = replace(state, work=state.work.clamp(*limits))
-        state = replace(state, memory={**state.memory, **{n: t.detach() for n, t in memory.items()}})
+        kept = {**state.memory, **{n: t.detach() for n, t in memory.items()}}
+        state = replace(state, work=self.within(problem, state.work), memory=kept)
         if state.iteration == self.length:
             state = state.finished(items)
         return state, {"loss": float(loss.detach()), **shown, "batches": state.batch + state.iteration / self.length}

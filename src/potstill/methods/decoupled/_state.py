@@ -1,23 +1,20 @@
 """What evolves while pictures are recovered, which items share a batch, and the statistics of the real data."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from potstill.core import Problem
 from potstill.functional.optim import adamw
 from potstill.functional.statistics import Seen, watch
 from potstill.functional.transforms import resize
 from potstill.methods._matching import image
-from potstill.methods.decoupled._teachers import CHUNK, Member
+from potstill.methods.decoupled._teachers import CHUNK, Member, Rules
 
 __all__ = ["Composition", "RecoverState", "Rules", "bounds", "measured", "moved", "overall", "plan", "rows_of"]
-
-Rules: TypeAlias = Mapping[type[nn.Module], Callable[[Tensor], Mapping[str, Tensor]]]
-"""What is taken from the inputs of which layers."""
 
 Composition: TypeAlias = Literal["slots", "classes", "class"]
 """Who shares a batch: one item of each class (``slots``), items in class order (``classes``), or those of one class."""

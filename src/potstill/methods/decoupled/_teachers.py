@@ -3,23 +3,27 @@
 Every teacher is an asset: trained once on the training source, kept, shared by all methods that ask for the same.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Generic, Literal, TypeVar, cast
+from typing import ClassVar, Generic, Literal, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from potstill.core import AssetSpec, Method, Network, NetworkFactory, Part, Problem, Trained
+from potstill.core import AssetSpec, Method, Network, NetworkFactory, Part, Problem, Source, Trained
 from potstill.errors import PotstillError
-from potstill.methods._matching import hard_labels
+from potstill.functional.statistics import watch
+from potstill.methods._matching import hard_labels, image
 from potstill.nn import factory
 
-__all__ = ["CHUNK", "Member", "Taught"]
+__all__ = ["CHUNK", "Member", "Rules", "Taught"]
 
 S = TypeVar("S")
+
+Rules: TypeAlias = Mapping[type[nn.Module], Callable[[Tensor], Mapping[str, Tensor]]]
+"""What is taken from the inputs of which layers."""
 
 CHUNK = 256
 """Samples of one pass where nothing is differentiated."""
@@ -39,7 +43,7 @@ def _architecture(make: NetworkFactory) -> Network:
 class Member:
     """A trained network as a function. ``network`` is in evaluation mode and gives the layers only."""
 
-    network: nn.Module
+    network: Network
     weights: Mapping[str, Tensor]
     """Parameters and buffers by name."""
 
@@ -55,6 +59,20 @@ class Member:
         """Of inputs in model space (n, …), without a graph."""
         with torch.no_grad():
             return torch.cat([functional_call(self.network, dict(self.weights), (p,)) for p in torch.split(x, CHUNK)])
+
+    def seen(self, x: Tensor, rules: Rules | None = None) -> tuple[Tensor, Tensor, dict[str, dict[str, Tensor]]]:
+        """Logits and embeddings (n, d) of inputs in model space, and what ``rules`` take of the layers on the way."""
+        head, rules = self.network.classifier, rules or {}
+        name = next(n for n, m in self.network.named_modules() if m is head)
+        logits, found = watch(self.network, self.weights, x, {**rules, type(head): lambda a: {"input": a}})
+        layers = {n: s for n, s in found.items() if isinstance(self.network.get_submodule(n), tuple(rules))}
+        return logits, found[name]["input"], layers
+
+    def embedded(self, source: Source, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and embeddings of real samples, without a graph."""
+        with torch.no_grad():
+            parts = [self.seen(image(source.fetch(i).x))[:2] for i in torch.split(index, CHUNK)]
+        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,23 +12,17 @@ T_c's statistics are the moments of the whole class in the teacher; the released
 average over batches.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
-from potstill.core import MethodInfo, Problem
-from potstill.functional.statistics import Seen, gap
-from potstill.methods.decoupled._recover import Recover
-from potstill.methods.decoupled._state import Composition, RecoverState, measured, rows_of
-from potstill.methods.decoupled._teachers import Member
+from potstill.core import MethodInfo
+from potstill.methods.decoupled._by_class import ClassMatching
 
 __all__ = ["LPLD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LPLD(Recover):
+class LPLD(ClassMatching):
     """SRe2L class by class, with the BatchNorm statistics of each class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -45,18 +39,3 @@ class LPLD(Recover):
     """Learning rate (Tiny-ImageNet there; 0.25 for ImageNet-1K)."""
     r_bn: float = 0.05
     """Weight of the statistics (Tiny-ImageNet there; 0.01 for ImageNet-1K)."""
-    composition: Composition = "class"
-    """A batch holds the items of one class."""
-
-    def real_statistics(self, problem: Problem) -> Mapping[str, Tensor]:
-        found: dict[str, Tensor] = {}
-        for number, member in enumerate(self.teachers(problem)):
-            rows = measured(problem, member, self.rules, problem.by_class)
-            found |= {f"{number}/{key}": value for key, value in rows.items()}
-        return found
-
-    def distance(
-        self, problem: Problem, state: RecoverState, number: int, member: Member, seen: Seen, y: Tensor
-    ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        # where a batch is of several classes, the mean of its items' classes
-        return gap(seen, rows_of(state.real, number, seen, y), first=self.first_layer), {}

@@ -1,0 +1,137 @@
+r"""CIM: Condensing Large-Scale Datasets Directly with Minimal Information Loss (Shang et al., ECCV 2026; code:
+github.com/LINs-lab/CIM).
+
+.. math::
+    \min_{\delta} \; \sum_i \frac{1}{d} \big\lVert \varphi(A(r_i)) - \varphi(A(d_i(M + \delta))) \big\rVert_1
+
+r_i are the real pictures of a class that a trained network finds easiest (lowest cross-entropy, whole pictures). M
+holds them in a fraction of their size, f × f in a picture, and d_i cuts picture i out again and enlarges it
+(parametrization ``tiles``). So each decoded picture has its own real one, and is to have its features φ: the
+embedding, under the same augmentation A for both. Labels are the network's.
+
+As published δ is moved by AdamW at a constant rate; torch's default decay, which shrinks δ by 2 % over all steps, is
+left out. The published features are those of an inner layer for networks on large pictures, the embedding for
+small ones. Mosaics are kept as numbers and are not cut off at black and white.
+
+One step moves the mosaics of all classes, which do not depend on each other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import MethodInfo, Metrics, Part, Problem, Synthetic
+from potstill.functional.sampling import draw_per_class
+from potstill.methods._matching import Outer, Rule, descend, image
+from potstill.methods.decoupled._realism import score
+from potstill.methods.decoupled._teachers import CHUNK, Member, Taught
+from potstill.rng import generator
+
+__all__ = ["CIM", "CIMState", "easiest"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CIMState:
+    outer: Outer
+    index: Tensor
+    """The real picture of every decoded one."""
+
+
+def easiest(problem: Problem, members: Sequence[Member], c: int, samples: int, rng: Generator) -> Tensor:
+    """Indices (n,) of the real pictures of class ``c`` that the teachers find easiest, n = ``problem.sizes[c]``.
+
+    Of random ``samples``, or of n if that is more; a class that has fewer than n gives them again.
+    """
+    n = problem.sizes[c]
+    (index,) = draw_per_class([problem.by_class[c]], max(samples, n), rng)
+    scores = torch.cat([score(members, image(problem.train.fetch(i).x), c) for i in torch.split(index, CHUNK)])
+    order = scores.argsort(stable=True).cpu()
+    return index[order[torch.arange(n) % len(order)]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CIM(Taught[CIMState]):
+    """Mosaics of easy pictures that keep the features of each."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Condensing Large-Scale Datasets Directly with Minimal Information Loss",
+        paper="ECCV 2026; github.com/LINs-lab/CIM",
+        year=2026,
+        family="decoupled",
+        training={"optimizer": "adamw", "lr": 0.001, "epochs": 1000, "batch": 100, "loss": "mse"},
+    )
+    state_type: ClassVar[type] = CIMState
+    may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
+    matches: ClassVar[bool] = False
+
+    iterations: int = 200
+    """Steps (--niter there)."""
+    lr: float = 0.01
+    """Learning rate (condense.py)."""
+    samples: int = 300
+    """Real samples of each class that the easiest are chosen from (--mipc there)."""
+    augment: str = "cim"
+    """What each pair is seen under: flip, crop and cutout (--dsa_strategy there)."""
+    parametrization: str = "tiles"
+    """How many pictures one holds (--factor there, 2)."""
+
+    @property
+    def rule(self) -> Rule:
+        return Rule(lr=self.lr, optimizer="adamw", space="data")
+
+    def init(self, problem: Problem, rng: Generator) -> CIMState:
+        members = self.teachers(problem)
+        index = torch.cat([easiest(problem, members, c, self.samples, rng) for c in range(problem.num_classes)])
+        stored = problem.parametrization.encode(image(problem.train.raw(index)), problem, rng)
+        payload = {n: t.detach().clone() for n, t in stored.items()}
+        still = {n: torch.zeros_like(t) for n, t in payload.items() if t.is_floating_point()}
+        return CIMState(outer=Outer(payload=payload, logits={}, first=still, second=still), index=index)
+
+    def step(self, problem: Problem, state: CIMState, rng: Generator) -> tuple[CIMState, Metrics]:
+        members = self.teachers(problem)
+        drawn = problem.augment.draw(1, problem.train.input.shape, rng)
+
+        def objective(x: Tensor, _: Tensor | None) -> tuple[float, Tensor, None]:
+            total, slopes = 0.0, []
+            for part in torch.split(torch.arange(len(x)), CHUNK):
+                real = problem.augment.apply(image(problem.train.fetch(state.index[part]).x), drawn)
+                with torch.enable_grad():
+                    leaf = x[part.to(x.device)].requires_grad_()
+                    seen = problem.augment.apply(leaf, drawn)
+                    loss = torch.stack([residual(member, real, seen) for member in members]).mean()
+                    slopes.append(torch.autograd.grad(loss, leaf)[0])
+                total += float(loss.detach())
+            return total, torch.cat(slopes), None
+
+        outer, loss = descend(problem, state.outer, objective, self.rule)
+        return replace(state, outer=outer), {"residual": loss / len(state.index)}
+
+    def done(self, problem: Problem, state: CIMState) -> bool:
+        return state.outer.count >= self.iterations
+
+    def result(self, problem: Problem, state: CIMState) -> Synthetic:
+        with torch.no_grad():
+            x = problem.train.normalization.apply(problem.decode(state.outer.payload))
+        return Synthetic(payload=state.outer.payload, labels=self.labels_of(problem, x), space="data")
+
+    def horizon(self, problem: Problem) -> int:
+        return self.iterations
+
+    def parts(self, problem: Problem, state: CIMState) -> tuple[Part, ...]:
+        n = sum(problem.sizes)
+
+        def match() -> object:
+            return self.step(problem, state, generator(0, "plan"))[1]
+
+        pairs = Part(what="real pictures and decoded ones", samples=2 * n, size=2 * n, ready=lambda _: match)
+        return (pairs, self.labelling(problem))
+
+
+def residual(member: Member, real: Tensor, made: Tensor) -> Tensor:
+    """Σ over pairs (n, c, h, w) of the mean absolute difference of their embeddings."""
+    with torch.no_grad():
+        wanted = member.seen(real)[1]
+    return (wanted - member.seen(made)[1]).abs().mean(1).sum()

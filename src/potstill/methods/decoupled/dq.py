@@ -1,0 +1,100 @@
+r"""DQ: Dataset Quantization (Zhou et al., ICCV 2023, arXiv:2308.10524).
+
+.. math::
+    x_k = \arg\max_{x \in D_n \setminus S_n} \; \lambda \sum_{j \in D_n} s(x, j) - 2 \sum_{j \in S_n} s(x, j), \qquad
+    D_{n+1} = D_n \setminus S_n, \qquad S^* = \bigcup_n \mathrm{uniform}(S_n)
+
+Every class is divided into bins: each takes, of the samples that the bins before left, those with the greatest gain of
+a graph cut. Then equally many random samples of each bin are kept, so that what typical samples show and what the odd
+ones show are both there. s is half of one plus the cosine of the gradients that two samples give the last layer of a
+trained network.
+
+The published method then drops the patches of each picture that Grad-CAM finds unimportant, and has a pretrained masked
+autoencoder fill them in again. That saves bytes and no pictures; it needs foreign weights and is left out.
+
+One step chooses the samples of one class. Until then they are random.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import MethodInfo, Metrics, Part, Problem, Selection
+from potstill.functional.graph_cut import bins, last_layer_factors, spread
+from potstill.functional.sampling import distinct, random_per_class
+from potstill.methods._matching import image
+from potstill.methods.decoupled._teachers import Taught
+from potstill.methods.selection._greedy import check_enough, one_class
+from potstill.rng import generator
+
+__all__ = ["DQ", "DQState"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DQState:
+    chosen: tuple[Tensor, ...]
+    """Indices into the training source by class."""
+    classes: int = 0
+    """Classes that are chosen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DQ(Taught[DQState]):
+    """Random real samples of every bin between typical and odd."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Dataset Quantization",
+        paper="arXiv:2308.10524",
+        year=2023,
+        family="decoupled",
+        selects=True,
+        training={"optimizer": "sgd", "lr": 0.1, "epochs": 200, "batch": 16},
+    )
+    state_type: ClassVar[type] = DQState
+    may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
+    matches: ClassVar[bool] = False
+
+    bins: int = 10
+    """Bins of each class (CIFAR-10 there)."""
+    graph_cut: float = 1.0
+    """λ: what being near to all that is left counts (DeepCore's GraphCut, which the code uses)."""
+    epochs_trained: int = 40
+    """Passes that the network was trained for (-se there)."""
+    labels: Literal["hard", "soft"] = "hard"
+    """The classes (published), or one row of the network's per sample."""
+
+    def init(self, problem: Problem, rng: Generator) -> DQState:
+        check_enough(problem)
+        self.teachers(problem)
+        return DQState(chosen=random_per_class(problem.by_class, problem.counts, rng))
+
+    def step(self, problem: Problem, state: DQState, rng: Generator) -> tuple[DQState, Metrics]:
+        c, index = state.classes, problem.by_class[state.classes]
+        member = self.teachers(problem)[0]
+        logits, features = member.embedded(problem.train, index)
+        y = torch.full((len(index),), c, device=logits.device)
+        made = bins(*last_layer_factors(logits, features, y), self.bins, self.graph_cut)
+        taken = [
+            own.cpu()[distinct(len(own), m, rng)]
+            for own, m in zip(made, spread([len(b) for b in made], problem.counts[c], rng), strict=True)
+        ]
+        chosen = (*state.chosen[:c], index[torch.cat(taken)], *state.chosen[c + 1 :])
+        right = float((logits.argmax(1) == c).float().mean())
+        return DQState(chosen=chosen, classes=c + 1), {"right": right, "bins": float(len(made))}
+
+    def done(self, problem: Problem, state: DQState) -> bool:
+        return state.classes >= problem.num_classes
+
+    def result(self, problem: Problem, state: DQState) -> Selection:
+        index = torch.cat(state.chosen)
+        rows = None if self.labels == "hard" else self.rows(problem, image(problem.train.fetch(index).x))
+        return Selection(index=index, rows=rows)
+
+    def horizon(self, problem: Problem) -> int:
+        return problem.num_classes
+
+    def parts(self, problem: Problem, state: DQState) -> tuple[Part, ...]:
+        part = one_class(problem, lambda c: self.step(problem, replace(state, classes=c), generator(0, "plan")))
+        return (part, self.labelling(problem)) if self.labels == "soft" else (part,)

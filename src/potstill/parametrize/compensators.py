@@ -1,0 +1,74 @@
+"""Compensators: pictures, and others that are added to them in every class alike (UFC; Zhang et al., arXiv:2408.06927).
+
+A class c stores p pictures x_ci. For each place i there are m compensators u_ji, which all classes share, and so::
+
+    decoded = {x_ci} ∪ {x_ci + u_ji}        i = 1 … p, j = 1 … m
+
+They take m · p pictures in all, not in each class. So the budget of n pictures for each of k classes holds
+p = ⌊n k / (k + m)⌋ pictures, which decode to p · (1 + m) inputs of each class, as published: the more classes, the less
+a compensator costs. They start at zero, as published; every picture is then decoded 1 + m times. The published code
+cuts decoded pixels off at black and white when it saves them; here sums stay as they are, as they were optimised.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import Payload, Problem
+from potstill.errors import PotstillError
+
+__all__ = ["Compensators"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compensators:
+    """Inputs of each class, and what is added to the inputs of all classes.
+
+    The payload: ``inputs`` (k · p, …), grouped by class, and ``decoder/compensators`` (m, p, …). Within a class decoded
+    inputs come as they are first, then with the first compensators, and so on.
+
+    Raises:
+        PotstillError: a setting is out of its range.
+    """
+
+    count: int = 4
+    """m, at least 1: compensators of each stored input (published: 4, one for each network)."""
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise PotstillError(f"compensators: count must be at least 1, not {self.count}")
+
+    @property
+    def bounded(self) -> bool:
+        """False: what is added to inputs is none itself."""
+        return False
+
+    def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
+        """(1 + m) · p for every class: all classes store equally many.
+
+        Raises:
+            PotstillError: a class gets no input.
+        """
+        k, one, total = len(numbers), math.prod(shape), sum(numbers)
+        p = total // (one * (k + self.count))
+        if p < 1:
+            raise PotstillError(
+                f"compensators: one input of each of {k} classes and {self.count} compensators take "
+                f"{one * (k + self.count):,} numbers, but the budget has {total:,}; raise it or lower count"
+            )
+        return ((1 + self.count) * p,) * k
+
+    def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
+        """The first of every 1 + m initial inputs of a class, and compensators of zero; draws nothing."""
+        k, shape = problem.num_classes, x.shape[1:]
+        stored = x.reshape(k, 1 + self.count, -1, *shape)[:, 0]
+        nothing = torch.zeros(self.count, stored.shape[1], *shape, dtype=x.dtype, device=x.device)
+        return {"inputs": stored.flatten(0, 1), "decoder/compensators": nothing}
+
+    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
+        """Inputs as they are and with each compensator (n, …), grouped by class."""
+        added = payload["decoder/compensators"]
+        stored = payload["inputs"].reshape(-1, 1, added.shape[1], *shape)
+        return torch.cat([stored, stored + added], 1).flatten(0, 2)
