@@ -263,7 +263,7 @@ def _prepared(
 
 def _whitened(train: Source, family: str) -> Source:
     """The source with a whitening fitted on all its inputs in place of its normalization."""
-    inputs = train.raw(torch.arange(len(train)))
+    inputs = train.raw(torch.arange(len(train))) if isinstance(train, TensorSource) else None
     if not isinstance(inputs, Tensor) or not isinstance(train, TensorSource):
         raise PotstillError("whitening needs inputs of one tensor that are held in memory; leave zca out for these")
     return dataclasses.replace(train, normalization=fit_normalization(inputs, family))

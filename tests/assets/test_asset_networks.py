@@ -232,3 +232,57 @@ def test_the_order_of_classes_is_kept_and_another_one_is_refused_with_both_shown
 def test_snapshots_beyond_the_training_are_refused() -> None:
     with pytest.raises(PotstillError, match="snapshots must lie in the 2 epochs of the training, but one is after 3"):
         job_of(snapshots=(1, 3))
+
+
+class Stopped(Exception):
+    """What a test ends a training with."""
+
+
+def test_a_training_goes_on_after_its_last_whole_epoch_with_the_same_bits(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = {**RECIPE, "epochs": 4}
+    job = TrainNetwork(
+        train=SOURCE, make=MAKE, augment=named_augmentation("idc", SOURCE), recipe=recipe, number=0, snapshots=(1, 4)
+    )
+    whole = job.run()
+    assert not job.progress().exists(), "a short training writes nothing"
+    monkeypatch.setattr(asset_networks, "EVERY", -1.0)
+    plain, met = asset_networks.train_epoch, list[int]()
+
+    def breaks(*args: Any, **options: Any) -> Any:
+        met.append(len(met))
+        if len(met) == 3:
+            raise Stopped
+        return plain(*args, **options)
+
+    monkeypatch.setattr(asset_networks, "train_epoch", breaks)
+    with pytest.raises(Stopped):
+        job.run()
+    assert job.progress().exists()
+    again = job.run()
+    assert len(met) == 5, "two epochs, one that broke, and the two that were left"
+    assert [stop.epoch for stop, _ in again] == [1, 4]
+    for (a, _), (b, _) in zip(whole, again, strict=True):
+        assert equal(a, b)
+        assert all(torch.equal(t, b.buffers[n]) for n, t in a.buffers.items())
+    assert again[0][1] <= again[1][1]
+    for stop in again:
+        job.keep(*stop)
+    assert not job.progress().exists()
+
+
+def test_a_training_under_way_that_is_broken_or_of_another_is_begun_anew(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asset_networks, "EVERY", -1.0)
+    augment = named_augmentation("idc", SOURCE)
+    job = TrainNetwork(train=SOURCE, make=MAKE, augment=augment, recipe={**RECIPE, "epochs": 3}, number=0)
+    whole, _ = job()
+    content = job.progress().read_bytes()
+    for broken in (content[:500], b"", content.replace(b"params/", b"perams/")):
+        job.progress().write_bytes(broken)
+        assert equal(job()[0], whole)
+    other = dataclasses.replace(job, snapshots=(1, 3))
+    assert other.progress() == job.progress()
+    assert [stop.epoch for stop, _ in other.run()] == [1, 3]

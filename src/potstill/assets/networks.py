@@ -24,8 +24,10 @@ import torch
 from jaxtyping import Int
 from torch import Generator, Tensor
 
+from potstill.assets.progress import UnderWay, read_progress, write_progress
 from potstill.core import AssetSpec, Augmentation, Network, NetworkFactory, Source, Trained
 from potstill.data import stratify
+from potstill.data.passes import shuffled
 from potstill.errors import PotstillError
 from potstill.execution import Executor, choose
 from potstill.nn import factory
@@ -38,6 +40,8 @@ __all__ = ["TrainNetwork", "jobs_of", "kept_part", "obtain"]
 
 MAX_BYTES = 4 * 2**30
 """A file of the cache that is larger is not read."""
+EVERY = 60.0
+"""Seconds between two writings of a training that is under way, at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,23 +91,40 @@ class TrainNetwork:
     def run(self) -> list[tuple[Trained, float]]:
         """One training: the network at each of its stops, and the seconds up to there.
 
+        A long one is written to the cache after an epoch, about every minute; one that was stopped goes on from there.
+
         Raises:
             PotstillError: it did not stay finite.
         """
         begun, net, rng = time.monotonic(), self.make(self.seed).train(), self._rng()
-        made, found, last = fresh_teacher(net), list[tuple[Trained, float]](), self.stops[-1]
+        made, found, first, last = fresh_teacher(net), list[tuple[Trained, float]](), 0, self.stops[-1]
         index = kept_part(self.train.labels, float(self.recipe.get("holdout", 0)))
-        for epoch in range(last + 1):
-            if epoch in self.stops:
+        key, written = json.dumps(self.stops), begun
+        if (old := read_progress(self.progress(), made, key, self.seed, self.train.classes)) is not None:
+            made, first, found = old.teacher, old.epoch, [*old.stops]
+            begun -= old.seconds
+            rng.set_state(old.rng)
+        for epoch in range(first, last + 1):
+            if epoch in self.stops and all(stop.epoch != epoch for stop, _ in found):
                 found.append((self._trained(made, epoch), time.monotonic() - begun))
             if epoch < last:
                 made = self._pass(net, made, index, rng, epoch)
+            if epoch + 1 < last and (now := time.monotonic()) - written > EVERY:
+                state = UnderWay(
+                    epoch=epoch + 1, teacher=made, rng=rng.get_state(), seconds=now - begun, stops=tuple(found)
+                )  # fmt: skip
+                write_progress(self.progress(), state, key)
+                written = time.monotonic()
         return found
+
+    def progress(self) -> Path:
+        """Where it is written while it is under way."""
+        return self.path(self.stops[-1]).with_suffix(".progress")
 
     def _pass(self, net: Network, made: Teacher, index: Tensor, rng: Generator, epoch: int) -> Teacher:
         r = self.recipe
         return train_epoch(
-            net, made, self.train, index[torch.randperm(len(index), generator=rng)], rng, batch=int(r["batch"]),
+            net, made, self.train, shuffled(self.train, index, rng), rng, batch=int(r["batch"]),
             lr=float(r["lr"]) * _fall(str(r.get("schedule", "steps")), epoch, self.epochs),
             momentum=float(r["momentum"]), weight_decay=float(r["weight_decay"]), augment=self.augment,
             cutmix=float(r.get("cutmix", 0)),
@@ -181,6 +202,8 @@ class TrainNetwork:
         with contextlib.suppress(OSError, PotstillError):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors(path, tensors, {"seconds": repr(seconds), "classes": json.dumps(trained.classes)})
+            if trained.epoch == self.stops[-1]:
+                self.progress().unlink(missing_ok=True)
 
 
 def kept_part(labels: Int[Tensor, " n"], part: float) -> Int[Tensor, " m"]:

@@ -5,7 +5,7 @@ Over a source in memory they are plain fetches in the order that was asked for.
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Int
@@ -15,7 +15,7 @@ from potstill.core import Batch, Source
 from potstill.data.memory import data_units
 from potstill.data.streamed import StreamSource, begin
 
-__all__ = ["ahead", "at_once", "in_order", "shuffled"]
+__all__ = ["ahead", "at_once", "each", "grouped", "in_order", "shuffled"]
 
 _AHEAD = 2
 """Batches that are decoded before they are asked for."""
@@ -70,6 +70,47 @@ def in_order(
         positions = source.places[index.cpu()].argsort(stable=True)
     parts = torch.split(positions, at_once(source, most)) if len(index) else ()
     yield from zip(parts, ahead(source, (index[part] for part in parts)), strict=True)
+
+
+def each(source: Source, index: Int[Tensor, " m"], most: int, of: Callable[[Batch], Tensor]) -> Tensor:
+    """``of`` every sample at ``index``, in that order, a batch of at most ``most`` at a time.
+
+    Args:
+        of: rows (n, …) of a batch of n samples.
+    """
+    positions, rows = list[Tensor](), list[Tensor]()
+    for part, batch in in_order(source, index, most):
+        positions.append(part)
+        rows.append(of(batch))
+    found, at = torch.cat(rows), torch.cat(positions)
+    return found if bool((at.diff() > 0).all()) else found[at.argsort().to(found.device)]
+
+
+def grouped(
+    source: Source, groups: Sequence[Int[Tensor, " _"]], most: int
+) -> Iterator[tuple[Int[Tensor, " n"], Batch]]:
+    """Every sample of every group once, group by group, or, where they lie scattered over shards, as they lie.
+
+    Yields:
+        The number of each sample's group, on the CPU, and the samples, at most ``most``.
+    """
+    index = torch.cat([*groups, torch.empty(0, dtype=torch.int64)])
+    numbers = torch.repeat_interleave(torch.arange(len(groups)), torch.tensor([len(g) for g in groups]))
+    if _scattered(source, index, numbers):
+        for positions, batch in in_order(source, index, most):
+            yield numbers[positions], batch
+        return
+    for number, group in enumerate(groups):
+        for positions, batch in in_order(source, group, most):
+            yield torch.full((len(positions),), number), batch
+
+
+def _scattered(source: Source, index: Tensor, numbers: Tensor) -> bool:
+    """Whether a pass group by group would come back to the same shards again and again."""
+    if not isinstance(source, StreamSource) or source.reader.together == 1 or len(index) == 0:
+        return False
+    along = numbers[source.places[index].argsort(stable=True)]
+    return int((along.diff() != 0).sum()) >= 2 * int((torch.bincount(numbers) > 0).sum())
 
 
 def shuffled(source: Source, index: Int[Tensor, " n"], rng: Generator) -> Int[Tensor, " n"]:

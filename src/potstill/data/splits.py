@@ -1,6 +1,7 @@
 """Stratified splits drawn by seed, and the one way from read arrays to ``Splits``."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Int
@@ -9,6 +10,7 @@ from torch.nn import functional
 
 from potstill.core import InputSpec, Normalization, Splits
 from potstill.data.memory import TensorSource, chunks, data_units, fit_normalization
+from potstill.data.streamed import StreamSource
 from potstill.errors import PotstillError
 from potstill.rng import generator
 
@@ -42,7 +44,10 @@ def stratify(labels: Int[Tensor, " n"], fraction: float, seed: int) -> tuple[Int
     return torch.where(~held)[0], torch.where(held)[0]
 
 
-def holdout(source: TensorSource, fraction: float, seed: int) -> tuple[TensorSource, TensorSource]:
+S = TypeVar("S", bound=TensorSource | StreamSource)
+
+
+def holdout(source: S, fraction: float, seed: int) -> tuple[S, S]:
     """``source`` cut in two, stratified: (kept, held out), both with its classes and its normalization.
 
     Args:
@@ -56,7 +61,7 @@ def holdout(source: TensorSource, fraction: float, seed: int) -> tuple[TensorSou
     kept, held = stratify(source.labels, fraction, seed)
     if len(held) == 0:
         raise PotstillError(f"{source.name}: every class has a single sample, so none can be held out; add samples")
-    return source.subset(kept), source.subset(held)
+    return source.subset(kept), source.subset(held)  # type: ignore[return-value]  # each of its own kind
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from potstill.augment.dc import dc, dc_batch_norm
 from potstill.augment.named import augmentation_name, named_augmentation
 from potstill.core import Augmentation, NetworkFactory, Source, Splits
-from potstill.data import TensorSource, holdout
+from potstill.data import StreamSource, TensorSource, holdout
 from potstill.errors import PotstillError
 from potstill.evaluation.full import RECIPE, FullReference
 from potstill.evaluation.protocol import Protocol
@@ -52,8 +52,8 @@ class _Bench:
     protocol: Protocol
     """Resolved for this data and this network."""
     make: NetworkFactory
-    train: TensorSource
-    test: TensorSource
+    train: TensorSource | StreamSource
+    test: TensorSource | StreamSource
     students: int
     seed: int
     executor: Executor
@@ -199,12 +199,19 @@ def evaluate(
         },
         "data": {
             "name": train.name, "train": splits.train.content_hash, "test": splits.test.content_hash,
-            # False: the set came from other samples, perhaps from these test samples. None: it does not say.
-            "made_of_train": None if made_of is None else made_of == splits.train.content_hash,
+            # False: the set came from other samples, perhaps from these test samples. None: nobody can say.
+            "made_of_train": _same(made_of, splits.train.content_hash),
         },
         "versions": {"potstill": version("potstill"), "torch": torch.__version__},
     }  # fmt: skip
     return Scorecard(content=content)
+
+
+def _same(one: str | None, other: str) -> bool | None:
+    """Whether two hashes are of the same data; ``None`` without one, or where one is of pixels and one of files."""
+    if one is None or (":" in one) != (":" in other):
+        return None
+    return one == other
 
 
 def _label_bytes(bench: _Bench, stored: LabelStore | None) -> dict[str, int]:
@@ -278,11 +285,11 @@ def check_fit(distilled: Distilled, train: Source) -> None:
         )
 
 
-def as_seen(source: Source, distilled: Distilled) -> TensorSource:
+def as_seen(source: Source, distilled: Distilled) -> TensorSource | StreamSource:
     """The source under the set's own normalization: a whitened set is tested on whitened data."""
-    if not isinstance(source, TensorSource):
+    if not isinstance(source, TensorSource | StreamSource):
         raise PotstillError(
-            f"evaluation needs data that are held in memory, but {source.name} is a {type(source).__name__}; "
+            f"evaluation needs data as load_data reads them, but {source.name} is a {type(source).__name__}; "
             "give arrays or anything else that load_data reads"
         )
     n = distilled.normalization

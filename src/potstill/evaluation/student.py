@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
-from potstill.core import Augmentation, Network, NetworkFactory, Source
+from potstill.core import Augmentation, Batch, Network, NetworkFactory, Source
+from potstill.data.passes import each
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.taught import Teachers, mixing, stored_loss, taught_loss
 from potstill.rng import derive, generator
@@ -151,13 +152,14 @@ def _classes(network: Network, job: Job) -> int:
 def predict(network: torch.nn.Module, source: Source) -> Int[Tensor, " n"]:
     """The likeliest class of every sample, in evaluation mode, on the CPU."""
     network.eval()
-    parts = []
+
+    def likeliest(batch: Batch) -> Tensor:
+        assert isinstance(batch.x, Tensor)
+        found: Tensor = network(batch.x).argmax(1)
+        return found.cpu()
+
     with torch.no_grad():
-        for index in torch.split(torch.arange(len(source)), TEST_CHUNK):
-            x = source.fetch(index).x
-            assert isinstance(x, Tensor)
-            parts.append(network(x).argmax(1).cpu())
-    return torch.cat(parts)
+        return each(source, torch.arange(len(source)), TEST_CHUNK, likeliest)
 
 
 def train_and_predict(source: Source, job: Job) -> Tensor | None:

@@ -13,7 +13,8 @@ from torch.func import functional_call
 
 from potstill.augment.idc import IDCAugment
 from potstill.augment.mix import CutMix
-from potstill.core import Augmentation, Source
+from potstill.core import Augmentation, Batch, Source
+from potstill.data.passes import ahead
 from potstill.errors import PotstillError
 from potstill.functional.train import parameters, train_step
 
@@ -73,7 +74,7 @@ def teacher_step(
         PotstillError: the source has no labels for supervision, or its inputs are not one tensor.
     """
     size = min(batch, len(source))
-    x, y = _labelled(source, torch.randint(len(source), (size,), generator=rng))
+    x, y = _labelled(source, source.fetch(torch.randint(len(source), (size,), generator=rng)))
     if augment is not None:
         x = augment.apply(x, augment.draw(size, tuple(x.shape[1:]), rng))
     return _stepped(network, teacher, x, y, lr=lr, momentum=momentum, weight_decay=weight_decay)
@@ -123,8 +124,8 @@ def train_epoch(
     if mix is not None and isinstance(augment, IDCAugment):
         augment = augment.beside_cutmix()
     shape = source.input.shape
-    for index in torch.split(order, batch) if len(order) else ():
-        x, y = _labelled(source, index)
+    for fetched in ahead(source, torch.split(order, batch) if len(order) else ()):
+        x, y = _labelled(source, fetched)
         x = augment.apply(x, augment.draw(len(x), shape, rng))
         if mix is not None:
             x, y = mix.apply(x, y, mix.draw(len(x), shape, rng), len(source.classes))
@@ -192,13 +193,12 @@ def soft_rows(
     return (torch.cat(rows) / temperature).softmax(1)
 
 
-def _labelled(source: Source, index: Int[Tensor, " m"]) -> tuple[Tensor, Tensor]:
-    """Inputs and labels of the samples at ``index``.
+def _labelled(source: Source, fetched: Batch) -> tuple[Tensor, Tensor]:
+    """Inputs and labels of samples of the source.
 
     Raises:
         PotstillError: the source has no labels for supervision, or its inputs are not one tensor.
     """
-    fetched = source.fetch(index)
     if not isinstance(fetched.x, Tensor):
         raise PotstillError(
             f"a teacher needs inputs of one tensor, but these have {', '.join(fetched.x)}; join them into one"

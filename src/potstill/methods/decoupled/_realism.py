@@ -12,7 +12,7 @@ from potstill.core import Problem
 from potstill.functional.crops import centred, cropped, mosaic
 from potstill.functional.sampling import draw_per_class
 from potstill.methods._matching import image
-from potstill.methods.decoupled._teachers import Member
+from potstill.methods.decoupled._teachers import CHUNK, Member
 
 __all__ = ["chosen", "class_mosaics", "mosaics", "score"]
 
@@ -64,11 +64,17 @@ def class_mosaics(
     pictures = image(problem.train.raw(index))
     cell = (max(1, h // factor), max(1, w // factor))
     drawn = boxes(len(pictures) * crops, h, w, (LEAST, 1.0), (1.0, 1.0), rng).tolist()
-    patches = torch.stack([cropped(pictures[n // crops], (*box,), cell) for n, box in enumerate(drawn)])
-    whole = problem.train.normalization.apply(centred(patches, (h, w)))
-    scores = score(members, whole, c).reshape(len(pictures), crops)
-    kept = chosen(scores, problem.sizes[c] * factor**2, rank)
-    return mosaic(patches[kept], factor, (h, w)).reshape(-1, channels, h, w)
+
+    def patches(numbers: Sequence[int]) -> Tensor:
+        return torch.stack([cropped(pictures[n // crops], (*drawn[n],), cell) for n in numbers])
+
+    def scored(numbers: Sequence[int]) -> Tensor:
+        return score(members, problem.train.normalization.apply(centred(patches(numbers), (h, w))), c)
+
+    every = range(len(drawn))  # a pass of crops at a time: all of them would be many times the pictures
+    scores = torch.cat([scored(every[i : i + CHUNK]) for i in range(0, len(drawn), CHUNK)])
+    kept = chosen(scores.reshape(len(pictures), crops), problem.sizes[c] * factor**2, rank)
+    return mosaic(patches(kept.tolist()), factor, (h, w)).reshape(-1, channels, h, w)
 
 
 def mosaics(

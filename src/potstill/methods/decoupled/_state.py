@@ -1,6 +1,6 @@
 """What evolves while pictures are recovered, which items share a batch, and the statistics of the real data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from potstill.core import Problem
+from potstill.data.passes import grouped
 from potstill.functional.optim import adamw
 from potstill.functional.statistics import Seen, watch
 from potstill.functional.transforms import resize
@@ -110,23 +111,44 @@ def measured(problem: Problem, member: Member, rules: Rules, groups: Sequence[Te
 
     Moments are pooled over the passes, so that they do not depend on how many there are. Published code averages the
     variances of batches, which leaves out what the batches' means differ.
+
+    Streamed data whose groups lie scattered over shards are passed once as they lie.
     """
-    rows: dict[str, list[Tensor]] = {}
-    for group in groups:
-        pooled: dict[str, Tensor] = {}
-        for index in torch.split(group, CHUNK):
-            with torch.no_grad():
-                _, seen = watch(member.network, member.weights, image(problem.train.fetch(index).x), rules)
-            flat = {f"{layer}/{name}": value for layer, parts in seen.items() for name, value in parts.items()}
+    sizes = [len(group) for group in groups]
+    pooled: list[dict[str, Tensor]] = [{} for _ in groups]
+    for numbers, batch in grouped(problem.train, groups, CHUNK):
+        x = image(batch.x)
+        own = {g: (numbers == g).to(x.device) for g in sorted(set(numbers.tolist()))}
+        with torch.no_grad():
+            _, seen = watch(member.network, member.weights, x, {kind: _of_each(own, r) for kind, r in rules.items()})
+        for g, here in own.items():
+            flat = {
+                f"{layer}/{name.partition('/')[2]}": value
+                for layer, parts in seen.items() for name, value in parts.items() if name.startswith(f"{g}/")
+            }  # fmt: skip
             for key, value in flat.items():
                 if key.endswith("var"):  # the mean square, until all are in
                     value = value + flat[key.removesuffix("var") + "mean"].square()
-                pooled[key] = pooled.get(key, 0.0) + value * (len(index) / len(group))
-        for key, value in pooled.items():
+                pooled[g][key] = pooled[g].get(key, 0.0) + value * (int(here.sum()) / sizes[g])
+    rows: dict[str, list[Tensor]] = {}
+    for one in pooled:
+        for key, value in one.items():
             if key.endswith("var"):
-                value = (value - pooled[key.removesuffix("var") + "mean"].square()).clamp_min(0)
+                value = (value - one[key.removesuffix("var") + "mean"].square()).clamp_min(0)
             rows.setdefault(key, []).append(value)
     return {key: torch.stack(value) for key, value in rows.items()}
+
+
+def _of_each(
+    own: Mapping[int, Tensor], rule: Callable[[Tensor], Mapping[str, Tensor]]
+) -> Callable[[Tensor], Mapping[str, Tensor]]:
+    """The rule for the samples of each group, by its number."""
+
+    def of(a: Tensor) -> dict[str, Tensor]:
+        parts = {g: rule(a if len(own) == 1 else a[here]) for g, here in own.items()}
+        return {f"{g}/{name}": value for g, found in parts.items() for name, value in found.items()}
+
+    return of
 
 
 def rows_of(real: Mapping[str, Tensor], number: int, seen: Seen, y: Tensor) -> dict[str, dict[str, Tensor]]:

@@ -17,6 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Problem
+from potstill.data.passes import each
 from potstill.functional.crops import Curriculum
 from potstill.methods._matching import image
 from potstill.methods.decoupled._realism import score
@@ -79,8 +80,8 @@ class DELT(Recover):
         check_enough(problem)
         members, kept = self.teachers(problem), []
         for c, (index, n) in enumerate(zip(problem.by_class, problem.sizes, strict=True)):
-            parts = [score(members, image(problem.train.fetch(i).x), c) for i in torch.split(index, 1024)]
-            kept.append(index[outward(torch.cat(parts)).cpu()[:n]])
+            scores = each(problem.train, index, 1024, lambda batch, c=c: score(members, image(batch.x), c))  # type: ignore[misc]
+            kept.append(index[outward(scores).cpu()[:n]])
         return image(problem.train.fetch(torch.cat(kept)).x)
 
     def active(self, problem: Problem, state: RecoverState, items: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Problem
+from potstill.core import Batch, Problem
+from potstill.data.passes import each
 from potstill.methods._matching import image
 from potstill.rng import draw_seed
 
@@ -25,9 +26,10 @@ def network_seed(rng: Generator) -> int:
 def class_features(problem: Problem, index: Tensor, features: FeatureName, seed: int) -> Tensor:
     """Features (m, d) of the real samples at ``index``, on the source's device."""
     net = problem.network(seed).eval() if features == "untrained" else None
-    rows = []
+
+    def of(batch: Batch) -> Tensor:
+        x = image(batch.x)
+        return x.flatten(1) if net is None else net.embed(x)
+
     with torch.no_grad():
-        for part in torch.split(index, CHUNK):
-            x = image(problem.train.fetch(part).x)
-            rows.append(x.flatten(1) if net is None else net.embed(x))
-    return torch.cat(rows)
+        return each(problem.train, index, CHUNK, of)
