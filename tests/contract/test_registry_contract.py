@@ -163,6 +163,7 @@ class _Bounded(registry.resolve("methods", "dm")):  # type: ignore[misc]
     below: int = -1
     maybe: int | None = None
     either: int | str = 1
+    word: int | typing.Literal["auto"] = 1
     pair: tuple[int, int] = (0, 0)
     rate: float = 0.5
 
@@ -171,12 +172,15 @@ def test_bounds_follow_the_annotation_and_the_default() -> None:
     made = _Bounded()
     assert make_method(made, {})[1] == made
     assert make_method(made, {"maybe": 1, "either": "all", "rate": 0, "below": 0})[1].either == "all"
+    assert make_method(made, {"word": "auto"})[1].word == "auto"
     for option, value, said in (
         ("extra", -1, "extra must be at least 0, but it is -1"),
         ("below", -2, "below must be at least -1, but it is -2"),
         ("maybe", 0, "maybe must be at least 1, but it is 0"),
         ("maybe", "one", "maybe must be int, not 'one'"),
         ("maybe", True, "maybe must be int, not True"),
+        ("word", 0, "word must be at least 1, but it is 0"),
+        ("word", "soon", "word must be int or auto, not 'soon'"),
         ("extra", None, "extra must be int, not None"),
         ("extra", 1.5, "extra must be int, not 1.5"),
         ("rate", -1, "rate must be at least 0, but it is -1"),

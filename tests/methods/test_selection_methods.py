@@ -1,21 +1,25 @@
 """Selection methods on real digits: known properties, not only that they run."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from potstill.api import distill
-from potstill.core import Problem
+from potstill.assets import kept_part, obtain
+from potstill.augment.named import named_augmentation
+from potstill.core import Problem, Splits
 from potstill.data import load
 from potstill.errors import PotstillError
 from potstill.methods.selection.herding import Herding
 from potstill.methods.selection.k_center import KCenter
 from potstill.methods.selection.k_means import KMeans
 from potstill.methods.selection.random import Random
-from potstill.rng import generator
-from potstill.testing import toy_problem
+from potstill.methods.selection.random_soft import RandomSoft
+from potstill.nn import factory
+from potstill.rng import derive, generator
+from potstill.testing import check_method, toy_problem, toy_source
 
 
 def solve(method, problem: Problem, seed: int = 0):  # type: ignore[no-untyped-def]
@@ -85,3 +89,125 @@ def test_random_soft_labels_are_uncertain_and_mostly_right() -> None:
     truth = torch.arange(10).repeat_interleave(20)
     assert float((made.labels.argmax(1) == truth).float().mean()) > 0.6
     assert 0.3 < float(made.labels.max(1).values.mean()) < 0.999
+
+
+def auto(**changes):  # type: ignore[no-untyped-def]
+    settings = {"stops": (3, 60), "students": 2, "student_steps": 4, "batch": 8, "validation": 0.25, **changes}
+    return RandomSoft(teacher_steps="auto", **settings)
+
+
+def chosen_from(method, source, monkeypatch, wrong: int | None = None):  # type: ignore[no-untyped-def]
+    """The problem with the teachers of its stops, of which ``wrong`` says the opposite of what it knows."""
+    problem = replace(toy_problem(ipc=3), train=source)
+    problem = replace(problem, network=factory("convnet-d1-w8", source.input, 4))
+    (spec,) = method.assets(problem)
+    stops, _ = obtain([spec], source, problem.network, lambda name: named_augmentation(name, source))
+    if wrong is not None:
+        upside_down = {n: -p if n.startswith("classifier") else p for n, p in stops["stops"][wrong].theta.items()}
+        stops["stops"] = tuple(replace(s, theta=upside_down) if i == wrong else s for i, s in enumerate(stops["stops"]))
+    return replace(problem, assets=stops)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_random_soft_chooses_the_stop_whose_labels_teach(wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = toy_source("image", per_class=40)
+    method = auto(student_steps=25, lr=0.03, stops=(100, 300))
+    problem = chosen_from(method, source, monkeypatch, wrong)
+    assert [s.epoch for s in problem.assets["stops"]] == [7, 20]  # of 120 samples in batches of 8
+    rng = generator(0)
+    state = method.init(problem, rng)
+    while not method.done(problem, state):
+        state, _ = method.step(problem, state, rng)
+    means = state.choice.scores.mean(1)
+    assert means[1 - wrong] > 0.6 > 0.4 > means[wrong]
+    found = method.result(problem, state)
+    assert torch.equal(found.rows, state.choice.rows[1 - wrong])
+    truth = torch.arange(4).repeat_interleave(3)
+    assert float((found.rows.argmax(1) == truth).float().mean()) > 0.9
+
+
+@pytest.mark.usefixtures("cache")
+def test_what_a_stop_is_chosen_on_is_in_neither_teacher_nor_set_and_never_of_the_test_split(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = toy_source("image", per_class=20)
+    method = auto()
+    seen: list[int] = []
+    fetch = type(source).fetch
+    monkeypatch.setattr(type(source), "fetch", lambda self, index: (seen.extend(index.tolist()), fetch(self, index))[1])
+    problem = chosen_from(method, source, monkeypatch)
+    held = set(range(80)) - set(kept_part(source.labels, 0.25).tolist())
+    assert len(held) == 20
+    assert not held & set(seen)
+    state = method.init(problem, generator(0))
+    assert set(state.choice.held.tolist()) == held
+    assert not held & set(state.index.tolist())
+    assert not held & set(seen)
+    for _ in range(4):
+        assert not held & set(seen)
+        state, _ = method.step(problem, state, generator(0))
+    assert held <= set(seen)  # scored after its last update
+
+    class Untouchable(type(source)):  # type: ignore[misc]
+        def _refuse(self, *_: object) -> None:
+            raise AssertionError("the test split was asked for samples")
+
+        fetch = raw = subset = _refuse
+
+        def to(self, device: object) -> "Untouchable":
+            return self
+
+    test = Untouchable(**{f.name: getattr(source, f.name) for f in fields(source)})
+    made = distill(Splits(train=source, test=test), method, ipc=2, network="convnet-d1-w8")
+    assert made.labels.shape == (8, 4)
+
+
+@pytest.mark.usefixtures("cache")
+def test_students_are_sgd_on_the_rows_and_start_alike_at_every_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = toy_source("image", per_class=20)
+    method = auto(students=1, student_steps=3, batch=5, momentum=0.8, weight_decay=0.01)
+    problem = chosen_from(method, source, monkeypatch)
+    state = method.init(problem, generator(5))
+    for stop in range(2):
+        net = problem.network(derive(state.seed, "student", 0)).train()
+        sgd = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.8, weight_decay=0.01)
+        for at in range(3):
+            batch = torch.randperm(12, generator=generator(state.seed, "batch", 0, at))[:5]
+            loss = torch.nn.functional.cross_entropy(
+                net(source.fetch(state.index[batch]).x), state.choice.rows[stop][batch]
+            )
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+            state, metrics = method.step(problem, state, generator(0))
+            assert metrics["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
+        for name, p in net.named_parameters():
+            torch.testing.assert_close(state.choice.student.params[name], p.detach(), rtol=1e-4, atol=1e-6)
+        expected = (net.eval()(source.fetch(state.choice.held).x).argmax(1) == source.labels[state.choice.held]).float()
+        assert float(state.choice.scores[stop, 0]) == pytest.approx(float(expected.mean()))
+    assert method.done(problem, state)
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_choice_survives_a_checkpoint_and_a_budget_of_time_and_its_options_are_checked() -> None:
+    check_method(auto(), steps=5)
+    data = Splits(train=toy_source("image", per_class=20), test=None)
+    early = distill(data, auto(), ipc=2, network="convnet-d1-w8", steps=1)  # nothing scored yet: the earliest stop
+    assert torch.allclose(early.labels.sum(1), torch.ones(8))
+    assert distill(data, auto(), ipc=2, network="convnet-d1-w8").card["config"]["teacher_steps"] == "auto"
+    for changes, said in (
+        ({"stops": ()}, "a stop is chosen from steps above 0"),
+        ({"validation": 0.0}, "validation is 0;"),
+    ):
+        with pytest.raises(PotstillError, match=said):
+            distill(data, auto(**changes), ipc=2, network="convnet-d1-w8")
+    with pytest.raises(PotstillError, match="teacher_steps must be at least 1, but it is 0"):
+        distill(data, "random-soft", ipc=2, teacher_steps=0)
+    with pytest.raises(PotstillError, match="16 distinct samples of every class are required"):
+        distill(data, auto(), ipc=16, network="convnet-d1-w8")

@@ -6,19 +6,25 @@ A Label is Worth a Thousand Images in Dataset Distillation (Qin et al., NeurIPS 
     S = \{(x_i, \, \mathrm{softmax}(f_{\theta_e}(x_i) / \tau)) : x_i \text{ random real samples}\}
 
 f is a network trained on the whole training source for e steps only. An early teacher is uncertain where classes are
-alike, and that is what its labels carry; the smaller the set, the earlier the best teacher.
+alike, and that is what its labels carry; the smaller the set, the earlier the best teacher. With ``auto`` the stop is
+chosen for the set: a part of the training samples is held out of both, teacher and set, and short students of every
+stop's labels are scored on it (`_stopping`). One training, kept in the cache, gives the teachers of all stops for every
+budget and seed; choosing costs stops × students × steps updates.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Method, MethodInfo, Metrics, Part, Problem, Selection
+from potstill.assets import kept_part
+from potstill.core import AssetSpec, Method, MethodInfo, Metrics, Part, Problem, Selection
+from potstill.errors import PotstillError
 from potstill.functional.sampling import random_per_class
 from potstill.methods._matching import image
 from potstill.methods.selection._greedy import check_enough
+from potstill.methods.selection._stopping import Choice, Trial, begin, best, epochs_of, tried
 from potstill.rng import draw_seed, generator
 from potstill.supervise.teacher import Teacher, fresh_teacher, soft_rows, teacher_step
 
@@ -29,8 +35,11 @@ __all__ = ["RandomSoft", "RandomSoftState"]
 class RandomSoftState:
     index: Tensor
     teacher: Teacher
+    """The one that is being trained; with a choice of stops, none."""
     seed: int
-    """What the teacher's network was made from."""
+    """What the teacher's network was made from; with a choice, what its students come from."""
+    choice: Choice | None = None
+    """Where the choice of a stop stands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +57,25 @@ class RandomSoft(Method[RandomSoftState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     state_type: ClassVar[type] = RandomSoftState
-    fractions: ClassVar[tuple[str, ...]] = ("momentum",)
+    fractions: ClassVar[tuple[str, ...]] = ("momentum", "validation")
     positive: ClassVar[tuple[str, ...]] = ("temperature",)
 
-    teacher_steps: int = 200
-    """Steps after which the teacher is stopped. Ours: the paper chooses an epoch for each budget on test data."""
+    teacher_steps: int | Literal["auto"] = 200
+    """Steps after which the teacher is stopped, or ``auto``: chosen on held-out training samples. Ours: the paper
+    chooses an epoch for each budget on test data."""
+    stops: tuple[int, ...] = (25, 50, 100, 200, 400, 800)
+    """With ``auto``: steps to choose from, each rounded to whole epochs, one at least (ours)."""
+    validation: float = 0.2
+    """With ``auto``: the part of each class to hold out (ours)."""
+    students: int = 2
+    """With ``auto``: students that judge a stop (ours)."""
+    student_steps: int = 100
+    """With ``auto``: updates of each of them, at ``lr`` and ``batch`` (ours)."""
     batch: int = 256
     """Real samples per step of the teacher."""
     lr: float = 0.01
-    """Learning rate of the teacher (appendix of the paper: as trajectory-matching experts)."""
+    """Learning rate of the teacher (appendix of the paper: as trajectory-matching experts), and with ``auto`` of the
+    students."""
     momentum: float = 0.9
     """Momentum of the teacher."""
     weight_decay: float = 5e-4
@@ -66,13 +85,57 @@ class RandomSoft(Method[RandomSoftState]):
     network: str = "convnet"
     """The teacher's network."""
 
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        if self.teacher_steps != "auto":
+            return ()
+        if not self.stops or min(self.stops) < 1 or not 0 < self.validation < 1:
+            raise PotstillError(
+                "a stop is chosen from steps above 0, on a part of the data between 0 and 1, but stops are "
+                f"{self.stops} and validation is {self.validation:g}; change them"
+            )
+        kept = len(kept_part(problem.train.labels, self.validation))
+        epochs = epochs_of(self.stops, kept, self.batch)
+        recipe: dict[str, float | int | str] = {
+            "epochs": epochs[-1], "batch": self.batch, "lr": self.lr, "momentum": self.momentum,
+            "weight_decay": self.weight_decay, "schedule": "constant", "holdout": self.validation,
+        }  # fmt: skip
+        return (AssetSpec(name="stops", kind="networks", count=1, recipe=recipe, snapshots=epochs),)
+
     def init(self, problem: Problem, rng: Generator) -> RandomSoftState:
         check_enough(problem)
+        if self.teacher_steps == "auto":
+            return self._choosing(problem, rng)
         index = torch.cat(random_per_class(problem.by_class, problem.counts, rng))
         seed = draw_seed(rng)
         return RandomSoftState(index=index, teacher=fresh_teacher(problem.network(seed)), seed=seed)
 
+    def _choosing(self, problem: Problem, rng: Generator) -> RandomSoftState:
+        train = problem.train
+        kept = torch.zeros(len(train), dtype=torch.bool)
+        kept[kept_part(train.labels, self.validation)] = True
+        if kept.all():
+            raise PotstillError("every class has a single sample, so that none can be held out; say teacher_steps")
+        by_class = [index[kept[index]] for index in problem.by_class]
+        index = torch.cat(random_per_class(by_class, problem.counts, rng, train.classes))
+        seed = draw_seed(rng)
+        choice = begin(
+            problem, index, torch.where(~kept)[0], problem.assets["stops"], self.students, seed, self._trial
+        )  # fmt: skip
+        return RandomSoftState(
+            index=index, teacher=Teacher(params={}, velocity={}, buffers={}), seed=seed, choice=choice
+        )
+
+    @property
+    def _trial(self) -> Trial:
+        return Trial(
+            steps=self.student_steps, batch=self.batch, lr=self.lr, momentum=self.momentum,
+            weight_decay=self.weight_decay, temperature=self.temperature,
+        )  # fmt: skip
+
     def step(self, problem: Problem, state: RandomSoftState, rng: Generator) -> tuple[RandomSoftState, Metrics]:
+        if state.choice is not None:
+            choice, value = tried(problem, state.choice, state.index, state.seed, self._trial)
+            return replace(state, choice=choice), {"loss": value}
         teacher, loss = teacher_step(
             problem.network(state.seed).train(),
             state.teacher,
@@ -83,21 +146,36 @@ class RandomSoft(Method[RandomSoftState]):
             momentum=self.momentum,
             weight_decay=self.weight_decay,
         )
-        return RandomSoftState(index=state.index, teacher=teacher, seed=state.seed), {"loss": float(loss)}
+        return replace(state, teacher=teacher), {"loss": float(loss)}
 
     def done(self, problem: Problem, state: RandomSoftState) -> bool:
-        return state.teacher.step >= self.teacher_steps
+        if state.choice is not None:
+            return state.choice.step >= state.choice.scores.numel() * self.student_steps
+        return state.teacher.step >= int(self.teacher_steps)
 
     def result(self, problem: Problem, state: RandomSoftState) -> Selection:
+        if state.choice is not None:
+            return Selection(index=state.index, rows=state.choice.rows[best(state.choice)])
         x = image(problem.train.fetch(state.index).x)
         rows = soft_rows(problem.network(state.seed), state.teacher, x, self.temperature)
         return Selection(index=state.index, rows=rows)
 
     def horizon(self, problem: Problem) -> int:
-        return self.teacher_steps
+        if self.teacher_steps == "auto":
+            return len(self.assets(problem)[0].snapshots) * self.students * self.student_steps
+        return int(self.teacher_steps)
 
     def parts(self, problem: Problem, state: RandomSoftState) -> tuple[Part, ...]:
         size, m = min(self.batch, len(problem.train)), len(state.index)
+        if state.choice is not None:
+            size, held = min(self.batch, m), len(state.choice.held)
+            score = replace(state, choice=replace(state.choice, step=self.student_steps - 1))
+            return (
+                Part(
+                    what="a student's update, and its score", real=True, samples=size + held, size=max(size, 500),
+                    ready=lambda _: lambda: self.step(problem, score, generator(0, "plan")),
+                ),
+            )  # fmt: skip
         return (
             Part(
                 what="the teacher's training", real=True, samples=size, size=size,
