@@ -101,6 +101,7 @@ def test_the_counts_that_may_be_zero() -> None:
     assert {n: fields for n, fields in admitted.items() if fields} == {
         **in_trained,
         "k-means": {"iterations"},
+        "k-median": {"iterations"},
         "dc": {"inner"},
         "dsa": {"inner"},
         "idc": {"synthetic_most", "data_train"},

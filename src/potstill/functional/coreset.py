@@ -13,17 +13,15 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
+from potstill.functional.distances import chunks, cluster_sums, nearest, squared, squared_pairs
 
 __all__ = ["central", "herding", "k_center", "k_means", "medoids"]
 
 _CHUNK = 1 << 24
 """Entries of a temporary; 64 MiB in float32."""
-
-
-def _squared(features: Tensor, point: Tensor) -> Tensor:
-    """Squared distances (n,) from every row to one point. Differences first: no cancellation, equal rows stay equal."""
-    rows = max(1, _CHUNK // max(1, features.shape[1]))
-    return torch.cat([((part - point) ** 2).sum(1) for part in torch.split(features, rows)])
+_LARGE = 1 << 25
+"""Entries of features from which memory and time count for more than the last bit: nothing of their size is copied,
+and distances to several points are products (`distances.squared_pairs`)."""
 
 
 def _check(features: Tensor, m: int) -> None:
@@ -50,16 +48,17 @@ def herding(features: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
         PotstillError: ``m`` is not in 1…n.
     """
     _check(features, m)
-    centred = features - features.mean(0)
+    mean = features.mean(0)
+    rows, mean = (features, mean) if features.numel() > _LARGE else (features - mean, torch.zeros_like(mean))
     taken = torch.zeros(len(features), dtype=torch.bool, device=features.device)
-    total = torch.zeros_like(centred[0])
+    total = torch.zeros_like(mean)
     order = []
     for _ in range(m):
         # t · (μ − mean) = −(f_i + total) for centred features; the factor t does not move the minimum
-        best = int(_squared(centred, -total).masked_fill(taken, math.inf).argmin())
+        best = int(squared(rows, mean - total).masked_fill(taken, math.inf).argmin())
         order.append(best)
         taken[best] = True
-        total = total + centred[best]
+        total = total + (rows[best] - mean)
     return torch.tensor(order, dtype=torch.int64)
 
 
@@ -78,18 +77,18 @@ def k_center(features: Float[Tensor, "n d"], m: int, first: Literal["medoid"] | 
         PotstillError: ``m`` is not in 1…n, or ``first`` is not a row.
     """
     _check(features, m)
-    start = int(_squared(features, features.mean(0)).argmin()) if first == "medoid" else int(first)
+    start = int(squared(features, features.mean(0)).argmin()) if first == "medoid" else int(first)
     if not 0 <= start < len(features):
         raise PotstillError(
             f"the first centre must be a row in 0…{len(features) - 1}, but it is {start}; choose another"
         )
     order = [start]
-    reach = _squared(features, features[start])
+    reach = squared(features, features[start])
     reach[start] = -1.0  # below every distance, so a taken row is not taken again even among duplicates
     while len(order) < m:
         farthest = int(reach.argmax())
         order.append(farthest)
-        reach = torch.minimum(reach, _squared(features, features[farthest]))
+        reach = torch.minimum(reach, squared(features, features[farthest]))
         reach[farthest] = -1.0
     return torch.tensor(order, dtype=torch.int64)
 
@@ -145,7 +144,7 @@ def medoids(features: Float[Tensor, "n d"], centroids: Float[Tensor, "m d"]) -> 
     taken = torch.zeros(len(features), dtype=torch.bool, device=features.device)
     order = []
     for centroid in centroids:
-        best = int(_squared(features, centroid).masked_fill(taken, math.inf).argmin())
+        best = int(squared(features, centroid).masked_fill(taken, math.inf).argmin())
         taken[best] = True
         order.append(best)
     return torch.tensor(order, dtype=torch.int64)
@@ -155,19 +154,31 @@ def _plus_plus(features: Tensor, m: int, rng: Generator) -> Tensor:
     # the draws are uniforms inverted through the cumulative potential on the CPU: the same on every device
     trials = 2 + int(math.log(m))
     chosen = [int(torch.randint(len(features), (1,), generator=rng))]
-    reach = _squared(features, features[chosen[0]])
+    reach = squared(features, features[chosen[0]])
     while len(chosen) < m:
         cumulative = reach.double().cpu().cumsum(0)
         draws = torch.rand(trials, generator=rng, dtype=torch.float64) * cumulative[-1]
         candidates = torch.searchsorted(cumulative, draws, right=True).clamp_max(len(features) - 1).tolist()
-        reaches = [torch.minimum(reach, _squared(features, features[i])) for i in candidates]
+        reaches = [torch.minimum(reach, gap) for gap in _gaps(features, candidates)]
         best = min(range(trials), key=lambda j: float(reaches[j].sum()))
         chosen.append(candidates[best])
         reach = reaches[best]
     return features[chosen]
 
 
+def _gaps(features: Tensor, rows: list[int]) -> list[Tensor]:
+    """Squared distances from every row to each of some rows."""
+    if features.numel() <= _LARGE:
+        return [squared(features, features[i]) for i in rows]
+    points = features[rows]
+    parts = [squared_pairs(features[part], points) for part in chunks(len(features), features.shape[1], _CHUNK // 4)]
+    return list(torch.cat(parts).T.contiguous())
+
+
 def _nearest(features: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    if features.numel() > _LARGE:
+        owner, gap = nearest(features, centres)
+        return owner, gap.sqrt()
     rows = max(1, _CHUNK // max(1, len(centres)))
     parts = [
         torch.cdist(part, centres, compute_mode="donot_use_mm_for_euclid_dist") for part in torch.split(features, rows)
@@ -188,6 +199,8 @@ def _move(features: Tensor, assignment: Tensor, gaps: Tensor, m: int) -> Tensor:
             farthest = int(movable.argmax())
             assignment[farthest] = cluster
             gaps[farthest] = 0.0
+    if features.numel() > _LARGE:
+        return cluster_sums(features, assignment, m) / torch.bincount(assignment, minlength=m).to(features).unsqueeze(1)
     total = torch.zeros(m, features.shape[1], dtype=features.dtype, device=features.device)
     rows = max(1, _CHUNK // m)
     for part, owner in zip(torch.split(features, rows), torch.split(assignment, rows), strict=True):

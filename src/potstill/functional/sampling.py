@@ -1,5 +1,6 @@
 """Draws of real samples by class. All draws come from the generator that is given; indices live on the CPU."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -8,7 +9,7 @@ from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
 
-__all__ = ["class_indices", "distinct", "draw_per_class", "random_per_class"]
+__all__ = ["class_indices", "distinct", "draw_per_class", "proportional", "random_per_class"]
 
 _MANY = 2**14
 """Numbers from which a permutation of all of them costs more than drawing again where one came twice. Below it a draw
@@ -63,6 +64,33 @@ def random_per_class(
                 f"ask for at most {len(index)} per class or add samples"
             )
     return tuple(_distinct(index, count, rng) for index, count in zip(class_idx, counts, strict=True))
+
+
+def proportional(sizes: Sequence[int], total: int) -> tuple[int, ...]:
+    """``total`` items shared out in proportion to the sizes of classes: one each, the rest by largest remainders.
+
+    No class gets more than it has; ties go to the first.
+
+    Raises:
+        PotstillError: ``total`` is smaller than the number of classes that have samples, or larger than all samples.
+    """
+    least = sum(size > 0 for size in sizes)
+    if not least <= total <= sum(sizes):
+        raise PotstillError(
+            f"{sum(sizes)} samples of {least} classes can be shared out as {least} to {sum(sizes)} items, one of each "
+            f"class at least, but {total} are asked; change the budget"
+        )
+    counts = [min(size, 1) for size in sizes]
+    exact = [total * size / sum(sizes) for size in sizes]
+    while (left := total - sum(counts)) > 0:
+        # the class that is furthest below its share; whole items at once where shares are large
+        short = [e - c if c < size else -math.inf for e, c, size in zip(exact, counts, sizes, strict=True)]
+        whole = [min(int(s), size - c) if s > 1 else 0 for s, c, size in zip(short, counts, sizes, strict=True)]
+        if 0 < sum(whole) <= left:
+            counts = [c + w for c, w in zip(counts, whole, strict=True)]
+        else:
+            counts[max(range(len(counts)), key=lambda c: short[c])] += 1
+    return tuple(counts)
 
 
 def distinct(size: int, n: int, rng: Generator) -> Int[Tensor, " _"]:

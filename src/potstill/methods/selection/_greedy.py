@@ -8,13 +8,22 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Method, Metrics, Part, Problem, Selection
+from potstill.core import AssetSpec, Method, Metrics, Part, Problem, Selection
 from potstill.errors import PotstillError
+from potstill.functional.duplicates import near_duplicates
 from potstill.functional.sampling import random_per_class
-from potstill.methods.selection._features import FeatureName, class_features, network_seed
+from potstill.methods.selection._features import (
+    CHUNK,
+    ClassSamples,
+    FeatureName,
+    Space,
+    network_seed,
+    read_class,
+    trained,
+)
 from potstill.rng import generator
 
-__all__ = ["ClassWise", "ClassWiseState", "check_enough", "one_class"]
+__all__ = ["ClassWise", "ClassWiseState", "Embedding", "check_enough", "one_class", "without_repeats"]
 
 
 def check_enough(problem: Problem) -> None:
@@ -31,23 +40,59 @@ def check_enough(problem: Problem) -> None:
             )
 
 
+def without_repeats(samples: ClassSamples, m: int, choose: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """Positions of ``m`` samples: what ``choose`` picks among distinct ones, and repeats only if there are too few.
+
+    The samples' rows are overwritten where there are repeats.
+    """
+    n = len(samples.first)
+    own = samples.first == torch.arange(n)
+    if bool(own.all()):
+        return choose(samples.rows, m).cpu()
+    distinct, repeats = own.nonzero().flatten(), (~own).nonzero().flatten()
+    rows, begin = samples.rows, 0
+    for part in torch.split(distinct, CHUNK):  # in place, for they may be most of the memory; no row moves up
+        rows[begin : begin + len(part)] = rows[part.to(rows.device)]
+        begin += len(part)
+    kept = distinct[choose(rows[:begin], min(m, begin)).cpu()]
+    return torch.cat([kept, repeats[: m - len(kept)]])
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClassWiseState:
     chosen: tuple[Tensor, ...]
     """Indices into the training source by class: random ones for the classes that are not done yet."""
     classes_done: int
     seed: int
+    repeats: int = 0
+    """Samples so far that equal an earlier one of their class."""
+    near: int = 0
+    """Distinct samples so far that have another nearby (`near_duplicates`)."""
 
 
-class ClassWise(Method[ClassWiseState]):
+@dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """Abstract: the settings of features."""
+
+    features: FeatureName = "input"
+    """What distances are measured in: the input, or the embedding of an untrained or a trained network."""
+    epochs_trained: int = 20
+    """Passes that the network is trained for, where features are trained. Ours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassWise(Embedding, Method[ClassWiseState]):
     """Abstract: ``choose`` picks positions among the features of one class."""
 
-    features: FeatureName
     state_type: ClassVar[type] = ClassWiseState
+    space: ClassVar[Space] = "features"
 
     @abstractmethod
     def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
         """``m`` distinct positions in ``features`` (n, d)."""
+
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        return trained(self.features, self.epochs_trained)
 
     def init(self, problem: Problem, rng: Generator) -> ClassWiseState:
         check_enough(problem)
@@ -57,11 +102,26 @@ class ClassWise(Method[ClassWiseState]):
     def step(self, problem: Problem, state: ClassWiseState, rng: Generator) -> tuple[ClassWiseState, Metrics]:
         c = state.classes_done
         index = problem.by_class[c]
-        features = class_features(problem, index, self.features, state.seed)
-        positions = self.choose(features, problem.counts[c], rng)
-        gap = (features.mean(0) - features[positions].mean(0)).norm()
-        chosen = (*state.chosen[:c], index[positions.cpu()], *state.chosen[c + 1 :])
-        return ClassWiseState(chosen=chosen, classes_done=c + 1, seed=state.seed), {"mean gap": float(gap)}
+        samples = read_class(problem, index, self.features, state.seed, self.space)
+        mean = samples.rows.mean(0)
+        gap = [0.0]
+        near = [0]
+
+        def choose(rows: Tensor, m: int) -> Tensor:
+            near[0] = int(near_duplicates(rows).sum())
+            positions = self.choose(rows, m, rng)
+            gap[0] = float((mean - rows[positions.to(rows.device)].mean(0)).norm())
+            return positions
+
+        positions = without_repeats(samples, problem.counts[c], choose)
+        repeats = state.repeats + samples.repeats
+        chosen = (*state.chosen[:c], index[positions], *state.chosen[c + 1 :])
+        following = ClassWiseState(
+            chosen=chosen, classes_done=c + 1, seed=state.seed, repeats=repeats, near=state.near + near[0]
+        )
+        return following, {
+            "mean gap": gap[0], "duplicates": float(repeats), "near duplicates": float(following.near)
+        }  # fmt: skip
 
     def done(self, problem: Problem, state: ClassWiseState) -> bool:
         return state.classes_done == problem.num_classes

@@ -15,7 +15,6 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo
 from potstill.functional.coreset import herding
-from potstill.methods.selection._features import FeatureName
 from potstill.methods.selection._greedy import ClassWise
 
 __all__ = ["Herding"]
@@ -28,9 +27,6 @@ class Herding(ClassWise):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Herding", paper="ICML 2009; arXiv:1611.07725", year=2009, family="selection", selects=True, kinds=("*",)
     )
-
-    features: FeatureName = "input"
-    """What distances are measured in. Published tables use the embedding of a trained network."""
 
     def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
         return herding(features, m)

@@ -15,7 +15,6 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo
 from potstill.functional.coreset import k_center
-from potstill.methods.selection._features import FeatureName
 from potstill.methods.selection._greedy import ClassWise
 
 __all__ = ["KCenter"]
@@ -28,9 +27,6 @@ class KCenter(ClassWise):
     info: ClassVar[MethodInfo] = MethodInfo(
         title="k-Center greedy", paper="arXiv:1708.00489", year=2018, family="selection", selects=True, kinds=("*",)
     )
-
-    features: FeatureName = "input"
-    """What distances are measured in. Published tables use the embedding of a trained network."""
 
     def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
         return k_center(features, m)

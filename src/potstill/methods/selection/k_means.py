@@ -12,12 +12,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Method, MethodInfo, Metrics, Part, Problem, Result, Selection, Synthetic
+from potstill.core import AssetSpec, Method, MethodInfo, Metrics, Part, Problem, Result, Selection, Synthetic
 from potstill.functional.coreset import k_means, medoids
+from potstill.functional.distances import chunks
 from potstill.functional.sampling import random_per_class
 from potstill.methods._matching import hard_labels
-from potstill.methods.selection._features import FeatureName, class_features, network_seed
-from potstill.methods.selection._greedy import check_enough, one_class
+from potstill.methods.selection._features import class_features, network_seed, read_class, trained
+from potstill.methods.selection._greedy import Embedding, check_enough, one_class, without_repeats
 from potstill.rng import generator
 
 __all__ = ["KMeans", "KMeansState"]
@@ -29,10 +30,12 @@ class KMeansState:
     """By class: indices of its medoids, or its centroids (m, d); random samples for classes that are not done yet."""
     classes_done: int
     seed: int
+    repeats: int = 0
+    """Samples so far that equal an earlier one of their class."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class KMeans(Method[KMeansState]):
+class KMeans(Embedding, Method[KMeansState]):
     """Centres of clusters within every class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -44,10 +47,11 @@ class KMeans(Method[KMeansState]):
 
     keep: Literal["medoid", "centroid"] = "medoid"
     """Keep the real samples nearest to the centroids, or the centroids (in input space only)."""
-    features: FeatureName = "input"
-    """What distances are measured in."""
     iterations: int = 100
     """Most iterations of Lloyd's algorithm; it stops when no sample changes its cluster. 0: the start (k-means++)."""
+
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        return trained(self.features, self.epochs_trained) if self.keep == "medoid" else ()
 
     def init(self, problem: Problem, rng: Generator) -> KMeansState:
         check_enough(problem)
@@ -59,13 +63,23 @@ class KMeans(Method[KMeansState]):
     def step(self, problem: Problem, state: KMeansState, rng: Generator) -> tuple[KMeansState, Metrics]:
         c = state.classes_done
         index = problem.by_class[c]
-        space: FeatureName = "input" if self.keep == "centroid" else self.features
-        features = class_features(problem, index, space, state.seed)
-        centroids, assignment = k_means(features, problem.counts[c], rng, self.iterations)
-        inertia = (features - centroids[assignment]).square().sum(1).mean()
-        kept = centroids if self.keep == "centroid" else index[medoids(features, centroids).cpu()]
+        samples = read_class(problem, index, "input" if self.keep == "centroid" else self.features, state.seed)
+        inertia = [0.0]
+
+        def clustered(rows: Tensor, m: int) -> Tensor:
+            centroids, owner = k_means(rows, m, rng, self.iterations)
+            parts = chunks(len(rows), rows.shape[1])
+            inertia[0] = sum(float((rows[s] - centroids[owner[s]]).square().sum()) for s in parts) / len(rows)
+            return centroids
+
+        if self.keep == "centroid":
+            kept = clustered(samples.rows, problem.counts[c])
+        else:
+            kept = index[without_repeats(samples, problem.counts[c], lambda x, m: medoids(x, clustered(x, m)))]
         chosen = (*state.chosen[:c], kept, *state.chosen[c + 1 :])
-        return KMeansState(chosen=chosen, classes_done=c + 1, seed=state.seed), {"inertia": float(inertia)}
+        repeats = state.repeats + samples.repeats
+        following = KMeansState(chosen=chosen, classes_done=c + 1, seed=state.seed, repeats=repeats)
+        return following, {"inertia": inertia[0], "duplicates": float(repeats)}
 
     def done(self, problem: Problem, state: KMeansState) -> bool:
         return state.classes_done == problem.num_classes

@@ -1,0 +1,85 @@
+"""Samples that are there more than once: equal ones by a hash of their bytes, nearly equal ones by their features."""
+
+import hashlib
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from potstill.functional.distances import chunks, lengths, products, spread
+from potstill.rng import generator
+
+__all__ = ["WITHIN", "Digests", "near_duplicates"]
+
+WITHIN = 0.05
+"""Two samples are nearly equal where their distance is at most this part of the typical distance of two samples."""
+
+_FEW = 2048
+"""Rows up to which every pair is compared."""
+_TABLES, _FOLLOWING = 8, 3
+_SLACK = 3.0
+
+
+class Digests:
+    """Which of n samples are equal to an earlier one, told from 128 bits of BLAKE2b of their bytes, batch by batch.
+
+    That two different samples have equal digests is less likely than one in 10²⁶ among a million.
+    """
+
+    def __init__(self, n: int) -> None:
+        self._of = [b""] * n
+
+    def add(self, positions: Int[Tensor, " b"], x: Tensor) -> None:
+        """The samples (b, …) at ``positions`` of the n, in any order."""
+        for place, row in zip(positions.tolist(), x.detach().cpu().contiguous().flatten(1).numpy(), strict=True):
+            self._of[place] = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+
+    def first(self) -> Int[Tensor, " n"]:
+        """The position of the first sample that equals each; its own where there is no earlier one."""
+        seen: dict[bytes, int] = {}
+        return torch.tensor([seen.setdefault(digest, i) for i, digest in enumerate(self._of)], dtype=torch.int64)
+
+
+def near_duplicates(x: Float[Tensor, "n d"], within: float = WITHIN) -> Bool[Tensor, " n"]:
+    """The rows that have another row within ``within`` times the typical distance of two: √ of `spread`.
+
+    Up to 2,048 rows every pair is compared. Beyond, rows are sorted by the sides of random hyperplanes on which they
+    lie (as locality-sensitive hashing does), eight times with other planes, and each is compared with the next three:
+    what is found is near, and little that is near is missed. The planes are the same at every call.
+    """
+    n, d = x.shape
+    near = torch.zeros(n, dtype=torch.bool, device=x.device)
+    limit = within**2 * spread(x)
+    if n < 2 or limit == 0:  # all rows coincide
+        return near.fill_(n > 1)
+    if n <= _FEW:
+        shifted = x - x.mean(0)
+        of_x = lengths(shifted)
+        for part in chunks(n, n):
+            gaps = products(shifted[part], shifted, of_x[part], of_x)
+            gaps[torch.arange(len(gaps)), torch.arange(part.start, part.stop)] = torch.inf
+            row, column = (gaps <= 2 * limit + 1e-5 * of_x.mean()).nonzero().unbind(1)
+            _mark(near, x, row + part.start, column, limit)
+        return near
+    bits = min(24, max(8, n.bit_length()))
+    mean, rng = x.mean(0), generator(0, "near duplicates")
+    for _ in range(_TABLES):
+        planes = torch.randn(d, bits, generator=rng).to(x)
+        across = torch.cat([(x[part] - mean) @ planes for part in chunks(n, d)])
+        order = (across > 0).long().mul_(2 ** torch.arange(bits, device=x.device)).sum(1).argsort(stable=True)
+        for step in range(1, _FOLLOWING + 1):
+            a, b = order[:-step], order[step:]
+            # the planes' own distance is near the rows', and cheap: what it puts far apart is not compared
+            like = torch.cat([
+                (across[a[part]] - across[b[part]]).square().sum(1) <= _SLACK * bits * limit
+                for part in chunks(len(a), bits)
+            ])  # fmt: skip
+            _mark(near, x, a[like], b[like], limit)
+    return near
+
+
+def _mark(near: Tensor, x: Tensor, a: Tensor, b: Tensor, limit: float) -> None:
+    for part in chunks(len(a), x.shape[1]):
+        close = (x[a[part]] - x[b[part]]).square().sum(1) <= limit
+        near[a[part][close]] = True
+        near[b[part][close]] = True

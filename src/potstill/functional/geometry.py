@@ -1,0 +1,307 @@
+"""More choices of representative samples from features: medians, density, moderation, coverage of subspaces.
+
+Beside `potstill.functional.coreset`, under the same rules: no n × n matrix, ties to the lowest index.
+"""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree  # type: ignore[import-untyped]
+from torch import Generator, Tensor
+
+from potstill.errors import PotstillError
+from potstill.functional.distances import (
+    CHUNK,
+    chunks,
+    cluster_sums,
+    lengths,
+    nearest,
+    products,
+    squared,
+    squared_pairs,
+)
+from potstill.functional.neighbours import Graph
+
+__all__ = ["divergence_center", "geometric_medians", "graph_density", "k_median", "moderate", "zcore_scores"]
+
+_CANDIDATES = 64
+"""Rows of a cluster, nearest to its centre, among which its medoid is looked for."""
+
+
+def _check(n: int, m: int) -> None:
+    if not 1 <= m <= n:
+        raise PotstillError(
+            f"a coreset of this class can have 1 to {n} samples, but {m} are asked; "
+            f"ask for at most {n} per class or add samples"
+        )
+
+
+def geometric_medians(
+    x: Float[Tensor, "n d"], m: int, rng: Generator, iterations: int = 100
+) -> tuple[Float[Tensor, "m d"], Int[Tensor, " n"]]:
+    r"""k-median: ``m`` centres with a small sum of distances :math:`\sum_x \min_j \lVert x - \mu_j \rVert`.
+
+    Rows to start from are drawn in proportion to their distance to those drawn before (greedy k-means++ with the first
+    power), and each centre goes to the mean of the rows nearest to it. Then in turn: each row to its nearest centre,
+    and each centre one step of Weiszfeld (1937), the mean of its rows weighted with one over their distances. No such
+    step makes the sum larger. The centre of a cluster that loses its last row stays.
+
+    Args:
+        x: n rows.
+        m: centres, 1 ≤ m ≤ n.
+        rng: decides the start.
+        iterations: most rounds; it stops when the sum falls by less than a part in 10⁵.
+
+    Returns:
+        The centres and the nearest of them by row.
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n.
+    """
+    _check(len(x), m)
+    chosen = [int(torch.randint(len(x), (1,), generator=rng))]
+    reach = squared(x, x[chosen[0]])
+    trials = 2 + int(math.log(m))
+    while len(chosen) < m:
+        # uniforms inverted through the cumulative distances on the CPU: the same draws on every device
+        cumulative = reach.sqrt().double().cpu().cumsum(0)
+        draws = torch.rand(trials, generator=rng, dtype=torch.float64) * cumulative[-1]
+        drawn = torch.searchsorted(cumulative, draws, right=True).clamp_max(len(x) - 1)
+        points = x[drawn.to(x.device)]
+        parts = [squared_pairs(x[s], points) for s in chunks(len(x), x.shape[1], CHUNK // 4)]
+        reaches = torch.minimum(torch.cat(parts), reach.unsqueeze(1))
+        sums = torch.stack([r.sqrt().sum(0, dtype=torch.float64) for r in torch.split(reaches, 1 << 20)])
+        best = int(sums.sum(0).argmin())
+        chosen.append(int(drawn[best]))
+        reach = reaches[:, best].clone()
+    before = math.inf
+    owner, gap = nearest(x, x[chosen])
+    centres = _means(x, owner, torch.ones_like(gap), x[chosen])  # off the rows: a step from a row leads nowhere
+    owner, gap = nearest(x, centres)
+    for _ in range(iterations):
+        distance = gap.sqrt()
+        total = float(distance.double().sum())
+        if not total < before * (1 - 1e-5):
+            break
+        before = total
+        # a row at its centre would weigh without bound: distances are kept off 0
+        weights = 1 / distance.clamp_min(1e-6 * total / len(x) + torch.finfo(x.dtype).tiny)
+        centres = _means(x, owner, weights, centres)
+        owner, gap = nearest(x, centres)
+    return centres, owner
+
+
+def _means(x: Tensor, owner: Tensor, weights: Tensor, centres: Tensor) -> Tensor:
+    """The weighted means of the clusters; the old centre of one that is empty."""
+    held = torch.bincount(owner.cpu(), weights.double().cpu(), minlength=len(centres)).to(x).unsqueeze(1)
+    sums = cluster_sums(x, owner, len(centres), weights)
+    return torch.where(held > 0, sums / held.clamp_min(torch.finfo(x.dtype).tiny), centres)
+
+
+def k_median(x: Float[Tensor, "n d"], m: int, rng: Generator, iterations: int = 100) -> Int[Tensor, " m"]:
+    """The medoids of k-median's clusters: of each cluster the row with the smallest sum of distances to its rows.
+
+    It is looked for among the 64 rows nearest to the centre, so that a cluster of s rows costs 64 · s · d, not s² · d.
+
+    Returns:
+        Distinct rows, one of each cluster, larger clusters first; where a cluster is empty, the row that lies farthest
+        from those chosen.
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n.
+    """
+    centres, owner = geometric_medians(x, m, rng, iterations)
+    sizes = torch.bincount(owner, minlength=m).cpu()
+    members = torch.split(torch.argsort(owner, stable=True), sizes.tolist())
+    chosen = [_medoid(x, members[c], centres[c]) for c in sizes.argsort(descending=True, stable=True) if sizes[c]]
+    while len(chosen) < m:
+        reach = nearest(x, x[chosen])[1]
+        reach[chosen] = -1.0
+        chosen.append(int(reach.argmax()))
+    return torch.tensor(chosen)
+
+
+def _medoid(x: Tensor, members: Tensor, centre: Tensor) -> int:
+    parts = list(chunks(len(members), x.shape[1], CHUNK // 4))
+    away = torch.cat([lengths(x[members[part]].sub_(centre)) for part in parts])
+    candidates = members[away.topk(min(_CANDIDATES, len(members)), largest=False).indices.sort().values]
+    near = x[candidates].sub_(centre)
+    of_near = lengths(near)
+    total = torch.zeros(len(candidates), dtype=torch.float64, device=x.device)
+    for part in parts:
+        rows = x[members[part]].sub_(centre)
+        total += products(rows, near, lengths(rows), of_near).sqrt_().sum(0, dtype=torch.float64)
+    return int(candidates[int(total.argmin())])
+
+
+def graph_density(graph: Graph, m: int, sigma: float | None = None) -> Int[Tensor, " m"]:
+    r"""Dense rows of a graph of neighbours, none close to another (RALF, Ebert, Fritz and Schiele, CVPR 2012).
+
+    .. math::
+        \mathrm{Gra}(i) = \frac{\sum_j W_{ij}}{\sum_j P_{ij}}, \qquad
+        W_{ij} = P_{ij} \exp\Big( -\frac{d_{ij}}{2 \sigma^2} \Big)
+
+    P is 1 where rows are joined. The densest row i is taken, and Gra(j) falls by Gra(i) P_ij for every j, as long as
+    Gra(i) is above 0.
+
+    Args:
+        graph: which rows are joined, and how long the edges are.
+        m: how many, 1 ≤ m ≤ n.
+        sigma: σ, above 0; by default such that 2σ² is the mean length of an edge.
+
+    Returns:
+        Distinct rows in the order of choice, every prefix a choice; the lowest on a tie.
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n.
+    """
+    n = len(graph.offset) - 1
+    _check(n, m)
+    offset, target, length = graph.offset.cpu(), graph.target.cpu(), graph.distance.cpu().double()
+    scale = 2 * sigma**2 if sigma is not None else float(length.mean()) or 1.0
+    degree = offset.diff()
+    total = torch.bincount(torch.arange(n).repeat_interleave(degree), torch.exp(-length / scale), minlength=n)
+    density = total / degree.clamp_min(1)
+    order: list[int] = []
+    for _ in range(m):
+        best = int(density.argmax())
+        joined = target[offset[best] : offset[best + 1]]
+        density[joined] -= density[best].clamp_min(0)
+        density[best] = -math.inf  # below what any other has fallen to, and it stays so
+        order.append(best)
+    return torch.tensor(order)
+
+
+def moderate(x: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
+    """The rows whose distance to the mean is nearest to the median distance (Moderate Coreset, ICLR 2023).
+
+    Returns:
+        Distinct rows, the most moderate first, so that every prefix is a choice; the lowest on a tie.
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n.
+    """
+    _check(len(x), m)
+    distance = squared(x, x.mean(0)).sqrt()
+    return (distance - distance.median()).abs().argsort(stable=True)[:m].cpu()
+
+
+def divergence_center(log_p: Float[Tensor, "n k"], m: int) -> Int[Tensor, " m"]:
+    r"""Farthest-point traversal by the symmetric divergence of predicted distributions (CDAL, arXiv:2008.05723).
+
+    .. math::
+        J(p, q) = \tfrac{1}{2} \mathrm{KL}(p \Vert q) + \tfrac{1}{2} \mathrm{KL}(q \Vert p)
+          = \tfrac{1}{2} \sum_c (p_c - q_c) (\log p_c - \log q_c)
+
+    J is no metric, so the 2-approximation of k-center is not promised.
+
+    Args:
+        log_p: logarithms of the probabilities of k classes, finite.
+        m: how many, 1 ≤ m ≤ n.
+
+    Returns:
+        Distinct rows in the order of choice, every prefix a choice: first the one nearest to the mean distribution,
+        then always the one farthest from its nearest chosen one.
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n.
+    """
+    n = len(log_p)
+    _check(n, m)
+    parts = list(chunks(n, log_p.shape[1], CHUNK // 128))
+
+    def away(log_q: Tensor) -> Tensor:
+        q = log_q.exp()
+        return torch.cat([((log_p[s].exp() - q) * (log_p[s] - log_q)).sum(1) / 2 for s in parts])
+
+    mean = sum(log_p[s].exp().sum(0, dtype=torch.float64) for s in parts)
+    assert isinstance(mean, Tensor)
+    best = int(away((mean / n).log().to(log_p)).argmin())
+    order, reach = [best], away(log_p[best])
+    while len(order) < m:
+        reach[order[-1]] = -math.inf
+        best = int(reach.argmax())
+        order.append(best)
+        reach = torch.minimum(reach, away(log_p[best]))
+    return torch.tensor(order)
+
+
+def zcore_scores(
+    x: Float[Tensor, "n d"],
+    rng: Generator,
+    *,
+    samples: int,
+    dimensions: int = 2,
+    neighbours: int = 1000,
+    exponent: float = 4.0,
+    together: int = 1,
+) -> Float[Tensor, " n"]:
+    r"""Zero-shot scores of coverage less redundancy (ZCore, arXiv:2411.15349); float64, the highest are kept.
+
+    A sample draws some dimensions and a point in them, each coordinate from the triangular distribution between the
+    smallest, the median and the largest value there. The row nearest to it (by L1 in these dimensions) gains 1, and its
+    nearest rows lose 1 together, in proportion to one over the distance to the power of ``exponent``; if the nearest is
+    at 0, it alone loses 1. Scores begin at uniform numbers in [0, 1), which decide between rows that were never met.
+
+    Args:
+        x: n ≥ 2 rows.
+        rng: where all draws come from.
+        samples: points that are drawn.
+        dimensions: of a point, at most d.
+        neighbours: rows that lose.
+        together: points that are drawn in the same dimensions, one after the other: one search tree serves them.
+    """
+    n, d = x.shape
+    size, k = min(dimensions, d), min(neighbours, n - 1)
+    score = torch.rand(n, generator=rng, dtype=torch.float64).numpy()
+    made = 0
+    while made < samples:
+        count = min(together, samples - made)
+        made += count
+        dims = torch.randperm(d, generator=rng)[:size]
+        part = x[:, dims.to(x.device)].cpu().double()
+        points = _triangular(part, torch.rand(count, size, generator=rng, dtype=torch.float64))
+        rows = np.ascontiguousarray(part.numpy())
+        tree = cKDTree(rows)
+        winner, times = np.unique(tree.query(points.numpy(), k=1, p=1)[1], return_counts=True)
+        score[winner] += times
+        for begin in range(0, len(winner), 256):
+            w, t = winner[begin : begin + 256], times[begin : begin + 256]
+            gap, near = tree.query(rows[w], k=k + 1, p=1)
+            np.subtract.at(score, *_losses(w, t, gap, near, exponent))
+    return torch.from_numpy(score)
+
+
+def _triangular(part: Tensor, u: Tensor) -> Tensor:
+    """Points by inversion of the triangular distribution of each column; ``u`` are uniform."""
+    low, mid, high = part.min(0).values, part.median(0).values, part.max(0).values
+    width = (high - low).clamp_min(1e-300)
+    rising = low + (u * width * (mid - low)).sqrt()
+    falling = high - ((1 - u) * width * (high - mid)).sqrt()
+    return torch.where(u < (mid - low) / width, rising, falling)
+
+
+def _losses(
+    winner: NDArray[np.int64],
+    times: NDArray[np.int64],
+    gap: NDArray[np.float64],
+    near: NDArray[np.int64],
+    exponent: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """What each winner's neighbours lose, without the winner itself."""
+    own = near == winner[:, None]
+    own[~own.any(1), -1] = True  # rows that coincide can crowd it out of its own neighbours
+    others, away = near[~own].reshape(len(near), -1), gap[~own].reshape(len(near), -1)
+    order = np.lexsort((others, away), axis=1)
+    others, away = np.take_along_axis(others, order, 1), np.take_along_axis(away, order, 1)
+    first = away[:, :1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = (first / away) ** exponent  # as a multiple of the nearest's, which neither over- nor underflows
+        share = share / share.sum(1, keepdims=True)
+    alone = first[:, 0] == 0
+    share[alone] = 0.0
+    share[alone, 0] = 1.0
+    return others, share * times[:, None]

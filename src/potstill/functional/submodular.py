@@ -1,0 +1,283 @@
+r"""Greedy maximisation of submodular functions of a set, and two such functions of similarities.
+
+A set function f is submodular where what an element adds, f(S ∪ {s}) − f(S), never grows with S. If f also never falls
+and f(∅) = 0, the greedy choice of m elements is worth at least 1 − 1/e of the best (Nemhauser, Wolsey and Fisher 1978).
+`lazy_greedy` (Minoux 1978) makes the same choice with fewer evaluations. `stochastic_greedy` (Mirzasoleiman et al.,
+AAAI 2015, arXiv:1409.7938) looks at (n/m) ln(1/ε) random elements in each step: 1 − 1/e − ε in expectation.
+
+Similarities are in [0, 1] and computed when they are needed, in chunks: no n × n matrix is ever there.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from potstill.errors import PotstillError
+from potstill.functional.distances import CHUNK, chunks, lengths, spread
+from potstill.functional.neighbours import Neighbours
+from potstill.functional.sampling import distinct
+
+__all__ = [
+    "Kernel",
+    "Similarity",
+    "facility_location",
+    "facility_location_sparse",
+    "graph_cut",
+    "lazy_greedy",
+    "similarity",
+    "stochastic_greedy",
+]
+
+Kernel: TypeAlias = Literal["cosine", "rbf"]
+Gains: TypeAlias = Callable[[Int[Tensor, " b"]], Float[Tensor, " b"]]
+
+_BATCH = 512
+"""Elements that are evaluated together, at most."""
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Similarities of rows, made when they are asked for.
+
+    ``cosine``: (1 + cos) / 2. ``rbf``: exp(−‖x − y‖² / v), where v is the mean squared distance of two rows.
+    """
+
+    x: Float[Tensor, "n d"]
+    kernel: Kernel
+    own: Float[Tensor, " n"]
+    """Cosine: one over the rows' lengths (0 for a row of zeros). RBF: their squared lengths."""
+    width: float
+
+    def of(self, rows: slice | Tensor, columns: Tensor) -> Float[Tensor, "a b"]:
+        """Similarities of some rows with some rows, in [0, 1]."""
+        product = self.x[rows] @ self.x[columns].T
+        a, b = self.own[rows].unsqueeze(1), self.own[columns].unsqueeze(0)
+        if self.kernel == "cosine":
+            return product.mul_(a).mul_(b).add_(1).mul_(0.5).clamp_(0, 1)
+        return product.mul_(-2).add_(a).add_(b).clamp_min_(0).mul_(-1 / self.width).exp_()
+
+    def totals(self) -> Float[Tensor, " n"]:
+        """The sum of each row's similarities to all rows, in float64."""
+        n = len(self.x)
+        if self.kernel == "cosine":  # the sum of products is the product with the sum
+            sums = torch.zeros(self.x.shape[1], dtype=torch.float64, device=self.x.device)
+            for part in chunks(n, self.x.shape[1]):
+                sums += (self.own[part] @ self.x[part]).double()
+            along = torch.cat([self.x[part] @ sums.to(self.x) for part in chunks(n, self.x.shape[1])])
+            return (n + (along * self.own).double()) / 2
+        total = torch.empty(n, dtype=torch.float64, device=self.x.device)
+        every = torch.arange(n, device=self.x.device)
+        for part in chunks(n, n, max(CHUNK, 32 * n)):
+            total[part] = self.of(part, every).sum(1, dtype=torch.float64)
+        return total
+
+
+def similarity(x: Float[Tensor, "n d"], kernel: Kernel) -> Similarity:
+    """How alike the rows of ``x`` are. A row of zeros is at cosine 0 to every row, itself too."""
+    squares = lengths(x)
+    if kernel == "cosine":
+        return Similarity(x, kernel, torch.where(squares > 0, squares.rsqrt(), 0.0), 1.0)
+    return Similarity(x, kernel, squares, spread(x) or 1.0)
+
+
+def lazy_greedy(gains: Gains, take: Callable[[int], None], upper: Float[Tensor, " n"], m: int) -> Int[Tensor, " m"]:
+    """The greedy choice, evaluating only elements whose last known gain could still be the largest (Minoux 1978).
+
+    Args:
+        gains: what each of some elements would add now.
+        take: adds an element to the set.
+        upper: bounds of the first gains, from above, on the CPU; overwritten.
+        m: how many, 1 ≤ m ≤ n.
+
+    Returns:
+        The elements in the order of choice, every prefix the choice for a smaller ``m``; the lowest on a tie. The set
+        is worth at least 1 − 1/e of the best of its size where f is submodular, never falls and is 0 for no element.
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n.
+    """
+    _check(len(upper), m)
+    order: list[int] = []
+    fresh = torch.zeros(len(upper), dtype=torch.bool)
+    for _ in range(m):
+        fresh.zero_()
+        batch = 8
+        while not fresh[best := int(upper.argmax())]:
+            top = upper.topk(min(batch, len(upper))).indices
+            stale = torch.unique(torch.cat([top[~fresh[top] & (upper[top] > -math.inf)], torch.tensor([best])]))
+            upper[stale] = gains(stale).to(upper)
+            fresh[stale] = True
+            batch = min(2 * batch, _BATCH)
+        take(best)
+        order.append(best)
+        upper[best] = -math.inf
+    return torch.tensor(order)
+
+
+def stochastic_greedy(
+    gains: Gains, take: Callable[[int], None], n: int, m: int, epsilon: float, rng: Generator
+) -> Int[Tensor, " m"]:
+    """In each step the best of ⌈(n/m) ln(1/ε)⌉ random elements that are left: n ln(1/ε) evaluations in all.
+
+    A prefix is not the choice for a smaller ``m``: how many are looked at depends on it.
+
+    Returns:
+        The elements in the order of choice: in expectation worth at least 1 − 1/e − ε of the best set, where f is
+        submodular, never falls and is 0 for no element.
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n, or ``epsilon`` not between 0 and 1.
+    """
+    _check(n, m)
+    if not 0 < epsilon < 1:
+        raise PotstillError(f"epsilon must lie between 0 and 1, but it is {epsilon}; the paper's examples use 0.1")
+    looked = math.ceil(n / m * math.log(1 / epsilon))
+    left = torch.ones(n, dtype=torch.bool)
+    order: list[int] = []
+    for _ in range(m):
+        rest = left.nonzero().flatten()
+        drawn = rest[distinct(len(rest), looked, rng)].sort().values
+        values = torch.cat([gains(part) for part in torch.split(drawn, _BATCH)])
+        best = int(drawn[int(values.argmax())])
+        take(best)
+        order.append(best)
+        left[best] = False
+    return torch.tensor(order)
+
+
+def facility_location(
+    x: Float[Tensor, "n d"],
+    m: int,
+    kernel: Kernel = "cosine",
+    *,
+    greedy: Literal["lazy", "stochastic"] = "lazy",
+    epsilon: float = 0.1,
+    rng: Generator | None = None,
+) -> Int[Tensor, " m"]:
+    r"""Rows that every row has something similar among: greedy for :math:`f(S) = \sum_i \max_{s \in S} k(i, s)`.
+
+    An evaluation costs n · d. The first bounds of lazy greedy are the sums of similarities, which cost n · d for
+    ``cosine`` and n² · d for ``rbf``.
+
+    Args:
+        x: n rows.
+        m: how many, 1 ≤ m ≤ n.
+        kernel: see `Similarity`.
+        greedy: the evaluations: only as many as the greedy choice needs, or of a random part (``epsilon``, ``rng``).
+
+    Returns:
+        Distinct rows in the order of choice; with lazy greedy every prefix is a choice.
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n, ``epsilon`` is not between 0 and 1, or stochastic greedy has no generator.
+    """
+    _check(len(x), m)
+    k = similarity(x, kernel)
+    reached = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+
+    def gains(elements: Tensor) -> Tensor:
+        elements = elements.to(x.device)
+        total = torch.zeros(len(elements), dtype=torch.float64, device=x.device)
+        for part in chunks(len(x), max(len(elements), x.shape[1]), CHUNK // 4):
+            more = k.of(part, elements).sub_(reached[part].unsqueeze(1)).clamp_min_(0)
+            total += more.sum(0, dtype=torch.float64)
+        return total.cpu()
+
+    def take(element: int) -> None:
+        at = torch.tensor([element], device=x.device)
+        for part in chunks(len(x), x.shape[1]):
+            reached[part] = torch.maximum(reached[part], k.of(part, at).squeeze(1))
+
+    if greedy == "lazy":
+        return lazy_greedy(gains, take, k.totals().cpu() * (1 + 1e-5) + 1e-6, m)  # above what rounding may add
+    if rng is None:
+        raise PotstillError("stochastic greedy draws at random: give it a generator (rng)")
+    return stochastic_greedy(gains, take, len(x), m, epsilon, rng)
+
+
+def facility_location_sparse(
+    found: Neighbours, m: int, similar: Callable[[Tensor], Tensor] | None = None
+) -> Int[Tensor, " m"]:
+    r"""Facility location where only neighbours are similar: :math:`k(i, s) = 0` unless s is i or a neighbour of i.
+
+    The gains of all rows are kept up to date, so a step costs n, not n · d.
+
+    Args:
+        found: neighbours of n rows.
+        m: how many, 1 ≤ m ≤ n.
+        similar: similarities in [0, 1] of distances; a row is at 1 to itself. By default ``exp(−d² / v)`` with the mean
+            squared distance of neighbours for v.
+
+    Returns:
+        Distinct rows in the order of choice, every prefix a choice.
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n.
+    """
+    n, k = found.others.shape
+    _check(n, m)
+    index, distance = found.others.cpu(), found.distance.cpu().double()
+    width = float(distance.square().mean()) or 1.0
+    alike = torch.exp(-distance.square() / width) if similar is None else similar(distance).double()
+    index = torch.cat([torch.arange(n).unsqueeze(1), index], 1)
+    alike = torch.cat([torch.ones(n, 1, dtype=torch.float64), alike], 1)
+    gain = torch.bincount(index.flatten(), alike.flatten(), minlength=n)
+    served = torch.argsort(index.flatten(), stable=True)  # who has a row among its neighbours, by row
+    ends = [0, *torch.bincount(index.flatten(), minlength=n).cumsum(0).tolist()]
+    reached = torch.zeros(n, dtype=torch.float64)
+    order: list[int] = []
+    for _ in range(m):
+        best = int(gain.argmax())
+        order.append(best)
+        entries = served[ends[best] : ends[best + 1]]
+        rows, value = entries // (k + 1), alike.flatten()[entries]
+        rows, value = rows[value > reached[rows]], value[value > reached[rows]]
+        before = (alike[rows] - reached[rows].unsqueeze(1)).clamp_min(0)
+        after = (alike[rows] - value.unsqueeze(1)).clamp_min(0)
+        gain.index_add_(0, index[rows].flatten(), (after - before).flatten())
+        reached[rows] = value
+        gain[best] = -math.inf
+    return torch.tensor(order)
+
+
+def graph_cut(x: Float[Tensor, "n d"], m: int, kernel: Kernel = "cosine", weight: float = 2.0) -> Int[Tensor, " m"]:
+    r"""Rows alike to all and unlike each other: greedy for :math:`\lambda \sum_{i, s \in S} k - \sum_{s, s' \in S} k`.
+
+    Every gain is kept up to date, so a step costs n · d. The sums of similarities at the start cost n · d for
+    ``cosine`` and n² · d for ``rbf``. The function is submodular, and it never falls where λ ≥ 2, which is where the
+    bound 1 − 1/e holds.
+
+    Args:
+        x: n rows.
+        m: how many, 1 ≤ m ≤ n.
+        weight: λ.
+
+    Returns:
+        Distinct rows in the order of choice, every prefix a choice; the lowest on a tie.
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n.
+    """
+    _check(len(x), m)
+    k = similarity(x, kernel)
+    own = (k.own > 0).to(torch.float64) / 2 + 0.5 if kernel == "cosine" else torch.ones_like(k.own, dtype=torch.float64)
+    gain = weight * k.totals() - own
+    order: list[int] = []
+    for _ in range(m):
+        best = int(gain.argmax())
+        order.append(best)
+        at = torch.tensor([best], device=x.device)
+        for part in chunks(len(x), x.shape[1]):
+            gain[part] -= 2 * k.of(part, at).squeeze(1).double()
+        gain[best] = -math.inf
+    return torch.tensor(order)
+
+
+def _check(n: int, m: int) -> None:
+    if not 1 <= m <= n:
+        raise PotstillError(f"of {n} samples 1 to {n} can be chosen, but {m} are asked; ask for fewer or add samples")
