@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from potstill.evaluation import Protocol, Scorecard
     from potstill.labelling import label
     from potstill.planning import plan
-    from potstill.storage import Distilled, export, inspect, load
+    from potstill.selections import export, rebuild
+    from potstill.storage import Distilled, inspect, load
 
 __version__ = "0.1.0"
 
@@ -30,12 +31,13 @@ _HOMES = {
     "compare": "potstill.comparison",
     "distill": "potstill.api",
     "evaluate": "potstill.api",
-    "export": "potstill.storage",
+    "export": "potstill.selections",
     "inspect": "potstill.storage",
     "label": "potstill.labelling",
     "load": "potstill.storage",
     "load_data": "potstill.api",
     "plan": "potstill.planning",
+    "rebuild": "potstill.selections",
     "report": "potstill.api",
 }
 
@@ -58,6 +60,7 @@ __all__ = [
     "load",
     "load_data",
     "plan",
+    "rebuild",
     "report",
 ]
 
