@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from potstill.knowledge import scaling
     from potstill.labelling import label
     from potstill.planning import plan
-    from potstill.storage import Distilled, export, inspect, load
+    from potstill.selections import export, rebuild
+    from potstill.storage import Distilled, inspect, load
 
 __version__ = "0.1.0"
 
@@ -31,12 +32,13 @@ _HOMES = {
     "compare": "potstill.comparison",
     "distill": "potstill.api",
     "evaluate": "potstill.api",
-    "export": "potstill.storage",
+    "export": "potstill.selections",
     "inspect": "potstill.storage",
     "label": "potstill.labelling",
     "load": "potstill.storage",
     "load_data": "potstill.api",
     "plan": "potstill.planning",
+    "rebuild": "potstill.selections",
     "report": "potstill.api",
     "scaling": "potstill.knowledge",
 }
@@ -60,6 +62,7 @@ __all__ = [
     "load",
     "load_data",
     "plan",
+    "rebuild",
     "report",
     "scaling",
 ]

@@ -25,7 +25,7 @@ from potstill.nn import factory
 from potstill.registry import make_method
 from potstill.reports import collect, render, write
 from potstill.rng import generator
-from potstill.storage import Distilled, item_bytes, load
+from potstill.storage import Distilled, holds_indices, item_bytes, load, rebuild
 from potstill.supervise.store import LabelStore
 
 __all__ = [
@@ -363,7 +363,7 @@ def evaluate(
     """Measure a distilled set against the real test split, beside its baselines at equal stored bytes.
 
     Args:
-        distilled: a set, or the path of one.
+        distilled: a set, or the path of one, also of one that holds the indices of a selection alone.
         data: what it was made of: anything ``load_data`` takes, or what it returned, with a test split.
         protocol: a registered name, or a protocol as a value.
         networks: which students; the first is the headline, the others make the cross-architecture table.
@@ -377,13 +377,18 @@ def evaluate(
         PotstillError: the set does not fit the data, or there is no test split.
     """
     keep_freed_memory()
-    small = load(distilled) if isinstance(distilled, str | Path) else distilled
+    indices = Path(distilled) if isinstance(distilled, str | Path) and holds_indices(Path(distilled)) else None
+    small = load(distilled) if isinstance(distilled, str | Path) and indices is None else distilled
+    splits = as_splits(data, pick_device(device))
+    if indices is not None:
+        small = rebuild(indices, splits.train)
+    assert isinstance(small, Distilled)
     chosen = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
     if overrides:
         chosen = chosen.override(**overrides)
     return measure(
         small,
-        as_splits(data, pick_device(device)),
+        splits,
         protocol=chosen,
         networks=networks,
         seeds=seeds,

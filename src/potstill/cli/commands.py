@@ -23,6 +23,7 @@ __all__ = [
     "Listing",
     "Making",
     "Plan",
+    "Rebuild",
     "Report",
     "Scaling",
 ]
@@ -298,15 +299,38 @@ class Inspect(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(Command):
-    """Write a distilled set in a form that other programs read."""
+class Export(DataCommand):
+    """Write a distilled set in a form that other programs read.
+
+    Of a selection also: files, the chosen pictures of a folder; hf, the chosen rows as a Hugging Face data set, both
+    taken from --data; and indices, the set without its inputs, which `potstill rebuild` puts together again.
+    """
 
     file: File
     """The distilled set."""
-    to: Annotated[Literal["png", "npz", "parquet", "webdataset"], arg(metavar="png|npz|parquet|webdataset")]
+    to: Annotated[
+        Literal["png", "npz", "parquet", "webdataset", "files", "hf", "indices"],
+        arg(metavar="png|npz|parquet|webdataset|files|hf|indices"),
+    ]
     """The form."""
     out: Annotated[Path, arg(metavar="PATH")]
-    """Where to: a folder for png, a file for the others."""
+    """Where to: a folder for png, webdataset, files and hf, a file for the others."""
+    data: Annotated[str | None, _unset("DATA")] = None
+    """For files and hf: the real data that the selection was made of."""
+    link: Annotated[Literal["copy", "hard", "symbolic"], arg(metavar="copy|hard|symbolic")] = "copy"
+    """For files: copy them, or link to the originals."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rebuild(DataCommand):
+    """Put a selection that was stored as indices together with its data again: the same set, to the last bit."""
+
+    file: File
+    """The indices, as `potstill export --to indices` writes them."""
+    data: Annotated[str, arg(metavar="DATA")]
+    """The real data that the selection was made of."""
+    out: Annotated[Path, arg(metavar="SET.safetensors")]
+    """The set to write."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,7 +355,8 @@ COMMANDS: dict[str, tuple[type[Command], str]] = {
     "scaling": (Scaling, "what a soft label buys in data, as a law with its interval"),
     "report": (Report, "one page of scorecards, leaderboards and pictures"),
     "inspect": (Inspect, "what is in a distilled set"),
-    "export": (Export, "a distilled set as png, npz, parquet or webdataset"),
+    "export": (Export, "a distilled set as png, npz, parquet or webdataset; a selection as files or rows"),
+    "rebuild": (Rebuild, "a selection's indices and its data as a set again"),
     "methods": (ListMethods, "list the ways to distil, or the options of those that are named"),
     "protocols": (Listing, "list the ways to measure"),
     "networks": (Listing, "list the networks"),

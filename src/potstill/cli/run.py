@@ -1,6 +1,7 @@
 """One function per command: call the API, and say what came of it as JSON and as text."""
 
 import dataclasses
+import functools
 import os
 import shlex
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from potstill.cli.commands import (
     ListMethods,
     Making,
     Plan,
+    Rebuild,
     Report,
     Scaling,
 )
@@ -40,11 +42,14 @@ class Answer(NamedTuple):
     text: str
 
 
-def _load_data(command: DataCommand, data: str, watcher: Watcher) -> Splits:
+def _load_data(command: DataCommand, data: str, watcher: Watcher, card: Mapping[str, Any] | None = None) -> Splits:
+    """The data; with the card of a selection, read as they were for that."""
     from potstill.api import load_data
+    from potstill.selections import load_for
 
     reading = command.reading
-    splits: Splits = load_data(
+    read = load_data if card is None else functools.partial(load_for, dict(card))
+    splits: Splits = read(
         data,
         label=reading.label,
         root=reading.data_root,
@@ -180,13 +185,13 @@ def _contents(card: Mapping[str, Any], items: int) -> str:
 
 def _evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill.api import evaluate
-    from potstill.storage import check_writable, load, write_atomic
+    from potstill.storage import check_writable, holds_indices, load, write_atomic
 
     command = parsed.command
     assert isinstance(command, Evaluate)
     if command.out is not None:
         check_writable(command.out)
-    small = load(command.file)
+    small = command.file if holds_indices(command.file) else load(command.file)
     splits = _load_data(command, command.data, watcher)
 
     def show(what: str, done: int, total: int) -> None:
@@ -342,14 +347,41 @@ def _inspect(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def _export(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.storage import export, load
+    from potstill.selections import WITH_DATA, export, export_selection
+    from potstill.storage import check_selection, load
 
     command = parsed.command
     assert isinstance(command, Export)
+    if (command.data is None) == (command.to in WITH_DATA):
+        needs = "needs the data that the selection was made of: --data DATA"
+        raise Misuse(f"export: --to {command.to} {needs if command.data is None else 'needs no --data; leave it out'}")
     small = load(command.file)
-    written = export(small, command.to, command.out)
+    if command.data is None:
+        written = export(small, command.to, command.out)
+    else:
+        check_selection(small, f"an export to {command.to}")
+        train = _load_data(command, command.data, watcher, small.card).train
+        written = export_selection(
+            small, command.to, command.out, command.data, train, link=command.link, label=command.reading.label,
+            skip_bad=command.reading.skip_bad,
+        )  # fmt: skip
     return Answer(
         {"path": str(written), "to": command.to, "items": len(small)}, f"{written}: {plural(len(small), 'item')}"
+    )
+
+
+def _rebuild(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.storage import check_writable, read_indices, rebuild
+
+    command = parsed.command
+    assert isinstance(command, Rebuild)
+    check_writable(command.out)
+    card = read_indices(command.file)[1]
+    small = rebuild(command.file, _load_data(command, command.data, watcher, card).train)
+    small.save(command.out)
+    return Answer(
+        {"path": str(command.out), "items": len(small), **small.card},
+        f"{command.out}: {_contents(small.card, len(small))}",
     )
 
 
@@ -436,6 +468,7 @@ RUNNERS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
     "report": _report,
     "inspect": _inspect,
     "export": _export,
+    "rebuild": _rebuild,
     "methods": _list_methods,
     "protocols": _listing("protocols", _protocols),
     "networks": _listing("networks", _any("network")),

@@ -14,7 +14,7 @@ from potstill.data.shards import is_shards, shards_of
 from potstill.data.streaming import sized
 from potstill.errors import PotstillError
 
-__all__ = ["memory_of_machine", "streamable"]
+__all__ = ["indexed", "memory_of_machine", "streamable"]
 
 _LARGEST = 3 * 128 * 128
 """Bytes of a picture in memory where no size is given, at most (``pictures.common_size``)."""
@@ -49,7 +49,7 @@ def streamable(
         PotstillError: ``stream`` of data that are not pictures on a disk, or what the index meets.
     """
     if stream:
-        if (index := _index(data, label, skip_bad)) is None:
+        if (index := indexed(data, label, skip_bad)) is None:
             raise PotstillError(
                 "only pictures on a disk can be streamed: a folder, shards, a Parquet file or a Hugging Face set with "
                 "a column of pictures; leave streaming out for these data"
@@ -57,7 +57,7 @@ def streamable(
         return index
     most = memory_of_machine() // 2
     at_most = _count(data) * (_LARGEST if size is None else 3 * size[0] * size[1])
-    if at_most <= most or (index := _index(data, label, skip_bad)) is None:
+    if at_most <= most or (index := indexed(data, label, skip_bad)) is None:
         return None
     index = sized(index, size, skip_bad)
     assert index.size is not None
@@ -94,7 +94,12 @@ def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() in (".parquet", ".pq") and path.is_file()
 
 
-def _index(data: object, label: str | None, skip_bad: bool) -> Index | None:
+def indexed(data: object, label: str | None, skip_bad: bool) -> Index | None:
+    """Where the pictures of ``data`` lie: a path, a pattern of shards, an opened Hugging Face set; ``None`` of others.
+
+    Raises:
+        PotstillError: what the index meets.
+    """
     if isinstance(data, Opened):
         return index_hub(data, label=label)
     if not isinstance(data, str | Path):

@@ -174,4 +174,5 @@ def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool) -> 
         spec=InputSpec(kind="image", shape=tuple(got.pixels.shape[1:])),
         classes=listed.classes,
         notes=(*listed.notes, *got.notes),
+        places=kept[here],
     )

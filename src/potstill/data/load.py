@@ -102,6 +102,7 @@ def _of_source(source: TensorSource) -> Parts:
         spec=source.input,
         classes=source.classes,
         normalization=None if same else own,
+        places=source.places,
     )
 
 

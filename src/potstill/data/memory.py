@@ -74,6 +74,8 @@ class TensorSource:
     """(n, c, h, w) or (n, d) as stored: uint8 pixels (0 … 255 stands for 0 … 1) or float32 in data units."""
     labels: Int[Tensor, " n"]
     """int64 in [0, number of classes), on the CPU."""
+    places: Int[Tensor, " n"] | None = None
+    """Where each sample is among the files or rows that were read; ``None``: not known."""
 
     def __post_init__(self) -> None:
         if self.inputs.dtype not in (torch.uint8, torch.float32):
@@ -178,4 +180,5 @@ class TensorSource:
             self,
             inputs=self.inputs.index_select(0, index.to(self.device)),
             labels=self.labels.index_select(0, index),
+            places=None if self.places is None else self.places[index],
         )

@@ -4,6 +4,8 @@ import re
 import tarfile
 from pathlib import Path
 
+import torch
+
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
 from potstill.data.pictures import SUFFIXES, gather
@@ -126,4 +128,5 @@ def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool) -
         spec=spec,
         classes=classes,
         notes=(*notes, *got.notes),
+        places=torch.tensor(got.kept),
     )

@@ -78,6 +78,8 @@ class Parts:
     normalization: Normalization | None = None
     """Published constants; ``None``: fit on the training part."""
     notes: tuple[str, ...] = ()
+    places: Int[Tensor, " n"] | None = None
+    """Where each training sample is among the files or rows that were read; ``None``: they are all there, in order."""
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -191,6 +193,7 @@ def assemble(
     notes = list(parts.notes)
     train, test, spec = parts.train, parts.test, parts.spec
     train_labels, test_labels = parts.train_labels, parts.test_labels
+    places = torch.arange(len(train)) if parts.places is None else parts.places
     if (target := as_size(size)) is not None:
         if spec.kind != "image":
             raise PotstillError(f"{parts.name}: a size was asked for, but the inputs are no pictures; leave it out")
@@ -203,17 +206,18 @@ def assemble(
     if test is None and test_fraction != 0:
         kept, held, drawn = draw_test(parts.name, parts.classes, train_labels, test_fraction, seed)
         test, test_labels = train[held], train_labels[held]
-        train, train_labels = train[kept], train_labels[kept]
+        train, train_labels, places = train[kept], train_labels[kept], places[kept]
         notes += drawn
     elif test_labels is not None and (lacking := absent(parts.classes, test_labels)):
         notes.append(f"{parts.name}: {lacking} of {len(parts.classes)} classes have no test samples")
     normalization = parts.normalization or fit_normalization(train)
 
-    def source(x: Tensor, y: Tensor) -> TensorSource:
+    def source(x: Tensor, y: Tensor, at: Tensor | None = None) -> TensorSource:
         made = TensorSource(
-            name=parts.name, input=spec, classes=parts.classes, normalization=normalization, inputs=x, labels=y
-        )
+            name=parts.name, input=spec, classes=parts.classes, normalization=normalization, inputs=x, labels=y,
+            places=at,
+        )  # fmt: skip
         return made if made.device == torch.device(device) else made.to(device)
 
     second = source(test, test_labels) if test is not None and test_labels is not None else None
-    return Splits(train=source(train, train_labels), test=second, notes=tuple(notes))
+    return Splits(train=source(train, train_labels, places), test=second, notes=tuple(notes))

@@ -273,4 +273,5 @@ def _pictures(
         spec=InputSpec(kind="image", shape=tuple(got.pixels.shape[1:])),
         classes=classes,
         notes=(*got.notes, *notes),
+        places=torch.tensor(got.kept[:cut]),
     )

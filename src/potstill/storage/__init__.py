@@ -7,25 +7,39 @@ from potstill.storage.export import export
 from potstill.storage.files import check_writable, read_tensors, write_atomic, write_tensors
 from potstill.storage.inspect import describe, inspect
 from potstill.storage.pictures import sheet
+from potstill.storage.selection import (
+    check_selection,
+    check_source,
+    holds_indices,
+    read_indices,
+    rebuild,
+    write_indices,
+)
 from potstill.storage.state import pack, unpack
 
 __all__ = [
     "Checkpoint",
     "Distilled",
     "cache_folder",
+    "check_selection",
+    "check_source",
     "check_writable",
     "describe",
     "export",
+    "holds_indices",
     "inspect",
     "item_bytes",
     "load",
     "pack",
     "read_checkpoint",
+    "read_indices",
     "read_tensors",
+    "rebuild",
     "save",
     "sheet",
     "unpack",
     "write_atomic",
     "write_checkpoint",
+    "write_indices",
     "write_tensors",
 ]

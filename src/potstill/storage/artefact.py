@@ -17,7 +17,7 @@ from potstill.errors import PotstillError
 from potstill.storage.card import FORMAT, SIZES, card_text, plain, read_card
 from potstill.storage.files import read_tensors, write_tensors
 
-__all__ = ["FORMAT", "Distilled", "item_bytes", "load", "save", "stored_tensors"]
+__all__ = ["FORMAT", "MAX_BYTES", "Distilled", "checked", "item_bytes", "load", "save", "stored_tensors"]
 
 MAX_BYTES = 8 * 2**30
 _WHITENING = ("mean", "matrix", "inverse")
@@ -173,6 +173,11 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         return f"Distilled({len(self)} {kind} inputs of {self.card['source'].get('name')!r} by {self.card['method']!r})"
 
     @property
+    def selected(self) -> bool:
+        """Whether these are samples of the source (a selection), not synthetic ones."""
+        return self.index is not None
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class names in label order."""
         return tuple(self.card["classes"])
@@ -254,6 +259,15 @@ def load(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Distilled:
         raise PotstillError(
             f"{path}: inputs must be float32 and labels int64 or float32, not {inputs.dtype} and {labels.dtype}"
         )
+    return checked(path, card, tensors, inputs, labels)
+
+
+def checked(path: Path, card: dict[str, Any], tensors: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Distilled:
+    """The set of a card and the tensors of its file, once they fit each other. ``tensors`` are used up.
+
+    Raises:
+        PotstillError: they contradict each other.
+    """
     _check_content(str(path), inputs, labels, tuple(card["input"]["shape"]), len(card["classes"]))
     index = tensors.pop("index", None)
     normalization = _normalization(path, card["normalization"], tensors, inputs)

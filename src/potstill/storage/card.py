@@ -10,9 +10,11 @@ from typing import Any
 from potstill.errors import PotstillError
 from potstill.storage.files import parse_json
 
-__all__ = ["FORMAT", "SIZES", "card_text", "plain", "read_card"]
+__all__ = ["FORMAT", "INDICES", "SIZES", "card_text", "plain", "read_card"]
 
 FORMAT = "potstill/1"
+INDICES = "potstill-selection/1"
+"""The format of a selection that is stored without its inputs."""
 MAX_CARD = 16 * 2**20
 _KEYS: dict[str, type] = {
     "method": str, "config": dict, "seed": int, "ipc": int, "classes": list, "input": dict, "normalization": dict,
@@ -58,8 +60,8 @@ def card_text(card: Mapping[str, Any]) -> str:
     return text
 
 
-def read_card(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """The card of the file at ``path``.
+def read_card(path: Path, metadata: Mapping[str, str], expected: str = FORMAT) -> dict[str, Any]:
+    """The card of the file at ``path``, which must be of the ``expected`` format.
 
     Raises:
         PotstillError: there is none, it is of another format, or a part of it is missing or of the wrong type.
@@ -76,10 +78,15 @@ def read_card(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(card, dict):
         raise PotstillError(f"{path}: its card must be a JSON object; get the file again")
     written = card.get("format")
-    if written != FORMAT:
+    if written == INDICES and expected == FORMAT:
+        raise PotstillError(
+            f"{path}: holds the indices of a selection and not its samples; put them together with the data first: "
+            "potstill rebuild FILE --data DATA --out SET.safetensors"
+        )
+    if written != expected:
         newer = isinstance(written, str) and written.startswith("potstill/")
         hint = "upgrade potstill to read it" if newer else "only files that potstill saved are sets"
-        raise PotstillError(f"{path}: its format is {str(written)[:40]!r}, but this version reads {FORMAT!r}; {hint}")
+        raise PotstillError(f"{path}: its format is {str(written)[:40]!r}, but this version reads {expected!r}; {hint}")
     if (wrong := _wrong(card)) is not None:
         raise PotstillError(f"{path}: its card lacks a valid {wrong!r}; get the file again")
     if not card["classes"] or not all(isinstance(c, str) for c in card["classes"]):

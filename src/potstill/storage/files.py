@@ -216,6 +216,23 @@ def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[st
     return tensors, metadata
 
 
+def read_metadata(path: Path, max_bytes: int) -> dict[str, str]:
+    """The metadata of a safetensors file, of which the header alone is read.
+
+    Raises:
+        PotstillError: one line that says what is wrong with the file.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(9)
+            check_head(path, head, size, max_bytes)
+            (length,) = struct.unpack("<Q", head[:8])
+            return parse_header(path, head[8:] + file.read(length - 1), size - 8 - length)[1]
+    except (OSError, ValueError) as error:
+        raise PotstillError(f"{path}: cannot be read ({reason(error)}); check the path") from error
+
+
 def check_head(path: Path, head: bytes, size: int, max_bytes: int) -> None:
     """Refuse what its first 9 bytes show to be no safetensors file of ``size`` bytes, before more of it is read."""
     if size > max_bytes:

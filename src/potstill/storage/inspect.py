@@ -23,6 +23,7 @@ def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
     return {
         "card": small.to_dict(),
         "items": len(small),
+        "kind": "selection" if small.selected else "synthetic",
         "labels": "soft" if small.labels.ndim == 2 else "hard",
         "per_class": dict(zip(small.classes, counts, strict=True)),
         "range": [float(small.inputs.min()), float(small.inputs.max())],
@@ -56,12 +57,14 @@ def describe(found: dict[str, Any]) -> str:
     samples = source.get("samples")
     seconds = cost.get("seconds")
     spent = f"{seconds:,.1f} s" if isinstance(seconds, int | float) else "unknown time"
+    kind = f": {found['items']:,} samples of the source, by index" if found["kind"] == "selection" else ""
     lines = [
         f"{found['items']:,} inputs of shape {'×'.join(map(str, card['input']['shape']))} "
         f"({_shown(card['input']['kind'])}), {' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} per class",
         f"classes     {names}",
         f"labels      {found['labels']}",
         f"method      {_shown(card['method'])}, seed {card['seed']}",
+        f"kind        {found['kind']}{kind}",
         f"source      {_shown(source.get('name'))}, {f'{samples:,}' if samples is not None else 'unknown'} samples, "
         f"hash {_shown(source.get('hash'), 13)}",
         f"values      {low:.3f} to {high:.3f} ({_shown(card.get('space', card['input'].get('units')))})",
