@@ -191,11 +191,14 @@ def _check_value(what: str, method: Method[Any], field: Any, hint: Any) -> None:
     literals = get_args(hint) if get_origin(hint) is Literal else ()
     if literals and value not in literals:
         raise PotstillError(f"{what} must be one of {', '.join(map(str, literals))}, not {value!r}")
-    if not kinds <= {int, float, NoneType} or (value is None and NoneType in kinds):
+    words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    kinds = {kind for kind in kinds if get_origin(kind) is not Literal}
+    if not kinds <= {int, float, NoneType} or (value is None and NoneType in kinds) or value in words:
         return
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not (float in kinds or isinstance(value, int)):
-        raise PotstillError(f"{what} must be {'float' if float in kinds else 'int'}, not {value!r}")
+        kind = " or ".join(["float" if float in kinds else "int", *words])
+        raise PotstillError(f"{what} must be {kind}, not {value!r}")
     least: float = 0 if float in kinds or field.name in method.may_be_zero else 1
     if isinstance(field.default, int | float):
         least = min(least, field.default)  # what the author chose cannot be out of bounds
