@@ -5,12 +5,17 @@ import pytest
 from potstill import registry
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Case, Protocol
+from potstill.evaluation.protocols.cda import PROTOCOL as CDA
 from potstill.evaluation.protocols.datadam import PROTOCOL as DATADAM
+from potstill.evaluation.protocols.datm_soft import PROTOCOL as DATM
 from potstill.evaluation.protocols.dc import PROTOCOL as DC
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
+from potstill.evaluation.protocols.edc import PROTOCOL as EDC
 from potstill.evaluation.protocols.idc import PROTOCOL as IDC
 from potstill.evaluation.protocols.ncfm import PROTOCOL as NCFM
+from potstill.evaluation.protocols.no_distillation import PROTOCOL as NODISTILL
 from potstill.evaluation.protocols.potstill import PROTOCOL as POTSTILL
+from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
 
 CONVNET = "convnet-d3-w128-instance-avg"
 
@@ -19,6 +24,8 @@ FROZEN = {
     "ncfm": "2581c46e7b048631",
     "datadam": "a9dff05fc708fa67", "sre2l": "4d3e5557202dee82",
     "sre2l-cifar": "a64542a8e4f46680", "rded": "82b59c11192fdeb4",
+    "cda": "3a5572e0ce0594d4", "edc": "0ff7106658f5c7fe", "datm-soft": "96fc830e69ca188e",
+    "no-distillation": "ee03f814a346a278",
 }  # fmt: skip
 """A change here is a change of what every earlier number means: it needs a new version and a changelog entry."""
 
@@ -40,7 +47,7 @@ def test_every_field_is_part_of_the_fingerprint() -> None:
         "mix_beta": 2.0, "test_every": 7, "network": "mlp", "test_from": 0.5, "decay": "matrices", "rate_per": "epoch",
         "batch_by_ipc": ((1, 10),), "temperature": 4.0, "t_squared": True, "hard_weight": 0.1, "teacher": "mlp",
         "teachers": 2, "teacher_epochs": 3, "teacher_lr": 0.2, "teacher_batch": 9, "teacher_weight_decay": 0.0,
-        "teacher_augment": "none",
+        "teacher_augment": "none", "committee": ("mlp",), "ema": 0.9, "lr_of_set": True,
     }  # fmt: skip
     together = {"steps", "select", "labels", "loss"}  # each with another
     assert {f.name for f in dataclasses.fields(Protocol)} == changed.keys() | together
@@ -83,6 +90,11 @@ def test_the_published_recipe(published: Protocol) -> None:
         (NCFM, "cifar100", CONVNET, 2000, "idc-eval"),
         (NCFM, "tiny-imagenet", CONVNET, 300, "idc-eval"),
         (NCFM, "digits", CONVNET, 2000, "idc-eval-noflip"),
+        (NODISTILL, "cifar10", CONVNET, 3000, "dsa"),
+        (NODISTILL, "tiny-imagenet", CONVNET, 1000, "dsa"),
+        (NODISTILL, "mnist", CONVNET, 3000, "dsa-noflip"),
+        (DATM, "cifar100", CONVNET, 1000, "dsa"),
+        (DATM, "svhn", CONVNET, 1000, "dsa-noflip"),
         (DATADAM, "cifar10", CONVNET, 1800, "dsa"),
         (DATADAM, "mnist", CONVNET, 1800, "dsa-noflip"),
         (POTSTILL, "digits", CONVNET, None, "dsa-noflip"),
@@ -120,6 +132,42 @@ def test_datadam_is_dsa_with_another_batch_length_and_network() -> None:
     assert differs - named == {"batch", "epochs", "network", "students"}
     assert (DATADAM.batch, DATADAM.epochs, DATADAM.network, DATADAM.students) == (64, 1800, "convnet-batch", 10)
     assert (DATADAM.select, DATADAM.optimistic) == ("last", False)
+
+
+def test_cda_is_sre2l_in_small_batches() -> None:
+    named = {"name", "paper", "summary"}
+    differs = {f.name for f in dataclasses.fields(CDA) if getattr(CDA, f.name) != getattr(SRE2L, f.name)}
+    assert differs - named == {"batch"}
+    assert (CDA.batch, CDA.temperature, CDA.t_squared, CDA.mix, CDA.mix_prob) == (128, 20.0, False, "cutmix", 1.0)
+
+
+def test_datm_is_dsa_with_another_batch_and_the_rate_of_the_set() -> None:
+    named = {"name", "paper", "summary", "published_runs"}
+    differs = {f.name for f in dataclasses.fields(DATM) if getattr(DATM, f.name) != getattr(DSA, f.name)}
+    assert differs - named == {"batch", "students", "lr_of_set"}
+    assert (DATM.batch, DATM.students, DATM.labels, DATM.optimistic) == (128, 5, "given", False)
+
+
+def test_the_recipe_of_edc() -> None:
+    assert (EDC.optimizer, EDC.lr, EDC.weight_decay, EDC.decay, EDC.batch) == ("adamw", (0.001,), 0.01, "matrices", 100)
+    assert (EDC.epochs, EDC.schedule, EDC.rate_per, EDC.ema) == (300, "half-cosine", "epoch", 0.99)
+    assert (EDC.augment, EDC.mix, EDC.mix_prob) == ("patches", "cutmix", 1.0)
+    assert (EDC.labels, EDC.loss, EDC.hard_weight, EDC.teachers + len(EDC.committee)) == ("teacher", "mse", 0.025, 4)
+    assert (EDC.select, EDC.test_every, EDC.optimistic) == ("best-on-test", 30, True)
+
+
+def test_the_recipe_of_no_distillation() -> None:
+    assert (NODISTILL.optimizer, NODISTILL.lr, NODISTILL.momentum, NODISTILL.weight_decay) == (
+        "sgd",
+        (0.01,),
+        0.9,
+        5e-4,
+    )
+    assert (NODISTILL.batch, NODISTILL.epochs, NODISTILL.extra_epoch) == (256, 3000, True)
+    assert (NODISTILL.milestones, NODISTILL.drop_factor) == ((0.25, 0.5, 0.75, 1.0), 0.3)
+    assert not NODISTILL.reset_momentum
+    assert (NODISTILL.labels, NODISTILL.mix, NODISTILL.students) == ("given", "none", 5)
+    assert (NODISTILL.select, NODISTILL.test_every, NODISTILL.optimistic) == ("best-on-test", 200, True)
 
 
 def test_tables_are_not_mixed() -> None:
@@ -182,7 +230,11 @@ def test_an_override_also_holds_where_the_publication_makes_an_exception() -> No
         ({"select": "best-on-test"}, "test_every must be a whole number of at least 1, but it is 0"),
         ({"test_every": -1}, "test_every must be a whole number of at least 0"),
         ({"schedule": "steps"}, "milestones must be given for schedule steps"),
-        ({"milestones": (0.5, 1.0)}, "milestones must be parts of the epochs between 0 and 1"),
+        ({"milestones": (0.5, 1.5)}, "milestones must be parts of the epochs between 0 and 1"),
+        ({"milestones": (0.5, 1.0), "extra_epoch": False}, "milestones must be parts of the epochs between 0 and 1"),
+        ({"ema": 1.0}, r"ema must be in \[0, 1\)"),
+        ({"committee": (3,)}, r"committee must be names, but it is \(3,\)"),
+        ({"lr_of_set": 1}, "lr_of_set must be true or false"),
         ({"milestones": "half"}, "milestones must be parts"),
         ({"mix_prob": 1.5}, r"mix_prob must be in \[0, 1\]"),
         ({"mix_beta": 0.0}, "mix_beta must be above 0"),

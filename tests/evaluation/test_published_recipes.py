@@ -13,11 +13,14 @@ from potstill.augment.mix import CutMix
 from potstill.augment.siamese import dsa, none
 from potstill.core import Network, Splits
 from potstill.data import TensorSource
+from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, evaluate, student
 from potstill.evaluation.protocols.datadam import PROTOCOL as DATADAM
+from potstill.evaluation.protocols.datm_soft import PROTOCOL as DATM
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
 from potstill.evaluation.protocols.idc import PROTOCOL as IDC
 from potstill.evaluation.protocols.ncfm import PROTOCOL as NCFM
+from potstill.evaluation.protocols.no_distillation import PROTOCOL as NODISTILL
 from potstill.evaluation.student import Job, fit, predict, train, train_and_predict
 from potstill.execution import Serial
 from potstill.nn import factory
@@ -308,3 +311,63 @@ def test_without_augmentation_means_without_mixes(
     assert set(mixes) == {("cutmix", "False"), ("none", "True")}
     assert 0 <= card["scores"]["ars"] <= 1
     assert card["chosen"]["augment"] == "idc-eval"
+
+
+def test_no_distillation_drops_to_three_tenths_at_every_quarter(pictures: Splits, rates: list[float]) -> None:
+    given = job(pictures, NODISTILL.override(epochs=8, select="last", batch=10))
+    train(given)
+    assert rates == pytest.approx([0.01 * 0.3 ** (epoch // 2) for epoch in range(9)])
+    assert train_and_predict(pictures.test, job(pictures, NODISTILL.override(epochs=8, test_every=3))) is not None
+
+
+def test_soft_rows_are_trained_on_as_they_are(pictures: Splits) -> None:
+    rows = torch.rand(10, 4, generator=generator(3)).softmax(1)
+    for protocol in (NODISTILL.override(epochs=3, select="last"), DATM.override(epochs=3)):
+        given = job(pictures, protocol, y=rows)
+        mine = train(given)
+        net, rng = given.make(derive(7, "network")).train(), generator(7, "samples")
+        opt = sgd(net.parameters())
+        for epoch in range(4):
+            if protocol.schedule == "steps":  # 0.25, 0.5, 0.75 of three epochs are 0, 1 and 2; the extra one is 3
+                opt.param_groups[0]["lr"] = 0.01 * 0.3 ** (epoch + 1)
+            elif epoch == 3:
+                opt = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9, weight_decay=5e-4)
+            at = torch.randperm(10, generator=rng)
+            loss = -(rows[at] * net(given.x[at]).log_softmax(1)).sum(1).mean()
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+        for a, b in zip(mine.parameters(), net.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_datm_trains_a_set_at_the_rate_that_its_card_has_and_all_else_at_its_own(
+    pictures: Splits, make_set: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, float]] = []
+    original = student.train
+
+    def traced(given: Job) -> Network:
+        seen.append((len(given.x), given.lr))
+        return original(given)
+
+    monkeypatch.setattr(student, "train", traced)
+    protocol = DATM.override(epochs=1, students=2)
+
+    def measured(protocol: Protocol, **training: Any) -> dict[str, Any]:
+        seen.clear()
+        return evaluate(
+            make_set(pictures, training=training), pictures, protocol=protocol, networks=["convnet-d1-w8"],
+            executor=Serial(), full=False, robust_scores=False,
+        ).to_dict()  # fmt: skip
+
+    score = measured(protocol, learned_lr=0.037)
+    assert [lr for _, lr in seen] == [0.037] * 2 + [0.01] * (len(seen) - 2)
+    assert len(seen) == 2 + 3 * 2
+    assert score["chosen"]["lr"] == 0.037
+    assert score["baselines"]["random"]["chosen"]["lr"] == 0.01
+    assert measured(protocol)["chosen"]["lr"] == 0.01
+    assert measured(DSA.override(epochs=1, students=1), learned_lr=0.037)["chosen"]["lr"] == 0.01
+    for wrong in (0, -1.0, True, "fast"):
+        with pytest.raises(PotstillError, match=r"training\.learned_lr is .*; it must be a number above 0"):
+            measured(protocol, learned_lr=wrong)

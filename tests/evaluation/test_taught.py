@@ -8,16 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from potstill.augment.crop import patches
 from potstill.augment.mix import CutMix, MixUp
+from potstill.augment.named import named_augmentation
 from potstill.augment.siamese import none
 from potstill.core import Splits, Trained
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, evaluate, student
+from potstill.evaluation.protocols.cda import PROTOCOL as CDA
+from potstill.evaluation.protocols.edc import PROTOCOL as EDC
 from potstill.evaluation.protocols.rded import PROTOCOL as RDED
 from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
 from potstill.evaluation.protocols.sre2l_cifar import PROTOCOL as SRE2L_CIFAR
 from potstill.evaluation.student import Job, fit, train
-from potstill.evaluation.taught import Teachers, taught_loss
+from potstill.evaluation.taught import Teachers, taught_loss, teachers_of
 from potstill.execution import Serial
 from potstill.functional.train import parameters
 from potstill.nn import factory
@@ -95,6 +99,111 @@ def test_students_equal_a_plain_loop(
         assert torch.allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
+def test_students_of_edc_equal_a_plain_loop_and_are_tested_as_their_average(pictures: Splits, double: Any) -> None:
+    teachers, epochs = committee(pictures, 1, 2), 4
+    short = EDC.override(epochs=epochs, select="last", lr=0.01, ema=0.8, hard_weight=0.5)
+    teachers = replace(
+        teachers, make=double(teachers.make), trained=tuple(_wide(t) for t in teachers.trained[:1]),
+        others=(replace(teachers, make=double(teachers.make), trained=tuple(_wide(t) for t in teachers.trained[1:])),),
+    )  # fmt: skip
+    given = job(pictures, replace(short, batch=4), teachers, make=double(factory(NETWORK, pictures.train.input, 4)))
+    given = replace(given, x=given.x.double(), augment=patches())
+    mine = train(given)
+    net, rng = given.make(derive(7, "network")).train(), generator(7, "samples")
+    average = torch.optim.swa_utils.AveragedModel(
+        net, avg_fn=lambda old, new, _: 0.8 * old + 0.2 * new, use_buffers=True
+    )
+    average.n_averaged.fill_(1)  # it begins as the network does, not as its first step
+    judges = [given.make(1).eval() for _ in range(2)]
+    for judge, t in zip(judges, (teachers.trained[0], teachers.others[0].trained[0]), strict=True):
+        judge.load_state_dict({**t.theta, **t.buffers})
+    groups = [
+        {"params": [p for p in net.parameters() if p.ndim > 1]},
+        {"params": [p for p in net.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimiser, mix, shape = torch.optim.AdamW(groups, lr=0.01, weight_decay=0.01), CutMix(prob=1.0), (1, 8, 8)
+    for epoch in range(epochs):
+        for group in optimiser.param_groups:
+            group["lr"] = 0.01 * (1 + _cos(epoch / epochs / 2)) / 2
+        for at in torch.randperm(10, generator=rng).split(4):
+            x = given.augment.apply(given.x[at], given.augment.draw(len(at), shape, rng))
+            x, _ = mix.apply(x, given.y[at], mix.draw(len(at), shape, rng), 4)
+            with torch.no_grad():
+                said = (judges[0](x) + judges[1](x)) / 2
+            out = net(x)
+            loss = ((out - said) ** 2).mean() + 0.5 * F.cross_entropy(out, given.y[at])  # classes are not mixed
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            average.update_parameters(net)
+    wanted = average.module.state_dict()
+    for name, value in mine.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, wanted[name], rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(next(mine.parameters()), next(net.parameters()))
+
+
+def test_every_look_sees_the_average_and_training_goes_on_from_the_weights(pictures: Splits) -> None:
+    protocol = EDC.override(epochs=6, test_every=2, ema=0.9, lr=0.05)
+    net, given = _fresh(pictures, protocol)
+    seen: list[list[Tensor]] = []
+    fit(net, given, lambda: seen.append([t.clone() for t in net.state_dict().values()]))
+    assert len(seen) == 3
+    assert all(torch.equal(a, b) for a, b in zip(seen[-1], net.state_dict().values(), strict=True))
+    quiet, _ = _fresh(pictures, protocol)
+    fit(quiet, given)  # nobody looks: the same weights
+    assert all(torch.equal(a, b) for a, b in zip(quiet.state_dict().values(), net.state_dict().values(), strict=True))
+    plain, _ = _fresh(pictures, protocol)
+    fit(plain, replace(given, protocol=replace(protocol, ema=0.0)))
+    assert not torch.equal(next(plain.parameters()), next(net.parameters()))
+    still, _ = _fresh(pictures, protocol)
+    fit(still, replace(given, protocol=replace(protocol, ema=1e-12)))  # an average that forgets at once
+    for a, b in zip(still.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_half_a_cosine_ends_at_half_of_the_rate(pictures: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    original = torch.optim.AdamW.step
+
+    def step(self: Any, *rest: Any) -> Any:
+        rates.append(self.param_groups[0]["lr"])
+        return original(self, *rest)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    for protocol, middle, end in ((EDC, (1 + _cos(0.25)) / 2, 0.5), (CDA, 0.5, 0.0)):
+        rates.clear()
+        fit(*_fresh(pictures, protocol.override(epochs=400, select="last", ema=0.0)))
+        assert rates[0] == pytest.approx(1e-3)
+        assert rates[200] == pytest.approx(1e-3 * middle)
+        assert rates[-1] == pytest.approx(1e-3 * end, abs=6e-6)  # epoch 399 of 400
+
+
+def test_a_committee_is_of_several_architectures(pictures: Splits, make_set: Any) -> None:
+    protocol = EDC.override(
+        epochs=2, teacher_epochs=1, students=1, teacher=None, committee=["convnet-d1-w4-batch", "mlp"]
+    )
+    made = teachers_of(
+        protocol, pictures.train, factory(NETWORK, pictures.train.input, 4),
+        lambda name: named_augmentation(name, pictures.train),
+    )  # fmt: skip
+    assert [len(one.trained) for one in (made, *made.others)] == [1, 1, 1]
+    assert [one.make.name for one in made.others] == ["convnet-d1-w4-batch-avg", "mlp-w128"]
+    x = pictures.train.fetch(torch.arange(5)).x
+    assert isinstance(x, Tensor)
+    each = [network(x) for network in made.networks()]
+    assert len(each) == 3
+    torch.testing.assert_close(made.labeller()(x), sum(each) / 3)
+    assert made.bytes == sum(replace(one, others=()).bytes for one in (made, *made.others))
+    names = [expert.name for expert in made.experts(pictures.train.classes)]
+    assert names == [made.make.name, "convnet-d1-w4-batch-avg", "mlp-w128"]
+    score = evaluate(
+        make_set(pictures), pictures, protocol=protocol, networks=[NETWORK], executor=Serial(), robust_scores=False,
+        full=False,
+    ).to_dict()  # fmt: skip
+    assert score["bytes"]["teachers"] == made.bytes
+
+
 def _wide(t: Trained) -> Trained:
     theta, buffers = (
         {n: v.double() if v.is_floating_point() else v for n, v in p.items()} for p in (t.theta, t.buffers)
@@ -116,6 +225,8 @@ def test_the_losses_of_a_teacher() -> None:
     mse = replace(SRE2L, loss="mse", hard_weight=0.25)
     want = ((z - t) ** 2).mean() + 0.25 * F.cross_entropy(z, y)
     assert float(taught_loss(mse, z, t, y)) == pytest.approx(float(want), rel=1e-6)
+    rows = F.one_hot(y, 3) * 0.5 + 0.5 / 3  # of rows their class counts
+    assert float(taught_loss(mse, z, t, rows)) == pytest.approx(float(want), rel=1e-6)
 
 
 def test_the_batch_goes_by_the_items_of_a_class() -> None:

@@ -51,6 +51,14 @@ def fit_normalization(inputs: Shaped[Tensor, "n ..."]) -> Normalization:
     return Normalization(mean.float().cpu(), std.float().cpu())
 
 
+def normalised(x: Tensor, normalization: Normalization) -> Tensor:
+    """``normalization.apply(x)``, the same bits, in the memory of ``x`` where there is no whitening."""
+    if normalization.whitening is not None:
+        return normalization.apply(x)
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    return x.sub_(normalization.mean.to(x).reshape(shape)).div_(normalization.std.to(x).reshape(shape))
+
+
 def moved(normalization: Normalization, device: torch.device | str) -> Normalization:
     """The same normalization with its tensors on ``device``."""
     n, w = normalization, normalization.whitening

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Generator, Tensor
 
 from potstill.core import Batch, Source
-from potstill.data.memory import data_units
+from potstill.data.memory import data_units, normalised
 from potstill.data.streamed import StreamSource, begin
 
 __all__ = ["ahead", "at_once", "each", "grouped", "in_order", "shuffled"]
@@ -53,8 +53,11 @@ def ahead(source: Source, indices: Iterable[Int[Tensor, " _"]]) -> Iterator[Batc
         if not begun:
             return
         index, place, wait = begun.popleft()
-        x = data_units(wait().index_select(0, place).to(source.device))
-        yield Batch(source.normalization.apply(x), source.labels[index.cpu()].to(source.device))
+        found = wait()
+        if not torch.equal(place, torch.arange(len(found))):
+            found = found.index_select(0, place)
+        x = data_units(found.to(source.device))
+        yield Batch(normalised(x, source.normalization), source.labels[index.cpu()].to(source.device))
 
 
 def in_order(

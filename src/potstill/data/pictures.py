@@ -160,7 +160,11 @@ def decode(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint
         if image.format == "JPEG" and image is not picture:
             # Decoding at a fraction of the size, still twice what is needed, is several times faster for photographs.
             image.draft(image.mode, (2 * max(h, w),) * 2)
-        shown = ImageOps.exif_transpose(image)
+        shown = image
+        if image is picture:  # somebody else's
+            shown = ImageOps.exif_transpose(image)
+        else:  # no copy where there is nothing to turn
+            ImageOps.exif_transpose(image, in_place=True)
         if shown.mode in ("F", "I") or shown.mode.startswith("I;"):
             shown = _to_eight_bits(shown)
         clear = False
@@ -168,7 +172,8 @@ def decode(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint
             shown = shown.convert("RGBA")
             clear = shown.getchannel("A").getextrema() != (255, 255)
             shown = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
-        shown = shown.convert("RGB")
+        if shown.mode != "RGB":  # else it would be copied
+            shown = shown.convert("RGB")
         if (shown.height, shown.width) != size:
             shown = ImageOps.fit(shown, (w, h), Image.Resampling.BICUBIC)
         return np.asarray(shown), clear

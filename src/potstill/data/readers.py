@@ -107,6 +107,17 @@ def _gone(where: str, error: OSError) -> PotstillError:
     return PotstillError(f"{where}: can no longer be read ({error.strerror or reason(error)}); load the data again")
 
 
+def _content(path: str) -> bytes:
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))  # half the time of Python's own file objects
+    try:
+        content = os.read(file, os.fstat(file).st_size + 1)
+        while more := os.read(file, 2**20):  # one call reads 2 GiB at most, and a file may have grown
+            content += more
+        return content
+    finally:
+        os.close(file)
+
+
 class FileReader:
     """Picture files. Places follow the folders in the order given, and the names within one."""
 
@@ -132,8 +143,7 @@ class FileReader:
         for place in places:
             path = self.where(place)
             try:
-                with open(path, "rb", buffering=0) as file:
-                    found.append(file.read())
+                found.append(_content(path))
             except OSError as error:
                 raise _gone(path, error) from None
         return found

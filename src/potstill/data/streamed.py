@@ -15,7 +15,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from potstill.core import Batch, InputSpec, Normalization
-from potstill.data.memory import data_units, moved
+from potstill.data.memory import data_units, moved, normalised
 from potstill.data.pictures import BadPictureError, decode, quiet
 from potstill.data.readers import Reader, digest
 from potstill.errors import PotstillError
@@ -165,7 +165,7 @@ class StreamSource:
         Raises:
             PotstillError: a picture is broken or no longer there; it is named.
         """
-        return Batch(self.normalization.apply(self.raw(index)), self.labels[index.cpu()].to(self.device))
+        return Batch(normalised(self.raw(index), self.normalization), self.labels[index.cpu()].to(self.device))
 
     def raw(self, index: Int[Tensor, " m"], /) -> Tensor:
         """The inputs at ``index`` in data units (float32; pixels in [0, 1]), on ``device``."""

@@ -149,7 +149,8 @@ def evaluate(
         make = factory(protocol.teacher, train.input, k, train.device) if protocol.teacher else bench.make
         made_teachers = teachers_of(bench.protocol, train, make, bench.augment, bench.report)
         bench, *others = (replace(b, teachers=made_teachers) for b in (bench, *others))
-    own_set = TrainingSet(pairs=[(x, y)], bytes=distilled.card["bytes"]["total"], stored=stored)
+    learned = _learned_rate(distilled)
+    own_set = TrainingSet(pairs=[(x, y)], bytes=distilled.card["bytes"]["total"], stored=stored, lr=learned)
     reference, rows = _references(bench, full, baselines)
     own = _measure(bench, "this set", own_set)
     rivals: dict[str, tuple[TrainingSet, _Measured]] = {}
@@ -212,6 +213,23 @@ def _same(one: str | None, other: str) -> bool | None:
     if one is None or (":" in one) != (":" in other):
         return None
     return one == other
+
+
+def _learned_rate(distilled: Distilled) -> float | None:
+    """The learning rate that the set's card says was learned with it.
+
+    Raises:
+        PotstillError: it is no rate.
+    """
+    rate = distilled.card.get("training", {}).get("learned_lr")
+    if rate is None:
+        return None
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+        raise PotstillError(
+            f"the set's card says that its learning rate was learned, but training.learned_lr is {rate!r}; it must be "
+            "a number above 0"
+        )
+    return float(rate)
 
 
 def _label_bytes(bench: _Bench, stored: LabelStore | None) -> dict[str, int]:
@@ -350,8 +368,9 @@ def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentat
     p = bench.protocol
     least = p.least_epochs * math.ceil(len(made.of(0)[0]) / p.batch)
     lengths: tuple[int | None, ...] = tuple(dict.fromkeys(max(s, least) for s in p.steps)) or (None,)
-    if len(p.lr) * len(lengths) == 1:
-        return {"lr": p.lr[0], "steps": lengths[0]}
+    rates = (made.lr,) if p.lr_of_set and made.lr is not None else p.lr
+    if len(rates) * len(lengths) == 1:
+        return {"lr": rates[0], "steps": lengths[0]}
     fraction = min(p.validation, p.validation_most / len(bench.train))
     held = holdout(bench.train, fraction, derive(bench.seed, "validation") % 2**31)[1]
 
@@ -377,7 +396,7 @@ def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentat
             scores[pair] = _mean(found[i * p.validation_students : (i + 1) * p.validation_students])
         return max(pairs, key=lambda pair: scores[pair])  # the first of equals: the lower rate, the shorter length
 
-    lr, _ = tried([(rate, lengths[-1]) for rate in p.lr])
+    lr, _ = tried([(rate, lengths[-1]) for rate in rates])
     return dict(zip(("lr", "steps"), tried([(lr, steps) for steps in lengths]), strict=True))
 
 
@@ -409,7 +428,7 @@ def _scores(
             pairs = [(own_set.pairs[0][0], y)]
             hard = _measure(
                 replace(bench, protocol=plain, teachers=None), "hard labels",
-                TrainingSet(pairs=pairs, bytes=own_set.bytes),
+                TrainingSet(pairs=pairs, bytes=own_set.bytes, lr=own_set.lr),
             )  # fmt: skip
         found["hlr"] = owed = hlr(reference["mean"], _mean(hard.values))
         found["lrs"] = lrs(owed, gain)

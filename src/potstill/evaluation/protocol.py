@@ -24,7 +24,8 @@ _FIXED = ("name", "version", "paper", "summary", "optimistic", "published_runs",
 _LATER = frozenset({
     "optimizer", "milestones", "mix", "mix_prob", "mix_beta", "select", "test_every", "network", "test_from", "decay",
     "rate_per", "batch_by_ipc", "labels", "loss", "temperature", "t_squared", "hard_weight", "teacher", "teachers",
-    "teacher_epochs", "teacher_lr", "teacher_batch", "teacher_weight_decay", "teacher_augment",
+    "teacher_epochs", "teacher_lr", "teacher_batch", "teacher_weight_decay", "teacher_augment", "committee", "ema",
+    "lr_of_set",
 })  # fmt: skip
 """Fields that came when numbers had been made already. At its default such a field is left out of the fingerprint, so
 that the fingerprints of protocols that do not use it stay what they were."""
@@ -71,6 +72,8 @@ class Protocol:
     """Repeats of the publication, where they differ from ``students``."""
     lr: tuple[float, ...] = (0.01,)
     """Learning rate; of several, one is chosen on validation data."""
+    lr_of_set: bool = False
+    """Take the rate that was learned with a set, where its card has one (``training.learned_lr``), not ``lr``."""
     optimizer: Optimizer = "sgd"
     """``adamw`` has torch's betas (0.9, 0.999) and eps (1e-8), and decays weights apart from the gradient."""
     momentum: float = 0.9
@@ -97,10 +100,13 @@ class Protocol:
     rate_per: Literal["step", "epoch"] = "step"
     """How often the rate of a cosine is set."""
     milestones: tuple[float, ...] = ()
-    """For ``steps``: parts of the epochs, each in (0, 1), rounded down to whole epochs."""
+    """For ``steps``: parts of the epochs, each in (0, 1), rounded down to whole epochs; 1 is the ``extra_epoch``."""
     drop_factor: float = 0.1
     reset_momentum: bool = True
     """At a drop the optimiser is made anew, so its momentum starts from zero."""
+    ema: float = 0.0
+    """What a moving average of the weights, and of BatchNorm's statistics with them, keeps at each update, in [0, 1):
+    the average is what is tested. 0: there is none."""
     augment: str = "none"
     """Per-sample augmentation of pictures: a registered name, ``dc`` or ``dc-batch-norm``."""
     mix: Mixing = "none"
@@ -125,11 +131,13 @@ class Protocol:
     t_squared: bool = False
     """Whether ``kl`` is multiplied with the temperature's square, as Hinton et al. do (arXiv:1503.02531)."""
     hard_weight: float = 0.0
-    """How much of the cross-entropy with the set's own labels joins a teacher's loss."""
+    """How much of the cross-entropy with the set's own classes joins a teacher's loss; they are not mixed."""
     teacher: str | None = None
     """The teacher's network; by default the student's."""
     teachers: int = 1
     """A committee gives the mean of its logits."""
+    committee: tuple[str, ...] = ()
+    """Networks of further teachers, one of each."""
     teacher_epochs: int = 200
     """Passes of a teacher over the training data."""
     teacher_lr: float = 0.1
@@ -161,10 +169,10 @@ class Protocol:
     def override(self, **changes: Any) -> "Protocol":
         """This protocol with other fields; its fingerprint then differs.
 
-        ``lr``, ``steps`` and ``milestones`` take one value or several. ``epochs`` takes the place of ``steps`` and the
-        other way round, ``batch`` that of ``batch_by_ipc``; ``epochs``, ``augment`` and ``test_every`` also hold for
-        the data and networks that the publication treats on their own. ``select`` says anew whether the result is
-        optimistic.
+        ``lr``, ``steps``, ``milestones`` and ``committee`` take one value or several. ``epochs`` takes the place of
+        ``steps`` and the other way round, ``batch`` that of ``batch_by_ipc``; ``epochs``, ``augment`` and
+        ``test_every`` also hold for the data and networks that the publication treats on their own. ``select`` says
+        anew whether the result is optimistic.
 
         Raises:
             PotstillError: there is no such field, it names the protocol, or the value is out of range.
@@ -173,7 +181,7 @@ class Protocol:
         for name, value in changes.items():
             if name not in known:
                 raise PotstillError(f"protocol {self.name}: {unknown('option', name, known)}")
-            if name in ("lr", "steps", "milestones"):
+            if name in ("lr", "steps", "milestones", "committee"):
                 changes[name] = tuple(value) if isinstance(value, list | tuple) else (value,)
         if "batch" in changes:
             changes.setdefault("batch_by_ipc", ())
@@ -243,13 +251,13 @@ def _check(values: Mapping[str, Any]) -> None:
     need(bool(lr) and all(_is(float, v) and 0 < v < math.inf for v in lr), "lr must be above 0", lr)
     for name, below in (
         ("momentum", 1.0), ("weight_decay", math.inf), ("drop_factor", math.inf), ("validation", 1.0),
-        ("hard_weight", math.inf), ("teacher_weight_decay", math.inf), ("test_from", 1.0),
+        ("hard_weight", math.inf), ("teacher_weight_decay", math.inf), ("test_from", 1.0), ("ema", 1.0),
     ):  # fmt: skip
         need(_is(float, values[name]) and 0 <= values[name] < below, f"{name} must be in [0, {below:g})", values[name])
     need(_is(int, values["least_epochs"]), "least_epochs must be a whole number", values["least_epochs"])
     for name in ("temperature", "teacher_lr"):
         need(_is(float, values[name]) and 0 < values[name] < math.inf, f"{name} must be above 0", values[name])
-    for name in ("extra_epoch", "reset_momentum", "t_squared"):
+    for name in ("extra_epoch", "reset_momentum", "t_squared", "lr_of_set"):
         need(isinstance(values[name], bool), f"{name} must be true or false", values[name])
     for name in ("augment", "teacher_augment"):
         need(isinstance(values[name], str), f"{name} must be a name", values[name])
@@ -261,7 +269,8 @@ def _check(values: Mapping[str, Any]) -> None:
     for name, known in _CHOICES.items():
         need(values[name] in known, f"{name} must be {' or '.join(known)}", values[name])
     milestones = values["milestones"]
-    parts = isinstance(milestones, tuple) and all(_is(float, v) and 0 < v < 1 for v in milestones)
+    end = [1] if values["extra_epoch"] else []
+    parts = isinstance(milestones, tuple) and all(_is(float, v) and (0 < v < 1 or v in end) for v in milestones)
     need(parts, "milestones must be parts of the epochs between 0 and 1", milestones)
     need(bool(milestones) or values["schedule"] != "steps", "milestones must be given for schedule steps", milestones)
     prob, beta = values["mix_prob"], values["mix_beta"]
@@ -269,6 +278,8 @@ def _check(values: Mapping[str, Any]) -> None:
     need(_is(float, beta) and 0 < beta < math.inf, "mix_beta must be above 0", beta)
     for name in ("network", "teacher"):
         need(values[name] is None or isinstance(values[name], str), f"{name} must be a name", values[name])
+    members = values["committee"]
+    need(isinstance(members, tuple) and all(isinstance(m, str) for m in members), "committee must be names", members)
     best, every = values["select"] == "best-on-test", values["test_every"]
     need(_is(int, every) and every >= best, f"test_every must be a whole number of at least {int(best)}", every)
     need(values["optimistic"] or not best, "optimistic must be true with best-on-test", values["optimistic"])

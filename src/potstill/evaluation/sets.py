@@ -29,6 +29,8 @@ class TrainingSet:
     bytes: int
     stored: LabelStore | None = None
     """A teacher's labels of its one pair."""
+    lr: float | None = None
+    """The learning rate that was learned with it."""
 
     def of(self, student: int) -> tuple[Tensor, Tensor]:
         return self.pairs[student % len(self.pairs)]

@@ -74,7 +74,7 @@ def train(job: Job) -> Network:
 
 
 def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> None:
-    """Train ``network`` in place.
+    """Train ``network`` in place; where the protocol averages weights, it ends as their average.
 
     As published: batches in a new random order each epoch (the last may be smaller), one augmentation parameter per
     sample, then perhaps a mix of the batch, cross-entropy (with rows: soft) or a teacher's loss, SGD or AdamW.
@@ -94,7 +94,7 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
     lr, done = job.lr, 0
     mix, label = mixing(p), None if job.teachers is None or job.stored is not None else job.teachers.labeller()
     classes = _classes(network, job) if mix is not None else 0
-    optimiser = _optimiser(p, network, lr)
+    optimiser, average = _optimiser(p, network, lr), _Average(network, p.ema) if p.ema else None
     for epoch in range(epochs):
         if times := drops.count(epoch):
             lr *= p.drop_factor**times
@@ -111,11 +111,12 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
                 for group in optimiser.param_groups:
                     group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * part / (1 if p.schedule == "cosine" else 2)))
             if job.stored is not None:
-                loss = stored_loss(p, network, job.stored, job.x, epoch, batch)
+                loss = stored_loss(p, network, job.stored, job.x, job.y, epoch, batch)
             else:
                 x, y = job.augment.apply(job.x[batch], job.augment.draw(len(batch), shape, rng)), job.y[batch]
                 if mix is not None:
-                    x, y = mix.apply(x, y, mix.draw(len(batch), shape, rng), classes)
+                    x, mixed = mix.apply(x, y, mix.draw(len(batch), shape, rng), classes)
+                    y = y if label is not None else mixed  # a teacher says what a mix is; classes stay as they are
                 logits = network(x)
                 loss = F.cross_entropy(logits, y) if label is None else taught_loss(p, logits, label(x), y)
             gradients = torch.autograd.grad(loss, parameters)
@@ -123,9 +124,43 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
                 parameter.grad = gradient
             optimiser.step()
             done += 1
+            if average is not None:
+                average.follow(network)
         looked_at = (epoch + 1) % max(1, p.test_every) == 0 and epoch + 1 >= p.test_from * epochs
         if look is not None and (looked_at or epoch + 1 == epochs):
+            if average is not None:
+                average.swap(network)
             look()
+            if average is not None:
+                average.swap(network)
+    if average is not None:
+        average.swap(network)
+
+
+class _Average:
+    """A moving average of all that a network holds: parameters, and BatchNorm's statistics alike.
+
+    Published code averages parameters only and tests them with the statistics of the last ones.
+    """
+
+    def __init__(self, network: Network, decay: float) -> None:
+        self.decay = decay
+        self.held = {n: t.detach().clone() for n, t in network.state_dict().items()}
+
+    def follow(self, network: Network) -> None:
+        """Take a step towards the network as it is."""
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                self.held[name].lerp_(value, 1 - self.decay)
+            else:
+                self.held[name].copy_(value)  # a count of batches
+
+    def swap(self, network: Network) -> None:
+        """Exchange the average's values and the network's."""
+        for name, value in network.state_dict().items():
+            now = value.clone()
+            value.copy_(self.held[name])
+            self.held[name] = now
 
 
 def _optimiser(p: Protocol, network: torch.nn.Module, lr: float) -> torch.optim.Optimizer:

@@ -5,7 +5,7 @@ The teacher is asked as the batch is made, or its answers are read from a file o
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from potstill.augment.views import Views
 from potstill.core import AssetSpec, Augmentation, NetworkFactory, Source, Trained
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
+from potstill.nn import factory
 from potstill.supervise.losses import kl
 from potstill.supervise.store import LabelStore, views_of_epoch
 from potstill.supervise.writer import Expert
@@ -32,6 +33,8 @@ class Teachers:
 
     make: NetworkFactory
     trained: tuple[Trained, ...]
+    others: "tuple[Teachers, ...]" = ()
+    """Those of other architectures."""
 
     def networks(self) -> list[nn.Module]:
         """The networks themselves, in evaluation mode."""
@@ -40,7 +43,7 @@ class Teachers:
             network = self.make(each.seed)
             network.load_state_dict({**each.theta, **each.buffers})
             networks.append(network.eval().requires_grad_(False))
-        return networks
+        return [*networks, *(network for other in self.others for network in other.networks())]
 
     def experts(self, classes: tuple[str, ...]) -> list[Expert]:
         """As those who write labels: with their name and the order of classes that each was trained on.
@@ -48,10 +51,11 @@ class Teachers:
         Args:
             classes: the data's, for those that do not say theirs.
         """
-        return [
+        own = [
             Expert(name=self.make.name, network=network, classes=each.classes or classes)
-            for each, network in zip(self.trained, self.networks(), strict=True)
+            for each, network in zip(self.trained, replace(self, others=()).networks(), strict=True)
         ]
+        return [*own, *(expert for other in self.others for expert in other.experts(classes))]
 
     def labeller(self) -> Callable[[Tensor], Tensor]:
         """Logits (n, k) of inputs, in evaluation mode, without a graph."""
@@ -67,7 +71,7 @@ class Teachers:
     def bytes(self) -> int:
         """What they take to store: all parameters and buffers."""
         kept = [t for each in self.trained for part in (each.theta, each.buffers) for t in part.values()]
-        return sum(t.numel() * t.element_size() for t in kept)
+        return sum(t.numel() * t.element_size() for t in kept) + sum(other.bytes for other in self.others)
 
 
 def teachers_of(
@@ -80,7 +84,7 @@ def teachers_of(
     """The protocol's teachers, trained on ``train`` or taken from the cache; they depend on no seed of a measurement.
 
     Args:
-        make: the teacher's architecture.
+        make: the architecture of all but the protocol's committee.
     """
     recipe: dict[str, float | int | str] = {
         "epochs": protocol.teacher_epochs, "batch": protocol.teacher_batch, "lr": protocol.teacher_lr,
@@ -88,30 +92,46 @@ def teachers_of(
         "schedule": "cosine",
     }  # fmt: skip
     spec = AssetSpec(name="teachers", kind="networks", count=protocol.teachers, recipe=recipe)
-    made, _ = obtain([spec], train, make, augmentation, progress=progress)
-    return Teachers(make=make, trained=made["teachers"])
+    others = [factory(name, train.input, len(train.classes), train.device) for name in protocol.committee]
+    specs = [
+        AssetSpec(name=f"teachers/{n}", kind="networks", count=1, recipe={**recipe, "network": other.name})
+        for n, other in enumerate(others)
+    ]
+    made, _ = obtain([spec, *specs], train, make, augmentation, progress=progress)
+    further = (Teachers(make=other, trained=made[f"teachers/{n}"]) for n, other in enumerate(others))
+    return Teachers(make=make, trained=made["teachers"], others=tuple(further))
 
 
 def taught_loss(p: Protocol, logits: Float[Tensor, "n k"], teacher: Float[Tensor, "n k"], y: Tensor) -> Tensor:
-    """The loss of a student's ``logits`` from the teacher's, and from the labels ``y`` where they count."""
+    """The loss of a student's ``logits`` from the teacher's, and from the set's own labels ``y`` where they count."""
     if p.loss == "kl":
         T = p.temperature
         loss = kl(logits, (teacher / T).softmax(1), temperature=T, t_squared=p.t_squared)
     else:
         loss = F.mse_loss(logits, teacher)
-    return loss + p.hard_weight * F.cross_entropy(logits, y) if p.hard_weight else loss
+    return loss + _hard(p, logits, y)
 
 
-def stored_loss(p: Protocol, network: nn.Module, store: LabelStore, x: Tensor, epoch: int, index: Tensor) -> Tensor:
-    """The loss on the views of the items at ``index`` of the set ``x`` that training epoch ``epoch`` sees.
+def _hard(p: Protocol, logits: Tensor, y: Tensor) -> Tensor | float:
+    """What the set's own labels, classes or rows, add to a teacher's loss: by their class."""
+    return p.hard_weight * F.cross_entropy(logits, y if y.ndim == 1 else y.argmax(1)) if p.hard_weight else 0.0
+
+
+def stored_loss(
+    p: Protocol, network: nn.Module, store: LabelStore, x: Tensor, y: Tensor, epoch: int, index: Tensor
+) -> Tensor:
+    """The loss on the views of the items at ``index`` of the set ``x``, ``y`` that training epoch ``epoch`` sees.
 
     Raises:
         PotstillError: the store lacks what the protocol's loss needs.
     """
     view, rows = views_of_epoch(store, x, epoch, index, p.temperature)
+    logits = network(view)
     if p.loss == "kl":
-        return kl(network(view), rows.to(view.device), temperature=p.temperature, t_squared=p.t_squared)
-    return F.mse_loss(network(view), store.logits(store.stored_epoch(epoch), index).to(view.device))
+        loss = kl(logits, rows.to(view.device), temperature=p.temperature, t_squared=p.t_squared)
+    else:
+        loss = F.mse_loss(logits, store.logits(store.stored_epoch(epoch), index).to(view.device))
+    return loss + _hard(p, logits, y[index.to(y.device)])
 
 
 def views_of(p: Protocol, augment: Augmentation, seed: int) -> Views:

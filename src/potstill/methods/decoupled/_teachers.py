@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from potstill.core import AssetSpec, Method, Network, NetworkFactory, Part, Problem, Source, Trained
+from potstill.data.passes import each
 from potstill.errors import PotstillError
 from potstill.functional.statistics import watch
 from potstill.methods._matching import hard_labels, image
@@ -69,10 +70,11 @@ class Member:
         return logits, found[name]["input"], layers
 
     def embedded(self, source: Source, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and embeddings of real samples, without a graph."""
+        """Logits and embeddings of real samples, without a graph, in one pass over them."""
         with torch.no_grad():
-            parts = [self.seen(image(source.fetch(i).x))[:2] for i in torch.split(index, CHUNK)]
-        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+            both = each(source, index, CHUNK, lambda batch: torch.cat(self.seen(image(batch.x))[:2], 1))
+        k = len(source.classes)
+        return both[:, :k], both[:, k:]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Metrics, Part, Problem, Synthetic
+from potstill.data.passes import each
 from potstill.functional.sampling import draw_per_class
 from potstill.methods._matching import Outer, Rule, descend, image
 from potstill.methods.decoupled._realism import score
@@ -47,7 +48,7 @@ def easiest(problem: Problem, members: Sequence[Member], c: int, samples: int, r
     """
     n = problem.sizes[c]
     (index,) = draw_per_class([problem.by_class[c]], max(samples, n), rng)
-    scores = torch.cat([score(members, image(problem.train.fetch(i).x), c) for i in torch.split(index, CHUNK)])
+    scores = each(problem.train, index, CHUNK, lambda batch: score(members, image(batch.x), c))
     order = scores.argsort(stable=True).cpu()
     return index[order[torch.arange(n) % len(order)]]
 
