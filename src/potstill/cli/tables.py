@@ -127,6 +127,53 @@ def _own_data(root: Path) -> str:
     return _table(head, rows) + f"\n\n`{made['method']}`; classes of {sizes} pictures; {made['machine']['processor']}."
 
 
+def _streaming(root: Path) -> str:
+    path = root / "results" / "streaming.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    made = json.loads(path.read_text(encoding="utf-8"))
+    rows: list[list[object]] = []
+    for name, r in sorted(made["runs"].items(), key=lambda item: (item[1]["pictures"], item[0])):
+        layout, job, _ = name.split(":")
+        passes = [f"{p} {c['most']}" for p, c in r["reads"].items() if c["reads"]]
+        speed = ""
+        if "throughput" in r:
+            speed = f"{100 * r['throughput']:.0f} [{100 * r['least']:.0f}, {100 * r['most']:.0f}], n {r['n']}"
+        rows.append([job, layout, f"{r['pictures']:,}", f"{r['peak'] / 2**20:,.0f}", ", ".join(passes), speed])
+    head: list[object] = [
+        "what runs", "pictures in", "how many", "peak, MiB", "most reads of a picture, by pass", "% of a bare loop",
+    ]  # fmt: skip
+    return _table(head, rows) + (
+        f"\n\n{made['classes']:,} classes of JPEG files of {made['side']} × {made['side']} pixels, {made['ipc']} per "
+        f"class kept, teacher `{made['network']}` trained for one epoch over the stream (or kept from the run before, "
+        "which reads nothing); one thread. The bare loop reads and decodes with Pillow (shards with `tarfile`); the "
+        f"pass gives normalised batches; medians and range over turns. {made['machine']['processor']}."
+    )
+
+
+def _imagenet(root: Path) -> str:
+    path = root / "results" / "streaming.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    made = json.loads(path.read_text(encoding="utf-8"))
+    if "imagenet" not in made:
+        return "Nothing has been measured yet."
+    model, photo = made["imagenet"], made["photographs"]
+    rows: list[list[object]] = [
+        [job, *(f"{by[g][part]:.2f}" for g in ("1", "8") for part in ("decode_hours", "network_hours"))]
+        for job, by in model["hours"].items()
+    ]
+    head: list[object] = [
+        "", "1 GPU: decoding, h", "1 GPU: networks, h", "8 GPUs: decoding, h", "8 GPUs: networks, h",
+    ]  # fmt: skip
+    return _table(head, rows) + (
+        f"\n\nAn extrapolation, not a measurement: decoding by the {1000 * photo['seconds']:.1f} ms of a core that a "
+        f"photograph of 500 × 375 pixels took here, with {model['cores_assumed']} cores for each GPU; networks by the "
+        f"operations of ResNet-18 at {model['gpu_flops_assumed'] / 1e12:.0f} TFLOP/s, which is assumed; the two "
+        "overlap, so the larger counts. Eight GPUs split classes or batches, and nothing is lost in that."
+    )
+
+
 def _recipes(root: Path) -> str:
     path = root / "results" / "recipes.json"
     if not path.exists():
@@ -388,6 +435,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "choose": _choose,
     "choose-cells": _choose_cells,
     "choose-gains": _choose_gains,
+    "imagenet": _imagenet,
     "methods": _methods,
     "options": _options,
     "own-data": _own_data,
@@ -397,6 +445,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "results": _results,
     "scaling": _scaling,
     "speed": _speed,
+    "streaming": _streaming,
     "time-to-accuracy": _time_to_accuracy,
 }
 
