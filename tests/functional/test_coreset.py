@@ -113,3 +113,24 @@ def test_too_many_are_refused() -> None:
             ask()
     with pytest.raises(PotstillError, match=r"first centre must be a row in 0…2"):
         k_center(torch.ones(3, 1), 1, first=3)
+
+
+@given(st.integers(0, 300))
+@settings(max_examples=15, deadline=None)
+def test_large_features_get_the_same_choices_by_products(seed: int) -> None:
+    x = points(seed, n=60, d=4) + 3
+    small = herding(x, 9), k_center(x, 9), medoids(x, x[::7]), *k_means(x, 5, generator(0, "k"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coreset, "_LARGE", 0)
+        large = herding(x, 9), k_center(x, 9), medoids(x, x[::7]), *k_means(x, 5, generator(0, "k"))
+    for a, b in zip(small, large, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_medoids_of_large_features_stay_distinct(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coreset, "_LARGE", 0)
+    monkeypatch.setattr(coreset, "_CHUNK", 64)
+    x = points(1, n=40, d=2)
+    centroids = x.mean(0).repeat(15, 1)
+    expected = (x - x.mean(0)).norm(dim=1).argsort()[:15]
+    assert medoids(x, centroids).tolist() == expected.tolist()

@@ -431,6 +431,47 @@ def _scaling(root: Path) -> str:
     return _table(head, growth) + "\n\n" + about
 
 
+def _count(n: float) -> str:
+    return f"{n:,.0f}" if n >= 100 else f"{n:.1f}" if n >= 1 else f"{n:.2f}"
+
+
+def _selection_scale(root: Path) -> str:
+    path = root / "results" / "selection_scale.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    made = json.loads(path.read_text(encoding="utf-8"))
+    measured = list(made["rows"].values())
+    sizes = sorted({r["samples"] for r in measured})
+    by = {(r["name"], r["samples"]): r for r in measured}
+    rows: list[list[object]] = []
+    for name in sorted({r["name"] for r in measured}, key=lambda name: (name.split(":")[0], ": " in name)):
+        found = [by.get((name, n)) for n in sizes]
+        cells = ["—" if r is None else _count(r["cpu"]) if "cpu" in r else r["failed"] for r in found]
+        done = [r for r in found if r is not None and "cpu" in r]
+        peak = f"{done[-1]['peak'] / 2**30:.1f}" if done else "—"
+        growth = made["exponents"].get(name)
+        note = next(r["note"] for r in measured if r["name"] == name)
+        grown = "—" if growth is None else f"{growth:.2f}"
+        rows.append([name if ": " in name else f"`{name}`", note or "—", *cells, grown, peak])
+    head: list[object] = ["choice", "how", *(f"{n:,}" for n in sizes), "growth", "peak, GiB"]
+    worth = "; ".join(f"{name} {value:.4f}" for name, value in made.get("values", {}).items())
+    near = ", ".join(f"{name} {100 * part:.1f} %" for name, part in made.get("recall", {}).items())
+    m = made["machine"]
+    about = (
+        f"Processor seconds to choose {made['chosen']} of so many rows of {made['width']} numbers as one class, one "
+        "thread; growth: the exponent between the two largest sizes; peak memory of the whole process at the largest "
+        f"size that was finished, the rows in it. Other libraries were stopped at {made['limit_seconds']} s and "
+        f"{made['limit_bytes'] / 2**30:.0f} GiB. {m['processor']}, {m['cores']} cores shared with others, torch "
+        f"{m['torch']}."
+    )
+    parts = [_table(head, rows), about]
+    if worth:
+        parts.append(f"What facility location reached (mean largest similarity, {sizes[0]:,} rows): {worth}.")
+    if near:
+        parts.append(f"Of the exact neighbours of 500 of {sizes[1]:,} rows the approximate searches found: {near}.")
+    return "\n\n".join(parts)
+
+
 _BLOCKS: dict[str, Callable[[Path], str]] = {
     "choose": _choose,
     "choose-cells": _choose_cells,
@@ -444,6 +485,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "recipes": _recipes,
     "results": _results,
     "scaling": _scaling,
+    "selection-scale": _selection_scale,
     "speed": _speed,
     "streaming": _streaming,
     "time-to-accuracy": _time_to_accuracy,

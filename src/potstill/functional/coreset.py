@@ -5,6 +5,7 @@ the machine's mood. Distances are taken in the dtype of the features.
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -13,15 +14,17 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
-from potstill.functional.distances import chunks, cluster_sums, nearest, squared, squared_pairs
+from potstill.functional.distances import Centred, centred, chunks, cluster_sums, nearest, squared, squared_pairs
 
 __all__ = ["central", "herding", "k_center", "k_means", "medoids"]
 
 _CHUNK = 1 << 24
 """Entries of a temporary; 64 MiB in float32."""
-_LARGE = 1 << 25
+_KEPT = 8
+"""Rows near each centroid that are kept while its medoid is looked for in large data."""
+_LARGE = 1 << 22
 """Entries of features from which memory and time count for more than the last bit: nothing of their size is copied,
-and distances to several points are products (`distances.squared_pairs`)."""
+and distances are products, as ``‖x − μ‖² − 2 (x − μ)ᵀ(p − μ) + ‖p − μ‖²``."""
 
 
 def _check(features: Tensor, m: int) -> None:
@@ -49,16 +52,16 @@ def herding(features: Float[Tensor, "n d"], m: int) -> Int[Tensor, " m"]:
     """
     _check(features, m)
     mean = features.mean(0)
-    rows, mean = (features, mean) if features.numel() > _LARGE else (features - mean, torch.zeros_like(mean))
+    away = _distances(features, mean)
     taken = torch.zeros(len(features), dtype=torch.bool, device=features.device)
     total = torch.zeros_like(mean)
     order = []
     for _ in range(m):
         # t · (μ − mean) = −(f_i + total) for centred features; the factor t does not move the minimum
-        best = int(squared(rows, mean - total).masked_fill(taken, math.inf).argmin())
+        best = int(away(-total).masked_fill(taken, math.inf).argmin())
         order.append(best)
         taken[best] = True
-        total = total + (rows[best] - mean)
+        total = total + (features[best] - mean)
     return torch.tensor(order, dtype=torch.int64)
 
 
@@ -77,18 +80,20 @@ def k_center(features: Float[Tensor, "n d"], m: int, first: Literal["medoid"] | 
         PotstillError: ``m`` is not in 1…n, or ``first`` is not a row.
     """
     _check(features, m)
+    mean = features.mean(0) if features.numel() > _LARGE else torch.zeros_like(features[0])
+    away = _distances(features, mean)
     start = int(squared(features, features.mean(0)).argmin()) if first == "medoid" else int(first)
     if not 0 <= start < len(features):
         raise PotstillError(
             f"the first centre must be a row in 0…{len(features) - 1}, but it is {start}; choose another"
         )
     order = [start]
-    reach = squared(features, features[start])
+    reach = away(features[start] - mean)
     reach[start] = -1.0  # below every distance, so a taken row is not taken again even among duplicates
     while len(order) < m:
         farthest = int(reach.argmax())
         order.append(farthest)
-        reach = torch.minimum(reach, squared(features, features[farthest]))
+        reach = torch.minimum(reach, away(features[farthest] - mean))
         reach[farthest] = -1.0
     return torch.tensor(order, dtype=torch.int64)
 
@@ -115,11 +120,12 @@ def k_means(
     """
     _check(features, m)
     centres = _plus_plus(features, m, rng)
-    assignment, gaps = _nearest(features, centres)
+    rows: Tensor | Centred = centred(features) if features.numel() > _LARGE else features
+    assignment, gaps = _nearest(rows, centres)
     for _ in range(iterations):
         centres = _move(features, assignment, gaps, m)
         previous = assignment
-        assignment, gaps = _nearest(features, centres)
+        assignment, gaps = _nearest(rows, centres)
         if torch.equal(previous, assignment):
             break
     return centres, assignment
@@ -141,6 +147,8 @@ def medoids(features: Float[Tensor, "n d"], centroids: Float[Tensor, "m d"]) -> 
         PotstillError: there are more centroids than rows.
     """
     _check(features, len(centroids))
+    if features.numel() > _LARGE:
+        return _medoids(features, centroids)
     taken = torch.zeros(len(features), dtype=torch.bool, device=features.device)
     order = []
     for centroid in centroids:
@@ -155,28 +163,59 @@ def _plus_plus(features: Tensor, m: int, rng: Generator) -> Tensor:
     trials = 2 + int(math.log(m))
     chosen = [int(torch.randint(len(features), (1,), generator=rng))]
     reach = squared(features, features[chosen[0]])
+    gaps = _gaps(features)
     while len(chosen) < m:
         cumulative = reach.double().cpu().cumsum(0)
         draws = torch.rand(trials, generator=rng, dtype=torch.float64) * cumulative[-1]
         candidates = torch.searchsorted(cumulative, draws, right=True).clamp_max(len(features) - 1).tolist()
-        reaches = [torch.minimum(reach, gap) for gap in _gaps(features, candidates)]
+        reaches = [torch.minimum(reach, gap) for gap in gaps(candidates)]
         best = min(range(trials), key=lambda j: float(reaches[j].sum()))
         chosen.append(candidates[best])
         reach = reaches[best]
     return features[chosen]
 
 
-def _gaps(features: Tensor, rows: list[int]) -> list[Tensor]:
+def _distances(features: Tensor, mean: Tensor) -> Callable[[Tensor], Tensor]:
+    """Squared distances (n,) of the rows from a point that is given less ``mean``, for many points in turn."""
+    if features.numel() <= _LARGE:
+        rows = features - mean
+        return lambda point: squared(rows, point)
+    about = centred(features)
+    return lambda point: about.to((point + mean).unsqueeze(0)).squeeze(1)
+
+
+def _medoids(features: Tensor, centroids: Tensor) -> Tensor:
+    """`medoids` in one pass, which keeps the few nearest rows of each centroid."""
+    m = len(centroids)
+    kept = min(_KEPT, len(features))
+    gap = torch.full((m, kept), math.inf, dtype=features.dtype, device=features.device)
+    row = torch.zeros(m, kept, dtype=torch.int64, device=features.device)
+    for part in chunks(len(features), max(m, features.shape[1]), _CHUNK // 4):
+        both = torch.cat([gap, squared_pairs(features[part], centroids).T], 1)
+        index = torch.arange(part.start, part.stop, device=features.device).expand(m, -1)
+        near = both.topk(kept, largest=False)
+        gap, row = near.values, torch.cat([row, index], 1).gather(1, near.indices)
+    order: list[int] = []
+    for c, nearby in enumerate(row.tolist()):
+        left = [i for i in nearby if i not in order]
+        if not left:
+            away = squared(features, centroids[c])
+            away[order] = math.inf
+            left = [int(away.argmin())]
+        order.append(left[0])
+    return torch.tensor(order, dtype=torch.int64)
+
+
+def _gaps(features: Tensor) -> Callable[[list[int]], list[Tensor]]:
     """Squared distances from every row to each of some rows."""
     if features.numel() <= _LARGE:
-        return [squared(features, features[i]) for i in rows]
-    points = features[rows]
-    parts = [squared_pairs(features[part], points) for part in chunks(len(features), features.shape[1], _CHUNK // 4)]
-    return list(torch.cat(parts).T.contiguous())
+        return lambda at: [squared(features, features[i]) for i in at]
+    rows = centred(features)
+    return lambda at: list(rows.to(features[at]).T.contiguous())
 
 
-def _nearest(features: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    if features.numel() > _LARGE:
+def _nearest(features: Tensor | Centred, centres: Tensor) -> tuple[Tensor, Tensor]:
+    if isinstance(features, Centred):
         owner, gap = nearest(features, centres)
         return owner, gap.sqrt()
     rows = max(1, _CHUNK // max(1, len(centres)))

@@ -5,13 +5,25 @@ Two ways: differences first (`squared`), exact where rows are equal; and the exp
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["chunks", "cluster_sums", "lengths", "nearest", "products", "spread", "squared", "squared_pairs"]
+__all__ = [
+    "Centred",
+    "centred",
+    "chunks",
+    "cluster_sums",
+    "lengths",
+    "nearest",
+    "products",
+    "spread",
+    "squared",
+    "squared_pairs",
+]
 
 CHUNK = 1 << 24
 """Entries of a temporary; 64 MiB in float32."""
@@ -60,12 +72,40 @@ def squared_pairs(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Ten
     return products(x, y, lengths(x), lengths(y))
 
 
-def nearest(x: Float[Tensor, "n d"], centres: Float[Tensor, "m d"]) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
+@dataclass(frozen=True)
+class Centred:
+    """Rows with what is needed again and again for distances from points: nothing of the rows' size is copied."""
+
+    x: Float[Tensor, "n d"]
+    mean: Float[Tensor, " d"]
+    own: Float[Tensor, " n"]
+    """Squared distances from the mean."""
+
+    def to(self, points: Float[Tensor, "m d"], part: slice = slice(None)) -> Float[Tensor, "p m"]:
+        """Squared distances, at least 0, of all rows or some: ``‖x − μ‖² − 2 (x − μ)ᵀ(p − μ) + ‖p − μ‖²``."""
+        shifted = points - self.mean
+        constant = (shifted**2).sum(1) + 2 * (shifted @ self.mean)
+        return torch.addmm(constant.unsqueeze(0), self.x[part], shifted.T, alpha=-2.0).add_(
+            self.own[part].unsqueeze(1)
+        ).clamp_min_(0)  # fmt: skip
+
+
+def centred(x: Float[Tensor, "n d"]) -> Centred:
+    """The rows about their mean."""
+    mean = x.mean(0)
+    return Centred(x, mean, squared(x, mean))
+
+
+def nearest(
+    x: Float[Tensor, "n d"] | Centred, centres: Float[Tensor, "m d"]
+) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
     """The nearest centre of each row and the squared distance to it, by products; the lowest on a tie."""
+    rows = x if isinstance(x, Centred) else centred(x)
+    x = rows.x
     owner = torch.empty(len(x), dtype=torch.int64, device=x.device)
     gap = torch.empty(len(x), dtype=x.dtype, device=x.device)
-    for part in chunks(len(x), max(len(centres), x.shape[1]), CHUNK // 4):
-        best = squared_pairs(x[part], centres).min(1)
+    for part in chunks(len(x), max(len(centres), x.shape[1]), 4 * _CACHED):
+        best = rows.to(centres, part).min(1)
         owner[part], gap[part] = best.indices, best.values
     return owner, gap
 

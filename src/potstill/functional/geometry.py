@@ -15,13 +15,13 @@ from torch import Generator, Tensor
 from potstill.errors import PotstillError
 from potstill.functional.distances import (
     CHUNK,
+    centred,
     chunks,
     cluster_sums,
     lengths,
     nearest,
     products,
     squared,
-    squared_pairs,
 )
 from potstill.functional.neighbours import Graph
 
@@ -64,23 +64,22 @@ def geometric_medians(
     _check(len(x), m)
     chosen = [int(torch.randint(len(x), (1,), generator=rng))]
     reach = squared(x, x[chosen[0]])
+    rows = centred(x)
     trials = 2 + int(math.log(m))
     while len(chosen) < m:
         # uniforms inverted through the cumulative distances on the CPU: the same draws on every device
         cumulative = reach.sqrt().double().cpu().cumsum(0)
         draws = torch.rand(trials, generator=rng, dtype=torch.float64) * cumulative[-1]
         drawn = torch.searchsorted(cumulative, draws, right=True).clamp_max(len(x) - 1)
-        points = x[drawn.to(x.device)]
-        parts = [squared_pairs(x[s], points) for s in chunks(len(x), x.shape[1], CHUNK // 4)]
-        reaches = torch.minimum(torch.cat(parts), reach.unsqueeze(1))
+        reaches = torch.minimum(rows.to(x[drawn.to(x.device)]), reach.unsqueeze(1))
         sums = torch.stack([r.sqrt().sum(0, dtype=torch.float64) for r in torch.split(reaches, 1 << 20)])
         best = int(sums.sum(0).argmin())
         chosen.append(int(drawn[best]))
         reach = reaches[:, best].clone()
     before = math.inf
-    owner, gap = nearest(x, x[chosen])
+    owner, gap = nearest(rows, x[chosen])
     centres = _means(x, owner, torch.ones_like(gap), x[chosen])  # off the rows: a step from a row leads nowhere
-    owner, gap = nearest(x, centres)
+    owner, gap = nearest(rows, centres)
     for _ in range(iterations):
         distance = gap.sqrt()
         total = float(distance.double().sum())
@@ -90,7 +89,7 @@ def geometric_medians(
         # a row at its centre would weigh without bound: distances are kept off 0
         weights = 1 / distance.clamp_min(1e-6 * total / len(x) + torch.finfo(x.dtype).tiny)
         centres = _means(x, owner, weights, centres)
-        owner, gap = nearest(x, centres)
+        owner, gap = nearest(rows, centres)
     return centres, owner
 
 

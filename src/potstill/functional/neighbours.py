@@ -15,7 +15,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
-from potstill.functional.distances import CHUNK, chunks, cluster_sums, lengths, nearest, products, squared_pairs
+from potstill.functional.distances import (
+    CHUNK,
+    centred,
+    chunks,
+    cluster_sums,
+    lengths,
+    nearest,
+    products,
+    squared_pairs,
+)
 from potstill.functional.sampling import distinct
 
 __all__ = ["Graph", "Metric", "Neighbours", "Search", "neighbours", "symmetric"]
@@ -117,9 +126,9 @@ def _centres(x: Tensor, rng: Generator) -> Tensor:
     """About √n centres: some moves of Lloyd's algorithm from random rows, on a part of the rows."""
     count = min(len(x), math.isqrt(len(x)) + 1)
     rows = x[distinct(len(x), min(len(x), _SAMPLED * count), rng).to(x.device)]
-    centres = rows[:count].clone()  # in random order as they are
+    centres, about = rows[:count].clone(), centred(rows)  # in random order as they are
     for _ in range(4):
-        owner, _ = nearest(rows, centres)
+        owner, _ = nearest(about, centres)
         sizes = torch.bincount(owner, minlength=count)
         moved = cluster_sums(rows, owner, count) / sizes.clamp_min(1).unsqueeze(1)
         centres = torch.where(sizes.unsqueeze(1) > 0, moved, centres)

@@ -36,6 +36,8 @@ __all__ = [
 Kernel: TypeAlias = Literal["cosine", "rbf"]
 Gains: TypeAlias = Callable[[Int[Tensor, " b"]], Float[Tensor, " b"]]
 
+_TILE = 1 << 19
+"""Similarities that are made together: few enough to stay in a cache while gains are summed."""
 _BATCH = 512
 """Elements that are evaluated together, at most."""
 
@@ -54,12 +56,11 @@ class Similarity:
     width: float
 
     def of(self, rows: slice | Tensor, columns: Tensor) -> Float[Tensor, "a b"]:
-        """Similarities of some rows with some rows, in [0, 1]."""
-        product = self.x[rows] @ self.x[columns].T
-        a, b = self.own[rows].unsqueeze(1), self.own[columns].unsqueeze(0)
+        """Similarities of some rows with some rows, in [0, 1] but for rounding."""
+        a, b = self.own[rows].unsqueeze(1), self.own[columns]
         if self.kernel == "cosine":
-            return product.mul_(a).mul_(b).add_(1).mul_(0.5).clamp_(0, 1)
-        return product.mul_(-2).add_(a).add_(b).clamp_min_(0).mul_(-1 / self.width).exp_()
+            return (self.x[rows] @ (self.x[columns] * b.unsqueeze(1)).T).mul_(a / 2).add_(0.5)
+        return (self.x[rows] @ self.x[columns].T).mul_(-2).add_(a).add_(b).clamp_min_(0).mul_(-1 / self.width).exp_()
 
     def totals(self) -> Float[Tensor, " n"]:
         """The sum of each row's similarities to all rows, in float64."""
@@ -183,7 +184,7 @@ def facility_location(
     def gains(elements: Tensor) -> Tensor:
         elements = elements.to(x.device)
         total = torch.zeros(len(elements), dtype=torch.float64, device=x.device)
-        for part in chunks(len(x), max(len(elements), x.shape[1]), CHUNK // 4):
+        for part in chunks(len(x), max(len(elements), x.shape[1]), _TILE):
             more = k.of(part, elements).sub_(reached[part].unsqueeze(1)).clamp_min_(0)
             total += more.sum(0, dtype=torch.float64)
         return total.cpu()
