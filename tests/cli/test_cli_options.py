@@ -27,6 +27,10 @@ OPTIONS = {
     "compare": COMMON
     | READING
     | {"DATA", "--methods", "--ipc", "--out", "--budget", "--seeds", "--seed", "--protocol", "--network", "--device"},
+    "active": COMMON
+    | READING
+    | {"DATA", "--acquire", "--rounds", "--per-round", "--start", "--candidates", "--fraction", "--network", "--steps"}
+    | {"--batch", "--lr", "--seeds", "--seed", "--out", "--plot", "--device"},
     "report": COMMON | {"PATHS", "--out"},
     "inspect": COMMON | {"FILE"},
     "export": COMMON | READING | {"FILE", "--to", "--out", "--data", "--link"},
