@@ -31,6 +31,10 @@ OPTIONS = {
     | READING
     | {"DATA", "--out", "--ipc", "--stops", "--sets", "--steps", "--batch", "--lr", "--validation", "--network"}
     | {"--seed", "--device"},
+    "active": COMMON
+    | READING
+    | {"DATA", "--acquire", "--rounds", "--per-round", "--start", "--candidates", "--fraction", "--network", "--steps"}
+    | {"--batch", "--lr", "--seeds", "--seed", "--out", "--plot", "--device"},
     "report": COMMON | {"PATHS", "--out"},
     "inspect": COMMON | {"FILE"},
     "export": COMMON | READING | {"FILE", "--to", "--out", "--data", "--link"},

@@ -10,6 +10,7 @@ from potstill.cli.values import Integers, Names, Seconds, Size
 
 __all__ = [
     "COMMANDS",
+    "Active",
     "Command",
     "Common",
     "Compare",
@@ -281,6 +282,48 @@ class Scaling(DataCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Active(DataCommand):
+    """What labels would cost: active learning on DATA, whose labels are asked for a few at a time.
+
+    A learner is trained anew after each round, and the next samples are those that it would learn most from. Random
+    choice runs beside it, and training on all labels. To label data of your own, call `potstill.applications.active`.
+    """
+
+    data: Data
+    """The real data, with labels: only those asked for are read, but for the accuracy on all of them."""
+    acquire: Annotated[Names, arg(metavar="NAME,...")] = ("margin",)
+    """How to choose: random, least-confidence, entropy, margin, badge, core-set, with commas between them."""
+    rounds: Annotated[int, arg(metavar="R")] = 10
+    """Rounds after the start."""
+    per_round: Annotated[int, arg(metavar="B")] = 20
+    """Labels asked for in each round."""
+    start: Annotated[int | None, _unset("N")] = None
+    """Random samples asked for first (else as many as in a round)."""
+    candidates: Annotated[int | None, _unset("N")] = None
+    """A round looks at so many random samples of the pool (else at all)."""
+    fraction: Annotated[float, arg(metavar="F")] = 0.95
+    """Labels are counted until so much of the full accuracy is reached."""
+    network: Annotated[str | None, _unset("NAME")] = None
+    """The learner's network: one of `potstill networks`."""
+    steps: Annotated[int, arg(metavar="N")] = 200
+    """The learner's updates in each round."""
+    batch: Annotated[int, arg(metavar="N")] = 64
+    """Samples of an update."""
+    lr: Annotated[float, arg(metavar="LR")] = 0.01
+    """Its learning rate."""
+    seeds: Annotated[int, arg(metavar="K")] = 5
+    """How many independent runs of each."""
+    seed: Annotated[int, arg(metavar="S")] = 0
+    """The first of them."""
+    out: Annotated[Path | None, _unset("active.json")] = None
+    """Also write the result here."""
+    plot: Annotated[Path | None, _unset("active.svg")] = None
+    """Draw accuracy against labels into this file."""
+    device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
+    """Where to compute."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report(Command):
     """Make one page, readable offline, of scorecards, leaderboards and distilled sets."""
 
@@ -353,6 +396,7 @@ COMMANDS: dict[str, tuple[type[Command], str]] = {
     "label": (Label, "a teacher's labels for every epoch and crop of a set, in one file"),
     "compare": (Compare, "a leaderboard of several methods on your own data"),
     "scaling": (Scaling, "what a soft label buys in data, as a law with its interval"),
+    "active": (Active, "what labels cost: accuracy against labels, chosen actively and at random"),
     "report": (Report, "one page of scorecards, leaderboards and pictures"),
     "inspect": (Inspect, "what is in a distilled set"),
     "export": (Export, "a distilled set as png, npz, parquet or webdataset; a selection as files or rows"),

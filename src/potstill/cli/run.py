@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from potstill.cli.commands import (
+    Active,
     Compare,
     DataCommand,
     DataOptions,
@@ -324,6 +325,70 @@ def _scaling(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     return Answer({**found, "command": line}, f"{scaling_text(found)}\nPlot: {command.out / 'scaling.svg'}")
 
 
+def _active(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.api import as_splits, pick_device
+    from potstill.applications import ACQUISITIONS, label_cost
+    from potstill.applications.active import Learner
+    from potstill.errors import unknown
+    from potstill.reports.label_curves import label_curves
+    from potstill.storage import check_writable, write_atomic
+
+    command = parsed.command
+    assert isinstance(command, Active)
+    for name in command.acquire:
+        if name not in ACQUISITIONS:
+            raise Misuse(str(unknown("acquisition", name, ACQUISITIONS)))
+    if min(command.rounds, command.per_round, command.seeds, command.steps, command.batch) < 1:
+        raise Misuse("active: --rounds, --per-round, --seeds, --steps and --batch must be at least 1")
+    for path in (command.out, command.plot):
+        if path is not None:
+            check_writable(path)
+    splits = as_splits(_load_data(command, command.data, watcher), pick_device(command.device))
+    if splits.test is None:
+        raise PotstillError(f"{command.data}: accuracy needs a test split; give a --test-fraction above 0")
+    parts = (splits.train, splits.test)
+    result = label_cost(
+        lambda seed: parts,
+        command.acquire,
+        rounds=command.rounds,
+        per_round=command.per_round,
+        start=command.start,
+        candidates=command.candidates,
+        learner=Learner(network=command.network, steps=command.steps, batch=command.batch, lr=command.lr),
+        fraction=command.fraction,
+        seeds=command.seeds,
+        seed=command.seed,
+        progress=lambda what, done, total: watcher.show(what, done / total, f"run {done} of {total}"),
+    )
+    value = {"data": command.data, **result, "command": line}
+    if command.out is not None:
+        write_atomic(command.out, (json_document(value) + "\n").encode())
+    if command.plot is not None:
+        write_atomic(command.plot, label_curves(result, f"Accuracy against labels on {command.data}").encode())
+    return Answer(value, _costs_of_labels(result))
+
+
+def _costs_of_labels(result: Mapping[str, Any]) -> str:
+    """A table of what `label_cost` found."""
+    rows = []
+    for name, curve in result["curves"].items():
+        cost, saved, last = curve["needed"], curve["saved"], curve["accuracy"][-1]
+        least = f" ({cost['at_least']} of {cost['n']} never)" if cost["at_least"] else ""
+        ci = saved["ci95"]
+        rows.append(
+            [
+                name,
+                f"{100 * last['mean']:.1f} %",
+                f"{cost['mean']:,.0f}{least}",
+                "" if name == "random" or ci is None else f"{saved['mean']:+,.0f} [{ci[0]:+,.0f}, {ci[1]:+,.0f}]",
+            ]
+        )
+    full, last = result["full"], result["labels"][-1]
+    part = f"{100 * result['fraction']:g} %"
+    heads = ["acquire", f"at {last:,} labels", f"labels to {part} of full", "fewer than random"]
+    return f"{columns(heads, rows)}\nAll {result['pool']:,} labels: {100 * full['mean']:.1f} %"
+
+
 def _report(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill.api import report
     from potstill.storage import check_writable
@@ -465,6 +530,7 @@ RUNNERS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
     "label": _label,
     "compare": _compare,
     "scaling": _scaling,
+    "active": _active,
     "report": _report,
     "inspect": _inspect,
     "export": _export,

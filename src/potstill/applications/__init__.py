@@ -1,0 +1,6 @@
+"""What people do with the parts of distillation beside distilling."""
+
+from potstill.applications.active import ACQUISITIONS, Acquisition, ActiveRun, Round, active
+from potstill.applications.label_cost import label_cost
+
+__all__ = ["ACQUISITIONS", "Acquisition", "ActiveRun", "Round", "active", "label_cost"]
