@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from potstill.evaluation import Protocol, Scorecard
     from potstill.labelling import label
     from potstill.planning import plan
+    from potstill.scoring import score
     from potstill.storage import Distilled, export, inspect, load
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ _HOMES = {
     "load_data": "potstill.api",
     "plan": "potstill.planning",
     "report": "potstill.api",
+    "score": "potstill.scoring",
 }
 
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "load_data",
     "plan",
     "report",
+    "score",
 ]
 
 

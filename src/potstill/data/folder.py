@@ -137,5 +137,6 @@ def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool) -> 
         test_labels=y[~here] if test else None,
         spec=InputSpec(kind="image", shape=tuple(got.pixels.shape[1:])),
         classes=classes,
+        names=tuple(str(items[i][1].relative_to(root)) for i in got.kept if is_train[i]),
         notes=(*notes, *got.notes),
     )

@@ -67,6 +67,8 @@ class TensorSource:
     """(n, c, h, w) or (n, d) as stored: uint8 pixels (0 … 255 stands for 0 … 1) or float32 in data units."""
     labels: Int[Tensor, " n"]
     """int64 in [0, number of classes), on the CPU."""
+    names: tuple[str, ...] = ()
+    """What the source calls each sample (its file), where it knows; else empty."""
 
     def __post_init__(self) -> None:
         if self.inputs.dtype not in (torch.uint8, torch.float32):
@@ -177,4 +179,5 @@ class TensorSource:
             self,
             inputs=self.inputs.index_select(0, index.to(self.device)),
             labels=self.labels.index_select(0, index),
+            names=tuple(self.names[i] for i in index.tolist()) if self.names else (),
         )

@@ -1,6 +1,6 @@
 """Stratified splits drawn by seed, and the one way from read arrays to ``Splits``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Int
@@ -72,6 +72,8 @@ class Parts:
     test_labels: Tensor | None = None
     normalization: Normalization | None = None
     """Published constants; ``None``: fit on the training part."""
+    names: tuple[str, ...] = ()
+    """What each sample of the training part is called, where that is known."""
     notes: tuple[str, ...] = ()
 
 
@@ -154,7 +156,7 @@ def assemble(
     _check(parts)
     notes = list(parts.notes)
     train, test, spec = parts.train, parts.test, parts.spec
-    train_labels, test_labels = parts.train_labels, parts.test_labels
+    train_labels, test_labels, names = parts.train_labels, parts.test_labels, parts.names
     if (target := as_size(size)) is not None:
         if spec.kind != "image":
             raise PotstillError(f"{parts.name}: a size was asked for, but the inputs are no pictures; leave it out")
@@ -172,6 +174,7 @@ def assemble(
             )
         test, test_labels = train[held], train_labels[held]
         train, train_labels = train[kept], train_labels[kept]
+        names = tuple(names[i] for i in kept.tolist()) if names else ()
         notes.append(
             f"{parts.name}: no test split found; {len(held):,} of {len(held) + len(kept):,} samples "
             f"({test_fraction:.0%} of each class) were drawn as test with seed {seed}"
@@ -189,4 +192,5 @@ def assemble(
         return made if made.device == torch.device(device) else made.to(device)
 
     second = source(test, test_labels) if test is not None and test_labels is not None else None
-    return Splits(train=source(train, train_labels), test=second, notes=tuple(notes))
+    first = replace(source(train, train_labels), names=names)
+    return Splits(train=first, test=second, notes=tuple(notes))
