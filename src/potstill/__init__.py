@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from potstill.knowledge import scaling
     from potstill.labelling import label
     from potstill.planning import plan
+    from potstill.scoring import score
     from potstill.selections import export, rebuild
     from potstill.storage import Distilled, inspect, load
 
@@ -41,6 +42,7 @@ _HOMES = {
     "rebuild": "potstill.selections",
     "report": "potstill.api",
     "scaling": "potstill.knowledge",
+    "score": "potstill.scoring",
 }
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "rebuild",
     "report",
     "scaling",
+    "score",
 ]
 
 

@@ -13,7 +13,7 @@ from potstill import registry
 from potstill.assets import obtain
 from potstill.augment.named import augmentation_name, named_augmentation
 from potstill.augment.zca import fit_normalization
-from potstill.core import Budget, Method, Parametrization, Problem, Selection, Source, Splits
+from potstill.core import Budget, Method, Parametrization, Problem, Scored, Selection, Source, Splits
 from potstill.data import TensorSource
 from potstill.data import load as load_data
 from potstill.driver import Progress, Run, run
@@ -26,6 +26,7 @@ from potstill.registry import make_method
 from potstill.reports import collect, render, write
 from potstill.rng import generator
 from potstill.storage import Distilled, holds_indices, item_bytes, load, rebuild
+from potstill.storage.scores import Scores, read_scores
 from potstill.supervise.store import LabelStore
 
 __all__ = [
@@ -128,6 +129,7 @@ def distill(
     progress: Callable[[Progress], None] | None = None,
     preparing: Callable[[str, int, int], None] | None = None,
     command: str | None = None,
+    scores: Scores | str | Path | None = None,
     **options: Any,
 ) -> Distilled:
     """Make a distilled set of ``data``.
@@ -149,18 +151,25 @@ def distill(
         preparing: called while what the method needs is made before the first step (networks trained on the data):
             what, how many are there, how many there will be. ``time_budget`` does not count it; the card does.
         command: what a person would type to repeat this; kept on the card.
+        scores: select by these numbers, as `potstill.score` made them, instead of making them: with its settings.
         **options: fields of the method.
 
     Raises:
         PotstillError: something asked for does not exist, does not fit together or does not suit the data.
         Interrupted: a signal came; ``checkpoint`` holds the run.
     """
+    if (table := read_scores(scores) if isinstance(scores, str | Path) else scores) is not None:
+        network, augment, options = _as_scored(table, method, network, augment, zca, options)
     settled = settle(
         data, method, ipc=ipc, budget=budget, network=network, parametrization=parametrization, labels=labels,
         augment=augment, zca=zca, device=device, **options,
     )  # fmt: skip
     name, made, notes = settled.name, settled.method, settled.notes
-    problem, prepared = _prepared(made, settled.problem, preparing)
+    if table is None:
+        problem, prepared = _prepared(made, settled.problem, preparing)
+    else:
+        known = table.of(name, settled.problem.train)
+        problem, prepared = dataclasses.replace(settled.problem, assets={"scores": known}), table.methods[name].seconds
     config = dataclasses.asdict(made)  # type: ignore[call-overload]
     identity = {
         "method": name,
@@ -172,6 +181,8 @@ def distill(
         "source": problem.train.content_hash,
         "zca": zca,
     }
+    if table is not None:
+        identity["scores"] = {n: float(values[values.isfinite()].sum()) for n, values in known.items()}
     done = run(
         made,
         problem,
@@ -186,6 +197,39 @@ def distill(
     )
     return_freed_memory()  # the set is made in large pieces, which do not fit what steps have left behind
     return _artefact(name, made, problem, done, prepared, seed=seed, config=config, notes=notes, command=command)
+
+
+def _as_scored(
+    table: Scores, method: str | Method[Any], network: str | None, augment: str | None, zca: str | None,
+    options: Mapping[str, Any],
+) -> tuple[str | None, str | None, dict[str, Any]]:  # fmt: skip
+    """The choices with which scores were made, where nothing else was asked for: network, augmentation, options.
+
+    Raises:
+        PotstillError: the method does not select by scores or has none here, or something else was asked for.
+    """
+    name, made = make_method(method, {})
+    if not isinstance(made, Scored):
+        raise PotstillError(f"method {name} does not select by scores; leave the scores out, or choose one that does")
+    if name not in table.methods:
+        raise PotstillError(
+            f"these scores are of {', '.join(table.methods)}, not of {name}; choose one of them, or make them with "
+            f"potstill score --methods {name}"
+        )
+    if zca is not None:
+        raise PotstillError("scores are made on inputs that are not whitened; leave zca out")
+    config = table.methods[name].config
+    asked = {"network": network, "augment": augment, **options}
+    if not isinstance(method, str):
+        asked |= {n: getattr(made, n) for n in config if n not in AXES and n not in options}
+    for option, value in asked.items():
+        if value is not None and option in config and value != config[option]:
+            raise PotstillError(
+                f"these scores were made with {option} {config[option]!r}, but {value!r} is asked for; leave it out, "
+                "or score anew"
+            )
+    given = {n: value for n, value in config.items() if n not in AXES}
+    return config.get("network", network), config.get("augment", augment), {**given, **options}
 
 
 def settle(

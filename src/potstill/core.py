@@ -34,6 +34,7 @@ __all__ = [
     "Payload",
     "Problem",
     "Result",
+    "Scored",
     "Selection",
     "Source",
     "Space",
@@ -384,13 +385,29 @@ class AssetSpec:
 
     name: str
     """What the method calls it in ``Problem.assets``."""
-    kind: Literal["networks"]
-    """``networks``: trained networks (a tuple of `Trained`)."""
+    kind: Literal["networks", "record"]
+    """``networks``: trained networks (a tuple of `Trained`). ``record``: what ``count`` trainings said of every sample,
+    epoch by epoch (a `potstill.assets.Record`)."""
     count: int
     recipe: Mapping[str, float | int | str]
     """Settings of the maker. ``network`` names another architecture than the problem's."""
     snapshots: tuple[int, ...] = ()
     """Epochs after which each network is wanted, from one training; none: after the last."""
+
+
+@runtime_checkable
+class Scored(Protocol):
+    """A `Method` that gives every real sample numbers before it selects by them: what `potstill.score` writes."""
+
+    @property
+    def selecting(self) -> tuple[str, ...]:
+        """Fields that only say how the numbers select: every other one decides the numbers."""
+        ...
+
+    def assets(self, problem: "Problem", /) -> "tuple[AssetSpec, ...]": ...
+    def columns(self, problem: "Problem", /) -> Mapping[str, Float[Tensor, " n"]]:
+        """Numbers of all samples by the name of what they are, not NaN; the first is the score."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

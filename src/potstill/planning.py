@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from potstill.api import Settled, settle
-from potstill.assets import TrainNetwork, jobs_of
+from potstill.assets import Record, TrainNetwork, jobs_of, stand_in, trainings_of
 from potstill.augment.named import named_augmentation
 from potstill.core import Budget, Method, Network, Part, Problem, Result, Selection, Trained
 from potstill.errors import PotstillError
@@ -212,7 +212,7 @@ def _look(settled: Settled, seed: int, asked: int | None, measure: int) -> _Seen
         moving, graph = _moving(problem, result)
         counts = Counts(
             resident=0, loading=0, samples=len(problem.train),
-            networks=sum(tensor_bytes(t.theta) + tensor_bytes(t.buffers) for ts in problem.assets.values() for t in ts),
+            networks=sum(tensor_bytes(t.theta) + tensor_bytes(t.buffers) for t in _held(problem)),
             state=tensor_bytes(pack(state)[0]), moving=moving,
             moments=moving * (2 if getattr(method, "optimizer", "sgd") == "adamw" else 1),
             decoded=tensor_bytes({"": inputs}), graph=graph,
@@ -239,10 +239,16 @@ def _with_stand_ins(method: Method[Any], problem: Problem) -> tuple[Problem, tup
 
     A problem of its own: what it caches goes with it.
     """
-    assets: dict[str, tuple[Trained, ...]] = {}
+    assets: dict[str, Any] = {}
     needed: list[Needed] = []
     for spec in method.assets(problem):
         augment = str(spec.recipe.get("augment", "none")) if problem.train.input.kind == "image" else "none"
+        if spec.kind == "record":
+            trainings = trainings_of(spec, problem.train, problem.network, named_augmentation(augment, problem.train))
+            there = sum(t.kept_record() is not None for t in trainings)
+            needed.append(Needed(name=spec.name, count=spec.count, kept=there, recipe=dict(spec.recipe)))
+            assets[spec.name] = stand_in(trainings)
+            continue
         jobs = jobs_of(spec, problem.train, problem.network, named_augmentation(augment, problem.train))
         kept = sum(all(job.path(epoch).exists() for epoch in job.stops) for job in jobs)
         needed.append(Needed(name=spec.name, count=spec.count, kept=kept, recipe=dict(spec.recipe)))
@@ -255,6 +261,14 @@ def _with_stand_ins(method: Method[Any], problem: Problem) -> tuple[Problem, tup
             for s, epoch, net in nets
         )  # fmt: skip
     return dataclasses.replace(problem, assets=assets), tuple(needed)
+
+
+def _held(problem: Problem) -> list[Trained]:
+    """The trained networks that are in memory as long as the run."""
+    kept: list[Trained] = []
+    for asset in problem.assets.values():
+        kept += [t for run in asset.runs for t in run.networks.values()] if isinstance(asset, Record) else asset
+    return kept
 
 
 def _training(method: Method[Any], problem: Problem, networks: tuple[Needed, ...]) -> list[Walked]:

@@ -5,6 +5,7 @@ Outside packages add entries under the entry-point groups ``potstill.methods``, 
 """
 
 import dataclasses
+import functools
 import importlib
 import math
 from collections.abc import Callable, Mapping
@@ -34,6 +35,22 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "moderate": "potstill.methods.selection.moderate:Moderate",
         "zcore": "potstill.methods.selection.zcore:ZCore",
         "random-soft": "potstill.methods.selection.random_soft:RandomSoft",
+        "least-confidence": "potstill.methods.selection.least_confidence:LeastConfidence",
+        "entropy": "potstill.methods.selection.entropy:Entropy",
+        "margin": "potstill.methods.selection.margin:Margin",
+        "forgetting": "potstill.methods.selection.forgetting:Forgetting",
+        "el2n": "potstill.methods.selection.el2n:EL2N",
+        "grand": "potstill.methods.selection.grand:GraNd",
+        "aum": "potstill.methods.selection.aum:AUM",
+        "cartography": "potstill.methods.selection.cartography:Cartography",
+        "dyn-unc": "potstill.methods.selection.dyn_unc:DynUnc",
+        "tdds": "potstill.methods.selection.tdds:TDDS",
+        "ccs": "potstill.methods.selection.ccs:CCS",
+        "irt": "potstill.methods.selection.irt:IRT",
+        "glicko": "potstill.methods.selection.glicko:Glicko",
+        "craig": "potstill.methods.selection.craig:CRAIG",
+        "grad-match": "potstill.methods.selection.grad_match:GradMatch",
+        "glister": "potstill.methods.selection.glister:GLISTER",
         "dc": "potstill.methods.gradient.dc:DC",
         "dsa": "potstill.methods.gradient.dsa:DSA",
         "idc": "potstill.methods.gradient.idc:IDC",
@@ -106,9 +123,15 @@ _BUILTIN: dict[Group, dict[str, str]] = {
 }
 
 
+@functools.cache
+def _outside(group: Group) -> dict[str, str]:
+    """Of installed packages; looked for once, as it takes a tenth of a second."""
+    return {e.name: e.value for e in entry_points(group=f"potstill.{group}")}
+
+
 def targets(group: Group) -> dict[str, str]:
     """``module:attribute`` by name, of this package and of installed ones."""
-    outside = {e.name: e.value for e in entry_points(group=f"potstill.{group}")}
+    outside = _outside(group)
     if taken := sorted(outside.keys() & _BUILTIN[group].keys()):
         raise PotstillError(
             f"an installed package registers {group} under the taken name {taken[0]!r}; rename its entry point"

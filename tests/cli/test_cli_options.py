@@ -15,7 +15,7 @@ MAKING = (
     | {"--network", "--parametrization", "--labels", "--augment", "--zca", "--device"}
 )
 OPTIONS = {
-    "distill": MAKING | {"--out", "--resume", "--checkpoint-every"},
+    "distill": MAKING | {"--out", "--resume", "--checkpoint-every", "--scores"},
     "plan": MAKING | {"--measure"},
     "evaluate": COMMON
     | READING
@@ -24,6 +24,7 @@ OPTIONS = {
     "label": COMMON
     | READING
     | {"FILE", "--data", "--out", "--protocol", "--network", "--top-k", "--dtype", "--pool", "--seed", "--device"},
+    "score": COMMON | READING | {"DATA", "--methods", "--out", "--network", "--epochs", "--runs", "--map", "--device"},
     "compare": COMMON
     | READING
     | {"DATA", "--methods", "--ipc", "--out", "--budget", "--seeds", "--seed", "--protocol", "--network", "--device"},

@@ -46,6 +46,11 @@ SMALL = {
     "crops": 2,
     "ascent": 2,
     "round_iterations": 2,
+    "epochs_recorded": 3,
+    "runs": 2,
+    "window": 2,
+    "checkpoints": 2,
+    "epoch": 2,
 }
 """Settings that shorten a method where it has them; the promise itself does not depend on them."""
 

@@ -1,5 +1,15 @@
-"""Expensive inputs of methods, made once and kept by their content: trained networks."""
+from potstill.assets.networks import TrainNetwork, jobs_of, kept_part
+from potstill.assets.obtain import obtain
+from potstill.assets.records import Record, RecordTraining, memory_record, stand_in, trainings_of
 
-from potstill.assets.networks import TrainNetwork, jobs_of, kept_part, obtain
-
-__all__ = ["TrainNetwork", "jobs_of", "kept_part", "obtain"]
+__all__ = [
+    "Record",
+    "RecordTraining",
+    "TrainNetwork",
+    "jobs_of",
+    "kept_part",
+    "memory_record",
+    "obtain",
+    "stand_in",
+    "trainings_of",
+]

@@ -15,10 +15,9 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -36,7 +35,7 @@ from potstill.storage import cache_folder, read_tensors, write_tensors
 from potstill.supervise.about import same_order
 from potstill.supervise.teacher import Teacher, fresh_teacher, train_epoch
 
-__all__ = ["TrainNetwork", "jobs_of", "kept_part", "obtain"]
+__all__ = ["TrainNetwork", "jobs_of", "kept_part", "obtain_networks"]
 
 MAX_BYTES = 4 * 2**30
 """A file of the cache that is larger is not read."""
@@ -250,45 +249,31 @@ def _kept(job: TrainNetwork) -> list[tuple[Trained, float]] | None:
     return whole if len(whole) == len(found) else None
 
 
-def obtain(
-    specs: Sequence[AssetSpec],
+def obtain_networks(
+    spec: AssetSpec,
     train: Source,
     make: NetworkFactory,
-    augmentation: Callable[[str], Augmentation],
+    augment: Augmentation,
     *,
     executor: Executor | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-) -> tuple[dict[str, Any], float]:
-    """What ``specs`` ask for, by name, and the seconds of computing that went into it, now or in an earlier run.
+) -> tuple[tuple[Trained, ...], float]:
+    """The networks that ``spec`` asks for, and the seconds of computing that went into them, now or in an earlier run.
 
-    Networks stand by their number, and a network's snapshots by their epoch.
-
-    Args:
-        train, make: the data and the architecture, of those that name no other.
-        augmentation: an augmentation by name.
-        executor: where networks are trained; results do not depend on it.
-        progress: called with what is made, how many are there, how many there will be.
-
-    Raises:
-        PotstillError: a network did not stay finite, or a recipe names one that cannot be made.
+    They stand by their number, and a network's snapshots by their epoch. Arguments and errors as for
+    `potstill.assets.obtain`.
     """
-    made: dict[str, Any] = {}
-    total = 0.0
-    for spec in specs:
-        augment = augmentation(str(spec.recipe.get("augment", "none")) if train.input.kind == "image" else "none")
-        jobs = jobs_of(spec, train, make, augment)
-        found = [_kept(job) for job in jobs]
-        missing = [n for n, trained in enumerate(found) if trained is None]
+    jobs = jobs_of(spec, train, make, augment)
+    found = [_kept(job) for job in jobs]
+    missing = [n for n, trained in enumerate(found) if trained is None]
+    if progress is not None:
+        progress(spec.name, len(jobs) - len(missing), len(jobs))
+    runner = executor or choose(len(missing), make.device)
+    for n, result in zip(missing, runner.map(_run, [jobs[n] for n in missing]), strict=True):
+        for stop in result:
+            jobs[n].keep(*stop)
+        found[n] = result
         if progress is not None:
-            progress(spec.name, len(jobs) - len(missing), len(jobs))
-        runner = executor or choose(len(missing), make.device)
-        for n, result in zip(missing, runner.map(_run, [jobs[n] for n in missing]), strict=True):
-            for stop in result:
-                jobs[n].keep(*stop)
-            found[n] = result
-            if progress is not None:
-                progress(spec.name, sum(f is not None for f in found), len(jobs))
-        whole = [f for f in found if f is not None]
-        made[spec.name] = tuple(trained for stops in whole for trained, _ in stops)
-        total += sum(stops[-1][1] for stops in whole)
-    return made, total
+            progress(spec.name, sum(f is not None for f in found), len(jobs))
+    whole = [f for f in found if f is not None]
+    return tuple(trained for stops in whole for trained, _ in stops), sum(stops[-1][1] for stops in whole)

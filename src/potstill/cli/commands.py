@@ -27,6 +27,7 @@ __all__ = [
     "Rebuild",
     "Report",
     "Scaling",
+    "Score",
 ]
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
@@ -139,6 +140,8 @@ class Distill(Making):
     """Go on from the checkpoint of an interrupted run."""
     checkpoint_every: Annotated[Seconds, arg(metavar="60s")] = 60.0  # type: ignore[assignment]
     """Time between checkpoints."""
+    scores: Annotated[Path | None, _unset("SCORES.parquet")] = None
+    """Select by these numbers, as `potstill score` writes them, instead of making them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,6 +217,32 @@ class Label(DataCommand):
     """Epochs to store, where fewer than are trained (else all)."""
     seed: Annotated[int, arg(metavar="S")] = 0
     """Decides the views."""
+    device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
+    """Where to compute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(DataCommand):
+    """Give every training sample of DATA numbers, by several methods, in one file that can be sorted.
+
+    Networks are trained once and what they say is kept, for all methods and later runs. `potstill distill --scores`
+    then selects at any budget at once.
+    """
+
+    data: Data
+    """The real data."""
+    methods: Names
+    """Which scores, with commas between them: methods such as forgetting,aum,cartography."""
+    out: Annotated[Path, arg(metavar="SCORES.parquet")]
+    """The file to write: one row per sample."""
+    network: Annotated[str | None, _unset("NAME")] = None
+    """The network that is trained: one of `potstill networks`."""
+    epochs: Annotated[int | None, _unset("N")] = None
+    """Epochs of the training that is recorded, in place of the methods' own."""
+    runs: Annotated[int | None, _unset("K")] = None
+    """Independent trainings, in place of the methods' own."""
+    map: Annotated[Path | None, _unset("MAP.svg")] = None
+    """Also draw the data map of cartography, which must be among the methods."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
 
@@ -394,6 +423,7 @@ COMMANDS: dict[str, tuple[type[Command], str]] = {
     "plan": (Plan, "what a distillation would cost: steps, memory, size, before it starts"),
     "evaluate": (Evaluate, "measure what a distilled set is worth, beside its baselines"),
     "label": (Label, "a teacher's labels for every epoch and crop of a set, in one file"),
+    "score": (Score, "numbers of every sample, to sort and to select by, in one parquet file"),
     "compare": (Compare, "a leaderboard of several methods on your own data"),
     "scaling": (Scaling, "what a soft label buys in data, as a law with its interval"),
     "active": (Active, "what labels cost: accuracy against labels, chosen actively and at random"),

@@ -19,7 +19,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
 
 from potstill.cli import recipe
-from potstill.cli.commands import COMMANDS, Command, Compare, Distill, Evaluate, Label, Listing, Making
+from potstill.cli.commands import COMMANDS, Command, Compare, Distill, Evaluate, Label, Listing, Making, Score
 from potstill.errors import PotstillError, unknown
 
 __all__ = ["Misuse", "Parsed", "last_value", "options_of", "parse"]
@@ -200,6 +200,8 @@ def _check_names(command: Command) -> None:
     match command:
         case Making():
             wanted = {"augmentations": [command.augment], "parametrizations": [command.parametrization]}
+        case Score():
+            wanted = {"methods": [*command.methods]}
         case Compare():
             wanted = {"protocols": [command.protocol], "methods": [*command.methods]}
         case _:

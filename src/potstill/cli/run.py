@@ -24,6 +24,7 @@ from potstill.cli.commands import (
     Rebuild,
     Report,
     Scaling,
+    Score,
 )
 from potstill.cli.costs import costs
 from potstill.cli.parsing import Misuse, Parsed
@@ -121,6 +122,7 @@ def _distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         progress=show,
         preparing=lambda what, done, total: watcher.show(what, done / total, f"{done:,} of {total:,}"),
         command=line,
+        scores=command.scores,
         **parsed.options,
     )
     return_freed_memory()  # the state is gone, and the file is written as one piece
@@ -249,6 +251,66 @@ def _label(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         f"({each:.1f} a label)\nMeasure with them: potstill evaluate {shlex.quote(str(command.file))} --data "
         f"{shlex.quote(command.data)} --protocol {command.protocol}{network} --stored {shlex.quote(str(command.out))}",
     )
+
+
+def _score(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.scoring import score
+    from potstill.storage import check_writable, write_atomic
+
+    command = parsed.command
+    assert isinstance(command, Score)
+    if command.out.suffix != ".parquet":
+        raise Misuse(f"--out {command.out}: the file's name must end in .parquet")
+    if command.map is not None:
+        if "cartography" not in command.methods:
+            raise Misuse("score: --map draws what cartography says; add cartography to --methods")
+        check_writable(command.map)
+    for option, number in (("epochs", command.epochs), ("runs", command.runs)):
+        if number is not None and number < 1:
+            raise Misuse(f"score: --{option} must be at least 1, but it is {number}")
+    given = {"epochs_recorded": command.epochs, "runs": command.runs}
+    made = score(
+        _load_data(command, command.data, watcher), command.methods, command.out, network=command.network,
+        device=command.device,
+        progress=lambda what, done, total: watcher.show(what, done / total, f"{done:,} of {total:,}"),
+        **{name: value for name, value in given.items() if value is not None},
+    )  # fmt: skip
+    if command.map is not None:
+        write_atomic(command.map, _map(made).encode())
+    equal = 0 if made.first is None else len(made) - len(set(made.first.tolist()))
+    columns = [name for said in made.methods.values() for name in said.columns]
+    value = {
+        "path": str(command.out), "samples": len(made), "hash": made.hash, "columns": columns, "duplicates": equal,
+        "regions": {r: list(made.region).count(r) for r in dict.fromkeys(made.region)},
+        "map": None if command.map is None else str(command.map), "command": line,
+        "methods": {name: {"config": dict(m.config), "seconds": m.seconds} for name, m in made.methods.items()},
+    }  # fmt: skip
+    following = ["potstill", "distill", command.data, *_data_words(command.reading), "--method", command.methods[0]]
+    following += ["--ipc", "10", "--scores", str(command.out), "--out", "chosen.safetensors"]
+    same = f"{plural(equal, 'sample')} equal an earlier one" if equal else "no two samples are equal"
+    return Answer(
+        value,
+        f"{command.out}: {plural(len(made), 'sample')}, {', '.join(columns)}; {same}\n"
+        f"Select by it: {shlex.join(following)}",
+    )
+
+
+def _map(scores: Any) -> str:
+    from potstill.reports.data_map import MapPoint, data_map
+
+    columns = scores.methods["cartography"].columns
+    rows = zip(
+        columns["variability"].tolist(), columns["confidence"].tolist(), scores.region, scores.labels.tolist(),
+        strict=True,
+    )  # fmt: skip
+    points = [
+        MapPoint(
+            variability=v, confidence=c, region=region,
+            label=f"{scores.classes[y]}: {scores.names[i] if scores.names else i}",
+        )
+        for i, (v, c, region, y) in enumerate(rows)
+    ]  # fmt: skip
+    return data_map(points, scores.source)
 
 
 def _compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
@@ -528,6 +590,7 @@ RUNNERS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
     "plan": _plan,
     "evaluate": _evaluate,
     "label": _label,
+    "score": _score,
     "compare": _compare,
     "scaling": _scaling,
     "active": _active,

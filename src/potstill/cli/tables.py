@@ -174,6 +174,37 @@ def _imagenet(root: Path) -> str:
     )
 
 
+def _pruning(root: Path) -> str:
+    """Accuracy at each part that is kept, methods as rows: with right labels, then with wrong ones."""
+    parts: list[str] = []
+    for path in sorted((root / "results" / "pruning").glob("*.json")):
+        made = json.loads(path.read_text(encoding="utf-8"))
+        cells = [c for c in made["cells"].values() if "accuracy" in c]
+        kept = sorted({c["keep"] for c in cells if c["method"] != "full"})
+        rows: list[list[object]] = []
+        for method in dict.fromkeys(c["method"] for c in cells if c["method"] != "full"):
+            mine = {c["keep"]: c for c in cells if c["method"] == method}
+            rows.append([f"`{method}`", *(_pruned(mine[k], made["noise"]) if k in mine else "" for k in kept)])
+        said, full = made["settings"], next((c for c in cells if c["method"] == "full"), None)
+        labels = f"{100 * made['noise']:.0f} % of the labels wrong" if made["noise"] else "right labels"
+        whole = "" if full is None else f"; all of them: {100 * full['accuracy']['mean']:.1f} %"
+        about = (
+            f"**{made['data']}**, {labels}: {said['network']}, n = {said['repeats']}, {said['epochs']} epochs "
+            f"recorded, students of {said['steps']} steps{whole}."
+        )
+        parts.append(about + "\n\n" + _table(["method", *(f"{100 * k:g} % kept" for k in kept)], rows))
+    return "\n\n".join(parts) or "Nothing has been measured yet."
+
+
+def _pruned(cell: dict[str, Any], noise: float) -> str:
+    """Accuracy, its difference from random with the interval over repeats, and the kept labels that are wrong."""
+    gap = cell.get("over_random")
+    shown = f"{100 * cell['accuracy']['mean']:.1f}"
+    if gap is not None and gap["ci95"] is not None:
+        shown += f" ({100 * gap['mean']:+.1f} [{100 * gap['ci95'][0]:+.1f}, {100 * gap['ci95'][1]:+.1f}])"
+    return shown + (f"; {100 * cell['wrong']:.0f} % wrong" if noise else "")
+
+
 def _recipes(root: Path) -> str:
     path = root / "results" / "recipes.json"
     if not path.exists():
@@ -482,6 +513,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "own-data": _own_data,
     "parametrizations": _parametrizations,
     "protocols": _protocols,
+    "pruning": _pruning,
     "recipes": _recipes,
     "results": _results,
     "scaling": _scaling,

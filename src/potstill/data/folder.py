@@ -173,6 +173,7 @@ def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool) -> 
         test_labels=y[~here] if listed.split else None,
         spec=InputSpec(kind="image", shape=tuple(got.pixels.shape[1:])),
         classes=listed.classes,
+        names=tuple(str(paths[i].relative_to(root)) for i in got.kept if is_train[i]),
         notes=(*listed.notes, *got.notes),
         places=kept[here],
     )

@@ -84,6 +84,8 @@ class TensorSource:
     """int64 in [0, number of classes), on the CPU."""
     places: Int[Tensor, " n"] | None = None
     """Where each sample is among the files or rows that were read; ``None``: not known."""
+    names: tuple[str, ...] = ()
+    """What the source calls each sample (its file), where it knows; else empty."""
 
     def __post_init__(self) -> None:
         if self.inputs.dtype not in (torch.uint8, torch.float32):
@@ -189,4 +191,5 @@ class TensorSource:
             inputs=self.inputs.index_select(0, index.to(self.device)),
             labels=self.labels.index_select(0, index),
             places=None if self.places is None else self.places[index],
+            names=tuple(self.names[i] for i in index.tolist()) if self.names else (),
         )

@@ -1,6 +1,6 @@
 """Stratified splits drawn by seed, and the one way from read arrays to ``Splits``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -77,6 +77,8 @@ class Parts:
     test_labels: Tensor | None = None
     normalization: Normalization | None = None
     """Published constants; ``None``: fit on the training part."""
+    names: tuple[str, ...] = ()
+    """What each sample of the training part is called, where that is known."""
     notes: tuple[str, ...] = ()
     places: Int[Tensor, " n"] | None = None
     """Where each training sample is among the files or rows that were read; ``None``: they are all there, in order."""
@@ -192,7 +194,7 @@ def assemble(
     check(parts.name, parts.classes, (len(parts.train), parts.train_labels), of_test)
     notes = list(parts.notes)
     train, test, spec = parts.train, parts.test, parts.spec
-    train_labels, test_labels = parts.train_labels, parts.test_labels
+    train_labels, test_labels, names = parts.train_labels, parts.test_labels, parts.names
     places = torch.arange(len(train)) if parts.places is None else parts.places
     if (target := as_size(size)) is not None:
         if spec.kind != "image":
@@ -207,6 +209,7 @@ def assemble(
         kept, held, drawn = draw_test(parts.name, parts.classes, train_labels, test_fraction, seed)
         test, test_labels = train[held], train_labels[held]
         train, train_labels, places = train[kept], train_labels[kept], places[kept]
+        names = tuple(names[i] for i in kept.tolist()) if names else ()
         notes += drawn
     elif test_labels is not None and (lacking := absent(parts.classes, test_labels)):
         notes.append(f"{parts.name}: {lacking} of {len(parts.classes)} classes have no test samples")
@@ -220,4 +223,5 @@ def assemble(
         return made if made.device == torch.device(device) else made.to(device)
 
     second = source(test, test_labels) if test is not None and test_labels is not None else None
-    return Splits(train=source(train, train_labels, places), test=second, notes=tuple(notes))
+    first = replace(source(train, train_labels, places), names=names)
+    return Splits(train=first, test=second, notes=tuple(notes))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from potstill.api import AXES, distill
-from potstill.assets import jobs_of
+from potstill.assets import jobs_of, memory_record, trainings_of
 from potstill.augment.named import named_augmentation
 from potstill.core import (
     Augmentation,
@@ -93,8 +93,13 @@ def toy_problem(
     )
     specs = () if method is None else method.assets(problem)
     none = named_augmentation("none", source)
-    makers = {spec.name: jobs_of(spec, source, problem.network, none) for spec in specs}
-    return dataclasses.replace(problem, assets={name: tuple(job()[0] for job in jobs) for name, jobs in makers.items()})
+    assets: dict[str, Any] = {}
+    for spec in specs:
+        if spec.kind == "record":
+            assets[spec.name] = memory_record(trainings_of(spec, source, problem.network, none))
+        else:
+            assets[spec.name] = tuple(job()[0] for job in jobs_of(spec, source, problem.network, none))
+    return dataclasses.replace(problem, assets=assets)
 
 
 def _bits(state: Any) -> dict[str, Any]:

@@ -1,0 +1,169 @@
+"""How hard samples are, from which of many models get them right: item response theory and Glicko-2.
+
+Legend: m models (subjects), n samples (items), t rating periods. Everything is in float64: the scale of a difficulty is
+that of the models' ability, whose mean is 0 and standard deviation 1.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Num
+from torch import Tensor
+
+from potstill.errors import PotstillError
+
+__all__ = ["Items", "Ratings", "glicko2", "item_response", "rate_samples", "spaced"]
+
+_SCALE = 400 / math.log(10)
+"""Glicko's points for one unit of Glicko-2's own scale: 173.7178."""
+_NUMBERS = 1 << 22
+"""Numbers of a temporary: 32 MiB in float64."""
+_LEAST = 0.25
+"""Where an item tells models apart less than this, its difficulty is read as if it did as much as this."""
+
+
+class Items(NamedTuple):
+    """What item response theory says of samples."""
+
+    difficulty: Float[Tensor, " n"]
+    """b, mean 0 over the samples: the ability at which a model gets it right with probability 1/2."""
+    discrimination: Float[Tensor, " n"]
+    """s: how fast that probability grows with ability; negative where better models fail more often."""
+    ability: Float[Tensor, " m"]
+    """a, on the scale of b."""
+
+
+def item_response(right: Num[Tensor, "m n"], rounds: int = 50, nodes: int = 61) -> Items:
+    """The two-parameter model ``P(right) = σ(s_i (a_m − b_i))`` by marginal maximum likelihood.
+
+    EM as of Bock and Aitkin (Psychometrika 46, 1981): abilities are standard normal, and integrated out on evenly
+    spaced points from −4 to 4. The maximisation takes, for each item, Newton steps in (s, c = −s b), where the problem
+    is concave. With a normal prior on s (mean 1, deviation 1) and on c (mean 0, deviation 3), an item that all or none
+    get right keeps finite numbers; with few models the prior on s also draws it to 1, which stretches b.
+
+    Args:
+        right: 1 where the model was right, else 0.
+        rounds: of EM.
+        nodes: points of the quadrature.
+
+    Raises:
+        PotstillError: fewer than two models: nothing can be told apart.
+    """
+    if len(right) < 2:
+        raise PotstillError(f"item response theory needs at least 2 models, but there are {len(right)}; raise runs")
+    theta = torch.linspace(-4, 4, nodes, dtype=torch.float64)
+    log_w = (-theta.square() / 2).log_softmax(0)
+    items = [r.double() for r in torch.split(right, max(1, _NUMBERS // nodes), dim=1)]
+    found = [(torch.ones(r.shape[1], dtype=torch.float64), torch.zeros(r.shape[1], dtype=torch.float64)) for r in items]
+    posterior = log_w.expand(len(right), -1).exp()
+    for _ in range(rounds):
+        said = log_w.expand(len(right), -1)
+        for r, (s, c) in zip(items, found, strict=True):
+            z = s[:, None] * theta + c[:, None]
+            said = said + r @ F.logsigmoid(z) + (1 - r) @ F.logsigmoid(-z)
+        posterior = said.softmax(1)
+        found = [_fitted(r.T @ posterior, posterior.sum(0), theta, *now) for r, now in zip(items, found, strict=True)]
+    s, c = (torch.cat(values) for values in zip(*found, strict=True))
+    b = -c / s.clamp_min(_LEAST)
+    return Items((b - b.mean()).float(), s.float(), (posterior @ theta - b.mean()).float())
+
+
+def _fitted(successes: Tensor, count: Tensor, theta: Tensor, s: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """The maximisation for some items: ``successes`` (n, q) of ``count`` (q) models at the abilities ``theta`` (q)."""
+    for _ in range(3):
+        p = torch.sigmoid(s[:, None] * theta + c[:, None])
+        gap, curve = successes - count * p, count * p * (1 - p)
+        g_s, g_c = (gap * theta).sum(1) - (s - 1), gap.sum(1) - c / 9
+        h_ss, h_sc, h_cc = (curve * theta**2).sum(1) + 1, (curve * theta).sum(1), curve.sum(1) + 1 / 9
+        det = h_ss * h_cc - h_sc**2
+        s = s + ((h_cc * g_s - h_sc * g_c) / det).clamp(-1, 1)
+        c = c + ((h_ss * g_c - h_sc * g_s) / det).clamp(-1, 1)
+    return s, c
+
+
+class Ratings(NamedTuple):
+    """Glicko-2 ratings of players, on Glicko's scale (1500 is average)."""
+
+    rating: Float[Tensor, " n"]
+    deviation: Float[Tensor, " n"]
+    volatility: Float[Tensor, " n"]
+
+
+def glicko2(players: Ratings, opponents: Ratings, score: Num[Tensor, "n m"], tau: float = 0.5) -> Ratings:
+    """Ratings of players after a period in which each met every opponent once (Glickman 2012, steps 2 to 8).
+
+    Args:
+        players: n of them, before the period.
+        opponents: m of them, before the period.
+        score: 1 where the player won, 0 where it lost, 1/2 for a draw.
+        tau: how much volatility may change.
+    """
+    mu, phi = (players.rating.double() - 1500) / _SCALE, players.deviation.double() / _SCALE
+    mu_j, phi_j = (opponents.rating.double() - 1500) / _SCALE, opponents.deviation.double() / _SCALE
+    g = 1 / (1 + 3 * phi_j**2 / math.pi**2).sqrt()
+    expected = torch.sigmoid(g * (mu[:, None] - mu_j))
+    v = 1 / (g**2 * expected * (1 - expected)).sum(1)
+    gained = (g * (score.double() - expected)).sum(1)
+    sigma = _volatility(players.volatility.double(), phi, v, v * gained, tau)
+    phi = 1 / (1 / (phi**2 + sigma**2) + 1 / v).sqrt()
+    return Ratings(_SCALE * (mu + phi**2 * gained) + 1500, _SCALE * phi, sigma)
+
+
+def _volatility(sigma: Tensor, phi: Tensor, v: Tensor, delta: Tensor, tau: float) -> Tensor:
+    """Step 5: the zero of Glickman's f by the Illinois variant of regula falsi, for all players at once."""
+    a = (sigma**2).log()
+
+    def f(x: Tensor) -> Tensor:
+        e = x.exp()
+        return e * (delta**2 - phi**2 - v - e) / (2 * (phi**2 + v + e) ** 2) - (x - a) / tau**2
+
+    wide = delta**2 > phi**2 + v
+    b = torch.where(wide, (delta**2 - phi**2 - v).clamp_min(1e-300).log(), a - tau)
+    for _ in range(100):  # go down until f is not negative
+        low = ~wide & (f(b) < 0)
+        if not bool(low.any()):
+            break
+        b = torch.where(low, b - tau, b)
+    x, y = a, b
+    f_x, f_y = f(x), f(y)
+    for _ in range(60):
+        if bool(((y - x).abs() <= 1e-9).all()):
+            break
+        flat = f_y == f_x
+        z = torch.where(flat, y, x + (x - y) * f_x / torch.where(flat, torch.ones_like(f_x), f_y - f_x))
+        f_z = f(z)
+        crossed = f_z * f_y <= 0
+        x, f_x = torch.where(crossed, y, x), torch.where(crossed, f_y, f_x / 2)
+        y, f_y = z, f_z
+    return (x / 2).exp()
+
+
+def rate_samples(right: Num[Tensor, "t m n"], tau: float = 0.5) -> Ratings:
+    """Ratings of samples that play against models: a sample wins where the model is wrong.
+
+    All begin at 1500 with deviation 350 and volatility 0.06. In a period every sample meets every model; both sides are
+    rated by what was known before it.
+
+    Args:
+        right: 1 where the model was right, by period.
+        tau: see `glicko2`.
+    """
+    _, m, n = right.shape
+
+    def fresh(count: int) -> Ratings:
+        return Ratings(*(torch.full((count,), x, dtype=torch.float64) for x in (1500.0, 350.0, 0.06)))
+
+    samples, models = fresh(n), fresh(m)
+    for period in right:
+        won = 1 - period.double()
+        samples, models = glicko2(samples, models, won.T, tau), glicko2(models, samples, period, tau)
+    return Ratings(samples.rating.float(), samples.deviation.float(), samples.volatility.float())
+
+
+def spaced(series: Num[Tensor, "r e n"], count: int) -> Num[Tensor, "r c n"]:
+    """``count`` epochs evenly spaced along the second axis, the last among them; all where there are fewer."""
+    epochs = series.shape[1]
+    count = min(count, epochs)
+    return series[:, [round((i + 1) * epochs / count) - 1 for i in range(count)]]

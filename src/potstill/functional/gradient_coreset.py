@@ -1,0 +1,183 @@
+"""Choices of samples whose gradients stand for those of all, from the last layer's gradients of one class.
+
+Legend: n samples, m to choose, k classes, d1 features with the bias. Inner products of gradients come from their two
+factors (`Factors`); no gradient and no n × n matrix is ever made. Ties go to the lowest index.
+"""
+
+import heapq
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve  # type: ignore[import-untyped]
+from torch import Tensor
+
+from potstill.errors import PotstillError
+from potstill.functional.gradient_norms import Factors
+
+__all__ = ["Weighted", "craig", "glister", "grad_match"]
+
+_BLOCK = 1 << 22
+"""Entries of a block of distances."""
+
+
+class Weighted(NamedTuple):
+    """Distinct positions in the order of choice, and how much each counts."""
+
+    chosen: Int[Tensor, " m"]
+    weight: Float[Tensor, " m"]
+
+
+def _check(n: int, m: int) -> None:
+    if not 1 <= m <= n:
+        raise PotstillError(
+            f"a coreset of this class can have 1 to {n} samples, but {m} are asked; ask for at most {n} per class or "
+            "add samples"
+        )
+
+
+def craig(gradients: Factors, m: int) -> Weighted:
+    """CRAIG (Mirzasoleiman et al. 2020, arXiv:1906.01827, algorithm 1): facility location on distances of gradients.
+
+    Maximises ``F(S) = Σ_i max_{s∈S} (D − ‖g_i − g_s‖)`` greedily, where D is twice the largest norm, so at least every
+    distance. Greedy reaches 1 − 1/e of the best. Gains are evaluated lazily (Minoux 1978): the choice is that of plain
+    greedy, in O(n²) distances at first and few after that, with O(n) memory.
+
+    Returns:
+        The choice, and how many samples each stands for: those to which it is the nearest.
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n.
+    """
+    n = len(gradients.delta)
+    _check(n, m)
+    squared = gradients.squared()
+    far = 2 * float(squared.max().sqrt())
+
+    def columns(index: Tensor) -> Tensor:
+        inner = gradients.inner(gradients.take(index))
+        distance = (squared[:, None] + squared[index] - 2 * inner).clamp_min(0).sqrt()
+        distance[index, torch.arange(len(index))] = 0  # rounding must not put a sample away from itself
+        return far - distance
+
+    gains = torch.cat([columns(some).sum(0) for some in torch.split(torch.arange(n), max(1, _BLOCK // n))])
+    heap = [(-gain, i, 0) for i, gain in enumerate(gains.tolist())]
+    heapq.heapify(heap)
+    reach, owner = torch.zeros_like(squared), torch.zeros(n, dtype=torch.int64)
+    order: list[int] = []
+    while len(order) < m:
+        _, i, known = heapq.heappop(heap)
+        column = columns(torch.tensor([i]))[:, 0]
+        if known < len(order):  # what it gained once is only a bound now
+            heapq.heappush(heap, (-float((column - reach).clamp_min(0).sum()), i, len(order)))
+            continue
+        nearer = column.cpu() > reach.cpu() if order else torch.ones(n, dtype=torch.bool)
+        owner[nearer] = len(order)
+        owner[i] = len(order)
+        reach = torch.maximum(reach, column)
+        order.append(i)
+    owner[order] = torch.arange(m)  # also where samples coincide, each stands for itself
+    return Weighted(torch.tensor(order), torch.bincount(owner, minlength=m).float())
+
+
+def grad_match(gradients: Factors, m: int, ridge: float = 0.5) -> Weighted:
+    """GRAD-MATCH (Killamsetty et al. 2021, arXiv:2103.00123, algorithm 2): orthogonal matching pursuit, weights ≥ 0.
+
+    Minimises ``‖Σ_{s∈S} w_s g_s − Σ_i g_i‖² + λ ‖w‖²``. Each step adds the sample whose gradient lies most along what
+    is left, and fits all weights anew, exactly. A step costs O(n k d + m³ / 3).
+
+    Args:
+        gradients: of one class.
+        m: 1 ≤ m ≤ n.
+        ridge: λ, above 0.
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n.
+    """
+    n = len(gradients.delta)
+    _check(n, m)
+    g = Factors(gradients.delta.double(), gradients.features.double())
+    wanted = g.total()
+    aim = g.along(wanted)  # ⟨g_i, Σ_j g_j⟩
+    order: list[int] = []
+    kernel = np.zeros((m, m))
+    weight = np.zeros(0)
+    taken = torch.zeros(n, dtype=torch.bool, device=aim.device)
+    residual = aim
+    for step in range(m):
+        best = int(residual.masked_fill(taken, -torch.inf).argmax())
+        order.append(best)
+        taken[best] = True
+        chosen = g.take(torch.tensor(order, device=aim.device))
+        row = chosen.inner(g.take(torch.tensor([best], device=aim.device)))[:, 0].cpu().numpy()
+        kernel[step, : step + 1] = kernel[: step + 1, step] = row
+        kernel[step, step] += ridge
+        weight = _nonnegative(kernel[: step + 1, : step + 1], aim[order].cpu().numpy(), np.append(weight, 0.0))
+        made = torch.from_numpy(weight).to(aim)
+        residual = aim - g.along((made[:, None] * chosen.delta).T @ chosen.features)
+    return Weighted(torch.tensor(order), torch.from_numpy(weight).float())
+
+
+def _nonnegative(a: NDArray[Any], b: NDArray[Any], start: NDArray[Any]) -> NDArray[Any]:
+    """argmin over w ≥ 0 of ``wᵀ A w − 2 bᵀ w`` for positive definite A: Lawson and Hanson's active sets."""
+    w, passive = start.copy(), start > 0
+    passive[-1] = True
+    for _ in range(3 * len(b) + 10):
+        while passive.any():
+            inside = np.flatnonzero(passive)
+            free = np.zeros_like(w)
+            free[inside] = cho_solve(cho_factor(a[np.ix_(inside, inside)]), b[inside])
+            if free[inside].min() >= 0:
+                w = free
+                break
+            bad = inside[free[inside] < 0]
+            step = np.min(w[bad] / np.maximum(w[bad] - free[bad], 1e-300))
+            w = np.maximum(w + step * (free - w), 0)
+            passive &= w > 1e-14
+            w[~passive] = 0
+        slope = b - a @ w
+        slope[passive] = -np.inf
+        if slope.max() <= 1e-9 * max(1.0, float(np.abs(b).max())):
+            break
+        passive[int(slope.argmax())] = True
+    return w
+
+
+def glister(candidates: Factors, held: Factors, logits: Float[Tensor, "v k"], m: int, lr: float, rounds: int) -> (
+    Int[Tensor, " m"]
+):  # fmt: skip
+    """GLISTER (Killamsetty et al. 2021, arXiv:2012.10630, algorithm 2): what lowers a held-out loss, step by step.
+
+    The gain of a sample is ``η ⟨g_i, Σ_v ∇ℓ_v⟩``, the first-order fall of the validation loss when the last layer takes
+    a step of rate η along it. After each round the layer takes the steps of what was chosen, and the validation
+    gradients are taken anew, exactly: the last layer is linear.
+
+    Args:
+        candidates: gradients of the samples to choose from, at the beginning; they stay as they are.
+        held: gradients of the validation samples at the beginning; only their features are used after the first round.
+        logits: of the validation samples, at the beginning.
+        m: 1 ≤ m ≤ n.
+        lr: η, above 0.
+        rounds: into which the choice is divided, 1 … m; m is one by one.
+
+    Raises:
+        PotstillError: ``m`` is not in 1…n.
+    """
+    n = len(candidates.delta)
+    _check(n, m)
+    truth = logits.softmax(1) - held.delta  # one-hot labels
+    taken = torch.zeros(n, dtype=torch.bool, device=logits.device)
+    delta, order = held.delta, list[int]()
+    rounds = min(rounds, m)
+    for done in range(rounds):
+        gain = candidates.along(delta.T @ held.features).masked_fill(taken, -torch.inf)
+        count = m * (done + 1) // rounds - m * done // rounds
+        some = torch.argsort(gain, descending=True, stable=True)[:count]
+        order += some.tolist()
+        taken[some] = True
+        step = candidates.take(some).total()
+        logits = logits - lr * held.features @ step.T
+        delta = logits.softmax(1) - truth
+    return torch.tensor(order)

@@ -1,0 +1,84 @@
+"""Norms of the gradients of single samples, and the last layer's gradients in the form of their two factors.
+
+Legend: n samples, k classes, d features. The loss is the cross-entropy; the classifier is linear with a bias, so the
+gradient of sample i with respect to it is the outer product of δ_i = p_i − onehot(y_i) and h̃_i = (h_i, 1).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+
+from potstill.core import Network
+from potstill.functional.train import cross_entropy
+
+__all__ = ["Factors", "factors", "gradient_norms", "last_layer_norms"]
+
+_NUMBERS = 1 << 25
+"""Numbers of gradients that are held at a time: 128 MiB in float32."""
+
+
+class Factors(NamedTuple):
+    """The last layer's gradients, as their factors: gradient i is ``delta[i] ⊗ features[i]``."""
+
+    delta: Float[Tensor, "n k"]
+    features: Float[Tensor, "n d1"]
+    """With a last column of ones, for the bias."""
+
+    def inner(self, other: "Factors") -> Float[Tensor, "n m"]:
+        """``⟨g_i, g_j⟩`` of these with others, without any gradient being made."""
+        return (self.delta @ other.delta.T) * (self.features @ other.features.T)
+
+    def along(self, direction: Float[Tensor, "k d1"]) -> Float[Tensor, " n"]:
+        """``⟨g_i, direction⟩``."""
+        return ((self.delta @ direction) * self.features).sum(1)
+
+    def total(self) -> Float[Tensor, "k d1"]:
+        """``Σ_i g_i``."""
+        return self.delta.T @ self.features
+
+    def squared(self) -> Float[Tensor, " n"]:
+        """``‖g_i‖²``."""
+        return self.delta.square().sum(1) * self.features.square().sum(1)
+
+    def take(self, index: Int[Tensor, " m"]) -> "Factors":
+        """Those at ``index``."""
+        return Factors(self.delta[index], self.features[index])
+
+
+def factors(network: Network, x: Tensor, y: Int[Tensor, " n"]) -> Factors:
+    """The last layer's gradients of the samples ``x`` (n, …), in the network's mode."""
+    with torch.no_grad():
+        h = network.embed(x)
+        p = network.classifier(h).softmax(1)
+    delta = p - F.one_hot(y, p.shape[1]).to(p)
+    return Factors(delta, torch.cat([h, torch.ones_like(h[:, :1])], 1))
+
+
+def last_layer_norms(network: Network, x: Tensor, y: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """``‖δ_i‖ ‖h̃_i‖``: the exact norm of the classifier's part of each sample's gradient."""
+    return factors(network, x, y).squared().sqrt()
+
+
+def gradient_norms(network: Network, x: Tensor, y: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """The norm of each sample's gradient with respect to all parameters, exactly.
+
+    The network must be in evaluation mode where samples would otherwise touch each other (BatchNorm). It is not
+    changed. So many samples are taken at a time that their gradients have about 33 million numbers.
+    """
+    theta = {name: p.detach() for name, p in network.named_parameters()}
+    buffers = {name: b.detach() for name, b in network.named_buffers()}
+
+    def loss(params: dict[str, Tensor], one: Tensor, label: Tensor) -> Tensor:
+        return cross_entropy(functional_call(network, {**params, **buffers}, (one[None],)), label[None])
+
+    each = vmap(grad(loss), in_dims=(None, 0, 0))
+    size = max(1, _NUMBERS // sum(p.numel() for p in theta.values()))
+    norms = []
+    for some, labels in zip(torch.split(x, size), torch.split(y, size), strict=True):
+        grads = each(theta, some, labels)
+        norms.append(sum(g.flatten(1).square().sum(1) for g in grads.values()).sqrt())
+    return torch.cat(norms)

@@ -1,0 +1,102 @@
+"""Which samples a score keeps: budgets of pools, and the choice within one.
+
+Everything is O(n log n). Where scores are equal, the generator decides: most samples are never forgotten, and the
+order of a file is no reason to keep one of them.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from potstill.errors import PotstillError
+
+__all__ = ["Keep", "choose", "finite", "shares"]
+
+Keep = Literal["hardest", "easiest", "middle", "stratified"]
+
+
+def finite(scores: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Infinite scores as one more than the highest (one less than the lowest) finite one: the order stays.
+
+    Raises:
+        PotstillError: a score is not a number.
+    """
+    if bool(scores.isnan().any()):
+        raise PotstillError("scores must be numbers, but some are NaN; train with a lower rate and score again")
+    known = scores[scores.isfinite()]
+    high, low = (float(known.max()) + 1, float(known.min()) - 1) if len(known) else (1.0, 0.0)
+    return scores.clamp(low, high)
+
+
+def shares(sizes: Sequence[int], total: int) -> tuple[int, ...]:
+    """A budget in proportion to the sizes of pools: largest remainders, at least one of each, never more than it has.
+
+    Raises:
+        PotstillError: the budget is smaller than the number of pools, or larger than all of them together.
+    """
+    n = sum(sizes)
+    if not len(sizes) <= total <= n:
+        raise PotstillError(
+            f"a proportional choice keeps between {len(sizes)} (one of each class) and {n} samples, but {total} are "
+            "asked; change the budget"
+        )
+    exact = [total * size / n for size in sizes]
+    made = [min(size, max(1, int(x))) for x, size in zip(exact, sizes, strict=True)]
+    while sum(made) != total:
+        up = sum(made) < total
+        room = [c for c, size in enumerate(sizes) if (made[c] < size if up else made[c] > 1)]
+        best = max(room, key=lambda c: (exact[c] - made[c]) * (1 if up else -1))
+        made[best] += 1 if up else -1
+    return tuple(made)
+
+
+def choose(
+    hardness: Float[Tensor, " n"], m: int, rng: Generator, *, keep: Keep, cut: float = 0.0, bins: int = 50
+) -> Int[Tensor, " m"]:
+    """Positions of the ``m`` samples of a pool that are kept.
+
+    Args:
+        hardness: finite; high is hard.
+        m: 0 ≤ m ≤ n.
+        rng: decides between equals, and what is drawn within a stratum.
+        keep: ``hardest`` or ``easiest`` first; ``middle``: nearest to the median first (Xia et al. 2023); or
+            ``stratified``: coverage-centric, see below.
+        cut: β, the part of the hardest that is left out first (Zheng et al. 2023, arXiv:2210.15809), as far as ``m``
+            allows.
+        bins: strata of equal width between the lowest and the highest score that is left. They are visited from the
+            least filled on; each gives a random m′ / (strata left) of its samples, or all it has, where m′ is what is
+            still to be chosen (their algorithm 1).
+
+    Raises:
+        PotstillError: ``m`` is not in 0 … n.
+    """
+    n = len(hardness)
+    if not 0 <= m <= n:
+        raise PotstillError(f"a pool of {n} samples can give 0 to {n}, but {m} are asked; lower the budget")
+    drawn = torch.randperm(n, generator=rng)
+    easy_first = drawn[torch.argsort(hardness.cpu()[drawn], stable=True)]
+    left = easy_first[: max(m, n - int(cut * n))]
+    if keep == "hardest":
+        return left.flip(0)[:m]
+    if keep == "easiest":
+        return left[:m]
+    if keep == "middle":
+        value = hardness.cpu()[left]
+        return left[torch.argsort((value - value.median()).abs(), stable=True)[:m]] if n else left
+    return _stratified(hardness.cpu()[left], left, m, rng, bins)
+
+
+def _stratified(value: Tensor, left: Tensor, m: int, rng: Generator, bins: int) -> Tensor:
+    low, high = (float(value.min()), float(value.max())) if len(value) else (0.0, 0.0)
+    width = (high - low) / bins
+    stratum = ((value - low) / width).long().clamp_max(bins - 1) if width > 0 else torch.zeros(len(value)).long()
+    pools = sorted((left[stratum == b] for b in sorted(set(stratum.tolist()))), key=len)
+    chosen: list[Tensor] = []
+    for visited, pool in enumerate(pools):
+        todo = m - sum(map(len, chosen))
+        count = min(len(pool), todo // (len(pools) - visited))
+        chosen.append(pool[torch.randperm(len(pool), generator=rng)[:count]])
+    return torch.cat(chosen) if chosen else left[:0]

@@ -1,0 +1,93 @@
+"""Selecting class by class by the last layer's gradients, in the network at the end of a recorded training.
+
+A `Selection` has no place for weights: where a method finds some, they stay in the state (``state.weights``), and the
+set holds the samples alone.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import AssetSpec, Method, Metrics, Part, Problem, Selection
+from potstill.functional.gradient_coreset import Weighted
+from potstill.functional.gradient_norms import Factors, factors
+from potstill.functional.sampling import random_per_class
+from potstill.methods._matching import image
+from potstill.methods._networks import load
+from potstill.methods.selection._greedy import check_enough, one_class
+from potstill.methods.selection._record import Recorded, record_of
+from potstill.rng import generator
+
+__all__ = ["ByGradients", "GradientState"]
+
+CHUNK = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientState:
+    chosen: tuple[Tensor, ...]
+    """Indices by class: random ones for the classes that are not done yet."""
+    weights: tuple[Tensor, ...]
+    """How much each chosen sample counts, mean 1 in each class."""
+    classes_done: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByGradients(Recorded, Method[GradientState]):
+    """Abstract: ``choose`` picks among the samples of one class."""
+
+    state_type: ClassVar[type] = GradientState
+
+    @abstractmethod
+    def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> Weighted:
+        """``m`` distinct indices into the training source of samples of class ``c``, and their weights."""
+
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        return (self.spec(),)
+
+    def gradients(self, problem: Problem, index: Tensor) -> tuple[Factors, Tensor]:
+        """The last layer's gradients of the real samples at ``index``, and their logits (m, k)."""
+        record = record_of(problem)
+        trained = record.network(0, record.epochs)
+        net = load(problem, trained.seed, trained.theta, trained.buffers).eval()
+        made: list[Factors] = []
+        for at in torch.split(index, CHUNK):
+            batch = problem.train.fetch(at)
+            assert batch.y is not None  # its record could not have been made
+            made.append(factors(net, image(batch.x), batch.y))
+        found = Factors(torch.cat([f.delta for f in made]), torch.cat([f.features for f in made]))
+        with torch.no_grad():
+            return found, net.classifier(found.features[:, :-1])
+
+    def init(self, problem: Problem, rng: Generator) -> GradientState:
+        check_enough(problem)
+        chosen = random_per_class(problem.by_class, problem.counts, rng)
+        return GradientState(chosen=chosen, weights=tuple(torch.ones(len(i)) for i in chosen), classes_done=0)
+
+    def step(self, problem: Problem, state: GradientState, rng: Generator) -> tuple[GradientState, Metrics]:
+        c = state.classes_done
+        index, weight = self.choose(problem, c, problem.counts[c], rng)
+        made = GradientState(
+            chosen=(*state.chosen[:c], index, *state.chosen[c + 1 :]),
+            weights=(*state.weights[:c], weight / weight.mean().clamp_min(1e-12), *state.weights[c + 1 :]),
+            classes_done=c + 1,
+        )
+        return made, {"largest weight": float(made.weights[c].max())}
+
+    def done(self, problem: Problem, state: GradientState) -> bool:
+        return state.classes_done == problem.num_classes
+
+    def result(self, problem: Problem, state: GradientState) -> Selection:
+        return Selection(index=torch.cat(state.chosen))
+
+    def horizon(self, problem: Problem) -> int:
+        return problem.num_classes
+
+    def parts(self, problem: Problem, state: GradientState) -> tuple[Part, ...]:
+        def one(c: int) -> object:
+            return self.choose(problem, c, problem.counts[c], generator(0, "plan"))
+
+        return (one_class(problem, one),)

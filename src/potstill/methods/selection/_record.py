@@ -1,0 +1,78 @@
+"""Scores that are read from a record of training: the fields that say how it is trained, the same for every method.
+
+As long as they are the same, one record serves all of them.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from potstill.assets import Record
+from potstill.core import AssetSpec, Problem
+from potstill.errors import PotstillError
+from potstill.methods.selection._score import ByScore
+
+__all__ = ["ByRecord", "Recorded", "record_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """The training that is recorded: SGD with momentum, its rate along half a cosine to zero.
+
+    The network is looked at after every epoch, in evaluation mode, on the samples as they are. Some papers look at a
+    batch as it is trained on; then epochs, augmentation and dropout mix into what is recorded.
+    """
+
+    fractions: ClassVar[tuple[str, ...]] = ("momentum",)
+
+    epochs_recorded: int = 30
+    """Epochs of the training. Papers train CIFAR for 200; ours: few enough for a processor."""
+    runs: int = 1
+    """Independent trainings, over which scores are averaged."""
+    network: str = "convnet"
+    """What is trained."""
+    batch: int = 128
+    """Samples per step (as EL2N, Dyn-Unc and CCS)."""
+    lr: float = 0.05
+    """Learning rate of the first epoch. Ours: 0.1 is published for residual networks."""
+    momentum: float = 0.9
+    """Momentum (as EL2N, Dyn-Unc and CCS)."""
+    weight_decay: float = 5e-4
+    """Weight decay (as EL2N, Dyn-Unc and CCS)."""
+    augment: str = "none"
+    """Augmentation in training. Papers pad, cut and flip CIFAR (``pad-crop``); smaller pictures lose too much by it."""
+
+    def spec(self, until: int = 0, **more: float) -> AssetSpec:
+        """The record; ``until`` some epoch only, and ``more`` of its recipe: see `potstill.assets.RecordTraining`."""
+        recipe: dict[str, float | int | str] = {
+            "epochs": self.epochs_recorded, "batch": self.batch, "lr": self.lr, "momentum": self.momentum,
+            "weight_decay": self.weight_decay, "augment": self.augment, "schedule": "cosine", **more,
+        }  # fmt: skip
+        if until:
+            recipe["until"] = until
+        return AssetSpec(name="record", kind="record", count=self.runs, recipe=recipe)
+
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        """None where the scores are known already."""
+        return () if "scores" in problem.assets else (self.spec(),)
+
+
+def record_of(problem: Problem) -> Record:
+    """The record among the problem's assets.
+
+    Raises:
+        PotstillError: it has not been made.
+    """
+    record = problem.assets.get("record")
+    if not isinstance(record, Record):
+        raise PotstillError(
+            "this method reads a record of training, but the problem has none in assets['record']; run it through "
+            "potstill.distill, or make it with potstill.assets"
+        )
+    return record
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByRecord(Recorded, ByScore):
+    """Abstract: a score that is read from a record of training."""
+
+    fractions: ClassVar[tuple[str, ...]] = ("momentum", "cut")

@@ -1,0 +1,37 @@
+r"""CRAIG: the samples whose gradients lie nearest to those of all others.
+
+Mirzasoleiman, Bilmes and Leskovec, ICML 2020, arXiv:1906.01827, algorithm 1.
+
+.. math::
+    \max_{S} \sum_{i} \max_{s \in S} \big( D - \lVert g_i - g_s \rVert \big), \qquad
+    \gamma_s = |\{ i : s = \arg\min_{s' \in S} \lVert g_i - g_{s'} \rVert \}|
+
+Gradients are those of the last layer. The paper trains with step sizes in proportion to γ and chooses anew in every
+epoch; a set is chosen once, and γ is kept in the state, as a `Selection` has no place for weights.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Generator
+
+from potstill.core import MethodInfo, Problem
+from potstill.functional.gradient_coreset import Weighted, craig
+from potstill.methods.selection._last_layer import ByGradients
+
+__all__ = ["CRAIG"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CRAIG(ByGradients):
+    """Real samples whose gradients lie near those of all others of their class."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="CRAIG: coresets for gradient descent", paper="arXiv:1906.01827", year=2020, family="selection",
+        selects=True, kinds=("*",),
+    )  # fmt: skip
+
+    def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> Weighted:
+        index = problem.by_class[c]
+        found, weight = craig(self.gradients(problem, index)[0], m)
+        return Weighted(index[found], weight)

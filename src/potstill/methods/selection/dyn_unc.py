@@ -1,0 +1,41 @@
+r"""Dyn-Unc: the samples whose true class's probability swings most in a sliding window of epochs.
+
+He et al., "Large-scale Dataset Pruning with Dynamic Uncertainty", CVPRW 2024, arXiv:2306.05175.
+
+.. math::
+    U_k(x) = \sqrt{\tfrac{1}{J-1} \sum_{j<J} \big( p_y^{(k+j)}(x) - \bar p_k(x) \big)^2}, \qquad
+    U(x) = \tfrac{1}{T-J} \sum_{k=0}^{T-J-1} U_k(x)
+
+It leaves out what is always easy and what is never learned. The released code looks at a sample before the update in
+which it is trained on; here all are looked at after each epoch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from potstill.core import MethodInfo, Problem
+from potstill.functional.dynamics import dynamic_uncertainty
+from potstill.methods.selection._record import ByRecord, record_of
+
+__all__ = ["DynUnc"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynUnc(ByRecord):
+    """Real samples of which the network stays unsure while it is trained."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Dynamic uncertainty", paper="arXiv:2306.05175", year=2024, family="selection", selects=True,
+        kinds=("*",),
+    )  # fmt: skip
+
+    window: int = 10
+    """J, epochs in a row (the paper: 10)."""
+
+    def columns(self, problem: Problem) -> Mapping[str, Tensor]:
+        series = record_of(problem).series("probability")
+        return {"dyn_unc": torch.stack([dynamic_uncertainty(run, self.window) for run in series]).mean(0)}

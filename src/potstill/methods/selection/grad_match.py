@@ -1,0 +1,40 @@
+r"""GRAD-MATCH: the samples, weighted, whose gradients add up to that of the whole class.
+
+Killamsetty et al., ICML 2021, arXiv:2103.00123, algorithm 2 (orthogonal matching pursuit, per class).
+
+.. math::
+    \min_{S, \, w \geq 0} \Big\lVert \sum_{s \in S} w_s g_s - \sum_i g_i \Big\rVert^2 + \lambda \lVert w \rVert^2
+
+Gradients are those of the last layer. The paper chooses anew every 20 epochs and trains with the weights; a set is
+chosen once, and the weights are kept in the state, as a `Selection` has no place for them. A sample may have weight 0.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Generator
+
+from potstill.core import MethodInfo, Problem
+from potstill.functional.gradient_coreset import Weighted, grad_match
+from potstill.methods.selection._last_layer import ByGradients
+
+__all__ = ["GradMatch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradMatch(ByGradients):
+    """Real samples whose weighted gradients add up to that of their class."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="GRAD-MATCH: gradient matching by orthogonal matching pursuit", paper="arXiv:2103.00123", year=2021,
+        family="selection", selects=True, kinds=("*",),
+    )  # fmt: skip
+    positive: ClassVar[tuple[str, ...]] = ("ridge",)
+
+    ridge: float = 0.5
+    """λ, above 0 (the paper's experiments: 0.5)."""
+
+    def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> Weighted:
+        index = problem.by_class[c]
+        found, weight = grad_match(self.gradients(problem, index)[0], m, self.ridge)
+        return Weighted(index[found], weight)

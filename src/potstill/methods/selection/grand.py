@@ -1,0 +1,67 @@
+r"""GraNd: the samples with the largest gradient early in training.
+
+Paul et al., "Deep Learning on a Data Diet", NeurIPS 2021, arXiv:2107.07075, definition 2.1.
+
+.. math::
+    s(x, y) = \mathbb{E}_w \lVert \nabla_w \ell(p(w, x), y) \rVert_2
+
+The norm over all parameters is exact: a gradient of every sample, several at a time (``torch.func``), in evaluation
+mode. ``gradients = "last-layer"`` takes the classifier's part alone, :math:`\lVert p - y \rVert \sqrt{\lVert h \rVert^2
++ 1}`, at the cost of a forward pass. At initialisation the score says nothing (Kirsch, arXiv:2303.14753), so the
+earliest epoch here is the first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from potstill.core import AssetSpec, MethodInfo, Problem
+from potstill.functional.gradient_norms import gradient_norms, last_layer_norms
+from potstill.methods._matching import image
+from potstill.methods._networks import load
+from potstill.methods.selection._record import ByRecord, record_of
+
+__all__ = ["GraNd"]
+
+CHUNK = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraNd(ByRecord):
+    """Real samples with the largest gradient early in training."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="GraNd: gradient norm early in training",
+        paper="arXiv:2107.07075",
+        year=2021,
+        family="selection",
+        selects=True,
+        kinds=("*",),
+    )
+
+    runs: int = 5
+    """Independent trainings, over which the norm is averaged (the paper: 10)."""
+    epoch: int = 2
+    """After which epoch to look, one of those whose network is kept: 1, 2, 5, 10, 20, … (the paper: 20 of 200)."""
+    gradients: Literal["full", "last-layer"] = "full"
+    """Of all parameters, exactly, or of the classifier alone."""
+
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        return () if "scores" in problem.assets else (self.spec(until=self.epoch),)
+
+    def columns(self, problem: Problem) -> Mapping[str, Tensor]:
+        record = record_of(problem)
+        total = torch.zeros(len(problem.train))
+        for run in range(self.runs):
+            trained = record.network(run, self.epoch)
+            net = load(problem, trained.seed, trained.theta, trained.buffers).eval()
+            for at in torch.split(torch.arange(len(problem.train)), CHUNK):
+                batch = problem.train.fetch(at)
+                assert batch.y is not None  # its record could not have been made
+                x, y = image(batch.x), batch.y
+                norms = gradient_norms(net, x, y) if self.gradients == "full" else last_layer_norms(net, x, y)
+                total[at] += norms.cpu() / self.runs
+        return {"grand": total}

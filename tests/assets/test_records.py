@@ -1,0 +1,190 @@
+"""A record equals a plain loop that trains the same network; interrupted, it ends with the same bits."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from potstill.assets import RecordTraining, memory_record, obtain, stand_in, trainings_of
+from potstill.assets.records import CLOSER, FIELDS, kept_epochs
+from potstill.augment.named import named_augmentation
+from potstill.core import AssetSpec
+from potstill.errors import PotstillError
+from potstill.execution import Processes, Serial
+from potstill.functional import dynamics
+from potstill.nn import factory
+from potstill.testing import toy_source
+
+SOURCE = toy_source("image")
+MAKE = factory("convnet-d1-w4-batch", SOURCE.input, 4)
+NONE = named_augmentation("none", SOURCE)
+RECIPE: dict[str, float | int | str] = {
+    "epochs": 4, "batch": 16, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "schedule": "cosine",
+}  # fmt: skip
+SPEC = AssetSpec(name="record", kind="record", count=2, recipe=RECIPE)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def one(**recipe: Any) -> RecordTraining:
+    spec = dataclasses.replace(SPEC, count=1, recipe={**RECIPE, **recipe})
+    return dataclasses.replace(trainings_of(spec, SOURCE, MAKE, NONE)[0], record_every=0.0)
+
+
+def bits(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+
+
+def test_it_says_what_a_plain_loop_sees() -> None:
+    training = one()
+    record = memory_record([training])
+    net, rng = MAKE(training.seed).train(), training._rng()
+    opt = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    every = SOURCE.fetch(torch.arange(len(SOURCE)))
+    assert isinstance(every.x, Tensor)
+    assert every.y is not None
+    before = None
+    for epoch in range(4):
+        opt.param_groups[0]["lr"] = 0.05 * (1 + torch.cos(torch.tensor(torch.pi * epoch / 4)).item()) / 2
+        order = torch.randperm(len(SOURCE), generator=rng)
+        for start in range(0, len(order), 16):
+            at = order[start : start + 16]
+            NONE.draw(len(at), SOURCE.input.shape, rng)
+            opt.zero_grad()
+            F.cross_entropy(net.train()(every.x[at]), every.y[at]).backward()
+            opt.step()
+        with torch.no_grad():
+            z = net.eval()(every.x)
+        p = z.softmax(1)
+        seen = {
+            "probability": p[torch.arange(len(p)), every.y], "margin": dynamics.logit_margin(z, every.y),
+            "el2n": (p - F.one_hot(every.y, 4)).norm(dim=1), "correct": (z.argmax(1) == every.y).float(),
+            "movement": torch.zeros(len(p)) if before is None else (p * (p / before).log()).sum(1),
+        }  # fmt: skip
+        assert set(seen) == set(FIELDS)
+        for field, values in seen.items():
+            torch.testing.assert_close(record.series(field)[0, epoch], values, atol=2e-5, rtol=2e-4)
+        before = p
+    torch.testing.assert_close(record.after("entropy", 4)[0], torch.special.entr(p).sum(1), atol=1e-5, rtol=1e-4)
+    theta = record.network(0, 4).theta
+    for name, value in net.named_parameters():
+        torch.testing.assert_close(theta[name], value.detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_interrupted_at_any_epoch_it_ends_with_the_same_bits(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = one()
+    whole = training.make_record()
+    expected = bits(training.folder())
+    for stop in (1, 2, 3):
+        monkeypatch.setenv("POTSTILL_CACHE", str(cache / f"again-{stop}"))
+        made = RecordTraining._look
+        seen = 0
+
+        def dies(self: RecordTraining, *args: Any, stop: int = stop, made: Any = made) -> Any:
+            nonlocal seen
+            if (seen := seen + 1) > stop:
+                raise KeyboardInterrupt
+            return made(self, *args)
+
+        monkeypatch.setattr(RecordTraining, "_look", dies)
+        with pytest.raises(KeyboardInterrupt):
+            training.make_record()
+        assert training.kept_record() is None
+        monkeypatch.setattr(RecordTraining, "_look", made)
+        again = training.make_record()
+        found = bits(training.folder())
+        assert found.keys() == expected.keys()
+        assert all(found[n] == expected[n] for n in found if n.startswith("rows"))
+        for a, b in zip(whole.networks.values(), again.networks.values(), strict=True):
+            assert all(torch.equal(t, b.theta[n]) for n, t in a.theta.items())
+
+
+def test_the_first_epochs_alone_are_the_first_of_all_and_go_on() -> None:
+    short = one(until=2)
+    assert short.folder() == one().folder()
+    first = short.make_record()
+    assert len(first.rows) == 2
+    assert one().kept_record() is None
+    all_of_it = one().make_record()
+    fresh = memory_record([one()])
+    for epoch in range(4):
+        for field in FIELDS:
+            assert torch.equal(torch.from_numpy(all_of_it.rows[epoch][field].copy()), fresh.runs[0].rows[epoch][field])
+    assert len(short.make_record().rows) == 2
+    assert not (short.folder() / "state.safetensors").exists()
+
+
+def test_it_is_made_once_for_all_and_whoever_makes_it_makes_the_same(cache: Path) -> None:
+    def get(executor: Any) -> tuple[Any, list[tuple[str, int, int]]]:
+        seen: list[tuple[str, int, int]] = []
+        made, seconds = obtain(
+            [SPEC], SOURCE, MAKE, lambda _: NONE, executor=executor, progress=lambda *row: seen.append(row)
+        )
+        assert seconds > 0
+        return made["record"], seen
+
+    first, seen = get(Serial())
+    assert [row[1:] for row in seen] == [(0, 2), (1, 2), (2, 2)]
+    again, seen = get(Serial())
+    assert [row[1:] for row in seen] == [(2, 2)]
+    assert torch.equal(first.series("margin"), again.series("margin"))
+    assert not torch.equal(first.series("margin")[0], first.series("margin")[1])
+    for folder in (cache / "records").iterdir():
+        for file in folder.iterdir():
+            file.unlink()
+    elsewhere, _ = get(Processes(2))
+    assert torch.equal(first.series("movement"), elsewhere.series("movement"))
+
+
+def test_what_is_broken_is_made_again() -> None:
+    training = one()
+    whole = training.make_record()
+    kept = torch.from_numpy(whole.rows[1]["el2n"].copy())
+    for name in ("rows-00002.safetensors", "network-00004.safetensors", "network-00001.safetensors"):
+        (training.folder() / name).write_bytes(b"no")
+        assert training.kept_record() is None
+        assert torch.equal(torch.from_numpy(training.make_record().rows[1]["el2n"].copy()), kept)
+
+
+def test_a_run_can_be_trained_on_a_part_and_looks_at_all() -> None:
+    held, part = one(holdout=0.25), one(part=0.5)
+    assert torch.bincount(SOURCE.labels[held.index]).tolist() == [9] * 4
+    assert torch.bincount(SOURCE.labels[part.index]).tolist() == [6] * 4
+    both = trainings_of(dataclasses.replace(SPEC, recipe={**RECIPE, "part": 0.5}), SOURCE, MAKE, NONE)
+    assert both[0].index.tolist() != both[1].index.tolist()
+    assert memory_record([held]).series("correct").shape == (1, 4, len(SOURCE))
+    assert len({t.folder() for t in (held, part, one())}) == 3
+
+
+def test_epochs_that_are_not_there_are_named() -> None:
+    record = memory_record([one(epochs=4)])
+    assert kept_epochs(4) == (1, 2, 4)
+    assert kept_epochs(60) == (1, 2, 5, 10, 20, 50, 60)
+    assert record.after(CLOSER[0], 2).shape == (1, len(SOURCE))
+    with pytest.raises(PotstillError, match="epochs 1 to 4, but epoch 5"):
+        record.after("el2n", 5)
+    with pytest.raises(PotstillError, match="entropy is recorded after epochs 1, 2, 4, not after 3"):
+        record.after("entropy", 3)
+    with pytest.raises(PotstillError, match="kept after epochs 1, 2, 4, not after 3"):
+        record.network(0, 3)
+
+
+def test_a_plan_needs_no_training() -> None:
+    record = stand_in(trainings_of(SPEC, SOURCE, MAKE, NONE))
+    assert record.series("margin").shape == (2, 4, len(SOURCE))
+    assert record.network(1, 4).theta.keys() == dict(MAKE(0).named_parameters()).keys()
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "file"))
+    with pytest.raises(PotstillError, match="set POTSTILL_CACHE to a folder that can be written"):
+        one().make_record()

@@ -1,0 +1,102 @@
+"""Scores of training dynamics against numbers worked out by hand, and against plain loops."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from potstill.errors import PotstillError
+from potstill.functional import dynamics
+from potstill.functional.dynamics import Cartography
+
+P = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.5, 0.0]])
+Y = torch.tensor([0, 2])
+
+
+def test_what_a_prediction_says_by_hand() -> None:
+    torch.testing.assert_close(dynamics.least_confidence(P), torch.tensor([0.3, 0.5]))
+    by_hand = [-(0.7 * math.log(0.7) + 0.2 * math.log(0.2) + 0.1 * math.log(0.1)), math.log(2)]
+    torch.testing.assert_close(dynamics.entropy(P), torch.tensor(by_hand))
+    torch.testing.assert_close(dynamics.gap(P), torch.tensor([0.5, 0.0]))
+    torch.testing.assert_close(dynamics.el2n(P, Y), torch.tensor([math.sqrt(0.09 + 0.04 + 0.01), math.sqrt(1.5)]))
+
+
+def test_the_margin_leaves_the_own_class_out() -> None:
+    z = torch.tensor([[3.0, 1.0, -2.0], [3.0, 1.0, -2.0]])
+    assert dynamics.logit_margin(z, torch.tensor([0, 2])).tolist() == [2.0, -5.0]
+
+
+def test_movement_is_the_divergence_from_the_epoch_before() -> None:
+    q = torch.tensor([[0.5, 0.25, 0.25]])
+    p = torch.tensor([[0.25, 0.5, 0.25]])
+    by_hand = 0.25 * math.log(0.5) + 0.5 * math.log(2)
+    assert float(dynamics.movement(p.log(), q.log())) == pytest.approx(by_hand, abs=1e-6)
+    assert float(dynamics.movement(q.log(), q.log())) == 0
+
+
+def test_forgetting_counts_falls_and_never_learned_is_infinite() -> None:
+    #            always  forgotten twice  learned late  never
+    correct = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 0], [1, 0, 1, 0]])
+    assert dynamics.forgetting(correct).tolist() == [0, 2, 0, math.inf]
+    drawn = (torch.rand(9, 50, generator=torch.Generator().manual_seed(0)) < 0.3).to(torch.uint8)
+    for i, found in enumerate(dynamics.forgetting(drawn).tolist()):
+        column = drawn[:, i].tolist()
+        falls = sum(a == 1 and b == 0 for a, b in itertools.pairwise(column))
+        assert found == (falls if any(column) else math.inf)
+
+
+def test_aum_is_the_mean_margin() -> None:
+    assert dynamics.aum(torch.tensor([[1.0, -2.0], [3.0, -4.0]])).tolist() == [2.0, -3.0]
+
+
+def test_cartography_by_hand_and_its_regions() -> None:
+    probability = torch.tensor([[0.9, 0.1, 0.2], [0.9, 0.1, 0.8]])
+    found = dynamics.cartography(probability, torch.tensor([[1, 0, 0], [1, 0, 1]]))
+    torch.testing.assert_close(found.confidence, torch.tensor([0.9, 0.1, 0.5]))
+    torch.testing.assert_close(found.variability, torch.tensor([0.0, 0.0, 0.3]))
+    assert found.correctness.tolist() == [1.0, 0.0, 0.5]
+    assert dynamics.regions(found).tolist() == [0, 2, 1]
+
+
+def test_a_third_is_ambiguous() -> None:
+    rng = torch.Generator().manual_seed(1)
+    some = Cartography(torch.rand(90, generator=rng), torch.rand(90, generator=rng), torch.rand(90, generator=rng))
+    found = dynamics.regions(some)
+    assert int((found == 1).sum()) == 30
+    assert float(some.variability[found == 1].min()) >= float(some.variability[found != 1].max())
+
+
+def test_dynamic_uncertainty_against_a_loop() -> None:
+    p = torch.rand(7, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found = dynamics.dynamic_uncertainty(p, 3)
+    for i in range(5):
+        spreads = []
+        for k in range(7 - 3):  # the windows that begin at 0 … T − J − 1
+            window = p[k : k + 3, i].tolist()
+            mean = sum(window) / 3
+            spreads.append(math.sqrt(sum((x - mean) ** 2 for x in window) / 2))
+        assert float(found[i]) == pytest.approx(sum(spreads) / len(spreads))
+    alone = dynamics.dynamic_uncertainty(p, 7)
+    torch.testing.assert_close(alone, p.std(0))
+
+
+def test_tdds_against_a_loop() -> None:
+    moved = torch.rand(6, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    found = dynamics.tdds(moved, 3, 0.9)
+    for i in range(4):
+        total = None
+        for t in range(2, 6):
+            window = moved[t - 2 : t + 1, i].tolist()
+            mean = sum(window) / 3
+            r = sum((x - mean) ** 2 for x in window)
+            total = r if total is None else 0.9 * r + 0.1 * total
+        assert float(found[i]) == pytest.approx(total)
+
+
+@pytest.mark.parametrize("window", [1, 5])
+def test_a_window_that_does_not_fit_is_refused(window: int) -> None:
+    with pytest.raises(PotstillError, match=f"2 to 4 epochs.*but it has {window}"):
+        dynamics.dynamic_uncertainty(torch.rand(4, 2), window)
+    with pytest.raises(PotstillError, match=f"2 to 4 epochs.*but it has {window}"):
+        dynamics.tdds(torch.rand(4, 2), window, 0.9)

@@ -1,0 +1,330 @@
+"""Methods that select by scores: the numbers of their records, balance, files of scores, and wrong labels."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import potstill
+from potstill.core import Problem, Scored, Selection, Splits
+from potstill.data import TensorSource, load
+from potstill.errors import PotstillError
+from potstill.functional.dynamics import aum
+from potstill.functional.gradient_norms import gradient_norms
+from potstill.methods.selection._record import record_of
+from potstill.methods.selection.aum import AUM
+from potstill.methods.selection.craig import CRAIG
+from potstill.methods.selection.el2n import EL2N
+from potstill.methods.selection.forgetting import Forgetting
+from potstill.methods.selection.glister import GLISTER
+from potstill.methods.selection.grand import GraNd
+from potstill.registry import make_method, resolve
+from potstill.rng import generator
+from potstill.scoring import duplicates, score, scored_methods
+from potstill.storage.scores import read_scores
+from potstill.testing import toy_problem, toy_source
+
+QUICK: dict[str, Any] = {"epochs_recorded": 4, "runs": 2, "window": 2, "checkpoints": 2, "epoch": 2}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
+
+
+def quick(name: str, **changes: Any) -> Any:
+    fields = {f.name for f in dataclasses.fields(resolve("methods", name))}
+    return make_method(name, {n: v for n, v in {**QUICK, **changes}.items() if n in fields})[1]
+
+
+def chosen(method: Any, problem: Problem, seed: int = 0) -> list[int]:
+    rng = generator(seed)
+    state = method.init(problem, rng)
+    while not method.done(problem, state):
+        state, _ = method.step(problem, state, rng)
+    result = method.result(problem, state)
+    assert isinstance(result, Selection)
+    return result.index.tolist()
+
+
+def unbalanced() -> Splits:
+    source = toy_source("image")
+    assert isinstance(source, TensorSource)
+    kept = torch.tensor([i for i in range(48) if i % 12 < (12, 9, 6, 3)[i // 12]])
+    return Splits(train=source.subset(kept), test=None)
+
+
+def test_which_methods_score() -> None:
+    wanted = {"least-confidence", "entropy", "margin", "forgetting", "el2n", "grand", "aum", "cartography", "dyn-unc"}
+    assert wanted | {"tdds", "ccs", "irt", "glicko"} <= set(scored_methods())
+    assert all(isinstance(quick(name), Scored) for name in scored_methods())
+    assert not isinstance(quick("dm"), Scored)
+
+
+@pytest.mark.parametrize("name", ["least-confidence", "entropy", "margin", "forgetting", "el2n", "dyn-unc", "tdds"])
+def test_the_hardest_of_each_class_are_kept_first(name: str) -> None:
+    method = quick(name)
+    problem = toy_problem(method, ipc=5)
+    hardness = method.hardness(method.columns(problem))
+    found = chosen(method, problem)
+    for c, index in enumerate(problem.by_class):
+        mine = [i for i in found if i in set(index.tolist())]
+        assert len(mine) == 5
+        rest = [i for i in index.tolist() if i not in mine]
+        assert min(float(hardness[i]) for i in mine) >= max(float(hardness[i]) for i in rest), c
+
+
+def test_aum_keeps_the_largest_areas_and_ccs_leaves_the_hardest_out() -> None:
+    method = quick("aum")
+    problem = toy_problem(method, ipc=3)
+    area = aum(record_of(problem).series("margin").flatten(0, 1))
+    for c, index in enumerate(problem.by_class):
+        best = index[area[index].argsort(descending=True)[:3]].tolist()
+        assert set(chosen(method, problem)[3 * c : 3 * c + 3]) == set(best)
+    ccs = quick("ccs", cut=0.5)
+    left = set(chosen(ccs, toy_problem(ccs, ipc=3)))
+    for index in problem.by_class:
+        assert not left & set(index[area[index].argsort()[:6]].tolist())
+
+
+def test_grand_is_the_mean_over_runs_of_the_exact_norm() -> None:
+    method = quick("grand")
+    problem = toy_problem(method)
+    every = problem.train.fetch(torch.arange(48))
+    assert isinstance(every.x, torch.Tensor)
+    assert every.y is not None
+    norms = []
+    for run in range(2):
+        trained = record_of(problem).network(run, 2)
+        net = problem.network(trained.seed).eval()
+        net.load_state_dict({**trained.theta, **trained.buffers})
+        norms.append(gradient_norms(net, every.x, every.y))
+    torch.testing.assert_close(method.columns(problem)["grand"], (norms[0] + norms[1]) / 2)
+    assert not torch.allclose(quick("grand", gradients="last-layer").columns(problem)["grand"], norms[0])
+
+
+def test_early_scores_train_early_epochs_only() -> None:
+    for method in (EL2N(epochs_recorded=50, epoch=5), GraNd(epochs_recorded=50, epoch=5)):
+        (spec,) = method.assets(toy_problem())
+        assert (spec.recipe["until"], spec.recipe["epochs"]) == (5, 50)
+
+
+@pytest.mark.parametrize("region", ["ambiguous", "easy", "hard"])
+def test_regions_of_the_map(region: str) -> None:
+    method = quick("cartography", region=region)
+    problem = toy_problem(method, ipc=4)
+    columns = method.columns(problem)
+    value = {"ambiguous": columns["variability"], "easy": columns["confidence"], "hard": -columns["confidence"]}[region]
+    for c, index in enumerate(problem.by_class):
+        best = index[value[index].argsort(descending=True)[:4]].tolist()
+        assert set(chosen(method, problem)[4 * c : 4 * c + 4]) == set(best)
+
+
+def test_balance() -> None:
+    data = unbalanced()
+
+    def sizes(balance: str, items: int) -> list[int]:
+        budget = potstill.Budget(unit="items", amount=items)
+        small = potstill.distill(data, Forgetting(balance=balance, **some), budget=budget, network="convnet-d1-w4")  # type: ignore[arg-type]
+        assert bool((small.labels.diff() >= 0).all())
+        return torch.bincount(small.labels, minlength=4).tolist()
+
+    some: dict[str, Any] = {"epochs_recorded": 3}
+    assert sizes("class", 12) == [3, 3, 3, 3]
+    assert sizes("proportional", 10) == [4, 3, 2, 1]
+    assert sum(sizes("global", 10)) == 10
+    assert sizes("global", 30) == [12, 9, 6, 3]
+    with pytest.raises(PotstillError, match="31 samples are asked for, but the data have 30"):
+        sizes("global", 31)
+
+
+def test_global_takes_the_hardest_of_all() -> None:
+    method = quick("entropy", balance="global")
+    problem = toy_problem(method, ipc=3)
+    hardness = method.columns(problem)["entropy"]
+    assert set(chosen(method, problem)) == set(hardness.argsort(descending=True)[:12].tolist())
+
+
+# --- files of scores -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scores")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POTSTILL_CACHE", str(folder / "cache"))
+        score(unbalanced(), scored_methods(), folder / "scores.parquet", network="convnet-d1-w4", **QUICK)
+    return folder / "scores.parquet"
+
+
+def test_a_selection_from_the_file_is_the_selection_without_it(table: Path) -> None:
+    data = unbalanced()
+    for name in scored_methods():
+        fields = {f.name for f in dataclasses.fields(resolve("methods", name))}
+        options = {n: v for n, v in QUICK.items() if n in fields}
+        made = potstill.distill(data, name, ipc=2, seed=3, network="convnet-d1-w4", **options)
+        read = potstill.distill(data, name, ipc=2, seed=3, scores=table)
+        assert read.index is not None
+        assert made.index is not None
+        assert torch.equal(read.index, made.index), name
+        assert read.card["config"] == made.card["config"]
+        assert read.card["network"] == made.card["network"]
+
+
+def test_the_file_can_be_sorted_and_shows_what_a_person_needs(table: Path, tmp_path: Path) -> None:
+    data = unbalanced()
+    rows = pq.read_table(table)
+    assert rows.column_names[:3] == ["index", "label", "class"]
+    assert {"duplicate", "duplicate_of", "region", "forgetting", "aum", "irt_difficulty"} <= set(rows.column_names)
+    assert rows["class"].to_pylist() == [data.train.classes[y] for y in data.train.labels.tolist()]
+    assert set(rows["region"].to_pylist()) <= {"easy", "ambiguous", "hard"}
+    again = tmp_path / "sorted.parquet"
+    pq.write_table(rows.sort_by([("aum", "descending"), ("index", "ascending")]), again)
+    a, b = (potstill.distill(data, "aum", ipc=2, scores=p) for p in (table, again))
+    assert torch.equal(a.inputs, b.inputs)
+    assert not np.array_equal(pq.read_table(again)["index"].to_numpy(), rows["index"].to_numpy())
+
+
+def test_a_file_of_other_data_is_refused_and_both_are_named(table: Path) -> None:
+    other = toy_source("image", per_class=7)
+    with pytest.raises(PotstillError) as refused:
+        potstill.distill(Splits(train=other, test=None), "aum", ipc=1, scores=table)
+    said = str(refused.value)
+    assert unbalanced().train.content_hash[:12] in said
+    assert other.content_hash[:12] in said
+    assert "\n" not in said
+
+
+def test_what_does_not_fit_the_file_is_refused(table: Path, tmp_path: Path) -> None:
+    data = unbalanced()
+
+    def fails(match: str, method: Any = "aum", **options: Any) -> None:
+        with pytest.raises(PotstillError, match=match):
+            potstill.distill(data, method, ipc=1, scores=table, **options)
+
+    fails("method dm does not select by scores", "dm")
+    fails("made with network 'convnet-d1-w4', but 'mlp' is asked for", network="mlp")
+    fails("made with epochs_recorded 4, but 9 is asked for", epochs_recorded=9)
+    fails("made with epochs_recorded 4, but 30 is asked for", AUM())
+    fails("not whitened", zca="mtt")
+    assert potstill.distill(data, "aum", ipc=1, scores=table, epochs_recorded=4, cut=0.5).card["config"]["cut"] == 0.5
+    few = tmp_path / "few.parquet"
+    rows = pq.read_table(table)
+    score(data, ["aum"], few, network="convnet-d1-w4", epochs_recorded=2)
+    with pytest.raises(PotstillError, match=r"are of aum, not of entropy.*potstill score --methods entropy"):
+        potstill.distill(data, "entropy", ipc=1, scores=few)
+    for broken, said in (
+        (rows.slice(0, 20), "not those of|index"),
+        (rows.replace_schema_metadata({}), "metadata"),
+        (rows.drop_columns(["aum"]), "aum"),
+    ):
+        pq.write_table(broken, few)
+        if "not those" in said:
+            assert len(read_scores(few)) == 20  # whole by itself; it is the data that it does not fit
+            continue
+        with pytest.raises(PotstillError, match=f"not a file of scores.*{said}"):
+            read_scores(few)
+    few.write_bytes(b"PAR1 no")
+    with pytest.raises(PotstillError, match="not a parquet file that can be read"):
+        read_scores(few)
+    with pytest.raises(PotstillError, match="no such file; make it with potstill score"):
+        read_scores(tmp_path / "none.parquet")
+
+
+def test_what_cannot_be_scored_is_refused() -> None:
+    data = unbalanced()
+    with pytest.raises(PotstillError, match=r"method dm gives samples no numbers; those that do are .*forgetting"):
+        score(data, ["dm"])
+    with pytest.raises(PotstillError, match="unknown option 'windw'; did you mean window"):
+        score(data, ["dyn-unc"], windw=3)
+    with pytest.raises(PotstillError, match="at least one method is needed"):
+        score(data, [])
+
+
+def test_never_learned_stays_infinite_in_the_file(tmp_path: Path) -> None:
+    source = toy_source("image")
+    assert isinstance(source, TensorSource)
+    wrong = source.labels.clone()
+    wrong[:2] = 3
+    data = Splits(train=dataclasses.replace(source, labels=wrong), test=None)
+    path = tmp_path / "scores.parquet"
+    made = score(data, ["forgetting"], path, network="convnet-d1-w4", epochs_recorded=4, lr=0.02)
+    column = made.methods["forgetting"].columns["forgetting"]
+    assert math.inf in column.tolist()
+    assert torch.equal(read_scores(path).methods["forgetting"].columns["forgetting"], column)
+
+
+def test_duplicates_point_to_the_first() -> None:
+    source = toy_source("image")
+    assert isinstance(source, TensorSource)
+    twice = source.subset(torch.tensor([0, 1, 0, 2, 1, 0]))
+    assert duplicates(twice).tolist() == [0, 1, 0, 3, 1, 0]
+
+
+def test_files_of_pictures_are_named(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for c in "ab":
+        (tmp_path / "photos" / c).mkdir(parents=True)
+        for n in range(6):
+            picture = np.random.default_rng(n + ord(c)).integers(0, 255, (8, 8), dtype=np.uint8)
+            Image.fromarray(picture).save(tmp_path / "photos" / c / f"{n}.png")
+    data = load(tmp_path / "photos", test_fraction=0.34)
+    made = score(data, ["aum"], network="convnet-d1-w4", epochs_recorded=1)
+    assert len(made.names) == len(data.train) == 8
+    for i, name in enumerate(made.names):
+        with Image.open(tmp_path / "photos" / name) as picture:
+            stored = torch.from_numpy(np.array(picture)).float() / 255
+        assert torch.equal(data.train.raw(torch.tensor([i]))[0, 0], stored)
+
+
+# --- what they are good for ------------------------------------------------------------------------------------------
+
+
+def test_wrong_labels_are_found_and_left_out() -> None:
+    source = load("digits").train
+    rng = torch.Generator().manual_seed(0)
+    some = torch.randperm(len(source), generator=rng)[:600]
+    clean = source.subset(some)
+    wrong = torch.randperm(600, generator=rng)[:60]
+    labels = clean.labels.clone()
+    labels[wrong] = (labels[wrong] + 1 + torch.randint(0, 9, (60,), generator=rng)) % 10
+    data = Splits(train=dataclasses.replace(clean, labels=labels), test=None)
+    options: dict[str, Any] = {"network": "convnet-d1-w16", "epochs_recorded": 12, "batch": 32}
+    made = score(data, ["aum"], **options)
+    lowest = made.methods["aum"].columns["aum"].argsort()[:60]
+    assert len(set(lowest.tolist()) & set(wrong.tolist())) > 40  # 6 by chance
+    shares = {}
+    for keep in ("hardest", "easiest"):
+        index = potstill.distill(data, "aum", ipc=10, keep=keep, scores=made).index
+        assert index is not None
+        shares[keep] = len(set(index.tolist()) & set(wrong.tolist())) / 100
+    assert shares["easiest"] == 0
+    assert shares["hardest"] > 0.3
+
+
+# --- gradients -------------------------------------------------------------------------------------------------------
+
+
+def test_weights_stay_in_the_state() -> None:
+    method = CRAIG(epochs_recorded=2)
+    problem = toy_problem(method, ipc=3)
+    state = method.init(problem, generator(0))
+    for _ in range(4):
+        state, _ = method.step(problem, state, generator(0))
+    assert all(float(w.sum()) == pytest.approx(3) for w in state.weights)
+    assert any(float(w.std()) > 0 for w in state.weights)
+
+
+def test_glister_takes_from_outside_what_it_validates_on_and_fills_up() -> None:
+    from potstill.assets import kept_part
+
+    method = GLISTER(epochs_recorded=2, held=0.25)
+    problem = toy_problem(method, ipc=9)
+    assert set(chosen(method, problem)) == set(kept_part(problem.train.labels, 0.25).tolist())
+    assert sorted(chosen(method, toy_problem(method, ipc=12))) == list(range(48))
