@@ -6,7 +6,7 @@ split is not read. One half of the held-out part chooses the teacher's stop, the
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from potstill.data import TensorSource, holdout
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
 from potstill.evaluation.evaluate import student_augmentation
-from potstill.evaluation.law import Measured, fit, misfit, worth
+from potstill.evaluation.law import LEAST, Measured, fit, misfit, worth
 from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import Job, train_and_predict
 from potstill.execution import choose
@@ -72,7 +72,7 @@ def scaling(
 
     Args:
         data: anything ``load_data`` takes. Its test split is not read.
-        ipc: items per class, two budgets or more.
+        ipc: items per class, four budgets or more.
         stops: epochs after which the teacher is stopped; one training gives all.
         out: folder, made if it is not there.
         network: of teacher and students.
@@ -113,19 +113,26 @@ def scaling(
         sets=_draws(kept, budgets[-1], sets, seed), say=progress or (lambda what, done, total: None),
     )  # fmt: skip
     teachers = bench.teachers(epochs)
-    head = {"settings": settings, "source": train.name, "classes": len(train.classes), "samples": len(kept)}
+    head: dict[str, Any] = {
+        "settings": settings,
+        "source": train.name,
+        "classes": len(train.classes),
+        "samples": len(kept),
+    }
     missing = [(n, s) for n in budgets for s in (None, *epochs) if _key(n, s) not in cells]
     for key, cell in bench.cells(missing, {t.epoch: t for t in teachers}):
         cells[key] = cell
         _write(file, {**head, "cells": cells})
-    result = {
-        **head, "held": [len(half) for half in bench.held], "cells": cells,
-        "teachers": [{"stop": t.epoch, "accuracy": bench.accuracy_of(t)} for t in teachers],
-        **_conclude(cells, budgets, epochs, [len(half) for half in bench.held], seed),
+    head |= {
+        "held": [len(half) for half in bench.held], "cells": cells,
+        "teachers": [
+            {"stop": t.epoch, "choice": bench.accuracy_of(t, 0), "accuracy": bench.accuracy_of(t, 1)} for t in teachers
+        ],
         "bytes": {
             "hard": item_bytes(train.input.shape), "soft": item_bytes(train.input.shape, len(train.classes))
         },
     }  # fmt: skip
+    result = {**head, **_conclude(head)}
     _write(file, result)
     write_atomic(file.with_suffix(".svg"), law_plot(result).encode())
     return result
@@ -160,9 +167,9 @@ class _Bench:
         as_is = Teacher(params=teacher.theta, velocity={}, buffers=teacher.buffers)
         return soft_rows(self.make(teacher.seed), as_is, x)
 
-    def accuracy_of(self, teacher: Trained) -> float:
-        """Of a teacher, where students are scored."""
-        half = self.held[1]
+    def accuracy_of(self, teacher: Trained, part: int) -> float:
+        """Of a teacher, on one half of what is held out."""
+        half = self.held[part]
         found = self.rows(teacher, _inputs(half, torch.arange(len(half)))).argmax(1).cpu()
         return float((found == half.labels).double().mean())
 
@@ -223,7 +230,7 @@ def _key(n: int, stop: int | None) -> str:
 
 
 def _check(budgets: tuple[int, ...], stops: tuple[int, ...], sets: int) -> None:
-    for name, values, least in (("ipc", budgets, 2), ("stops", stops, 1)):
+    for name, values, least in (("ipc", budgets, LEAST), ("stops", stops, 1)):
         if len(values) < least or len(set(values)) < len(values) or min(values) < 1:
             raise PotstillError(
                 f"{name} must be {least} or more different whole numbers from 1 on, not {values}; change them"
@@ -232,57 +239,63 @@ def _check(budgets: tuple[int, ...], stops: tuple[int, ...], sets: int) -> None:
         raise PotstillError(f"at least one set is needed, but sets is {sets}; two or more give intervals")
 
 
-def _conclude(
-    cells: Mapping[str, Any], budgets: tuple[int, ...], stops: tuple[int, ...], held: Sequence[int], seed: int
-) -> dict[str, Any]:
+def _conclude(found: Mapping[str, Any]) -> dict[str, Any]:
     """The law, what each budget of soft labels is worth, and that in a sentence."""
-    choice, score = (_measured(cells, budgets, stops, part, held[part]) for part in (0, 1))
+    said = found["settings"]
+    choice, score = (_measured(found, part) for part in (0, 1))
     law = fit(score)
-    rows: list[dict[str, Any]] = []
-    for n in budgets:
-        stop, found = worth(score, choice, n, generator(seed, "bootstrap", n))
-        rows.append({
-            "ipc": n, "stop": stop, "worth": None if found is None else found.value,
-            "ci95": None if found is None or found.ci95 is None else list(found.ci95),
-            "beyond": found is not None and not budgets[0] <= found.value <= budgets[-1],
-        })  # fmt: skip
+    worths = worth(score, choice, said["ipc"], generator(said["seed"], "bootstrap"))
+    rows = [{"ipc": n, **asdict(each)} for n, each in zip(said["ipc"], worths, strict=True)]
     middle = next((r for r in rows if r["ipc"] == 10), rows[len(rows) // 2])
+    amounts = np.geomspace(said["ipc"][0], said["ipc"][-1], 41)
+    curves = [np.exp(law.hard_error(amounts)[0]), *np.exp(law.soft_error(amounts)[0]).T]
+    hard, soft = law.hard[0].tolist(), law.soft[0].tolist()
     return {
         "law": {
-            "hard": list(law.hard), "soft": list(law.soft), "misfit": misfit(score, law),
-            "lines": {"hard": list(law.hard), **{str(stop): list(law.line(stop)) for stop in stops}},
+            "hard": dict(zip(("ln_f", "ln_A", "b"), hard, strict=True)),
+            "soft": dict(zip(("ln_kappa", "ln_A", "b", "g", "h"), soft, strict=False)),
+            "misfit": misfit(score, law), "amounts": amounts.tolist(),
+            "curves": {str(name): c.tolist() for name, c in zip(("hard", *said["stops"]), curves, strict=True)},
         },
-        "worth": rows,
-        "said_of": middle["ipc"],
-        "sentence": _sentence(middle, budgets[-1]),
+        "worth": rows, "said_of": middle["ipc"], "sentence": _sentence(middle, said["ipc"]),
     }  # fmt: skip
 
 
-def _measured(
-    cells: Mapping[str, Any], budgets: tuple[int, ...], stops: tuple[int, ...], part: int, samples: int
-) -> Measured:
-    """Errors of students; half a sample is counted as wrong and half as right, so that none is 0 or 1."""
+def _measured(found: Mapping[str, Any], part: int) -> Measured:
+    """Errors of students and teachers on one half of what was held out."""
+    said, samples = found["settings"], found["held"][part]
+
+    def error(accuracy: float) -> float:
+        """Half a sample is counted as wrong and half as right, so that none is 0 or 1."""
+        return float(((1 - accuracy) * samples + 0.5) / (samples + 1))
 
     def errors(n: int, stop: int | None) -> list[float]:
-        cell = cells[_key(n, stop)]
-        values = cell["choice"] if part == 0 else cell["accuracy"]["values"]
-        return [((1 - v) * samples + 0.5) / (samples + 1) for v in values]
+        cell = found["cells"][_key(n, stop)]
+        return [error(v) for v in (cell["choice"] if part == 0 else cell["accuracy"]["values"])]
 
-    hard = np.array([errors(n, None) for n in budgets]).T
-    soft = np.array([[errors(n, s) for s in stops] for n in budgets]).transpose(2, 0, 1)
-    return Measured(ipc=budgets, stops=stops, hard=hard, soft=soft)
+    return Measured(
+        ipc=tuple(said["ipc"]), stops=tuple(said["stops"]), hard=np.array([errors(n, None) for n in said["ipc"]]).T,
+        soft=np.array([[errors(n, s) for s in said["stops"]] for n in said["ipc"]]).transpose(2, 0, 1),
+        teacher=np.array([error(t[("choice", "accuracy")[part]]) for t in found["teachers"]]),
+    )  # fmt: skip
 
 
-def _sentence(row: Mapping[str, Any], most: int) -> str:
-    n, stop = row["ipc"], row["stop"]
-    if row["worth"] is None:
+def _sentence(row: Mapping[str, Any], budgets: Sequence[int]) -> str:
+    n, stop, side = row["ipc"], row["stop"], row["side"]
+    if side == "unknown":
         return "More hard-labelled samples did not help here, so that soft labels cannot be counted in them."
-    ends = "" if row["ci95"] is None else " [{:.3g}, {:.3g}]".format(*row["ci95"])
-    note = f"; that is not between budgets that were measured (at most {most})" if row["beyond"] else ""
-    return (
-        f"{n} soft-labelled per class are worth {row['worth']:.3g} hard-labelled{ends} (a teacher of {stop} "
-        f"epoch{'' if stop == 1 else 's'}{note})."
-    )
+    if side == "inside":
+        text = f"{row['value']:.3g} hard-labelled"
+        if row["known"]:
+            ends = [f"under {budgets[0]}", f"over {budgets[-1]}"]
+            low, high = (ends[i] if row[e] is None else f"{row[e]:.3g}" for i, e in enumerate(("low", "high")))
+            text += f" [{low}, {high}]"
+    else:
+        text = f"{side} than {budgets[-1 if side == 'more' else 0]} hard-labelled, beyond what was measured"
+        known = row["low"] if side == "more" else row["high"]
+        if known is not None:
+            text += f" (at {'least' if side == 'more' else 'most'} {known:.3g} at 95%)"
+    return f"{n} soft-labelled per class are worth {text}; teacher of {stop} epoch{'' if stop == 1 else 's'}."
 
 
 def _read(file: Path, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -289,7 +289,7 @@ class Scaling(DataCommand):
     out: Annotated[Path, arg(metavar="DIR")]
     """The folder for scaling.json and the plot scaling.svg."""
     ipc: Integers = (1, 2, 5, 10, 20, 50)
-    """Budgets: real samples per class, with commas between them."""
+    """Budgets: real samples per class, four or more, with commas between them."""
     stops: Integers = (2, 5, 10, 20, 50)
     """Epochs after which the teacher is stopped, with commas between them."""
     sets: Annotated[int, arg(metavar="K")] = 5

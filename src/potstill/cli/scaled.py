@@ -1,11 +1,11 @@
 """What a soft label buys in data, as text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from potstill.cli.text import columns, plural
 
-__all__ = ["scaling_text"]
+__all__ = ["scaling_text", "worth_cells"]
 
 
 def scaling_text(found: Mapping[str, Any]) -> str:
@@ -17,13 +17,13 @@ def scaling_text(found: Mapping[str, Any]) -> str:
         [n, *(_accuracy(found["cells"][f"{n}-{name}"]) for name in ("hard", *stops)), found["settings"]["sets"]]
         for n in found["settings"]["ipc"]
     ]
-    worth = [[r["ipc"], r["stop"], *_worth(r), "beyond" if r["beyond"] else ""] for r in found["worth"]]
+    worth = [[r["ipc"], r["stop"], *worth_cells(r, found["settings"]["ipc"])] for r in found["worth"]]
     diverged = sum(cell["diverged"] for cell in found["cells"].values())
     bytes_ = found["bytes"]
     return "\n".join([
         f"{found['source']}: accuracy in percent with 95% intervals over sets, by real samples per class, with classes",
         "and with the labels of a teacher after so many epochs (its own accuracy)", columns(head, rows), "",
-        columns(["soft per class", "teacher's epochs", "hard per class", "95% interval", "of the budgets"], worth), "",
+        columns(["soft per class", "teacher's epochs", "hard per class", "95% interval"], worth), "",
         found["sentence"],
         f"The law misses cells by {100 * found['law']['misfit']:.1f} % of their error (root of the mean square); a "
         f"sample takes {bytes_['soft']:,} bytes with a soft label and {bytes_['hard']:,} with a hard one.",
@@ -40,7 +40,11 @@ def _percent(ends: list[float]) -> list[float]:
     return [100 * end for end in ends]
 
 
-def _worth(row: Mapping[str, Any]) -> list[str]:
-    if row["worth"] is None:
-        return ["unknown", ""]
-    return [f"{row['worth']:.3g}", "" if row["ci95"] is None else "{:.3g} to {:.3g}".format(*row["ci95"])]
+def worth_cells(row: Mapping[str, Any], budgets: Sequence[int]) -> list[str]:
+    """What a budget is worth, and its interval; beyond the budgets that were measured nothing is said."""
+    ends = [f"under {budgets[0]}", f"over {budgets[-1]}"]
+    value = {"more": ends[1], "fewer": ends[0], "unknown": "unknown"}.get(row["side"]) or f"{row['value']:.3g}"
+    if not row["known"]:
+        return [value, "unknown"]
+    low, high = (ends[i] if row[e] is None else f"{row[e]:.3g}" for i, e in enumerate(("low", "high")))
+    return [value, f"{low} to {high}"]

@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 
 from scipy import stats  # type: ignore[import-untyped]
 
+from potstill.cli.scaled import worth_cells
+from potstill.cli.text import plural
 from potstill.listings import list_methods, list_parametrizations, list_protocols
 from potstill.reports import results_table
 
@@ -413,6 +415,38 @@ def _time_to_accuracy(root: Path) -> str:
     return _table(head, rows) + "\n\n" + about
 
 
+def _knowledge(root: Path) -> str:
+    """What soft labels buy in data, of every data set that benchmarks/knowledge.py has measured."""
+    folder, parts = root / "results" / "knowledge", []
+    for path in sorted(folder.glob("*/scaling.json")):
+        made = json.loads(path.read_text(encoding="utf-8"))
+        if "worth" not in made:  # interrupted
+            continue
+        s, stops = made["settings"], made["settings"]["stops"]
+        known = {t["stop"]: f"{plural(t['stop'], 'epoch')} ({100 * t['accuracy']:.1f})" for t in made["teachers"]}
+        rows: list[list[object]] = []
+        for row in made["worth"]:
+            cells = [made["cells"][f"{row['ipc']}-{name}"]["accuracy"] for name in ("hard", *stops)]
+            value, interval = worth_cells(row, s["ipc"])
+            rows.append([row["ipc"], *map(_mean_and_half, cells), cells[0]["n"], row["stop"], value, interval])
+        head: list[object] = [
+            "per class", "classes", *(known[stop] for stop in stops), "n", "stop chosen", "worth, hard per class",
+            "95 % interval",
+        ]  # fmt: skip
+        about = (
+            f"`{made['source']}`, {s['network']}: accuracy in percent on {made['held'][1]:,} held-out training samples, "
+            f"mean and half of a 95 % interval (Student's t over {s['sets']} sets), with classes and with the labels of "
+            f"a teacher after so many epochs of {made['samples']:,} samples (its own accuracy). Students: "
+            f"{s['steps']} steps of {s['batch']} at rate {s['lr']:g}. The law misses cells by "
+            f"{100 * made['law']['misfit']:.1f} % of their error. **{made['sentence']}**"
+        )
+        parts.append(f"{_table(head, rows)}\n\n{about}")
+    if not parts:
+        return "Nothing has been measured yet."
+    machine = json.loads((folder / "machine.json").read_text(encoding="utf-8"))
+    return "\n\n".join([*parts, f"{machine['processor']}, one thread, torch {machine['torch']}."])
+
+
 def _results(root: Path) -> str:
     rows: list[dict[str, Any]] = []
     for path in sorted((root / "results" / "published_grid").glob("*.json")):
@@ -508,6 +542,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "choose-cells": _choose_cells,
     "choose-gains": _choose_gains,
     "imagenet": _imagenet,
+    "knowledge": _knowledge,
     "methods": _methods,
     "options": _options,
     "own-data": _own_data,

@@ -1,17 +1,15 @@
-r"""The data–knowledge law: a student's error as powers of the data it gets and of what its teacher knew.
+r"""The data–knowledge law: a student's error as a sum of what its teacher does not know and what its data do not show.
 
 A Label is Worth a Thousand Images in Dataset Distillation (Qin et al., NeurIPS 2024, arXiv:2406.10485) measures the
-plane of data (items per class) and knowledge (the teacher's stopping epoch). The form of the law here is ours: the
-least one that has data scaling as a power law and a best stopping epoch that moves with the budget, which that paper
-found,
+plane of data (items per class, n) and knowledge (the teacher's stopping epoch, s). The form of the law here is ours:
 
 .. math::
-    \ln e_\mathrm{hard}(n) &= a - b \ln n \\
-    \ln e_\mathrm{soft}(n, s) &= c_0 + c_1 \ln n + c_2 \ln s + c_3 \ln^2 s + c_4 \ln n \ln s
+    e_\mathrm{hard}(n) &= f + A n^{-b} \\
+    e_\mathrm{soft}(n, s) &= \kappa e_T(s) + A' s^{g} n^{-b' - h \ln s}
 
-with the error e, n items per class and a teacher of s epochs. It is linear in its coefficients, so least squares have
-one answer, and the coefficients of all sets are the means of those of each set. Of two stops c₃ is left out, and of one
-all but c₀ and c₁.
+with the teacher's own error :math:`e_T(s)`, which is measured. Early teachers know less, and a student of much data
+ends where its teacher does; they are easier to learn from few. So the best stop comes later the more data there are, as
+the paper found. Of one stop g and h are left out. Fitted by least squares on ln e.
 """
 
 import math
@@ -26,9 +24,13 @@ from torch import Generator
 
 from potstill.errors import PotstillError
 
-__all__ = ["Interval", "Law", "Measured", "fit", "misfit", "worth"]
+__all__ = ["Law", "Measured", "Worth", "fit", "misfit", "worth"]
 
 Floats = NDArray[np.float64]
+LEAST = 4
+"""Budgets that a floor and a power can be told apart by."""
+LOWEST, HIGHEST = -15.0, 5.0
+"""Where the logarithm of a floor stays: below, it is no part of any error that can be measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,147 +38,208 @@ class Measured:
     """Errors in (0, 1) of students: every set at every budget, with classes and with the labels of every stop."""
 
     ipc: tuple[int, ...]
-    """Budgets (B), at least two different ones."""
+    """Budgets (B), ascending, four or more."""
     stops: tuple[int, ...]
-    """Epochs of the teacher (S), each at least 1, different from one another."""
+    """Epochs of the teacher (S), ascending, each at least 1."""
     hard: Floats
     """(sets, B)."""
     soft: Floats
     """(sets, B, S)."""
+    teacher: Floats
+    """The teacher's own errors (S)."""
 
     def __post_init__(self) -> None:
-        if len(set(self.ipc)) < 2 or len(set(self.ipc)) != len(self.ipc):
-            raise PotstillError(f"a law in the data needs two or more different budgets, not {self.ipc}; add one")
-        if not self.stops or len(set(self.stops)) != len(self.stops) or min(self.stops) < 1:
-            raise PotstillError(f"stops must be different epochs from 1 on, not {self.stops}; change them")
+        for name, values, least in (("budgets", self.ipc, LEAST), ("stops", self.stops, 1)):
+            if len(values) < least or list(values) != sorted(set(values)) or values[0] < 1:
+                raise PotstillError(
+                    f"the law needs {least} or more different {name} from 1 on, ascending, not {values}; change them"
+                )
+        sets, b, s = len(self.hard), len(self.ipc), len(self.stops)
         for name, found, shape in (
-            ("hard", self.hard, (len(self.hard), len(self.ipc))),
-            ("soft", self.soft, (len(self.hard), len(self.ipc), len(self.stops))),
-        ):
+            ("hard", self.hard, (sets, b)), ("soft", self.soft, (sets, b, s)), ("teacher", self.teacher, (s,))
+        ):  # fmt: skip
             if found.shape != shape or not np.all((found > 0) & (found < 1)):
                 raise PotstillError(f"{name} errors must be {shape} in (0, 1), but they are {found.shape}; check them")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Law:
-    """The law's coefficients."""
+    """The law's coefficients, of one fit or of many: every one is an array of as many."""
 
-    hard: tuple[float, float]
-    """(a, −b)."""
-    soft: tuple[float, ...]
-    """(c₀, c₁, …), as many as there are."""
     stops: tuple[int, ...]
-    """Those that were measured, ascending."""
+    teacher: Floats
+    """Errors of the teacher at its stops."""
+    hard: Floats
+    """(fits, 3): ln f, ln A, b."""
+    soft: Floats
+    """(fits, 3 or 5): ln κ, ln A', b', g, h."""
 
-    def hard_error(self, n: float) -> float:
-        """Error with classes, of n items per class."""
-        return math.exp(self.hard[0] + self.hard[1] * math.log(n))
+    def hard_error(self, n: Floats | float) -> Floats:
+        """ln e with classes, of n items per class: (fits, amounts)."""
+        return _log_error(self.hard, *_hard_terms(_amounts(n)))
 
-    def soft_error(self, n: float, stop: float) -> float:
-        """Error with the labels of a teacher of ``stop`` epochs, of n items per class."""
-        intercept, slope = self.line(stop)
-        return math.exp(intercept + slope * math.log(n))
+    def soft_error(self, n: Floats | float) -> Floats:
+        """ln e with the labels of every stop: (fits, amounts, stops)."""
+        amounts = _amounts(n)
+        found = _log_error(self.soft, *_soft_terms(amounts, self.stops, self.teacher))
+        return found.reshape(len(self.soft), len(amounts), len(self.stops))
 
-    def line(self, stop: float) -> tuple[float, float]:
-        """Intercept and slope of ln e in ln n, with the labels of a teacher of ``stop`` epochs."""
-        at_one, at_e = (float(_soft_terms(n, stop, len(self.stops)) @ np.asarray(self.soft)) for n in (1.0, math.e))
-        return at_one, at_e - at_one
-
-    def best_stop(self, n: float) -> int:
-        """Of the stops that were measured, the one with the least error; of equals the earliest."""
-        return min(self.stops, key=lambda stop: self.soft_error(n, stop))
-
-    def equal(self, n: float, stop: float) -> float | None:
-        """How many items per class with classes have the error of n with that teacher's labels.
-
-        ``None`` where more data do not help, or where it would be more than a float holds.
-        """
-        if self.hard[1] >= 0:
-            return None
-        exponent = (math.log(self.soft_error(n, stop)) - self.hard[0]) / self.hard[1]
-        return math.exp(exponent) if abs(exponent) < 700 else None
+    def best_stop(self, n: float) -> NDArray[np.int64]:
+        """Of the stops that were measured, the place of the one with the least error, of each fit."""
+        return np.asarray(self.soft_error(n)[:, 0].argmin(1))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A number with its 95 % interval, ``None`` below two sets."""
+class Worth:
+    """How many hard-labelled items per class have the error of some soft-labelled ones, between measured budgets.
 
-    value: float
-    ci95: tuple[float, float] | None
+    ``None`` at either end of the interval is beyond the budgets. ``side`` says where the number itself lies:
+    ``inside``, or ``more`` than the largest budget, ``fewer`` than the smallest, ``unknown`` where by the law data do
+    not help.
+    """
+
+    stop: int
+    value: float | None
+    low: float | None
+    high: float | None
+    side: str
+    known: bool
+    """Whether there is an interval: of two sets and more."""
 
 
 def fit(measured: Measured) -> Law:
-    """The law by least squares on ln e."""
-    hard, soft = (c.mean(0) for c in _of_sets(measured))
-    return _law(hard, soft, measured.stops)
+    """The law of the means of all sets."""
+    return _fit(measured, np.arange(len(measured.hard))[None])
 
 
-def worth(score: Measured, choice: Measured, n: int, rng: Generator, draws: int = 2000) -> tuple[int, Interval | None]:
-    """What n soft-labelled items per class are worth in hard-labelled ones.
+def worth(score: Measured, choice: Measured, budgets: Sequence[int], rng: Generator, draws: int = 500) -> list[Worth]:
+    """What soft-labelled items of each of the ``budgets`` (per class) are worth in hard-labelled ones.
 
     The stop is the best one by the law of ``choice``, so that what is said of it by the law of ``score`` was not chosen
-    by the same predictions. The interval is Student's t on ln N, with the standard error from a bootstrap over sets
-    (times √(m/(m − 1)), which a bootstrap of few sets lacks), in which stop and laws are made anew.
+    by the same predictions. N is in the interval where the errors of N hard-labelled and of n soft-labelled items do
+    not differ by Student's t on their logarithms, with the standard error from a bootstrap over sets (times
+    √(m/(m − 1)), which a bootstrap of few sets lacks) in which stop and laws are made anew: it may be open.
 
     Args:
         score, choice: errors of the same students on two parts of the data that they have not seen.
-        n: items per class.
+        budgets: items per class.
         rng: draws the sets.
         draws: of the bootstrap.
-
-    Returns:
-        The stop, and the worth; ``None`` where by the law hard-labelled data do not help.
     """
-    chosen = fit(choice).best_stop(n)
-    found = fit(score).equal(n, chosen)
-    if found is None:
-        return chosen, None
     sets = len(score.hard)
+    laws = fit(score), fit(choice)
+    again = laws
+    if sets > 1:
+        pick = torch.randint(sets, (draws, sets), generator=rng).numpy()
+        again = _fit(score, pick, laws[0]), _fit(choice, pick, laws[1])
+    return [_worth(n, sets, score.ipc, laws, again) for n in budgets]
+
+
+def _worth(n: int, sets: int, ipc: tuple[int, ...], laws: tuple[Law, Law], again: tuple[Law, Law]) -> Worth:
+    score, choice = laws
+    amounts, place = np.geomspace(ipc[0], ipc[-1], 400), int(choice.best_stop(n)[0])
+    stop = score.stops[place]
+    gap = score.hard_error(amounts)[0] - score.soft_error(n)[0, 0, place]  # falls: from worse than soft to better
+    if score.hard[0, 2] <= 0:
+        return Worth(stop=stop, value=None, low=None, high=None, side="unknown", known=False)
+    side = "more" if gap[-1] > 0 else "fewer" if gap[0] < 0 else "inside"
+    value = float(np.exp(np.interp(0.0, -gap, np.log(amounts)))) if side == "inside" else None
     if sets < 2:
-        return chosen, Interval(value=found, ci95=None)
-    pick = torch.randint(sets, (draws, sets), generator=rng).numpy()
-    terms = np.array([_soft_terms(n, s, len(score.stops)) for s in sorted(score.stops)]).T
-    (hard, soft), (_, chooses) = ([part[pick].mean(1) for part in _of_sets(m)] for m in (score, choice))
-    if not np.all(hard[:, 1] < 0):  # in some draws data do not help: nothing bounds the worth
-        return chosen, Interval(value=found, ci95=None)
-    best = (chooses @ terms).argmin(1)
-    logs = ((soft @ terms)[np.arange(draws), best] - hard[:, 0]) / hard[:, 1]
-    error = float(np.std(logs, ddof=1)) * math.sqrt(sets / (sets - 1))
-    half = float(stats.t.ppf(0.975, sets - 1)) * error
-    if half > 700:  # more than a float holds
-        return chosen, Interval(value=found, ci95=None)
-    return chosen, Interval(value=found, ci95=(found * math.exp(-half), found * math.exp(half)))
+        return Worth(stop=stop, value=value, low=None, high=None, side=side, known=False)
+    fits = np.arange(len(again[0].hard))
+    soft = again[0].soft_error(n)[fits, 0, again[1].best_stop(n)]
+    gaps = again[0].hard_error(amounts) - soft[:, None]
+    error = gaps.std(0, ddof=1) * math.sqrt(sets / (sets - 1))
+    inside = np.flatnonzero(np.abs(gap) <= float(stats.t.ppf(0.975, sets - 1)) * error)
+    ends: tuple[float | None, float | None] = (value, value)  # an interval narrower than the grid
+    if len(inside):
+        first, last = int(inside[0]), int(inside[-1])
+        ends = float(amounts[first]) if first else None, float(amounts[last]) if last < len(amounts) - 1 else None
+    elif side != "inside":
+        ends = (float(ipc[-1]), None) if side == "more" else (None, float(ipc[0]))
+    return Worth(stop=stop, value=value, low=ends[0], high=ends[1], side=side, known=True)
 
 
 def misfit(measured: Measured, law: Law) -> float:
     """The root of the mean square of ln(error / law's error) over cells (means over sets): what the law leaves out."""
-    hard = np.log(measured.hard).mean(0) - np.log([law.hard_error(n) for n in measured.ipc])
-    said = np.log([[law.soft_error(n, s) for s in measured.stops] for n in measured.ipc])
-    gaps = np.concatenate([hard, (np.log(measured.soft).mean(0) - said).ravel()])
-    return float(np.sqrt(np.mean(gaps**2)))
+    amounts = np.array(measured.ipc, dtype=np.float64)
+    hard = np.log(measured.hard).mean(0) - law.hard_error(amounts)[0]
+    soft = np.log(measured.soft).mean(0) - law.soft_error(amounts)[0]
+    return float(np.sqrt(np.mean(np.concatenate([hard, soft.ravel()]) ** 2)))
 
 
-def _law(hard: Floats, soft: Floats, stops: Sequence[int]) -> Law:
+def _amounts(n: Floats | float) -> Floats:
+    return np.atleast_1d(np.asarray(n, dtype=np.float64))
+
+
+def _hard_terms(amounts: Floats) -> tuple[Floats, Floats]:
+    """ln of what the floor is times, and what the other coefficients are times: (cells), (cells, 2)."""
+    x = np.log(amounts)
+    return np.zeros_like(x), np.stack([np.ones_like(x), -x], 1)
+
+
+def _soft_terms(amounts: Floats, stops: Sequence[int], teacher: Floats) -> tuple[Floats, Floats]:
+    x, z = np.meshgrid(np.log(amounts), np.log(np.array(stops, dtype=np.float64)), indexing="ij")
+    terms = [np.ones_like(x), -x] + ([z, -x * z] if len(stops) > 1 else [])
+    return np.tile(np.log(teacher), len(amounts)), np.stack([term.ravel() for term in terms], 1)
+
+
+def _log_error(p: Floats, floor: Floats, terms: Floats) -> Floats:
+    """ln(exp(p₀ + floor) + exp(terms · p₁…)): (fits, cells)."""
+    return np.asarray(np.logaddexp(p[:, :1] + floor, p[:, 1:] @ terms.T))
+
+
+def _fit(measured: Measured, pick: NDArray[np.int64], near: Law | None = None) -> Law:
+    """One law for each row of ``pick``, of the means of the sets that it names; ``near``: where to begin."""
+    amounts = np.array(measured.ipc, dtype=np.float64)
+    hard = np.log(measured.hard)[pick].mean(1)
+    soft = np.log(measured.soft)[pick].mean(1).reshape(len(pick), -1)
     return Law(
-        hard=(float(hard[0]), float(hard[1])), soft=tuple(float(c) for c in soft), stops=tuple(sorted(stops))
+        stops=measured.stops, teacher=measured.teacher,
+        hard=_least_squares(hard, *_hard_terms(amounts), None if near is None else near.hard),
+        soft=_least_squares(
+            soft, *_soft_terms(amounts, measured.stops, measured.teacher), None if near is None else near.soft
+        ),
     )  # fmt: skip
 
 
-def _of_sets(measured: Measured) -> tuple[Floats, Floats]:
-    """The coefficients of every set: (sets, 2) and (sets, p)."""
-    plain = np.array([[1.0, math.log(n)] for n in measured.ipc])
-    taught = np.array([_soft_terms(n, s, len(measured.stops)) for n in measured.ipc for s in measured.stops])
-    sets = len(measured.hard)
-    hard = np.linalg.lstsq(plain, np.log(measured.hard).T, rcond=None)[0].T
-    soft = np.linalg.lstsq(taught, np.log(measured.soft).reshape(sets, -1).T, rcond=None)[0].T
-    return hard, soft
+def _least_squares(y: Floats, floor: Floats, terms: Floats, near: Floats | None) -> Floats:
+    """Levenberg and Marquardt's way for all rows of ``y`` (fits, cells) at once, the best of several beginnings."""
+    if near is not None:
+        return _descend(y, floor, terms, np.repeat(near, len(y), 0), most=60)[0]
+    found = [_descend(y, floor, terms, _start(y, floor, terms, part)) for part in (0.9, 0.5, 0.05)]
+    costs = np.stack([cost for _, cost in found])
+    return np.asarray(np.stack([p for p, _ in found])[costs.argmin(0), np.arange(len(y))])
 
 
-def _soft_terms(n: float, stop: float, stops: int) -> Floats:
-    data, knowledge = math.log(n), math.log(stop)
-    terms = [1.0, data]
-    if stops == 2:
-        terms += [knowledge, data * knowledge]
-    elif stops > 2:
-        terms += [knowledge, knowledge**2, data * knowledge]
-    return np.array(terms)
+def _start(y: Floats, floor: Floats, terms: Floats, part: float) -> Floats:
+    """A floor of this part of the largest that leaves every error above it, and the power of what is left."""
+    low = np.log(part) + (y - floor).min(1, keepdims=True)
+    left = np.log(np.exp(y) - np.exp(low + floor) + 1e-6 * np.exp(y))
+    rest = np.linalg.lstsq(terms, left.T, rcond=None)[0].T
+    return np.concatenate([low, rest], 1)
+
+
+def _descend(y: Floats, floor: Floats, terms: Floats, p: Floats, most: int = 300) -> tuple[Floats, Floats]:
+    damping = np.full(len(y), 1e-2)
+    gap = y - _log_error(p, floor, terms)
+    cost = (gap**2).sum(1)
+    for _ in range(most):
+        share = np.exp(p[:, :1] + floor - (y - gap))  # of the floor in the error
+        slopes = np.concatenate([share[..., None], (1 - share)[..., None] * terms], 2)
+        normal = slopes.transpose(0, 2, 1) @ slopes
+        diagonal = np.einsum("rii->ri", normal) + 1e-9
+        damped = normal + (damping[:, None] * diagonal)[..., None] * np.eye(p.shape[1])
+        move = np.linalg.solve(damped, (slopes * gap[..., None]).sum(1)[..., None])[..., 0]
+        tried = p + np.clip(move, -1, 1)
+        tried[:, 0] = np.clip(tried[:, 0], LOWEST, HIGHEST)
+        there = y - _log_error(tried, floor, terms)
+        after = (there**2).sum(1)
+        better = after < cost
+        rests = (better & (cost - after <= 1e-13 * cost)) | (damping > 1e9)
+        p, gap = np.where(better[:, None], tried, p), np.where(better[:, None], there, gap)
+        cost = np.where(better, after, cost)
+        damping = np.clip(np.where(better, damping / 5, damping * 4), 1e-12, 1e12)
+        if rests.all():
+            break
+    return p, cost

@@ -1,5 +1,6 @@
 """The plane of data and knowledge as one SVG, readable on light and dark pages: errors of students and the law."""
 
+import bisect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,7 @@ ERRORS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.
 
 
 def law_plot(found: Mapping[str, Any]) -> Html:
-    """Error against items per class, both logarithmic: where the law holds, points lie on straight lines.
+    """Error against items per class, both logarithmic; curves are the law.
 
     Args:
         found: the content of a ``scaling.json``.
@@ -30,9 +31,9 @@ def law_plot(found: Mapping[str, Any]) -> Html:
         unit = "epoch" if stop == 1 else "epochs"
         series.append((str(stop), f"{stop} {unit} ({100 * known[stop]:.1f} %)", colour))
     for place, (name, label, colour) in enumerate(series):
-        intercept, slope = found["law"]["lines"][name]
-        ends = [axes.at(n, math.exp(intercept + slope * math.log(n))) for n in (budgets[0], budgets[-1])]
-        marks.append(_line(*ends[0], *ends[1], colour, width=1.5))
+        points = [axes.at(n, e) for n, e in zip(found["law"]["amounts"], found["law"]["curves"][name], strict=True)]
+        where = " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
+        marks.append(tag("polyline", points=where, fill="none", stroke=colour, stroke_width=1.5))
         aside = 3 * (place - (len(series) - 1) / 2)  # points of one budget stand side by side
         for n in budgets:
             accuracy = found["cells"][f"{n}-{name}"]["accuracy"]
@@ -45,7 +46,7 @@ def law_plot(found: Mapping[str, Any]) -> Html:
     marks += _worth(found, axes)
     said = (
         f"Error of students against items per class, {found['source']}: {found['sentence']} Bars are 95 % intervals "
-        f"over {found['settings']['sets']} sets, lines are the law."
+        f"over {found['settings']['sets']} sets, curves are the law."
     )
     return tag(
         "svg", tag("title", said), tag("rect", width=WIDTH, height=HEIGHT, fill="#ffffff"), *marks,
@@ -60,9 +61,7 @@ class _Axes:
     def __init__(self, found: Mapping[str, Any]) -> None:
         budgets = found["settings"]["ipc"]
         shown = [1 - c["accuracy"]["mean"] for c in found["cells"].values()]
-        shown += [
-            math.exp(a + b * math.log(n)) for a, b in found["law"]["lines"].values() for n in (budgets[0], budgets[-1])
-        ]
+        shown += [error for curve in found["law"]["curves"].values() for error in curve]
         spread = max(max(shown) / max(min(shown), 1e-3), 1.05) ** 0.06
         self.low, self.high = max(min(shown), 1e-3) / spread, min(max(shown), 1.0) * spread
         self.first, self.last = budgets[0], budgets[-1]
@@ -93,15 +92,21 @@ class _Axes:
 def _worth(found: Mapping[str, Any], axes: _Axes) -> list[Html]:
     """A dashed line from the soft labels of the sentence to the hard labels that they are worth."""
     row = next(r for r in found["worth"] if r["ipc"] == found["said_of"])
-    if row["worth"] is None or row["beyond"]:
+    if row["value"] is None:
         return []
-    intercept, slope = found["law"]["lines"][str(row["stop"])]
-    error = math.exp(intercept + slope * math.log(row["ipc"]))
-    left, right = axes.at(row["ipc"], error), axes.at(row["worth"], error)
+    amounts, curve = found["law"]["amounts"], found["law"]["curves"][str(row["stop"])]
+    error = math.exp(_between(math.log(row["ipc"]), [*map(math.log, amounts)], [*map(math.log, curve)]))
+    left, right = axes.at(row["ipc"], error), axes.at(row["value"], error)
     return [
         _line(*left, *right, INK, dashes="5 4"),
-        _words(right[0] + 4, right[1] - 6, f"{row['ipc']} soft = {row['worth']:.3g} hard", anchor="start", size=12),
+        _words(right[0] + 4, right[1] - 6, f"{row['ipc']} soft = {row['value']:.3g} hard", anchor="start", size=12),
     ]
+
+
+def _between(x: float, xs: list[float], ys: list[float]) -> float:
+    at = min(max(bisect.bisect_left(xs, x), 1), len(xs) - 1)
+    part = (x - xs[at - 1]) / (xs[at] - xs[at - 1])
+    return ys[at - 1] + part * (ys[at] - ys[at - 1])
 
 
 def _colours(n: int) -> list[str]:
