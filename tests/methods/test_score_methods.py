@@ -328,3 +328,14 @@ def test_glister_takes_from_outside_what_it_validates_on_and_fills_up() -> None:
     problem = toy_problem(method, ipc=9)
     assert set(chosen(method, problem)) == set(kept_part(problem.train.labels, 0.25).tolist())
     assert sorted(chosen(method, toy_problem(method, ipc=12))) == list(range(48))
+
+
+def test_a_plan_says_which_trainings_are_missing() -> None:
+    data = unbalanced()
+    options: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "epochs_recorded": 3, "epoch": 1, "runs": 2}
+    before = potstill.plan(data, "el2n", **options)
+    assert [(n.name, n.count, n.kept) for n in before.networks] == [("record", 2, 0)]
+    assert before.memory is not None
+    potstill.distill(data, "el2n", **options)
+    assert [n.kept for n in potstill.plan(data, "el2n", **options).networks] == [2]
+    assert [n.kept for n in potstill.plan(data, "el2n", **{**options, "epoch": 2}).networks] == [0]
