@@ -3,14 +3,14 @@
     python benchmarks/active.py                      # ≈ 10 minutes of one core; writes results/active.json and .svg
 
 **The task.** Is a crop of ``--side`` pixels as it was, or was a patch of another picture spliced into it? Crops come
-from the colour photographs that scikit-image and scikit-learn ship. Half of them get a patch (an ellipse of two to seven
-tenths of the side) of another photograph: enlarged, blended over about a pixel at its rim, and shifted to the mean
-colour of what it covers, so that neither colour nor a hard edge gives it away. A learner sees log energies of high-pass
-filters in cells of 4 × 4 pixels, a usual first step of detectors of forgeries.
+from the colour photographs that scikit-image and scikit-learn ship. Half of them get a patch (an ellipse of two to
+seven tenths of the side) of another photograph: enlarged, blended over about a pixel at its rim, and shifted to the
+mean colour of what it covers, so that neither colour nor a hard edge gives it away. A learner sees log energies of
+high-pass filters in cells of 4 × 4 pixels, a usual first step of detectors of forgeries.
 
-**The split** is by photograph: for each seed ``--held`` of them, with all crops and all patches that they give, are test
-alone. What a split of crops at random would have said is printed as ``leaky``: that is not a measure of anything but of
-the leak.
+**The split** is by photograph: for each seed ``--held`` of them, with all crops and all patches that they give, are
+test alone. What a split of crops at random would have said is printed as ``leaky``: that is not a measure of anything
+but of the leak.
 """
 
 import argparse
@@ -170,15 +170,14 @@ def main() -> None:
     }  # fmt: skip
     options.out.write_text(json.dumps(said, indent=1) + "\n")
     options.out.with_suffix(".svg").write_text(label_curves(result, "Forged pictures: accuracy against labels"))
-    print(
-        f"all {result['pool']:,} labels: {result['full']['mean']:.3f} {result['full']['ci95']}; leaky {np.mean(leaky):.3f}"
-    )
+    full = result["full"]
+    print(f"all {result['pool']:,} labels: {full['mean']:.3f} {full['ci95']}; leaky {np.mean(leaky):.3f}")
     for name, curve in result["curves"].items():
-        cost, saved = curve["needed"], curve["saved"]
+        cost, saved, higher = curve["needed"], curve["saved"], curve["over_random"]
         print(
             f"{name:<10} at {result['labels'][-1]} labels {curve['accuracy'][-1]['mean']:.3f}; labels needed "
-            f"{cost['mean']:.0f} {cost['values']} ({cost['at_least']} never); saved {saved['mean']:.0f} {saved['ci95']}; "
-            f"mean height {curve['mean_over_labels']['mean']:.3f}"
+            f"{cost['mean']:.0f} {cost['ci95']} ({cost['at_least']} never); saved {saved['mean']:.0f} {saved['ci95']}; "
+            f"curve over random {higher['mean']:+.4f} {higher['ci95']}"
         )
 
 

@@ -1,5 +1,6 @@
 """Active learning: what it reads, what it repeats, what it saves."""
 
+import itertools
 import json
 import xml.etree.ElementTree as ET
 
@@ -134,6 +135,9 @@ def test_the_cost_of_labels_has_intervals_and_a_plot():
     random, margin = (result["curves"][a] for a in ("random", "margin"))
     pairs = [r - m for r, m in zip(random["needed"]["values"], margin["needed"]["values"], strict=True)]
     assert margin["saved"]["values"] == pairs
+    assert random["over_random"]["values"] == [0.0] * 3
+    heights = [sum((a + b) / 2 for a, b in itertools.pairwise(run["accuracy"])) / 3 for run in margin["runs"]]
+    assert margin["mean_over_labels"]["values"] == pytest.approx(heights)
     drawn = ET.fromstring(label_curves(result, "a < b"))
     lines = [e for e in drawn.iter() if e.tag.endswith("polyline")]
     assert len(lines) == 2

@@ -36,6 +36,7 @@ OPTIONS = {
     | READING
     | {"DATA", "--acquire", "--rounds", "--per-round", "--start", "--candidates", "--fraction", "--network", "--steps"}
     | {"--batch", "--lr", "--seeds", "--seed", "--out", "--plot", "--device"},
+    "csod": COMMON | {"ANNOTATIONS", "--n", "--out", "--images", "--redundancy", "--crop"},
     "report": COMMON | {"PATHS", "--out"},
     "inspect": COMMON | {"FILE"},
     "export": COMMON | READING | {"FILE", "--to", "--out", "--data", "--link"},

@@ -69,9 +69,10 @@ def label_cost(
 
     Returns:
         JSON: ``full`` accuracy; by acquisition the ``accuracy`` at each number of ``labels``, and the labels ``needed``
-        for ``fraction`` of the full accuracy with the difference from random. A run that never gets there counts with
-        all the labels it had (``at_least`` says how many did), so its saving is understated if random gets there, and
-        overstated if only random fails to.
+        for ``fraction`` of the full accuracy, with those ``saved`` against random, seed by seed; ``mean_over_labels``
+        is a curve's mean height, and ``over_random`` its difference from random's. A run that never gets there counts
+        with all the labels it had (``at_least`` says how many did), so its saving is understated if random gets there,
+        and overstated if only random fails to.
 
     Raises:
         PotstillError: as `active`; or a fraction outside (0, 1].
@@ -101,6 +102,8 @@ def label_cost(
         done += 1
     labels = [r.labels for r in runs["random"][0].rounds]
     curves: dict[str, Any] = {}
+    areas: list[float] = []
+    """Of random, which comes first."""
     costs: dict[str, list[float]] = {}
     for a in names:
         accuracies = [[float(r.accuracy or 0.0) for r in run.rounds] for run in runs[a]]
@@ -108,9 +111,11 @@ def label_cost(
         costs[a] = [float(labels[-1]) if n is None else n for n in found]
         pairs = [r - c for r, c in zip(costs["random"], costs[a], strict=True)]
         area = [_mean_height(labels, row) for row in accuracies]
+        areas = areas or area
         curves[a] = {
             "accuracy": [summary(column) for column in zip(*accuracies, strict=True)],
             "mean_over_labels": summary(area),
+            "over_random": summary([own - other for own, other in zip(area, areas, strict=True)]),
             "needed": {**summary(costs[a]), "at_least": sum(n is None for n in found)},
             "saved": summary(pairs),
             "runs": [run.to_dict() for run in runs[a]],

@@ -14,6 +14,7 @@ __all__ = [
     "Command",
     "Common",
     "Compare",
+    "Csod",
     "DataCommand",
     "DataOptions",
     "Distill",
@@ -353,6 +354,27 @@ class Active(DataCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Csod(Command):
+    """Choose images of a detection data set whose boxes stand for those of the others, class by class (CSOD).
+
+    ANNOTATIONS is COCO's .json file or a folder of VOC's .xml files; the choice is written as COCO's JSON.
+    """
+
+    annotations: Annotated[Positional[Path], arg(metavar="ANNOTATIONS")]
+    """The boxes."""
+    n: Annotated[int, arg(metavar="N")]
+    """How many images to keep."""
+    out: Annotated[Path, arg(metavar="SUBSET.json")]
+    """The file to write: annotations of the chosen images, their indices, and the hash of the whole set."""
+    images: Annotated[Path | None, _unset("DIR")] = None
+    """The folder of the pictures (else the annotations' own, or VOC's JPEGImages)."""
+    redundancy: Annotated[float, arg(metavar="L")] = 1.0
+    """λ: how much an image that is like those chosen already counts against itself."""
+    crop: Annotated[int, arg(metavar="PX")] = 8
+    """Boxes are compared as crops resized to so many pixels a side."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report(Command):
     """Make one page, readable offline, of scorecards, leaderboards and distilled sets."""
 
@@ -427,6 +449,7 @@ COMMANDS: dict[str, tuple[type[Command], str]] = {
     "compare": (Compare, "a leaderboard of several methods on your own data"),
     "scaling": (Scaling, "what a soft label buys in data, as a law with its interval"),
     "active": (Active, "what labels cost: accuracy against labels, chosen actively and at random"),
+    "csod": (Csod, "a coreset of images with boxes: COCO's or VOC's annotations to a subset of them"),
     "report": (Report, "one page of scorecards, leaderboards and pictures"),
     "inspect": (Inspect, "what is in a distilled set"),
     "export": (Export, "a distilled set as png, npz, parquet or webdataset; a selection as files or rows"),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from potstill.cli.commands import (
     Active,
     Compare,
+    Csod,
     DataCommand,
     DataOptions,
     Distill,
@@ -451,6 +452,34 @@ def _costs_of_labels(result: Mapping[str, Any]) -> str:
     return f"{columns(heads, rows)}\nAll {result['pool']:,} labels: {100 * full['mean']:.1f} %"
 
 
+def _csod(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.applications import select_images
+    from potstill.data.detection import load_detection
+    from potstill.storage import check_writable, write_atomic
+
+    command = parsed.command
+    assert isinstance(command, Csod)
+    if command.n < 1:
+        raise Misuse(f"csod: --n must be at least 1, but it is {command.n}")
+    check_writable(command.out)
+    data = load_detection(command.annotations, command.images)
+    for note in data.notes:
+        watcher.note(note)
+    index = select_images(
+        data,
+        command.n,
+        redundancy=command.redundancy,
+        size=command.crop,
+        progress=lambda done, total: watcher.show("boxes", done / total, f"{done:,} of {total:,} images"),
+    ).tolist()
+    about = {"method": "csod", "config": {"redundancy": command.redundancy, "crop": command.crop}, "command": line}
+    subset = data.subset(index, about)
+    write_atomic(command.out, (json_document(subset) + "\n").encode())
+    boxes = sum(len(data.images[i].labels) for i in index)
+    value = {"path": str(command.out), "images": len(index), "boxes": boxes, **subset["potstill"]}
+    return Answer(value, f"{command.out}: {plural(len(index), 'image')} of {len(data):,}, with {boxes:,} boxes")
+
+
 def _report(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill.api import report
     from potstill.storage import check_writable
@@ -594,6 +623,7 @@ RUNNERS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
     "compare": _compare,
     "scaling": _scaling,
     "active": _active,
+    "csod": _csod,
     "report": _report,
     "inspect": _inspect,
     "export": _export,
