@@ -434,9 +434,9 @@ def _knowledge(root: Path) -> str:
             "95 % interval",
         ]  # fmt: skip
         about = (
-            f"`{made['source']}`, {s['network']}: accuracy in percent on {made['held'][1]:,} held-out training samples, "
-            f"mean and half of a 95 % interval (Student's t over {s['sets']} sets), with classes and with the labels of "
-            f"a teacher after so many epochs of {made['samples']:,} samples (its own accuracy). Students: "
+            f"`{made['source']}`, {s['network']}: accuracy in percent on {made['held'][1]:,} held-out training "
+            f"samples, mean and half of a 95 % interval (Student's t over {s['sets']} sets), with classes and with the "
+            f"labels of a teacher after so many epochs of {made['samples']:,} samples (its own accuracy). Students: "
             f"{s['steps']} steps of {s['batch']} at rate {s['lr']:g}. The law misses cells by "
             f"{100 * made['law']['misfit']:.1f} % of their error. **{made['sentence']}**"
         )
@@ -537,10 +537,71 @@ def _selection_scale(root: Path) -> str:
     return "\n\n".join(parts)
 
 
+def _active(root: Path) -> str:
+    """Labels that each acquisition needs, beside random, of benchmarks/active.py."""
+    path = root / "results" / "active.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    made = json.loads(path.read_text(encoding="utf-8"))
+    last, wanted = made["labels"][-1], f"{100 * made['fraction']:.0f} %"
+    rows: list[list[object]] = []
+    for name, curve in made["curves"].items():
+        needed, apart = curve["needed"], name == "random"
+        never = f", {needed['at_least']} never" if needed["at_least"] else ""
+        rows.append([
+            f"`{name}`", _mean_and_half(curve["accuracy"][-1]), f"{needed['mean']:.0f}{never}",
+            "—" if apart else _interval(curve["saved"], 1, "+.0f"),
+            "—" if apart else _interval(curve["over_random"], 100, "+.1f"),
+        ])  # fmt: skip
+    s, m = made["settings"], made["machine"]
+    about = (
+        f"Forged pictures: is a patch of another photograph in this crop? Split by photograph; {made['pool']:,} crops "
+        f"in the pool, {s['network']}, n = {made['seeds']} seeds, each with photographs of its own held out, 95 % "
+        f"intervals (Student's t). All labels give {_mean_and_half(made['full'])} %. {m['processor']}, "
+        f"torch {m['torch']}."
+    )
+    head: list[object] = [
+        "acquisition", f"% right at {last} labels", f"labels for {wanted} of that of all labels", "labels saved",
+        "curve over random, points",
+    ]  # fmt: skip
+    return _table(head, rows) + "\n\n" + about
+
+
+def _csod(root: Path) -> str:
+    """Average precision of a small detector by what chose its images, of benchmarks/detection_coreset.py."""
+    path = root / "results" / "csod.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    made = json.loads(path.read_text(encoding="utf-8"))
+    rows: list[list[object]] = [
+        [
+            row["images"], f"`{row['method']}`", f"{row['boxes']:.0f}", _mean_and_half(row["ap50"]),
+            _mean_and_half(row["ap"]), "—" if row["method"] == "random" else _interval(row["over_random"], 100, "+.1f"),
+        ]
+        for row in made["table"]
+    ]  # fmt: skip
+    s, m = made["settings"], made["machine"]
+    about = (
+        f"Scenes of MNIST's digits on photographs, rare and frequent classes; images chosen of {s['pool']:,}; a "
+        f"centre-point detector after {s['steps']} updates of {s['batch']}, tested on {s['test']} scenes of other "
+        f"digits and photographs. AP50 and AP (0.5 to 0.95) by pycocotools, times 100; n = {s['seeds']} pools, 95 % "
+        f"intervals (Student's t). `csod-λ`: CSOD with that redundancy; `class-random`: its turns, drawing at random. "
+        f"{m['processor']}, torch {m['torch']}."
+    )
+    return _table(["images", "chosen by", "boxes", "AP50", "AP", "AP50 over random"], rows) + "\n\n" + about
+
+
+def _interval(value: dict[str, Any], times: float, form: str) -> str:
+    mean, ends = f"{times * value['mean']:{form}}", value["ci95"]
+    return mean if ends is None else f"{mean} [{times * ends[0]:{form}}, {times * ends[1]:{form}}]"
+
+
 _BLOCKS: dict[str, Callable[[Path], str]] = {
+    "active": _active,
     "choose": _choose,
     "choose-cells": _choose_cells,
     "choose-gains": _choose_gains,
+    "csod": _csod,
     "imagenet": _imagenet,
     "knowledge": _knowledge,
     "methods": _methods,
