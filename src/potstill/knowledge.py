@@ -204,7 +204,8 @@ class _Bench:
 def _two_accuracies(held: tuple[TensorSource, TensorSource], job: Job) -> tuple[float, float, bool]:
     """A student's on both halves, and whether it diverged: then it knows nothing and counts as chance."""
     whole = replace(
-        held[0], inputs=torch.cat([h.inputs for h in held]), labels=torch.cat([h.labels for h in held])
+        held[0], inputs=torch.cat([h.inputs for h in held]), labels=torch.cat([h.labels for h in held]),
+        places=None, names=(),
     )  # fmt: skip
     predicted = train_and_predict(whole, job)
     if predicted is None:

@@ -137,7 +137,8 @@ def test_an_unfinished_map_stops_its_workers() -> None:
 
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 sys.path.insert(0, {folder!r})
 from {module} import report_and_sleep
 from potstill.execution import Processes

@@ -1,6 +1,7 @@
 """What methods say of a step, for a plan, beside what a step does."""
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import pytest
@@ -86,6 +87,8 @@ def test_parts_run_leave_the_state_alone_and_hold_no_more_than_a_step(name: str)
     held = [walk(part, 4) for part in parts]
     if method.done(problem, state):
         return
-    peak, _ = held_by(lambda: method.step(problem, state, generator(0)))
     within = [h for h, part in zip(held, parts, strict=True) if part.samples]
-    assert max((h.fixed + h.each * h.at_once for h in within), default=0) <= 1.1 * peak
+    said = max((h.fixed + h.each * h.at_once for h in within), default=0)
+    # What a step of k-median holds depends on the size of the largest cluster that it draws: look at more draws.
+    peaks = (held_by(partial(method.step, problem, state, generator(n)))[0] for n in range(5))
+    assert any(said <= 1.1 * peak for peak in peaks)
