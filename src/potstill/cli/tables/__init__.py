@@ -1,0 +1,63 @@
+"""The tables in the README and in docs/, made from the registry and from results/, so that none is kept by hand.
+
+python -m potstill.cli.tables          write them
+python -m potstill.cli.tables --check  say which are not current, and exit with 1
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from potstill.cli.tables import choice, labels, matching, registry, selection
+
+__all__ = ["main", "render"]
+
+_BLOCKS: dict[str, Callable[[Path], str]] = {
+    "active": selection.active,
+    "choose": choice.choose,
+    "choose-cells": choice.choose_cells,
+    "choose-gains": choice.choose_gains,
+    "csod": selection.csod,
+    "decoupled": labels.decoupled,
+    "imagenet": labels.imagenet,
+    "knowledge": labels.knowledge,
+    "methods": registry.methods,
+    "options": registry.options,
+    "own-data": selection.own_data,
+    "parametrizations": registry.parametrizations,
+    "protocols": registry.protocols,
+    "pruning": selection.pruning,
+    "recipes": matching.recipes,
+    "results": matching.results,
+    "scaling": matching.scaling,
+    "selection-scale": selection.selection_scale,
+    "speed": matching.speed,
+    "streaming": labels.streaming,
+    "time-to-accuracy": matching.time_to_accuracy,
+}
+
+
+def render(text: str, root: Path) -> str:
+    """``text`` with everything between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` made anew."""
+    for name, block in _BLOCKS.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        if begin in text:
+            before, rest = text.split(begin, 1)
+            text = f"{before}{begin}\n{block(root)}\n{end}{rest.split(end, 1)[1]}"
+    return text
+
+
+def main(root: Path, *, check: bool) -> int:
+    """Write the tables under ``root``, or say which are not current. Returns the exit status."""
+    status = 0
+    for path in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
+        old = path.read_text(encoding="utf-8")
+        new = render(old, root)
+        if new != old:
+            status = 1
+            sys.stdout.write(
+                f"{path.relative_to(root)}: {'not current; run' if check else 'written by'} potstill.cli.tables\n"
+            )
+            if not check:
+                path.write_text(new, encoding="utf-8")
+    return status if check else 0

@@ -1,0 +1,31 @@
+"""What the tables are made of: rows, intervals, counts."""
+
+import re
+from typing import Any
+
+__all__ = ["count", "interval", "mean_and_half", "paper", "table"]
+
+
+def table(head: list[object], rows: list[list[object]]) -> str:
+    rule: list[object] = ["---"] * len(head)
+    lines = [head, rule, *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def mean_and_half(accuracy: dict[str, Any]) -> str:
+    low, high = accuracy["ci95"] or (None, None)
+    half = "" if low is None else f" ± {50 * (high - low):.1f}"
+    return f"{100 * accuracy['mean']:.1f}{half}"
+
+
+def interval(value: dict[str, Any], times: float, form: str) -> str:
+    mean, ends = f"{times * value['mean']:{form}}", value["ci95"]
+    return mean if ends is None else f"{mean} [{times * ends[0]:{form}}, {times * ends[1]:{form}}]"
+
+
+def count(n: float) -> str:
+    return f"{n:,.0f}" if n >= 100 else f"{n:.1f}" if n >= 1 else f"{n:.2f}"
+
+
+def paper(text: str) -> str:
+    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
