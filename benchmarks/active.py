@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=0.03)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--per-round", type=int, default=50)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("results/active.json"))
     options = parser.parse_args()
     began = time.perf_counter()

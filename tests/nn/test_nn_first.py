@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from potstill.core import InputSpec
-from potstill.nn import factory, first
+from potstill.nn import factory, product
 from potstill.nn.first import first_block, suits
 from potstill.rng import generator
 
@@ -60,7 +60,7 @@ def test_parts_do_not_change_the_values(monkeypatch: pytest.MonkeyPatch) -> None
     conv, norm = modules(1, 3)
     x = torch.randn(7, 1, 8, 8, generator=generator(1), dtype=torch.float64)
     whole = first_block(x, conv, norm)
-    monkeypatch.setattr(first, "_CHUNK", 2 * 5 * 12 * 12)
+    monkeypatch.setattr(product, "_CHUNK", 2 * 5 * 12 * 12)
     assert torch.equal(first_block(x, conv, norm), whole)
 
 

@@ -105,7 +105,7 @@ def test_functional_transforms() -> None:
 @pytest.mark.usefixtures("always")
 def test_made_in_inference_mode_and_trained_after() -> None:
     fused.pool_matrix.cache_clear()
-    fused._spread_matrix.cache_clear()
+    fused.spread_matrix.cache_clear()
     x, weight, bias = leaves()
     with torch.inference_mode():
         shown = instance_relu_pool(x, weight, bias)

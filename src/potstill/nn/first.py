@@ -8,8 +8,8 @@ C = (P − m)(P − m)ᵀ / N their covariance, an output channel wᵀP + b has 
 .. math::
     \mathrm{norm}(w^\top P + b) = \frac{\gamma\, w^\top}{\sqrt{w^\top C w + \epsilon}}\, (P - m) + \beta .
 
-The convolution's bias cancels, as it does in the norm. Everything is a recorded operation, so derivatives of any order
-come with it. Values are those of the plain modules up to rounding.
+The convolution's bias cancels, as it does in the norm. Values are those of the plain modules up to rounding, and
+derivatives of any order come with it: the product, ReLU and pooling are `potstill.nn.product`, all else is recorded.
 """
 
 import torch
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from potstill.nn.fused import pool_matrix
+from potstill.nn.product import relu_pool_of_product
 
 __all__ = ["first_block", "suits"]
 
@@ -25,8 +25,6 @@ _NUMBERS = 27
 """Numbers in a patch, at most: three channels of 3×3."""
 _WORTH = 2**17
 """Activations with fewer elements take the plain modules: there, more and smaller operations cost more (measured)."""
-_CHUNK = 2**21
-"""Elements of the activation handled at a time: eight megabytes of float32, which the next operation finds in cache."""
 
 
 def _geometry(x: Tensor, conv: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int], int, int]:
@@ -54,18 +52,16 @@ def suits(x: Tensor, conv: nn.Conv2d) -> bool:
 
 def first_block(x: Float[Tensor, "n c h w"], conv: nn.Conv2d, norm: nn.GroupNorm) -> Float[Tensor, "n o h2 w2"]:
     """``avg_pool2d(relu(norm(conv(x))), 2)``, where ``norm`` has a group for each channel and `suits` says yes."""
-    o = conv.weight.shape[0]
     kernel, padding, h, w = _geometry(x, conv)
     weight = conv.weight.flatten(1)
     # 0 · bias: it has no influence, and a gradient of 0 rather than none
     shift = norm.bias if conv.bias is None else norm.bias + 0.0 * conv.bias
-    made = []
-    for part in torch.split(x, max(1, _CHUNK // (o * h * w))):
-        patches = F.unfold(part, kernel, padding=padding)
-        patches = patches - patches.mean(2, keepdim=True)
-        covariance = torch.bmm(patches, patches.transpose(1, 2)) / (h * w)
-        variance = ((weight @ covariance) * weight).sum(2)
-        scaled = weight * ((variance + norm.eps).rsqrt() * norm.weight).unsqueeze(2)
-        y = torch.baddbmm(shift.view(1, -1, 1).expand(len(part), -1, 1), scaled, patches).relu_()
-        made.append(torch.mm(y.view(-1, 2 * w), pool_matrix(w, x.dtype)).view(-1, o, h // 2, w // 2))
-    return made[0] if len(made) == 1 else torch.cat(made)
+    patches = F.unfold(x, kernel, padding=padding)
+    patches = patches - patches.mean(2, keepdim=True)
+    covariance = torch.bmm(patches, patches.transpose(1, 2)) / (h * w)
+    variance = ((weight @ covariance) * weight).sum(2)
+    scaled = weight * ((variance + norm.eps).rsqrt() * norm.weight).unsqueeze(2)
+    # The shift is one more column, against a row of ones: added by itself it would take a pass over the largest tensor.
+    scaled = torch.cat([scaled, shift.view(1, -1, 1).expand(len(x), -1, 1)], 2)
+    patches = torch.cat([patches, patches.new_ones(len(x), 1, h * w)], 1)
+    return relu_pool_of_product(scaled, patches, w)

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["InstanceReluPool", "instance_relu_pool", "pool_matrix"]
+__all__ = ["InstanceReluPool", "instance_relu_pool", "masked_spread", "pool_matrix", "push", "spread_matrix"]
 
 _CHUNK = 2**17
 """Elements handled at a time: half a megabyte of float32, which a core's own cache holds."""
@@ -44,7 +44,7 @@ def pool_matrix(width: int, dtype: torch.dtype) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def _spread_matrix(width: int, dtype: torch.dtype) -> Tensor:
+def spread_matrix(width: int, dtype: torch.dtype) -> Tensor:
     """The transpose of the pooling matrix: spreads a gradient back over its 2×2 cells."""
     with torch.inference_mode(False):
         return pool_matrix(width, dtype).t().contiguous()
@@ -59,7 +59,7 @@ def _plain_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, eps: 
     n, c, h, w = grad.shape
     normal = F.group_norm(x, x.shape[1], eps=eps)
     scale, shift = weight.view(-1, 1, 1), bias.view(-1, 1, 1)
-    spread = (grad.reshape(-1, w) @ _spread_matrix(2 * w, grad.dtype)).view(n, c, 2 * h, 2 * w)
+    spread = (grad.reshape(-1, w) @ spread_matrix(2 * w, grad.dtype)).view(n, c, 2 * h, 2 * w)
     spread = spread * (normal.detach() * scale.detach() + shift.detach() > 0)
     product = spread * normal
     rstd = (x.var((2, 3), correction=0, keepdim=True) + eps).rsqrt()
@@ -67,7 +67,7 @@ def _plain_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, eps: 
     return scale * rstd * inner, product.sum((0, 2, 3)), spread.sum((0, 2, 3))
 
 
-def _push(f: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]) -> Any:
+def push(f: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]) -> Any:
     """J·tangents from two reverse passes: forward mode cannot be entered a second time."""
     out, pull = torch.func.vjp(f, *primals)  # type: ignore[misc]
     zeros = torch.zeros_like(out) if isinstance(out, Tensor) else tuple(torch.zeros_like(o) for o in out)
@@ -79,10 +79,10 @@ def _slices(x: Tensor) -> Iterator[slice]:
     return (slice(i, min(i + step, len(x))) for i in range(0, len(x), step))
 
 
-def _masked_spread(grad: Tensor, y: Tensor) -> Tensor:
+def masked_spread(grad: Tensor, y: Tensor) -> Tensor:
     """u of the module's text: ``grad`` (pooled) spread over its cells, where ``y`` > 0."""
     width = y.shape[-1]
-    u = torch.mm(grad.view(-1, width // 2), _spread_matrix(width, grad.dtype)).view_as(y)
+    u = torch.mm(grad.view(-1, width // 2), spread_matrix(width, grad.dtype)).view_as(y)
     return torch.ops.aten.threshold_backward.grad_input(u, y, 0, grad_input=u)  # type: ignore[no-any-return]
 
 
@@ -125,7 +125,7 @@ class _First(torch.autograd.Function):
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
         primals = ctx.saved_tensors
         moved = tuple(torch.zeros_like(p) if t is None else t for p, t in zip(primals, tangents[:3], strict=True))
-        return _push(partial(_plain, eps=ctx.eps), primals, moved), None, None
+        return push(partial(_plain, eps=ctx.eps), primals, moved), None, None
 
     @staticmethod
     def vmap(info: Any, dims: tuple[int | None, ...], *inputs: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
@@ -159,7 +159,7 @@ class _Second(torch.autograd.Function):
         for rows in _slices(x):
             part = x[rows]
             y = torch.addcmul(shift[rows, :, None, None], part, scale[rows, :, None, None])
-            u = _masked_spread(grad[rows], y)
+            u = masked_spread(grad[rows], y)
             a, b, d = torch.ops.aten.native_group_norm_backward(
                 u, part, mean[rows], rstd[rows], weight, len(part), c, h * w, c, wanted
             )
@@ -193,7 +193,7 @@ class _Second(torch.autograd.Function):
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
         primals = ctx.saved_tensors
         moved = tuple(torch.zeros_like(p) if t is None else t for p, t in zip(primals, tangents[:4], strict=True))
-        out = _push(partial(_plain_backward, eps=ctx.eps), primals, moved)
+        out = push(partial(_plain_backward, eps=ctx.eps), primals, moved)
         return tuple(t if wanted else None for t, wanted in zip(out, ctx.wanted, strict=True))
 
     @staticmethod
@@ -222,7 +222,7 @@ def _second_backward(
         m = len(part)
         y = torch.addcmul(shift[rows, :, None, None], part, scale[rows, :, None, None])
         normal = torch.addcmul((-mean[rows] * r)[:, :, None, None], part, r[:, :, None, None])
-        u = _masked_spread(grad[rows], y)
+        u = masked_spread(grad[rows], y)
         projected, _, _ = torch.ops.aten.native_group_norm_backward(
             a.contiguous(), part, mean[rows], r, None, m, c, size, c, mask
         )
