@@ -22,8 +22,8 @@ from potstill.nn.fused import masked_spread, pool_matrix, push, spread_matrix
 
 __all__ = ["relu_pool_of_product"]
 
-_CHUNK = 2**17
-"""Elements of the activation handled at a time: half a megabyte of float32, which a core's own cache holds."""
+_CHUNK = 2**18
+"""Elements of the activation handled at a time: a megabyte of float32, which a core's own cache holds."""
 
 
 def relu_pool_of_product(
