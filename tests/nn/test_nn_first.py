@@ -48,6 +48,22 @@ def test_values_and_both_derivatives_are_those_of_the_modules(
         torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize(("channels", "padding", "side"), [(1, 3, (8, 6)), (3, 1, (6, 10)), (2, 0, (8, 8))])
+def test_values_do_not_depend_on_what_will_be_differentiated(
+    channels: int, padding: int, side: tuple[int, int]
+) -> None:
+    conv, norm = modules(channels, padding)
+    x = torch.randn(4, channels, *side, generator=generator(1), dtype=torch.float64)
+    seen = []
+    for leaf in (x, x.clone().requires_grad_()):
+        y = first_block(leaf, conv, norm)
+        seen.append([y, *torch.autograd.grad(y.cos().sum(), [conv.weight, norm.weight, norm.bias])])
+    for a, b in zip(*seen, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    with torch.no_grad():
+        torch.testing.assert_close(first_block(x, conv, norm), seen[0][0], rtol=0, atol=0)
+
+
 def test_a_constant_picture_is_finite_and_as_in_the_modules() -> None:
     conv, norm = modules(1, 0)
     x = torch.full((2, 1, 8, 8), 0.3, dtype=torch.float64, requires_grad=True)

@@ -50,18 +50,34 @@ def suits(x: Tensor, conv: nn.Conv2d) -> bool:
     )
 
 
+def _centred(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """P − m with a row of ones below it, (n, p + 1, N)."""
+    kernel, padding, h, w = _geometry(x, conv)
+    if x.requires_grad:
+        patches = F.unfold(x, kernel, padding=padding)
+        return torch.cat([patches - patches.mean(2, keepdim=True), patches.new_ones(len(x), 1, h * w)], 1)
+    # Written once, where it is needed: at small widths these copies are what takes time.
+    n, c = x.shape[:2]
+    made = x.new_empty(n, c * kernel[0] * kernel[1] + 1, h * w)
+    body = made[:, :-1]
+    padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+    windows = padded.unfold(2, kernel[0], 1).unfold(3, kernel[1], 1)
+    body.view(n, c, *kernel, h, w).copy_(windows.permute(0, 1, 4, 5, 2, 3))
+    body.sub_(body.mean(2, keepdim=True))
+    made[:, -1] = 1
+    return made
+
+
 def first_block(x: Float[Tensor, "n c h w"], conv: nn.Conv2d, norm: nn.GroupNorm) -> Float[Tensor, "n o h2 w2"]:
     """``avg_pool2d(relu(norm(conv(x))), 2)``, where ``norm`` has a group for each channel and `suits` says yes."""
-    kernel, padding, h, w = _geometry(x, conv)
+    _, _, h, w = _geometry(x, conv)
     weight = conv.weight.flatten(1)
     # 0 · bias: it has no influence, and a gradient of 0 rather than none
     shift = norm.bias if conv.bias is None else norm.bias + 0.0 * conv.bias
-    patches = F.unfold(x, kernel, padding=padding)
-    patches = patches - patches.mean(2, keepdim=True)
-    covariance = torch.bmm(patches, patches.transpose(1, 2)) / (h * w)
+    patches = _centred(x, conv)
+    body = patches[:, :-1]
+    covariance = torch.bmm(body, body.transpose(1, 2)) / (h * w)
     variance = ((weight @ covariance) * weight).sum(2)
     scaled = weight * ((variance + norm.eps).rsqrt() * norm.weight).unsqueeze(2)
     # The shift is one more column, against a row of ones: added by itself it would take a pass over the largest tensor.
-    scaled = torch.cat([scaled, shift.view(1, -1, 1).expand(len(x), -1, 1)], 2)
-    patches = torch.cat([patches, patches.new_ones(len(x), 1, h * w)], 1)
-    return relu_pool_of_product(scaled, patches, w)
+    return relu_pool_of_product(torch.cat([scaled, shift.view(1, -1, 1).expand(len(x), -1, 1)], 2), patches, w)
