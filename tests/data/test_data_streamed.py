@@ -94,6 +94,7 @@ def both(data, **options):
         assert isinstance(b, StreamSource)
         equal(a, b)
         check_source(b)
+    assert read.train.names == held.train.names
     # Broken ones are listed as they lie, in memory as they were found.
     kept = [note.partition(" left out (")[0] for note in read.notes if "streamed" not in note]
     assert kept == [n.partition(" left out (")[0] for n in held.notes if "were put on white" not in n]

@@ -288,7 +288,8 @@ def _score(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     }  # fmt: skip
     following = ["potstill", "distill", command.data, *_data_words(command.reading), "--method", command.methods[0]]
     following += ["--ipc", "10", "--scores", str(command.out), "--out", "chosen.safetensors"]
-    same = f"{plural(equal, 'sample')} equal an earlier one" if equal else "no two samples are equal"
+    verb = "equals" if equal == 1 else "equal"
+    same = f"{plural(equal, 'sample')} {verb} an earlier one" if equal else "no two samples are equal"
     return Answer(
         value,
         f"{command.out}: {plural(len(made), 'sample')}, {', '.join(columns)}; {same}\n"

@@ -138,6 +138,10 @@ class FileReader:
         folder = self._folders[int(np.searchsorted(self._ends, place, side="right")) - 1]
         return os.path.join(folder, self._names[place])
 
+    def name(self, place: int, /) -> str:
+        """The file, relative to the folder that all folders lie in."""
+        return os.path.relpath(self.where(place), os.path.commonpath(self._folders))
+
     def read(self, places: Sequence[int], /) -> list[bytes]:
         found = []
         for place in places:

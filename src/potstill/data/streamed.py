@@ -17,7 +17,7 @@ from torch import Tensor
 from potstill.core import Batch, InputSpec, Normalization
 from potstill.data.memory import data_units, moved, normalised
 from potstill.data.pictures import BadPictureError, decode, quiet
-from potstill.data.readers import Reader, digest
+from potstill.data.readers import FileReader, Reader, digest
 from potstill.errors import PotstillError
 
 __all__ = ["StreamSource", "begin", "pixels", "workers"]
@@ -155,6 +155,13 @@ class StreamSource:
             whole.update(digest(self.reader, (int(p) for p in self.places)))
             self.known["hash"] = f"encoded:{whole.hexdigest()}"
         return self.known["hash"]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The file of each sample, as `TensorSource.names` has it; none, where pictures are not files of their own."""
+        if not isinstance(self.reader, FileReader):
+            return ()
+        return tuple(self.reader.name(place) for place in self.places.tolist())
 
     def __len__(self) -> int:
         return len(self.labels)
