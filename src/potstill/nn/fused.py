@@ -151,14 +151,12 @@ class _Second(torch.autograd.Function):
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # fmt: skip
         _, c, h, w = x.shape
         grad = grad.contiguous()
-        scale = rstd * weight
-        shift = torch.addcmul(bias, mean, scale, value=-1)
         of_x = torch.empty_like(x) if wanted[0] else None
         of_weight = torch.zeros_like(weight) if wanted[1] else None
         of_bias = torch.zeros_like(bias) if wanted[2] else None
         for rows in _slices(x):
             part = x[rows]
-            y = torch.addcmul(shift[rows, :, None, None], part, scale[rows, :, None, None])
+            y, _, _ = torch.native_group_norm(part, weight, bias, len(part), c, h * w, c, eps)
             u = masked_spread(grad[rows], y)
             a, b, d = torch.ops.aten.native_group_norm_backward(
                 u, part, mean[rows], rstd[rows], weight, len(part), c, h * w, c, wanted
