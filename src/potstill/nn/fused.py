@@ -75,7 +75,7 @@ def push(f: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Ten
 
 
 def _slices(x: Tensor) -> Iterator[slice]:
-    step = max(1, _CHUNK // x[0].numel())
+    step = max(1, _CHUNK * torch.get_num_threads() // x[0].numel())
     return (slice(i, min(i + step, len(x))) for i in range(0, len(x), step))
 
 

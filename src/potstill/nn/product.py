@@ -23,7 +23,7 @@ from potstill.nn.fused import masked_spread, pool_matrix, push, spread_matrix
 __all__ = ["relu_pool_of_product"]
 
 _CHUNK = 2**18
-"""Elements of the activation handled at a time: a megabyte of float32, which a core's own cache holds."""
+"""Elements of the activation that a thread handles at a time: a megabyte of float32, which a core's own cache holds."""
 
 
 def relu_pool_of_product(
@@ -53,7 +53,7 @@ def _plain_backward(grad: Tensor, s: Tensor, patches: Tensor, width: int) -> tup
 
 
 def _slices(s: Tensor, patches: Tensor) -> Iterator[slice]:
-    step = max(1, _CHUNK // (s.shape[1] * patches.shape[2]))
+    step = max(1, _CHUNK * torch.get_num_threads() // (s.shape[1] * patches.shape[2]))
     return (slice(i, min(i + step, len(s))) for i in range(0, len(s), step))
 
 
