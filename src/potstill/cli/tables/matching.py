@@ -13,6 +13,7 @@ __all__ = ["recipes", "results", "scaling", "speed", "time_to_accuracy"]
 _WORK = {
     "dm": "one DM step",
     "dm-reuse": "one DM step of eight with one network (`--reuse 8`)",
+    "dc": "one DC step",
     "dsa": "one DSA step",
     "student": "five epochs of a student",
     "two-students": "five epochs of two students",
