@@ -4,7 +4,7 @@
 
 Under the protocol here one teacher, trained on the real training data, labels every augmented batch of every set: so
 `random` is what the field calls random with soft labels, and `herding` and `k-means` get the teacher's labels as well.
-All sets store hard labels, so their bytes are equal. Students are trained by the protocol ``potstill`` with one rate
+What a set's own labels are is of no influence: soft ones make its file 1 % larger. Students are trained by the protocol ``potstill`` with one rate
 and one length (``--steps``, ``--lr``). Nothing is chosen here: methods have the settings of their recipes (recipes/),
 with ``--iterations`` steps at most.
 
