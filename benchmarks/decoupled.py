@@ -4,9 +4,9 @@
 
 Under the protocol here one teacher, trained on the real training data, labels every augmented batch of every set: so
 `random` is what the field calls random with soft labels, and `herding` and `k-means` get the teacher's labels as well.
-What a set's own labels are is of no influence: soft ones make its file 1 % larger. Students are trained by the protocol ``potstill`` with one rate
-and one length (``--steps``, ``--lr``). Nothing is chosen here: methods have the settings of their recipes (recipes/),
-with ``--iterations`` steps at most.
+What a set's own labels are is of no influence: soft ones make its file 1 % larger. Students are trained by the
+protocol ``potstill`` with one rate and one length (``--steps``, ``--lr``). Nothing is chosen here: methods have the
+settings of their recipes (recipes/), with ``--iterations`` steps at most.
 
 `fashion-5k` are the first 500 training pictures of each class of Fashion-MNIST, with its own 10,000 test pictures.
 `photo-patches` are 32×32 crops in colour from ten photographs that scikit-image and scikit-learn bring (``pip install
