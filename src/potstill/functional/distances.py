@@ -37,14 +37,24 @@ def chunks(rows: int, columns: int, entries: int | None = None) -> Iterator[slic
     return (slice(begin, min(begin + size, rows)) for begin in range(0, rows, size))
 
 
+# Results are written where they stay: kept between large temporaries, small ones would hold the heap open, by as much
+# as the rows take in all (glibc).
+
+
 def squared(x: Float[Tensor, "n d"], point: Float[Tensor, " d"]) -> Float[Tensor, " n"]:
     """Squared distances from every row to one point. Differences first: no cancellation, equal rows are at 0."""
-    return torch.cat([((x[part] - point) ** 2).sum(1) for part in chunks(len(x), x.shape[1], _CACHED)])
+    made = x.new_empty(len(x))
+    for part in chunks(len(x), x.shape[1], _CACHED):
+        torch.sum((x[part] - point).square_(), 1, out=made[part])
+    return made
 
 
 def lengths(x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """Squared lengths of the rows."""
-    return torch.cat([(x[part] ** 2).sum(1) for part in chunks(len(x), x.shape[1], _CACHED)])
+    made = x.new_empty(len(x))
+    for part in chunks(len(x), x.shape[1], _CACHED):
+        torch.sum(x[part].square(), 1, out=made[part])
+    return made
 
 
 def spread(x: Float[Tensor, "n d"]) -> float:

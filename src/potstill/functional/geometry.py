@@ -213,8 +213,10 @@ def divergence_center(log_p: Float[Tensor, "n k"], m: int) -> Int[Tensor, " m"]:
     parts = list(chunks(n, log_p.shape[1], CHUNK // 128))
 
     def away(log_q: Tensor) -> Tensor:
-        q = log_q.exp()
-        return torch.cat([((log_p[s].exp() - q) * (log_p[s] - log_q)).sum(1) / 2 for s in parts])
+        q, made = log_q.exp(), log_p.new_empty(n)
+        for s in parts:  # written where it stays: see `distances`
+            torch.sum((log_p[s].exp() - q).mul_(log_p[s] - log_q), 1, out=made[s])
+        return made.div_(2)
 
     mean = sum(log_p[s].exp().sum(0, dtype=torch.float64) for s in parts)
     assert isinstance(mean, Tensor)
