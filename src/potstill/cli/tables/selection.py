@@ -74,7 +74,7 @@ def selection_scale(root: Path) -> str:
     sizes = sorted({r["samples"] for r in measured})
     by = {(r["name"], r["samples"]): r for r in measured}
     rows: list[list[object]] = []
-    for name in sorted({r["name"] for r in measured}, key=lambda name: (name.split(":")[0], ": " in name)):
+    for name in sorted({r["name"] for r in measured}, key=lambda name: (name.split(":")[0], ": " in name, name)):
         found = [by.get((name, n)) for n in sizes]
         cells = ["—" if r is None else count(r["cpu"]) if "cpu" in r else r["failed"] for r in found]
         done = [r for r in found if r is not None and "cpu" in r]
