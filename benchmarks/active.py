@@ -1,6 +1,6 @@
 """Active learning on forged pictures: labels that each acquisition needs, beside random. No faces but bundled ones.
 
-    python benchmarks/active.py                      # ≈ 10 minutes of one core; writes results/active.json and .svg
+    python benchmarks/active.py                      # ≈ 10 minutes of one core; writes results/active.json
 
 **The task.** Is a crop of ``--side`` pixels as it was, or was a patch of another picture spliced into it? Crops come
 from the colour photographs that scikit-image and scikit-learn ship. Half of them get a patch (an ellipse of two to
@@ -131,6 +131,7 @@ def main() -> None:
     parser.add_argument("--per-round", type=int, default=50)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("results/active.json"))
+    parser.add_argument("--image", type=Path, default=Path("docs/img/active.svg"))
     options = parser.parse_args()
     began = time.perf_counter()
     pictures = photographs(options.longest)
@@ -166,10 +167,10 @@ def main() -> None:
             del run["index"], run["classes"]
     said = {
         **result, "held": splits, "leaky": leaky, "seconds": round(time.perf_counter() - began), "machine": machine(),
-        "settings": {k: v for k, v in vars(options).items() if k != "out"},
+        "settings": {k: v for k, v in vars(options).items() if k not in ("out", "image")},
     }  # fmt: skip
     options.out.write_text(json.dumps(said, indent=1) + "\n")
-    options.out.with_suffix(".svg").write_text(label_curves(result, "Forged pictures: accuracy against labels"))
+    options.image.write_text(label_curves(result, "Forged pictures: accuracy against labels"))
     full = result["full"]
     print(f"all {result['pool']:,} labels: {full['mean']:.3f} {full['ci95']}; leaky {np.mean(leaky):.3f}")
     for name, curve in result["curves"].items():

@@ -1,7 +1,7 @@
 """What soft labels buy in data: the data–knowledge law of small students, for docs/scaling.md.
 
     python benchmarks/knowledge.py                         # about a quarter of an hour of one core
-    python benchmarks/knowledge.py --data mnist-5k --sets 2 --steps 50 --out /tmp/knowledge --images /tmp
+    python benchmarks/knowledge.py --data mnist-5k --sets 2 --steps 50 --out build/knowledge --images build
 
 For each of the data `potstill.scaling` is run into ``--out``/NAME, where an interrupted run goes on, and its plot is
 copied to ``--images``/scaling-NAME.svg. Test data are not read. One thread; ``machine.json`` says on what.

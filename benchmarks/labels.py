@@ -1,7 +1,7 @@
 """Stored labels: what reading them costs, whether writing keeps up, their bytes, and accuracy against bytes.
 
     python benchmarks/labels.py                          # all parts, in about a quarter of an hour on one core
-    python benchmarks/labels.py --only accuracy --sets 2 --epochs 40 --out /tmp/labels.json     # a quick look
+    python benchmarks/labels.py --only accuracy --sets 2 --epochs 40 --out build/labels.json    # a quick look
     python benchmarks/labels.py --only plot              # docs/img/labels.svg again, from the results
 
 **bytes**: forecasts for ImageNet-1K, 50 pictures per class, 300 epochs, beside the published folder of FKD labels,

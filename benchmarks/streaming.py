@@ -2,7 +2,7 @@
 
     python benchmarks/streaming.py                                  # 1,000 classes of 300 pictures: hours
     python benchmarks/streaming.py --per-class 30                   # in some minutes
-    python benchmarks/streaming.py --per-class 4 --classes 50 --out /tmp/streaming.json      # a quick look
+    python benchmarks/streaming.py --per-class 4 --classes 50 --out build/streaming.json      # a quick look
 
 Makes a folder of JPEG files and the same pictures as WebDataset shards, their samples in random order. Everything is
 then run over each of both, in a process of its own, so that peaks (VmHWM) do not mix:
