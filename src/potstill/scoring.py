@@ -1,7 +1,6 @@
 """``score``: numbers of every sample by several methods, in one file that a selection at any budget reads."""
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -19,6 +18,7 @@ from potstill.augment.named import named_augmentation
 from potstill.core import Scored, Source
 from potstill.errors import PotstillError, unknown
 from potstill.execution.memory import keep_freed_memory
+from potstill.functional.duplicates import Digests
 from potstill.functional.dynamics import Cartography, regions
 from potstill.storage import check_writable
 from potstill.storage.scores import MethodScores, Scores, write_scores
@@ -130,12 +130,10 @@ def duplicates(source: Source) -> Int[Tensor, " n"]:
     Raises:
         PotstillError: inputs are not one tensor.
     """
-    seen: dict[bytes, int] = {}
-    first: list[int] = []
+    found = Digests(len(source))
     for at in torch.split(torch.arange(len(source)), 1024):
         inputs = source.raw(at)
         if not isinstance(inputs, Tensor):
             raise PotstillError(f"duplicates are found among inputs of one tensor, but these have {', '.join(inputs)}")
-        for i, one in zip(at.tolist(), inputs.cpu().contiguous().numpy(), strict=True):
-            first.append(seen.setdefault(hashlib.blake2b(one.tobytes(), digest_size=16).digest(), i))
-    return torch.tensor(first, dtype=torch.int64)
+        found.add(at, inputs)
+    return found.first()

@@ -28,6 +28,8 @@ __all__ = [
     "active",
     "fitted",
     "labelled",
+    "learner_factory",
+    "network_name",
     "scored",
 ]
 
@@ -131,8 +133,7 @@ def active(
             "each at least 1; ask for fewer"
         )
     how = learner or Learner()
-    network = how.network or ("convnet" if pool.input.kind == "image" else "mlp")
-    make = factory(network, pool.input, len(pool.classes), pool.device)
+    make = learner_factory(how, pool)
     index, y = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
     made: list[Round] = []
     net: Network | None = None
@@ -184,6 +185,16 @@ def labelled(pool: Source, index: Int[Tensor, " m"], y: Int[Tensor, " m"]) -> Te
         name=pool.name, input=pool.input, classes=pool.classes, normalization=pool.normalization, inputs=inputs,
         labels=y,
     )  # fmt: skip
+
+
+def network_name(how: Learner, pool: Source) -> str:
+    """The learner's own, or what suits the pool's inputs."""
+    return how.network or ("convnet" if pool.input.kind == "image" else "mlp")
+
+
+def learner_factory(how: Learner, pool: Source) -> NetworkFactory:
+    """Fresh networks of the learner, for the pool's inputs and classes."""
+    return factory(network_name(how, pool), pool.input, len(pool.classes), pool.device)
 
 
 def fitted(how: Learner, make: NetworkFactory, source: Source, seed: int, number: int) -> Network:

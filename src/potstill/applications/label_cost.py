@@ -5,11 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
-from potstill.applications.active import ActiveRun, Learner, accuracy_on, active, fitted
+from potstill.applications.active import ActiveRun, Learner, accuracy_on, active, fitted, learner_factory, network_name
 from potstill.core import Source
 from potstill.errors import PotstillError
 from potstill.evaluation.statistics import summary
-from potstill.nn import factory
 
 __all__ = ["label_cost", "needed"]
 
@@ -86,8 +85,8 @@ def label_cost(
     total, done = seeds * (len(names) + 1), 0
     for s in range(seed, seed + seeds):
         pool, test = parts(s)
-        network = how.network or ("convnet" if pool.input.kind == "image" else "mlp")
-        net = fitted(how, factory(network, pool.input, len(pool.classes), pool.device), pool, s, -1)
+        network = network_name(how, pool)
+        net = fitted(how, learner_factory(how, pool), pool, s, -1)
         full.append(accuracy_on(net, test))
         for a in names:
             done += 1

@@ -54,8 +54,12 @@ def factors(network: Network, x: Tensor, y: Int[Tensor, " n"]) -> Factors:
     with torch.no_grad():
         h = network.embed(x)
         p = network.classifier(h).softmax(1)
-    delta = p - F.one_hot(y, p.shape[1]).to(p)
-    return Factors(delta, torch.cat([h, torch.ones_like(h[:, :1])], 1))
+    return factors_of(p, h, y)
+
+
+def factors_of(p: Float[Tensor, "n k"], h: Float[Tensor, "n d"], y: Int[Tensor, " n"]) -> Factors:
+    """The last layer's gradients, from what it makes (probabilities ``p``) of its inputs ``h``."""
+    return Factors(p - F.one_hot(y, p.shape[1]).to(p), torch.cat([h, torch.ones_like(h[:, :1])], 1))
 
 
 def last_layer_norms(network: Network, x: Tensor, y: Int[Tensor, " n"]) -> Float[Tensor, " n"]:

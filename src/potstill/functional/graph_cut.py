@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from potstill.functional.gradient_norms import factors_of
+
 __all__ = ["bins", "last_layer_factors", "similarity", "spread"]
 
 
@@ -23,8 +25,7 @@ def last_layer_factors(
     The first is that of the cross-entropy by the logits, softmax − one-hot; the second the features with a one for the
     bias, e = d + 1. The published code takes a softmax of the softmax there, which flattens all gradients.
     """
-    outer = logits.softmax(1) - F.one_hot(y, logits.shape[1]).to(logits)
-    inner = torch.cat([torch.ones_like(features[:, :1]), features], 1)
+    outer, inner = factors_of(logits.softmax(1), features, y)
     return F.normalize(outer, dim=1), F.normalize(inner, dim=1)
 
 

@@ -10,32 +10,16 @@ divergence at temperature 20 without T².
 with SGD (0.2, momentum 0.9, weight decay 1e-4) for 100 epochs of batch 256 without mixing, and with T²: override it.
 """
 
-from potstill.evaluation.protocol import Protocol
+from dataclasses import replace
+
+from potstill.evaluation.protocols import sre2l
 
 __all__ = ["PROTOCOL"]
 
-PROTOCOL = Protocol(
+PROTOCOL = replace(
+    sre2l.PROTOCOL,
     name="cda",
-    version=1,
     paper="arXiv:2311.18838",
     summary="CDA's recipe: SRe2L's for ImageNet with batches of 128, KL at T = 20, best epoch on test",
-    optimistic=True,
-    students=3,
-    lr=(0.001,),
-    optimizer="adamw",
-    weight_decay=0.01,
-    decay="matrices",
     batch=128,
-    epochs=300,
-    schedule="cosine",
-    rate_per="epoch",
-    augment="rrc",
-    mix="cutmix",
-    mix_prob=1.0,
-    labels="teacher",
-    loss="kl",
-    temperature=20.0,
-    select="best-on-test",
-    test_every=10,
-    network="resnet18-batch",
 )

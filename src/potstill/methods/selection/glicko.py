@@ -16,16 +16,15 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from potstill.core import AssetSpec, MethodInfo, Problem
-from potstill.functional.difficulty import rate_samples, spaced
-from potstill.functional.pruning import Keep
-from potstill.methods.selection._record import ByRecord, record_of
+from potstill.core import MethodInfo, Problem
+from potstill.functional.difficulty import rate_samples
+from potstill.methods.selection._subjects import BySubjects
 
 __all__ = ["Glicko"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Glicko(ByRecord):
+class Glicko(BySubjects):
     """Real samples of every degree of difficulty, as Glicko-2 rates it."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -37,23 +36,9 @@ class Glicko(ByRecord):
         kinds=("*",),
     )
 
-    positive: ClassVar[tuple[str, ...]] = ("part",)
-
-    keep: Keep = "stratified"
-    """Ours: as many of each degree of difficulty. Easy2Hard publishes ratings, not a choice."""
-    runs: int = 8
-    """Models, each from another beginning and on another part of the data. Ours."""
-    part: float = 0.5
-    """The part of each class that a model is trained on, above 0; 1 and more is all."""
-    checkpoints: int = 5
-    """Rating periods: epochs of each training, evenly spaced."""
     tau: float = 0.5
     """τ, how much volatility may change (Glickman: 0.3 to 1.2)."""
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
-        return () if "scores" in problem.assets else (self.spec(part=self.part),)
-
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:
-        correct = spaced(record_of(problem).series("correct"), self.checkpoints)
-        rated = rate_samples(correct.transpose(0, 1), self.tau)
+        rated = rate_samples(self.answers(problem).transpose(0, 1), self.tau)
         return {"glicko_rating": rated.rating, "glicko_deviation": rated.deviation}

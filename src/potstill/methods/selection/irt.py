@@ -17,16 +17,15 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from potstill.core import AssetSpec, MethodInfo, Problem
-from potstill.functional.difficulty import item_response, spaced
-from potstill.functional.pruning import Keep
-from potstill.methods.selection._record import ByRecord, record_of
+from potstill.core import MethodInfo, Problem
+from potstill.functional.difficulty import item_response
+from potstill.methods.selection._subjects import BySubjects
 
 __all__ = ["IRT"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class IRT(ByRecord):
+class IRT(BySubjects):
     """Real samples of every degree of difficulty, as item response theory estimates it."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -38,21 +37,6 @@ class IRT(ByRecord):
         kinds=("*",),
     )
 
-    positive: ClassVar[tuple[str, ...]] = ("part",)
-
-    keep: Keep = "stratified"
-    """Ours: as many of each degree of difficulty. Easy2Hard publishes ratings, not a choice."""
-    runs: int = 8
-    """Models, each from another beginning and on another part of the data. Ours."""
-    part: float = 0.5
-    """The part of each class that a model is trained on, above 0; 1 and more is all."""
-    checkpoints: int = 5
-    """Epochs of each training, evenly spaced, whose networks are subjects of their own."""
-
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
-        return () if "scores" in problem.assets else (self.spec(part=self.part),)
-
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:
-        correct = spaced(record_of(problem).series("correct"), self.checkpoints)
-        found = item_response(correct.flatten(0, 1))
+        found = item_response(self.answers(problem).flatten(0, 1))
         return {"irt_difficulty": found.difficulty, "irt_discrimination": found.discrimination}
