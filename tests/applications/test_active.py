@@ -1,5 +1,6 @@
 """Active learning: what it reads, what it repeats, what it saves."""
 
+import importlib
 import itertools
 import json
 import xml.etree.ElementTree as ET
@@ -154,3 +155,11 @@ def test_the_command(tmp_path, capsys):
     assert set(said["curves"]) == {"random", "margin", "badge"}
     ET.fromstring(plot.read_text())
     assert main(["active", "digits", "--acquire", "margins", "--quiet"]) == 2
+
+
+def test_a_pool_that_is_too_small_is_refused_before_anything_is_trained(monkeypatch):
+    module = importlib.import_module("potstill.applications.label_cost")  # the name of its function, too
+    monkeypatch.setattr(module, "fitted", lambda *a: pytest.fail("a learner was trained"))
+    pool = blobs(60, 0)
+    with pytest.raises(PotstillError, match="cannot give"):
+        label_cost(lambda seed: (pool, pool), rounds=50, per_round=100, seeds=1)

@@ -26,6 +26,7 @@ __all__ = [
     "Round",
     "accuracy_on",
     "active",
+    "check_rounds",
     "fitted",
     "labelled",
     "learner_factory",
@@ -126,12 +127,7 @@ def active(
     """
     if acquire not in ACQUISITIONS:
         raise unknown("acquisition", acquire, ACQUISITIONS)
-    start = per_round if start is None else start
-    if min(rounds + 1, per_round, start) < 1 or start + rounds * per_round > len(pool):
-        raise PotstillError(
-            f"a pool of {len(pool):,} samples cannot give {start:,} labels and {rounds:,} × {per_round:,} more, "
-            "each at least 1; ask for fewer"
-        )
+    start = check_rounds(pool, rounds, per_round, start)
     how = learner or Learner()
     make = learner_factory(how, pool)
     index, y = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
@@ -160,6 +156,21 @@ def active(
         if progress is not None:
             progress(made[-1])
     return ActiveRun(acquire=acquire, seed=seed, rounds=tuple(made), index=index, labels=y)
+
+
+def check_rounds(pool: Source, rounds: int, per_round: int, start: int | None) -> int:
+    """The labels that are asked for first, if the pool can give all that are asked for.
+
+    Raises:
+        PotstillError: it cannot, or nothing is asked for.
+    """
+    start = per_round if start is None else start
+    if min(rounds + 1, per_round, start) < 1 or start + rounds * per_round > len(pool):
+        raise PotstillError(
+            f"a pool of {len(pool):,} samples cannot give {start:,} labels and {rounds:,} × {per_round:,} more, "
+            "each at least 1; ask for fewer"
+        )
+    return start
 
 
 def _answers(given: Any, chosen: Tensor, pool: Source) -> Tensor:

@@ -5,7 +5,16 @@ from typing import Any
 
 from torch import Tensor
 
-from potstill.applications.active import ActiveRun, Learner, accuracy_on, active, fitted, learner_factory, network_name
+from potstill.applications.active import (
+    ActiveRun,
+    Learner,
+    accuracy_on,
+    active,
+    check_rounds,
+    fitted,
+    learner_factory,
+    network_name,
+)
 from potstill.core import Source
 from potstill.errors import PotstillError
 from potstill.evaluation.statistics import summary
@@ -85,6 +94,7 @@ def label_cost(
     total, done = seeds * (len(names) + 1), 0
     for s in range(seed, seed + seeds):
         pool, test = parts(s)
+        check_rounds(pool, rounds, per_round, start)  # before anything is trained
         network = network_name(how, pool)
         net = fitted(how, learner_factory(how, pool), pool, s, -1)
         full.append(accuracy_on(net, test))
