@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.core import Network
+from potstill.nn.winograd import Convolution
 
 __all__ = ["MLP", "VGG", "AlexNet", "LeNet", "Linear"]
 
@@ -87,7 +88,7 @@ class AlexNet(Network):
         ]  # fmt: skip
         layers: list[nn.Module] = []
         for c_in, c_out, kernel, padding, pool in plan:
-            layers.append(nn.Conv2d(c_in, c_out, kernel, padding=padding))
+            layers.append(Convolution(c_in, c_out, kernel, padding=padding))
             if batch:
                 layers.append(nn.BatchNorm2d(c_out))
             layers.append(nn.ReLU(inplace=True))
@@ -116,7 +117,7 @@ class VGG(Network):
             if isinstance(width, str):
                 layers.append(nn.MaxPool2d(2))
                 continue
-            layers.append(nn.Conv2d(c, width, 3, padding=3 if shape[0] == 1 and n == 0 else 1))
+            layers.append(Convolution(c, width, 3, padding=3 if shape[0] == 1 and n == 0 else 1))
             layers += [nn.BatchNorm2d(width) if batch else nn.GroupNorm(width, width), nn.ReLU(inplace=True)]
             c = width
         self.features = nn.Sequential(*layers)

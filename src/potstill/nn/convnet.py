@@ -12,6 +12,7 @@ from potstill.core import Network
 from potstill.errors import PotstillError
 from potstill.nn.first import first_block, suits
 from potstill.nn.fused import InstanceReluPool
+from potstill.nn.winograd import Convolution
 
 __all__ = ["Activation", "ConvNet", "Norm", "Pooling", "default_depth"]
 
@@ -93,7 +94,7 @@ class ConvNet(Network):
         layers: list[nn.Module] = []
         for d in range(depth):
             padding = 3 if c == 1 and d == 0 else 1
-            layers.append(nn.Conv2d(c, width, 3, padding=padding))
+            layers.append(Convolution(c, width, 3, padding=padding))
             c, h, w = width, h + 2 * padding - 2, w + 2 * padding - 2
             if (norm, activation, pooling) == ("instance", "relu", "avg"):
                 # One faster module in place of three; the two empty ones keep the published names of parameters.

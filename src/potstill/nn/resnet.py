@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from potstill.core import Network
+from potstill.nn.winograd import Convolution
 
 __all__ = ["ResNet"]
 
@@ -30,7 +31,7 @@ class _Block(nn.Module):
             kernels = [(c_in, planes, 3, step), (planes, c_out, 3, 1)]
         self.count = len(kernels)
         for n, (i, o, k, s) in enumerate(kernels, 1):
-            self.add_module(f"conv{n}", nn.Conv2d(i, o, k, s, k // 2, bias=False))
+            self.add_module(f"conv{n}", Convolution(i, o, k, s, k // 2, bias=False))
             self.add_module(f"bn{n}", _norm(o, batch))
         # The average-pooled variant pools after the convolution that would have strided.
         self.pool_after = (2 if deep else 1) if ap and stride == 2 else 0
@@ -69,7 +70,7 @@ class ResNet(Network):
     ) -> None:
         super().__init__()
         deep, plan = _PLANS[depth]
-        self.conv1 = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)
+        self.conv1 = Convolution(shape[0], 64, 3, padding=1, bias=False)
         self.bn1 = _norm(64, batch)
         c, h, w = 64, *shape[1:]
         for stage, repeats in enumerate(plan):

@@ -1,7 +1,7 @@
 """The artefact on disk: save, load, export, inspect; and checkpoints of unfinished runs."""
 
+from potstill.folders import cache_folder
 from potstill.storage.artefact import Distilled, item_bytes, load, save
-from potstill.storage.cache import cache_folder
 from potstill.storage.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from potstill.storage.export import export
 from potstill.storage.files import check_writable, read_tensors, write_atomic, write_tensors

@@ -1,0 +1,81 @@
+"""Compile a C file that lies here, keep what comes out in the cache folder, and load it.
+
+The kernels are written for 16 numbers to a register and take torch's threads: they are compiled with OpenMP calls that
+are left open, and closed by the OpenMP library that torch has loaded. A second one would fight with it for the cores.
+"""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from potstill.folders import cache_folder
+
+__all__ = ["available", "library"]
+
+_FLAGS = ("-O3", "-std=gnu11", "-march=x86-64-v4", "-mprefer-vector-width=512", "-fopenmp", "-fPIC")
+_SECONDS = 120
+
+
+def available() -> bool:
+    """Whether kernels can be had: Linux, 512-bit registers, a compiler or what it made before, and not turned off."""
+    return library("winograd") is not None
+
+
+@cache
+def library(name: str) -> ctypes.CDLL | None:
+    """``name``.c of this folder, loaded; None where `available` says no, for whatever reason."""
+    if os.environ.get("POTSTILL_NATIVE") == "0" or not sys.platform.startswith("linux"):
+        return None
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return None
+    source = Path(__file__).with_name(f"{name}.c")
+    key = hashlib.sha256(source.read_bytes() + " ".join(_FLAGS).encode()).hexdigest()[:16]
+    try:
+        folder = _own_folder()
+        made = folder / f"{name}-{key}.so"
+        if not made.exists():
+            _compile(source, made)
+        return ctypes.CDLL(str(made))
+    except (OSError, subprocess.SubprocessError):  # no folder, no compiler, an old one, another OpenMP
+        return None
+
+
+def _own_folder() -> Path:
+    """Where only this user can have put a library: it is run as soon as it is loaded.
+
+    Raises:
+        OSError: the folder cannot be made, or others can write to it.
+    """
+    folder = cache_folder() / "native"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    about = folder.stat()
+    if about.st_uid != os.getuid() or about.st_mode & 0o022:
+        raise OSError(f"others can write to {folder}")
+    return folder
+
+
+def _compile(source: Path, made: Path) -> None:
+    """
+    Raises:
+        OSError: there is no compiler, or no place to write.
+        subprocess.SubprocessError: it failed, or took too long.
+    """
+    compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc"))), None)
+    if compiler is None:
+        raise FileNotFoundError("no C compiler")
+    with tempfile.TemporaryDirectory(dir=made.parent) as place:
+        open_calls, whole = Path(place, "kernels.o"), Path(place, "kernels.so")
+        for words in (
+            [compiler, *_FLAGS, "-c", str(source), "-o", str(open_calls)],
+            [compiler, "-shared", str(open_calls), "-o", str(whole)],
+        ):
+            subprocess.run(words, check=True, capture_output=True, timeout=_SECONDS)
+        whole.replace(made)
