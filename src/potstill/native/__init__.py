@@ -4,6 +4,6 @@ They are an extra: without a C compiler, on other processors or with ``POTSTILL_
 taken, whose values differ by rounding alone.
 """
 
-from potstill.native.build import available, library
+from potstill.native.build import available, run
 
-__all__ = ["available", "library"]
+__all__ = ["available", "run"]

@@ -13,12 +13,14 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from potstill.folders import cache_folder
 
-__all__ = ["available", "library"]
+__all__ = ["available", "library", "run"]
 
 _FLAGS = ("-O3", "-std=gnu11", "-march=x86-64-v4", "-mprefer-vector-width=512", "-fopenmp", "-fPIC")
 _SECONDS = 120
@@ -26,7 +28,30 @@ _SECONDS = 120
 
 def available() -> bool:
     """Whether kernels can be had: Linux, 512-bit registers, a compiler or what it made before, and not turned off."""
-    return library("winograd") is not None
+    return library("winograd") is not None and library("blocks") is not None
+
+
+def run(name: str, function: str, *arguments: Tensor | float | None) -> int:
+    """Call a function of a library that is there; what it returns, if it does.
+
+    Args:
+        arguments: contiguous tensors, or None, for pointers; int for int64_t; float for double.
+    """
+    kernels = library(name)
+    assert kernels is not None, "`available` was not asked"
+    call = kernels[function]
+    call.restype = ctypes.c_int64
+    result: int = call(*map(_argument, arguments))
+    return result
+
+
+def _argument(value: Tensor | float | None) -> Any:
+    if isinstance(value, Tensor):
+        assert value.is_contiguous(), "kernels read memory as it lies"
+        return ctypes.c_void_p(value.data_ptr())
+    if value is None:
+        return ctypes.c_void_p(None)
+    return ctypes.c_int64(value) if isinstance(value, int) else ctypes.c_double(value)
 
 
 @cache
@@ -37,7 +62,8 @@ def library(name: str) -> ctypes.CDLL | None:
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return None
     source = Path(__file__).with_name(f"{name}.c")
-    key = hashlib.sha256(source.read_bytes() + " ".join(_FLAGS).encode()).hexdigest()[:16]
+    parts = [source.read_bytes(), source.with_name("vectors.h").read_bytes(), " ".join(_FLAGS).encode()]
+    key = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
     try:
         folder = _own_folder()
         made = folder / f"{name}-{key}.so"

@@ -14,19 +14,14 @@
    Layouts: x (n, ch, h, w), y (n, k, h, w), weights (k, ch, 3, 3); v (36, tiles, ch), m (36, tiles, KB or k),
    u (k / KB, 36, ch, KB), du (36, ch, k). ch and k are multiples of KB. */
 
-#include <stdint.h>
-#include <string.h>
+#include "vectors.h"
 
-#define L 16
 #define KB 32
 #define ROWS 8
 #define P 0.625f
 #define Q 1.5f
 #define P2 (P * P)
 #define Q2 (Q * Q)
-
-typedef float vec __attribute__((vector_size(4 * L), aligned(4), may_alias));
-typedef int64_t num;
 
 /* ---- L planes of numbers to vectors of L channels, and back ---- */
 

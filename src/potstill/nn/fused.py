@@ -22,6 +22,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from potstill.native import available, run
+
 __all__ = ["InstanceReluPool", "instance_relu_pool", "masked_spread", "pool_matrix", "push", "spread_matrix"]
 
 _CHUNK = 2**17
@@ -74,6 +76,11 @@ def push(f: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Ten
     return torch.func.vjp(pull, zeros)[1](tangents)[0]
 
 
+def _kernels(x: Tensor) -> bool:
+    """Whether the compiled kernels take it: half the passes over memory, and no matrix of zeros to multiply by."""
+    return x.dtype == torch.float32 and available()
+
+
 def _slices(x: Tensor) -> Iterator[slice]:
     step = max(1, _CHUNK * torch.get_num_threads() // x[0].numel())
     return (slice(i, min(i + step, len(x))) for i in range(0, len(x), step))
@@ -98,9 +105,13 @@ class _First(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         n, c, h, w = x.shape
-        pool = pool_matrix(w, x.dtype)
         out = x.new_empty(n, c, h // 2, w // 2)
         mean, rstd = x.new_empty(n, c), x.new_empty(n, c)
+        if _kernels(x):
+            parts = weight.contiguous(), bias.contiguous()
+            run("blocks", "block_forward", x, *parts, out, mean, rstd, eps, n, c, h, w, torch.get_num_threads())
+            return out, mean, rstd
+        pool = pool_matrix(w, x.dtype)
         for rows in _slices(x):
             part = x[rows]
             y, mean[rows], rstd[rows] = torch.native_group_norm(part, weight, bias, len(part), c, h * w, c, eps)
@@ -149,9 +160,14 @@ class _Second(torch.autograd.Function):
         grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor, eps: float,
         wanted: tuple[bool, bool, bool],
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # fmt: skip
-        _, c, h, w = x.shape
+        n, c, h, w = x.shape
         grad = grad.contiguous()
         of_x = torch.empty_like(x) if wanted[0] else None
+        if _kernels(x):
+            parts, each = (weight.contiguous(), bias.contiguous(), mean, rstd), x.new_empty(2, n, c)
+            run("blocks", "block_backward", grad, x, *parts, of_x, *each, n, c, h, w, torch.get_num_threads())
+            of_both = each.sum(1)
+            return of_x, of_both[0] if wanted[1] else None, of_both[1] if wanted[2] else None
         of_weight = torch.zeros_like(weight) if wanted[1] else None
         of_bias = torch.zeros_like(bias) if wanted[2] else None
         for rows in _slices(x):
@@ -207,10 +223,15 @@ def _second_backward(
     of_x: Tensor, of_weight: Tensor, of_bias: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """``second`` of the module's text: the gradients by grad, x and weight (the one by bias is 0)."""
-    _, c, h, w = x.shape
+    n, c, h, w = x.shape
     size = h * w
-    pool = pool_matrix(w, x.dtype)
     grad, of_x = grad.contiguous(), of_x.contiguous()
+    if _kernels(x):
+        given = (t.contiguous() for t in (grad, x, weight, bias, mean, rstd, of_x, of_weight, of_bias))
+        of_grad, of_input, each = torch.empty_like(grad), torch.empty_like(x), x.new_empty(n, c)
+        run("blocks", "block_second", *given, of_grad, of_input, each, n, c, h, w, torch.get_num_threads())
+        return of_grad, of_input, each.sum(0)
+    pool = pool_matrix(w, x.dtype)
     scale = rstd * weight
     shift = torch.addcmul(bias, mean, scale, value=-1)
     by_grad, by_x, by_weight = torch.empty_like(grad), torch.empty_like(x), torch.zeros_like(weight)

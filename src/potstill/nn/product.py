@@ -18,9 +18,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from potstill.native import available, run
 from potstill.nn.fused import masked_spread, pool_matrix, push, spread_matrix
 
 __all__ = ["relu_pool_of_product"]
+
+_LANES = 16
+"""Numbers of a register of the kernels."""
+_CHANNELS = 4
+"""The kernels take so many at a time."""
 
 _CHUNK = 2**18
 """Elements of the activation that a thread handles at a time: a megabyte of float32, which a core's own cache holds."""
@@ -37,6 +43,27 @@ def relu_pool_of_product(
     """
     out: Tensor = _First.apply(s, patches, width)  # type: ignore[no-untyped-call]
     return out
+
+
+def _kernels(s: Tensor, width: int) -> bool:
+    """Whether the compiled kernels take it: they keep nothing of the activation but a pair of rows."""
+    return s.dtype == torch.float32 and width % _LANES == 0 and s.shape[1] % _CHANNELS == 0 and available()
+
+
+def _gradients(
+    grad: Tensor, s: Tensor, patches: Tensor, width: int, left: Tensor, right: Tensor, wanted: tuple[bool, bool, bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """``product_gradients`` of blocks.c: by grad, s and patches, where wanted."""
+    n, o, p = s.shape
+    grad, s, patches, left, right = (t.contiguous() for t in (grad, s, patches, left, right))
+    by_grad, by_s, by_patches = (
+        torch.empty_like(t) if want else None for t, want in zip((grad, s, patches), wanted, strict=True)
+    )
+    threads = torch.get_num_threads()
+    scratch = s.new_empty(threads * (o * p + 2 * o) * _LANES)
+    size = n, o, p, patches.shape[2] // width, width, threads
+    run("blocks", "product_gradients", grad, s, patches, left, right, by_grad, by_s, by_patches, scratch, *size)
+    return by_grad, by_s, by_patches
 
 
 def _plain(s: Tensor, patches: Tensor, width: int) -> Tensor:
@@ -65,7 +92,13 @@ def _reached(grad: Tensor, y: Tensor, width: int) -> Tensor:
 class _First(torch.autograd.Function):
     @staticmethod
     def forward(s: Tensor, patches: Tensor, width: int) -> Tensor:
-        out = s.new_empty(*s.shape[:2], patches.shape[2] // width // 2, width // 2)
+        n, o, p = s.shape
+        rows_of = patches.shape[2] // width
+        out = s.new_empty(n, o, rows_of // 2, width // 2)
+        if _kernels(s, width):
+            parts = s.contiguous(), patches.contiguous()
+            run("blocks", "product_forward", *parts, out, n, o, p, rows_of, width, torch.get_num_threads())
+            return out
         for rows in _slices(s, patches):
             y = torch.bmm(s[rows], patches[rows]).relu_()
             torch.mm(y.view(-1, 2 * width), pool_matrix(width, y.dtype), out=out[rows].view(-1, width // 2))
@@ -98,6 +131,8 @@ class _Second(torch.autograd.Function):
     def forward(
         grad: Tensor, s: Tensor, patches: Tensor, width: int, wanted: tuple[bool, bool]
     ) -> tuple[Tensor | None, Tensor | None]:
+        if _kernels(s, width):
+            return _gradients(grad, s, patches, width, s, patches, (False, *wanted))[1:]
         grad = grad.contiguous()
         of_s = torch.empty_like(s) if wanted[0] else None
         of_patches = torch.empty_like(patches) if wanted[1] else None
@@ -142,6 +177,8 @@ def _second_backward(
     grad: Tensor, s: Tensor, patches: Tensor, width: int, of_s: Tensor, of_patches: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``second`` of the module's text: the gradients by grad, s and patches."""
+    if _kernels(s, width):
+        return _gradients(grad, s, patches, width, of_s, of_patches, (True, True, True))  # type: ignore[return-value]
     by_grad, by_s, by_patches = torch.empty_like(grad), torch.empty_like(s), torch.empty_like(patches)
     for rows in _slices(s, patches):
         y = torch.bmm(s[rows], patches[rows])

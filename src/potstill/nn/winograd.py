@@ -14,7 +14,6 @@ axes exchanged, and D(x, g) the gradient by the weights where g reaches the outp
 so these two functions are closed under differentiation.
 """
 
-import ctypes
 from functools import cache, partial
 from typing import Any
 
@@ -23,7 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from potstill.native import library
+from potstill.native import available, run
 
 __all__ = ["Convolution", "convolution", "suits"]
 
@@ -51,7 +50,7 @@ def suits(x: Tensor, weight: Tensor) -> bool:
         and x.numel() * weight.shape[0] * 9 >= _WORTH
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
-        and library("winograd") is not None
+        and available()
     )
 
 
@@ -99,46 +98,23 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     x, weight = x.contiguous(), weight.contiguous()
     bias = None if bias is None else bias.contiguous()
     (n, c, h, w), k, threads = x.shape, len(weight), torch.get_num_threads()
-    kernels = _kernels()
     s = _at_a_time(n, _tiles(h, w), c, threads)
     u, y = x.new_empty(36 * c * k), x.new_empty(n, k, h, w)
-    scratch = x.new_empty(threads * kernels.winograd_scratch(c, k, h, w, s, 0))
-    kernels.winograd_weights(weight.data_ptr(), u.data_ptr(), c, k, threads)
-    kernels.winograd_convolution(
-        x.data_ptr(), u.data_ptr(), None if bias is None else bias.data_ptr(), y.data_ptr(), scratch.data_ptr(),
-        n, c, k, h, w, s, threads,
-    )  # fmt: skip
+    scratch = x.new_empty(threads * run("winograd", "winograd_scratch", c, k, h, w, s, 0))
+    run("winograd", "winograd_weights", weight, u, c, k, threads)
+    run("winograd", "winograd_convolution", x, u, bias, y, scratch, n, c, k, h, w, s, threads)
     return y
 
 
 def _gradient(x: Tensor, g: Tensor) -> Tensor:
     x, g = x.contiguous(), g.contiguous()
     (n, c, h, w), k, threads = x.shape, g.shape[1], torch.get_num_threads()
-    kernels = _kernels()
     s = _at_a_time(n, _tiles(h, w), (c + k) // 2, threads)
     du = x.new_empty(6, 6, c, k)
-    scratch = x.new_empty(threads * kernels.winograd_scratch(c, k, h, w, s, 1))
-    kernels.winograd_weight_gradient(
-        x.data_ptr(), g.data_ptr(), du.data_ptr(), scratch.data_ptr(), n, c, k, h, w, s, threads
-    )
+    scratch = x.new_empty(threads * run("winograd", "winograd_scratch", c, k, h, w, s, 1))
+    run("winograd", "winograd_weight_gradient", x, g, du, scratch, n, c, k, h, w, s, threads)
     by = _from_six(du.dtype)
     return (by @ du.view(36, c * k)).view(3, 3, c, k).permute(3, 2, 0, 1).contiguous()
-
-
-@cache
-def _kernels() -> ctypes.CDLL:
-    kernels = library("winograd")
-    assert kernels is not None, "suits was not asked"
-    pointer, number = ctypes.c_void_p, ctypes.c_int64
-    for name, pointers, numbers in (
-        ("scratch", 0, 6),
-        ("weights", 2, 3),
-        ("convolution", 5, 7),
-        ("weight_gradient", 4, 7),
-    ):
-        getattr(kernels, f"winograd_{name}").argtypes = [pointer] * pointers + [number] * numbers
-        getattr(kernels, f"winograd_{name}").restype = number if name == "scratch" else None
-    return kernels
 
 
 @cache
