@@ -32,6 +32,8 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "scaling": matching.scaling,
     "selection-scale": selection.selection_scale,
     "speed": matching.speed,
+    "stored-labels": labels.stored_labels,
+    "stored-labels-cost": labels.stored_labels_cost,
     "streaming": labels.streaming,
     "time-to-accuracy": matching.time_to_accuracy,
 }

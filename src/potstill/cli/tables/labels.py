@@ -9,7 +9,7 @@ from potstill.cli.tables.parts import interval, mean_and_half, table
 from potstill.cli.text import plural
 from potstill.evaluation.statistics import difference
 
-__all__ = ["decoupled", "imagenet", "knowledge", "streaming"]
+__all__ = ["decoupled", "imagenet", "knowledge", "stored_labels", "stored_labels_cost", "streaming"]
 
 
 def knowledge(root: Path) -> str:
@@ -135,3 +135,72 @@ def streaming(root: Path) -> str:
         "which reads nothing); one thread. The bare loop reads and decodes with Pillow (shards with `tarfile`); the "
         f"pass gives normalised batches; medians and range over turns. {made['machine']['processor']}."
     )
+
+
+_KINDS = {"hard": "classes, mixed by area", "static": "one row of the teacher for each picture, mixed by area"}
+
+
+def stored_labels(root: Path) -> str:
+    """Accuracy of students beside the bytes of the labels that they learn, of benchmarks/labels.py."""
+    path = root / "results" / "labels.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    made = json.loads(path.read_text(encoding="utf-8"))
+    part, m = made["accuracy"], made["machine"]
+    s = part["settings"]
+    rows: list[list[object]] = []
+    for cell in part["cells"]:
+        what = _KINDS.get(cell["labels"])
+        if what is None:
+            likeliest = "the likeliest class" if cell["top_k"] == 1 else f"the {cell['top_k']} likeliest classes"
+            what = f"stored: {likeliest}, `{cell['dtype']}`, {plural(cell['pool'], 'epoch')}"
+        gap = interval(cell["less_than_all"], 100, "+.1f") if cell is not part["cells"][0] else "—"
+        rows.append([what, f"{cell['bytes']:,}", mean_and_half(cell["accuracy"]), gap])
+    exact = all(c["as_forecast"] for c in part["cells"] if c["labels"] == "stored")
+    about = (
+        f"`{s['data']}`, {s['ipc']} random real samples per class; students {s['network']}, {s['epochs']} epochs; one "
+        f"teacher ({100 * part['teacher']:.1f} % after {plural(s['teacher_epochs'], 'epoch')}) labels crops with "
+        f"CutMix; KL at temperature {s['temperature']:g}. n = {s['sets']} sets with one student each, paired by set; "
+        f"95 % intervals of Student's t. The published layout would take {part['published_bytes']:,} bytes."
+        + (" All files had the bytes of their forecast." if exact else "")
+        + f" {m['processor']}, one thread, torch {m['torch']}."
+    )
+    head: list[object] = ["labels", "bytes", "accuracy, %", "minus all in 16 bits, points"]
+    return f"{table(head, rows)}\n\n{about}"
+
+
+def stored_labels_cost(root: Path) -> str:
+    """Forecasts, and what reading and writing cost, of benchmarks/labels.py."""
+    path = root / "results" / "labels.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    made = json.loads(path.read_text(encoding="utf-8"))
+    sizes: list[list[object]] = [
+        [r["top_k"], f"`{r['dtype']}`", r["pool"], f"{r['bytes'] / 2**30:.2f}", f"{r['smaller']:,.0f}×"]
+        for r in made["imagenet"]["rows"]
+    ]
+    reading: list[list[object]] = [
+        [
+            f"`{r['network']}`", f"{r['classes']:,}", f"{r['top_k']:,}", f"{r['ms']['labels']:.2f}",
+            f"{r['ms']['views']:.1f}", f"{r['ms']['step']:.0f}", f"{100 * r['share']:.1f} %",
+        ]
+        for r in made["reading"]
+    ]  # fmt: skip
+    writing: list[list[object]] = [
+        [
+            f"`{r['network']}`", f"{r['classes']:,}", f"{r['top_k']:,}",
+            *(f"{r['per_second'][k]:,.0f}" for k in ("teacher", "teacher and views", "written")),
+        ]
+        for r in made["writing"]
+    ]  # fmt: skip
+    published = made["imagenet"]["published_bytes"] / 2**30
+    return "\n\n".join([
+        table(["classes kept", "bits", "epochs stored", "GiB", f"smaller than {published:.1f} GiB"], sizes),
+        "ImageNet-1K, 50 pictures per class, 300 epochs: forecasts beside the published folder of all classes.",
+        table(["student", "classes", "kept", "labels, ms", "views, ms", "step, ms", "labels' share"], reading),
+        f"A batch of {made['reading'][0]['batch']}: its labels read and decoded, its views made, one step of training; "
+        f"medians of n = {made['reading'][0]['n']} of a core's own time, interleaved.",
+        table(["teacher", "classes", "kept", "teacher alone, labels/s", "with views", "with writing"], writing),
+        f"Labels a second of a core, medians of n = {made['writing'][0]['n']}. {made['machine']['processor']}, one "
+        f"thread, torch {made['machine']['torch']}.",
+    ])  # fmt: skip
