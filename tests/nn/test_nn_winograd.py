@@ -237,3 +237,18 @@ def test_a_network_says_the_same_with_and_without(tmp_path):
         said.append(torch.tensor([float(v) for v in numbers.split()]))
     assert not torch.equal(*said)
     assert off(*said) < 1e-5
+
+
+@needs_kernels
+def test_a_card_says_which_kernels_were_used():
+    script = (
+        "import potstill; data = potstill.load_data('digits')\n"
+        "for network in ('linear', 'convnet-d2-w32'):\n"
+        "    made = potstill.distill(data, 'dm', ipc=1, steps=1, network=network, device='cpu')\n"
+        "    print(made.card['versions']['kernels'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    linear, convolutions = done.stdout.splitlines()
+    assert linear == "none"
+    assert convolutions.startswith("blocks-")
+    assert "winograd-" in convolutions

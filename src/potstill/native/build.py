@@ -20,15 +20,21 @@ from torch import Tensor
 
 from potstill.folders import cache_folder
 
-__all__ = ["available", "library", "run"]
+__all__ = ["available", "library", "loaded", "run"]
 
 _FLAGS = ("-O3", "-std=gnu11", "-march=x86-64-v4", "-mprefer-vector-width=512", "-fopenmp", "-fPIC")
 _SECONDS = 120
+_LOADED: set[str] = set()
 
 
 def available() -> bool:
     """Whether kernels can be had: Linux, 512-bit registers, a compiler or what it made before, and not turned off."""
     return library("winograd") is not None and library("blocks") is not None
+
+
+def loaded() -> str:
+    """Which kernels this process has used: their names and hashes, or "none"."""
+    return " ".join(sorted(_LOADED)) or "none"
 
 
 def run(name: str, function: str, *arguments: Tensor | float | None) -> int:
@@ -69,9 +75,11 @@ def library(name: str) -> ctypes.CDLL | None:
         made = folder / f"{name}-{key}.so"
         if not made.exists():
             _compile(source, made)
-        return ctypes.CDLL(str(made))
+        kernels = ctypes.CDLL(str(made))
     except (OSError, subprocess.SubprocessError):  # no folder, no compiler, an old one, another OpenMP
         return None
+    _LOADED.add(made.stem)
+    return kernels
 
 
 def _own_folder() -> Path:

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from potstill.core import InputSpec, Normalization, Whitening
 from potstill.errors import PotstillError
+from potstill.native import loaded
 from potstill.storage.card import FORMAT, SIZES, card_text, plain, read_card
 from potstill.storage.files import read_tensors, write_tensors
 
@@ -156,6 +157,7 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
             "cost": cost,
             "versions": {
                 "potstill": version("potstill"), "torch": torch.__version__, "python": platform.python_version(),
+                "kernels": loaded(),
             },
         }  # fmt: skip
         # What is in memory is what a reader of the file gets.
