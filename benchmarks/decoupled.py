@@ -55,7 +55,9 @@ BLOCK, SIDE = 64, 32
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=["fashion-5k", "photo-patches"], choices=list(DATA))
-    parser.add_argument("--only", nargs="+", default=[*REAL, *decoupled()], metavar="METHOD")
+    parser.add_argument(
+        "--only", nargs="+", default=[*REAL, *decoupled()], metavar="METHOD[:KEY=NUMBER]", help="with another setting"
+    )
     parser.add_argument("--ipc", type=int, default=10)
     parser.add_argument("--iterations", type=int, default=200, help="most steps of a method that has them")
     parser.add_argument("--network", default="convnet-d3-w16-batch", help="teachers of the methods")
@@ -132,8 +134,9 @@ def photo_patches() -> Splits:
 DATA = {"fashion-5k": fashion, "photo-patches": photo_patches}
 
 
-def options_of(method: str, args: argparse.Namespace) -> dict[str, Any]:
-    """The recipe's settings, without what says how much and how long."""
+def options_of(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """The recipe's settings, without what says how much and how long, and what the name sets otherwise."""
+    method, _, setting = name.partition(":")
     if method in REAL:
         return {}
     found: dict[str, Any] = yaml.safe_load(Path(f"recipes/{method}.yaml").read_text(encoding="utf-8"))
@@ -141,6 +144,9 @@ def options_of(method: str, args: argparse.Namespace) -> dict[str, Any]:
     if "iterations" in options:
         options["iterations"] = min(options["iterations"], args.iterations)
     fields = resolve("methods", method).__dataclass_fields__
+    if setting:
+        key, _, value = setting.partition("=")
+        options[key] = float(value)
     return {**options, "network": args.network, **({"labels": "hard"} if "labels" not in fields else {})}
 
 
@@ -148,7 +154,7 @@ def cell(
     args: argparse.Namespace, data: str, splits: Splits, method: str, protocol: Protocol, settings: dict[str, Any]
 ) -> None:
     """Make and measure the sets of one method, unless that was done."""
-    path = args.out / f"{data}-{method}.json"
+    path = args.out / f"{data}-{method.replace(':', '-')}.json"
     if path.exists():
         if json.loads(path.read_text())["settings"] != settings:
             raise SystemExit(f"{path} was made with other settings; give another --out, or move it away")
@@ -158,9 +164,8 @@ def cell(
     for seed in range(args.sets):
         started = time.process_time()
         try:
-            small = potstill.distill(
-                Splits(train=splits.train, test=None), method, ipc=args.ipc, seed=seed, device="cpu", **options
-            )
+            real = Splits(train=splits.train, test=None)
+            small = potstill.distill(real, method.partition(":")[0], ipc=args.ipc, seed=seed, device="cpu", **options)
         except PotstillError as error:
             raise SystemExit(f"{method}: {error}") from error
         used += time.process_time() - started

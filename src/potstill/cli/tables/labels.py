@@ -84,7 +84,7 @@ def _beside_random(made: list[dict[str, Any]]) -> str:
     )
     parts = [table(head, rows), about]
     if base is not None:
-        known = len({r["method"] for r in made} - set(_REAL))
+        known = len({r["method"].partition(":")[0] for r in made} - set(_REAL))
         some = f": {', '.join(better)}" if better else ""
         parts.append(f"**Above random samples with the same labels: {len(better)} of {known} methods**{some}.")
     return "\n\n".join(parts)
