@@ -74,7 +74,7 @@ def _command(name: str, words: Sequence[str]) -> int:
         parsed = parse(name, words)
         # Only now, so that --help and misuse do not wait for torch.
         from potstill.cli.progress import Watcher
-        from potstill.cli.run import RUNNERS
+        from potstill.cli.runners import RUNNERS
         from potstill.cli.text import json_document, one_line
 
         with Watcher(quiet=parsed.command.common.quiet) as watcher, contextlib.redirect_stdout(sys.stderr):

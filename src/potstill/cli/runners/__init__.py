@@ -1,0 +1,32 @@
+"""One function per command: call the API, and say what came of it as JSON and as text."""
+
+from collections.abc import Callable
+
+from potstill.cli.parsing import Parsed
+from potstill.cli.progress import Watcher
+from potstill.cli.runners.files import run_export, run_inspect, run_rebuild
+from potstill.cli.runners.listed import LISTINGS
+from potstill.cli.runners.making import run_distill, run_plan
+from potstill.cli.runners.measuring import run_compare, run_evaluate, run_label, run_report, run_scaling
+from potstill.cli.runners.parts import Answer
+from potstill.cli.runners.selecting import run_active, run_csod, run_score
+
+__all__ = ["RUNNERS", "Answer"]
+
+RUNNERS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
+    "distill": run_distill,
+    "plan": run_plan,
+    "evaluate": run_evaluate,
+    "label": run_label,
+    "score": run_score,
+    "compare": run_compare,
+    "scaling": run_scaling,
+    "active": run_active,
+    "csod": run_csod,
+    "report": run_report,
+    "inspect": run_inspect,
+    "export": run_export,
+    "rebuild": run_rebuild,
+    **LISTINGS,
+}
+"""What each command does."""

@@ -1,0 +1,57 @@
+"""Commands that look at a set, or turn it into other files."""
+
+from potstill.cli.commands import Export, Inspect, Rebuild
+from potstill.cli.parsing import Misuse, Parsed
+from potstill.cli.progress import Watcher
+from potstill.cli.runners.parts import Answer, contents, load_data
+from potstill.cli.text import plural
+
+__all__ = ["run_export", "run_inspect", "run_rebuild"]
+
+
+def run_inspect(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.storage import describe, inspect
+
+    command = parsed.command
+    assert isinstance(command, Inspect)
+    found = inspect(command.file)
+    return Answer({"path": str(command.file), **found}, f"{command.file}\n{describe(found)}")
+
+
+def run_export(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.selections import WITH_DATA, export, export_selection
+    from potstill.storage import check_selection, load
+
+    command = parsed.command
+    assert isinstance(command, Export)
+    if (command.data is None) == (command.to in WITH_DATA):
+        needs = "needs the data that the selection was made of: --data DATA"
+        raise Misuse(f"export: --to {command.to} {needs if command.data is None else 'needs no --data; leave it out'}")
+    small = load(command.file)
+    if command.data is None:
+        written = export(small, command.to, command.out)
+    else:
+        check_selection(small, f"an export to {command.to}")
+        train = load_data(command, command.data, watcher, small.card).train
+        written = export_selection(
+            small, command.to, command.out, command.data, train, link=command.link, label=command.reading.label,
+            skip_bad=command.reading.skip_bad,
+        )  # fmt: skip
+    return Answer(
+        {"path": str(written), "to": command.to, "items": len(small)}, f"{written}: {plural(len(small), 'item')}"
+    )
+
+
+def run_rebuild(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.storage import check_writable, read_indices, rebuild
+
+    command = parsed.command
+    assert isinstance(command, Rebuild)
+    check_writable(command.out)
+    card = read_indices(command.file)[1]
+    small = rebuild(command.file, load_data(command, command.data, watcher, card).train)
+    small.save(command.out)
+    return Answer(
+        {"path": str(command.out), "items": len(small), **small.card},
+        f"{command.out}: {contents(small.card, len(small))}",
+    )

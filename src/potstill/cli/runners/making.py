@@ -1,0 +1,112 @@
+"""Commands that make a set, or say what making it would take."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from potstill.cli.commands import Distill, Making, Plan
+from potstill.cli.costs import costs
+from potstill.cli.parsing import Misuse, Parsed
+from potstill.cli.progress import Watcher
+from potstill.cli.runners.parts import Answer, contents, data_words, load_data
+from potstill.cli.text import clock
+from potstill.core import Budget
+
+__all__ = ["run_distill", "run_plan"]
+
+
+def _budget(command: Making, name: str) -> Budget:
+    given: list[tuple[Any, int | None]] = [("ipc", command.ipc), ("items", command.items), ("bytes", command.bytes)]
+    chosen = [(unit, amount) for unit, amount in given if amount is not None]
+    if len(chosen) != 1:
+        raise Misuse(f"{name}: say once how much to keep: --ipc N (items per class), --items N or --bytes N")
+    unit, amount = chosen[0]
+    if amount < 1:
+        raise Misuse(f"{name}: --{unit} must be at least 1, but it is {amount}")
+    return Budget(unit=unit, amount=amount)
+
+
+def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.api import distill
+    from potstill.driver import Progress
+    from potstill.execution.memory import return_freed_memory
+    from potstill.storage import check_writable
+
+    command = parsed.command
+    assert isinstance(command, Distill)
+    budget = _budget(command, parsed.name)
+    if command.out.suffix != ".safetensors":
+        raise Misuse(f"--out {command.out}: the file's name must end in .safetensors")
+    check_writable(command.out)
+    checkpoint = Path(f"{command.out}.checkpoint")
+    splits = load_data(command, command.data, watcher)
+    if checkpoint.exists() and not command.resume:
+        watcher.note(f"{checkpoint} holds an interrupted run; this run starts afresh and will replace it")
+
+    def show(p: Progress) -> None:
+        watcher.step(
+            command.method, step=p.step, total=p.total, seconds=p.seconds, budget=p.budget, metrics=dict(p.metrics)
+        )
+
+    small = distill(
+        splits,
+        command.method,
+        budget=budget,
+        seed=command.seed,
+        steps=command.steps,
+        time_budget=command.budget,
+        network=command.network,
+        parametrization=command.parametrization,
+        labels=command.labels,
+        augment=command.augment,
+        zca=command.zca,
+        device=command.device,
+        checkpoint=checkpoint,
+        resume=command.resume,
+        checkpoint_every=command.checkpoint_every,
+        progress=show,
+        preparing=lambda what, done, total: watcher.show(what, done / total, f"{done:,} of {total:,}"),
+        command=line,
+        scores=command.scores,
+        **parsed.options,
+    )
+    return_freed_memory()  # the state is gone, and the file is written as one piece
+    small.save(command.out)
+    checkpoint.unlink(missing_ok=True)
+    card, outcome = small.card, small.card["outcome"]
+    following = ["potstill", "evaluate", str(command.out), "--data", command.data, *data_words(command.reading)]
+    if command.network is not None:
+        following += ["--network", command.network]
+    text = (
+        f"{command.out}: {contents(card, len(small))}, made by {card['method']}\n"
+        f"{outcome['message']}, in {clock(card['cost']['seconds'])} on {card['cost']['device']}\n"
+        f"Measure it: {shlex.join(following)}"
+    )
+    return Answer({"path": str(command.out), "items": len(small), **card}, text)
+
+
+def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.planning import plan
+
+    command = parsed.command
+    assert isinstance(command, Plan)
+    budget = _budget(command, parsed.name)
+    if command.measure < 0:
+        raise Misuse(f"plan: --measure must be at least 0, but it is {command.measure}")
+    splits = load_data(command, command.data, watcher)
+    made = plan(
+        splits,
+        command.method,
+        budget=budget,
+        seed=command.seed,
+        steps=command.steps,
+        network=command.network,
+        parametrization=command.parametrization,
+        labels=command.labels,
+        augment=command.augment,
+        zca=command.zca,
+        device=command.device,
+        measure=command.measure,
+        **parsed.options,
+    )
+    return Answer({**made.to_dict(), "time_budget": command.budget, "command": line}, costs(made, command.budget))

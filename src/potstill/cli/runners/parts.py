@@ -1,0 +1,65 @@
+"""What runners share: their answer, reading data, words for the same data again."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from potstill.cli.commands import DataCommand, DataOptions
+from potstill.cli.progress import Watcher
+from potstill.cli.text import plural
+from potstill.core import Splits
+
+__all__ = ["Answer", "contents", "data_words", "load_data"]
+
+
+class Answer(NamedTuple):
+    """What a command has to say: ``value`` with ``--json``, else ``text``."""
+
+    value: Any
+    text: str
+
+
+def load_data(command: DataCommand, data: str, watcher: Watcher, card: Mapping[str, Any] | None = None) -> Splits:
+    """The data; with the card of a selection, read as they were for that."""
+    from potstill.api import load_data
+    from potstill.selections import load_for
+
+    reading = command.reading
+    read = load_data if card is None else functools.partial(load_for, dict(card))
+    splits: Splits = read(
+        data,
+        label=reading.label,
+        root=reading.data_root,
+        seed=reading.split_seed,
+        test_fraction=reading.test_fraction,
+        size=reading.size,
+        skip_bad=reading.skip_bad,
+        stream=reading.stream or None,
+    )
+    for note in splits.notes:
+        watcher.note(note)
+    return splits
+
+
+def data_words(options: DataOptions) -> list[str]:
+    """The options that make ``--data`` mean the same thing again."""
+    words: list[str] = []
+    for field in dataclasses.fields(DataOptions):
+        value = getattr(options, field.name)
+        if value == field.default:
+            continue
+        words.append("--" + field.name.replace("_", "-"))
+        if field.name == "size":
+            words.append("x".join(map(str, value)))
+        elif value is not True:
+            words.append(str(value))
+    return words
+
+
+def contents(card: Mapping[str, Any], items: int) -> str:
+    """``100 pictures of 1×28×28 in 10 classes, 314,400 bytes``."""
+    spec, classes = card["input"], len(card["classes"])
+    noun = "picture" if spec["kind"] == "image" else "row"
+    shape = "×".join(map(str, spec["shape"]))
+    return f"{plural(items, noun)} of {shape} in {classes} classes, {card['bytes']['total']:,} bytes"
