@@ -73,11 +73,16 @@ class Scores:
             )
         if self.hash != train.content_hash:
             raise PotstillError(
-                f"these scores are of {self.source} ({len(self):,} samples, content {self.hash[:12]}), but the data "
-                f"are {train.name} ({len(train):,} samples, content {train.content_hash[:12]}); score these data, with "
-                "the same split and size"
+                f"these scores are of {self.source} ({len(self):,} samples, content {_short(self.hash)}), but the data "
+                f"are {train.name} ({len(train):,} samples, content {_short(train.content_hash)}); score these data, "
+                "with the same split and size, and --stream for both or for neither"
             )
         return self.methods[method].columns
+
+
+def _short(content: str) -> str:
+    kind, _, digest = content.rpartition(":")
+    return f"{kind}{':' if kind else ''}{digest[:12]}"
 
 
 def write_scores(scores: Scores, path: Path) -> None:
