@@ -29,7 +29,7 @@ def pictures(c: int = 3, h: int = 9, w: int = 7) -> Tensor:
     st.integers(0, 2**32 - 1),
     st.sampled_from(["none", "cutmix", "mixup"]),
     st.sampled_from([(1, 8, 8), (3, 9, 7), (2, 5, 16)]),
-    st.sampled_from([None, (6, 11)]),
+    st.sampled_from([{}, {"size": (6, 11)}, {"scale": None, "pad": 3}, {"patches": 2, "scale": (0.5, 1.0)}]),
     st.integers(1, N),
     st.randoms(use_true_random=False),
 )
@@ -39,13 +39,13 @@ def test_any_batch_in_any_order_has_the_same_bits(
     epoch: int,
     mix: str,
     shape: tuple[int, int, int],
-    size: tuple[int, int] | None,
+    options: dict[str, Any],
     batch: int,
     random: Any,
 ) -> None:
-    x, views = pictures(*shape), Views(seed=seed, mix=mix, mix_prob=0.8, mix_beta=0.7, size=size)
+    x, views = pictures(*shape), Views(seed=seed, mix=mix, mix_prob=0.8, mix_beta=0.7, **options)
     whole = views.view(x, epoch, ALL)
-    assert whole.shape == (N, shape[0], *(size or shape[1:]))
+    assert whole.shape == (N, shape[0], *(options.get("size") or shape[1:]))
     order = torch.tensor(random.sample(range(N), N))
     parts = torch.cat([views.view(x, epoch, part) for part in order.split(batch)])
     assert torch.equal(parts, whole[order])
@@ -85,6 +85,39 @@ def test_an_uncut_view_is_the_picture_itself() -> None:
     whole = Views(scale=(1.0, 1.0), ratio=(7 / 9, 7 / 9), flip=0, mix="none")
     assert torch.equal(whole.view(x, 0, ALL), x)
     assert torch.equal(Views(scale=None, flip=1.0, mix="none").view(x, 0, ALL), x.flip(3))
+
+
+def test_a_shift_moves_the_picture_over_zeros() -> None:
+    x, views = pictures(), Views(scale=None, pad=2, mix="none", flip=0.5)
+    cuts = views.crops(1, ALL, (9, 7))
+    assert cuts.box[:, 2:].unique(dim=0).tolist() == [[9, 7]]
+    assert {tuple(c) for c in cuts.box[:, :2].tolist()} <= {(i, j) for i in range(5) for j in range(5)}
+    assert len(cuts.box[:, :2].unique(dim=0)) > 10  # of 25 places, 24 pictures
+    made = views.view(x, 1, ALL)
+    for item, (top, left) in enumerate(cuts.box[:, :2].tolist()):
+        moved = F.pad(x[item], (2, 2, 2, 2))[:, top : top + 9, left : left + 7]
+        assert torch.equal(made[item], moved.flip(2) if cuts.flip[item] else moved)
+    corners = torch.cat([views.crops(e, ALL, (9, 7)).box[:, :2] for e in range(200)])
+    found = corners.flatten().bincount(minlength=5) / corners.numel()
+    assert (found - 0.2).abs().max() < 0.02
+
+
+def test_cells_change_places_before_the_crop() -> None:
+    x, views = pictures(2, 9, 7), Views(scale=None, patches=2, mix="none", flip=0.0)
+    cuts = views.crops(4, ALL, (9, 7))
+    assert cuts.order is not None
+    assert torch.equal(cuts.order.sort(1).values, torch.arange(4).expand(N, 4))
+    made = views.view(x, 4, ALL)
+    corners = [(0, 0), (0, 3), (4, 0), (4, 3)]
+    for item in range(N):
+        for (y, z), cell in zip(corners, cuts.order[item].tolist(), strict=True):
+            top, left = corners[cell]
+            assert torch.equal(made[item, :, y : y + 4, z : z + 3], x[item, :, top : top + 4, left : left + 3])
+        assert torch.equal(made[item, :, 8], x[item, :, 8])  # what does not divide stays
+    orders = torch.cat([Views(patches=2).crops(e, ALL, (9, 7)).order for e in range(200)])  # type: ignore[misc]
+    assert len(orders.unique(dim=0)) == 24
+    with pytest.raises(PotstillError, match="no 10×10 cells"):
+        Views(patches=10).crops(0, ALL, (9, 7))
 
 
 @pytest.mark.parametrize("mix", ["cutmix", "mixup"])
@@ -179,8 +212,18 @@ def test_rows_of_a_table_are_mixed_and_nothing_else() -> None:
         Views().view(x, 0, ALL)
 
 
+def test_recipes_from_before_there_were_shifts_are_read() -> None:
+    said = Views(seed=4).to_json()
+    assert Views.from_json({k: v for k, v in said.items() if k not in ("pad", "patches")}) == Views(seed=4)
+
+
 def test_recipes_travel_as_json() -> None:
-    for views in (Views(), Views(seed=9, scale=None, mix="none"), Views(size=(4, 5), mix="mixup", mix_beta=0.2)):
+    for views in (
+        Views(),
+        Views(seed=9, scale=None, mix="none"),
+        Views(size=(4, 5), mix="mixup", patches=3),
+        Views(scale=None, pad=2),
+    ):
         assert Views.from_json(json.loads(json.dumps(views.to_json()))) == views
 
 
@@ -203,6 +246,9 @@ def test_other_json_is_refused(wrong: dict[str, Any]) -> None:
         ({"flip": 1.5}, "flip is a probability"),
         ({"size": (0, 4)}, "size is a height"),
         ({"size": (4, 4), "scale": None}, "needs crops"),
+        ({"patches": 0}, "patches is at least 1"),
+        ({"scale": None, "pad": -1}, "pad at least 0"),
+        ({"pad": 2}, "either cropped or moved"),
     ],
 )
 def test_bad_recipes_are_refused(wrong: dict[str, Any], said: str) -> None:

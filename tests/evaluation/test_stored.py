@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 import potstill
-from potstill.augment.crop import Crops, PadCrop
-from potstill.augment.siamese import none
+from potstill.augment.crop import Crops, PadCrop, patches
+from potstill.augment.siamese import dsa, none
 from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
+from potstill.evaluation.protocols.edc import PROTOCOL as EDC
 from potstill.evaluation.protocols.rded import PROTOCOL as RDED
 from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
 from potstill.evaluation.protocols.sre2l_cifar import PROTOCOL as SRE2L_CIFAR
@@ -100,5 +101,8 @@ def test_views_say_what_the_protocol_says() -> None:
     assert views_of(RDED.override(augment="none", mix="none"), none(), 0).mix_prob == 0
     with pytest.raises(PotstillError, match="dsa takes the set's own; choose sre2l or rded"):
         views_of(DSA, Crops(), 0)
-    with pytest.raises(PotstillError, match="'pad-crop'; choose rrc, flip or none"):
-        views_of(SRE2L_CIFAR, PadCrop(), 0)
+    moved = views_of(SRE2L_CIFAR, PadCrop(), 0)
+    assert (moved.scale, moved.pad, moved.flip) == (None, 4, 0.5)
+    assert (views_of(EDC, patches(), 0).patches, views_of(EDC, patches(), 0).scale) == (2, (0.5, 1.0))
+    with pytest.raises(PotstillError, match="'dsa'; choose rrc, pad-crop, patches, flip or none"):
+        views_of(SRE2L.override(augment="dsa"), dsa(), 0)

@@ -88,6 +88,7 @@ def test_a_committee_is_the_mean_of_logits(tmp_path: Path) -> None:
     assert all(e.network.training for e in both)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more than a machine with one core has
 def test_all_readers_see_the_same_bits(path: Path) -> None:
     """Other batch sizes, other orders, spawned workers that live for all epochs, more epochs than are stored."""
     store = LabelStore(path)

@@ -30,6 +30,7 @@ __all__ = [
     "patches_noflip",
     "rrc",
     "rrc_noflip",
+    "shuffled",
 ]
 
 ATTEMPTS = 10
@@ -165,7 +166,7 @@ class Crops:
         m = len(x)
         box, flip, order = (_for(m, t, params.n) for t in (params.box, params.flip, params.order))
         if order.shape[1] > 1:
-            x = _shuffled(x, order, self.patches)
+            x = shuffled(x, order, self.patches)
         h, w = x.shape[2:]
         return _flipped(crop_and_resize(x, box, (h, w)), flip)
 
@@ -176,7 +177,8 @@ def _for(m: int, values: Tensor, n: int) -> Tensor:
     return values.expand(m, *values.shape[1:])
 
 
-def _shuffled(x: Tensor, order: Tensor, p: int) -> Tensor:
+def shuffled(x: Float[Tensor, "n c h w"], order: Int[Tensor, "n p2"], p: int) -> Float[Tensor, "n c h w"]:
+    """Pictures of p × p cells, in reading order: at place j lies the cell that was at place ``order[j]``."""
     n, c = x.shape[:2]
     h, w = x.shape[2] // p * p, x.shape[3] // p * p
     cells = x[:, :, :h, :w].reshape(n, c, p, h // p, p, w // p).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)

@@ -4,15 +4,18 @@ What a view is made of is written down exactly, and every pixel is a fixed sum o
 for itself (no fused or reordered sum): so a picture's view does not depend on which others are made beside it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from potstill.augment.crop import shuffled
 from potstill.errors import PotstillError
 
 __all__ = ["Cuts", "Fetch", "Mixes", "crop", "mix", "replay"]
@@ -23,10 +26,16 @@ Fetch: TypeAlias = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
-    """What is cut out of each picture, in its own pixels: (top, left, height, width), and whether it is mirrored."""
+    """What is cut out of each picture: (top, left, height, width) in pixels, and whether it is mirrored.
+
+    Before that its cells change places by ``order`` (`potstill.augment.crop.shuffled`), where there is one, and ``pad``
+    zeros are put on every side, which the box counts.
+    """
 
     box: Int[Tensor, "m 4"]
     flip: Bool[Tensor, " m"]
+    order: Int[Tensor, "m p2"] | None = None
+    pad: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +69,13 @@ def crop(x: Float[Tensor, "m c h w"], crops: Cuts, size: tuple[int, int]) -> Flo
     """The boxes, resized to ``size`` by bilinear interpolation without anti-aliasing, and mirrored where it says so.
 
     Args:
-        x: pictures; their boxes lie inside.
+        x: pictures; their boxes lie inside, or inside of them and their border.
         size: (height, width) of the result.
     """
+    if crops.order is not None:
+        x = shuffled(x, crops.order, math.isqrt(crops.order.shape[1]))
+    if crops.pad:
+        x = F.pad(x, (crops.pad,) * 4)
     top, left, height, width = crops.box.unbind(1)
     m, c, _, w = x.shape
 

@@ -7,6 +7,9 @@ number of workers change nothing. Words are made by counter (item, epoch, attemp
   and an aspect ratio, even in its logarithm; the first that fits is rounded to whole pixels, once, and placed evenly;
   otherwise the largest central box within the ratios. Its size comes of ``exp``, ``log`` and ``sqrt`` in float64, so
   two maths libraries could only disagree where a side lies within a few last bits of half a pixel.
+* **Cells**: with ``patches`` p, the p × p cells of the picture change places before it is cropped, in the order of p²
+  even numbers. **Shift**: with ``pad``, in place of a crop, a box of the picture's size anywhere in the picture and a
+  border of zeros that wide.
 * **Partner**: one random permutation of all items for each epoch, so that each is used once; an item may meet itself.
   The partner's own view of that epoch is mixed in, as if the whole set were one batch.
 * **Share**: Beta(mix_beta, mix_beta) for every item, in whole 65536ths. CutMix's box has ``1 − share`` of the view's
@@ -37,7 +40,7 @@ _ATTEMPTS = 10
 _DRAWS = 48
 """Attempts at a Beta of at most 1. Each fails with probability 1/2 or less."""
 _GRAIN = 65536
-_CROP, _FLIP, _PARTNER, _SHARE, _PLACE = range(5)
+_CROP, _FLIP, _PARTNER, _SHARE, _PLACE, _CELLS, _SHIFT = range(7)
 _MIXES = ("none", "cutmix", "mixup")
 
 
@@ -54,8 +57,10 @@ class Views:
         mix_beta: above 0; 1 is an even share.
         mix_prob: the probability that an item is mixed at all.
         size: (height, width) of views; ``None`` for that of the pictures. Smaller ones are not anti-aliased.
+        patches: a picture is cut into so many by so many cells, which change places; 1 leaves it.
+        pad: where there is no crop, pixels by which a picture moves at most, each way.
 
-    With ``scale=None``, ``flip=0`` and no CutMix, inputs of any shape have views (rows of a table).
+    With ``scale=None``, ``flip=0``, no CutMix, patches or pad, inputs of any shape have views (rows of a table).
 
     Raises:
         PotstillError: an unknown mix, or a number out of its range.
@@ -69,6 +74,8 @@ class Views:
     mix_beta: float = 1.0
     mix_prob: float = 1.0
     size: tuple[int, int] | None = None
+    patches: int = 1
+    pad: int = 0
 
     def __post_init__(self) -> None:
         if self.mix not in _MIXES:
@@ -84,6 +91,12 @@ class Views:
                 raise PotstillError(f"{name} is a probability, in [0, 1], but it is {value:g}; change it")
         if self.size is not None and not (min(self.size) >= 1 and max(self.size) < 2**15):
             raise PotstillError(f"size is a height and a width of 1…32767 pixels, but it is {self.size}; change it")
+        if self.patches < 1 or self.pad < 0:
+            raise PotstillError(
+                f"patches is at least 1 and pad at least 0, but they are {self.patches} and {self.pad}; change them"
+            )
+        if self.pad and self.scale is not None:
+            raise PotstillError("a picture is either cropped or moved, but views have a scale and a pad; leave out one")
         if self.size is not None and self.scale is None:
             raise PotstillError(
                 "a size of views needs crops, but scale is None; use scale=(1.0, 1.0) or leave out size"
@@ -92,7 +105,7 @@ class Views:
     @property
     def pictures(self) -> bool:
         """Whether it can be done to pictures only."""
-        return self.scale is not None or self.flip > 0 or self.mix == "cutmix"
+        return self.scale is not None or self.flip > 0 or self.mix == "cutmix" or self.patches > 1 or self.pad > 0
 
     def to_json(self) -> dict[str, Any]:
         """Its settings by name."""
@@ -100,19 +113,20 @@ class Views:
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any]) -> "Views":
-        """What `to_json` wrote.
+        """What `to_json` wrote, now or before there were patches and pad.
 
         Raises:
             PotstillError: a setting is missing, unknown or of the wrong kind.
         """
         known = {f.name for f in fields(cls)}
+        said = {"patches": 1, "pad": 0, **said}
         if said.keys() != known:
             raise PotstillError(f"views need the settings {', '.join(sorted(known))}; found {sorted(said)!r:.200}")
         made: dict[str, Any] = {}
         for name, value in said.items():
             pair = isinstance(value, list) and len(value) == 2 and name in ("scale", "ratio", "size")
             numbers = value if pair else [value]
-            kinds = (int,) if name in ("size", "seed") else (str,) if name == "mix" else (int, float)
+            kinds = (int,) if name in ("size", "seed", "patches", "pad") else (str,) if name == "mix" else (int, float)
             empty = value is None and name in ("scale", "size")
             if not empty and (
                 pair != (name in ("scale", "ratio", "size")) or any(type(v) not in kinds for v in numbers)
@@ -130,9 +144,18 @@ class Views:
         """The boxes of ``items`` (int64, on the CPU) in pictures of ``shape`` (height, width), and their flips."""
         h, w = shape
         flip = uniform(self._words(epoch, items, 0, _FLIP)[0]) < self.flip
+        order = None
+        if self.patches > 1:
+            if min(h, w) < self.patches:
+                raise PotstillError(f"a picture of {h}×{w} has no {self.patches}×{self.patches} cells; use fewer")
+            cells = uniform(self._words(epoch, items, np.arange(self.patches**2)[:, None], _CELLS)[0])
+            order = torch.from_numpy(cells.argsort(0, kind="stable").T.copy())
         if self.scale is None:
-            box = np.broadcast_to(np.array([0, 0, h, w]), (len(items), 4))
-            return Cuts(torch.from_numpy(box.copy()), torch.from_numpy(flip))
+            box = np.broadcast_to(np.array([0, 0, h, w]), (len(items), 4)).copy()
+            if self.pad:
+                moved = self._words(epoch, items, 0, _SHIFT)
+                box[:, 0], box[:, 1] = (below(word, 2 * self.pad + 1) for word in moved[:2])
+            return Cuts(torch.from_numpy(box), torch.from_numpy(flip), order, self.pad)
         drawn = self._words(epoch, items, np.arange(_ATTEMPTS)[:, None], _CROP)
         area = h * w * (self.scale[0] + (self.scale[1] - self.scale[0]) * uniform(drawn[0]))
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
@@ -144,7 +167,7 @@ class Views:
         tall, wide = np.clip(tall, 1, h), np.clip(wide, 1, w)
         box = np.stack([below(y, h - tall + 1), below(x, w - wide + 1), tall, wide], 1)
         box[~fits.any(0)] = central_box(h, w, self.ratio)
-        return Cuts(torch.from_numpy(box), torch.from_numpy(flip))
+        return Cuts(torch.from_numpy(box), torch.from_numpy(flip), order)
 
     def mixes(self, epoch: int, index: Int[Tensor, " m"], items: int, shape: tuple[int, ...]) -> Mixes | None:
         """Partners of the items at ``index`` among ``items``, shares and, for CutMix, boxes in views of ``shape``

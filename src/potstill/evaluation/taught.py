@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from potstill.assets import obtain
-from potstill.augment.crop import Crops
+from potstill.augment.crop import Crops, PadCrop
 from potstill.augment.mix import CutMix, Mix, MixUp
 from potstill.augment.views import Views
 from potstill.core import AssetSpec, Augmentation, NetworkFactory, Source, Trained
@@ -145,16 +145,21 @@ def views_of(p: Protocol, augment: Augmentation, seed: int) -> Views:
             f"labels are stored for protocols in which a teacher labels, but {p.name} takes the set's own; choose "
             "sre2l or rded"
         )
-    if p.augment != "none" and not (isinstance(augment, Crops) and augment.patches == 1):
+    if p.augment != "none" and not isinstance(augment, Crops | PadCrop):
         raise PotstillError(
-            f"views that are stored are crops and flips, but protocol {p.name} has augmentation {p.augment!r}; choose "
-            "rrc, flip or none"
+            f"views that are stored are crops, shifts and flips, but protocol {p.name} has augmentation {p.augment!r}; "
+            "choose rrc, pad-crop, patches, flip or none"
         )
-    whole = not isinstance(augment, Crops) or (augment.scale == (1.0, 1.0) and augment.ratio == (1.0, 1.0))
-    scale, ratio = (None, (3 / 4, 4 / 3)) if whole or not isinstance(augment, Crops) else (augment.scale, augment.ratio)
+    scale, ratio, pad, cells = None, (3 / 4, 4 / 3), 0, 1
+    if isinstance(augment, PadCrop):
+        pad = augment.pad
+    elif isinstance(augment, Crops):
+        cells = augment.patches
+        if (augment.scale, augment.ratio) != ((1.0, 1.0), (1.0, 1.0)):
+            scale, ratio = augment.scale, augment.ratio
     return Views(
-        seed=seed, scale=scale, ratio=ratio, flip=augment.flip if isinstance(augment, Crops) else 0.0, mix=p.mix,
-        mix_beta=p.mix_beta, mix_prob=p.mix_prob if p.mix != "none" else 0.0,
+        seed=seed, scale=scale, ratio=ratio, flip=augment.flip if isinstance(augment, Crops | PadCrop) else 0.0,
+        mix=p.mix, mix_beta=p.mix_beta, mix_prob=p.mix_prob if p.mix != "none" else 0.0, patches=cells, pad=pad,
     )  # fmt: skip
 
 
