@@ -148,3 +148,12 @@ def test_what_is_not_a_number_is_not_hidden():
     y = relu_pool_of_product(s, patches, 16)
     assert y[1, :, 0, 2].isnan().all()
     assert y.isnan().sum() == 4
+
+
+def test_the_largest_plane_fits_on_a_threads_stack_and_larger_ones_go_to_torch(forms):
+    large, larger = (block_case(2, 1, side, 512) for side in (256, 258))
+    ours, true = (everything(f, large) for f in (instance_relu_pool, plain_block))
+    assert off(ours[0], true[0]) < 1e-5
+    assert all(forms)
+    everything(instance_relu_pool, larger)
+    assert not any(forms[-3:])

@@ -160,6 +160,16 @@ def test_what_suits_in_all_but_the_way_it_is_computed():
         assert not suits(x, weight)
 
 
+@needs_kernels
+def test_the_largest_plane_fits_on_a_threads_stack_and_larger_ones_go_to_torch(threads):
+    threads(2)
+    x, weight, bias, g = case(2, 32, 32, 96, 96)
+    assert suits(x, weight)
+    assert off(convolution(x, weight, bias), plain(x, weight, bias)) < 5e-6
+    assert winograd._gradient(x, g).isfinite().all()
+    assert not suits(torch.zeros(1, 32, 96, 97), weight)
+
+
 @pytest.mark.parametrize("options", [{"stride": 2}, {"padding": 0}, {"dilation": 2}, {"padding_mode": "reflect"}])
 def test_the_module_stands_aside_where_it_would_be_something_else(options):
     rng = generator(0, "module")

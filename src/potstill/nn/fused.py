@@ -29,6 +29,9 @@ __all__ = ["InstanceReluPool", "instance_relu_pool", "masked_spread", "pool_matr
 _CHUNK = 2**17
 """Elements handled at a time: half a megabyte of float32, which a core's own cache holds."""
 
+_LARGEST = 2**17
+"""Positions of a plane, of which a thread of the kernels keeps two copies on its stack: a megabyte."""
+
 _WORTH = 2**17
 """Inputs with fewer elements take the plain operations: there the loop costs more than it saves (measured)."""
 
@@ -78,7 +81,7 @@ def push(f: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Ten
 
 def _kernels(x: Tensor) -> bool:
     """Whether the compiled kernels take it: half the passes over memory, and no matrix of zeros to multiply by."""
-    return x.dtype == torch.float32 and available()
+    return x.dtype == torch.float32 and x.shape[2] * x.shape[3] <= _LARGEST and available()
 
 
 def _slices(x: Tensor) -> Iterator[slice]:

@@ -33,6 +33,8 @@ _P, _Q = 0.625, 1.5
 """The points of winograd.c."""
 _IN_CACHE = 3 * 2**17
 """Numbers of transformed input that a thread handles at a time: 1.5 MB, most of a core's own cache."""
+_LARGEST = 96 * 96
+"""Positions of a plane, of which a thread keeps two copies of 16 channels on its stack: 1.2 MB."""
 _WORTH = 2**21
 """Products of the plain convolution below which it is taken: there the calls cost more."""
 
@@ -48,6 +50,7 @@ def suits(x: Tensor, weight: Tensor) -> bool:
         and weight.shape[0] % _CHANNELS == 0
         and weight.shape[1] % _CHANNELS == 0
         and x.numel() * weight.shape[0] * 9 >= _WORTH
+        and x.shape[2] * x.shape[3] <= _LARGEST
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and available()
