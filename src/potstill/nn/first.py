@@ -12,6 +12,8 @@ The convolution's bias cancels, as it does in the norm. Values are those of the 
 derivatives of any order come with it: the product, ReLU and pooling are `potstill.nn.product`, all else is recorded.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -50,31 +52,86 @@ def suits(x: Tensor, conv: nn.Conv2d) -> bool:
     )
 
 
-def _centred(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """P − m with a row of ones below it, (n, p + 1, N)."""
-    kernel, padding, h, w = _geometry(x, conv)
-    if x.requires_grad:
-        patches = F.unfold(x, kernel, padding=padding)
-        return torch.cat([patches - patches.mean(2, keepdim=True), patches.new_ones(len(x), 1, h * w)], 1)
-    # Written once, where it is needed: at small widths these copies are what takes time.
-    n, c = x.shape[:2]
-    made = x.new_empty(n, c * kernel[0] * kernel[1] + 1, h * w)
-    body = made[:, :-1]
-    padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
-    windows = padded.unfold(2, kernel[0], 1).unfold(3, kernel[1], 1)
-    body.view(n, c, *kernel, h, w).copy_(windows.permute(0, 1, 4, 5, 2, 3))
-    body.sub_(body.mean(2, keepdim=True))
-    made[:, -1] = 1
-    return made
+def _plain(x: Tensor, kernel: tuple[int, int], padding: tuple[int, int], below: float) -> Tensor:
+    patches = F.unfold(x, kernel, padding=padding)
+    last = torch.full_like(patches[:, :1], below)
+    return torch.cat([patches - patches.mean(2, keepdim=True), last], 1)
+
+
+def _plain_adjoint(g: Tensor, size: tuple[int, int], kernel: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+    body = g[:, :-1]
+    return F.fold(body - body.mean(2, keepdim=True), size, kernel, padding=padding)
+
+
+class _Centred(torch.autograd.Function):
+    """P − m with a row of ``below`` under it, (n, p + 1, N): written once, where it is needed.
+
+    It is linear in x (and that row constant), so that its derivative is `_Adjoint` and the derivative of that is this.
+    Recorded operations would keep three copies of the patches, in sizes that leave holes in the heap.
+    """
+
+    @staticmethod
+    def forward(x: Tensor, kernel: tuple[int, int], padding: tuple[int, int], below: float) -> Tensor:
+        n, c = x.shape[:2]
+        padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+        windows = padded.unfold(2, kernel[0], 1).unfold(3, kernel[1], 1)
+        h, w = windows.shape[2:4]
+        made = x.new_empty(n, c * kernel[0] * kernel[1] + 1, h * w)
+        body = made[:, :-1]
+        body.view(n, c, *kernel, h, w).copy_(windows.permute(0, 1, 4, 5, 2, 3))
+        body.sub_(body.mean(2, keepdim=True))
+        made[:, -1] = below
+        return made
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ctx.kernel, ctx.padding, _ = inputs
+        ctx.size = (x.shape[2], x.shape[3])
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        return _Adjoint.apply(g, ctx.size, ctx.kernel, ctx.padding), None, None, None  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def jvp(ctx: Any, moved: Tensor, *_: None) -> Tensor:
+        return _plain(moved, ctx.kernel, ctx.padding, 0.0)
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[int | None, ...], x: Tensor, *rest: Any) -> tuple[Tensor, int]:
+        return torch.func.vmap(lambda t: _plain(t, *rest), dims[:1])(x), 0
+
+
+class _Adjoint(torch.autograd.Function):
+    """The transpose of `_Centred`: patches (n, p + 1, N) added up to pictures, without their means."""
+
+    @staticmethod
+    def forward(g: Tensor, size: tuple[int, int], kernel: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+        return _plain_adjoint(g, size, kernel, padding)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.size, ctx.kernel, ctx.padding = inputs
+
+    @staticmethod
+    def backward(ctx: Any, x: Tensor) -> tuple[Tensor | None, ...]:
+        return _Centred.apply(x, ctx.kernel, ctx.padding, 0.0), None, None, None  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def jvp(ctx: Any, moved: Tensor, *_: None) -> Tensor:
+        return _plain_adjoint(moved, ctx.size, ctx.kernel, ctx.padding)
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[int | None, ...], g: Tensor, *rest: Any) -> tuple[Tensor, int]:
+        return torch.func.vmap(lambda t: _plain_adjoint(t, *rest), dims[:1])(g), 0
 
 
 def first_block(x: Float[Tensor, "n c h w"], conv: nn.Conv2d, norm: nn.GroupNorm) -> Float[Tensor, "n o h2 w2"]:
     """``avg_pool2d(relu(norm(conv(x))), 2)``, where ``norm`` has a group for each channel and `suits` says yes."""
-    _, _, h, w = _geometry(x, conv)
+    kernel, padding, h, w = _geometry(x, conv)
     weight = conv.weight.flatten(1)
     # 0 · bias: it has no influence, and a gradient of 0 rather than none
     shift = norm.bias if conv.bias is None else norm.bias + 0.0 * conv.bias
-    patches = _centred(x, conv)
+    patches: Tensor = _Centred.apply(x, kernel, padding, 1.0)  # type: ignore[no-untyped-call]
     body = patches[:, :-1]
     covariance = torch.bmm(body, body.transpose(1, 2)) / (h * w)
     variance = ((weight @ covariance) * weight).sum(2)
