@@ -5,8 +5,9 @@
        y = A' [ sum over channels of (G g G') * (B' d B) ] A          (A' is A transposed, * is element by element)
    and for the gradient by the weights, with e the gradient that reaches a tile,
        dg = G' [ sum over tiles of (B' d B) * (A e A') ] G .
-   The matrices are those of the points 0, P, -P, Q, -Q and infinity. The usual 1 and 2 are simpler, but 5/8 and 3/2
-   halve the rounding error; their squares and the products of those are exact in single precision.
+   The matrices are those of the points 0, P, -P, Q, -Q and infinity. The usual 1 and 2 are simpler, but with
+   5/8 and 3/2 entries of the matrices are nearer to each other and less is lost by rounding; their squares and the
+   products of those are exact in single precision.
 
    All sums over channels or tiles are products of matrices, 36 of them, of which a few samples' worth stays in a
    core's cache. Numbers of L channels lie side by side, so that a transform is arithmetic on whole vectors.

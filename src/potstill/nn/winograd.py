@@ -62,7 +62,8 @@ def convolution(
 ) -> Float[Tensor, "n o h w"]:
     """``conv2d(x, weight, bias, padding=1)``, by fewer products where `suits` says yes.
 
-    The root mean square of the rounding error is about 3 times that of the plain form.
+    Relative rounding errors in the 2-norm are 6e-7 to 1.1e-6 (32 to 128 channels), where torch's are 2e-7, and of the
+    gradient by the weights 1.2 to 1.7 times torch's (``benchmarks/convolution.py``).
     """
     if not suits(x, weight):
         return F.conv2d(x, weight, bias, padding=1)
