@@ -442,7 +442,8 @@ def test_dance_takes_the_published_step(embedders: Any, weight: float) -> None:
 def test_synthetic_samples_may_pass_in_parts(method: FeatureMatching, monkeypatch: pytest.MonkeyPatch) -> None:
     problem, state, _ = started(method)
     whole, shown = method.step(problem, state, generator(1))
-    monkeypatch.setattr("potstill.methods.distribution._passes.FORWARD_SAMPLES", 5)  # a class at a time
+    for module in ("_passes", "_calibration"):
+        monkeypatch.setattr(f"potstill.methods.distribution.{module}.FORWARD_SAMPLES", 5)  # a class at a time
     parts, again = method.step(problem, state, generator(1))
     assert again == pytest.approx(shown, rel=1e-5)
     close(stored_of(parts)[1], stored_of(whole)[1])

@@ -70,7 +70,8 @@ def test_dm_splits_many_classes_without_changing_the_step(monkeypatch: pytest.Mo
     method = DM(batch_real=8)
     problem = toy_problem(method)
     whole = method.step(problem, method.init(problem, generator(1)), generator(2))[0]
-    monkeypatch.setattr("potstill.methods.distribution._passes.FORWARD_SAMPLES", 10)
+    for module in ("_passes", "_calibration"):
+        monkeypatch.setattr(f"potstill.methods.distribution.{module}.FORWARD_SAMPLES", 10)
     parts = method.step(problem, method.init(problem, generator(1)), generator(2))[0]
     torch.testing.assert_close(parts.outer.payload["inputs"], whole.outer.payload["inputs"])
     assert groups([8, 8, 8], 10) == [[0], [1], [2]]

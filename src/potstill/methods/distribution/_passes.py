@@ -8,19 +8,19 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Layered, Method, Network, Part, Problem, Space
+from potstill.core import Layered, Network, Part, Problem, Space
 from potstill.errors import PotstillError
 from potstill.functional.distribution import membership, row_membership
 from potstill.functional.features import embed_real, uses_batch_statistics
 from potstill.functional.sampling import draw_per_class
-from potstill.methods._matching import Outer, Rule, descend, hard_labels, image, inputs_of
+from potstill.methods._matching import hard_labels, image, inputs_of
+from potstill.methods.distribution._calibration import FORWARD_SAMPLES, Calibrated
 from potstill.methods.distribution._statistics import (
     Block,
     FeatureState,
     Memory,
     Statistics,
     Views,
-    class_means_of_cross_entropy,
     groups,
     is_shared,
 )
@@ -28,12 +28,9 @@ from potstill.rng import draw_seed, generator
 
 __all__ = ["Passes"]
 
-FORWARD_SAMPLES = 2560
-"""Real samples in one pass: ten classes of the published batch. More classes go in several passes."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class Passes(Method[FeatureState]):
+class Passes(Calibrated):
     """Abstract: what a method says of its statistics, and the passes that take them and their distance."""
 
     state_type: ClassVar[type] = FeatureState
@@ -56,10 +53,6 @@ class Passes(Method[FeatureState]):
 
         ``memory`` holds what the method carries along, of all classes: ``syn.classes`` says which are looked at.
         """
-
-    def calibrate(self, logits: Tensor, y: Tensor, sizes: tuple[int, ...]) -> Tensor:
-        """The loss of a step of its own, from the classifier's logits; called where `networks` gives a classifier."""
-        return class_means_of_cross_entropy(logits, y, sizes)
 
     def penalty(self, state: FeatureState, net: Network, syn: Views, y: Tensor) -> Tensor | None:
         """A term that joins the gap: ``y`` are the synthetic samples' classes or rows."""
@@ -178,40 +171,6 @@ class Passes(Method[FeatureState]):
                 by_Y = found[1] if len(found) == 2 else None
                 loss += float(value.detach())
         return loss, by_S, by_Y
-
-    def calibrated(
-        self, problem: Problem, outer: Outer, net: Network, rule: Rule, factor: float, rng: Generator
-    ) -> tuple[Outer, float]:
-        """One more step, down the classifier's loss on the synthetic samples."""
-        net.requires_grad_(False)
-        omega = problem.augment.draw(1, problem.train.input.shape, rng)
-
-        def objective(S: Tensor, Y: Tensor | None) -> tuple[float, Tensor, Tensor | None]:
-            return self.calibration_loss(problem, net, omega, S, Y, range(problem.num_classes))
-
-        return descend(problem, outer, objective, rule, factor)
-
-    def calibration_loss(
-        self, problem: Problem, net: Network, omega: object, S: Tensor, Y: Tensor | None, classes: Sequence[int]
-    ) -> tuple[float, Tensor, Tensor | None]:
-        """The classifier's loss over ``classes`` and its slopes; hard labels in passes of several classes."""
-        with torch.enable_grad():
-            if Y is not None:
-                leaves = [S.detach().requires_grad_(), Y.detach().requires_grad_()]
-                value = self.calibrate(net(problem.augment.apply(leaves[0], omega)), leaves[1], problem.sizes)
-                by_S, by_Y = torch.autograd.grad(value, leaves)
-                return float(value.detach()), by_S, by_Y
-            loss, slopes = 0.0, torch.zeros_like(S)
-            y, firsts = hard_labels(problem).to(S.device), [0, *torch.tensor(problem.sizes).cumsum(0).tolist()]
-            sizes = [problem.sizes[c] for c in classes]
-            for group in groups(sizes, sum(sizes) if uses_batch_statistics(net) else FORWARD_SAMPLES):
-                rows = slice(firsts[classes[group[0]]], firsts[classes[group[-1]] + 1])
-                leaf = S[rows].detach().requires_grad_()
-                logits = net(problem.augment.apply(leaf, omega))
-                value = self.calibrate(logits, y[rows], tuple(sizes[i] for i in group))
-                (slopes[rows],) = torch.autograd.grad(value, [leaf])
-                loss += float(value.detach())
-        return loss, slopes, None
 
     def passes(
         self, problem: Problem, state: FeatureState, net: Network, classifier: Network | None,

@@ -6,28 +6,21 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from potstill.core import Method, Metrics, Network, Part, Problem, Space, Synthetic
-from potstill.functional.coreset import central
-from potstill.functional.features import embed_real
 from potstill.functional.gradient import Distance
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import gradients, parameters, train_step
 from potstill.methods._matching import Labels, Outer, Rule, Start, descend, image, inputs_of, start, synthetic
 from potstill.methods._networks import load
+from potstill.methods.gradient._samples import all_of_class, frozen_statistics, nearest_to_centres
 from potstill.rng import draw_seed, generator
 
 __all__ = ["GradientMatching", "GradientState", "Sampler"]
 
 Sampler = Literal["random", "k-means"]
 """How real samples are drawn: at random, or those nearest to k-means centres of their features (DREAM)."""
-
-BATCH_NORM_SAMPLES = 16
-"""Real samples per class whose statistics a BatchNorm network is frozen with (DC's main.py, BNSizePC)."""
-
-K_MEANS_ITERATIONS = 10
-"""Of a choice of real samples near to centres. Ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +104,7 @@ class GradientMatching(Method[GradientState]):
     def step(self, problem: Problem, state: GradientState, rng: Generator) -> tuple[GradientState, Metrics]:
         net = problem.network(state.seed).train()
         k, last = problem.num_classes, state.loop + 1 >= self.loops(problem.ipc)
-        state = replace(state, buffers=_frozen_statistics(net, state, problem, rng))
+        state = replace(state, buffers=frozen_statistics(net, state.theta, state.buffers, problem, rng))
         drawn = self._drawn(problem, net, state, rng)
         shape = problem.train.input.shape
         omega = [problem.augment.draw(1, shape, rng) for _ in range(k)]
@@ -163,7 +156,7 @@ class GradientMatching(Method[GradientState]):
             still = problem.network(state.seed).eval().requires_grad_(False)
 
             def choose() -> object:
-                return _central(problem, still, index, self.batch_real, rng)
+                return nearest_to_centres(problem, still, index, self.batch_real, rng)
 
             made.append(Part(
                 what="choice of real samples", real=True, samples=len(problem.train), size=len(index),
@@ -199,9 +192,9 @@ class GradientMatching(Method[GradientState]):
         for c in classes:
             rows = firsts[c] + seen[c]
             T_c = image(problem.train.fetch(drawn[c]).x)
-            g_T = gradients(net, state.theta, A(T_c, omega[c]), _labels(c, T_c), buffers=state.buffers)
+            g_T = gradients(net, state.theta, A(T_c, omega[c]), all_of_class(c, T_c), buffers=state.buffers)
             leaves = [S[rows].requires_grad_()]
-            y = _labels(c, leaves[0])
+            y = all_of_class(c, leaves[0])
             if Y is not None:
                 leaves.append(Y[rows].requires_grad_())
                 y = leaves[1]
@@ -225,7 +218,7 @@ class GradientMatching(Method[GradientState]):
         if self.sampling()[0] == "random":
             return draw_per_class(problem.by_class, self.batch_real, rng)
         embedder = load(problem, state.seed, state.theta, state.buffers).eval().requires_grad_(False)
-        return tuple(_central(problem, embedder, index, self.batch_real, rng) for index in problem.by_class)
+        return tuple(nearest_to_centres(problem, embedder, index, self.batch_real, rng) for index in problem.by_class)
 
     def _seen(self, size: int, rng: Generator) -> Tensor:
         """Which of a class's synthetic samples this update looks at."""
@@ -241,32 +234,3 @@ class GradientMatching(Method[GradientState]):
             state, theta=theta, velocity={n: torch.zeros_like(p) for n, p in theta.items()},
             buffers={n: b.detach().clone() for n, b in net.named_buffers()}, seed=seed, loop=0, sample=(),
         )  # fmt: skip
-
-
-def _central(problem: Problem, net: Network, index: Tensor, n: int, rng: Generator) -> Tensor:
-    """The samples of a class that lie nearest to ``n`` centres of its features."""
-    if len(index) <= n:
-        return index
-    parts = [embed_real(net, image(problem.train.fetch(some).x)) for some in torch.split(index, 2048)]
-    return index[central(torch.cat(parts), n, rng, K_MEANS_ITERATIONS).cpu()]
-
-
-def _labels(c: int, x: Tensor) -> Tensor:
-    return torch.full((len(x),), c, dtype=torch.int64, device=x.device)
-
-
-def _frozen_statistics(net: Network, state: GradientState, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
-    """BatchNorm statistics from real samples of all classes; leaves the norm layers of ``net`` in eval mode.
-
-    One synthetic sample per class is too few for them. Networks without BatchNorm are left alone, nothing is drawn.
-    """
-    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if not norms:
-        return state.buffers
-    x = image(problem.train.fetch(torch.cat(draw_per_class(problem.by_class, BATCH_NORM_SAMPLES, rng))).x)
-    buffers = {n: b.clone() for n, b in state.buffers.items()}
-    with torch.no_grad():
-        torch.func.functional_call(net, {**state.theta, **buffers}, (x,))
-    for norm in norms:
-        norm.eval()
-    return buffers
