@@ -26,6 +26,12 @@ def _budget(command: Making, name: str) -> Budget:
     return Budget(unit=unit, amount=amount)
 
 
+def _settings(command: Making, parsed: Parsed) -> dict[str, Any]:
+    """What a run and its plan are asked alike, but for the budget."""
+    names = ("seed", "steps", "network", "parametrization", "labels", "augment", "zca", "device")
+    return {**{name: getattr(command, name) for name in names}, **parsed.options}
+
+
 def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill.api import distill
     from potstill.driver import Progress
@@ -52,15 +58,7 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         splits,
         command.method,
         budget=budget,
-        seed=command.seed,
-        steps=command.steps,
         time_budget=command.budget,
-        network=command.network,
-        parametrization=command.parametrization,
-        labels=command.labels,
-        augment=command.augment,
-        zca=command.zca,
-        device=command.device,
         checkpoint=checkpoint,
         resume=command.resume,
         checkpoint_every=command.checkpoint_every,
@@ -68,7 +66,7 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         preparing=lambda what, done, total: watcher.show(what, done / total, f"{done:,} of {total:,}"),
         command=line,
         scores=command.scores,
-        **parsed.options,
+        **_settings(command, parsed),
     )
     return_freed_memory()  # the state is gone, and the file is written as one piece
     small.save(command.out)
@@ -94,19 +92,5 @@ def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     if command.measure < 0:
         raise Misuse(f"plan: --measure must be at least 0, but it is {command.measure}")
     splits = load_data(command, command.data, watcher)
-    made = plan(
-        splits,
-        command.method,
-        budget=budget,
-        seed=command.seed,
-        steps=command.steps,
-        network=command.network,
-        parametrization=command.parametrization,
-        labels=command.labels,
-        augment=command.augment,
-        zca=command.zca,
-        device=command.device,
-        measure=command.measure,
-        **parsed.options,
-    )
+    made = plan(splits, command.method, budget=budget, measure=command.measure, **_settings(command, parsed))
     return Answer({**made.to_dict(), "time_budget": command.budget, "command": line}, costs(made, command.budget))
