@@ -45,7 +45,7 @@ def run(name: str, function: str, *arguments: Tensor | float | None) -> int:
     """
     kernels = library(name)
     assert kernels is not None, "`available` was not asked"
-    call = kernels[function]
+    call = getattr(kernels, function)  # which ctypes keeps; by [] it makes a new one
     call.restype = ctypes.c_int64
     result: int = call(*map(_argument, arguments))
     return result
