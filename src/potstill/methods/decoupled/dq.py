@@ -15,33 +15,24 @@ autoencoder fill them in again. That saves bytes and no pictures; it needs forei
 One step chooses the samples of one class. Until then they are random.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from potstill.core import MethodInfo, Metrics, Part, Problem, Selection
 from potstill.functional.graph_cut import bins, last_layer_factors, spread
 from potstill.functional.sampling import distinct, random_per_class
 from potstill.methods._matching import image
 from potstill.methods.decoupled._teachers import Taught
-from potstill.methods.selection._greedy import check_enough, one_class
-from potstill.rng import generator
+from potstill.methods.selection._greedy import ChosenState, ClassByClass, check_enough, following
 
-__all__ = ["DQ", "DQState"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DQState:
-    chosen: tuple[Tensor, ...]
-    """Indices into the training source by class."""
-    classes: int = 0
-    """Classes that are chosen."""
+__all__ = ["DQ"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DQ(Taught[DQState]):
+class DQ(Taught[ChosenState], ClassByClass[ChosenState]):
     """Random real samples of every bin between typical and odd."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -52,7 +43,7 @@ class DQ(Taught[DQState]):
         selects=True,
         training={"optimizer": "sgd", "lr": 0.1, "epochs": 200, "batch": 16},
     )
-    state_type: ClassVar[type] = DQState
+    state_type: ClassVar[type] = ChosenState
     may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
     matches: ClassVar[bool] = False
 
@@ -65,13 +56,13 @@ class DQ(Taught[DQState]):
     labels: Literal["hard", "soft"] = "hard"
     """The classes (published), or one row of the network's per sample."""
 
-    def init(self, problem: Problem, rng: Generator) -> DQState:
+    def init(self, problem: Problem, rng: Generator) -> ChosenState:
         check_enough(problem)
         self.teachers(problem)
-        return DQState(chosen=random_per_class(problem.by_class, problem.counts, rng))
+        return ChosenState(chosen=random_per_class(problem.by_class, problem.counts, rng))
 
-    def step(self, problem: Problem, state: DQState, rng: Generator) -> tuple[DQState, Metrics]:
-        c, index = state.classes, problem.by_class[state.classes]
+    def step(self, problem: Problem, state: ChosenState, rng: Generator) -> tuple[ChosenState, Metrics]:
+        c, index = state.classes_done, problem.by_class[state.classes_done]
         member = self.teachers(problem)[0]
         logits, features = member.embedded(problem.train, index)
         y = torch.full((len(index),), c, device=logits.device)
@@ -80,21 +71,14 @@ class DQ(Taught[DQState]):
             own.cpu()[distinct(len(own), m, rng)]
             for own, m in zip(made, spread([len(b) for b in made], problem.counts[c], rng), strict=True)
         ]
-        chosen = (*state.chosen[:c], index[torch.cat(taken)], *state.chosen[c + 1 :])
         right = float((logits.argmax(1) == c).float().mean())
-        return DQState(chosen=chosen, classes=c + 1), {"right": right, "bins": float(len(made))}
+        return following(state, index[torch.cat(taken)]), {"right": right, "bins": float(len(made))}
 
-    def done(self, problem: Problem, state: DQState) -> bool:
-        return state.classes >= problem.num_classes
-
-    def result(self, problem: Problem, state: DQState) -> Selection:
+    def result(self, problem: Problem, state: ChosenState) -> Selection:
         index = torch.cat(state.chosen)
         rows = None if self.labels == "hard" else self.rows(problem, image(problem.train.fetch(index).x))
         return Selection(index=index, rows=rows)
 
-    def horizon(self, problem: Problem) -> int:
-        return problem.num_classes
-
-    def parts(self, problem: Problem, state: DQState) -> tuple[Part, ...]:
-        part = one_class(problem, lambda c: self.step(problem, replace(state, classes=c), generator(0, "plan")))
-        return (part, self.labelling(problem)) if self.labels == "soft" else (part,)
+    def parts(self, problem: Problem, state: ChosenState) -> tuple[Part, ...]:
+        own = super().parts(problem, state)
+        return (*own, self.labelling(problem)) if self.labels == "soft" else own

@@ -3,12 +3,12 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Method, Metrics, Part, Problem, Selection
+from potstill.core import AssetSpec, Method, Metrics, Part, Problem, Result, Selection
 from potstill.errors import PotstillError
 from potstill.functional.duplicates import near_duplicates
 from potstill.functional.sampling import random_per_class
@@ -23,7 +23,17 @@ from potstill.methods.selection._features import (
 )
 from potstill.rng import generator
 
-__all__ = ["ClassWise", "ClassWiseState", "Embedding", "check_enough", "one_class", "without_repeats"]
+__all__ = [
+    "ChosenState",
+    "ClassByClass",
+    "ClassWise",
+    "ClassWiseState",
+    "Embedding",
+    "check_enough",
+    "following",
+    "one_class",
+    "without_repeats",
+]
 
 
 def check_enough(problem: Problem) -> None:
@@ -59,10 +69,44 @@ def without_repeats(samples: ClassSamples, m: int, choose: Callable[[Tensor, int
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassWiseState:
+class ChosenState:
     chosen: tuple[Tensor, ...]
     """Indices into the training source by class: random ones for the classes that are not done yet."""
-    classes_done: int
+    classes_done: int = 0
+
+
+S = TypeVar("S", bound=ChosenState)
+
+
+def following(state: S, kept: Tensor, **changes: Any) -> S:
+    """The state after the class whose turn it was; ``changes`` are of its other fields."""
+    c = state.classes_done
+    return replace(state, chosen=(*state.chosen[:c], kept, *state.chosen[c + 1 :]), classes_done=c + 1, **changes)
+
+
+class ClassByClass(Method[S]):
+    """Abstract: one step chooses the samples of one class."""
+
+    def done(self, problem: Problem, state: S) -> bool:
+        return state.classes_done == problem.num_classes
+
+    def result(self, problem: Problem, state: S) -> Result:
+        return Selection(index=torch.cat(state.chosen))
+
+    def horizon(self, problem: Problem) -> int:
+        return problem.num_classes
+
+    def once(self) -> Method[S]:
+        """What a step is measured by: itself, or with one round of an iteration that ends by itself."""
+        return self
+
+    def parts(self, problem: Problem, state: S) -> tuple[Part, ...]:
+        once = self.once()
+        return (one_class(problem, lambda c: once.step(problem, replace(state, classes_done=c), generator(0, "plan"))),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassWiseState(ChosenState):
     seed: int
     repeats: int = 0
     """Samples so far that equal an earlier one of their class."""
@@ -81,7 +125,7 @@ class Embedding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassWise(Embedding, Method[ClassWiseState]):
+class ClassWise(Embedding, ClassByClass[ClassWiseState]):
     """Abstract: ``choose`` picks positions among the features of one class."""
 
     state_type: ClassVar[type] = ClassWiseState
@@ -97,7 +141,7 @@ class ClassWise(Embedding, Method[ClassWiseState]):
     def init(self, problem: Problem, rng: Generator) -> ClassWiseState:
         check_enough(problem)
         chosen = random_per_class(problem.by_class, problem.counts, rng)
-        return ClassWiseState(chosen=chosen, classes_done=0, seed=network_seed(rng))
+        return ClassWiseState(chosen=chosen, seed=network_seed(rng))
 
     def step(self, problem: Problem, state: ClassWiseState, rng: Generator) -> tuple[ClassWiseState, Metrics]:
         c = state.classes_done
@@ -115,25 +159,8 @@ class ClassWise(Embedding, Method[ClassWiseState]):
 
         positions = without_repeats(samples, problem.counts[c], choose)
         repeats = state.repeats + samples.repeats
-        chosen = (*state.chosen[:c], index[positions], *state.chosen[c + 1 :])
-        following = ClassWiseState(
-            chosen=chosen, classes_done=c + 1, seed=state.seed, repeats=repeats, near=state.near + near[0]
-        )
-        return following, {
-            "mean gap": gap[0], "duplicates": float(repeats), "near duplicates": float(following.near)
-        }  # fmt: skip
-
-    def done(self, problem: Problem, state: ClassWiseState) -> bool:
-        return state.classes_done == problem.num_classes
-
-    def result(self, problem: Problem, state: ClassWiseState) -> Selection:
-        return Selection(index=torch.cat(state.chosen))
-
-    def horizon(self, problem: Problem) -> int:
-        return problem.num_classes
-
-    def parts(self, problem: Problem, state: ClassWiseState) -> tuple[Part, ...]:
-        return (one_class(problem, lambda c: self.step(problem, replace(state, classes_done=c), generator(0, "plan"))),)
+        made = following(state, index[positions], repeats=repeats, near=state.near + near[0])
+        return made, {"mean gap": gap[0], "duplicates": float(repeats), "near duplicates": float(made.near)}
 
 
 def one_class(problem: Problem, step: Callable[[int], object]) -> Part:

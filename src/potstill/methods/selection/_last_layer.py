@@ -11,15 +11,14 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Method, Metrics, Part, Problem, Selection
+from potstill.core import AssetSpec, Metrics, Problem
 from potstill.functional.gradient_coreset import Weighted
 from potstill.functional.gradient_norms import Factors, factors
 from potstill.functional.sampling import random_per_class
 from potstill.methods._matching import image
 from potstill.methods._networks import load
-from potstill.methods.selection._greedy import check_enough, one_class
+from potstill.methods.selection._greedy import ChosenState, ClassByClass, check_enough, following
 from potstill.methods.selection._record import Recorded, record_of
-from potstill.rng import generator
 
 __all__ = ["ByGradients", "GradientState"]
 
@@ -27,16 +26,13 @@ CHUNK = 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientState:
-    chosen: tuple[Tensor, ...]
-    """Indices by class: random ones for the classes that are not done yet."""
+class GradientState(ChosenState):
     weights: tuple[Tensor, ...]
     """How much each chosen sample counts, mean 1 in each class."""
-    classes_done: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class ByGradients(Recorded, Method[GradientState]):
+class ByGradients(Recorded, ClassByClass[GradientState]):
     """Abstract: ``choose`` picks among the samples of one class."""
 
     state_type: ClassVar[type] = GradientState
@@ -65,29 +61,10 @@ class ByGradients(Recorded, Method[GradientState]):
     def init(self, problem: Problem, rng: Generator) -> GradientState:
         check_enough(problem)
         chosen = random_per_class(problem.by_class, problem.counts, rng)
-        return GradientState(chosen=chosen, weights=tuple(torch.ones(len(i)) for i in chosen), classes_done=0)
+        return GradientState(chosen=chosen, weights=tuple(torch.ones(len(i)) for i in chosen))
 
     def step(self, problem: Problem, state: GradientState, rng: Generator) -> tuple[GradientState, Metrics]:
         c = state.classes_done
         index, weight = self.choose(problem, c, problem.counts[c], rng)
-        made = GradientState(
-            chosen=(*state.chosen[:c], index, *state.chosen[c + 1 :]),
-            weights=(*state.weights[:c], weight / weight.mean().clamp_min(1e-12), *state.weights[c + 1 :]),
-            classes_done=c + 1,
-        )
-        return made, {"largest weight": float(made.weights[c].max())}
-
-    def done(self, problem: Problem, state: GradientState) -> bool:
-        return state.classes_done == problem.num_classes
-
-    def result(self, problem: Problem, state: GradientState) -> Selection:
-        return Selection(index=torch.cat(state.chosen))
-
-    def horizon(self, problem: Problem) -> int:
-        return problem.num_classes
-
-    def parts(self, problem: Problem, state: GradientState) -> tuple[Part, ...]:
-        def one(c: int) -> object:
-            return self.choose(problem, c, problem.counts[c], generator(0, "plan"))
-
-        return (one_class(problem, one),)
+        weights = (*state.weights[:c], weight / weight.mean().clamp_min(1e-12), *state.weights[c + 1 :])
+        return following(state, index, weights=weights), {"largest weight": float(weights[c].max())}

@@ -12,30 +12,35 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Method, MethodInfo, Metrics, Part, Problem, Result, Selection, Synthetic
+from potstill.core import AssetSpec, Method, MethodInfo, Metrics, Problem, Result, Synthetic
 from potstill.functional.coreset import k_means, medoids
 from potstill.functional.distances import chunks
 from potstill.functional.sampling import random_per_class
 from potstill.methods._matching import hard_labels
 from potstill.methods.selection._features import class_features, network_seed, read_class, trained
-from potstill.methods.selection._greedy import Embedding, check_enough, one_class, without_repeats
-from potstill.rng import generator
+from potstill.methods.selection._greedy import (
+    ChosenState,
+    ClassByClass,
+    Embedding,
+    check_enough,
+    following,
+    without_repeats,
+)
 
 __all__ = ["KMeans", "KMeansState"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class KMeansState:
-    chosen: tuple[Tensor, ...]
-    """By class: indices of its medoids, or its centroids (m, d); random samples for classes that are not done yet."""
-    classes_done: int
+class KMeansState(ChosenState):
+    """``chosen`` holds, by class, indices of its medoids, or its centroids (m, d)."""
+
     seed: int
     repeats: int = 0
     """Samples so far that equal an earlier one of their class."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class KMeans(Embedding, Method[KMeansState]):
+class KMeans(Embedding, ClassByClass[KMeansState]):
     """Centres of clusters within every class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -58,7 +63,7 @@ class KMeans(Embedding, Method[KMeansState]):
         chosen = random_per_class(problem.by_class, problem.counts, rng)
         if self.keep == "centroid":
             chosen = tuple(class_features(problem, index, "input", 0) for index in chosen)
-        return KMeansState(chosen=chosen, classes_done=0, seed=network_seed(rng))
+        return KMeansState(chosen=chosen, seed=network_seed(rng))
 
     def step(self, problem: Problem, state: KMeansState, rng: Generator) -> tuple[KMeansState, Metrics]:
         c = state.classes_done
@@ -76,23 +81,14 @@ class KMeans(Embedding, Method[KMeansState]):
             kept = clustered(samples.rows, problem.counts[c])
         else:
             kept = index[without_repeats(samples, problem.counts[c], lambda x, m: medoids(x, clustered(x, m)))]
-        chosen = (*state.chosen[:c], kept, *state.chosen[c + 1 :])
         repeats = state.repeats + samples.repeats
-        following = KMeansState(chosen=chosen, classes_done=c + 1, seed=state.seed, repeats=repeats)
-        return following, {"inertia": inertia[0], "duplicates": float(repeats)}
-
-    def done(self, problem: Problem, state: KMeansState) -> bool:
-        return state.classes_done == problem.num_classes
+        return following(state, kept, repeats=repeats), {"inertia": inertia[0], "duplicates": float(repeats)}
 
     def result(self, problem: Problem, state: KMeansState) -> Result:
         if self.keep == "medoid":
-            return Selection(index=torch.cat(state.chosen))
+            return super().result(problem, state)
         x = torch.cat(state.chosen).reshape(-1, *problem.train.input.shape)
         return Synthetic(payload={"inputs": x}, labels=hard_labels(problem))
 
-    def horizon(self, problem: Problem) -> int:
-        return problem.num_classes
-
-    def parts(self, problem: Problem, state: KMeansState) -> tuple[Part, ...]:
-        once = replace(self, iterations=1)
-        return (one_class(problem, lambda c: once.step(problem, replace(state, classes_done=c), generator(0, "plan"))),)
+    def once(self) -> Method[KMeansState]:
+        return replace(self, iterations=1)

@@ -15,10 +15,9 @@ from typing import ClassVar
 
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Part, Problem
+from potstill.core import Method, MethodInfo
 from potstill.functional.geometry import k_median
-from potstill.methods.selection._greedy import ClassWise, ClassWiseState, one_class
-from potstill.rng import generator
+from potstill.methods.selection._greedy import ClassWise, ClassWiseState
 
 __all__ = ["KMedian"]
 
@@ -39,6 +38,5 @@ class KMedian(ClassWise):
     def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
         return k_median(features, m, rng, self.iterations)
 
-    def parts(self, problem: Problem, state: ClassWiseState) -> tuple[Part, ...]:
-        once = replace(self, iterations=1)
-        return (one_class(problem, lambda c: once.step(problem, replace(state, classes_done=c), generator(0, "plan"))),)
+    def once(self) -> Method[ClassWiseState]:
+        return replace(self, iterations=1)

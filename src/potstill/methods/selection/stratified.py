@@ -8,31 +8,29 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
-from potstill.core import Method, MethodInfo, Metrics, Part, Problem, Selection
+from potstill.core import MethodInfo, Metrics, Problem
 from potstill.data.passes import in_order
 from potstill.functional.duplicates import Digests
 from potstill.functional.sampling import proportional, random_per_class
 from potstill.methods._matching import image
 from potstill.methods.selection._features import CHUNK
-from potstill.methods.selection._greedy import check_enough, one_class
-from potstill.rng import generator
+from potstill.methods.selection._greedy import ChosenState, ClassByClass, check_enough, following
 
 __all__ = ["Stratified", "StratifiedState"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StratifiedState:
-    chosen: tuple[Tensor, ...]
-    """Indices by class: of those that are not done yet, repeats may still be among them."""
-    classes_done: int
+class StratifiedState(ChosenState):
+    """Among ``chosen`` of a class that is not done yet there may still be repeats."""
+
     repeats: int = 0
     """Samples so far that equal an earlier one of their class."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stratified(Method[StratifiedState]):
+class Stratified(ClassByClass[StratifiedState]):
     """Random real samples in proportion to the sizes of the classes."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -50,7 +48,7 @@ class Stratified(Method[StratifiedState]):
             counts = problem.counts
         else:
             counts = proportional(tuple(len(i) for i in problem.by_class), sum(problem.counts))
-        return StratifiedState(chosen=random_per_class(problem.by_class, counts, rng), classes_done=0)
+        return StratifiedState(chosen=random_per_class(problem.by_class, counts, rng))
 
     def step(self, problem: Problem, state: StratifiedState, rng: Generator) -> tuple[StratifiedState, Metrics]:
         c = state.classes_done
@@ -65,21 +63,4 @@ class Stratified(Method[StratifiedState]):
         again = torch.arange(len(order)) > seen[first[order]]
         kept = index[order[again.int().argsort(stable=True)][: len(state.chosen[c])]]
         repeats = state.repeats + int((first != torch.arange(len(index))).sum())
-        chosen = (*state.chosen[:c], kept, *state.chosen[c + 1 :])
-        following = StratifiedState(chosen=chosen, classes_done=c + 1, repeats=repeats)
-        return following, {"duplicates": float(repeats)}
-
-    def done(self, problem: Problem, state: StratifiedState) -> bool:
-        return state.classes_done == problem.num_classes
-
-    def result(self, problem: Problem, state: StratifiedState) -> Selection:
-        return Selection(index=torch.cat(state.chosen))
-
-    def horizon(self, problem: Problem) -> int:
-        return problem.num_classes
-
-    def parts(self, problem: Problem, state: StratifiedState) -> tuple[Part, ...]:
-        def step(c: int) -> object:
-            return self.step(problem, StratifiedState(chosen=state.chosen, classes_done=c), generator(0, "plan"))
-
-        return (one_class(problem, step),)
+        return following(state, kept, repeats=repeats), {"duplicates": float(repeats)}
