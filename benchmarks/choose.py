@@ -57,10 +57,13 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "idm": {"batch_real": 64, "reuse": 4, "train_steps": 5, "batch_train": 64},
     "dsa": {"batch_real": 64, "inner": 5},
     "idc": {"batch_real": 64, "metric": "l1", "lr": 1e-3, "data_train": 500, "outer": 20},
+    "dc": {"batch_real": 64, "inner": 5},
+    "dream": {"batch_real": 64, "metric": "l1", "lr": 1e-3, "data_train": 500, "outer": 20},
+    "cafe": {"batch_real": 64},
+    "dance": {"batch_real": 64, "reuse": 4, "networks_trained": 4, "epochs_trained": 1},
+    "dsdm": {"batch_real": 64, "reuse": 4, "networks_trained": 4, "epochs_trained": 1, "history_from": 50},
 }
 """Settings of each objective."""
-DEFAULT = tuple(name for name in OBJECTIVES if name != "m3d")
-"""The grid in under an hour on two cores; M3D contains DM's loss, and is there for the asking."""
 PARAMETRIZATIONS = {
     "pixels": "pixels",
     "tiles": "tiles",
@@ -81,7 +84,7 @@ def main() -> None:
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--ipc", type=int, default=10)
     parser.add_argument("--network", default="convnet-d3-w32")
-    parser.add_argument("--only", nargs="+", default=[*DEFAULT, *BASELINES], choices=every, metavar="NAME")
+    parser.add_argument("--only", nargs="+", default=every, choices=every, metavar="NAME")
     parser.add_argument("--over", nargs="+", default=list(PARAMETRIZATIONS), choices=list(PARAMETRIZATIONS))
     parser.add_argument("--budget", type=float, default=40.0, help="seconds of a core for each set")
     parser.add_argument("--sets", type=int, default=2)
