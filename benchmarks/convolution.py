@@ -1,6 +1,8 @@
 """The compiled kernels beside torch's operations: seconds of a core, and rounding errors.
 
     python benchmarks/convolution.py [--samples 256 10] [--repeats 9] [--out results/convolution.json]
+    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
+        python benchmarks/convolution.py --out results/convolution-avx2.json    # as on a processor without AVX-512
 
 Convolutions of ConvNet-D3 at 32 × 32 (its second and third layer), their gradient by the weights, the block between
 two of them with its two derivatives, and the first block's product. ``process_time``, one thread, the two forms in
@@ -35,7 +37,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/convolution.json"))
     args = parser.parse_args()
     if not available():
-        raise SystemExit("there are no kernels here: they need Linux, 512-bit registers and a C compiler")
+        raise SystemExit("there are no kernels here: they need Linux, AVX2 or AVX-512 and a C compiler")
+    capability = torch.backends.cpu.get_cpu_capability()
     torch.set_num_threads(1)
     keep_freed_memory()
     rows = []
@@ -51,7 +54,7 @@ def main() -> None:
                     + errors
                 )
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    args.out.write_text(json.dumps({"machine": machine(), "capability": capability, "rows": rows}, indent=1) + "\n")
 
 
 def timed(ours: Callable[[], object], plain: Callable[[], object], repeats: int) -> tuple[float, float]:

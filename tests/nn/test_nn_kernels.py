@@ -13,7 +13,7 @@ from potstill.nn.fused import instance_relu_pool
 from potstill.nn.product import relu_pool_of_product
 from potstill.rng import generator
 
-pytestmark = pytest.mark.skipif(not available(), reason="no C compiler, or no 512-bit registers")
+pytestmark = pytest.mark.skipif(not available(), reason="no C compiler, or registers are too narrow")
 
 
 @pytest.fixture(autouse=True, scope="module")

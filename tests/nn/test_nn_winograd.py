@@ -17,7 +17,7 @@ from potstill.nn import winograd
 from potstill.nn.winograd import Convolution, convolution, suits
 from potstill.rng import generator
 
-needs_kernels = pytest.mark.skipif(not available(), reason="no C compiler, or no 512-bit registers")
+needs_kernels = pytest.mark.skipif(not available(), reason="no C compiler, or registers are too narrow")
 plain = partial(F.conv2d, padding=1)
 
 

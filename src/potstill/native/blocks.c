@@ -131,8 +131,7 @@ void block_second(const float *grad, const float *x, const float *weight, const 
 
 /* ---- avg_pool(relu(s patches)): s (n, o, p), patches (n, p, h w) ---- */
 
-#define ROWS 8
-#define QUAD 4
+#define QUAD (ROWS / 2)
 
 static inline void pooled_rows(const float *s, const float *patches, num p, num size, num w, float *out, int count) {
     vec above[ROWS], below[ROWS];

@@ -1,7 +1,8 @@
 """Compile a C file that lies here, keep what comes out in the cache folder, and load it.
 
-The kernels are written for 16 numbers to a register and take torch's threads: they are compiled with OpenMP calls that
-are left open, and closed by the OpenMP library that torch has loaded. A second one would fight with it for the cores.
+The kernels are written for 16 or 8 numbers to a register and take torch's threads: they are compiled with OpenMP calls
+that are left open, and closed by the OpenMP library that torch has loaded. A second one would fight with it for the
+cores.
 """
 
 import ctypes
@@ -22,13 +23,18 @@ from potstill.folders import cache_folder
 
 __all__ = ["available", "library", "loaded", "run"]
 
-_FLAGS = ("-O3", "-std=gnu11", "-march=x86-64-v4", "-mprefer-vector-width=512", "-fopenmp", "-fPIC")
+_FLAGS = ("-O3", "-std=gnu11", "-fopenmp", "-fPIC")
+_FOR = {
+    "AVX512": ("-march=x86-64-v4", "-mprefer-vector-width=512", "-DL=16"),
+    "AVX2": ("-march=x86-64-v3", "-DL=8"),
+}
+"""Further flags by what torch calls the processor (``ATEN_CPU_CAPABILITY`` makes it call it less)."""
 _SECONDS = 120
 _LOADED: set[str] = set()
 
 
 def available() -> bool:
-    """Whether kernels can be had: Linux, 512-bit registers, a compiler or what it made before, and not turned off."""
+    """Whether kernels can be had: Linux, AVX2 or AVX-512, a compiler or what it made before, and not turned off."""
     return library("winograd") is not None and library("blocks") is not None
 
 
@@ -65,16 +71,17 @@ def library(name: str) -> ctypes.CDLL | None:
     """``name``.c of this folder, loaded; None where `available` says no, for whatever reason."""
     if os.environ.get("POTSTILL_NATIVE") == "0" or not sys.platform.startswith("linux"):
         return None
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+    if (capability := torch.backends.cpu.get_cpu_capability()) not in _FOR:
         return None
+    flags = _FLAGS + _FOR[capability]
     source = Path(__file__).with_name(f"{name}.c")
-    parts = [source.read_bytes(), source.with_name("vectors.h").read_bytes(), " ".join(_FLAGS).encode()]
+    parts = [source.read_bytes(), source.with_name("vectors.h").read_bytes(), " ".join(flags).encode()]
     key = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
     try:
         folder = _own_folder()
         made = folder / f"{name}-{key}.so"
         if not made.exists():
-            _compile(source, made)
+            _compile(source, made, flags)
         kernels = ctypes.CDLL(str(made))
     except (OSError, subprocess.SubprocessError):  # no folder, no compiler, an old one, another OpenMP
         return None
@@ -96,7 +103,7 @@ def _own_folder() -> Path:
     return folder
 
 
-def _compile(source: Path, made: Path) -> None:
+def _compile(source: Path, made: Path, flags: tuple[str, ...]) -> None:
     """
     Raises:
         OSError: there is no compiler, or no place to write.
@@ -108,7 +115,7 @@ def _compile(source: Path, made: Path) -> None:
     with tempfile.TemporaryDirectory(dir=made.parent) as place:
         open_calls, whole = Path(place, "kernels.o"), Path(place, "kernels.so")
         for words in (
-            [compiler, *_FLAGS, "-c", str(source), "-o", str(open_calls)],
+            [compiler, *flags, "-c", str(source), "-o", str(open_calls)],
             [compiler, "-shared", str(open_calls), "-o", str(whole)],
         ):
             subprocess.run(words, check=True, capture_output=True, timeout=_SECONDS)

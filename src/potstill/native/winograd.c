@@ -17,8 +17,7 @@
 
 #include "vectors.h"
 
-#define KB 32
-#define ROWS 8
+#define KB (2 * L)
 #define P 0.625f
 #define Q 1.5f
 #define P2 (P * P)
@@ -26,21 +25,21 @@
 
 /* ---- L planes of numbers to vectors of L channels, and back ---- */
 
-#define EXCHANGE(name, low, high)                            \
-    static inline void name(vec *a, vec *b) {                \
-        vec x = __builtin_shufflevector(*a, *b, low);        \
-        *b = __builtin_shufflevector(*a, *b, high);          \
-        *a = x;                                              \
+/* lanes of two vectors whose squares of s by s lanes beside the diagonal are exchanged */
+#define LOW(i, s) ((i) & (s) ? (i) - (s) + L : (i))
+#define HIGH(i, s) ((i) & (s) ? (i) + L : (i) + (s))
+#define EXCHANGE(s)                                                     \
+    static inline void exchange##s(vec *a, vec *b) {                    \
+        vec x = __builtin_shufflevector(*a, *b, LANES(LOW, s));         \
+        *b = __builtin_shufflevector(*a, *b, LANES(HIGH, s));           \
+        *a = x;                                                         \
     }
-#define PAIR(...) __VA_ARGS__
-EXCHANGE(exchange1, PAIR(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
-         PAIR(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31))
-EXCHANGE(exchange2, PAIR(0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
-         PAIR(2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31))
-EXCHANGE(exchange4, PAIR(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
-         PAIR(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31))
-EXCHANGE(exchange8, PAIR(0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
-         PAIR(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31))
+EXCHANGE(1)
+EXCHANGE(2)
+EXCHANGE(4)
+#if L == 16
+EXCHANGE(8)
+#endif
 
 static inline void transpose(vec *r) {
 #pragma GCC unroll 16
@@ -52,9 +51,11 @@ static inline void transpose(vec *r) {
 #pragma GCC unroll 16
     for (int i = 0; i < L; i++)
         if (!(i & 4)) exchange4(r + i, r + i + 4);
+#if L == 16
 #pragma GCC unroll 16
     for (int i = 0; i < L; i++)
         if (!(i & 8)) exchange8(r + i, r + i + 8);
+#endif
 }
 
 static void interleave(const float *planes, num size, vec *out) {
