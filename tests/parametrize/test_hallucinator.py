@@ -19,8 +19,8 @@ from potstill.registry import part
 def naive(payload: Payload, basis: Tensor, style: int) -> Tensor:
     """One picture (c, h, w) through one style, by torch's own modules."""
     net = {name.removeprefix("decoder/"): t[style] for name, t in payload.items() if name.startswith("decoder/")}
-    m, c = net["encode"].shape[:2]
-    first, last = nn.Conv2d(c, m, 3), nn.ConvTranspose2d(m, c, 3)
+    m, b = net["encode"].shape[:2]
+    first, last = nn.Conv2d(b, m, 3), nn.ConvTranspose2d(m, net["decode"].shape[1], 3)
     with torch.no_grad():
         first.weight.copy_(net["encode"])
         first.bias.copy_(net["encode_bias"])
@@ -31,11 +31,14 @@ def naive(payload: Payload, basis: Tensor, style: int) -> Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("width", [0, 4])
-def test_decoding_is_every_basis_under_every_style(shape: tuple[int, ...], width: int) -> None:
+@pytest.mark.parametrize("channels", [0, 1])
+def test_decoding_is_every_basis_under_every_style(shape: tuple[int, ...], width: int, channels: int) -> None:
     one = math.prod(shape)
-    prob = problem(Hallucinator(styles=3, width=width, spread=0.5), shape, (14 * one, 20 * one, 18 * one))
+    parametrization = Hallucinator(styles=3, width=width, spread=0.5, channels=channels)
+    prob = problem(parametrization, shape, (14 * one, 20 * one, 18 * one))
     assert len(set(prob.sizes)) == 3
     payload = encoded(prob)
+    assert payload["bases"].shape[1] == (channels or shape[0])
     expected = [naive(payload, basis, j) for basis in payload["bases"] for j in range(3)]
     torch.testing.assert_close(prob.decode(payload), torch.stack(expected), atol=1e-5, rtol=1e-4)
 
@@ -54,6 +57,28 @@ def test_it_starts_at_the_bases_but_for_the_border(shape: tuple[int, int, int]) 
     border[1:-1, 1:-1] = False
     edge = x[..., border].mean((0, 2))
     torch.testing.assert_close(decoded[..., border], edge[:, None].expand(len(x), shape[0], int(border.sum())))
+
+
+def test_grey_bases_start_as_the_pictures_without_their_colours_and_get_the_mean_colour_back() -> None:
+    prob = problem(Hallucinator(styles=2, spread=0.0, channels=1), (3, 8, 8), (192 * 9, 192 * 11))
+    x = inputs(prob)
+    payload = encoded(prob, x)
+    grey = x[::2].mean(1, keepdim=True)
+    torch.testing.assert_close(payload["bases"], grey)
+    inside = prob.decode(payload)[..., 1:-1, 1:-1]
+    tint = (x[::2] - grey).mean((0, 2, 3))
+    again = (grey + tint[:, None, None]).repeat_interleave(2, 0)[..., 1:-1, 1:-1]
+    torch.testing.assert_close(inside, again, atol=1e-5, rtol=0)
+
+
+def test_grey_bases_make_more_inputs_of_the_same_bytes() -> None:
+    colour, grey = (problem(Hallucinator(channels=c), (3, 32, 32), (3072 * 30,) * 10) for c in (0, 1))
+    networks = 5 * (2 * 3 * 3 * 9 + 3 + 3 + 2 * 3 * 30 * 30)
+    left = 3072 * 30 - networks / 10
+    assert colour.sizes == (5 * int(left // 3072),) * 10
+    less = 5 * (3 * 9 + 3 * 3 * 9 + 3 + 3 + 2 * 3 * 30 * 30)
+    assert grey.sizes == (5 * int((3072 * 30 - less / 10) // 1024),) * 10
+    assert sum(grey.sizes) > 2.9 * sum(colour.sizes)
 
 
 def test_noise_tells_the_styles_apart_and_leaves_the_pictures_recognisable() -> None:
@@ -76,16 +101,17 @@ def test_it_is_grouped_by_class_with_unequal_budgets() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(MANY, st.sampled_from(SHAPES), st.integers(1, 5), st.integers(0, 2))
+@given(MANY, st.sampled_from(SHAPES), st.integers(1, 5), st.integers(0, 2), st.sampled_from((0, 1)))
 def test_what_is_paid_is_what_is_stored(
-    numbers: tuple[int, ...], shape: tuple[int, ...], styles: int, wider: int
+    numbers: tuple[int, ...], shape: tuple[int, ...], styles: int, wider: int, channels: int
 ) -> None:
     c, h, w = shape
-    m, one, k = c + wider, math.prod(shape), len(numbers)
-    networks = styles * (2 * m * c * 9 + m + c + 2 * m * (h - 2) * (w - 2))
+    b = channels or c
+    m, one, k = c + wider, b * h * w, len(numbers)
+    networks = styles * (m * (b + c) * 9 + m + c + 2 * m * (h - 2) * (w - 2))
     # the smallest class must have a basis after its share of the networks
     numbers = tuple(n + networks + one * (k + 1) for n in numbers)
-    p = Hallucinator(styles=styles, width=m if wider else 0)
+    p = Hallucinator(styles=styles, width=m if wider else 0, channels=channels)
     prob = problem(p, shape, numbers)
     payload = encoded(prob)
     bases = sum(prob.sizes) // styles
@@ -97,8 +123,9 @@ def test_what_is_paid_is_what_is_stored(
     assert all(b >= a for a, b in zip(prob.sizes, more.sizes, strict=True))
 
 
-def test_seeds_and_gradients() -> None:
-    prob = problem(Hallucinator(styles=2, spread=0.3), (2, 5, 4), (250, 340))
+@pytest.mark.parametrize("channels", [0, 1])
+def test_seeds_and_gradients(channels: int) -> None:
+    prob = problem(Hallucinator(styles=2, spread=0.3, channels=channels), (2, 5, 4), (250, 340))
     x = inputs(prob)
     assert same(encoded(prob, x, seed=4), encoded(prob, x, seed=4))
     assert not same(encoded(prob, x, seed=4), encoded(prob, x, seed=5))
@@ -124,6 +151,6 @@ def test_what_cannot_be_is_refused_in_one_line(
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    for spelled in ("styles=0", "width=-1", "spread=-0.1", "spread=nan"):
+    for spelled in ("styles=0", "width=-1", "spread=-0.1", "spread=nan", "channels=2"):
         with pytest.raises(PotstillError, match="styles must be at least 1, width and spread at least 0"):
             part("parametrizations", f"hallucinator:{spelled}")

@@ -13,6 +13,9 @@ Here both are the identity with a little noise on them, which tells the styles a
 gradients for ever). The outermost pixels are out of reach of one identity after the other; they start at the mean
 border of the initial pictures, and D_j's bias is taken back by β_j everywhere else.
 
+With ``channels=1`` a basis is grey and its styles colour it (the paper's three bases in the bytes of one): it starts
+as the mean of a picture's channels, and β_j brings what every channel differs from it on average.
+
 The published results count a basis and leave the networks to one further picture per class ("IPC 2" is one basis).
 Here the networks are paid like everything else. The adversarial loss of section 3.3 belongs to a method, not here.
 """
@@ -38,9 +41,9 @@ _KERNEL = 3
 class Hallucinator:
     """Pictures, and the style networks that all of them go through.
 
-    The payload: ``bases`` (n, c, h, w), grouped by class, and for s styles of width m: ``decoder/encode`` and
-    ``decoder/decode`` (s, m, c, 3, 3), ``decoder/encode_bias`` (s, m), ``decoder/decode_bias`` (s, c), and
-    ``decoder/scale`` and ``decoder/shift`` (s, m, h − 2, w − 2).
+    The payload: ``bases`` (n, b, h, w), grouped by class, with b = c channels or 1, and for s styles of width m:
+    ``decoder/encode`` (s, m, b, 3, 3) and ``decoder/decode`` (s, m, c, 3, 3), ``decoder/encode_bias`` (s, m),
+    ``decoder/decode_bias`` (s, c), and ``decoder/scale`` and ``decoder/shift`` (s, m, h − 2, w − 2).
 
     Within a class, decoded inputs come by basis, then by style.
 
@@ -52,15 +55,17 @@ class Hallucinator:
     """Networks, at least 1 (published: 5)."""
     width: int = 0
     """Channels between the convolutions, at least those of a picture; 0: as many (published)."""
+    channels: int = 0
+    """Of a basis: 1, or 0 for a picture's own (published: either)."""
     spread: float = 0.1
     """How much of a picture's size (root mean square) the noise on each first convolution adds to it, at least 0: the
     standard deviation over √(9 c) is that of a weight. Ours."""
 
     def __post_init__(self) -> None:
-        if self.styles < 1 or self.width < 0 or not 0 <= self.spread < math.inf:
+        if self.styles < 1 or self.width < 0 or self.channels not in (0, 1) or not 0 <= self.spread < math.inf:
             raise PotstillError(
-                "hallucinator: styles must be at least 1, width and spread at least 0, "
-                f"not {self.styles}, {self.width} and {self.spread}"
+                "hallucinator: styles must be at least 1, width and spread at least 0, channels 0 or 1, "
+                f"not {self.styles}, {self.width}, {self.spread} and {self.channels}"
             )
 
     @property
@@ -75,7 +80,8 @@ class Hallucinator:
             PotstillError: a class gets no basis, there are no pictures, or they are narrower than a kernel.
         """
         shapes = self._shapes(shape)
-        networks, total, one = sum(map(math.prod, shapes.values())), sum(numbers), math.prod(shape)
+        networks, total = sum(map(math.prod, shapes.values())), sum(numbers)
+        one = math.prod((self.channels or shape[0], *shape[1:]))
         bases = tuple(n * max(0, total - networks) // (total * one) if total else 0 for n in numbers)
         if min(bases) < 1:
             raise PotstillError(
@@ -95,7 +101,7 @@ class Hallucinator:
             )
         inner = (h - _KERNEL + 1, w - _KERNEL + 1)
         return {
-            "decoder/encode": (s, m, c, _KERNEL, _KERNEL),
+            "decoder/encode": (s, m, self.channels or c, _KERNEL, _KERNEL),
             "decoder/encode_bias": (s, m),
             "decoder/scale": (s, m, *inner),
             "decoder/shift": (s, m, *inner),
@@ -108,18 +114,21 @@ class Hallucinator:
         c, h, w = problem.train.input.shape
         shapes = self._shapes((c, h, w))
         made = {name: torch.zeros(shape) for name, shape in shapes.items()}
-        for name in ("decoder/encode", "decoder/decode"):
+        first = x[:: self.styles]
+        bases = first.mean(1, keepdim=True) if self.channels else first
+        channel = torch.arange(c)
+        for name, into in (("decoder/encode", bases.shape[1]), ("decoder/decode", c)):
             noise = torch.randn(shapes[name], generator=rng)
-            made[name] += self.spread / math.sqrt(_KERNEL * _KERNEL * c) * noise
-            channel = torch.arange(c)
-            made[name][:, channel, channel, _KERNEL // 2, _KERNEL // 2] += 1
+            made[name] += self.spread / math.sqrt(_KERNEL * _KERNEL * into) * noise
+            made[name][:, channel, channel % into, _KERNEL // 2, _KERNEL // 2] += 1
         border = torch.ones(h, w, dtype=torch.bool)
         border[1:-1, 1:-1] = False
         edge = x.detach().cpu().float()[..., border].mean((0, 2))
         made["decoder/decode_bias"] += edge
-        made["decoder/shift"][:, :c] -= edge[:, None, None]
+        tint = (first - bases).detach().cpu().float().mean((0, 2, 3))
+        made["decoder/shift"][:, :c] += (tint - edge)[:, None, None]
         made["decoder/scale"] += 1
-        return {"bases": x[:: self.styles], **{name: t.to(x) for name, t in made.items()}}
+        return {"bases": bases, **{name: t.to(x) for name, t in made.items()}}
 
     def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
         """Every basis through every style (n, c, h, w), all styles in one grouped convolution."""
