@@ -133,7 +133,7 @@ def test_attention_of_known_numbers() -> None:
     torch.testing.assert_close(attention(f, 4), torch.tensor([[c, d]], dtype=torch.float64))
 
 
-@pytest.mark.parametrize("power", [1.0, 2.0, 4.0])
+@pytest.mark.parametrize("power", [1.0, 2.0, 3.0, 4.0, 8.0])
 def test_attention_agrees_with_a_loop(power: float) -> None:
     f = draw(3, 4, 2, 3, path="activation")
     for n, row in enumerate(attention(f, power)):

@@ -71,8 +71,13 @@ def mean_embedding_gap(real: Float[Tensor, "*k n d"], syn: Float[Tensor, "*k m d
 
 def attention(activation: Float[Tensor, "n c h w"], power: float) -> Float[Tensor, "n hw"]:
     """DataDAM's spatial attention: ``Σ_c |F_c|^p``, flattened, to unit L2 norm (a zero map stays zero)."""
-    folded = activation.abs().pow(power).sum(1).flatten(1) if power != 1 else activation.abs().sum(1).flatten(1)
-    return torch.nn.functional.normalize(folded, dim=1)
+    if power in (2, 4, 8):  # torch takes logarithms for all but the square
+        raised = activation
+        for _ in range(int(power).bit_length() - 1):
+            raised = raised.square()
+    else:
+        raised = activation.abs() if power == 1 else activation.abs().pow(power)
+    return torch.nn.functional.normalize(raised.sum(1).flatten(1), dim=1)
 
 
 def gaussian_kernel(
