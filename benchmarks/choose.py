@@ -26,8 +26,8 @@ the spread between sets, pooled over all cells. ``random``, ``herding`` and ``k-
 bytes.
 
 Settings that differ from the publications' (``OBJECTIVES``) are what makes sense in a minute: fewer real samples and
-updates of networks, several steps with one network's real statistics where the method allows, and real samples as the start
-of ``dc``, which is published to begin with noise.
+updates of networks, several steps with one network's real statistics where the method allows, and real samples as the
+start of ``dc``, which is published to begin with noise.
 """
 
 import argparse
