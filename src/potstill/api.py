@@ -400,6 +400,7 @@ def evaluate(
     full: bool = True,
     robust_scores: bool = True,
     stored: str | Path | None = None,
+    side_by_side: int | None = None,
     device: str = "auto",
     progress: Callable[[str, int, int], None] | None = None,
     **overrides: Any,
@@ -414,6 +415,7 @@ def evaluate(
         seeds: students per network.
         baselines, full, robust_scores: leave these out to be done sooner.
         stored: a file of a teacher's labels of this set, as `label` writes it.
+        side_by_side: students trained as one network, at most; by default 32 on a GPU and 1 on a CPU.
         progress: called with what is being trained, how much is done, and of how much.
         **overrides: fields of the protocol's recipe, e.g. ``epochs=100``; the fingerprint then differs.
 
@@ -441,6 +443,7 @@ def evaluate(
         full=full,
         robust_scores=robust_scores,
         stored=None if stored is None else LabelStore(stored),
+        side_by_side=side_by_side,
         progress=progress,
     )
 

@@ -7,7 +7,6 @@ split is not read. One half of the held-out part chooses the teacher's stop, the
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,8 @@ from potstill.evaluation import Protocol
 from potstill.evaluation.evaluate import student_augmentation
 from potstill.evaluation.law import LEAST, Measured, fit, misfit, worth
 from potstill.evaluation.statistics import summary
-from potstill.evaluation.student import Job, train_and_predict
+from potstill.evaluation.student import Job
+from potstill.evaluation.together import at_most, predictions
 from potstill.execution import choose
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.sampling import class_indices, random_per_class
@@ -179,7 +179,10 @@ class _Bench:
         """Each of the ``wanted`` (items per class, stop or classes), as soon as all its students are done."""
         jobs = [self._student(n, stop, teachers, at) for n, stop in wanted for at in range(len(self.sets))]
         executor = choose(len(jobs), self.make.device)
-        results = executor.map(partial(_two_accuracies, self.held), jobs)
+        results = (
+            _two_accuracies(self.held, predicted)
+            for predicted in predictions(_whole(self.held), jobs, executor, at_most(self.make.device))
+        )
         self.say("students", 0, len(jobs))
         for place, (n, stop) in enumerate(wanted):
             found = []
@@ -201,16 +204,21 @@ class _Bench:
         )  # fmt: skip
 
 
-def _two_accuracies(held: tuple[TensorSource, TensorSource], job: Job) -> tuple[float, float, bool]:
-    """A student's on both halves, and whether it diverged: then it knows nothing and counts as chance."""
-    whole = replace(
+def _whole(held: tuple[TensorSource, TensorSource]) -> TensorSource:
+    """Both halves of what is held out, in a row."""
+    return replace(
         held[0], inputs=torch.cat([h.inputs for h in held]), labels=torch.cat([h.labels for h in held]),
         places=None, names=(),
     )  # fmt: skip
-    predicted = train_and_predict(whole, job)
+
+
+def _two_accuracies(
+    held: tuple[TensorSource, TensorSource], predicted: Tensor | None
+) -> tuple[float, float, bool]:  # fmt: skip
+    """A student's on both halves, and whether it diverged: then it knows nothing and counts as chance."""
     if predicted is None:
-        return 1 / len(whole.classes), 1 / len(whole.classes), True
-    right = (predicted == whole.labels).double()
+        return 1 / len(held[0].classes), 1 / len(held[0].classes), True
+    right = (predicted == torch.cat([h.labels for h in held])).double()
     return float(right[: len(held[0])].mean()), float(right[len(held[0]) :].mean()), False
 
 

@@ -82,14 +82,14 @@ def adamw(parameters: Any) -> torch.optim.Optimizer:
 def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The rate of every update that the student trainer makes."""
     seen: list[float] = []
-    original = student._optimiser
+    original = student.optimiser
 
     def traced(p: Protocol, parameters: Any, lr: float) -> torch.optim.Optimizer:
         made = original(p, parameters, lr)
         made.register_step_pre_hook(lambda opt, *_: seen.append(opt.param_groups[0]["lr"]))
         return made
 
-    monkeypatch.setattr(student, "_optimiser", traced)
+    monkeypatch.setattr(student, "optimiser", traced)
     return seen
 
 

@@ -16,6 +16,7 @@ from potstill.cli.main import main
 from potstill.core import Splits
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
+from potstill.evaluation import together
 from potstill.execution import Serial
 from potstill.reports import law_plot
 from potstill.testing import toy_source
@@ -51,14 +52,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_it_measures_every_cell_on_held_out_training_data_alone(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: list[Any] = []
     scored: list[Any] = []
-    train = knowledge.train_and_predict
+    train = together.train_and_predict
 
     def spied(source: Any, job: Any) -> Any:
         jobs.append(job)
         scored.append(source)
         return train(source, job)
 
-    monkeypatch.setattr("potstill.knowledge.train_and_predict", spied)
+    monkeypatch.setattr("potstill.evaluation.together.train_and_predict", spied)
     found = potstill.scaling(DATA, out=cache / "out", **QUICK)
     assert set(found["cells"]) == {f"{n}-{s}" for n in (1, 2, 3, 4) for s in ("hard", 1, 3)}
     assert len(jobs) == 24
@@ -89,7 +90,7 @@ def test_an_interrupted_run_goes_on_with_the_missing_cells_and_ends_the_same(
 ) -> None:
     whole = potstill.scaling(DATA, out=cache / "whole", **QUICK)
     calls: list[int] = []
-    train = knowledge.train_and_predict
+    train = together.train_and_predict
 
     def stopped(source: Any, job: Any) -> Any:
         calls.append(1)
@@ -97,7 +98,7 @@ def test_an_interrupted_run_goes_on_with_the_missing_cells_and_ends_the_same(
             raise KeyboardInterrupt
         return train(source, job)
 
-    monkeypatch.setattr("potstill.knowledge.train_and_predict", stopped)
+    monkeypatch.setattr("potstill.evaluation.together.train_and_predict", stopped)
     with pytest.raises(KeyboardInterrupt):
         potstill.scaling(DATA, out=cache / "part", **QUICK)
     assert len(json.loads((cache / "part" / "scaling.json").read_text())["cells"]) == 2

@@ -4,7 +4,7 @@ The published code shares a transform by re-seeding the global generator; here t
 generator that is given, and applied to as many batches as one likes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import pi
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from potstill.errors import PotstillError, unknown
 
-__all__ = ["GROUPS", "Drawn", "Siamese", "dsa", "dsa_noflip", "none"]
+__all__ = ["GROUPS", "Drawn", "Siamese", "dsa", "dsa_noflip", "joined", "none"]
 
 GROUPS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 """The published groups of operations; "color" is brightness, then saturation, then contrast."""
@@ -149,6 +149,12 @@ class Siamese:
         for group in params.groups:
             x = _APPLY[group](self, x, params.values)
         return x
+
+
+def joined(drawn: Sequence[Drawn]) -> Drawn:
+    """The parameters of several draws as those of one draw, for their samples in a row; all of the same groups."""
+    values = {name: torch.cat([each.values[name] for each in drawn]) for name in drawn[0].values}
+    return Drawn(drawn[0].groups, values, sum(each.n for each in drawn))
 
 
 def none() -> Siamese:

@@ -186,6 +186,8 @@ class Evaluate(DataCommand):
     """Do not measure hlr, ior, lrs and ars."""
     stored: Annotated[Path | None, _unset("LABELS.safetensors")] = None
     """A teacher's labels of this set, as `potstill label` writes them."""
+    side_by_side: Annotated[int | None, _unset("S")] = None
+    """How many students to train as one network (else 32 on a GPU, 1 on a CPU)."""
     out: Annotated[Path | None, _unset("scorecard.json")] = None
     """Also write the scorecard here."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"

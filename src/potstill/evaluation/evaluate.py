@@ -23,8 +23,9 @@ from potstill.evaluation.scorecard import Scorecard
 from potstill.evaluation.scores import ars, hlr, ior, lrs
 from potstill.evaluation.sets import BASELINES, TEACHER_STEPS, TeacherJob, TrainingSet, baseline
 from potstill.evaluation.statistics import INTERVAL, difference, summary
-from potstill.evaluation.student import Job, train_and_predict
+from potstill.evaluation.student import Job
 from potstill.evaluation.taught import Teachers, teachers_of
+from potstill.evaluation.together import at_most, predictions
 from potstill.execution import Executor, Serial, choose
 from potstill.nn import factory, flops
 from potstill.rng import derive
@@ -58,6 +59,7 @@ class _Bench:
     seed: int
     executor: Executor
     report: Report
+    side_by_side: int
     teachers: Teachers | None = None
 
     def augment(self, name: str) -> Augmentation:
@@ -93,6 +95,7 @@ def evaluate(
     full: bool = True,
     robust_scores: bool = True,
     stored: LabelStore | None = None,
+    side_by_side: int | None = None,
     executor: Executor | None = None,
     progress: Report | None = None,
 ) -> Scorecard:
@@ -109,6 +112,8 @@ def evaluate(
         robust_scores: LRS and ARS, which need more students.
         stored: a teacher's labels of this set, for protocols in which a teacher labels: students of the set read them
             in place of asking it. Baselines ask it. Robust scores are then left out.
+        side_by_side: so many students, at most, are trained as one network, where their labels are the set's own; they
+            learn what they would alone, up to rounding. Default: 32 on a GPU, 1 on a CPU.
         executor: where students are trained; results do not depend on it.
         progress: called with what is measured, students done, students in all.
 
@@ -125,6 +130,8 @@ def evaluate(
     students = protocol.students if seeds is None else seeds
     if students < 1:
         raise PotstillError(f"at least one student is needed, but seeds is {students}")
+    if side_by_side is not None and side_by_side < 1:
+        raise PotstillError(f"at least one student is trained at a time, but side_by_side is {side_by_side}; use 1")
     k = len(train.classes)
     makes = [factory(name, train.input, k, train.device) for name in names]
     bench, *others = (
@@ -132,6 +139,7 @@ def evaluate(
             protocol=protocol.resolve(train.name, make.name, train.input.kind), make=make, train=train, test=test,
             students=students, seed=seed, report=progress or (lambda what, done, total: None),
             executor=executor or _executor(protocol, make, train, len(distilled), students, full or baselines),
+            side_by_side=side_by_side or at_most(make.device),
         )
         for make in makes
     )  # fmt: skip
@@ -188,7 +196,8 @@ def evaluate(
         "full": reference,
         "scores": scores,
         "bytes": dict(distilled.card["bytes"]) | _label_bytes(bench, stored),
-        "cost": {"seconds": round(time.monotonic() - begun, 3), "device": str(train.device)},
+        "cost": {"seconds": round(time.monotonic() - begun, 3), "device": str(train.device)}
+        | ({"side_by_side": bench.side_by_side} if bench.side_by_side > 1 else {}),
         "per_class": [{"name": c, "mean": a} for c, a in zip(train.classes, own.per_class, strict=True)],
         "networks": by_network,
         "chosen": dict(own.chosen),
@@ -319,7 +328,7 @@ def _run(bench: _Bench, what: str, jobs: list[Job], source: Source) -> list[Tens
     """Every job's predictions for ``source``."""
     done: list[Tensor | None] = []
     bench.report(what, 0, len(jobs))
-    for predicted in bench.executor.map(partial(train_and_predict, source), jobs):
+    for predicted in predictions(source, jobs, bench.executor, bench.side_by_side):
         done.append(predicted)
         bench.report(what, len(done), len(jobs))
     return done

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from potstill.errors import PotstillError, unknown
 
-__all__ = ["Case", "Labels", "Loss", "Mixing", "Optimizer", "Protocol", "Schedule", "Selection"]
+__all__ = ["Case", "Labels", "Loss", "Mixing", "Optimizer", "Precision", "Protocol", "Schedule", "Selection"]
 
 Schedule = Literal["drop", "cosine", "half-cosine", "steps"]
 Optimizer = Literal["sgd", "adamw"]
@@ -19,13 +19,14 @@ Mixing = Literal["none", "cutmix", "mixup"]
 Labels = Literal["given", "teacher"]
 Loss = Literal["cross-entropy", "kl", "mse"]
 Selection = Literal["last", "best-on-test"]
+Precision = Literal["float32", "bfloat16"]
 _FIXED = ("name", "version", "paper", "summary", "optimistic", "published_runs", "network", "cases")
 """Fields that say which protocol it is: an override cannot change them."""
 _LATER = frozenset({
     "optimizer", "milestones", "mix", "mix_prob", "mix_beta", "select", "test_every", "network", "test_from", "decay",
     "rate_per", "batch_by_ipc", "labels", "loss", "temperature", "t_squared", "hard_weight", "teacher", "teachers",
     "teacher_epochs", "teacher_lr", "teacher_batch", "teacher_weight_decay", "teacher_augment", "committee", "ema",
-    "lr_of_set",
+    "lr_of_set", "precision",
 })  # fmt: skip
 """Fields that came when numbers had been made already. At its default such a field is left out of the fingerprint, so
 that the fingerprints of protocols that do not use it stay what they were."""
@@ -136,6 +137,9 @@ class Protocol:
     """The teacher's network; by default the student's."""
     teachers: int = 1
     """A committee gives the mean of its logits."""
+    precision: Precision = "float32"
+    """In which students' products are computed; weights, norms, losses and gradients' sums stay float32 in both.
+    ``bfloat16`` (torch's autocast) is for hardware that is faster with it."""
     committee: tuple[str, ...] = ()
     """Networks of further teachers, one of each."""
     teacher_epochs: int = 200
@@ -232,7 +236,7 @@ def _said(value: Protocol | Case) -> dict[str, Any]:
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "schedule": get_args(Schedule), "optimizer": get_args(Optimizer), "mix": get_args(Mixing),
     "select": get_args(Selection), "labels": get_args(Labels), "loss": get_args(Loss), "decay": ("all", "matrices"),
-    "rate_per": ("step", "epoch"),
+    "rate_per": ("step", "epoch"), "precision": get_args(Precision),
 }  # fmt: skip
 
 

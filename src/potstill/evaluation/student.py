@@ -1,10 +1,10 @@
 """The student trainer: one network, one set, one recipe, in plain sight. Students are independent jobs.
 
-Students are not stacked into one vectorised network: see ``benchmarks/students.py`` for what that would gain.
+`potstill.evaluation.together` trains several as one network, for devices on which a small one leaves most idle.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,14 +14,29 @@ from torch import Tensor
 
 from potstill.core import Augmentation, Batch, Network, NetworkFactory, Source
 from potstill.data.passes import each
-from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.protocol import Precision, Protocol
 from potstill.evaluation.taught import Teachers, mixing, stored_loss, taught_loss
 from potstill.rng import derive, generator
 from potstill.supervise.store import LabelStore
 
-__all__ = ["Job", "fit", "lengths", "predict", "train", "train_and_predict"]
+__all__ = [
+    "TEST_CHUNK",
+    "Average",
+    "Epoch",
+    "Job",
+    "fit",
+    "give",
+    "lengths",
+    "optimiser",
+    "precise",
+    "predict",
+    "schedule",
+    "train",
+    "train_and_predict",
+]
 
 TEST_CHUNK = 500
+"""Samples that are predicted at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +81,43 @@ def lengths(protocol: Protocol, n: int, steps: int | None) -> tuple[int, int, tu
     return epochs, per_epoch, drops
 
 
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What the recipe says of one epoch."""
+
+    rates: tuple[float, ...]
+    """The learning rate of each of its updates, of which there are as many as batches, or fewer in the last epoch."""
+    anew: bool
+    """The optimiser is made anew before it."""
+    looked_at: bool
+    """After it the protocol looks at what the network has learned."""
+
+
+def schedule(job: Job) -> Iterator[Epoch]:
+    """The epochs of a job, in order."""
+    p = job.protocol
+    epochs, per_epoch, drops = lengths(p, len(job.x), job.steps)
+    total = epochs * per_epoch if job.steps is None else job.steps
+    lr, done = job.lr, 0
+    for epoch in range(epochs):
+        times = drops.count(epoch)
+        lr *= p.drop_factor**times
+        updates = range(done, min(done + per_epoch, total))
+        rates = tuple(lr for _ in updates)
+        if p.schedule in ("cosine", "half-cosine"):
+            half = 1 if p.schedule == "cosine" else 2
+            parts = (update / total if p.rate_per == "step" else epoch / epochs for update in updates)
+            rates = tuple(lr * 0.5 * (1 + math.cos(math.pi * part / half)) for part in parts)
+        done += len(rates)
+        looked_at = (epoch + 1) % max(1, p.test_every) == 0 and epoch + 1 >= p.test_from * epochs
+        yield Epoch(rates, anew=times > 0 and p.reset_momentum, looked_at=looked_at or epoch + 1 == epochs)
+
+
+def precise(precision: Precision, device: torch.device) -> torch.autocast:
+    """A context in which networks compute in ``precision``."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
 def train(job: Job) -> Network:
     """A fresh network, trained. Every draw comes from ``job.seed``; network and samples have a stream of their own."""
     network = job.make(derive(job.seed, "network"))
@@ -88,92 +140,91 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
     network.train()
     rng = generator(job.seed, "samples")
     n, shape = len(job.x), tuple(job.x.shape[1:])
-    epochs, per_epoch, drops = lengths(p, n, job.steps)
-    total = epochs * per_epoch if job.steps is None else job.steps
     parameters = list(network.parameters())
-    lr, done = job.lr, 0
     mix, label = mixing(p), None if job.teachers is None or job.stored is not None else job.teachers.labeller()
     classes = _classes(network, job) if mix is not None else 0
-    optimiser, average = _optimiser(p, network, lr), _Average(network, p.ema) if p.ema else None
-    for epoch in range(epochs):
-        if times := drops.count(epoch):
-            lr *= p.drop_factor**times
-            if p.reset_momentum:
-                optimiser = _optimiser(p, network, lr)
-            else:
-                for group in optimiser.param_groups:
-                    group["lr"] = lr
-        for batch in torch.split(torch.randperm(n, generator=rng), p.batch):
-            if done == total:
-                break
-            if p.schedule in ("cosine", "half-cosine"):
-                part = done / total if p.rate_per == "step" else epoch / epochs
-                for group in optimiser.param_groups:
-                    group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * part / (1 if p.schedule == "cosine" else 2)))
+    average = Average(network.state_dict(), p.ema) if p.ema else None
+    moves = optimiser(p, parameters, job.lr)
+
+    def logits(x: Tensor) -> Tensor:
+        with precise(p.precision, x.device):
+            made: Tensor = network(x)
+        return made.to(x.dtype)
+
+    for number, epoch in enumerate(schedule(job)):
+        if epoch.anew:
+            moves = optimiser(p, parameters, job.lr)
+        for rate, batch in zip(epoch.rates, torch.split(torch.randperm(n, generator=rng), p.batch), strict=False):
+            for group in moves.param_groups:
+                group["lr"] = rate
             if job.stored is not None:
-                loss = stored_loss(p, network, job.stored, job.x, job.y, epoch, batch)
+                loss = stored_loss(p, logits, job.stored, job.x, job.y, number, batch)
             else:
                 x, y = job.augment.apply(job.x[batch], job.augment.draw(len(batch), shape, rng)), job.y[batch]
                 if mix is not None:
                     x, mixed = mix.apply(x, y, mix.draw(len(batch), shape, rng), classes)
                     y = y if label is not None else mixed  # a teacher says what a mix is; classes stay as they are
-                logits = network(x)
-                loss = F.cross_entropy(logits, y) if label is None else taught_loss(p, logits, label(x), y)
+                said = logits(x)
+                loss = F.cross_entropy(said, y) if label is None else taught_loss(p, said, label(x), y)
             gradients = torch.autograd.grad(loss, parameters)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient
-            optimiser.step()
-            done += 1
+            give(parameters, gradients)
+            moves.step()
             if average is not None:
-                average.follow(network)
-        looked_at = (epoch + 1) % max(1, p.test_every) == 0 and epoch + 1 >= p.test_from * epochs
-        if look is not None and (looked_at or epoch + 1 == epochs):
+                average.follow(network.state_dict())
+        if look is not None and epoch.looked_at:
             if average is not None:
-                average.swap(network)
+                average.swap(network.state_dict())
             look()
             if average is not None:
-                average.swap(network)
+                average.swap(network.state_dict())
     if average is not None:
-        average.swap(network)
+        average.swap(network.state_dict())
 
 
-class _Average:
+class Average:
     """A moving average of all that a network holds: parameters, and BatchNorm's statistics alike.
 
     Published code averages parameters only and tests them with the statistics of the last ones.
     """
 
-    def __init__(self, network: Network, decay: float) -> None:
+    def __init__(self, state: Mapping[str, Tensor], decay: float) -> None:
         self.decay = decay
-        self.held = {n: t.detach().clone() for n, t in network.state_dict().items()}
+        self.held = {n: t.detach().clone() for n, t in state.items()}
 
-    def follow(self, network: Network) -> None:
+    def follow(self, state: Mapping[str, Tensor]) -> None:
         """Take a step towards the network as it is."""
-        for name, value in network.state_dict().items():
+        for name, value in state.items():
             if value.is_floating_point():
                 self.held[name].lerp_(value, 1 - self.decay)
             else:
                 self.held[name].copy_(value)  # a count of batches
 
-    def swap(self, network: Network) -> None:
+    def swap(self, state: Mapping[str, Tensor]) -> None:
         """Exchange the average's values and the network's."""
-        for name, value in network.state_dict().items():
+        for name, value in state.items():
             now = value.clone()
             value.copy_(self.held[name])
             self.held[name] = now
 
 
-def _optimiser(p: Protocol, network: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
-    every = list(network.parameters())
-    parameters: list[dict[str, object]] = [{"params": every}]
+def optimiser(p: Protocol, every: Sequence[Tensor], lr: float, axes: int = 0) -> torch.optim.Optimizer:
+    """The protocol's, for ``every`` parameter, of which the first ``axes`` axes are those of several students."""
+    parameters: list[dict[str, object]] = [{"params": list(every)}]
     if p.decay == "matrices":
         parameters = [
-            {"params": [w for w in every if w.ndim > 1]},
-            {"params": [w for w in every if w.ndim < 2], "weight_decay": 0.0},
+            {"params": [w for w in every if w.ndim - axes > 1]},
+            {"params": [w for w in every if w.ndim - axes < 2], "weight_decay": 0.0},
         ]  # fmt: skip
     if p.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=lr, weight_decay=p.weight_decay, fused=True)
     return torch.optim.SGD(parameters, lr=lr, momentum=p.momentum, weight_decay=p.weight_decay, fused=True)
+
+
+def give(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    """Lay each gradient out as its parameter is: torch's fused optimisers read it as if it were (2.13, on the CPU)."""
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        alike = gradient.stride() == parameter.stride()
+        parameter.grad = gradient if alike else torch.empty_like(parameter).copy_(gradient)
 
 
 def _classes(network: Network, job: Job) -> int:
@@ -184,13 +235,14 @@ def _classes(network: Network, job: Job) -> int:
     return int(k)
 
 
-def predict(network: torch.nn.Module, source: Source) -> Int[Tensor, " n"]:
+def predict(network: torch.nn.Module, source: Source, precision: Precision = "float32") -> Int[Tensor, " n"]:
     """The likeliest class of every sample, in evaluation mode, on the CPU."""
     network.eval()
 
     def likeliest(batch: Batch) -> Tensor:
         assert isinstance(batch.x, Tensor)
-        found: Tensor = network(batch.x).argmax(1)
+        with precise(precision, batch.x.device):
+            found: Tensor = network(batch.x).argmax(1)
         return found.cpu()
 
     with torch.no_grad():
@@ -206,7 +258,7 @@ def train_and_predict(source: Source, job: Job) -> Tensor | None:
     if job.protocol.select == "best-on-test":
         return _best(source, job)
     network = train(job)
-    return predict(network, source) if _finite(network) else None
+    return predict(network, source, job.protocol.precision) if _finite(network) else None
 
 
 def _best(source: Source, job: Job) -> Tensor | None:
@@ -217,7 +269,7 @@ def _best(source: Source, job: Job) -> Tensor | None:
     def look() -> None:
         nonlocal best, found
         if _finite(network):
-            predicted = predict(network, source)
+            predicted = predict(network, source, job.protocol.precision)
             if (right := float((predicted == source.labels).double().mean())) > best:  # the first of equals
                 best, found = right, predicted
         network.train()

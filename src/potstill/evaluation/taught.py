@@ -118,7 +118,7 @@ def _hard(p: Protocol, logits: Tensor, y: Tensor) -> Tensor | float:
 
 
 def stored_loss(
-    p: Protocol, network: nn.Module, store: LabelStore, x: Tensor, y: Tensor, epoch: int, index: Tensor
+    p: Protocol, student: Callable[[Tensor], Tensor], store: LabelStore, x: Tensor, y: Tensor, epoch: int, index: Tensor
 ) -> Tensor:
     """The loss on the views of the items at ``index`` of the set ``x``, ``y`` that training epoch ``epoch`` sees.
 
@@ -126,7 +126,7 @@ def stored_loss(
         PotstillError: the store lacks what the protocol's loss needs.
     """
     view, rows = views_of_epoch(store, x, epoch, index, p.temperature)
-    logits = network(view)
+    logits = student(view)
     if p.loss == "kl":
         loss = kl(logits, rows.to(view.device), temperature=p.temperature, t_squared=p.t_squared)
     else:

@@ -42,6 +42,7 @@ from potstill.evaluation.evaluate import student_augmentation
 from potstill.evaluation.protocol import Case, Protocol
 from potstill.evaluation.student import Job, train
 from potstill.evaluation.taught import Teachers
+from potstill.evaluation.together import Stack, fit_together
 from potstill.functional.train import parameters
 from potstill.nn import factory
 from potstill.parametrize.pixels import Pixels
@@ -311,6 +312,15 @@ def check_network(make: NetworkFactory, shape: tuple[int, ...], num_classes: int
     total = torch.stack([g.square().sum() for g in grads]).sum()
     second = torch.autograd.grad(total, x)[0]
     _require(bool(torch.isfinite(second).all()), "the gradient's gradient with respect to the input must be finite")
+    if ":" not in make.name:  # those of other packages are trained one by one
+        stack = Stack([a, c])
+        both = stack(x.detach().unsqueeze(0), training=False)
+        beside = torch.autograd.grad(both[0].logsumexp(1).sum(), tuple(stack.parameters.values()))
+        close = all(torch.allclose(g, h[0], rtol=1e-3, atol=1e-5) for g, h in zip(grads, beside, strict=True))
+        _require(
+            close and torch.allclose(both[0], logits, rtol=1e-3, atol=1e-5),
+            "side by side with another (torch.func.vmap) a network must give what it gives alone, and its gradients",
+        )
 
 
 def check_augmentation(augment: Augmentation, shape: tuple[int, int, int] = (3, 12, 12)) -> None:
@@ -442,3 +452,9 @@ def _check_student(protocol: Protocol, kind: str, name: str, trained: bool) -> N
     _require(
         not _same(one, train(dataclasses.replace(job, seed=4)).state_dict()), "another seed must give another student"
     )
+    if teachers is None:
+        beside = fit_together([dataclasses.replace(job, seed=4), job]).state
+        _require(
+            all(torch.allclose(beside[n][1], t, rtol=1e-3, atol=1e-4) for n, t in one.items()),
+            "side by side with another a student must learn what it learns alone",
+        )

@@ -41,6 +41,7 @@ def run_evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         full=not command.no_full,
         robust_scores=not command.no_robust_scores,
         stored=command.stored,
+        side_by_side=command.side_by_side,
         device=command.device,
         progress=show,
         **parsed.options,
