@@ -9,6 +9,9 @@ NCFM's calibration as well), together here.
 ``dm, reuse`` is the mean of eight DM steps that share one network's real statistics. ``two students`` are trained side
 by side in two processes of one thread each here, one after the other with two threads in the published code.
 
+``--device cuda`` does it on a GPU, one thread, and there ``twenty-students`` are trained side by side as one network
+here, one after the other in the published code.
+
 Each side lives in a process of its own, as it would be used, and is asked in turn (ours, theirs, ours with torch's
 default memory, …); ratios of medians. The floor is the floating-point operations of the convolutions and the classifier
 over the rate of a large matrix product, measured between the rounds.
@@ -36,6 +39,7 @@ from potstill.core import Problem, Trained
 from potstill.data import load
 from potstill.evaluation.student import Job
 from potstill.evaluation.student import train as train_student
+from potstill.evaluation.together import fit_together
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.train import parameters
 from potstill.methods.distribution.dm import DM
@@ -51,8 +55,9 @@ from potstill.rng import generator
 
 STRATEGY = "color_crop_cutout_scale_rotate"
 SIDES = ("ours", "published", "ours, default memory")
-WHAT = ("dm", "dm-reuse", "dc", "dsa", "student", "two-students", "idc", "ncfm")
+WHAT = ("dm", "dm-reuse", "dc", "dsa", "student", "two-students", "twenty-students", "idc", "ncfm")
 REUSE = 8
+TWENTY = 20
 
 
 def import_published(path: Path) -> tuple[Any, Any]:
@@ -71,8 +76,8 @@ def import_published(path: Path) -> tuple[Any, Any]:
 
 
 def problem_of(args: argparse.Namespace) -> Problem:
-    train = load("mnist-5k").train
-    make = factory(f"convnet-d3-w{args.width}", train.input, 10)
+    train = load("mnist-5k", device=args.device).train
+    make = factory(f"convnet-d3-w{args.width}", train.input, 10, args.device)
     return Problem(
         train=train, counts=(args.ipc,) * 10, network=make, augment=dsa_noflip(), parametrization=Pixels()
     )  # fmt: skip
@@ -93,7 +98,7 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     x = problem.train.fetch(torch.cat([i[: args.ipc] for i in problem.by_class])).x
     assert isinstance(x, torch.Tensor)
     five = resolve("protocols", "dsa").override(epochs=4)  # the published loop makes one epoch more than it is told
-    y = torch.arange(10).repeat_interleave(args.ipc)
+    y = torch.arange(10, device=args.device).repeat_interleave(args.ipc)
     job = Job(make=problem.network, x=x, y=y, protocol=five, lr=0.01, steps=None, augment=dsa_noflip(), seed=0)
     idc, ncfm = IDC(outer=1, batch_real=64), NCFM(networks_trained=1)
     tiled = replace(problem, parametrization=Tiles())
@@ -110,6 +115,7 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
         "dsa": lambda: dsa.step(problem, dsa_state, rng),
         "student": lambda: train_student(job),
         "two-students": lambda: train_student(job),
+        "twenty-students": lambda: fit_together([replace(job, seed=s) for s in range(TWENTY)]),
     }
 
 
@@ -118,7 +124,9 @@ def their_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     problem, param = problem_of(args), utils.ParamDiffAug()
     everything = problem.train.fetch(torch.arange(len(problem.train))).x
     assert isinstance(everything, torch.Tensor)
-    loops = types.SimpleNamespace(device="cpu", dis_metric="ours", dsa=True, dsa_strategy=STRATEGY, dsa_param=param)
+    loops = types.SimpleNamespace(
+        device=args.device, dis_metric="ours", dsa=True, dsa_strategy=STRATEGY, dsa_param=param
+    )
     syn = torch.nn.Parameter(everything[torch.cat([i[: args.ipc] for i in problem.by_class])].clone())
     optimizer = torch.optim.SGD([syn], lr=0.1, momentum=0.5)
 
@@ -127,7 +135,8 @@ def their_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     networks.ConvNet.forward = lambda net, x: net.classifier(net.embed(x))
 
     def published_net() -> Any:
-        return networks.ConvNet(1, 10, args.width, 3, "relu", "instancenorm", "avgpooling", (28, 28))
+        made = networks.ConvNet(1, 10, args.width, 3, "relu", "instancenorm", "avgpooling", (28, 28))
+        return made.to(args.device)
 
     def pair(c: int, augmented: bool = True) -> list[torch.Tensor]:
         x = everything[problem.by_class[c][torch.randperm(len(problem.by_class[c]))[: args.batch]]]
@@ -141,7 +150,7 @@ def their_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
 
     def dm() -> None:
         net = published_net().train().requires_grad_(False)
-        loss = torch.zeros(())
+        loss = torch.zeros((), device=args.device)
         for c in range(10):
             x, s = pair(c)
             loss = loss + ((net.embed(x).detach().mean(0) - net.embed(s).mean(0)) ** 2).sum()
@@ -150,16 +159,16 @@ def their_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     def gradient_step(augmented: bool) -> None:
         net = published_net().train()
         parameters, cross = list(net.parameters()), torch.nn.functional.cross_entropy
-        loss = torch.zeros(())
+        loss = torch.zeros((), device=args.device)
         for c in range(10):
             x, s = pair(c, augmented)
-            label = torch.full((max(len(x), len(s)),), c)
+            label = torch.full((max(len(x), len(s)),), c, device=args.device)
             g = [v.detach().clone() for v in torch.autograd.grad(cross(net(x), label[: len(x)]), parameters)]
             h = torch.autograd.grad(cross(net(s), label[: len(s)]), parameters, create_graph=True)
             loss = loss + utils.match_loss(h, g, loops)
         descend(loss)
 
-    labels = torch.arange(10).repeat_interleave(args.ipc)
+    labels = torch.arange(10, device=args.device).repeat_interleave(args.ipc)
     small = utils.TensorDataset(syn.detach().clone(), labels)
     loader = torch.utils.data.DataLoader(small, batch_size=256, shuffle=True)
 
@@ -172,6 +181,7 @@ def their_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     return {
         "dm": dm, "dm-reuse": dm, "dc": lambda: gradient_step(False), "dsa": lambda: gradient_step(True),
         "student": student, "two-students": lambda: (student(), student()),
+        "twenty-students": lambda: [student() for _ in range(TWENTY)],
     }  # fmt: skip
 
 
@@ -183,7 +193,9 @@ def their_tiled_jobs(args: argparse.Namespace, what: str) -> dict[str, Callable[
     mean, std = (v.view(1, -1, 1, 1) for v in (problem.train.normalization.mean, problem.train.normalization.std))
     f32 = torch.float32
     synthesizer = published(args.idc / "condense.py", "Synthesizer", dtype=f32)["Synthesizer"]
-    syn = synthesizer(types.SimpleNamespace(ipc=ipc, factor=2, decode_type="single"), 10, 1, 28, 28, device="cpu")
+    syn = synthesizer(
+        types.SimpleNamespace(ipc=ipc, factor=2, decode_type="single"), 10, 1, 28, 28, device=args.device
+    )  # fmt: skip
     augment = published(args.idc / "misc" / "augment.py", "DiffAug", dtype=f32)["DiffAug"](
         strategy="color_crop_cutout", batch=True
     )  # fmt: skip
@@ -191,17 +203,17 @@ def their_tiled_jobs(args: argparse.Namespace, what: str) -> dict[str, Callable[
     if what == "idc":
         net = published(args.idc / "models" / "convnet.py", "ConvNet", dtype=f32)["ConvNet"](
             10, net_norm="instance", net_depth=3, net_width=width, channel=1, im_size=(28, 28)
-        )  # fmt: skip
+        ).to(args.device)  # fmt: skip
         match = published(args.idc / "condense.py", "dist", "add_loss", "matchloss", dtype=f32)["matchloss"]
         settings = types.SimpleNamespace(match="grad", metric="mse", bias=False, fc=False)
         move: torch.optim.Optimizer = torch.optim.SGD(syn.parameters(), lr=5e-3, momentum=0.5)
     else:
         net = published(args.ncfm / "models" / "convnet.py", "ConvNet", dtype=f32)["ConvNet"](
             10, net_norm="instance", net_depth=3, net_width=width, channel=1, im_size=(28, 28)
-        )  # fmt: skip
+        ).to(args.device)  # fmt: skip
         names = ("calculate_norm", "calculate_imag", "calculate_real", "CFLossFunc", "match_loss", "cailb_loss")
         space = published(args.ncfm / "NCFM" / "NCFM.py", *names, dtype=f32)
-        settings = types.SimpleNamespace(cf_loss_func=space["CFLossFunc"](0.5, 0.5), num_freqs=4096, device="cpu")
+        settings = types.SimpleNamespace(cf_loss_func=space["CFLossFunc"](0.5, 0.5), num_freqs=4096, device=args.device)
         move = torch.optim.AdamW(syn.parameters(), lr=1e-3)
 
     def step() -> None:
@@ -211,7 +223,9 @@ def their_tiled_jobs(args: argparse.Namespace, what: str) -> dict[str, Callable[
             s, y = syn.sample(c, max_size=128)
             both = augment((torch.cat([x, s]) - mean) / std)
             if what == "idc":
-                loss = match(settings, both[: len(x)], both[len(x) :], torch.full((len(x),), c), y, net)
+                loss = match(
+                    settings, both[: len(x)], both[len(x) :], torch.full((len(x),), c, device=x.device), y, net
+                )
             else:
                 loss = space["match_loss"](both[: len(x)], both[len(x) :], net, None, settings)
             move.zero_grad()
@@ -240,19 +254,24 @@ def serve(args: argparse.Namespace) -> None:
         torch.set_num_threads(int(threads))
         begun = time.perf_counter()
         jobs[what]()
+        if args.device == "cuda":
+            torch.cuda.synchronize()
         print(time.perf_counter() - begun, file=out, flush=True)
 
 
-def matrix_rate(threads: int) -> float:
-    """Floating-point operations per second of a 1536³ float32 product, the best of ten."""
+def matrix_rate(threads: int, device: str) -> float:
+    """Floating-point operations per second of a float32 product, 1536³ (8192³ on a GPU), the best of ten."""
     torch.set_num_threads(threads)
-    a = torch.randn(1536, 1536)
+    side = 1536 if device == "cpu" else 8192
+    a = torch.randn(side, side, device=device)
     times = []
     for _ in range(10):
         begun = time.perf_counter()
         a @ a
+        if device == "cuda":
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - begun)
-    return 2 * 1536**3 / min(times)
+    return 2 * side**3 / min(times)
 
 
 def measure(args: argparse.Namespace, command: list[str]) -> list[dict[str, Any]]:
@@ -293,10 +312,13 @@ def measure(args: argparse.Namespace, command: list[str]) -> list[dict[str, Any]
         # with the calibration, and the products of frequencies with features and their backward
         "ncfm": forward * (real_all + (2 + 2) * 4 * syn) + 2 * 4096 * 16 * args.width * (real_all + 2 * 4 * syn),
         "two-students": 2 * forward * 3 * syn * 5,
+        "twenty-students": TWENTY * forward * 3 * syn * 5,
     }
     rows = []
     for threads in args.threads:
         for what in args.what:
+            if what == ("two-students" if args.device == "cuda" else "twenty-students"):
+                continue  # processes are for cores
             if (what == "two-students" and threads != 2) or (what in ("idc", "ncfm") and what not in sides):
                 continue
             times: dict[str, list[float]] = {side: [] for side in SIDES}
@@ -304,7 +326,7 @@ def measure(args: argparse.Namespace, command: list[str]) -> list[dict[str, Any]
             for side in SIDES:
                 ask(side, threads, what)  # the first is warm-up
             for _ in range(args.repeats):
-                rates.append(matrix_rate(threads))
+                rates.append(matrix_rate(threads, args.device))
                 for side in SIDES:
                     times[side].append(ask(side, threads, what))
             middle = {side: statistics.median(t) for side, t in times.items()}
@@ -333,6 +355,7 @@ def measure(args: argparse.Namespace, command: list[str]) -> list[dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--published", type=Path, required=True)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--idc", type=Path)
     parser.add_argument("--ncfm", type=Path)
     parser.add_argument("--width", type=int, default=128)
@@ -348,7 +371,9 @@ def main() -> None:
         serve(args)
         return
     rows = measure(args, [sys.executable, *sys.argv])
-    settings = {k: getattr(args, k) for k in ("width", "ipc", "batch")} | {"network": f"convnet-d3-w{args.width}"}
+    settings = {k: getattr(args, k) for k in ("width", "ipc", "batch", "device")} | {
+        "network": f"convnet-d3-w{args.width}"
+    }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps({"machine": machine(), **settings, "rows": rows}, indent=1) + "\n")
 
