@@ -5,6 +5,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -113,9 +114,9 @@ def schedule(job: Job) -> Iterator[Epoch]:
         yield Epoch(rates, anew=times > 0 and p.reset_momentum, looked_at=looked_at or epoch + 1 == epochs)
 
 
-def precise(precision: Precision, device: torch.device) -> torch.autocast:
+def precise(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
     """A context in which networks compute in ``precision``."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    return nullcontext() if precision == "float32" else torch.autocast(device.type, torch.bfloat16)
 
 
 def train(job: Job) -> Network:

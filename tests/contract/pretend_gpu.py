@@ -1,0 +1,276 @@
+"""A GPU that is not there, to find what would fail on one; a program of its own, because torch knows one such device.
+
+    python tests/contract/pretend_gpu.py controls|methods|protocols|rest
+
+Its tensors say that they are on the device ``pretend``. Their values lie on the CPU, where every operation is really
+computed, but as on a GPU an operation refuses tensors of both devices (but for numbers, moves and indices of the CPU
+into tensors of the device), a generator of the CPU draws nothing there, and numpy cannot see them. Printed is a JSON
+object: what failed by name, and how far results are from the CPU's.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+DEVICE = "pretend:0"
+_setup_privateuseone_for_python_backend("pretend")
+aten = torch.ops.aten
+MOVES = {aten.copy_, aten._to_copy}
+BY_INDEX = {aten.index, aten.index_put_, aten.index_put, aten._index_put_impl_, aten._unsafe_index}
+
+
+class MixedError(RuntimeError):
+    """What a GPU would refuse."""
+
+
+class OnGPU(Tensor):
+    """A tensor of the device, and the tensor of the CPU that holds its values."""
+
+    inner: Tensor
+
+    @staticmethod
+    def __new__(cls, inner: Tensor) -> "OnGPU":
+        made = Tensor._make_wrapper_subclass(
+            cls, inner.size(), strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
+            layout=inner.layout, device=DEVICE,
+        )  # fmt: skip
+        made.inner = inner
+        return made
+
+    def tolist(self) -> Any:
+        return self.inner.tolist()
+
+    def __repr__(self, **_: Any) -> str:
+        return f"OnGPU({self.inner!r})"
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return compute(func, args, kwargs or {})
+
+
+def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """``func`` as the device would do it."""
+    leaves = tree_leaves((args, kwargs))
+    tensors = [a for a in leaves if isinstance(a, Tensor)]
+    there = any(isinstance(a, OnGPU) for a in tensors)
+    to = torch.device(kwargs["device"]).type if kwargs.get("device") is not None else None
+    packet, first = func.overloadpacket, bool(args) and isinstance(args[0], OnGPU)
+    if any(isinstance(a, torch.Generator) for a in leaves):
+        raise MixedError(f"{func}: a generator of the CPU for a tensor of the GPU")
+    here = [a for a in tensors if not isinstance(a, OnGPU) and a.ndim > 0]
+    if there and here and not (packet in MOVES or (packet in BY_INDEX and first)):
+        raise MixedError(f"{func}: tensors of two devices, of shapes {[tuple(a.shape) for a in tensors]}")
+    plain_args, plain = tree_map_only(OnGPU, lambda t: t.inner, (args, kwargs))
+    if to == "pretend":
+        plain["device"] = torch.device("cpu")
+    made = func(*plain_args, **plain)
+    if (packet is aten._to_copy and to == "cpu") or (not there and to != "pretend"):
+        return made
+    if packet is aten.copy_ and not first:
+        return args[0]
+    made = tree_map_only(Tensor, OnGPU, made)
+    return return_and_correct_aliasing(func, args, kwargs, made) if there else made
+
+
+class Pretend(TorchDispatchMode):
+    """Inside, tensors can be made on the device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        to = kwargs.get("device")
+        asked = to is not None and torch.device(to).type == "pretend"
+        if asked or any(isinstance(a, OnGPU) for a in tree_leaves((args, kwargs))):
+            return compute(func, args, kwargs)
+        return func(*args, **kwargs)
+
+
+def _copied(source: Tensor, to: Tensor, *_: Any) -> Tensor:
+    a, b = (t.inner if isinstance(t, OnGPU) else t for t in (source, to))
+    b.copy_(a)
+    return to
+
+
+# What torch asks of a backend below the level at which a mode is asked.
+_LIBRARY = torch.library.Library("aten", "IMPL")
+_LIBRARY.impl("empty.memory_format", lambda size, dtype=None, **_: OnGPU(torch.empty(size, dtype=dtype)), "PrivateUse1")
+_LIBRARY.impl(
+    "empty_strided", lambda size, stride, dtype=None, **_: OnGPU(torch.empty_strided(size, stride, dtype=dtype)),
+    "PrivateUse1",
+)  # fmt: skip
+_LIBRARY.impl("_copy_from", _copied, "PrivateUse1")
+
+
+def refused() -> Iterator[tuple[str, Callable[[], object]]]:
+    """What a GPU refuses, by name: if one of these passes, the others prove nothing."""
+    x, rng = torch.randn(4, 3), torch.Generator()
+    y = x.to(DEVICE)
+    yield "a sum", lambda: x + y
+    yield "a product", lambda: y @ x.t()
+    yield "a choice of rows", lambda: y.index_select(0, torch.tensor([1]))
+    yield "a gather", lambda: y.gather(0, torch.zeros(1, 3, dtype=torch.int64))
+    yield "an index of the GPU into the CPU", lambda: x[torch.tensor([1]).to(DEVICE)]
+    yield "a concatenation", lambda: torch.cat([x, y])
+    yield "numpy", lambda: y.numpy()
+    yield "a draw in place", lambda: y.uniform_(generator=rng)
+    yield "a draw", lambda: torch.rand(3, device=DEVICE, generator=rng)
+    yield "a permutation", lambda: torch.randperm(3, device=DEVICE, generator=rng)
+    yield "a gradient", lambda: torch.autograd.grad((y.clone().requires_grad_() * x).sum(), y)
+
+
+def allowed() -> Iterator[tuple[str, Callable[[], object]]]:
+    """What it does not refuse."""
+    x = torch.randn(4, 3)
+    y = x.to(DEVICE).requires_grad_()
+    yield "a number of the CPU", lambda: y * torch.tensor(2.0)
+    yield "an index of the CPU", lambda: y[torch.tensor([1, 2])]
+    yield "a move", lambda: (y.cpu() - x).abs().max()
+    yield "a gradient", lambda: torch.autograd.grad((y @ y.t()).relu().sum(), y)[0].cpu()
+    yield "a number", lambda: float(y.detach().sum())
+
+
+def controls() -> dict[str, Any]:
+    failures: dict[str, str] = {}
+    for name, act in refused():
+        with contextlib.suppress(MixedError, RuntimeError, TypeError):
+            act()
+            failures[name] = "was not refused"
+    for name, act in allowed():
+        _attempt(failures, name, act)
+    return {"failures": failures}
+
+
+def _attempt(failures: dict[str, str], name: str, act: Callable[[], object]) -> Any:
+    try:
+        return act()
+    except Exception:  # any failure is what is looked for; all are reported
+        failures[name] = traceback.format_exc(limit=-6)
+        return None
+
+
+def _splits() -> Any:
+    from potstill.core import Splits
+    from potstill.data import holdout
+    from potstill.testing import toy_source
+
+    train, test = holdout(toy_source("image", per_class=30), 0.4, 3)
+    return Splits(train=train, test=test)
+
+
+def methods(settings: dict[str, Any]) -> dict[str, Any]:
+    """Every method, here and there, from the same seed."""
+    import potstill
+    from potstill import registry
+    from potstill.registry import make_method
+
+    splits, failures, apart = _splits(), {}, {}
+    for name in registry.names("methods"):
+        fields = {f.name for f in dataclasses.fields(registry.resolve("methods", name))}
+        method = make_method(name, {k: v for k, v in settings.items() if k in fields})[1]
+        network = "convnet-d1-w4-batch" if method.info.family == "decoupled" else "convnet-d1-w4"
+
+        def made(device: str, method: Any = method, network: str = network) -> Tensor:
+            small = potstill.distill(splits, method, ipc=2, steps=3, network=network, device=device)
+            assert small.model_space().device.type == "cpu"  # what is kept is of no device
+            return small.model_space()
+
+        if (there := _attempt(failures, name, lambda made=made: made(DEVICE))) is not None:
+            here = made("cpu")
+            apart[name] = float((there - here).norm() / here.norm())
+    return {"failures": failures, "apart": apart}
+
+
+def protocols() -> dict[str, Any]:
+    """Every protocol, its students one by one and side by side, and every parametrization."""
+    import potstill
+    from potstill import registry
+
+    splits, failures, apart = _splits(), {}, {}
+    network = "convnet-d1-w4-batch"
+    small = potstill.distill(splits, "random", ipc=2)
+    for name in registry.names("protocols"):
+        protocol = registry.resolve("protocols", name)
+        changes: dict[str, Any] = {"steps": 4} if protocol.steps else {"epochs": 3}
+        if protocol.labels == "teacher":
+            changes |= {"teacher_epochs": 1, "committee": (network,) if protocol.committee else ()}
+
+        def measured(device: str, name: str = name, changes: Any = changes, **more: Any) -> float:
+            score = potstill.evaluate(
+                small, splits, protocol=name, networks=[network], seeds=2, full=False, robust_scores=False,
+                device=device, **more, **changes,
+            )  # fmt: skip
+            return float(score.content["accuracy"]["mean"])
+
+        beside = {} if protocol.labels == "teacher" else {"side_by_side": 2}
+        there = _attempt(failures, name, lambda measured=measured, beside=beside: measured(DEVICE, **beside))
+        if there is not None:
+            apart[name] = abs(there - measured("cpu"))
+    return {"failures": failures, "apart": apart}
+
+
+def rest(settings: dict[str, Any]) -> dict[str, Any]:
+    """Parametrizations, learned labels, stored labels, the full data, and an interrupted run that goes on."""
+    import potstill
+    from potstill.registry import make_method
+
+    splits, failures = _splits(), {}
+    folder = Path(tempfile.mkdtemp())
+
+    def distil(name: str, device: str = DEVICE, steps: int = 2, **changes: Any) -> Any:
+        known = {f.name for f in dataclasses.fields(make_method(name, {})[1])}
+        own = {k: v for k, v in {**settings, **changes}.items() if k in known}
+        more = {k: v for k, v in changes.items() if k not in known}
+        method = make_method(name, own)[1]
+        return potstill.distill(
+            splits, method, ipc=4, steps=steps, network="convnet-d1-w4-batch", device=device, **more
+        )  # fmt: skip
+
+    for spelled in ("tiles", "memory", "frequency", "hallucinator", "field:width=4,warmup=3"):
+        for name in ("dm", "dsa"):
+            _attempt(
+                failures, f"{name} over {spelled}",
+                lambda name=name, spelled=spelled: distil(name, parametrization=spelled),
+            )  # fmt: skip
+    _attempt(failures, "learned labels", lambda: distil("dm", labels="learned", lr_labels=0.5))
+    _attempt(failures, "reuse", lambda: distil("dm", reuse=3, steps=5))
+    small = potstill.distill(splits, "random", ipc=2)
+    given: dict[str, Any] = {"protocol": "sre2l", "device": DEVICE, "epochs": 2, "teacher_epochs": 1}
+    network = "convnet-d1-w4-batch"
+    _attempt(
+        failures, "labels", lambda: potstill.label(small, splits, folder / "l.safetensors", network=network, **given)
+    )  # fmt: skip
+    _attempt(
+        failures, "stored labels",
+        lambda: potstill.evaluate(
+            small, splits, networks=[network], seeds=1, stored=folder / "l.safetensors", robust_scores=False, **given
+        ),
+    )  # fmt: skip
+    return {"failures": failures}
+
+
+def main() -> None:
+    os.environ["POTSTILL_CACHE"] = tempfile.mkdtemp()
+    what, settings = sys.argv[1], json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+    torch.set_num_threads(1)
+    with Pretend():
+        made = {
+            "controls": controls, "methods": lambda: methods(settings), "protocols": protocols,
+            "rest": lambda: rest(settings),
+        }[what]()  # fmt: skip
+    print(json.dumps(made))
+
+
+if __name__ == "__main__":
+    main()
