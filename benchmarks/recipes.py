@@ -1,6 +1,6 @@
 """Every recipe in recipes/, distilled and measured as its user would, on bundled digits.
 
-    python benchmarks/recipes.py [--only dm dsa …] [--students 5] [--out results/recipes.json]
+    python benchmarks/recipes.py [--only dm dsa …] [--part I/N] [--students 5] [--out results/recipes.json]
 
 Each recipe is run by ``potstill distill`` with its own budget of time and measured by the protocol ``potstill`` on
 ConvNet-W32; a row is written as soon as it is made, and a recipe whose file has not changed is not run again.
@@ -10,6 +10,7 @@ Expected scores in docs/recipes.md are made of the result.
 import argparse
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -35,11 +36,13 @@ def run(words: list[str]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--part", default="0/1", metavar="I/N", help="every N-th recipe, from the I-th, counted from 0")
     parser.add_argument("--students", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("results/recipes.json"))
     args = parser.parse_args()
     report: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {"rows": {}}
-    for path in sorted(Path("recipes").glob("*.yaml")):
+    first, every = map(int, args.part.split("/"))
+    for path in sorted(Path("recipes").glob("*.yaml"))[first::every]:
         name, key = path.stem, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         if name == "demo" or (args.only and name not in args.only) or report["rows"].get(name, {}).get("recipe") == key:
             continue
@@ -60,6 +63,7 @@ def main() -> None:
             "preparation_seconds": card["cost"].get("preparation_seconds", 0.0), "fingerprint": score["fingerprint"],
         }  # fmt: skip
         report |= {"data": DATA, "network": NETWORK, "students": args.students, "machine": machine()}
+        report["cores"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
         print(f"{name}: {100 * a['mean']:.1f} ± {100 * a['std']:.1f} (n {a['n']}), {seconds:.0f} s", flush=True)

@@ -132,8 +132,9 @@ def main() -> int:
     parser.add_argument("--network", default="convnet-w32")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--pairs", type=int, default=10)
-    parser.add_argument("--out", type=Path, default=Path("results/students.json"))
+    parser.add_argument("--out", type=Path, help="results/students.json, or on a GPU results/students-cuda.json")
     args = parser.parse_args()
+    args.out = args.out or Path("results") / ("students.json" if args.device == "cpu" else "students-cuda.json")
     pool, started = None, 0.0
     if args.device == "cpu":
         cores = len(os.sched_getaffinity(0))

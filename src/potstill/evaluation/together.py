@@ -218,8 +218,8 @@ def train_and_predict_together(source: Source, jobs: Sequence[Job]) -> list[Tens
     try:
         return _together(source, jobs)
     except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
-    half = len(jobs) // 2
+        half = len(jobs) // 2
+    torch.cuda.empty_cache()  # not inside the clause: there the error still holds what was tried
     return [*train_and_predict_together(source, jobs[:half]), *train_and_predict_together(source, jobs[half:])]
 
 

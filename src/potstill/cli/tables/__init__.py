@@ -35,6 +35,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "stored-labels": labels.stored_labels,
     "stored-labels-cost": labels.stored_labels_cost,
     "streaming": labels.streaming,
+    "students": matching.students,
     "time-to-accuracy": matching.time_to_accuracy,
 }
 

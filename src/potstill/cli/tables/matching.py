@@ -7,7 +7,7 @@ from typing import Any
 from potstill.cli.tables.parts import table
 from potstill.reports import results_table
 
-__all__ = ["recipes", "results", "scaling", "speed", "time_to_accuracy"]
+__all__ = ["recipes", "results", "scaling", "speed", "students", "time_to_accuracy"]
 
 
 _WORK = {
@@ -16,6 +16,7 @@ _WORK = {
     "dc": "one DC step",
     "dsa": "one DSA step",
     "student": "five epochs of a student",
+    "twenty-students": "five epochs of twenty students",
     "two-students": "five epochs of two students",
     "idc": "one IDC update",
     "ncfm": "one NCFM update",
@@ -43,6 +44,35 @@ def speed(root: Path) -> str:
         "The floor: the operations of convolutions and classifier over the rate of a large matrix product, same run."
     )
     return table(head, rows) + "\n\n" + about
+
+
+def students(root: Path) -> str:
+    path = root / "results" / "students.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    made = json.loads(path.read_text(encoding="utf-8"))
+    ways = list(made["rows"][0]["ms"])
+    rows: list[list[object]] = [
+        [
+            f"`{r['network']}`", "×".join(map(str, r["input"])), r["samples"], r["students"],
+            *(f"{r['ms'][way]:.1f}" for way in ways),
+        ]
+        for r in made["rows"]
+    ]  # fmt: skip
+    p, m = made["precision"], made["machine"]
+
+    def gap(way: str) -> str:
+        d = p["difference"][way]
+        return f"{100 * d['mean']:+.2f} points [{100 * d['ci95'][0]:+.2f}, {100 * d['ci95'][1]:+.2f}]"
+
+    about = (
+        f"Milliseconds per student and update, on `{made['device']}`, medians of {made['repeats']} interleaved runs of "
+        f"{made['steps']} updates; {m['processor']}, {m['cores']} cores shared with others, torch {m['torch']}.\n\n"
+        f"Test accuracy of {p['n']} students of {p['ipc']} random samples per class of `{p['data']}` ({p['network']}, "
+        f"{p['epochs']} epochs), paired with the same students one by one in float32: side by side "
+        f"{gap('side by side')}, `bfloat16` {gap('bfloat16')}."
+    )
+    return table(["network", "input", "samples", "students", *ways], rows) + "\n\n" + about
 
 
 def scaling(root: Path) -> str:
@@ -111,7 +141,7 @@ def recipes(root: Path) -> str:
     m = made["machine"]
     about = (
         f"Data `{made['data']}`, {made['network']}, protocol `potstill`; mean ± standard deviation over n networks on "
-        f"one set. {m['processor']}, {m['cores']} cores shared with others, torch {m['torch']}."
+        f"one set. {m['processor']}, {made['cores']} of {m['cores']} cores that others share, torch {m['torch']}."
     )
     return table(head, rows) + "\n\n" + about
 
