@@ -22,7 +22,7 @@ longer budget may want a lower one.
 **How it is measured.** Protocol ``potstill`` with one length, one batch and one rate for all cells (``--steps``,
 ``--batch``, ``--student-lr``): ``--students`` per set, on fresh networks. The interval of a cell is Student's t over
 all students of all its sets, so it is too narrow where sets differ; docs/how-to-choose.md therefore compares cells by
-the spread between sets, pooled over all cells. ``random``, ``herding`` and ``k-means`` are real samples of the same
+the spread between sets, pooled over sound cells. ``random``, ``herding`` and ``k-means`` are real samples of the same
 bytes.
 
 Settings that differ from the publications' (``OBJECTIVES``) are what makes sense in a minute: fewer real samples and

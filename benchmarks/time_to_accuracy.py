@@ -13,9 +13,10 @@ on evaluating along the way is left out, in their favour.
 **Ours.** ``potstill distill`` as a user types it, by each of ``--ways`` (words after ``--method``), in a process of its
 own: the wall clock from the command to the saved file, so that starting, importing and reading data count. The budgets
 grow; after each the set is measured by ``potstill evaluate`` under the protocol ``dsa`` with students of ``--width``
-(``--epochs`` shortens it, and is kept with the row). A way stops growing when the interval of its accuracy, Student's t
-over students of its one set, lies above all published numbers of the data. Said are the smallest budget whose interval
-reaches a published number (its upper end is not below) and the smallest whose interval lies at or above it.
+(``--epochs`` shortens it, and is kept with the row; another length is another row). A way stops growing when the
+interval of its accuracy, Student's t over students of its one set, lies above all published numbers of the data. Said
+are the smallest budget whose interval reaches a published number (its upper end is not below) and the smallest whose
+interval lies at or above it.
 
 Tiles hold four inputs in the bytes of one, so a way over ``tiles`` reaches accuracies with more inputs of the same
 bytes; that is said by its name. A row is written when it is made, and what is there is not made again.
@@ -102,7 +103,7 @@ def published_times(args: argparse.Namespace) -> dict[str, Any]:
     """Seconds that the published programs would take here, and what that is made of."""
     asked = argparse.Namespace(
         published=args.published, idc=None, ncfm=None, width=args.width, ipc=args.ipc, batch=256, repeats=args.repeats,
-        threads=[args.threads], what=["dm", "dsa", "student"],
+        threads=[args.threads], what=["dm", "dsa", "student"], device="cpu",
     )  # fmt: skip
     words = [sys.executable, str(Path(speed.__file__)), "--published", str(args.published)]
     rows = speed.measure(asked, [*words, "--width", str(args.width), "--ipc", str(args.ipc)])
@@ -124,6 +125,10 @@ def ours(report: dict[str, Any], data: str, way: str, budget: float, args: argpa
     name = f"{data}-ipc{args.ipc}-{'-'.join(way.replace('--', '').split())}-{budget:g}s.safetensors"
     out = args.sets / name.replace(":", "-").replace("=", "-")
     measured = {"epochs": args.epochs, "students": args.students}
+    if "accuracy" in row and row["measured"] != measured:  # the same set under another length is a row of its own
+        set_alone = {k: v for k, v in row.items() if k not in ("accuracy", "fingerprint", "measured")}
+        key = f"{key}, students of {args.epochs:,} epochs"
+        row = report["rows"].setdefault(key, set_alone)
     if row.get("measured") == measured:
         return row
     if not row or not out.exists():

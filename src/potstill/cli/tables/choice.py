@@ -81,15 +81,18 @@ def _best(cells: _Cells, real: dict[str, dict[str, Any]]) -> str:
     mean = {at: 100 * cells[at]["accuracy"]["mean"] for at in order}
     best = order[0]
     text = f"**Best mean:** {_name(best)}, {mean[best]:.1f} %."
-    least = _pooled([r["values_of_sets"] for r in [*cells.values(), *real.values()]], len(cells) + len(real) - 1)
+    # a cell that fell below random samples has broken down, and its spread is another
+    floor_of_all = real["random"]["accuracy"]["mean"] if "random" in real else 0.0
+    sound = [r for r in [*cells.values(), *real.values()] if r["accuracy"]["mean"] >= floor_of_all]
+    least = _pooled([r["values_of_sets"] for r in sound], len(cells) + len(real) - 1)
     if least is None:
         return text
     least *= 100
     near = [f"{_name(at)} ({mean[at]:.1f})" for at in order[1:] if mean[best] - mean[at] < least]
     text += (
         f" Cells are told apart from it where their means differ by more than {least:.1f} points (95 %, the spread "
-        "between sets pooled over all cells, Bonferroni over all comparisons with the best). "
-        + (f"Not told apart from it: {', '.join(near)}." if near else "All others are below it by more.")
+        "between sets pooled over all cells that are not below random samples, Bonferroni over all comparisons with "
+        "the best). " + (f"Not told apart from it: {', '.join(near)}." if near else "All others are below it by more.")
     )
     if real:
         top = max(real, key=lambda name: float(real[name]["accuracy"]["mean"]))
