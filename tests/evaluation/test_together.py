@@ -19,6 +19,7 @@ from potstill.evaluation.protocols.dc import PROTOCOL as DC
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
 from potstill.evaluation.protocols.idc import PROTOCOL as IDC
 from potstill.evaluation.protocols.ncfm import PROTOCOL as NCFM
+from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
 from potstill.evaluation.student import Job, give, train, train_and_predict
 from potstill.evaluation.taught import Teachers
 from potstill.evaluation.together import Stack, at_most, fit_together, groups, predictions, train_and_predict_together
@@ -229,6 +230,12 @@ def test_an_evaluation_side_by_side_says_so_and_finds_the_same(pictures: Splits,
     beside = evaluate(small, pictures, **given, robust_scores=False, side_by_side=4).content
     assert "side_by_side" not in alone["cost"]
     assert beside["cost"]["side_by_side"] == 4
+    few = evaluate(small, pictures, **{**given, "seeds": 2}, robust_scores=False, baselines=False, side_by_side=9)
+    assert few.content["cost"]["side_by_side"] == 2  # not more than there were
+    taught = SRE2L.override(epochs=1, teacher_epochs=1)
+    settings = {**given, "protocol": taught, "seeds": 2, "networks": ["convnet-d1-w8-batch"], "baselines": False}
+    by_teacher = evaluate(small, pictures, **settings, robust_scores=False, side_by_side=2)
+    assert "side_by_side" not in by_teacher.content["cost"]  # those are trained one by one
     assert beside["fingerprint"] == alone["fingerprint"]
     for one, other in zip(
         (alone["accuracy"], alone["baselines"]["random"]), (beside["accuracy"], beside["baselines"]["random"]),

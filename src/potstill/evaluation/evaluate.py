@@ -179,6 +179,8 @@ def evaluate(
             by_network[other.make.name]["baselines"] = {"random": summary(plain.values)}
     gaps = {n: difference(own.values, m.values) for n, (_, m) in rivals.items()}
     made_of = distilled.card["source"].get("hash")
+    alone = bench.protocol.labels == "teacher" or ":" in bench.make.name  # as potstill.evaluation.together groups them
+    beside = 1 if alone else min(students, bench.side_by_side)
     content = {
         "protocol": protocol.name,
         "protocol_version": protocol.version,
@@ -197,7 +199,7 @@ def evaluate(
         "scores": scores,
         "bytes": dict(distilled.card["bytes"]) | _label_bytes(bench, stored),
         "cost": {"seconds": round(time.monotonic() - begun, 3), "device": str(train.device)}
-        | ({"side_by_side": bench.side_by_side} if bench.side_by_side > 1 else {}),
+        | ({"side_by_side": beside} if beside > 1 else {}),
         "per_class": [{"name": c, "mean": a} for c, a in zip(train.classes, own.per_class, strict=True)],
         "networks": by_network,
         "chosen": dict(own.chosen),

@@ -138,9 +138,10 @@ def fit_together(jobs: Sequence[Job], look: Callable[[Stack], None] | None = Non
     parameters = list(stack.parameters.values())
     samples, orders = _Samples(jobs), [generator(one.seed, "samples") for one in jobs]
     n, shape = len(job.x), tuple(job.x.shape[1:])
-    mix = mixing(p)
-    with torch.no_grad():
-        classes = stack(samples.x[:1].unsqueeze(0), training=False).shape[2]
+    mix, classes = mixing(p), 0
+    if mix is not None:
+        with torch.no_grad():
+            classes = stack(samples.x[:1].unsqueeze(0), training=False).shape[2]
     average = Average(stack.state, p.ema) if p.ema else None
     moves = optimiser(p, parameters, job.lr, axes=1)
     for epoch in schedule(job):
