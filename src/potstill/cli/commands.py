@@ -117,7 +117,7 @@ class Making(DataCommand):
     parametrization: Annotated[str | None, _unset("NAME")] = None
     """What is stored and optimised: one of `potstill parametrizations`."""
     labels: Annotated[str | None, _unset("NAME")] = None
-    """What supervises: the labels that the file holds."""
+    """Which labels the file holds: hard (classes), learned (rows that are optimised too), soft (a teacher's)."""
     augment: Annotated[str | None, _unset("NAME")] = None
     """Augmentation while distilling: one of `potstill augmentations`."""
     zca: Annotated[str | None, _unset("mtt|frepo|kip")] = None
@@ -160,9 +160,9 @@ class Plan(Making):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(DataCommand):
-    """Measure what a distilled set is worth: train on it under a protocol, score on the real test split.
+    """Measure how well models train on a distilled set: train on it under a protocol, score on the real test split.
 
-    Beside it stand the baselines: random real samples and a coreset of the same stored bytes, and the full data. The
+    The same is done with random real samples and a coreset of the same stored bytes, and with the full data. The
     protocol's own settings are options too (--protocol NAME --help lists them); changing one changes the fingerprint.
     """
 
@@ -445,7 +445,7 @@ class ListMethods(Listing):
 COMMANDS: dict[str, tuple[type[Command], str]] = {
     "distill": (Distill, "make a small training set out of a large one"),
     "plan": (Plan, "what a distillation would cost: steps, memory, size, before it starts"),
-    "evaluate": (Evaluate, "measure what a distilled set is worth, beside its baselines"),
+    "evaluate": (Evaluate, "measure how well models train on a distilled set, and on its baselines"),
     "label": (Label, "a teacher's labels for every epoch and crop of a set, in one file"),
     "score": (Score, "numbers of every sample, to sort and to select by, in one parquet file"),
     "compare": (Compare, "a leaderboard of several methods on your own data"),

@@ -6,6 +6,7 @@ python -m potstill.cli.tables --check  say which are not current, and exit with 
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from potstill.cli.tables import choice, labels, matching, registry, selection
@@ -22,7 +23,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "imagenet": labels.imagenet,
     "knowledge": labels.knowledge,
     "methods": registry.methods,
-    "options": registry.options,
+    **{f"options-{family}": partial(registry.options, family=family) for family in registry.FAMILIES},
     "own-data": selection.own_data,
     "parametrizations": registry.parametrizations,
     "protocols": registry.protocols,
@@ -53,7 +54,7 @@ def render(text: str, root: Path) -> str:
 def main(root: Path, *, check: bool) -> int:
     """Write the tables under ``root``, or say which are not current. Returns the exit status."""
     status = 0
-    for path in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
+    for path in [root / "README.md", *sorted((root / "docs").glob("**/*.md"))]:
         old = path.read_text(encoding="utf-8")
         new = render(old, root)
         if new != old:

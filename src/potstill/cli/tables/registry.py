@@ -1,31 +1,66 @@
 """Tables of what is registered."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 from potstill.cli.tables.parts import paper, table
 from potstill.listings import list_methods, list_parametrizations, list_protocols
 
-__all__ = ["methods", "options", "parametrizations", "protocols"]
+__all__ = ["FAMILIES", "methods", "options", "parametrizations", "protocols"]
+
+
+FAMILIES = {
+    "selection": "Keep real samples",
+    "gradient": "Match gradients",
+    "distribution": "Match distributions",
+    "decoupled": "Recover pictures from a trained network",
+    "trajectory": "Match trajectories of training",
+    "performance": "Train through training",
+    "generative": "Optimise a generator",
+}
+"""Families in the order in which a reader meets them, by what they do."""
+
+
+def _of(family: str) -> list[dict[str, Any]]:
+    return [m for m in list_methods() if m["family"] == family]
+
+
+def _heading(method: dict[str, Any]) -> str:
+    """With the year, because anchors drop the signs in which two names may differ alone (sre2l, sre2l++)."""
+    return f"{method['name']} ({method['year']})"
+
+
+def _anchor(heading: str) -> str:
+    """As GitHub and mkdocs both spell it."""
+    return re.sub(r"[^\w\s-]", "", heading).replace(" ", "-").lower()
 
 
 def methods(root: Path) -> str:
-    rows: list[list[object]] = []
-    for m in list_methods():
-        kinds = "anything" if "*" in m["kinds"] else ", ".join(m["kinds"])
-        keeps = ("real samples" if m["selects"] else "new samples") + (", soft labels" if m["soft"] else "")
-        rows.append([f"`{m['name']}`", m["family"], m["summary"], keeps, kinds, paper(m["paper"])])
-    return table(["method", "family", "what it does", "what it keeps", "works on", "paper"], rows)
-
-
-def options(root: Path) -> str:
+    """A table for each family that has methods, under its heading."""
     parts = []
-    for m in list_methods():
+    for family, does in FAMILIES.items():
+        rows: list[list[object]] = []
+        for m in _of(family):
+            kinds = "anything" if "*" in m["kinds"] else ", ".join(m["kinds"])
+            name = f"[`{m['name']}`](methods/{family}.md#{_anchor(_heading(m))})"
+            rows.append([name, m["summary"], "soft" if m["soft"] else "hard", kinds, paper(m["paper"])])
+        if rows:
+            body = table(["method", "what it does", "labels", "works on", "paper"], rows)
+            parts.append(f"## {does}\n\nFamily `{family}`. Every option: [{family}](methods/{family}.md).\n\n{body}")
+    return "\n\n".join(parts)
+
+
+def options(root: Path, family: str) -> str:
+    """Every option of a family's methods."""
+    parts = []
+    for m in _of(family):
         rows: list[list[object]] = [
             [f"`--{o['name'].replace('_', '-')}`", f"`{o['default']}`", o["help"]] for o in m["options"]
         ]
         about = f"{m['title']} ({m['year']}), {paper(m['paper'])}. {m['summary']}"
         body = table(["option", "default", "what it is"], rows) if rows else "It has no options."
-        parts.append(f"### {m['name']}\n\n{about}\n\n{body}")
+        parts.append(f"## {_heading(m)}\n\n{about}\n\n{body}")
     return "\n\n".join(parts)
 
 

@@ -37,7 +37,7 @@ def _softmax(values: list[float]) -> list[float]:
 
 @dataclass(frozen=True, kw_only=True)
 class CVDD(Recover):
-    """SRe2L++ with pairs of teachers that count by what they are worth."""
+    """SRe2L++ with pairs of teachers, in which the more accurate one counts more."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Dataset Distillation via Committee Voting",
@@ -62,7 +62,7 @@ class CVDD(Recover):
     """Further teachers: their networks' names, with commas between. Ours; published are ResNet-50, ShuffleNetV2,
     MobileNetV2 and DenseNet-121."""
     priors: tuple[float, ...] = ()
-    """a: what each teacher is worth, in percent, in the order of `network`, then `committee`. Empty: all the same."""
+    """a: the accuracy of each teacher, in percent, in the order of `network`, then `committee`. Empty: all the same."""
     batch_labels: int = 8
     """Pictures that are labelled at once, with their own BatchNorm statistics; 0: with the running ones."""
 
