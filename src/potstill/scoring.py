@@ -12,10 +12,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill import registry
-from potstill.api import as_splits, pick_device, settle
+from potstill.api import Settled, as_splits, pick_device, settle
 from potstill.assets import obtain
 from potstill.augment.named import named_augmentation
-from potstill.core import Scored, Source
+from potstill.core import AssetSpec, Scored, Source
 from potstill.errors import PotstillError, unknown
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.duplicates import Digests
@@ -76,21 +76,23 @@ def score(
             raise unknown("option", option, set().union(*fields.values()))
     splits = as_splits(data, pick_device(device))
     train = splits.train
-    found: dict[str, MethodScores] = {}
-    for name in kinds:
-        begun = time.monotonic()
+    every: dict[str, tuple[Settled, Scored, tuple[AssetSpec, ...]]] = {}
+    for name in kinds:  # all of them before any work: what does not fit is refused before the first training
         settled = settle(
             splits, name, ipc=1, budget=None, network=network, parametrization=None, labels=None, augment=None,
             zca=None, device=device, **{o: v for o, v in options.items() if o in fields[name]},
         )  # fmt: skip
-        problem, made = settled.problem, settled.method
-        assert isinstance(made, Scored)
+        assert isinstance(settled.method, Scored)
+        every[name] = settled, settled.method, settled.method.assets(settled.problem)
+    found: dict[str, MethodScores] = {}
+    for name, (settled, made, specs) in every.items():
+        begun, problem = time.monotonic(), settled.problem
         assets, _ = obtain(
-            made.assets(problem), train, problem.network, lambda n: named_augmentation(n, train),
+            specs, train, problem.network, lambda n: named_augmentation(n, train),
             progress=None if progress is None else partial(_named, progress, name),
         )  # fmt: skip
         columns = made.columns(dataclasses.replace(problem, assets=assets))
-        config = dataclasses.asdict(made)  # type: ignore[call-overload]
+        config = dataclasses.asdict(settled.method)  # type: ignore[call-overload]
         found[name] = MethodScores(
             columns={n: values.detach().cpu().float() for n, values in columns.items()},
             config={n: value for n, value in config.items() if n not in made.selecting},

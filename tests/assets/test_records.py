@@ -67,7 +67,8 @@ def test_it_says_what_a_plain_loop_sees() -> None:
         seen = {
             "probability": p[torch.arange(len(p)), every.y], "margin": dynamics.logit_margin(z, every.y),
             "el2n": (p - F.one_hot(every.y, 4)).norm(dim=1), "correct": (z.argmax(1) == every.y).float(),
-            "movement": torch.zeros(len(p)) if before is None else (p * (p / before).log()).sum(1),
+            "movement": torch.zeros(len(p)) if before is None else (p * (p / before).log()).abs().sum(1),
+            "probability_margin": dynamics.probability_margin(p, every.y),
         }  # fmt: skip
         assert set(seen) == set(FIELDS)
         for field, values in seen.items():

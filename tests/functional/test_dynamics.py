@@ -27,12 +27,18 @@ def test_the_margin_leaves_the_own_class_out() -> None:
     assert dynamics.logit_margin(z, torch.tensor([0, 2])).tolist() == [2.0, -5.0]
 
 
-def test_movement_is_the_divergence_from_the_epoch_before() -> None:
+def test_movement_adds_up_absolute_terms() -> None:
     q = torch.tensor([[0.5, 0.25, 0.25]])
     p = torch.tensor([[0.25, 0.5, 0.25]])
-    by_hand = 0.25 * math.log(0.5) + 0.5 * math.log(2)
+    by_hand = 0.25 * math.log(2) + 0.5 * math.log(2)  # of the first the sign is lost: it fell
     assert float(dynamics.movement(p.log(), q.log())) == pytest.approx(by_hand, abs=1e-6)
     assert float(dynamics.movement(q.log(), q.log())) == 0
+    sure = torch.tensor([[1.0, 0.0]])
+    assert float(dynamics.movement(sure.log(), sure.flip(1).log())) == pytest.approx(-math.log(1e-8), rel=1e-5)
+
+
+def test_the_margin_of_probabilities_leaves_the_own_class_out() -> None:
+    torch.testing.assert_close(dynamics.probability_margin(P, Y), torch.tensor([0.5, -0.5]))
 
 
 def test_forgetting_counts_falls_and_never_learned_is_infinite() -> None:
@@ -81,22 +87,42 @@ def test_dynamic_uncertainty_against_a_loop() -> None:
     torch.testing.assert_close(alone, p.std(0))
 
 
-def test_tdds_against_a_loop() -> None:
-    moved = torch.rand(6, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    found = dynamics.tdds(moved, 3, 0.9)
-    for i in range(4):
-        total = None
-        for t in range(2, 6):
-            window = moved[t - 2 : t + 1, i].tolist()
-            mean = sum(window) / 3
-            r = sum((x - mean) ** 2 for x in window)
-            total = r if total is None else 0.9 * r + 0.1 * total
-        assert float(found[i]) == pytest.approx(total)
+def published_tdds(p: list[list[list[float]]], window: int, decay: float) -> list[float]:
+    """The score of each sample from its probabilities p[epoch][sample][class], in plain loops."""
+    epochs, found = len(p), []
+    for i in range(len(p[0])):
+        score = 0.0
+        for k in range(epochs - window + 1):
+            moved = []
+            for j in range(k, k + window - 1):  # J epochs are J − 1 differences
+                pairs = zip(p[j + 1][i], p[j][i], strict=True)
+                moved.append(sum(abs(a * (math.log(a + 1e-8) - math.log(b + 1e-8))) for a, b in pairs))
+            mean = sum(moved) / len(moved)
+            r = math.sqrt(sum((x - mean) ** 2 for x in moved))
+            score += decay * (1 - decay) ** (epochs - window - k) * r
+        found.append(score)
+    return found
+
+
+def test_tdds_is_what_the_released_code_does() -> None:
+    p = torch.rand(8, 4, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64).softmax(2)
+    moved = torch.stack([dynamics.movement(now.log(), before.log()) for before, now in itertools.pairwise(p)])
+    assert dynamics.tdds(moved, 4, 0.9).tolist() == pytest.approx(published_tdds(p.tolist(), 4, 0.9), rel=1e-9)
+    assert dynamics.tdds(moved, 8, 0.3).tolist() == pytest.approx(published_tdds(p.tolist(), 8, 0.3), rel=1e-9)
+
+
+def test_tdds_by_hand() -> None:
+    moved = torch.tensor([[1.0], [3.0], [7.0]], dtype=torch.float64)  # four epochs
+    assert float(dynamics.tdds(moved, 3, 0.9)) == pytest.approx(0.09 * math.sqrt(2) + 0.9 * math.sqrt(8))
 
 
 @pytest.mark.parametrize("window", [1, 5])
 def test_a_window_that_does_not_fit_is_refused(window: int) -> None:
     with pytest.raises(PotstillError, match=f"2 to 4 epochs.*but it has {window}"):
         dynamics.dynamic_uncertainty(torch.rand(4, 2), window)
-    with pytest.raises(PotstillError, match=f"2 to 4 epochs.*but it has {window}"):
+
+
+@pytest.mark.parametrize("window", [2, 6])
+def test_a_window_of_tdds_has_two_differences_and_fits(window: int) -> None:
+    with pytest.raises(PotstillError, match=f"3 to 5 epochs.*but it has {window}"):
         dynamics.tdds(torch.rand(4, 2), window, 0.9)

@@ -14,7 +14,7 @@ import potstill
 from potstill.core import Problem, Scored, Selection, Splits
 from potstill.data import TensorSource, load
 from potstill.errors import PotstillError
-from potstill.functional.dynamics import aum
+from potstill.functional.dynamics import aum, tdds
 from potstill.functional.gradient_norms import gradient_norms
 from potstill.methods.selection._record import record_of
 from potstill.methods.selection.aum import AUM
@@ -23,13 +23,16 @@ from potstill.methods.selection.el2n import EL2N
 from potstill.methods.selection.forgetting import Forgetting
 from potstill.methods.selection.glister import GLISTER
 from potstill.methods.selection.grand import GraNd
+from potstill.methods.selection.tdds import TDDS
 from potstill.registry import make_method, resolve
 from potstill.rng import generator
 from potstill.scoring import duplicates, score, scored_methods
 from potstill.storage.scores import read_scores
 from potstill.testing import toy_problem, toy_source
 
-QUICK: dict[str, Any] = {"epochs_recorded": 4, "runs": 2, "window": 2, "checkpoints": 2, "epoch": 2}
+QUICK: dict[str, Any] = {
+    "epochs_recorded": 4, "runs": 2, "window": 3, "checkpoints": 2, "epoch": 2, "trajectory": 4,
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +90,8 @@ def test_aum_keeps_the_largest_areas_and_ccs_leaves_the_hardest_out() -> None:
         best = index[area[index].argsort(descending=True)[:3]].tolist()
         assert set(chosen(method, problem)[3 * c : 3 * c + 3]) == set(best)
     ccs = quick("ccs", cut=0.5)
+    area = aum(record_of(problem).series("probability_margin").flatten(0, 1))
+    torch.testing.assert_close(ccs.columns(problem)["ccs"], area)
     left = set(chosen(ccs, toy_problem(ccs, ipc=3)))
     for index in problem.by_class:
         assert not left & set(index[area[index].argsort()[:6]].tolist())
@@ -112,6 +117,42 @@ def test_early_scores_train_early_epochs_only() -> None:
     for method in (EL2N(epochs_recorded=50, epoch=5), GraNd(epochs_recorded=50, epoch=5)):
         (spec,) = method.assets(toy_problem())
         assert (spec.recipe["until"], spec.recipe["epochs"]) == (5, 50)
+
+
+def test_tdds_looks_at_the_first_30_of_200_epochs() -> None:
+    (spec,) = TDDS().assets(toy_problem())
+    assert (spec.recipe["until"], spec.recipe["epochs"]) == (30, 200)
+    method = quick("tdds", epochs_recorded=8, trajectory=4)
+    problem = toy_problem(method)
+    moved = record_of(problem).series("movement")[:, 1:4]
+    torch.testing.assert_close(method.columns(problem)["tdds"], torch.stack([tdds(m, 3, 0.9) for m in moved]).mean(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        (
+            "tdds",
+            {"epochs_recorded": 10},
+            "epochs up to 30 are looked at, but epochs_recorded is 10; record at least 30",
+        ),
+        ("tdds", {"trajectory": 8}, "3 to 8 epochs.*but it has 10"),
+        ("dyn-unc", {"epochs_recorded": 9}, "2 to 9 epochs.*but it has 10"),
+        ("el2n", {"epochs_recorded": 2}, "epochs up to 3 are looked at, but epochs_recorded is 2; record at least 3"),
+        ("grand", {"epoch": 3}, "networks are kept after epochs 1, 2, 5, 10, 20, 30, not after 3"),
+    ],
+)
+def test_what_does_not_fit_the_epochs_is_refused_before_any_training(
+    name: str, options: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    data, some = unbalanced(), {"network": "convnet-d1-w4"}
+    with pytest.raises(PotstillError, match=said):
+        potstill.distill(data, name, ipc=1, **some, **options)
+    with pytest.raises(PotstillError, match=said):
+        score(data, ["aum", name], **some, **options)
+    with pytest.raises(PotstillError, match=said):
+        potstill.plan(data, name, ipc=1, **some, **options)
+    assert not list((tmp_path / "cache").rglob("rows-*"))
 
 
 @pytest.mark.parametrize("region", ["ambiguous", "easy", "hard"])

@@ -5,7 +5,7 @@ cache: a file of numbers per epoch, which is mapped and not read; the network af
 training, until it is finished. What is interrupted goes on from that state and ends with the same bits, and a training
 that was wanted for its first epochs only goes on when all are wanted.
 
-Of a sample an epoch takes 17 bytes; networks are kept after 1, 2, 5, 10, 20, 50, … epochs and after the last.
+Of a sample an epoch takes 21 bytes; networks are kept after 1, 2, 5, 10, 20, 50, … epochs and after the last.
 """
 
 import contextlib
@@ -44,6 +44,7 @@ __all__ = [
     "Record",
     "RecordTraining",
     "Run",
+    "check_kept",
     "kept_epochs",
     "memory_record",
     "obtain_record",
@@ -51,20 +52,32 @@ __all__ = [
     "trainings_of",
 ]
 
-FIELDS = ("probability", "margin", "el2n", "movement", "correct")
-"""After every epoch: the true class's probability, `dynamics.logit_margin`, `dynamics.el2n`, `dynamics.movement` since
-the epoch before (0 after the first), and 1 where the network is right."""
+FIELDS = ("probability", "margin", "probability_margin", "el2n", "movement", "correct")
+"""After every epoch: the true class's probability, `dynamics.logit_margin`, `dynamics.probability_margin`,
+`dynamics.el2n`, `dynamics.movement` since the epoch before (0 after the first), and 1 where the network is right."""
 CLOSER = ("least_confidence", "entropy", "gap")
 """Also, after the epochs whose network is kept: what does not look at the label."""
 MAX_BYTES = 2**40
 _CHUNK = 512
-_VERSION = 1
+_VERSION = 2
 
 
 def kept_epochs(epochs: int) -> tuple[int, ...]:
     """The epochs after which the network itself is kept: 1, 2, 5, 10, 20, 50, … and the last."""
     early = (m * 10**d for d in range(len(str(epochs))) for m in (1, 2, 5))
     return tuple(sorted({e for e in early if e < epochs} | {epochs}))
+
+
+def check_kept(epoch: int, kept: tuple[int, ...]) -> None:
+    """The network after ``epoch`` must be one that is ``kept``.
+
+    Raises:
+        PotstillError: it is not.
+    """
+    if epoch not in kept:
+        raise PotstillError(
+            f"networks are kept after epochs {', '.join(map(str, kept))}, not after {epoch}; ask for one of these"
+        )
 
 
 def _read(values: Values) -> Float[Tensor, " n"]:
@@ -120,11 +133,7 @@ class Record:
             PotstillError: it was not kept then.
         """
         found = self.runs[run].networks
-        if epoch not in found:
-            raise PotstillError(
-                f"networks are kept after epochs {', '.join(map(str, sorted(found)))}, not after {epoch}; ask for one "
-                "of these"
-            )
+        check_kept(epoch, tuple(sorted(found)))
         return found[epoch]
 
 
@@ -229,6 +238,7 @@ class RecordTraining(TrainNetwork):
                 p = log_p.exp()
                 said = {
                     "probability": p.gather(1, batch.y[:, None])[:, 0], "margin": dynamics.logit_margin(z, batch.y),
+                    "probability_margin": dynamics.probability_margin(p, batch.y),
                     "el2n": dynamics.el2n(p, batch.y), "movement": moved,
                     "correct": (z.argmax(1) == batch.y).to(torch.uint8),
                 }  # fmt: skip

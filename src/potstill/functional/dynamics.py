@@ -18,6 +18,7 @@ __all__ = [
     "Cartography",
     "aum",
     "cartography",
+    "check_window",
     "dynamic_uncertainty",
     "el2n",
     "entropy",
@@ -26,6 +27,7 @@ __all__ = [
     "least_confidence",
     "logit_margin",
     "movement",
+    "probability_margin",
     "regions",
     "tdds",
 ]
@@ -60,9 +62,23 @@ def logit_margin(z: Float[Tensor, "n k"], y: Int[Tensor, " n"]) -> Float[Tensor,
     return z[own] - z.masked_fill(own, -math.inf).max(1).values
 
 
+def probability_margin(p: Float[Tensor, "n k"], y: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """``p_y − max_{c≠y} p_c``, in [−1, 1]: `logit_margin` of probabilities, as CCS's released code adds it up."""
+    return logit_margin(p, y)
+
+
+_TINY = 1e-8
+"""Added to probabilities before their logarithm (TDDS's released code, importance_evaluation.py:50)."""
+
+
 def movement(log_p: Float[Tensor, "n k"], log_q: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
-    """``Σ_c p_c (log p_c − log q_c)``: how far predictions moved from the epoch before (q) to this one (p); ≥ 0."""
-    return (log_p.exp() * (log_p - log_q)).sum(1).clamp_min(0)
+    """``Σ_c |p_c (log(p_c + 1e-8) − log(q_c + 1e-8))|``: how far predictions moved, from q to p an epoch later.
+
+    The absolute values are those of TDDS's released code (importance_evaluation.py:51). Without them it were a
+    divergence, in which rising and falling classes cancel.
+    """
+    p, q = log_p.exp(), log_q.exp()
+    return (p * ((p + _TINY).log() - (q + _TINY).log())).abs().sum(1)
 
 
 def forgetting(correct: Num[Tensor, "e n"]) -> Float[Tensor, " n"]:
@@ -126,7 +142,7 @@ def dynamic_uncertainty(probability: Float[Tensor, "e n"], window: int) -> Float
     Raises:
         PotstillError: the window is shorter than 2 or longer than the record.
     """
-    _check_window(window, len(probability), 2, "probabilities")
+    check_window(window, len(probability))
     spread = probability.unfold(0, window, 1).std(-1)
     return spread[: max(1, len(probability) - window)].mean(0)
 
@@ -134,27 +150,34 @@ def dynamic_uncertainty(probability: Float[Tensor, "e n"], window: int) -> Float
 def tdds(moved: Float[Tensor, "e n"], window: int, decay: float) -> Float[Tensor, " n"]:
     """TDDS (Zhang et al. 2024, arXiv:2311.13613): how unsteadily predictions move, late epochs weighing most.
 
-    Inner depth: ``R_t = Σ_{s in window} (Δ_s − mean Δ)²`` over the J = ``window`` movements that end at t. Outer depth:
-    ``S_t = β R_t + (1 − β) S_{t−1}`` with β = ``decay``, from the first window's R.
+    Inner depth: ``R_t = (Σ_{s in window} (Δ_s − mean Δ)²)^½`` over the J − 1 movements within the J = ``window`` epochs
+    that end at t. Outer depth: ``S = Σ_t β (1 − β)^(T−t) R_t`` with β = ``decay``, over all windows up to that of the
+    last epoch, T. As the released code has it (importance_evaluation.py:49-61).
 
     Args:
-        moved: `movement` of each epoch from the one before.
-        window, decay: J ≥ 2 and β in [0, 1].
+        moved: `movement` of each epoch from the one before: T − 1 of T epochs.
+        window, decay: 3 ≤ J ≤ T, as one difference has no spread; β in [0, 1].
 
     Raises:
-        PotstillError: the window is shorter than 2 or longer than the record.
+        PotstillError: the window is shorter than 3 or has more epochs than there are.
     """
-    _check_window(window, len(moved), 2, "movements")
-    inner = moved.unfold(0, window, 1).var(-1, unbiased=False) * window
-    total = inner[0]
-    for r in inner[1:]:
+    check_window(window, len(moved) + 1, 3)
+    parts = moved.unfold(0, window - 1, 1)
+    inner = (parts - parts.mean(-1, keepdim=True)).square().sum(-1).sqrt()
+    total = torch.zeros_like(inner[0])
+    for r in inner:
         total = decay * r + (1 - decay) * total
     return total
 
 
-def _check_window(window: int, length: int, least: int, what: str) -> None:
-    if not least <= window <= length:
+def check_window(window: int, epochs: int, least: int = 2) -> None:
+    """A window must fit the epochs, and hold as many as its spread needs.
+
+    Raises:
+        PotstillError: it does not.
+    """
+    if not least <= window <= epochs:
         raise PotstillError(
-            f"a window must have {least} to {length} epochs, as many as there are {what}, but it has {window}; "
+            f"a window must have {least} to {epochs} epochs, as many as are looked at, but it has {window}; "
             "shorten it or record more epochs"
         )

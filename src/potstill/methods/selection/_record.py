@@ -42,7 +42,16 @@ class Recorded:
     """Augmentation in training. Papers pad, cut and flip CIFAR (``pad-crop``); smaller pictures lose too much by it."""
 
     def spec(self, until: int = 0, **more: float) -> AssetSpec:
-        """The record; ``until`` some epoch only, and ``more`` of its recipe: see `potstill.assets.RecordTraining`."""
+        """The record; ``until`` some epoch only, and ``more`` of its recipe: see `potstill.assets.RecordTraining`.
+
+        Raises:
+            PotstillError: that epoch is not recorded.
+        """
+        if until > self.epochs_recorded:
+            raise PotstillError(
+                f"epochs up to {until} are looked at, but epochs_recorded is {self.epochs_recorded}; record at least "
+                f"{until}, or look earlier"
+            )
         recipe: dict[str, float | int | str] = {
             "epochs": self.epochs_recorded, "batch": self.batch, "lr": self.lr, "momentum": self.momentum,
             "weight_decay": self.weight_decay, "augment": self.augment, "schedule": "cosine", **more,

@@ -6,8 +6,9 @@ He et al., "Large-scale Dataset Pruning with Dynamic Uncertainty", CVPRW 2024, a
     U_k(x) = \sqrt{\tfrac{1}{J-1} \sum_{j<J} \big( p_y^{(k+j)}(x) - \bar p_k(x) \big)^2}, \qquad
     U(x) = \tfrac{1}{T-J} \sum_{k=0}^{T-J-1} U_k(x)
 
-It leaves out what is always easy and what is never learned. The released code looks at a sample before the update in
-which it is trained on; here all are looked at after each epoch.
+It leaves out what is always easy and what is never learned. As released, the last window is left out
+(get_coreset.py:34). The released code looks at a sample before the update in which it is trained on; here all are
+looked at after each epoch.
 """
 
 from collections.abc import Mapping
@@ -17,8 +18,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from potstill.core import MethodInfo, Problem
-from potstill.functional.dynamics import dynamic_uncertainty
+from potstill.core import AssetSpec, MethodInfo, Problem
+from potstill.functional.dynamics import check_window, dynamic_uncertainty
 from potstill.methods.selection._record import ByRecord, record_of
 
 __all__ = ["DynUnc"]
@@ -35,6 +36,11 @@ class DynUnc(ByRecord):
 
     window: int = 10
     """J, epochs in a row (the paper: 10)."""
+
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        if "scores" not in problem.assets:
+            check_window(self.window, self.epochs_recorded)
+        return super().assets(problem)
 
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:
         series = record_of(problem).series("probability")

@@ -7,7 +7,8 @@ Toneva et al., ICLR 2019, arXiv:1812.05159.
 
 :math:`a_t` is 1 where the network is right after epoch t. The paper looks at a sample when it is in the batch; here all
 are looked at after each epoch. Never learned counts as hardest, as published: with wrong labels those are kept first,
-unless ``cut`` leaves them out. Most samples are never forgotten; which of equal ones are kept is drawn.
+unless ``cut`` leaves them out (the released code gives them as many events as there are epochs, which orders them alike
+where there is one run). Most samples are never forgotten; which of equal ones are kept is drawn.
 """
 
 from collections.abc import Mapping

@@ -18,6 +18,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from potstill.assets.records import check_kept, kept_epochs
 from potstill.core import AssetSpec, MethodInfo, Problem
 from potstill.functional.gradient_norms import gradient_norms, last_layer_norms
 from potstill.methods._matching import image
@@ -50,7 +51,11 @@ class GraNd(ByRecord):
     """Of all parameters, exactly, or of the classifier alone."""
 
     def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
-        return () if "scores" in problem.assets else (self.spec(until=self.epoch),)
+        if "scores" in problem.assets:
+            return ()
+        spec = self.spec(until=self.epoch)
+        check_kept(self.epoch, kept_epochs(self.epochs_recorded))
+        return (spec,)
 
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:
         record = record_of(problem)

@@ -3,11 +3,14 @@ r"""TDDS: the samples whose predictions move most unsteadily, late epochs weighi
 Zhang et al., "Spanning Training Progress: Temporal Dual-Depth Scoring", CVPR 2024, arXiv:2311.13613.
 
 .. math::
-    \Delta_t = \sum_c p_c^{(t)} \log \frac{p_c^{(t)}}{p_c^{(t-1)}}, \qquad
-    R_t = \sum_{s=t-J+1}^{t} (\Delta_s - \bar\Delta_t)^2, \qquad S_t = \beta R_t + (1-\beta) S_{t-1}
+    \Delta_t = \sum_c \Big| p_c^{(t)} \log \frac{p_c^{(t)}}{p_c^{(t-1)}} \Big|, \qquad
+    R_t = \Big( \sum_{s=t-J+2}^{t} (\Delta_s - \bar\Delta_t)^2 \Big)^{1/2}, \qquad
+    S = \sum_{t=J}^{T} \beta (1-\beta)^{T-t} R_t
 
-From the formulas of the paper; the length of training and the window that suit each rate of pruning, which it searches
-for, are options here.
+Paper and released code differ; followed is the code (importance_evaluation.py:33-61): absolute terms, a root, J − 1
+differences in a window of J epochs, and a trajectory of the first T = 30 of 200 epochs, while the rate is still high.
+The code records a batch as it is trained on; here all samples are looked at after each epoch. The lengths that suit
+each rate of pruning, for which the paper searches, are options here.
 """
 
 from collections.abc import Mapping
@@ -17,8 +20,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from potstill.core import MethodInfo, Problem
-from potstill.functional.dynamics import tdds
+from potstill.core import AssetSpec, MethodInfo, Problem
+from potstill.functional.dynamics import check_window, tdds
 from potstill.methods.selection._record import ByRecord, record_of
 
 __all__ = ["TDDS"]
@@ -35,11 +38,22 @@ class TDDS(ByRecord):
 
     fractions: ClassVar[tuple[str, ...]] = (*ByRecord.fractions, "decay")
 
+    epochs_recorded: int = 200
+    """Epochs of the training's schedule, of which only ``trajectory`` are made (train.py: 200)."""
+    trajectory: int = 30
+    """T, the first epochs, which are looked at (the released command: 30, for 10 % kept)."""
     window: int = 10
-    """J, epochs in a row (the paper: 10)."""
+    """J, epochs in a row, at least 3 (the paper: 10)."""
     decay: float = 0.9
     """β, the weight of the newest window (the paper: 0.9)."""
 
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        if "scores" in problem.assets:
+            return ()
+        spec = self.spec(until=self.trajectory)
+        check_window(self.window, self.trajectory, 3)
+        return (spec,)
+
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:
-        series = record_of(problem).series("movement")[:, 1:]  # none comes before the first epoch
+        series = record_of(problem).series("movement")[:, 1 : self.trajectory]  # none comes before the first epoch
         return {"tdds": torch.stack([tdds(run, self.window, self.decay) for run in series]).mean(0)}
