@@ -370,6 +370,8 @@ class MethodInfo:
     """Its result is a ``Selection``: every item is a real sample."""
     soft: bool = False
     """Its labels are rows, not classes."""
+    balanced: bool = True
+    """Every class gets its own budget; a method that shares the whole otherwise gives each at least one item."""
     kinds: tuple[str, ...] = ("image",)
     """Kinds of input it works on; ``("*",)`` for any single tensor."""
     training: Mapping[str, str | float | int] = field(default_factory=dict)

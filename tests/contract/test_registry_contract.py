@@ -26,6 +26,7 @@ from potstill.testing import (
     check_source,
     toy_problem,
     toy_source,
+    uneven_source,
 )
 
 SMALL = {
@@ -51,6 +52,7 @@ SMALL = {
     "window": 2,
     "checkpoints": 2,
     "epoch": 2,
+    "epochs_most": 12,
 }
 """Settings that shorten a method where it has them; the promise itself does not depend on them."""
 
@@ -69,6 +71,14 @@ def test_method_keeps_the_contract(name: str, kind: str) -> None:
         return
     with pytest.raises(PotstillError, match=f"works on .* data, but this is {kind} data"):
         potstill.distill(Splits(train=toy_source(kind), test=None), method, ipc=1, steps=1)
+
+
+@pytest.mark.parametrize("name", registry.names("methods"))
+def test_method_keeps_the_contract_on_very_unequal_classes_of_colour_pictures_that_are_not_square(name: str) -> None:
+    source = uneven_source()
+    sizes = torch.bincount(source.labels).tolist()
+    assert (source.input.shape, sizes) == ((3, 8, 12), [7, 40, 150])
+    check_method(small(name, batch_real=48, batch_train=32), steps=2, source=source, ipc=3)
 
 
 def counts(name: str) -> list[str]:

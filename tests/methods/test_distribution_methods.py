@@ -28,7 +28,7 @@ from potstill.methods.distribution.idm import IDM
 from potstill.methods.distribution.m3d import M3D
 from potstill.methods.distribution.ncfm import NCFM
 from potstill.rng import draw_seed, generator
-from potstill.testing import toy_problem
+from potstill.testing import toy_problem, uneven_source
 
 SMALL: dict[str, Any] = {"networks_trained": 2, "epochs_trained": 2}
 
@@ -449,6 +449,24 @@ def test_synthetic_samples_may_pass_in_parts(method: FeatureMatching, monkeypatc
     close(stored_of(parts)[1], stored_of(whole)[1])
     for name, value in whole.memory.items():
         close(parts.memory[name].double(), value.double())
+
+
+@pytest.mark.parametrize("method", [
+    CAFE(batch_real=200), DataDAM(batch_real=200), DM(batch_real=200),
+    IDM(batch_real=200), M3D(batch_real=200), DSDM(**SMALL, batch_real=200),
+    NCFM(**SMALL, batch_real=200, frequencies=8, sampler=True), DANCE(**SMALL, batch_real=200),
+])  # fmt: skip
+def test_real_samples_of_very_unequal_classes_may_pass_in_parts(
+    method: FeatureMatching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = toy_problem(method, source=uneven_source())
+    state, seen = method.init(problem, generator(1)), []
+    for most in (5, 10_000):  # a class at a time; all of them together
+        monkeypatch.setattr("potstill.methods.distribution._passes.FORWARD_SAMPLES", most)
+        seen.append(method.step(problem, state, generator(2)))
+    (parts, shown), (whole, said) = seen
+    assert shown == pytest.approx(said, rel=1e-4)
+    close(stored_of(parts)[1], stored_of(whole)[1])
 
 
 def test_the_weight_of_the_calibration_scales_its_step() -> None:

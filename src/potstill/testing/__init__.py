@@ -10,7 +10,7 @@ from potstill.testing.contract import (
     check_source,
     toy_problem,
 )
-from potstill.testing.toy import toy_source
+from potstill.testing.toy import toy_source, uneven_source
 
 __all__ = [
     "ContractError",
@@ -22,4 +22,5 @@ __all__ = [
     "check_source",
     "toy_problem",
     "toy_source",
+    "uneven_source",
 ]

@@ -23,6 +23,7 @@ from potstill.methods.distribution._statistics import (
     Views,
     groups,
     is_shared,
+    joined,
 )
 from potstill.rng import draw_seed, generator
 
@@ -38,6 +39,8 @@ class Passes(Calibrated):
     """Whether the statistics look at inner layers."""
     joint: ClassVar[bool] = False
     """Whether a BatchNorm sees the samples of all classes at once, as some publications let it."""
+    crosses: ClassVar[bool] = False
+    """Whether the gap compares classes with each other, so that all synthetic samples pass together."""
 
     batch_real: int
 
@@ -107,7 +110,7 @@ class Passes(Calibrated):
             self._of_group(problem, net, draws, index, group, memory, generator(seed))
             for group in self._real_groups(net, index)
         ]
-        return {n: t if is_shared(n) else torch.cat([p[n] for p in parts]) for n, t in parts[0].items()}
+        return {n: t if is_shared(n) else joined([p[n] for p in parts]) for n, t in parts[0].items()}
 
     def _real_groups(self, net: Network, index: Sequence[Tensor]) -> list[list[int]]:
         """Classes whose real samples pass together."""
@@ -115,6 +118,10 @@ class Passes(Calibrated):
         if self.joint and uses_batch_statistics(net):
             most = sum(len(i) for i in index)
         return groups([len(i) for i in index], most)
+
+    def _synthetic_groups(self, sizes: list[int]) -> list[list[int]]:
+        """Classes whose synthetic samples pass together, where labels are hard."""
+        return groups(sizes, sum(sizes) if self.crosses else FORWARD_SAMPLES)
 
     def _of_group(
         self, problem: Problem, net: Network, draws: Sequence[object], index: Sequence[Tensor], group: Sequence[int],
@@ -141,7 +148,7 @@ class Passes(Calibrated):
         """The gap and the penalty over ``classes``; passes of several classes where labels are hard."""
         sizes, apply, draws = problem.sizes, problem.augment.apply, block.draws
         firsts = [0, *torch.tensor(sizes).cumsum(0).tolist()]
-        parts = [[classes[i] for i in g] for g in groups([sizes[c] for c in classes], FORWARD_SAMPLES)]
+        parts = [[classes[i] for i in g] for g in self._synthetic_groups([sizes[c] for c in classes])]
         if Y is not None:
             parts = [classes]
         loss, by_S, by_Y = 0.0, torch.zeros_like(S), None
@@ -195,7 +202,7 @@ class Passes(Calibrated):
             return lambda: self.objective(problem, state, net, block, S[:m], Y, list(range(c)))[0]
 
         together = [len(g) for g in groups(list(sizes), FORWARD_SAMPLES)]
-        at_once = k if learned else 1 if self.classwise() else max(together)
+        at_once = k if learned else 1 if self.classwise() else max(map(len, self._synthetic_groups(list(sizes))))
         made = [
             Part(
                 what="real samples", real=True, classes=k, samples=sum(map(len, index)), size=max(map(len, index)),

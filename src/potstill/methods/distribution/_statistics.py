@@ -20,6 +20,7 @@ __all__ = [
     "class_means_of_cross_entropy",
     "groups",
     "is_shared",
+    "joined",
     "padded",
     "unpadded",
 ]
@@ -103,6 +104,17 @@ def padded(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Tensors of several lengths as one with a class axis, filled up with zeros, and their lengths."""
     sizes = torch.tensor([len(p) for p in parts])
     return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True), sizes
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Statistics of several groups of classes as one; those that `padded` filled up are filled to the longest."""
+    longest = max((p.shape[1] for p in parts if p.ndim > 1), default=0)
+    filled = [
+        p if p.ndim < 2 or p.shape[1] == longest
+        else torch.nn.functional.pad(p, (0, 0) * (p.ndim - 2) + (0, longest - p.shape[1]))
+        for p in parts
+    ]  # fmt: skip
+    return torch.cat(filled)
 
 
 def unpadded(whole: Tensor, sizes: Tensor) -> list[Tensor]:

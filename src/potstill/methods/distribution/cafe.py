@@ -36,8 +36,6 @@ WATCHED = 10
 """Accuracies that are looked back upon (distill.py)."""
 PROBE = 128
 """Real samples per class that an accuracy is taken on (distill.py)."""
-EPOCHS_AT_MOST = 100
-"""Passes of the network's training between two updates. Ours: the published loop has no end of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +51,7 @@ class CAFE(FeatureMatching):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     layered: ClassVar[bool] = True
+    crosses: ClassVar[bool] = True
     own_networks: ClassVar[bool] = True
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "lambda_1", "lambda_2")
 
@@ -70,6 +69,8 @@ class CAFE(FeatureMatching):
     """The network is replaced when ten accuracies lie within this (--lambda_1)."""
     lambda_2: float = 0.03
     """The network's training ends when ten accuracies have moved by this (--lambda_2)."""
+    epochs_most: int = 100
+    """Passes of that training between two updates, at most. Ours: the published loop has no end of its own."""
     lr_net: float = 0.01
     """Learning rate of the network (--lr_net)."""
     batch_train: int = 256
@@ -153,7 +154,7 @@ class CAFE(FeatureMatching):
     ) -> PoolMember:
         S, y = inputs_of(problem, state.outer, self.space)
         seen = torch.zeros(0)
-        for _ in range(EPOCHS_AT_MOST):
+        for _ in range(self.epochs_most):
             for batch in torch.split(torch.randperm(len(S), generator=rng), self.batch_train):
                 x = problem.augment.apply(S[batch], problem.augment.draw(len(batch), problem.train.input.shape, rng))
                 stepped = train_step(net, member.theta, None, x, y[batch], lr=self.lr_net, buffers=member.buffers)
