@@ -2,12 +2,16 @@
 
 import io
 import os
+import tarfile
 
+import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from picture_files import encoded, noise, put
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from potstill.data import load, pictures
 from potstill.errors import PotstillError
@@ -130,10 +134,13 @@ def test_a_palette_with_transparency_is_put_on_white(tmp_path):
     assert notes == (f"{tmp_path.name}: 1 pictures with transparency were put on white",)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_stand_upright(tmp_path, orientation):
-    shown = np.zeros((6, 8, 3), np.uint8)
-    shown[:3, :4] = 250  # the bright corner is at the top left when shown as its tag says
+ENDING = {
+    "JPEG": "jpg", "PNG": "png", "PNG with XMP": "png", "PNG, the tag last": "png", "WEBP": "webp", "TIFF": "tiff",
+}  # fmt: skip
+
+
+def turned(shown, orientation, form):
+    """A picture that is ``shown`` once it is turned as its tag says, as bytes."""
     stored = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],
@@ -144,16 +151,72 @@ def test_pictures_stand_upright(tmp_path, orientation):
         7: lambda a: a.transpose(1, 0, 2)[::-1, ::-1],
         8: lambda a: np.rot90(a, -1),
     }[orientation](shown)
-    exif = Image.Exif()
+    picture, file, exif = Image.fromarray(np.ascontiguousarray(stored)), io.BytesIO(), Image.Exif()
     exif[0x0112] = orientation
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(stored)).save(file, "JPEG", quality=100, subsampling=0, exif=exif)
-    x, notes = one(tmp_path, file.getvalue(), "x.jpg")
+    if form == "PNG with XMP":
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", f'<x tiff:Orientation="{orientation}"/>')
+        picture.save(file, "PNG", pnginfo=text)
+        return file.getvalue()
+    if form == "PNG, the tag last":
+        picture.save(file, "PNG", exif=exif)
+        chunks = chunks_of(file.getvalue())
+        last = [c for c in chunks if c[4:8] == b"eXIf"]
+        chunks = [c for c in chunks if c not in last]
+        return b"".join([file.getvalue()[:8], *chunks[:-1], *last, chunks[-1]])
+    more = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(form, {})
+    picture.save(file, form, exif=exif, **more)
+    return file.getvalue()
+
+
+def chunks_of(png):
+    at, found = 8, []
+    while at < len(png):
+        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
+        found.append(png[at:end])
+        at = end
+    return found
+
+
+@pytest.mark.parametrize("form", list(ENDING))
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_stand_upright(tmp_path, orientation, form):
+    shown = np.zeros((6, 8, 3), np.uint8)
+    shown[:3, :4] = 250  # the bright corner is at the top left when shown as its tag says
+    x, notes = one(tmp_path, turned(shown, orientation, form), f"x.{ENDING[form]}")
     assert x.shape == (6, 8, 3)
     assert notes == ()
     assert x[:2, :3].min() > 200
     assert x[:, 5:].max() < 50
     assert x[4:].max() < 50
+
+
+@pytest.mark.parametrize("form", list(ENDING))
+def test_every_reader_turns_a_picture_before_it_chooses_the_size(tmp_path, form):
+    shown = np.zeros((16, 8, 3), np.uint8)
+    shown[:4] = 250, 0, 0
+    shown[12:] = 0, 0, 250
+    content = turned(shown, 6, form)
+    ending = ENDING[form]
+    for name in ("ant", "bee"):
+        for i in range(2):
+            put(tmp_path / f"bugs/{name}/{i}.{ending}", content)
+    with tarfile.open(tmp_path / "bugs.tar", "w") as tar:
+        for i in range(4):
+            for end, part in ((ending, content), ("cls", b"01"[i % 2 : i % 2 + 1])):
+                member = tarfile.TarInfo(f"{i}.{end}")
+                member.size = len(part)
+                tar.addfile(member, io.BytesIO(part))
+    rows = {"image": [content] * 4, "label": ["u", "v"] * 2}
+    pq.write_table(pa.table(rows), tmp_path / "bugs.parquet")
+    hugging = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+    for data in (tmp_path / "bugs", tmp_path / "bugs.tar", tmp_path / "bugs.parquet", hugging):
+        for stream in (False, True):
+            x = load(data, test_fraction=0, stream=stream).train.raw(torch.arange(4))
+            assert x.shape == (4, 3, 16, 8)
+            assert x[:, 0, :3].min() > 0.8
+            assert x[:, 2, 13:].min() > 0.8
+            assert x[:, :, 6:10].max() < 0.2
 
 
 def test_grey_folders_have_one_channel_even_if_stored_as_colour(tmp_path):

@@ -256,7 +256,7 @@ def test_load_arrays_with_and_without_a_test_part():
 
 
 def test_the_test_part_follows_what_was_decided_for_both():
-    train, test = np.array([0.0, 7.0]), np.array([0.25, 0.5])
+    train, test = np.array([0.0, 7.0]), np.array([0.25, 2.5])
     s = load(
         (
             *[

@@ -1,7 +1,8 @@
 """Arrays as people have them → tensors as sources hold them: shapes, value ranges, labels."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ __all__ = ["canonical", "encode_labels"]
 
 Array = npt.NDArray[Any]
 
+_FAR = 4
+"""How many times larger one part's largest value may be than the other's, where one lies within [0, 1]."""
+
 
 def to_array(values: Any, where: str) -> Array:
     """``values`` (NumPy, a tensor, a list) as a NumPy array.
@@ -31,6 +35,21 @@ def to_array(values: Any, where: str) -> Array:
         return np.asarray(values)
     except (ValueError, TypeError) as error:
         raise PotstillError(f"{where}: not an array ({reason(error)}); give samples of one shape") from None
+
+
+def one_type(samples: Sequence[Any], where: str) -> None:
+    """Refuse arrays of several types: put together they would become one type, and keep the range of their own.
+
+    Raises:
+        PotstillError: two of the ``samples`` are arrays or tensors of different types.
+    """
+    first: tuple[int, str] | None = None
+    for i, x in enumerate(samples):
+        if isinstance(x, np.ndarray | Tensor):
+            kind = str(x.dtype).removeprefix("torch.")
+            first = first or (i, kind)
+            if kind != first[1]:
+                raise PotstillError(f"{where}: input {first[0]} is {first[1]}, input {i} {kind}; give all in one type")
 
 
 def _check_finite(x: Array, where: str) -> None:
@@ -55,27 +74,104 @@ def _range(arrays: list[Array]) -> tuple[float, float]:
     return (min(float(x.min()) for x in filled), max(float(x.max()) for x in filled)) if filled else (0.0, 0.0)
 
 
-def _pixels(arrays: list[Array], name: str) -> tuple[list[Array], str, list[str]]:
-    """Pictures as uint8 where that loses nothing, else float32; the units; what was decided."""
+class _Reading(NamedTuple):
+    """How the values of pictures are read."""
+
+    way: Literal["two", "eight", "sixteen", "unit", "given"]
+    low: float
+    high: float
+    whole: bool
+    """Floats that hold whole numbers."""
+
+
+_SCALES = {
+    "two": "0 and 1: black and white",
+    "eight": "0 … 255: 8-bit pixels, divided by 255",
+    "sixteen": "0 … 65,535: 16-bit pixels, divided by 65,535",
+    "unit": "in [0,1] as they are",
+    "given": "no pixels in [0,1]",
+}
+
+
+def _reading(arrays: list[Array]) -> _Reading:
+    """How arrays of one kind are read together: by their type, and by the range of their values where it leaves open
+    what they are."""
     low, high = _range(arrays)
     kind = arrays[0].dtype.kind
     if kind == "b" or (kind in "iu" and low >= 0 and high == 1):
-        return (
-            [(x != 0).astype(np.uint8) * np.uint8(255) for x in arrays],
-            "pixels in [0,1]",
-            [f"{name}: the pixels are 0 and 1: read as black and white"],
-        )
+        return _Reading("two", low, high, False)
     if arrays[0].dtype == np.uint16 and high > 255:
-        notes = [f"{name}: 16-bit pixels divided by 65,535"]
-        return [x.astype(np.float32) / np.float32(65535) for x in arrays], "pixels in [0,1]", notes
+        return _Reading("sixteen", low, high, False)
     whole = kind in "iu" or (high > 1 and all(bool((x == np.floor(x)).all()) for x in arrays))
     if whole and low >= 0 and high <= 255:
-        notes = [f"{name}: whole numbers up to {high:.0f} in floats: read as 8-bit pixels"] if kind == "f" else []
-        return [x.astype(np.uint8, copy=False) for x in arrays], "pixels in [0,1]", notes
-    floats = [x.astype(np.float32) for x in arrays]
-    if low >= 0 and high <= 1:
-        return floats, "pixels in [0,1]", []
-    return floats, "as given", [f"{name}: values from {low:.4g} to {high:.4g} are no pixels in [0,1]; kept as given"]
+        return _Reading("eight", low, high, kind == "f")
+    return _Reading("unit" if low >= 0 and high <= 1 else "given", low, high, False)
+
+
+def _scaled(x: Array, way: str) -> Array:
+    """uint8 where that loses nothing, else float32."""
+    if way == "two":
+        return np.where(x != 0, 255, 0).astype(np.uint8)
+    if way == "sixteen":
+        return x.astype(np.float32) / np.float32(65535)
+    return x.astype(np.uint8, copy=False) if way == "eight" else x.astype(np.float32)
+
+
+def _apart(arrays: list[Array], name: str) -> None:
+    """Refuse two parts of one type whose values lie on two scales: whichever way they were read, one would be wrong.
+
+    Raises:
+        PotstillError: one part keeps to [0, 1] (of uint16: to 8 bits), the other goes far beyond.
+    """
+    (low, high), (low_2, high_2) = (_range([x]) for x in arrays)
+    small, large = min(high, high_2), max(high, high_2)
+    most = 255 if arrays[0].dtype == np.uint16 else 1
+    if arrays[0].dtype.kind == "b" or min(low, low_2) < 0 or not 0 < small <= most or large <= max(most, _FAR * small):
+        return
+    raise PotstillError(
+        f"{name}: training values go from {low:.4g} to {high:.4g}, test values from {low_2:.4g} to {high_2:.4g}, both "
+        f"{_type(arrays[0])}: which scale is meant cannot be told; give both parts on one scale"
+    )
+
+
+def _type(x: Array) -> str:
+    return "floats" if x.dtype.kind == "f" else str(x.dtype)
+
+
+def _pixels(arrays: list[Array], name: str) -> tuple[list[Array], str, list[str]]:
+    """Pictures as uint8 where that loses nothing, else float32; the units; what was decided.
+
+    A training and a test part of one type are read alike, by the range of both. Of two types each is read by its own,
+    which must leave no doubt: both become pixels in [0, 1], or it is refused.
+    """
+    types = [_type(x) for x in arrays]
+    if len(set(types)) == 2 and all(x.size for x in arrays):
+        found = [_reading([x]) for x in arrays]
+        said = [f"{t} ({_SCALES[r.way]})" for t, r in zip(types, found, strict=True)]
+        strange = [i for i, r in enumerate(found) if r.way == "given"]
+        if len(strange) == 1 or (strange and "floats" in types):
+            r = found[strange[0]]
+            raise PotstillError(
+                f"{name}: training pixels are {types[0]}, test pixels {types[1]}, and the {types[strange[0]]} values, "
+                f"from {r.low:.4g} to {r.high:.4g}, are neither in [0,1] nor whole numbers in 0 … 255, so their scale "
+                "cannot be told; give both parts in one type and on one scale"
+            )
+        if not strange:
+            scaled = [_scaled(x, r.way) for x, r in zip(arrays, found, strict=True)]
+            if scaled[0].dtype != scaled[1].dtype:
+                scaled = [x if x.dtype == np.float32 else x.astype(np.float32) / np.float32(255) for x in scaled]
+            notes = [f"{name}: training pixels are {said[0]}, test pixels {said[1]}; each was read by its own type"]
+            return scaled, "pixels in [0,1]", notes
+    elif len(arrays) == 2:
+        _apart(arrays, name)
+    way, low, high, floats = _reading(arrays)
+    notes = {
+        "two": [f"{name}: the pixels are 0 and 1: read as black and white"],
+        "sixteen": [f"{name}: 16-bit pixels divided by 65,535"],
+        "eight": [f"{name}: whole numbers up to {high:.0f} in floats: read as 8-bit pixels"] if floats else [],
+        "given": [f"{name}: values from {low:.4g} to {high:.4g} are no pixels in [0,1]; kept as given"],
+    }.get(way, [])
+    return [_scaled(x, way) for x in arrays], "as given" if way == "given" else "pixels in [0,1]", notes
 
 
 def canonical(
@@ -84,8 +180,8 @@ def canonical(
     """Inputs in the form that sources hold.
 
     The channel axis of a picture is the shorter of the two it can be: (n, 28, 28, 3) has it last, (n, 3, 28, 28) second
-    (a tie goes to second). Whole numbers in 0 … 255 become uint8, anything else float32. What is decided holds for
-    both parts.
+    (a tie goes to second). Whole numbers in 0 … 255 become uint8, anything else float32. Parts of one type are read by
+    the range of both; of two types each is scaled by its own, and where that leaves a doubt they are refused.
 
     Args:
         train: (n, h, w), (n, h, w, c), (n, c, h, w) or (n, d).
@@ -97,8 +193,11 @@ def canonical(
         train, test, the spec of one input, and notes on what was decided.
 
     Raises:
-        PotstillError: values that are not finite or no numbers, shapes that do not fit.
+        PotstillError: values that are not finite or no numbers, shapes that do not fit, parts on two scales.
     """
+    for values, where in ((train, name), (test, f"{name} (test)")):
+        if isinstance(values, list | tuple):
+            one_type(values, where)
     arrays = [to_array(train, name)] + ([] if test is None else [to_array(test, f"{name} (test)")])
     for x, where in zip(arrays, (name, f"{name} (test)"), strict=False):
         if x.dtype.kind not in "biuf":

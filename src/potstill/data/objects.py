@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
 from potstill.core import InputSpec
-from potstill.data.arrays import canonical, encode_labels, to_array
+from potstill.data.arrays import canonical, encode_labels, one_type, to_array
 from potstill.data.pictures import gather
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
@@ -120,6 +120,7 @@ def read_dataset(data: Dataset[Any], *, size: tuple[int, int] | None, skip_bad: 
                 raise PotstillError(
                     f"{name}: input 0 has shape {arrays[0].shape}, input {i} has {x.shape}; give inputs of one shape"
                 )
+        one_type(arrays, name)
         train, _, spec, notes = canonical(np.stack(arrays), None, name=name)
     named = getattr(data, "classes", None)
     integers = all(isinstance(v, int) for v in labels)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from potstill.data.reasons import reason
@@ -33,7 +34,9 @@ _MAX_PIXELS = 89_478_485  # Pillow's own line for a decompression bomb: 256 MiB 
 _EQUAL_CAP = 128  # pictures that are all of one size keep it up to this side
 _BUCKETS = (64, 32, 16, 8)  # else the largest of these that the median shorter side fills
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
-_EXIF_IN_HEADER = ("JPEG", "MPO", "TIFF", "WEBP")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TURNING = (b"Raw profile type exif", b"XML:com.adobe.xmp")
+"""Keywords of a PNG's text that may hold an orientation."""
 
 _GREY = ("1", "L", "LA", "La", "I", "F")
 """Pillow's modes without colour."""
@@ -134,9 +137,46 @@ def head(picture: Picture) -> tuple[int, int, bool]:
         BadPictureError: it has no whole header.
     """
     with _opened(picture) as image:
-        turned = image.format in _EXIF_IN_HEADER and image.getexif().get(0x0112, 1) >= 5
-        h, w = (image.width, image.height) if turned else (image.height, image.width)
+        # Asked for the tag, Pillow decodes a whole PNG first, so that is asked only where there may be one.
+        turned = (image.format != "PNG" or _may_be_turned(picture)) and image.getexif().get(0x0112, 1) >= 5
+        w, h = image.size
+        if isinstance(image, TiffImageFile):  # some versions of Pillow have turned its size already
+            w, h = (image.tag_v2.get(tag, side) for tag, side in ((256, w), (257, h)))
+        if turned:
+            h, w = w, h
         return h, w, image.mode in _GREY or image.mode.startswith("I;")
+
+
+def _may_be_turned(picture: Picture) -> bool:
+    """Whether a PNG has a chunk that may hold an orientation: a walk over the heads of all its chunks.
+
+    What is not whole counts as if it had one: decoding says what is wrong with it.
+    """
+    if isinstance(picture, Image.Image):
+        return True
+    with _as_file(picture) as file:
+        at = len(_PNG)
+        while file.seek(at) == at and len(start := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", start)
+            if kind == b"IEND":
+                return False
+            if kind == b"eXIf" or (kind in (b"tEXt", b"zTXt", b"iTXt") and file.read(21).startswith(_TURNING)):
+                return True
+            at += length + 12
+    return True
+
+
+@contextmanager
+def _as_file(picture: Path | bytes | io.BufferedIOBase) -> Iterator[io.BufferedIOBase]:
+    if isinstance(picture, io.BufferedIOBase):  # somebody else's: Pillow goes on where it was
+        before = picture.tell()
+        try:
+            yield picture
+        finally:
+            picture.seek(before)
+        return
+    with io.BytesIO(picture) if isinstance(picture, bytes) else picture.open("rb") as file:
+        yield file
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
