@@ -1,4 +1,7 @@
-"""What there is to choose from, as plain data: the command line, the docs and the README's table are made from it."""
+"""What there is to choose from, as plain data: the command line, the docs and the README's table are made from it.
+
+``outside=False`` leaves out what other installed packages add.
+"""
 
 import dataclasses
 import inspect
@@ -35,10 +38,10 @@ def field_docs(kind: type) -> dict[str, str]:
     return found
 
 
-def list_methods() -> list[dict[str, Any]]:
+def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
     """Every method: name, family, paper, title, year, what it keeps, and its options with defaults and sources."""
     rows = []
-    for name in registry.names("methods"):
+    for name in registry.names("methods", outside=outside):
         kind = registry.resolve("methods", name)
         docs, info = field_docs(kind), kind.info
         options = [
@@ -66,10 +69,10 @@ def _type_name(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
-def list_protocols() -> list[dict[str, Any]]:
+def list_protocols(*, outside: bool = True) -> list[dict[str, Any]]:
     """Every protocol: name, version, paper, fingerprint, whether it was published with a choice on test data."""
     rows = []
-    for name in registry.names("protocols"):
+    for name in registry.names("protocols", outside=outside):
         p = registry.resolve("protocols", name)
         rows.append(
             {
@@ -95,10 +98,10 @@ def list_data() -> list[dict[str, Any]]:
     return [{"name": name, "summary": text} for name, text in KNOWN.items()]
 
 
-def list_parametrizations() -> list[dict[str, Any]]:
+def list_parametrizations(*, outside: bool = True) -> list[dict[str, Any]]:
     """Every parametrization: what it stores, and its settings (``NAME:setting=value``)."""
     rows = []
-    for name in registry.names("parametrizations"):
+    for name in registry.names("parametrizations", outside=outside):
         kind = registry.resolve("parametrizations", name)
         docs = field_docs(kind)
         settings = [

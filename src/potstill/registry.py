@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import importlib
 import math
+import os
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from types import NoneType, UnionType
@@ -125,23 +126,27 @@ _BUILTIN: dict[Group, dict[str, str]] = {
 
 @functools.cache
 def _outside(group: Group) -> dict[str, str]:
-    """Of installed packages; looked for once, as it takes a tenth of a second."""
+    """Of installed packages; looked for once, as it takes a tenth of a second. ``POTSTILL_OUTSIDE=0``: none."""
+    if os.environ.get("POTSTILL_OUTSIDE") == "0":
+        return {}
     return {e.name: e.value for e in entry_points(group=f"potstill.{group}")}
 
 
-def targets(group: Group) -> dict[str, str]:
-    """``module:attribute`` by name, of this package and of installed ones."""
-    outside = _outside(group)
-    if taken := sorted(outside.keys() & _BUILTIN[group].keys()):
+def targets(group: Group, *, outside: bool = True) -> dict[str, str]:
+    """``module:attribute`` by name, of this package and, where ``outside`` is wanted, of installed ones."""
+    if not outside:
+        return dict(_BUILTIN[group])
+    found = _outside(group)
+    if taken := sorted(found.keys() & _BUILTIN[group].keys()):
         raise PotstillError(
             f"an installed package registers {group} under the taken name {taken[0]!r}; rename its entry point"
         )
-    return _BUILTIN[group] | outside
+    return _BUILTIN[group] | found
 
 
-def names(group: Group) -> tuple[str, ...]:
-    """Every registered name of ``group``, built-in ones first."""
-    return tuple(targets(group))
+def names(group: Group, *, outside: bool = True) -> tuple[str, ...]:
+    """Every registered name of ``group``: built-in ones, then, where ``outside`` is wanted, installed packages'."""
+    return tuple(targets(group, outside=outside))
 
 
 def resolve(group: Group, name: str) -> Any:

@@ -1,11 +1,15 @@
 """A GPU that is not there, to find what would fail on one; a program of its own, because torch knows one such device.
 
-    python tests/contract/pretend_gpu.py controls|methods|protocols|rest
+    python tests/contract/pretend_gpu.py controls|methods|protocols|rest [SETTINGS [NAME ...]]
 
 Its tensors say that they are on the device ``pretend``. Their values lie on the CPU, where every operation is really
 computed, but as on a GPU an operation refuses tensors of both devices (but for numbers, moves and indices of the CPU
 into tensors of the device), a generator of the CPU draws nothing there, and numpy cannot see them. Printed is a JSON
 object: what failed by name, and how far results are from the CPU's.
+
+Backward passes stay in the thread that asks for them. Torch has one of its own for the device, and that may still be
+letting go of the last tensors when the interpreter ends; these are Python's, so it would ask for the interpreter's
+lock then, be ended inside a destructor, and take the process with it ("terminate called without an active exception").
 """
 
 import contextlib
@@ -14,8 +18,9 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +66,13 @@ class OnGPU(Tensor):
         return compute(func, args, kwargs or {})
 
 
+THREADS: set[int] = set()
+"""Those in which something was computed."""
+
+
 def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """``func`` as the device would do it."""
+    THREADS.add(threading.get_ident())
     leaves = tree_leaves((args, kwargs))
     tensors = [a for a in leaves if isinstance(a, Tensor)]
     there = any(isinstance(a, OnGPU) for a in tensors)
@@ -149,6 +159,8 @@ def controls() -> dict[str, Any]:
             failures[name] = "was not refused"
     for name, act in allowed():
         _attempt(failures, name, act)
+    if {threading.get_ident()} != THREADS:
+        failures["threads"] = f"tensors were in {len(THREADS)} threads"
     return {"failures": failures}
 
 
@@ -169,14 +181,14 @@ def _splits() -> Any:
     return Splits(train=train, test=test)
 
 
-def methods(settings: dict[str, Any]) -> dict[str, Any]:
-    """Every method, here and there, from the same seed."""
+def methods(settings: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Methods, here and there, from the same seed."""
     import potstill
     from potstill import registry
     from potstill.registry import make_method
 
     splits, failures, apart = _splits(), {}, {}
-    for name in registry.names("methods"):
+    for name in names:
         fields = {f.name for f in dataclasses.fields(registry.resolve("methods", name))}
         method = make_method(name, {k: v for k, v in settings.items() if k in fields})[1]
         network = "convnet-d1-w4-batch" if method.info.family == "decoupled" else "convnet-d1-w4"
@@ -192,15 +204,15 @@ def methods(settings: dict[str, Any]) -> dict[str, Any]:
     return {"failures": failures, "apart": apart}
 
 
-def protocols() -> dict[str, Any]:
-    """Every protocol, its students one by one and side by side, and every parametrization."""
+def protocols(names: Sequence[str]) -> dict[str, Any]:
+    """Protocols, their students one by one and side by side."""
     import potstill
     from potstill import registry
 
     splits, failures, apart = _splits(), {}, {}
     network = "convnet-d1-w4-batch"
     small = potstill.distill(splits, "random", ipc=2)
-    for name in registry.names("protocols"):
+    for name in names:
         protocol = registry.resolve("protocols", name)
         changes: dict[str, Any] = {"steps": 4} if protocol.steps else {"epochs": 3}
         if protocol.labels == "teacher":
@@ -263,10 +275,11 @@ def rest(settings: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     os.environ["POTSTILL_CACHE"] = tempfile.mkdtemp()
     what, settings = sys.argv[1], json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+    names = sys.argv[3:]
     torch.set_num_threads(1)
-    with Pretend():
+    with Pretend(), torch.autograd.set_multithreading_enabled(False):
         made = {
-            "controls": controls, "methods": lambda: methods(settings), "protocols": protocols,
+            "controls": controls, "methods": lambda: methods(settings, names), "protocols": lambda: protocols(names),
             "rest": lambda: rest(settings),
         }[what]()  # fmt: skip
     print(json.dumps(made))

@@ -28,6 +28,16 @@ def _splits(kind: str) -> Splits:
 
 
 @pytest.fixture
+def adam_rounding() -> float:
+    """How far apart two kernels may leave a weight in float64.
+
+    A bias before a norm has a gradient of zero, of which rounding leaves up to 1e-15; Adam divides that by its ε of
+    1e-8. Times a rate of 0.01, and some 16 steps.
+    """
+    return 16 * 0.01 * 1e-15 / 1e-8
+
+
+@pytest.fixture
 def pictures() -> Splits:
     """Four classes of 8×8 pictures: 72 to train on, 48 to test on."""
     return _splits("image")

@@ -207,4 +207,7 @@ def test_predictions_are_made_in_evaluation_mode_and_do_not_depend_on_chunks(pic
     everything = pictures.train.fetch(torch.arange(len(pictures.train))).x
     found = predict(network, pictures.train)
     assert not network.training
-    assert torch.equal(found, network(everything).argmax(1))
+    likeliest = network(everything).topk(2, 1)
+    sure = likeliest.values.diff(dim=1).abs().flatten() > 1e-4  # nearer ones may fall either way by rounding
+    assert int(sure.sum()) > 0.9 * len(sure)
+    assert torch.equal(found[sure], likeliest.indices[sure, 0])

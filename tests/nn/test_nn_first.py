@@ -61,7 +61,7 @@ def test_values_do_not_depend_on_what_will_be_differentiated(
     for a, b in zip(*seen, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
     with torch.no_grad():
-        torch.testing.assert_close(first_block(x, conv, norm), seen[0][0], rtol=0, atol=0)
+        torch.testing.assert_close(first_block(x, conv, norm), seen[0][0], rtol=1e-12, atol=1e-12)
 
 
 def test_a_constant_picture_is_finite_and_as_in_the_modules() -> None:
@@ -77,7 +77,8 @@ def test_parts_do_not_change_the_values(monkeypatch: pytest.MonkeyPatch) -> None
     x = torch.randn(7, 1, 8, 8, generator=generator(1), dtype=torch.float64)
     whole = first_block(x, conv, norm)
     monkeypatch.setattr(product, "_CHUNK", 2 * 5 * 12 * 12)
-    assert torch.equal(first_block(x, conv, norm), whole)
+    # a product of fewer pictures may be another kernel's; a part that is lost or doubled would show as 1
+    torch.testing.assert_close(first_block(x, conv, norm), whole, rtol=1e-12, atol=1e-12)
 
 
 def test_the_convolutions_bias_has_a_gradient_of_zero() -> None:

@@ -73,7 +73,8 @@ def test_a_step_equals_sgd_of_torch_on_the_same_draw() -> None:
         optimizer.step()
     assert teacher.step == 3
     for name, p in twin.named_parameters():
-        assert torch.equal(teacher.params[name], p)
+        # torch's own optimiser is another kernel: three steps are a few roundings of values below 1
+        torch.testing.assert_close(teacher.params[name], p, rtol=1e-5, atol=1e-6)
 
 
 def test_the_network_and_the_old_teacher_stay_as_they_were() -> None:

@@ -27,7 +27,7 @@ def sgd(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
 ) -> tuple[P, P]:
-    """One step of SGD, bit for bit that of ``torch.optim.SGD`` (dampening 0, no Nesterov).
+    """One step of SGD, by the operations of ``torch.optim.SGD`` (dampening 0, no Nesterov).
 
     ``g ← g + weight_decay · p``, ``v ← momentum · v + g``, ``p ← p − lr · v``.
 

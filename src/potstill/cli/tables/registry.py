@@ -1,4 +1,4 @@
-"""Tables of what is registered."""
+"""Tables of what Potstill itself registers."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ FAMILIES = {
 
 
 def _of(family: str) -> list[dict[str, Any]]:
-    return [m for m in list_methods() if m["family"] == family]
+    return [m for m in list_methods(outside=False) if m["family"] == family]
 
 
 def _heading(method: dict[str, Any]) -> str:
@@ -67,14 +67,14 @@ def options(root: Path, family: str) -> str:
 def protocols(root: Path) -> str:
     rows: list[list[object]] = [
         [f"`{p['name']}`", p["version"], p["summary"], "yes" if p["optimistic"] else "no", paper(p["paper"])]
-        for p in list_protocols()
+        for p in list_protocols(outside=False)
     ]
     return table(["protocol", "version", "what it does", "optimistic", "paper"], rows)
 
 
 def parametrizations(root: Path) -> str:
     rows: list[list[object]] = []
-    for p in list_parametrizations():
+    for p in list_parametrizations(outside=False):
         settings = ", ".join(f"`{o['name']}={o['default']}`" for o in p["options"])
         rows.append([f"`{p['name']}`", p["summary"], settings or "none"])
     return table(["parametrization", "what is stored", "settings"], rows)

@@ -1,0 +1,64 @@
+"""What installed packages add by entry points, and that it changes neither this suite nor the documentation."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine on which a package is installed that adds a method."""
+    (tmp_path / "fresh_method.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from potstill.methods import DM\n\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Fresh(DM):\n"
+        '    """Not one of ours."""\n\n'
+        "    may_be_zero = (*DM.may_be_zero, 'iterations')\n"
+    )
+    about = tmp_path / "fresh_method-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: fresh-method\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[potstill.methods]\nfresh = fresh_method:Fresh\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    return {n: v for n, v in os.environ.items() if n != "POTSTILL_OUTSIDE"} | {"PYTHONPATH": path}
+
+
+def run(program: str, environment: dict[str, str]) -> str:
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_an_outside_method_is_one_of_all_and_none_of_ours(installed: dict[str, str]) -> None:
+    found = run(
+        "from potstill.registry import names, resolve\n"
+        "print(names('methods')[-1], resolve('methods', 'fresh').__name__, 'fresh' in names('methods', outside=False))",
+        installed,
+    )
+    assert found == "fresh Fresh False"
+    none = run(
+        "from potstill.registry import names; print('fresh' in names('methods'))", installed | {"POTSTILL_OUTSIDE": "0"}
+    )
+    assert none == "False"
+
+
+def test_the_tables_of_the_documentation_are_current_beside_it(installed: dict[str, str]) -> None:
+    program = "from pathlib import Path; from potstill.cli import tables; print(tables.main(Path(%r), check=True))"
+    assert run(program % str(ROOT), installed) == "0"
+
+
+def test_the_suite_does_not_see_it(installed: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider",
+         "tests/methods/test_parts.py"],
+        env=installed, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "[dm" in done.stdout
+    assert "fresh" not in done.stdout
