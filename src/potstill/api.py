@@ -21,7 +21,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, Scorecard
 from potstill.evaluation import evaluate as measure
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
-from potstill.nn import factory
+from potstill.nn import OwnFactory, OwnNetwork, factory, given
 from potstill.registry import make_method
 from potstill.reports import collect, render, write
 from potstill.rng import generator
@@ -117,7 +117,7 @@ def distill(
     seed: int = 0,
     steps: int | None = None,
     time_budget: float | None = None,
-    network: str | None = None,
+    network: str | OwnNetwork | Callable[..., Any] | None = None,
     parametrization: str | None = None,
     labels: str | None = None,
     augment: str | None = None,
@@ -141,7 +141,8 @@ def distill(
         seed: decides every draw. The same seed gives the same bits on the CPU.
         steps: stop after this many steps of the driver.
         time_budget: stop after this many seconds of computing.
-        network, parametrization, labels, augment: parts, in place of the method's own.
+        network, parametrization, labels, augment: parts, in place of the method's own. A network may also be a class or
+            function of your own that makes a ``torch.nn.Module``, or ``file.py:Net`` (docs/own-networks.md).
         zca: whiten the inputs as ``mtt``, ``frepo`` or ``kip`` do; the transform is stored with the set.
         device: ``auto``, ``cpu`` or ``cuda``.
         checkpoint: where the unfinished run is kept; with it SIGINT and SIGTERM end the run after the step under way.
@@ -200,9 +201,9 @@ def distill(
 
 
 def _as_scored(
-    table: Scores, method: str | Method[Any], network: str | None, augment: str | None, zca: str | None,
+    table: Scores, method: str | Method[Any], network: Any, augment: str | None, zca: str | None,
     options: Mapping[str, Any],
-) -> tuple[str | None, str | None, dict[str, Any]]:  # fmt: skip
+) -> tuple[Any, str | None, dict[str, Any]]:  # fmt: skip
     """The choices with which scores were made, where nothing else was asked for: network, augmentation, options.
 
     Raises:
@@ -218,7 +219,8 @@ def _as_scored(
         )
     if zca is not None:
         raise PotstillError("scores are made on inputs that are not whitened; leave zca out")
-    config = table.methods[name].config
+    config, own = table.methods[name].config, given(network)
+    network = str(own) if isinstance(own, OwnNetwork) else network
     asked = {"network": network, "augment": augment, **options}
     if not isinstance(method, str):
         asked |= {n: getattr(made, n) for n in config if n not in AXES and n not in options}
@@ -228,8 +230,9 @@ def _as_scored(
                 f"these scores were made with {option} {config[option]!r}, but {value!r} is asked for; leave it out, "
                 "or score anew"
             )
-    given = {n: value for n, value in config.items() if n not in AXES}
-    return config.get("network", network), config.get("augment", augment), {**given, **options}
+    said = {n: value for n, value in config.items() if n not in AXES}
+    trained = own if isinstance(own, OwnNetwork) else config.get("network", network)
+    return trained, config.get("augment", augment), {**said, **options}
 
 
 def settle(
@@ -238,7 +241,7 @@ def settle(
     *,
     ipc: int | None,
     budget: Budget | None,
-    network: str | None,
+    network: str | OwnNetwork | Callable[..., Any] | None,
     parametrization: str | None,
     labels: str | None,
     augment: str | None,
@@ -248,6 +251,7 @@ def settle(
 ) -> Settled:
     """All choices of a run, checked, before any work: what `distill` begins with. Arguments and errors as there."""
     keep_freed_memory()
+    own = given(network)
     splits = as_splits(data, pick_device(device))
     return_freed_memory()
     train = splits.train
@@ -256,7 +260,12 @@ def settle(
         name,
         base,
         train,
-        {"network": network, "augment": augment, "parametrization": parametrization, "labels": labels},
+        {
+            "network": None if own is None else str(own),
+            "augment": augment,
+            "parametrization": parametrization,
+            "labels": labels,
+        },
     )
     info = made.info
     if "*" not in info.kinds and train.input.kind not in info.kinds:
@@ -278,18 +287,30 @@ def settle(
             counts = wanted.counts(len(train.classes), size)
         except ValueError as error:
             raise PotstillError(str(error)) from error
-    network_name = network or getattr(made, "network", None) or default_network(train)
+    make = factory(
+        own or getattr(made, "network", None) or default_network(train), train.input, len(train.classes), train.device
+    )
+    if info.family in ("gradient", "trajectory") and isinstance(make, OwnFactory) and make.once_only is not None:
+        raise PotstillError(
+            f"method {name} differentiates gradients, but those of network {make.name} cannot be ({make.once_only}); "
+            "choose dm, or another network"
+        )
+    notes = splits.notes
+    if (usual := getattr(base, "network", None)) != (used := getattr(made, "network", None)) and own is None:
+        notes += (
+            f"network {used}: {usual}, which {name} has by default, takes pictures, and this is a {train.input.kind}",
+        )
     problem = Problem(
         train=train,
         counts=counts,
-        network=factory(network_name, train.input, len(train.classes), train.device),
+        network=make,
         augment=named_augmentation(parts["augment"] or "none", train),
         parametrization=decoder,
         numbers=_numbers(wanted, decoder, train, soft) if wanted.unit == "bytes" and not info.selects else (),
     )
     if not info.selects:
         decoder.sizes(problem.held, train.input.shape)  # a budget that holds nothing is refused before all the work
-    return Settled(name=name, method=made, problem=problem, notes=splits.notes)
+    return Settled(name=name, method=made, problem=problem, notes=notes)
 
 
 def _prepared(
@@ -393,7 +414,7 @@ def evaluate(
     data: Any,
     *,
     protocol: str | Protocol = "potstill",
-    networks: Sequence[str] | None = None,
+    networks: Sequence[str | Callable[..., Any]] | str | Callable[..., Any] | None = None,
     seeds: int | None = None,
     seed: int = 0,
     baselines: bool = True,
@@ -411,7 +432,9 @@ def evaluate(
         distilled: a set, or the path of one, also of one that holds the indices of a selection alone.
         data: what it was made of: anything ``load_data`` takes, or what it returned, with a test split.
         protocol: a registered name, or a protocol as a value.
-        networks: which students; the first is the headline, the others make the cross-architecture table.
+        networks: which students; the first is the headline, the others make the cross-architecture table. Names, or
+            classes and functions of your own that make a ``torch.nn.Module``, or ``file.py:Net``. By default the
+            protocol's, else the one that the set was made with, unless that is its maker's own.
         seeds: students per network.
         baselines, full, robust_scores: leave these out to be done sooner.
         stored: a file of a teacher's labels of this set, as `label` writes it.
@@ -423,6 +446,7 @@ def evaluate(
         PotstillError: the set does not fit the data, or there is no test split.
     """
     keep_freed_memory()
+    several = [networks] if isinstance(networks, str) or callable(networks) else networks or ()
     indices = Path(distilled) if isinstance(distilled, str | Path) and holds_indices(Path(distilled)) else None
     small = load(distilled) if isinstance(distilled, str | Path) and indices is None else distilled
     splits = as_splits(data, pick_device(device))
@@ -436,7 +460,7 @@ def evaluate(
         small,
         splits,
         protocol=chosen,
-        networks=networks,
+        networks=[found for found in map(given, several) if found is not None],
         seeds=seeds,
         seed=seed,
         baselines=baselines,

@@ -29,7 +29,7 @@ from potstill.evaluation.together import at_most, predictions
 from potstill.execution import choose
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.sampling import class_indices, random_per_class
-from potstill.nn import factory
+from potstill.nn import factory, given
 from potstill.reports import law_plot
 from potstill.rng import derive, generator
 from potstill.storage import item_bytes, write_atomic
@@ -54,7 +54,7 @@ def scaling(
     ipc: Sequence[int] = (1, 2, 5, 10, 20, 50),
     stops: Sequence[int] = (2, 5, 10, 20, 50),
     out: str | Path,
-    network: str | None = None,
+    network: str | Callable[..., Any] | None = None,
     sets: int = 5,
     steps: int = 200,
     batch: int = 64,
@@ -96,7 +96,7 @@ def scaling(
     train = splits.train.to(pick_device(device))
     if not isinstance(train, TensorSource):
         raise PotstillError(f"scaling needs data that are held in memory, but {train.name} is not; give arrays")
-    make = factory(network or default_network(train), train.input, len(train.classes), train.device)
+    make = factory(given(network) or default_network(train), train.input, len(train.classes), train.device)
     base: Protocol = registry.resolve("protocols", "potstill")
     protocol = base.override(steps=steps, batch=batch, lr=lr, least_epochs=0)
     protocol = protocol.resolve(train.name, make.name, train.input.kind)
@@ -178,7 +178,7 @@ class _Bench:
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each of the ``wanted`` (items per class, stop or classes), as soon as all its students are done."""
         jobs = [self._student(n, stop, teachers, at) for n, stop in wanted for at in range(len(self.sets))]
-        executor = choose(len(jobs), self.make.device)
+        executor = choose(len(jobs), self.make.device, self.make)
         results = (
             _two_accuracies(self.held, predicted)
             for predicted in predictions(_whole(self.held), jobs, executor, at_most(self.make.device))

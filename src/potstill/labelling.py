@@ -7,10 +7,10 @@ from typing import Any
 from potstill import registry
 from potstill.api import as_splits, default_network, pick_device
 from potstill.evaluation import Protocol
-from potstill.evaluation.evaluate import as_seen, check_fit, student_augmentation
+from potstill.evaluation.evaluate import as_seen, carded_network, check_fit, student_augmentation
 from potstill.evaluation.taught import teachers_of, views_of
 from potstill.execution.memory import keep_freed_memory
-from potstill.nn import factory
+from potstill.nn import OwnNetwork, factory, given
 from potstill.storage import Distilled, load
 from potstill.supervise.store import LabelStore
 from potstill.supervise.writer import write_labels
@@ -24,7 +24,7 @@ def label(
     out: str | Path,
     *,
     protocol: str | Protocol = "sre2l",
-    network: str | None = None,
+    network: str | OwnNetwork | Callable[..., Any] | None = None,
     pool: int | None = None,
     top_k: int | None = None,
     dtype: str = "float16",
@@ -59,7 +59,7 @@ def label(
     train = as_splits(data, pick_device(device)).train
     check_fit(small, train)
     seen = as_seen(train, small)
-    name = network or chosen.network or small.card.get("network") or default_network(seen)
+    name = given(network) or chosen.network or carded_network(small) or default_network(seen)
     make = factory(chosen.teacher or name, seen.input, len(seen.classes), seen.device)
     said = chosen.resolve(seen.name, factory(name, seen.input, len(seen.classes)).name, seen.input.kind)
     views = views_of(said, student_augmentation(said.augment, seen), seed)

@@ -7,7 +7,7 @@ and the formula of `potstill.execution.peak` makes the memory of the whole of th
 import dataclasses
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -128,7 +128,7 @@ def plan(
     budget: Budget | None = None,
     seed: int = 0,
     steps: int | None = None,
-    network: str | None = None,
+    network: str | Callable[..., Any] | None = None,
     parametrization: str | None = None,
     labels: str | None = None,
     augment: str | None = None,
@@ -276,7 +276,7 @@ def _training(method: Method[Any], problem: Problem, networks: tuple[Needed, ...
     walked: list[Walked] = []
     for spec, needed in zip(method.assets(problem), networks, strict=True):
         missing = needed.count - needed.kept
-        if not missing or not isinstance(choose(missing, problem.train.device), Serial):
+        if not missing or not isinstance(choose(missing, problem.train.device, problem.network), Serial):
             continue
         augment = str(spec.recipe.get("augment", "none")) if problem.train.input.kind == "image" else "none"
         job = jobs_of(spec, problem.train, problem.network, named_augmentation(augment, problem.train))[0]

@@ -19,7 +19,7 @@ from potstill.errors import PotstillError, unknown
 
 __all__ = ["Group", "make_method", "names", "part", "resolve", "targets"]
 
-Group = Literal["methods", "augmentations", "parametrizations", "protocols"]
+Group = Literal["methods", "networks", "augmentations", "parametrizations", "protocols"]
 
 _BUILTIN: dict[Group, dict[str, str]] = {
     "methods": {
@@ -80,6 +80,7 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "cim": "potstill.methods.decoupled.cim:CIM",
         "dq": "potstill.methods.decoupled.dq:DQ",
     },
+    "networks": {},  # ours have a grammar: potstill.nn.zoo
     "augmentations": {
         "none": "potstill.augment.siamese:none",
         "dsa": "potstill.augment.siamese:dsa",

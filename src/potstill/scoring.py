@@ -43,7 +43,7 @@ def score(
     methods: Sequence[str],
     out: str | Path | None = None,
     *,
-    network: str | None = None,
+    network: str | Callable[..., Any] | None = None,
     device: str = "auto",
     progress: Callable[[str, int, int], None] | None = None,
     **options: Any,

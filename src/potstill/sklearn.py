@@ -84,7 +84,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         *,
         ipc: int = 10,
         n: int | None = None,
-        network: str | None = None,
+        network: Any = None,
         seed: int = 0,
         shape: tuple[int, ...] | None = None,
         steps: int | None = None,

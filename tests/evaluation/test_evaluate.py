@@ -16,6 +16,7 @@ from potstill.evaluation.protocols.dc import PROTOCOL as DC
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
 from potstill.evaluation.protocols.potstill import PROTOCOL as POTSTILL
 from potstill.execution import Processes, Serial
+from potstill.testing import check_source
 
 CONTRACT = {
     "protocol", "protocol_version", "fingerprint", "network", "n", "optimistic", "accuracy", "baselines", "full",
@@ -312,3 +313,45 @@ def test_the_public_verb_takes_names_and_overrides(pictures: Splits, make_set: A
     assert card["fingerprint"] == DSA.override(epochs=2).fingerprint() != DSA.fingerprint()
     with pytest.raises(PotstillError, match="did you mean epochs"):
         potstill.evaluate(make_set(pictures), pictures, protocol="dsa", epochz=2)
+
+
+class Outside:
+    """A source of somebody else's: what the contract says, and no more."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in (
+            "name",
+            "input",
+            "classes",
+            "normalization",
+            "labels",
+            "device",
+            "content_hash",
+            "fetch",
+            "raw",
+        ):
+            raise AttributeError(name)
+        return getattr(self._source, name)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def to(self, device: Any) -> "Outside":
+        return Outside(self._source.to(device))
+
+
+def test_a_source_that_keeps_the_contract_is_measured_on_like_our_own(pictures: Splits, make_set: Any) -> None:
+    outside = Splits(train=Outside(pictures.train), test=Outside(pictures.test))  # type: ignore[arg-type]
+    check_source(outside.train)
+    small = make_set(pictures)
+    white = make_set(pictures, normalization=replace(pictures.train.normalization, mean=torch.tensor([0.3])))
+    for one in (small, white):
+        settings: dict[str, Any] = {"protocol": QUICK, "seeds": 2, "networks": ["convnet-d1-w8"]}
+        settings |= {"robust_scores": False, "executor": Serial()}
+        found, ours = (evaluate(one, data, **settings).content for data in (outside, pictures))
+        assert found["accuracy"] == ours["accuracy"]
+        assert found["baselines"] == ours["baselines"]
+        assert found["full"]["mean"] == ours["full"]["mean"]

@@ -14,7 +14,7 @@ from potstill.data import TensorSource
 from potstill.errors import PotstillError, unknown
 from potstill.functional.acquisition import badge, core_set, entropy, least_confidence, margin, top
 from potstill.functional.sampling import distinct
-from potstill.nn import factory
+from potstill.nn import OwnNetwork, factory, given
 from potstill.rng import derive, generator
 from potstill.supervise.teacher import train_teacher
 
@@ -43,7 +43,7 @@ _CHUNK = 512
 class Learner:
     """How the learner of a round is trained: a fresh network, SGD with momentum on batches drawn with replacement."""
 
-    network: str | None = None
+    network: str | Callable[..., Any] | None = None
     """``None``: the ConvNet for pictures, an MLP for others."""
     steps: int = 200
     batch: int = 64
@@ -200,12 +200,16 @@ def labelled(pool: Source, index: Int[Tensor, " m"], y: Int[Tensor, " m"]) -> Te
 
 def network_name(how: Learner, pool: Source) -> str:
     """The learner's own, or what suits the pool's inputs."""
-    return how.network or ("convnet" if pool.input.kind == "image" else "mlp")
+    return str(_network(how, pool))
+
+
+def _network(how: Learner, pool: Source) -> str | OwnNetwork:
+    return given(how.network) or ("convnet" if pool.input.kind == "image" else "mlp")
 
 
 def learner_factory(how: Learner, pool: Source) -> NetworkFactory:
     """Fresh networks of the learner, for the pool's inputs and classes."""
-    return factory(network_name(how, pool), pool.input, len(pool.classes), pool.device)
+    return factory(_network(how, pool), pool.input, len(pool.classes), pool.device)
 
 
 def fitted(how: Learner, make: NetworkFactory, source: Source, seed: int, number: int) -> Network:

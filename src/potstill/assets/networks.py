@@ -268,7 +268,7 @@ def obtain_networks(
     missing = [n for n, trained in enumerate(found) if trained is None]
     if progress is not None:
         progress(spec.name, len(jobs) - len(missing), len(jobs))
-    runner = executor or choose(len(missing), make.device)
+    runner = executor or choose(len(missing), make.device, make)
     for n, result in zip(missing, runner.map(_run, [jobs[n] for n in missing]), strict=True):
         for stop in result:
             jobs[n].keep(*stop)

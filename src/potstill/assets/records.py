@@ -390,7 +390,7 @@ def obtain_record(
     done = len(trainings) - len(missing)
     if progress is not None:
         progress(spec.name, done, len(trainings))
-    for _ in (executor or choose(len(missing), make.device)).map(_make, missing):
+    for _ in (executor or choose(len(missing), make.device, make)).map(_make, missing):
         done += 1
         if progress is not None:
             progress(spec.name, done, len(trainings))

@@ -4,5 +4,6 @@ from potstill.data.load import KNOWN, load
 from potstill.data.memory import TensorSource, fit_normalization
 from potstill.data.splits import holdout, stratify
 from potstill.data.streamed import StreamSource
+from potstill.data.viewed import Viewed
 
-__all__ = ["KNOWN", "StreamSource", "TensorSource", "fit_normalization", "holdout", "load", "stratify"]
+__all__ = ["KNOWN", "StreamSource", "TensorSource", "Viewed", "fit_normalization", "holdout", "load", "stratify"]

@@ -11,6 +11,7 @@ from torch.nn import functional
 from potstill.core import InputSpec, Normalization, Splits
 from potstill.data.memory import TensorSource, chunks, data_units, fit_normalization
 from potstill.data.streamed import StreamSource
+from potstill.data.viewed import Viewed
 from potstill.errors import PotstillError
 from potstill.rng import generator
 
@@ -44,7 +45,7 @@ def stratify(labels: Int[Tensor, " n"], fraction: float, seed: int) -> tuple[Int
     return torch.where(~held)[0], torch.where(held)[0]
 
 
-S = TypeVar("S", bound=TensorSource | StreamSource)
+S = TypeVar("S", bound=TensorSource | StreamSource | Viewed)
 
 
 def holdout(source: S, fraction: float, seed: int) -> tuple[S, S]:

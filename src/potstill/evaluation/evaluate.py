@@ -15,7 +15,7 @@ from torch import Tensor
 from potstill.augment.dc import dc, dc_batch_norm
 from potstill.augment.named import augmentation_name, named_augmentation
 from potstill.core import Augmentation, NetworkFactory, Source, Splits
-from potstill.data import StreamSource, TensorSource, holdout
+from potstill.data import StreamSource, TensorSource, Viewed, holdout
 from potstill.errors import PotstillError
 from potstill.evaluation.full import RECIPE, FullReference
 from potstill.evaluation.protocol import Protocol
@@ -27,13 +27,13 @@ from potstill.evaluation.student import Job
 from potstill.evaluation.taught import Teachers, teachers_of
 from potstill.evaluation.together import at_most, predictions
 from potstill.execution import Executor, Serial, choose
-from potstill.nn import factory, flops
+from potstill.nn import OwnNetwork, factory, flops, named, stackable
 from potstill.rng import derive
 from potstill.storage import Distilled
 from potstill.supervise.store import LabelStore, content_hash
 from potstill.supervise.teacher import soft_rows
 
-__all__ = ["as_seen", "check_fit", "evaluate", "student_augmentation"]
+__all__ = ["as_seen", "carded_network", "check_fit", "evaluate", "student_augmentation"]
 
 Report = Callable[[str, int, int], None]
 
@@ -53,8 +53,8 @@ class _Bench:
     protocol: Protocol
     """Resolved for this data and this network."""
     make: NetworkFactory
-    train: TensorSource | StreamSource
-    test: TensorSource | StreamSource
+    train: TensorSource | StreamSource | Viewed
+    test: TensorSource | StreamSource | Viewed
     students: int
     seed: int
     executor: Executor
@@ -88,7 +88,7 @@ def evaluate(
     splits: Splits,
     *,
     protocol: Protocol,
-    networks: Sequence[str] | None = None,
+    networks: Sequence[str | OwnNetwork] | None = None,
     seeds: int | None = None,
     seed: int = 0,
     baselines: bool = True,
@@ -126,7 +126,7 @@ def evaluate(
     check_fit(distilled, splits.train)
     train, test = (as_seen(s, distilled) for s in (splits.train, splits.test))
     published = protocol.network if train.input.kind == "image" else None
-    names = list(dict.fromkeys(networks or [published or distilled.card.get("network") or _default(train)]))
+    names = list(dict.fromkeys(networks or [published or carded_network(distilled) or _default(train)]))
     students = protocol.students if seeds is None else seeds
     if students < 1:
         raise PotstillError(f"at least one student is needed, but seeds is {students}")
@@ -179,7 +179,9 @@ def evaluate(
             by_network[other.make.name]["baselines"] = {"random": summary(plain.values)}
     gaps = {n: difference(own.values, m.values) for n, (_, m) in rivals.items()}
     made_of = distilled.card["source"].get("hash")
-    alone = bench.protocol.labels == "teacher" or ":" in bench.make.name  # as potstill.evaluation.together groups them
+    alone = bench.protocol.labels == "teacher" or not stackable(
+        bench.make
+    )  # as potstill.evaluation.together groups them
     beside = 1 if alone else min(students, bench.side_by_side)
     content = {
         "protocol": protocol.name,
@@ -260,7 +262,11 @@ def _executor(protocol: Protocol, make: NetworkFactory, train: Source, n: int, s
     samples = min(n, protocol.batch) * updates * students
     if others:
         samples += int(RECIPE["steps"]) * int(RECIPE["batch"]) + 256 * TEACHER_STEPS
-    return Serial() if 3 * flops(make(0), train.input.shape) * samples / RATE < SHORT else choose(students, make.device)
+    return (
+        Serial()
+        if 3 * flops(make(0), train.input.shape) * samples / RATE < SHORT
+        else choose(students, make.device, make)
+    )
 
 
 def _call(job: Callable[[], Any]) -> Any:
@@ -314,16 +320,28 @@ def check_fit(distilled: Distilled, train: Source) -> None:
         )
 
 
-def as_seen(source: Source, distilled: Distilled) -> TensorSource | StreamSource:
+def carded_network(distilled: Distilled) -> str | None:
+    """The network that the set was made with, where anybody has it.
+
+    Raises:
+        PotstillError: it is its maker's own. What a card says is never imported.
+    """
+    name = distilled.card.get("network")
+    if name is None or (isinstance(name, str) and named(name)):
+        return name
+    raise PotstillError(
+        f"the set was made with a network of its maker's own, {name}; say which network to train on it: networks=[Net] "
+        "in Python, --network FILE.py:Net or --network convnet on the command line"
+    )
+
+
+def as_seen(source: Source, distilled: Distilled) -> TensorSource | StreamSource | Viewed:
     """The source under the set's own normalization: a whitened set is tested on whitened data."""
-    if not isinstance(source, TensorSource | StreamSource):
-        raise PotstillError(
-            f"evaluation needs data as load_data reads them, but {source.name} is a {type(source).__name__}; "
-            "give arrays or anything else that load_data reads"
-        )
     n = distilled.normalization
-    mean, std = n.mean.to(source.device), n.std.to(source.device)
-    return replace(source, normalization=replace(n, mean=mean, std=std))
+    normalization = replace(n, mean=n.mean.to(source.device), std=n.std.to(source.device))
+    if isinstance(source, TensorSource | StreamSource):
+        return replace(source, normalization=normalization)
+    return Viewed.of(source, normalization)
 
 
 def _run(bench: _Bench, what: str, jobs: list[Job], source: Source) -> list[Tensor | None]:

@@ -31,6 +31,7 @@ from potstill.evaluation.student import (
 )
 from potstill.evaluation.taught import mixing
 from potstill.execution import Executor
+from potstill.nn import stackable
 from potstill.rng import derive, generator
 
 __all__ = ["Stack", "at_most", "fit_together", "groups", "predictions", "train_and_predict_together"]
@@ -108,7 +109,7 @@ def _alike(one: Job, other: Job) -> bool:
         )  # fmt: skip
 
     own = all(job.teachers is None and job.stored is None for job in (one, other))
-    return own and ":" not in one.make.name and said(one) == said(other)
+    return own and said(one) == said(other) and stackable(one.make)
 
 
 class _Samples:

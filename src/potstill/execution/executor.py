@@ -2,9 +2,11 @@
 
 import io
 import pickle
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -62,6 +64,8 @@ class _Pickler(pickle.Pickler):
             home = getattr(value, "__module__", None)
             if home == "__main__" and hasattr(value, "__qualname__"):
                 raise pickle.PicklingError(f"{value.__qualname__} is defined in the main script")
+            if isinstance(value, type | FunctionType) and getattr(sys.modules.get(str(home)), "__spec__", 1) is None:
+                raise pickle.PicklingError(f"{home}, in which it is defined, is in no file that can be imported")
         return NotImplemented
 
 

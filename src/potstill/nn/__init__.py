@@ -1,6 +1,20 @@
-"""The field's networks, exactly as published, by name."""
+"""The field's networks, exactly as published, by name; and networks of the user's own."""
 
 from potstill.nn.init import initialise
-from potstill.nn.zoo import Factory, NetworkEntry, catalogue, factory, flops, parameter_count
+from potstill.nn.own import OwnFactory, OwnNetwork, given
+from potstill.nn.zoo import Factory, NetworkEntry, catalogue, factory, flops, named, parameter_count, stackable
 
-__all__ = ["Factory", "NetworkEntry", "catalogue", "factory", "flops", "initialise", "parameter_count"]
+__all__ = [
+    "Factory",
+    "NetworkEntry",
+    "OwnFactory",
+    "OwnNetwork",
+    "catalogue",
+    "factory",
+    "flops",
+    "given",
+    "initialise",
+    "named",
+    "parameter_count",
+    "stackable",
+]

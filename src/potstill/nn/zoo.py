@@ -9,19 +9,22 @@ from typing import Any
 
 import torch
 
-from potstill.core import InputSpec, Network
+from potstill import registry
+from potstill.core import InputSpec, Network, NetworkFactory
 from potstill.errors import PotstillError, unknown
 from potstill.nn.bridge import bridged
 from potstill.nn.classic import MLP, VGG, AlexNet, LeNet, Linear
 from potstill.nn.convnet import ConvNet, default_depth
 from potstill.nn.init import built
+from potstill.nn.own import OwnFactory, OwnNetwork, own_factory
 from potstill.nn.resnet import ResNet
 from potstill.nn.vit import ViT
 from potstill.rng import generator
 
-__all__ = ["Factory", "NetworkEntry", "catalogue", "factory", "flops", "parameter_count"]
+__all__ = ["Factory", "NetworkEntry", "catalogue", "factory", "flops", "named", "parameter_count", "stackable"]
 
 _DC = "networks.py of DC, arXiv:2006.05929"
+_PACKAGES = ("timm", "torchvision")
 _ACTIVATIONS = ("relu", "sigmoid", "leaky", "swish")
 _NORMS = ("instance", "batch", "layer", "group", "nonorm")
 _POOLINGS = ("avg", "max", "nopool")
@@ -60,6 +63,11 @@ def catalogue() -> tuple[NetworkEntry, ...]:
         NetworkEntry(
             "torchvision:NAME", "any model of torchvision, where it is installed", "pypi.org/project/torchvision"
         ),
+        NetworkEntry("FILE.py:NAME", "a class or function of a file of your own", "yours", ("*",)),
+        *(
+            NetworkEntry(name, "of an installed package", target.partition(":")[0], ("*",))
+            for name, target in registry.targets("networks").items()
+        ),
     )
 
 
@@ -81,11 +89,14 @@ class Factory:
         return built(make, self.device, generator(seed, "network"))
 
 
-def factory(name: str, input: InputSpec, num_classes: int, device: torch.device | str = "cpu") -> Factory:
+def factory(
+    name: str | OwnNetwork, input: InputSpec, num_classes: int, device: torch.device | str = "cpu"
+) -> Factory | OwnFactory:
     """The factory for a network's name.
 
     Args:
-        name: e.g. ``convnet``, ``convnet-d3-w128-instance-avg``, ``resnet18-batch``, ``timm:NAME``.
+        name: e.g. ``convnet``, ``convnet-d3-w128-instance-avg``, ``resnet18-batch``, ``timm:NAME``, what an installed
+            package registers, or a user's own (`potstill.nn.given`).
         input: what it eats; pictures (c, h, w), or any one tensor for ``mlp`` and ``linear``.
         num_classes: k ≥ 1.
         device: where its networks are put.
@@ -94,8 +105,12 @@ def factory(name: str, input: InputSpec, num_classes: int, device: torch.device 
         PotstillError: the name is not known, or the network cannot eat such inputs; the message names the smallest
             pictures that it can.
     """
+    if isinstance(name, OwnNetwork):
+        return own_factory(name, input, num_classes, torch.device(device))
+    if name in registry.targets("networks"):
+        return own_factory(OwnNetwork(registry.resolve("networks", name)), input, num_classes, torch.device(device))
     package, _, model = name.partition(":")
-    if model and package in ("timm", "torchvision"):
+    if model and package in _PACKAGES:
         bridged(package, model, input, num_classes, 0)
         return Factory(name, input, num_classes, torch.device(device))
     canonical, make = _parse(name, input, num_classes)
@@ -105,6 +120,16 @@ def factory(name: str, input: InputSpec, num_classes: int, device: torch.device 
             f"{'×'.join(map(str, input.shape[1:]))} are too small; {_smallest(canonical, input, num_classes)}"
         )
     return Factory(canonical, input, num_classes, torch.device(device))
+
+
+def named(name: str) -> bool:
+    """Whether ``name`` is one of this package's networks or of timm's or torchvision's: what anybody's card may say."""
+    return name.partition("-")[0] in _FAMILIES or name.partition(":")[0] in _PACKAGES
+
+
+def stackable(make: NetworkFactory) -> bool:
+    """Whether several of its networks can be trained as one (`potstill.evaluation.together`)."""
+    return make.side_by_side if isinstance(make, OwnFactory) else ":" not in make.name
 
 
 def _fits(make: Callable[[], Network], shape: tuple[int, ...]) -> bool:
@@ -133,7 +158,7 @@ def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Networ
     """The full name and how to make the network."""
     family, *parts = name.split("-")
     if family not in _FAMILIES:
-        raise unknown("network", name, [e.name for e in catalogue()])
+        raise unknown("network", name, [e.name for e in catalogue()] + list(registry.names("networks")))
     if repeated := next((p for n, p in enumerate(parts) if p in parts[:n]), None):
         raise PotstillError(f"a part of a network's name is given once, but {name!r} has {repeated!r} twice; drop one")
     if family == "linear":

@@ -44,7 +44,7 @@ from potstill.evaluation.student import Job, train
 from potstill.evaluation.taught import Teachers
 from potstill.evaluation.together import Stack, fit_together
 from potstill.functional.train import parameters
-from potstill.nn import factory
+from potstill.nn import factory, stackable
 from potstill.parametrize.pixels import Pixels
 from potstill.registry import make_method, part, resolve
 from potstill.rng import generator
@@ -334,7 +334,7 @@ def check_network(make: NetworkFactory, shape: tuple[int, ...], num_classes: int
     total = torch.stack([g.square().sum() for g in grads]).sum()
     second = torch.autograd.grad(total, x)[0]
     _require(bool(torch.isfinite(second).all()), "the gradient's gradient with respect to the input must be finite")
-    if ":" not in make.name:  # those of other packages are trained one by one
+    if stackable(make):  # those of other packages are trained one by one
         a, c = a.double(), c.double().eval()
         alone = a(x.double())
         own = torch.autograd.grad(alone.logsumexp(1).sum(), tuple(a.parameters()))

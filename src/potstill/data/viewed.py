@@ -1,0 +1,76 @@
+"""Some samples of any source, under another normalization."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from potstill.core import Batch, Inputs, InputSpec, Normalization, Source
+
+__all__ = ["Viewed"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Viewed:
+    """A ``core.Source`` that looks through another one, of whatever kind that is.
+
+    What `TensorSource` and `StreamSource` do for themselves, for a source that keeps the contract and no more.
+    """
+
+    source: Source
+    normalization: Normalization
+    index: Int[Tensor, " n"]
+    """Which of its samples, in this order."""
+
+    @classmethod
+    def of(cls, source: Source, normalization: Normalization) -> "Viewed":
+        """All samples of ``source``."""
+        return cls(source=source, normalization=normalization, index=torch.arange(len(source)))
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def input(self) -> InputSpec:
+        return self.source.input
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.source.classes
+
+    @property
+    def labels(self) -> Int[Tensor, " n"]:
+        return self.source.labels[self.index]
+
+    @property
+    def device(self) -> torch.device:
+        return self.source.device
+
+    @property
+    def content_hash(self) -> str:
+        """Of the whole source, whatever is looked at."""
+        return self.source.content_hash
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def raw(self, index: Int[Tensor, " m"], /) -> Inputs:
+        return self.source.raw(self.index[index.cpu()])
+
+    def fetch(self, index: Int[Tensor, " m"], /) -> Batch:
+        batch = self.source.fetch(self.index[index.cpu()])
+        x = self.raw(index)
+        assert isinstance(x, Tensor)  # sets hold inputs of one tensor, and these were found to be alike
+        return replace(batch, x=self.normalization.apply(x))
+
+    def subset(self, index: Int[Tensor, " m"], /) -> "Viewed":
+        """The samples at ``index``."""
+        return replace(self, index=self.index[index])
+
+    def to(self, device: torch.device | str, /) -> "Viewed":
+        """The same samples on ``device``."""
+        n = self.normalization
+        normalization = replace(n, mean=n.mean.to(device), std=n.std.to(device))
+        return replace(self, source=self.source.to(device), normalization=normalization)
