@@ -105,7 +105,7 @@ class Settled:
     problem: Problem
     """Without what ``Method.assets`` asks for."""
     notes: tuple[str, ...]
-    """What the loader decided."""
+    """What the loader decided, and what the method left out."""
 
 
 def distill(
@@ -310,7 +310,8 @@ def settle(
     )
     if not info.selects:
         decoder.sizes(problem.held, train.input.shape)  # a budget that holds nothing is refused before all the work
-    return Settled(name=name, method=made, problem=problem, notes=notes)
+    made, said = made.settled(problem)
+    return Settled(name=name, method=made, problem=problem, notes=(*notes, *said))
 
 
 def _prepared(

@@ -452,6 +452,7 @@ class Part:
 
 
 S = TypeVar("S")
+M = TypeVar("M", bound="Method[Any]")
 
 
 class Method(ABC, Generic[S]):
@@ -487,6 +488,11 @@ class Method(ABC, Generic[S]):
     @abstractmethod
     def result(self, problem: Problem, state: S) -> Result:
         """The distilled set of this state; allowed at any state, so a stopped run still yields one."""
+
+    def settled(self: M, problem: Problem) -> tuple[M, tuple[str, ...]]:
+        """The method for this data, before anything else is asked of it: every field that its default leaves to the
+        data has its value, which the card then shows; and a line for each thing that the data do not admit."""
+        return self, ()
 
     def assets(self, problem: Problem) -> "tuple[AssetSpec, ...]":
         """What must be made before ``init``, in ``Problem.assets`` by name; made once and kept for later runs."""

@@ -104,7 +104,7 @@ class Plan:
     """On the CPU, of methods that say what a step consists of."""
     measured: Measured | None
     notes: tuple[str, ...]
-    """What the loader decided."""
+    """What the loader decided, and what the method left out."""
 
     @property
     def real_per_step(self) -> int | None:

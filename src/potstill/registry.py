@@ -225,11 +225,10 @@ def make_method(method: str | Method[Any], options: Mapping[str, Any]) -> tuple[
 def _check_value(what: str, method: Method[Any], field: Any, hint: Any) -> None:
     """Choices are checked against the annotation's literals, numbers against the annotation and their bounds."""
     value, kinds = getattr(method, field.name), _alternatives(hint)
-    literals = get_args(hint) if get_origin(hint) is Literal else ()
-    if literals and value not in literals:
-        raise PotstillError(f"{what} must be one of {', '.join(map(str, literals))}, not {value!r}")
     words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
     kinds = {kind for kind in kinds if get_origin(kind) is not Literal}
+    if words and kinds <= {NoneType} and value not in words and (value is not None or not kinds):
+        raise PotstillError(f"{what} must be one of {', '.join(map(str, words))}, not {value!r}")
     if not kinds <= {int, float, NoneType} or (value is None and NoneType in kinds) or value in words:
         return
     number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -65,23 +65,25 @@ def test_moments_agree_with_a_loop() -> None:
         assert float(var[c]) == pytest.approx(sum((v - m) ** 2 for v in values) / 60)
 
 
-def test_cells_are_of_16_pixels_in_reading_order() -> None:
-    a = draw(2, 3, 32, 16)
-    mean, var = cell_moments(a)
+@pytest.mark.parametrize("side", [16, 4])
+def test_cells_are_of_so_many_pixels_in_reading_order(side: int) -> None:
+    a = draw(2, 3, 2 * side, side)
+    mean, var = cell_moments(a, side)
     assert mean.shape == var.shape == (2,)
     for u in range(2):
-        cell = a[:, :, 16 * u : 16 * u + 16]
+        cell = a[:, :, side * u : side * (u + 1)]
         torch.testing.assert_close(mean[u], cell.mean())
         torch.testing.assert_close(var[u], cell.var(correction=0))
 
 
-def test_a_map_of_20_pixels_has_four_cells_and_one_of_4_has_one() -> None:
+def test_a_map_of_20_pixels_has_four_cells_of_16_and_25_of_4() -> None:
     a = draw(2, 3, 20, 20)
     whole = F.interpolate(a, (32, 32), mode="bilinear", align_corners=False)
-    mean, _ = cell_moments(a)
+    mean, _ = cell_moments(a, 16)
     expected = [whole[:, :, i : i + 16, j : j + 16].mean() for i in (0, 16) for j in (0, 16)]
     torch.testing.assert_close(mean, torch.stack(expected))
-    assert cell_moments(draw(2, 3, 4, 4))[0].shape == (1,)
+    assert cell_moments(a, 4)[0].shape == (25,)
+    assert cell_moments(draw(2, 3, 4, 4), 16)[0].shape == (1,)
 
 
 # --- lengths ----------------------------------------------------------------------------------------------------------
@@ -131,7 +133,7 @@ def test_the_gap_is_differentiable_also_where_nothing_is_amiss() -> None:
 def test_watching_gives_the_inputs_of_every_layer_of_the_type_and_leaves_nothing_behind() -> None:
     network, x = net(), draw(4, 2, 5, 5)
     before = weights_of(network)
-    out, seen = watch(network, before, x, {nn.BatchNorm2d: of_batch_norm, nn.Conv2d: of_convolution})
+    out, seen = watch(network, before, x, {nn.BatchNorm2d: of_batch_norm, nn.Conv2d: lambda a: of_convolution(a, 4)})
     torch.testing.assert_close(out, network(x))
     assert list(seen) == ["0", "1", "3", "4"]
     first = network[0](x)
@@ -139,7 +141,7 @@ def test_watching_gives_the_inputs_of_every_layer_of_the_type_and_leaves_nothing
     torch.testing.assert_close(seen["1"]["var"], first.var((0, 2, 3), correction=0))
     second = network[:3](x)
     torch.testing.assert_close(seen["3"]["mean"], second.mean((0, 2, 3)))
-    torch.testing.assert_close(seen["0"]["cells/mean"], cell_moments(x)[0])
+    torch.testing.assert_close(seen["0"]["cells/mean"], cell_moments(x, 4)[0])
     assert all(torch.equal(t, before[n]) for n, t in weights_of(network).items())
     assert not any(m._forward_pre_hooks or m._forward_hooks for m in network.modules())
 
@@ -187,7 +189,7 @@ def test_half_precision_is_measured_in_full() -> None:
 
 def test_averages_begin_at_the_first_value_and_have_the_batch_s_gradient() -> None:
     one = {"a": torch.tensor([2.0], requires_grad=True)}
-    begun = followed(None, one, 0.4)
+    begun = followed({}, one, 0.4)
     assert begun["a"].tolist() == [2.0]  # from zero it would be 1.2
     two = {"a": torch.tensor([7.0], requires_grad=True)}
     after = followed({"a": begun["a"].detach()}, two, 0.4)
@@ -229,7 +231,26 @@ def test_densification_falls_as_samples_differ_and_has_a_finite_slope() -> None:
     x = near.clone().requires_grad_()  # two eigenvalues are zero, and equal
     (slope,) = torch.autograd.grad(densification(x, y), x)
     assert torch.isfinite(slope).all()
-    assert torch.autograd.gradcheck(lambda z: densification(z, y), (apart.requires_grad_(),))
+
+
+def divergence(x: Tensor, target: Tensor) -> Tensor:
+    """Of a class's softmax of eigenvalues from a target that is given: a naive reference."""
+    own = x.flatten(1)
+    found = torch.linalg.eigvalsh(own @ own.T).softmax(0)
+    return (target * (target / found).log()).sum()
+
+
+def test_densification_s_target_has_no_gradient() -> None:
+    y, x = torch.zeros(3, dtype=torch.int64), (draw(3, 1, 4, 4, path=3) / 4).requires_grad_()
+    values, vectors = torch.linalg.eigh(x.detach().flatten(1) @ x.detach().flatten(1).T)
+    target = (values / 4.0).softmax(0)
+    torch.testing.assert_close(densification(x, y), divergence(x, target))
+    (slope,) = torch.autograd.grad(densification(x, y), x)
+    # along an eigenvalue λ_i the slope is softmax(λ)_i − softmax(λ / τ)_i, and that of λ_i = ‖u_iᵀ X‖² is 2 u_i u_iᵀ X
+    away = vectors @ torch.diag(values.softmax(0) - target) @ vectors.T
+    torch.testing.assert_close(slope, (2 * away @ x.detach().flatten(1)).reshape(x.shape))
+    assert torch.autograd.gradcheck(lambda z: divergence(z, target), (x,))
+    torch.testing.assert_close(slope, torch.autograd.grad(divergence(x, target), x)[0])
 
 
 def test_densification_pools_large_pictures() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from decoupled_toys import at_toy
 
 from potstill.core import Problem
 from potstill.errors import PotstillError
@@ -181,7 +182,7 @@ NETS: dict[str, Any] = {"committee": "convnet-d1-w4-batch", "parametrization": "
 
 
 def test_ufc_makes_one_compensator_of_each_place_with_one_network_after_the_other() -> None:
-    method = UFC(iterations=2, **NETS)
+    method = at_toy(UFC(iterations=2, **NETS))
     problem, state, rng = started(method, ipc=4)  # 16 pictures for 4 classes and 3: two places
     assert problem.sizes == (8,) * 4
     assert (method.places(problem), len(method.plan(problem)), method.horizon(problem)) == (2, 6, 12)
@@ -201,7 +202,7 @@ def test_ufc_makes_one_compensator_of_each_place_with_one_network_after_the_othe
 
 
 def test_ufc_s_loss_is_sre2l_s_of_all_classes_with_one_addition() -> None:
-    method = UFC(iterations=4, **NETS, **STILL)
+    method = at_toy(UFC(iterations=4, **NETS, **STILL))
     problem, state, rng = started(method, ipc=4)
     state = replace(state, batch=3)  # the second network, the second place
     member = method.teachers(problem)[1]
@@ -218,7 +219,7 @@ def test_ufc_s_loss_is_sre2l_s_of_all_classes_with_one_addition() -> None:
 
 
 def test_ufc_sees_parts_of_many_classes_in_turn() -> None:
-    method = UFC(iterations=4, batch=3, **NETS)
+    method = at_toy(UFC(iterations=4, batch=3, **NETS))
     problem, state, rng = started(method, ipc=4)
     seen = [method.classes_of(problem, replace(state, iteration=t), torch.empty(0)).tolist() for t in range(3)]
     assert seen == [[0, 1, 2], [3], [0, 1, 2]]
@@ -226,7 +227,7 @@ def test_ufc_sees_parts_of_many_classes_in_turn() -> None:
 
 
 def test_ufc_begins_with_mosaics_where_asked_and_refuses_another_parametrization() -> None:
-    method = UFC(iterations=2, start="mosaic", samples=5, crops=2, **NETS)
+    method = at_toy(UFC(iterations=2, start="mosaic", samples=5, crops=2, **NETS))
     problem, state, _ = started(method, ipc=4)
     assert state.real["pictures"].shape == (8, 1, 8, 8)
     with pytest.raises(PotstillError, match="but the parametrization is pixels"):
@@ -292,5 +293,5 @@ def golden(method: Any, count: int, shown: str, **options: Any) -> float:
 
 def test_golden() -> None:
     assert golden(CIM(samples=12), 3, "residual") == pytest.approx(0.0513033, rel=1e-3)
-    assert golden(UFC(iterations=5, **NETS), 3, "loss", ipc=4) == pytest.approx(26.37487, rel=1e-3)
+    assert golden(at_toy(UFC(iterations=5, **NETS)), 3, "loss", ipc=4) == pytest.approx(26.37487, rel=1e-3)
     assert golden(WMDD(iterations=5), 3, "loss", ipc=3) == pytest.approx(6.392038, rel=1e-3)

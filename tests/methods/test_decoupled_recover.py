@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from decoupled_toys import at_toy
 from torch import Tensor, nn
 
 from potstill.core import Problem
@@ -40,7 +41,7 @@ def steps(method: Recover, problem: Problem, state: Any, rng: torch.Generator, c
 def test_the_teacher_is_pleased_and_stays_as_it_was() -> None:
     # the toy's classes are places, which a roll would change
     training = {"epochs_trained": 30, "lr_trained": 0.05, "batch_trained": 16, "augment_training": "none"}
-    method = SRe2L(iterations=200, jitter=0, **training)
+    method = at_toy(SRe2L(iterations=200, jitter=0, **training))
     problem, state, rng = started(method, ipc=1)
     (member,) = method.teachers(problem)
     before = {n: t.clone() for n, t in member.weights.items()}
@@ -56,7 +57,7 @@ def test_the_teacher_is_pleased_and_stays_as_it_was() -> None:
 
 
 def test_two_iterations_against_a_naive_loop() -> None:
-    method = SRe2L(iterations=4, jitter=2, **PLAIN)
+    method = at_toy(SRe2L(iterations=4, flip=True, jitter=2, **PLAIN))
     problem, state, rng = started(method)
     net, member = problem.network(0).eval(), method.teachers(problem)[0]
     net.load_state_dict(dict(member.weights))
@@ -100,7 +101,7 @@ def test_as_many_layers_are_watched_as_there_are_batch_norms() -> None:
 
 
 def test_the_rate_is_half_a_cosine_that_ends_at_zero() -> None:
-    method = SRe2L(iterations=100, **PLAIN)
+    method = at_toy(SRe2L(iterations=100, **PLAIN))
     _, state, _ = started(method)
     rates = [method.rate(replace(state, iteration=t)) for t in (0, 50, 100)]
     assert rates == pytest.approx([0.25, 0.125, 0])
@@ -125,7 +126,7 @@ def test_crops_keep_to_the_curriculum(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pictures_of_digits_are_not_mirrored() -> None:
-    method = SRe2L(iterations=4, jitter=0, **PLAIN)
+    method = at_toy(SRe2L(iterations=4, flip=True, jitter=0, **PLAIN))
     problem, state, _ = started(method)
     x = state.x
     assert any(not torch.equal(method.view(problem, state, x, generator(n)), x) for n in range(9))
@@ -136,7 +137,7 @@ def test_pictures_of_digits_are_not_mirrored() -> None:
 
 
 def test_a_roll_is_by_up_to_jitter_pixels() -> None:
-    method = SRe2L(flip=False, jitter=2, **PLAIN)
+    method = at_toy(SRe2L(flip=False, jitter=2, **PLAIN))
     problem, state, _ = started(method)
     x = state.x
     allowed = [x.roll((i, j), (2, 3)) for i in range(3) for j in range(3)]
@@ -156,7 +157,7 @@ def test_batches_by_slots_by_classes_and_of_a_class() -> None:
 
 
 def test_a_stopped_run_has_finished_items_some_under_way_and_first_values() -> None:
-    method = SRe2L(iterations=3, labels="hard", **PLAIN)
+    method = at_toy(SRe2L(iterations=3, labels="hard", **PLAIN))
     problem, first, _ = started(method)
     done = run(method, problem, rng=generator(3), identity={}, steps=4)
     x, begun = method.result(problem, done.state).payload["inputs"], first.x
@@ -170,7 +171,7 @@ def test_a_stopped_run_has_finished_items_some_under_way_and_first_values() -> N
 
 
 def test_values_stay_those_of_pixels() -> None:
-    method = SRe2L(iterations=3, lr=50.0, **PLAIN)
+    method = at_toy(SRe2L(iterations=3, lr=50.0, **PLAIN))
     problem, state, rng = started(method, ipc=1)
     x = steps(method, problem, state, rng, 3)[-1][0].x
     pixels = problem.train.normalization.invert(x)
@@ -182,7 +183,7 @@ def test_values_stay_those_of_pixels() -> None:
 
 
 def test_priors_join_the_loss() -> None:
-    plain = SRe2L(iterations=3, **PLAIN)
+    plain = at_toy(SRe2L(iterations=3, **PLAIN))
     problem, state, rng = started(plain)
     kept = rng.get_state()
     loss = plain.step(problem, state, rng)[1]["loss"]
@@ -206,7 +207,8 @@ def test_a_network_without_batch_norm_is_refused_in_one_line() -> None:
 
 
 def test_a_committee_is_trained_and_its_mean_logits_are_the_labels() -> None:
-    method = SRe2L(iterations=2, networks_trained=2, committee="convnet-d1-w4-batch, mlp", temperature=2.0, **PLAIN)
+    options: dict[str, Any] = {"iterations": 2, "networks_trained": 2, "temperature": 2.0, **PLAIN}
+    method = at_toy(SRe2L(committee="convnet-d1-w4-batch, mlp", **options))
     with pytest.raises(PotstillError, match="network mlp-w128 has none"):
         method.assets(toy_problem(network="convnet-d1-w8-batch"))
     method = replace(method, committee="convnet-d1-w4-batch")
@@ -234,7 +236,7 @@ def test_a_wrong_committee_is_refused_before_it_is_trained(changes: dict[str, An
 
 
 def test_teachers_that_are_missing_or_of_another_kind_are_named() -> None:
-    method = SRe2L(iterations=2, **PLAIN)
+    method = at_toy(SRe2L(iterations=2, **PLAIN))
     problem = toy_problem(method)
     with pytest.raises(PotstillError, match=r"needs 1 trained convnet-d1-w8-batch-avg, but the problem has 0"):
         method.teachers(replace(problem, assets={}))
@@ -244,7 +246,7 @@ def test_teachers_that_are_missing_or_of_another_kind_are_named() -> None:
 
 
 def test_real_statistics_are_those_of_all_samples_at_once() -> None:
-    method = SRe2L(**PLAIN)
+    method = at_toy(SRe2L(**PLAIN))
     problem = toy_problem(method)
     member = method.teachers(problem)[0]
     rows = measured(problem, member, method.rules, problem.by_class)

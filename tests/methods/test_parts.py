@@ -28,6 +28,7 @@ QUICK = {
 
 def parts_of(method: Method[Any], **options: Any) -> dict[str, Part]:
     problem = toy_problem(method, **options)
+    method, _ = method.settled(problem)
     found = method.parts(problem, method.init(problem, generator(0)))
     assert found is not None
     return {part.what: part for part in found}
@@ -82,6 +83,7 @@ def test_parts_run_leave_the_state_alone_and_hold_no_more_than_a_step(name: str)
     taken = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     method = kind(**{n: value for n, value in QUICK.items() if n in taken})
     problem = toy_problem(method)
+    method, _ = method.settled(problem)
     state = method.init(problem, generator(0))
     parts = method.parts(problem, state)
     assert parts is not None, f"{name} does not say what a step consists of"

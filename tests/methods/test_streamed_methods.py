@@ -151,6 +151,7 @@ def test_statistics_of_classes_that_lie_scattered_are_taken_in_one_pass(shards: 
     splits, reader = counted(read)
     method = GVBSM(**QUICK, committee="")
     problem = ready(held, method)
+    method, _ = method.settled(problem)
     (member,) = method.teachers(problem)
     wanted = measured(problem, member, method.rules, problem.by_class)
     found = measured(replace(problem, train=splits.train), member, method.rules, problem.by_class)

@@ -38,9 +38,6 @@ Seen: TypeAlias = Mapping[str, Mapping[str, Tensor]]
 _TINY = 1e-24
 """Below this a sum of squares counts as zero: the length's slope there is zero, where the true one is not defined."""
 
-CELL = 16
-"""Pixels along the side of a cell (G-VBSM's ConvFeatureHook)."""
-
 
 def length(x: Tensor) -> Float[Tensor, ""]:
     """The plain L2 norm of all entries. Its gradient at zero is zero, and it is then 1e-12."""
@@ -53,14 +50,15 @@ def moments(a: Float[Tensor, "n c *space"]) -> tuple[Float[Tensor, " c"], Float[
     return a.mean(axes), a.var(axes, correction=0)
 
 
-def cell_moments(a: Float[Tensor, "n c h w"]) -> tuple[Float[Tensor, " uv"], Float[Tensor, " uv"]]:
-    """Mean and biased variance of every cell of 16×16 pixels, over samples, channels and pixels.
+def cell_moments(a: Float[Tensor, "n c h w"], cell: int) -> tuple[Float[Tensor, " uv"], Float[Tensor, " uv"]]:
+    """Mean and biased variance of every cell of ``cell`` × ``cell`` pixels, over samples, channels and pixels.
 
-    Both sides are first enlarged to the next multiple of 16 by bilinear interpolation: a map of 20×20 has 2×2 cells.
+    Both sides are first enlarged to the next multiple of ``cell`` by bilinear interpolation: a map of 20×20 has 2×2
+    cells of 16.
     """
     n, c, h, w = a.shape
-    u, v = -(-h // CELL), -(-w // CELL)
-    cut = resize(a, (u * CELL, v * CELL)).reshape(n, c, u, CELL, v, CELL)
+    u, v = -(-h // cell), -(-w // cell)
+    cut = resize(a, (u * cell, v * cell)).reshape(n, c, u, cell, v, cell)
     mean, var = cut.mean((0, 1, 3, 5)), cut.var((0, 1, 3, 5), correction=0)
     return mean.flatten(), var.flatten()
 
@@ -71,10 +69,10 @@ def of_batch_norm(a: Tensor) -> dict[str, Tensor]:
     return {"mean": mean, "var": var}
 
 
-def of_convolution(a: Float[Tensor, "n c h w"]) -> dict[str, Tensor]:
-    """What is matched of a convolution's input: its channels' and its cells' moments."""
+def of_convolution(a: Float[Tensor, "n c h w"], cell: int) -> dict[str, Tensor]:
+    """What is matched of a convolution's input: its channels' moments, and those of cells of so many pixels a side."""
     mean, var = moments(a)
-    cells = cell_moments(a)
+    cells = cell_moments(a, cell)
     return {"mean": mean, "var": var, "cells/mean": cells[0], "cells/var": cells[1]}
 
 
@@ -141,20 +139,18 @@ def gap(found: Seen, wanted: Seen, *, first: float = 10.0, var_weight: float = 1
     return total
 
 
-def followed(before: Mapping[str, Tensor] | None, now: Mapping[str, Tensor], momentum: float) -> dict[str, Tensor]:
+def followed(before: Mapping[str, Tensor], now: Mapping[str, Tensor], momentum: float) -> dict[str, Tensor]:
     """Moving averages ``m·before + (1 − m)·now`` as values, with the gradient of ``now`` itself.
 
     G-VBSM's "score distillation". It begins at the first statistics, where the released code begins at zero.
 
     Args:
-        before: the averages so far; ``None`` before the first.
+        before: the averages so far; a statistic that has none begins with this batch.
         now: of this batch, with a graph.
         momentum: m in [0, 1].
     """
-    if before is None:
-        return dict(now)
     return {
-        n: (momentum * before[n] + (1 - momentum) * s.detach()) + s - s.detach() if momentum else s
+        n: (momentum * before[n] + (1 - momentum) * s.detach()) + s - s.detach() if momentum and n in before else s
         for n, s in now.items()
     }
 
@@ -175,11 +171,12 @@ def pixel_length(x: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
 
 
 def densification(x: Float[Tensor, "n c h w"], y: Tensor, tau: float = 4.0, side: int = 32) -> Float[Tensor, ""]:
-    """G-VBSM's data densification: ``Σ_c KL(softmax(λ_c / τ) ‖ softmax(λ_c))``.
+    """G-VBSM's data densification: ``Σ_c KL(softmax(λ_c / τ) ‖ softmax(λ_c))``, the first softmax taken as given.
 
     λ_c are the eigenvalues of the Gram matrix of class c's samples, pooled to at most ``side`` × ``side`` pixels. A
     class whose samples are alike has one great eigenvalue; the divergence falls as they become more even. It is zero
-    for a class of one sample.
+    for a class of one sample. The target, softmax(λ / τ), has no gradient (as in the released code): the slope along an
+    eigenvalue is ``softmax(λ) − softmax(λ / τ)``.
 
     Args:
         x: samples in model space.
@@ -197,6 +194,6 @@ def densification(x: Float[Tensor, "n c h w"], y: Tensor, tau: float = 4.0, side
             continue  # one eigenvalue: both distributions are certain
         # The symmetric solver: the eigenvalues of a Gram matrix are real, and their slope needs no gaps between them.
         values = torch.linalg.eigvalsh(own @ own.T)
-        soft = (values / tau).log_softmax(0)
+        soft = (values.detach() / tau).log_softmax(0)
         total = total + (soft.exp() * (soft - values.log_softmax(0))).sum()
     return total

@@ -97,7 +97,7 @@ def toy_problem(
         augment=named_augmentation(augment, source),
         parametrization=decoder,
     )
-    specs = () if method is None else method.assets(problem)
+    specs = () if method is None else method.settled(problem)[0].assets(problem)
     none = named_augmentation("none", source)
     assets: dict[str, Any] = {}
     for spec in specs:
@@ -157,6 +157,7 @@ def check_method(
         method = make_method(method, {})[1]
     _check_declaration(method)
     problem = toy_problem(method, ipc=ipc, kind=kind, source=source)
+    method = _settled(method, problem)
     with _untouched("a method"):
         states = _trajectory(method, problem, steps, seed=5)
         again = _trajectory(method, problem, steps, seed=5)
@@ -210,6 +211,17 @@ def _check_declaration(method: Method[Any]) -> None:
         hasattr(kind, "state_type") and dataclasses.is_dataclass(kind.state_type),
         f"{kind.__name__}.state_type must be the frozen dataclass of its state",
     )
+
+
+def _settled(method: Method[Any], problem: Problem) -> Method[Any]:
+    made, notes = method.settled(problem)
+    _require(type(made) is type(method), f"settled must return a {type(method).__name__}, not {type(made).__name__}")
+    _require(made.settled(problem) == (made, ()), "a settled method has nothing left to settle and nothing more to say")
+    _require(all(isinstance(note, str) and "\n" not in note for note in notes), "settled must say lines of text")
+    config, asked = dataclasses.asdict(made), dataclasses.asdict(method)  # type: ignore[call-overload]
+    changed = [n for n, value in asked.items() if value is not None and config[n] != value]
+    _require(not changed, f"settled must leave what was asked for, but {changed} differ")
+    return made
 
 
 def _trajectory(

@@ -72,6 +72,8 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     small.save(command.out)
     checkpoint.unlink(missing_ok=True)
     card, outcome = small.card, small.card["outcome"]
+    for note in card["source"]["notes"][len(splits.notes) :]:  # what the method left out
+        watcher.note(note)
     following = ["potstill", "evaluate", str(command.out), "--data", command.data, *data_words(command.reading)]
     if command.network is not None:
         following += ["--network", command.network]
@@ -93,4 +95,6 @@ def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         raise Misuse(f"plan: --measure must be at least 0, but it is {command.measure}")
     splits = load_data(command, command.data, watcher)
     made = plan(splits, command.method, budget=budget, measure=command.measure, **_settings(command, parsed))
+    for note in made.notes[len(splits.notes) :]:  # what the method left out
+        watcher.note(note)
     return Answer({**made.to_dict(), "time_budget": command.budget, "command": line}, costs(made, command.budget))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from potstill.core import Problem
 from potstill.functional.statistics import Seen, gap
@@ -29,7 +29,7 @@ class ClassMatching(Recover):
         return found
 
     def distance(
-        self, problem: Problem, state: RecoverState, number: int, member: Member, seen: Seen, y: Tensor
+        self, problem: Problem, state: RecoverState, number: int, member: Member, seen: Seen, y: Tensor, rng: Generator
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         # where a batch is of several classes, the mean of its items' classes
         return gap(seen, rows_of(state.real, number, seen, y), first=self.first_layer), {}

@@ -1,8 +1,8 @@
 """Recovery of pictures from frozen teachers: the one loop of SRe2L and all that came after it.
 
 A batch of items is moved down the teacher's cross-entropy and the distance of BatchNorm statistics, under one random
-crop, flip and roll for the whole batch; then comes the next batch. One step is one iteration of one batch. A run that
-is stopped early has finished batches, one under way, and items that are still what the method begins from.
+crop, move, flip and roll for the whole batch; then comes the next batch. One step is one iteration of one batch. A run
+that is stopped early has finished batches, one under way, and items that are still what the method begins from.
 """
 
 import math
@@ -37,11 +37,9 @@ class Recover(Taught[RecoverState]):
     """Abstract: the loop, and what is not published for a method; the other fields are those of the final classes."""
 
     state_type: ClassVar[type] = RecoverState
-    rules: ClassVar[Rules] = {nn.BatchNorm2d: of_batch_norm}
-    """What is taken from the inputs of which layers."""
     in_turn: ClassVar[bool] = False
     """Whether each iteration asks one teacher, the next one the next."""
-    may_be_zero: ClassVar[tuple[str, ...]] = ("jitter", "epochs_trained")
+    may_be_zero: ClassVar[tuple[str, ...]] = ("pad", "jitter", "epochs_trained")
     fractions: ClassVar[tuple[str, ...]] = ("crop", "milestone")
 
     iterations: int
@@ -69,6 +67,8 @@ class Recover(Taught[RecoverState]):
     """The part of the iterations at which it has fallen."""
     flip: bool = True
     """Mirror the batch in half of the iterations; never where the source shows digits."""
+    pad: int = 0
+    """The batch is moved by up to so many pixels each way, over a border of zeros (torchvision's RandomCrop)."""
     jitter: int = 4
     """The batch is rolled by 0 … so many pixels along each side."""
     first_layer: float = 10.0
@@ -79,6 +79,11 @@ class Recover(Taught[RecoverState]):
     """Weight of the pictures' L2 norm; 0 in all published scripts."""
 
     # --- what a method says -------------------------------------------------------------------------------------
+
+    @property
+    def rules(self) -> Rules:
+        """What is taken from the inputs of which layers."""
+        return {nn.BatchNorm2d: of_batch_norm}
 
     def beginning(self, problem: Problem, rng: Generator) -> Tensor:
         """What all items begin as, in model space, classes in label order."""
@@ -122,17 +127,17 @@ class Recover(Taught[RecoverState]):
         return [(n, member, 1 / len(members)) for n, member in enumerate(members)]
 
     def distance(
-        self, problem: Problem, state: RecoverState, number: int, member: Member, seen: Seen, y: Tensor
+        self, problem: Problem, state: RecoverState, number: int, member: Member, seen: Seen, y: Tensor, rng: Generator
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """How far the batch's statistics are from the real ones, and what ``state.memory`` has of it from now on."""
         return gap(seen, member.running(), first=self.first_layer), {}
 
-    def prior(self, x: Tensor, y: Tensor) -> Tensor:
-        """What else the loss has: of the pictures as they are, without a crop."""
-        total = x.new_zeros(())
+    def prior(self, view: Tensor, y: Tensor) -> Tensor:
+        """What else the loss has of the pictures, as the teachers see them."""
+        total = view.new_zeros(())
         if self.tv:
-            total = total + self.tv * total_variation(x)
-        return total + self.l2 * pixel_length(x) if self.l2 else total
+            total = total + self.tv * total_variation(view)
+        return total + self.l2 * pixel_length(view) if self.l2 else total
 
     # --- the four verbs -----------------------------------------------------------------------------------------
 
@@ -151,7 +156,7 @@ class Recover(Taught[RecoverState]):
         y = self.classes_of(problem, state, items[active]).to(state.work.device)
         with torch.enable_grad():
             x = state.work[active.to(state.work.device)].requires_grad_()
-            loss, shown, memory = self.objective(problem, state, x, self.view(problem, state, x, rng), y)
+            loss, shown, memory = self.objective(problem, state, self.view(problem, state, x, rng), y, rng)
             (grad,) = torch.autograd.grad(loss, x)
         state = moved(state, active, grad, self.rate(state))
         kept = {**state.memory, **{n: t.detach() for n, t in memory.items()}}
@@ -196,7 +201,7 @@ class Recover(Taught[RecoverState]):
         return self.lr * (1 + math.cos(math.pi * state.iteration / self.length)) / 2
 
     def view(self, problem: Problem, state: RecoverState, x: Tensor, rng: Generator) -> Tensor:
-        """The batch (n, c, h', w') under one crop, flip and roll, of the size that the data has.
+        """The batch (n, c, h', w') under one crop, move, flip and roll, of the size that the data has.
 
         Not every teacher takes pictures of another size, so those of a stage that is smaller are enlarged.
         """
@@ -208,6 +213,9 @@ class Recover(Taught[RecoverState]):
             x = cropped(x, (top, left, rows, columns), size)
         else:
             x = resize(x, size)
+        if self.pad:
+            top, left = torch.randint(2 * self.pad + 1, (2,), generator=rng).tolist()
+            x = F.pad(x, (self.pad,) * 4)[..., top : top + height, left : left + width]
         if self.flip and problem.train.name not in FLIPLESS and bool(torch.rand((), generator=rng) < 0.5):
             x = x.flip(3)
         if self.jitter:
@@ -216,15 +224,15 @@ class Recover(Taught[RecoverState]):
         return x
 
     def objective(
-        self, problem: Problem, state: RecoverState, x: Tensor, view: Tensor, y: Tensor
+        self, problem: Problem, state: RecoverState, view: Tensor, y: Tensor, rng: Generator
     ) -> tuple[Tensor, dict[str, float], Mapping[str, Tensor]]:
-        """The loss of some items ``x`` seen as ``view``, its parts to show, and what is remembered of them."""
+        """The loss of some items seen as ``view``, its parts to show, and what is remembered of them."""
         entropy, away = view.new_zeros(()), view.new_zeros(())
         memory: dict[str, Tensor] = {}
         for number, member, weight in self.voices(problem, state):
             logits, seen = watch(member.network, member.weights, view, self.rules)
-            distance, kept = self.distance(problem, state, number, member, seen, y)
+            distance, kept = self.distance(problem, state, number, member, seen, y, rng)
             entropy, away = entropy + weight * F.cross_entropy(logits, y), away + weight * distance
             memory |= kept
-        loss = entropy + self.r_bn * away + self.prior(x, y)
+        loss = entropy + self.r_bn * away + self.prior(view, y)
         return loss, {"ce": float(entropy.detach()), "bn": float(away.detach())}, memory

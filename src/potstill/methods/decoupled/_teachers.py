@@ -4,9 +4,9 @@ Every teacher is an asset: trained once on the training source, kept, shared by 
 """
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import ClassVar, Generic, Literal, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +17,12 @@ from potstill.data.passes import each
 from potstill.errors import PotstillError
 from potstill.functional.statistics import watch
 from potstill.methods._matching import hard_labels, image
-from potstill.nn import factory
+from potstill.methods.decoupled._published import Published, fitting, member, nearest
 
 __all__ = ["CHUNK", "Member", "Rules", "Taught"]
 
 S = TypeVar("S")
+T = TypeVar("T", bound="Taught[Any]")
 
 Rules: TypeAlias = Mapping[type[nn.Module], Callable[[Tensor], Mapping[str, Tensor]]]
 """What is taken from the inputs of which layers."""
@@ -86,6 +87,10 @@ class Taught(Method[S], Generic[S]):
     """
 
     positive: ClassVar[tuple[str, ...]] = ("temperature",)
+    published: ClassVar[Published] = {}
+    """The settings of programs that are published for data of several sizes, of those fields that are `BY_DATA`."""
+    usual: ClassVar[tuple[str, ...]] = ()
+    """The further teachers where ``committee`` is left to the data: those of these that can take them."""
     matches: ClassVar[bool] = True
     """Whether statistics of BatchNorms are matched, so that every teacher must have some."""
 
@@ -111,17 +116,34 @@ class Taught(Method[S], Generic[S]):
     augment_training: str = "dsa"
     """Per-sample augmentation of that training. Ours: published are crops and flips."""
 
+    def settled(self: T, problem: Problem) -> tuple[T, tuple[str, ...]]:
+        left = self._left()
+        nearby = nearest(self.published, problem.train.input, problem.num_classes) if self.published else {}
+        changes: dict[str, Any] = {name: value for name, value in nearby.items() if name in left}
+        said: list[str] = []
+        if "committee" in left:
+            kept, said = fitting(self.usual, problem)
+            changes["committee"] = ",".join(kept)
+        return replace(self, **changes), tuple(said)
+
+    def _left(self) -> list[str]:
+        """Fields that are still left to the data."""
+        return [f.name for f in fields(self) if f.default is None and getattr(self, f.name) is None]
+
     def architectures(self, problem: Problem) -> list[tuple[str, NetworkFactory, int]]:
         """The name of the asset, the factory and the number of teachers, for each architecture.
 
         Raises:
-            PotstillError: a name of ``committee`` is not known, stands there twice, or cannot eat such inputs.
+            PotstillError: a name of ``committee`` is not known, stands there twice, or cannot eat such inputs; or
+                fields are still left to the data.
         """
+        if left := self._left():
+            what = f"{type(self).__name__} leaves {left[0]} to the data"
+            raise PotstillError(f"{what}; take method.settled(problem)[0], or give {left[0]}")
         names = [name.strip() for name in self.committee.split(",") if name.strip()]
         if twice := next((n for i, n in enumerate(names) if n in names[:i]), None):
             raise PotstillError(f"a committee has each network once, but {twice} stands there twice; drop one")
-        train = problem.train
-        made = [factory(n, train.input, problem.num_classes, problem.network.device) for n in names]
+        made = [member(n, problem) for n in names]
         further: list[tuple[str, NetworkFactory, int]] = [(f"networks/{f.name}", f, 1) for f in made]
         return [("networks", problem.network, self.networks_trained), *further]
 

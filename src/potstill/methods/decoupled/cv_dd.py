@@ -22,6 +22,7 @@ from torch import Tensor
 from potstill.core import MethodInfo, Problem
 from potstill.errors import PotstillError
 from potstill.functional.statistics import watch
+from potstill.methods.decoupled._published import BY_DATA, ByData
 from potstill.methods.decoupled._recover import Recover
 from potstill.methods.decoupled._state import RecoverState, plan
 from potstill.methods.decoupled._teachers import Member
@@ -47,6 +48,7 @@ class CVDD(Recover):
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 16, "temperature": 20},
     )
     may_be_zero: ClassVar[tuple[str, ...]] = (*Recover.may_be_zero, "batch_labels")
+    usual: ClassVar[tuple[str, ...]] = ("resnet50-batch", "convnet-batch", "vgg11-batch", "alexnet-batch")
 
     iterations: int = 4000
     """Steps of each batch (recover.py)."""
@@ -58,9 +60,10 @@ class CVDD(Recover):
     """Begin with mosaics."""
     start_rank: Literal["lowest", "medium"] = "medium"
     """Of crops in the middle of the ranking (there)."""
-    committee: str = "resnet50-batch,convnet-batch,vgg11-batch,alexnet-batch"
-    """Further teachers: their networks' names, with commas between. Ours; published are ResNet-50, ShuffleNetV2,
-    MobileNetV2 and DenseNet-121."""
+    committee: ByData[str] = BY_DATA
+    """Further teachers: their networks' names, with commas between; by default those of resnet50-batch, convnet-batch,
+    vgg11-batch and alexnet-batch that can take the data. Ours; published are ResNet-50, ShuffleNetV2, MobileNetV2 and
+    DenseNet-121."""
     priors: tuple[float, ...] = ()
     """a: the accuracy of each teacher, in percent, in the order of `network`, then `committee`. Empty: all the same."""
     batch_labels: int = 8

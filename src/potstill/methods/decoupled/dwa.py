@@ -10,7 +10,9 @@ SRe2L from random real pictures X₀, where every batch has a teacher of its own
 loss on X₀. Its BatchNorms keep their running statistics, and the variance has a weight of its own.
 
 The released code moves the weights of each batch from where the batch before left them, and goes back to the trained
-ones once per item of a class; here every batch begins at the trained ones.
+ones once per item of a class; here every batch begins at the trained ones. It climbs on X₀ as the first iteration's
+augmentation shows it; here on X₀ itself. As with SRe2L, small pictures are rolled and neither cropped nor mirrored
+(distillation_cifar.py:57).
 """
 
 from collections.abc import Mapping
@@ -25,6 +27,7 @@ from torch.func import functional_call
 from potstill.core import MethodInfo, Problem
 from potstill.functional.statistics import Seen, gap, length
 from potstill.methods._matching import hard_labels
+from potstill.methods.decoupled._published import BY_DATA, ByData, Published
 from potstill.methods.decoupled._recover import Recover
 from potstill.methods.decoupled._state import RecoverState
 from potstill.methods.decoupled._teachers import Member
@@ -69,18 +72,44 @@ class DWA(Recover):
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 400, "temperature": 30},
     )
 
-    iterations: int = 1000
-    """Steps of each batch (README, CIFAR-100; 2,000 for larger sets)."""
-    lr: float = 0.25
-    """Learning rate (there)."""
+    published: ClassVar[Published] = {
+        (32, 100): {
+            "iterations": 1000, "lr": 0.25, "r_var": 11.0, "ascent": 12, "batch": 100, "crop": 1.0, "flip": False,
+            "jitter": 4,
+        },
+        (64, 200): {
+            "iterations": 2000, "lr": 0.1, "r_var": 11.0, "ascent": 12, "batch": 200, "crop": 0.08, "flip": True,
+            "jitter": 4,
+        },
+        (224, 1000): {
+            "iterations": 2000, "lr": 0.25, "r_var": 2.0, "ascent": 15, "batch": 100, "crop": 0.08, "flip": True,
+            "jitter": 32,
+        },
+    }  # fmt: skip
+    """scripts/run_cifar.sh, run_tiny.sh and run_imgnet.sh, with what distillation_cifar.py:54-57, distillation_tiny.py:
+    82-90 and distillation_imgnet.py:124-132 do."""
+
+    iterations: ByData[int] = BY_DATA
+    """Steps of each batch, by the data's size: 1,000 as for CIFAR, 2,000 for larger pictures."""
+    lr: ByData[float] = BY_DATA
+    """Learning rate, by the data's size: 0.25; 0.1 as for Tiny-ImageNet."""
     r_bn: float = 0.01
-    """Weight of the statistics (there)."""
-    r_var: float = 11.0
-    """What a variance counts, where a mean counts 1 (CIFAR-100 and Tiny-ImageNet there; 2 for ImageNet-1K)."""
+    """Weight of the statistics (all scripts)."""
+    r_var: ByData[float] = BY_DATA
+    """What a variance counts, where a mean counts 1, by the data's size: 11; 2 as for ImageNet-1K."""
+    batch: ByData[int] = BY_DATA
+    """Items of a batch, by the data's size: 100; 200 as for Tiny-ImageNet."""
+    crop: ByData[float] = BY_DATA
+    """Least part of the area that a crop keeps, by the data's size: the whole as for CIFAR, 0.08 for larger ones."""
+    flip: ByData[bool] = BY_DATA
+    """Mirror the batch in half of the iterations, by the data's size: not pictures as small as CIFAR's. Never where the
+    source shows digits."""
+    jitter: ByData[int] = BY_DATA
+    """The batch is rolled by 0 … so many pixels along each side, by the data's size: 4; 32 as for ImageNet-1K."""
     rho: float = 0.015
-    """ρ: how far the weights move (there)."""
-    ascent: int = 12
-    """K: steps of that (there; 15 for ImageNet-1K)."""
+    """ρ: how far the weights move (all scripts)."""
+    ascent: ByData[int] = BY_DATA
+    """K: steps of that, by the data's size: 12; 15 as for ImageNet-1K."""
     start: Literal["noise", "real", "mosaic"] = "real"
     """Begin with random real samples."""
 
@@ -102,6 +131,6 @@ class DWA(Recover):
         return pushed
 
     def distance(
-        self, problem: Problem, state: RecoverState, number: int, member: Member, seen: Seen, y: Tensor
+        self, problem: Problem, state: RecoverState, number: int, member: Member, seen: Seen, y: Tensor, rng: Generator
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         return gap(seen, member.running(), first=self.first_layer, var_weight=self.r_var), {}

@@ -6,9 +6,13 @@ r"""EDC: Elucidating the Design Space of Dataset Condensation (Shao et al., Neur
 
 G-VBSM from real pictures: s are its statistics of BatchNorms and convolutions, \bar s moving averages over steps, held
 against those of all real samples T and of the classes that the batch is of ("category-aware" matching). Means are held
-against means and variances against variances; the released code swaps the classes' two when it reads them back.
-Pictures begin as random real ones whose quarters change places, mirrored in half of the cases ("real image
-initialisation"). The flatness term is off in every published script and is left out.
+against means and variances against variances; the released code swaps the classes' two when it reads them back. A
+class's variance is that of all its samples together; there it is the mean of the variances within each picture.
+Pictures begin as random real ones, mirrored in half of the cases, or, where they are large, as mosaics whose quarters
+change places ("real image initialisation"). The flatness term is off in every published script and is left out.
+
+There is a program for each of five data sets: settings that are not given are those of the data that are nearest in
+size, then in the number of classes. So ten classes of small pictures take 75 steps, a hundred take 2,000.
 """
 
 from dataclasses import dataclass
@@ -19,12 +23,24 @@ from torch import Generator, Tensor
 
 from potstill.augment.named import FLIPLESS
 from potstill.core import MethodInfo, Problem
-from potstill.functional.statistics import Seen
+from potstill.functional.statistics import Seen, gap
 from potstill.methods.decoupled._broad import BroadMatching
+from potstill.methods.decoupled._published import BY_DATA, ByData, Published, Settings
 from potstill.methods.decoupled._state import Composition, RecoverState, rows_of
 from potstill.methods.decoupled._teachers import Member
 
 __all__ = ["EDC", "shuffled"]
+
+_SMALL: Settings = {
+    "start": "real",
+    "factor": 1,
+    "shuffle": False,
+    "cell": 4,
+    "memory": 0.8,
+    "r_bn": 0.01,
+    "batch": 100,
+}
+_LARGE: Settings = {"start": "mosaic", "factor": 2, "shuffle": True, "cell": 16, "crop": 0.5}
 
 
 def shuffled(x: Tensor, rng: Generator) -> Tensor:
@@ -51,42 +67,62 @@ class EDC(BroadMatching):
         training={"optimizer": "sgd", "lr": 0.1, "epochs": 1000, "batch": 50, "loss": "mse-gt"},
     )
     fractions: ClassVar[tuple[str, ...]] = (*BroadMatching.fractions, "category")
+    usual: ClassVar[tuple[str, ...]] = ("convnet-batch", "vgg11-batch", "alexnet-batch")
+    published: ClassVar[Published] = {
+        (32, 10): {**_SMALL, "iterations": 75, "crop": 0.08},
+        (32, 100): {**_SMALL, "iterations": 2000, "crop": 0.5},
+        (64, 200): {**_SMALL, "iterations": 2000, "crop": 0.5},
+        (224, 10): {**_LARGE, "iterations": 50, "memory": 0.0, "r_bn": 0.01, "batch": 100},
+        (224, 1000): {**_LARGE, "iterations": 1000, "memory": 0.8, "r_bn": 0.1, "batch": 80},
+    }
+    """recover.sh and recover/recover.py of Branch_CIFAR_10 (line 238: crops of 8 % and more), Branch_CIFAR_100 (198),
+    Branch_Tiny_ImageNet (185), Branch_ImageNet_10 (106-113, 207) and Branch_full_ImageNet_1k (109-115, 210)."""
 
-    iterations: int = 2000
-    """Steps of each batch (CIFAR-100 and Tiny-ImageNet; 75 for CIFAR-10, 1,000 for ImageNet-1K)."""
+    iterations: ByData[int] = BY_DATA
+    """Steps of each batch, by the data's size and classes: 75 as for CIFAR-10 (published for one item per class), 2,000
+    as for CIFAR-100 and Tiny-ImageNet, 50 as for ten classes of ImageNet, 1,000 as for ImageNet-1K."""
     lr: float = 0.05
     """Learning rate (all scripts)."""
-    r_bn: float = 0.01
-    """r: weight of all statistics (CIFAR; 0.1 for ImageNet-1K)."""
-    memory: float = 0.8
-    """What the averages over steps keep in each."""
+    r_bn: ByData[float] = BY_DATA
+    """r: weight of all statistics, by the data's size and classes: 0.01; 0.1 as for ImageNet-1K."""
+    memory: ByData[float] = BY_DATA
+    """What the averages over steps keep in each, by the data's size and classes: 0.8; 0 as for ten classes of
+    ImageNet."""
     category: float = 0.5
-    """a: the part of the classes' statistics."""
-    crop: float = 0.5
-    """Least part of the area that a crop keeps."""
+    """a: the part of the classes' statistics (recover/utils.py)."""
+    batch: ByData[int] = BY_DATA
+    """Items of a batch, by the data's size and classes: 100; 80 as for ImageNet-1K."""
+    crop: ByData[float] = BY_DATA
+    """Least part of the area that a crop keeps, by the data's size and classes: 0.5; 0.08 as for CIFAR-10."""
     jitter: int = 0
     """The batch is not rolled."""
-    start: Literal["noise", "real", "mosaic"] = "real"
-    """Begin with random real samples (CIFAR; mosaics for ImageNet)."""
-    shuffle: bool = True
-    """Whether the quarters of the first pictures change places (CIFAR)."""
+    start: ByData[Literal["noise", "real", "mosaic"]] = BY_DATA
+    """Begin, by the data's size, with random real samples, or with mosaics as for ImageNet."""
+    factor: ByData[int] = BY_DATA
+    """Crops along a side of a mosaic, by the data's size: 1; 2 as for ImageNet."""
+    shuffle: ByData[bool] = BY_DATA
+    """Whether the quarters of the first pictures change places, by the data's size: not small ones, but those of
+    ImageNet."""
     composition: Composition = "classes"
     """A batch holds items in class order."""
-    committee: str = "convnet-batch,vgg11-batch,alexnet-batch"
-    """Further teachers: their networks' names, with commas between. Ours; published are five others beside."""
+    committee: ByData[str] = BY_DATA
+    """Further teachers: their networks' names, with commas between; by default those of convnet-batch, vgg11-batch and
+    alexnet-batch that can take the data. Ours; published are two to seven others beside."""
 
     def by_class(self) -> bool:
         return True
 
     def beginning(self, problem: Problem, rng: Generator) -> Tensor:
         x = super().beginning(problem, rng)
-        if self.start != "real" or not self.shuffle:
+        if self.start == "noise":
             return x
-        x = shuffled(x, rng)
+        x = shuffled(x, rng) if self.shuffle else x
         mirrored = torch.rand(len(x), 1, 1, 1, generator=rng).to(x.device) < 0.5
         return x if problem.train.name in FLIPLESS else torch.where(mirrored, x.flip(3), x)
 
-    def from_real(self, state: RecoverState, number: int, member: Member, averages: Seen, y: Tensor) -> Tensor:
-        of_all = super().from_real(state, number, member, averages, y)
-        of_classes = self.apart(member, averages, rows_of(state.real, number, averages, y))
+    def from_real(
+        self, state: RecoverState, number: int, member: Member, averages: Seen, y: Tensor, first: float
+    ) -> Tensor:
+        of_all = super().from_real(state, number, member, averages, y, first)
+        of_classes = gap(averages, rows_of(state.real, number, averages, y), first=first)
         return (1 - self.category) * of_all + self.category * of_classes

@@ -51,6 +51,8 @@ class FADRM(Recover):
     CIFAR and Tiny-ImageNet; 200/224 for ImageNet-1K."""
     start: Literal["noise", "real", "mosaic"] = "mosaic"
     """Begin with mosaics."""
+    start_rank: Literal["lowest", "medium"] = "medium"
+    """Of crops in the middle of the ranking (--patch-diff medium, in all 20 recover scripts)."""
 
     def size(self, problem: Problem, stage: int) -> tuple[int, int]:
         """Height and width of a stage."""

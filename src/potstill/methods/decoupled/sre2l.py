@@ -8,12 +8,17 @@ f is a network trained on the real data (squeeze), μ_l and σ²_l are the momen
 the batch, and BN_l its running ones; the norms are not squared (recover/utils.py). A batch holds one
 picture of each class. Relabelling is published with a row for every epoch and crop of training: here a set holds one
 row per picture.
+
+There is a program for each size of data: that of CIFAR rolls the batch and neither crops nor mirrors it; those of
+Tiny-ImageNet and ImageNet-1K crop and mirror it as well. Its settings go by the size of the data at hand, where they
+are not given. (Tiny-ImageNet's rolls go both ways there, here from 0 on.)
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import MethodInfo
+from potstill.methods.decoupled._published import BY_DATA, ByData, Published
 from potstill.methods.decoupled._recover import Recover
 
 __all__ = ["SRe2L"]
@@ -31,11 +36,25 @@ class SRe2L(Recover):
         training={"optimizer": "sgd", "lr": 0.2, "epochs": 100, "temperature": 20},
     )
 
-    iterations: int = 1000
-    """Steps of each batch (recover_cifar.sh; 4,000 for Tiny-ImageNet and ImageNet-1K)."""
-    lr: float = 0.25
-    """Learning rate of Adam with β 0.5 and 0.9, along half a cosine to zero (recover_cifar.sh)."""
-    r_bn: float = 0.01
-    """r: weight of the statistics (recover_cifar.sh; 1 for Tiny-ImageNet)."""
-    crop: float = 1.0
-    """Least part of the area that a crop keeps: the whole (recover_cifar.sh; 0.08 for larger pictures)."""
+    published: ClassVar[Published] = {
+        (32, 100): {"iterations": 1000, "lr": 0.25, "r_bn": 0.01, "crop": 1.0, "flip": False, "jitter": 4},
+        (64, 200): {"iterations": 4000, "lr": 0.1, "r_bn": 1.0, "crop": 0.08, "flip": True, "jitter": 4},
+        (224, 1000): {"iterations": 4000, "lr": 0.25, "r_bn": 0.01, "crop": 0.08, "flip": True, "jitter": 32},
+    }
+    """recover_cifar.sh, recover_tiny.sh and recover/recover.sh, with what recover_cifar.py:79-81, recover_tiny.py:50-58
+    and recover/data_synthesis.py:59-64 do."""
+
+    iterations: ByData[int] = BY_DATA
+    """Steps of each batch, by the data's size: 1,000 as for CIFAR, 4,000 for larger pictures."""
+    lr: ByData[float] = BY_DATA
+    """Learning rate of Adam with β 0.5 and 0.9, along half a cosine to zero, by the data's size: 0.25; 0.1 as for
+    Tiny-ImageNet."""
+    r_bn: ByData[float] = BY_DATA
+    """r: weight of the statistics, by the data's size: 0.01; 1 as for Tiny-ImageNet."""
+    crop: ByData[float] = BY_DATA
+    """Least part of the area that a crop keeps, by the data's size: the whole as for CIFAR, 0.08 for larger ones."""
+    flip: ByData[bool] = BY_DATA
+    """Mirror the batch in half of the iterations, by the data's size: not pictures as small as CIFAR's. Never where the
+    source shows digits."""
+    jitter: ByData[int] = BY_DATA
+    """The batch is rolled by 0 … so many pixels along each side, by the data's size: 4; 32 as for ImageNet-1K."""

@@ -24,6 +24,7 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Part, Problem, Synthetic
 from potstill.errors import PotstillError
+from potstill.methods.decoupled._published import BY_DATA, ByData
 from potstill.methods.decoupled._recover import Recover
 from potstill.methods.decoupled._state import RecoverState
 from potstill.methods.decoupled._teachers import Member
@@ -44,6 +45,7 @@ class UFC(Recover):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 400, "batch": 64, "temperature": 30},
     )
+    usual: ClassVar[tuple[str, ...]] = ("convnet-batch", "vgg11-batch", "alexnet-batch")
 
     iterations: int = 1000
     """Steps of each compensator (CIFAR there; 2,000 for ImageNet-1K)."""
@@ -59,8 +61,9 @@ class UFC(Recover):
     """Pictures are not mirrored (CIFAR there)."""
     start: Literal["noise", "real", "mosaic"] = "real"
     """What is compensated: random real samples; ours: mosaics, or noise."""
-    committee: str = "convnet-batch,vgg11-batch,alexnet-batch"
-    """Further teachers: their networks' names, with commas between. Ours, see above. Compensators take turns."""
+    committee: ByData[str] = BY_DATA
+    """Further teachers: their networks' names, with commas between; by default those of convnet-batch, vgg11-batch and
+    alexnet-batch that can take the data. Ours, see above. Compensators take turns."""
     parametrization: str = "compensators"
     """What is stored, and how many compensators of each place: one per network as published (``count=4``)."""
 

@@ -69,14 +69,14 @@ class WMDD(ClassMatching):
         return replace(state, real={**state.real, **atoms})
 
     def objective(
-        self, problem: Problem, state: RecoverState, x: Tensor, view: Tensor, y: Tensor
+        self, problem: Problem, state: RecoverState, view: Tensor, y: Tensor, rng: Generator
     ) -> tuple[Tensor, dict[str, float], Mapping[str, Tensor]]:
         items = self.plan(problem)[state.batch].to(view.device)
         features, away = view.new_zeros(()), view.new_zeros(())
         for number, member, weight in self.voices(problem, state):
             _, h, seen = member.seen(view, self.rules)
-            distance, _ = self.distance(problem, state, number, member, seen, y)
+            distance, _ = self.distance(problem, state, number, member, seen, y, rng)
             features = features + weight * length(h - state.real[f"atoms/{number}"][items])
             away = away + weight * distance
-        loss = features + self.r_bn * away + self.prior(x, y)
+        loss = features + self.r_bn * away + self.prior(view, y)
         return loss, {"features": float(features.detach()), "bn": float(away.detach())}, {}
