@@ -35,6 +35,7 @@ __all__ = [
     "default_network",
     "distill",
     "evaluate",
+    "identity_of",
     "load_data",
     "pick_device",
     "report",
@@ -125,6 +126,7 @@ def distill(
     device: str = "auto",
     checkpoint: Path | None = None,
     resume: bool = False,
+    resume_anyway: bool = False,
     checkpoint_every: float = 60.0,
     progress: Callable[[Progress], None] | None = None,
     preparing: Callable[[str, int, int], None] | None = None,
@@ -147,6 +149,7 @@ def distill(
         device: ``auto``, ``cpu`` or ``cuda``.
         checkpoint: where the unfinished run is kept; with it SIGINT and SIGTERM end the run after the step under way.
         resume: continue the run in ``checkpoint``.
+        resume_anyway: continue it also where other versions or kernels computed it until there; the card says so.
         checkpoint_every: seconds between checkpoints.
         progress: called after every step.
         preparing: called while what the method needs is made before the first step (networks trained on the data):
@@ -166,22 +169,14 @@ def distill(
         augment=augment, zca=zca, device=device, **options,
     )  # fmt: skip
     name, made, notes = settled.name, settled.method, settled.notes
+    if steps is not None and steps < 0:  # before networks are trained
+        raise PotstillError(f"steps must be at least 0, but they are {steps}; leave them out for all of the method's")
     if table is None:
         problem, prepared = _prepared(made, settled.problem, preparing)
     else:
         known = table.of(name, settled.problem.train)
         problem, prepared = dataclasses.replace(settled.problem, assets={"scores": known}), table.methods[name].seconds
-    config = dataclasses.asdict(made)  # type: ignore[call-overload]
-    identity = {
-        "method": name,
-        "config": config,
-        "seed": seed,
-        "counts": list(problem.counts),
-        "numbers": list(problem.numbers),  # two budgets in bytes can have equal counts
-        "network": problem.network.name,
-        "source": problem.train.content_hash,
-        "zca": zca,
-    }
+    identity = identity_of(settled, seed, zca)
     if table is not None:
         identity["scores"] = {n: float(values[values.isfinite()].sum()) for n, values in known.items()}
     done = run(
@@ -193,11 +188,31 @@ def distill(
         time_budget=time_budget,
         checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
-        resume=resume,
+        resume=resume or resume_anyway,
+        anyway=resume_anyway,
         progress=progress,
     )
     return_freed_memory()  # the set is made in large pieces, which do not fit what steps have left behind
-    return _artefact(name, made, problem, done, prepared, seed=seed, config=config, notes=notes, command=command)
+    limits = {"steps": steps, "time_budget": time_budget}
+    return _artefact(
+        name, made, problem, done, prepared, seed=seed, config=identity["config"], notes=notes, command=command,
+        limits=limits,
+    )  # fmt: skip
+
+
+def identity_of(settled: Settled, seed: int, zca: str | None = None) -> dict[str, Any]:
+    """What decides the bits of a run beside steps and time: JSON values, for a checkpoint, and what a card says too."""
+    problem = settled.problem
+    return {
+        "method": settled.name,
+        "config": dataclasses.asdict(settled.method),  # type: ignore[call-overload]
+        "seed": seed,
+        "counts": list(problem.counts),
+        "numbers": list(problem.numbers),  # two budgets in bytes can have equal counts
+        "network": problem.network.name,
+        "source": problem.train.content_hash,
+        "zca": zca,
+    }
 
 
 def _as_scored(
@@ -364,6 +379,7 @@ def _artefact(
     config: Mapping[str, Any],
     notes: tuple[str, ...],
     command: str | None,
+    limits: Mapping[str, float | None],
 ) -> Distilled:
     """The state's result as an artefact: decoded, in data units, with its card."""
     train = problem.train
@@ -406,7 +422,13 @@ def _artefact(
             "peak_memory": done.peak_memory,
             "device": str(train.device),
         },
-        extra={"network": problem.network.name, "history": list(done.history), "command": command},
+        extra={
+            "network": problem.network.name,
+            "history": list(done.history),
+            "command": command,
+            "limits": dict(limits),
+            **({"resumed_with_others": list(done.changes)} if done.changes else {}),
+        },
     )
 
 

@@ -1,24 +1,22 @@
 """A leaderboard on the user's own data: every method at every size, each cell kept as it is done."""
 
+import contextlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from potstill.api import as_splits, distill, evaluate, pick_device
+from potstill import registry
+from potstill.api import as_splits, distill, evaluate, identity_of, pick_device, settle
+from potstill.core import Splits
 from potstill.driver import Interrupted, Progress
-from potstill.errors import PotstillError
-from potstill.storage import load
+from potstill.errors import PotstillError, unknown
+from potstill.evaluation import Protocol
+from potstill.locks import only_run
+from potstill.storage import differences, load, read_identity, write_atomic
 
 __all__ = ["compare"]
-
-
-def _write_json(path: Path, value: Any) -> None:
-    """Beside, then renamed: a reader never sees half a file."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-    part.replace(path)
 
 
 def compare(
@@ -33,12 +31,16 @@ def compare(
     network: str | None = None,
     device: str = "auto",
     seed: int = 0,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Callable[[str, Progress], None] | None = None,
+    **overrides: Any,
 ) -> dict[str, Any]:
     """Distil and evaluate every method at every ``ipc`` under one protocol; ``random`` is always among them.
 
     Each cell is two files in ``out``: the set and its scorecard. A cell that is there already, made of the same data
-    with the same settings, is not made again, so an interrupted comparison goes on where it stopped.
+    with the same settings, is not made again, so an interrupted comparison goes on where it stopped. What is there and
+    was made otherwise is neither adopted nor replaced: it may hold samples that this comparison tests on, and it may be
+    all that is left of hours of work. The comparison then ends before it begins, and says which file differs in what.
     ``out/leaderboard.json`` holds the rows, best first within each ``ipc``, and each row's difference from random with
     its interval.
 
@@ -48,102 +50,218 @@ def compare(
         ipc: items per class.
         out: folder, made if it is not there.
         time_budget: seconds of distilling per cell.
-        seeds: students per cell.
+        seeds: students per cell; with one, accuracies have no interval.
+        options: fields of methods, by the method's name: ``{"dm": {"iterations": 500}}``.
         progress: called with the cell's name after every step of distilling.
+        **overrides: fields of the protocol's recipe, e.g. ``epochs=50``.
 
     Returns:
         The content of ``leaderboard.json``.
 
     Raises:
-        PotstillError: ``out`` cannot be written.
+        PotstillError: ``out`` cannot be written, holds cells that were made otherwise, or another comparison runs
+            there; or a method or protocol has no such option.
         Interrupted: a signal came; the same call goes on from the checkpoint of the cell under way.
     """
-    from potstill.evaluation.statistics import difference
-
+    names, options = list(dict.fromkeys(["random", *methods])), options or {}
+    for name in options:
+        if name not in names:
+            raise unknown("method with options", name, names)
+        if name in registry.names("methods"):  # others are reported with their cells
+            registry.make_method(name, options[name])
+    chosen: Protocol = registry.resolve("protocols", protocol)
+    chosen = chosen.override(**overrides) if overrides else chosen
     splits = as_splits(data, pick_device(device))
+    # An option of `distill` or of `evaluate` is one line here: it is handed over, and part of every cell's settings.
+    making = {"seed": seed, "network": network, "time_budget": time_budget}
+    measuring = {"protocol": protocol, "seeds": seeds, "overrides": overrides}
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PotstillError(f"{out}: a folder that can be written is needed ({error.strerror})") from error
-    names = list(dict.fromkeys(["random", *methods]))
-    rows: list[dict[str, Any]] = []
-    for amount in ipc:
-        cells: dict[str, Mapping[str, Any]] = {}
-        for name in names:
-            settings = {
-                "method": name, "ipc": amount, "seed": seed, "data": splits.train.content_hash, "protocol": protocol,
-                "network": network, "time_budget": time_budget, "seeds": seeds,
-            }  # fmt: skip
-            stem = f"{name}-ipc{amount}"
-            try:
-                cells[name] = _cell(splits, settings, out / stem, device, progress)
-            except Interrupted:
-                raise  # the comparison ends here; its checkpoint is where the next one goes on
-            except PotstillError as error:
-                rows.append({"method": name, "ipc": amount, "error": str(error)})
-        for name, score in cells.items():
-            row: dict[str, Any] = {
-                "method": name,
-                "ipc": amount,
-                "file": f"{name}-ipc{amount}.safetensors",
-                "scorecard": score,
-            }
-            if name != "random" and "random" in cells:
-                row["difference"] = difference(score["accuracy"]["values"], cells["random"]["accuracy"]["values"])
-            rows.append(row)
-    rows.sort(key=lambda r: (r["ipc"], -r["scorecard"]["accuracy"]["mean"] if "scorecard" in r else 1))
-    board = {"source": splits.train.name, "protocol": protocol, "rows": rows}
-    _write_json(out / "leaderboard.json", board)
+    with only_run(out / "leaderboard.json"):
+        cells = [
+            _Cell(
+                method=name, ipc=amount, options=options.get(name, {}), splits=splits, making=making,
+                measuring=measuring, fingerprint=chosen.fingerprint(), stem=out / f"{name}-ipc{amount}", device=device,
+            )
+            for amount in ipc for name in names
+        ]  # fmt: skip
+        for cell in cells:
+            cell.check()
+        board = _board(cells, progress)
+        write_atomic(out / "leaderboard.json", _text(board))
     return board
 
 
-def _cell(
-    splits: Any,
-    settings: Mapping[str, Any],
-    stem: Path,
-    device: str,
-    progress: Callable[[str, Progress], None] | None,
-) -> Mapping[str, Any]:
-    """The scorecard of one cell, from its file if it was made with these settings."""
-    file, card = stem.with_suffix(".safetensors"), stem.with_suffix(".scorecard.json")
-    if card.exists():
+def _text(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _board(cells: Sequence["_Cell"], progress: Callable[[str, Progress], None] | None) -> dict[str, Any]:
+    from potstill.evaluation.statistics import difference
+
+    scores: dict[tuple[str, int], Mapping[str, Any]] = {}
+    rows: list[dict[str, Any]] = []
+    for cell in cells:
+        row: dict[str, Any] = {"method": cell.method, "ipc": cell.ipc}
+        rows.append(row)
         try:
-            kept = json.loads(card.read_text())
-        except ValueError as error:
-            raise PotstillError(f"{card}: not a scorecard ({error}); delete it to measure again") from error
-        if kept.get("settings") != settings:
-            raise PotstillError(f"{card}: made of other data or settings; choose another folder or delete it")
-        return dict(kept)
-    checkpoint = Path(f"{file}.checkpoint")
-    if file.exists():
-        small = load(file)
-    else:
-        small = distill(
-            splits,
-            settings["method"],
-            ipc=settings["ipc"],
-            seed=settings["seed"],
-            network=settings["network"],
-            time_budget=settings["time_budget"],
-            device=device,
-            checkpoint=checkpoint,
-            resume=checkpoint.exists(),
-            progress=None if progress is None else lambda p: progress(stem.name, p),
+            score = cell.measured(progress)
+        except _Failed as error:
+            row["error"] = str(error)
+            continue
+        scores[cell.method, cell.ipc] = score
+        row |= {"file": cell.file.name, "scorecard": score}
+        rival = scores.get(("random", cell.ipc))
+        if cell.method != "random" and rival is not None:
+            row["difference"] = difference(score["accuracy"]["values"], rival["accuracy"]["values"])
+    rows.sort(key=lambda r: (r["ipc"], -r["scorecard"]["accuracy"]["mean"] if "scorecard" in r else 1))
+    return {"source": cells[0].splits.train.name, "protocol": cells[0].measuring["protocol"], "rows": rows}
+
+
+class _Failed(Exception):
+    """A cell that could not be made, with the reason; the others go on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cell:
+    """One method at one size: two files, and everything that decides what is in them."""
+
+    method: str
+    ipc: int
+    options: Mapping[str, Any]
+    splits: Splits
+    making: Mapping[str, Any]
+    measuring: Mapping[str, Any]
+    fingerprint: str
+    stem: Path
+    device: str
+
+    @property
+    def file(self) -> Path:
+        return Path(f"{self.stem}.safetensors")
+
+    @property
+    def card(self) -> Path:
+        return Path(f"{self.stem}.scorecard.json")
+
+    @property
+    def checkpoint(self) -> Path:
+        return Path(f"{self.file}.checkpoint")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the scorecard says that it was made with. Nothing is ``None``, as in scorecards of earlier versions."""
+        return {
+            "method": self.method, "ipc": self.ipc, "data": self.splits.train.content_hash, **self.making,
+            "options": dict(self.options) or None, **self.measuring, "overrides": self.measuring["overrides"] or None,
+        }  # fmt: skip
+
+    def check(self) -> None:
+        """
+        Raises:
+            PotstillError: what is there of this cell was made otherwise.
+        """
+        if (kept := self._kept()) is not None:
+            told = kept.get("settings")
+            _same(self.card, told if isinstance(told, dict) else {}, self.settings)
+            _same(self.card, {"fingerprint": kept.get("fingerprint")}, {"fingerprint": self.fingerprint})
+        if not self.file.exists() and not self.checkpoint.exists():
+            return
+        try:
+            wanted = self._identity()
+        except PotstillError:
+            return  # it cannot be made, and says so when its turn comes
+        if self.file.exists():
+            card = load(self.file).card
+            said = {name: card[name] for name in ("method", "config", "seed", "ipc")} | {
+                "network": card.get("network"), "source": card["source"].get("hash"), "zca": None,
+                "limits": card.get("limits", {}),  # earlier versions said none: such a set is adopted without a budget
+            }  # fmt: skip
+            limits = {"steps": None, "time_budget": self.making["time_budget"]}
+            _same(
+                self.file, said, {**{n: v for n, v in wanted.items() if n in said}, "ipc": self.ipc, "limits": limits}
+            )
+        elif self.checkpoint.exists():
+            _same(self.checkpoint, read_identity(self.checkpoint), wanted)
+
+    def measured(self, progress: Callable[[str, Progress], None] | None) -> Mapping[str, Any]:
+        """The scorecard, from its file if it is there.
+
+        Raises:
+            _Failed: the method or the measurement does not work on these data.
+            PotstillError: a file cannot be written.
+        """
+        if (kept := self._kept()) is not None:
+            return kept
+        if self.file.exists():
+            small = load(self.file)
+        else:
+            with _failing():
+                small = distill(
+                    self.splits, self.method, ipc=self.ipc, **self.making, device=self.device,
+                    checkpoint=self.checkpoint, resume=self.checkpoint.exists(),
+                    progress=None if progress is None else lambda p: progress(self.stem.name, p), **self.options,
+                )  # fmt: skip
+            small.save(self.file)
+            self.checkpoint.unlink(missing_ok=True)
+        networks = None if self.making["network"] is None else [self.making["network"]]
+        with _failing():
+            score = evaluate(
+                small, self.splits, protocol=self.measuring["protocol"], networks=networks,
+                seeds=self.measuring["seeds"], seed=self.making["seed"], baselines=False, robust_scores=False,
+                device=self.device, **self.measuring["overrides"],
+            )  # fmt: skip
+        result = {**score.to_dict(), "settings": self.settings, "outcome": small.card["outcome"]}
+        write_atomic(self.card, _text(result))
+        return result
+
+    def _kept(self) -> dict[str, Any] | None:
+        """The scorecard that is there.
+
+        Raises:
+            PotstillError: something else is there.
+        """
+        if not self.card.exists():
+            return None
+        try:
+            found = json.loads(self.card.read_text())
+            if not isinstance(found, dict) or not isinstance(found.get("accuracy"), dict):
+                raise ValueError("it holds no accuracy")
+        except (OSError, ValueError, RecursionError) as error:
+            raise PotstillError(
+                f"{self.card}: not a scorecard ({type(error).__name__}: {error}); delete it to measure again"
+            ) from error
+        return found
+
+    def _identity(self) -> dict[str, Any]:
+        settled = settle(
+            self.splits, self.method, ipc=self.ipc, budget=None, network=self.making["network"], parametrization=None,
+            labels=None, augment=None, zca=None, device=self.device, **self.options,
+        )  # fmt: skip
+        return identity_of(settled, self.making["seed"])
+
+
+@contextlib.contextmanager
+def _failing() -> Any:
+    """What does not work is a failed cell; an interruption ends the comparison."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except PotstillError as error:
+        raise _Failed(str(error)) from error
+
+
+def _same(path: Path, said: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        PotstillError: they differ; the message says in what.
+    """
+    if differing := differences(dict(said), dict(wanted)):
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise PotstillError(
+            f"{path}: is not what this comparison would make: {'; '.join(differing[:3])}{more}; choose another folder, "
+            "or delete the file to make it again"
         )
-        small.save(file)
-        checkpoint.unlink(missing_ok=True)
-    networks = None if settings["network"] is None else [settings["network"]]
-    score = evaluate(
-        small,
-        splits,
-        protocol=settings["protocol"],
-        networks=networks,
-        seeds=settings["seeds"],
-        seed=settings["seed"],
-        baselines=False,
-        robust_scores=False,
-        device=device,
-    )
-    result = {**score.to_dict(), "settings": dict(settings)}
-    _write_json(card, result)
-    return result

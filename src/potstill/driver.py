@@ -1,5 +1,6 @@
 """The only loop that runs steps: budgets, checkpoints, resume, signals and the non-finite guard live here."""
 
+import contextlib
 import math
 import signal
 import threading
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, Literal, TypeVar
@@ -17,6 +19,8 @@ from torch import Generator
 from potstill.core import Method, Metrics, Problem
 from potstill.errors import PotstillError
 from potstill.execution.memory import peak_memory
+from potstill.locks import only_run
+from potstill.native import computing
 from potstill.storage import Checkpoint, pack, read_checkpoint, write_checkpoint
 
 __all__ = ["Interrupted", "Outcome", "Progress", "Run", "run"]
@@ -57,13 +61,17 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run(Generic[S]):
-    """A state, how it came about and what it cost. ``peak_memory``: bytes of the process (or the GPU's allocator)."""
+    """A state, how it came about and what it cost. ``peak_memory``: bytes of the process (or the GPU's allocator).
+
+    ``changes``: after which steps it went on with other versions or kernels, and what had computed it until there.
+    """
 
     state: S
     outcome: Outcome
     seconds: float
     peak_memory: int
     history: tuple[Mapping[str, float], ...]
+    changes: tuple[Mapping[str, Any], ...] = ()
 
 
 class _Signals(AbstractContextManager["_Signals"]):
@@ -107,6 +115,29 @@ def _peak_memory(device: torch.device) -> int:
     return peak_memory()
 
 
+def _versions() -> dict[str, str]:
+    """What must be the same for a resumed run to end with the bits of one that was left alone."""
+    return {"potstill": version("potstill"), "torch": torch.__version__, **computing()}
+
+
+def _meta(path: Path, meta: Mapping[str, Any]) -> tuple[float, int, list[Mapping[str, float]], list[Mapping[str, Any]]]:
+    """Seconds, stride, history and changes of a checkpoint.
+
+    Raises:
+        PotstillError: they are not what this loop wrote.
+    """
+    seconds, stride, history = (meta.get(name) for name in ("seconds", "stride", "history"))
+    changes = meta.get("changes", [])  # earlier versions wrote none
+
+    def rows(value: object) -> bool:
+        return isinstance(value, list) and all(isinstance(row, dict) for row in value)
+
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds)
+    if not number or type(stride) is not int or stride < 1 or not rows(history) or not rows(changes):
+        raise PotstillError(f"{path}: not a whole checkpoint (its meta is damaged); start anew without resume")
+    return float(meta["seconds"]), stride, list(meta["history"]), list(changes)
+
+
 def run(
     method: Method[S],
     problem: Problem,
@@ -118,6 +149,7 @@ def run(
     checkpoint: Path | None = None,
     checkpoint_every: float = 60.0,
     resume: bool = False,
+    anyway: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Run[S]:
     """Run ``method`` on ``problem`` until it is done, a budget is reached, a value is not finite, or a signal comes.
@@ -129,24 +161,54 @@ def run(
         time_budget: stop after this many seconds of computing in all; the step under way is finished.
         checkpoint: file written every ``checkpoint_every`` seconds and on a signal. Without it, signals are left alone.
         resume: continue from ``checkpoint``; a run that was killed then ends with the same bits.
+        anyway: continue it also where other versions or kernels computed it until there: see
+            `potstill.storage.checkpoint`.
 
     Raises:
         Interrupted: a signal came; the checkpoint is written.
-        PotstillError: ``resume`` without a readable checkpoint of this configuration.
+        PotstillError: ``resume`` without a readable checkpoint of this configuration, or another run that writes to
+            ``checkpoint``.
     """
+    with contextlib.nullcontext() if checkpoint is None else only_run(checkpoint):
+        return _run(
+            method, problem, rng=rng, identity=identity, steps=steps, time_budget=time_budget, checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every, resume=resume, anyway=anyway, progress=progress,
+        )  # fmt: skip
+
+
+def _run(
+    method: Method[S],
+    problem: Problem,
+    *,
+    rng: Generator,
+    identity: Mapping[str, Any],
+    steps: int | None,
+    time_budget: float | None,
+    checkpoint: Path | None,
+    checkpoint_every: float,
+    resume: bool,
+    anyway: bool,
+    progress: Callable[[Progress], None] | None,
+) -> Run[S]:
+    """`run`, once nobody else writes to ``checkpoint``."""
     if problem.train.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(problem.train.device)
     history: list[Mapping[str, float]] = []
+    changes: list[Mapping[str, Any]] = []
     stride, step, before = 1, 0, 0.0
+    versions = {} if checkpoint is None else _versions()
     begun = last_saved = time.monotonic()
     if resume:
         if checkpoint is None or not checkpoint.exists():
             raise PotstillError(f"there is no unfinished run to resume at {checkpoint}; leave resume out to start one")
-        saved: Checkpoint[S] = read_checkpoint(checkpoint, method.state_type, identity)
+        saved: Checkpoint[S] = read_checkpoint(
+            checkpoint, method.state_type, identity, versions=versions, anyway=anyway
+        )  # fmt: skip
         state, step = saved.state, saved.step
+        before, stride, history, changes = _meta(checkpoint, saved.meta)
         rng.set_state(saved.rng_state)
-        before, stride = float(saved.meta["seconds"]), int(saved.meta["stride"])
-        history = list(saved.meta["history"])
+        if saved.versions is not None:
+            changes.append({"step": step, "versions": dict(saved.versions)})
     else:
         state = method.init(problem, rng)
     total = method.horizon(problem)
@@ -158,10 +220,11 @@ def run(
 
     def save() -> None:
         if checkpoint is not None:
-            meta = {"seconds": seconds(), "stride": stride, "history": history}
+            meta = {"seconds": seconds(), "stride": stride, "history": history, "changes": changes}
             write_checkpoint(
-                checkpoint, state=state, rng_state=rng.get_state(), step=step, identity=identity, meta=meta
-            )
+                checkpoint, state=state, rng_state=rng.get_state(), step=step, identity=identity, meta=meta,
+                versions=versions,
+            )  # fmt: skip
 
     def ended(kind: Any, message: str) -> Run[S]:
         return Run(
@@ -170,6 +233,7 @@ def run(
             seconds=seconds(),
             peak_memory=_peak_memory(problem.train.device),
             history=tuple(history),
+            changes=tuple(changes),
         )
 
     with _Signals(active=checkpoint is not None) as signals:

@@ -15,7 +15,7 @@ MAKING = (
     | {"--network", "--parametrization", "--labels", "--augment", "--zca", "--device"}
 )
 OPTIONS = {
-    "distill": MAKING | {"--out", "--resume", "--checkpoint-every", "--scores"},
+    "distill": MAKING | {"--out", "--resume", "--resume-anyway", "--checkpoint-every", "--scores"},
     "plan": MAKING | {"--measure"},
     "evaluate": COMMON
     | READING
@@ -27,7 +27,8 @@ OPTIONS = {
     "score": COMMON | READING | {"DATA", "--methods", "--out", "--network", "--epochs", "--runs", "--map", "--device"},
     "compare": COMMON
     | READING
-    | {"DATA", "--methods", "--ipc", "--out", "--budget", "--seeds", "--seed", "--protocol", "--network", "--device"},
+    | {"DATA", "--methods", "--ipc", "--out", "--budget", "--seeds", "--seed", "--protocol", "--network", "--device"}
+    | {"--set"},
     "scaling": COMMON
     | READING
     | {"DATA", "--out", "--ipc", "--stops", "--sets", "--steps", "--batch", "--lr", "--validation", "--network"}

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import potstill
 from potstill import api
 from potstill.cli.main import main
 from potstill.driver import Interrupted, Progress
@@ -106,6 +107,8 @@ def test_every_option_reaches_the_library(monkeypatch, out):
         ([*DISTILL, "--items", "3", "--out", "a.safetensors"], "say once how much to keep"),
         (["distill", "digits", "--ipc", "0", "--out", "a.safetensors"], "--ipc must be at least 1"),
         ([*DISTILL, "--out", "a.npz"], "must end in .safetensors"),
+        ([*DISTILL, "--steps", "-3", "--out", "a.safetensors"], "--steps must be at least 1, but it is -3"),
+        (["plan", "digits", "--ipc", "1", "--steps", "0"], "--steps must be at least 1, but it is 0"),
         (["report", "--out", "page.html"], "at least one folder or file"),
         (["methods", "--bogus"], "methods has no option --bogus"),
     ],
@@ -247,3 +250,24 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
     assert done.stdout == "[0\n"
     assert done.stderr == ""
+
+
+def test_a_run_that_diverged_keeps_its_last_finite_state_and_has_failed(out, capsys):
+    words = [*DISTILL, "--lr", "1e38", "--iterations", "9", "--network", "convnet-d1-w8", "--batch-real", "8"]
+    assert main([*words, "--out", str(out), "--json"]) == 1
+    shown = capsys.readouterr()
+    card = json.loads(shown.out)
+    assert card["outcome"]["kind"] == "not finite"
+    assert shown.err.splitlines()[-1].startswith(f"potstill: dm diverged: step {card['outcome']['step'] + 1}: ")
+    assert bool(potstill.load(out).inputs.isfinite().all())
+    assert sorted(p.name for p in out.parent.iterdir()) == [out.name]
+
+
+@pytest.mark.parametrize("content", ["[" * 50_000, "method: 2024-13-45", "ipc: {a: 1}", "{" * 9])
+def test_a_recipe_that_is_none_is_one_line(tmp_path, capsys, content):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(content)
+    assert main(["distill", "digits", "--recipe", str(recipe), "--out", str(tmp_path / "a.safetensors")]) in (1, 2)
+    err = capsys.readouterr().err
+    assert err.startswith(f"potstill: {recipe}: ")
+    assert err.count("\n") == 1

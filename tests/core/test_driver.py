@@ -16,6 +16,7 @@ from potstill.driver import Interrupted, Progress, run
 from potstill.errors import PotstillError
 from potstill.methods.distribution.dm import DM
 from potstill.rng import generator
+from potstill.storage import write_checkpoint
 from potstill.testing import toy_problem
 
 
@@ -127,6 +128,68 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> Non
     go(Walk(), steps=2, checkpoint=checkpoint, checkpoint_every=0.0)
     with pytest.raises(PotstillError, match=r"another configuration.*method"):
         go(Walk(length=11), checkpoint=checkpoint, resume=True)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"processor": "AVX9"}, {"kernels": "none"}, {"kernels": "winograd-1 blocks-2"}, {"torch": "9"}, {"potstill": "9"}],
+)
+def test_a_checkpoint_that_was_computed_otherwise_goes_on_only_when_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, str]
+) -> None:
+    from potstill import driver
+
+    checkpoint = tmp_path / "walk.checkpoint"
+    go(Walk(), steps=2, checkpoint=checkpoint, checkpoint_every=0.0)
+    here = driver._versions()
+    monkeypatch.setattr(driver, "_versions", lambda: {**here, **other})
+    with pytest.raises(PotstillError) as caught:
+        go(Walk(), checkpoint=checkpoint, resume=True)
+    ((name, there),) = other.items()
+    assert f"{name} was {here[name]!r} and now is {there!r}" in str(caught.value)
+    assert "resume anyway" in str(caught.value)
+    on = go(Walk(), steps=4, checkpoint=checkpoint, checkpoint_every=0.0, resume=True, anyway=True)
+    assert on.changes == ({"step": 2, "versions": here},)
+    assert go(Walk(), checkpoint=checkpoint, resume=True).changes == on.changes  # it is not forgotten
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from potstill import driver
+
+    checkpoint = tmp_path / "walk.checkpoint"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(driver, "_versions", dict)
+        go(Walk(), steps=2, checkpoint=checkpoint, checkpoint_every=0.0)
+    assert go(Walk(), checkpoint=checkpoint, resume=True).changes == ()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seconds": "9"}, {"seconds": None}, {"stride": 0}, {"stride": [1]}, {"history": {"a": 1}}, {"history": [3]},
+        {"changes": 7},
+    ],
+)  # fmt: skip
+def test_a_checkpoint_whose_meta_is_of_another_kind_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    method, checkpoint = Walk(), tmp_path / "walk.checkpoint"
+    state, meta = WalkState(x=torch.zeros(4, 1), steps=1), {"seconds": 1.0, "stride": 1, "history": [], **wrong}
+    write_checkpoint(
+        checkpoint, state=state, rng_state=generator(0).get_state(), step=1, identity={"method": repr(method)},
+        meta=meta,
+    )  # fmt: skip
+    with pytest.raises(PotstillError, match="not a whole checkpoint"):
+        go(method, checkpoint=checkpoint, resume=True)
+
+
+def test_two_runs_on_one_checkpoint_do_not_happen(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "walk.checkpoint"
+
+    def again(p: Progress) -> None:
+        with pytest.raises(PotstillError, match=rf"checkpoint: another run \(process {os.getpid()}\) is writing it"):
+            go(Walk(), checkpoint=checkpoint)
+
+    go(Walk(length=2), checkpoint=checkpoint, progress=again)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_resume_needs_a_checkpoint(tmp_path: Path) -> None:

@@ -303,7 +303,7 @@ class RecordTraining(TrainNetwork):
             return None  # rows beyond the state were not confirmed
         try:
             for epoch in range(1, self.until + 1):
-                found, _ = mapped(folder / f"rows-{epoch:05}.safetensors", MAX_BYTES)
+                found, _ = mapped(folder / f"rows-{epoch:05}.safetensors", MAX_BYTES, check=True)
                 if not all(f in found and found[f].shape == (n,) for f in FIELDS + CLOSER * (epoch in wanted)):
                     return None
                 rows.append(found)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from potstill.cli.values import Integers, Names, Seconds, Size
 
@@ -139,6 +139,9 @@ class Distill(Making):
     """The file to write. A run's checkpoint lies beside it until the run is finished."""
     resume: Flag = False
     """Go on from the checkpoint of an interrupted run."""
+    resume_anyway: Flag = False
+    """Go on also where other versions or kernels made the checkpoint: the bits are then those of neither, and the set's
+    card says so."""
     checkpoint_every: Annotated[Seconds, arg(metavar="60s")] = 60.0  # type: ignore[assignment]
     """Time between checkpoints."""
     scores: Annotated[Path | None, _unset("SCORES.parquet")] = None
@@ -254,7 +257,8 @@ class Score(DataCommand):
 class Compare(DataCommand):
     """Run several methods on DATA at several sizes and measure each: a leaderboard.
 
-    The same command again goes on where an interrupted one stopped: cells that are finished are read, not run.
+    The same command again goes on where an interrupted one stopped: cells that are finished are read, not run. The
+    protocol's own settings are options too (--protocol NAME --help lists them).
     """
 
     data: Data
@@ -275,6 +279,8 @@ class Compare(DataCommand):
     """How to measure: one of `potstill protocols`."""
     network: Annotated[str | None, _unset("NAME")] = None
     """The network to distil and to measure with."""
+    set: Annotated[UseAppendAction[tuple[str, ...]], _unset("METHOD.FIELD=VALUE")] = ()
+    """An option of one of the methods, such as dm.iterations=500; may be given several times."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
 

@@ -76,13 +76,19 @@ def _command(name: str, words: Sequence[str]) -> int:
         from potstill.cli.progress import Watcher
         from potstill.cli.runners import RUNNERS
         from potstill.cli.text import json_document, one_line
+        from potstill.locks import only_run
 
-        with Watcher(quiet=parsed.command.common.quiet) as watcher, contextlib.redirect_stdout(sys.stderr):
+        out = getattr(parsed.command, "out", None)
+        with (
+            contextlib.nullcontext() if out is None else only_run(out),
+            Watcher(quiet=parsed.command.common.quiet) as watcher,
+            contextlib.redirect_stdout(sys.stderr),
+        ):
             answer = RUNNERS[name](parsed, line, watcher)
         lines = [json_document(answer.value)] if parsed.command.common.json else map(one_line, answer.text.split("\n"))
         print(*lines, sep="\n")
         sys.stdout.flush()
-        return 0
+        return 0 if answer.failure is None else _fail(1, answer.failure)
     except Misuse as error:
         return _fail(2, str(error), debug)
     except KeyboardInterrupt:
@@ -103,7 +109,7 @@ def _again(name: str, words: Sequence[str], line: str) -> str:
 
     out = last_value(words, "--out")
     kept = name == "distill" and out is not None and Path(f"{out}.checkpoint").exists()
-    return f"{line} --resume" if kept and "--resume" not in words else line
+    return f"{line} --resume" if kept and not {"--resume", "--resume-anyway"} & {*words} else line
 
 
 def _fail(status: int, message: str, debug: bool = False) -> int:

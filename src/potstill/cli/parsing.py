@@ -11,7 +11,7 @@ import inspect
 import io
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -26,7 +26,7 @@ __all__ = ["Misuse", "Parsed", "last_value", "options_of", "parse"]
 
 _CONFIG = (FlagCreatePairsOff, OmitArgPrefixes)
 _POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
-_NOT_IN_A_RECIPE = {"debug", "json", "quiet", "recipe", "resume"}
+_NOT_IN_A_RECIPE = {"debug", "json", "quiet", "recipe", "resume", "resume_anyway"}
 _NAMES_A_PROTOCOL = {"name", "version", "paper", "summary", "optimistic", "published_runs", "students"}
 """Fields of a protocol that are no options: what names it, and ``students``, which is ``--seeds``."""
 
@@ -42,6 +42,8 @@ class Parsed:
     name: str
     command: Command
     options: Mapping[str, Any]
+    by_method: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """Options of several methods, of ``compare``."""
 
 
 def parse(name: str, argv: Sequence[str]) -> Parsed:
@@ -73,7 +75,9 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
         chosen, standard = getattr(parsed, part.field), part.options()
         values = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(chosen)}
         changed = {key: value for key, value in values.items() if value != getattr(standard, key)}
-    return Parsed(name=name, command=parsed.command, options=changed)
+    command = parsed.command
+    each = _by_method(command.set, ["random", *command.methods]) if isinstance(command, Compare) else {}
+    return Parsed(name=name, command=command, options=changed, by_method=each)
 
 
 class _Part(NamedTuple):
@@ -90,21 +94,30 @@ class _Part(NamedTuple):
 
 
 def _part(cls: Any, argv: Sequence[str], given: Mapping[str, Any]) -> _Part | None:
-    """A method, of ``distill`` and ``plan``; a protocol, of ``evaluate`` and ``label``; none for bare ``--help``."""
-    kind = "method" if issubclass(cls, Making) else "protocol" if issubclass(cls, Evaluate | Label) else None
+    """A method, of ``distill`` and ``plan``; a protocol, of what measures; none for bare ``--help``."""
+    kind = "method" if issubclass(cls, Making) else "protocol" if issubclass(cls, Evaluate | Label | Compare) else None
     if kind is None or set(argv) in ({"--help"}, {"-h"}):
         return None
+    name = last_value(argv, f"--{kind}") or str(given.get(kind, getattr(cls, kind)))
+    taken = {leaf.name for leaf in _leaves(cls)} | (_NAMES_A_PROTOCOL if kind == "protocol" else set())
+    return _options(kind, name, taken)
+
+
+def _options(kind: str, name: str, taken: Set[str]) -> _Part:
+    """The options of a registered method or protocol, but for those whose names are ``taken``.
+
+    Raises:
+        Misuse: there is none of that name.
+    """
     from potstill.listings import field_docs  # slow: it imports torch
     from potstill.registry import resolve
 
-    name = last_value(argv, f"--{kind}") or str(given.get(kind, getattr(cls, kind)))
     try:
         found = resolve("methods" if kind == "method" else "protocols", name)
     except PotstillError as error:
         raise Misuse(str(error)) from error
     # A method is registered as a class with defaults, a protocol as a value.
     base, about = (found, found.info.title) if kind == "method" else (type(found), found.summary)
-    taken = {leaf.name for leaf in _leaves(cls)} | (_NAMES_A_PROTOCOL if kind == "protocol" else set())
     docs = field_docs(base)
     fields: list[Any] = []
     for leaf in _leaves(base):
@@ -117,6 +130,36 @@ def _part(cls: Any, argv: Sequence[str], given: Mapping[str, Any]) -> _Part | No
     options = dataclasses.make_dataclass("Options", fields, frozen=True, kw_only=True)
     options.__doc__ = about
     return _Part(kind, name, options)
+
+
+def _by_method(entries: Iterable[str], methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """``METHOD.FIELD=VALUE`` each, by method and field; values are read as ``distill --FIELD VALUE`` reads them.
+
+    Raises:
+        Misuse: an entry is written otherwise, or names what is not there, or has a value of the wrong type.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        key, equals, text = entry.partition("=")
+        method, dot, field = key.rpartition(".")
+        if not equals or not dot:
+            raise Misuse(f"--set {entry}: write METHOD.FIELD=VALUE, such as dm.iterations=500")
+        if method not in methods:
+            raise Misuse(f"--set {entry}: {unknown('method of --methods', method, methods)}")
+        options = _options("method", method, set()).options
+        known = {leaf.name: leaf for leaf in _leaves(options)}
+        if (leaf := known.get(field.replace("-", "_"))) is None:
+            raise Misuse(f"--set {entry}: method {method}: {unknown('option', field, known)}")
+        try:
+            words = _words(leaf, {"true": True, "false": False}.get(text.lower()) if leaf.switch else text)
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                made = tyro.cli(options, args=words, config=_CONFIG)
+        except (SystemExit, ValueError) as error:
+            raise Misuse(
+                f"--set {entry}: {field} cannot be {text!r}; see potstill distill --method {method} --help"
+            ) from error
+        found.setdefault(method, {})[leaf.name] = getattr(made, leaf.name)
+    return found
 
 
 def _is_plain(value: Any) -> bool:

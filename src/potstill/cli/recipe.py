@@ -21,6 +21,9 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise PotstillError(f"{path}: cannot read the recipe ({reason}); give the path of a YAML file") from error
+    except (RecursionError, ValueError) as error:  # no end of brackets; a date or number that there is not
+        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise PotstillError(f"{path}: cannot read the recipe ({what}); write one 'option: value' a line") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark is not None else ""

@@ -81,6 +81,8 @@ class FullReference:
         if not isinstance(found, dict) or found.get("what") != self._what():
             return None
         result = found.get("result")
+        if found.get("sha256", _hash(result)) != _hash(result):  # files of earlier versions say none
+            return None
         return result if isinstance(result, dict) and isinstance(result.get("mean"), float) else None
 
     def keep(self, result: Mapping[str, Any]) -> None:
@@ -88,4 +90,9 @@ class FullReference:
         path = self._path()
         with contextlib.suppress(OSError, PotstillError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, json.dumps({"what": self._what(), "result": dict(result)}).encode())
+            kept = {"what": self._what(), "result": dict(result), "sha256": _hash(result)}
+            write_atomic(path, json.dumps(kept).encode())
+
+
+def _hash(result: Any) -> str:
+    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()

@@ -3,25 +3,31 @@
 The kernels are written for 16 or 8 numbers to a register and take torch's threads: they are compiled with OpenMP calls
 that are left open, and closed by the OpenMP library that torch has loaded. A second one would fight with it for the
 cores.
+
+What was compiled is kept under a name that says what it was made of (the source, the flags and the C library; then the
+compiler) and the SHA-256 of its bytes. A file that is not what its name says is never loaded, since a truncated library
+ends the process that touches it: it is removed and made again. Where there is no compiler, what any compiler made of
+the same source is taken.
 """
 
 import ctypes
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from potstill.folders import cache_folder
 
-__all__ = ["available", "library", "loaded", "run"]
+__all__ = ["available", "computing", "library", "loaded", "run"]
 
 _FLAGS = ("-O3", "-std=gnu11", "-fopenmp", "-fPIC")
 _FOR = {
@@ -30,12 +36,13 @@ _FOR = {
 }
 """Further flags by what torch calls the processor (``ATEN_CPU_CAPABILITY`` makes it call it less)."""
 _SECONDS = 120
+_NAMES = ("winograd", "blocks")
 _LOADED: set[str] = set()
 
 
 def available() -> bool:
     """Whether kernels can be had: Linux, AVX2 or AVX-512, a compiler or what it made before, and not turned off."""
-    return library("winograd") is not None and library("blocks") is not None
+    return all(library(name) is not None for name in _NAMES)
 
 
 def loaded() -> str:
@@ -43,7 +50,19 @@ def loaded() -> str:
     return " ".join(sorted(_LOADED)) or "none"
 
 
-def run(name: str, function: str, *arguments: Tensor | float | None) -> int:
+def computing() -> dict[str, str]:
+    """What results depend on here, in their last bits, beside versions: ``processor``, torch's name for its kind, and
+    ``kernels``, those that this process has or would load, by hashes of their sources and compiler, or "none". Nothing
+    is compiled for it.
+    """
+    found = [stem for name in _NAMES if (stem := _stem(name)) is not None]
+    return {
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "kernels": " ".join(sorted(found)) if len(found) == len(_NAMES) else "none",
+    }
+
+
+def run(name: str, function: str, *arguments: Tensor | float | None) -> int | None:
     """Call a function of a library that is there; what it returns, if it does.
 
     Args:
@@ -52,41 +71,102 @@ def run(name: str, function: str, *arguments: Tensor | float | None) -> int:
     kernels = library(name)
     assert kernels is not None, "`available` was not asked"
     call = getattr(kernels, function)  # which ctypes keeps; by [] it makes a new one
-    call.restype = ctypes.c_int64
-    result: int = call(*map(_argument, arguments))
+    assert len(arguments) == len(call.argtypes), f"{function} takes {len(call.argtypes)} arguments"
+    result: int | None = call(*map(_argument, arguments))
     return result
 
 
-def _argument(value: Tensor | float | None) -> Any:
+def _argument(value: Tensor | float | None) -> int | float | None:
     if isinstance(value, Tensor):
         assert value.is_contiguous(), "kernels read memory as it lies"
-        return ctypes.c_void_p(value.data_ptr())
-    if value is None:
-        return ctypes.c_void_p(None)
-    return ctypes.c_int64(value) if isinstance(value, int) else ctypes.c_double(value)
+        return value.data_ptr()
+    return value
+
+
+_KINDS = {"num": ctypes.c_int64, "double": ctypes.c_double, "float": ctypes.c_float, "void": None}
+
+
+def _typed(kernels: ctypes.CDLL, source: str) -> ctypes.CDLL:
+    """With the types of arguments and results of every function that the source shows to others."""
+    for result, name, arguments in re.findall(r"^(num|void) (\w+)\(([^)]*)\) \{", source, re.MULTILINE):
+        call = getattr(kernels, name)
+        words = [" ".join(argument.split()) for argument in arguments.split(",")]
+        call.argtypes = [ctypes.c_void_p if "*" in word else _KINDS[word.rpartition(" ")[0]] for word in words]
+        call.restype = _KINDS[result]
+    return kernels
 
 
 @cache
 def library(name: str) -> ctypes.CDLL | None:
     """``name``.c of this folder, loaded; None where `available` says no, for whatever reason."""
-    if os.environ.get("POTSTILL_NATIVE") == "0" or not sys.platform.startswith("linux"):
+    if (stem := _stem(name)) is None:
         return None
-    if (capability := torch.backends.cpu.get_cpu_capability()) not in _FOR:
-        return None
-    flags = _FLAGS + _FOR[capability]
-    source = Path(__file__).with_name(f"{name}.c")
-    parts = [source.read_bytes(), source.with_name("vectors.h").read_bytes(), " ".join(flags).encode()]
-    key = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
     try:
         folder = _own_folder()
-        made = folder / f"{name}-{key}.so"
-        if not made.exists():
-            _compile(source, made, flags)
+        made = _whole(folder, stem)
+        if made is None and _compiler() is None:
+            made = next(filter(None, (_whole(folder, s) for s in _stems(folder, _made_of(name)))), None)
+        made = made or _compile(name, folder / stem)
         kernels = ctypes.CDLL(str(made))
     except (OSError, subprocess.SubprocessError):  # no folder, no compiler, an old one, another OpenMP
         return None
-    _LOADED.add(made.stem)
-    return kernels
+    _LOADED.add(made.name.rpartition("-")[0])
+    return _typed(kernels, _source(name).read_text())
+
+
+def _stem(name: str) -> str | None:
+    """What a compiled kernel's name begins with; None where there can be none."""
+    if os.environ.get("POTSTILL_NATIVE") == "0" or not sys.platform.startswith("linux"):
+        return None
+    if torch.backends.cpu.get_cpu_capability() not in _FOR:
+        return None
+    if (compiler := _compiler()) is not None:
+        return f"{_made_of(name)}-{compiler[1]}"
+    return next(_stems(cache_folder() / "native", _made_of(name)), None)
+
+
+def _source(name: str) -> Path:
+    return Path(__file__).with_name(f"{name}.c")
+
+
+def _flags() -> tuple[str, ...]:
+    return _FLAGS + _FOR[torch.backends.cpu.get_cpu_capability()]
+
+
+def _made_of(name: str) -> str:
+    """``name`` with a hash of its source, the flags and the C library."""
+    source = _source(name)
+    parts = [source.read_bytes(), source.with_name("vectors.h").read_bytes(), " ".join(_flags()).encode()]
+    names = [n for n in ("CS_GNU_LIBC_VERSION",) if n in os.confstr_names]  # other C libraries have no name for theirs
+    parts += [(os.confstr(n) or "").encode() for n in names]
+    return f"{name}-{hashlib.sha256(b'/'.join(parts)).hexdigest()[:16]}"
+
+
+@cache
+def _compiler() -> tuple[str, str] | None:
+    """The compiler's path, and a hash of what it says of its version."""
+    path = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc"))), None)
+    if path is None:
+        return None
+    try:
+        said = subprocess.run([path, "--version"], check=True, capture_output=True, timeout=_SECONDS).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return path, hashlib.sha256(said).hexdigest()[:8]
+
+
+def _stems(folder: Path, made_of: str) -> Iterator[str]:
+    """Of what any compiler made of this source."""
+    return (path.name.rpartition("-")[0] for path in sorted(folder.glob(f"{made_of}-*-*.so")))
+
+
+def _whole(folder: Path, stem: str) -> Path | None:
+    """The library, if it is there and is what its name says. What is not is removed."""
+    for path in sorted(folder.glob(f"{stem}-*.so")):
+        if hashlib.sha256(path.read_bytes()).hexdigest() == path.stem.removeprefix(f"{stem}-"):
+            return path
+        path.unlink()
+    return None
 
 
 def _own_folder() -> Path:
@@ -103,20 +183,25 @@ def _own_folder() -> Path:
     return folder
 
 
-def _compile(source: Path, made: Path, flags: tuple[str, ...]) -> None:
+def _compile(name: str, stem: Path) -> Path:
     """
+    Args:
+        stem: the path of the library, but for its hash.
+
     Raises:
         OSError: there is no compiler, or no place to write.
         subprocess.SubprocessError: it failed, or took too long.
     """
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc"))), None)
+    compiler = _compiler()
     if compiler is None:
         raise FileNotFoundError("no C compiler")
-    with tempfile.TemporaryDirectory(dir=made.parent) as place:
+    with tempfile.TemporaryDirectory(dir=stem.parent) as place:
         open_calls, whole = Path(place, "kernels.o"), Path(place, "kernels.so")
         for words in (
-            [compiler, *flags, "-c", str(source), "-o", str(open_calls)],
-            [compiler, "-shared", str(open_calls), "-o", str(whole)],
+            [compiler[0], *_flags(), "-c", str(_source(name)), "-o", str(open_calls)],
+            [compiler[0], "-shared", str(open_calls), "-o", str(whole)],
         ):
             subprocess.run(words, check=True, capture_output=True, timeout=_SECONDS)
+        made = stem.with_name(f"{stem.name}-{hashlib.sha256(whole.read_bytes()).hexdigest()}.so")
         whole.replace(made)
+    return made

@@ -33,8 +33,9 @@ _P, _Q = 0.625, 1.5
 """The points of winograd.c."""
 _IN_CACHE = 3 * 2**17
 """Numbers of transformed input that a thread handles at a time: 1.5 MB, most of a core's own cache."""
-_LARGEST = 96 * 96
-"""Positions of a plane, of which a thread keeps two copies of 16 channels on its stack: 1.2 MB."""
+_LARGEST = 2 * 98 * 98
+"""Positions of a plane as it is and with its border, rounded up to whole tiles, of which a thread keeps 16 channels on
+its stack: 1.2 MB. A plane of 96×96 fits; a row of 9,216 has a border of five more rows."""
 _WORTH = 2**21
 """Products of the plain convolution below which it is taken: there the calls cost more."""
 
@@ -50,7 +51,7 @@ def suits(x: Tensor, weight: Tensor) -> bool:
         and weight.shape[0] % _CHANNELS == 0
         and weight.shape[1] % _CHANNELS == 0
         and x.numel() * weight.shape[0] * 9 >= _WORTH
-        and x.shape[2] * x.shape[3] <= _LARGEST
+        and _on_stack(*x.shape[2:]) <= _LARGEST
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and available()
@@ -90,8 +91,19 @@ def _at_a_time(n: int, tiles: int, channels: int, threads: int) -> int:
     return max(1, min(_IN_CACHE // (36 * tiles * channels), -(-n // threads)))
 
 
+def _on_stack(h: int, w: int) -> int:
+    """Positions that of_inputs in winograd.c keeps there."""
+    return h * w + (_TILE * -(-h // _TILE) + 2) * (_TILE * -(-w // _TILE) + 2)
+
+
 def _tiles(h: int, w: int) -> int:
     return -(-h // _TILE) * -(-w // _TILE)
+
+
+def _scratch(*sizes: int) -> int:
+    needed = run("winograd", "winograd_scratch", *sizes)
+    assert needed is not None, "it returns a number"
+    return needed
 
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -100,7 +112,7 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     (n, c, h, w), k, threads = x.shape, len(weight), torch.get_num_threads()
     s = _at_a_time(n, _tiles(h, w), c, threads)
     u, y = x.new_empty(36 * c * k), x.new_empty(n, k, h, w)
-    scratch = x.new_empty(threads * run("winograd", "winograd_scratch", c, k, h, w, s, 0))
+    scratch = x.new_empty(threads * _scratch(c, k, h, w, s, 0))
     run("winograd", "winograd_weights", weight, u, c, k, threads)
     run("winograd", "winograd_convolution", x, u, bias, y, scratch, n, c, k, h, w, s, threads)
     return y
@@ -111,7 +123,7 @@ def _gradient(x: Tensor, g: Tensor) -> Tensor:
     (n, c, h, w), k, threads = x.shape, g.shape[1], torch.get_num_threads()
     s = _at_a_time(n, _tiles(h, w), (c + k) // 2, threads)
     du = x.new_empty(6, 6, c, k)
-    scratch = x.new_empty(threads * run("winograd", "winograd_scratch", c, k, h, w, s, 1))
+    scratch = x.new_empty(threads * _scratch(c, k, h, w, s, 1))
     run("winograd", "winograd_weight_gradient", x, g, du, scratch, n, c, k, h, w, s, threads)
     by = _from_six(du.dtype)
     return (by @ du.view(36, c * k)).view(3, 3, c, k).permute(3, 2, 0, 1).contiguous()

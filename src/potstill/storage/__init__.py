@@ -2,7 +2,7 @@
 
 from potstill.folders import cache_folder
 from potstill.storage.artefact import Distilled, item_bytes, load, save
-from potstill.storage.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from potstill.storage.checkpoint import Checkpoint, differences, read_checkpoint, read_identity, write_checkpoint
 from potstill.storage.export import export
 from potstill.storage.files import check_writable, read_tensors, write_atomic, write_tensors
 from potstill.storage.inspect import describe, inspect
@@ -25,6 +25,7 @@ __all__ = [
     "check_source",
     "check_writable",
     "describe",
+    "differences",
     "export",
     "holds_indices",
     "inspect",
@@ -32,6 +33,7 @@ __all__ = [
     "load",
     "pack",
     "read_checkpoint",
+    "read_identity",
     "read_indices",
     "read_tensors",
     "rebuild",

@@ -1,4 +1,12 @@
-"""An unfinished run in one file: state, generator, step, and what it must be continued with."""
+"""An unfinished run in one file: state, generator, step, and what it must be continued with.
+
+Two things must be the same for a run to end with the bits that it would have had: its configuration, and what computes
+it. Another configuration is another run, and never continued. Another version of torch, of Potstill or of the kernels,
+or another kind of processor, computes the same run with other rounding: the end is worth as much, but is not the bits
+that either computes. So that is refused unless it is asked for, and then the set's card says at which step it happened.
+Refusing is the default because what a seed promises here is bits, and a difference that nobody was told of cannot be
+found later.
+"""
 
 import json
 from collections.abc import Mapping
@@ -10,10 +18,10 @@ import torch
 from torch import Tensor
 
 from potstill.errors import PotstillError
-from potstill.storage.files import read_tensors, write_tensors
+from potstill.storage.files import read_metadata, read_tensors, write_tensors
 from potstill.storage.state import pack, unpack
 
-__all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint"]
+__all__ = ["Checkpoint", "differences", "read_checkpoint", "read_identity", "write_checkpoint"]
 
 S = TypeVar("S")
 FORMAT = "potstill-checkpoint/2"
@@ -28,6 +36,8 @@ class Checkpoint(Generic[S]):
     rng_state: Tensor
     step: int
     meta: Mapping[str, Any]
+    versions: Mapping[str, Any] | None = None
+    """What computed it until here, where that is not what computes now and it was asked to go on all the same."""
 
 
 def write_checkpoint(
@@ -38,12 +48,14 @@ def write_checkpoint(
     step: int,
     identity: Mapping[str, Any],
     meta: Mapping[str, Any],
+    versions: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint, atomically.
 
     Args:
         identity: the configuration: JSON values by name. Only a run with an equal one may continue.
         meta: JSON values that the loop keeps (elapsed time, history).
+        versions: what computes the run.
 
     Raises:
         PotstillError: it cannot be written; an older checkpoint at ``path`` stays as it was.
@@ -51,26 +63,48 @@ def write_checkpoint(
     """
     tensors, structure = pack(state)
     # Not sorted: mappings come back in their order.
-    content = {"format": FORMAT, "step": step, "identity": identity, "meta": meta, "structure": structure}
+    content: dict[str, Any] = {"format": FORMAT, "step": step, "identity": identity, "meta": meta}
+    content |= {"versions": versions or {}, "structure": structure}
     named = {f"state/{name}": tensor for name, tensor in tensors.items()}
     write_tensors(path, {**named, "rng": rng_state}, {"checkpoint": json.dumps(content)})
 
 
-def read_checkpoint(path: Path, state_type: type[S], identity: Mapping[str, Any]) -> Checkpoint[S]:
+def read_checkpoint(
+    path: Path,
+    state_type: type[S],
+    identity: Mapping[str, Any],
+    *,
+    versions: Mapping[str, Any] | None = None,
+    anyway: bool = False,
+) -> Checkpoint[S]:
     """Read a checkpoint back, every tensor on the device where it was.
 
+    Args:
+        versions: what computes now; checkpoints of earlier versions do not say what computed them, and are read.
+        anyway: read it though something else computed it.
+
     Raises:
-        PotstillError: the file is damaged, or was made with another configuration; the message says what differs.
+        PotstillError: the file is damaged, or was made with another configuration, or by something else; the message
+            says what differs.
     """
     tensors, metadata = read_tensors(path, MAX_BYTES)
     content = _content(path, metadata)
-    differing = _differences(content["identity"], json.loads(json.dumps(identity)))
+    differing = differences(content["identity"], identity)
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise PotstillError(
             f"{path}: checkpoint of another configuration: {'; '.join(differing[:3])}{more}; repeat its command or "
             "begin anew"
         )
+    computed = content.get("versions") or None
+    if computed is not None and versions is not None:
+        other = differences(computed, versions)
+        if other and not anyway:
+            raise PotstillError(
+                f"{path}: computed otherwise than here: {'; '.join(other)}; going on would end in bits that neither "
+                "has: go on where it began, begin anew, or resume anyway (--resume-anyway), which the card then says"
+            )
+        computed = computed if other else None
     rng_state = tensors.pop("rng", None)
     if rng_state is None or rng_state.dtype is not torch.uint8:
         raise PotstillError(f"{path}: not a whole checkpoint (it lacks the generator); start anew without resume")
@@ -81,7 +115,18 @@ def read_checkpoint(path: Path, state_type: type[S], identity: Mapping[str, Any]
         # A damaged structure breaks in any of these ways; so does a state whose class has changed.
         said = " ".join(str(error).split())[:200]
         raise PotstillError(f"{path}: a checkpoint of another version of the method ({said}); start anew") from error
-    return Checkpoint(state=state, rng_state=rng_state, step=content["step"], meta=content["meta"])
+    return Checkpoint(
+        state=state, rng_state=rng_state, step=content["step"], meta=content["meta"], versions=computed
+    )  # fmt: skip
+
+
+def read_identity(path: Path) -> dict[str, Any]:
+    """The configuration of a checkpoint, of which nothing else is read.
+
+    Raises:
+        PotstillError: the file is damaged, or is no checkpoint.
+    """
+    return dict(_content(path, read_metadata(path, MAX_BYTES))["identity"])
 
 
 def _content(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -95,13 +140,25 @@ def _content(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         written = str(content["format"])[:40]
         raise PotstillError(f"{path}: a checkpoint of format {written!r}, but {FORMAT!r} is read; start anew")
     kinds = {"step": int, "identity": dict, "meta": dict, "structure": dict}
-    if wrong := [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]:
-        raise PotstillError(f"{path}: not a whole checkpoint (its {wrong[0]} is damaged); start anew without resume")
+    wrong = [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]
+    if not isinstance(content.get("versions", {}), dict):
+        wrong.append("versions")
+    if wrong or content["step"] < 0 or isinstance(content["step"], bool):
+        name = wrong[0] if wrong else "step"
+        raise PotstillError(f"{path}: not a whole checkpoint (its {name} is damaged); start anew without resume")
     return content
 
 
-def _differences(stored: Any, wanted: Any, path: str = "") -> list[str]:
-    """What differs, as ``name was … and now is …``, nested names joined by dots."""
+def differences(stored: Any, wanted: Any) -> list[str]:
+    """What differs between JSON values, as ``name was … and now is …``, nested names joined by dots.
+
+    Args:
+        wanted: tuples count as lists.
+    """
+    return _differences(stored, json.loads(json.dumps(wanted)), "")
+
+
+def _differences(stored: Any, wanted: Any, path: str) -> list[str]:
     if isinstance(stored, dict) and isinstance(wanted, dict):
         names = sorted(stored.keys() | wanted.keys())
         return [d for n in names for d in _differences(stored.get(n), wanted.get(n), f"{path}.{n}" if path else n)]
@@ -110,4 +167,4 @@ def _differences(stored: Any, wanted: Any, path: str = "") -> list[str]:
 
 def _short(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return text if len(text) <= 90 else f"{text[:87]}…"

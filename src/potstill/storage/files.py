@@ -1,12 +1,22 @@
-"""Writing beside and renaming; reading safetensors files that may come from strangers."""
+"""Writing beside and renaming; reading safetensors files that may come from strangers.
 
+Every safetensors file that is written here says in its metadata, under ``sha256``, the SHA-256 of the whole file with
+64 zeros in place of that number. It is checked when the file is read: a bit that fell over on a disk or on the way is
+an error and not another result. It is no signature: who changes a file on purpose can change the number too. Files
+without it, of earlier versions or other programs, are read as they are.
+"""
+
+import contextlib
+import hashlib
 import json
 import math
 import os
+import re
 import secrets
+import shutil
 import stat
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard
@@ -16,12 +26,17 @@ import torch
 from torch import Tensor
 
 from potstill.errors import PotstillError
+from potstill.locks import is_free, taken_and_named
 
 __all__ = [
+    "DIGEST",
     "DTYPES",
+    "HashOfFile",
     "beside",
     "check_head",
     "check_writable",
+    "clear_dead_parts",
+    "own_part",
     "parse_header",
     "parse_json",
     "read_tensors",
@@ -42,6 +57,10 @@ MAX_HEADER = 32 * 2**20
 MAX_DIGITS = 300
 """Whole numbers with more digits do not fit a float: whoever prints or compares them would fail."""
 MAX_DEPTH = 64
+DIGEST = "sha256"
+"""The metadata's key for the hash of the file."""
+_ZEROS = "0" * 64
+_HEX = re.compile(r"[0-9a-f]{64}")
 _MAX_DIMENSIONS = 32
 _PICKLE = (b"\x80", b"PK\x03\x04")
 
@@ -82,6 +101,40 @@ def _create(part: Path) -> int:
     return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
 
 
+def own_part(target: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
+    """A new file or folder beside ``target``, open and locked, so that nobody takes it for what a dead process left.
+
+    Args:
+        make: makes it where it is told to and opens it.
+    """
+    clear_dead_parts(target)
+    while True:
+        part = beside(target)
+        descriptor = make(part)
+        if is_free(descriptor, wait=True) and taken_and_named(descriptor, part):
+            return part, descriptor
+        os.close(descriptor)  # who cleared up was faster
+
+
+def clear_dead_parts(target: Path) -> None:
+    """Remove what killed writers of ``target`` left beside it: the parts that no process has locked."""
+    pattern = re.compile(re.escape(f".{target.name[:40]}.") + r"[0-9a-f]{12}\.part")
+    with contextlib.suppress(OSError):
+        for name in filter(pattern.fullmatch, os.listdir(target.parent)):
+            part = target.with_name(name)
+            with contextlib.suppress(OSError):
+                descriptor = os.open(part, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+                try:
+                    if not is_free(descriptor):
+                        continue
+                    if part.is_dir():
+                        shutil.rmtree(part)
+                    else:
+                        part.unlink()
+                finally:
+                    os.close(descriptor)
+
+
 def check_writable(path: Path) -> None:
     """Find out before the work, not after it, that a file cannot be written.
 
@@ -92,23 +145,22 @@ def check_writable(path: Path) -> None:
     probe = beside(target)
     try:
         os.close(_create(probe))
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         raise PotstillError(f"{path}: cannot be written ({reason(error)}); choose another path") from error
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    target = _target(path)
-    part = beside(target)
+def _replacing(path: Path, follow: bool) -> Iterator[BinaryIO]:
+    target = _target(path) if follow else path.parent.resolve() / path.name
     try:
-        descriptor = _create(part)
+        part, descriptor = own_part(target, _create)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(part, target)
+                os.replace(part, target)
         finally:  # also when the user interrupts
             part.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
@@ -117,21 +169,23 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         ) from error
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, *content: bytes | memoryview, follow: bool = True) -> None:
     """Write beside, flush to the disk, rename: a reader finds the old file or the new one, never half of one.
+
+    Args:
+        content: one part of it after another.
+        follow: where ``path`` is a symbolic link, write what it points to; otherwise the link itself is replaced.
 
     Raises:
         PotstillError: it cannot be written; what was there stays as it was and nothing is left behind.
     """
-    with _replacing(path) as file:
-        file.write(content)
+    with _replacing(path, follow) as file:
+        for piece in content:
+            file.write(piece)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """One safetensors file; equal content gives equal bytes.
-
-    Args:
-        metadata: one entry: the writer keeps no order among several.
+    """One safetensors file with its hash; equal content gives equal bytes.
 
     Raises:
         PotstillError: it cannot be written, or its header would be larger than ``read_tensors`` allows.
@@ -144,11 +198,30 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         # The format keeps no sharing: tensors that are views of one memory are stored each for itself.
         ready[name] = t.clone() if memory in seen else t
         seen.add(memory)
-    content = safetensors.torch.save(ready, metadata=dict(metadata))
+    content = memoryview(safetensors.torch.save(ready))
     (length,) = struct.unpack("<Q", content[:8])
-    if length > MAX_HEADER:
-        raise PotstillError(f"{path}: its description takes {length:,} bytes, more than {MAX_HEADER:,}; shorten it")
-    write_atomic(path, content)
+    described = json.loads(bytes(content[8 : 8 + length]))
+    values = content[8 + length :]
+    # Written anew: the library keeps no order among several entries of metadata.
+    said = {"__metadata__": {**dict(sorted(metadata.items())), DIGEST: _ZEROS}, **described}
+    text = json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER:
+        raise PotstillError(f"{path}: its description takes {len(text):,} bytes, more than {MAX_HEADER:,}; shorten it")
+    header = struct.pack("<Q", len(text)) + text
+    digest = _digest([header, values])
+    entry = f'"{DIGEST}":"{_ZEROS}"'.encode()
+    at = header.index(entry)  # the only place: within a text, quotes would be escaped
+    write_atomic(
+        path, header[:at] + entry.replace(_ZEROS.encode(), digest.encode()) + header[at + len(entry) :], values
+    )
+
+
+def _digest(pieces: Iterable[bytes | memoryview]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -207,13 +280,56 @@ def read_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[st
             head = file.read(9)
             check_head(path, head, size, max_bytes)
             (length,) = struct.unpack("<Q", head[:8])
-            entries, metadata = parse_header(path, head[8:] + file.read(length - 1), size - 8 - length)
-            tensors = {name: _tensor(path, name, *entry, file) for name, entry in entries.items()}
+            header = head[8:] + file.read(length - 1)
+            entries, metadata = parse_header(path, header, size - 8 - length)
+            hashed = HashOfFile(path, head[:8] + header, metadata)
+            tensors = {name: _tensor(path, name, *entry, file, hashed) for name, entry in entries.items()}
+            hashed.check()
     except FileNotFoundError as error:
         raise PotstillError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise PotstillError(f"{path}: cannot be read ({reason(error)}); check the path") from error
+    metadata.pop(DIGEST, None)
     return tensors, metadata
+
+
+class HashOfFile:
+    """The hash of a file that is being read, beside the one that its metadata say, if they say one."""
+
+    def __init__(self, path: Path, header: bytes, metadata: Mapping[str, str]) -> None:
+        """
+        Args:
+            header: the file up to its values.
+
+        Raises:
+            PotstillError: a hash stands there under a damaged name.
+        """
+        self._path, self._said = path, metadata.get(DIGEST)
+        if self._said is None:
+            if any(len(n) == len(DIGEST) and _HEX.fullmatch(value) for n, value in metadata.items()):
+                raise self._damaged()
+            return
+        entry = f'"{DIGEST}":"{self._said}"'.encode()
+        self._digest = hashlib.sha256(header.replace(entry, f'"{DIGEST}":"{_ZEROS}"'.encode(), 1))
+
+    def update(self, values: bytes | bytearray | memoryview) -> None:
+        """The next bytes of the file."""
+        if self._said is not None:
+            self._digest.update(values)
+
+    def check(self) -> None:
+        """
+        Raises:
+            PotstillError: all bytes were given, and they are not those that were written.
+        """
+        if self._said is not None and self._digest.hexdigest() != self._said:
+            raise self._damaged()
+
+    def _damaged(self) -> PotstillError:
+        return PotstillError(
+            f"{self._path}: damaged: it does not have the content that it was written with ({DIGEST}); get or make it "
+            "again"
+        )
 
 
 def read_metadata(path: Path, max_bytes: int) -> dict[str, str]:
@@ -312,12 +428,15 @@ def _entry(entry: Any) -> tuple[int, _Entry] | None:
     return (offsets[0], (dtype, shape, count)) if offsets[1] - offsets[0] == count else None
 
 
-def _tensor(path: Path, name: str, dtype: torch.dtype, shape: list[int], count: int, file: BinaryIO) -> Tensor:
+def _tensor(
+    path: Path, name: str, dtype: torch.dtype, shape: list[int], count: int, file: BinaryIO, hashed: HashOfFile
+) -> Tensor:
     if count == 0:
         return torch.empty(shape, dtype=dtype)
     memory = bytearray(count)
     if file.readinto(memory) != count:  # type: ignore[attr-defined]
         raise PotstillError(f"{path}: became shorter while it was read; get the file again")
+    hashed.update(memory)
     if dtype is torch.bool and int(torch.frombuffer(memory, dtype=torch.uint8).max()) > 1:
         raise PotstillError(f"{path}: tensor {name[:80]!r} holds something else than true and false; get it again")
     return torch.frombuffer(memory, dtype=dtype).reshape(shape)

@@ -24,8 +24,10 @@ import torch
 from numpy.typing import NDArray
 
 from potstill.errors import PotstillError
+from potstill.locks import take
 from potstill.storage.files import (
     MAX_HEADER,
+    HashOfFile,
     check_head,
     check_writable,
     parse_header,
@@ -98,10 +100,13 @@ def plan(fields: Mapping[str, Field], metadata: Mapping[str, str]) -> Plan:
     return Plan(header, {name: (len(header) + said[name]["data_offsets"][0], fields[name]) for name in order})
 
 
-def mapped(path: Path, max_bytes: int = 2**48) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+def mapped(path: Path, max_bytes: int = 2**48, check: bool = False) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """The tensors and the metadata of a file that may be foreign, cut off or hostile; the values stay on the disk.
 
     Values are read when they are touched, so a file that is made shorter meanwhile ends the process.
+
+    Args:
+        check: also read all of it once, against the hash that it may say of itself.
 
     Raises:
         PotstillError: one line that says what is wrong with the file.
@@ -114,7 +119,14 @@ def mapped(path: Path, max_bytes: int = 2**48) -> tuple[dict[str, NDArray[Any]],
             head = file.read(9)
             check_head(path, head, size, max_bytes)
             (length,) = struct.unpack("<Q", head[:8])
-            entries, metadata = parse_header(path, head[8:] + file.read(length - 1), size - 8 - length)
+            header = head[8:] + file.read(length - 1)
+            entries, metadata = parse_header(path, header, size - 8 - length)
+            if check:
+                hashed = HashOfFile(path, head[:8] + header, metadata)
+                while piece := file.read(2**22):
+                    hashed.update(piece)
+                hashed.check()
+                file.seek(8 + length)
             whole = np.memmap(file, np.uint8, "r") if size > 8 + length else np.empty(0, np.uint8)
     except FileNotFoundError as error:
         raise PotstillError(f"{path}: no such file") from error
@@ -154,11 +166,36 @@ def fill(
     """
     check_writable(path)
     target = path.resolve()
-    if target.exists():
-        if _begins(target, planned):
-            return
-        raise PotstillError(f"{path}: another file is there; delete it or choose another path")
     part, record = (target.with_name(f".{target.name[:200]}.{kind}") for kind in ("part", "progress"))
+    try:
+        descriptor = take(part)  # for as long as it is open: two writers would overwrite each other's rows
+    except OSError as error:
+        what = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be opened ({reason(error)})"
+        raise PotstillError(f"{part}: {what}, but the unfinished file is kept there; remove it") from error
+    if descriptor is None:
+        raise PotstillError(f"{path}: another run is writing it; wait for it, end it, or choose another path")
+    with open(descriptor, "r+b") as file:
+        if target.exists():
+            if file.seek(0, os.SEEK_END) == 0:
+                part.unlink(missing_ok=True)
+            if _begins(target, planned):
+                return
+            raise PotstillError(f"{path}: another file is there; delete it or choose another path")
+        _fill(path, planned, parts, make, file, part, record, record_every, progress)
+
+
+def _fill(
+    path: Path,
+    planned: Plan,
+    parts: Sequence[tuple[int, int]],
+    make: Callable[[int, int], Mapping[str, NDArray[Any]]],
+    file: BinaryIO,
+    part: Path,
+    record: Path,
+    record_every: float,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """`fill` of a part that this process alone has open."""
     identity = hashlib.sha256(planned.header + json.dumps(parts).encode()).hexdigest()
     done = _resumed(part, record, identity, planned)
     total = parts[-1][1]
@@ -166,23 +203,22 @@ def fill(
         raise PotstillError(f"{record}: counts rows that no part ends with; delete it and {part.name} to begin anew")
     try:
         if done == 0:
-            _reserve(part, planned)
-        with open(part, "r+b") as file:
-            recorded, since = done, time.monotonic()
-            try:
-                for first, end in parts:
-                    if first < done:
-                        continue
-                    _put(file, planned, first, end, make(first, end))
-                    done = end
-                    if progress is not None:
-                        progress(done, total)
-                    if time.monotonic() - since >= record_every:
-                        recorded, since = _note(file, record, identity, done), time.monotonic()
-            finally:  # also when the user interrupts
-                if done > recorded or done == total:
-                    _note(file, record, identity, done)
-        os.replace(part, target)
+            _reserve(file, part, planned)
+        recorded, since = done, time.monotonic()
+        try:
+            for first, end in parts:
+                if first < done:
+                    continue
+                _put(file, planned, first, end, make(first, end))
+                done = end
+                if progress is not None:
+                    progress(done, total)
+                if time.monotonic() - since >= record_every:
+                    recorded, since = _note(file, record, identity, done), time.monotonic()
+        finally:  # also when the user interrupts
+            if done > recorded or done == total:
+                _note(file, record, identity, done)
+        os.replace(part, path.resolve())
         record.unlink(missing_ok=True)
     except OSError as error:
         raise PotstillError(
@@ -215,20 +251,21 @@ def _resumed(part: Path, record: Path, identity: str, planned: Plan) -> int:
     return int(said["rows"]) if part.exists() and _begins(part, planned) else 0
 
 
-def _reserve(part: Path, planned: Plan) -> None:
+def _reserve(file: BinaryIO, part: Path, planned: Plan) -> None:
     """The header, and room for all values: a disk too small shows now and not after hours."""
-    with open(part, "wb") as file:
-        file.write(planned.header)
-        file.flush()
-        try:
-            os.posix_fallocate(file.fileno(), 0, planned.size)
-        except AttributeError:  # a system without it
-            file.truncate(planned.size)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                part.unlink(missing_ok=True)
-                raise
-            file.truncate(planned.size)
+    file.seek(0)
+    file.truncate()
+    file.write(planned.header)
+    file.flush()
+    try:
+        os.posix_fallocate(file.fileno(), 0, planned.size)
+    except AttributeError:  # a system without it
+        file.truncate(planned.size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            part.unlink(missing_ok=True)
+            raise
+        file.truncate(planned.size)
 
 
 def _put(file: BinaryIO, planned: Plan, first: int, end: int, values: Mapping[str, NDArray[Any]]) -> None:
@@ -245,5 +282,6 @@ def _note(file: BinaryIO, record: Path, identity: str, rows: int) -> int:
     """Put on record that the first ``rows`` are on the disk, once they are."""
     file.flush()
     os.fsync(file.fileno())
-    write_atomic(record, json.dumps({"format": _RECORD, "identity": identity, "rows": rows}).encode())
+    content = json.dumps({"format": _RECORD, "identity": identity, "rows": rows}).encode()
+    write_atomic(record, content, follow=False)  # a link there was put there by somebody else
     return rows

@@ -115,7 +115,7 @@ def write_scores(scores: Scores, path: Path) -> None:
     }  # fmt: skip
     table = pa.table(rows).replace_schema_metadata({"potstill": json.dumps(described)})
     buffer = BytesIO()
-    pq.write_table(table, buffer)
+    pq.write_table(table, buffer, write_page_checksum=True)
     write_atomic(path, buffer.getvalue())
 
 
@@ -132,7 +132,7 @@ def read_scores(path: str | Path) -> Scores:
     """
     path = Path(path)
     try:
-        table = pq.ParquetFile(path).read()
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
     except FileNotFoundError as error:
         raise PotstillError(f"{path}: no such file; make it with potstill score") from error
     except (OSError, pa.ArrowException) as error:
@@ -167,6 +167,8 @@ def _scores(table: Any, said: Any) -> Scores:
         )
         for method, about in said["methods"].items()
     }  # fmt: skip
+    if not all(isinstance(m.config, dict) for m in methods.values()):
+        raise ValueError("the settings of a method are no mapping")
     if any(bool(values.isnan().any()) for m in methods.values() for values in m.columns.values()):
         raise ValueError("a score is missing or not a number")
     first = None

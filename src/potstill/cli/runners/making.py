@@ -26,6 +26,11 @@ def _budget(command: Making, name: str) -> Budget:
     return Budget(unit=unit, amount=amount)
 
 
+def _check_steps(command: Making, name: str) -> None:
+    if command.steps is not None and command.steps < 1:
+        raise Misuse(f"{name}: --steps must be at least 1, but it is {command.steps}")
+
+
 def _settings(command: Making, parsed: Parsed) -> dict[str, Any]:
     """What a run and its plan are asked alike, but for the budget."""
     names = ("seed", "steps", "network", "parametrization", "labels", "augment", "zca", "device")
@@ -41,12 +46,14 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     command = parsed.command
     assert isinstance(command, Distill)
     budget = _budget(command, parsed.name)
+    _check_steps(command, parsed.name)
     if command.out.suffix != ".safetensors":
         raise Misuse(f"--out {command.out}: the file's name must end in .safetensors")
     check_writable(command.out)
     checkpoint = Path(f"{command.out}.checkpoint")
     splits = load_data(command, command.data, watcher)
-    if checkpoint.exists() and not command.resume:
+    resume = command.resume or command.resume_anyway
+    if checkpoint.exists() and not resume:
         watcher.note(f"{checkpoint} holds an interrupted run; this run starts afresh and will replace it")
 
     def show(p: Progress) -> None:
@@ -60,7 +67,8 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         budget=budget,
         time_budget=command.budget,
         checkpoint=checkpoint,
-        resume=command.resume,
+        resume=resume,
+        resume_anyway=command.resume_anyway,
         checkpoint_every=command.checkpoint_every,
         progress=show,
         preparing=lambda what, done, total: watcher.show(what, done / total, f"{done:,} of {total:,}"),
@@ -82,7 +90,10 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         f"{outcome['message']}, in {clock(card['cost']['seconds'])} on {card['cost']['device']}\n"
         f"Measure it: {shlex.join(following)}"
     )
-    return Answer({"path": str(command.out), "items": len(small), **card}, text)
+    failure = None
+    if outcome["kind"] == "not finite":
+        failure = f"{command.method} diverged: {outcome['message']} (in {command.out})"
+    return Answer({"path": str(command.out), "items": len(small), **card}, text, failure)
 
 
 def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
@@ -91,6 +102,7 @@ def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     command = parsed.command
     assert isinstance(command, Plan)
     budget = _budget(command, parsed.name)
+    _check_steps(command, parsed.name)
     if command.measure < 0:
         raise Misuse(f"plan: --measure must be at least 0, but it is {command.measure}")
     splits = load_data(command, command.data, watcher)

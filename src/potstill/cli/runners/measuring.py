@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from potstill.cli.commands import Compare, Evaluate, Label, Report, Scaling
@@ -106,7 +106,9 @@ def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         network=command.network,
         device=command.device,
         seed=command.seed,
+        options=parsed.by_method,
         progress=show,
+        **parsed.options,
     )
     failed = [row["error"] for row in board["rows"] if "scorecard" not in row]
     if len(failed) == len(board["rows"]):
@@ -121,23 +123,31 @@ def _leaderboard(board: Mapping[str, Any]) -> str:
         if "scorecard" not in row:
             rows.append([row["ipc"], row["method"], "failed", "", "", "", row["error"]])
             continue
-        score = row["scorecard"]
-        low, high = score["accuracy"]["ci95"]
-        gap = row.get("difference")
+        score, gap = row["scorecard"], row.get("difference")
         rows.append(
             [
                 row["ipc"],
                 row["method"],
                 f"{100 * score['accuracy']['mean']:.1f} %",
-                f"{100 * low:.1f} to {100 * high:.1f}",
+                _interval(score["accuracy"]["ci95"], "{:.1f} to {:.1f}"),
                 score["n"],
                 f"{score['bytes']['total']:,}",
                 ""
                 if gap is None
-                else f"{100 * gap['mean']:+.1f} [{100 * gap['ci95'][0]:+.1f}, {100 * gap['ci95'][1]:+.1f}]",
+                else f"{100 * gap['mean']:+.1f} {_interval(gap['ci95'], '[{:+.1f}, {:+.1f}]')}".rstrip(),
             ]
         )
-    return columns(["ipc", "method", "accuracy", "95% interval", "n", "bytes", "points over random"], rows)
+    table = columns(["ipc", "method", "accuracy", "95% interval", "n", "bytes", "points over random"], rows)
+    ended = [
+        f"{row['method']} at {row['ipc']}: {row['scorecard']['outcome']['message']}" for row in board["rows"]
+        if row.get("scorecard", {}).get("outcome", {}).get("kind") == "not finite"
+    ]  # fmt: skip
+    return "\n".join([table, *ended])
+
+
+def _interval(ends: Sequence[float] | None, form: str) -> str:
+    """In percent; nothing where one student has none."""
+    return "" if ends is None else form.format(*(100 * end for end in ends))
 
 
 def run_scaling(parsed: Parsed, line: str, watcher: Watcher) -> Answer:

@@ -18,6 +18,8 @@ class Answer(NamedTuple):
 
     value: Any
     text: str
+    failure: str | None = None
+    """Why it has failed although it has something to say: the last line on stderr, and exit status 1."""
 
 
 def load_data(command: DataCommand, data: str, watcher: Watcher, card: Mapping[str, Any] | None = None) -> Splits:

@@ -1,0 +1,108 @@
+"""One run at a time on one output.
+
+The lock is ``flock`` on a hidden file beside the output: the system lets go of it when the process ends, however it
+ends, so what a killed run leaves behind is no lock. (The library filelock has the same lock, but leaves its file beside
+every output for good, and older versions of it follow links.) Where a file system has no such locks, runs are not kept
+apart.
+"""
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from potstill.errors import PotstillError
+
+__all__ = ["is_free", "only_run", "take", "taken_and_named"]
+
+
+def is_free(descriptor: int, wait: bool = False) -> bool:
+    """Take the lock of an open file, until it is closed; ``False`` where another process, or another opening of the
+    file in this one, has it.
+
+    Args:
+        wait: until it is free, instead of saying that it is not.
+    """
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL):
+            raise
+    return True
+
+
+def taken_and_named(descriptor: int, path: Path) -> bool:
+    """Whether ``path`` still names the open file: its last owner may have removed or renamed it meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def take(path: Path) -> int | None:
+    """Open the file at ``path``, made if it is not there, and take its lock; ``None`` where another has it.
+
+    Never through a symbolic link.
+
+    Raises:
+        OSError: it cannot be opened, or is a link.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    while True:
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            if not is_free(descriptor):
+                os.close(descriptor)
+                return None
+            if taken_and_named(descriptor, path):
+                return descriptor
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+@contextmanager
+def only_run(path: Path) -> Iterator[None]:
+    """Nobody else runs on the output ``path`` meanwhile, or this run is refused.
+
+    Where no lock can be made (the folder is missing or closed), none is: who writes there says so better.
+
+    Raises:
+        PotstillError: another run lives that has this output.
+    """
+    try:
+        target = path.resolve()
+        lock = target.with_name(f".{target.name[:200]}.lock")
+        descriptor = take(lock)
+    except (OSError, ValueError, RuntimeError):  # ValueError: no name; RuntimeError: links in a circle
+        yield
+        return
+    if descriptor is None:
+        raise PotstillError(f"{path}: another run{_whose(lock)} is writing it; wait for it, end it, or choose another")
+    try:
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, b"%d" % os.getpid())
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink()
+        os.close(descriptor)
+
+
+def _whose(lock: Path) -> str:
+    try:
+        said = lock.read_text()[:20]
+    except (OSError, ValueError):
+        return ""
+    return f" (process {said})" if said.isdigit() else ""

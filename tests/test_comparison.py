@@ -1,0 +1,160 @@
+"""``compare``: what lies in its folder is adopted only where it is what this comparison would make."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import potstill
+from potstill.cli.parsing import Misuse, parse
+from potstill.comparison import compare
+from potstill.core import Splits
+from potstill.errors import PotstillError
+
+WORDS = ["digits", "--methods", "dm", "--ipc", "1", "--out", "board"]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "board"
+
+
+def small(split: int = 0) -> Splits:
+    """Two classes of 4×4 pictures, split by a seed."""
+    x = torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(1)).numpy()
+    return potstill.load_data((x, [0, 1] * 30), seed=split)  # type: ignore[no-any-return]
+
+
+def board(folder: Path, data: Splits | None = None, methods: tuple[str, ...] = ("random",), **more: Any) -> Any:
+    given = {"network": "mlp", "seeds": 2, "steps": 4, **more}
+    return compare(small() if data is None else data, methods, (1,), out=folder, **given)
+
+
+def forget_scorecards(folder: Path) -> None:
+    for file in folder.glob("*.json"):
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ({"seed": 0}, {"seed": 1}, "seed was 0 and now is 1"),
+        ({}, {"data": small(3)}, "was"),
+        ({}, {"network": "linear"}, "now is 'linear'"),
+        ({"time_budget": 60.0}, {"time_budget": 90.0}, "time_budget was 60.0 and now is 90.0"),
+    ],
+    ids=["seed", "split", "network", "time"],
+)
+@pytest.mark.parametrize("scorecards", [True, False])
+def test_a_set_of_other_settings_is_not_adopted(
+    folder: Path, first: Any, second: Any, said: str, scorecards: bool
+) -> None:
+    board(folder, **first)
+    made = (folder / "random-ipc1.safetensors").read_bytes()
+    if not scorecards:
+        forget_scorecards(folder)
+    with pytest.raises(PotstillError) as caught:
+        board(folder, **second)
+    message = str(caught.value)
+    assert str(folder / "random-ipc1") in message
+    assert said in message
+    assert "\n" not in message
+    assert (folder / "random-ipc1.safetensors").read_bytes() == made
+
+
+def test_a_set_of_the_same_settings_is_adopted(folder: Path) -> None:
+    board(folder)
+    made = (folder / "random-ipc1.safetensors").stat().st_mtime_ns
+    forget_scorecards(folder)
+    board(folder)
+    assert (folder / "random-ipc1.safetensors").stat().st_mtime_ns == made
+
+
+def test_one_student_has_no_interval_and_is_shown_without(folder: Path) -> None:
+    from potstill.cli.runners.measuring import _leaderboard
+
+    rows = board(folder, methods=("herding",), seeds=1)
+    shown = _leaderboard(rows).splitlines()
+    assert len(shown) == 3
+    assert "None" not in "".join(shown)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board(folder)
+    forget_scorecards(folder)
+    sets = sorted(p.name for p in folder.iterdir())
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(Path, "write_text", lambda *a, **k: full(0))
+    with pytest.raises(PotstillError, match="No space left on device"):
+        board(folder)
+    assert sorted(p.name for p in folder.iterdir()) == sets
+
+
+def test_options_of_methods_and_of_the_protocol_reach_them_and_are_kept(folder: Path) -> None:
+    more: dict[str, Any] = {"methods": ("k-means",), "options": {"k-means": {"iterations": 3}}, "seeds": 1}
+    rows = {row["method"]: row for row in board(folder, **more)["rows"]}
+    assert potstill.load(folder / "k-means-ipc1.safetensors").card["config"]["iterations"] == 3
+    score = rows["k-means"]["scorecard"]
+    assert score["settings"]["options"] == {"iterations": 3}
+    assert score["settings"]["overrides"] == {"steps": 4}
+    assert rows["random"]["scorecard"]["settings"]["options"] is None
+    plain = potstill.evaluate(
+        folder / "k-means-ipc1.safetensors", small(), networks=["mlp"], seeds=1, steps=5, baselines=False, full=False
+    )
+    assert score["fingerprint"] != plain.content["fingerprint"]
+    forget_scorecards(folder)
+    with pytest.raises(PotstillError, match=r"k-means-ipc1\.safetensors: .*config\.iterations was 3 and now is 4"):
+        board(folder, **{**more, "options": {"k-means": {"iterations": 4}}})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"options": {"herdin": {}}}, "herdin"),
+        ({"options": {"random": {"sed": 1}}}, "unknown option 'sed'"),
+        ({"epochz": 3}, "did you mean epochs"),
+    ],
+)
+def test_options_that_do_not_exist_are_refused_before_any_work(folder: Path, wrong: Any, said: str) -> None:
+    with pytest.raises(PotstillError, match=said):
+        board(folder, **wrong)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("dm.iteration=5", "did you mean iterations"),
+        ("dm.iterations=many", "iterations cannot be 'many'"),
+        ("dn.iterations=5", "did you mean dm"),
+        ("iterations=5", "write METHOD.FIELD=VALUE"),
+    ],
+)
+def test_what_cannot_be_set_is_misuse(entry: str, said: str) -> None:
+    with pytest.raises(Misuse, match=said):
+        parse("compare", [*WORDS, "--set", entry])
+
+
+def test_options_on_the_command_line_are_those_of_distill_and_evaluate() -> None:
+    parsed = parse("compare", [*WORDS, "--set", "dm.iterations=7", "--set", "dm.batch-real=16", "--epochs", "50"])
+    assert parsed.by_method == {"dm": {"iterations": 7, "batch_real": 16}}
+    assert parsed.options == {"epochs": 50}
+
+
+@pytest.mark.parametrize("content", ["[1]", "{}", "[" * 50_000])
+def test_what_is_no_scorecard_is_said(folder: Path, content: str) -> None:
+    folder.mkdir()
+    (folder / "random-ipc1.scorecard.json").write_text(content)
+    with pytest.raises(PotstillError, match=r"random-ipc1\.scorecard\.json: not a scorecard"):
+        board(folder)
