@@ -16,8 +16,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from potstill.core import Method
 from potstill.errors import PotstillError, unknown
+from potstill.ownfile import OwnFile, names_file
 
-__all__ = ["Group", "make_method", "names", "part", "resolve", "targets"]
+__all__ = ["Group", "make_method", "method_class", "names", "part", "resolve", "targets"]
 
 Group = Literal["methods", "networks", "augmentations", "parametrizations", "protocols"]
 
@@ -198,16 +199,33 @@ def _defaults(make: Callable[..., Any]) -> dict[str, Any] | None:
     return {f.name: f.default for f in dataclasses.fields(make)} if dataclasses.is_dataclass(make) else None
 
 
+def method_class(name: str) -> type[Method[Any]]:
+    """The method that a user names: a registered one, or ``file.py:Class``, which is then run.
+
+    Only what a user says comes here, never the name that a set's card says.
+
+    Raises:
+        PotstillError: there is no such method, file or class, or it is no method.
+    """
+    kind = OwnFile.read(name).load() if names_file(name) else resolve("methods", name)
+    if not (isinstance(kind, type) and issubclass(kind, Method) and dataclasses.is_dataclass(kind)):
+        raise PotstillError(
+            f"method {name} must be a frozen dataclass that inherits from potstill.core.Method; docs/add-a-method.md "
+            "has a whole one"
+        )
+    return kind
+
+
 def make_method(method: str | Method[Any], options: Mapping[str, Any]) -> tuple[str, Method[Any]]:
-    """A method with some of its fields replaced, and its registered name.
+    """A method with some of its fields replaced, and its registered name, or its class's where it is not registered.
 
     Raises:
         PotstillError: no such method, no such field, or a value of the wrong type or out of its bounds, given now or
             when the method was made.
     """
     if isinstance(method, str):
-        kind: type[Method[Any]] = resolve("methods", method)
-        name, base = method, None
+        kind = method_class(method)
+        name, base = kind.__name__ if names_file(method) else method, None
     else:
         kind, base = type(method), method
         name = next((n for n in names("methods") if resolve("methods", n) is kind), kind.__name__)

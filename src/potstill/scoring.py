@@ -83,7 +83,7 @@ def score(
             zca=None, device=device, **{o: v for o, v in options.items() if o in fields[name]},
         )  # fmt: skip
         assert isinstance(settled.method, Scored)
-        every[name] = settled, settled.method, settled.method.assets(settled.problem)
+        every[settled.name] = settled, settled.method, settled.method.assets(settled.problem)
     found: dict[str, MethodScores] = {}
     for name, (settled, made, specs) in every.items():
         begun, problem = time.monotonic(), settled.problem
@@ -112,7 +112,7 @@ def _named(progress: Callable[[str, int, int], None], name: str, _: str, done: i
 
 
 def _kind(name: str) -> Any:
-    kind = registry.resolve("methods", name)
+    kind = registry.method_class(name)
     if not _scores(kind):
         raise PotstillError(f"method {name} gives samples no numbers; those that do are {', '.join(scored_methods())}")
     return kind

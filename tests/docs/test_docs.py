@@ -30,7 +30,7 @@ def commands(code):
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """A folder with what the pages speak of: photos/, flowers.csv, gentle.yaml."""
+    """A folder with what the pages speak of: photos/, flowers.csv, gentle.yaml, pull.py."""
     rng = np.random.default_rng(0)
     for c, name in enumerate(("rose", "tulip")):
         folder = tmp_path / "photos" / name
@@ -42,6 +42,8 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / "flowers.csv").write_text("\n".join(["length,width,species", *rows]) + "\n")
     recipe = next(code for _, language, code, _ in blocks(ROOT / "docs/how-to.md") if language == "yaml")
     (tmp_path / "gentle.yaml").write_text(recipe)
+    method = next(code for _, language, code, _ in blocks(ROOT / "docs/add-a-method.md") if language == "python")
+    (tmp_path / "pull.py").write_text(method)
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     monkeypatch.chdir(tmp_path)
     return tmp_path

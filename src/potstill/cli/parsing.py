@@ -90,7 +90,7 @@ class _Part(NamedTuple):
     @property
     def field(self) -> str:
         """Its name as an identifier: the heading of its options in ``--help``."""
-        return re.sub(r"\W", "_", self.name)
+        return re.sub(r"\W", "_", self.name.rpartition(":")[2])
 
 
 def _part(cls: Any, argv: Sequence[str], given: Mapping[str, Any]) -> _Part | None:
@@ -110,10 +110,10 @@ def _options(kind: str, name: str, taken: Set[str]) -> _Part:
         Misuse: there is none of that name.
     """
     from potstill.listings import field_docs  # slow: it imports torch
-    from potstill.registry import resolve
+    from potstill.registry import method_class, resolve
 
     try:
-        found = resolve("methods" if kind == "method" else "protocols", name)
+        found = method_class(name) if kind == "method" else resolve("protocols", name)
     except PotstillError as error:
         raise Misuse(str(error)) from error
     # A method is registered as a class with defaults, a protocol as a value.
@@ -249,11 +249,14 @@ def _check_names(command: Command) -> None:
             wanted = {"protocols": [command.protocol], "methods": [*command.methods]}
         case _:
             return
+    from potstill.ownfile import names_file
     from potstill.registry import Group, names
 
     for group in typing.get_args(Group):
         for name in wanted.get(group, []):
-            if name is not None and name.partition(":")[0] not in names(group):
+            if name is None or (group == "methods" and names_file(name)):
+                continue  # looked up where it is used
+            if name.partition(":")[0] not in names(group):
                 raise Misuse(str(unknown(group[:-1], name, names(group))))
 
 
