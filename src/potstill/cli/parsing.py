@@ -113,7 +113,7 @@ def _options(kind: str, name: str, taken: Set[str]) -> _Part:
     from potstill.registry import method_class, resolve
 
     try:
-        found = method_class(name) if kind == "method" else resolve("protocols", name)
+        found: Any = method_class(name) if kind == "method" else resolve("protocols", name)
     except PotstillError as error:
         raise Misuse(str(error)) from error
     # A method is registered as a class with defaults, a protocol as a value.
