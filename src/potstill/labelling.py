@@ -64,10 +64,12 @@ def label(
     said = chosen.resolve(seen.name, factory(name, seen.input, len(seen.classes)).name, seen.input.kind)
     views = views_of(said, student_augmentation(said.augment, seen), seed)
     x = small.model_space().to(seen.device)
+    shared = said.sized(len(x), len(seen.classes)).batch if said.teacher_statistics == "batch" else 256
     teachers = teachers_of(said, seen, make, lambda n: student_augmentation(n, seen), progress)
     return write_labels(
         out, teachers.experts(seen.classes), x, views, classes=seen.classes,
         epochs=(said.epochs or 0) + said.extra_epoch, pool=pool, top_k=top_k, dtype=dtype,
         temperature=said.temperature, level=said.loss == "mse",
+        statistics=said.teacher_statistics, batch=shared,
         progress=None if progress is None else lambda done, total: progress("labels", done, total),
     )  # fmt: skip

@@ -21,6 +21,7 @@ from potstill.evaluation.student import Job, train
 from potstill.evaluation.taught import views_of
 from potstill.nn import factory
 from potstill.rng import derive, generator
+from potstill.supervise.store import LabelStore
 
 NETWORK = "convnet-d1-w8-batch"
 SHORT: dict[str, Any] = {"epochs": 4, "teacher_epochs": 2, "teacher_lr": 0.05, "batch": 3, "lr": 0.01}
@@ -90,6 +91,23 @@ def test_labels_of_another_set_or_for_other_students_are_refused(
         potstill.evaluate(make_set(pictures, 3), pictures, protocol="sre2l", networks=[NETWORK], stored=store.path)
     with pytest.raises(PotstillError, match="none"):
         potstill.evaluate(small, pictures, protocol="sre2l", stored=store.path.parent / "none")
+
+
+def test_the_statistics_that_labelled_are_those_that_the_protocol_says(
+    pictures: Splits, labelled: Any, tmp_path: Path
+) -> None:
+    small, store = labelled
+    assert store.about.statistics == "running"
+    settings: dict[str, Any] = SHORT | {"networks": [NETWORK], "seeds": 1, "full": False, "baselines": False}
+    with pytest.raises(PotstillError, match=r"sre2l-cifar has labels by .* batch statistics, but .* by running ones"):
+        potstill.evaluate(small, pictures, protocol="sre2l-cifar", stored=store.path, **settings)
+    made = potstill.label(small, pictures, tmp_path / "b", protocol="sre2l-cifar", network=NETWORK, **SHORT)
+    assert (made.about.statistics, made.about.batch) == ("batch", 3)
+    assert LabelStore(made.path).about == made.about
+    potstill.evaluate(small, pictures, protocol="sre2l-cifar", stored=made.path, **settings)
+    with pytest.raises(PotstillError, match=r"sre2l has labels by .* running statistics, but .* by batch ones"):
+        potstill.evaluate(small, pictures, protocol="sre2l", stored=made.path, **settings)
+    potstill.evaluate(small, pictures, protocol="sre2l", stored=made.path, teacher_statistics="batch", **settings)
 
 
 def test_views_say_what_the_protocol_says() -> None:

@@ -86,6 +86,7 @@ def test_students_equal_a_plain_loop(
     judges = [given.make(t.seed).eval() for t in teachers.trained]
     for judge, t in zip(judges, teachers.trained, strict=True):
         judge.load_state_dict({**t.theta, **t.buffers})
+        judge.train(protocol is SRE2L_CIFAR)  # which is never put into evaluation mode, as published
     matrices = [p for p in net.parameters() if p.ndim > 1]
     vectors = [p for p in net.parameters() if p.ndim < 2]
     groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.01 if decays else 0.0}]
@@ -203,6 +204,10 @@ def test_a_committee_is_of_several_architectures(pictures: Splits, make_set: Any
     each = [network(x) for network in made.networks()]
     assert len(each) == 3
     torch.testing.assert_close(made.labeller()(x), sum(each) / 3)
+    label, by_batch = made.labeller("batch"), [network.train()(x) for network in made.networks()]
+    torch.testing.assert_close(label(x), sum(by_batch) / 3)
+    assert torch.equal(label(x), label(x))  # nothing is remembered
+    assert not torch.allclose(label(x), sum(each) / 3, atol=1e-2)
     assert made.bytes == sum(replace(one, others=()).bytes for one in (made, *made.others))
     names = [expert.name for expert in made.experts(pictures.train.classes)]
     assert names == [made.make.name, "convnet-d1-w4-batch-avg", "mlp-w128"]

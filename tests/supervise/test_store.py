@@ -1,5 +1,6 @@
 """The store: bytes as forecast, the same bits for any reader, and nothing believed that a file says."""
 
+import copy
 import json
 import os
 import pickle
@@ -22,6 +23,8 @@ from torch.utils.data import DataLoader
 
 from potstill.augment.views import Views
 from potstill.errors import PotstillError
+from potstill.functional.counter import permutation
+from potstill.rng import derive
 from potstill.supervise.store import LabelStore, content_hash, forecast, views_of_epoch
 from potstill.supervise.writer import Expert, committee, network_hash, write_labels
 
@@ -42,6 +45,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"top_k": 3, "dtype": "uint8"},
         {"top_k": 12, "dtype": "uint8", "level": True, "temperature": 20.0},
         {"top_k": 5, "level": True},
+        {"top_k": 5, "batch": 7, "statistics": "batch"},
     ],
 )
 def test_bytes_are_as_forecast(tmp_path: Path, asked: dict[str, Any]) -> None:
@@ -50,6 +54,8 @@ def test_bytes_are_as_forecast(tmp_path: Path, asked: dict[str, Any]) -> None:
         store = write_labels(
             tmp_path / "a", [expert(classes=names)], pictures(), VIEWS, classes=names, epochs=4, pool=2, **asked
         )
+    by_batch = asked.pop("statistics", None) is not None
+    assert (store.about.statistics, store.about.batch) == (("batch", 7) if by_batch else ("running", None))
     said = forecast(N, names, 2, views=VIEWS, networks=["slow-linear"], **asked)
     assert store.nbytes == said == (tmp_path / "a").stat().st_size
     assert os.listdir(tmp_path) == ["a"]
@@ -86,6 +92,42 @@ def test_a_committee_is_the_mean_of_logits(tmp_path: Path) -> None:
     assert store.about.networks == tuple(("slow-linear", network_hash(e.network)) for e in both)
     assert store.about.networks[0] != store.about.networks[1]
     assert all(e.network.training for e in both)
+
+
+def test_labels_by_the_statistics_of_batches_are_those_of_a_network_in_train_mode(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"statistics": "batch", "batch": 6, "top_k": None, "level": True, "temperature": 3.0}
+    store, judge = write(tmp_path / "a", **settings), expert()
+    before = network_hash(judge.network)
+    for epoch in range(2):
+        order = torch.from_numpy(permutation(derive(VIEWS.seed, "label batches"), N, epoch))
+        assert order.sort().values.tolist() == list(range(N))
+        for index in order.split(6):  # the last holds two
+            x = VIEWS.view(pictures(), epoch, index, N)
+            with torch.no_grad():
+                wanted = copy.deepcopy(judge.network).train()(x)
+            torch.testing.assert_close(store.logits(epoch, index), wanted, rtol=0, atol=0.02)
+            torch.testing.assert_close(committee([judge], x, "batch"), wanted)
+            assert not torch.allclose(committee([judge], x), wanted, atol=0.1)
+            torch.testing.assert_close(committee([judge], x[:1], "batch"), committee([judge], x[:1]))
+    assert (network_hash(judge.network), judge.network.training) == (before, True)
+    assert write(tmp_path / "b", **settings).path.read_bytes() == store.path.read_bytes()
+    other = write(tmp_path / "c", **settings | {"batch": 7})
+    assert not torch.allclose(other.logits(0, ALL), store.logits(0, ALL), atol=0.05)
+
+
+def test_a_stopped_writer_goes_on_by_the_statistics_of_the_same_batches(tmp_path: Path) -> None:
+    def stop(rows: int, total: int) -> None:
+        if rows == 2 * N:
+            raise KeyboardInterrupt
+
+    settings: dict[str, Any] = {"statistics": "batch", "batch": 6}
+    whole = write(tmp_path / "whole", **settings)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "a", progress=stop, **settings)
+    with pytest.raises(PotstillError, match="another recipe or batch"):
+        write(tmp_path / "a", batch=6)
+    write(tmp_path / "a", **settings)
+    assert (tmp_path / "a").read_bytes() == whole.path.read_bytes()
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more than a machine with one core has
@@ -316,7 +358,8 @@ def changed(path: Path, **said: Any) -> bytes:
         {"views": {}}, {"views": {"kind": "other"}}, {"views": RECORDED}, {"views": RECORDED | {"picture": [7]}},
         {"views": RECORDED | {"mix": "mosaic"}}, {"views": RECORDED | {"size": [7, 2**20]}}, {"temperature": "1"},
         {"temperature": -1.0}, {"networks": [1]}, {"networks": [{"name": "a"}]}, {"format": "potstill-labels/2"},
-        {"format": 3}, {"version": 1}, {"content_hash": None},
+        {"format": 3}, {"statistics": "batch"}, {"statistics": "batch", "batch": 0}, {"statistics": "none"},
+        {"batch": 6}, {"version": 1}, {"content_hash": None},
     ],
 )  # fmt: skip
 def test_descriptions_that_contradict_the_file_are_refused(path: Path, tmp_path: Path, said: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from potstill.evaluation.scores import ars, hlr, ior, lrs
 from potstill.evaluation.sets import BASELINES, TEACHER_STEPS, TeacherJob, TrainingSet, baseline
 from potstill.evaluation.statistics import INTERVAL, difference, summary
 from potstill.evaluation.student import Job
-from potstill.evaluation.taught import Teachers, teachers_of
+from potstill.evaluation.taught import Teachers, check_stored, teachers_of
 from potstill.evaluation.together import at_most, predictions
 from potstill.execution import Executor, Serial, choose
 from potstill.nn import OwnNetwork, factory, flops, named, stackable
@@ -145,11 +145,7 @@ def evaluate(
     )  # fmt: skip
     x, y = distilled.model_space().to(train.device), distilled.labels.to(train.device)
     if stored is not None:
-        if bench.protocol.labels != "teacher":
-            raise PotstillError(
-                f"protocol {protocol.name} trains on the set's own labels, but stored ones were given; leave them out, "
-                "or choose a protocol in which a teacher labels"
-            )
+        check_stored(bench.protocol, stored)
         stored.check(train.classes, content_hash(x))
         robust_scores = False  # the file's views are those of one augmentation
     if bench.protocol.labels == "teacher" and (stored is None or baselines):

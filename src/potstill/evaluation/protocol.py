@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from potstill.errors import PotstillError, unknown
+from potstill.supervise.about import Statistics
 
 __all__ = ["Case", "Labels", "Loss", "Mixing", "Optimizer", "Precision", "Protocol", "Schedule", "Selection"]
 
@@ -26,7 +27,7 @@ _LATER = frozenset({
     "optimizer", "milestones", "mix", "mix_prob", "mix_beta", "select", "test_every", "network", "test_from", "decay",
     "rate_per", "batch_by_ipc", "labels", "loss", "temperature", "t_squared", "hard_weight", "teacher", "teachers",
     "teacher_epochs", "teacher_lr", "teacher_batch", "teacher_weight_decay", "teacher_augment", "committee", "ema",
-    "lr_of_set", "precision",
+    "lr_of_set", "precision", "teacher_statistics",
 })  # fmt: skip
 """Fields that came when numbers had been made already. At its default such a field is left out of the fingerprint, so
 that the fingerprints of protocols that do not use it stay what they were."""
@@ -152,6 +153,9 @@ class Protocol:
     """Of a teacher's training."""
     teacher_augment: str = "pad-crop"
     """Per-sample augmentation of a teacher's training: a registered name."""
+    teacher_statistics: Statistics = "running"
+    """What a teacher's BatchNorms go by as it labels: the statistics of its training (evaluation mode), or those of the
+    ``batch`` of views that it labels (batch-specific soft labels)."""
     network: str | None = None
     """The student for pictures where the user names none; else it is the network that the set was made with."""
     cases: tuple[Case, ...] = ()
@@ -236,7 +240,7 @@ def _said(value: Protocol | Case) -> dict[str, Any]:
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "schedule": get_args(Schedule), "optimizer": get_args(Optimizer), "mix": get_args(Mixing),
     "select": get_args(Selection), "labels": get_args(Labels), "loss": get_args(Loss), "decay": ("all", "matrices"),
-    "rate_per": ("step", "epoch"), "precision": get_args(Precision),
+    "rate_per": ("step", "epoch"), "precision": get_args(Precision), "teacher_statistics": get_args(Statistics),
 }  # fmt: skip
 
 

@@ -20,11 +20,12 @@ from potstill.core import AssetSpec, Augmentation, NetworkFactory, Source, Train
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
 from potstill.nn import factory
+from potstill.supervise.about import Statistics
 from potstill.supervise.losses import kl
 from potstill.supervise.store import LabelStore, views_of_epoch
-from potstill.supervise.writer import Expert
+from potstill.supervise.writer import Expert, logits_of
 
-__all__ = ["Teachers", "mixing", "stored_loss", "taught_loss", "teachers_of", "views_of"]
+__all__ = ["Teachers", "check_stored", "mixing", "stored_loss", "taught_loss", "teachers_of", "views_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +58,16 @@ class Teachers:
         ]
         return [*own, *(expert for other in self.others for expert in other.experts(classes))]
 
-    def labeller(self) -> Callable[[Tensor], Tensor]:
-        """Logits (n, k) of inputs, in evaluation mode, without a graph."""
+    def labeller(self, statistics: Statistics = "running") -> Callable[[Tensor], Tensor]:
+        """Logits (n, k) of inputs, in evaluation mode, without a graph.
+
+        Args:
+            statistics: of the networks' BatchNorms, as for `potstill.supervise.writer.logits_of`.
+        """
         networks = self.networks()
 
         def label(x: Tensor) -> Tensor:
-            with torch.no_grad():
-                return torch.stack([network(x) for network in networks]).mean(0)
+            return torch.stack([logits_of(network, x, statistics) for network in networks]).mean(0)
 
         return label
 
@@ -132,6 +136,25 @@ def stored_loss(
     else:
         loss = F.mse_loss(logits, store.logits(store.stored_epoch(epoch), index).to(view.device))
     return loss + _hard(p, logits, y[index.to(y.device)])
+
+
+def check_stored(p: Protocol, store: LabelStore) -> None:
+    """Refuse labels that teachers gave by other statistics than the protocol says. Others' files do not say theirs.
+
+    Raises:
+        PotstillError: the protocol's labels are the set's own, or the statistics differ.
+    """
+    if p.labels != "teacher":
+        raise PotstillError(
+            f"protocol {p.name} trains on the set's own labels, but stored ones were given; leave them out, or choose "
+            "a protocol in which a teacher labels"
+        )
+    found = store.about.statistics
+    if isinstance(store.about.views, Views) and found != p.teacher_statistics:
+        raise PotstillError(
+            f"protocol {p.name} has labels by a teacher's {p.teacher_statistics} statistics, but these were made by "
+            f"{found} ones; label anew, or say teacher_statistics={found}"
+        )
 
 
 def views_of(p: Protocol, augment: Augmentation, seed: int) -> Views:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from potstill.augment.recorded import Recorded
 from potstill.augment.views import Views
@@ -11,7 +11,10 @@ from potstill.errors import PotstillError
 from potstill.storage.files import parse_json
 from potstill.supervise.coding import Coding
 
-__all__ = ["FORMAT", "About"]
+__all__ = ["FORMAT", "About", "Statistics"]
+
+Statistics: TypeAlias = Literal["running", "batch"]
+"""Those of a teacher's BatchNorms as it labels: of its training, or of what it labels at once."""
 
 FORMAT = "potstill-labels/1"
 _MOST = 2**48
@@ -31,6 +34,8 @@ class About:
         views: how what was labelled is made of the inputs.
         networks: name of each teacher, and the hash of its parameters.
         version: of potstill, that wrote it.
+        statistics: of the teachers' BatchNorms.
+        batch: how many views share them, where they are the batch's.
     """
 
     classes: tuple[str, ...]
@@ -41,13 +46,23 @@ class About:
     views: Views | Recorded
     networks: tuple[tuple[str, str], ...]
     version: str
+    statistics: Statistics = "running"
+    batch: int | None = None
 
     def __post_init__(self) -> None:
         if self.coding.classes != len(self.classes):
             raise PotstillError(f"labels of {self.coding.classes} classes need as many names, not {len(self.classes)}")
         if len(set(self.classes)) != len(self.classes):
             raise PotstillError("class names must differ from one another, but some are given twice; rename them")
-        for name, value in (("items", self.items), ("epochs", self.epochs)):
+        if (self.statistics == "batch") != (self.batch is not None):
+            raise PotstillError(
+                f"statistics are running, or batch with its size, not {self.statistics!r:.60} with batch {self.batch!r}"
+            )
+        for name, value in (
+            ("items", self.items),
+            ("epochs", self.epochs),
+            ("batch", 1 if self.batch is None else self.batch),
+        ):
             if not 1 <= value < 2**31:
                 raise PotstillError(f"a store needs at least one of {name}, but it has {value}; check the number")
         if self.items * self.epochs * self.coding.bytes_per_row() >= _MOST:
@@ -57,6 +72,7 @@ class About:
         """What stands in the file."""
         recorded = isinstance(self.views, Recorded)
         views = self.views.to_json()
+        batch = {"statistics": self.statistics, "batch": self.batch} if self.statistics == "batch" else {}
         return {
             "format": FORMAT,
             "classes": list(self.classes),
@@ -70,6 +86,7 @@ class About:
             "views": {"kind": "recorded" if recorded else "philox4x32-10", **views},
             "networks": [{"name": name, "hash": digest} for name, digest in self.networks],
             "version": self.version,
+            **batch,
         }
 
     @classmethod
@@ -119,6 +136,9 @@ class About:
         kind = views.pop("kind", None)
         if kind not in ("recorded", "philox4x32-10"):
             raise PotstillError(f"its views are of kind {kind!r:.60}, which is not known; update potstill")
+        statistics = said.get("statistics", "running")
+        if statistics not in get_args(Statistics):
+            raise PotstillError(f"its statistics are {statistics!r:.60}, which are not known; update potstill")
         return cls(
             classes=classes,
             items=take("items", int),
@@ -131,6 +151,8 @@ class About:
             views=Recorded.from_json(views) if kind == "recorded" else Views.from_json(views),
             networks=tuple((take("name", str, n), take("hash", str, n)) for n in networks),
             version=take("version", str),
+            statistics=statistics,
+            batch=take("batch", int) if "batch" in said else None,
         )  # fmt: skip
 
     def check(self, classes: tuple[str, ...], content_hash: str) -> None:

@@ -56,6 +56,7 @@ def forecast(
     level: bool = False,
     views: Views | Recorded | None = None,
     networks: Sequence[str] = ("teacher",),
+    batch: int | None = None,
 ) -> int:
     """Bytes that a store will have, before anything is written: exactly the size of the file.
 
@@ -66,6 +67,7 @@ def forecast(
         top_k, dtype, temperature, level: as for `Coding`; all classes if ``top_k`` is ``None``.
         views: the recipe.
         networks: names of the teachers.
+        batch: views that share the teachers' BatchNorm statistics, where those are the batch's.
     """
     names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
     coding = Coding(
@@ -74,6 +76,7 @@ def forecast(
     about = About(
         classes=names, items=items, content_hash="0" * 64, epochs=epochs, coding=coding, views=views or Views(),
         networks=tuple((name, "0" * 64) for name in networks), version=version("potstill"),
+        statistics="running" if batch is None else "batch", batch=batch,
     )  # fmt: skip
     return layout(about).size
 

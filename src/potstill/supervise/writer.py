@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from potstill.augment.replay import Fetch
 from potstill.augment.views import Views
 from potstill.errors import PotstillError
+from potstill.functional.counter import permutation
+from potstill.rng import derive
 from potstill.storage.mapped import fill
-from potstill.supervise.about import About, same_order
+from potstill.supervise.about import About, Statistics, same_order
 from potstill.supervise.coding import Coding
 from potstill.supervise.store import LabelStore, content_hash, layout
 
-__all__ = ["Expert", "committee", "network_hash", "write_labels"]
+__all__ = ["Expert", "committee", "logits_of", "network_hash", "write_labels"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,28 @@ def network_hash(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def committee(experts: Sequence[Expert], x: Tensor) -> Float[Tensor, "m k"]:
+def logits_of(network: nn.Module, x: Tensor, statistics: Statistics = "running") -> Float[Tensor, "m k"]:
+    """Logits of a network in evaluation mode, without a graph; nothing of it is written.
+
+    Args:
+        statistics: those of its BatchNorms: ``running``, of its training, or ``batch``, of these inputs (batch-specific
+            soft labels; a single input has none to speak of, and takes the running ones).
+    """
+    kinds = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+    norms = [m for m in network.modules() if isinstance(m, kinds)] if statistics == "batch" and len(x) > 1 else []
+    kept = [(norm.running_mean, norm.running_var) for norm in norms]
+    try:
+        for norm in norms:
+            norm.running_mean = norm.running_var = None  # then evaluation mode takes the batch's and keeps nothing
+        with torch.no_grad():
+            logits: Tensor = network(x)
+        return logits
+    finally:
+        for norm, (mean, var) in zip(norms, kept, strict=True):
+            norm.running_mean, norm.running_var = mean, var
+
+
+def committee(experts: Sequence[Expert], x: Tensor, statistics: Statistics = "running") -> Float[Tensor, "m k"]:
     """The mean of the experts' logits (G-VBSM, EDC), each in evaluation mode on the device of its parameters."""
     total: Tensor | None = None
     for expert in experts:
@@ -55,8 +78,7 @@ def committee(experts: Sequence[Expert], x: Tensor) -> Float[Tensor, "m k"]:
         expert.network.eval()
         device = next((p.device for p in expert.network.parameters()), x.device)
         try:
-            with torch.no_grad():
-                logits = expert.network(x.to(device)).float()
+            logits = logits_of(expert.network, x.to(device), statistics).float()
         finally:
             expert.network.train(was_training)
         total = logits if total is None else total + logits.to(total.device)
@@ -80,6 +102,7 @@ def write_labels(
     temperature: float = 1.0,
     level: bool = False,
     batch: int = 256,
+    statistics: Statistics = "running",
     inputs_hash: str | None = None,
     record_every: float = 5.0,
     progress: Callable[[int, int], None] | None = None,
@@ -102,6 +125,9 @@ def write_labels(
         dtype, temperature, level: as for `Coding`; ``temperature`` is the one that students will train with.
         batch: views of one pass. It may change last bits of a teacher's logits, so a stopped file goes on only with
             the batch that it began with.
+        statistics: of the teachers' BatchNorms, as for `logits_of`. With ``batch`` the views of a pass are those of
+            ``batch`` items in an order that the views' seed gives to each epoch, as in training; the last pass of an
+            epoch may be smaller.
         inputs_hash: the inputs' `content_hash`, where it is known; otherwise they are read once for it.
         record_every: seconds after which it is put on record how far the file is.
         progress: called with the labels that are done and all labels.
@@ -135,15 +161,24 @@ def write_labels(
         views=views,
         networks=tuple((expert.name, network_hash(expert.network)) for expert in experts),
         version=version("potstill"),
+        statistics=statistics,
+        batch=batch if statistics == "batch" else None,
     )  # fmt: skip
+    step = n if statistics == "batch" else batch  # rows are written as they lie, so an epoch in its own order at once
     parts = [
-        (e * n + first, e * n + min(n, first + batch)) for e in range(stored) for first in range(0, n, batch)
+        (e * n + first, e * n + min(n, first + step)) for e in range(stored) for first in range(0, n, step)
     ]  # fmt: skip
 
     def make(first: int, end: int) -> Mapping[str, NDArray[Any]]:
         epoch = first // n
         index = torch.arange(first - epoch * n, end - epoch * n)
-        logits = committee(experts, views.view(inputs, epoch, index, n))
+        if statistics == "batch":
+            order = torch.from_numpy(permutation(derive(views.seed, "label batches"), n, epoch))
+            together = torch.split(order, batch)
+            logits = torch.cat([committee(experts, views.view(inputs, epoch, i, n), "batch") for i in together])
+            logits = logits[order.argsort().to(logits.device)]
+        else:
+            logits = committee(experts, views.view(inputs, epoch, index, n))
         if logits.shape[1] != len(names):
             raise PotstillError(
                 f"teachers of {len(names)} classes are required, but these give {logits.shape[1]} logits; check them"

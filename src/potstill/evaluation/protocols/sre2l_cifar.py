@@ -5,6 +5,10 @@ every batch mixed by MixUp (Beta(0.8, 0.8)). The teacher labels the mixed batch;
 T². The last epoch counts. An answer of the authors in the repository's issues speaks of 800 epochs for the paper's
 table; the file says 400.
 
+The teacher's BatchNorms go by the statistics of the batch that it labels, as the program never puts it into evaluation
+mode (relabel_cifar.py:85-92, 138; DWA's validation_cifar.py:152-158, 206 does the same). Version 1 of this protocol
+labelled with those of the teacher's training: ``teacher_statistics="running"``.
+
 Teacher and student are ResNet-18 with BatchNorm and a stem for small pictures; the teacher is trained as the
 repository does (SGD 0.1, momentum 0.9, weight decay 5e-4, cosine, 200 epochs, batch 128, shifts and flips).
 """
@@ -15,9 +19,9 @@ __all__ = ["PROTOCOL"]
 
 PROTOCOL = Protocol(
     name="sre2l-cifar",
-    version=1,
+    version=2,
     paper="arXiv:2306.13092",
-    summary="SRe2L's recipe for small pictures: a teacher labels every MixUp batch, KL at T = 30, last epoch",
+    summary="SRe2L's recipe for small pictures: a teacher labels MixUp batches by their statistics, KL at T = 30",
     students=3,
     lr=(0.001,),
     optimizer="adamw",
@@ -33,5 +37,6 @@ PROTOCOL = Protocol(
     labels="teacher",
     loss="kl",
     temperature=30.0,
+    teacher_statistics="batch",
     network="resnet18-batch",
 )
