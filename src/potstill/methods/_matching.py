@@ -8,11 +8,13 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Inputs, Normalization, Problem, Space, Synthetic
+from potstill.core import Inputs, Network, Normalization, Problem, Space, Synthetic
 from potstill.errors import PotstillError
 from potstill.functional.coreset import central
+from potstill.functional.features import embed_real
 from potstill.functional.optim import adamw, sgd, zeros
 from potstill.functional.sampling import random_per_class
+from potstill.rng import draw_seed
 
 __all__ = [
     "Labels",
@@ -24,6 +26,8 @@ __all__ = [
     "hard_labels",
     "image",
     "inputs_of",
+    "nearest_to_centres",
+    "rate",
     "start",
     "synthetic",
 ]
@@ -79,9 +83,32 @@ class Outer:
     count: int = 0
 
 
-def start(problem: Problem, how: Start, rng: Generator, rule: Rule, labels: Labels = "hard") -> Outer:
+def rate(problem: Problem, lr: float, side: int) -> float:
+    """IDC's rate: ``lr`` for ten stored items per class and pictures of ``side``² pixels, in proportion to both.
+
+    IDC's argument.py, tune_lr_img: what its releases take for ``side`` is 28 for MNIST, 224 for ImageNet, else 32.
+    """
+    shape = problem.train.input.shape
+    area = shape[-2] * shape[-1] / side**2 if len(shape) == 3 else 1.0
+    return lr * problem.ipc / 10 * area
+
+
+def nearest_to_centres(
+    problem: Problem, net: Network, index: Tensor, n: int, rng: Generator, iterations: int
+) -> Tensor:
+    """The samples of a class that lie nearest to ``n`` k-means centres of its embeddings; all where it has no more."""
+    if len(index) <= n:
+        return index
+    parts = [embed_real(net, image(problem.train.fetch(some).x)) for some in torch.split(index, 2048)]
+    return index[central(torch.cat(parts), n, rng, iterations).cpu()]
+
+
+def start(
+    problem: Problem, how: Start, rng: Generator, rule: Rule, labels: Labels = "hard", seed: int | None = None
+) -> Outer:
     """The first payload: random real samples of each class, those nearest to k-means centres, or noise.
 
+    The centres are those of embeddings in an untrained network, made from ``seed`` or from one that is drawn (DREAM).
     Noise is standard normal in model space; in data units its quarter about one half, clamped to [0, 1] (IDC's).
 
     Raises:
@@ -98,8 +125,9 @@ def start(problem: Problem, how: Start, rng: Generator, rule: Rule, labels: Labe
         )
         chosen = random_per_class(problem.by_class, wanted, rng, problem.train.classes)
         if how == "k-means":
+            net = problem.network(draw_seed(rng) if seed is None else seed).eval().requires_grad_(False)
             chosen = tuple(
-                index[central(image(problem.train.fetch(index).x).flatten(1), n, rng, K_MEANS_ITERATIONS).cpu()]
+                nearest_to_centres(problem, net, index, n, rng, K_MEANS_ITERATIONS)
                 for index, n in zip(problem.by_class, wanted, strict=True)
             )
         chosen = tuple(i[torch.arange(size) % len(i)] for i, size in zip(chosen, sizes, strict=True))

@@ -49,6 +49,10 @@ class FeatureMatching(Passes):
     """Networks that are trained before the first step, where trained ones embed. Ours."""
     epochs_trained: int = 20
     """Passes that each is trained for; 0 leaves them untrained. Ours."""
+    batch_trained: int = 64
+    """Batch of that training. Ours."""
+    schedule_trained: Literal["steps", "cosine", "constant"] = "steps"
+    """How its rate falls from 0.01: times 0.2 after 2/3 and 5/6 of the passes, along a cosine, or not. Ours."""
     augment_training: str = "idc"
     """Per-sample augmentation of that training. Ours."""
 
@@ -76,9 +80,11 @@ class FeatureMatching(Passes):
         if self.embedders == "fresh":
             return ()
         recipe: dict[str, float | int | str] = {
-            "epochs": self.epochs_trained, "batch": 64, "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4,
-            "augment": self.augment_training, "cutmix": 0.5,
+            "epochs": self.epochs_trained, "batch": self.batch_trained, "lr": 0.01, "momentum": 0.9,
+            "weight_decay": 5e-4, "augment": self.augment_training, "cutmix": 0.5,
         }  # fmt: skip
+        if self.schedule_trained != "steps":
+            recipe["schedule"] = self.schedule_trained
         return (AssetSpec(name="networks", kind="networks", count=self.networks_trained, recipe=recipe),)
 
     def init(self, problem: Problem, rng: Generator) -> FeatureState:

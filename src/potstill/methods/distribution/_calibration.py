@@ -22,6 +22,10 @@ FORWARD_SAMPLES = 2560
 class Calibrated(Method[FeatureState], ABC):
     """Abstract: the loss of that step, its slopes, and the step."""
 
+    def classwise(self) -> bool:
+        """Whether each class has a step of its own, as published for some."""
+        return False
+
     def calibrate(self, logits: Tensor, y: Tensor, sizes: tuple[int, ...]) -> Tensor:
         """The loss of a step of its own, from the classifier's logits; called where `networks` gives a classifier."""
         return class_means_of_cross_entropy(logits, y, sizes)
@@ -29,14 +33,19 @@ class Calibrated(Method[FeatureState], ABC):
     def calibrated(
         self, problem: Problem, outer: Outer, net: Network, rule: Rule, factor: float, rng: Generator
     ) -> tuple[Outer, float]:
-        """One more step, down the classifier's loss on the synthetic samples."""
+        """One more step, down the classifier's loss on the synthetic samples, or one for each class."""
         net.requires_grad_(False)
         omega = problem.augment.draw(1, problem.train.input.shape, rng)
+        k, loss = problem.num_classes, 0.0
+        turns = self.classwise() and not outer.logits  # learned labels are of every class
+        for group in [[c] for c in range(k)] if turns else [list(range(k))]:
 
-        def objective(S: Tensor, Y: Tensor | None) -> tuple[float, Tensor, Tensor | None]:
-            return self.calibration_loss(problem, net, omega, S, Y, range(problem.num_classes))
+            def objective(S: Tensor, Y: Tensor | None, group: list[int] = group) -> tuple[float, Tensor, Tensor | None]:
+                return self.calibration_loss(problem, net, omega, S, Y, group)
 
-        return descend(problem, outer, objective, rule, factor)
+            outer, value = descend(problem, outer, objective, rule, factor)
+            loss += value
+        return outer, loss
 
     def calibration_loss(
         self, problem: Problem, net: Network, omega: object, S: Tensor, Y: Tensor | None, classes: Sequence[int]

@@ -66,10 +66,6 @@ class Passes(Calibrated):
         """What the payload decodes to."""
         return "model"
 
-    def classwise(self) -> bool:
-        """Whether each class has a step of its own, as published for some."""
-        return False
-
     # --- the passes ---------------------------------------------------------------------------------------------
 
     def views(self, net: Network, x: Tensor, weights: Tensor, classes: Sequence[int]) -> Views:

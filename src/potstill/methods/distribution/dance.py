@@ -44,10 +44,15 @@ class DANCE(InTrained):
     """Momentum (arg_condense.py, --mom_img)."""
     batch_real: int = 128
     """Real samples per class and step (--batch_real)."""
-    networks_trained: int = 20
-    """Networks that were trained before (reproduce_pretrain.py; 5 for ImageNet's subsets)."""
+    networks_trained: int = 5
+    """Networks that were trained before (arg_condense.py, --num_premodel: the README's commands train 20, and match in
+    the first five)."""
     epochs_trained: int = 60
-    """Passes that each was trained for (80 for ImageNet's subsets); 0 leaves them untrained."""
+    """Passes that each was trained for (reproduce_pretrain.py; 80 for ImageNet's subsets); 0 leaves them untrained."""
+    batch_trained: int = 64
+    """Batch of that training (arg_pretrain.py, --batch_real)."""
+    schedule_trained: Literal["steps", "cosine", "constant"] = "steps"
+    """Its rate falls in steps (pretrain.py)."""
     augment_training: str = "idc"
     """Per-sample augmentation of that training."""
     embedders: Literal["fresh", "trained", "between"] = "between"

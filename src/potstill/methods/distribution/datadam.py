@@ -51,7 +51,7 @@ class DataDAM(FeatureMatching):
     """λ of the embedding's term; 0.02 for larger pictures (main_DataDAM.py, --task_balance)."""
     scale: float = 100.0
     """γ, a factor of the whole loss (main_DataDAM.py)."""
-    batch_real: int = 256
+    batch_real: int = 64
     """Real samples per class and step (main_DataDAM.py, --batch_real)."""
     start: Start = "real"
     """Start from random real samples or from noise; the released code reads files of its own choice."""

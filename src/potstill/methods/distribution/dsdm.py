@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from potstill.core import MethodInfo, Network, Problem
 from potstill.functional.distribution import Spread, mean_gap, means, spread, spread_gap
-from potstill.methods._matching import Rule, Start
+from potstill.methods._matching import Rule, Start, rate
 from potstill.methods.distribution._statistics import Block, FeatureState, Memory, Statistics, Views, padded
 from potstill.methods.distribution._trained import InTrained
 
@@ -43,7 +43,10 @@ class DSDM(InTrained):
     iterations: int = 10_000
     """Steps (argument.py, --niter)."""
     lr: float = 0.1
-    """Learning rate for ten stored items per class; it grows with them (argument.py, tune_lr_img)."""
+    """Learning rate in data units, at ten stored items per class and pictures of ``lr_side``² (reproduce.py); it grows
+    with the items and with the area (argument.py, tune_lr_img)."""
+    lr_side: int = 32
+    """Side of pictures, in pixels, that ``lr`` is meant for (tune_lr_img: 32, also for Fashion-MNIST; 28 for MNIST)."""
     momentum: float = 0.5
     """Momentum (argument.py, --mom_img)."""
     covariance: float = 50.0
@@ -59,7 +62,11 @@ class DSDM(InTrained):
     networks_trained: int = 10
     """Networks that were trained before (argument.py, --pretrained_model_number)."""
     epochs_trained: int = 20
-    """Passes that each was trained for; 0 leaves them untrained."""
+    """Passes that each was trained for (argument.py, --pretrained_epochs); 0 leaves them untrained."""
+    batch_trained: int = 256
+    """Batch of that training (pre_train_model.py: that of the real samples, argument.py, --batch_real)."""
+    schedule_trained: Literal["steps", "cosine", "constant"] = "constant"
+    """Its rate stays (pre_train_model.py has no schedule)."""
     augment_training: str = "idc"
     """Per-sample augmentation of that training."""
     embedders: Literal["fresh", "trained", "between"] = "trained"
@@ -78,7 +85,7 @@ class DSDM(InTrained):
     """What is optimised (--factor 2)."""
 
     def rule(self, problem: Problem, iteration: int) -> Rule:
-        lr = self.lr * problem.ipc / 10
+        lr = rate(problem, self.lr, self.lr_side)
         return Rule(lr=lr, momentum=self.momentum, lr_labels=self.lr_labels, space="data", clamp=True)
 
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:

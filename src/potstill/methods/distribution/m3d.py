@@ -5,8 +5,9 @@ r"""M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy (Zhang et a
     k(x, y) = \sum_b e^{-\lVert x - y \rVert^2 / 2 b^2 \sigma_c^2}
 
 t and s are the embeddings of real and synthetic samples of class c: a kernel mean matches all moments where DM matches
-the first. The authors' code is not published, so the kernel's details are ours: Gaussian kernels around the median
-distance σ_c of the real features of the class, and a linear kernel (DM's loss) that keeps the scale of the means.
+the first. The authors' program is not published (their repository holds a README), so this is our reading of the paper,
+and its numbers say nothing of theirs: the kernels (Gaussian ones around the median distance σ_c of the real features of
+the class, and a linear one, DM's loss, that keeps the scale of the means) and all settings are ours.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ __all__ = ["M3D"]
 
 @dataclass(frozen=True, kw_only=True)
 class M3D(FeatureMatching):
-    """Match the kernel mean of the embeddings of every class, and so all their moments."""
+    """Match the kernel mean of the embeddings of every class: our reading of an unpublished program."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy",

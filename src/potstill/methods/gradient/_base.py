@@ -14,7 +14,7 @@ from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import gradients, parameters, train_step
 from potstill.methods._matching import Labels, Outer, Rule, Start, descend, image, inputs_of, start, synthetic
 from potstill.methods._networks import load
-from potstill.methods.gradient._samples import all_of_class, frozen_statistics, nearest_to_centres
+from potstill.methods.gradient._samples import all_of_class, frozen_statistics, representative
 from potstill.rng import draw_seed, generator
 
 __all__ = ["GradientMatching", "GradientState", "Sampler"]
@@ -95,11 +95,13 @@ class GradientMatching(Method[GradientState]):
     # --- the four verbs -----------------------------------------------------------------------------------------
 
     def init(self, problem: Problem, rng: Generator) -> GradientState:
+        # centres are taken in the network that is matched first, as DREAM's condense.py does
+        seed = draw_seed(rng) if self.start == "k-means" else None
         state = GradientState(
-            outer=start(problem, self.start, rng, self._rule(problem, False), self.labels),
+            outer=start(problem, self.start, rng, self._rule(problem, False), self.labels, seed),
             theta={}, velocity={}, buffers={}, seed=0, loop=0, iteration=0,
         )  # fmt: skip
-        return self._fresh(problem, state, rng)
+        return self._fresh(problem, state, rng, seed)
 
     def step(self, problem: Problem, state: GradientState, rng: Generator) -> tuple[GradientState, Metrics]:
         net = problem.network(state.seed).train()
@@ -156,7 +158,7 @@ class GradientMatching(Method[GradientState]):
             still = problem.network(state.seed).eval().requires_grad_(False)
 
             def choose() -> object:
-                return nearest_to_centres(problem, still, index, self.batch_real, rng)
+                return representative(problem, still, index, self.batch_real, rng)
 
             made.append(Part(
                 what="choice of real samples", real=True, samples=len(problem.train), size=len(index),
@@ -218,16 +220,16 @@ class GradientMatching(Method[GradientState]):
         if self.sampling()[0] == "random":
             return draw_per_class(problem.by_class, self.batch_real, rng)
         embedder = load(problem, state.seed, state.theta, state.buffers).eval().requires_grad_(False)
-        return tuple(nearest_to_centres(problem, embedder, index, self.batch_real, rng) for index in problem.by_class)
+        return tuple(representative(problem, embedder, index, self.batch_real, rng) for index in problem.by_class)
 
     def _seen(self, size: int, rng: Generator) -> Tensor:
         """Which of a class's synthetic samples this update looks at."""
         most = self.most()
         return torch.randperm(size, generator=rng)[:most] if 0 < most < size else torch.arange(size)
 
-    def _fresh(self, problem: Problem, state: GradientState, rng: Generator) -> GradientState:
-        """The state with a newly initialised network."""
-        seed = draw_seed(rng)
+    def _fresh(self, problem: Problem, state: GradientState, rng: Generator, made: int | None = None) -> GradientState:
+        """The state with a new network, from the seed ``made`` or from one that is drawn."""
+        seed = draw_seed(rng) if made is None else made
         net = problem.network(seed)
         theta = parameters(net)
         return replace(

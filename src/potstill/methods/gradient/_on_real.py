@@ -11,7 +11,7 @@ from torch import Generator
 from potstill.core import Network, Problem, Space
 from potstill.functional.gradient import Distance, convolutional
 from potstill.functional.sampling import distinct
-from potstill.methods._matching import Rule, Start
+from potstill.methods._matching import Rule, Start, rate
 from potstill.methods.gradient._base import GradientMatching, GradientState, Sampler
 from potstill.supervise.teacher import Teacher, train_epoch
 
@@ -30,7 +30,11 @@ class OnReal(GradientMatching):
     outer: int = 100
     """Updates with each (argument.py, --inner_loop)."""
     lr: float = 5e-3
-    """Learning rate in data units, at ten stored items per class and a side of 32 pixels (--lr_img, tune_lr_img)."""
+    """Learning rate in data units, at ten stored items per class and pictures of ``lr_side``² (reproduce.py, --lr_img);
+    it grows with the items and with the area (argument.py, tune_lr_img)."""
+    lr_side: int = 32
+    """Side of pictures, in pixels, that ``lr`` is meant for (tune_lr_img: 32, also for Fashion-MNIST; 28 for MNIST, 224
+    for ImageNet)."""
     momentum: float = 0.5
     """Momentum of what is stored (--mom_img)."""
     metric: Literal["mse", "l1"] = "mse"
@@ -42,7 +46,7 @@ class OnReal(GradientMatching):
     lr_net: float = 0.01
     """Learning rate of the network (--lr), with momentum 0.9 and weight decay 5e-4."""
     batch_train: int = 64
-    """Batch of the network's training (--batch_size)."""
+    """Batch of the network's training (condense.py: that of the real samples)."""
     data_train: int = 2000
     """Real samples that it sees between two updates (--n_data: 2,000 for CIFAR, 500 for others); 0 for none."""
     cutmix: float = 0.5
@@ -70,9 +74,7 @@ class OnReal(GradientMatching):
         return self.outer
 
     def rule(self, problem: Problem, last: bool) -> Rule:
-        shape = problem.train.input.shape
-        side = shape[-1] / 32 if len(shape) == 3 and shape[-1] != 28 else 1.0
-        lr = self.lr * problem.ipc / 10 * side**2
+        lr = rate(problem, self.lr, self.lr_side)
         return Rule(lr=lr, momentum=self.momentum, lr_labels=self.lr_labels, space="data", clamp=last)
 
     def distance(self) -> Distance:

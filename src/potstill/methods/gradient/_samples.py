@@ -6,12 +6,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from potstill.core import Network, Problem
-from potstill.functional.coreset import central
-from potstill.functional.features import embed_real
 from potstill.functional.sampling import draw_per_class
-from potstill.methods._matching import image
+from potstill.methods._matching import image, nearest_to_centres
 
-__all__ = ["all_of_class", "frozen_statistics", "nearest_to_centres"]
+__all__ = ["all_of_class", "frozen_statistics", "representative"]
 
 BATCH_NORM_SAMPLES = 16
 """Real samples per class whose statistics a BatchNorm network is frozen with (DC's main.py, BNSizePC)."""
@@ -20,12 +18,9 @@ K_MEANS_ITERATIONS = 10
 """Of a choice of real samples near to centres. Ours."""
 
 
-def nearest_to_centres(problem: Problem, net: Network, index: Tensor, n: int, rng: Generator) -> Tensor:
+def representative(problem: Problem, net: Network, index: Tensor, n: int, rng: Generator) -> Tensor:
     """The samples of a class that lie nearest to ``n`` centres of its features."""
-    if len(index) <= n:
-        return index
-    parts = [embed_real(net, image(problem.train.fetch(some).x)) for some in torch.split(index, 2048)]
-    return index[central(torch.cat(parts), n, rng, K_MEANS_ITERATIONS).cpu()]
+    return nearest_to_centres(problem, net, index, n, rng, K_MEANS_ITERATIONS)
 
 
 def all_of_class(c: int, x: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 r"""DREAM: Efficient Dataset Distillation by Representative Matching (Liu et al., ICCV 2023, arXiv:2302.14416).
 
 IDC's objective on other real samples: those that lie nearest to the centres of a k-means clustering of their class, in
-the features of the present network, chosen anew every few updates. The set also starts from such samples. The point is
-fewer updates for the same accuracy; everything else is IDC's.
+the features of the present network, chosen anew every few updates. The set also starts from such samples, in the
+features of the first network. The point is fewer updates for the same accuracy; everything else is IDC's.
 """
 
 from dataclasses import dataclass
@@ -32,8 +32,10 @@ class DREAM(OnReal):
     batch_real: int = 128
     """Real samples per class and update: one for each cluster (argument.py, --batch_real)."""
     sampler: Sampler = "k-means"
-    """Samples nearest to k-means centres (condense.py, section 3.2 of the paper)."""
+    """Samples nearest to k-means centres of their features (new_strategy.py, section 3.2 of the paper)."""
     interval: int = 10
     """Updates that one choice serves (argument.py, --interval)."""
+    batch_train: int = 128
+    """Batch of the network's training (condense.py: that of the real samples, --batch_real)."""
     start: Start = "k-means"
-    """Start from such samples (section 3.3 of the paper)."""
+    """Start from such samples of the first network (condense.py, --f2_init kmean; section 3.3 of the paper)."""

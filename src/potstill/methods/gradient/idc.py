@@ -7,7 +7,7 @@ f cuts every stored picture into factor × factor parts and enlarges each (the p
 over the convolutions' weights alone; the network trains on real samples between the updates, with CutMix and with the
 augmentation without its cutout.
 Settings depend on the data in the release (misc/reproduce.py): the defaults are those of CIFAR-10 and SVHN; for MNIST
-and Fashion-MNIST it uses ``metric="l1", lr=1e-4, data_train=500`` (MNIST also without cutout and CutMix).
+and Fashion-MNIST it uses ``metric="l1", lr=1e-4, data_train=500`` (MNIST also ``lr_side=28``, no cutout and no CutMix).
 """
 
 from dataclasses import dataclass
