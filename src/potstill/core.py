@@ -372,6 +372,8 @@ class MethodInfo:
     """Its labels are rows, not classes."""
     balanced: bool = True
     """Every class gets its own budget; a method that shares the whole otherwise gives each at least one item."""
+    unpublished: bool = False
+    """Its authors published no program, so that this is our reading of their paper: said wherever it is compared."""
     kinds: tuple[str, ...] = ("image",)
     """Kinds of input it works on; ``("*",)`` for any single tensor."""
     training: Mapping[str, str | float | int] = field(default_factory=dict)

@@ -58,6 +58,7 @@ def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
                 "summary": _first_line(kind),
                 "selects": info.selects,
                 "soft": info.soft or getattr(kind, "labels", "hard") == "soft",
+                "unpublished": info.unpublished,
                 "kinds": list(info.kinds),
                 "options": options,
             }

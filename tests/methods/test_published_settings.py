@@ -1,7 +1,9 @@
 """Settings of matching methods against their released programs: rates, decay, networks, starts, as what a run does."""
 
 import dataclasses
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +12,12 @@ from torch import Tensor
 
 from potstill.assets import jobs_of
 from potstill.augment.named import named_augmentation
+from potstill.cli.tables.choice import choose
 from potstill.core import Normalization, Problem
 from potstill.data import TensorSource
 from potstill.functional.coreset import central
 from potstill.functional.features import embed_real
+from potstill.listings import list_methods
 from potstill.methods.distribution.cafe import CAFE
 from potstill.methods.distribution.dance import DANCE
 from potstill.methods.distribution.datadam import DataDAM
@@ -221,7 +225,16 @@ def test_cafe_starts_from_noise_and_augments_nothing() -> None:
     assert (CAFE().augment, CAFE().info.training["augmentation"]) == ("none", "none")
 
 
-def test_batches_and_what_is_ours_are_said() -> None:
+def test_batches_are_those_of_the_released_programs() -> None:
     assert DataDAM().batch_real == 64  # main_DataDAM.py:30
     assert DREAM().batch_train == 128  # condense.py: the network trains on loader_real, of batch_real samples
-    assert "unpublished" in str(M3D.__doc__).partition("\n")[0]
+
+
+def test_m3d_is_said_to_be_our_reading_wherever_it_is_praised(tmp_path: Path) -> None:
+    assert "our reading of an unpublished program" in str(M3D.__doc__).partition("\n")[0]
+    assert [m["name"] for m in list_methods() if m["unpublished"]] == ["m3d"]
+    measured = Path(__file__).parents[2] / "results" / "choose"
+    (there := tmp_path / "results" / "choose").mkdir(parents=True)
+    for cell in ("m3d-pixels", "dm-pixels"):
+        shutil.copy(measured / f"fashion-mnist-{cell}.json", there)
+    assert "**Best mean:** `m3d` over `pixels` (our reading of an unpublished program), " in choose(tmp_path)

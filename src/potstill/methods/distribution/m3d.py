@@ -34,6 +34,7 @@ class M3D(FeatureMatching):
         paper="arXiv:2312.15927",
         year=2024,
         family="distribution",
+        unpublished=True,
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
