@@ -43,7 +43,7 @@ import torch
 from machine import machine
 
 import potstill
-from potstill.core import Budget, Source, Splits
+from potstill.core import Source, Splits
 from potstill.data import TensorSource, holdout
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, evaluate
@@ -235,7 +235,7 @@ class Bench:
         marks: list[float] = []
         begun = [time.process_time()]
         small = potstill.distill(
-            Splits(train=self.train, test=None), budget=Budget(unit="bytes", amount=self.bytes), seed=seed, steps=steps,
+            Splits(train=self.train, test=None), bytes=self.bytes, seed=seed, steps=steps,
             device="cpu", progress=lambda p: marks.append(time.process_time()),
             preparing=lambda what, done, total: begun.append(time.process_time()), **options,
         )  # fmt: skip

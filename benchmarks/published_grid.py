@@ -93,7 +93,7 @@ def one(splits: Any, data: str, name: str, ipc: int, args: argparse.Namespace) -
     else:
         small = potstill.distill(
             splits, name, ipc=ipc, seed=0, network=args.distil_network, device=args.device,
-            time_budget=args.budget if optimises and not args.full else None, **options,
+            budget=args.budget if optimises and not args.full else None, **options,
         )  # fmt: skip
         args.sets.mkdir(parents=True, exist_ok=True)
         small.save(kept)

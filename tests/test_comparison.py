@@ -48,7 +48,7 @@ def forget_scorecards(folder: Path) -> None:
         ({"seed": 0}, {"seed": 1}, "seed was 0 and now is 1"),
         ({}, {"data": small(3)}, "was"),
         ({}, {"network": "linear"}, "now is 'linear'"),
-        ({"time_budget": 60.0}, {"time_budget": 90.0}, "time_budget was 60.0 and now is 90.0"),
+        ({"budget": 60.0}, {"budget": 90.0}, "time_budget was 60.0 and now is 90.0"),
     ],
     ids=["seed", "split", "network", "time"],
 )

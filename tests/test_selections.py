@@ -13,7 +13,6 @@ from PIL import Image
 
 import potstill
 from potstill.cli.main import main
-from potstill.core import Budget
 from potstill.storage import holds_indices, load
 
 
@@ -210,7 +209,7 @@ def test_what_was_not_chosen_has_no_indices_and_no_files(tmp_path):
     for to in ("indices", "files", "hf"):
         with pytest.raises(potstill.PotstillError, match="were made by dm, not chosen"):
             potstill.export(made, to, tmp_path / "out", data="digits")
-    chosen = potstill.distill("digits", "random", budget=Budget(unit="items", amount=10))
+    chosen = potstill.distill("digits", "random", items=10)
     with pytest.raises(potstill.PotstillError, match="give data"):
         potstill.export(chosen, "files", tmp_path / "out")
 

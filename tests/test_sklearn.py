@@ -74,9 +74,7 @@ def test_it_keeps_what_the_command_line_would_keep(iris):
     X, y = iris
     sampler = Distiller("k-center", n=9, seed=3)
     sampler.fit_resample(X, y)
-    same = potstill.distill(
-        potstill.load_data((X, y), test_fraction=0), "k-center", budget=potstill.Budget(unit="items", amount=9), seed=3
-    )
+    same = potstill.distill(potstill.load_data((X, y), test_fraction=0), "k-center", items=9, seed=3)
     assert np.array_equal(sampler.sample_indices_, same.index.numpy())
     assert sampler.distilled_.card["source"]["hash"] == same.card["source"]["hash"]
 

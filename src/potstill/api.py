@@ -10,13 +10,21 @@ import torch
 from torch import Tensor
 
 from potstill import registry
-from potstill.assets import obtain
+from potstill.asked import Watching, asked_amounts, asked_effort, kept, watched
 from potstill.augment.named import augmentation_name, named_augmentation
 from potstill.augment.zca import fit_normalization
-from potstill.core import Budget, Method, Parametrization, Problem, Scored, Selection, Source, Splits
+from potstill.core import (
+    Budget,
+    Effort,
+    Method,
+    Parametrization,
+    Problem,
+    Scored,
+    Source,
+    Splits,
+)
 from potstill.data import TensorSource
 from potstill.data import load as load_data
-from potstill.driver import Progress, Run, run
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, Scorecard
 from potstill.evaluation import evaluate as measure
@@ -24,7 +32,7 @@ from potstill.execution.memory import keep_freed_memory, return_freed_memory
 from potstill.nn import OwnFactory, OwnNetwork, factory, given
 from potstill.registry import make_method
 from potstill.reports import collect, render, write
-from potstill.rng import generator
+from potstill.running import Settled, identity_of, run_settled
 from potstill.storage import Distilled, holds_indices, item_bytes, load, rebuild
 from potstill.storage.scores import Scores, read_scores
 from potstill.supervise.store import LabelStore
@@ -96,28 +104,17 @@ def _with_axes(name: str, method: Method[Any], source: Source, asked: Mapping[st
     return dataclasses.replace(method, **changes)  # type: ignore[type-var]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settled:
-    """A run with every choice made, before it starts."""
-
-    name: str
-    """The method's registered name."""
-    method: Method[Any]
-    problem: Problem
-    """Without what ``Method.assets`` asks for."""
-    notes: tuple[str, ...]
-    """What the loader decided, and what the method left out."""
-
-
 def distill(
     data: Any,
     method: str | Method[Any] = "dm",
     *,
     ipc: int | None = None,
-    budget: Budget | None = None,
+    items: int | None = None,
+    bytes: int | str | None = None,
+    effort: str | None = None,
     seed: int = 0,
     steps: int | None = None,
-    time_budget: float | None = None,
+    budget: str | float | Budget | None = None,
     network: str | OwnNetwork | Callable[..., Any] | None = None,
     parametrization: str | None = None,
     labels: str | None = None,
@@ -128,7 +125,7 @@ def distill(
     resume: bool = False,
     resume_anyway: bool = False,
     checkpoint_every: float = 60.0,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Watching = "auto",
     preparing: Callable[[str, int, int], None] | None = None,
     command: str | None = None,
     scores: Scores | str | Path | None = None,
@@ -139,10 +136,15 @@ def distill(
     Args:
         data: anything ``load_data`` takes, or what it returned. Only the training split is touched.
         method: a registered name, or a method as a value, e.g. ``DM(iterations=500)``.
-        ipc: items per class; or ``budget`` in items or bytes.
+        ipc: items per class; or ``items`` in all; or stored ``bytes``, as a number or text: ``20kB``.
+        effort: how many steps a method that is named makes: ``quick`` (minutes on a laptop), ``good`` (about an hour)
+            or ``published`` (what its paper says). Each is a number of steps that `potstill methods NAME` shows, so
+            the same seed gives the same bits. Options that are given win over it. Default: ``quick``; ``published``
+            where ``steps`` or ``budget`` says when to stop. A method that is a value is run as it is.
         seed: decides every draw. The same seed gives the same bits on the CPU.
         steps: stop after this many steps of the driver.
-        time_budget: stop after this many seconds of computing.
+        budget: stop after this much time, in seconds or as text: ``10m``. What is prepared before the first step
+            (networks trained on the data) counts.
         network, parametrization, labels, augment: parts, in place of the method's own. A network may also be a class or
             function of your own that makes a ``torch.nn.Module``, or ``file.py:Net`` (docs/own-networks.md).
         zca: whiten the inputs as ``mtt``, ``frepo`` or ``kip`` do; the transform is stored with the set.
@@ -151,68 +153,35 @@ def distill(
         resume: continue the run in ``checkpoint``.
         resume_anyway: continue it also where other versions or kernels computed it until there; the card says so.
         checkpoint_every: seconds between checkpoints.
-        progress: called after every step.
+        progress: called after every step; ``auto``: show on stderr how far it is and how long it will take, as a bar
+            on a terminal and as a line every ten seconds elsewhere; ``None``: show nothing.
         preparing: called while what the method needs is made before the first step (networks trained on the data):
-            what, how many are there, how many there will be. ``time_budget`` does not count it; the card does.
+            what, how many are there, how many there will be.
         command: what a person would type to repeat this; kept on the card.
         scores: select by these numbers, as `potstill.score` made them, instead of making them: with its settings.
         **options: fields of the method.
 
     Raises:
-        PotstillError: something asked for does not exist, does not fit together or does not suit the data.
+        PotstillError: something asked for does not exist, does not fit together or does not suit the data; or what
+            must be prepared does not fit into the budget.
         Interrupted: a signal came; ``checkpoint`` holds the run.
     """
+    keep, seconds = asked_amounts(ipc, items, bytes, budget, options)
+    if steps is not None and steps < 0:
+        raise PotstillError(f"steps must be at least 0, but they are {steps}; leave them out for all of the method's")
+    hard = asked_effort(effort, method, steps, seconds)
     if (table := read_scores(scores) if isinstance(scores, str | Path) else scores) is not None:
         network, augment, options = _as_scored(table, method, network, augment, zca, options)
     settled = settle(
-        data, method, ipc=ipc, budget=budget, network=network, parametrization=parametrization, labels=labels,
-        augment=augment, zca=zca, device=device, **options,
+        data, method, ipc=None, budget=keep, network=network, parametrization=parametrization, labels=labels,
+        augment=augment, zca=zca, device=device, effort=hard, **options,
     )  # fmt: skip
-    name, made, notes = settled.name, settled.method, settled.notes
-    if steps is not None and steps < 0:  # before networks are trained
-        raise PotstillError(f"steps must be at least 0, but they are {steps}; leave them out for all of the method's")
-    if table is None:
-        problem, prepared = _prepared(made, settled.problem, preparing)
-    else:
-        known = table.of(name, settled.problem.train)
-        problem, prepared = dataclasses.replace(settled.problem, assets={"scores": known}), table.methods[name].seconds
-    identity = identity_of(settled, seed, zca)
-    if table is not None:
-        identity["scores"] = {n: float(values[values.isfinite()].sum()) for n, values in known.items()}
-    done = run(
-        made,
-        problem,
-        rng=generator(seed, "distill", name),
-        identity=identity,
-        steps=steps,
-        time_budget=time_budget,
-        checkpoint=checkpoint,
-        checkpoint_every=checkpoint_every,
-        resume=resume or resume_anyway,
-        anyway=resume_anyway,
-        progress=progress,
-    )
-    return_freed_memory()  # the set is made in large pieces, which do not fit what steps have left behind
-    limits = {"steps": steps, "time_budget": time_budget}
-    return _artefact(
-        name, made, problem, done, prepared, seed=seed, config=identity["config"], notes=notes, command=command,
-        limits=limits,
-    )  # fmt: skip
-
-
-def identity_of(settled: Settled, seed: int, zca: str | None = None) -> dict[str, Any]:
-    """What decides the bits of a run beside steps and time: JSON values, for a checkpoint, and what a card says too."""
-    problem = settled.problem
-    return {
-        "method": settled.name,
-        "config": dataclasses.asdict(settled.method),  # type: ignore[call-overload]
-        "seed": seed,
-        "counts": list(problem.counts),
-        "numbers": list(problem.numbers),  # two budgets in bytes can have equal counts
-        "network": problem.network.name,
-        "source": problem.train.content_hash,
-        "zca": zca,
-    }
+    with watched(progress) as watcher:
+        return run_settled(
+            settled, watcher, seconds, seed=seed, steps=steps, zca=zca, checkpoint=checkpoint, resume=resume or resume_anyway,
+            anyway=resume_anyway, checkpoint_every=checkpoint_every, progress=progress if callable(progress) else watcher,
+            preparing=preparing or watcher.count, command=command, table=table,
+        )  # fmt: skip
 
 
 def _as_scored(
@@ -262,6 +231,7 @@ def settle(
     augment: str | None,
     zca: str | None,
     device: str,
+    effort: Effort | None = None,
     **options: Any,
 ) -> Settled:
     """All choices of a run, checked, before any work: what `distill` begins with. Arguments and errors as there."""
@@ -270,7 +240,7 @@ def settle(
     splits = as_splits(data, pick_device(device))
     return_freed_memory()
     train = splits.train
-    name, base = make_method(method, options)
+    name, base = make_method(method, options, effort)
     made = _with_axes(
         name,
         base,
@@ -289,7 +259,7 @@ def settle(
         )
     if zca is not None:
         train = _whitened(train, zca)
-    wanted = _budget(ipc, budget)
+    wanted = kept(ipc=ipc, budget=budget)
     parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
     decoder: Parametrization = registry.part("parametrizations", parts["parametrization"] or "pixels")
     soft = info.soft or getattr(made, "labels", "hard") != "hard"
@@ -326,20 +296,7 @@ def settle(
     if not info.selects:
         decoder.sizes(problem.held, train.input.shape)  # a budget that holds nothing is refused before all the work
     made, said = made.settled(problem)
-    return Settled(name=name, method=made, problem=problem, notes=(*notes, *said))
-
-
-def _prepared(
-    method: Method[Any], problem: Problem, preparing: Callable[[str, int, int], None] | None
-) -> tuple[Problem, float]:
-    """The problem with the assets that the method asks for, and the seconds that went into them."""
-    wanted = method.assets(problem)
-    if not wanted:
-        return problem, 0.0
-    assets, seconds = obtain(
-        wanted, problem.train, problem.network, lambda name: named_augmentation(name, problem.train), progress=preparing
-    )
-    return dataclasses.replace(problem, assets=assets), seconds
+    return Settled(name=name, method=made, problem=problem, notes=(*notes, *said), effort=effort)
 
 
 def _whitened(train: Source, family: str) -> Source:
@@ -350,14 +307,6 @@ def _whitened(train: Source, family: str) -> Source:
     return dataclasses.replace(train, normalization=fit_normalization(inputs, family))
 
 
-def _budget(ipc: int | None, budget: Budget | None) -> Budget:
-    if (ipc is None) == (budget is None):
-        raise PotstillError("say how much to keep, once: ipc (items per class) or budget (items in all, or bytes)")
-    if ipc is not None and ipc < 1:
-        raise PotstillError(f"ipc must be at least 1 item per class, but it is {ipc}")
-    return budget or Budget(unit="ipc", amount=ipc or 0)
-
-
 def _numbers(budget: Budget, decoder: Parametrization, train: Source, soft: bool) -> tuple[int, ...]:
     """float32 numbers that each class may store within a budget of bytes, once its decoded inputs have their labels."""
     k, label = len(train.classes), 4 * len(train.classes) if soft else 8
@@ -366,70 +315,6 @@ def _numbers(budget: Budget, decoder: Parametrization, train: Source, soft: bool
         sizes = decoder.sizes(numbers, train.input.shape)
         numbers = tuple(max(0, budget.amount - label * sum(sizes)) // 4 // k for _ in range(k))
     return numbers
-
-
-def _artefact(
-    name: str,
-    method: Method[Any],
-    problem: Problem,
-    done: Run[Any],
-    prepared: float,
-    *,
-    seed: int,
-    config: Mapping[str, Any],
-    notes: tuple[str, ...],
-    command: str | None,
-    limits: Mapping[str, float | None],
-) -> Distilled:
-    """The state's result as an artefact: decoded, in data units, with its card."""
-    train = problem.train
-    return_freed_memory()  # what the steps left behind, in pieces that decoding and writing everything could not use
-    result = method.result(problem, done.state)
-    index: Tensor | None = None
-    if isinstance(result, Selection):
-        index = result.index.cpu()
-        inputs = train.raw(index)
-        labels = train.labels[index] if result.rows is None else result.rows
-        payload: Mapping[str, Tensor] = {}
-    else:
-        with torch.no_grad():
-            decoded = problem.decode(result.payload)
-        inputs = decoded if result.space == "data" else train.normalization.invert(decoded)
-        labels = result.labels
-        # Pixels decode to themselves: storing them twice would double the file for nothing.
-        payload = {} if config.get("parametrization", "pixels") == "pixels" else result.payload
-    if not isinstance(inputs, Tensor):
-        raise PotstillError(f"only inputs of one tensor can be stored, but these have {', '.join(inputs)}")
-    return Distilled.build(
-        inputs.detach().cpu(),
-        labels.detach().cpu(),
-        payload={n: t.detach().cpu() for n, t in payload.items()},
-        index=index,
-        method=name,
-        config=dict(config),
-        seed=seed,
-        ipc=problem.ipc,
-        classes=train.classes,
-        input=train.input,
-        normalization=train.normalization,
-        training=dict(method.info.training),
-        source={"name": train.name, "samples": len(train), "hash": train.content_hash, "notes": list(notes)},
-        outcome=dataclasses.asdict(done.outcome),
-        cost={
-            "seconds": round(done.seconds, 3),
-            "preparation_seconds": round(prepared, 3),
-            "steps": done.outcome.step,
-            "peak_memory": done.peak_memory,
-            "device": str(train.device),
-        },
-        extra={
-            "network": problem.network.name,
-            "history": list(done.history),
-            "command": command,
-            "limits": dict(limits),
-            **({"resumed_with_others": list(done.changes)} if done.changes else {}),
-        },
-    )
 
 
 def evaluate(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill import registry
+from potstill.asked import asked_budget, asked_effort, renamed
 from potstill.api import as_splits, distill, evaluate, identity_of, pick_device, settle
 from potstill.core import Splits
 from potstill.driver import Interrupted, Progress
@@ -25,7 +26,8 @@ def compare(
     ipc: Sequence[int],
     *,
     out: Path,
-    time_budget: float | None = None,
+    effort: str | None = None,
+    budget: str | float | None = None,
     seeds: int | None = None,
     protocol: str = "potstill",
     network: str | None = None,
@@ -49,7 +51,8 @@ def compare(
         methods: registered names.
         ipc: items per class.
         out: folder, made if it is not there.
-        time_budget: seconds of distilling per cell.
+        effort: how hard each method tries, as for `potstill.distill`.
+        budget: time for each cell's distilling: seconds, or text such as ``10m``.
         seeds: students per cell; with one, accuracies have no interval.
         options: fields of methods, by the method's name: ``{"dm": {"iterations": 500}}``.
         progress: called with the cell's name after every step of distilling.
@@ -73,7 +76,11 @@ def compare(
     chosen = chosen.override(**overrides) if overrides else chosen
     splits = as_splits(data, pick_device(device))
     # An option of `distill` or of `evaluate` is one line here: it is handed over, and part of every cell's settings.
-    making = {"seed": seed, "network": network, "time_budget": time_budget}
+    (limit,) = renamed(overrides, {"time_budget": "budget"}, budget=budget)
+    seconds = asked_budget(limit)
+    making = {
+        "seed": seed, "network": network, "budget": seconds, "effort": asked_effort(effort, "", None, seconds)
+    }  # fmt: skip
     measuring = {"protocol": protocol, "seeds": seeds, "overrides": overrides}
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -153,8 +160,10 @@ class _Cell:
     @property
     def settings(self) -> dict[str, Any]:
         """What the scorecard says that it was made with. Nothing is ``None``, as in scorecards of earlier versions."""
+        making = {name: value for name, value in self.making.items() if (name, value) != ("effort", "published")}
+        making["time_budget"] = making.pop("budget")
         return {
-            "method": self.method, "ipc": self.ipc, "data": self.splits.train.content_hash, **self.making,
+            "method": self.method, "ipc": self.ipc, "data": self.splits.train.content_hash, **making,
             "options": dict(self.options) or None, **self.measuring, "overrides": self.measuring["overrides"] or None,
         }  # fmt: skip
 
@@ -179,7 +188,7 @@ class _Cell:
                 "network": card.get("network"), "source": card["source"].get("hash"), "zca": None,
                 "limits": card.get("limits", {}),  # earlier versions said none: such a set is adopted without a budget
             }  # fmt: skip
-            limits = {"steps": None, "time_budget": self.making["time_budget"]}
+            limits = {"steps": None, "time_budget": self.making["budget"]}
             _same(
                 self.file, said, {**{n: v for n, v in wanted.items() if n in said}, "ipc": self.ipc, "limits": limits}
             )
@@ -238,7 +247,7 @@ class _Cell:
     def _identity(self) -> dict[str, Any]:
         settled = settle(
             self.splits, self.method, ipc=self.ipc, budget=None, network=self.making["network"], parametrization=None,
-            labels=None, augment=None, zca=None, device=self.device, **self.options,
+            labels=None, augment=None, zca=None, device=self.device, effort=self.making["effort"], **self.options,
         )  # fmt: skip
         return identity_of(settled, self.making["seed"])
 

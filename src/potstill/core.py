@@ -19,6 +19,7 @@ __all__ = [
     "Augmentation",
     "Batch",
     "Budget",
+    "Effort",
     "Family",
     "InputSpec",
     "Inputs",
@@ -54,6 +55,9 @@ Metrics: TypeAlias = Mapping[str, float]
 
 Space = Literal["model", "data"]
 """``model``: normalised, as networks see it. ``data``: the data's own units (pixels in [0, 1])."""
+
+Effort = Literal["quick", "good", "published"]
+"""How many steps a method makes: minutes on a laptop, about an hour, or what its paper says. Numbers, never a clock."""
 
 Family = Literal["selection", "gradient", "trajectory", "distribution", "performance", "decoupled", "generative"]
 
@@ -474,6 +478,8 @@ class Method(ABC, Generic[S]):
     """Fields that are parts or probabilities, in [0, 1]; every other float is at least 0."""
     positive: ClassVar[tuple[str, ...]] = ()
     """Floats that must be above 0: what is divided by, as temperatures."""
+    efforts: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """The fields that an effort, ``quick`` or ``good``, sets apart from the published defaults; none: it sets none."""
 
     @abstractmethod
     def init(self, problem: Problem, rng: Generator) -> S:

@@ -151,6 +151,7 @@ def run(
     resume: bool = False,
     anyway: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    spent: float = 0.0,
 ) -> Run[S]:
     """Run ``method`` on ``problem`` until it is done, a budget is reached, a value is not finite, or a signal comes.
 
@@ -163,6 +164,7 @@ def run(
         resume: continue from ``checkpoint``; a run that was killed then ends with the same bits.
         anyway: continue it also where other versions or kernels computed it until there: see
             `potstill.storage.checkpoint`.
+        spent: seconds of the budget that went before the first step. A resumed run counts those that it had counted.
 
     Raises:
         Interrupted: a signal came; the checkpoint is written.
@@ -173,6 +175,7 @@ def run(
         return _run(
             method, problem, rng=rng, identity=identity, steps=steps, time_budget=time_budget, checkpoint=checkpoint,
             checkpoint_every=checkpoint_every, resume=resume, anyway=anyway, progress=progress,
+            spent=spent,
         )  # fmt: skip
 
 
@@ -189,6 +192,7 @@ def _run(
     resume: bool,
     anyway: bool,
     progress: Callable[[Progress], None] | None,
+    spent: float,
 ) -> Run[S]:
     """`run`, once nobody else writes to ``checkpoint``."""
     if problem.train.device.type == "cuda":
@@ -207,6 +211,8 @@ def _run(
         state, step = saved.state, saved.step
         before, stride, history, changes = _meta(checkpoint, saved.meta)
         rng.set_state(saved.rng_state)
+        kept = saved.meta.get("spent", 0.0)  # earlier versions counted none
+        spent = max(spent, kept) if isinstance(kept, int | float) else spent
         if saved.versions is not None:
             changes.append({"step": step, "versions": dict(saved.versions)})
     else:
@@ -220,7 +226,7 @@ def _run(
 
     def save() -> None:
         if checkpoint is not None:
-            meta = {"seconds": seconds(), "stride": stride, "history": history, "changes": changes}
+            meta = {"seconds": seconds(), "stride": stride, "history": history, "changes": changes, "spent": spent}
             write_checkpoint(
                 checkpoint, state=state, rng_state=rng.get_state(), step=step, identity=identity, meta=meta,
                 versions=versions,
@@ -242,7 +248,7 @@ def _run(
                 return ended("finished", f"all {step} steps of the method were made")
             if steps is not None and step >= steps:
                 return ended("steps reached", f"stopped after {step} steps, as asked")
-            if time_budget is not None and seconds() >= time_budget:
+            if time_budget is not None and seconds() + spent >= time_budget:
                 return ended("budget reached", f"stopped after {step} steps: the budget of {time_budget:g} s was used")
             if signals.raised:
                 save()
@@ -260,7 +266,8 @@ def _run(
                 if len(history) > HISTORY_POINTS:
                     history, stride = history[1::2], stride * 2
             if progress is not None:
-                progress(Progress(step=step, total=total, seconds=seconds(), budget=time_budget, metrics=metrics))
+                left = None if time_budget is None else time_budget - spent
+                progress(Progress(step=step, total=total, seconds=seconds(), budget=left, metrics=metrics))
             if time.monotonic() - last_saved >= checkpoint_every:
                 save()
                 last_saved = time.monotonic()

@@ -6,13 +6,17 @@
 import dataclasses
 import inspect
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, get_args
 
 from potstill import registry
+from potstill.core import Effort
 from potstill.data import KNOWN
 from potstill.nn import catalogue
 
 __all__ = [
+    "efforts_of",
+    "efforts_said",
     "field_docs",
     "list_augmentations",
     "list_data",
@@ -60,10 +64,35 @@ def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
                 "soft": info.soft or getattr(kind, "labels", "hard") == "soft",
                 "unpublished": info.unpublished,
                 "kinds": list(info.kinds),
+                "efforts": efforts_of(kind),
                 "options": options,
             }
         )
     return rows
+
+
+def efforts_of(kind: Any) -> dict[str, dict[str, Any]]:
+    """What each effort sets, with what is published of the same fields beside it; empty where they are all alike."""
+    touched = dict.fromkeys(name for fields in kind.efforts.values() for name in fields)
+    published = {f.name: f.default for f in dataclasses.fields(kind) if f.name in touched}
+    efforts = {name: {**published, **kind.efforts.get(name, {})} for name in get_args(Effort)}
+    return {name: {field: fields[field] for field in touched} for name, fields in efforts.items() if touched}
+
+
+def efforts_said(efforts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for each effort: ``quick: iterations 300``."""
+    if not efforts:
+        return ["quick, good and published are the same"]
+    return [
+        f"{name}: " + ", ".join(f"{field.replace('_', '-')} {_plain(value)}" for field, value in fields.items())
+        for name, fields in efforts.items()
+    ]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return '""' if value == "" else str(value)
 
 
 def _type_name(annotation: Any) -> str:

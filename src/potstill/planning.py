@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from potstill.api import Settled, settle
-from potstill.assets import Record, TrainNetwork, jobs_of, stand_in, trainings_of
+from potstill.asked import asked_amounts, asked_effort
+from potstill.assets import Record, TrainNetwork, forecast, jobs_of, stand_in, trainings_of
 from potstill.augment.named import named_augmentation
 from potstill.core import Budget, Method, Network, Part, Problem, Result, Selection, Trained
 from potstill.errors import PotstillError
@@ -30,6 +31,11 @@ from potstill.storage.artefact import stored_sizes
 from potstill.supervise.teacher import fresh_teacher, train_epoch
 
 __all__ = ["Measured", "Needed", "Passes", "Plan", "plan"]
+
+ENOUGH = 5.0
+"""Seconds of steps that are run to know how long they take, where nobody says how many."""
+MOST = 64
+"""Of such steps, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +61,8 @@ class Needed:
     kept: int
     """Of them in the cache already."""
     recipe: Mapping[str, float | int | str]
+    seconds: float = 0.0
+    """That training the others will take, where that was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +74,8 @@ class Measured:
     least: float
     most: float
     forecast: float | None
-    """Median times the steps of the run; ``None`` where their number is not known."""
+    """Their mean times the steps of the run; ``None`` where their number is not known. What costs something now and
+    then only (real statistics that serve several steps) counts as often as it came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +102,12 @@ class Plan:
     """Least and most decoded inputs of a class."""
     bytes: Mapping[str, int]
     """As stored: inputs, labels, decoder, total."""
-    published_steps: int | None
-    """Steps of the method as published, where their number is known."""
+    method_steps: int | None
+    """Steps of the method as it is set, where their number is known."""
     steps: int | None
     """Steps that the run will make, if no budget of time ends it before."""
+    effort: str | None
+    """How hard it tries; ``None``: the method was given with all of its fields."""
     passes: tuple[Passes, ...] | None
     """``None``: the method does not say."""
     networks: tuple[Needed, ...]
@@ -107,6 +118,13 @@ class Plan:
     """What the loader decided, and what the method left out."""
 
     @property
+    def seconds(self) -> float | None:
+        """What it will take in all, networks that are trained first included; ``None`` where it was not measured."""
+        if self.measured is None or self.measured.forecast is None:
+            return None
+        return self.measured.forecast + sum(n.seconds for n in self.networks)
+
+    @property
     def real_per_step(self) -> int | None:
         """Real samples that a step reads, on average over the steps that a pass serves."""
         return None if self.passes is None else sum(p.samples // p.every for p in self.passes if p.real)
@@ -114,7 +132,7 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """JSON values only."""
         found: dict[str, Any] = dataclasses.asdict(self)
-        found["real_per_step"] = self.real_per_step
+        found |= {"real_per_step": self.real_per_step, "seconds": self.seconds}
         if (m := self.memory) is not None:
             found["memory"] |= {"peak": m.peak, "largest": m.largest.what, "spare": dataclasses.asdict(m.spare)}
         return found
@@ -125,16 +143,19 @@ def plan(
     method: str | Method[Any] = "dm",
     *,
     ipc: int | None = None,
-    budget: Budget | None = None,
+    items: int | None = None,
+    bytes: int | str | None = None,
+    effort: str | None = None,
     seed: int = 0,
     steps: int | None = None,
+    budget: str | float | Budget | None = None,
     network: str | Callable[..., Any] | None = None,
     parametrization: str | None = None,
     labels: str | None = None,
     augment: str | None = None,
     zca: str | None = None,
     device: str = "auto",
-    measure: int = 0,
+    measure: int | None = None,
     **options: Any,
 ) -> Plan:
     """Say what ``potstill.distill`` with the same arguments will cost.
@@ -143,27 +164,34 @@ def plan(
     the process holds besides is counted too.
 
     Args:
-        measure: run so many real steps, and one before them that is not timed, and say how long they took.
-        data, method, ipc, budget, seed, steps, network, parametrization, labels, augment, zca, device, options: as for
-            `potstill.distill`.
+        measure: run so many real steps, and one before them that is not timed, and say how long they took; 0: none. By
+            default as many as five seconds hold, and at least one. Networks that must be trained first are not trained;
+            two batches of that are timed.
+        data, method, ipc, items, bytes, effort, seed, steps, budget, network, parametrization, labels, augment, zca,
+        device, options: as for `potstill.distill`.
 
     Raises:
         PotstillError: what ``potstill.distill`` would refuse, or a negative ``measure``.
     """
-    if measure < 0:
+    if measure is not None and measure < 0:
         raise PotstillError(f"the number of steps to measure must be at least 0, but it is {measure}; leave it out")
+    keep, seconds = asked_amounts(ipc, items, bytes, budget, options)
     settled = settle(
-        data, method, ipc=ipc, budget=budget, network=network, parametrization=parametrization, labels=labels,
+        data, method, ipc=None, budget=keep, effort=asked_effort(effort, method, steps, seconds), network=network,
+        parametrization=parametrization, labels=labels,
         augment=augment, zca=zca, device=device, **options,
     )  # fmt: skip
     train, made = settled.problem.train, settled.method
     assert train.content_hash  # computed by every run: reads all data once
     loading = peak_memory()
-    seen = _look(settled, seed, steps, measure)
+    seen = _look(settled, seed, steps)
     return_freed_memory()
     memory = None
     if train.device.type == "cpu" and seen.counts is not None:
         memory = predict(dataclasses.replace(seen.counts, loading=loading, resident=resident_memory()))
+    # Only now: what steps leave behind would be counted as held.
+    timed = () if measure == 0 else _timed(settled, seed, steps, measure)
+    networks = seen.networks if measure == 0 else _with_seconds(settled, seen.networks)
     config: dict[str, Any] = dataclasses.asdict(made)  # type: ignore[call-overload]
     return Plan(
         method=settled.name, config=config, network=settled.problem.network.name,
@@ -171,9 +199,9 @@ def plan(
         labels=config.get("labels", "soft" if made.info.soft else "hard"), augment=config.get("augment", "none"),
         device=str(train.device), source=train.name, samples=len(train), shape=train.input.shape,
         kind=train.input.kind, classes=len(train.classes), inputs=sum(seen.sizes),
-        per_class=(min(seen.sizes), max(seen.sizes)), bytes=seen.bytes, published_steps=seen.horizon, steps=seen.steps,
-        passes=seen.passes, networks=seen.networks, memory=memory, measured=_summed(seen.seconds, seen.steps),
-        notes=settled.notes,
+        per_class=(min(seen.sizes), max(seen.sizes)), bytes=seen.bytes, method_steps=seen.horizon, steps=seen.steps,
+        effort=settled.effort, passes=seen.passes, networks=networks, memory=memory,
+        measured=_summed(timed, seen.steps), notes=settled.notes,
     )  # fmt: skip
 
 
@@ -187,10 +215,9 @@ class _Seen(NamedTuple):
     passes: tuple[Passes, ...] | None
     networks: tuple[Needed, ...]
     counts: Counts | None
-    seconds: tuple[float, ...]
 
 
-def _look(settled: Settled, seed: int, asked: int | None, measure: int) -> _Seen:
+def _look(settled: Settled, seed: int, asked: int | None) -> _Seen:
     method, name = settled.method, settled.name
     problem, networks = _with_stand_ins(method, settled.problem)
     rng = generator(seed, "distill", name)
@@ -230,7 +257,6 @@ def _look(settled: Settled, seed: int, asked: int | None, measure: int) -> _Seen
         passes=None if parts is None else tuple(_passes(part) for part in parts if part.samples),
         networks=networks,
         counts=counts,
-        seconds=_timed(method, problem, state, measure, rng) if measure else (),
     )
 
 
@@ -323,18 +349,33 @@ def _passes(part: Part) -> Passes:
     return Passes(what=part.what, samples=part.samples, at_once=at_once, real=part.real, every=part.every)
 
 
-def _timed(method: Method[Any], problem: Problem, state: Any, steps: int, rng: torch.Generator) -> tuple[float, ...]:
-    """Seconds of each of ``steps`` steps, after one that is not timed; fewer where the method is done sooner."""
+def _timed(settled: Settled, seed: int, asked: int | None, measure: int | None) -> tuple[float, ...]:
+    """Seconds of each of some steps, after one that is not timed: of that one, if there is no other."""
+    method, name = settled.method, settled.name
+    problem, _ = _with_stand_ins(method, settled.problem)
+    rng = generator(seed, "distill", name)
+    state = method.init(problem, rng)
     seconds: list[float] = []
-    for _ in range(steps + 1):
-        if method.done(problem, state):
-            break
+    most = MOST if measure is None else measure + 1
+    while len(seconds) < most and not method.done(problem, state) and (asked is None or len(seconds) < asked):
         begun = time.perf_counter()
         state, _metrics = method.step(problem, state, rng)
         if problem.train.device.type == "cuda":
             torch.cuda.synchronize(problem.train.device)
         seconds.append(time.perf_counter() - begun)
-    return tuple(seconds[1:])
+        if measure is None and len(seconds) > 1 and sum(seconds) > ENOUGH:
+            break
+    return tuple(seconds[1:] or seconds)
+
+
+def _with_seconds(settled: Settled, networks: tuple[Needed, ...]) -> tuple[Needed, ...]:
+    """The networks that must be trained first, with how long that will take."""
+    train = settled.problem.train
+    coming = forecast(
+        settled.method.assets(settled.problem), train, settled.problem.network, lambda n: named_augmentation(n, train)
+    )
+    seconds = {e.name: e.seconds for e in coming}
+    return tuple(dataclasses.replace(n, seconds=seconds.get(n.name, 0.0)) for n in networks)
 
 
 def _summed(seconds: tuple[float, ...], steps: int | None) -> Measured | None:
@@ -343,5 +384,5 @@ def _summed(seconds: tuple[float, ...], steps: int | None) -> Measured | None:
     median = statistics.median(seconds)
     return Measured(
         n=len(seconds), median=median, least=min(seconds), most=max(seconds),
-        forecast=None if steps is None else median * steps,
+        forecast=None if steps is None else statistics.mean(seconds) * steps,
     )  # fmt: skip

@@ -14,11 +14,11 @@ from importlib.metadata import entry_points
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from potstill.core import Method
+from potstill.core import Effort, Method
 from potstill.errors import PotstillError, unknown
 from potstill.ownfile import OwnFile, names_file
 
-__all__ = ["Group", "make_method", "method_class", "names", "part", "resolve", "targets"]
+__all__ = ["Group", "effort_fields", "make_method", "method_class", "names", "part", "resolve", "targets"]
 
 Group = Literal["methods", "networks", "augmentations", "parametrizations", "protocols"]
 
@@ -216,8 +216,15 @@ def method_class(name: str) -> type[Method[Any]]:
     return kind
 
 
-def make_method(method: str | Method[Any], options: Mapping[str, Any]) -> tuple[str, Method[Any]]:
+def make_method(
+    method: str | Method[Any], options: Mapping[str, Any], effort: Effort | None = None
+) -> tuple[str, Method[Any]]:
     """A method with some of its fields replaced, and its registered name, or its class's where it is not registered.
+
+    Args:
+        method: a name, or a method as a value.
+        options: fields; they win over what the effort sets.
+        effort: of a method that is named: its fields for that effort.
 
     Raises:
         PotstillError: no such method, no such field, or a value of the wrong type or out of its bounds, given now or
@@ -233,11 +240,16 @@ def make_method(method: str | Method[Any], options: Mapping[str, Any]) -> tuple[
     for option in options:
         if option not in fields:
             raise PotstillError(f"method {name}: {unknown('option', option, fields)}")
-    made = kind(**options) if base is None else dataclasses.replace(base, **options)  # type: ignore[type-var]
+    made = kind(**{**effort_fields(kind, effort), **options}) if base is None else dataclasses.replace(base, **options)  # type: ignore[type-var]
     hints = get_type_hints(kind)
     for field in fields.values():
         _check_value(f"method {name}: {field.name}", made, field, hints[field.name])
     return name, made
+
+
+def effort_fields(kind: type[Method[Any]], effort: Effort | None) -> Mapping[str, Any]:
+    """The fields of a kind of method that an effort sets apart from the published defaults."""
+    return {} if effort is None or effort == "published" else kind.efforts.get(effort, {})
 
 
 def _check_value(what: str, method: Method[Any], field: Any, hint: Any) -> None:

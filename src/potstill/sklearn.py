@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from potstill.api import distill
-from potstill.core import Budget, Splits
+from potstill.core import Splits
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.registry import make_method
@@ -65,7 +65,8 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         shape: of one picture, (h, w), (c, h, w) or (h, w, c), where the rows of ``X`` are flattened pictures or ``X``
             is an array of pictures; ``None``: the rows are a table's.
         steps: stop after so many steps.
-        time_budget: stop after so many seconds.
+        budget: stop after so much time: seconds, or text such as ``10m``.
+        effort: ``quick``, ``good`` or ``published``, as for `potstill.distill`.
         device: ``auto``, ``cpu`` or ``cuda``.
         options: settings of the method by name, e.g. ``{"iterations": 500}``; also ``augment``, ``parametrization``
             and ``labels``.
@@ -88,7 +89,8 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         seed: int = 0,
         shape: tuple[int, ...] | None = None,
         steps: int | None = None,
-        time_budget: float | None = None,
+        budget: str | float | None = None,
+        effort: str | None = None,
         device: str = "auto",
         options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -99,7 +101,8 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         self.seed = seed
         self.shape = shape
         self.steps = steps
-        self.time_budget = time_budget
+        self.budget = budget
+        self.effort = effort
         self.device = device
         self.options = options
 
@@ -137,12 +140,14 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
             made = distill(
                 Splits(train=source, test=None),
                 self.method,
-                budget=self._budget(),
+                **self._kept(),
+                effort=self.effort,
                 seed=self.seed,
                 network=self.network,
                 steps=self.steps,
-                time_budget=self.time_budget,
+                budget=self.budget,
                 device=self.device,
+                progress=None,
                 **dict(self.options or {}),
             )
         except PotstillError as error:
@@ -159,11 +164,11 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
             return _rows(X, self.sample_indices_), _as_given(y, self.classes_, kept)
         return self._made(X, values, made, source), _as_given(y, self.classes_, kept)
 
-    def _budget(self) -> Budget:
+    def _kept(self) -> dict[str, Any]:
         name, amount = ("ipc", self.ipc) if self.n is None else ("n", self.n)
         if isinstance(amount, bool) or not isinstance(amount, int | np.integer) or amount < 1:
             raise PotstillError(f"{name} must be a whole number of samples, at least 1, but it is {amount!r}")
-        return Budget(unit="ipc" if self.n is None else "items", amount=int(amount))
+        return {"ipc" if self.n is None else "items": int(amount)}
 
     def _checked(self, X: Any, y: Any) -> tuple[Array, Array]:
         """Inputs (n, d) and the number of each sample's class (n,)."""

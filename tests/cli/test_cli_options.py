@@ -11,7 +11,7 @@ READING = {"--data-root", "--label", "--size", "--skip-bad", "--stream", "--spli
 MAKING = (
     COMMON
     | READING
-    | {"DATA", "--method", "--ipc", "--items", "--bytes", "--recipe", "--steps", "--budget", "--seed"}
+    | {"DATA", "--method", "--ipc", "--items", "--bytes", "--recipe", "--effort", "--steps", "--budget", "--seed"}
     | {"--network", "--parametrization", "--labels", "--augment", "--zca", "--device"}
 )
 OPTIONS = {
@@ -27,7 +27,7 @@ OPTIONS = {
     "score": COMMON | READING | {"DATA", "--methods", "--out", "--network", "--epochs", "--runs", "--map", "--device"},
     "compare": COMMON
     | READING
-    | {"DATA", "--methods", "--ipc", "--out", "--budget", "--seeds", "--seed", "--protocol", "--network", "--device"}
+    | {"DATA", "--methods", "--ipc", "--out", "--budget", "--effort", "--seeds", "--seed", "--protocol", "--network", "--device"}
     | {"--set"},
     "scaling": COMMON
     | READING

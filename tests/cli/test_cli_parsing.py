@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from potstill.cli.parsing import Misuse, parse
-from potstill.cli.values import duration, integers, names, size
+from potstill.cli.values import integers, names, size
 from potstill.errors import PotstillError
+from potstill.units import byte_count, duration
 
 BASE = ["digits", "--ipc", "1", "--out", "a.safetensors"]
 
@@ -28,7 +29,7 @@ def test_an_option_may_stand_before_the_data():
 
 
 def test_options_left_alone_are_not_handed_on():
-    assert parse("distill", [*BASE, "--iterations", "20000"]).options == {}
+    assert parse("distill", [*BASE, "--effort", "published", "--iterations", "20000"]).options == {}
 
 
 def test_parts_of_a_method_are_options_of_the_command():
@@ -87,7 +88,8 @@ def test_a_recipe_gives_defaults_and_the_command_line_wins(tmp_path):
     parsed = parse("distill", ["digits", "--out", "a.safetensors", "--recipe", recipe, "--ipc", "7", "--lr", "1"])
     command = parsed.command
     assert (command.ipc, command.budget, command.reading.skip_bad, command.reading.size) == (7, 600.0, True, (8, 9))
-    assert parsed.options == {"batch_real": 32}  # the command line's lr is the method's own, so nothing is handed on
+    # A recipe is run as published but for what it says; the command line's lr is that, so it is not handed on.
+    assert (parsed.effort, parsed.options) == ("published", {"batch_real": 32})
 
 
 def test_a_recipe_may_name_the_data_the_output_and_the_method(tmp_path):
@@ -178,3 +180,39 @@ def test_lists_and_sizes():
 def test_what_is_no_list_or_size(read, text):
     with pytest.raises(ValueError, match="needed"):
         read(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "effort", "options"),
+    [
+        ([], "quick", {}),
+        (["--iterations", "20000"], "quick", {"iterations": 20_000}),
+        (["--effort", "good"], "good", {}),
+        (["--steps", "3"], "published", {}),
+        (["--budget", "5m"], "published", {}),
+        (["--budget", "5m", "--effort", "quick"], "quick", {}),
+    ],
+)
+def test_how_hard_it_tries_and_what_is_given_wins(words, effort, options):
+    """The published number given on the line is not what quick would set, so it must reach the method."""
+    parsed = parse("distill", [*BASE, *words])
+    assert (parsed.effort, parsed.options) == (effort, options)
+
+
+def test_a_recipe_may_say_its_effort(tmp_path):
+    assert parse("distill", [*BASE, "--recipe", write(tmp_path, "effort: good\n")]).effort == "good"
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("20000", 20_000), ("20kB", 20_000), ("1.5 MB", 1_500_000), ("2KiB", 2_048), ("1mib", 2**20), ("3B", 3)],
+)
+def test_sizes_in_bytes(text, count):
+    assert byte_count(text) == count
+    assert parse("distill", ["digits", "--out", "a.safetensors", "--bytes", text]).command.bytes == count
+
+
+@pytest.mark.parametrize("text", ["", "kB", "20 parsecs", "1e3", "20k"])
+def test_a_size_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match="a size such as"):
+        byte_count(text)

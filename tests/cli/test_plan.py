@@ -1,6 +1,7 @@
 """What a distillation would cost, as text and as JSON: beside what the run then makes."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ SMALL = ["--network", "convnet-d1-w8", "--batch-real", "32", "--device", "cpu"]
 
 
 def planned(capsys, *words):
+    words = words if "--measure" in words else [*words, "--measure", "0"]
     assert main(["plan", "digits", *words, "--json", "--quiet"]) == 0
     shown = capsys.readouterr()
     assert shown.err == ""
@@ -22,14 +24,14 @@ def planned(capsys, *words):
 
 
 def test_the_plan_says_what_the_run_then_makes(tmp_path, capsys):
-    words = ["--method", "dm", "--ipc", "2", "--iterations", "3", "--parametrization", "tiles", *SMALL]
+    words = ["--method", "dm", "--ipc", "2", "--iterations", "3", "--reuse", "1", "--parametrization", "tiles", *SMALL]
     found = planned(capsys, *words)
     path = tmp_path / "a.safetensors"
     assert main(["distill", "digits", *words, "--out", str(path), "--json", "--quiet"]) == 0
     card = json.loads(capsys.readouterr().out)
     assert found["inputs"] == card["items"] == 80
     assert found["bytes"] == card["bytes"]
-    assert found["steps"] == found["published_steps"] == card["cost"]["steps"] == 3
+    assert found["steps"] == found["method_steps"] == card["cost"]["steps"] == 3
     assert (found["method"], found["network"], found["config"]) == (card["method"], card["network"], card["config"])
     assert found["real_per_step"] == 320
     assert found["passes"][0] == {"what": "real samples", "samples": 320, "at_once": 320, "real": True, "every": 1}
@@ -92,22 +94,47 @@ def test_steps_are_measured_when_asked(capsys):
     m = found["measured"]
     assert m["n"] == 2
     assert 0 < m["least"] <= m["median"] <= m["most"]
-    assert m["forecast"] == pytest.approx(10 * m["median"])
-    assert (found["steps"], found["published_steps"]) == (10, 20_000)
-    assert planned(capsys, "--ipc", "1", *SMALL)["measured"] is None
+    assert m["forecast"] == pytest.approx(10 * m["median"])  # the mean of two is their median
+    assert (found["steps"], found["method_steps"]) == (10, 20_000)
+    assert found["seconds"] == m["forecast"]
+    assert planned(capsys, "--ipc", "1", "--measure", "0", *SMALL)["measured"] is None
     assert main(["plan", "digits", "--ipc", "1", "--measure", "1", "--budget", "5m", *SMALL]) == 0
     shown = capsys.readouterr().out
-    assert "steps: 20,000 as set for the method, or after 5 min 0 s" in shown
+    assert "steps: 20,000 as set for the method (effort published), or after 5 min 0 s" in shown
     assert "s a step (median of 1 measured now" in shown
+
+
+def test_a_plan_begins_with_time_and_memory_in_units_that_people_use(capsys):
+    assert main(["plan", "digits", "--ipc", "1", "--iterations", "4", "--quiet", *SMALL]) == 0
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    assert re.fullmatch(r"time: (about [\d.]+ (second|minute)s?|less than a second) on this machine", first)
+    assert re.fullmatch(r"memory: [\d.]+ (MB|GB) at its peak", second)
+
+
+def test_what_must_be_trained_first_is_part_of_the_time(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
+    words = ["--method", "dance", "--ipc", "1", "--networks-trained", "1", "--epochs-trained", "400", "--steps", "1"]
+    found = planned(capsys, *words, *SMALL, "--measure", "1")
+    assert found["networks"][0]["seconds"] > 0
+    assert found["seconds"] == found["measured"]["forecast"] + found["networks"][0]["seconds"]
+    assert main(["plan", "digits", *words, *SMALL, "--measure", "1"]) == 0
+    assert "of it before the first step" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_a_run_of_one_step_is_timed_by_it(capsys):
+    measured = planned(capsys, "--method", "dm", "--ipc", "1", "--steps", "1", *SMALL, "--measure", "2")["measured"]
+    assert measured["n"] == 1
+    assert measured["forecast"] == measured["median"] > 0
 
 
 def test_the_text_names_the_parts_the_size_and_the_predicted_peak(capsys):
     assert main(["plan", "digits", "--ipc", "2", "--quiet", *SMALL]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(
+    assert lines[2] == ""
+    assert lines[3].startswith(
         "dm over pixels in convnet-d1-w8-instance-avg; labels hard, augmentation dsa-noflip, on "
     )
-    assert lines[2].startswith(
+    assert lines[5].startswith(
         "the set: 20 pictures, 2 of each class; 5,280 bytes stored (5,120 of inputs, 160 of labels"
     )
     assert any(line.lstrip().split("  ")[1:2] == ["predicted peak"] for line in lines)

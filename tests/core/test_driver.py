@@ -84,6 +84,7 @@ def test_a_time_budget_stops_a_run_after_the_step_under_way() -> None:
     assert done.outcome.kind == "budget reached"
     assert done.outcome.step == done.state.steps >= 1
     assert go(Walk(), time_budget=0.0).outcome.step == 0
+    assert go(Walk(), time_budget=60.0, spent=60.0).outcome.step == 0  # what went before the first step counts
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import potstill
-from potstill.core import Budget, Splits
+from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.methods.distribution.dm import DM
 from potstill.testing import toy_source
@@ -20,9 +20,7 @@ QUICK = {"steps": 1, "network": "convnet-d1-w4", "batch_real": 6}
 )
 def test_bytes_are_used_and_not_exceeded(spelled: str, labels: str) -> None:
     amount = 12_345
-    small = potstill.distill(
-        DATA, "dm", budget=Budget(unit="bytes", amount=amount), parametrization=spelled, labels=labels, **QUICK
-    )
+    small = potstill.distill(DATA, "dm", bytes=amount, parametrization=spelled, labels=labels, **QUICK)
     kept = small.card["bytes"]
     assert kept["total"] == kept["inputs"] + kept["labels"] + kept["decoder"] <= amount
     assert kept["total"] > 0.6 * amount
@@ -30,14 +28,13 @@ def test_bytes_are_used_and_not_exceeded(spelled: str, labels: str) -> None:
 
 def test_a_small_budget_still_holds_what_is_small() -> None:
     amount = 4 * 16 * 16 * 4 - 600  # less than one picture of each class
-    budget = Budget(unit="bytes", amount=amount)
-    small = potstill.distill(DATA, "dm", budget=budget, parametrization="frequency:kept=16", **QUICK)
+    small = potstill.distill(DATA, "dm", bytes=amount, parametrization="frequency:kept=16", **QUICK)
     assert len(small) >= 4
     assert small.card["bytes"]["total"] <= amount
     with pytest.raises(PotstillError, match="the budget leaves"):
-        potstill.distill(DATA, "dm", budget=budget, **QUICK)
+        potstill.distill(DATA, "dm", bytes=amount, **QUICK)
     with pytest.raises(PotstillError, match="must keep at least one item"):
-        potstill.distill(DATA, "random", budget=budget)
+        potstill.distill(DATA, "random", bytes=amount)
 
 
 def test_equal_bytes_for_methods_that_decode_and_for_real_samples() -> None:
@@ -52,7 +49,7 @@ def test_a_run_is_not_resumed_with_another_budget_of_equal_counts(tmp_path: Path
 
     def go(amount: int, *, resume: bool) -> potstill.Distilled:
         return potstill.distill(
-            DATA, "dm", budget=Budget(unit="bytes", amount=amount), parametrization="frequency:kept=16",
+            DATA, "dm", bytes=amount, parametrization="frequency:kept=16",
             checkpoint=checkpoint, checkpoint_every=0.0, resume=resume, **QUICK,
         )  # fmt: skip
 

@@ -170,8 +170,7 @@ def test_balance() -> None:
     data = unbalanced()
 
     def sizes(balance: str, items: int) -> list[int]:
-        budget = potstill.Budget(unit="items", amount=items)
-        small = potstill.distill(data, Forgetting(balance=balance, **some), budget=budget, network="convnet-d1-w4")  # type: ignore[arg-type]
+        small = potstill.distill(data, Forgetting(balance=balance, **some), items=items, network="convnet-d1-w4")  # type: ignore[arg-type]
         assert bool((small.labels.diff() >= 0).all())
         return torch.bincount(small.labels, minlength=4).tolist()
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from potstill.cli.values import Integers, Names, Seconds, Size
+from potstill.cli.values import Bytes, Integers, Names, Seconds, Size
 
 __all__ = [
     "COMMANDS",
@@ -102,14 +102,17 @@ class Making(DataCommand):
     """How much: stored items per class."""
     items: Annotated[int | None, _unset("N")] = None
     """How much, instead: stored items in all."""
-    bytes: Annotated[int | None, _unset("N")] = None
-    """How much, instead: stored bytes in all."""
+    bytes: Annotated[Bytes | None, _unset("20kB")] = None
+    """How much, instead: stored bytes in all (B, kB, MB, KiB, MiB)."""
+    effort: Annotated[Literal["quick", "good", "published"] | None, _unset("quick|good|published")] = None
+    """How many steps: minutes on a laptop, about an hour, or what the paper says. A number that `potstill methods NAME`
+    shows, never a clock; options that are given win. (default: quick; published with --steps, --budget or --recipe)"""
     recipe: Annotated[Path | None, _unset("R.yaml")] = None
     """Options from a file, by their names; the command line wins."""
     steps: Annotated[int | None, _unset("N")] = None
     """Stop after this many steps."""
     budget: Annotated[Seconds | None, _unset("10m")] = None
-    """Stop after this much time (s, m, h) and keep what there is."""
+    """Stop after this much time (s, m, h), preparation counted, and keep what there is."""
     seed: Annotated[int, arg(metavar="S")] = 0
     """Decides everything that is drawn."""
     network: Annotated[str | None, _unset("NAME")] = None
@@ -152,13 +155,13 @@ class Distill(Making):
 class Plan(Making):
     """Say what `potstill distill` with the same options would cost, without running it.
 
-    The parts that were chosen, the size of the set, the steps, the real samples that each reads, networks that must be
-    trained first, and the memory that it takes at its peak, term by term. The method's own settings are options too
-    (--method NAME --help lists them).
+    First the time and the memory at its peak: some steps are run for that. Then the parts that were chosen, the size of
+    the set, the steps, the real samples that each reads, networks that must be trained first, and the memory term by
+    term. The method's own settings are options too (--method NAME --help lists them).
     """
 
-    measure: Annotated[int, arg(metavar="K", help_behavior_hint="")] = 0
-    """Run so many steps, after one that is not timed, and say how long they take."""
+    measure: Annotated[int | None, _unset("K")] = None
+    """Run so many steps, after one that is not timed, to say how long all take; 0: none (else as many as 5 s hold)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +272,8 @@ class Compare(DataCommand):
     """Which sizes: stored items per class, with commas between them."""
     out: Annotated[Path, arg(metavar="DIR")]
     """The folder for the distilled sets, their scorecards and leaderboard.json."""
+    effort: Annotated[Literal["quick", "good", "published"] | None, _unset("quick|good|published")] = None
+    """How hard each method tries, as for distill. (default: quick; published with --budget)"""
     budget: Annotated[Seconds | None, _unset("10m")] = None
     """Time for each distillation (s, m, h)."""
     seeds: Annotated[int | None, _unset("K")] = None

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from potstill.cli.text import clock, columns, plural
+from potstill.units import about, size_of
 
 if TYPE_CHECKING:
     from potstill.execution.peak import Memory
@@ -19,6 +20,9 @@ def costs(plan: "Plan", time_budget: float | None) -> str:
     per_class = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     size = plan.bytes
     lines = [
+        _total(plan, time_budget),
+        _peak(plan),
+        "",
         f"{plan.method} over {plan.parametrization} in {plan.network}; labels {plan.labels}, augmentation "
         f"{plan.augment}, on {plan.device}",
         f"real data: {plural(plan.samples, noun)} of {shape} in {plan.classes:,} classes",
@@ -31,14 +35,39 @@ def costs(plan: "Plan", time_budget: float | None) -> str:
         lines.append(_time(plan, time_budget))
     if plan.passes:
         lines += ["", _passes(plan)]
-    lines += ["", _memory(plan.memory) if plan.memory is not None else _unknown(plan)]
+    if plan.memory is not None:
+        lines += ["", _memory(plan.memory)]
     return "\n".join(lines)
 
 
+def _total(plan: "Plan", time_budget: float | None) -> str:
+    """The time that all of it takes, in the units of people."""
+    prepared = sum(n.seconds for n in plan.networks)
+    first = f", {about(prepared).removeprefix('about ')} of it before the first step" if prepared >= 1 else ""
+    if plan.measured is None:
+        return "time: not measured"
+    if plan.seconds is None:
+        begun = f"{about(prepared)} before the first step, then " if prepared >= 1 else ""
+        until = "" if time_budget is None else f", for at most {clock(time_budget)}"
+        return f"time: {begun}{plan.measured.median:.2g} s a step; how many there will be is not known before{until}"
+    if time_budget is not None and time_budget < plan.seconds:
+        if prepared > time_budget:
+            return f"time: {about(prepared)} before the first step, more than the budget of {clock(time_budget)}"
+        return (
+            f"time: {clock(time_budget)}, the budget; all steps would take {about(plan.seconds)} on this machine{first}"
+        )
+    return f"time: {about(plan.seconds)} on this machine{first}"
+
+
+def _peak(plan: "Plan") -> str:
+    return _unknown(plan) if plan.memory is None else f"memory: {size_of(plan.memory.peak)} at its peak"
+
+
 def _steps(plan: "Plan", time_budget: float | None) -> str:
-    published = "not known" if plan.published_steps is None else f"{plan.published_steps:,}"
-    text = f"steps: {published} as set for the method"
-    if plan.steps is not None and plan.steps != plan.published_steps:
+    steps = "not known" if plan.method_steps is None else f"{plan.method_steps:,}"
+    effort = "" if plan.effort is None else f" (effort {plan.effort})"
+    text = f"steps: {steps} as set for the method{effort}"
+    if plan.steps is not None and plan.steps != plan.method_steps:
         text += f", stopped after {plan.steps:,}"
     if time_budget is not None:
         text += f", or after {clock(time_budget)}"

@@ -73,15 +73,15 @@ def _command(name: str, words: Sequence[str]) -> int:
     try:
         parsed = parse(name, words)
         # Only now, so that --help and misuse do not wait for torch.
-        from potstill.cli.progress import Watcher
         from potstill.cli.runners import RUNNERS
         from potstill.cli.text import json_document, one_line
         from potstill.locks import only_run
+        from potstill.watch import Watcher
 
         out = getattr(parsed.command, "out", None)
         with (
             contextlib.nullcontext() if out is None else only_run(out),
-            Watcher(quiet=parsed.command.common.quiet) as watcher,
+            Watcher(quiet=parsed.command.common.quiet, line=True) as watcher,
             contextlib.redirect_stdout(sys.stderr),
         ):
             answer = RUNNERS[name](parsed, line, watcher)

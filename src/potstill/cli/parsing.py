@@ -22,7 +22,7 @@ from potstill.cli import recipe
 from potstill.cli.commands import COMMANDS, Command, Compare, Distill, Evaluate, Label, Listing, Making, Score
 from potstill.errors import PotstillError, unknown
 
-__all__ = ["Misuse", "Parsed", "last_value", "options_of", "parse"]
+__all__ = ["Misuse", "Parsed", "effort_of", "last_value", "options_of", "parse"]
 
 _CONFIG = (FlagCreatePairsOff, OmitArgPrefixes)
 _POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
@@ -44,6 +44,8 @@ class Parsed:
     options: Mapping[str, Any]
     by_method: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     """Options of several methods, of ``compare``."""
+    effort: str | None = None
+    """Of a command that makes a set."""
 
 
 def parse(name: str, argv: Sequence[str]) -> Parsed:
@@ -77,7 +79,8 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
         changed = {key: value for key, value in values.items() if value != getattr(standard, key)}
     command = parsed.command
     each = _by_method(command.set, ["random", *command.methods]) if isinstance(command, Compare) else {}
-    return Parsed(name=name, command=command, options=changed, by_method=each)
+    effort = effort_of(argv, given) if isinstance(command, Making) else None
+    return Parsed(name=name, command=command, options=changed, by_method=each, effort=effort)
 
 
 class _Part(NamedTuple):
@@ -100,17 +103,19 @@ def _part(cls: Any, argv: Sequence[str], given: Mapping[str, Any]) -> _Part | No
         return None
     name = last_value(argv, f"--{kind}") or str(given.get(kind, getattr(cls, kind)))
     taken = {leaf.name for leaf in _leaves(cls)} | (_NAMES_A_PROTOCOL if kind == "protocol" else set())
-    return _options(kind, name, taken)
+    return _options(kind, name, taken, effort_of(argv, given) if kind == "method" else None)
 
 
-def _options(kind: str, name: str, taken: Set[str]) -> _Part:
+def _options(kind: str, name: str, taken: Set[str], effort: Any = None) -> _Part:
     """The options of a registered method or protocol, but for those whose names are ``taken``.
+
+    Their defaults are as the effort says, so that what is given is told apart from that.
 
     Raises:
         Misuse: there is none of that name.
     """
-    from potstill.listings import field_docs  # slow: it imports torch
-    from potstill.registry import method_class, resolve
+    from potstill.listings import efforts_of, efforts_said, field_docs  # slow: it imports torch
+    from potstill.registry import effort_fields, method_class, resolve
 
     try:
         found: Any = method_class(name) if kind == "method" else resolve("protocols", name)
@@ -118,10 +123,11 @@ def _options(kind: str, name: str, taken: Set[str]) -> _Part:
         raise Misuse(str(error)) from error
     # A method is registered as a class with defaults, a protocol as a value.
     base, about = (found, found.info.title) if kind == "method" else (type(found), found.summary)
+    set_by_effort = effort_fields(found, effort) if kind == "method" else {}
     docs = field_docs(base)
     fields: list[Any] = []
     for leaf in _leaves(base):
-        default = getattr(found, leaf.name, leaf.default)
+        default = set_by_effort.get(leaf.name, getattr(found, leaf.name, leaf.default))
         if leaf.name not in taken and _is_plain(default):
             doc = docs.get(leaf.name, "")
             shown = arg(help=f"Not so: {doc}" if default is True else doc)
@@ -129,6 +135,8 @@ def _options(kind: str, name: str, taken: Set[str]) -> _Part:
             fields.append((leaf.name, hint, dataclasses.field(default=default)))
     options = dataclasses.make_dataclass("Options", fields, frozen=True, kw_only=True)
     options.__doc__ = about
+    if kind == "method":
+        options.__doc__ = "\n".join([about, *efforts_said(efforts_of(found))])
     return _Part(kind, name, options)
 
 
@@ -160,6 +168,13 @@ def _by_method(entries: Iterable[str], methods: Sequence[str]) -> dict[str, dict
             ) from error
         found.setdefault(method, {})[leaf.name] = getattr(made, leaf.name)
     return found
+
+
+def effort_of(argv: Sequence[str], given: Mapping[str, Any]) -> Any:
+    """The effort that a command line asks for: where it does not say, published if it says when to stop, else quick."""
+    asked = last_value(argv, "--effort") or given.get("effort")
+    ends = any(last_value(argv, flag) is not None for flag in ("--steps", "--budget", "--recipe"))
+    return asked or ("published" if ends else "quick")
 
 
 def _is_plain(value: Any) -> bool:

@@ -8,23 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from potstill.units import clock
+from potstill.watch import one_line
+
 __all__ = ["clock", "columns", "filled", "json_document", "one_line", "plural"]
-
-
-def one_line(text: str) -> str:
-    """``text`` as one line; what a terminal would act on (names in data may hold anything) is shown escaped."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
-
-
-def clock(seconds: float) -> str:
-    """``7 s``, ``4 min 10 s`` or ``2 h 5 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def plural(number: int, noun: str) -> str:

@@ -5,27 +5,9 @@ from typing import Annotated, Any, NewType
 
 from tyro.constructors import PrimitiveConstructorSpec
 
-__all__ = ["Integers", "Names", "Seconds", "Size", "duration", "integers", "names", "size"]
+from potstill.units import byte_count, duration
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def duration(text: str) -> float:
-    """Seconds of ``90``, ``90s``, ``10m``, ``1.5h`` or ``1h30m``.
-
-    Raises:
-        ValueError: ``text`` is not a duration above 0.
-    """
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", text)
-    if parts and "".join(n + u for n, u in parts) == text:
-        seconds = sum(float(n) * _UNITS[u] for n, u in parts)
-    elif re.fullmatch(r"\d+(\.\d+)?", text):
-        seconds = float(text)
-    else:
-        seconds = 0.0
-    if seconds <= 0:
-        raise ValueError(f"a duration above 0 such as 90s, 10m, 2h or 1h30m is needed, not {text!r}")
-    return seconds
+__all__ = ["Bytes", "Integers", "Names", "Seconds", "Size", "duration", "integers", "names", "size"]
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -78,7 +60,9 @@ def _spec(parse: Any, kind: type, metavar: str, text: Any) -> PrimitiveConstruct
 
 # New types, so that a bare tuple or float elsewhere keeps tyro's own reading.
 _Seconds = NewType("_Seconds", float)
+_Bytes = NewType("_Bytes", int)
 Seconds = Annotated[_Seconds, _spec(duration, float, "10m", lambda value: f"{value:g}s")]
 Names = Annotated[tuple[str, ...], _spec(names, tuple, "A,B,C", ",".join)]
 Integers = Annotated[tuple[int, ...], _spec(integers, tuple, "1,10", lambda value: ",".join(map(str, value)))]
 Size = Annotated[tuple[int, int], _spec(size, tuple, "HxW", lambda value: f"{value[0]}x{value[1]}")]
+Bytes = Annotated[_Bytes, _spec(byte_count, int, "20kB", str)]

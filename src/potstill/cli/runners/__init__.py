@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from potstill.cli.parsing import Parsed
-from potstill.cli.progress import Watcher
 from potstill.cli.runners.files import run_export, run_inspect, run_rebuild
 from potstill.cli.runners.listed import LISTINGS
 from potstill.cli.runners.making import run_distill, run_plan
 from potstill.cli.runners.measuring import run_compare, run_evaluate, run_label, run_report, run_scaling
 from potstill.cli.runners.parts import Answer
 from potstill.cli.runners.selecting import run_active, run_csod, run_score
+from potstill.watch import Watcher
 
 __all__ = ["RUNNERS", "Answer"]
 

@@ -2,9 +2,9 @@
 
 from potstill.cli.commands import Export, Inspect, Rebuild
 from potstill.cli.parsing import Misuse, Parsed
-from potstill.cli.progress import Watcher
 from potstill.cli.runners.parts import Answer, contents, load_data
 from potstill.cli.text import plural
+from potstill.watch import Watcher
 
 __all__ = ["run_export", "run_inspect", "run_rebuild"]
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from potstill.cli.commands import ListMethods
 from potstill.cli.parsing import Misuse, Parsed
-from potstill.cli.progress import Watcher
 from potstill.cli.runners.parts import Answer
 from potstill.cli.text import columns, filled
+from potstill.watch import Watcher
 
 __all__ = ["LISTINGS", "run_methods"]
 
@@ -20,7 +20,11 @@ def _methods(rows: list[dict[str, Any]]) -> str:
 
 def _method(row: dict[str, Any]) -> str:
     """One method with everything that can be set: the option and its default on a line, below it what it is."""
+    from potstill.listings import efforts_said
+
     lines = [f"{row['name']}: {row['title']} ({row['year']}), {row['paper']}", *filled(row["summary"])]
+    if row["options"]:
+        lines += ["", "  --effort", *(part for said in efforts_said(row["efforts"]) for part in filled(said, indent=6))]
     for option in row["options"]:
         off = "no-" if option["default"] is True else ""  # a switch that is on is named by what turns it off
         default = '""' if option["default"] == "" else option["default"]

@@ -7,15 +7,14 @@ from typing import Any
 from potstill.cli.commands import Distill, Making, Plan
 from potstill.cli.costs import costs
 from potstill.cli.parsing import Misuse, Parsed
-from potstill.cli.progress import Watcher
 from potstill.cli.runners.parts import Answer, contents, data_words, load_data
 from potstill.cli.text import clock
-from potstill.core import Budget
+from potstill.watch import Watcher
 
 __all__ = ["run_distill", "run_plan"]
 
 
-def _budget(command: Making, name: str) -> Budget:
+def _kept(command: Making, name: str) -> dict[str, Any]:
     given: list[tuple[Any, int | None]] = [("ipc", command.ipc), ("items", command.items), ("bytes", command.bytes)]
     chosen = [(unit, amount) for unit, amount in given if amount is not None]
     if len(chosen) != 1:
@@ -23,7 +22,7 @@ def _budget(command: Making, name: str) -> Budget:
     unit, amount = chosen[0]
     if amount < 1:
         raise Misuse(f"{name}: --{unit} must be at least 1, but it is {amount}")
-    return Budget(unit=unit, amount=amount)
+    return {unit: int(amount)}
 
 
 def _check_steps(command: Making, name: str) -> None:
@@ -32,20 +31,19 @@ def _check_steps(command: Making, name: str) -> None:
 
 
 def _settings(command: Making, parsed: Parsed) -> dict[str, Any]:
-    """What a run and its plan are asked alike, but for the budget."""
-    names = ("seed", "steps", "network", "parametrization", "labels", "augment", "zca", "device")
-    return {**{name: getattr(command, name) for name in names}, **parsed.options}
+    """What a run and its plan are asked alike, but for how much to keep."""
+    names = ("seed", "steps", "budget", "network", "parametrization", "labels", "augment", "zca", "device")
+    return {**{name: getattr(command, name) for name in names}, "effort": parsed.effort, **parsed.options}
 
 
 def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill.api import distill
-    from potstill.driver import Progress
     from potstill.execution.memory import return_freed_memory
     from potstill.storage import check_writable
 
     command = parsed.command
     assert isinstance(command, Distill)
-    budget = _budget(command, parsed.name)
+    kept = _kept(command, parsed.name)
     _check_steps(command, parsed.name)
     if command.out.suffix != ".safetensors":
         raise Misuse(f"--out {command.out}: the file's name must end in .safetensors")
@@ -55,23 +53,16 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     resume = command.resume or command.resume_anyway
     if checkpoint.exists() and not resume:
         watcher.note(f"{checkpoint} holds an interrupted run; this run starts afresh and will replace it")
-
-    def show(p: Progress) -> None:
-        watcher.step(
-            command.method, step=p.step, total=p.total, seconds=p.seconds, budget=p.budget, metrics=dict(p.metrics)
-        )
-
+    watcher.begin(command.method)
     small = distill(
         splits,
         command.method,
-        budget=budget,
-        time_budget=command.budget,
+        **kept,
         checkpoint=checkpoint,
         resume=resume,
         resume_anyway=command.resume_anyway,
         checkpoint_every=command.checkpoint_every,
-        progress=show,
-        preparing=lambda what, done, total: watcher.show(what, done / total, f"{done:,} of {total:,}"),
+        progress=watcher,
         command=line,
         scores=command.scores,
         **_settings(command, parsed),
@@ -101,12 +92,12 @@ def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
     command = parsed.command
     assert isinstance(command, Plan)
-    budget = _budget(command, parsed.name)
+    kept = _kept(command, parsed.name)
     _check_steps(command, parsed.name)
-    if command.measure < 0:
+    if command.measure is not None and command.measure < 0:
         raise Misuse(f"plan: --measure must be at least 0, but it is {command.measure}")
     splits = load_data(command, command.data, watcher)
-    made = plan(splits, command.method, budget=budget, measure=command.measure, **_settings(command, parsed))
+    made = plan(splits, command.method, **kept, measure=command.measure, **_settings(command, parsed))
     for note in made.notes[len(splits.notes) :]:  # what the method left out
         watcher.note(note)
     return Answer({**made.to_dict(), "time_budget": command.budget, "command": line}, costs(made, command.budget))

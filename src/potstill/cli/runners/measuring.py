@@ -7,11 +7,11 @@ from typing import Any
 
 from potstill.cli.commands import Compare, Evaluate, Label, Report, Scaling
 from potstill.cli.parsing import Misuse, Parsed
-from potstill.cli.progress import Watcher
 from potstill.cli.runners.parts import Answer, load_data
 from potstill.cli.scaled import scaling_text
 from potstill.cli.text import columns, json_document, plural
 from potstill.errors import PotstillError
+from potstill.watch import Watcher
 
 __all__ = ["run_compare", "run_evaluate", "run_label", "run_report", "run_scaling"]
 
@@ -86,28 +86,24 @@ def run_label(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill.comparison import compare
-    from potstill.driver import Progress
 
     command = parsed.command
     assert isinstance(command, Compare)
     splits = load_data(command, command.data, watcher)
-
-    def show(cell: str, p: Progress) -> None:
-        watcher.step(cell, step=p.step, total=p.total, seconds=p.seconds, budget=p.budget, metrics=dict(p.metrics))
-
     board = compare(
         splits,
         command.methods,
         command.ipc,
         out=command.out,
-        time_budget=command.budget,
+        effort=command.effort,
+        budget=command.budget,
         seeds=command.seeds,
         protocol=command.protocol,
         network=command.network,
         device=command.device,
         seed=command.seed,
         options=parsed.by_method,
-        progress=show,
+        progress=watcher.of,
         **parsed.options,
     )
     failed = [row["error"] for row in board["rows"] if "scorecard" not in row]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from potstill.cli.commands import DataCommand, DataOptions
-from potstill.cli.progress import Watcher
 from potstill.cli.text import plural
 from potstill.core import Splits
+from potstill.watch import Watcher
 
 __all__ = ["Answer", "contents", "data_words", "load_data"]
 

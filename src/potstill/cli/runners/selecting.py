@@ -6,10 +6,10 @@ from typing import Any
 
 from potstill.cli.commands import Active, Csod, Score
 from potstill.cli.parsing import Misuse, Parsed
-from potstill.cli.progress import Watcher
 from potstill.cli.runners.parts import Answer, data_words, load_data
 from potstill.cli.text import columns, json_document, plural
 from potstill.errors import PotstillError
+from potstill.watch import Watcher
 
 __all__ = ["run_active", "run_csod", "run_score"]
 

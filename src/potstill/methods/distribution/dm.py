@@ -9,8 +9,9 @@ r"""DM: Dataset Condensation with Distribution Matching (Zhao and Bilen, WACV 20
 and the synthetic samples S of the class.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Generator, Tensor
 
@@ -35,6 +36,10 @@ class DM(FeatureMatching):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
+    efforts: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {"iterations": 600, "reuse": 8},
+        "good": {"iterations": 10_000, "reuse": 8},
+    }
 
     iterations: int = 20_000
     """Steps of the synthetic data (main_DM.py, --Iteration)."""

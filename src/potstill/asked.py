@@ -1,0 +1,149 @@
+"""What the public verbs are asked, put into one form: how much to keep, for how long, how hard to try, who watches."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias, get_args
+
+from potstill.core import Budget, Effort, Method
+from potstill.driver import Progress
+from potstill.errors import PotstillError, unknown
+from potstill.units import byte_count, seconds_of
+from potstill.watch import PATIENCE, Watcher
+
+__all__ = ["Watching", "asked_amounts", "asked_budget", "asked_effort", "fewer", "kept", "renamed", "watched"]
+
+Watching: TypeAlias = Callable[[Progress], None] | Literal["auto"] | None
+"""Who is told of every step: a function; ``auto``, a bar or lines on stderr; ``None``, nobody."""
+
+
+def kept(
+    ipc: int | None = None, items: int | None = None, bytes: int | str | None = None, budget: Budget | None = None
+) -> Budget:
+    """How much to keep, said once.
+
+    Raises:
+        PotstillError: it is said twice or not at all, it is no amount, or less than 1.
+    """
+    given: list[tuple[Any, Any]] = [("ipc", ipc), ("items", items), ("bytes", bytes)]
+    said = [(unit, amount) for unit, amount in given if amount is not None]
+    if len(said) + (budget is not None) != 1:
+        raise PotstillError("say how much to keep, once: ipc (items per class), items (in all) or bytes (such as 20kB)")
+    if budget is not None:
+        return budget
+    unit, amount = said[0]
+    if isinstance(amount, str) and unit == "bytes":
+        try:
+            amount = byte_count(amount)
+        except ValueError as error:
+            raise PotstillError(f"bytes: {error}") from error
+    if isinstance(amount, bool) or not isinstance(amount, int):
+        raise PotstillError(f"{unit} must be a whole number, not {amount!r}")
+    if amount < 1:
+        what = {"ipc": "1 item per class", "items": "1 item", "bytes": "1 byte"}[unit]
+        raise PotstillError(f"{unit} must be at least {what}, but it is {amount}")
+    return Budget(unit=unit, amount=amount)
+
+
+def asked_amounts(
+    ipc: int | None, items: int | None, bytes: int | str | None, budget: str | float | Budget | None,
+    options: dict[str, Any],
+) -> tuple[Budget, float | None]:  # fmt: skip
+    """How much to keep, and for how many seconds; what earlier versions called them is taken out of ``options``.
+
+    Raises:
+        PotstillError: as `kept` and `asked_budget` raise it.
+    """
+    old = budget if isinstance(budget, Budget) else None
+    if old is not None:
+        warnings.warn("budget is a time; how much to keep is ipc, items or bytes", DeprecationWarning, stacklevel=3)
+    (limit,) = renamed(options, {"time_budget": "budget"}, budget=None if isinstance(budget, Budget) else budget)
+    return kept(ipc, items, bytes, old), asked_budget(limit)
+
+
+def asked_budget(budget: str | float | None) -> float | None:
+    """Seconds of a budget of time, which may be text: ``10m``.
+
+    Raises:
+        PotstillError: it is no duration.
+    """
+    try:
+        return None if budget is None else seconds_of(budget)
+    except ValueError as error:
+        raise PotstillError(f"budget: {error}") from error
+
+
+def renamed(options: dict[str, Any], names: Mapping[str, str], **new: Any) -> list[Any]:
+    """The values of ``new``, those of the old names in ``options`` in their place; the old ones are taken out.
+
+    Args:
+        options: what a function was given beside its own arguments.
+        names: old name → new name.
+        new: what the function was given by the new names; ``None`` where nothing was.
+
+    Raises:
+        PotstillError: both names of one thing were given.
+    """
+    for old, name in names.items():
+        if old not in options:
+            continue
+        value = options.pop(old)
+        warnings.warn(f"{old} is now called {name}; {old} will go", DeprecationWarning, stacklevel=4)
+        if new[name] is not None and value is not None:
+            raise PotstillError(f"{name} and {old} are one thing; give {name} alone")
+        new[name] = value if new[name] is None else new[name]
+    return list(new.values())
+
+
+def asked_effort(
+    effort: str | None, method: str | Method[Any], steps: int | None = None, budget: float | None = None
+) -> Effort | None:
+    """How hard to try. Where nobody says: ``quick``; ``published`` where steps or a budget end the run; ``None`` for a
+    method that is a value, which says all of it.
+
+    Raises:
+        PotstillError: there is no such effort, or the method is a value.
+    """
+    if effort is not None and effort not in get_args(Effort):
+        raise unknown("effort", effort, get_args(Effort))
+    if not isinstance(method, str):
+        if effort is not None:
+            raise PotstillError(
+                f"effort {effort} sets fields of a method that is named, but {type(method).__name__}(…) has all of its "
+                "fields; leave effort out or give the name"
+            )
+        return None
+    if effort is None:
+        return "quick" if steps is None and budget is None else "published"
+    found: Effort = effort  # type: ignore[assignment]  # checked above
+    return found
+
+
+def fewer(effort: Effort | None, method: Method[Any], line: bool, prepares: bool) -> str:
+    """How to ask for less than what a forecast says, as an option of the command line or in Python."""
+    asks = []
+    if effort in ("good", "published") and type(method).efforts:
+        asks.append("--effort quick" if line else 'effort="quick"')
+    if prepares:
+        names = ("networks_trained", "epochs_trained", "epochs_recorded", "runs")
+        fields = [n for n in names if getattr(method, n, 0) > 1]
+        asks += [f"fewer --{n.replace('_', '-')}" if line else f"fewer {n}" for n in fields]
+    else:
+        asks += ["--steps N", "--budget 30m"] if line else ["steps=N", 'budget="30m"']
+    return " or ".join([", ".join(asks[:-1]), asks[-1]] if len(asks) > 1 else asks)
+
+
+@contextmanager
+def watched(progress: object) -> Iterator[Watcher]:
+    """The watcher for what ``progress`` says: one that is given, one of our own for ``auto``, else one that is silent.
+
+    Raises:
+        PotstillError: ``progress`` is none of what it may be.
+    """
+    if isinstance(progress, Watcher):
+        yield progress
+        return
+    if progress is not None and progress != "auto" and not callable(progress):
+        raise PotstillError(f"progress must be a function, 'auto' or None, not {progress!r}")
+    with Watcher(quiet=progress != "auto", patience=PATIENCE) as own:
+        yield own

@@ -1,0 +1,210 @@
+"""A run whose choices are made: what it needs is prepared, its steps are run, and the result is made."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill.asked import fewer
+from potstill.assets import forecast, obtain
+from potstill.augment.named import named_augmentation
+from potstill.core import Augmentation, Effort, Method, Problem, Selection
+from potstill.driver import Progress, Run, run
+from potstill.errors import PotstillError
+from potstill.execution.memory import return_freed_memory
+from potstill.registry import effort_fields
+from potstill.rng import generator
+from potstill.storage import Distilled
+from potstill.storage.scores import Scores
+from potstill.units import about, clock
+from potstill.watch import Watcher
+
+__all__ = ["Settled", "identity_of", "run_settled"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settled:
+    """A run with every choice made, before it starts."""
+
+    name: str
+    """The method's registered name."""
+    method: Method[Any]
+    problem: Problem
+    """Without what ``Method.assets`` asks for."""
+    notes: tuple[str, ...]
+    """What the loader decided, and what the method left out."""
+    effort: Effort | None = None
+    """How hard it tries; ``None``: the method was given with all of its fields."""
+
+
+def run_settled(
+    settled: Settled, watcher: Watcher, budget: float | None, *, seed: int, steps: int | None, zca: str | None,
+    checkpoint: Path | None, resume: bool, anyway: bool, checkpoint_every: float, progress: Callable[[Progress], None],
+    preparing: Callable[[str, int, int], None], command: str | None, table: Scores | None,
+) -> Distilled:  # fmt: skip
+    """Preparation, steps and result of a run that is settled. Arguments and errors as for `potstill.distill`.
+
+    Args:
+        watcher: is told what comes and how long it will take.
+        budget: seconds, of preparation and steps.
+        table: scores to select by, in place of what the method would ask for.
+    """
+    name, made = settled.name, settled.method
+    begun = time.monotonic()
+    if table is None:
+        problem, prepared = _prepared(settled, preparing, watcher, budget)
+    else:
+        known = table.of(name, settled.problem.train)
+        problem, prepared = dataclasses.replace(settled.problem, assets={"scores": known}), table.methods[name].seconds
+    spent = time.monotonic() - begun
+    identity = identity_of(settled, seed, zca)
+    if table is not None:
+        identity["scores"] = {n: float(values[values.isfinite()].sum()) for n, values in known.items()}
+    watcher.begin(name, fewer(settled.effort, made, watcher.line, prepares=False))
+    done = run(
+        made,
+        problem,
+        rng=generator(seed, "distill", name),
+        identity=identity,
+        steps=steps,
+        time_budget=budget,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        anyway=anyway,
+        progress=progress,
+        spent=spent,
+    )
+    return_freed_memory()  # the set is made in large pieces, which do not fit what steps have left behind
+    limits = {"steps": steps, "time_budget": budget}
+    return _artefact(
+        settled, problem, done, prepared, seed=seed, config=identity["config"], command=command, limits=limits
+    )
+
+
+def identity_of(settled: Settled, seed: int, zca: str | None = None) -> dict[str, Any]:
+    """What decides the bits of a run beside steps and time: JSON values, for a checkpoint, and what a card says too."""
+    problem = settled.problem
+    return {
+        "method": settled.name,
+        "config": dataclasses.asdict(settled.method),  # type: ignore[call-overload]
+        "seed": seed,
+        "counts": list(problem.counts),
+        "numbers": list(problem.numbers),  # two budgets in bytes can have equal counts
+        "network": problem.network.name,
+        "source": problem.train.content_hash,
+        "zca": zca,
+    }
+
+
+def _prepared(
+    settled: Settled, preparing: Callable[[str, int, int], None], watcher: Watcher, budget: float | None
+) -> tuple[Problem, float]:
+    """The problem with the assets that the method asks for, and the seconds that went into them.
+
+    Raises:
+        PotstillError: they will take, or have taken, all of the budget.
+    """
+    method, problem = settled.method, settled.problem
+    wanted = method.assets(problem)
+    if not wanted:
+        return problem, 0.0
+
+    def augmentation(name: str) -> Augmentation:
+        return named_augmentation(name, problem.train)
+
+    begun = time.monotonic()
+    less = fewer(settled.effort, method, watcher.line, prepares=True)
+    watcher.begin("preparation", less)
+    coming = forecast(wanted, problem.train, problem.network, augmentation)
+    needed = sum(e.seconds for e in coming)
+    what = " and ".join(map(str, coming))
+    if budget is not None and needed > budget:
+        raise PotstillError(
+            f"{settled.name} begins with {what}: {about(needed)} on this machine, more than the budget of "
+            f"{clock(budget)}; ask for {less}, or a longer budget"
+        )
+    for e in coming:
+        watcher.expect(e.name, e.seconds, f"{settled.name} begins with {e}")
+    assets, seconds = obtain(wanted, problem.train, problem.network, augmentation, progress=preparing)
+    if budget is not None and (took := time.monotonic() - begun) > budget:
+        raise PotstillError(
+            f"{what} took {clock(took)}, all of the budget of {clock(budget)}; they are kept, so the same command goes "
+            "on from there"
+        )
+    return dataclasses.replace(problem, assets=assets), seconds
+
+
+def _artefact(
+    settled: Settled,
+    problem: Problem,
+    done: Run[Any],
+    prepared: float,
+    *,
+    seed: int,
+    config: Mapping[str, Any],
+    command: str | None,
+    limits: Mapping[str, float | None],
+) -> Distilled:
+    """The state's result as an artefact: decoded, in data units, with its card."""
+    method, train = settled.method, problem.train
+    return_freed_memory()  # what the steps left behind, in pieces that decoding and writing everything could not use
+    result = method.result(problem, done.state)
+    index: Tensor | None = None
+    if isinstance(result, Selection):
+        index = result.index.cpu()
+        inputs = train.raw(index)
+        labels = train.labels[index] if result.rows is None else result.rows
+        payload: Mapping[str, Tensor] = {}
+    else:
+        with torch.no_grad():
+            decoded = problem.decode(result.payload)
+        inputs = decoded if result.space == "data" else train.normalization.invert(decoded)
+        labels = result.labels
+        # Pixels decode to themselves: storing them twice would double the file for nothing.
+        payload = {} if config.get("parametrization", "pixels") == "pixels" else result.payload
+    if not isinstance(inputs, Tensor):
+        raise PotstillError(f"only inputs of one tensor can be stored, but these have {', '.join(inputs)}")
+    return Distilled.build(
+        inputs.detach().cpu(),
+        labels.detach().cpu(),
+        payload={n: t.detach().cpu() for n, t in payload.items()},
+        index=index,
+        method=settled.name,
+        config=dict(config),
+        seed=seed,
+        ipc=problem.ipc,
+        classes=train.classes,
+        input=train.input,
+        normalization=train.normalization,
+        training=dict(method.info.training),
+        source={"name": train.name, "samples": len(train), "hash": train.content_hash, "notes": list(settled.notes)},
+        outcome=dataclasses.asdict(done.outcome),
+        cost={
+            "seconds": round(done.seconds, 3),
+            "preparation_seconds": round(prepared, 3),
+            "steps": done.outcome.step,
+            "peak_memory": done.peak_memory,
+            "device": str(train.device),
+        },
+        extra={
+            "network": problem.network.name,
+            "history": list(done.history),
+            "command": command,
+            "effort": _effort(settled),
+            "limits": dict(limits),
+            **({"resumed_with_others": list(done.changes)} if done.changes else {}),
+        },
+    )
+
+
+def _effort(settled: Settled) -> dict[str, Any] | None:
+    """The effort as a card has it: its name, and the fields that it set, without those that something else did."""
+    if settled.effort is None:
+        return None
+    given = effort_fields(type(settled.method), settled.effort)
+    return {"name": settled.effort, "fields": {n: v for n, v in given.items() if getattr(settled.method, n) == v}}

@@ -1,0 +1,97 @@
+"""Amounts as people write and read them: durations, sizes in bytes."""
+
+import re
+
+__all__ = ["about", "byte_count", "clock", "duration", "roughly", "seconds_of", "size_of"]
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_BYTES = {
+    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
+}  # fmt: skip
+
+
+def duration(text: str) -> float:
+    """Seconds of ``90``, ``90s``, ``10m``, ``1.5h`` or ``1h30m``.
+
+    Raises:
+        ValueError: ``text`` is not a duration above 0.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", text)
+    if parts and "".join(n + u for n, u in parts) == text:
+        seconds = sum(float(n) * _SECONDS[u] for n, u in parts)
+    elif re.fullmatch(r"\d+(\.\d+)?", text):
+        seconds = float(text)
+    else:
+        seconds = 0.0
+    if seconds <= 0:
+        raise ValueError(f"a duration above 0 such as 90s, 10m, 2h or 1h30m is needed, not {text!r}")
+    return seconds
+
+
+def seconds_of(value: str | float) -> float:
+    """A duration as text, or already in seconds.
+
+    Raises:
+        ValueError: it is no duration.
+    """
+    return duration(value) if isinstance(value, str) else float(value)
+
+
+def byte_count(text: str) -> int:
+    """Bytes of ``20000``, ``20kB``, ``1.5 MB`` (powers of 1,000), ``20KiB`` or ``2MiB`` (powers of 1,024).
+
+    Raises:
+        ValueError: ``text`` is not a size.
+    """
+    match = re.fullmatch(r"([+-]?\d+(?:\.\d+)?)\s*([a-zA-Z]*)", text.strip())
+    if match is None or match[2].lower() not in _BYTES:
+        raise ValueError(f"a size such as 20000, 20kB, 1.5MB or 2MiB is needed, not {text!r}")
+    return (
+        int(float(match[1]) * _BYTES[match[2].lower()]) if "." in match[1] else int(match[1]) * _BYTES[match[2].lower()]
+    )
+
+
+def clock(seconds: float) -> str:
+    """``7 s``, ``4 min 10 s`` or ``2 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def roughly(seconds: float) -> str:
+    """A forecast, no finer than it can be: ``20 s``, ``1.5 min``, ``24 min``, ``1.5 h``, ``13 h``, ``3 days``."""
+    if seconds < 55:
+        return f"{max(1, round(seconds)) if seconds < 10 else 5 * round(seconds / 5)} s"
+    minutes = seconds / 60
+    if minutes < 4.75:
+        return f"{round(2 * minutes) / 2:g} min"
+    if minutes < 55:
+        return f"{round(minutes)} min"
+    hours = seconds / 3600
+    if hours < 10:
+        return f"{hours:.1f} h".replace(".0 h", " h")
+    return f"{round(hours)} h" if hours < 72 else f"{round(hours / 24)} days"
+
+
+def about(seconds: float) -> str:
+    """A forecast in words: ``about 4 minutes``, ``about 13 hours``, ``less than a second``."""
+    if seconds < 1:
+        return "less than a second"
+    number, unit = roughly(seconds).split(" ")
+    word = {"s": "second", "min": "minute", "h": "hour", "days": "day"}[unit]
+    return f"about {number} {word}" + ("" if number == "1" else "s")
+
+
+def size_of(count: int) -> str:
+    """``314 bytes``, ``31 kB``, ``1.2 GB``: powers of 1,000."""
+    if count < 1000:
+        return f"{count} bytes"
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= factor * 0.9995:
+            value = count / factor
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    raise AssertionError(count)

@@ -1,0 +1,146 @@
+"""How hard a method tries: stated fields for each effort, what is given wins, and a budget that covers preparation."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import potstill
+from potstill.core import Splits
+from potstill.errors import PotstillError
+from potstill.listings import list_methods
+from potstill.methods.distribution.dm import DM
+from potstill.registry import make_method, names, resolve
+from potstill.testing import toy_source
+
+DATA = Splits(train=toy_source("image"), test=None)
+SMALL: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "batch_real": 4, "progress": None}
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", names("methods"))
+@pytest.mark.parametrize("effort", ["quick", "good"])
+def test_an_effort_sets_fields_that_the_method_has_to_values_that_it_takes(name: str, effort: Any) -> None:
+    kind = resolve("methods", name)
+    _, made = make_method(name, {}, effort)
+    assert {n: getattr(made, n) for n in kind.efforts.get(effort, {})} == dict(kind.efforts.get(effort, {}))
+    assert make_method(name, {}, "published")[1] == kind()
+    assert kind.efforts.keys() <= {"quick", "good"}
+
+
+@pytest.mark.parametrize("row", list_methods(), ids=lambda row: row["name"])
+def test_what_an_effort_sets_is_listed_beside_what_is_published(row: dict[str, Any]) -> None:
+    kind = resolve("methods", row["name"])
+    defaults = {f.name: f.default for f in dataclasses.fields(kind)}
+    for effort, fields in row["efforts"].items():
+        assert fields == {n: kind.efforts.get(effort, {}).get(n, defaults[n]) for n in fields}
+
+
+def test_a_method_by_name_is_quick_and_its_fields_decide_the_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3, "reuse": 2}, "good": {"iterations": 5}})
+    quick = potstill.distill(DATA, "dm", **SMALL)
+    assert quick.card["cost"]["steps"] == 3
+    assert quick.card["effort"] == {"name": "quick", "fields": {"iterations": 3, "reuse": 2}}
+    same = potstill.distill(DATA, "dm", effort="published", iterations=3, reuse=2, **SMALL)
+    assert torch.equal(quick.inputs, same.inputs)
+    assert same.card["effort"] == {"name": "published", "fields": {}}
+    good = potstill.distill(DATA, "dm", effort="good", reuse=3, **SMALL)
+    assert (good.card["cost"]["steps"], good.card["config"]["reuse"]) == (5, 3)
+
+
+def test_what_is_given_wins_and_is_not_said_to_be_the_efforts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3, "reuse": 2}})
+    made = potstill.distill(DATA, "dm", iterations=4, **SMALL)
+    assert made.card["cost"]["steps"] == 4
+    assert made.card["effort"] == {"name": "quick", "fields": {"reuse": 2}}
+
+
+def test_a_run_that_is_told_when_to_stop_is_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3}})
+    for ends in ({"steps": 4}, {"budget": "1h", "steps": 4}):
+        made = potstill.distill(DATA, "dm", **ends, **SMALL)
+        assert (made.card["config"]["iterations"], made.card["cost"]["steps"]) == (20_000, 4)
+    assert potstill.distill(DATA, "dm", budget="1h", effort="quick", **SMALL).card["cost"]["steps"] == 3
+
+
+def test_a_method_as_a_value_is_run_as_it_is() -> None:
+    some = DM(iterations=2, batch_real=4)
+    made = potstill.distill(DATA, some, ipc=1, network="convnet-d1-w4", progress=None)
+    assert (made.card["cost"]["steps"], made.card["effort"]) == (2, None)
+    with pytest.raises(PotstillError, match="leave effort out or give the name"):
+        potstill.distill(DATA, some, ipc=1, effort="quick")
+    with pytest.raises(PotstillError, match="unknown effort 'quik'; did you mean quick"):
+        potstill.distill(DATA, "dm", ipc=1, effort="quik")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_a_recipe_is_run_with_what_it_says_and_the_published_rest(path: Path) -> None:
+    from potstill.cli.parsing import parse
+
+    parsed = parse("distill", ["mnist-5k", "--recipe", str(path), "--out", "a.safetensors"])
+    assert parsed.effort == "published"
+    kind = resolve("methods", parsed.command.method)  # type: ignore[attr-defined]
+    assert make_method(parsed.command.method, parsed.options, "published")[1] == kind(**parsed.options)  # type: ignore[attr-defined]
+
+
+# --- a budget of time -------------------------------------------------------------------------------------------------
+
+
+def test_preparation_that_does_not_fit_into_the_budget_is_refused_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
+    with pytest.raises(PotstillError) as error:
+        potstill.distill(DATA, "dance", budget=0.5, networks_trained=3, epochs_trained=100_000, **SMALL)
+    said = str(error.value)
+    assert "training 3 networks for 100,000 epochs" in said
+    assert "more than the budget of 0 s" in said
+    assert 'effort="quick", fewer networks_trained or fewer epochs_trained' in said
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_preparation_counts_and_what_it_made_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The forecast is made to be wrong: the networks take longer than the whole budget."""
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
+    monkeypatch.setattr("potstill.running.forecast", lambda *a: ())
+    with pytest.raises(PotstillError, match="all of the budget of 0 s; they are kept"):
+        potstill.distill(DATA, "dance", budget=1e-6, networks_trained=1, epochs_trained=1, **SMALL)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 1
+
+
+def test_old_names_still_work_and_say_what_they_are_called_now() -> None:
+    with pytest.warns(DeprecationWarning, match="time_budget is now called budget"):
+        made = potstill.distill(DATA, "dm", time_budget=1e-9, **SMALL)
+    assert made.card["outcome"]["kind"] == "budget reached"
+    with pytest.warns(DeprecationWarning, match="how much to keep is ipc, items or bytes"):
+        made = potstill.distill(DATA, "random", budget=potstill.Budget(unit="items", amount=8), progress=None)
+    assert len(made) == 8
+    with (
+        pytest.warns(DeprecationWarning, match="time_budget"),
+        pytest.raises(PotstillError, match="budget and time_budget are one thing; give budget alone"),
+    ):
+        potstill.distill(DATA, "dm", budget=1.0, time_budget=1.0, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "say how much to keep, once"),
+        ({"ipc": 1, "items": 4}, "say how much to keep, once"),
+        ({"ipc": 0}, "ipc must be at least 1 item per class, but it is 0"),
+        ({"items": True}, "items must be a whole number, not True"),
+        ({"bytes": "20 parsecs"}, "bytes: a size such as"),
+        ({"ipc": 1, "budget": "soon"}, "budget: a duration above 0 such as 90s"),
+    ],
+)
+def test_amounts_that_are_none_are_refused(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(PotstillError, match=said):
+        potstill.distill(DATA, "random", **asked)
+
+
+def test_bytes_may_be_text() -> None:
+    one = potstill.distill(DATA, "random", bytes="2kB", progress=None)
+    assert one.card["bytes"]["total"] <= 2_000
+    assert torch.equal(one.inputs, potstill.distill(DATA, "random", bytes=2_000, progress=None).inputs)
