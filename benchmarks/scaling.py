@@ -103,8 +103,9 @@ def make_data(path: Path, case: Case) -> None:
 
 def timed(words: list[str]) -> int:
     """The command as the console script runs it; beside its JSON, the times after every step go to stderr as JSON."""
-    from potstill.cli.main import main as command
     from potstill.cli.progress import Watcher
+
+    from potstill.cli.main import main as command
 
     times: list[tuple[float, float]] = []
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from potstill import registry
-from potstill.asked import asked_budget, asked_effort, renamed
 from potstill.api import as_splits, distill, evaluate, identity_of, pick_device, settle
+from potstill.asked import asked_budget, asked_effort, renamed
 from potstill.core import Splits
 from potstill.driver import Interrupted, Progress
 from potstill.errors import PotstillError, unknown

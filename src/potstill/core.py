@@ -20,6 +20,7 @@ __all__ = [
     "Batch",
     "Budget",
     "Effort",
+    "Efforts",
     "Family",
     "InputSpec",
     "Inputs",
@@ -58,6 +59,9 @@ Space = Literal["model", "data"]
 
 Effort = Literal["quick", "good", "published"]
 """How many steps a method makes: minutes on a laptop, about an hour, or what its paper says. Numbers, never a clock."""
+
+Efforts: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""The fields of a method that each effort sets apart from what is published."""
 
 Family = Literal["selection", "gradient", "trajectory", "distribution", "performance", "decoupled", "generative"]
 
@@ -478,7 +482,7 @@ class Method(ABC, Generic[S]):
     """Fields that are parts or probabilities, in [0, 1]; every other float is at least 0."""
     positive: ClassVar[tuple[str, ...]] = ()
     """Floats that must be above 0: what is divided by, as temperatures."""
-    efforts: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    efforts: ClassVar[Efforts] = {}
     """The fields that an effort, ``quick`` or ``good``, sets apart from the published defaults; none: it sets none."""
 
     @abstractmethod

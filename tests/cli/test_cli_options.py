@@ -27,7 +27,19 @@ OPTIONS = {
     "score": COMMON | READING | {"DATA", "--methods", "--out", "--network", "--epochs", "--runs", "--map", "--device"},
     "compare": COMMON
     | READING
-    | {"DATA", "--methods", "--ipc", "--out", "--budget", "--effort", "--seeds", "--seed", "--protocol", "--network", "--device"}
+    | {
+        "DATA",
+        "--methods",
+        "--ipc",
+        "--out",
+        "--budget",
+        "--effort",
+        "--seeds",
+        "--seed",
+        "--protocol",
+        "--network",
+        "--device",
+    }
     | {"--set"},
     "scaling": COMMON
     | READING

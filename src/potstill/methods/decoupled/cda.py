@@ -11,7 +11,7 @@ at the end. m, the milestone, is 1 in the published scripts.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo
+from potstill.core import Efforts, MethodInfo
 from potstill.functional.crops import Curriculum
 from potstill.methods.decoupled._recover import Recover
 
@@ -29,6 +29,10 @@ class CDA(Recover):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 400},
+        "good": {"epochs_trained": 20, "iterations": 500},
+    }
 
     iterations: int = 4000
     """K: steps of each batch (CDA/README.md, Tiny-ImageNet and ImageNet-1K)."""

@@ -23,7 +23,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Metrics, Part, Problem, Synthetic
+from potstill.core import Efforts, MethodInfo, Metrics, Part, Problem, Synthetic
 from potstill.data.passes import each
 from potstill.functional.sampling import draw_per_class
 from potstill.methods._matching import Outer, Rule, descend, image
@@ -64,6 +64,10 @@ class CIM(Taught[CIMState]):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 1000, "batch": 100, "loss": "mse"},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 100},
+        "good": {"epochs_trained": 20},
+    }
     state_type: ClassVar[type] = CIMState
     may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
     matches: ClassVar[bool] = False

@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from potstill.core import MethodInfo, Problem
+from potstill.core import Efforts, MethodInfo, Problem
 from potstill.errors import PotstillError
 from potstill.functional.statistics import watch
 from potstill.methods.decoupled._published import BY_DATA, ByData
@@ -47,6 +47,10 @@ class CVDD(Recover):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 16, "temperature": 20},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"network": "convnet-batch", "epochs_trained": 10, "committee": "", "iterations": 400},
+        "good": {"epochs_trained": 6, "iterations": 300},
+    }
     may_be_zero: ClassVar[tuple[str, ...]] = (*Recover.may_be_zero, "batch_labels")
     usual: ClassVar[tuple[str, ...]] = ("resnet50-batch", "convnet-batch", "vgg11-batch", "alexnet-batch")
 

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Problem
+from potstill.core import Efforts, MethodInfo, Problem
 from potstill.data.passes import each
 from potstill.functional.crops import Curriculum
 from potstill.methods._matching import image
@@ -51,6 +51,10 @@ class DELT(Recover):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 400, "round_iterations": 50},
+        "good": {"epochs_trained": 20, "iterations": 800, "round_iterations": 100},
+    }
 
     iterations: int = 4000
     """K: steps of each batch (scripts)."""

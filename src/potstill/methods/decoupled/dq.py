@@ -21,7 +21,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator
 
-from potstill.core import MethodInfo, Metrics, Part, Problem, Selection
+from potstill.core import Efforts, MethodInfo, Metrics, Part, Problem, Selection
 from potstill.functional.graph_cut import bins, last_layer_factors, spread
 from potstill.functional.sampling import distinct, random_per_class
 from potstill.methods._matching import image
@@ -43,6 +43,10 @@ class DQ(Taught[ChosenState], ClassByClass[ChosenState]):
         selects=True,
         training={"optimizer": "sgd", "lr": 0.1, "epochs": 200, "batch": 16},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"network": "convnet-batch", "epochs_trained": 10},
+        "good": {"epochs_trained": 20},
+    }
     state_type: ClassVar[type] = ChosenState
     may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
     matches: ClassVar[bool] = False

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
-from potstill.core import MethodInfo, Problem
+from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.statistics import Seen, gap, length
 from potstill.methods._matching import hard_labels
 from potstill.methods.decoupled._published import BY_DATA, ByData, Published
@@ -71,6 +71,10 @@ class DWA(Recover):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 400, "temperature": 30},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 400},
+        "good": {"epochs_trained": 20, "iterations": 500},
+    }
 
     published: ClassVar[Published] = {
         (32, 100): {

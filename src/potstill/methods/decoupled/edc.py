@@ -22,7 +22,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.augment.named import FLIPLESS
-from potstill.core import MethodInfo, Problem
+from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.statistics import Seen, gap
 from potstill.methods.decoupled._broad import BroadMatching
 from potstill.methods.decoupled._published import BY_DATA, ByData, Published, Settings
@@ -66,6 +66,10 @@ class EDC(BroadMatching):
         family="decoupled",
         training={"optimizer": "sgd", "lr": 0.1, "epochs": 1000, "batch": 50, "loss": "mse-gt"},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"network": "convnet-batch", "epochs_trained": 10, "committee": "", "iterations": 75},
+        "good": {"epochs_trained": 10, "iterations": 75},
+    }
     fractions: ClassVar[tuple[str, ...]] = (*BroadMatching.fractions, "category")
     usual: ClassVar[tuple[str, ...]] = ("convnet-batch", "vgg11-batch", "alexnet-batch")
     published: ClassVar[Published] = {

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from potstill.core import MethodInfo, Problem
+from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.transforms import resize
 from potstill.methods.decoupled._recover import Recover
 from potstill.methods.decoupled._state import RecoverState
@@ -33,6 +33,10 @@ class FADRM(Recover):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 16, "temperature": 20},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 400},
+        "good": {"epochs_trained": 20, "iterations": 500},
+    }
     in_turn: ClassVar[bool] = True
     fractions: ClassVar[tuple[str, ...]] = ("crop", "milestone", "alpha", "shrink")
 

@@ -23,7 +23,7 @@ named.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo
+from potstill.core import Efforts, MethodInfo
 from potstill.methods.decoupled._broad import BroadMatching
 from potstill.methods.decoupled._published import BY_DATA, ByData, Published
 from potstill.methods.decoupled._state import Composition
@@ -42,6 +42,10 @@ class GVBSM(BroadMatching):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 1000, "batch": 100, "loss": "mse-gt"},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"network": "convnet-batch", "epochs_trained": 10, "committee": "", "iterations": 400},
+        "good": {"epochs_trained": 10, "iterations": 400},
+    }
     usual: ClassVar[tuple[str, ...]] = ("convnet-batch", "vgg11-batch", "alexnet-batch")
     published: ClassVar[Published] = {
         (32, 100): {"lr": 0.05, "batch": 100, "cell": 4, "memory": 0.8, "drop": 0.4, "crop": 1.0, "pad": 4},

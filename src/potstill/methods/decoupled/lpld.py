@@ -15,7 +15,7 @@ average over batches.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo
+from potstill.core import Efforts, MethodInfo
 from potstill.methods.decoupled._by_class import ClassMatching
 
 __all__ = ["LPLD"]
@@ -32,6 +32,10 @@ class LPLD(ClassMatching):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 200},
+        "good": {"epochs_trained": 20, "iterations": 300},
+    }
 
     iterations: int = 4000
     """Steps of each batch (README, Tiny-ImageNet and ImageNet-1K)."""

@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Metrics, Part, Problem, Synthetic
+from potstill.core import Efforts, MethodInfo, Metrics, Part, Problem, Synthetic
 from potstill.methods._matching import Rule, start
 from potstill.methods.decoupled._realism import class_mosaics, score
 from potstill.methods.decoupled._teachers import Taught
@@ -46,6 +46,10 @@ class RDED(Taught[RDEDState]):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 50, "temperature": 20},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"network": "convnet-batch", "epochs_trained": 10},
+        "good": {"epochs_trained": 20},
+    }
     state_type: ClassVar[type] = RDEDState
     may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
     matches: ClassVar[bool] = False

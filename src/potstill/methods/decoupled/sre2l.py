@@ -17,7 +17,7 @@ are not given. (Tiny-ImageNet's rolls go both ways there, here from 0 on.)
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo
+from potstill.core import Efforts, MethodInfo
 from potstill.methods.decoupled._published import BY_DATA, ByData, Published
 from potstill.methods.decoupled._recover import Recover
 
@@ -35,6 +35,10 @@ class SRe2L(Recover):
         family="decoupled",
         training={"optimizer": "sgd", "lr": 0.2, "epochs": 100, "temperature": 20},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 400},
+        "good": {"epochs_trained": 20, "iterations": 500},
+    }
 
     published: ClassVar[Published] = {
         (32, 100): {"iterations": 1000, "lr": 0.25, "r_bn": 0.01, "crop": 1.0, "flip": False, "jitter": 4},

@@ -12,7 +12,7 @@ has that as an option.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from potstill.core import MethodInfo
+from potstill.core import Efforts, MethodInfo
 from potstill.methods.decoupled._recover import Recover
 
 __all__ = ["SRe2LPlus"]
@@ -29,6 +29,10 @@ class SRe2LPlus(Recover):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 16, "temperature": 20},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 400},
+        "good": {"epochs_trained": 20, "iterations": 500},
+    }
 
     iterations: int = 4000
     """Steps of each batch (recover.py of CV-DD)."""

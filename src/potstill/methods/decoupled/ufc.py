@@ -22,7 +22,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Part, Problem, Synthetic
+from potstill.core import Efforts, MethodInfo, Part, Problem, Synthetic
 from potstill.errors import PotstillError
 from potstill.methods.decoupled._published import BY_DATA, ByData
 from potstill.methods.decoupled._recover import Recover
@@ -45,6 +45,10 @@ class UFC(Recover):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 400, "batch": 64, "temperature": 30},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"network": "convnet-batch", "epochs_trained": 10, "committee": "", "iterations": 400},
+        "good": {"epochs_trained": 10, "iterations": 400},
+    }
     usual: ClassVar[tuple[str, ...]] = ("convnet-batch", "vgg11-batch", "alexnet-batch")
 
     iterations: int = 1000

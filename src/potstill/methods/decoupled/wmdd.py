@@ -22,7 +22,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, MethodInfo, Problem
+from potstill.core import AssetSpec, Efforts, MethodInfo, Problem
 from potstill.functional.statistics import length
 from potstill.functional.transport import barycentre, check_solver
 from potstill.methods.decoupled._by_class import ClassMatching
@@ -42,6 +42,10 @@ class WMDD(ClassMatching):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 100, "temperature": 20},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 200},
+        "good": {"epochs_trained": 20, "iterations": 300},
+    }
 
     iterations: int = 2000
     """Steps of each batch (run.sh)."""

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Network, Part, Problem
+from potstill.core import Efforts, MethodInfo, Network, Part, Problem
 from potstill.errors import PotstillError
 from potstill.functional.distribution import mean_gap, means
 from potstill.functional.features import uses_batch_statistics
@@ -53,6 +53,10 @@ class CAFE(FeatureMatching):
         kinds=("image",),
         training={"lr": 0.01, "augmentation": "none", "epochs": 600},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 3, "batch_real": 64, "epochs_most": 10},
+        "good": {"iterations": 30, "batch_real": 128, "epochs_most": 20},
+    }
     layered: ClassVar[bool] = True
     crosses: ClassVar[bool] = True
     own_networks: ClassVar[bool] = True

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Problem
+from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.distribution import mean_gap, means
 from potstill.methods._matching import Rule, Start
 from potstill.methods.distribution._statistics import Memory, Statistics, Views
@@ -35,6 +35,10 @@ class DANCE(InTrained):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 300, "reuse": 8, "networks_trained": 2, "epochs_trained": 5},
+        "good": {"iterations": 4_000, "reuse": 8, "networks_trained": 5, "epochs_trained": 20},
+    }
 
     iterations: int = 10_000
     """Steps (arguments/reproduce_condense.py, niter)."""

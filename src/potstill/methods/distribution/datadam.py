@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo
+from potstill.core import Efforts, MethodInfo
 from potstill.functional.distribution import attention, mean_gap, means
 from potstill.methods._matching import Start
 from potstill.methods.distribution._base import FeatureMatching
@@ -36,6 +36,10 @@ class DataDAM(FeatureMatching):
         kinds=("image",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1800},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 300, "reuse": 8},
+        "good": {"iterations": 3_000, "reuse": 8},
+    }
     layered: ClassVar[bool] = True
     joint: ClassVar[bool] = True
 

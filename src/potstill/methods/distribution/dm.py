@@ -9,13 +9,12 @@ r"""DM: Dataset Condensation with Distribution Matching (Zhao and Bilen, WACV 20
 and the synthetic samples S of the class.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo
+from potstill.core import Efforts, MethodInfo
 from potstill.functional.distribution import mean_gap, means
 from potstill.methods._matching import Start
 from potstill.methods.distribution._base import FeatureMatching
@@ -36,7 +35,7 @@ class DM(FeatureMatching):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    efforts: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    efforts: ClassVar[Efforts] = {
         "quick": {"iterations": 600, "reuse": 8},
         "good": {"iterations": 10_000, "reuse": 8},
     }

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Network, Problem
+from potstill.core import Efforts, MethodInfo, Network, Problem
 from potstill.functional.distribution import Spread, mean_gap, means, spread, spread_gap
 from potstill.methods._matching import Rule, Start, rate
 from potstill.methods.distribution._statistics import Block, FeatureState, Memory, Statistics, Views, padded
@@ -36,6 +36,10 @@ class DSDM(InTrained):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1500},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 250, "reuse": 8, "networks_trained": 2, "epochs_trained": 5},
+        "good": {"iterations": 3_000, "reuse": 8, "networks_trained": 5, "epochs_trained": 15},
+    }
 
     may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained", "history_from")
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "smoothing")

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Network, Part, Problem
+from potstill.core import Efforts, MethodInfo, Network, Part, Problem
 from potstill.functional.distribution import mean_gap, means
 from potstill.methods._matching import Rule, Start
 from potstill.methods._networks import fresh_member, load, train_member
@@ -43,6 +43,10 @@ class IDM(FeatureMatching):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 150, "batch_real": 64, "trained": 1, "train_steps": 4, "batch_train": 64},
+        "good": {"iterations": 1_000, "batch_real": 128, "train_steps": 5, "batch_train": 128},
+    }
     own_networks: ClassVar[bool] = True
     may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained", "trained", "forget_every")
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo
+from potstill.core import Efforts, MethodInfo
 from potstill.functional.distribution import gaussian_kernel, mean_gap, means, mmd
 from potstill.methods._matching import Start
 from potstill.methods.distribution._base import FeatureMatching
@@ -38,6 +38,10 @@ class M3D(FeatureMatching):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 400, "reuse": 8},
+        "good": {"iterations": 6_000, "reuse": 8},
+    }
 
     iterations: int = 10_000
     """Steps of the synthetic data. Ours: the paper's code is not published."""

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Network, Problem
+from potstill.core import Efforts, MethodInfo, Network, Problem
 from potstill.functional.distribution import amplitude_phase_gap, characteristic
 from potstill.functional.optim import sgd
 from potstill.methods._matching import Rule, Start
@@ -53,6 +53,10 @@ class NCFM(InTrained):
         kinds=("*",),
         training={"lr": 0.001, "augmentation": "dsa", "epochs": 2000},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 300, "reuse": 8, "batch_real": 128, "networks_trained": 2, "epochs_trained": 5},
+        "good": {"iterations": 4_000, "reuse": 8, "batch_real": 256, "networks_trained": 5, "epochs_trained": 20},
+    }
 
     may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained", "patience")
 

@@ -12,7 +12,7 @@ with one row A_i per output neuron, and T (outer) updates of S for each network 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from potstill.core import MethodInfo
+from potstill.core import Efforts, MethodInfo
 from potstill.methods._matching import Start
 from potstill.methods.gradient._on_synthetic import OnSynthetic
 
@@ -31,6 +31,10 @@ class DC(OnSynthetic):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "none", "epochs": 300},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 10, "batch_real": 64, "inner": 5},
+        "good": {"iterations": 60, "batch_real": 128, "inner": 10},
+    }
 
     # main.py mutes augmentation while DC's network trains, whatever the matching uses.
     augmented_training: ClassVar[bool] = False

@@ -8,7 +8,7 @@ features of the first network. The point is fewer updates for the same accuracy;
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo
+from potstill.core import Efforts, MethodInfo
 from potstill.methods._matching import Start
 from potstill.methods.gradient._base import Sampler
 from potstill.methods.gradient._on_real import OnReal
@@ -28,6 +28,10 @@ class DREAM(OnReal):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 5, "outer": 20, "batch_real": 32, "data_train": 256},
+        "good": {"iterations": 40, "outer": 20, "batch_real": 64, "data_train": 500},
+    }
 
     batch_real: int = 128
     """Real samples per class and update: one for each cluster (argument.py, --batch_real)."""

@@ -13,7 +13,7 @@ trains on synthetic samples that are each augmented on their own.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from potstill.core import MethodInfo
+from potstill.core import Efforts, MethodInfo
 from potstill.methods._matching import Start
 from potstill.methods.gradient._on_synthetic import OnSynthetic
 
@@ -32,6 +32,10 @@ class DSA(OnSynthetic):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 10, "batch_real": 64, "inner": 5},
+        "good": {"iterations": 60, "batch_real": 128, "inner": 10},
+    }
 
     augmented_training: ClassVar[bool] = True
 

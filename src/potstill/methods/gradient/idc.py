@@ -13,7 +13,7 @@ and Fashion-MNIST it uses ``metric="l1", lr=1e-4, data_train=500`` (MNIST also `
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import MethodInfo
+from potstill.core import Efforts, MethodInfo
 from potstill.methods.gradient._on_real import OnReal
 
 __all__ = ["IDC"]
@@ -31,3 +31,7 @@ class IDC(OnReal):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 5, "outer": 20, "batch_real": 32, "data_train": 256},
+        "good": {"iterations": 40, "outer": 20, "batch_real": 64, "data_train": 500},
+    }

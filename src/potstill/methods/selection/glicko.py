@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from potstill.core import MethodInfo, Problem
+from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.difficulty import rate_samples
 from potstill.methods.selection._subjects import BySubjects
 
@@ -35,6 +35,9 @@ class Glicko(BySubjects):
         selects=True,
         kinds=("*",),
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"runs": 4, "epochs_recorded": 10},
+    }
 
     tau: float = 0.5
     """τ, how much volatility may change (Glickman: 0.3 to 1.2)."""

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from potstill.core import MethodInfo, Problem
+from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.difficulty import item_response
 from potstill.methods.selection._subjects import BySubjects
 
@@ -36,6 +36,9 @@ class IRT(BySubjects):
         selects=True,
         kinds=("*",),
     )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"runs": 4, "epochs_recorded": 10},
+    }
 
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:
         found = item_response(self.answers(problem).flatten(0, 1))
