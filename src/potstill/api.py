@@ -178,9 +178,10 @@ def distill(
     )  # fmt: skip
     with watched(progress) as watcher:
         return run_settled(
-            settled, watcher, seconds, seed=seed, steps=steps, zca=zca, checkpoint=checkpoint, resume=resume or resume_anyway,
-            anyway=resume_anyway, checkpoint_every=checkpoint_every, progress=progress if callable(progress) else watcher,
-            preparing=preparing or watcher.count, command=command, table=table,
+            settled, watcher, seconds, seed=seed, steps=steps, zca=zca, checkpoint=checkpoint,
+            resume=resume or resume_anyway, anyway=resume_anyway, checkpoint_every=checkpoint_every,
+            progress=progress if callable(progress) else watcher, preparing=preparing or watcher.count,
+            command=command, table=table,
         )  # fmt: skip
 
 
