@@ -49,6 +49,7 @@ SMALL = {
     "ascent": 2,
     "round_iterations": 2,
     "epochs_recorded": 3,
+    "trajectory": 3,
     "runs": 2,
     "window": 2,
     "checkpoints": 2,
