@@ -3,6 +3,7 @@
 Legend: n samples, m indexed samples, k classes, c h w a picture, d features.
 """
 
+import html
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -15,36 +16,11 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 __all__ = [
-    "AssetSpec",
-    "Augmentation",
-    "Batch",
-    "Budget",
-    "Effort",
-    "Efforts",
-    "Family",
-    "InputSpec",
-    "Inputs",
-    "Layered",
-    "Method",
-    "MethodInfo",
-    "Metrics",
-    "Network",
-    "NetworkFactory",
-    "Normalization",
-    "Parametrization",
-    "Part",
-    "Payload",
-    "Problem",
-    "Result",
-    "Scored",
-    "Selection",
-    "Source",
-    "Space",
-    "Splits",
-    "Synthetic",
-    "Trained",
+    "AssetSpec", "Augmentation", "Batch", "Budget", "Effort", "Efforts", "Family", "InputSpec", "Inputs", "Layered",
+    "Method", "MethodInfo", "Metrics", "Network", "NetworkFactory", "Normalization", "Parametrization", "Part",
+    "Payload", "Problem", "Result", "Scored", "Selection", "Source", "Space", "Splits", "Synthetic", "Trained",
     "Whitening",
-]
+]  # fmt: skip
 
 Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
 """What a sample is: one tensor (a picture), or a named set of them (a table's columns, a picture and its caption)."""
@@ -178,14 +154,20 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Splits:
-    """What ``load_data`` returns. ``test`` is for protocols only; a ``Problem`` never holds it.
-
-    ``notes`` says what the loader decided (a split drawn by seed, pictures resized, files skipped), one line each.
+    """What ``load_data`` returns. ``test`` is for protocols only; a ``Problem`` never holds it. ``notes`` says what the
+    loader decided (a split drawn by seed, pictures resized, files skipped), one line each.
     """
 
     train: Source
     test: Source | None
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return "\n".join([f"train: {self.train!r}", f"test: {self.test!r}", *(f"note: {n!r}" for n in self.notes)])
+
+    def _repr_html_(self) -> str:
+        parts = (getattr(p, "_repr_html_", lambda p=p: html.escape(repr(p)))() for p in (self.train, self.test))
+        return "".join(f"<div>{part}</div>" for part in (*parts, *(html.escape(repr(n)) for n in self.notes)))
 
 
 class Network(nn.Module, ABC):

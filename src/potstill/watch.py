@@ -11,12 +11,13 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from potstill.markup import one_line
 from potstill.units import about, clock, roughly
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-__all__ = ["LONG", "Pace", "Seen", "Watcher", "one_line"]
+__all__ = ["LONG", "Pace", "Seen", "Watcher"]
 
 LINE_EVERY = 10.0
 """Seconds between lines where stderr is not a terminal."""
@@ -26,11 +27,6 @@ SETTLED = 3.0
 """Seconds of steps after the first before a forecast is made of them."""
 PATIENCE = 2.0
 """In Python, what takes less than so many seconds is not spoken of."""
-
-
-def one_line(text: str) -> str:
-    """``text`` as one line; what a terminal would act on (names in data may hold anything) is shown escaped."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from report_samples import estimate as written
 from report_samples import scorecard
 
-from potstill.reports.markup import Html, tag, text
+from potstill.markup import Html, tag, text
 from potstill.reports.numbers import (
     Estimate,
     duration,

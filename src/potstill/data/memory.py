@@ -13,6 +13,7 @@ from torch import Tensor
 
 from potstill.core import Batch, InputSpec, Normalization
 from potstill.data.arrays import canonical, encode_labels
+from potstill.data.shown import described, displayed
 from potstill.errors import PotstillError
 
 __all__ = ["TensorSource", "fit_normalization"]
@@ -163,6 +164,12 @@ class TensorSource:
     def _targets(self) -> Tensor:
         """The labels on the device of the inputs, so that a fetch moves nothing."""
         return self.labels.to(self.device)
+
+    def __repr__(self) -> str:
+        return described(self)
+
+    def _repr_html_(self) -> str:
+        return displayed(self, pictures=True)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -18,6 +18,7 @@ from potstill.core import Batch, InputSpec, Normalization
 from potstill.data.memory import data_units, moved, normalised
 from potstill.data.pictures import BadPictureError, decode, quiet
 from potstill.data.readers import FileReader, Reader, digest
+from potstill.data.shown import described, displayed
 from potstill.errors import PotstillError
 
 __all__ = ["StreamSource", "begin", "pixels", "workers"]
@@ -162,6 +163,12 @@ class StreamSource:
         if not isinstance(self.reader, FileReader):
             return ()
         return tuple(self.reader.name(place) for place in self.places.tolist())
+
+    def __repr__(self) -> str:
+        return described(self)
+
+    def _repr_html_(self) -> str:
+        return displayed(self, pictures=False)
 
     def __len__(self) -> int:
         return len(self.labels)

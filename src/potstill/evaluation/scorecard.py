@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from potstill.markup import join, one_line, tag
+from potstill.notebook import table
+
 __all__ = ["Scorecard"]
+
+_HEAD = ("", "accuracy", "95% interval", "n", "bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,22 +27,36 @@ class Scorecard:
         """The scorecard as JSON values, under the contract's keys."""
         return dict(self.content)
 
-    def __str__(self) -> str:
+    def _rows(self) -> list[tuple[str, ...]]:
+        """What is measured against each other: name, accuracy, interval, n, bytes."""
         c = self.content
         rows = [("this set", c["accuracy"], c["bytes"]["total"])]
         rows += [(name, b, b["bytes"]) for name, b in c["baselines"].items()]
         if c["full"] is not None:
             rows.append(("full data", c["full"], c["full"].get("bytes")))
+        shown: list[tuple[str, ...]] = []
+        for name, a, size in rows:
+            ci = "" if a.get("ci95") is None else f"{100 * a['ci95'][0]:.1f} to {100 * a['ci95'][1]:.1f}"
+            shown.append((name, f"{100 * a['mean']:.1f}%", ci, str(a["n"]), "" if size is None else f"{size:,}"))
+        return shown
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        title, _, *rest = str(self).splitlines()
+        rows = self._rows()
+        said = (tag("div", line) for line in rest[len(rows) :])
+        return join([tag("b", title), table(_HEAD, rows), *said])
+
+    def __str__(self) -> str:
+        c = self.content
         lines = [
             f"{c['set']['method']} on {c['set']['source']}, {c['set']['items']} inputs · protocol {c['protocol']} "
             f"v{c['protocol_version']} ({c['fingerprint']}) · {c['network']}"
             + (" · OPTIMISTIC: chosen on test data" if c["optimistic"] else ""),
-            f"{'':<14}{'accuracy':>10}{'95% interval':>18}{'n':>5}{'bytes':>13}",
+            *(f"{a:<14}{b:>10}{c:>18}{d:>5}{e:>13}" for a, b, c, d, e in (_HEAD, *self._rows())),
         ]
-        for name, a, size in rows:
-            ci = "" if a.get("ci95") is None else f"{100 * a['ci95'][0]:.1f} to {100 * a['ci95'][1]:.1f}"
-            shown = "" if size is None else f"{size:,}"
-            lines.append(f"{name:<14}{100 * a['mean']:>9.1f}%{ci:>18}{a['n']:>5}{shown:>13}")
         for name, d in c["difference"].items():
             if d["ci95"] is None:
                 continue
@@ -57,4 +76,4 @@ class Scorecard:
             lines.append("the set was not made of this training data; if it holds test samples, the score is too high")
         if c["diverged"]:
             lines.append(f"{c['diverged']} students ended with weights that are not finite and count as chance")
-        return "\n".join(lines)
+        return "\n".join(one_line(line) for line in lines)

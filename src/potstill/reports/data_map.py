@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from potstill.reports.markup import Html, join, tag
+from potstill.markup import Html, join, tag
 
 __all__ = ["MapPoint", "data_map"]
 

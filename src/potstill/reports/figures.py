@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from potstill.reports.markup import Html, join, tag
+from potstill.markup import Html, join, tag
 from potstill.reports.numbers import Estimate, interval, number, percent
 
 __all__ = ["Point", "bar", "bars", "curves", "dot_plot", "value"]

@@ -1,14 +1,10 @@
 """The distilled inputs as they are: pictures by class as inline PNG, or rows of a table."""
 
-import base64
-import io
-
 import numpy as np
-from jaxtyping import Float, UInt8
-from PIL import Image
 
+from potstill.markup import Html, join, tag
+from potstill.notebook import picture
 from potstill.reports.entry import Gallery
-from potstill.reports.markup import Html, join, tag
 
 __all__ = ["gallery", "shown"]
 
@@ -24,32 +20,6 @@ def shown(sizes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(min(size, each) if c < _MOST_CLASSES else 0 for c, size in enumerate(sizes))
 
 
-def _bytes(picture: Float[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "h w d"]:
-    channels = picture[:1] if picture.shape[0] < 3 else picture[:3]
-    levels = np.rint(np.clip(np.nan_to_num(channels, nan=0.0), 0, 1) * 255).astype(np.uint8)
-    return np.ascontiguousarray(levels.transpose(1, 2, 0))
-
-
-def _image(picture: Float[np.ndarray, "c h w"], alt: str, wanted: int) -> Html:
-    """A picture as PNG, drawn at the whole multiple of its size nearest to ``wanted`` CSS pixels, once at least."""
-    levels = _bytes(picture)
-    drawing = Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels)
-    longest = max(drawing.size)
-    if longest > _LONGEST:
-        drawing.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    drawing.save(buffer, format="PNG", optimize=True)
-    times = max(1, round(wanted / max(drawing.size)))
-    return tag(
-        "img",
-        src="data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"),
-        alt=alt,
-        width=drawing.width * times,
-        height=drawing.height * times,
-        decoding="async",
-    )
-
-
 def _more(total: int, here: int, noun: str) -> str:
     return f"{total:,} {noun}" if total == here else f"{here:,} of {total:,} shown"
 
@@ -63,7 +33,7 @@ def _pictures(g: Gallery) -> list[Html]:
         index = np.flatnonzero(hard == c)[:take]
         if not take:
             continue
-        tiles = [_image(g.inputs[i], f"{name}, {k + 1} of {sizes[c]}", wanted) for k, i in enumerate(index)]
+        tiles = [picture(g.inputs[i], f"{name}, {k + 1} of {sizes[c]}", wanted, _LONGEST) for k, i in enumerate(index)]
         label = tag(
             "div",
             tag("bdi", name),

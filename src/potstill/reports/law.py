@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from potstill.reports.markup import Html, tag, text
+from potstill.markup import Html, tag, text
 
 __all__ = ["law_plot"]
 

@@ -6,9 +6,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from potstill.errors import PotstillError
+from potstill.markup import Html, join, tag
 from potstill.reports.entry import Entry, Gallery
 from potstill.reports.figures import Point, dot_plot, value
-from potstill.reports.markup import Html, join, tag
 from potstill.reports.numbers import (
     Estimate,
     count,

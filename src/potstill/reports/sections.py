@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from potstill.markup import Html, join, tag
 from potstill.reports.entry import Entry
 from potstill.reports.figures import Point, bar, bars, curves, dot_plot, value
 from potstill.reports.gallery import gallery
-from potstill.reports.markup import Html, join, tag
 from potstill.reports.numbers import (
     Estimate,
     count,

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from potstill.core import InputSpec, Normalization, Whitening
 from potstill.errors import PotstillError
 from potstill.native import loaded
+from potstill.notebook import MOST_CLASSES, MOST_PICTURES, facts, shelf
 from potstill.storage.card import FORMAT, SIZES, card_text, plain, read_card
 from potstill.storage.files import read_tensors, write_tensors
 
@@ -173,6 +174,23 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
     def __repr__(self) -> str:
         kind = "real" if self.index is not None else "synthetic"
         return f"Distilled({len(self)} {kind} inputs of {self.card['source'].get('name')!r} by {self.card['method']!r})"
+
+    def _repr_html_(self) -> str:
+        spec, cost = self.card["input"], self.card.get("cost", {})
+        rows: list[tuple[str, object]] = [
+            ("made of", self.card["source"].get("name")),
+            ("by", self.card["method"]),
+            ("inputs", f"{len(self):,} of {'×'.join(map(str, spec['shape']))} in {len(self.classes):,} classes"),
+            ("bytes", f"{self.card['bytes']['total']:,}"),
+            ("steps", f"{cost['steps']:,} in {cost['seconds']:,.0f} s" if {"steps", "seconds"} <= cost.keys() else "?"),
+        ]
+        shown = facts(repr(self), rows)
+        if spec["kind"] != "image":
+            return shown
+        hard = self.hard_labels
+        first = (torch.where(hard == c)[0][:MOST_PICTURES] for c in range(min(MOST_CLASSES, len(self.classes))))
+        by_class = zip(self.classes, first, strict=False)
+        return shown + shelf((name, list(self.inputs[index].numpy())) for name, index in by_class)
 
     @property
     def selected(self) -> bool:

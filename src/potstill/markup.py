@@ -1,10 +1,13 @@
-"""HTML made of values: every string is escaped where it enters, so no name from a file can become markup."""
+"""Text that is shown: as HTML made of values, where every string is escaped as it enters, or in a terminal.
+
+So no name from a file can become markup, or move a cursor.
+"""
 
 import html
 import re
 from collections.abc import Iterable
 
-__all__ = ["Html", "join", "tag", "text"]
+__all__ = ["Html", "join", "one_line", "tag", "text"]
 
 _VOID = frozenset({"br", "col", "img", "line", "link", "meta", "circle", "polyline", "rect", "path"})
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -43,3 +46,8 @@ def tag(name: str, /, *children: str | None, **attributes: str | int | float | N
     if name in _VOID:
         return Html(f"<{name}{written}>" if name in {"br", "col", "img", "link", "meta"} else f"<{name}{written}/>")
     return Html(f"<{name}{written}>{join(children)}</{name}>")
+
+
+def one_line(text: str) -> str:
+    """``text`` as one line; what a terminal would act on (names in data may hold anything) is shown escaped."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
