@@ -15,6 +15,7 @@ from potstill.driver import Interrupted, Progress
 from potstill.errors import PotstillError, unknown
 from potstill.evaluation import Protocol
 from potstill.locks import only_run
+from potstill.nn import OwnNetwork, given
 from potstill.storage import differences, load, read_identity, write_atomic
 
 __all__ = ["compare"]
@@ -30,7 +31,7 @@ def compare(
     budget: str | float | None = None,
     seeds: int | None = None,
     protocol: str = "potstill",
-    network: str | None = None,
+    network: str | OwnNetwork | Callable[..., Any] | None = None,
     device: str = "auto",
     seed: int = 0,
     options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -50,6 +51,7 @@ def compare(
         data: anything ``load_data`` takes.
         methods: registered names.
         ipc: items per class.
+        network: to distil and to measure with: a registered name, or one of your own as `potstill.distill` takes it.
         out: folder, made if it is not there.
         effort: how hard each method tries, as for `potstill.distill`.
         budget: time for each cell's distilling: seconds, or text such as ``10m``.
@@ -79,7 +81,7 @@ def compare(
     (limit,) = renamed(overrides, {"time_budget": "budget"}, budget=budget)
     seconds = asked_budget(limit)
     making = {
-        "seed": seed, "network": network, "budget": seconds, "effort": asked_effort(effort, "", None, seconds)
+        "seed": seed, "network": given(network), "budget": seconds, "effort": asked_effort(effort, "", None, seconds)
     }  # fmt: skip
     measuring = {"protocol": protocol, "seeds": seeds, "overrides": overrides}
     try:
@@ -163,7 +165,8 @@ class _Cell:
         making = {name: value for name, value in self.making.items() if (name, value) != ("effort", "published")}
         making["time_budget"] = making.pop("budget")
         return {
-            "method": self.method, "ipc": self.ipc, "data": self.splits.train.content_hash, **making,
+            "method": self.method, "ipc": self.ipc, "data": self.splits.train.content_hash,
+            **{name: str(value) if isinstance(value, OwnNetwork) else value for name, value in making.items()},
             "options": dict(self.options) or None, **self.measuring, "overrides": self.measuring["overrides"] or None,
         }  # fmt: skip
 
