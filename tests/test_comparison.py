@@ -1,6 +1,8 @@
 """``compare``: what lies in its folder is adopted only where it is what this comparison would make."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,36 @@ def test_options_of_methods_and_of_the_protocol_reach_them_and_are_kept(folder: 
 def test_options_that_do_not_exist_are_refused_before_any_work(folder: Path, wrong: Any, said: str) -> None:
     with pytest.raises(PotstillError, match=said):
         board(folder, **wrong)
+    assert not folder.exists()
+
+
+UNTYPED = """
+import sys
+from pathlib import Path
+import potstill
+
+data = ([[0.0, 1.0], [1.0, 0.0]] * 4, [0, 1] * 4)
+for call in (
+    lambda: potstill.compare(data, ["random"], {"a": 1}, out=Path(sys.argv[1])),
+    lambda: potstill.compare(data, ["random"], [0], out=Path(sys.argv[1])),
+    lambda: potstill.compare(data, ["random"], "1", out=Path(sys.argv[1])),
+    lambda: potstill.distill(data, "random", ipc={"a": 1}),
+    lambda: potstill.distill(data, "random", ipc=1.5),
+    lambda: potstill.distill(data, "random", ipc=1, steps="3"),
+    lambda: potstill.distill(data, "random", ipc=1, steps=-3, progress=None),
+):
+    try:
+        call()
+    except potstill.PotstillError as error:
+        print(error)
+"""
+
+
+def test_sizes_and_steps_of_other_kinds_are_refused(folder: Path) -> None:
+    """In a process of its own: while tests run, types are checked before any of our code is."""
+    done = subprocess.run([sys.executable, "-c", UNTYPED, str(folder)], capture_output=True, text=True)
+    said = [line.partition(" must be ")[0] for line in done.stdout.splitlines()]
+    assert (said, done.stderr) == (["ipc"] * 5 + ["steps"] * 2, "")
     assert not folder.exists()
 
 

@@ -167,8 +167,10 @@ def distill(
         Interrupted: a signal came; ``checkpoint`` holds the run.
     """
     keep, seconds = asked_amounts(ipc, items, bytes, budget, options)
-    if steps is not None and steps < 0:
-        raise PotstillError(f"steps must be at least 0, but they are {steps}; leave them out for all of the method's")
+    if steps is not None and (not isinstance(steps, int) or steps < 0):
+        raise PotstillError(
+            f"steps must be a whole number of at least 0, but they are {steps!r}; leave them out for all that there are"
+        )
     hard = asked_effort(effort, method, steps, seconds)
     if (table := read_scores(scores) if isinstance(scores, str | Path) else scores) is not None:
         network, augment, options = _as_scored(table, method, network, augment, zca, options)

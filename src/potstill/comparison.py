@@ -11,7 +11,7 @@ from potstill import registry
 from potstill.api import as_splits, distill, evaluate, identity_of, pick_device, settle
 from potstill.asked import asked_budget, asked_effort, renamed
 from potstill.core import Splits
-from potstill.driver import Interrupted, Progress
+from potstill.driver import Interrupted, Progress, versions
 from potstill.errors import PotstillError, unknown
 from potstill.evaluation import Protocol
 from potstill.locks import only_run
@@ -68,7 +68,11 @@ def compare(
             there; or a method or protocol has no such option.
         Interrupted: a signal came; the same call goes on from the checkpoint of the cell under way.
     """
-    names, options = list(dict.fromkeys(["random", *methods])), options or {}
+    sizes = list(ipc) if isinstance(ipc, Sequence) and not isinstance(ipc, str) else [ipc]
+    if not sizes or not all(type(amount) is int and amount >= 1 for amount in sizes):
+        raise PotstillError(f"ipc must be whole numbers of at least 1 item per class, such as [1, 10], not {ipc!r:.80}")
+    given_methods = [methods] if isinstance(methods, str) else methods
+    names, options = list(dict.fromkeys(["random", *given_methods])), options or {}
     for name in options:
         if name not in names:
             raise unknown("method with options", name, names)
@@ -94,7 +98,7 @@ def compare(
                 method=name, ipc=amount, options=options.get(name, {}), splits=splits, making=making,
                 measuring=measuring, fingerprint=chosen.fingerprint(), stem=out / f"{name}-ipc{amount}", device=device,
             )
-            for amount in ipc for name in names
+            for amount in dict.fromkeys(sizes) for name in names
         ]  # fmt: skip
         for cell in cells:
             cell.check()
@@ -196,7 +200,9 @@ class _Cell:
                 self.file, said, {**{n: v for n, v in wanted.items() if n in said}, "ipc": self.ipc, "limits": limits}
             )
         elif self.checkpoint.exists():
-            _same(self.checkpoint, read_identity(self.checkpoint), wanted)
+            identity, computed = read_identity(self.checkpoint)
+            _same(self.checkpoint, identity, wanted)
+            _same(self.checkpoint, computed, versions() if computed else {})
 
     def measured(self, progress: Callable[[str, Progress], None] | None) -> Mapping[str, Any]:
         """The scorecard, from its file if it is there.

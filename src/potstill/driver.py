@@ -23,7 +23,7 @@ from potstill.locks import only_run
 from potstill.native import computing
 from potstill.storage import Checkpoint, pack, read_checkpoint, write_checkpoint
 
-__all__ = ["Interrupted", "Outcome", "Progress", "Run", "run"]
+__all__ = ["Interrupted", "Outcome", "Progress", "Run", "run", "versions"]
 
 S = TypeVar("S")
 HISTORY_POINTS = 512
@@ -115,7 +115,7 @@ def _peak_memory(device: torch.device) -> int:
     return peak_memory()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """What must be the same for a resumed run to end with the bits of one that was left alone."""
     return {"potstill": version("potstill"), "torch": torch.__version__, **computing()}
 
@@ -200,13 +200,13 @@ def _run(
     history: list[Mapping[str, float]] = []
     changes: list[Mapping[str, Any]] = []
     stride, step, before = 1, 0, 0.0
-    versions = {} if checkpoint is None else _versions()
+    here = {} if checkpoint is None else versions()
     begun = last_saved = time.monotonic()
     if resume:
         if checkpoint is None or not checkpoint.exists():
             raise PotstillError(f"there is no unfinished run to resume at {checkpoint}; leave resume out to start one")
         saved: Checkpoint[S] = read_checkpoint(
-            checkpoint, method.state_type, identity, versions=versions, anyway=anyway
+            checkpoint, method.state_type, identity, versions=here, anyway=anyway
         )  # fmt: skip
         state, step = saved.state, saved.step
         before, stride, history, changes = _meta(checkpoint, saved.meta)
@@ -229,7 +229,7 @@ def _run(
             meta = {"seconds": seconds(), "stride": stride, "history": history, "changes": changes, "spent": spent}
             write_checkpoint(
                 checkpoint, state=state, rng_state=rng.get_state(), step=step, identity=identity, meta=meta,
-                versions=versions,
+                versions=here,
             )  # fmt: skip
 
     def ended(kind: Any, message: str) -> Run[S]:

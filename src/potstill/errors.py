@@ -3,11 +3,15 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["PotstillError", "unknown"]
+__all__ = ["PotstillError", "PotstillWarning", "unknown"]
 
 
 class PotstillError(Exception):
     """Expected failure. The message is one line; the command line prints it to stderr and exits 1."""
+
+
+class PotstillWarning(UserWarning):
+    """Something is not as it should be, and the work goes on. The message is one line; the command line shows it."""
 
 
 def unknown(noun: str, name: str, known: Iterable[str]) -> PotstillError:

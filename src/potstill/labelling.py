@@ -11,9 +11,9 @@ from potstill.evaluation.evaluate import as_seen, carded_network, check_fit, stu
 from potstill.evaluation.taught import teachers_of, views_of
 from potstill.execution.memory import keep_freed_memory
 from potstill.nn import OwnNetwork, factory, given
-from potstill.storage import Distilled, load
-from potstill.supervise.store import LabelStore
-from potstill.supervise.writer import write_labels
+from potstill.storage import Distilled, check_writable, load
+from potstill.supervise.store import LabelStore, forecast
+from potstill.supervise.writer import pool_of, write_labels
 
 __all__ = ["label"]
 
@@ -63,12 +63,16 @@ def label(
     make = factory(chosen.teacher or name, seen.input, len(seen.classes), seen.device)
     said = chosen.resolve(seen.name, factory(name, seen.input, len(seen.classes)).name, seen.input.kind)
     views = views_of(said, student_augmentation(said.augment, seen), seed)
+    epochs = (said.epochs or 0) + said.extra_epoch
+    # What cannot be written is found before teachers are trained.
+    check_writable(Path(out))
+    forecast(len(small), seen.classes, pool_of(epochs, pool), top_k, dtype, temperature=said.temperature)
     x = small.model_space().to(seen.device)
     shared = said.sized(len(x), len(seen.classes)).batch if said.teacher_statistics == "batch" else 256
     teachers = teachers_of(said, seen, make, lambda n: student_augmentation(n, seen), progress)
     return write_labels(
         out, teachers.experts(seen.classes), x, views, classes=seen.classes,
-        epochs=(said.epochs or 0) + said.extra_epoch, pool=pool, top_k=top_k, dtype=dtype,
+        epochs=epochs, pool=pool, top_k=top_k, dtype=dtype,
         temperature=said.temperature, level=said.loss == "mse",
         statistics=said.teacher_statistics, batch=shared,
         progress=None if progress is None else lambda done, total: progress("labels", done, total),

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from potstill.assets import TrainNetwork, jobs_of, kept_part, obtain
 from potstill.assets import networks as asset_networks
 from potstill.augment.named import named_augmentation
 from potstill.core import AssetSpec, Splits, Trained
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Processes, Serial
 from potstill.methods.distribution.dance import DANCE
 from potstill.nn import factory
@@ -67,6 +68,27 @@ def test_what_was_interrupted_goes_on_and_what_is_broken_is_made_again(cache: Pa
     files[1].write_bytes(files[1].read_bytes()[:100])
     again, seen = made()
     assert seen[0][1] == 1
+    assert all(equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_a_bit_that_fell_over_in_the_cache_changes_nothing(cache: Path) -> None:
+    first, _ = made()
+    rng = random.Random(0)
+    for file in sorted((cache / "networks").iterdir()):
+        whole = bytearray(file.read_bytes())
+        whole[rng.randrange(len(whole) // 2, len(whole))] ^= 1 << rng.randrange(8)
+        file.write_bytes(whole)
+    again, seen = made()
+    assert seen[0][1] == 0
+    assert all(equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_networks_that_cannot_be_kept_are_used_all_the_same(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = made()
+    (cache / "file").write_text("")
+    monkeypatch.setenv("POTSTILL_CACHE", str(cache / "file"))
+    with pytest.warns(PotstillWarning, match=r"networks .* could not be kept.*set POTSTILL_CACHE"):
+        again, _ = made()
     assert all(equal(a, b) for a, b in zip(first, again, strict=True))
 
 

@@ -1,6 +1,8 @@
 """A record equals a plain loop that trains the same network; interrupted, it ends with the same bits."""
 
 import dataclasses
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from potstill.assets import RecordTraining, memory_record, obtain, stand_in, tra
 from potstill.assets.records import CLOSER, FIELDS, kept_epochs
 from potstill.augment.named import named_augmentation
 from potstill.core import AssetSpec
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Processes, Serial
 from potstill.functional import dynamics
 from potstill.nn import factory
@@ -184,8 +186,37 @@ def test_a_plan_needs_no_training() -> None:
     assert record.network(1, 4).theta.keys() == dict(MAKE(0).named_parameters()).keys()
 
 
-def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def obtained() -> dict[str, Tensor]:
+    record = obtain([SPEC], SOURCE, MAKE, lambda name: NONE, executor=Serial())[0]["record"]
+    return {field: record.series(field) for field in FIELDS}
+
+
+@pytest.mark.parametrize("full_after", [0, 3])
+def test_a_cache_that_cannot_be_written_costs_time_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_after: int
+) -> None:
+    wanted, left = obtained(), [full_after]
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "file"))
-    with pytest.raises(PotstillError, match="set POTSTILL_CACHE to a folder that can be written"):
-        one().make_record()
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / ("other" if full_after else "file")))
+
+    def fsync(descriptor: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    why = "No space left" if full_after else "Not a directory"
+    with pytest.warns(PotstillWarning, match=rf"record of a training could not be kept.*{why}.*set POTSTILL_CACHE"):
+        found = obtained()
+    assert all(torch.equal(found[field], wanted[field]) for field in FIELDS)
+
+
+@pytest.mark.parametrize("kind", ["rows", "network"])
+def test_a_bit_that_fell_over_in_the_cache_is_made_again(cache: Path, kind: str) -> None:
+    wanted = obtained()
+    damaged = sorted((cache / "records").glob(f"*/{kind}-*.safetensors"))[-1]
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-3] + bytes([whole[-3] ^ 4]) + whole[-2:])
+    found = obtained()
+    assert all(torch.equal(found[field], wanted[field]) for field in FIELDS)
+    assert damaged.read_bytes()[-3] == whole[-3]

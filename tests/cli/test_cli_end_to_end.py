@@ -195,5 +195,13 @@ def test_labels_are_written_once_and_read_by_students(tmp_path, capsys):
     assert main(words) == 0
     assert labels.read_bytes() == first
     capsys.readouterr()
+    for wrong, said in (
+        (["--pool", "4"], "a pool must hold 1…3 epochs"),
+        (["--top-k", "11"], "11"),
+        (["--out", str(tmp_path / "none" / "x")], "does not exist"),
+    ):  # teachers of a million epochs: what is wrong is found before they are trained
+        assert main([*words, "--teacher-epochs", "1000000", *wrong]) == 1
+        assert said in capsys.readouterr().err
+    capsys.readouterr()
     assert main(["label", small, "--data", "digits", "--out", str(tmp_path / "x"), "--protocol", "dsa"]) == 1
     assert "choose sre2l or rded" in capsys.readouterr().err

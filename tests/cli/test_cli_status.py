@@ -1,8 +1,10 @@
 """Exit status, what goes to stdout and what to stderr, with the library's verbs replaced where that is enough."""
 
 import json
+import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -10,7 +12,8 @@ import potstill
 from potstill import api
 from potstill.cli.main import main
 from potstill.driver import Interrupted, Progress
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, PotstillWarning
+from potstill.locks import only_run
 
 DISTILL = ["distill", "digits", "--ipc", "1"]
 
@@ -108,6 +111,8 @@ def test_every_option_reaches_the_library(monkeypatch, out):
         ([*DISTILL, "--out", "a.npz"], "must end in .safetensors"),
         ([*DISTILL, "--steps", "-3", "--out", "a.safetensors"], "--steps must be at least 1, but it is -3"),
         (["plan", "digits", "--ipc", "1", "--steps", "0"], "--steps must be at least 1, but it is 0"),
+        (["evaluate", "a", "--data", "digits", "--seeds", "0"], "evaluate: --seeds must be at least 1, but it is 0"),
+        (["label", "a", "--data", "digits", "--out", "b", "--pool", "-1"], "--pool must be at least 1, but it is -1"),
         (["report", "--out", "page.html"], "at least one folder or file"),
         (["methods", "--bogus"], "methods has no option --bogus"),
     ],
@@ -270,3 +275,28 @@ def test_a_recipe_that_is_none_is_one_line(tmp_path, capsys, content):
     err = capsys.readouterr().err
     assert err.startswith(f"potstill: {recipe}: ")
     assert err.count("\n") == 1
+
+
+def test_a_second_command_on_one_output_is_refused_while_the_first_runs(monkeypatch, capsys, out):
+    def never(*args, **options):
+        raise AssertionError("the data were read")
+
+    monkeypatch.setattr(api, "load_data", never)
+    with only_run(out):
+        for words in (DISTILL, ["evaluate", "small.safetensors", "--data", "digits"], ["rebuild", "i", "--data", "d"]):
+            assert main([*words, "--out", str(out)]) == 1
+            said = f"potstill: {out}: another run (process {os.getpid()}) is writing it; "
+            assert capsys.readouterr().err.startswith(said)
+    assert list(out.parent.iterdir()) == []
+
+
+def test_a_warning_of_ours_is_a_note(monkeypatch, capsys, out):
+    def warn(*args, **options):
+        warnings.warn("the cache is full", PotstillWarning, stacklevel=2)
+        raise PotstillError("enough")
+
+    replaced(monkeypatch, warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main([*DISTILL, "--out", str(out)]) == 1
+    assert capsys.readouterr().err.splitlines()[-2:] == ["potstill: the cache is full", "potstill: enough"]

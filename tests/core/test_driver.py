@@ -142,8 +142,8 @@ def test_a_checkpoint_that_was_computed_otherwise_goes_on_only_when_that_is_aske
 
     checkpoint = tmp_path / "walk.checkpoint"
     go(Walk(), steps=2, checkpoint=checkpoint, checkpoint_every=0.0)
-    here = driver._versions()
-    monkeypatch.setattr(driver, "_versions", lambda: {**here, **other})
+    here = driver.versions()
+    monkeypatch.setattr(driver, "versions", lambda: {**here, **other})
     with pytest.raises(PotstillError) as caught:
         go(Walk(), checkpoint=checkpoint, resume=True)
     ((name, there),) = other.items()
@@ -159,7 +159,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path: Path, monkeypatch:
 
     checkpoint = tmp_path / "walk.checkpoint"
     with monkeypatch.context() as earlier:
-        earlier.setattr(driver, "_versions", dict)
+        earlier.setattr(driver, "versions", dict)
         go(Walk(), steps=2, checkpoint=checkpoint, checkpoint_every=0.0)
     assert go(Walk(), checkpoint=checkpoint, resume=True).changes == ()
 

@@ -233,3 +233,11 @@ def test_estimate_of_one_run_has_no_interval(tmp_path: Path) -> None:
     assert entry.accuracy is not None
     assert entry.accuracy.low is None
     assert estimate(0.5, 0.1)["n"] == 5
+
+
+@pytest.mark.parametrize("row", ['{"method": "dm", "ipc": {"a": 2}}', '{"method": [1], "ipc": 1}', "1", "[1]"])
+def test_a_leaderboard_whose_rows_are_of_other_kinds_is_refused(tmp_path: Path, row: str) -> None:
+    board = tmp_path / "leaderboard.json"
+    board.write_text(f'{{"rows": [{row}]}}')
+    with pytest.raises(PotstillError, match="neither a scorecard"):
+        collect([board])

@@ -1,5 +1,6 @@
 """Bits that fall over, writers that die, links that were put there, and two runs on one output."""
 
+import json
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import safetensors
 import safetensors.torch
@@ -24,6 +26,7 @@ from potstill.locks import only_run
 from potstill.storage import Distilled, load, read_checkpoint, read_tensors, write_atomic, write_checkpoint
 from potstill.storage.folders import write_folder
 from potstill.storage.mapped import Field, fill, mapped, plan
+from potstill.storage.scores import MethodScores, Scores, read_scores, write_scores
 
 
 def a_set() -> Distilled:
@@ -199,3 +202,35 @@ def test_a_link_in_place_of_a_part_is_not_written_through(tmp_path: Path, kind: 
     assert victim.read_bytes() == b"precious"
     os.unlink(tmp_path / f".l.safetensors.{kind}")
     fill(tmp_path / "l.safetensors", ROWS, PARTS, rows)
+
+
+# --- scores ---------------------------------------------------------------------------------------------------------
+
+
+def a_table(path: Path) -> Path:
+    values = torch.rand(500, generator=torch.Generator().manual_seed(0))
+    methods = {"el2n": MethodScores(columns={"el2n": values}, config={"lr": 0.1})}
+    labels = torch.zeros(500, dtype=torch.int64)
+    write_scores(Scores(source="toy", hash="0" * 64, labels=labels, classes=("a",), methods=methods), path)
+    return path
+
+
+def test_no_bit_of_a_score_falls_over_unseen(tmp_path: Path) -> None:
+    path = a_table(tmp_path / "s.parquet")
+    wanted = read_scores(path).methods["el2n"].columns["el2n"]
+    for _ in flips(path, 100, seed=4):
+        try:
+            found = read_scores(path).methods["el2n"].columns["el2n"]
+        except PotstillError:
+            continue
+        assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("config", [3, [1], None, "lr"])
+def test_settings_of_scores_that_are_no_mapping_are_refused(tmp_path: Path, config: object) -> None:
+    table = pq.read_table(a_table(tmp_path / "s.parquet"))
+    said = json.loads(table.schema.metadata[b"potstill"])
+    said["methods"]["el2n"]["config"] = config
+    pq.write_table(table.replace_schema_metadata({"potstill": json.dumps(said)}), tmp_path / "t.parquet")
+    with pytest.raises(PotstillError, match="not a file of scores"):
+        read_scores(tmp_path / "t.parquet")

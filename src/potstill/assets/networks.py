@@ -10,11 +10,11 @@ after e epochs has the bits of a training of e epochs, and both have one name in
 that falls over 50 epochs has hardly fallen after 10.
 """
 
-import contextlib
 import hashlib
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from potstill.assets.progress import UnderWay, read_progress, write_progress
 from potstill.core import AssetSpec, Augmentation, Network, NetworkFactory, Source, Trained
 from potstill.data import stratify
 from potstill.data.passes import shuffled
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Executor, choose
 from potstill.nn import factory
 from potstill.rng import derive, generator
@@ -35,7 +35,7 @@ from potstill.storage import cache_folder, read_tensors, write_tensors
 from potstill.supervise.about import same_order
 from potstill.supervise.teacher import Teacher, fresh_teacher, train_epoch
 
-__all__ = ["TrainNetwork", "jobs_of", "kept_part", "obtain_networks"]
+__all__ = ["TrainNetwork", "jobs_of", "kept_part", "not_kept", "obtain_networks"]
 
 MAX_BYTES = 4 * 2**30
 """A file of the cache that is larger is not read."""
@@ -193,16 +193,30 @@ class TrainNetwork:
         made = Trained(seed=self.seed, theta=parts["theta"], buffers=parts["buffers"], epoch=epoch, classes=classes)
         return made, seconds
 
-    def keep(self, trained: Trained, seconds: float) -> None:
-        """Write it for later runs. A cache that cannot be written costs time, not the result."""
+    def keep(self, trained: Trained, seconds: float) -> str:
+        """Write it for later runs. A cache that cannot be written costs time, not the result: why, or nothing."""
         tensors = {f"theta/{n}": t.cpu() for n, t in trained.theta.items()}
         tensors |= {f"buffers/{n}": t.cpu() for n, t in trained.buffers.items()}
         path = self.path(trained.epoch)
-        with contextlib.suppress(OSError, PotstillError):
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors(path, tensors, {"seconds": repr(seconds), "classes": json.dumps(trained.classes)})
             if trained.epoch == self.stops[-1]:
                 self.progress().unlink(missing_ok=True)
+        except OSError as error:
+            return f"{path.parent}: cannot be written ({error.strerror})"
+        except PotstillError as error:
+            return str(error)
+        return ""
+
+
+def not_kept(what: str, why: str) -> None:
+    """Warn that something will have to be made again by the next run."""
+    warnings.warn(
+        f"{what} could not be kept, and will be made again when it is wanted again: {why}; free space, or set "
+        "POTSTILL_CACHE to a folder that can be written",
+        PotstillWarning, stacklevel=2,
+    )  # fmt: skip
 
 
 def kept_part(labels: Int[Tensor, " n"], part: float) -> Int[Tensor, " m"]:
@@ -268,12 +282,15 @@ def obtain_networks(
     missing = [n for n, trained in enumerate(found) if trained is None]
     if progress is not None:
         progress(spec.name, len(jobs) - len(missing), len(jobs))
+    why = ""
     runner = executor or choose(len(missing), make.device, make)
     for n, result in zip(missing, runner.map(_run, [jobs[n] for n in missing]), strict=True):
         for stop in result:
-            jobs[n].keep(*stop)
+            why = jobs[n].keep(*stop) or why
         found[n] = result
         if progress is not None:
             progress(spec.name, sum(f is not None for f in found), len(jobs))
+    if why:
+        not_kept("networks that were trained", why)
     whole = [f for f in found if f is not None]
     return tuple(trained for stops in whole for trained, _ in stops), sum(stops[-1][1] for stops in whole)

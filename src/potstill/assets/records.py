@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.func import functional_call
 
-from potstill.assets.networks import TrainNetwork, jobs_of, kept_part
+from potstill.assets.networks import TrainNetwork, jobs_of, kept_part, not_kept
 from potstill.core import AssetSpec, Augmentation, Network, NetworkFactory, Source, Trained
 from potstill.errors import PotstillError
 from potstill.execution import Executor, choose
@@ -258,39 +258,37 @@ class RecordTraining(TrainNetwork):
         """Go on from what is kept until all that is wanted is there.
 
         Raises:
-            PotstillError: it did not stay finite, or the cache cannot be written.
+            CannotKeep: the cache cannot be written.
+            PotstillError: it did not stay finite.
         """
         if (kept := self.kept_record()) is not None:
             return kept
         folder, state = self.folder(), self._saved()
         if state.epoch >= self.until:  # it was there once, and is damaged now
             state = self._first()
-        try:
+        with _keeping(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise PotstillError(
-                f"{folder}: a record of the training is kept there, but it cannot be made ({error.strerror}); set "
-                "POTSTILL_CACHE to a folder that can be written"
-            ) from error
         written, since = state, time.monotonic()
         for following, rows, trained in self._from(state):
             state = following
-            write_tensors(folder / f"rows-{state.epoch:05}.safetensors", rows, {"n": str(len(self.train))})
-            if trained is not None:
-                parts = {f"theta/{n}": t for n, t in trained.theta.items()}
-                parts |= {f"buffers/{n}": t for n, t in trained.buffers.items()}
-                about = {"said": json.dumps({"seconds": state.seconds, "classes": self.train.classes})}
-                write_tensors(folder / f"network-{state.epoch:05}.safetensors", parts, about)
-            if time.monotonic() - since >= self.record_every:
-                self._save(state)
-                written, since = state, time.monotonic()
+            with _keeping(folder):
+                write_tensors(folder / f"rows-{state.epoch:05}.safetensors", rows, {"n": str(len(self.train))})
+                if trained is not None:
+                    parts = {f"theta/{n}": t for n, t in trained.theta.items()}
+                    parts |= {f"buffers/{n}": t for n, t in trained.buffers.items()}
+                    about = {"said": json.dumps({"seconds": state.seconds, "classes": self.train.classes})}
+                    write_tensors(folder / f"network-{state.epoch:05}.safetensors", parts, about)
+                if time.monotonic() - since >= self.record_every:
+                    self._save(state)
+                    written, since = state, time.monotonic()
         if state is not written:
-            self._save(state)
+            with _keeping(folder):
+                self._save(state)
         if state.epoch == self.epochs:
             (folder / "state.safetensors").unlink(missing_ok=True)  # nothing goes on from there
         made = self.kept_record()
         if made is None:
-            raise PotstillError(f"{folder}: what was just written there cannot be read; delete it and try again")
+            raise CannotKeep(f"{folder}: what was just written there cannot be read")
         return made
 
     def kept_record(self) -> Run | None:
@@ -368,8 +366,27 @@ def trainings_of(
     )
 
 
-def _make(training: RecordTraining) -> float:
-    return training.make_record().seconds
+class CannotKeep(PotstillError):
+    """The cache cannot be written; the message says where and why."""
+
+
+@contextlib.contextmanager
+def _keeping(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotKeep(f"{folder}: cannot be written ({error.strerror})") from error
+    except PotstillError as error:
+        raise CannotKeep(str(error)) from error
+
+
+def _make(training: RecordTraining) -> tuple[Run, str] | None:
+    """Make and keep it; where it cannot be kept, the run itself and why."""
+    try:
+        training.make_record()
+        return None
+    except CannotKeep as error:
+        return memory_record([training]).runs[0], str(error)
 
 
 def obtain_record(
@@ -383,18 +400,24 @@ def obtain_record(
 ) -> tuple[Record, float]:
     """The record that ``spec`` asks for, and the seconds of computing that went into it, now or in an earlier run.
 
-    Args and errors as for `potstill.assets.obtain`.
+    What the cache has no room for is made in memory, with a `PotstillWarning`. Args and errors as for
+    `potstill.assets.obtain`.
     """
     trainings = trainings_of(spec, train, make, augment)
-    missing = [t for t in trainings if t.kept_record() is None]
+    found = [t.kept_record() for t in trainings]
+    missing = [n for n, run in enumerate(found) if run is None]
     done = len(trainings) - len(missing)
     if progress is not None:
         progress(spec.name, done, len(trainings))
-    for _ in (executor or choose(len(missing), make.device, make)).map(_make, missing):
-        done += 1
+    runner, why = executor or choose(len(missing), make.device, make), ""
+    for n, unkept in zip(missing, runner.map(_make, [trainings[n] for n in missing]), strict=True):
+        found[n], said = unkept or (trainings[n].make_record(), "")
+        why, done = why or said, done + 1
         if progress is not None:
             progress(spec.name, done, len(trainings))
-    runs = tuple(t.kept_record() or t.make_record() for t in trainings)
+    if why:
+        not_kept("the record of a training", why)
+    runs = tuple(run for run in found if run is not None)
     return Record(runs, trainings), sum(run.seconds for run in runs)
 
 
@@ -404,7 +427,7 @@ def memory_record(trainings: Sequence[RecordTraining]) -> Record:
     for training in trainings:
         made = list(training.epochs_made())
         networks = {state.epoch: trained for state, _, trained in made if trained is not None}
-        runs.append(Run(tuple(rows for _, rows, _ in made), networks))
+        runs.append(Run(tuple(rows for _, rows, _ in made), networks, made[-1][0].seconds))
     return Record(tuple(runs), tuple(trainings))
 
 

@@ -6,14 +6,17 @@ Only the standard library is imported here, so that ``potstill --help`` answers 
 
 import contextlib
 import difflib
+import functools
 import io
 import os
 import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
+from typing import Any
 
 __all__ = ["entry", "main"]
 
@@ -83,7 +86,9 @@ def _command(name: str, words: Sequence[str]) -> int:
             contextlib.nullcontext() if out is None else only_run(out),
             Watcher(quiet=parsed.command.common.quiet, line=True) as watcher,
             contextlib.redirect_stdout(sys.stderr),
+            warnings.catch_warnings(),
         ):
+            warnings.showwarning = functools.partial(_remark, watcher, warnings.showwarning)
             answer = RUNNERS[name](parsed, line, watcher)
         lines = [json_document(answer.value)] if parsed.command.common.json else map(one_line, answer.text.split("\n"))
         print(*lines, sep="\n")
@@ -134,6 +139,16 @@ def _help() -> str:
         "  potstill distill photos/ --method dm --ipc 10 --out small.safetensors\n"
         "  potstill evaluate small.safetensors --data photos/"
     )
+
+
+def _remark(watcher: Any, others: Callable[..., None], message: Warning | str, *where: Any, **more: Any) -> None:
+    """A warning of ours as a note, another library's as ever."""
+    from potstill.errors import PotstillWarning
+
+    if isinstance(message, PotstillWarning):
+        watcher.note(str(message))
+    else:
+        others(message, *where, **more)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

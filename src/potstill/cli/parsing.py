@@ -27,6 +27,8 @@ __all__ = ["Misuse", "Parsed", "effort_of", "last_value", "options_of", "parse"]
 _CONFIG = (FlagCreatePairsOff, OmitArgPrefixes)
 _POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
 _NOT_IN_A_RECIPE = {"debug", "json", "quiet", "recipe", "resume", "resume_anyway"}
+_MAY_BE_LESS = {"seed", "measure"}
+"""Whole numbers that count nothing, or may count to 0."""
 _NAMES_A_PROTOCOL = {"name", "version", "paper", "summary", "optimistic", "published_runs", "students"}
 """Fields of a protocol that are no options: what names it, and ``students``, which is ``--seeds``."""
 
@@ -72,6 +74,7 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
     words = [*(_from_recipe(both, part, argv, str(path), given, name) if given and part is not None else []), *argv]
     parsed: Any = tyro.cli(both, prog=f"potstill {name}", args=words, config=_CONFIG, description=doc)
     _check_names(parsed.command)
+    _check_numbers(name, parsed.command)
     changed: dict[str, Any] = {}
     if part is not None:
         chosen, standard = getattr(parsed, part.field), part.options()
@@ -273,6 +276,14 @@ def _check_names(command: Command) -> None:
                 continue  # looked up where it is used
             if name.partition(":")[0] not in names(group):
                 raise Misuse(str(unknown(group[:-1], name, names(group))))
+
+
+def _check_numbers(name: str, command: Command) -> None:
+    """Every number that counts something is at least 1."""
+    for field in dataclasses.fields(command):
+        value = getattr(command, field.name)
+        if type(value) is int and value < 1 and field.name not in _MAY_BE_LESS:
+            raise Misuse(f"{name}: --{field.name.replace('_', '-')} must be at least 1, but it is {value}")
 
 
 def _from_recipe(

@@ -156,7 +156,7 @@ def _check_fractions(path: Path, scorecard: Mapping[str, Any]) -> None:
 def _rows(path: Path, board: Any) -> Sequence[Mapping[str, Any]]:
     """A leaderboard's rows; scorecards without baselines get the row of ``random`` of the same size as one."""
     rows = board.get("rows") if isinstance(board, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and _named(row) for row in rows):
         raise PotstillError(
             f"{path}: neither a scorecard (accuracy) nor a leaderboard (rows); give what evaluate or compare wrote"
         )
@@ -178,6 +178,12 @@ def _rows(path: Path, board: Any) -> Sequence[Mapping[str, Any]]:
             }
             row["scorecard"] = {**score, "baselines": {"random": baseline}}
     return whole
+
+
+def _named(row: Mapping[str, Any]) -> bool:
+    """Whether a row's method and size are what they can be."""
+    method, ipc = row.get("method", ""), row.get("ipc", 0)
+    return isinstance(method, str) and isinstance(ipc, int | float)
 
 
 def _nested(row: Mapping[str, Any]) -> Mapping[str, Any] | None:

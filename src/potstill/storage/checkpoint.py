@@ -120,13 +120,14 @@ def read_checkpoint(
     )  # fmt: skip
 
 
-def read_identity(path: Path) -> dict[str, Any]:
-    """The configuration of a checkpoint, of which nothing else is read.
+def read_identity(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configuration of a checkpoint and the versions that computed it; nothing else is read.
 
     Raises:
         PotstillError: the file is damaged, or is no checkpoint.
     """
-    return dict(_content(path, read_metadata(path, MAX_BYTES))["identity"])
+    content = _content(path, read_metadata(path, MAX_BYTES))
+    return dict(content["identity"]), dict(content.get("versions", {}))
 
 
 def _content(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:

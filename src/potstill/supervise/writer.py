@@ -22,7 +22,7 @@ from potstill.supervise.about import About, Statistics, same_order
 from potstill.supervise.coding import Coding
 from potstill.supervise.store import LabelStore, content_hash, layout
 
-__all__ = ["Expert", "committee", "logits_of", "network_hash", "write_labels"]
+__all__ = ["Expert", "committee", "logits_of", "network_hash", "pool_of", "write_labels"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,18 @@ def committee(experts: Sequence[Expert], x: Tensor, statistics: Statistics = "ru
     return total / len(experts)
 
 
+def pool_of(epochs: int, pool: int | None) -> int:
+    """Epochs that are stored of those that are trained: all, unless a pool is asked for.
+
+    Raises:
+        PotstillError: the pool is empty, or holds more than are trained.
+    """
+    stored = epochs if pool is None else pool
+    if not 1 <= stored <= epochs:
+        raise PotstillError(f"a pool must hold 1…{epochs} epochs (those trained), but it is {stored}; change it")
+    return stored
+
+
 def write_labels(
     path: str | Path,
     experts: Sequence[Expert],
@@ -147,9 +159,7 @@ def write_labels(
         raise PotstillError(f"labels need at least one item, but the number of items is {n}; give inputs, or items=n")
     if batch < 1:
         raise PotstillError(f"a batch must hold at least 1 view, but it is {batch}; 256 is usual")
-    stored = epochs if pool is None else pool
-    if not 1 <= stored <= epochs:
-        raise PotstillError(f"a pool must hold 1…{epochs} epochs (those trained), but it is {stored}; change it")
+    stored = pool_of(epochs, pool)
     about = About(
         classes=names,
         items=n,

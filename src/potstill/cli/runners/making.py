@@ -25,11 +25,6 @@ def _kept(command: Making, name: str) -> dict[str, Any]:
     return {unit: int(amount)}
 
 
-def _check_steps(command: Making, name: str) -> None:
-    if command.steps is not None and command.steps < 1:
-        raise Misuse(f"{name}: --steps must be at least 1, but it is {command.steps}")
-
-
 def _settings(command: Making, parsed: Parsed) -> dict[str, Any]:
     """What a run and its plan are asked alike, but for how much to keep."""
     names = ("seed", "steps", "budget", "network", "parametrization", "labels", "augment", "zca", "device")
@@ -44,7 +39,6 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     command = parsed.command
     assert isinstance(command, Distill)
     kept = _kept(command, parsed.name)
-    _check_steps(command, parsed.name)
     if command.out.suffix != ".safetensors":
         raise Misuse(f"--out {command.out}: the file's name must end in .safetensors")
     check_writable(command.out)
@@ -93,7 +87,6 @@ def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     command = parsed.command
     assert isinstance(command, Plan)
     kept = _kept(command, parsed.name)
-    _check_steps(command, parsed.name)
     if command.measure is not None and command.measure < 0:
         raise Misuse(f"plan: --measure must be at least 0, but it is {command.measure}")
     splits = load_data(command, command.data, watcher)

@@ -26,9 +26,6 @@ def run_score(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         if "cartography" not in command.methods:
             raise Misuse("score: --map draws what cartography says; add cartography to --methods")
         check_writable(command.map)
-    for option, number in (("epochs", command.epochs), ("runs", command.runs)):
-        if number is not None and number < 1:
-            raise Misuse(f"score: --{option} must be at least 1, but it is {number}")
     given = {"epochs_recorded": command.epochs, "runs": command.runs}
     made = score(
         load_data(command, command.data, watcher), command.methods, command.out, network=command.network,
@@ -88,8 +85,6 @@ def run_active(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     for name in command.acquire:
         if name not in ACQUISITIONS:
             raise Misuse(str(unknown("acquisition", name, ACQUISITIONS)))
-    if min(command.rounds, command.per_round, command.seeds, command.steps, command.batch) < 1:
-        raise Misuse("active: --rounds, --per-round, --seeds, --steps and --batch must be at least 1")
     for path in (command.out, command.plot):
         if path is not None:
             check_writable(path)
@@ -146,8 +141,6 @@ def run_csod(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
     command = parsed.command
     assert isinstance(command, Csod)
-    if command.n < 1:
-        raise Misuse(f"csod: --n must be at least 1, but it is {command.n}")
     check_writable(command.out)
     data = load_detection(command.annotations, command.images)
     for note in data.notes:
