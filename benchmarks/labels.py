@@ -41,7 +41,6 @@ from machine import machine
 from torch import Tensor, nn
 
 import potstill
-from potstill.augment.named import FLIPLESS
 from potstill.augment.views import Views
 from potstill.core import InputSpec
 from potstill.data import TensorSource
@@ -189,7 +188,7 @@ class Bench:
         assert isinstance(data.train, TensorSource)
         assert data.test is not None
         self.train, self.test, self.classes = data.train, data.test, data.train.classes
-        self.flip = 0.0 if self.train.name in FLIPLESS else 0.5
+        self.flip = 0.0 if not self.train.input.mirrored else 0.5
         self.make = factory(args.network, self.train.input, len(self.classes))
         self.expert = Expert(name=args.network, network=self.teacher(), classes=self.classes)
 

@@ -175,3 +175,11 @@ def test_what_does_not_fit_is_refused_in_one_line(iris, sampler, message):
         sampler.fit_resample(*iris)
     assert isinstance(refused.value, ValueError | potstill.PotstillError)
     assert "\n" not in str(refused.value)
+
+
+def test_a_frame_of_mixed_columns_says_what_to_do():
+    frame = pd.DataFrame({"a": range(8), "colour": ["red", "blue"] * 4, "when": pd.date_range("2021-01-01", periods=8)})
+    with pytest.raises(ResamplingError, match=r"these columns do not: 'colour', 'when'; encode them .*OneHotEncoder"):
+        Distiller(ipc=1).fit_resample(frame, [0, 1] * 4)
+    with pytest.raises(ValueError, match="contains NaN"):
+        Distiller(ipc=1).fit_resample(frame[["a"]].assign(b=np.nan), [0, 1] * 4)

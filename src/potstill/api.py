@@ -100,7 +100,7 @@ def _with_axes(name: str, method: Method[Any], source: Source, asked: Mapping[st
         changes["network"] = default_network(source) if chosen == "convnet" else chosen
     if "augment" in fields:
         chosen = asked.get("augment") or (fields["augment"] if source.input.kind == "image" else "none")
-        changes["augment"] = augmentation_name(chosen, source.name)
+        changes["augment"] = augmentation_name(chosen, source.input)
     return dataclasses.replace(method, **changes)  # type: ignore[type-var]
 
 

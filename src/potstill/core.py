@@ -62,6 +62,10 @@ class InputSpec:
     kind: str
     shape: tuple[int, ...]
     units: str = "pixels in [0,1]"
+    mirrored: bool = True
+    """Of pictures: whether one that is mirrored is still of its class. A digit is not."""
+    columns: tuple[str, ...] = ()
+    """Of a table: the name of each value, where they are known."""
 
 
 @dataclass(frozen=True, slots=True)

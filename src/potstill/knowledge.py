@@ -99,7 +99,7 @@ def scaling(
     make = factory(given(network) or default_network(train), train.input, len(train.classes), train.device)
     base: Protocol = registry.resolve("protocols", "potstill")
     protocol = base.override(steps=steps, batch=batch, lr=lr, least_epochs=0)
-    protocol = protocol.resolve(train.name, make.name, train.input.kind)
+    protocol = protocol.resolve(train.name, make.name, train.input)
     settings: dict[str, Any] = {
         "version": VERSION, "data": train.content_hash, "network": make.name, "ipc": list(budgets),
         "stops": list(epochs), "sets": sets, "steps": steps, "lr": lr, "validation": validation, "seed": seed,

@@ -61,7 +61,7 @@ def label(
     seen = as_seen(train, small)
     name = given(network) or chosen.network or carded_network(small) or default_network(seen)
     make = factory(chosen.teacher or name, seen.input, len(seen.classes), seen.device)
-    said = chosen.resolve(seen.name, factory(name, seen.input, len(seen.classes)).name, seen.input.kind)
+    said = chosen.resolve(seen.name, factory(name, seen.input, len(seen.classes)).name, seen.input)
     views = views_of(said, student_augmentation(said.augment, seen), seed)
     epochs = (said.epochs or 0) + said.extra_epoch
     # What cannot be written is found before teachers are trained.

@@ -13,6 +13,7 @@ from potstill.asked import fewer
 from potstill.assets import forecast, obtain
 from potstill.augment.named import named_augmentation
 from potstill.core import Augmentation, Effort, Method, Problem, Selection
+from potstill.data import described
 from potstill.driver import Progress, Run, run
 from potstill.errors import PotstillError
 from potstill.execution.memory import return_freed_memory
@@ -97,6 +98,7 @@ def identity_of(settled: Settled, seed: int, zca: str | None = None) -> dict[str
         "numbers": list(problem.numbers),  # two budgets in bytes can have equal counts
         "network": problem.network.name,
         "source": problem.train.content_hash,
+        **({} if problem.train.input.mirrored else {"mirrored": False}),
         "zca": zca,
     }
 
@@ -182,7 +184,8 @@ def _artefact(
         input=train.input,
         normalization=train.normalization,
         training=dict(method.info.training),
-        source={"name": train.name, "samples": len(train), "hash": train.content_hash, "notes": list(settled.notes)},
+        source={"name": train.name, "samples": len(train), "hash": train.content_hash, "notes": list(settled.notes)}
+        | described(train),
         outcome=dataclasses.asdict(done.outcome),
         cost={
             "seconds": round(done.seconds, 3),

@@ -180,7 +180,17 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         if not hasattr(y, "ndim") and y is not None:
             y = np.asarray(y)
         rows = y is not None and y.ndim == 2 and y.shape[1] > 1  # one-hot
-        X, y = validate_data(self, X, y, multi_output=rows, dtype="numeric", ensure_min_samples=2)
+        try:
+            X, y = validate_data(self, X, y, multi_output=rows, dtype="numeric", ensure_min_samples=2)
+        except ValueError as error:
+            if others := _no_numbers(X):
+                shown = ", ".join(map(repr, others[:5])) + (", …" if len(others) > 5 else "")
+                raise ResamplingError(
+                    f"X must hold numbers, but these columns do not: {shown}; encode them before this step, as "
+                    "make_column_transformer((OneHotEncoder(), [...]), remainder='passthrough') does, or give the "
+                    "frame to potstill.load_data((X, y)), which encodes categories, booleans and dates"
+                ) from error
+            raise
         if shape is not None and math.prod(shape) != X.shape[1]:
             raise ResamplingError(
                 f"shape says {math.prod(shape):,} values of a picture {shape}, but X has {X.shape[1]:,} columns"
@@ -227,6 +237,14 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         except (PotstillError, TypeError):  # tags are asked of estimators that are not valid, too
             return False
         return info.selects and (self.options or {}).get("keep") != "centroid"
+
+
+def _no_numbers(X: Any) -> list[str]:
+    """The columns of a data frame that hold no numbers."""
+    dtypes = getattr(X, "dtypes", None)
+    if dtypes is None or not hasattr(X, "iloc"):
+        return []
+    return [str(name) for name, dtype in dtypes.items() if getattr(dtype, "kind", "O") not in "biuf"]
 
 
 def _rows(X: Any, index: Array) -> Any:

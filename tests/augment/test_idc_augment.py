@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from potstill.augment.idc import IDCAugment, idc, idc_eval, idc_eval_noflip
-from potstill.augment.named import FLIPLESS, augmentation_name, named_augmentation
+from potstill.augment.named import augmentation_name, named_augmentation
 from potstill.augment.siamese import Drawn, Siamese
 from potstill.core import Augmentation
 from potstill.errors import PotstillError
@@ -104,12 +104,13 @@ def test_draws_come_from_the_generator_alone() -> None:
     assert isinstance(FULL, Augmentation)
 
 
-@pytest.mark.parametrize("source", sorted(FLIPLESS))
-def test_digits_are_not_flipped(source: str) -> None:
-    digits = replace(toy_source(), name=source)  # type: ignore[type-var]
+@pytest.mark.parametrize("named", ["digits", "usps"])
+def test_what_must_not_be_mirrored_is_not_whatever_it_is_called(named: str) -> None:
+    toy = toy_source()
+    digits = replace(toy, name=named, input=replace(toy.input, mirrored=False))  # type: ignore[type-var]
     for name in ("dsa", "idc-eval"):
-        assert augmentation_name(name, source) == f"{name}-noflip"
-        assert augmentation_name(name, "cifar10") == name
+        assert augmentation_name(name, digits.input) == f"{name}-noflip"
+        assert augmentation_name(name, toy.input) == name
     made = named_augmentation("idc-eval", digits)
     assert made == idc_eval_noflip()
     assert isinstance(made, IDCAugment)

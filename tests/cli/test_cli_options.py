@@ -7,7 +7,17 @@ from potstill.cli.main import main
 from potstill.cli.parsing import options_of
 
 COMMON = {"--json", "--quiet", "--debug"}
-READING = {"--data-root", "--label", "--size", "--skip-bad", "--stream", "--split-seed", "--test-fraction"}
+READING = {
+    "--missing",
+    "--mirror",
+    "--data-root",
+    "--label",
+    "--size",
+    "--skip-bad",
+    "--stream",
+    "--split-seed",
+    "--test-fraction",
+}
 MAKING = (
     COMMON
     | READING

@@ -324,10 +324,10 @@ class _BrokenProtocol(Protocol):
             return str(id(self))
         return super().fingerprint()
 
-    def resolve(self, source, network, kind):  # type: ignore[no-untyped-def]
+    def resolve(self, source, network, input):  # type: ignore[no-untyped-def]
         if self.summary == "global":
             torch.randn(1)
-        found = super().resolve(source, network, kind)
+        found = super().resolve(source, network, input)
         if self.summary == "tables too":
             return dataclasses.replace(found, augment=self.augment)
         if self.summary == "clock":

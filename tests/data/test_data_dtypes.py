@@ -125,9 +125,9 @@ def test_an_npz_of_two_types_learns_as_well(tmp_path):
     train, test = (p.fetch(torch.arange(len(p))) for p in (s.train, s.test))
     model = LogisticRegression(max_iter=200).fit(train.x.flatten(1), train.y)
     assert model.score(test.x.flatten(1), test.y) > 0.8
-    assert s.notes == (
+    assert s.notes[0] == (
         "two: training pixels are uint8 (0 … 255: 8-bit pixels, divided by 255), test pixels floats (in [0,1] as they "
-        "are); each was read by its own type",
+        "are); each was read by its own type"
     )
 
 

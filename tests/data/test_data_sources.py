@@ -209,7 +209,7 @@ def nan_at(*index):
         ({"labels": [0.5] * 30}, "label 0 is 0.5, a real number; labels must be classes"),
         ({"labels": [[1, 1]] * 30}, "not one-hot rows"),
         ({"labels": [[["a"]]] * 30}, "give one class per sample"),
-        ({"labels": [None] * 30}, "labels of type object are not understood"),
+        ({"labels": [None] * 30}, r"label 0 is missing \(None\); fill it or leave the sample out"),
         ({"classes": ["a", "b"]}, "label 2 is not in 0 … 1, as the 2 class names require"),
         ({"labels": ["a"] * 29 + ["q"], "classes": ["a", "b"]}, "label 'q' is not among the class names"),
         ({"inputs": np.full((30, 2), "x")}, "inputs must be numbers"),
@@ -242,12 +242,13 @@ def test_a_source_that_contradicts_itself_is_refused(changes, message):
 
 
 def test_load_arrays_with_and_without_a_test_part():
-    split = load((PIXELS, LABELS), seed=3)
+    split = load((PIXELS, LABELS), seed=3, mirror=True)
     assert (len(split.train), len(split.test)) == (24, 6)
     assert "6 of 30 samples (20% of each class) were drawn as test with seed 3" in split.notes[-1]
-    given = load((PIXELS[:20], LABELS[:20], PIXELS[20:], LABELS[20:]))
-    keras = load(((PIXELS[:20], LABELS[:20]), (PIXELS[20:], LABELS[20:])))
-    named = load({"x_train": PIXELS[:20], "y_train": LABELS[:20], "x_test": PIXELS[20:], "y_test": LABELS[20:]})
+    given = load((PIXELS[:20], LABELS[:20], PIXELS[20:], LABELS[20:]), mirror=True)
+    keras = load(((PIXELS[:20], LABELS[:20]), (PIXELS[20:], LABELS[20:])), mirror=True)
+    four = {"x_train": PIXELS[:20], "y_train": LABELS[:20], "x_test": PIXELS[20:], "y_test": LABELS[20:]}
+    named = load(four, mirror=True)
     for s in (given, keras, named):
         assert (len(s.train), len(s.test), s.notes) == (20, 10, ())
         assert s.test.content_hash == given.test.content_hash

@@ -74,7 +74,7 @@ def test_another_label_column_and_semicolons_and_row_numbers(tmp_path):
         ("a,label\n,x\n,y\n", None, "row 1, column 'a' is empty"),
         ("a,label\n1,1\n2,\n", None, "row 2, column 'label' has no label"),
         ("a,label\n1,0.5\n2,0.25\n", None, "label 0 is 0.5, a real number"),
-        ("a,label\n2024-01-02,x\n2024-01-03,y\n", None, r"column 'a' holds date32.*; turn it into numbers or texts"),
+        ("a,label\n12:30:01,x\n12:30:02,y\n", None, r"column 'a' holds time32.*; turn it into numbers or texts"),
         ("label\nx\ny\n", None, "there is no column beside 'label'"),
         ("a,label\n", None, "there are no rows"),
         ("", None, "not a CSV file with a header line"),

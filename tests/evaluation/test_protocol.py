@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from potstill import registry
+from potstill.core import InputSpec
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Case, Protocol
 from potstill.evaluation.protocols.cda import PROTOCOL as CDA
@@ -18,6 +19,7 @@ from potstill.evaluation.protocols.potstill import PROTOCOL as POTSTILL
 from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
 
 CONVNET = "convnet-d3-w128-instance-avg"
+IMAGE, TABLE = InputSpec(kind="image", shape=(1, 8, 8)), InputSpec(kind="table", shape=(8,))
 
 FROZEN = {
     "potstill": "f4b5116346efc403", "dc": "bb8284ac73e84c3b", "dsa": "815c0463059588ae", "idc": "4efdea9c86f1d1a6",
@@ -107,9 +109,12 @@ def test_the_published_recipe(published: Protocol) -> None:
 def test_length_and_augmentation_depend_on_data_and_network_as_published(
     protocol: Protocol, source: str, network: str, epochs: int | None, augment: str
 ) -> None:
-    found = protocol.resolve(source, network, "image")
+    spec = InputSpec(kind="image", shape=(1, 8, 8), mirrored=source not in ("digits", "mnist", "mnist-5k", "svhn"))
+    found = protocol.resolve(source, network, spec)
     assert (found.epochs, found.augment) == (epochs, augment)
-    assert protocol.resolve(source, network, "table").augment == "none"
+    assert protocol.resolve(source, network, TABLE).augment == "none"
+    other = protocol.resolve("somebody's own", network, spec).augment
+    assert ("noflip" in other) == ("noflip" in augment), "the data decide, not their name"
 
 
 def test_the_recipe_of_idc() -> None:
@@ -125,8 +130,8 @@ def test_the_recipe_of_ncfm() -> None:
     assert (NCFM.drop_factor, NCFM.reset_momentum, NCFM.extra_epoch) == (0.5, False, False)
     assert (NCFM.mix, NCFM.mix_prob, NCFM.mix_beta) == ("cutmix", 0.5, 1.0)
     assert (NCFM.select, NCFM.test_every, NCFM.optimistic, NCFM.students) == ("best-on-test", 100, True, 10)
-    assert NCFM.resolve("tiny-imagenet", CONVNET, "image").test_every == 50
-    assert NCFM.override(test_every=3).resolve("tiny-imagenet", CONVNET, "image").test_every == 3
+    assert NCFM.resolve("tiny-imagenet", CONVNET, IMAGE).test_every == 50
+    assert NCFM.override(test_every=3).resolve("tiny-imagenet", CONVNET, IMAGE).test_every == 3
 
 
 def test_datadam_is_dsa_with_another_batch_length_and_network() -> None:
@@ -174,8 +179,8 @@ def test_the_recipe_of_no_distillation() -> None:
 
 
 def test_tables_are_not_mixed() -> None:
-    assert IDC.resolve("x", "mlp-w128", "table").mix == "none"
-    assert IDC.resolve("x", CONVNET, "image").mix == "cutmix"
+    assert IDC.resolve("x", "mlp-w128", TABLE).mix == "none"
+    assert IDC.resolve("x", CONVNET, IMAGE).mix == "cutmix"
 
 
 def test_whether_a_result_is_optimistic_follows_what_is_selected() -> None:
@@ -207,10 +212,10 @@ def test_epochs_and_steps_take_each_others_place() -> None:
 
 
 def test_an_override_also_holds_where_the_publication_makes_an_exception() -> None:
-    assert DC.override(epochs=20).resolve("mnist", CONVNET, "image").epochs == 20
-    assert DC.override(epochs=20).resolve("mnist", CONVNET, "image").augment == "dc"
-    assert DC.override(steps=20).resolve("mnist", CONVNET, "image").steps == (20,)
-    assert DSA.override(augment="none").resolve("mnist", CONVNET, "image").augment == "none"
+    assert DC.override(epochs=20).resolve("mnist", CONVNET, IMAGE).epochs == 20
+    assert DC.override(epochs=20).resolve("mnist", CONVNET, IMAGE).augment == "dc"
+    assert DC.override(steps=20).resolve("mnist", CONVNET, IMAGE).steps == (20,)
+    assert DSA.override(augment="none").resolve("mnist", CONVNET, IMAGE).augment == "none"
 
 
 @pytest.mark.parametrize(

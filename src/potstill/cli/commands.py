@@ -70,6 +70,10 @@ class DataOptions:
     """Leave out files that cannot be read instead of stopping at the first."""
     stream: Flag = False
     """Read and decode pictures as they are needed. Of itself where they would fill more than half of the memory."""
+    missing: Annotated[Literal["impute", "drop", "refuse"] | None, _unset("impute|drop|refuse")] = None
+    """Missing values of a table: fill them by the training part, leave their rows out, or stop (the default)."""
+    mirror: Annotated[Literal["yes", "no"] | None, _unset("yes|no")] = None
+    """Whether a mirrored picture is still of its class (else: known digits are not, all others are)."""
     split_seed: Annotated[int, arg(metavar="S")] = 0
     """Seed of the split into training and test parts, where the data bring none. Keep it the same for one data set."""
     test_fraction: Annotated[float, arg(metavar="F")] = 0.2

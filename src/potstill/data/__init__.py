@@ -1,9 +1,12 @@
 """Where real data comes from: names, folders, files, the Hub, arrays → ``Splits`` of sources, in memory or streamed."""
 
+from potstill.data.columns import described
 from potstill.data.load import KNOWN, load
 from potstill.data.memory import TensorSource, fit_normalization
 from potstill.data.splits import holdout, stratify
 from potstill.data.streamed import StreamSource
 from potstill.data.viewed import Viewed
 
-__all__ = ["KNOWN", "StreamSource", "TensorSource", "Viewed", "fit_normalization", "holdout", "load", "stratify"]
+__all__ = [
+    "KNOWN", "StreamSource", "TensorSource", "Viewed", "described", "fit_normalization", "holdout", "load", "stratify",
+]  # fmt: skip

@@ -26,8 +26,15 @@ def to_array(values: Any, where: str) -> Array:
     """``values`` (NumPy, a tensor, a list) as a NumPy array.
 
     Raises:
-        PotstillError: ``values`` are ragged or not array-like.
+        PotstillError: ``values`` are ragged or not array-like, or some of them are masked.
     """
+    if isinstance(values, np.ma.MaskedArray):
+        if masked := int(np.ma.getmaskarray(values).sum()):
+            raise PotstillError(
+                f"{where}: {masked:,} of {values.size:,} values are masked, that is missing; fill them "
+                "(x.filled(…)) or leave such samples out"
+            )
+        values = values.data
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         return np.asarray((values.float() if values.dtype == torch.bfloat16 else values).numpy())
@@ -233,8 +240,46 @@ def canonical(
     return tensors[0], tensors[1] if len(tensors) == 2 else None, spec, tuple(notes)
 
 
+def _listed(labels: Sequence[Any], where: str) -> None:
+    """Refuse what NumPy would silently turn into texts, or into objects that say nothing.
+
+    Raises:
+        PotstillError: a label is missing, or some are texts and others numbers.
+    """
+    first: tuple[int, bool] | None = None
+    for i, value in enumerate(labels):
+        if value is None or value is np.ma.masked or (isinstance(value, float | np.floating) and np.isnan(value)):
+            raise PotstillError(f"{where}: label {i} is missing ({value}); fill it or leave the sample out")
+        if isinstance(value, str | bytes | bool | int | float | np.generic):
+            text = isinstance(value, str | bytes)
+            first = first or (i, text)
+            if text != first[1]:
+                raise PotstillError(
+                    f"{where}: label {first[0]} is {labels[first[0]]!r} and label {i} is {value!r}; give texts or "
+                    "numbers, not both"
+                )
+
+
+def _integers(y: Array, where: str) -> Array:
+    """Whole numbers as int64, or refused where int64 cannot tell them apart."""
+    if y.dtype.kind == "f":
+        if not np.isfinite(y).all() or (y != np.floor(y)).any():
+            bad = int(np.argwhere(~np.isfinite(y) | (y != np.floor(y)))[0, 0])
+            raise PotstillError(f"{where}: label {bad} is {y[bad]}, a real number; labels must be classes")
+        exact = 2 ** (np.finfo(y.dtype).nmant + 1)  # beyond it, floats of this type leave whole numbers out
+        beyond, why = np.abs(y) > exact, f"{y.dtype} cannot tell whole numbers beyond ±{exact:,} apart"
+    else:
+        beyond, why = y > np.iinfo(np.int64).max if y.dtype.kind == "u" else np.zeros(1, bool), "it is 2⁶³ or more"
+    if beyond.any():
+        at = int(beyond.argmax())
+        raise PotstillError(f"{where}: label {at} is {y[at]}, too large for a class: {why}; give such labels as texts")
+    return y.astype(np.int64)
+
+
 def _column(labels: Any, where: str) -> Array:
     """Labels as a one-dimensional array of int64 or of strings."""
+    if isinstance(labels, list | tuple):
+        _listed(labels, where)
     y = to_array(labels, where)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
@@ -244,20 +289,24 @@ def _column(labels: Any, where: str) -> Array:
         y = y.argmax(1)
     if y.ndim != 1:
         raise PotstillError(f"{where}: labels have shape {y.shape}; give one class per sample, shape (n,)")
-    if y.dtype.kind == "f":
-        if not np.isfinite(y).all() or (y != np.floor(y)).any():
-            bad = int(np.argwhere(~np.isfinite(y) | (y != np.floor(y)))[0, 0])
-            raise PotstillError(f"{where}: label {bad} is {y[bad]}, a real number; labels must be classes")
-        y = y.astype(np.int64)
-    if y.dtype.kind in "biu":
-        return y.astype(np.int64)
+    if y.dtype.kind == "O":
+        _listed(y.tolist(), where)
+        if all(isinstance(v, bool | int) for v in y.tolist()):
+            wide = [i for i, v in enumerate(y.tolist()) if not -(2**63) <= v < 2**63]
+            if wide:
+                raise PotstillError(f"{where}: label {wide[0]} is {y[wide[0]]}, too large for a class; give texts")
+            return y.astype(np.int64)
+    if y.dtype.kind in "biuf":
+        return _integers(y, where)
     if y.dtype.kind == "S":
-        return np.char.decode(y, "utf-8")
-    if y.dtype.kind == "O" and all(isinstance(v, str) for v in y):
-        return y.astype(str)
-    if y.dtype.kind in "UT":
-        return y.astype(str)
-    raise PotstillError(f"{where}: labels of type {y.dtype} are not understood; give integers or strings")
+        y = np.char.decode(y, "utf-8")
+    elif y.dtype.kind in "UT" or (y.dtype.kind == "O" and all(isinstance(v, str) for v in y)):
+        y = y.astype(str)
+    else:
+        raise PotstillError(f"{where}: labels of type {y.dtype} are not understood; give integers or strings")
+    if (blank := np.char.strip(y) == "").any():
+        raise PotstillError(f"{where}: label {int(blank.argmax())} is empty; fill it or leave the sample out")
+    return y
 
 
 def _lookup(y: Array, values: Array, where: str, named: str) -> Tensor:

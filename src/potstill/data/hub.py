@@ -132,7 +132,9 @@ def _two(data: Any, name: str) -> tuple[Any, Any, tuple[str, ...]]:
     return data[first], data[second] if second else None, tuple(notes)
 
 
-def read_hub(opened: Opened, *, label: str | None, size: tuple[int, int] | None, skip_bad: bool) -> Parts:
+def read_hub(
+    opened: Opened, *, label: str | None, size: tuple[int, int] | None, skip_bad: bool, missing: str | None = None
+) -> Parts:
     """A ``datasets.Dataset`` or ``DatasetDict``: the picture and the label column are found by their features.
 
     Raises:
@@ -140,5 +142,7 @@ def read_hub(opened: Opened, *, label: str | None, size: tuple[int, int] | None,
     """
     train, test, notes = two_parts(opened.data, opened.name)
     tables = [None if part is None else part.with_format("arrow")[:] for part in (train, test)]
-    parts = read_arrow(*tables, label=label, name=opened.name, base=opened.base, size=size, skip_bad=skip_bad)
+    parts = read_arrow(
+        *tables, label=label, name=opened.name, base=opened.base, size=size, skip_bad=skip_bad, missing=missing
+    )
     return replace(parts, notes=(*notes, *parts.notes))

@@ -25,7 +25,7 @@ from potstill.data.reasons import reason
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
 
-__all__ = ["STANDARD", "Standard", "read_known"]
+__all__ = ["STANDARD", "Standard", "of_hub", "read_known"]
 
 Get: TypeAlias = Callable[[str], bytes | None]
 """The content of a file by its name, or ``None`` if it is not there."""
@@ -123,6 +123,8 @@ class Standard:
     read: Callable[[Get], Four | None]
     files: str
     """For the message that says what to put where."""
+    mirrored: bool = True
+    """Whether a mirrored picture is still of its class."""
     own_names: bool
     """Its file names say which set it is (MNIST's and Fashion-MNIST's are the same)."""
     inside: tuple[str, ...] = ()
@@ -146,6 +148,7 @@ STANDARD: dict[str, Standard] = {
         sizes=(60_000, 10_000),
         read=_idx,
         files=_MNIST_FILES,
+        mirrored=False,
         own_names=False,
         hub=("ylecun/mnist", None, "label"),
     ),
@@ -194,10 +197,16 @@ STANDARD: dict[str, Standard] = {
         sizes=(73_257, 26_032),
         read=_svhn,
         files="train_32x32.mat, test_32x32.mat",
+        mirrored=False,
         own_names=True,
         hub=("ufldl-stanford/svhn", "cropped_digits", "label"),
     ),
 }
+
+
+def of_hub(name: str) -> Standard | None:
+    """The standard set that the Hub has under ``name``, if it is one."""
+    return next((about for about in STANDARD.values() if about.hub[0] == name.partition(":")[0]), None)
 
 
 def _plain(name: str) -> str:
@@ -324,7 +333,8 @@ def read_known(name: str, *, root: Path | None) -> Parts:
             ) from None
         size = (28, 28) if len(about.mean) == 1 else (32, 32)
         parts = read_hub(Opened(data, name), label=label, size=size, skip_bad=False)
-        return replace(parts, classes=about.classes, normalization=normalization)
+        spec = replace(parts.spec, mirrored=about.mirrored)
+        return replace(parts, classes=about.classes, normalization=normalization, spec=spec)
     (x, y, x_test, y_test), where = found
     notes = [f"{name}: read from {where}"]
     if (len(x), len(x_test)) != about.sizes:
@@ -342,7 +352,7 @@ def read_known(name: str, *, root: Path | None) -> Parts:
         train_labels=labels[0],
         test=torch.from_numpy(np.array(x_test, dtype=np.uint8)),
         test_labels=labels[1],
-        spec=InputSpec(kind="image", shape=tuple(x.shape[1:])),
+        spec=InputSpec(kind="image", shape=tuple(x.shape[1:]), mirrored=about.mirrored),
         classes=about.classes,
         normalization=normalization,
         notes=tuple(notes),

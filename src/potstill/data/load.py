@@ -1,6 +1,7 @@
 """``load``: whatever people have → ``Splits``."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,15 +12,18 @@ from torch.utils.data import Dataset
 from potstill.core import Source, Splits
 from potstill.data.auto import streamable
 from potstill.data.bundled import BUNDLED, read_bundled
+from potstill.data.columns import as_missing
 from potstill.data.folder import read_folder
+from potstill.data.frames import tables_of
 from potstill.data.hub import opened, read_hub
-from potstill.data.known import STANDARD, read_known
+from potstill.data.known import STANDARD, of_hub, read_known
 from potstill.data.memory import TensorSource, fit_normalization
 from potstill.data.objects import read_arrays, read_dataset, read_mapping, read_npz
 from potstill.data.shards import is_shards, read_shards
 from potstill.data.splits import Parts, as_size, assemble
+from potstill.data.streamed import StreamSource
 from potstill.data.streaming import assemble_streamed
-from potstill.data.table import read_arrow, read_csv, read_parquet
+from potstill.data.table import read_arrow, read_labelled_csv, read_parquet
 from potstill.errors import PotstillError, unknown
 
 __all__ = ["KNOWN", "load"]
@@ -40,6 +44,8 @@ def load(
     size: int | tuple[int, int] | None = None,
     skip_bad: bool = False,
     stream: bool | None = None,
+    missing: str | None = None,
+    mirror: bool | None = None,
     device: torch.device | str = "cpu",
 ) -> Splits:
     """Real data as sources: a training split, a test split, and notes on what was decided.
@@ -48,7 +54,8 @@ def load(
         data: a name in ``KNOWN``; a folder of pictures (``train/CLASS/*``, ``test/CLASS/*``, or ``CLASS/*``) or one
             that ``save_to_disk`` made; an ``.npz``, ``.csv``, ``.parquet`` or ``.tar`` file (``train-{000..099}.tar``);
             ``hub:NAME`` or ``hub:NAME:CONFIG``. Also arrays ``(x, y)`` or ``(x_train, y_train, x_test, y_test)``, a
-            mapping of arrays by these names, a torch or Hugging Face dataset, a ``TensorSource``, a ``Splits``.
+            mapping of arrays by these names, a data frame (pandas, polars, Arrow) with its labels in a column or as
+            ``(frame, y)``, a torch or Hugging Face dataset, a ``TensorSource``, a ``Splits``.
         label: the label column of a table or a Hugging Face set.
         root: where the files of known names are; else ``$POTSTILL_DATA``, else the system's folders.
         seed: draws the test split where the data has none.
@@ -57,6 +64,10 @@ def load(
         skip_bad: leave broken picture files out (noted) instead of raising. Streamed data are decoded once for it.
         stream: read and decode pictures when they are needed, in place of holding all of them: folders, shards, Parquet
             and Hugging Face sets. ``None``: where they would take more than half of the machine's memory (noted).
+        missing: of a table: ``impute`` values that are missing, by what the training part says of their column (the
+            median; of categories one of their own), ``drop`` their rows, or ``refuse`` them, as ``None`` does.
+        mirror: whether a mirrored picture is still of its class: augmentations mirror it, or do not. ``None``: as the
+            known sets say (digits must not be); of other pictures it is taken to be so (noted).
         device: where inputs are held and batches made.
 
     Returns:
@@ -67,6 +78,18 @@ def load(
     """
     if isinstance(data, Splits):
         return data
+    splits = _loaded(
+        data, label=label, root=root, seed=seed, test_fraction=test_fraction, size=size, skip_bad=skip_bad,
+        stream=stream, missing=missing, device=device,
+    )  # fmt: skip
+    return _said_to_be_mirrored(splits, data, mirror)
+
+
+def _loaded(
+    data: object, *, label: str | None, root: str | Path | None, seed: int, test_fraction: float,
+    size: int | tuple[int, int] | None, skip_bad: bool, stream: bool | None, missing: str | None,
+    device: torch.device | str,
+) -> Splits:  # fmt: skip
     if not 0 <= test_fraction < 1:
         raise PotstillError(f"the test fraction must be at least 0 and below 1, not {test_fraction}")
     target = as_size(size)
@@ -81,12 +104,41 @@ def load(
     if isinstance(data, TensorSource):
         parts = _of_source(data)
     elif hub is not None:
-        parts = read_hub(hub, label=label, size=target, skip_bad=skip_bad)
+        parts = read_hub(hub, label=label, size=target, skip_bad=skip_bad, missing=missing)
     elif isinstance(data, str | Path):
-        parts = _of_name(data, label, None if root is None else Path(root), target, skip_bad)
+        parts = _of_name(data, label, None if root is None else Path(root), target, skip_bad, missing)
+    elif (tables := tables_of(data, label)) is not None:
+        parts = read_arrow(*tables.parts, label=tables.label, name=tables.name, size=target, missing=missing)
     else:
+        _no_missing(missing, "arrays and datasets of samples")
         parts = _of_object(data, target, skip_bad)
     return assemble(parts, seed=seed, test_fraction=test_fraction, size=target, device=device)
+
+
+def _said_to_be_mirrored(splits: Splits, data: object, mirror: bool | None) -> Splits:
+    """With what is said or known of mirrored pictures, and a note where nothing is."""
+    kind = splits.train.input.kind
+    if kind != "image":
+        if mirror is not None:
+            raise PotstillError(f"only pictures are mirrored, but {splits.train.name} is a {kind}; leave --mirror out")
+        return splits
+    if mirror is None and isinstance(data, str) and data.startswith("hub:"):
+        mirror = about.mirrored if (about := of_hub(data.removeprefix("hub:"))) else None
+    if mirror is not None:
+        parts = [
+            part if part is None else replace(part, input=replace(part.input, mirrored=mirror))
+            for part in (splits.train, splits.test)
+            if part is None or isinstance(part, TensorSource | StreamSource)
+        ]
+        assert parts[0] is not None
+        return Splits(train=parts[0], test=parts[1], notes=splits.notes)
+    if (isinstance(data, str) and data in KNOWN) or isinstance(data, TensorSource):
+        return splits
+    note = (
+        f"{splits.train.name}: augmentations may mirror these pictures; where a mirrored one is of another class "
+        "(digits, letters, left and right) say --mirror no, in Python mirror=False; --mirror yes leaves this note out"
+    )
+    return Splits(train=splits.train, test=splits.test, notes=(*splits.notes, note))
 
 
 def _of_source(source: TensorSource) -> Parts:
@@ -136,15 +188,18 @@ def _nested(data: tuple[Any, ...] | list[Any]) -> bool:
 
 
 def _of_name(
-    data: str | Path, label: str | None, root: Path | None, size: tuple[int, int] | None, skip_bad: bool
-) -> Parts:
+    data: str | Path, label: str | None, root: Path | None, size: tuple[int, int] | None, skip_bad: bool,
+    missing: str | None,
+) -> Parts:  # fmt: skip
     text = str(data)
     if isinstance(data, str):
         if data in KNOWN:
             _no_label(label, data)
+            _no_missing(missing, data)
             return read_bundled(data) if data in BUNDLED else read_known(data, root=root)
         if is_shards(data):
             _no_label(label, data)
+            _no_missing(missing, data)
             return read_shards(data, size=size, skip_bad=skip_bad)
     try:
         path = Path(data).expanduser()
@@ -152,27 +207,39 @@ def _of_name(
         raise PotstillError(f"{text}: no such file or folder; check the path") from None
     if path.is_dir():
         _no_label(label, text)
+        _no_missing(missing, text)
         return read_folder(path, size=size, skip_bad=skip_bad)
     if path.is_file():
-        return _of_file(path, label, size, skip_bad)
+        return _of_file(path, label, size, skip_bad, missing)
     if isinstance(data, Path) or "/" in text or "\\" in text or text.startswith(("~", ".")) or path.suffix in _FILES:
         raise PotstillError(f"{text}: no such file or folder; check the path")
     raise unknown("data set", text, KNOWN)
 
 
-def _of_file(path: Path, label: str | None, size: tuple[int, int] | None, skip_bad: bool) -> Parts:
+def _of_file(
+    path: Path, label: str | None, size: tuple[int, int] | None, skip_bad: bool, missing: str | None
+) -> Parts:  # fmt: skip
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
-        return read_arrow(read_csv(path), None, label=label, name=path.name, base=path.parent, size=size)
+        table = read_labelled_csv(path, label)
+        return read_arrow(table, None, label=label, name=path.name, base=path.parent, size=size, missing=missing)
     if suffix in (".parquet", ".pq"):
-        table = read_parquet(path)
-        return read_arrow(table, None, label=label, name=path.name, base=path.parent, size=size, skip_bad=skip_bad)
+        return read_arrow(
+            read_parquet(path), None, label=label, name=path.name, base=path.parent, size=size, skip_bad=skip_bad,
+            missing=missing,
+        )  # fmt: skip
     _no_label(label, str(path))
+    _no_missing(missing, str(path))
     if suffix == ".npz":
         return read_npz(path)
     if suffix == ".tar":
         return read_shards(str(path), size=size, skip_bad=skip_bad)
     raise PotstillError(f"{path}: files ending in {suffix or 'nothing'} are not read; give one of {', '.join(_FILES)}")
+
+
+def _no_missing(missing: str | None, what: str) -> None:
+    if as_missing(missing) != "refuse":
+        raise PotstillError(f"missing values are dealt with in tables (csv, parquet, data frames), not in {what}")
 
 
 def _no_label(label: str | None, what: str) -> None:

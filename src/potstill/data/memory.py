@@ -13,6 +13,7 @@ from torch import Tensor
 
 from potstill.core import Batch, InputSpec, Normalization
 from potstill.data.arrays import canonical, encode_labels
+from potstill.data.columns import Column
 from potstill.data.shown import described, displayed
 from potstill.errors import PotstillError
 
@@ -87,6 +88,8 @@ class TensorSource:
     """Where each sample is among the files or rows that were read; ``None``: not known."""
     names: tuple[str, ...] = ()
     """What the source calls each sample (its file), where it knows; else empty."""
+    columns: tuple[Column, ...] = ()
+    """Of a table: its columns, their kinds, and what the training part says of them."""
 
     def __post_init__(self) -> None:
         if self.inputs.dtype not in (torch.uint8, torch.float32):

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from potstill.core import InputSpec, Normalization, Splits
+from potstill.data.columns import Column, Frame, encoded
 from potstill.data.memory import TensorSource, chunks, data_units, fit_normalization
 from potstill.data.streamed import StreamSource
 from potstill.data.viewed import Viewed
@@ -70,11 +71,12 @@ class Parts:
     """What a reader found: stored inputs and int64 labels, with a test part or without."""
 
     name: str
-    train: Tensor
+    train: Tensor | Frame
+    """Inputs as sources store them; of a table its rows, which are encoded by what stays in training."""
     train_labels: Int[Tensor, " n"]
     spec: InputSpec
     classes: tuple[str, ...]
-    test: Tensor | None = None
+    test: Tensor | Frame | None = None
     test_labels: Tensor | None = None
     normalization: Normalization | None = None
     """Published constants; ``None``: fit on the training part."""
@@ -201,11 +203,13 @@ def assemble(
         if spec.kind != "image":
             raise PotstillError(f"{parts.name}: a size was asked for, but the inputs are no pictures; leave it out")
         if target != spec.shape[1:]:
+            assert isinstance(train, Tensor)
+            assert not isinstance(test, Frame)
             notes.append(
                 f"{parts.name}: pictures of {spec.shape[1]} × {spec.shape[2]} resized to {target[0]} × {target[1]}"
             )
             train, test = _resize(train, target), None if test is None else _resize(test, target)
-            spec = InputSpec(kind=spec.kind, shape=(spec.shape[0], *target), units=spec.units)
+            spec = replace(spec, shape=(spec.shape[0], *target))
     if test is None and test_fraction != 0:
         kept, held, drawn = draw_test(parts.name, parts.classes, train_labels, test_fraction, seed)
         test, test_labels = train[held], train_labels[held]
@@ -214,12 +218,20 @@ def assemble(
         notes += drawn
     elif test_labels is not None and (lacking := absent(parts.classes, test_labels)):
         notes.append(f"{parts.name}: {lacking} of {len(parts.classes)} classes have no test samples")
+    columns: tuple[Column, ...] = ()
+    if isinstance(train, Frame):
+        assert not isinstance(test, Tensor)
+        train, test, columns, more = encoded(train, test)
+        values = tuple(name for column in columns for name in column.names)
+        spec = replace(spec, shape=tuple(train.shape[1:]), columns=values)
+        notes += more
+    assert not isinstance(test, Frame)
     normalization = parts.normalization or fit_normalization(train)
 
     def source(x: Tensor, y: Tensor, at: Tensor | None = None) -> TensorSource:
         made = TensorSource(
             name=parts.name, input=spec, classes=parts.classes, normalization=normalization, inputs=x, labels=y,
-            places=at,
+            places=at, columns=columns,
         )  # fmt: skip
         return made if made.device == torch.device(device) else made.to(device)
 

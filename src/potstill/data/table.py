@@ -2,18 +2,22 @@
 
 import difflib
 import json
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 import torch
 
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
+from potstill.data.columns import as_missing, read_frame
 from potstill.data.pictures import Picture, gather
 from potstill.data.reasons import reason
 from potstill.data.splits import Parts
@@ -23,30 +27,133 @@ __all__ = [
     "features_of",
     "label_column",
     "labels_in",
+    "missing_labels",
+    "once",
     "picture_column",
     "read_arrow",
     "read_csv",
+    "read_labelled_csv",
     "read_parquet",
 ]
 
 _LABELS = ("label", "labels", "fine_label")
 _PICTURES = ("image", "img", "picture")
-_MAX_CATEGORIES = 100
 
 
 def read_csv(path: Path) -> Any:
     """The Arrow table in a CSV file with a header; comma, or else semicolon or tab, by the header.
 
     Raises:
-        PotstillError: the file is no CSV.
+        PotstillError: the file is no CSV in UTF-8, a quote is not closed on its line, or a column name stands there
+            twice.
     """
+    return _csv(path, {})
+
+
+def _csv(path: Path, more: dict[str, Any]) -> Any:
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             header = file.readline()
         found = next((d for d in ",;\t" if d in header), ",")
-        return pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(delimiter=found))
+        _check_quotes(path, found)
+        table = pyarrow.csv.read_csv(
+            path,
+            parse_options=pyarrow.csv.ParseOptions(delimiter=found),
+            convert_options=pyarrow.csv.ConvertOptions(**more),
+        )
     except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
         raise PotstillError(f"{path}: not a CSV file with a header line ({reason(error)})") from None
+    if binary := [f.name for f in table.schema if pa.types.is_binary(f.type)]:
+        raise PotstillError(f"{path}: column {binary[0]!r} is not UTF-8; save the file anew as UTF-8")
+    once(table, path.name)
+    return table
+
+
+def read_labelled_csv(path: Path, label: str | None) -> Any:
+    """As `read_csv`; the column of labels keeps its text where that says more than the numbers in it.
+
+    ``01`` is not made 1, and a number too large to be counted with stays as it is written.
+
+    Args:
+        path: the file.
+        label: that column; ``None``: as `label_column` finds it.
+
+    Raises:
+        PotstillError: as `read_csv`, or there is no such column, or two labels are one and the same but for zeros or
+            blanks.
+    """
+    table = read_csv(path)
+    column = label_column(table, label, {}, path.name)
+    texts = _csv(path, {"include_columns": [column], "column_types": {column: pa.string()}}).column(0)
+    _check_alike(texts.to_pylist(), column, path.name)
+    place = table.column_names.index(column)
+    return table.set_column(place, column, texts) if _says_more(table.column(place).type, texts) else table
+
+
+def _check_quotes(path: Path, delimiter: str) -> None:
+    """Refuse a quote that is not closed on the line where it opens: it would take the next lines into its value.
+
+    Raises:
+        PotstillError: there is one; its line is named.
+    """
+    d = re.escape(delimiter)
+    # A value begins with a quote and runs to the next single one, or it holds none that counts. Nothing is tried twice.
+    value = rf'(?:"(?:[^"]|"")*+(?:"(?!"))[^{d}]*+|(?!")[^{d}]*+)'
+    closed = re.compile(rf"{value}(?:{d}{value})*+")
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            if '"' in line and closed.fullmatch(line.rstrip("\r\n")) is None:
+                raise PotstillError(
+                    f"{path}: line {number}: a quote opens a value and is not closed on that line; close it, or take "
+                    "the line break out of the value"
+                )
+
+
+def _check_alike(texts: list[str | None], column: str, name: str) -> None:
+    """
+    Raises:
+        PotstillError: two labels differ in leading zeros or outer blanks alone: one class or two cannot be told.
+    """
+    seen: dict[str, tuple[str, int]] = {}
+    for row, text in enumerate(texts, 1):
+        if text is None:
+            continue
+        before, first = seen.setdefault(_key(text), (text, row))
+        if before != text:
+            raise PotstillError(
+                f"{name}: column {column!r} holds the labels {before!r} (row {first}) and {text!r} (row {row}); "
+                "whether these are one class or two cannot be told; write them alike, or so that they differ"
+            )
+
+
+def _key(text: str) -> str:
+    bare = text.strip()
+    match = re.fullmatch(r"([+-]?)0*(\d+)", bare)
+    return bare if match is None else match[1].replace("+", "") + match[2]
+
+
+def _says_more(kind: Any, texts: Any) -> bool:
+    """Whether numbers that were read from texts lost what makes them names."""
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return False
+    written = [t for t in pyarrow.compute.unique(texts).to_pylist() if t and t.strip()]
+    if pa.types.is_floating(kind):  # whole numbers beyond 64 bits, which became floats
+        return all(re.fullmatch(r"[+-]?\d+", t.strip()) for t in written) and any(len(t.strip()) > 18 for t in written)
+    return any(_key(t) != t for t in written)
+
+
+def once(table: Any, name: str) -> None:
+    """
+    Raises:
+        PotstillError: two columns of the Arrow ``table`` have one name.
+    """
+    count = Counter(c for c in table.column_names if c != "")
+    if twice := [c for c, n in count.items() if n > 1]:
+        places = [str(i) for i, c in enumerate(table.column_names, 1) if c == twice[0]]
+        raise PotstillError(
+            f"{name}: {count[twice[0]]} columns are called {twice[0]!r} (columns {', '.join(places)}); "
+            "give each its own name"
+        )
 
 
 def read_parquet(path: Path) -> Any:
@@ -107,73 +214,31 @@ def picture_column(table: Any, label: str, features: dict[str, Any], name: str) 
     return found[0] if found else None
 
 
+def missing_labels(table: Any, column: str) -> npt.NDArray[np.bool_]:
+    """Which rows have no label (n,): an empty cell, or a text of blanks."""
+    values = table.column(column)
+    empty = values.is_null(nan_is_null=True)
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        blank = pyarrow.compute.equal(pyarrow.compute.utf8_trim_whitespace(values.cast(pa.large_string())), "")
+        empty = pyarrow.compute.or_kleene(empty, blank)
+    return np.asarray(empty.combine_chunks().fill_null(True).to_numpy(zero_copy_only=False), dtype=bool)
+
+
 def labels_in(table: Any, column: str, name: str) -> list[Any]:
     """The labels in ``column``, none missing."""
     values = table.column(column)
-    if values.null_count:
-        row = values.to_pylist().index(None) + 1
-        raise PotstillError(f"{name}: row {row}, column {column!r} has no label; fill it or remove the row")
+    if (empty := missing_labels(table, column)).any():
+        row = int(empty.argmax()) + 1
+        raise PotstillError(
+            f"{name}: row {row}, column {column!r} has no label; fill it or remove the row (--missing drop leaves such "
+            "rows out)"
+        )
     kind = values.type
     if pa.types.is_list(kind) or pa.types.is_struct(kind) or pa.types.is_binary(kind):
         raise PotstillError(f"{name}: column {column!r} holds {kind}, not classes; name another with --label COLUMN")
     plain = list(values.to_pylist())
     return plain if all(isinstance(v, bool | int | float | str) for v in plain) else [str(v) for v in plain]
-
-
-def _hole(name: str, row: int, column: str, what: str) -> PotstillError:
-    return PotstillError(f"{name}: row {row}, column {column!r} is {what}; fill it or remove the row")
-
-
-def _numbers(values: Any, column: str, name: str) -> npt.NDArray[np.float64]:
-    if values.null_count:
-        raise _hole(name, values.to_pylist().index(None) + 1, column, "empty")
-    if pa.types.is_boolean(values.type):
-        values = values.cast(pa.uint8())
-    x: npt.NDArray[np.float64] = values.cast(pa.float64(), safe=False).to_numpy()
-    with np.errstate(over="ignore"):
-        bad = np.flatnonzero(~np.isfinite(x.astype(np.float32)))
-    if bad.size:
-        raise _hole(name, int(bad[0]) + 1, column, str(x[bad[0]]))
-    return x
-
-
-def _categories(values: Any, column: str, name: str) -> list[str]:
-    texts: list[str | None] = values.to_pylist()
-    for row, text in enumerate(texts, 1):
-        if not text:
-            raise _hole(name, row, column, "empty")
-    distinct = sorted({t for t in texts if t})
-    if len(distinct) > _MAX_CATEGORIES:
-        raise PotstillError(
-            f"{name}: column {column!r} holds {len(distinct):,} different texts, which looks like free text or names; "
-            f"remove the column (up to {_MAX_CATEGORIES} categories become columns of 0 and 1)"
-        )
-    return distinct
-
-
-def _matrices(tables: list[Any], columns: list[str], name: str) -> tuple[list[npt.NDArray[np.float32]], list[str]]:
-    """One row per sample; a text column becomes one column of 0 and 1 per category of the first table."""
-    out: list[list[npt.NDArray[Any]]] = [[] for _ in tables]
-    notes: list[str] = []
-    for column in columns:
-        kind = tables[0].schema.field(column).type
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            names = _categories(tables[0].column(column), column, name)
-            notes.append(f"{name}: column {column!r} became {len(names)} columns of 0 and 1")
-            for rows, table in zip(out, tables, strict=True):
-                texts = np.asarray(table.column(column).to_pylist(), dtype=object)
-                rows += [(texts == n).astype(np.float32) for n in names]
-        elif any(
-            t(kind) for t in (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
-        ):
-            for rows, table in zip(out, tables, strict=True):
-                rows.append(_numbers(table.column(column), column, name).astype(np.float32))
-        elif pa.types.is_null(kind):
-            raise _hole(name, 1, column, "empty")
-        else:
-            raise PotstillError(f"{name}: column {column!r} holds {kind}; turn it into numbers or texts, or remove it")
-    return [np.column_stack(rows) for rows in out], notes
 
 
 def read_arrow(
@@ -185,11 +250,12 @@ def read_arrow(
     base: Path | None = None,
     size: tuple[int, int] | None = None,
     skip_bad: bool = False,
+    missing: str | None = None,
 ) -> Parts:
     """Reads Arrow tables with a label column.
 
     A column of pictures (Hugging Face's ``Image``, a struct with ``bytes``, or binary) makes it a set of pictures;
-    else every other column is an input: numbers as float32, texts as one column of 0 and 1 per category.
+    else every other column is an input, of the kinds that ``columns.read_frame`` tells apart.
 
     Args:
         train: ``pyarrow.Table``.
@@ -199,13 +265,17 @@ def read_arrow(
         base: what picture paths in the table are relative to.
         size: (height, width) for pictures.
         skip_bad: leave broken pictures out.
+        missing: ``impute`` (by the training part, once there is one), ``drop`` rows, or ``refuse``, which ``None`` is.
 
     Raises:
-        PotstillError: no label column, empty or non-finite cells, columns that are neither numbers nor categories.
+        PotstillError: no label column, empty cells (unless ``missing`` says otherwise), columns of other kinds.
     """
+    way = as_missing(missing)
     tables = [train] if test is None else [train, test]
     if min(t.num_rows for t in tables) == 0:
         raise PotstillError(f"{name}: there are no rows; give at least one sample")
+    for table in tables:
+        once(table, name)
     features = features_of(train)
     column = label_column(train, label, features, name)
     for table in tables[1:]:
@@ -213,28 +283,42 @@ def read_arrow(
             raise PotstillError(f"{name}: the test part lacks the column {lacking[0]!r} of the training part")
     about = features.get(column)
     named = tuple(about["names"]) if isinstance(about, dict) and about.get("_type") == "ClassLabel" else None
-    given = [labels_in(t, column, name) for t in tables]
     picture = picture_column(train, column, features, name)
     if picture is not None:
+        if missing not in (None, "refuse"):
+            raise PotstillError(f"{name}: holds pictures, of which no value is missing; leave --missing out")
+        given = [labels_in(t, column, name) for t in tables]
         return _pictures(tables, given, picture, named, name, base or Path(), size, skip_bad)
     blank = {c for c in train.column_names if c == "" or c.startswith("Unnamed: ") or c == "__index_level_0__"}
     columns = [c for c in train.column_names if c != column and c not in blank]
     if not columns:
         raise PotstillError(f"{name}: there is no column beside {column!r}; give at least one to learn from")
-    matrices, notes = _matrices(tables, columns, name)
+    frames, notes = [read_frame(t, columns, features, name) for t in tables], list[str]()
+    if way == "drop":
+        for i, part in enumerate(("" if test is None else " of the training part", " of the test part")[: len(tables)]):
+            kept = frames[i].whole & ~missing_labels(tables[i], column)
+            if left := int((~kept).sum()):
+                notes.append(f"{name}: {left:,} of {len(kept):,} rows{part} have missing values and were left out")
+                frames[i], tables[i] = frames[i][np.flatnonzero(kept)], tables[i].filter(pa.array(kept))
+            if not len(frames[i]):
+                raise PotstillError(f"{name}: every row{part} has a missing value; try --missing impute")
+    given = [labels_in(t, column, name) for t in tables]
+    if way == "refuse":
+        for frame in frames:
+            frame.refuse_holes()
     if blank:
         notes.append(f"{name}: the column without a name (row numbers) was not read")
     y, z, classes, more = encode_labels(given[0], given[1] if test is not None else None, classes=named, name=name)
-    spec = InputSpec(kind="table", shape=tuple(matrices[0].shape[1:]), units="column values")
     return Parts(
         name=name,
-        train=torch.from_numpy(matrices[0]),
+        train=frames[0],
         train_labels=y,
-        test=torch.from_numpy(matrices[1]) if test is not None else None,
+        test=frames[1] if test is not None else None,
         test_labels=z,
-        spec=spec,
+        spec=InputSpec(kind="table", shape=(len(columns),), units="column values"),
         classes=classes,
         notes=(*notes, *more),
+        places=torch.from_numpy(frames[0].rows),
     )
 
 

@@ -136,7 +136,7 @@ def evaluate(
     makes = [factory(name, train.input, k, train.device) for name in names]
     bench, *others = (
         _Bench(
-            protocol=protocol.resolve(train.name, make.name, train.input.kind), make=make, train=train, test=test,
+            protocol=protocol.resolve(train.name, make.name, train.input), make=make, train=train, test=test,
             students=students, seed=seed, report=progress or (lambda what, done, total: None),
             executor=executor or _executor(protocol, make, train, len(distilled), students, full or baselines),
             side_by_side=side_by_side or at_most(make.device),
@@ -384,7 +384,7 @@ def _measure(
         right = predicted == labels
         values.append(float(right.double().mean()))
         hits += torch.bincount(labels[right], minlength=k) / sizes / bench.students
-    settings["augment"] = augmentation_name(name, bench.train.name)
+    settings["augment"] = augmentation_name(name, bench.train.input)
     return _Measured(values=values, per_class=hits.tolist(), chosen=settings, diverged=diverged)
 
 
@@ -459,7 +459,7 @@ def _scores(
         found["lrs"] = lrs(owed, gain)
     if robust and bench.train.input.kind == "image":
         used = own.chosen["augment"]
-        other = "none" if used != "none" else augmentation_name("dsa", bench.train.name)
+        other = "none" if used != "none" else augmentation_name("dsa", bench.train.input)
         word = "without augmentation" if other == "none" else f"with {other}"
         mine, theirs = (
             _mean(_measure(bench, f"{what} {word}", made, augment=other, chosen=m.chosen).values)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from potstill.core import InputSpec
 from potstill.errors import PotstillError, unknown
 from potstill.supervise.about import Statistics
 
@@ -27,10 +28,14 @@ _LATER = frozenset({
     "optimizer", "milestones", "mix", "mix_prob", "mix_beta", "select", "test_every", "network", "test_from", "decay",
     "rate_per", "batch_by_ipc", "labels", "loss", "temperature", "t_squared", "hard_weight", "teacher", "teachers",
     "teacher_epochs", "teacher_lr", "teacher_batch", "teacher_weight_decay", "teacher_augment", "committee", "ema",
-    "lr_of_set", "precision", "teacher_statistics",
+    "lr_of_set", "precision", "teacher_statistics", "mirrored",
 })  # fmt: skip
 """Fields that came when numbers had been made already. At its default such a field is left out of the fingerprint, so
 that the fingerprints of protocols that do not use it stay what they were."""
+
+
+_NOT_MIRRORED = ("digits", "mnist", "mnist-5k", "svhn")
+"""What fingerprints say for ``Case(mirrored=False)``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,8 @@ class Case:
     """Names of the data; empty for any."""
     networks: str = "*"
     """Pattern of the student's full name, as in a shell."""
+    mirrored: bool | None = None
+    """Whether a mirrored picture is still of its class (``InputSpec.mirrored``); ``None``: either."""
     epochs: int | None = None
     """In place of the protocol's epochs."""
     augment: str | None = None
@@ -48,9 +55,10 @@ class Case:
     test_every: int | None = None
     """In place of the protocol's ``test_every``."""
 
-    def fits(self, source: str, network: str) -> bool:
-        """Whether this is the case for that data and that network."""
-        return (not self.sources or source in self.sources) and fnmatch.fnmatchcase(network, self.networks)
+    def fits(self, source: str, network: str, mirrored: bool) -> bool:
+        """Whether this is the case for data of that name, which may be mirrored or not, and that network."""
+        named = not self.sources or source in self.sources
+        return named and self.mirrored in (None, mirrored) and fnmatch.fnmatchcase(network, self.networks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,11 +223,11 @@ class Protocol:
             return self
         return dataclasses.replace(self, batch=min(items, reached[-1] * (2 if classes >= 100 else 1)), batch_by_ipc=())
 
-    def resolve(self, source: str, network: str, kind: str) -> "Protocol":
+    def resolve(self, source: str, network: str, input: InputSpec) -> "Protocol":
         """What it says for this data and this student: the case that fits is filled in; only pictures are augmented
         and mixed."""
-        case = next((c for c in self.cases if c.fits(source, network)), Case())
-        image = kind == "image"
+        case = next((c for c in self.cases if c.fits(source, network, input.mirrored)), Case())
+        image = input.kind == "image"
         return dataclasses.replace(
             self,
             epochs=case.epochs or self.epochs,
@@ -233,6 +241,9 @@ class Protocol:
 
 def _said(value: Protocol | Case) -> dict[str, Any]:
     """The fields that a fingerprint is made of."""
+    if isinstance(value, Case) and value.mirrored is False and not value.sources:
+        # Once a list of names, which stands in every fingerprint that was published.
+        value = dataclasses.replace(value, mirrored=None, sources=_NOT_MIRRORED)
     defaults = {f.name: f.default for f in dataclasses.fields(value)}
     return {n: v for n, v in dataclasses.asdict(value).items() if n not in _LATER or v != defaults[n]}
 

@@ -144,7 +144,7 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
             "seed": seed,
             "ipc": ipc,
             "classes": list(classes),
-            "input": {"kind": input.kind, "shape": input.shape, "units": input.units},
+            "input": _described(input),
             "space": space,
             "normalization": {
                 "mean": normalization.mean.tolist(),
@@ -206,7 +206,14 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
     def input(self) -> InputSpec:
         """What one input is."""
         i = self.card["input"]
-        return InputSpec(kind=i["kind"], shape=tuple(i["shape"]), units=i.get("units", ""))
+        columns = i.get("columns")
+        return InputSpec(
+            kind=i["kind"],
+            shape=tuple(i["shape"]),
+            units=i.get("units", ""),
+            mirrored=i.get("mirrored") is not False,
+            columns=tuple(map(str, columns)) if isinstance(columns, list) else (),
+        )
 
     @property
     def hard_labels(self) -> Tensor:
@@ -224,6 +231,14 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
     def save(self, path: str | Path) -> Path:
         """Write the set to ``path``; see ``save``."""
         return save(self, path)
+
+
+def _described(input: InputSpec) -> dict[str, Any]:
+    """What the card says of an input."""
+    said: dict[str, Any] = {"kind": input.kind, "shape": input.shape, "units": input.units}
+    if input.kind == "image":
+        said["mirrored"] = input.mirrored
+    return said | ({"columns": list(input.columns)} if input.columns else {})
 
 
 def _as_stored(normalization: Normalization) -> Normalization:

@@ -45,6 +45,23 @@ def _shown(value: object, most: int = 60) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def _columns(said: object) -> str:
+    """``3 numbers, 1 date, 2 categories (colour of 3, town of 2)``, of what the card says of a table's columns."""
+    if not isinstance(said, list) or not all(isinstance(c, dict) and isinstance(c.get("kind"), str) for c in said):
+        return ""
+    words = []
+    for kind, plural in (("number", "numbers"), ("boolean", "booleans"), ("date", "dates"), ("category", "categories")):
+        of_kind = [c for c in said if c["kind"] == kind]
+        if not of_kind:
+            continue
+        words.append(f"{len(of_kind)} {plural if len(of_kind) > 1 else kind}")
+        if kind == "category":
+            sizes = [len(v) if isinstance(v := c.get("values"), list) else 0 for c in of_kind]
+            named = [f"{_shown(c.get('name'), 24)} of {n}" for c, n in zip(of_kind, sizes, strict=True)]
+            words[-1] += f" ({', '.join(named[:_MOST_NAMES])}{', …' if len(named) > _MOST_NAMES else ''})"
+    return ", ".join(words)
+
+
 def describe(found: dict[str, Any]) -> str:
     """What ``inspect`` found, in lines for people."""
     card = found["card"]
@@ -58,6 +75,10 @@ def describe(found: dict[str, Any]) -> str:
     seconds = cost.get("seconds")
     spent = f"{seconds:,.1f} s" if isinstance(seconds, int | float) else "unknown time"
     kind = f": {found['items']:,} samples of the source, by index" if found["kind"] == "selection" else ""
+    spec = card["input"]
+    mirrored = "" if spec["kind"] != "image" or "mirrored" not in spec else (
+        "may be mirrored" if spec["mirrored"] else "must not be mirrored"
+    )  # fmt: skip
     lines = [
         f"{found['items']:,} inputs of shape {'×'.join(map(str, card['input']['shape']))} "
         f"({_shown(card['input']['kind'])}), {' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} per class",
@@ -67,6 +88,8 @@ def describe(found: dict[str, Any]) -> str:
         f"kind        {found['kind']}{kind}",
         f"source      {_shown(source.get('name'))}, {f'{samples:,}' if samples is not None else 'unknown'} samples, "
         f"hash {_shown(source.get('hash'), 13)}",
+        *([f"columns     {said}"] if (said := _columns(source.get("columns"))) else []),
+        *([f"pictures    {mirrored}"] if mirrored else []),
         f"values      {low:.3f} to {high:.3f} ({_shown(card.get('space', card['input'].get('units')))})",
         f"stored      {size['total']:,} bytes: inputs {size['inputs']:,}, "
         f"labels {size['labels']:,}, decoder {size['decoder']:,}"

@@ -37,6 +37,7 @@ from potstill.core import (
     Synthetic,
     Trained,
 )
+from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.evaluation.evaluate import student_augmentation
 from potstill.evaluation.protocol import Case, Protocol
@@ -442,8 +443,8 @@ def check_protocol(protocol: Protocol | str, *, epochs: int = 2) -> None:
         "another batch must give another fingerprint: numbers of two recipes would be put into one table",
     )
     sources = dict.fromkeys(["toy", *itertools.chain.from_iterable(case.sources for case in given.cases)])
-    for kind, name in itertools.product(("image", "table"), sources):
-        _check_student(shorter, kind, name, trained=name == "toy")
+    for kind, name, mirrored in itertools.product(("image", "table"), sources, (True, False)):
+        _check_student(shorter, kind, name, mirrored, trained=name == "toy" and mirrored)
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -454,12 +455,14 @@ def _tuple(value: Any) -> Any:
     return tuple(_tuple(v) for v in value) if isinstance(value, list) else value
 
 
-def _check_student(protocol: Protocol, kind: str, name: str, trained: bool) -> None:
+def _check_student(protocol: Protocol, kind: str, name: str, mirrored: bool, trained: bool) -> None:
     """What the protocol says for data of that kind and name; with ``trained``, a student of it too."""
     source = toy_source(kind)
+    assert isinstance(source, TensorSource)
+    source = dataclasses.replace(source, input=dataclasses.replace(source.input, mirrored=mirrored))
     make = factory("convnet-d1-w8" if kind == "image" else "mlp", source.input, len(source.classes))
     with _untouched("a protocol"):
-        said, again = (protocol.resolve(name, make.name, kind) for _ in range(2))
+        said, again = (protocol.resolve(name, make.name, source.input) for _ in range(2))
     _require(said == again, "resolve must say the same at every call")
     _require(not said.cases and (said.epochs is None) != (not said.steps), "resolve must leave one length and no cases")
     plain = said.augment == said.mix == "none"

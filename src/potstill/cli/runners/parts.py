@@ -38,6 +38,8 @@ def load_data(command: DataCommand, data: str, watcher: Watcher, card: Mapping[s
         size=reading.size,
         skip_bad=reading.skip_bad,
         stream=reading.stream or None,
+        missing=reading.missing,
+        mirror=None if reading.mirror is None else reading.mirror == "yes",
     )
     for note in splits.notes:
         watcher.note(note)

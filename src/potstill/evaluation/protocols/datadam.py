@@ -14,7 +14,6 @@ best of the sets that one distillation passes through, by test accuracy; that is
 measures the set that it is given. Published: 1 distilled set × 10 networks.
 """
 
-from potstill.augment.named import FLIPLESS
 from potstill.evaluation.protocol import Case, Protocol
 
 __all__ = ["PROTOCOL"]
@@ -32,5 +31,5 @@ PROTOCOL = Protocol(
     schedule="drop",
     augment="dsa",
     network="convnet-batch",
-    cases=(Case(sources=tuple(sorted(FLIPLESS)), augment="dsa-noflip"),),
+    cases=(Case(mirrored=False, augment="dsa-noflip"),),
 )

@@ -4,7 +4,6 @@ As ``dc``, with 1001 epochs and the siamese augmentation drawn for each sample o
 Published: 5 distilled sets × 20 networks.
 """
 
-from potstill.augment.named import FLIPLESS
 from potstill.evaluation.protocol import Case, Protocol
 
 __all__ = ["PROTOCOL"]
@@ -20,5 +19,5 @@ PROTOCOL = Protocol(
     extra_epoch=True,
     schedule="drop",
     augment="dsa",
-    cases=(Case(sources=tuple(sorted(FLIPLESS)), augment="dsa-noflip"),),
+    cases=(Case(mirrored=False, augment="dsa-noflip"),),
 )

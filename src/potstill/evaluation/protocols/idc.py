@@ -23,7 +23,6 @@ What the code does besides, and a protocol here cannot tell, as it knows the dat
 Published: the README evaluates 1 distilled set × 3 networks.
 """
 
-from potstill.augment.named import FLIPLESS
 from potstill.evaluation.protocol import Case, Protocol
 
 __all__ = ["PROTOCOL"]
@@ -46,5 +45,5 @@ PROTOCOL = Protocol(
     mix="cutmix",
     select="best-on-test",
     test_every=250,
-    cases=(Case(sources=tuple(sorted(FLIPLESS)), augment="idc-eval-noflip"),),
+    cases=(Case(mirrored=False, augment="idc-eval-noflip"),),
 )

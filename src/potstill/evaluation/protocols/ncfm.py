@@ -15,7 +15,6 @@ is one. Soft labels of a teacher, which the code offers as an option, come here 
 Published: 10 networks (ImageNet: 3) on one distilled set. No digits are published; they are not flipped.
 """
 
-from potstill.augment.named import FLIPLESS
 from potstill.evaluation.protocol import Case, Protocol
 
 __all__ = ["PROTOCOL"]
@@ -43,6 +42,6 @@ PROTOCOL = Protocol(
     test_every=100,
     cases=(
         Case(sources=("tiny-imagenet", "tiny-imagenet-200", "tinyimagenet"), epochs=300, test_every=50),
-        Case(sources=tuple(sorted(FLIPLESS)), augment="idc-eval-noflip"),
+        Case(mirrored=False, augment="idc-eval-noflip"),
     ),
 )

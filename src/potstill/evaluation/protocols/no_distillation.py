@@ -11,7 +11,6 @@ Tiny-ImageNet is published with 1000 epochs, and at a rate of 0.1 from 10 pictur
 at 1e-3 to 5e-3 along a cosine; CIFAR-10 with ZCA whitening. Override these.
 """
 
-from potstill.augment.named import FLIPLESS
 from potstill.evaluation.protocol import Case, Protocol
 
 __all__ = ["PROTOCOL"]
@@ -34,6 +33,6 @@ PROTOCOL = Protocol(
     test_every=200,
     cases=(
         Case(sources=("tiny-imagenet", "tiny-imagenet-200", "tinyimagenet"), epochs=1000),
-        Case(sources=tuple(sorted(FLIPLESS)), augment="dsa-noflip"),
+        Case(mirrored=False, augment="dsa-noflip"),
     ),
 )

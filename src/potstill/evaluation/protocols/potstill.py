@@ -4,7 +4,6 @@ Learning rate and length are chosen for every set, its baselines too, on a valid
 at least five fresh networks are trained and the last step counts. Test data are read once, at the end.
 """
 
-from potstill.augment.named import FLIPLESS
 from potstill.evaluation.protocol import Case, Protocol
 
 __all__ = ["PROTOCOL"]
@@ -20,6 +19,6 @@ PROTOCOL = Protocol(
     least_epochs=20,
     schedule="cosine",
     augment="dsa",
-    cases=(Case(sources=tuple(sorted(FLIPLESS)), augment="dsa-noflip"),),
+    cases=(Case(mirrored=False, augment="dsa-noflip"),),
     validation=0.2,
 )

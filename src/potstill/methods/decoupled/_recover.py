@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from potstill.augment.crop import boxes
-from potstill.augment.named import FLIPLESS
 from potstill.core import Metrics, Part, Problem, Synthetic
 from potstill.functional.crops import Curriculum, crop_bound, cropped
 from potstill.functional.statistics import Seen, gap, of_batch_norm, pixel_length, total_variation, watch
@@ -216,7 +215,7 @@ class Recover(Taught[RecoverState]):
         if self.pad:
             top, left = torch.randint(2 * self.pad + 1, (2,), generator=rng).tolist()
             x = F.pad(x, (self.pad,) * 4)[..., top : top + height, left : left + width]
-        if self.flip and problem.train.name not in FLIPLESS and bool(torch.rand((), generator=rng) < 0.5):
+        if self.flip and problem.train.input.mirrored and bool(torch.rand((), generator=rng) < 0.5):
             x = x.flip(3)
         if self.jitter:
             down, right = torch.randint(self.jitter + 1, (2,), generator=rng).tolist()

@@ -21,7 +21,6 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.augment.named import FLIPLESS
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.statistics import Seen, gap
 from potstill.methods.decoupled._broad import BroadMatching
@@ -122,7 +121,7 @@ class EDC(BroadMatching):
             return x
         x = shuffled(x, rng) if self.shuffle else x
         mirrored = torch.rand(len(x), 1, 1, 1, generator=rng).to(x.device) < 0.5
-        return x if problem.train.name in FLIPLESS else torch.where(mirrored, x.flip(3), x)
+        return torch.where(mirrored, x.flip(3), x) if problem.train.input.mirrored else x
 
     def from_real(
         self, state: RecoverState, number: int, member: Member, averages: Seen, y: Tensor, first: float
