@@ -132,16 +132,17 @@ def recipes(root: Path) -> str:
     rows: list[list[object]] = [
         [
             f"`recipes/{name}.yaml`", f"{100 * r['accuracy']['mean']:.1f} ± {100 * r['accuracy']['std']:.1f}",
-            r["accuracy"]["n"], f"{r['bytes']['total']:,}", r["inputs"], r["steps"], f"{r['seconds']:.0f}",
-            f"{r['preparation_seconds']:.0f}",
+            r["accuracy"]["n"], f"{r['bytes']['total']:,}", r["inputs"], r["steps"],
+            f"{r['core_seconds']:.0f}",
         ]
         for name, r in sorted(made["rows"].items(), key=lambda item: -item[1]["accuracy"]["mean"])
     ]  # fmt: skip
-    head: list[object] = ["recipe", "accuracy, %", "n", "bytes", "inputs", "steps", "seconds", "of training networks"]
+    head: list[object] = ["recipe", "accuracy, %", "n", "bytes", "inputs", "steps", "seconds of a core"]
     m = made["machine"]
     about = (
         f"Data `{made['data']}`, {made['network']}, protocol `potstill`; mean ± standard deviation over n networks on "
-        f"one set. {m['processor']}, {made['cores']} of {m['cores']} cores that others share, torch {m['torch']}."
+        f"one set. Seconds: the whole command, all threads, with the networks that it trains first. "
+        f"{m['processor']}, torch {m['torch']}."
     )
     return table(head, rows) + "\n\n" + about
 
