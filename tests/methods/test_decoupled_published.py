@@ -250,7 +250,7 @@ def test_what_was_left_out_stands_in_the_plan_on_the_card_and_in_the_terminal(
 ) -> None:
     options: dict[str, Any] = {
         "network": "convnet-d1-w4-batch", "epochs_trained": 1, "augment_training": "none", "iterations": 1,
-        "crops": 1, "samples": 2, "networks_trained": 1,
+        "crops": 1, "samples": 2, "networks_trained": 1, "effort": "published",
     }  # fmt: skip
     data = Splits(train=source(8), test=None)
     made = plan(data, "edc", ipc=1, budget=None, measure=0, device="cpu", **options)

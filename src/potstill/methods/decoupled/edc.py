@@ -11,6 +11,8 @@ class's variance is that of all its samples together; there it is the mean of th
 Pictures begin as random real ones, mirrored in half of the cases, or, where they are large, as mosaics whose quarters
 change places ("real image initialisation"). The flatness term is off in every published script and is left out.
 
+Teachers are trained as SRe2L's; there as G-VBSM's.
+
 There is a program for each of five data sets: settings that are not given are those of the data that are nearest in
 size, then in the number of classes. So ten classes of small pictures take 75 steps, a hundred take 2,000.
 """

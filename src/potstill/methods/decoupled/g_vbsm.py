@@ -89,4 +89,4 @@ class GVBSM(BroadMatching):
     batch_trained: int = 64
     """Samples per step of that training (there)."""
     lr_trained: float = 0.05
-    """Its learning rate (there, at a constant rate)."""
+    """Its learning rate (there; it stays constant there, without weight decay)."""

@@ -5,8 +5,8 @@ r"""SRe2L++: SRe2L that begins with real mosaics (the baseline of Cui et al., CV
     \min_X \; \ell(f_\theta(A(X)), y) + r \Big( 10\, R_0 + \sum_{l \ge 1} R_l \Big)
 
 The objective is SRe2L's; only the beginning differs: mosaics as RDED makes them, of crops in the middle of the
-teacher's ranking. Published labels are given with the batch statistics of crops; `potstill.methods.decoupled.cv_dd`
-has that as an option.
+teacher's ranking. Published labels are given with the batch statistics of crops: for a set's own labels
+`potstill.methods.decoupled.cv_dd` has that as an option, for a protocol's ``teacher_statistics="batch"`` says it.
 """
 
 from dataclasses import dataclass
