@@ -100,7 +100,7 @@ def one(splits: Any, data: str, name: str, ipc: int, args: argparse.Namespace) -
     if args.only_distil:
         return None
     score = potstill.evaluate(
-        small, splits, protocol=args.protocol, networks=["convnet-d3-w128"], seeds=args.students, baselines=False,
+        small, splits, protocol=args.protocol, network=["convnet-d3-w128"], seeds=args.students, baselines=False,
         full=False, robust_scores=False, device=args.device, epochs=args.epochs,
     )  # fmt: skip
     result = score.to_dict()

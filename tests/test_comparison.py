@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 def small(split: int = 0) -> Splits:
     """Two classes of 4×4 pictures, split by a seed."""
     x = torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(1)).numpy()
-    return potstill.load_data((x, [0, 1] * 30), seed=split)  # type: ignore[no-any-return]
+    return potstill.load_data((x, [0, 1] * 30), split_seed=split)  # type: ignore[no-any-return]
 
 
 def board(folder: Path, data: Splits | None = None, methods: tuple[str, ...] = ("random",), **more: Any) -> Any:
@@ -112,7 +112,7 @@ def test_options_of_methods_and_of_the_protocol_reach_them_and_are_kept(folder: 
     assert score["settings"]["overrides"] == {"steps": 4}
     assert rows["random"]["scorecard"]["settings"]["options"] is None
     plain = potstill.evaluate(
-        folder / "k-means-ipc1.safetensors", small(), networks=["mlp"], seeds=1, steps=5, baselines=False, full=False
+        folder / "k-means-ipc1.safetensors", small(), network="mlp", seeds=1, steps=5, baselines=False, full=False
     )
     assert score["fingerprint"] != plain.content["fingerprint"]
     forget_scorecards(folder)

@@ -192,7 +192,7 @@ def test_indices_and_data_make_the_same_file_again(tmp_path, method, zca):
     with pytest.raises(potstill.PotstillError, match="potstill rebuild FILE"):
         load(light)
     with pytest.raises(potstill.PotstillError, match=r"with hash [0-9a-f]{64}, but .* has hash [0-9a-f]{64}"):
-        potstill.rebuild(light, "digits", seed=1)
+        potstill.rebuild(light, "digits", split_seed=1)
 
 
 def test_indices_are_evaluated_with_the_data_that_an_evaluation_needs_anyway(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from potstill import registry
-from potstill.asked import Watching, asked_amounts, asked_effort, kept, watched
+from potstill.asked import Counting, Watching, asked_amounts, asked_effort, kept, renamed, watched
 from potstill.augment.named import augmentation_name, named_augmentation
 from potstill.augment.zca import fit_normalization
 from potstill.core import (
@@ -24,9 +25,9 @@ from potstill.core import (
     Splits,
 )
 from potstill.data import TensorSource
-from potstill.data import load as load_data
-from potstill.errors import PotstillError
-from potstill.evaluation import Protocol, Scorecard
+from potstill.data import load as load_splits
+from potstill.errors import PotstillError, PotstillWarning
+from potstill.evaluation import Protocol, Scorecard, not_made_of
 from potstill.evaluation import evaluate as measure
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
 from potstill.nn import OwnFactory, OwnNetwork, factory, given
@@ -36,6 +37,7 @@ from potstill.running import Settled, identity_of, run_settled
 from potstill.storage import Distilled, holds_indices, item_bytes, load, rebuild
 from potstill.storage.scores import Scores, read_scores
 from potstill.supervise.store import LabelStore
+from potstill.watch import Watcher
 
 __all__ = [
     "Settled",
@@ -68,6 +70,37 @@ def pick_device(device: str) -> torch.device:
         return torch.device(device)
     except RuntimeError as error:
         raise PotstillError(f"device must be auto, cpu or cuda, not {device!r}") from error
+
+
+def load_data(
+    data: object,
+    *,
+    label: str | None = None,
+    data_root: str | Path | None = None,
+    split_seed: int = 0,
+    test_fraction: float = 0.2,
+    size: int | tuple[int, int] | None = None,
+    skip_bad: bool = False,
+    stream: bool | None = None,
+    device: torch.device | str = "cpu",
+    **options: Any,
+) -> Splits:
+    """Real data as sources: a training split, a test split, and notes on what was decided.
+
+    Args:
+        data_root: where the files of known names are; else ``$POTSTILL_DATA``, else the system's folders.
+        split_seed: draws the test split where the data has none. Keep it the same for one data set.
+        data, label, test_fraction, size, skip_bad, stream, device, options: as for `potstill.data.load`.
+
+    Raises:
+        PotstillError: with one line on what was required, what was found and what to change.
+    """
+    old = {"seed": "split_seed", "root": "data_root"}
+    drawn, root = renamed(options, old, split_seed=split_seed or None, data_root=data_root)
+    return load_splits(
+        data, label=label, root=root, seed=drawn or 0, test_fraction=test_fraction, size=size, skip_bad=skip_bad,
+        stream=stream, device=device, **options,
+    )  # fmt: skip
 
 
 def as_splits(data: Any, device: torch.device) -> Splits:
@@ -325,7 +358,8 @@ def evaluate(
     data: Any,
     *,
     protocol: str | Protocol = "potstill",
-    networks: Sequence[str | Callable[..., Any]] | str | Callable[..., Any] | None = None,
+    network: Sequence[str | Callable[..., Any]] | str | Callable[..., Any] | None = None,
+    quick: bool = False,
     seeds: int | None = None,
     seed: int = 0,
     baselines: bool = True,
@@ -334,7 +368,7 @@ def evaluate(
     stored: str | Path | None = None,
     side_by_side: int | None = None,
     device: str = "auto",
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Counting = "auto",
     **overrides: Any,
 ) -> Scorecard:
     """Measure a distilled set against the real test split, beside its baselines at equal stored bytes.
@@ -343,21 +377,28 @@ def evaluate(
         distilled: a set, or the path of one, also of one that holds the indices of a selection alone.
         data: what it was made of: anything ``load_data`` takes, or what it returned, with a test split.
         protocol: a registered name, or a protocol as a value.
-        networks: which students; the first is the headline, the others make the cross-architecture table. Names, or
-            classes and functions of your own that make a ``torch.nn.Module``, or ``file.py:Net``. By default the
-            protocol's, else the one that the set was made with, unless that is its maker's own.
+        network: which students, one or several; the first is the headline, the others make the cross-architecture
+            table. Names, or classes and functions of your own that make a ``torch.nn.Module``, or ``file.py:Net``. By
+            default the protocol's, else the one that the set was made with, unless that is its maker's own.
+        quick: a shorter protocol that says so, to look at a set and not to report it (`Protocol.quick`): few students
+            and epochs, no robust scores and no reference on the full data. What is given besides wins over it.
         seeds: students per network.
         baselines, full, robust_scores: leave these out to be done sooner.
         stored: a file of a teacher's labels of this set, as `label` writes it.
         side_by_side: students trained as one network, at most; by default 32 on a GPU and 1 on a CPU.
-        progress: called with what is being trained, how much is done, and of how much.
+        progress: called with what is being trained, how much is done, and of how much; ``auto``: show it on stderr;
+            ``None``: show nothing.
         **overrides: fields of the protocol's recipe, e.g. ``epochs=100``; the fingerprint then differs.
 
     Raises:
         PotstillError: the set does not fit the data, or there is no test split.
+
+    Warns:
+        PotstillWarning: the set was not made of this training data, so that it may hold samples that it is tested on.
     """
     keep_freed_memory()
-    several = [networks] if isinstance(networks, str) or callable(networks) else networks or ()
+    (asked,) = renamed(overrides, {"networks": "network"}, network=network)
+    several = [asked] if isinstance(asked, str) or callable(asked) else asked or ()
     indices = Path(distilled) if isinstance(distilled, str | Path) and holds_indices(Path(distilled)) else None
     small = load(distilled) if isinstance(distilled, str | Path) and indices is None else distilled
     splits = as_splits(data, pick_device(device))
@@ -365,22 +406,26 @@ def evaluate(
         small = rebuild(indices, splits.train)
     assert isinstance(small, Distilled)
     chosen = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
-    if overrides:
-        chosen = chosen.override(**overrides)
-    return measure(
-        small,
-        splits,
-        protocol=chosen,
-        networks=[found for found in map(given, several) if found is not None],
-        seeds=seeds,
-        seed=seed,
-        baselines=baselines,
-        full=full,
-        robust_scores=robust_scores,
-        stored=None if stored is None else LabelStore(stored),
-        side_by_side=side_by_side,
-        progress=progress,
-    )
+    chosen = chosen.quick() if quick else chosen
+    chosen = chosen.override(**overrides) if overrides else chosen
+    if (doubt := not_made_of(small.card["source"], splits.train)) is not None:
+        warnings.warn(doubt, PotstillWarning, stacklevel=2)
+    with watched(progress) as watcher:
+        watcher.begin("evaluation", "--quick, --seeds K or --no-full" if watcher.line else "quick=True or seeds=K")
+        return measure(
+            small,
+            splits,
+            protocol=chosen,
+            networks=[found for found in map(given, several) if found is not None],
+            seeds=seeds,
+            seed=seed,
+            baselines=baselines,
+            full=full and not quick,
+            robust_scores=robust_scores and not quick,
+            stored=None if stored is None else LabelStore(stored),
+            side_by_side=side_by_side,
+            progress=watcher.count if progress == "auto" or isinstance(progress, Watcher) else progress,
+        )
 
 
 def report(paths: Sequence[str | Path] | str | Path, out: str | Path) -> Path:

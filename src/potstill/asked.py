@@ -11,10 +11,24 @@ from potstill.errors import PotstillError, unknown
 from potstill.units import byte_count, seconds_of
 from potstill.watch import PATIENCE, Watcher
 
-__all__ = ["Watching", "asked_amounts", "asked_budget", "asked_effort", "fewer", "kept", "renamed", "watched"]
+__all__ = [
+    "Counting",
+    "Watching",
+    "asked_amounts",
+    "asked_budget",
+    "asked_effort",
+    "fewer",
+    "kept",
+    "renamed",
+    "watched",
+]
 
 Watching: TypeAlias = Callable[[Progress], None] | Literal["auto"] | None
 """Who is told of every step: a function; ``auto``, a bar or lines on stderr; ``None``, nobody."""
+
+
+Counting: TypeAlias = Watcher | Callable[[str, int, int], None] | Literal["auto"] | None
+"""Who is told of everything that is made one by one: what, how many are there, how many there will be."""
 
 
 def kept(

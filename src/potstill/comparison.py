@@ -227,9 +227,9 @@ class _Cell:
         networks = None if self.making["network"] is None else [self.making["network"]]
         with _failing():
             score = evaluate(
-                small, self.splits, protocol=self.measuring["protocol"], networks=networks,
+                small, self.splits, protocol=self.measuring["protocol"], network=networks,
                 seeds=self.measuring["seeds"], seed=self.making["seed"], baselines=False, robust_scores=False,
-                device=self.device, **self.measuring["overrides"],
+                device=self.device, progress=None, **self.measuring["overrides"],
             )  # fmt: skip
         result = {**score.to_dict(), "settings": self.settings, "outcome": small.card["outcome"]}
         write_atomic(self.card, _text(result))

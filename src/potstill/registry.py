@@ -15,7 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from potstill.core import Effort, Method
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, meant, nearest, unknown
 from potstill.ownfile import OwnFile, names_file
 
 __all__ = ["Group", "effort_fields", "make_method", "method_class", "names", "part", "resolve", "targets"]
@@ -258,7 +258,8 @@ def _check_value(what: str, method: Method[Any], field: Any, hint: Any) -> None:
     words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
     kinds = {kind for kind in kinds if get_origin(kind) is not Literal}
     if words and kinds <= {NoneType} and value not in words and (value is not None or not kinds):
-        raise PotstillError(f"{what} must be one of {', '.join(map(str, words))}, not {value!r}")
+        near = f"; {meant(value, words)}" if isinstance(value, str) and nearest(value, words) else ""
+        raise PotstillError(f"{what} must be one of {', '.join(map(str, words))}, not {value!r}{near}")
     if not kinds <= {int, float, NoneType} or (value is None and NoneType in kinds) or value in words:
         return
     number = isinstance(value, int | float) and not isinstance(value, bool)

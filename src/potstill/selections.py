@@ -47,7 +47,7 @@ def export(
     Args:
         data: for ``files`` and ``hf``, what the selection was made of.
         link: for ``files`` of a folder: ``copy``, or ``hard`` or ``symbolic`` links to the originals.
-        **reading: options of ``load_data`` that the data were read with (``size``, ``seed``, ``skip_bad``, …).
+        **reading: options of ``load_data`` that the data were read with (``size``, ``split_seed``, ``skip_bad``, …).
 
     Raises:
         PotstillError: no such form, no selection, other data than it was made of, or a path that is taken.

@@ -117,6 +117,15 @@ class Watcher(AbstractContextManager["Watcher"]):
             else:
                 print(f"potstill: {one_line(text)}", file=sys.stderr, flush=True)
 
+    def warn(self, text: str) -> None:
+        """One line that stays and cannot be overlooked, also where all else is silent."""
+        with self._lock:
+            loud = f"potstill: WARNING: {one_line(text)}"
+            if self._bar is not None:
+                self._bar.console.print(loud, markup=False, highlight=False, soft_wrap=True, style="bold red")
+            else:
+                print(f"\x1b[1;31m{loud}\x1b[0m" if sys.stderr.isatty() else loud, file=sys.stderr, flush=True)
+
     def begin(self, what: str, less: str = "") -> None:
         """Steps that are told from now on are of ``what``; ``less`` says how to ask for fewer of them."""
         self._named, self._less, self._pace, self._hinted = what, less, Pace(), False
@@ -193,6 +202,10 @@ class Watcher(AbstractContextManager["Watcher"]):
             rest = left()
             return f"{done:,} of {total:,}" + ("" if not rest or rest < 1 else f", about {roughly(rest)} left")
 
+        rest = left()
+        if rest is not None and rest >= LONG and done > first and not self._hinted:
+            self._hinted = True
+            self.note(f"{what}: {about(rest)} more on this machine" + f"; for less: {self._less}" * bool(self._less))
         self._shown(what, share, detail, done >= total)
 
     def show(self, what: str, share: float | None, detail: str) -> None:

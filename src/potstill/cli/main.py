@@ -5,7 +5,6 @@ Only the standard library is imported here, so that ``potstill --help`` answers 
 """
 
 import contextlib
-import difflib
 import functools
 import io
 import os
@@ -55,11 +54,11 @@ def _main(argv: Sequence[str]) -> int:
         print(f"potstill {version('potstill')}")
         return 0
     from potstill.cli.commands import COMMANDS
+    from potstill.errors import meant
 
     name, words = argv[0], argv[1:]
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=2, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"commands: {', '.join(COMMANDS)}"
+        hint = meant(name, COMMANDS, "commands")
         what = (
             f"options stand after the command, but {name!r} comes first" if name[:1] == "-" else f"no command {name!r}"
         )

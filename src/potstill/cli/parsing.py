@@ -6,7 +6,6 @@ by ``--method`` is looked up first, and the command's options and the method's a
 
 import contextlib
 import dataclasses
-import difflib
 import inspect
 import io
 import re
@@ -20,7 +19,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
 
 from potstill.cli import recipe
 from potstill.cli.commands import COMMANDS, Command, Compare, Distill, Evaluate, Label, Listing, Making, Score
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, meant, unknown
 
 __all__ = ["Misuse", "Parsed", "effort_of", "last_value", "options_of", "parse"]
 
@@ -29,7 +28,7 @@ _POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
 _NOT_IN_A_RECIPE = {"debug", "json", "quiet", "recipe", "resume", "resume_anyway"}
 _MAY_BE_LESS = {"seed", "measure"}
 """Whole numbers that count nothing, or may count to 0."""
-_NAMES_A_PROTOCOL = {"name", "version", "paper", "summary", "optimistic", "published_runs", "students"}
+_NAMES_A_PROTOCOL = {"name", "version", "paper", "summary", "optimistic", "published_runs", "students", "shortened"}
 """Fields of a protocol that are no options: what names it, and ``students``, which is ``--seeds``."""
 
 
@@ -237,12 +236,7 @@ def _check_options(argv: Sequence[str], leaves: Sequence[_Leaf], whose: str) -> 
     for word in argv:
         flag = word.partition("=")[0].replace("_", "-")
         if word.startswith("--") and flag not in flags:
-            raise Misuse(f"{whose} has no option {flag}; {_nearest(flag, flags)}")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=2, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(sorted(known))}"
+            raise Misuse(f"{whose} has no option {flag}; {meant(flag, flags, 'there are')}")
 
 
 def last_value(argv: Sequence[str], flag: str) -> str | None:
@@ -308,7 +302,7 @@ def _from_recipe(
         if name in left_out:
             continue
         if name not in known:
-            raise Misuse(f"{path}: no option is called {name!r}; {_nearest(name, known)}")
+            raise Misuse(f"{path}: no option is called {name!r}; {meant(name, known, 'there are')}")
         try:
             entry = _words(known[name], value)
             read(entry)

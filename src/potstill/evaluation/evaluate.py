@@ -186,6 +186,7 @@ def evaluate(
         "network": bench.make.name,
         "n": students,
         "optimistic": protocol.optimistic,
+        "quick": protocol.shortened,
         "accuracy": summary(own.values),
         "interval": INTERVAL,
         "baselines": {
@@ -215,6 +216,23 @@ def evaluate(
         "versions": {"potstill": version("potstill"), "torch": torch.__version__},
     }  # fmt: skip
     return Scorecard(content=content)
+
+
+def not_made_of(source: Mapping[str, Any], train: Source) -> str | None:
+    """What to say of a set whose card's ``source`` is of other samples than these; ``None`` where it is not.
+
+    Args:
+        source: what the card says of the data that the set was made of.
+    """
+    if _same(source.get("hash"), train.content_hash) is not False:
+        return None
+    made, given = (f"{name} ({n:,} samples)" for name, n in (
+        (source.get("name"), source.get("samples") or 0), (train.name, len(train)),
+    ))  # fmt: skip
+    return (
+        "this set was not made of this training data: it may hold samples that it is tested on here, and then its "
+        f"score is too high. It was made of {made}, and this is {given}: give the same data, split by the same seed"
+    )
 
 
 def _same(one: str | None, other: str) -> bool | None:

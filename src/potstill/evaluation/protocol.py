@@ -22,13 +22,15 @@ Labels = Literal["given", "teacher"]
 Loss = Literal["cross-entropy", "kl", "mse"]
 Selection = Literal["last", "best-on-test"]
 Precision = Literal["float32", "bfloat16"]
-_FIXED = ("name", "version", "paper", "summary", "optimistic", "published_runs", "network", "cases")
+QUICK_STUDENTS, QUICK_EPOCHS, QUICK_STEPS, QUICK_TEACHER_EPOCHS = 3, 100, 60, 20
+"""What `Protocol.quick` leaves of students, of epochs or steps, and of teachers' epochs, at most. Ours."""
+_FIXED = ("name", "version", "paper", "summary", "optimistic", "published_runs", "network", "cases", "shortened")
 """Fields that say which protocol it is: an override cannot change them."""
 _LATER = frozenset({
     "optimizer", "milestones", "mix", "mix_prob", "mix_beta", "select", "test_every", "network", "test_from", "decay",
     "rate_per", "batch_by_ipc", "labels", "loss", "temperature", "t_squared", "hard_weight", "teacher", "teachers",
     "teacher_epochs", "teacher_lr", "teacher_batch", "teacher_weight_decay", "teacher_augment", "committee", "ema",
-    "lr_of_set", "precision", "teacher_statistics", "mirrored",
+    "lr_of_set", "precision", "teacher_statistics", "mirrored", "shortened",
 })  # fmt: skip
 """Fields that came when numbers had been made already. At its default such a field is left out of the fingerprint, so
 that the fingerprints of protocols that do not use it stay what they were."""
@@ -174,6 +176,9 @@ class Protocol:
     validation_most: int = 1000
     """At most so many validation samples."""
 
+    shortened: bool = False
+    """Made by `quick`: to look at a set, not to report it."""
+
     def __post_init__(self) -> None:
         _check({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
 
@@ -215,6 +220,20 @@ class Protocol:
         merged = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | changes | {"cases": cases}
         _check(merged)  # before a value is made: what a person typed may be of any type
         return dataclasses.replace(self, **merged)
+
+    def quick(self) -> "Protocol":
+        """This protocol shortened, with another fingerprint: ``QUICK_STUDENTS`` students, at most ``QUICK_EPOCHS``
+        epochs or ``QUICK_STEPS`` updates, one student for each choice, and teachers of ``QUICK_TEACHER_EPOCHS``."""
+        length: dict[str, Any] = (
+            {"steps": (min(*self.steps, QUICK_STEPS),)}
+            if self.steps
+            else {"epochs": min(self.epochs or 1, QUICK_EPOCHS)}
+        )
+        shorter = self.override(
+            **length, students=min(self.students, QUICK_STUDENTS), validation_students=1,
+            teacher_epochs=min(self.teacher_epochs, QUICK_TEACHER_EPOCHS),
+        )  # fmt: skip
+        return dataclasses.replace(shorter, shortened=True)
 
     def sized(self, items: int, classes: int) -> "Protocol":
         """What it says for a set of so many items of so many classes: its batch."""

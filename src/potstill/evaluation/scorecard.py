@@ -7,7 +7,15 @@ from typing import Any
 from potstill.markup import join, one_line, tag
 from potstill.notebook import table
 
-__all__ = ["Scorecard"]
+__all__ = ["SCORES", "Scorecard"]
+
+SCORES = {
+    "hlr": "short of the full data, both with hard labels (hlr): {:.3f}; less is better",
+    "ior": "above random samples of the same bytes (ior): {:+.3f}; more is better",
+    "lrs": "the two in one number from 0 to 1, where 0.27 is even (lrs): {:.3f}; more is better",
+    "ars": "gain over random with and without augmentation, 0 to 1, where 0.27 is none (ars): {:.3f}; more is better",
+}
+"""Robust scores by their key, in words."""
 
 _HEAD = ("", "accuracy", "95% interval", "n", "bytes")
 
@@ -54,7 +62,8 @@ class Scorecard:
         lines = [
             f"{c['set']['method']} on {c['set']['source']}, {c['set']['items']} inputs · protocol {c['protocol']} "
             f"v{c['protocol_version']} ({c['fingerprint']}) · {c['network']}"
-            + (" · OPTIMISTIC: chosen on test data" if c["optimistic"] else ""),
+            + (" · OPTIMISTIC: chosen on test data" if c["optimistic"] else "")
+            + (" · QUICK: a shortened protocol, to look at and not to report" if c.get("quick") else ""),
             *(f"{a:<14}{b:>10}{c:>18}{d:>5}{e:>13}" for a, b, c, d, e in (_HEAD, *self._rows())),
         ]
         for name, d in c["difference"].items():
@@ -65,12 +74,10 @@ class Scorecard:
             lines.append(f"over {name}: {100 * d['mean']:+.1f} points [{low:+.1f}, {high:+.1f}]{verdict}")
         for name, a in list(c["networks"].items())[1:]:
             lines.append(f"on {name}: {100 * a['mean']:.1f}% (n {a['n']})")
-        given = {k.upper(): v for k, v in c["scores"].items() if v is not None}
-        if given:
-            lines.append("  ".join(f"{k} {v:.3f}" for k, v in given.items()))
+        lines += [SCORES[name].format(value) for name, value in c["scores"].items() if value is not None]
         if c["full"] is not None and c["full"].get("diverged"):
             lines.append(
-                "the network on the full data ended with weights that are not finite: HLR and LRS mean nothing"
+                "the network on the full data ended with weights that are not finite: nothing beside it means anything"
             )
         if c.get("data", {}).get("made_of_train") is False:
             lines.append("the set was not made of this training data; if it holds test samples, the score is too high")

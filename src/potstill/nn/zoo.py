@@ -1,7 +1,6 @@
 """Networks by name. A name is a family and parts in any order, each of which may be left out."""
 
 import bisect
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import torch
 
 from potstill import registry
 from potstill.core import InputSpec, Network, NetworkFactory
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, meant, unknown
 from potstill.nn.bridge import bridged
 from potstill.nn.classic import MLP, VGG, AlexNet, LeNet, Linear
 from potstill.nn.convnet import ConvNet, default_depth
@@ -233,8 +232,7 @@ def _choose(
 
 
 def _refuse(name: str, part: str, known: list[str]) -> None:
-    near = difflib.get_close_matches(part, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known) or 'no parts'}"
+    hint = meant(part, known, "it takes") if known else "it takes no parts"
     raise PotstillError(f"network {name!r} has no part {part!r}; {hint}")
 
 

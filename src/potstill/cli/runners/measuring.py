@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from potstill.cli.parsing import Misuse, Parsed
 from potstill.cli.runners.parts import Answer, load_data
 from potstill.cli.scaled import scaling_text
 from potstill.cli.text import columns, json_document, plural
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, PotstillWarning
 from potstill.watch import Watcher
 
 __all__ = ["run_compare", "run_evaluate", "run_label", "run_report", "run_scaling"]
@@ -18,7 +19,8 @@ __all__ = ["run_compare", "run_evaluate", "run_label", "run_report", "run_scalin
 
 def run_evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill.api import evaluate
-    from potstill.storage import check_writable, holds_indices, load, write_atomic
+    from potstill.evaluation import not_made_of
+    from potstill.storage import Distilled, check_writable, holds_indices, load, read_indices, write_atomic
 
     command = parsed.command
     assert isinstance(command, Evaluate)
@@ -27,25 +29,28 @@ def run_evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     small = command.file if holds_indices(command.file) else load(command.file)
     splits = load_data(command, command.data, watcher)
 
-    def show(what: str, done: int, total: int) -> None:
-        watcher.show(what, done / total if total else None, f"{done:,} of {total:,}")
-
-    score = evaluate(
-        small,
-        splits,
-        protocol=command.protocol,
-        networks=list(command.network) or None,
-        seeds=command.seeds,
-        seed=command.seed,
-        baselines=not command.no_baselines,
-        full=not command.no_full,
-        robust_scores=not command.no_robust_scores,
-        stored=command.stored,
-        side_by_side=command.side_by_side,
-        device=command.device,
-        progress=show,
-        **parsed.options,
-    )
+    card = small.card if isinstance(small, Distilled) else read_indices(small)[1]
+    if (doubt := not_made_of(card["source"], splits.train)) is not None:
+        watcher.warn(doubt)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PotstillWarning)  # it has just been said
+        score = evaluate(
+            small,
+            splits,
+            protocol=command.protocol,
+            network=list(command.network) or None,
+            quick=command.quick,
+            seeds=command.seeds,
+            seed=command.seed,
+            baselines=not command.no_baselines,
+            full=not command.no_full,
+            robust_scores=not command.no_robust_scores,
+            stored=command.stored,
+            side_by_side=command.side_by_side,
+            device=command.device,
+            progress=watcher,
+            **parsed.options,
+        )
     value = {**score.to_dict(), "file": str(command.file), "command": line}
     if command.out is not None:
         # Named from the scorecard's own folder, so that both can be moved together.

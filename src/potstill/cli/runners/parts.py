@@ -32,8 +32,8 @@ def load_data(command: DataCommand, data: str, watcher: Watcher, card: Mapping[s
     splits: Splits = read(
         data,
         label=reading.label,
-        root=reading.data_root,
-        seed=reading.split_seed,
+        data_root=reading.data_root,
+        split_seed=reading.split_seed,
         test_fraction=reading.test_fraction,
         size=reading.size,
         skip_bad=reading.skip_bad,

@@ -1,0 +1,111 @@
+"""The shortened protocol, the word for a network, and a set that was not made of the training data at hand."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import potstill
+from potstill.cli.main import main
+from potstill.errors import PotstillError, PotstillWarning
+from potstill.evaluation import not_made_of
+from potstill.registry import names, resolve
+
+SMALL = {"network": "convnet-d1-w4", "baselines": False, "device": "cpu", "progress": None}
+
+
+@pytest.fixture(scope="module")
+def digits() -> potstill.Splits:
+    return potstill.load_data("digits", size=8)
+
+
+@pytest.fixture(scope="module")
+def small(digits: potstill.Splits) -> potstill.Distilled:
+    return potstill.distill(digits, "random", ipc=1, progress=None)
+
+
+@pytest.mark.parametrize("name", names("protocols"))
+def test_quick_is_no_longer_than_it_says_and_has_another_fingerprint(name: str) -> None:
+    protocol = resolve("protocols", name)
+    quick = protocol.quick()
+    assert quick.shortened
+    assert not protocol.shortened
+    assert quick.fingerprint() != protocol.fingerprint()
+    assert quick.students <= 3
+    assert (quick.epochs or 0) <= 100
+    assert max(quick.steps, default=0) <= 60
+    assert quick.validation_students == 1
+    assert all(case.epochs is None for case in quick.cases) or quick.steps
+    with pytest.raises(PotstillError, match="shortened"):
+        protocol.override(shortened=True)
+
+
+def test_the_scorecard_says_that_it_is_quick(digits: Any, small: Any) -> None:
+    score = potstill.evaluate(small, digits, quick=True, **SMALL)
+    assert (score.content["quick"], score.content["n"], score.content["full"]) == (True, 3, None)
+    assert score.content["fingerprint"] == resolve("protocols", "potstill").quick().fingerprint()
+    assert "QUICK" in str(score).splitlines()[0]
+    long = potstill.evaluate(small, digits, quick=True, seeds=1, steps=5, lr=0.01, **SMALL)
+    assert (long.content["n"], long.content["chosen"]["lr"]) == (1, 0.01)
+
+
+def test_a_set_of_another_split_is_said_before_it_is_measured(small: Any, tmp_path: Path, capsys: Any) -> None:
+    other = potstill.load_data("digits", size=8, split_seed=1)
+    with pytest.warns(PotstillWarning, match="not made of this training data: it may hold samples that it is tested"):
+        score = potstill.evaluate(small, other, seeds=1, steps=2, lr=0.01, full=False, robust_scores=False, **SMALL)
+    assert score.content["data"]["made_of_train"] is False
+    path, out = tmp_path / "a.safetensors", tmp_path / "a.json"
+    small.save(path)
+    words = ["--network", "convnet-d1-w4", "--seeds", "1", "--steps", "2", "--lr", "0.01", "--no-baselines"]
+    line = [
+        "evaluate",
+        str(path),
+        "--data",
+        "digits",
+        "--size",
+        "8",
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+        "--no-full",
+        *words,
+    ]
+    assert main([*line, "--split-seed", "1", "--quiet", "--no-robust-scores"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err.startswith("potstill: WARNING: this set was not made of this training data")
+    assert "made of digits (1,438 samples)" in shown.err
+    assert json.loads(out.read_text())["data"]["made_of_train"] is False
+    assert main([*line, "--quiet", "--no-robust-scores"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_set_of_which_nobody_knows_what_it_was_made_of_is_not_doubted(digits: Any) -> None:
+    assert not_made_of({"name": "digits"}, digits.train) is None
+    assert not_made_of({"hash": digits.train.content_hash}, digits.train) is None
+
+
+def test_robust_scores_are_said_in_words(digits: Any, small: Any) -> None:
+    score = potstill.evaluate(
+        small, digits, network="mlp-w8", seeds=2, steps=2, lr=0.01, device="cpu", progress=None, full=False
+    )
+    said = [line for line in str(score).splitlines() if re.search(r"\((hlr|ior|lrs|ars)\)", line)]
+    assert said
+    assert all(re.match(r"[a-z]", line) and line.endswith("is better") for line in said)
+    assert not re.search(r"\b(HLR|IOR|LRS|ARS)\b", str(score))
+
+
+def test_networks_and_old_words_of_reading_still_work_and_say_their_new_names(digits: Any, small: Any) -> None:
+    with pytest.warns(DeprecationWarning, match="networks is now called network"):
+        score = potstill.evaluate(
+            small, digits, networks=["mlp-w8"], seeds=1, steps=2, lr=0.01, baselines=False, full=False,
+            robust_scores=False, progress=None,
+        )  # fmt: skip
+    assert score.content["network"] == "mlp-w8"
+    with pytest.warns(DeprecationWarning, match="seed is now called split_seed"):
+        old = potstill.load_data("digits", seed=3)
+    assert old.train.content_hash == potstill.load_data("digits", split_seed=3).train.content_hash
+    with pytest.warns(DeprecationWarning, match="root is now called data_root"), pytest.raises(PotstillError):
+        potstill.load_data("mnist", root="/nowhere")
