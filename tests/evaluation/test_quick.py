@@ -58,7 +58,7 @@ def test_a_set_of_another_split_is_said_before_it_is_measured(small: Any, tmp_pa
     assert score.content["data"]["made_of_train"] is False
     path, out = tmp_path / "a.safetensors", tmp_path / "a.json"
     small.save(path)
-    words = ["--network", "convnet-d1-w4", "--seeds", "1", "--steps", "2", "--lr", "0.01", "--no-baselines"]
+    words = ["--network", "convnet-d1-w4", "--seeds", "1", "--steps", "2", "--lr", "0.01", "--no-full"]
     line = [
         "evaluate",
         str(path),
