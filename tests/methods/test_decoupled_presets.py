@@ -203,6 +203,61 @@ def by_hand(method: Recover, problem: Problem, number: int, found: Any, conv: An
     )
 
 
+def test_iterations_of_g_vbsm_against_a_naive_loop() -> None:
+    options: dict[str, Any] = {"densify": 0.5, "memory": 0.8, "drop": 0.4, "cell": 4, "pad": 2, "jitter": 3}
+    method = at_toy(GVBSM(iterations=6, committee="", lr=0.05, **options, **PLAIN))
+    problem, state, rng = started(method)
+    net, member = problem.network(0).eval(), method.teachers(problem)[0]
+    net.load_state_dict(dict(member.weights))
+    real = problem.train.fetch(torch.arange(len(problem.train))).x
+    shadow = torch.Generator()
+    shadow.set_state(rng.get_state())
+    made = steps(method, problem, state, rng, 5)
+
+    def seen(a: Tensor) -> list[Tensor]:  # of a convolution's input: channels, and cells of 4×4
+        cells = a.reshape(len(a), 1, 2, 4, 2, 4).permute(2, 4, 0, 1, 3, 5).reshape(4, -1)
+        return [a.mean((0, 2, 3)), a.var((0, 2, 3), correction=0), cells.mean(1), cells.var(1, correction=0)]
+
+    def away(now: list[Tensor], kept: list[Tensor] | None, wanted: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        after = [n.detach() for n in now]
+        if kept is not None:
+            after = [0.8 * k + 0.2 * a for k, a in zip(kept, after, strict=True)]
+        moving = [a + n - n.detach() for a, n in zip(after, now, strict=True)]
+        return torch.stack([(m - w).norm() for m, w in zip(moving, wanted, strict=True)]).sum(), after
+
+    x, y = state.x.clone().requires_grad_(), torch.arange(4).repeat_interleave(2)
+    adam = torch.optim.Adam([x], lr=0.05, betas=(0.5, 0.9))
+    norm, bn, kept, left_out = problem.train.normalization, net.features[1], [None, None], 0
+    for t in range(5):
+        adam.param_groups[0]["lr"] = 0.05 * (1 + math.cos(math.pi * t / 6)) / 2
+        top, left = torch.randint(5, (2,), generator=shadow).tolist()
+        view = F.pad(x, (2, 2, 2, 2))[..., top : top + 8, left : left + 8]
+        view = view.flip(3) if torch.rand((), generator=shadow) < 0.5 else view
+        view = view.roll(torch.randint(4, (2,), generator=shadow).tolist(), (2, 3))
+        loss, a = F.cross_entropy(net(view), y), net.features[0](view)
+        if torch.rand((), generator=shadow) >= 0.4:
+            distance, kept[0] = away(seen(view), kept[0], seen(real))
+            loss = loss + 0.01 * 10 * distance
+        else:
+            left_out += 1
+        moments = [a.mean((0, 2, 3)), a.var((0, 2, 3), correction=0)]
+        distance, kept[1] = away(moments, kept[1], [bn.running_mean, bn.running_var])
+        loss = loss + 0.01 * distance
+        for c in range(4):
+            own = view[y == c].flatten(1)
+            values = torch.linalg.eigvalsh(own @ own.T)
+            target = (values / 4).softmax(0).detach()
+            loss = loss + 0.5 * (target * (target.log() - values.log_softmax(0))).sum()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        with torch.no_grad():
+            x.clamp_(float(-norm.mean / norm.std), float((1 - norm.mean) / norm.std))
+        assert made[t + 1][1]["loss"] == pytest.approx(float(loss.detach()), rel=1e-4)
+    assert 0 < left_out < 5
+    torch.testing.assert_close(made[5][0].work, x.detach(), rtol=1e-3, atol=1e-4)
+
+
 def test_g_vbsm_matches_both_kinds_of_layers_with_averages_of_each_teacher() -> None:
     method = at_toy(GVBSM(iterations=8, densify=0.0, drop=0.0, **TWO, **STILL))
     problem, state, rng = started(method)
