@@ -21,7 +21,7 @@ from potstill.testing import toy_problem
 QUICK = {
     "networks_trained": 2, "epochs_trained": 0, "batch_real": 6, "committee": "convnet-d1-w4-batch", "batch": 6,
     "samples": 4, "crops": 2, "ascent": 2, "round_iterations": 2, "train_steps": 2, "pool_first": 2,
-    "epochs_recorded": 3, "runs": 2, "window": 2, "checkpoints": 2, "epoch": 2,
+    "epochs_recorded": 3, "trajectory": 3, "runs": 2, "window": 3, "checkpoints": 2, "epoch": 2,
 }  # fmt: skip
 """Settings that shorten a method where it has them."""
 
