@@ -35,7 +35,7 @@ def small(split: int = 0) -> Splits:
 
 
 def board(folder: Path, data: Splits | None = None, methods: tuple[str, ...] = ("random",), **more: Any) -> Any:
-    given = {"network": "mlp", "seeds": 2, "steps": 4, **more}
+    given = {"network": "mlp", "seeds": 2, "steps": 4, "lr": 0.01, **more}
     return compare(small() if data is None else data, methods, (1,), out=folder, **given)
 
 
@@ -109,7 +109,7 @@ def test_options_of_methods_and_of_the_protocol_reach_them_and_are_kept(folder: 
     assert potstill.load(folder / "k-means-ipc1.safetensors").card["config"]["iterations"] == 3
     score = rows["k-means"]["scorecard"]
     assert score["settings"]["options"] == {"iterations": 3}
-    assert score["settings"]["overrides"] == {"steps": 4}
+    assert score["settings"]["overrides"] == {"steps": 4, "lr": 0.01}
     assert rows["random"]["scorecard"]["settings"]["options"] is None
     plain = potstill.evaluate(
         folder / "k-means-ipc1.safetensors", small(), network="mlp", seeds=1, steps=5, baselines=False, full=False

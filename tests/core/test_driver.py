@@ -5,18 +5,20 @@ import os
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Generator, Tensor
 
+import potstill
+from potstill import driver
 from potstill.core import Method, MethodInfo, Metrics, Problem, Synthetic
 from potstill.driver import Interrupted, Progress, run
 from potstill.errors import PotstillError
 from potstill.methods.distribution.dm import DM
 from potstill.rng import generator
-from potstill.storage import write_checkpoint
+from potstill.storage import describe, inspect, write_checkpoint
 from potstill.testing import toy_problem
 
 
@@ -138,8 +140,6 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> Non
 def test_a_checkpoint_that_was_computed_otherwise_goes_on_only_when_that_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, str]
 ) -> None:
-    from potstill import driver
-
     checkpoint = tmp_path / "walk.checkpoint"
     go(Walk(), steps=2, checkpoint=checkpoint, checkpoint_every=0.0)
     here = driver.versions()
@@ -154,9 +154,25 @@ def test_a_checkpoint_that_was_computed_otherwise_goes_on_only_when_that_is_aske
     assert go(Walk(), checkpoint=checkpoint, resume=True).changes == on.changes  # it is not forgotten
 
 
-def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from potstill import driver
+def test_the_card_says_that_a_run_went_on_with_other_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.rand(20, 1, 4, 4, generator=generator(0)).numpy()
+    given: dict[str, Any] = {"method": "k-means", "ipc": 1, "progress": None, "checkpoint": tmp_path / "c"}
+    whole = potstill.distill((x, [0, 1] * 10), **given)
+    assert "resumed_with_others" not in whole.card
+    assert whole.card["limits"] == {"steps": None, "time_budget": None}
+    potstill.distill((x, [0, 1] * 10), steps=1, checkpoint_every=0.0, **given)
+    here = driver.versions()
+    monkeypatch.setattr(driver, "versions", lambda: {**here, "kernels": "others"})
+    with pytest.raises(PotstillError, match=r"kernels was .* and now is 'others'"):
+        potstill.distill((x, [0, 1] * 10), resume=True, **given)
+    small = potstill.distill((x, [0, 1] * 10), resume_anyway=True, **given)
+    assert small.card["resumed_with_others"] == [{"step": 1, "versions": here}]
+    shown = describe(inspect(small.save(tmp_path / "a.safetensors")))
+    assert "resumed     after step 1, until there made with " in shown
+    assert f"potstill {here['potstill']}" in shown
 
+
+def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = tmp_path / "walk.checkpoint"
     with monkeypatch.context() as earlier:
         earlier.setattr(driver, "versions", dict)

@@ -293,6 +293,7 @@ def test_a_loaded_set_does_not_hang_on_its_file(tmp_path: Path) -> None:
 @given(st.data())
 def test_any_damage_gives_a_set_or_one_line(tmp_path: Path, data: st.DataObject) -> None:
     path = make(soft=data.draw(st.booleans())).save(tmp_path / "set.safetensors")
+    header(path, lambda parsed: None)  # without the hash, by which all damage would be seen before anything is parsed
     raw = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))

@@ -62,6 +62,18 @@ def _columns(said: object) -> str:
     return ", ".join(words)
 
 
+def _resumed(card: dict[str, Any]) -> list[str]:
+    """Where the run went on with something else than had computed it until there."""
+    changes = card.get("resumed_with_others", [])
+    rows = [row for row in changes if isinstance(row, dict)] if isinstance(changes, list) else []
+    lines = []
+    for row in rows:
+        said = row.get("versions")
+        made = ", ".join(f"{_shown(n)} {_shown(v)}" for n, v in said.items()) if isinstance(said, dict) else "others"
+        lines.append(f"resumed     after step {_shown(row.get('step'))}, until there made with {made}")
+    return lines
+
+
 def describe(found: dict[str, Any]) -> str:
     """What ``inspect`` found, in lines for people."""
     card = found["card"]
@@ -97,6 +109,7 @@ def describe(found: dict[str, Any]) -> str:
         f"cost        {_shown(cost.get('steps'))} steps, {spent} on {_shown(cost.get('device'))}",
         f"outcome     {_shown(outcome.get('kind'))}: {_shown(outcome.get('message'), 200)}",
         f"made with   {', '.join(f'{_shown(n)} {_shown(v)}' for n, v in card['versions'].items())}",
+        *_resumed(card),
         "tensors",
     ]
     lines += [
