@@ -363,8 +363,8 @@ def _timed(settled: Settled, seed: int, asked: int | None, measure: int | None) 
         if problem.train.device.type == "cuda":
             torch.cuda.synchronize(problem.train.device)
         seconds.append(time.perf_counter() - begun)
-        if measure is None and len(seconds) > 1 and sum(seconds) > ENOUGH:
-            break
+        if measure is None and (sum(seconds[1:]) > ENOUGH or (len(seconds) > 1 and sum(seconds) > 2 * ENOUGH)):
+            break  # a first step that takes long by itself is followed by one more at least
     return tuple(seconds[1:] or seconds)
 
 

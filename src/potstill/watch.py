@@ -265,7 +265,7 @@ class Watcher(AbstractContextManager["Watcher"]):
                 transient=True,
                 redirect_stdout=False,
             )
-            self._task = self._bar.add_task("", total=None, detail="")
+            self._task = self._bar.add_task(one_line(self._what), total=None, detail="")
             self._bar.start()
         share = self._share()
         self._bar.update(

@@ -83,6 +83,20 @@ def test_values_that_do_not_fit_are_misuse(words, capsys):
     assert shown.err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--method", "DM"], "did you mean dm, idm or dsdm?"),
+        (["--augment", "DSA"], "did you mean dsa"),
+        (["--parametrization", "Tile"], "did you mean tiles?"),
+    ],
+)
+def test_case_does_not_count_and_the_nearest_three_are_named(words, said):
+    with pytest.raises(Misuse) as error:
+        parse("distill", [*BASE, *words])
+    assert said in str(error.value)
+
+
 def test_a_recipe_gives_defaults_and_the_command_line_wins(tmp_path):
     recipe = write(tmp_path, "method: dm\nipc: 3\nbudget: 10m\nlr: 5\nbatch-real: 32\nskip_bad: true\nsize: 8x9\n")
     parsed = parse("distill", ["digits", "--out", "a.safetensors", "--recipe", recipe, "--ipc", "7", "--lr", "1"])

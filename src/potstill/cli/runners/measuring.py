@@ -69,12 +69,9 @@ def run_label(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     small = load(command.file)
     splits = load_data(command, command.data, watcher)
 
-    def show(what: str, done: int, total: int) -> None:
-        watcher.show(what, done / total if total else None, f"{done:,} of {total:,}")
-
     store = label(
         small, splits, command.out, protocol=command.protocol, network=command.network, pool=command.pool,
-        top_k=command.top_k, dtype=command.dtype, seed=command.seed, device=command.device, progress=show,
+        top_k=command.top_k, dtype=command.dtype, seed=command.seed, device=command.device, progress=watcher.count,
         **parsed.options,
     )  # fmt: skip
     about = store.about
@@ -158,13 +155,10 @@ def run_scaling(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     assert isinstance(command, Scaling)
     splits = load_data(command, command.data, watcher)
 
-    def show(what: str, done: int, total: int) -> None:
-        watcher.show(what, done / total if total else None, f"{done:,} of {total:,}")
-
     found = scaling(
         splits, ipc=command.ipc, stops=command.stops, out=command.out, network=command.network, sets=command.sets,
         steps=command.steps, batch=command.batch, lr=command.lr, validation=command.validation, seed=command.seed,
-        device=command.device, progress=show,
+        device=command.device, progress=watcher.count,
     )  # fmt: skip
     return Answer({**found, "command": line}, f"{scaling_text(found)}\nPlot: {command.out / 'scaling.svg'}")
 

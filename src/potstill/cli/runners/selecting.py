@@ -30,7 +30,7 @@ def run_score(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     made = score(
         load_data(command, command.data, watcher), command.methods, command.out, network=command.network,
         device=command.device,
-        progress=lambda what, done, total: watcher.show(what, done / total, f"{done:,} of {total:,}"),
+        progress=watcher.count,
         **{name: value for name, value in given.items() if value is not None},
     )  # fmt: skip
     if command.map is not None:
@@ -103,7 +103,7 @@ def run_active(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         fraction=command.fraction,
         seeds=command.seeds,
         seed=command.seed,
-        progress=lambda what, done, total: watcher.show(what, done / total, f"run {done} of {total}"),
+        progress=watcher.count,
     )
     value = {"data": command.data, **result, "command": line}
     if command.out is not None:
