@@ -13,7 +13,7 @@ from potstill.asked import fewer
 from potstill.assets import forecast, obtain
 from potstill.augment.named import named_augmentation
 from potstill.core import Augmentation, Effort, Method, Problem, Selection
-from potstill.data import described
+from potstill.data import on_card
 from potstill.driver import Progress, Run, run
 from potstill.errors import PotstillError
 from potstill.execution.memory import return_freed_memory
@@ -185,7 +185,7 @@ def _artefact(
         normalization=train.normalization,
         training=dict(method.info.training),
         source={"name": train.name, "samples": len(train), "hash": train.content_hash, "notes": list(settled.notes)}
-        | described(train),
+        | on_card(train),
         outcome=dataclasses.asdict(done.outcome),
         cost={
             "seconds": round(done.seconds, 3),

@@ -10,6 +10,8 @@ COMMON = {"--json", "--quiet", "--debug"}
 READING = {
     "--missing",
     "--mirror",
+    "--duplicates",
+    "--check-cache",
     "--data-root",
     "--label",
     "--size",

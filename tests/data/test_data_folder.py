@@ -41,7 +41,7 @@ def test_class_folders_are_split_by_seed(tmp_path):
 
 def test_train_and_test_folders_with_nested_ones_and_other_files(tmp_path):
     simple(tmp_path / "train")
-    simple(tmp_path / "test", n=2)
+    simple(tmp_path / "test", n=2, content=encoded((1, 2, 3)))
     put(tmp_path / "train/ant/deep/er/9.PNG", encoded((255, 0, 0)))
     for junk in ("README.md", ".DS_Store", "._1.png", "Thumbs.db", ".hidden/2.png", "__MACOSX/3.png"):
         put(tmp_path / "train/ant" / junk, b"not a picture")
@@ -309,7 +309,7 @@ def test_the_message_of_the_design(tmp_path, monkeypatch):
 def test_decompression_bombs_are_refused_per_file(tmp_path, monkeypatch):
     root = simple(tmp_path)
     put(root / "ant/bomb.png", encoded((1, 2, 3), size=(400, 300)))
-    monkeypatch.setattr(pictures, "_MAX_PIXELS", 100_000)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 100_000)
     for limit in (None, 100_000, 50_000):  # Pillow itself: silent, warns, raises
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         with pytest.raises(

@@ -74,6 +74,11 @@ class DataOptions:
     """Missing values of a table: fill them by the training part, leave their rows out, or stop (the default)."""
     mirror: Annotated[Literal["yes", "no"] | None, _unset("yes|no")] = None
     """Whether a mirrored picture is still of its class (else: known digits are not, all others are)."""
+    duplicates: Annotated[Literal["exact", "near", "together"] | None, _unset("exact|near|together")] = None
+    """Test samples that are in training, too: count exact copies (of streamed data only if asked), or near ones as
+    well; together: a split that is drawn keeps copies on one side."""
+    check_cache: Flag = False
+    """Of a folder that was decoded before: compare the files' contents, not only their names, sizes and times."""
     split_seed: Annotated[int, arg(metavar="S")] = 0
     """Seed of the split into training and test parts, where the data bring none. Keep it the same for one data set."""
     test_fraction: Annotated[float, arg(metavar="F")] = 0.2

@@ -1,6 +1,6 @@
 """Where real data comes from: names, folders, files, the Hub, arrays → ``Splits`` of sources, in memory or streamed."""
 
-from potstill.data.columns import described
+from potstill.data.columns import on_card
 from potstill.data.load import KNOWN, load
 from potstill.data.memory import TensorSource, fit_normalization
 from potstill.data.splits import holdout, stratify
@@ -8,5 +8,13 @@ from potstill.data.streamed import StreamSource
 from potstill.data.viewed import Viewed
 
 __all__ = [
-    "KNOWN", "StreamSource", "TensorSource", "Viewed", "described", "fit_normalization", "holdout", "load", "stratify",
+    "KNOWN",
+    "StreamSource",
+    "TensorSource",
+    "Viewed",
+    "fit_normalization",
+    "holdout",
+    "load",
+    "on_card",
+    "stratify",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ import pyarrow.parquet
 
 from potstill.data.hub import Opened
 from potstill.data.indexing import Index, index_folder, index_hub, index_parquet, index_shards
+from potstill.data.limits import memory_of_machine
 from potstill.data.shards import is_shards, shards_of
 from potstill.data.streaming import sized
 from potstill.errors import PotstillError
@@ -20,19 +21,6 @@ _LARGEST = 3 * 128 * 128
 """Bytes of a picture in memory where no size is given, at most (``pictures.common_size``)."""
 _MEMBER = 1024
 """Bytes of a member of a tar, at least: a header and a block. A sample has two."""
-
-
-def memory_of_machine() -> int:
-    """Bytes of memory that this machine, or the container that this runs in, has in all.
-
-    What is free would be another number from run to run, and with it the choice, the hash of the data and all that is
-    kept by it.
-    """
-    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):  # not there, or "max"
-            found = min(found, int(Path(limit).read_text(encoding="ascii")))
-    return found
 
 
 def streamable(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from potstill.errors import PotstillError, unknown
 
-__all__ = ["Column", "Frame", "Kind", "Missing", "as_missing", "described", "encoded", "read_frame"]
+__all__ = ["Column", "Frame", "Kind", "Missing", "as_missing", "encoded", "on_card", "read_frame"]
 
 Kind: TypeAlias = Literal["number", "boolean", "category", "date"]
 Missing: TypeAlias = Literal["impute", "drop", "refuse"]
@@ -100,7 +100,7 @@ class Frame:
                 )
 
 
-def described(source: object) -> dict[str, Any]:
+def on_card(source: object) -> dict[str, Any]:
     """What a card says of the columns of a ``source``, if it has any: names, kinds, and what training says of them."""
     columns: Sequence[Column] = getattr(source, "columns", ())
     if not columns:

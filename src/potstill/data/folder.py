@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 
 from potstill.core import InputSpec
-from potstill.data.pictures import SUFFIXES, gather
+from potstill.data.decoded import gathered
+from potstill.data.pictures import SUFFIXES
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
 
@@ -147,13 +148,15 @@ def list_folder(root: Path) -> Listed:
     return Listed(name=name, classes=classes, files=files, split=test is not None, notes=tuple(notes))
 
 
-def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool) -> Parts:
-    """Reads a folder in image-folder layout into memory: see `list_folder`.
+def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool, check_cache: bool = False) -> Parts:
+    """Reads a folder in image-folder layout into memory: see `list_folder`. What was decoded before is taken from the
+    cache (`decoded.gathered`).
 
     Args:
         root: holds ``train/`` and ``test/`` (or ``val/``), or the class folders themselves.
         size: (height, width), or ``None``: see ``pictures.gather``.
         skip_bad: leave broken pictures out instead of raising.
+        check_cache: compare the files' contents with what was decoded from them.
 
     Raises:
         PotstillError: as `list_folder`, or a broken picture.
@@ -162,7 +165,8 @@ def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool) -> 
     paths = [Path(part.folder, name) for part in listed.files for name in part.names]
     labels = torch.tensor([part.label for part in listed.files for _ in part.names])
     is_train = torch.tensor([part.training for part in listed.files for _ in part.names])
-    got = gather([(str(p), p) for p in paths], size=size, skip_bad=skip_bad, name=listed.name)
+    parts = [(part.folder, part.names) for part in listed.files]
+    got = gathered(root, parts, size=size, skip_bad=skip_bad, name=listed.name, check=check_cache)
     kept = torch.tensor(got.kept)
     y, here = labels[kept], is_train[kept]
     return Parts(

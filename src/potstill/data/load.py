@@ -17,6 +17,7 @@ from potstill.data.folder import read_folder
 from potstill.data.frames import tables_of
 from potstill.data.hub import opened, read_hub
 from potstill.data.known import STANDARD, of_hub, read_known
+from potstill.data.leaks import Duplicates, as_duplicates
 from potstill.data.memory import TensorSource, fit_normalization
 from potstill.data.objects import read_arrays, read_dataset, read_mapping, read_npz
 from potstill.data.shards import is_shards, read_shards
@@ -46,6 +47,8 @@ def load(
     stream: bool | None = None,
     missing: str | None = None,
     mirror: bool | None = None,
+    duplicates: str | None = None,
+    check_cache: bool = False,
     device: torch.device | str = "cpu",
 ) -> Splits:
     """Real data as sources: a training split, a test split, and notes on what was decided.
@@ -68,6 +71,11 @@ def load(
             median; of categories one of their own), ``drop`` their rows, or ``refuse`` them, as ``None`` does.
         mirror: whether a mirrored picture is still of its class: augmentations mirror it, or do not. ``None``: as the
             known sets say (digits must not be); of other pictures it is taken to be so (noted).
+        duplicates: test samples that are exact copies of training samples are counted (noted); of streamed data only
+            with ``exact``, which reads all of them once. ``near``: nearly equal ones, too. ``together``: where the
+            split is drawn here, copies lie on one side of it.
+        check_cache: of a folder that was decoded before: compare the files' contents with what is kept, not only their
+            names, sizes and times.
         device: where inputs are held and batches made.
 
     Returns:
@@ -80,7 +88,7 @@ def load(
         return data
     splits = _loaded(
         data, label=label, root=root, seed=seed, test_fraction=test_fraction, size=size, skip_bad=skip_bad,
-        stream=stream, missing=missing, device=device,
+        stream=stream, missing=missing, duplicates=as_duplicates(duplicates), check_cache=check_cache, device=device,
     )  # fmt: skip
     return _said_to_be_mirrored(splits, data, mirror)
 
@@ -88,7 +96,7 @@ def load(
 def _loaded(
     data: object, *, label: str | None, root: str | Path | None, seed: int, test_fraction: float,
     size: int | tuple[int, int] | None, skip_bad: bool, stream: bool | None, missing: str | None,
-    device: torch.device | str,
+    duplicates: Duplicates | None, check_cache: bool, device: torch.device | str,
 ) -> Splits:  # fmt: skip
     if not 0 <= test_fraction < 1:
         raise PotstillError(f"the test fraction must be at least 0 and below 1, not {test_fraction}")
@@ -99,20 +107,21 @@ def _loaded(
         index = streamable(None if known else hub or data, label, target, skip_bad, stream)
         if index is not None:
             return assemble_streamed(
-                index, seed=seed, test_fraction=test_fraction, size=target, skip_bad=skip_bad, device=device
-            )
+                index, seed=seed, test_fraction=test_fraction, size=target, skip_bad=skip_bad, device=device,
+                duplicates=duplicates,
+            )  # fmt: skip
     if isinstance(data, TensorSource):
         parts = _of_source(data)
     elif hub is not None:
         parts = read_hub(hub, label=label, size=target, skip_bad=skip_bad, missing=missing)
     elif isinstance(data, str | Path):
-        parts = _of_name(data, label, None if root is None else Path(root), target, skip_bad, missing)
+        parts = _of_name(data, label, None if root is None else Path(root), target, skip_bad, missing, check_cache)
     elif (tables := tables_of(data, label)) is not None:
         parts = read_arrow(*tables.parts, label=tables.label, name=tables.name, size=target, missing=missing)
     else:
         _no_missing(missing, "arrays and datasets of samples")
         parts = _of_object(data, target, skip_bad)
-    return assemble(parts, seed=seed, test_fraction=test_fraction, size=target, device=device)
+    return assemble(parts, seed=seed, test_fraction=test_fraction, size=target, device=device, duplicates=duplicates)
 
 
 def _said_to_be_mirrored(splits: Splits, data: object, mirror: bool | None) -> Splits:
@@ -189,7 +198,7 @@ def _nested(data: tuple[Any, ...] | list[Any]) -> bool:
 
 def _of_name(
     data: str | Path, label: str | None, root: Path | None, size: tuple[int, int] | None, skip_bad: bool,
-    missing: str | None,
+    missing: str | None, check_cache: bool,
 ) -> Parts:  # fmt: skip
     text = str(data)
     if isinstance(data, str):
@@ -208,7 +217,7 @@ def _of_name(
     if path.is_dir():
         _no_label(label, text)
         _no_missing(missing, text)
-        return read_folder(path, size=size, skip_bad=skip_bad)
+        return read_folder(path, size=size, skip_bad=skip_bad, check_cache=check_cache)
     if path.is_file():
         return _of_file(path, label, size, skip_bad, missing)
     if isinstance(data, Path) or "/" in text or "\\" in text or text.startswith(("~", ".")) or path.suffix in _FILES:

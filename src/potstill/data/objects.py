@@ -1,5 +1,7 @@
 """What lies in Python already, and ``.npz`` files: arrays, mappings of arrays, torch datasets."""
 
+import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,12 +15,18 @@ from torch.utils.data import Dataset, IterableDataset
 
 from potstill.core import InputSpec
 from potstill.data.arrays import canonical, encode_labels, one_type, to_array
+from potstill.data.limits import room
 from potstill.data.pictures import gather
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
 
 __all__ = ["read_arrays", "read_dataset", "read_npz"]
 
+_NPZ_ERRORS = (
+    OSError, ValueError, EOFError, KeyError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+    NotImplementedError, MemoryError,
+)  # fmt: skip
+"""What NumPy and zipfile raise on a damaged or foreign file: a header is a literal, a member may be encrypted."""
 _KEYS = (("x_train", "y_train", "x_test", "y_test"), ("train_images", "train_labels", "test_images", "test_labels"))
 
 
@@ -74,11 +82,33 @@ def read_npz(path: Path) -> Parts:
             loaded = np.load(file, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
                 raise PotstillError(f"{path}: holds one array; an .npz file with x_train, y_train, … is needed")
+            _check_claims(path, loaded)
             arrays = {key: loaded[key] for key in loaded.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except _NPZ_ERRORS as error:
         hint = "save string labels as a string array, not as objects" if "pickle" in str(error) else "save it anew"
         raise PotstillError(f"{path}: not an .npz file of plain arrays; {hint}") from None
     return read_mapping(arrays, path.stem)
+
+
+def _check_claims(path: Path, loaded: Any) -> None:
+    """
+    Raises:
+        PotstillError: an array in it claims more values than the file has for it, or more than fit into memory.
+    """
+    total = 0
+    for member in loaded.zip.infolist():
+        with loaded.zip.open(member) as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            claimed = math.prod(shape) * dtype.itemsize
+            if not dtype.hasobject and claimed != member.file_size - file.tell():
+                raise PotstillError(
+                    f"{path}: {member.filename} claims {claimed:,} bytes (shape {shape}), but has "
+                    f"{member.file_size - file.tell():,}; save it anew"
+                )
+            total += claimed
+    room(total, f"{path}: its arrays", "give fewer samples, or a folder or shards, which can be streamed")
 
 
 def _samples(data: Any) -> Iterator[tuple[Any, Any]]:

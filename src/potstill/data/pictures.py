@@ -20,17 +20,18 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
+from potstill.data.limits import room
 from potstill.data.reasons import reason
 from potstill.errors import PotstillError
 
-__all__ = ["SUFFIXES", "BadPictureError", "Gathered", "common_size", "decode", "gather", "head", "quiet"]
+__all__ = ["MAX_PIXELS", "SUFFIXES", "BadPictureError", "Gathered", "common_size", "decode", "gather", "head", "quiet"]
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm")
 )
 """File names that end so are pictures; others are not looked at."""
 
-_MAX_PIXELS = 89_478_485  # Pillow's own line for a decompression bomb: 256 MiB of 24-bit pixels
+MAX_PIXELS = 89_478_485  # Pillow's own line for a decompression bomb: 256 MiB of 24-bit pixels
 _EQUAL_CAP = 128  # pictures that are all of one size keep it up to this side
 _BUCKETS = (64, 32, 16, 8)  # else the largest of these that the median shorter side fills
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
@@ -113,11 +114,11 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
                 return
             file: Any = io.BytesIO(picture) if isinstance(picture, bytes) else picture
             with Image.open(file) as image:
-                if image.width * image.height > _MAX_PIXELS:
+                if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadPictureError(f"refused, it unpacks to more than {_MAX_PIXELS // 10**6} million pixels") from None
+        raise BadPictureError(f"refused, it unpacks to more than {MAX_PIXELS // 10**6} million pixels") from None
     except UnidentifiedImageError:
         raise BadPictureError(f"not an image (none of its {_bytes(picture):,} bytes make a known format)") from None
     except _DECODE_ERRORS as error:
@@ -286,6 +287,8 @@ def gather(
         good = list(sides)
     while True:
         chosen, note = (size, None) if size is not None else common_size(Counter(sides[i] for i in good) or {(1, 1): 1})
+        what = f"{name}: {len(good):,} pictures of {chosen[0]:,} × {chosen[1]:,}"
+        room(3 * len(good) * chosen[0] * chosen[1], what, "give a smaller size, or stream them")
         pixels = np.empty((len(good), *chosen, 3), dtype=np.uint8)
         kept: list[int] = []
         grey, clear = True, 0

@@ -1,7 +1,9 @@
 """WebDataset shards: tar files whose members come in groups that share a key, ``KEY.png`` and ``KEY.cls``."""
 
+import itertools
 import re
 import tarfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -17,19 +19,24 @@ __all__ = ["classes_of", "expand", "extension_of", "is_shards", "key_of", "name_
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 
+_MOST = 100_000
+"""Shards of a data set, at most: ten times as many as the largest public ones have."""
 
-def expand(pattern: str) -> list[str]:
+
+def expand(pattern: str) -> Iterator[str]:
     """Every name that the ``{000..099}`` ranges and ``{a,b}`` lists in ``pattern`` stand for, in order."""
     match = _BRACES.search(pattern)
     if match is None:
-        return [pattern]
+        yield pattern
+        return
     first, last, listed = match.groups()
     if listed is not None:
-        choices = listed.split(",")
+        choices: Iterable[str] = listed.split(",")
     else:
         width = len(first) if first.startswith("0") or len(first) == len(last) else 0
-        choices = [str(i).zfill(width) for i in range(int(first), int(last) + 1)]
-    return [name for c in choices for name in expand(pattern[: match.start()] + c + pattern[match.end() :])]
+        choices = (str(i).zfill(width) for i in range(int(first), int(last) + 1))
+    for c in choices:
+        yield from expand(pattern[: match.start()] + c + pattern[match.end() :])
 
 
 def is_shards(data: str | Path) -> bool:
@@ -54,9 +61,12 @@ def shards_of(pattern: str) -> list[Path]:
     """The files that ``pattern`` names.
 
     Raises:
-        PotstillError: one is not there.
+        PotstillError: one is not there, or too many are named.
     """
-    shards = [Path(p).expanduser() for p in expand(pattern)]
+    names = list(itertools.islice(expand(pattern), _MOST + 1))
+    if len(names) > _MOST:
+        raise PotstillError(f"{pattern}: names more than {_MOST:,} shards, and no more than that are read; name fewer")
+    shards = [Path(p).expanduser() for p in names]
     if lacking := [s for s in shards if not s.is_file()]:
         raise PotstillError(
             f"{lacking[0]}: no such shard ({len(lacking)} of {len(shards)} that {pattern} names are missing)"

@@ -10,7 +10,10 @@ from torch.nn import functional
 
 from potstill.core import InputSpec, Normalization, Splits
 from potstill.data.columns import Column, Frame, encoded
+from potstill.data.leaks import Duplicates, first_of, leaks, together
+from potstill.data.limits import room
 from potstill.data.memory import TensorSource, chunks, data_units, fit_normalization
+from potstill.data.pictures import MAX_PIXELS
 from potstill.data.streamed import StreamSource
 from potstill.data.viewed import Viewed
 from potstill.errors import PotstillError
@@ -93,6 +96,8 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     scale = max(size[0] / h, size[1] / w)
     cover = [max(size[0], round(h * scale)), max(size[1], round(w * scale))]
     top, left = (cover[0] - size[0]) // 2, (cover[1] - size[1]) // 2
+    what = f"{len(x):,} pictures of {size[0]:,} × {size[1]:,}"
+    room(x.shape[0] * x.shape[1] * size[0] * size[1] * x.element_size(), what, "give a smaller size")
     out = torch.empty((*x.shape[:2], *size), dtype=x.dtype)
     start = 0
     for stored in chunks(x):
@@ -112,13 +117,18 @@ def as_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """``size`` as (height, width).
 
     Raises:
-        PotstillError: a side is smaller than one pixel.
+        PotstillError: a side is smaller than one pixel, or there are too many.
     """
     if size is None:
         return None
     h, w = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     if h < 1 or w < 1:
         raise PotstillError(f"the picture size must be at least 1 × 1, not {h} × {w}")
+    if h * w > MAX_PIXELS:
+        raise PotstillError(
+            f"the picture size must be at most {MAX_PIXELS // 10**6} million pixels, not {h:,} × {w:,}; give a smaller "
+            "one"
+        )
     return h, w
 
 
@@ -179,8 +189,9 @@ def draw_test(
 
 
 def assemble(
-    parts: Parts, *, seed: int, test_fraction: float, size: int | tuple[int, int] | None, device: torch.device | str
-) -> Splits:
+    parts: Parts, *, seed: int, test_fraction: float, size: int | tuple[int, int] | None, device: torch.device | str,
+    duplicates: Duplicates | None = None,
+) -> Splits:  # fmt: skip
     """``Splits`` of what a reader found: resized if asked, split if it has no test part, normalised by training data.
 
     Args:
@@ -189,6 +200,8 @@ def assemble(
         test_fraction: in [0, 1); 0 leaves ``test`` out.
         size: height and width for pictures, or ``None``: as they are.
         device: where the inputs go.
+        duplicates: ``together``: copies lie on one side of a drawn split; ``near``: nearly equal samples are counted,
+            too. Test samples that are exact copies of training samples are always looked for.
 
     Raises:
         PotstillError: fewer than two classes, a class without training samples, lengths that differ, a bad fraction.
@@ -210,8 +223,12 @@ def assemble(
             )
             train, test = _resize(train, target), None if test is None else _resize(test, target)
             spec = replace(spec, shape=(spec.shape[0], *target))
+    is_drawn = test is None and test_fraction != 0
     if test is None and test_fraction != 0:
         kept, held, drawn = draw_test(parts.name, parts.classes, train_labels, test_fraction, seed)
+        if duplicates == "together":
+            kept, held, more = together(kept, held, first_of(train), train_labels, parts.name)
+            drawn += more
         test, test_labels = train[held], train_labels[held]
         train, train_labels, places = train[kept], train_labels[kept], places[kept]
         names = tuple(names[i] for i in kept.tolist()) if names else ()
@@ -237,4 +254,5 @@ def assemble(
 
     second = source(test, test_labels) if test is not None and test_labels is not None else None
     first = replace(source(train, train_labels, places), names=names)
-    return Splits(train=first, test=second, notes=tuple(notes))
+    made = Splits(train=first, test=second)
+    return replace(made, notes=(*notes, *leaks(made, duplicates, is_drawn)))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from potstill.core import InputSpec, Normalization, Splits
 from potstill.data.indexing import Index
+from potstill.data.leaks import Duplicates, first_of_encoded, leaks, together
 from potstill.data.passes import at_once
 from potstill.data.pictures import BadPictureError, common_size, decode, head, quiet
 from potstill.data.splits import absent, check, draw_test
@@ -157,7 +158,7 @@ def _is_grey(index: Index, size: tuple[int, int]) -> bool:
 
 def assemble_streamed(
     index: Index, *, seed: int, test_fraction: float, size: tuple[int, int] | None, skip_bad: bool,
-    device: torch.device | str, normalization: Normalization | None = None,
+    device: torch.device | str, normalization: Normalization | None = None, duplicates: Duplicates | None = None,
 ) -> Splits:  # fmt: skip
     """``Splits`` of sources that stream: the same split and sizes as in memory.
 
@@ -168,6 +169,8 @@ def assemble_streamed(
         size: height and width, or ``None``: the rule of ``pictures.gather``, from headers.
         skip_bad: leave broken pictures out, which takes a pass over all of them.
         device: where batches are made.
+        duplicates: as for ``splits.assemble``, by the pictures' encoded bytes; ``None``: not looked for, because that
+            reads all of them.
         normalization: constants; ``None``: measured on at most `SAMPLE` training pictures, drawn by a fixed seed.
 
     Raises:
@@ -184,8 +187,13 @@ def assemble_streamed(
     of_test = (int((~training).sum()), labels[~training]) if index.split else None
     check(name, classes, (int(training.sum()), labels[training]), of_test)
     train, test = torch.where(training)[0], torch.where(~training)[0] if index.split else None
+    is_drawn = test is None and test_fraction != 0
     if test is None and test_fraction != 0:
         kept, held, drawn = draw_test(name, classes, labels[train], test_fraction, seed)
+        if duplicates == "together":
+            first = first_of_encoded(index.reader, at[train])
+            kept, held, more = together(kept, held, first, labels[train], name)
+            drawn += more
         train, test = train[kept], train[held]
         notes += drawn
     elif test is not None and (lacking := absent(classes, labels[test])):
@@ -208,7 +216,8 @@ def assemble_streamed(
         notes.append(f"{name}: streamed")
     made = [None if part is None else source(part, normalization).to(device) for part in (train, test)]
     assert made[0] is not None
-    return Splits(train=made[0], test=made[1], notes=tuple(notes))
+    splits = Splits(train=made[0], test=made[1])
+    return replace(splits, notes=(*notes, *leaks(splits, duplicates, is_drawn)))
 
 
 def measured(source: StreamSource) -> tuple[Normalization, int]:

@@ -40,8 +40,12 @@ class Digests:
         return torch.tensor([seen.setdefault(digest, i) for i, digest in enumerate(self._of)], dtype=torch.int64)
 
 
-def near_duplicates(x: Float[Tensor, "n d"], within: float = WITHIN) -> Bool[Tensor, " n"]:
+def near_duplicates(
+    x: Float[Tensor, "n d"], within: float = WITHIN, across: Bool[Tensor, " n"] | None = None
+) -> Bool[Tensor, " n"]:
     """The rows that have another row within ``within`` times the typical distance of two: √ of `spread`.
+
+    With ``across``, only two rows count of which one is in that part and the other is not.
 
     Up to 2,048 rows every pair is compared. Beyond, rows are sorted by the sides of random hyperplanes on which they
     lie (as locality-sensitive hashing does), eight times with other planes, and each is compared with the next three:
@@ -51,7 +55,7 @@ def near_duplicates(x: Float[Tensor, "n d"], within: float = WITHIN) -> Bool[Ten
     near = torch.zeros(n, dtype=torch.bool, device=x.device)
     limit = within**2 * spread(x)
     if n < 2 or limit == 0:  # all rows coincide
-        return near.fill_(n > 1)
+        return near.fill_(n > 1 if across is None else bool(across.any() and not across.all()))
     if n <= _FEW:
         shifted = x - x.mean(0)
         of_x = lengths(shifted)
@@ -59,26 +63,29 @@ def near_duplicates(x: Float[Tensor, "n d"], within: float = WITHIN) -> Bool[Ten
             gaps = products(shifted[part], shifted, of_x[part], of_x)
             gaps[torch.arange(len(gaps)), torch.arange(part.start, part.stop)] = torch.inf
             row, column = (gaps <= 2 * limit + 1e-5 * of_x.mean()).nonzero().unbind(1)
-            _mark(near, x, row + part.start, column, limit)
+            _mark(near, x, row + part.start, column, limit, across)
         return near
     bits = min(24, max(8, n.bit_length()))
     mean, rng = x.mean(0), generator(0, "near duplicates")
     for _ in range(_TABLES):
         planes = torch.randn(d, bits, generator=rng).to(x)
-        across = torch.cat([(x[part] - mean) @ planes for part in chunks(n, d)])
-        order = (across > 0).long().mul_(2 ** torch.arange(bits, device=x.device)).sum(1).argsort(stable=True)
+        sides = torch.cat([(x[part] - mean) @ planes for part in chunks(n, d)])
+        order = (sides > 0).long().mul_(2 ** torch.arange(bits, device=x.device)).sum(1).argsort(stable=True)
         for step in range(1, _FOLLOWING + 1):
             a, b = order[:-step], order[step:]
             # the planes' own distance is near the rows', and cheap: what it puts far apart is not compared
             like = torch.cat([
-                (across[a[part]] - across[b[part]]).square().sum(1) <= _SLACK * bits * limit
+                (sides[a[part]] - sides[b[part]]).square().sum(1) <= _SLACK * bits * limit
                 for part in chunks(len(a), bits)
             ])  # fmt: skip
-            _mark(near, x, a[like], b[like], limit)
+            _mark(near, x, a[like], b[like], limit, across)
     return near
 
 
-def _mark(near: Tensor, x: Tensor, a: Tensor, b: Tensor, limit: float) -> None:
+def _mark(near: Tensor, x: Tensor, a: Tensor, b: Tensor, limit: float, across: Tensor | None) -> None:
+    if across is not None:
+        apart = across[a] != across[b]
+        a, b = a[apart], b[apart]
     for part in chunks(len(a), x.shape[1]):
         close = (x[a[part]] - x[b[part]]).square().sum(1) <= limit
         near[a[part][close]] = True

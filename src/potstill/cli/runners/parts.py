@@ -39,6 +39,8 @@ def load_data(command: DataCommand, data: str, watcher: Watcher, card: Mapping[s
         skip_bad=reading.skip_bad,
         stream=reading.stream or None,
         missing=reading.missing,
+        duplicates=reading.duplicates,
+        check_cache=reading.check_cache,
         mirror=None if reading.mirror is None else reading.mirror == "yes",
     )
     for note in splits.notes:
@@ -51,7 +53,7 @@ def data_words(options: DataOptions) -> list[str]:
     words: list[str] = []
     for field in dataclasses.fields(DataOptions):
         value = getattr(options, field.name)
-        if value == field.default:
+        if value == field.default or field.name == "check_cache":
             continue
         words.append("--" + field.name.replace("_", "-"))
         if field.name == "size":

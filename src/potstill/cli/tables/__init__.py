@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from potstill.cli.tables import choice, labels, matching, registry, selection
+from potstill.cli.tables import choice, data, labels, matching, registry, selection
 
 __all__ = ["main", "render"]
 
@@ -19,6 +19,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "choose-cells": choice.choose_cells,
     "choose-gains": choice.choose_gains,
     "csod": selection.csod,
+    "decoded": data.decoded,
     "decoupled": labels.decoupled,
     "imagenet": labels.imagenet,
     "knowledge": labels.knowledge,
