@@ -9,11 +9,13 @@ All registered methods that select real samples with hard labels take part. A re
 its own wrong labels and its own student, the same for all methods, so that methods can be compared pairwise. Wrong
 labels are drawn uniformly among the other classes; test labels are right. A class keeps its share of the budget by its
 size with the labels as they are (wrong ones too). Methods that read a record of training share one of ``--epochs``
-epochs; its runs are fewer than published (``SETTINGS``). Every student makes the same number of steps, whatever is
-kept: fewer samples are seen more often. ``full`` is all samples.
+epochs, but for ``tdds``, which has its own 30 of 200; its runs are fewer than published (``SETTINGS``). Every student
+makes the same number of steps, whatever is kept: fewer samples are seen more often. Where a method weighs its samples,
+a batch's loss is the mean of weight times loss, weights over their mean. ``full`` is all samples.
 
 ``digits-table``: scikit-learn's 8×8 digits as rows of 64 numbers. A result is a file for each data and part of wrong
-labels, written after each cell; a cell that is there, made with the same settings, is not made again.
+labels, written after each cell. A cell that is there, made with the same settings, is not made again, unless
+``--again`` names its method; it says its machine where that is not the file's.
 """
 
 import argparse
@@ -46,9 +48,9 @@ from potstill.storage import write_atomic
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "el2n": {"runs": 3, "epoch": 2}, "grand": {"runs": 3, "epoch": 2}, "irt": {"runs": 4}, "glicko": {"runs": 4},
-    "dyn-unc": {"window": 5}, "tdds": {"window": 5},
+    "dyn-unc": {"window": 5}, "tdds": {"epochs_recorded": 200},
 }  # fmt: skip
-"""What differs from a method's own settings, beside the length of training."""
+"""What differs from a method's own settings, beside the length of training. TDDS keeps its own: 30 of 200 epochs."""
 NETWORKS = {"image": "convnet-d2-w16", "table": "mlp"}
 ROWS = Path("results/pruning")
 
@@ -59,6 +61,7 @@ def main() -> None:
     parser.add_argument("--noise", nargs="+", type=float, default=[0.0, 0.2])
     parser.add_argument("--keep", nargs="+", type=float, default=[0.1, 0.3, 0.6])
     parser.add_argument("--methods", nargs="+", default=None, help="else all that select")
+    parser.add_argument("--again", nargs="+", default=[], help="methods to measure again")
     parser.add_argument("--subset", type=int, default=1000, help="training samples of a repeat; half, of a table")
     parser.add_argument("--test", type=int, default=2000, help="test samples, at most")
     parser.add_argument("--epochs", type=int, default=12, help="of the recorded training")
@@ -121,11 +124,14 @@ def measure(data: str, noise: float, args: argparse.Namespace, end: float) -> No
     if path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["settings"] == settings:
-            made["cells"] = kept["cells"]
+            made["cells"] = {n: cell for n, cell in kept["cells"].items() if cell["method"] not in args.again}
+            made["machine"] = kept["machine"]
         else:
             print(f"{path}: was made with other settings and is made anew")
     held = test.subset(torch.randperm(len(test), generator=generator(0, "test"))[: args.test])
     methods = args.methods or selecting()
+    every = [("full", 1.0), *((m, k) for k in args.keep for m in selecting())]
+    order = {f"{m} {k:g}": place for place, (m, k) in enumerate(every)}
     for method, keep in [("full", 1.0), *((m, k) for k in args.keep for m in methods)]:
         cell = f"{method} {keep:g}"
         if cell in made["cells"]:
@@ -137,11 +143,11 @@ def measure(data: str, noise: float, args: argparse.Namespace, end: float) -> No
         try:
             for repeat in range(args.repeats):
                 train, wrong = drawn(splits, args, noise, repeat)
-                index = torch.arange(len(train))
+                chosen = Selection(index=torch.arange(len(train)))
                 if method != "full":
-                    index = select(Splits(train=train, test=None), method, keep, args, NETWORKS[kind], repeat)
-                values.append(student(train, index, held, NETWORKS[kind], args, repeat))
-                shares_wrong.append(float(wrong[index].float().mean()))
+                    chosen = select(Splits(train=train, test=None), method, keep, args, NETWORKS[kind], repeat)
+                values.append(student(train, chosen, held, NETWORKS[kind], args, repeat))
+                shares_wrong.append(float(wrong[chosen.index].float().mean()))
         except PotstillError as error:
             made["cells"][cell] = {"method": method, "keep": keep, "error": str(error)}
         else:
@@ -149,7 +155,10 @@ def measure(data: str, noise: float, args: argparse.Namespace, end: float) -> No
                 "method": method, "keep": keep, "accuracy": summary(values), "wrong": sum(shares_wrong) / len(values),
                 "seconds": round(time.monotonic() - begun, 1),
             }  # fmt: skip
+            if made["machine"] != (here := machine()):
+                made["cells"][cell]["machine"] = here
             print(f"{data} {noise:g} {cell}: {100 * sum(values) / len(values):.1f} %", flush=True)
+        made["cells"] = dict(sorted(made["cells"].items(), key=lambda named: order.get(named[0], len(order))))
         write_atomic(path, (json.dumps(made, indent=1) + "\n").encode())
     for keep in args.keep:
         base = made["cells"].get(f"random {keep:g}")
@@ -160,8 +169,8 @@ def measure(data: str, noise: float, args: argparse.Namespace, end: float) -> No
     write_atomic(path, (json.dumps(made, indent=1) + "\n").encode())
 
 
-def select(splits: Splits, method: str, keep: float, args: argparse.Namespace, network: str, repeat: int) -> Tensor:
-    """The samples that a method keeps, each class by its share."""
+def select(splits: Splits, method: str, keep: float, args: argparse.Namespace, network: str, repeat: int) -> Selection:
+    """What a method keeps, each class by its share."""
     fields = {f.name for f in dataclasses.fields(registry.resolve("methods", method))}
     asked = {"epochs_recorded": args.epochs, "lr": args.lr, **SETTINGS.get(method, {})}
     options = {n: v for n, v in asked.items() if n in fields}
@@ -181,25 +190,32 @@ def select(splits: Splits, method: str, keep: float, args: argparse.Namespace, n
     result = made.result(problem, state)
     if not isinstance(result, Selection):
         raise PotstillError(f"{method} keeps no real samples with these settings")
-    return result.index
+    return result
 
 
 def student(
-    train: TensorSource, index: Tensor, test: TensorSource, network: str, args: argparse.Namespace, repeat: int
+    train: TensorSource, chosen: Selection, test: TensorSource, network: str, args: argparse.Namespace, repeat: int
 ) -> float:
-    """Test accuracy of a network after ``args.steps`` steps on the samples at ``index``; the rate falls as a cosine."""
+    """Test accuracy of a network after ``args.steps`` steps on what was chosen; the rate falls as a cosine."""
     make = factory(network, train.input, len(train.classes))
     net, rng = make(derive(repeat, "student")).train(), generator(repeat, "student")
     opt = torch.optim.SGD(net.parameters(), lr=args.lr, momentum=0.9, weight_decay=5e-4)
     plan = torch.optim.lr_scheduler.CosineAnnealingLR(opt, args.steps)
-    order = torch.empty(0, dtype=torch.int64)
+    order, index = torch.empty(0, dtype=torch.int64), chosen.index
+    weights = torch.zeros(len(train))
+    if chosen.weights is not None:
+        weights[index] = chosen.weights / chosen.weights.mean()
     for _ in range(args.steps):
         while len(order) < args.batch:
             order = torch.cat([order, index[torch.randperm(len(index), generator=rng)]])
         at, order = order[: args.batch], order[args.batch :]
         batch = train.fetch(at)
         opt.zero_grad()
-        F.cross_entropy(net(batch.x), batch.y).backward()
+        if chosen.weights is None:
+            loss = F.cross_entropy(net(batch.x), batch.y)
+        else:
+            loss = (F.cross_entropy(net(batch.x), batch.y, reduction="none") * weights[at]).mean()
+        loss.backward()
         opt.step()
         plan.step()
     batch = test.fetch(torch.arange(len(test)))

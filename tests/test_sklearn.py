@@ -183,3 +183,19 @@ def test_a_frame_of_mixed_columns_says_what_to_do():
         Distiller(ipc=1).fit_resample(frame, [0, 1] * 4)
     with pytest.raises(ValueError, match="contains NaN"):
         Distiller(ipc=1).fit_resample(frame[["a"]].assign(b=np.nan), [0, 1] * 4)
+
+
+def test_weights_of_the_samples_are_beside_them(iris):
+    x, y = iris
+    sampler = Distiller("craig", ipc=5, options={"epochs_recorded": 2})
+    small, labels = sampler.fit_resample(x, y)
+    weight = sampler.sample_weight_
+    assert weight.dtype == np.float32
+    assert weight.mean() == pytest.approx(1)
+    raw = sampler.distilled_.weights.numpy()
+    np.testing.assert_allclose(weight, raw / raw.mean(), rtol=1e-6)
+    assert [raw[labels == c].sum() for c in range(3)] == [50, 50, 50]  # each sample of a class is in one cluster
+    weighed = LogisticRegression(max_iter=500).fit(small, labels, sample_weight=weight)
+    assert not np.allclose(weighed.coef_, LogisticRegression(max_iter=500).fit(small, labels).coef_)
+    sampler.set_params(method="herding", options=None).fit_resample(x, y)
+    assert sampler.sample_weight_.tolist() == [1.0] * 15

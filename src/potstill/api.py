@@ -299,7 +299,7 @@ def settle(
     parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
     decoder: Parametrization = registry.part("parametrizations", parts["parametrization"] or "pixels")
     soft = info.soft or getattr(made, "labels", "hard") != "hard"
-    size = item_bytes(train.input.shape, len(train.classes) if soft else None)
+    size = item_bytes(train.input.shape, len(train.classes) if soft else None, weighs=info.weighs)
     if wanted.unit == "bytes" and not info.selects:  # the parametrization says what so many bytes hold, below
         share = wanted.amount // size
         counts = tuple(max(1, share // len(train.classes)) for _ in train.classes)
@@ -366,6 +366,7 @@ def evaluate(
     full: bool = True,
     robust_scores: bool = True,
     stored: str | Path | None = None,
+    weights: bool = True,
     side_by_side: int | None = None,
     device: str = "auto",
     progress: Counting = "auto",
@@ -385,6 +386,7 @@ def evaluate(
         seeds: students per network.
         baselines, full, robust_scores: leave these out to be done sooner.
         stored: a file of a teacher's labels of this set, as `label` writes it.
+        weights: train with the set's weights where it has any; ``False``: all samples alike.
         side_by_side: students trained as one network, at most; by default 32 on a GPU and 1 on a CPU.
         progress: called with what is being trained, how much is done, and of how much; ``auto``: show it on stderr;
             ``None``: show nothing.
@@ -423,6 +425,7 @@ def evaluate(
             full=full and not quick,
             robust_scores=robust_scores and not quick,
             stored=None if stored is None else LabelStore(stored),
+            weights=weights,
             side_by_side=side_by_side,
             progress=watcher.count if progress == "auto" or isinstance(progress, Watcher) else progress,
         )

@@ -335,6 +335,9 @@ class Selection:
 
     index: Int[Tensor, " m"]
     rows: Float[Tensor, "m k"] | None = None
+    weights: Float[Tensor, " m"] | None = None
+    """How much each sample counts in a training loss, where the method says so, in its own units: finite, at least 0
+    and not all 0. What trains on them divides them by their mean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -368,6 +371,8 @@ class MethodInfo:
     """Every class gets its own budget; a method that shares the whole otherwise gives each at least one item."""
     unpublished: bool = False
     """Its authors published no program, so that this is our reading of their paper: said wherever it is compared."""
+    weighs: bool = False
+    """Its ``Selection`` carries weights."""
     kinds: tuple[str, ...] = ("image",)
     """Kinds of input it works on; ``("*",)`` for any single tensor."""
     training: Mapping[str, str | float | int] = field(default_factory=dict)

@@ -63,6 +63,7 @@ def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
                 "selects": info.selects,
                 "soft": info.soft or getattr(kind, "labels", "hard") == "soft",
                 "unpublished": info.unpublished,
+                "weighs": info.weighs,
                 "kinds": list(info.kinds),
                 "efforts": efforts_of(kind),
                 "options": options,

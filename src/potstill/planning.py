@@ -251,7 +251,13 @@ def _look(settled: Settled, seed: int, asked: int | None) -> _Seen:
         )  # fmt: skip
     return _Seen(
         sizes=sizes,
-        bytes=stored_sizes(inputs, labels, payload, problem.train.normalization.whitening),
+        bytes=stored_sizes(
+            inputs,
+            labels,
+            payload,
+            problem.train.normalization.whitening,
+            result.weights if isinstance(result, Selection) else None,
+        ),
         horizon=horizon,
         steps=steps,
         passes=None if parts is None else tuple(_passes(part) for part in parts if part.samples),

@@ -157,8 +157,9 @@ def _artefact(
     return_freed_memory()  # what the steps left behind, in pieces that decoding and writing everything could not use
     result = method.result(problem, done.state)
     index: Tensor | None = None
+    weights: Tensor | None = None
     if isinstance(result, Selection):
-        index = result.index.cpu()
+        index, weights = result.index.cpu(), result.weights
         inputs = train.raw(index)
         labels = train.labels[index] if result.rows is None else result.rows
         payload: Mapping[str, Tensor] = {}
@@ -176,6 +177,7 @@ def _artefact(
         labels.detach().cpu(),
         payload={n: t.detach().cpu() for n, t in payload.items()},
         index=index,
+        weights=weights,
         method=settled.name,
         config=dict(config),
         seed=seed,

@@ -44,6 +44,8 @@ def export(
     - ``files``: the chosen original pictures, a folder for each class, with ``selection.json`` beside them.
     - ``hf``: the chosen rows as a Hugging Face data set in a folder that ``datasets.load_from_disk`` reads.
 
+    Where samples have weights, every form has them: ``selection.json`` a list ``weights``, ``hf`` a column ``weight``.
+
     Args:
         data: for ``files`` and ``hf``, what the selection was made of.
         link: for ``files`` of a folder: ``copy``, or ``hard`` or ``symbolic`` links to the originals.
@@ -162,6 +164,8 @@ def _files(
             "classes": list(classes),
             "card": distilled.card,
         }
+        if distilled.weights is not None:
+            said["weights"] = distilled.weights.tolist()
         (folder / "selection.json").write_text(json.dumps(said), encoding="ascii")
 
     write_folder(path, fill)
@@ -191,10 +195,16 @@ def _rows(distilled: Distilled, path: Path, data: Any, places: Tensor, label: st
     import datasets
 
     chosen = _chosen(datasets, data, places.tolist(), label, skip_bad)
-    if distilled.labels.is_floating_point():
-        if "soft_label" in chosen.column_names:
-            raise PotstillError("the data have a column soft_label already; rename it, or export --to parquet")
-        chosen = chosen.add_column("soft_label", distilled.labels.tolist())
+    further = {
+        "soft_label": distilled.labels if distilled.labels.is_floating_point() else None,
+        "weight": distilled.weights,
+    }
+    for name, values in further.items():
+        if values is None:
+            continue
+        if name in chosen.column_names:
+            raise PotstillError(f"the data have a column {name} already; rename it, or export --to parquet")
+        chosen = chosen.add_column(name, values.tolist())
 
     def fill(folder: Path) -> None:
         with _quiet(datasets):

@@ -73,6 +73,9 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
 
     Attributes:
         sample_indices_: int64, rows of ``X`` that were kept, of a method that selects; else there is no such attribute.
+        sample_weight_: float32 (m,), mean 1: how much each kept sample counts, as CRAIG and GRAD-MATCH say it; all 1 of
+            a method without weights. ``estimator.fit(X, y, sample_weight=distiller.sample_weight_)`` uses them; a
+            pipeline, which hands over X and y alone, does not.
         soft_labels_: float32 (m, k), of a method whose labels are rows; ``y`` then has the likeliest classes.
         sampling_strategy_: samples kept by class, as imbalanced-learn has it.
         classes_: the distinct labels, sorted.
@@ -124,7 +127,8 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
 
         Returns:
             ``X`` and ``y`` of the small set, of the same types and units as what was given. What was selected is a copy
-            of the rows; what was made of integers is float.
+            of the rows; what was made of integers is float. By convention there are these two and no weights: those are
+            in ``sample_weight_`` afterwards.
 
         Raises:
             ValueError: labels that are no classes, or inputs that are no finite numbers.
@@ -157,6 +161,8 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         self.sampling_strategy_ = {c: int((kept == i).sum()) for i, c in enumerate(self.classes_.tolist())}
         for name in ("sample_indices_", "soft_labels_"):  # of a run before, by another method
             self.__dict__.pop(name, None)
+        weight = made.sample_weight
+        self.sample_weight_ = np.ones(len(made), np.float32) if weight is None else weight.numpy()
         if made.labels.ndim == 2:
             self.soft_labels_ = made.labels.numpy()
         if made.index is not None:

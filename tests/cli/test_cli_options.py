@@ -32,7 +32,7 @@ OPTIONS = {
     "evaluate": COMMON
     | READING
     | {"FILE", "--data", "--protocol", "--network", "--seeds", "--seed", "--no-baselines", "--no-full"}
-    | {"--no-robust-scores", "--quick", "--out", "--device", "--stored", "--side-by-side"},
+    | {"--no-robust-scores", "--no-weights", "--quick", "--out", "--device", "--stored", "--side-by-side"},
     "label": COMMON
     | READING
     | {"FILE", "--data", "--out", "--protocol", "--network", "--top-k", "--dtype", "--pool", "--seed", "--device"},

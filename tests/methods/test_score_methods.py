@@ -18,7 +18,6 @@ from potstill.functional.dynamics import aum, tdds
 from potstill.functional.gradient_norms import gradient_norms
 from potstill.methods.selection._record import record_of
 from potstill.methods.selection.aum import AUM
-from potstill.methods.selection.craig import CRAIG
 from potstill.methods.selection.el2n import EL2N
 from potstill.methods.selection.forgetting import Forgetting
 from potstill.methods.selection.glister import GLISTER
@@ -349,16 +348,6 @@ def test_wrong_labels_are_found_and_left_out() -> None:
 
 
 # --- gradients -------------------------------------------------------------------------------------------------------
-
-
-def test_weights_stay_in_the_state() -> None:
-    method = CRAIG(epochs_recorded=2)
-    problem = toy_problem(method, ipc=3)
-    state = method.init(problem, generator(0))
-    for _ in range(4):
-        state, _ = method.step(problem, state, generator(0))
-    assert all(float(w.sum()) == pytest.approx(3) for w in state.weights)
-    assert any(float(w.std()) > 0 for w in state.weights)
 
 
 def test_glister_takes_from_outside_what_it_validates_on_and_fills_up() -> None:

@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,37 @@ def test_a_set_and_its_scorecard(tmp_path: Path, digits: Gallery) -> None:
 def test_a_selection_says_that_its_samples_are_real(tmp_path: Path, digits: Gallery) -> None:
     path = save(tmp_path / "r.safetensors", digits, card(method="random"), index=np.arange(100))
     assert "100 pictures chosen from the 4,000 of mnist-5k." in render(collect([path]), title="t", command="c")
+
+
+def test_weights_are_shown_over_the_mean_of_the_whole_set(tmp_path: Path, digits: Gallery) -> None:
+    n = len(digits.inputs)
+    weights = np.arange(1, n + 1, dtype=np.float32)
+    save_file(
+        {"inputs": digits.inputs, "labels": digits.labels, "weights": weights}, tmp_path / "w.safetensors",
+        {"card": json.dumps(card())},
+    )  # fmt: skip
+    (entry,) = collect([tmp_path / "w.safetensors"])
+    assert entry.gallery is not None
+    assert entry.gallery.weights is not None
+    np.testing.assert_allclose(entry.gallery.weights, weights / weights.mean())
+    html = render([entry], title="t", command="c")
+    assert f"×{weights[0] / weights.mean():.3g}</small>" in html
+    assert html.count('class="weighed"') == n
+    assert "The numbers are weights" in html
+    rows = replace(entry.gallery, inputs=digits.inputs.reshape(n, -1)[:, :6])
+    table = render([replace(entry, gallery=rows)], title="t", command="c")
+    assert "weight</bdi>" in table
+    assert f"×{weights[0] / weights.mean():.3g}</td>" in table
+    plain = render([replace(entry, gallery=replace(entry.gallery, weights=None))], title="t", command="c")
+    assert "weighed" not in plain.split("</style>")[1]
+    for bad in (-weights, weights[:-1], weights * np.nan):
+        save_file(
+            {"inputs": digits.inputs, "labels": digits.labels, "weights": bad},
+            tmp_path / "w.safetensors",
+            {"card": json.dumps(card())},
+        )
+        with pytest.raises(PotstillError, match="weights must be one number ≥ 0 for each input"):
+            collect([tmp_path / "w.safetensors"])
 
 
 def test_only_what_is_shown_is_read_and_the_rest_is_counted(tmp_path: Path) -> None:

@@ -107,21 +107,29 @@ class Recorded:
             _require(good & (top + tall <= shape[0]) & (left + wide <= shape[1]), "crop lies outside its picture")
             return Cuts(box, _taken(stored, "flip", i) != 0)
 
-        def mixes(shape: tuple[int, ...]) -> Mixes | None:
-            if self.mix == "none":
-                return None
-            partner = _taken(stored, "partner", index)
-            _require((partner >= 0) & (partner < items), "partner is no item of the set")
-            if self.mix == "mixup":
-                share = torch.from_numpy(stored["share"][index.numpy()].astype(np.float32))
-                _require((share >= 0) & (share <= 1), "share is not in [0, 1]")
-                return Mixes(partner, share)
-            top, bottom, left, right = (box := _taken(stored, "mixed", index)).unbind(1)
-            good = (top >= 0) & (top <= bottom) & (bottom <= shape[1])
-            _require(good & (left >= 0) & (left <= right) & (right <= shape[2]), "mix lies outside its view")
-            return Mixes(partner, 1.0 - (bottom - top) * (right - left) / (shape[1] * shape[2]), box)
+        return replay(inputs, index, cuts, lambda shape: self.mixes(stored, index, items, shape), self.size)
 
-        return replay(inputs, index, cuts, mixes, self.size)
+    def mixes(
+        self, stored: Mapping[str, NDArray[Any]], index: Int[Tensor, " m"], items: int, shape: tuple[int, ...]
+    ) -> Mixes | None:
+        """Partners of the items at ``index`` (on the CPU) among ``items``, shares and, for CutMix, boxes in views of
+        ``shape`` (c, h, w); ``None`` where nothing is mixed.
+
+        Raises:
+            PotstillError: what is ``stored`` cannot be: the file is damaged.
+        """
+        if self.mix == "none":
+            return None
+        partner = _taken(stored, "partner", index)
+        _require((partner >= 0) & (partner < items), "partner is no item of the set")
+        if self.mix == "mixup":
+            share = torch.from_numpy(stored["share"][index.numpy()].astype(np.float32))
+            _require((share >= 0) & (share <= 1), "share is not in [0, 1]")
+            return Mixes(partner, share)
+        top, bottom, left, right = (box := _taken(stored, "mixed", index)).unbind(1)
+        good = (top >= 0) & (top <= bottom) & (bottom <= shape[1])
+        _require(good & (left >= 0) & (left <= right) & (right <= shape[2]), "mix lies outside its view")
+        return Mixes(partner, 1.0 - (bottom - top) * (right - left) / (shape[1] * shape[2]), box)
 
 
 def _taken(stored: Mapping[str, NDArray[Any]], name: str, index: Tensor) -> Tensor:

@@ -202,6 +202,8 @@ class Evaluate(DataCommand):
     """Do not measure training on the full data."""
     no_robust_scores: Flag = False
     """Do not measure hlr, ior, lrs and ars."""
+    no_weights: Flag = False
+    """Train on all samples alike, also where the set has weights."""
     stored: Annotated[Path | None, _unset("LABELS.safetensors")] = None
     """A teacher's labels of this set, as `potstill label` writes them."""
     side_by_side: Annotated[int | None, _unset("S")] = None

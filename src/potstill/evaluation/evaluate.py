@@ -95,6 +95,7 @@ def evaluate(
     full: bool = True,
     robust_scores: bool = True,
     stored: LabelStore | None = None,
+    weights: bool = True,
     side_by_side: int | None = None,
     executor: Executor | None = None,
     progress: Report | None = None,
@@ -112,6 +113,7 @@ def evaluate(
         robust_scores: LRS and ARS, which need more students.
         stored: a teacher's labels of this set, for protocols in which a teacher labels: students of the set read them
             in place of asking it. Baselines ask it. Robust scores are then left out.
+        weights: train with the set's weights, where it has any: as they are over their mean. ``False``: all alike.
         side_by_side: so many students, at most, are trained as one network, where their labels are the set's own; they
             learn what they would alone, up to rounding. Default: 32 on a GPU, 1 on a CPU.
         executor: where students are trained; results do not depend on it.
@@ -154,7 +156,11 @@ def evaluate(
         made_teachers = teachers_of(bench.protocol, train, make, bench.augment, bench.report)
         bench, *others = (replace(b, teachers=made_teachers) for b in (bench, *others))
     learned = _learned_rate(distilled)
-    own_set = TrainingSet(pairs=[(x, y)], bytes=distilled.card["bytes"]["total"], stored=stored, lr=learned)
+    w = distilled.sample_weight if weights else None
+    own_set = TrainingSet(
+        pairs=[(x, y)], bytes=distilled.card["bytes"]["total"], stored=stored, lr=learned,
+        weights=None if w is None else w.to(train.device),
+    )  # fmt: skip
     reference, rows = _references(bench, full, baselines)
     own = _measure(bench, "this set", own_set)
     rivals: dict[str, tuple[TrainingSet, _Measured]] = {}
@@ -207,7 +213,7 @@ def evaluate(
         "set": {
             "method": distilled.card["method"], "ipc": distilled.card["ipc"], "items": len(distilled),
             "source": distilled.card["source"].get("name"), "seed": distilled.card["seed"],
-        },
+        } | ({} if distilled.weights is None else {"weighted": weights}),
         "data": {
             "name": train.name, "train": splits.train.content_hash, "test": splits.test.content_hash,
             # False: the set came from other samples, perhaps from these test samples. None: nobody can say.
@@ -386,7 +392,7 @@ def _measure(
         Job(
             make=bench.make, x=made.of(n)[0], y=made.of(n)[1], protocol=p, lr=settings["lr"], steps=settings["steps"],
             augment=augmentation, seed=derive(bench.seed, "student", n), teachers=bench.teachers,
-            stored=made.stored,
+            stored=made.stored, weights=made.weights,
         )
         for n in range(bench.students)
     ]  # fmt: skip
@@ -427,7 +433,7 @@ def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentat
             Job(
                 make=bench.make, x=made.of(n)[0], y=made.of(n)[1], protocol=p, lr=lr, steps=steps,
                 augment=augmentation, seed=derive(bench.seed, "choice", n), teachers=bench.teachers,
-                stored=made.stored,
+                stored=made.stored, weights=made.weights,
             )
             for (lr, steps), n in itertools.product(fresh, range(p.validation_students))
         ]  # fmt: skip
@@ -471,7 +477,7 @@ def _scores(
             pairs = [(own_set.pairs[0][0], y)]
             hard = _measure(
                 replace(bench, protocol=plain, teachers=None), "hard labels",
-                TrainingSet(pairs=pairs, bytes=own_set.bytes, lr=own_set.lr),
+                TrainingSet(pairs=pairs, bytes=own_set.bytes, lr=own_set.lr, weights=own_set.weights),
             )  # fmt: skip
         found["hlr"] = owed = hlr(reference["mean"], _mean(hard.values))
         found["lrs"] = lrs(owed, gain)

@@ -29,6 +29,8 @@ class TrainingSet:
     bytes: int
     stored: LabelStore | None = None
     """A teacher's labels of its one pair."""
+    weights: Tensor | None = None
+    """What each sample's loss is multiplied by, mean 1; for one pair."""
     lr: float | None = None
     """The learning rate that was learned with it."""
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from potstill.augment.mix import rows
 from potstill.core import Augmentation, Batch, Network, NetworkFactory, Source
 from potstill.data.passes import each
 from potstill.evaluation.protocol import Precision, Protocol
@@ -34,6 +35,7 @@ __all__ = [
     "schedule",
     "train",
     "train_and_predict",
+    "weighed",
 ]
 
 TEST_CHUNK = 500
@@ -49,6 +51,8 @@ class Job:
     """Inputs in model space (n, …)."""
     y: Tensor
     """int64 classes (n,) or float rows (n, k)."""
+    weights: Tensor | None = None
+    """What each sample's loss is multiplied by (n,), mean 1; ``None``: all alike."""
     protocol: Protocol
     lr: float
     steps: int | None
@@ -130,7 +134,9 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
     """Train ``network`` in place; where the protocol averages weights, it ends as their average.
 
     As published: batches in a new random order each epoch (the last may be smaller), one augmentation parameter per
-    sample, then perhaps a mix of the batch, cross-entropy (with rows: soft) or a teacher's loss, SGD or AdamW.
+    sample, then perhaps a mix of the batch, cross-entropy (with rows: soft) or a teacher's loss, SGD or AdamW. With
+    weights a batch's loss is the mean over its samples of weight times loss (CRAIG's train_resnet.py:441): in the mean
+    over batches the weighted loss of the set. A mix of two samples has their weights in its shares.
 
     Args:
         look: called after every ``test_every`` epochs and after the last; it must leave the weights as they are.
@@ -144,7 +150,10 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
     parameters = list(network.parameters())
     asked = None if job.stored is not None else job.teachers
     mix, label = mixing(p), None if asked is None else asked.labeller(p.teacher_statistics)
-    classes = _classes(network, job) if mix is not None else 0
+    classes = _classes(network, job) if mix is not None or job.weights is not None else 0
+    given = label is None and job.stored is None
+    # cross-entropy is linear in its rows: there a weight multiplies the row, through any mix
+    every_y = job.y if job.weights is None or not given else weighed(job.y, job.weights, classes, job.x.dtype)
     average = Average(network.state_dict(), p.ema) if p.ema else None
     moves = optimiser(p, parameters, job.lr)
 
@@ -160,14 +169,18 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
             for group in moves.param_groups:
                 group["lr"] = rate
             if job.stored is not None:
-                loss = stored_loss(p, logits, job.stored, job.x, job.y, number, batch)
+                loss = stored_loss(p, logits, job.stored, job.x, job.y, number, batch, job.weights)
             else:
-                x, y = job.augment.apply(job.x[batch], job.augment.draw(len(batch), shape, rng)), job.y[batch]
+                x, y = job.augment.apply(job.x[batch], job.augment.draw(len(batch), shape, rng)), every_y[batch]
+                weight = None if job.weights is None else job.weights[batch]
                 if mix is not None:
-                    x, mixed = mix.apply(x, y, mix.draw(len(batch), shape, rng), classes)
+                    drawn = mix.draw(len(batch), shape, rng)
+                    x, mixed = mix.apply(x, y, drawn, classes)
                     y = y if label is not None else mixed  # a teacher says what a mix is; classes stay as they are
+                    if weight is not None:
+                        weight = drawn.share * weight + (1 - drawn.share) * weight[drawn.partner.to(weight.device)]
                 said = logits(x)
-                loss = F.cross_entropy(said, y) if label is None else taught_loss(p, said, label(x), y)
+                loss = F.cross_entropy(said, y) if label is None else taught_loss(p, said, label(x), y, weight)
             gradients = torch.autograd.grad(loss, parameters)
             give(parameters, gradients)
             moves.step()
@@ -181,6 +194,11 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
                 average.swap(network.state_dict())
     if average is not None:
         average.swap(network.state_dict())
+
+
+def weighed(y: Tensor, weights: Tensor, classes: int, dtype: torch.dtype) -> Float[Tensor, "n k"]:
+    """Labels as rows that sum to the weights: classes (n,) or rows (n, k), each times its sample's weight (n,)."""
+    return rows(y, classes, dtype) * weights.to(dtype)[:, None]
 
 
 class Average:

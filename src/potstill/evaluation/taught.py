@@ -106,36 +106,61 @@ def teachers_of(
     return Teachers(make=make, trained=made["teachers"], others=tuple(further))
 
 
-def taught_loss(p: Protocol, logits: Float[Tensor, "n k"], teacher: Float[Tensor, "n k"], y: Tensor) -> Tensor:
-    """The loss of a student's ``logits`` from the teacher's, and from the set's own labels ``y`` where they count."""
+def taught_loss(
+    p: Protocol, logits: Float[Tensor, "n k"], teacher: Float[Tensor, "n k"], y: Tensor,
+    weight: Float[Tensor, " n"] | None = None,
+) -> Tensor:  # fmt: skip
+    """The loss of a student's ``logits`` from the teacher's, and from the set's own labels ``y`` where they count.
+
+    Args:
+        weight: each sample's loss is multiplied by its own before the mean.
+    """
     if p.loss == "kl":
         T = p.temperature
-        loss = kl(logits, (teacher / T).softmax(1), temperature=T, t_squared=p.t_squared)
+        loss = kl(logits, (teacher / T).softmax(1), temperature=T, t_squared=p.t_squared, weight=weight)
     else:
-        loss = F.mse_loss(logits, teacher)
-    return loss + _hard(p, logits, y)
+        loss = _squares(logits, teacher, weight)
+    return loss + _hard(p, logits, y, weight)
 
 
-def _hard(p: Protocol, logits: Tensor, y: Tensor) -> Tensor | float:
+def _squares(logits: Tensor, teacher: Tensor, weight: Tensor | None) -> Tensor:
+    if weight is None:
+        return F.mse_loss(logits, teacher)
+    return ((logits - teacher).square().mean(1) * weight).mean()
+
+
+def _hard(p: Protocol, logits: Tensor, y: Tensor, weight: Tensor | None) -> Tensor | float:
     """What the set's own labels, classes or rows, add to a teacher's loss: by their class."""
-    return p.hard_weight * F.cross_entropy(logits, y if y.ndim == 1 else y.argmax(1)) if p.hard_weight else 0.0
+    if not p.hard_weight:
+        return 0.0
+    y = y if y.ndim == 1 else y.argmax(1)
+    if weight is None:
+        return p.hard_weight * F.cross_entropy(logits, y)
+    return p.hard_weight * (F.cross_entropy(logits, y, reduction="none") * weight).mean()
 
 
 def stored_loss(
-    p: Protocol, student: Callable[[Tensor], Tensor], store: LabelStore, x: Tensor, y: Tensor, epoch: int, index: Tensor
-) -> Tensor:
+    p: Protocol, student: Callable[[Tensor], Tensor], store: LabelStore, x: Tensor, y: Tensor, epoch: int,
+    index: Tensor, weights: Float[Tensor, " n"] | None = None,
+) -> Tensor:  # fmt: skip
     """The loss on the views of the items at ``index`` of the set ``x``, ``y`` that training epoch ``epoch`` sees.
+
+    Args:
+        weights: of all items; a view that is a mix has its items' weights in the shares of the mix.
 
     Raises:
         PotstillError: the store lacks what the protocol's loss needs.
     """
     view, rows = views_of_epoch(store, x, epoch, index, p.temperature)
     logits = student(view)
+    weight = None
+    if weights is not None:
+        weight = store.mixed(weights, store.stored_epoch(epoch), index, tuple(view.shape[1:]))
     if p.loss == "kl":
-        loss = kl(logits, rows.to(view.device), temperature=p.temperature, t_squared=p.t_squared)
+        loss = kl(logits, rows.to(view.device), temperature=p.temperature, t_squared=p.t_squared, weight=weight)
     else:
-        loss = F.mse_loss(logits, store.logits(store.stored_epoch(epoch), index).to(view.device))
-    return loss + _hard(p, logits, y[index.to(y.device)])
+        loss = _squares(logits, store.logits(store.stored_epoch(epoch), index).to(view.device), weight)
+    return loss + _hard(p, logits, y[index.to(y.device)], weight)
 
 
 def check_stored(p: Protocol, store: LabelStore) -> None:

@@ -28,6 +28,7 @@ from potstill.evaluation.student import (
     precise,
     schedule,
     train_and_predict,
+    weighed,
 )
 from potstill.evaluation.taught import mixing
 from potstill.execution import Executor
@@ -105,22 +106,29 @@ def _alike(one: Job, other: Job) -> bool:
     def said(job: Job) -> tuple[object, ...]:
         return (
             job.make, job.protocol, job.lr, job.steps, job.augment,
-            job.x.shape, job.x.device, job.y.shape, job.y.dtype,
+            job.x.shape, job.x.device, job.y.shape, job.y.dtype, job.weights is None,
         )  # fmt: skip
 
     own = all(job.teachers is None and job.stored is None for job in (one, other))
     return own and said(one) == said(other) and stackable(one.make)
 
 
-class _Samples:
-    """The sets of several jobs in one tensor; a set that jobs share is in it once."""
+def _own(job: Job) -> tuple[int, ...]:
+    return id(job.x), id(job.y), id(job.weights)
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        sets = {(id(job.x), id(job.y)): job for job in jobs}
+
+class _Samples:
+    """The sets of several jobs in one tensor; a set that jobs share is in it once. Weights are in the labels."""
+
+    def __init__(self, jobs: Sequence[Job], classes: int) -> None:
+        sets = {_own(job): job for job in jobs}
         self.x = torch.cat([job.x for job in sets.values()])
-        self.y = torch.cat([job.y for job in sets.values()])
+        self.y = torch.cat([
+            job.y if job.weights is None else weighed(job.y, job.weights, classes, job.x.dtype)
+            for job in sets.values()
+        ])  # fmt: skip
         place = {key: n for n, key in enumerate(sets)}
-        self.first = torch.tensor([[place[id(job.x), id(job.y)] * len(job.x)] for job in jobs])
+        self.first = torch.tensor([[place[_own(job)] * len(job.x)] for job in jobs])
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (S, m, …) and labels of the samples at ``index`` (S, m), counted in each job's own set."""
@@ -137,12 +145,13 @@ def fit_together(jobs: Sequence[Job], look: Callable[[Stack], None] | None = Non
     job, p = jobs[0], jobs[0].protocol
     stack = Stack([one.make(derive(one.seed, "network")) for one in jobs], p.precision)
     parameters = list(stack.parameters.values())
-    samples, orders = _Samples(jobs), [generator(one.seed, "samples") for one in jobs]
+    orders = [generator(one.seed, "samples") for one in jobs]
     n, shape = len(job.x), tuple(job.x.shape[1:])
     mix, classes = mixing(p), 0
-    if mix is not None:
+    if mix is not None or job.weights is not None:
         with torch.no_grad():
-            classes = stack(samples.x[:1].unsqueeze(0), training=False).shape[2]
+            classes = stack(job.x[:1].unsqueeze(0), training=False).shape[2]
+    samples = _Samples(jobs, classes)
     average = Average(stack.state, p.ema) if p.ema else None
     moves = optimiser(p, parameters, job.lr, axes=1)
     for epoch in schedule(job):

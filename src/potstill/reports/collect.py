@@ -70,6 +70,13 @@ def _gallery(path: Path, file: Any, card: Mapping[str, Any]) -> Gallery | None:
         raise PotstillError(
             f"{path}: a label is outside its {len(names)} classes; the file is damaged, distil it again"
         )
+    weights = file.get_tensor("weights") if "weights" in file.keys() else None  # noqa: SIM118 (a file, not a mapping)
+    if weights is not None:
+        whole = weights.shape == shape[:1] and bool(np.isfinite(weights).all()) and float(weights.min(initial=0)) >= 0
+        if not whole or not float(weights.sum()) > 0:
+            raise PotstillError(
+                f"{path}: weights must be one number ≥ 0 for each input; the file is damaged, distil it again"
+            )
     if len(shape) not in (2, 4):
         return None
     sizes = tuple(int(size) for size in np.bincount(hard.astype(np.int64), minlength=len(names)))
@@ -83,6 +90,7 @@ def _gallery(path: Path, file: Any, card: Mapping[str, Any]) -> Gallery | None:
         counts=sizes,
         columns=tuple(map(str, columns)),
         real="index" in file.keys(),  # noqa: SIM118 (a file, not a mapping)
+        weights=None if weights is None else weights[index] / weights.mean(dtype=np.float64),
     )
 
 

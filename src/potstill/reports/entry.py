@@ -18,6 +18,7 @@ class Gallery:
 
     ``labels`` are classes (n,) or rows of probabilities (n, k). ``counts`` are the items of each class in the whole set
     where ``inputs`` holds only some of them. ``columns`` are a table's column names. ``real``: they are real samples.
+    ``weights``: how much each input counts, over the mean of the whole set.
     """
 
     inputs: Float[np.ndarray, "n ..."]
@@ -26,6 +27,7 @@ class Gallery:
     counts: tuple[int, ...] | None = None
     columns: tuple[str, ...] = ()
     real: bool = False
+    weights: Float[np.ndarray, " n"] | None = None
 
     @property
     def hard(self) -> Num[np.ndarray, " n"]:

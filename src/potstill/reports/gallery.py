@@ -10,6 +10,7 @@ __all__ = ["gallery", "shown"]
 
 _MOST_PICTURES, _MOST_PER_CLASS, _MOST_CLASSES, _MOST_COLUMNS = 240, 12, 100, 40
 _LONGEST = 128
+_WEIGHTS = "The numbers are weights: how much an input counts in training, over the mean of the set."
 _FEW = 4
 """Up to so many pictures of a class are drawn larger, and classes stand side by side."""
 
@@ -18,6 +19,15 @@ def shown(sizes: tuple[int, ...]) -> tuple[int, ...]:
     """How many inputs of each class a page shows, to stay small: 12 at most, fewer where classes are many."""
     each = max(1, min(_MOST_PER_CLASS, _MOST_PICTURES // max(1, min(len(sizes), _MOST_CLASSES))))
     return tuple(min(size, each) if c < _MOST_CLASSES else 0 for c, size in enumerate(sizes))
+
+
+def _tile(g: Gallery, i: int, alt: str, wanted: int) -> Html:
+    """A picture, with its weight below where it has one."""
+    if g.weights is None:
+        return picture(g.inputs[i], alt, wanted, _LONGEST)
+    weight = f"×{g.weights[i]:.3g}"
+    drawn = picture(g.inputs[i], f"{alt}, weight {weight}", wanted, _LONGEST)
+    return tag("span", drawn, tag("small", weight), class_="weighed")
 
 
 def _more(total: int, here: int, noun: str) -> str:
@@ -30,10 +40,10 @@ def _pictures(g: Gallery) -> list[Html]:
     wanted = 84 if most <= _FEW else 56
     shelves: list[Html] = []
     for c, (name, take) in enumerate(zip(g.classes, shown(sizes), strict=True)):
-        index = np.flatnonzero(hard == c)[:take]
+        index = np.flatnonzero(hard == c)[:take].tolist()
         if not take:
             continue
-        tiles = [picture(g.inputs[i], f"{name}, {k + 1} of {sizes[c]}", wanted, _LONGEST) for k, i in enumerate(index)]
+        tiles = [_tile(g, i, f"{name}, {k + 1} of {sizes[c]}", wanted) for k, i in enumerate(index)]
         label = tag(
             "div",
             tag("bdi", name),
@@ -54,6 +64,8 @@ def _pictures(g: Gallery) -> list[Html]:
         notes.append(
             f"{100 * outside:.1f}% of the values lie outside the range of a pixel and are clipped for showing."
         )
+    if g.weights is not None:
+        notes.append(_WEIGHTS)
     if g.labels.ndim == 2:
         notes.append("Labels are rows of probabilities; pictures stand with their most probable class.")
     row = tag("ul", *shelves, class_="shelf")
@@ -68,19 +80,26 @@ def _rows(g: Gallery) -> list[Html]:
     flat = g.inputs.reshape(len(g.inputs), -1)
     columns = g.columns if len(g.columns) == flat.shape[1] else tuple(f"column {j + 1}" for j in range(flat.shape[1]))
     kept = columns[:_MOST_COLUMNS]
+    weights = [] if g.weights is None else ["weight"]
+
+    def cells(i: int) -> list[Html]:
+        first = [] if g.weights is None else [tag("td", f"×{g.weights[i]:.3g}")]
+        return [*first, *(tag("td", f"{x:.4g}") for x in flat[i, : len(kept)])]
+
     body = [
-        tag("tr", tag("th", tag("bdi", name), scope="row"), *(tag("td", f"{x:.4g}") for x in flat[i, : len(kept)]))
+        tag("tr", tag("th", tag("bdi", name), scope="row"), *cells(i))
         for c, (name, take) in enumerate(zip(g.classes, shown(g.sizes), strict=True))
-        for i in np.flatnonzero(g.hard == c)[:take]
+        for i in np.flatnonzero(g.hard == c)[:take].tolist()
     ]
-    head = tag("tr", tag("th", "class", scope="col"), *(tag("th", tag("bdi", name), scope="col") for name in kept))
+    names = (*weights, *kept)
+    head = tag("tr", tag("th", "class", scope="col"), *(tag("th", tag("bdi", name), scope="col") for name in names))
     table = tag("table", tag("caption", "Distilled rows by class"), tag("thead", head), tag("tbody", *body))
     note = f"{len(body):,} of {sum(g.sizes):,} rows"
     if len(kept) < len(columns):
         note += f", {len(kept)} of {len(columns):,} columns"
     return [
         tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="Distilled rows"),
-        tag("p", f"{note}, in the data's own units.", class_="note"),
+        tag("p", f"{note}, in the data's own units.{f' {_WEIGHTS}' if weights else ''}", class_="note"),
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, TensorDataset
 
 from potstill.core import InputSpec, Normalization, Whitening
 from potstill.errors import PotstillError
@@ -27,15 +27,18 @@ _DECODER = "decoder/"
 """Payload under this name is shared by all items: a dictionary, a generator's weights."""
 
 
-def item_bytes(shape: Sequence[int], soft_classes: int | None = None, per_item: int = 1) -> int:
+def item_bytes(
+    shape: Sequence[int], soft_classes: int | None = None, per_item: int = 1, *, weighs: bool = False
+) -> int:
     """Stored bytes of one item with its labels: float32 values of ``shape``; 8 bytes for a class, 4·k for a row of k.
 
     Args:
         shape: of one stored item, without the batch axis.
         soft_classes: k where labels are rows.
         per_item: inputs that decode from one item; each has a label.
+        weighs: each has a weight, of 4 bytes.
     """
-    return 4 * math.prod(shape) + per_item * (8 if soft_classes is None else 4 * soft_classes)
+    return 4 * math.prod(shape) + per_item * ((8 if soft_classes is None else 4 * soft_classes) + 4 * weighs)
 
 
 def _size(tensor: Tensor) -> int:
@@ -43,8 +46,9 @@ def _size(tensor: Tensor) -> int:
 
 
 def stored_sizes(
-    inputs: Tensor, labels: Tensor, payload: Mapping[str, Tensor], whitening: Whitening | None
-) -> dict[str, int]:
+    inputs: Tensor, labels: Tensor, payload: Mapping[str, Tensor], whitening: Whitening | None,
+    weights: Tensor | None = None,
+) -> dict[str, int]:  # fmt: skip
     """Stored bytes of all that training needs.
 
     Where a payload decodes to the inputs, the payload counts in their place: the decoded copy is there for readers
@@ -55,6 +59,8 @@ def stored_sizes(
     shared = [t for name, t in payload.items() if name.startswith(_DECODER)]
     own = [t for name, t in payload.items() if not name.startswith(_DECODER)]
     sizes = {"inputs": sum(map(_size, own or [inputs])), "labels": _size(labels), "decoder": sum(map(_size, shared))}
+    if weights is not None:
+        sizes["weights"] = _size(weights)
     sizes["total"] = sum(sizes.values())
     if whitening is not None:
         sizes["whitening"] = sum(_size(getattr(whitening, n)) for n in _WHITENING)
@@ -69,6 +75,8 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         labels: int64 classes (n,) or float32 rows (n, k) that sum to 1.
         payload: what the parametrization decodes from, in model space; empty where the inputs are all there is.
         index: int64 (n,), which samples of the source these are, or ``None`` for synthetic ones.
+        weights: float32 (n,), how much each counts in a training loss, in the method's own units: finite, at least 0,
+            not all 0; or ``None``: all alike.
         card: what it is made of, how, and what it weighs (JSON).
         normalization: data units to model space.
     """
@@ -82,8 +90,9 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         normalization: Normalization,
         payload: Mapping[str, Tensor] | None = None,
         index: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> None:
-        self.inputs, self.labels, self.index = inputs, labels, index
+        self.inputs, self.labels, self.index, self.weights = inputs, labels, index, weights
         self.payload: dict[str, Tensor] = dict(payload or {})
         self.card: dict[str, Any] = dict(card)
         self.normalization = normalization
@@ -108,6 +117,7 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         cost: Mapping[str, Any],
         payload: Mapping[str, Tensor] | None = None,
         index: Tensor | None = None,
+        weights: Tensor | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> "Distilled":
         """A set with its card filled in. What this accepts, ``load`` reads back.
@@ -116,10 +126,12 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
             inputs: (n, …) in data units.
             labels: int64 classes, or rows that sum to 1.
             payload: what the inputs decode from; names that begin with ``decoder/`` are shared by all items.
+            weights: how much each input counts.
             extra: further JSON for the card. Numbers that are not finite become ``None``, as JSON has none.
 
         Raises:
-            PotstillError: inputs or labels break the format (not finite, not as many, rows that do not sum to 1).
+            PotstillError: inputs, labels or weights break the format (not finite, not as many, rows that do not sum
+                to 1).
             TypeError: the card is given something that is not JSON.
         """
         inputs = inputs.detach().cpu().float().contiguous()
@@ -127,11 +139,12 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         labels = (labels.float() if labels.is_floating_point() else labels.long()).contiguous()
         payload = {name: t.detach().cpu().contiguous() for name, t in (payload or {}).items()}
         index = None if index is None else index.detach().cpu().long()
+        weights = None if weights is None else weights.detach().cpu().float().contiguous()
         normalization = _as_stored(normalization)
         if len(set(classes)) != len(classes):
             raise PotstillError("this set: a class name stands there twice; give each class its own name")
         _check_content("this set", inputs, labels, tuple(input.shape), len(classes))
-        _check_rest("this set", inputs, payload, index, normalization)
+        _check_rest("this set", inputs, payload, index, weights, normalization)
         space = "pixels" if input.kind == "image" else "raw"
         if input.kind == "image" and (float(inputs.min()) < 0 or float(inputs.max()) > 1):
             space = "unclamped"  # optimised pixels leave [0,1]; clamping them would change what was distilled
@@ -154,7 +167,7 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
             "training": training,
             "source": source,
             "outcome": outcome,
-            "bytes": stored_sizes(inputs, labels, payload, w),
+            "bytes": stored_sizes(inputs, labels, payload, w, weights),
             "cost": cost,
             "versions": {
                 "potstill": version("potstill"), "torch": torch.__version__, "python": platform.python_version(),
@@ -162,13 +175,15 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
             },
         }  # fmt: skip
         # What is in memory is what a reader of the file gets.
-        return cls(inputs, labels, plain(card), normalization=normalization, payload=payload, index=index)
+        return cls(
+            inputs, labels, plain(card), normalization=normalization, payload=payload, index=index, weights=weights
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
-        """(input, label) number ``item``, the input in model space: ready to train on."""
+        """(input, label) number ``item``, the input in model space: ready to train on. Weights: see `weighted`."""
         return self._model_space[item], self.labels[item]
 
     def __repr__(self) -> str:
@@ -216,6 +231,16 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         )
 
     @property
+    def sample_weight(self) -> Tensor | None:
+        """The weights over their mean, float32 (n,): a factor of each sample's loss; ``None`` if there are none."""
+        return None if self.weights is None else (self.weights.double() / self.weights.double().mean()).float()
+
+    def weighted(self) -> TensorDataset:
+        """A ``Dataset`` of (input, label, weight), weights with mean 1: all 1 where the set has none."""
+        weight = self.sample_weight
+        return TensorDataset(self._model_space, self.labels, torch.ones(len(self)) if weight is None else weight)
+
+    @property
     def hard_labels(self) -> Tensor:
         """int64 (n,): the class, or the likeliest class of a row."""
         return self.labels.argmax(1) if self.labels.ndim == 2 else self.labels
@@ -254,13 +279,15 @@ def _as_stored(normalization: Normalization) -> Normalization:
 
 
 def stored_tensors(distilled: Distilled) -> dict[str, Tensor]:
-    """All tensors of the file by name: inputs, labels, payload, whitening, index."""
+    """All tensors of the file by name: inputs, labels, payload, whitening, index, weights."""
     stored = {"inputs": distilled.inputs, "labels": distilled.labels}
     stored |= {f"payload/{name}": tensor for name, tensor in distilled.payload.items()}
     if (w := distilled.normalization.whitening) is not None:
         stored |= {f"whitening/{n}": getattr(w, n) for n in _WHITENING}
     if distilled.index is not None:
         stored["index"] = distilled.index
+    if distilled.weights is not None:
+        stored["weights"] = distilled.weights
     return stored
 
 
@@ -304,19 +331,21 @@ def checked(path: Path, card: dict[str, Any], tensors: dict[str, Tensor], inputs
         PotstillError: they contradict each other.
     """
     _check_content(str(path), inputs, labels, tuple(card["input"]["shape"]), len(card["classes"]))
-    index = tensors.pop("index", None)
+    index, weights = tensors.pop("index", None), tensors.pop("weights", None)
     normalization = _normalization(path, card["normalization"], tensors, inputs)
     payload = {n.removeprefix("payload/"): tensors.pop(n) for n in sorted(tensors) if n.startswith("payload/")}
     if tensors:
         raise PotstillError(f"{path}: tensor {min(tensors)[:80]!r} is not of format {FORMAT}; get the file again")
-    _check_rest(str(path), inputs, payload, index, normalization)
-    sizes = stored_sizes(inputs, labels, payload, normalization.whitening)
-    if any(card["bytes"][n] != sizes[n] for n in SIZES):
+    _check_rest(str(path), inputs, payload, index, weights, normalization)
+    sizes = stored_sizes(inputs, labels, payload, normalization.whitening, weights)
+    if any(card["bytes"].get(n) != sizes.get(n) for n in (*SIZES, "weights")):
         raise PotstillError(
             f"{path}: the card says {card['bytes']['total']:,} bytes, but what training needs takes {sizes['total']:,} "
             f"({', '.join(f'{n} {sizes[n]:,}' for n in SIZES[:3])}); get the file again"
         )
-    return Distilled(inputs, labels, card, normalization=normalization, payload=payload, index=index)
+    return Distilled(
+        inputs, labels, card, normalization=normalization, payload=payload, index=index, weights=weights
+    )  # fmt: skip
 
 
 def _check_content(what: str, inputs: Tensor, labels: Tensor, shape: tuple[int, ...], classes: int) -> None:
@@ -346,12 +375,19 @@ def _finite(tensor: Tensor) -> bool:
 
 
 def _check_rest(
-    what: str, inputs: Tensor, payload: Mapping[str, Tensor], index: Tensor | None, normalization: Normalization
-) -> None:
+    what: str, inputs: Tensor, payload: Mapping[str, Tensor], index: Tensor | None, weights: Tensor | None,
+    normalization: Normalization,
+) -> None:  # fmt: skip
     if bad := [name for name, tensor in payload.items() if not _finite(tensor)]:
         raise PotstillError(f"{what}: payload {bad[0][:80]!r} must be finite, but some of it is NaN or infinite")
     if index is not None and (index.dtype != torch.int64 or index.shape != inputs.shape[:1] or int(index.min()) < 0):
         raise PotstillError(f"{what}: index must be one int64 ≥ 0 for each of {len(inputs)} inputs")
+    if weights is not None:
+        fits = weights.dtype == torch.float32 and weights.shape == inputs.shape[:1] and _finite(weights)
+        if not fits or float(weights.min()) < 0 or float(weights.max()) <= 0:
+            raise PotstillError(
+                f"{what}: weights must be one finite float32 ≥ 0 for each of {len(inputs)} inputs, and not all 0"
+            )
     mean, std, channels = normalization.mean, normalization.std, inputs.shape[1]
     fits = mean.ndim == 1 and mean.shape == std.shape and len(mean) in (1, channels)
     if not fits or not _finite(mean) or not _finite(std) or not bool((std > 0).all()):

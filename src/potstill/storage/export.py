@@ -26,15 +26,20 @@ SHARD_SAMPLES, SHARD_BYTES = 10_000, 256 * 2**20
 def export(distilled: Distilled, to: str, path: str | Path) -> Path:
     """Write a set in another format. Numbers and soft labels are kept exactly; pictures are 8-bit views of them.
 
-    - ``png``: a folder ``CLASS/0000.png`` with ``sheet.png`` and ``labels.json`` (class names, rows, card); a path that
-      ends in .png gets the sheet alone. Values are clamped to [0,1] and rounded to 8 bits: the one format with a loss.
+    - ``png``: a folder ``CLASS/0000.png`` with ``sheet.png`` and ``labels.json`` (class names, rows, weights, card); or
+      the sheet alone, at a path that ends in .png. Values are clamped to [0,1] and rounded to 8 bits: the one format
+      with a loss.
     - ``npz``: ``x`` float32 in data units, ``y``, ``classes``, ``mean``, ``std``, ``card``; where there are any also
-      ``index``, ``whitening_mean``, ``whitening_matrix`` and ``whitening_inverse``.
+      ``index``, ``weights``, ``whitening_mean``, ``whitening_matrix`` and ``whitening_inverse``.
     - ``parquet``: columns ``input`` (float32 list; its shape is in the schema's metadata), ``label``, ``soft_label``
-      where labels are rows, and for pictures ``image`` (PNG as Hugging Face stores it). A table gets one column for
+      where labels are rows, ``weight`` where samples have one, and for pictures ``image`` (PNG as Hugging Face stores
+      it). A table gets one column for
       each value in place of ``input``. ``label`` is a number; Hugging Face's metadata names the classes.
     - ``webdataset``: a folder of shards ``train-000000.tar``, or one file at a path that ends in .tar, with ``.npy``
-      (float32), ``.cls``, ``.soft.json`` where labels are rows, and for pictures ``.png``.
+      (float32), ``.cls``, ``.soft.json`` where labels are rows, ``.weight.json`` where samples have one, and for
+      pictures ``.png``.
+
+    Weights are those of the method, as `Distilled.weights`.
 
     A file is replaced; a folder with something in it never is.
 
@@ -63,6 +68,8 @@ def _npz(distilled: Distilled, path: Path) -> None:
     }
     if distilled.index is not None:
         arrays["index"] = distilled.index.numpy()
+    if distilled.weights is not None:
+        arrays["weights"] = distilled.weights.numpy()
     if (w := normalization.whitening) is not None:
         arrays |= {f"whitening_{n}": getattr(w, n).numpy() for n in ("mean", "matrix", "inverse")}
     buffer = io.BytesIO()
@@ -75,7 +82,7 @@ def _column_names(distilled: Distilled, count: int) -> list[str]:
     said = distilled.card["input"].get("columns")
     known = isinstance(said, list) and len(said) == len(set(map(str, said))) == count
     names = [str(n) for n in said] if known else [f"x{n}" for n in range(count)]
-    while taken := {"label", "soft_label"} & set(names):
+    while taken := {"label", "soft_label", "weight"} & set(names):
         names = [f"{n}_value" if n in taken else n for n in names]
         names = names if len(set(names)) == count else [f"x{n}" for n in range(count)]
     return names
@@ -105,6 +112,8 @@ def _parquet(distilled: Distilled, path: Path) -> None:
     if distilled.labels.ndim == 2:
         columns["soft_label"] = pa.array(list(distilled.labels.numpy()), type=pa.list_(pa.float32()))
         features["soft_label"] = {"feature": floats, "_type": "Sequence"}
+    if distilled.weights is not None:
+        columns["weight"], features["weight"] = pa.array(distilled.weights.numpy()), floats
     metadata = {
         "huggingface": json.dumps({"info": {"features": features}}),
         "potstill": json.dumps({"shape": list(distilled.inputs.shape[1:]), "card": distilled.card}),
@@ -142,6 +151,8 @@ def _tar(distilled: Distilled, samples: range, out: io.BufferedIOBase) -> None:
             files = {"cls": str(int(hard[i])).encode(), "npy": array.getvalue()}
             if distilled.labels.ndim == 2:
                 files["soft.json"] = json.dumps(distilled.labels[i].tolist()).encode()
+            if distilled.weights is not None:
+                files["weight.json"] = json.dumps(float(distilled.weights[i])).encode()
             if can_be_pictures(distilled):
                 files["png"] = png_bytes(as_pictures(distilled.inputs[i : i + 1])[0])
             for ending, content in sorted(files.items()):

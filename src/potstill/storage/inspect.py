@@ -27,6 +27,7 @@ def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
         "labels": "soft" if small.labels.ndim == 2 else "hard",
         "per_class": dict(zip(small.classes, counts, strict=True)),
         "range": [float(small.inputs.min()), float(small.inputs.max())],
+        "weights": None if small.weights is None else _spread(small.weights),
         "tensors": {
             name: {
                 "shape": list(tensor.shape),
@@ -36,6 +37,11 @@ def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
             for name, tensor in stored_tensors(small).items()
         },
     }
+
+
+def _spread(weights: torch.Tensor) -> dict[str, float]:
+    mean, low, high = float(weights.double().mean()), float(weights.min()), float(weights.max())
+    return {"mean": mean, "min": low, "max": high, "zero": int((weights == 0).sum())}
 
 
 def _shown(value: object, most: int = 60) -> str:
@@ -74,6 +80,13 @@ def _resumed(card: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _weights(found: dict[str, float] | None) -> list[str]:
+    if found is None:
+        return []
+    none = f", {found['zero']:,} of them 0" if found["zero"] else ""
+    return [f"weights     {found['min']:.3g} to {found['max']:.3g}, {found['mean']:.3g} on the mean{none}"]
+
+
 def describe(found: dict[str, Any]) -> str:
     """What ``inspect`` found, in lines for people."""
     card = found["card"]
@@ -102,9 +115,11 @@ def describe(found: dict[str, Any]) -> str:
         f"hash {_shown(source.get('hash'), 13)}",
         *([f"columns     {said}"] if (said := _columns(source.get("columns"))) else []),
         *([f"pictures    {mirrored}"] if mirrored else []),
+        *_weights(found["weights"]),
         f"values      {low:.3f} to {high:.3f} ({_shown(card.get('space', card['input'].get('units')))})",
         f"stored      {size['total']:,} bytes: inputs {size['inputs']:,}, "
         f"labels {size['labels']:,}, decoder {size['decoder']:,}"
+        + (f", weights {size['weights']:,}" if "weights" in size else "")
         + (f" (and a whitening of {_shown(size['whitening'])})" if "whitening" in size else ""),
         f"cost        {_shown(cost.get('steps'))} steps, {spent} on {_shown(cost.get('device'))}",
         f"outcome     {_shown(outcome.get('kind'))}: {_shown(outcome.get('message'), 200)}",

@@ -131,6 +131,8 @@ def write_png(distilled: Distilled, path: Path) -> None:
             "classes": list(distilled.classes), "folders": folders, "files": files,
             "labels": distilled.labels.tolist(), "card": distilled.card,
         }  # fmt: skip
+        if distilled.weights is not None:
+            said["weights"] = distilled.weights.tolist()
         (folder / "labels.json").write_text(json.dumps(said), encoding="ascii")
 
     write_folder(path, fill)

@@ -49,7 +49,7 @@ def _digest(inputs: Tensor) -> str:
 
 
 def write_indices(distilled: Distilled, path: Path) -> None:
-    """Write a selection without its inputs: its index, the rows of its labels where they are soft, and its card.
+    """Write a selection without its inputs: its index, its weights and soft labels where it has any, and its card.
 
     Raises:
         PotstillError: the set is no selection, or the file cannot be written.

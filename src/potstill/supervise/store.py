@@ -191,8 +191,35 @@ class LabelStore:
         views = self.about.views
         if isinstance(views, Views):
             return views.view(inputs, epoch, index, len(self))
-        fields = {name: self._fields[name][epoch] for name in views.fields()}
-        return views.view(inputs, fields, index, len(self))
+        return views.view(inputs, self._recorded(views, epoch), index, len(self))
+
+    def mixed(
+        self, values: Float[Tensor, " n"], epoch: int, index: Int[Tensor, " m"], shape: tuple[int, ...]
+    ) -> Float[Tensor, " m"]:
+        """``values`` of the items as `view` mixes the items: each view's own and its partner's, in their shares.
+
+        Args:
+            values: a number of every item.
+            epoch, index: as for `view`.
+            shape: of a view (c, h, w).
+
+        Raises:
+            PotstillError: there is no such epoch or item.
+        """
+        self._check(epoch, index)
+        views, index = self.about.views, index.cpu().long()
+        if isinstance(views, Views):
+            drawn = views.mixes(epoch, index, len(self), shape)
+        else:
+            drawn = views.mixes(self._recorded(views, epoch), index, len(self), shape)
+        own = values[index.to(values.device)]
+        if drawn is None:
+            return own
+        share = drawn.share.to(values)
+        return share * own + (1 - share) * values[drawn.partner.to(values.device)]
+
+    def _recorded(self, views: Recorded, epoch: int) -> dict[str, NDArray[Any]]:
+        return {name: self._fields[name][epoch] for name in views.fields()}
 
     def _taken(self, epoch: int, index: Tensor) -> dict[str, NDArray[Any]]:
         self._check(epoch, index)

@@ -269,6 +269,14 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
         _require(result.index.dtype == torch.int64, "a Selection's index must be int64")
         _require(len(set(result.index.tolist())) == len(result.index), "a Selection must not hold a sample twice")
         labels, rows = problem.train.labels[result.index], result.rows
+        w = result.weights
+        _require((w is not None) == info.weighs, f"info.weighs is {info.weighs}, but the Selection says otherwise")
+        if w is not None:
+            fits = w.is_floating_point() and w.shape == result.index.shape and bool(torch.isfinite(w).all())
+            _require(
+                fits and float(w.min()) >= 0 and float(w.max()) > 0,
+                "weights must be one finite float of at least 0 for each sample, and not all 0",
+            )
     else:
         _require(
             isinstance(result, Synthetic), f"result must be a Selection or a Synthetic, not {type(result).__name__}"

@@ -46,6 +46,7 @@ def run_evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
             full=not command.no_full,
             robust_scores=not command.no_robust_scores,
             stored=command.stored,
+            weights=not command.no_weights,
             side_by_side=command.side_by_side,
             device=command.device,
             progress=watcher,

@@ -1,8 +1,4 @@
-"""Selecting class by class by the last layer's gradients, in the network at the end of a recorded training.
-
-A `Selection` has no place for weights: where a method finds some, they stay in the state (``state.weights``), and the
-set holds the samples alone.
-"""
+"""Selecting class by class by the last layer's gradients, in the network at the end of a recorded training."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -11,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Metrics, Problem
+from potstill.core import AssetSpec, Metrics, Problem, Selection
 from potstill.functional.gradient_coreset import Weighted
 from potstill.functional.gradient_norms import Factors, factors
 from potstill.functional.sampling import random_per_class
@@ -28,7 +24,7 @@ CHUNK = 512
 @dataclass(frozen=True, kw_only=True)
 class GradientState(ChosenState):
     weights: tuple[Tensor, ...]
-    """How much each chosen sample counts, mean 1 in each class."""
+    """How much each chosen sample counts; those of the classes that are not done yet share their class evenly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +35,10 @@ class ByGradients(Recorded, ClassByClass[GradientState]):
 
     @abstractmethod
     def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> Weighted:
-        """``m`` distinct indices into the training source of samples of class ``c``, and their weights."""
+        """``m`` distinct indices into the training source of samples of class ``c``, and their weights.
+
+        The weights of a class add up to about as many as it has samples, so that classes weigh as they are in the data.
+        """
 
     def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
         return (self.spec(),)
@@ -61,10 +60,18 @@ class ByGradients(Recorded, ClassByClass[GradientState]):
     def init(self, problem: Problem, rng: Generator) -> GradientState:
         check_enough(problem)
         chosen = random_per_class(problem.by_class, problem.counts, rng)
-        return GradientState(chosen=chosen, weights=tuple(torch.ones(len(i)) for i in chosen))
+        weights = tuple(
+            torch.full((len(some),), len(every) / len(some))
+            for some, every in zip(chosen, problem.by_class, strict=True)
+        )
+        return GradientState(chosen=chosen, weights=weights)
 
     def step(self, problem: Problem, state: GradientState, rng: Generator) -> tuple[GradientState, Metrics]:
         c = state.classes_done
         index, weight = self.choose(problem, c, problem.counts[c], rng)
-        weights = (*state.weights[:c], weight / weight.mean().clamp_min(1e-12), *state.weights[c + 1 :])
-        return following(state, index, weights=weights), {"largest weight": float(weights[c].max())}
+        weights = (*state.weights[:c], weight, *state.weights[c + 1 :])
+        return following(state, index, weights=weights), {"largest weight": float(weight.max())}
+
+    def result(self, problem: Problem, state: GradientState) -> Selection:
+        weights = torch.cat(state.weights) if self.info.weighs else None
+        return Selection(index=torch.cat(state.chosen), weights=weights)

@@ -8,6 +8,7 @@ Killamsetty et al., AAAI 2021, arXiv:2012.10630, algorithm 2, with the last laye
 
 The validation part V is cut from the training data and the network is not trained on it. Candidates are the samples
 outside it; where a class gives more than those, V fills it up, at random. V is taken class by class, as candidates are.
+All samples weigh alike, as in the paper and its code (which gives each the weight 1).
 """
 
 from dataclasses import dataclass

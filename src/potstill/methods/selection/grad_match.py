@@ -5,8 +5,10 @@ Killamsetty et al., ICML 2021, arXiv:2103.00123, algorithm 2 (orthogonal matchin
 .. math::
     \min_{S, \, w \geq 0} \Big\lVert \sum_{s \in S} w_s g_s - \sum_i g_i \Big\rVert^2 + \lambda \lVert w \rVert^2
 
-Gradients are those of the last layer. The paper chooses anew every 20 epochs and trains with the weights; a set is
-chosen once, and the weights are kept in the state, as a `Selection` has no place for them. A sample may have weight 0.
+Gradients are those of the last layer. w is the set's weight. The paper chooses anew every 20 epochs; a set is chosen
+once. A sample may have weight 0: the released code drops it and fills up with random ones of weight 1
+(gradmatchstrategy.py:203), which is no part of the algorithm. That code divides by the sum of each batch's weights
+(train_sl.py:767); here, as for every method, they are divided by their mean over the set.
 """
 
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ class GradMatch(ByGradients):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="GRAD-MATCH: gradient matching by orthogonal matching pursuit", paper="arXiv:2103.00123", year=2021,
-        family="selection", selects=True, kinds=("*",),
+        family="selection", selects=True, weighs=True, kinds=("*",),
     )  # fmt: skip
     positive: ClassVar[tuple[str, ...]] = ("ridge",)
 
