@@ -88,7 +88,8 @@ def only_run(path: Path) -> Iterator[None]:
         yield
         return
     if descriptor is None:
-        raise PotstillError(f"{path}: another run{_whose(lock)} is writing it; wait for it, end it, or choose another")
+        whose = _whose(lock)
+        raise PotstillError(f"{path}: another run{whose} is writing it; wait for it, end it, or choose another path")
     try:
         with contextlib.suppress(OSError):  # a full disk: the lock holds without
             os.ftruncate(descriptor, 0)

@@ -212,7 +212,8 @@ def test_a_method_by_name_shows_every_option_with_its_default_and_what_it_is(mon
     for option in row["options"]:
         flag = option["name"].replace("_", "-")
         default = '""' if option["default"] == "" else option["default"]
-        assert f"  --{'no-flip' if flag == 'flip' else flag}  (default: {default})\n" in shown
+        spelled = f"no-{flag}" if option["default"] is True else flag
+        assert f"  --{spelled}  (default: {default})\n" in shown
         assert option["help"]
         assert option["help"] in " ".join(shown.split())
     assert main(["methods", "random", "dm", "--json"]) == 0

@@ -221,7 +221,7 @@ def test_a_folder_that_others_can_write_to_is_not_loaded_from(tmp_path, monkeypa
 @needs_kernels
 def test_a_compiler_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     failing = tmp_path / "cc"
-    failing.write_text("#!/bin/sh\nexit 1\n")
+    failing.write_text('#!/bin/sh\n[ "$1" = --version ] && echo cc 1.0\n')
     failing.chmod(0o755)
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("CC", str(failing))

@@ -142,17 +142,20 @@ def _made_of(name: str) -> str:
     return f"{name}-{hashlib.sha256(b'/'.join(parts)).hexdigest()[:16]}"
 
 
-@cache
 def _compiler() -> tuple[str, str] | None:
     """The compiler's path, and a hash of what it says of its version."""
     path = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc"))), None)
-    if path is None:
-        return None
+    said = None if path is None else _says_of_itself(path)
+    return None if path is None or said is None else (path, said)
+
+
+@cache
+def _says_of_itself(compiler: str) -> str | None:
     try:
-        said = subprocess.run([path, "--version"], check=True, capture_output=True, timeout=_SECONDS).stdout
+        said = subprocess.run([compiler, "--version"], check=True, capture_output=True, timeout=_SECONDS).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return path, hashlib.sha256(said).hexdigest()[:8]
+    return hashlib.sha256(said).hexdigest()[:8]
 
 
 def _stems(folder: Path, made_of: str) -> Iterator[str]:
