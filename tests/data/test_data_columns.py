@@ -86,6 +86,20 @@ def test_the_same_table_in_every_form(tmp_path):
     assert len(hashes) == 1
 
 
+def test_categories_as_polars_hands_them_over():
+    words = pa.array(["red", "", "blue", None]).cast(pa.string_view())
+    coded = pa.DictionaryArray.from_arrays(pa.array([0, 2, 1, 3, None, 0, 2, 0] * 2, pa.uint32()), words)
+    labels = pa.DictionaryArray.from_arrays(pa.array([0, 2] * 8, pa.uint32()), words)
+    s = load(Capsule(pa.table({"c": coded, "label": labels})), missing="impute", test_fraction=0)
+    assert s.train.input.columns == ("c=blue", "c=red", "c=missing")
+    assert s.train.classes == ("blue", "red")
+    assert s.train.raw(torch.arange(6)).argmax(1).tolist() == [1, 0, 2, 2, 2, 1]
+    views = pa.array(["u", "v"] * 8).cast(pa.string_view())
+    some = load(Capsule(pa.table({"c": coded, "label": views})), missing="drop", test_fraction=0)
+    assert some.train.raw(torch.arange(10)).argmax(1).tolist() == [1, 0, 1, 0, 1, 1, 0, 1, 0, 1]
+    assert [some.train.classes[i] for i in some.train.labels.tolist()] == list("uvvuvuvvuv")
+
+
 def test_frames_in_two_parts():
     frame = pets()
     x, y = frame.drop(columns="label"), frame["label"]

@@ -17,7 +17,18 @@ from torch import Tensor
 
 from potstill.errors import PotstillError, unknown
 
-__all__ = ["Column", "Frame", "Kind", "Missing", "as_missing", "encoded", "on_card", "read_frame"]
+__all__ = [
+    "Column",
+    "Frame",
+    "Kind",
+    "Missing",
+    "as_missing",
+    "encoded",
+    "is_text",
+    "on_card",
+    "read_frame",
+    "texts_of",
+]
 
 Kind: TypeAlias = Literal["number", "boolean", "category", "date"]
 Missing: TypeAlias = Literal["impute", "drop", "refuse"]
@@ -146,8 +157,8 @@ def _raw(values: Any, column: str, about: Any, name: str) -> _Raw:
     if types.is_null(kind):
         return _Raw(column, "number", np.full(len(values), np.nan))
     if types.is_dictionary(kind):
-        return _texts(values.cast(kind.value_type), column, name)
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return _texts(values, column, name)
+    if is_text(kind):
         return _texts(values, column, name)
     if types.is_boolean(kind):
         return _Raw(column, "boolean", _numbers(values.cast(pa.uint8()), column, name))
@@ -170,8 +181,25 @@ def _numbers(values: Any, column: str, name: str, empty: float = np.nan) -> npt.
     return x if np.isnan(empty) else np.where(np.isnan(x), empty, x)
 
 
+def is_text(kind: Any) -> bool:
+    """Whether an Arrow type is one of texts; polars writes views of them."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def texts_of(values: Any) -> Any:
+    """A chunked Arrow array of texts, or of categories of any type, as plain texts."""
+    if not pa.types.is_dictionary(values.type):
+        return values.cast(pa.large_string())
+    # Arrow does not unpack a dictionary of views by itself.
+    parts = [
+        pa.DictionaryArray.from_arrays(part.indices, part.dictionary.cast(pa.large_string())).dictionary_decode()
+        for part in values.chunks
+    ]
+    return pa.chunked_array(parts, type=pa.large_string())
+
+
 def _texts(values: Any, column: str, name: str) -> _Raw:
-    coded = pa.chunked_array([values.cast(pa.large_string()).combine_chunks()]).dictionary_encode().chunk(0)
+    coded = pa.chunked_array([texts_of(values).combine_chunks()]).dictionary_encode().chunk(0)
     codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     words = [str(w) for w in coded.dictionary.to_pylist()]
     known = sorted(w for w in words if w.strip())

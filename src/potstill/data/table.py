@@ -17,7 +17,7 @@ import torch
 
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
-from potstill.data.columns import as_missing, read_frame
+from potstill.data.columns import as_missing, is_text, read_frame, texts_of
 from potstill.data.pictures import Picture, gather
 from potstill.data.reasons import reason
 from potstill.data.splits import Parts
@@ -218,9 +218,8 @@ def missing_labels(table: Any, column: str) -> npt.NDArray[np.bool_]:
     """Which rows have no label (n,): an empty cell, or a text of blanks."""
     values = table.column(column)
     empty = values.is_null(nan_is_null=True)
-    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        blank = pyarrow.compute.equal(pyarrow.compute.utf8_trim_whitespace(values.cast(pa.large_string())), "")
+    if is_text(values.type.value_type if pa.types.is_dictionary(values.type) else values.type):
+        blank = pyarrow.compute.equal(pyarrow.compute.utf8_trim_whitespace(texts_of(values)), "")
         empty = pyarrow.compute.or_kleene(empty, blank)
     return np.asarray(empty.combine_chunks().fill_null(True).to_numpy(zero_copy_only=False), dtype=bool)
 
@@ -299,7 +298,7 @@ def read_arrow(
             kept = frames[i].whole & ~missing_labels(tables[i], column)
             if left := int((~kept).sum()):
                 notes.append(f"{name}: {left:,} of {len(kept):,} rows{part} have missing values and were left out")
-                frames[i], tables[i] = frames[i][np.flatnonzero(kept)], tables[i].filter(pa.array(kept))
+                frames[i], tables[i] = frames[i][np.flatnonzero(kept)], _labels_of(tables[i], column, kept)
             if not len(frames[i]):
                 raise PotstillError(f"{name}: every row{part} has a missing value; try --missing impute")
     given = [labels_in(t, column, name) for t in tables]
@@ -320,6 +319,13 @@ def read_arrow(
         notes=(*notes, *more),
         places=torch.from_numpy(frames[0].rows),
     )
+
+
+def _labels_of(table: Any, column: str, kept: npt.NDArray[np.bool_]) -> Any:
+    """The labels alone of the rows that are kept, texts as plain ones: Arrow cannot take rows of every type."""
+    values = table.column(column)
+    inner = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    return pa.table({column: texts_of(values) if is_text(inner) else values}).filter(pa.array(kept))
 
 
 def _pictures(
