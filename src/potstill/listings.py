@@ -11,8 +11,6 @@ from typing import Any, get_args
 
 from potstill import registry
 from potstill.core import Effort
-from potstill.data import KNOWN
-from potstill.nn import catalogue
 
 __all__ = [
     "efforts_of",
@@ -121,11 +119,15 @@ def list_protocols(*, outside: bool = True) -> list[dict[str, Any]]:
 
 def list_networks() -> list[dict[str, Any]]:
     """Every network's name or pattern, title and source."""
+    from potstill.nn import catalogue
+
     return [dataclasses.asdict(entry) for entry in catalogue()]
 
 
 def list_data() -> list[dict[str, Any]]:
     """Bundled and known names of real data, and the kinds of files that are read."""
+    from potstill.data import KNOWN
+
     return [{"name": name, "summary": text} for name, text in KNOWN.items()]
 
 

@@ -98,7 +98,7 @@ def test_the_catalogue_names_what_can_be_made() -> None:
         assert entry.paper
         if ":" not in entry.name:
             factory(entry.name, COLOUR, 3)
-        if entry.kinds == ("*",):
+        if entry.kinds == ("*",) and ":" not in entry.name:
             assert factory(entry.name, InputSpec(kind="table", shape=(6,)), 3)(0)(torch.ones(2, 6)).shape == (2, 3)
 
 

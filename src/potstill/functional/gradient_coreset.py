@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve  # type: ignore[import-untyped]
 from torch import Tensor
 
 from potstill.errors import PotstillError
@@ -122,6 +121,8 @@ def grad_match(gradients: Factors, m: int, ridge: float = 0.5) -> Weighted:
 
 def _nonnegative(a: NDArray[Any], b: NDArray[Any], start: NDArray[Any]) -> NDArray[Any]:
     """argmin over w ≥ 0 of ``wᵀ A w − 2 bᵀ w`` for positive definite A: Lawson and Hanson's active sets."""
+    from scipy.linalg import cho_factor, cho_solve  # type: ignore[import-untyped]
+
     w, passive = start.copy(), start > 0
     passive[-1] = True
     for _ in range(3 * len(b) + 10):

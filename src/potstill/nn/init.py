@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Generator, nn
 
 from potstill.core import Network
 
-__all__ = ["built", "initialise"]
+__all__ = ["allocated", "built", "initialise"]
+
+N = TypeVar("N", bound=nn.Module)
 
 
 @torch.no_grad()
@@ -47,6 +50,15 @@ def initialise(module: nn.Module, rng: Generator) -> None:
         initialise(child, rng)
 
 
+def allocated(network: N, device: torch.device) -> N:
+    """``network``, described on the meta device, with memory that holds no values yet.
+
+    What ``to_empty`` does, which asks the meta device for each tensor and so imports hundreds of modules.
+    """
+    network._apply(lambda t: torch.empty(t.shape, dtype=t.dtype, device=device))  # type: ignore[no-untyped-call]
+    return network
+
+
 def built(make: Callable[[], Network], device: torch.device, rng: Generator) -> Network:
     """The network that ``make`` describes, with weights drawn from ``rng``, on ``device``.
 
@@ -58,6 +70,6 @@ def built(make: Callable[[], Network], device: torch.device, rng: Generator) -> 
     """
     with torch.device("meta"):
         network = make()
-    network = network.to_empty(device="cpu")
+    network = allocated(network, torch.device("cpu"))
     initialise(network, rng)
     return network.to(device)

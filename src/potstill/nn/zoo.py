@@ -14,7 +14,7 @@ from potstill.errors import PotstillError, meant, unknown
 from potstill.nn.bridge import bridged
 from potstill.nn.classic import MLP, VGG, AlexNet, LeNet, Linear
 from potstill.nn.convnet import ConvNet, default_depth
-from potstill.nn.init import built
+from potstill.nn.init import allocated, built
 from potstill.nn.own import OwnFactory, OwnNetwork, own_factory
 from potstill.nn.resnet import ResNet
 from potstill.nn.vit import ViT
@@ -113,7 +113,10 @@ def factory(
         bridged(package, model, input, num_classes, 0)
         return Factory(name, input, num_classes, torch.device(device))
     canonical, make = _parse(name, input, num_classes)
-    if not _fits(make, input.shape):
+    with torch.device("meta"):
+        make()  # a width that a norm cannot divide
+    narrow = re.sub(r"^(convnet-d\d+-w)\d+", r"\g<1>4", canonical)  # otherwise width decides nothing
+    if not _fits(_parse(narrow, input, num_classes)[1], input.shape, "cpu"):
         raise PotstillError(
             f"network {canonical} shrinks pictures until nothing is left to tell them apart, and these of "
             f"{'×'.join(map(str, input.shape[1:]))} are too small; {_smallest(canonical, input, num_classes)}"
@@ -131,11 +134,17 @@ def stackable(make: NetworkFactory) -> bool:
     return make.side_by_side if isinstance(make, OwnFactory) else ":" not in make.name
 
 
-def _fits(make: Callable[[], Network], shape: tuple[int, ...]) -> bool:
-    """Whether one sample gets through. Norms of one sample refuse a single position, which they would make constant."""
+def _fits(make: Callable[[], Network], shape: tuple[int, ...], device: str) -> bool:
+    """Whether one sample gets through. Norms of one sample refuse a single position, which they would make constant.
+
+    Args:
+        device: ``meta`` costs nothing for any size, but torch's shapes without values take seconds to import.
+    """
     try:
         with torch.device("meta"):
-            make().eval()(torch.empty(1, *shape))
+            network = make().eval()
+        with torch.no_grad():
+            allocated(network, torch.device(device))(torch.zeros(1, *shape, device=device))
     except (RuntimeError, ValueError):
         return False
     return True
@@ -144,7 +153,7 @@ def _fits(make: Callable[[], Network], shape: tuple[int, ...]) -> bool:
 def _smallest(name: str, spec: InputSpec, k: int) -> str:
     def fits(side: int) -> bool:
         shape = (spec.shape[0], side, side)
-        return _fits(_parse(name, InputSpec(kind=spec.kind, shape=shape), k)[1], shape)
+        return _fits(_parse(name, InputSpec(kind=spec.kind, shape=shape), k)[1], shape, "meta")
 
     sides = range(1, 1025)
     found = bisect.bisect_left(sides, True, key=fits)
