@@ -413,6 +413,7 @@ def evaluate(
     if (doubt := not_made_of(small.card["source"], splits.train)) is not None:
         warnings.warn(doubt, PotstillWarning, stacklevel=2)
     with watched(progress) as watcher:
+        shown = progress == "auto" or isinstance(progress, Watcher)  # else nobody would see a forecast
         watcher.begin("evaluation", "--quick, --seeds K or --no-full" if watcher.line else "quick=True or seeds=K")
         return measure(
             small,
@@ -427,7 +428,8 @@ def evaluate(
             stored=None if stored is None else LabelStore(stored),
             weights=weights,
             side_by_side=side_by_side,
-            progress=watcher.count if progress == "auto" or isinstance(progress, Watcher) else progress,
+            progress=progress if callable(progress) and not isinstance(progress, Watcher) else watcher.count,
+            expect=(lambda s: watcher.expect("evaluation", s, "evaluation")) if shown else None,
         )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,42 @@ def test_networks_and_old_words_of_reading_still_work_and_say_their_new_names(di
     assert old.train.content_hash == potstill.load_data("digits", split_seed=3).train.content_hash
     with pytest.warns(DeprecationWarning, match="root is now called data_root"), pytest.raises(PotstillError):
         potstill.load_data("mnist", root="/nowhere")
+
+
+def test_how_long_it_will_take_is_said_before_it_begins(
+    digits: Any, small: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real forecast is a matter of the machine; a long one is put in its place."""
+    asked: list[dict[str, Any]] = []
+
+    def long(protocol: Any, make: Any, train: Any, executor: Any, **what: Any) -> float:
+        asked.append(what)
+        return 7200.0
+
+    monkeypatch.setattr(sys.modules["potstill.evaluation.evaluate"], "expected_seconds", long)
+    settings = {"network": "mlp-w8", "seeds": 1, "steps": 2, "lr": 0.01, "device": "cpu", "full": False}
+    potstill.evaluate(small, digits, **settings)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "potstill: evaluation: about 2 hours on this machine; for less: quick=True or seeds=K"
+    assert asked[0] == {"items": 10, "students": 1, "sets": 4, "again": 2, "full": False, "soft": True}
+    potstill.evaluate(small, digits, baselines=False, progress=None, **settings)
+    assert len(asked) == 1  # nobody would see it
+
+
+def test_a_longer_protocol_is_expected_to_take_longer(digits: Any) -> None:
+    """Counted in updates: the seconds of one are a matter of the machine."""
+    from potstill.evaluation import forecast
+    from potstill.execution import Serial
+    from potstill.nn import factory
+
+    make = factory("mlp-w8", digits.train.input, 10)
+    protocol = resolve("protocols", "potstill")
+    what: dict[str, Any] = {"items": 10, "students": 5, "sets": 1, "again": 0, "full": False, "soft": False}
+
+    def updates(**changes: Any) -> float:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(forecast, "_seconds", lambda *a: 1.0)
+            return forecast.expected_seconds(protocol.override(**changes), make, digits.train, Serial(), **what)
+
+    assert updates(lr=0.01, steps=50, validation=0) == 5 * 50
+    assert updates() == 5 * 180 + 2 * (3 * 180 + 60)

@@ -17,6 +17,7 @@ from potstill.augment.named import augmentation_name, named_augmentation
 from potstill.core import Augmentation, NetworkFactory, Source, Splits
 from potstill.data import StreamSource, TensorSource, Viewed, holdout
 from potstill.errors import PotstillError
+from potstill.evaluation.forecast import expected_seconds
 from potstill.evaluation.full import RECIPE, FullReference
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.scorecard import Scorecard
@@ -99,6 +100,7 @@ def evaluate(
     side_by_side: int | None = None,
     executor: Executor | None = None,
     progress: Report | None = None,
+    expect: Callable[[float], None] | None = None,
 ) -> Scorecard:
     """Measure ``distilled`` against the test split of ``splits``.
 
@@ -118,6 +120,7 @@ def evaluate(
             learn what they would alone, up to rounding. Default: 32 on a GPU, 1 on a CPU.
         executor: where students are trained; results do not depend on it.
         progress: called with what is measured, students done, students in all.
+        expect: called before the work with the seconds that it will take, about; two updates are run to know it.
 
     Raises:
         PotstillError: the set does not fit the data, or there is no test split.
@@ -150,6 +153,13 @@ def evaluate(
         check_stored(bench.protocol, stored)
         stored.check(train.classes, content_hash(x))
         robust_scores = False  # the file's views are those of one augmentation
+    if expect is not None:
+        rivals_soft = baselines and bench.protocol.labels == "given"
+        sets = 1 + baselines * (len(BASELINES) - (not rivals_soft)) + len(others) * (1 + baselines)
+        expect(expected_seconds(
+            bench.protocol, bench.make, train, bench.executor, items=len(distilled), students=students, sets=sets,
+            again=2 * (robust_scores and baselines and train.input.kind == "image"), full=full, soft=rivals_soft,
+        ))  # fmt: skip
     if bench.protocol.labels == "teacher" and (stored is None or baselines):
         # one committee for all sets and all students
         make = factory(protocol.teacher, train.input, k, train.device) if protocol.teacher else bench.make

@@ -1,0 +1,77 @@
+"""How long a measurement will take, from some updates of a student that are run for it."""
+
+import math
+import time
+
+import torch
+
+from potstill.core import NetworkFactory, Source
+from potstill.evaluation.full import RECIPE
+from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.sets import TEACHER_STEPS
+from potstill.execution import Executor, Processes
+from potstill.functional.train import parameters, train_step
+
+__all__ = ["expected_seconds"]
+
+ENOUGH, MOST = 1.0, 20
+"""Seconds, and number, of updates that are run to time one; two at least."""
+SOFT_BATCH = 256
+"""Samples in a batch of the teacher of random-soft (`teacher_step`)."""
+
+
+def expected_seconds(
+    protocol: Protocol, make: NetworkFactory, train: Source, executor: Executor, *, items: int, students: int,
+    sets: int, again: int, full: bool, soft: bool,
+) -> float:  # fmt: skip
+    """Seconds of wall clock on this machine, for the first network alone.
+
+    Args:
+        protocol: resolved for the data and the network.
+        executor: where students are trained.
+        items: inputs of a set.
+        students: trained on each set.
+        sets: for how many of them a rate and a length are chosen, where the protocol chooses.
+        again: on how many students are trained once more, with what was chosen.
+        full: whether the network is trained on the full data too.
+        soft: whether the teacher of random-soft is.
+    """
+    p = protocol.sized(items, len(train.classes))
+    batch = min(p.batch, items)
+    passes = math.ceil(items / batch)
+    lengths = sorted({max(s, p.least_epochs * passes) for s in p.steps}) or [(p.epochs or 0) * passes]
+    chosen = p.validation_students * (len(p.lr) * (len(p.lr) > 1) * lengths[-1] + sum(lengths[:-1]))
+    updates = sets * chosen + (sets + again) * students * lengths[-1]
+    workers = executor.workers if isinstance(executor, Processes) else 1
+    threads = executor.threads if isinstance(executor, Processes) else None
+    each = _seconds(make, train, batch, threads)
+    total = each * updates / workers
+    if full or soft or p.labels == "teacher":
+        on_real = _seconds(make, train, int(RECIPE["batch"]), threads) / int(RECIPE["batch"])  # a sample
+        total += on_real * (full * int(RECIPE["steps"]) * int(RECIPE["batch"]) + soft * TEACHER_STEPS * SOFT_BATCH)
+        if p.labels == "teacher":  # trained once, then asked for the labels of every batch
+            total += (p.teachers + len(p.committee)) * p.teacher_epochs * len(train) * on_real
+            total += (p.teachers + len(p.committee)) * each * updates / workers / 3
+    return total
+
+
+def _seconds(make: NetworkFactory, train: Source, batch: int, threads: int | None) -> float:
+    """Of an update: the least of some, since what else runs on the machine can only make one longer."""
+    net, size, before = make(0).train(), min(batch, len(train)), torch.get_num_threads()
+    fetched = train.fetch(torch.arange(size))
+    x, theta, buffers = fetched.x, parameters(net), {n: b.detach().clone() for n, b in net.named_buffers()}
+    if not isinstance(x, torch.Tensor) or fetched.y is None:
+        return 0.0
+    if threads is not None:
+        torch.set_num_threads(threads)  # as a worker process will have
+    seconds: list[float] = []
+    try:
+        while len(seconds) < 2 or (len(seconds) < MOST and sum(seconds) < ENOUGH):
+            begun = time.perf_counter()
+            train_step(net, theta, None, x, fetched.y, lr=0.0, buffers=buffers)
+            if make.device.type == "cuda":
+                torch.cuda.synchronize(make.device)
+            seconds.append(time.perf_counter() - begun)
+    finally:
+        torch.set_num_threads(before)
+    return min(seconds)
