@@ -19,15 +19,16 @@ from potstill.errors import PotstillError
 __all__ = ["is_free", "only_run", "take", "taken_and_named"]
 
 
-def is_free(descriptor: int, wait: bool = False) -> bool:
+def is_free(descriptor: int, wait: bool = False, untold: bool = True) -> bool:
     """Take the lock of an open file, until it is closed; ``False`` where another process, or another opening of the
     file in this one, has it.
 
     Args:
         wait: until it is free, instead of saying that it is not.
+        untold: what to say where the system has no such locks.
     """
     if sys.platform == "win32":
-        return True
+        return untold
     import fcntl
 
     try:
@@ -35,8 +36,9 @@ def is_free(descriptor: int, wait: bool = False) -> bool:
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False
-        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL):
-            raise
+        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL, errno.EBADF):
+            raise  # EBADF: some network file systems lock only what is open for writing
+        return untold
     return True
 
 

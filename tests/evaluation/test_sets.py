@@ -146,6 +146,18 @@ def test_a_broken_cache_is_measured_again(pictures: Splits, content: str, tmp_pa
     assert reference.kept() is None
 
 
+def test_a_result_that_changed_in_the_cache_is_measured_again(pictures: Splits, tmp_path: Path) -> None:
+    reference = _reference(pictures)
+    reference.keep({"mean": 0.5})
+    (path,) = (tmp_path / "cache" / "full").iterdir()
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps({**kept, "result": {"mean": 0.625}}))
+    assert reference.kept() is None
+    del kept["sha256"]  # as earlier versions wrote it
+    path.write_text(json.dumps(kept))
+    assert reference.kept() == {"mean": 0.5}
+
+
 def test_a_cache_that_cannot_be_written_is_no_error(
     pictures: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,7 @@
 """Bits that fall over, writers that die, links that were put there, and two runs on one output."""
 
+import errno
+import fcntl
 import json
 import os
 import random
@@ -165,6 +167,21 @@ def test_parts_of_dead_writers_are_cleared_and_those_of_living_ones_are_not(tmp_
     write_atomic(tmp_path / "a", b"all")
     assert sorted(p.name for p in tmp_path.iterdir()) == [other.name, "a", "d"]
     assert (tmp_path / "d" / "x").read_bytes() == b"x"
+
+
+def test_where_nobody_can_tell_whether_a_writer_lives_nothing_is_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = tmp_path / ".a.0123456789ab.part"
+    part.write_bytes(b"half")
+
+    def none(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with only_run(tmp_path / "a"):
+        write_atomic(tmp_path / "a", b"all")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [part.name, "a"]
 
 
 # --- files that are filled in place -------------------------------------------------------------------------------

@@ -123,9 +123,10 @@ def clear_dead_parts(target: Path) -> None:
         for name in filter(pattern.fullmatch, os.listdir(target.parent)):
             part = target.with_name(name)
             with contextlib.suppress(OSError):
-                descriptor = os.open(part, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+                kind = os.O_RDONLY if part.is_dir() else os.O_RDWR
+                descriptor = os.open(part, kind | getattr(os, "O_NOFOLLOW", 0))
                 try:
-                    if not is_free(descriptor):
+                    if not is_free(descriptor, untold=False):
                         continue
                     if part.is_dir():
                         shutil.rmtree(part)
