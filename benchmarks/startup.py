@@ -1,6 +1,6 @@
 """How many modules a command imports before it can begin, and what that takes of a core.
 
-    python benchmarks/startup.py --out results/startup.json [--against SRC] [--runs 5]
+    python benchmarks/startup.py --out results/startup.json [--against SRC] [--runs 5] [--only methods inspect …]
 
 ``--against`` is the ``src`` folder of another version, measured in turn with this one, run by run. A ratio of medians
 below 1 says that this version takes less. Times are of the processor (user and system), not of the clock.
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--against", type=Path)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", nargs="*", choices=COMMANDS, default=list(COMMANDS))
     args = parser.parse_args()
     sources = {"here": HERE} | ({"against": args.against.resolve()} if args.against else {})
     rows = {}
@@ -74,7 +75,8 @@ def main() -> None:
         folder = Path(place)
         making = ["distill", "digits", "--method", "random", "--ipc", "1", "--out", "small.safetensors", "--quiet"]
         run(HERE, making, folder, count=False)
-        for name, words in COMMANDS.items():
+        for name in args.only:
+            words = COMMANDS[name]
             for source in sources.values():  # once unmeasured: compiled files, caches
                 run(source, words, folder, count=False)
             seconds: dict[str, list[float]] = {which: [] for which in sources}

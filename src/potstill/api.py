@@ -358,7 +358,7 @@ def evaluate(
     data: Any,
     *,
     protocol: str | Protocol = "potstill",
-    network: Sequence[str | Callable[..., Any]] | str | Callable[..., Any] | None = None,
+    network: Sequence[str | OwnNetwork | Callable[..., Any]] | str | OwnNetwork | Callable[..., Any] | None = None,
     quick: bool = False,
     seeds: int | None = None,
     seed: int = 0,
@@ -400,7 +400,7 @@ def evaluate(
     """
     keep_freed_memory()
     (asked,) = renamed(overrides, {"networks": "network"}, network=network)
-    several = [asked] if isinstance(asked, str) or callable(asked) else asked or ()
+    several = [asked] if isinstance(asked, str | OwnNetwork) or callable(asked) else asked or ()
     indices = Path(distilled) if isinstance(distilled, str | Path) and holds_indices(Path(distilled)) else None
     small = load(distilled) if isinstance(distilled, str | Path) and indices is None else distilled
     splits = as_splits(data, pick_device(device))

@@ -16,6 +16,7 @@ from potstill.errors import PotstillError, unknown
 from potstill.evaluation import Protocol
 from potstill.locks import only_run
 from potstill.nn import OwnNetwork, given
+from potstill.ownfile import names_file
 from potstill.storage import differences, load, read_identity, write_atomic
 
 __all__ = ["compare"]
@@ -96,7 +97,8 @@ def compare(
         cells = [
             _Cell(
                 method=name, ipc=amount, options=options.get(name, {}), splits=splits, making=making,
-                measuring=measuring, fingerprint=chosen.fingerprint(), stem=out / f"{name}-ipc{amount}", device=device,
+                measuring=measuring, fingerprint=chosen.fingerprint(), stem=out / f"{_file_name(name)}-ipc{amount}",
+                device=device,
             )
             for amount in dict.fromkeys(sizes) for name in names
         ]  # fmt: skip
@@ -105,6 +107,12 @@ def compare(
         board = _board(cells, progress)
         write_atomic(out / "leaderboard.json", _text(board))
     return board
+
+
+def _file_name(method: str) -> str:
+    """A method's name as part of a file's: ``pull-Pull`` of ``somewhere/pull.py:Pull``."""
+    file, _, name = method.rpartition(":")
+    return f"{Path(file).stem}-{name}" if names_file(method) else method
 
 
 def _text(value: Any) -> bytes:

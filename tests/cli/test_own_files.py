@@ -125,3 +125,26 @@ def test_a_networks_file_is_a_network_of_every_command(place: Path, capsys: pyte
     select = ["distill", "digits", "--method", "el2n", "--scores", "s.parquet", "--ipc", "1", "--out", "b.safetensors"]
     assert main([*select, *net]) == 0
     assert potstill.load("b.safetensors").card["network"] == card["network"]
+
+
+def test_a_comparison_takes_both(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "compare",
+        "digits",
+        "--methods",
+        f"{place}/first.py:First",
+        "--ipc",
+        "1",
+        "--seeds",
+        "2",
+        "--out",
+        "board",
+    ]
+    words += ["--protocol", "dc", "--epochs", "1", "--network", "net.py:Net", "--json"]
+    assert main(words) == 0
+    board = json.loads(capsys.readouterr().out)
+    assert {Path(r["file"]).name for r in board["rows"]} == {"random-ipc1.safetensors", "first-First-ipc1.safetensors"}
+    assert all(r["scorecard"]["network"].startswith("net:Net@") for r in board["rows"])
+    Path("net.py").write_text(NETWORK.replace("ReLU", "Tanh"))
+    assert main(words) == 1  # another network of the same name: what is there is not this comparison's
+    assert "net:Net@" in capsys.readouterr().err
