@@ -51,7 +51,7 @@ SMALL = {
     "epochs_recorded": 3,
     "trajectory": 3,
     "runs": 2,
-    "window": 2,
+    "window": 3,
     "checkpoints": 2,
     "epoch": 2,
     "epochs_most": 12,
