@@ -113,10 +113,8 @@ def factory(
         bridged(package, model, input, num_classes, 0)
         return Factory(name, input, num_classes, torch.device(device))
     canonical, make = _parse(name, input, num_classes)
-    with torch.device("meta"):
-        make()  # a width that a norm cannot divide
-    narrow = re.sub(r"^(convnet-d\d+-w)\d+", r"\g<1>4", canonical)  # otherwise width decides nothing
-    if not _fits(_parse(narrow, input, num_classes)[1], input.shape, "cpu"):
+    narrow = re.sub(r"^(convnet-d\d+-w)\d+", r"\g<1>4", canonical)  # a width may be refused, but decides no sizes
+    if not (_fits(make, None, "meta") and _fits(_parse(narrow, input, num_classes)[1], input.shape, "cpu")):
         raise PotstillError(
             f"network {canonical} shrinks pictures until nothing is left to tell them apart, and these of "
             f"{'×'.join(map(str, input.shape[1:]))} are too small; {_smallest(canonical, input, num_classes)}"
@@ -134,8 +132,10 @@ def stackable(make: NetworkFactory) -> bool:
     return make.side_by_side if isinstance(make, OwnFactory) else ":" not in make.name
 
 
-def _fits(make: Callable[[], Network], shape: tuple[int, ...], device: str) -> bool:
-    """Whether one sample gets through. Norms of one sample refuse a single position, which they would make constant.
+def _fits(make: Callable[[], Network], shape: tuple[int, ...] | None, device: str) -> bool:
+    """Whether it can be made and one sample of ``shape``, if that is given, gets through.
+
+    Norms of one sample refuse a single position, which they would make constant.
 
     Args:
         device: ``meta`` costs nothing for any size, but torch's shapes without values take seconds to import.
@@ -143,6 +143,8 @@ def _fits(make: Callable[[], Network], shape: tuple[int, ...], device: str) -> b
     try:
         with torch.device("meta"):
             network = make().eval()
+        if shape is None:
+            return True
         with torch.no_grad():
             allocated(network, torch.device(device))(torch.zeros(1, *shape, device=device))
     except (RuntimeError, ValueError):
