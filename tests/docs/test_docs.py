@@ -13,6 +13,7 @@ from PIL import Image
 from potstill.cli import tables
 from potstill.cli.main import main
 from potstill.cli.parsing import parse
+from potstill.listings import list_methods
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -77,3 +78,39 @@ def test_every_page_of_the_documentation_is_in_its_menu():
     menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for page in (ROOT / "docs").glob("**/*.md"):
         assert page.relative_to(ROOT / "docs").as_posix() in menu
+
+
+def test_the_readme_is_short():
+    """It was 23,941 bytes, of which one in six said what a newcomer asks."""
+    assert len((ROOT / "README.md").read_bytes()) < 8_000
+
+
+def test_methods_are_found_by_family_and_five_come_first():
+    page = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
+    first, families = page.split("<!-- methods:begin -->")
+    assert len(re.findall(r"^\| `", first, re.MULTILINE)) == 5
+    for method in list_methods():
+        link = rf"\[`{re.escape(method['name'])}`\]\(methods/{method['family']}\.md#"
+        assert len(re.findall(link, families)) == 1, method["name"]
+
+
+def test_the_advice_is_the_same_on_every_page():
+    """One line tries the methods to start with, and one page says which they are."""
+    lines = {
+        page.name: [w for _, language, code, _ in blocks(page) if language == "bash" for w in commands(code)
+                    if w[:3] == ["potstill", "compare", "photos/"]]
+        for page in PAGES
+    }  # fmt: skip
+    said = [words for found in lines.values() for words in found]
+    assert len(said) >= 2
+    assert all(words == said[0] for words in said), lines
+    assert "## Choose a method" not in (ROOT / "docs/how-to.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "phrase", ["what supervises", "stands beside", "beside it stand", "what it is worth", "is worth what"]
+)
+def test_pages_and_help_use_plain_words(phrase):
+    read = [*PAGES, ROOT / "src/potstill/cli/commands.py"]
+    found = [page.name for page in read if phrase in page.read_text(encoding="utf-8").lower()]
+    assert not found
