@@ -6,6 +6,7 @@ import io
 import datasets
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -98,6 +99,28 @@ def test_categories_as_polars_hands_them_over():
     some = load(Capsule(pa.table({"c": coded, "label": views})), missing="drop", test_fraction=0)
     assert some.train.raw(torch.arange(10)).argmax(1).tolist() == [1, 0, 1, 0, 1, 1, 0, 1, 0, 1]
     assert [some.train.classes[i] for i in some.train.labels.tolist()] == list("uvvuvuvvuv")
+
+
+def test_a_frame_of_polars_with_missing_values_and_dates():
+    n = 40
+    frame = pl.DataFrame({
+        "weight": [None if i == 5 else float(i % 7) for i in range(n)],
+        "colour": pl.Series([None if i == 9 else ["red", "black"][i % 2] for i in range(n)], dtype=pl.Categorical),
+        "size": pl.Series([["s", "m", "l"][i % 3] for i in range(n)], dtype=pl.Enum(["s", "m", "l"])),
+        "seen": pl.date_range(pl.date(2021, 3, 4), pl.date(2021, 4, 12), eager=True),
+        "label": [i % 2 == 0 for i in range(n)],
+    })  # fmt: skip
+    refuse(frame, "'weight'.*missing")
+    s = load(frame, missing="impute", test_fraction=0)
+    assert {c.name: c.kind for c in s.train.columns} == {
+        "weight": "number", "colour": "category", "size": "category", "seen": "date"
+    }  # fmt: skip
+    x = s.train.raw(torch.arange(n))
+    assert x[5, 0] == 3.0  # the median of the others
+    names = s.train.input.columns
+    assert x[9, [names.index(c) for c in names if c.startswith("colour=")]].tolist() == [0, 0, 1]
+    assert x[:, names.index("seen")].tolist() == list(range(n))
+    assert len(load(frame, missing="drop", test_fraction=0).train) == n - 2
 
 
 def test_frames_in_two_parts():
