@@ -115,7 +115,7 @@ def write(path: Path, part: str, key: str, row: dict[str, Any]) -> None:
 
 def timed(args: argparse.Namespace, splits: potstill.Splits, name: str, effort: str) -> None:
     network = network_of(name, args)
-    key = f"{name} {effort}" + ("" if network is None else f" {network}")
+    key = f"{args.data} {name} {effort}" + ("" if network is None else f" {network}")
     if key in read(args.out)["time"]:
         return
     core, wall = time.process_time(), time.perf_counter()
@@ -125,6 +125,7 @@ def timed(args: argparse.Namespace, splits: potstill.Splits, name: str, effort: 
     m = plan.measured
     assert m is not None
     row = {
+        "data": args.data,
         "method": name, "effort": effort, "fields": fields, "network": plan.network, "steps": plan.steps,
         "step_seconds": m.median * had, "n": m.n, "prepared_seconds": sum(n.seconds for n in plan.networks) * had,
         "seconds": None if plan.seconds is None else plan.seconds * had, "had_a_core": had, "threads": args.threads,
@@ -139,7 +140,7 @@ def measured(
     args: argparse.Namespace, splits: potstill.Splits, name: str, effort: str | None, student: str,
     network: str | None, seed: int,
 ) -> None:  # fmt: skip
-    key = f"{name} {effort or ''} {network or ''} on {student} ipc {args.ipc} seed {seed}"
+    key = f"{args.data} {name} {effort or ''} {network or ''} on {student} ipc {args.ipc} seed {seed}"
     if key in read(args.out)["accuracy"]:
         return
     core = time.process_time()
@@ -152,6 +153,7 @@ def measured(
         robust_scores=False, device="cpu", progress=None, lr=0.03, steps=120,
     )  # fmt: skip
     row = {
+        "data": args.data,
         "method": name, "effort": effort, "network": small.card["network"], "student": student, "seed": seed,
         "accuracy": score.content["accuracy"], "items": len(small), "bytes": small.card["bytes"]["total"],
         "steps": small.card["cost"]["steps"], "core_seconds": core, "config": small.card["config"],
@@ -164,22 +166,29 @@ def measured(
 def report(path: Path) -> None:
     """A table of what there is."""
     found = read(path)
-    rows: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    rows: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
     for row in found["accuracy"].values():
-        rows.setdefault((row["method"], row["effort"] or "", row["student"]), []).append(row)
+        rows.setdefault((row["data"], row["method"], row["effort"] or "", row["student"]), []).append(row)
     means = {key: pooled(some) for key, some in rows.items()}
-    print(f"{'method':<10} {'effort':<10} {'student':<22} {'%':>6} {'95 %':>14} {'sets':>5} {'over random':>12}")
-    for (name, effort, student), a in sorted(means.items(), key=lambda item: (item[0][2], -item[1]["mean"])):
-        plain = means.get(("random", "", student))
+    print(
+        f"{'data':<10} {'method':<10} {'effort':<10} {'student':<20} {'%':>6} {'95 %':>14} {'sets':>5} "
+        f"{'over random':>12}"
+    )
+    best_first = sorted(means.items(), key=lambda item: (item[0][0], item[0][3], -item[1]["mean"]))
+    for (data, name, effort, student), a in best_first:
+        plain = means.get((data, "random", "", student))
         over = "" if plain is None or name == "random" else f"{100 * (a['mean'] - plain['mean']):+.1f}"
         ci = "" if a["ci95"] is None else f"{100 * a['ci95'][0]:.1f} to {100 * a['ci95'][1]:.1f}"
-        n = len(rows[name, effort, student])
-        published = f"  published {PUBLISHED[name][0]} (MNIST, {PUBLISHED[name][1]})" if name in PUBLISHED else ""
-        print(f"{name:<10} {effort:<10} {student:<22} {100 * a['mean']:>6.1f} {ci:>14} {n:>5} {over:>12}{published}")
+        n = len(rows[data, name, effort, student])
+        printed = PUBLISHED.get(name) if "mnist" in data else None
+        published = "" if printed is None else f"  published {printed[0]} (MNIST, {printed[1]})"
+        line = f"{data:<10} {name:<10} {effort:<10} {student:<20} {100 * a['mean']:>6.1f} {ci:>14} {n:>5} {over:>12}"
+        print(line + published)
     for row in found["time"].values():
         took = "?" if row["seconds"] is None else f"{row['seconds'] / 60:.1f} min"
         print(
-            f"{row['method']:<10} {row['effort']:<10} {row['network']:<32} {row['steps'] or '?':>7} steps, "
+            f"{row['data']:<10} {row['method']:<10} {row['effort']:<10} {row['network']:<32} "
+            f"{row['steps'] or '?':>7} steps, "
             f"{took} of one core"
         )
 

@@ -32,8 +32,8 @@ class DC(OnSynthetic):
         training={"lr": 0.01, "augmentation": "none", "epochs": 300},
     )
     efforts: ClassVar[Efforts] = {
-        "quick": {"iterations": 10, "batch_real": 64, "inner": 5},
-        "good": {"iterations": 60, "batch_real": 128, "inner": 10},
+        "quick": {"iterations": 10, "batch_real": 64, "inner": 5, "start": "real"},
+        "good": {"iterations": 60, "batch_real": 128, "inner": 10, "start": "real"},
     }
 
     # main.py mutes augmentation while DC's network trains, whatever the matching uses.
