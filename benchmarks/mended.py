@@ -72,7 +72,7 @@ ROWS = {
     ),
     "dsdm-networks": Row(
         method="dsdm", what="networks trained at a constant rate, batch 256 (64, falling)",
-        both=TRAINED | {"lr": 1.0}, after={"lr_side": 8},
+        both=TRAINED, after={"lr_side": 8},
     ),
     "dsdm-rate": Row(
         method="dsdm", what="rate in proportion to the area: times 0.77 (1)", **LARGER,
