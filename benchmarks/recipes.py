@@ -1,9 +1,9 @@
 """Every recipe in recipes/, distilled and measured as its user would, on bundled digits.
 
-    python benchmarks/recipes.py [--only dm dsa …] [--part I/N] [--students 5] [--out results/recipes.json]
+    python benchmarks/recipes.py [--only dm dsa …] [--part I/N] [--out results/recipes.json]
 
-Each recipe is run by ``potstill distill`` with the steps that it states and measured by the protocol ``potstill`` on
-ConvNet-W32; a row is written as soon as it is made, and a recipe whose file has not changed is not run again. Seconds
+Each recipe is run by ``potstill distill`` with the steps that it states and measured by the protocol ``potstill``,
+shortened (``evaluate --quick``), on ConvNet-W32; a row is written as soon as it is made, and a recipe whose file has not changed is not run again. Seconds
 are those of a core (all threads, user and system), which other work on the machine disturbs less than the clock.
 Expected scores in docs/recipes.md are made of the result.
 """
@@ -48,7 +48,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--part", default="0/1", metavar="I/N", help="every N-th recipe, from the I-th, counted from 0")
-    parser.add_argument("--students", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("results/recipes.json"))
     args = parser.parse_args()
     report: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {"rows": {}}
@@ -66,8 +65,7 @@ def main() -> None:
             run(["distill", DATA, "--recipe", str(path), "--out", str(out)], POTSTILL_CACHE=str(cache))
             seconds = core_seconds() - begun
             score = run([
-                "evaluate", str(out), "--data", DATA, "--network", NETWORK, "--seeds", str(args.students), "--no-full",
-                "--no-baselines", "--no-robust-scores",
+                "evaluate", str(out), "--data", DATA, "--network", NETWORK, "--quick", "--no-baselines",
             ])  # fmt: skip
             card = run(["inspect", str(out)])["card"]
         a = score["accuracy"]
@@ -76,7 +74,7 @@ def main() -> None:
             "steps": card["cost"]["steps"], "outcome": card["outcome"]["kind"], "core_seconds": round(seconds, 1),
             "fingerprint": score["fingerprint"],
         }  # fmt: skip
-        report |= {"data": DATA, "network": NETWORK, "students": args.students, "machine": machine()}
+        report |= {"data": DATA, "network": NETWORK, "machine": machine()}
         report["cores"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
