@@ -52,7 +52,7 @@ def test_every_field_is_part_of_the_fingerprint() -> None:
         "batch_by_ipc": ((1, 10),), "temperature": 4.0, "t_squared": True, "hard_weight": 0.1, "teacher": "mlp",
         "teachers": 2, "teacher_epochs": 3, "teacher_lr": 0.2, "teacher_batch": 9, "teacher_weight_decay": 0.0,
         "teacher_augment": "none", "committee": ("mlp",), "ema": 0.9, "lr_of_set": True,
-        "precision": "bfloat16", "teacher_statistics": "batch",
+        "precision": "bfloat16", "teacher_statistics": "batch", "shortened": True,
     }  # fmt: skip
     together = {"steps", "select", "labels", "loss"}  # each with another
     assert {f.name for f in dataclasses.fields(Protocol)} == changed.keys() | together
