@@ -3,8 +3,9 @@
     python benchmarks/recipes.py [--only dm dsa …] [--part I/N] [--out results/recipes.json]
 
 Each recipe is run by ``potstill distill`` with the steps that it states and measured by the protocol ``potstill``,
-shortened (``evaluate --quick``), on ConvNet-W32; a row is written as soon as it is made, and a recipe whose file has not changed is not run again. Seconds
-are those of a core (all threads, user and system), which other work on the machine disturbs less than the clock.
+shortened (``evaluate --quick``), on ConvNet-W32; a row is written as soon as it is made, and a recipe whose file has
+not changed is not run again. Seconds are those of a core (all threads, user and system), which other work on the
+machine disturbs less than the clock.
 Expected scores in docs/recipes.md are made of the result.
 """
 

@@ -140,9 +140,9 @@ def recipes(root: Path) -> str:
     head: list[object] = ["recipe", "accuracy, %", "n", "bytes", "inputs", "steps", "seconds of a core"]
     m = made["machine"]
     about = (
-        f"Data `{made['data']}`, {made['network']}, protocol `potstill` in its `--quick` form; mean ± standard deviation over n "
-        f"networks on "
-        f"one set. Seconds: the whole command, all threads, with the networks that it trains first. "
+        f"Data `{made['data']}`, {made['network']}, protocol `potstill` in its `--quick` form; mean ± standard "
+        "deviation over n networks on one set. Seconds: the whole command, all threads, with the "
+        "networks that it trains first. "
         f"{m['processor']}, torch {m['torch']}."
     )
     return table(head, rows) + "\n\n" + about
