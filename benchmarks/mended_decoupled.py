@@ -127,7 +127,8 @@ def row(name: str, args: argparse.Namespace, splits: Splits, path: Path) -> dict
     here = Path(__file__).resolve().parent.parent
     one = ROWS.get(method) or Row(method="random", what="real samples with the same labels")
     statistics = "batch" if name in BY_BATCH else "running"
-    made: dict[str, Any] = {"method": one.method, "what": one.what, "labelled by statistics": statistics}
+    what = f"`{method}`, labelled by the statistics of each batch" if name in BY_BATCH else one.what
+    made: dict[str, Any] = {"method": one.method, "what": what, "labelled by statistics": statistics}
     if method != "random" and name not in BY_BATCH:
         made["before"] = side(args.before, one, one.both | one.before, args, splits, path, statistics)
     made["after"] = side(here, one, one.both, args, splits, path, statistics)
@@ -154,7 +155,7 @@ def side(
         seconds, steps = seconds + cost["seconds"], cost["steps"]
     return {
         "accuracy": summary([v for some in values for v in some]), "values_of_sets": values, "config": config,
-        "steps": steps, "core_seconds": round(seconds / args.sets, 1),
+        "steps": steps, "seconds": round(seconds / args.sets, 1),
     }  # fmt: skip
 
 
@@ -174,7 +175,7 @@ def measured(small: Any, args: argparse.Namespace, splits: Splits, seed: int, st
 
 def table(rows: dict[str, Any]) -> None:
     """The rows as a table in Markdown."""
-    print("| preset | changed (before) | before, % | after, % | after minus before | steps | core seconds a set |")
+    print("| preset | changed (before) | before, % | after, % | after minus before | steps | seconds a set |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, made in rows.items():
         after, before = made["after"], made.get("before")
@@ -185,7 +186,7 @@ def table(rows: dict[str, Any]) -> None:
             said = f"{100 * d['mean']:+.1f} [{low:+.1f}, {high:+.1f}]"
         found = [side and side["accuracy"] for side in (before, after)]
         shown = [f"{100 * a['mean']:.1f} ± {100 * a['std']:.1f}" if a else "—" for a in found]
-        cost = [" / ".join(str(s[key]) for s in (before, after) if s) for key in ("steps", "core_seconds")]
+        cost = [" / ".join(str(s[key]) for s in (before, after) if s) for key in ("steps", "seconds")]
         print(f"| `{name}` | {made['what']} | {shown[0]} | {shown[1]} | {said} | {cost[0]} | {cost[1]} |")
 
 
