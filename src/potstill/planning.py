@@ -7,7 +7,7 @@ and the formula of `potstill.execution.peak` makes the memory of the whole of th
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -190,7 +190,7 @@ def plan(
     if train.device.type == "cpu" and seen.counts is not None:
         memory = predict(dataclasses.replace(seen.counts, loading=loading, resident=resident_memory()))
     # Only now: what steps leave behind would be counted as held.
-    timed = () if measure == 0 else _timed(settled, seed, steps, measure)
+    timed, around = ((), 1) if measure == 0 else _timed(settled, seed, steps, measure)
     networks = seen.networks if measure == 0 else _with_seconds(settled, seen.networks)
     config: dict[str, Any] = dataclasses.asdict(made)  # type: ignore[call-overload]
     return Plan(
@@ -201,7 +201,7 @@ def plan(
         kind=train.input.kind, classes=len(train.classes), inputs=sum(seen.sizes),
         per_class=(min(seen.sizes), max(seen.sizes)), bytes=seen.bytes, method_steps=seen.horizon, steps=seen.steps,
         effort=settled.effort, passes=seen.passes, networks=networks, memory=memory,
-        measured=_summed(timed, seen.steps), notes=settled.notes,
+        measured=_summed(timed, around, seen.steps), notes=settled.notes,
     )  # fmt: skip
 
 
@@ -355,12 +355,13 @@ def _passes(part: Part) -> Passes:
     return Passes(what=part.what, samples=part.samples, at_once=at_once, real=part.real, every=part.every)
 
 
-def _timed(settled: Settled, seed: int, asked: int | None, measure: int | None) -> tuple[float, ...]:
-    """Seconds of each of some steps, after one that is not timed: of that one, if there is no other."""
+def _timed(settled: Settled, seed: int, asked: int | None, measure: int | None) -> tuple[tuple[float, ...], int]:
+    """Seconds of each of some steps, the first included, and how many steps a reading of real samples serves."""
     method, name = settled.method, settled.name
     problem, _ = _with_stand_ins(method, settled.problem)
     rng = generator(seed, "distill", name)
     state = method.init(problem, rng)
+    around = max((part.every for part in method.parts(problem, state) or ()), default=1)
     seconds: list[float] = []
     most = MOST if measure is None else measure + 1
     while len(seconds) < most and not method.done(problem, state) and (asked is None or len(seconds) < asked):
@@ -371,7 +372,21 @@ def _timed(settled: Settled, seed: int, asked: int | None, measure: int | None) 
         seconds.append(time.perf_counter() - begun)
         if measure is None and (sum(seconds[1:]) > ENOUGH or (len(seconds) > 1 and sum(seconds) > 2 * ENOUGH)):
             break  # a first step that takes long by itself is followed by one more at least
-    return tuple(seconds[1:] or seconds)
+    return tuple(seconds), around
+
+
+def seconds_a_step(seconds: Sequence[float], around: int) -> float:
+    """What a step takes in the mean, of some that were timed.
+
+    The first is left out where it can be, as it warms up. Where a reading of real samples serves ``around`` steps, and
+    the others are fewer than that, it stands for the dear one in each round: left out, it would be in none.
+    """
+    first, rest = seconds[0], seconds[1:]
+    if not rest:
+        return first
+    if len(rest) >= around:
+        return statistics.mean(rest)
+    return (first + (around - 1) * statistics.mean(rest)) / around
 
 
 def _with_seconds(settled: Settled, networks: tuple[Needed, ...]) -> tuple[Needed, ...]:
@@ -384,11 +399,11 @@ def _with_seconds(settled: Settled, networks: tuple[Needed, ...]) -> tuple[Neede
     return tuple(dataclasses.replace(n, seconds=seconds.get(n.name, 0.0)) for n in networks)
 
 
-def _summed(seconds: tuple[float, ...], steps: int | None) -> Measured | None:
+def _summed(seconds: tuple[float, ...], around: int, steps: int | None) -> Measured | None:
     if not seconds:
         return None
-    median = statistics.median(seconds)
+    warm = seconds[1:] or seconds
     return Measured(
-        n=len(seconds), median=median, least=min(seconds), most=max(seconds),
-        forecast=None if steps is None else statistics.mean(seconds) * steps,
+        n=len(warm), median=statistics.median(warm), least=min(warm), most=max(warm),
+        forecast=None if steps is None else seconds_a_step(seconds, around) * steps,
     )  # fmt: skip
