@@ -90,7 +90,7 @@ class Watcher(AbstractContextManager["Watcher"]):
         self._spoken = False
         self._share: Callable[[], float | None] = lambda: None
         self._detail: Callable[[], str] = str
-        self._pace, self._warned, self._hinted = Pace(), False, False
+        self._pace, self._hinted = Pace(), False
         self._expected: dict[str, float] = {}
         self._bar: Bar | None = None
         self._lock, self._over = threading.RLock(), threading.Event()
