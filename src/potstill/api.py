@@ -316,9 +316,9 @@ def settle(
             f"method {name} differentiates gradients, but those of network {make.name} cannot be ({make.once_only}); "
             "choose dm, or another network"
         )
-    notes = splits.notes
+    chosen: tuple[str, ...] = ()
     if (usual := getattr(base, "network", None)) != (used := getattr(made, "network", None)) and own is None:
-        notes += (
+        chosen += (
             f"network {used}: {usual}, which {name} has by default, takes pictures, and this is a {train.input.kind}",
         )
     problem = Problem(
@@ -332,7 +332,9 @@ def settle(
     if not info.selects:
         decoder.sizes(problem.held, train.input.shape)  # a budget that holds nothing is refused before all the work
     made, said = made.settled(problem)
-    return Settled(name=name, method=made, problem=problem, notes=(*notes, *said), effort=effort)
+    return Settled(
+        name=name, method=made, problem=problem, read=splits.notes, chosen=(*chosen, *said), effort=effort
+    )  # fmt: skip
 
 
 def _whitened(train: Source, family: str) -> Source:

@@ -36,10 +36,17 @@ class Settled:
     method: Method[Any]
     problem: Problem
     """Without what ``Method.assets`` asks for."""
-    notes: tuple[str, ...]
-    """What the loader decided, and what the method left out."""
+    read: tuple[str, ...]
+    """What the loader decided."""
+    chosen: tuple[str, ...]
+    """What gave way to the data: a network, settings, what the method left out."""
     effort: Effort | None = None
     """How hard it tries; ``None``: the method was given with all of its fields."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All that the card keeps of it."""
+        return (*self.read, *self.chosen)
 
 
 def run_settled(
@@ -55,6 +62,8 @@ def run_settled(
         table: scores to select by, in place of what the method would ask for.
     """
     name, made = settled.name, settled.method
+    for note in settled.chosen if watcher.line else ():  # before the work, which may take long
+        watcher.note(note)
     begun = time.monotonic()
     if table is None:
         problem, prepared = _prepared(settled, preparing, watcher, budget)

@@ -121,6 +121,24 @@ def test_what_must_be_trained_first_is_part_of_the_time(capsys, tmp_path, monkey
     assert "of it before the first step" in capsys.readouterr().out.splitlines()[0]
 
 
+def test_what_gives_way_to_the_data_is_said_before_the_steps(tmp_path, capsys):
+    """It came after the last of them, when it was too late to choose otherwise."""
+    (tmp_path / "t.csv").write_text("a,b,label\n" + "".join(f"{i},{-i},{'xy'[i % 2]}\n" for i in range(20)))
+    words = [
+        "distill",
+        str(tmp_path / "t.csv"),
+        "--ipc",
+        "1",
+        "--iterations",
+        "2",
+        "--out",
+        str(tmp_path / "t.safetensors"),
+    ]
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert 0 < said.index("network mlp: convnet, which dm has by default") < said.index("dm: step 1 of 2")
+
+
 def test_the_step_that_reads_real_samples_counts_once_in_a_round():
     """The first of eight took 9 s and the others 1: left out of the mean, a run seemed to take a half of its time."""
     assert seconds_a_step([9.0, 1.0], 8) == 2.0

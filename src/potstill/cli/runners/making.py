@@ -65,8 +65,6 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     small.save(command.out)
     checkpoint.unlink(missing_ok=True)
     card, outcome = small.card, small.card["outcome"]
-    for note in card["source"]["notes"][len(splits.notes) :]:  # what the method left out
-        watcher.note(note)
     following = ["potstill", "evaluate", str(command.out), "--data", command.data, *data_words(command.reading)]
     if command.network is not None:
         following += ["--network", command.network]
