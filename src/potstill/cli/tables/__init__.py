@@ -21,6 +21,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "csod": selection.csod,
     "decoded": data.decoded,
     "decoupled": labels.decoupled,
+    "effort": matching.effort,
     "imagenet": labels.imagenet,
     "knowledge": labels.knowledge,
     "methods": registry.methods,
