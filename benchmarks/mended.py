@@ -1,7 +1,7 @@
 """What mended defaults of methods do to the accuracy of their sets: the same runs before and after, on bundled digits.
 
-    git worktree add /tmp/before f079952                                     # any commit that is older than the mends
-    python benchmarks/mended.py --before /tmp/before [--only cafe dsdm …] [--sets 2] [--students 3]
+    git worktree add ../before f079952   # any commit that is older than the mends
+    python benchmarks/mended.py --before ../before [--only cafe dsdm …] [--sets 2] [--students 3]
 
 Each row is one change: the same command for both programs but for what was changed, that is for options where a default
 moved and for the program where the arithmetic did. Each side makes ``--sets`` sets of ten pictures' worth of bytes

@@ -1,7 +1,7 @@
 """What mended presets of the decoupled family do to the accuracy of their sets: the same runs before and after.
 
-    git worktree add /tmp/before f079952                                     # any commit that is older than the mends
-    python benchmarks/mended_decoupled.py --before /tmp/before [--only sre2l edc …] [--sets 2] [--students 3]
+    git worktree add ../before f079952   # any commit that is older than the mends
+    python benchmarks/mended_decoupled.py --before ../before [--only sre2l edc …] [--sets 2] [--students 3]
 
 Data are the crops of photographs of `decoupled.py` (``pip install scikit-image``). Each row is one preset, with the
 same options for both programs: what differs is what was mended. A side is made by the program of its own checkout; both
