@@ -115,7 +115,7 @@ def cells(table: str) -> list[list[str]]:
 def test_leaderboard_in_markdown() -> None:
     rows = [
         {"method": "dm", "ipc": 10, "scorecard": scorecard(0.8731)},
-        {"method": "a|b\n<i>", "ipc": 10, "scorecard": scorecard(0.9001, optimistic=True)},
+        {"method": "a|b\n<i>", "ipc": 10, "scorecard": scorecard(0.9001, optimistic=True, quick=True)},
         {"method": "dc", "ipc": 1, "scorecard": None},
     ]
     head, rule, *body = cells(leaderboard(rows))
@@ -124,7 +124,7 @@ def test_leaderboard_in_markdown() -> None:
     ]  # fmt: skip
     assert set(rule) == {"---:", "---"}
     assert body[0] == ["1", "dc", "—", "—", "—", "—", "—", "—"]
-    assert body[1][1] == "a\\|b &lt;i> (optimistic)"
+    assert body[1][1] == "a\\|b &lt;i> (optimistic) (quick)"
     assert body[2] == [
         "10", "dm", "87.3 ± 0.6", "5", "79.2 ± 1.4", "+8.1 [+6.2 to +10.0]", "96.9 ± 0.1", "314.4 kB",
     ]  # fmt: skip

@@ -228,14 +228,15 @@ def test_what_a_reader_must_know_stands_first(show: Callable[..., Seen], digits:
             Entry(
                 name="d",
                 card=stopped,
-                scorecard=scorecard(optimistic=True, data={"made_of_train": False}),
+                scorecard=scorecard(optimistic=True, quick=True, data={"made_of_train": False}),
                 gallery=digits,
             )
         ]
     )
-    assert seen.page.locator("main > .warn").count() == 3
+    assert seen.page.locator("main > .warn").count() == 4
     said = " ".join(seen.page.locator("main > .warn").all_inner_texts())
     assert "Optimistic." in said
+    assert "Quick. The protocol was shortened" in " ".join(said.split())
     assert "Not finished: not finite." in said
     assert "loss was nan at step 412" in said
     assert "Made of other data." in said
@@ -337,12 +338,14 @@ def test_several_sets_make_a_leaderboard(
 def test_scores_of_different_protocols_are_kept_apart(show: Callable[..., Seen], digits: Gallery) -> None:
     entries = [
         Entry(name="a", card=card(), scorecard=scorecard(), gallery=digits),
-        Entry(name="b", card=card(), scorecard=scorecard(protocol="dc", fingerprint="other", optimistic=True)),
+        Entry(
+            name="b", card=card(), scorecard=scorecard(protocol="dc", fingerprint="other", optimistic=True, quick=True)
+        ),
     ]
     seen = show(entries)
     assert seen.page.locator("#leaderboard table").count() == 2
     assert "Compare only within one table" in text(seen, "#leaderboard")
-    assert "dm optimistic" in text(seen, "#leaderboard")
+    assert "dm optimistic quick" in text(seen, "#leaderboard")
 
 
 def test_colour_is_clipped_counted_and_kept_in_order(show: Callable[..., Seen], patches: Gallery) -> None:

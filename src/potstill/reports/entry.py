@@ -148,6 +148,16 @@ class Entry:
         return (self.scorecard or {}).get("optimistic") is True
 
     @property
+    def quick(self) -> bool:
+        """Whether the protocol was shortened, so that its numbers are to look at and not to report."""
+        return (self.scorecard or {}).get("quick") is True
+
+    @property
+    def flags(self) -> str:
+        """What must stand beside each of its numbers, in words; empty where nothing must."""
+        return " ".join(word for word, said in (("optimistic", self.optimistic), ("quick", self.quick)) if said)
+
+    @property
     def outcome(self) -> tuple[str, str]:
         """How the run ended: one word, and the sentence that says why (empty where there is none)."""
         value = self.card.get("outcome")

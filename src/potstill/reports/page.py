@@ -61,7 +61,7 @@ def _where(entry: Entry) -> str:
 
 def _row(entry: Entry, anchor: str, label: str) -> Html:
     own = entry.accuracy or Estimate(mean=0.0)
-    flag = tag("span", " optimistic", class_="open") if entry.optimistic else None
+    flag = tag("span", f" {entry.flags}", class_="open") if entry.flags else None
     return tag(
         "tr",
         tag("th", tag("a", tag("bdi", label), href=f"#{anchor}"), flag, scope="row"),

@@ -106,7 +106,7 @@ def about(entry: Entry) -> Html:
 
 
 def warnings(entry: Entry) -> Html | None:
-    """What a reader must know before any number: an optimistic protocol, a run that did not finish."""
+    """What a reader must know before any number: an optimistic or shortened protocol, a run that did not finish."""
     notes = []
     if entry.optimistic:
         notes.append(
@@ -114,6 +114,14 @@ def warnings(entry: Entry) -> Html | None:
                 "Optimistic.",
                 "This protocol picks the best of many scores on the test data, as its paper did. On new data expect "
                 "less, and do not compare it with numbers measured otherwise.",
+            )
+        )
+    if entry.quick:
+        notes.append(
+            (
+                "Quick.",
+                "The protocol was shortened (few students, short training), to look at the set and not to report it. "
+                "Measure without --quick for numbers to rely on.",
             )
         )
     if entry.measured("data").get("made_of_train") is False:

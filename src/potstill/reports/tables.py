@@ -54,6 +54,11 @@ def _bytes(row: Mapping[str, Any]) -> str:
     return size(held.get("total")) if isinstance(held, Mapping) else "—"
 
 
+def _flags(card: Mapping[str, Any]) -> str:
+    """What must stand beside a number: that its protocol chose on test data, or was shortened."""
+    return "".join(f" ({word})" for word in ("optimistic", "quick") if card.get(word) is True)
+
+
 def leaderboard(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows of a ``leaderboard.json``, by items per class and then best mean first.
 
@@ -69,7 +74,7 @@ def leaderboard(rows: Sequence[Mapping[str, Any]]) -> str:
     body = []
     for row in sorted(rows, key=order):
         own, card = _own(row), _scorecard(row)
-        flag = " (optimistic)" if card.get("optimistic") is True else ""
+        flag = _flags(card)
         body.append(
             (
                 _cell(row.get("ipc", "—")),
@@ -103,7 +108,7 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> str:
             (
                 _cell(row.get("data", "—")),
                 _cell(row.get("network", card.get("network", "—"))),
-                _cell(protocol) + (" (optimistic)" if card.get("optimistic") is True else ""),
+                _cell(protocol) + _flags(card),
                 _cell(row.get("method", "—")),
                 _cell(row.get("ipc", "—")),
                 _accuracy(own),
