@@ -252,7 +252,8 @@ def encoded(
         else:
             column = replace(column, fill=None)
         if column.kind == "category":
-            notes.append(f"{train.name}: column {raw.name!r} became {len(column.values)} columns of 0 and 1")
+            many = len(column.values)
+            notes.append(f"{train.name}: column {raw.name!r} became {many} column{'s' * (many != 1)} of 0 and 1")
         if column.kind == "date":
             notes.append(
                 f"{train.name}: column {raw.name!r} became days since {column.since}, the earliest in training"
