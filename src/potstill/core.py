@@ -18,8 +18,8 @@ from torch import Generator, Tensor, nn
 __all__ = [
     "AssetSpec", "Augmentation", "Batch", "Budget", "Effort", "Efforts", "Family", "InputSpec", "Inputs", "Layered",
     "Method", "MethodInfo", "Metrics", "Network", "NetworkFactory", "Normalization", "Parametrization", "Part",
-    "Payload", "Problem", "Result", "Scored", "Selection", "Source", "Space", "Splits", "Synthetic", "Trained",
-    "Whitening",
+    "Payload", "Problem", "Result", "Scored", "Selection", "Source", "Space", "Splits", "Store", "Stored", "Synthetic",
+    "Trained", "Whitening",
 ]  # fmt: skip
 
 Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
@@ -247,6 +247,30 @@ class Parametrization(Protocol):
 
     def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
         """Inputs (n, *shape), grouped by class in label order, differentiable by every floating tensor."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor as a file has it."""
+
+    tensors: Mapping[str, Tensor]
+    """By what follows the name in the file: ``""`` is the tensor of that name."""
+    said: Mapping[str, Any]
+    """How to read them: JSON with at least ``codec`` and ``shape``."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """How values are written: a frozen dataclass whose fields are its settings."""
+
+    @property
+    def label_bits(self) -> int:
+        """Bits of a soft label's number."""
+        ...
+
+    def pack(self, x: Tensor, /) -> Stored:
+        """``x`` (float32, any shape) as one of the codecs of the file, which alone say how it is read."""
         ...
 
 

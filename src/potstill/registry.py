@@ -1,7 +1,7 @@
 """Name → "module:attribute", resolved only when asked for. The command line, the docs and the contract suite read it.
 
 Outside packages add entries under the entry-point groups ``potstill.methods``, ``potstill.networks``,
-``potstill.augmentations``, ``potstill.parametrizations`` and ``potstill.protocols``.
+``potstill.augmentations``, ``potstill.parametrizations``, ``potstill.protocols`` and ``potstill.stores``.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from potstill.ownfile import OwnFile, names_file
 
 __all__ = ["Group", "effort_fields", "make_method", "method_class", "names", "part", "resolve", "targets"]
 
-Group = Literal["methods", "networks", "augmentations", "parametrizations", "protocols"]
+Group = Literal["methods", "networks", "augmentations", "parametrizations", "protocols", "stores"]
 
 _BUILTIN: dict[Group, dict[str, str]] = {
     "methods": {
@@ -122,6 +122,11 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "edc": "potstill.evaluation.protocols.edc:PROTOCOL",
         "datm-soft": "potstill.evaluation.protocols.datm_soft:PROTOCOL",
         "no-distillation": "potstill.evaluation.protocols.no_distillation:PROTOCOL",
+    },
+    "stores": {
+        "float": "potstill.store.plain:Float",
+        "exact": "potstill.store.plain:Exact",
+        "uniform": "potstill.store.uniform:Uniform",
     },
 }
 

@@ -1,0 +1,73 @@
+"""Codes of few bits, packed into bytes without gaps: the first code in the lowest bits.
+
+A stream of bits: code i takes bits b·i … b·i + b − 1, least significant first, and bit j of the stream is bit j mod 8
+of byte ⌊j / 8⌋. So 4-bit codes 1, 2, 15, 0 are the bytes 21 0F, and 2-bit codes 3, 0, 1, 2 are 93 (hexadecimal). What
+is left of the last byte is 0.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+__all__ = ["MOST_BITS", "pack_bits", "packed_bytes", "unpack_bits"]
+
+MOST_BITS = 16
+_CHUNK = 1 << 22
+"""Codes in work at once, a multiple of 8: their bits take as many bytes times the number of bits."""
+
+
+def packed_bytes(count: int, bits: int) -> int:
+    """Bytes that ``count`` codes of ``bits`` take."""
+    return -(-count * bits // 8)
+
+
+def pack_bits(codes: Int64[Tensor, " n"], bits: int) -> UInt8[Tensor, " m"]:
+    """``codes`` (any whole-number type, in 0 … 2^bits − 1) as bytes, m = ⌈n · bits / 8⌉.
+
+    Raises:
+        ValueError: bits are not in 1 … 16, or a code does not fit into them.
+    """
+    _check(bits)
+    flat = codes.detach().cpu().flatten()
+    if flat.numel() and (int(flat.min()) < 0 or int(flat.max()) >= 1 << bits):
+        raise ValueError(f"codes must be in 0…{(1 << bits) - 1}, but they go from {flat.min()} to {flat.max()}")
+    whole = flat.to(torch.int32).numpy().astype("<u2")
+    if bits in (8, 16):
+        return torch.from_numpy(whole.astype("u1") if bits == 8 else whole.view("u1").copy())
+    parts = [np.zeros(0, np.uint8)]
+    for first in range(0, len(whole), _CHUNK):
+        part = whole[first : first + _CHUNK].view("u1").reshape(-1, 2)
+        rows = np.unpackbits(part, axis=1, bitorder="little")[:, :bits]
+        parts.append(np.packbits(rows.reshape(-1), bitorder="little"))
+    return torch.from_numpy(np.concatenate(parts))
+
+
+def unpack_bits(packed: UInt8[Tensor, " m"], bits: int, count: int) -> Int64[Tensor, " count"]:
+    """The first ``count`` codes of ``bits`` as int64.
+
+    Raises:
+        ValueError: bits are not in 1 … 16, or ``packed`` is not flat uint8 of as many bytes as the codes need.
+    """
+    _check(bits)
+    if packed.dtype != torch.uint8 or packed.ndim != 1 or len(packed) != packed_bytes(count, bits):
+        raise ValueError(
+            f"{count} codes of {bits} bits need {packed_bytes(count, bits)} bytes of uint8, but there are "
+            f"{list(packed.shape)} of {packed.dtype}"
+        )
+    raw = packed.detach().cpu().contiguous().numpy()
+    if bits in (8, 16):
+        return torch.from_numpy(raw.astype(np.int64) if bits == 8 else raw.view("<u2").astype(np.int64))
+    made = np.empty(count, np.int64)
+    weights = 1 << np.arange(bits, dtype=np.int64)
+    step = _CHUNK * bits // 8
+    for n, first in enumerate(range(0, len(raw), step)):
+        here = min(_CHUNK, count - n * _CHUNK)
+        stream = np.unpackbits(raw[first : first + step], bitorder="little")[: here * bits]
+        made[n * _CHUNK : n * _CHUNK + here] = stream.reshape(here, bits) @ weights
+    return torch.from_numpy(made)
+
+
+def _check(bits: int) -> None:
+    if not 1 <= bits <= MOST_BITS:
+        raise ValueError(f"codes have 1 to {MOST_BITS} bits, not {bits}")

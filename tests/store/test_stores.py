@@ -1,0 +1,186 @@
+"""Every store writes what the codecs read: no loss where none is allowed, at most half a step elsewhere."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from potstill import registry
+from potstill.core import Stored
+from potstill.errors import PotstillError
+from potstill.functional.quantize import codes_of, fit_range, straight_through
+from potstill.rng import generator
+from potstill.store import classes_stored, ints_stored, nbytes, read, rows_stored, store, store_name
+from potstill.store.uniform import Uniform, range_axis
+
+PICTURES = torch.rand(12, 3, 10, 7, generator=generator(0, "stores")) * 3 - 1
+NAMES = ("float32", "float16", "exact", *(f"uint{b}" for b in (1, 2, 3, 4, 5, 8, 12, 16)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(12, 3, 10, 7), (252, 10), (2520,), (4, 63, 10), (2, 3, 2, 3, 10, 7)])
+def test_a_stored_tensor_is_read_with_its_shape(name: str, shape: tuple[int, ...]) -> None:
+    x = PICTURES.reshape(shape)
+    kept = store(name).pack(x)
+    back = read(kept)
+    assert back.shape == shape
+    assert back.dtype == torch.float32
+    assert nbytes(kept) == sum(t.numel() * t.element_size() for t in kept.tensors.values())
+    if name in ("float32", "exact"):
+        assert torch.equal(back, x)
+    else:
+        bits = int(name.lstrip("uintfloa"))
+        worst = float((back - x).abs().max())
+        assert worst <= (2e-3 if name == "float16" else 4.1 / (2**bits - 1))
+    assert read(kept).equal(back)
+    assert store_name(store(name)) == name
+
+
+def test_bytes_are_bits() -> None:
+    for bits in (1, 2, 4, 8):
+        kept = store(f"uint{bits}").pack(torch.rand(100, 1, 28, 28, generator=generator(1, "bits")))
+        assert len(kept.tensors[""]) == 100 * 28 * 28 * bits // 8
+        ranges = nbytes(kept) - len(kept.tensors[""])
+        assert 0 < ranges <= 0.05 * len(kept.tensors[""])
+
+
+@pytest.mark.parametrize(("parts", "bits"), [(1, 1), (2, 2), (3, 2), (15, 4), (16, 5), (64, 7), (255, 8), (65535, 16)])
+def test_pixels_keep_their_own_precision(parts: int, bits: int) -> None:
+    q = torch.randint(0, parts + 1, (9, 1, 8, 8), generator=generator(parts, "grid"))
+    q[0, 0, 0, :2] = torch.tensor([parts, min(1, parts)])
+    x = q.float() / parts
+    kept = store("exact").pack(x)
+    assert torch.equal(read(kept), x)
+    assert kept.said["bits"] <= bits
+    assert len(kept.tensors[""]) <= -(-9 * 64 * bits // 8)
+
+
+@given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=40), st.integers(1, 30))
+def test_exact_loses_nothing(values: list[float], times: int) -> None:
+    x = torch.tensor(values * times).reshape(-1, 1)
+    kept = store("exact").pack(x)
+    back = read(kept)
+    assert torch.equal(back, x)
+    assert torch.equal(torch.signbit(back), torch.signbit(x))
+    assert nbytes(kept) <= 4 * x.numel()
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 8), st.integers(0, 1000), st.booleans())
+def test_the_fit_is_no_worse_than_the_ends(bits: int, seed: int, grouped: bool) -> None:
+    x = torch.randn(6, 40, generator=generator(seed, "fit")) ** 3
+    axis = 0 if grouped else None
+    low, step = fit_range(x, bits, axis)
+    q = codes_of(x, low, step, bits)
+    assert int(q.min()) >= 0
+    assert int(q.max()) < 2**bits
+    over = (1,) if grouped else (0, 1)
+    a, b = x.amin(over, keepdim=True), x.amax(over, keepdim=True)
+    plain = (b - a) / (2**bits - 1)
+    by_ends = a + plain * codes_of(x, a, plain, bits)
+    assert float((low + step * q - x).square().sum()) <= float((by_ends - x).square().sum()) * (1 + 1e-5)
+
+
+def test_codes_and_gradients_by_hand() -> None:
+    low, step = torch.zeros(1), torch.ones(1)
+    assert codes_of(torch.tensor([-1.0, 0, 2]), low, step, 2).tolist() == [0, 0, 2]
+    x = torch.tensor([-0.9, 0.3, 9.0], dtype=torch.float64, requires_grad=True)
+    s = torch.tensor([0.25], dtype=torch.float64, requires_grad=True)
+    made = straight_through(x, torch.zeros(1, dtype=torch.float64), s, 4)
+    assert made.tolist() == [0, 0.25, 3.75]
+    gx, gs = torch.autograd.grad(made.sum(), (x, s))
+    assert gx.tolist() == [0, 1, 0]
+    assert gs.item() == pytest.approx((1 - 1.2) + 15)  # inside: q − x / s = −0.2; above: Q
+
+
+def test_a_constant_group_stays_what_it_is() -> None:
+    x = torch.cat([torch.full((1, 400), 0.5), torch.rand(1, 400, generator=generator(2, "c"))])
+    back = read(Uniform(bits=4).pack(x))
+    assert torch.equal(back[0], x[0])
+
+
+def test_ranges_lie_where_they_cost_little() -> None:
+    assert range_axis((100, 1, 28, 28), 4) == 0
+    assert range_axis((100, 3, 2, 2), 2) == 1
+    assert range_axis((20, 3, 2, 2), 2) is None
+    assert range_axis((20, 30), 4) is None
+    assert range_axis((10, 5, 3, 32, 32), 4) == 0
+
+
+@given(st.lists(st.integers(-(2**20), 2**20), min_size=1, max_size=50))
+def test_whole_numbers_come_back(values: list[int]) -> None:
+    x = torch.tensor(values)
+    kept = ints_stored(x)
+    assert torch.equal(read(kept), x)
+    assert nbytes(kept) <= 4 * len(values) + 2
+
+
+@given(st.lists(st.integers(0, 149), min_size=1, max_size=400), st.booleans())
+def test_classes_come_back(labels: list[int], sort: bool) -> None:
+    y = torch.tensor(sorted(labels) if sort else labels)
+    kept = classes_stored(y, 150)
+    assert torch.equal(read(kept), y)
+    assert nbytes(kept) <= len(labels) + 1
+
+
+def test_sorted_classes_take_a_byte_for_each_class() -> None:
+    assert nbytes(classes_stored(torch.arange(10).repeat_interleave(40), 10)) == 10
+    assert nbytes(classes_stored(torch.arange(10).repeat_interleave(300), 10)) == 20
+
+
+@given(st.integers(1, 15), st.integers(2, 30), st.integers(0, 99))
+def test_rows_stay_rows(bits: int, k: int, seed: int) -> None:
+    rows = (torch.randn(7, k, generator=generator(seed, "rows")) * 3).softmax(1)
+    back = read(rows_stored(rows, bits))
+    assert torch.allclose(back.sum(1), torch.ones(7), atol=1e-5)
+    assert bool((back >= 0).all())
+    assert float((back - rows).abs().max()) <= (k + 1) / (2**bits - 1)
+    assert torch.equal(read(rows_stored(rows, 32)), rows)
+
+
+def test_every_registered_store_keeps_the_contract() -> None:
+    for name in registry.names("stores"):
+        made = store(name)
+        assert store(store_name(made)) == made
+        assert 1 <= made.label_bits <= 32
+
+
+def broken(change: dict[str, object], tensors: dict[str, Tensor] | None = None) -> Stored:
+    kept = store("uint4").pack(PICTURES)
+    return Stored({**kept.tensors, **(tensors or {})}, {**kept.said, **change})
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (broken({"codec": "pickle"}), "its codec is 'pickle'"),
+        (broken({"codec": ["uniform"]}), "upgrade"),
+        (broken({"bits": 5}), "need 1575 bytes"),
+        (broken({"bits": True}), "its bits must be"),
+        (broken({"bits": 99}), "its bits must be"),
+        (broken({"shape": [2**40, 2**40]}), "refused"),
+        (broken({"shape": "12"}), "list of whole numbers"),
+        (broken({"axis": 4}), "its axis must be"),
+        (broken({"axis": 1}), "which its codec does not write"),
+        (broken({}, {".low": torch.zeros(12, dtype=torch.int64)}), "torch.int64"),
+        (broken({"codec": "levels"}), "is missing"),
+        (broken({"codec": "levels"}, {".levels": torch.zeros(2)}), "more levels than the 2"),
+        (broken({"codec": "rows"}), "its rows must"),
+        (Stored({"": torch.tensor([3, -1])}, {"codec": "runs", "shape": [2]}), "which its codec does not write"),
+        (Stored({"": torch.tensor([3], dtype=torch.uint8)}, {"codec": "runs", "shape": [2]}), "sum to 2"),
+    ],
+)  # fmt: skip
+def test_what_contradicts_itself_is_refused(bad: Stored, said: str) -> None:
+    with pytest.raises(PotstillError, match=said):
+        read(bad)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "said"),
+    [("uint0", "bits must be"), ("uint17", "bits must be"), ("float8", "16 or 32 bits"), ("zip", "stor"),
+     ("uint4:q=1", "q")],
+)  # fmt: skip
+def test_a_store_that_is_none_is_refused(spelled: str, said: str) -> None:
+    with pytest.raises(PotstillError, match=said):
+        store(spelled)
