@@ -44,7 +44,7 @@ def label(
         protocol: one in which a teacher labels; it says the teachers, the views, the epochs and the temperature.
         network: the student that will be trained, whose architecture teachers have too where the protocol names none.
         pool: epochs to store, fewer than are trained; see `potstill.supervise.store`.
-        top_k, dtype: classes of each row to keep (default: all), and ``float16`` or ``uint8``.
+        top_k, dtype: classes of each row to keep (default: all), and ``float16``, ``uint8`` or ``uint4``.
         seed: decides the views.
         progress: called with what is done, how much of it, and of how much.
         **overrides: fields of the protocol.

@@ -185,12 +185,12 @@ def test_labels_are_written_once_and_read_by_students(tmp_path, capsys):
     capsys.readouterr()
     assert main(words) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["bytes"] == labels.stat().st_size
+    assert (said["bytes"], said["file_bytes"]) == (20 * 2 * 10, labels.stat().st_size)
     assert (said["items"], said["epochs"]) == (20, 2)
     first = labels.read_bytes()
     assert main(["evaluate", small, *settings, "--stored", str(labels), "--seeds", "1", "--no-full"]) == 0
     score = json.loads(capsys.readouterr().out)
-    assert score["bytes"]["stored_labels"] == len(first)
+    assert score["bytes"]["stored_labels"] == said["bytes"]
     labels.unlink()
     assert main(words) == 0
     assert labels.read_bytes() == first

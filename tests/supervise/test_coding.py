@@ -79,11 +79,12 @@ def test_with_all_classes_everything_comes_back(z: Tensor) -> None:
 
 @given(logits(3), st.data())
 @settings(max_examples=40, deadline=None)
-def test_eight_bits_are_off_by_half_a_step(z: Tensor, data: st.DataObject) -> None:
-    k = data.draw(st.integers(1, z.shape[1]))
-    fine, coarse = (Coding(classes=z.shape[1], top_k=k, dtype=d) for d in ("float16", "uint8"))
+def test_few_bits_are_off_by_half_a_step(z: Tensor, data: st.DataObject) -> None:
+    k, bits = data.draw(st.integers(1, z.shape[1])), data.draw(st.sampled_from([4, 8]))
+    fine, coarse = (Coding(classes=z.shape[1], top_k=k, dtype=d) for d in ("float16", f"uint{bits}"))
     exact, stored = fine.decode(fine.encode(z)), coarse.encode(z)
     assert stored["values"].dtype == np.uint8
+    assert stored["values"].shape[1] == ((k + (k < z.shape[1])) * bits + 7) // 8
     step = torch.from_numpy(stored["scale"][:, 1].astype(np.float32))[:, None]
     rounding = exact.abs() * 2.0**-10 + 1e-4
     assert bool(((coarse.decode(stored) - exact).abs() <= step / 2 + rounding).all())
@@ -93,7 +94,9 @@ def test_by_hand() -> None:
     z = torch.log(torch.tensor([[0.5, 0.2, 0.2, 0.1]]))
     coding = Coding(classes=4, top_k=2)
     stored = coding.encode(z)
-    assert stored["index"].tolist() == [[0, 1]]  # of equals the first
+    assert stored["index"].tolist() == [[0b0011]]  # one bit for each class; of equals the first
+    assert Coding(classes=4, top_k=2, packed=False).encode(z)["index"].tolist() == [[0, 1]]
+    torch.testing.assert_close(coding.mass(stored, 1.0), torch.tensor([0.7]), rtol=1e-3, atol=0)
     assert stored["values"].shape == (1, 3)
     torch.testing.assert_close(coding.rows(stored, 1.0), torch.tensor([[0.5, 0.2, 0.15, 0.15]]), rtol=1e-3, atol=0)
     # at temperature 2 the even rest weighs 2 √0.15, a little more than √0.2 + √0.1
@@ -103,7 +106,7 @@ def test_by_hand() -> None:
 
 @pytest.mark.parametrize(("classes", "kind"), [(256, "U8"), (257, "U16"), (65_536, "U16"), (65_537, "U32")])
 def test_indices_are_as_narrow_as_they_can_be(classes: int, kind: str) -> None:
-    coding = Coding(classes=classes, top_k=2)
+    coding = Coding(classes=classes, top_k=2, packed=False)
     assert coding.fields()["index"] == (kind, (2,))
     z = torch.zeros(1, classes)
     z[0, -1] = 5.0
@@ -113,7 +116,7 @@ def test_indices_are_as_narrow_as_they_can_be(classes: int, kind: str) -> None:
 
 
 def test_equal_logits_and_extreme_ones_are_stored() -> None:
-    for dtype in ("float16", "uint8"):
+    for dtype in ("float16", "uint8", "uint4"):
         coding = Coding(classes=5, top_k=3, dtype=dtype)
         torch.testing.assert_close(coding.rows(coding.encode(torch.full((2, 5), 7.0)), 1.0), torch.full((2, 5), 0.2))
         sharp = torch.tensor([[0.0, 3e5, 0.0, -3e5, 0.0]])
@@ -123,8 +126,11 @@ def test_equal_logits_and_extreme_ones_are_stored() -> None:
 def test_damage_and_bad_settings_are_refused() -> None:
     coding = Coding(classes=5, top_k=2)
     stored = coding.encode(torch.randn(3, 5, generator=generator(0)))
+    plain = Coding(classes=5, top_k=2, packed=False)
     with pytest.raises(PotstillError, match="names class 200 of 5"):
-        coding.decode(stored | {"index": np.full((3, 2), 200, np.uint8)})
+        plain.decode(stored | {"index": np.full((3, 2), 200, np.uint8)})
+    with pytest.raises(PotstillError, match="2 increasing numbers"):
+        coding.decode(stored | {"index": np.full((3, 1), 7, np.uint8)})
     with pytest.raises(PotstillError, match="not finite"):
         coding.decode(stored | {"values": np.full((3, 3), np.nan, np.float16)})
     with pytest.raises(PotstillError, match="level=True"):
@@ -138,4 +144,23 @@ def test_damage_and_bad_settings_are_refused() -> None:
             Coding(**({"classes": 5, "top_k": 2} | wrong))
     # the same class twice still gives a row
     doubled = stored | {"index": np.zeros((3, 2), np.uint8)}
-    torch.testing.assert_close(coding.rows(doubled, 1.0).sum(1), torch.ones(3))
+    torch.testing.assert_close(plain.rows(doubled, 1.0).sum(1), torch.ones(3))
+
+
+@given(logits(3), st.data())
+@settings(max_examples=40, deadline=None)
+def test_packed_indices_change_nothing_else(z: Tensor, data: st.DataObject) -> None:
+    k, dtype = data.draw(st.integers(1, z.shape[1])), data.draw(st.sampled_from(["float16", "uint8", "uint4"]))
+    packed, plain = (Coding(classes=z.shape[1], top_k=k, dtype=dtype, packed=p) for p in (True, False))
+    assert torch.equal(packed.decode(packed.encode(z)), plain.decode(plain.encode(z)))
+    assert packed.bytes_per_row() <= plain.bytes_per_row()
+
+
+@given(logits(3), st.data())
+@settings(max_examples=40, deadline=None)
+def test_the_mass_is_that_of_the_kept_classes(z: Tensor, data: st.DataObject) -> None:
+    k = data.draw(st.integers(1, z.shape[1]))
+    for temperature in (1.0, 20.0):
+        coding = Coding(classes=z.shape[1], top_k=k, temperature=temperature)
+        true = (z.double() / temperature).softmax(1).topk(k, 1).values.sum(1)
+        torch.testing.assert_close(coding.mass(coding.encode(z), temperature).double(), true, rtol=0.05, atol=1e-3)

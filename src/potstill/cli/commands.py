@@ -234,7 +234,7 @@ class Label(DataCommand):
     """The students' network; teachers have it too, unless the protocol names theirs."""
     top_k: Annotated[int | None, _unset("K")] = None
     """Classes of each label to keep (else all)."""
-    dtype: Annotated[Literal["float16", "uint8"], arg(metavar="float16|uint8")] = "float16"
+    dtype: Annotated[Literal["float16", "uint8", "uint4"], arg(metavar="float16|uint8|uint4")] = "float16"
     """How each number is stored."""
     pool: Annotated[int | None, _unset("E")] = None
     """Epochs to store, where fewer than are trained (else all)."""

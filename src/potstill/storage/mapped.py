@@ -77,7 +77,12 @@ class Plan:
     @property
     def size(self) -> int:
         """Bytes of the whole file."""
-        return len(self.header) + sum(field.size for _, field in self.fields.values())
+        return len(self.header) + self.tensor_bytes
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Bytes of the tensors alone: what counts wherever a size is compared."""
+        return sum(field.size for _, field in self.fields.values())
 
 
 def plan(fields: Mapping[str, Field], metadata: Mapping[str, str]) -> Plan:

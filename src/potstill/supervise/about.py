@@ -16,7 +16,9 @@ __all__ = ["FORMAT", "About", "Statistics"]
 Statistics: TypeAlias = Literal["running", "batch"]
 """Those of a teacher's BatchNorms as it labels: of its training, or of what it labels at once."""
 
-FORMAT = "potstill-labels/1"
+FORMAT = "potstill-labels/2"
+_FIRST = "potstill-labels/1"
+"""The same, but for indices that are not packed; it is still read."""
 _MOST = 2**48
 """More of anything is no store of labels."""
 
@@ -74,7 +76,7 @@ class About:
         views = self.views.to_json()
         batch = {"statistics": self.statistics, "batch": self.batch} if self.statistics == "batch" else {}
         return {
-            "format": FORMAT,
+            "format": FORMAT if self.coding.packed else _FIRST,
             "classes": list(self.classes),
             "items": self.items,
             "content_hash": self.content_hash,
@@ -104,7 +106,7 @@ class About:
             raise PotstillError(f"{path}: its description is not JSON ({error}); get the file again") from error
         if not isinstance(said, dict) or not isinstance(said.get("format"), str):
             raise PotstillError(f"{path}: not a store of labels; write one with write_labels")
-        if said["format"] != FORMAT:
+        if said["format"] not in (FORMAT, _FIRST):
             raise PotstillError(
                 f"{path}: labels of format {said['format']!r:.60}, but {FORMAT!r} is read; update potstill"
             )
@@ -146,7 +148,7 @@ class About:
             epochs=take("epochs", int),
             coding=Coding(
                 classes=len(classes), top_k=take("top_k", int), dtype=take("dtype", str),
-                temperature=take("temperature", float), level=take("level", bool),
+                temperature=take("temperature", float), level=take("level", bool), packed=said["format"] == FORMAT,
             ),
             views=Recorded.from_json(views) if kind == "recorded" else Views.from_json(views),
             networks=tuple((take("name", str, n), take("hash", str, n)) for n in networks),

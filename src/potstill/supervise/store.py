@@ -1,7 +1,7 @@
 """Soft labels for every epoch and crop in one file, read by memory map: a safetensors file of format
-``potstill-labels/1`` without pickles.
+``potstill-labels/2`` without pickles; files of ``potstill-labels/1`` are read too.
 
-Tensors, each (epochs, items, …): ``values``, ``index`` (unless all classes are kept), ``scale`` (8 bits), ``level``
+Tensors, each (epochs, items, …): ``values``, ``index`` (unless all are kept), ``scale`` (8 or 4 bits), ``level``
 (where asked for), as `potstill.supervise.coding` says; for imported labels also the fields of
 `potstill.augment.recorded`. What each label's picture looks like is otherwise recomputed from the recipe of views.
 
@@ -58,7 +58,7 @@ def forecast(
     networks: Sequence[str] = ("teacher",),
     batch: int | None = None,
 ) -> int:
-    """Bytes that a store will have, before anything is written: exactly the size of the file.
+    """Bytes that a store will have, before anything is written: exactly those of its tensors (`LabelStore.nbytes`).
 
     Args:
         items: inputs of the set.
@@ -78,7 +78,7 @@ def forecast(
         networks=tuple((name, "0" * 64) for name in networks), version=version("potstill"),
         statistics="running" if batch is None else "batch", batch=batch,
     )  # fmt: skip
-    return layout(about).size
+    return layout(about).tensor_bytes
 
 
 def content_hash(inputs: Tensor | Fetch, items: int | None = None, chunk: int = 256) -> str:
@@ -109,7 +109,8 @@ class LabelStore:
     Attributes:
         path: of the file.
         about: what it says of itself.
-        nbytes: of the file.
+        nbytes: of the tensors in the file.
+        file_bytes: of the whole file, with its description.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -130,7 +131,8 @@ class LabelStore:
                     f"{self.path}: {name[:40]!r} must be {_said(wanted.get(name))} by its description, but it is "
                     f"{_said(found.get(name))}; get the file again"
                 )
-        self.nbytes = self.path.stat().st_size
+        self.nbytes = planned.tensor_bytes
+        self.file_bytes = self.path.stat().st_size
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (self.path, self.about)
@@ -173,6 +175,15 @@ class LabelStore:
     def logits(self, epoch: int, index: Int[Tensor, " m"]) -> Float[Tensor, "m k"]:
         """The teacher's logits, where they were stored with their level; otherwise as `decode`."""
         return self.about.coding.logits(self._taken(epoch, index))
+
+    def kept_mass(self, most: int = 1024) -> float:
+        """The probability of the kept classes together, at the store's temperature: the mean over labels.
+
+        Args:
+            most: labels that are looked at, from the first.
+        """
+        index = torch.arange(min(most, len(self)))
+        return float(self.about.coding.mass(self._taken(0, index), self.about.coding.temperature).mean())
 
     def view(self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"]) -> Tensor:
         """What the teacher saw of the items at ``index`` in a stored epoch.

@@ -76,7 +76,13 @@ def run_label(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         **parsed.options,
     )  # fmt: skip
     about = store.about
-    value = {"path": str(command.out), "bytes": store.nbytes, "command": line, **about.to_json()}
+    value = {
+        "path": str(command.out),
+        "bytes": store.nbytes,
+        "file_bytes": store.file_bytes,
+        "command": line,
+        **about.to_json(),
+    }
     network = "" if command.network is None else f" --network {shlex.quote(command.network)}"
     each = store.nbytes / (about.epochs * about.items)
     return Answer(
