@@ -107,6 +107,7 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "hallucinator": "potstill.parametrize.hallucinator:Hallucinator",
         "field": "potstill.parametrize.field:Field",
         "compensators": "potstill.parametrize.compensators:Compensators",
+        "small": "potstill.parametrize.small:Small",
     },
     "protocols": {
         "potstill": "potstill.evaluation.protocols.potstill:PROTOCOL",
@@ -127,6 +128,7 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "float": "potstill.store.plain:Float",
         "exact": "potstill.store.plain:Exact",
         "uniform": "potstill.store.uniform:Uniform",
+        "half": "potstill.store.half:Half",
     },
 }
 

@@ -230,7 +230,7 @@ def test_labels_can_be_learned_with_every_objective(name: str) -> None:
 
 STORED = (
     "tiles", "memory:bases=2", "frequency:kept=16", "hallucinator:styles=2,width=1", "field:warmup=2",
-    "compensators:count=2",
+    "compensators:count=2", "small:factor=3",
 )  # fmt: skip
 
 

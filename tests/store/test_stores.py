@@ -1,5 +1,9 @@
 """Every store writes what the codecs read: no loss where none is allowed, at most half a step elsewhere."""
 
+import json
+import math
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from potstill import registry
-from potstill.core import Stored
+from potstill.core import Store, Stored
 from potstill.errors import PotstillError
 from potstill.functional.quantize import codes_of, fit_range, straight_through
 from potstill.rng import generator
@@ -79,7 +83,7 @@ def test_the_fit_is_no_worse_than_the_ends(bits: int, seed: int, grouped: bool) 
     a, b = x.amin(over, keepdim=True), x.amax(over, keepdim=True)
     plain = (b - a) / (2**bits - 1)
     by_ends = a + plain * codes_of(x, a, plain, bits)
-    assert float((low + step * q - x).square().sum()) <= float((by_ends - x).square().sum()) * (1 + 1e-5)
+    assert float((low + step * q - x).square().sum()) <= float((by_ends - x).square().sum()) * (1 + 1e-4)  # in float32
 
 
 def test_codes_and_gradients_by_hand() -> None:
@@ -139,11 +143,48 @@ def test_rows_stay_rows(bits: int, k: int, seed: int) -> None:
     assert torch.equal(read(rows_stored(rows, 32)), rows)
 
 
-def test_every_registered_store_keeps_the_contract() -> None:
-    for name in registry.names("stores"):
-        made = store(name)
-        assert store(store_name(made)) == made
-        assert 1 <= made.label_bits <= 32
+def taken(made: Store, x: Tensor) -> Stored | None:
+    try:
+        return made.pack(x)
+    except PotstillError:
+        return None
+
+
+@pytest.mark.parametrize("shape", [(12, 1, 10, 7), (4, 3, 9, 12), (1, 3, 8, 8), (2, 2, 1, 6, 5), (30, 6), (40,)])
+@pytest.mark.parametrize("name", registry.names("stores"))
+def test_every_registered_store_keeps_the_contract(name: str, shape: tuple[int, ...]) -> None:
+    """What is packed is read: as JSON says it, the same each time, close to what it was; or it says what it takes."""
+    made = store(name)
+    assert store(store_name(made)) == made
+    assert 1 <= made.label_bits <= 32
+    h, w = (*shape, 1, 1)[-2:] if len(shape) < 4 else shape[-2:]
+    smooth = torch.rand(math.prod(shape[:-2]) or 1, 1, 3, 3, generator=generator(len(shape), "contract"))
+    x = torch.nn.functional.interpolate(smooth, size=(h, w), mode="bilinear").flatten()[: math.prod(shape)]
+    x = x.repeat(-(-math.prod(shape) // len(x)))[: math.prod(shape)].reshape(shape)
+    kept = taken(made, x)
+    if kept is None:
+        assert not (len(shape) == 4 and shape[-3] in (1, 3)), "pictures are taken by every store"
+        with pytest.raises(PotstillError, match=rf"needs? .*{re.escape(str(list(shape)))}"):
+            made.pack(x)
+        return
+    assert all(t.is_contiguous() and t.device.type == "cpu" for t in kept.tensors.values())
+    assert kept.said["shape"] == list(shape)
+    assert json.loads(json.dumps(kept.said)) == kept.said
+    again = made.pack(x.clone())
+    assert again.said == kept.said
+    assert all(torch.equal(t, again.tensors[suffix]) for suffix, t in kept.tensors.items())
+    back = read(kept)
+    assert back.shape == shape
+    assert back.dtype == torch.float32
+    assert bool(torch.isfinite(back).all())
+    assert float((back - x).square().mean()) <= 0.05
+    if hasattr(made, "rounded"):  # what distillation sees is what is read, to the last bit
+        leaf = x.clone().requires_grad_()
+        rounded = made.rounded(leaf)
+        assert torch.equal(rounded, back)
+        (slope,) = torch.autograd.grad(rounded.sum(), leaf)
+        assert bool(torch.isfinite(slope).all())
+        assert float(slope.abs().sum()) > 0
 
 
 def broken(change: dict[str, object], tensors: dict[str, Tensor] | None = None) -> Stored:
@@ -184,3 +225,59 @@ def test_what_contradicts_itself_is_refused(bad: Stored, said: str) -> None:
 def test_a_store_that_is_none_is_refused(spelled: str, said: str) -> None:
     with pytest.raises(PotstillError, match=said):
         store(spelled)
+
+
+def test_half_the_size_is_a_quarter_of_the_codes() -> None:
+    x = torch.rand(40, 1, 28, 28, generator=generator(5, "half"))
+    for bits in (1, 4, 8):
+        kept = store(f"half:bits={bits}").pack(x)
+        small = store(f"uint{bits}").pack(torch.nn.functional.avg_pool2d(x, 2))
+        assert nbytes(kept) == nbytes(small)
+        assert len(kept.tensors[""]) == 40 * 196 * bits // 8
+        expected = torch.nn.functional.interpolate(read(small), size=(28, 28), mode="bilinear")
+        torch.testing.assert_close(read(kept), expected, atol=1e-5, rtol=0)
+    assert nbytes(store("half:bits=16,factor=4").pack(x)) == 40 * 49 * 2
+    with pytest.raises(PotstillError, match=r"half needs pictures .* \[30, 7\]"):
+        store("half").pack(torch.rand(30, 7))
+
+
+SMALL = store("half:bits=4").pack(torch.rand(2, 1, 8, 8, generator=generator(6, "half")))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"shape": [2, 1, 800, 8]}, "may grow, by up to"),
+        ({"shape": [2, 1, 3, 8]}, "may grow"),
+        ({"shape": [2, 2, 8, 8]}, "may grow"),
+        ({"shape": [2, 8, 8]}, "must say how smaller"),
+        ({"within": "uint4"}, "must say how smaller"),
+        ({"within": {"codec": "small", "shape": [2, 1, 4, 4]}}, "must say how smaller"),
+        ({"within": {**SMALL.said["within"], "bits": 2}}, "need 8 bytes"),
+        ({"within": {"shape": [2, 1, 4, 4]}}, "its codec is 'None'"),
+    ],
+)  # fmt: skip
+def test_a_smaller_picture_that_is_none_is_refused(change: dict[str, object], said: str) -> None:
+    with pytest.raises(PotstillError, match=said):
+        read(Stored(SMALL.tensors, {**SMALL.said, **change}))
+
+
+@pytest.mark.parametrize("spelled", ["half:bits=9", "half:factor=0", "half:factor=17", "half:labels=0"])
+def test_half_out_of_its_range_is_refused(spelled: str) -> None:
+    with pytest.raises(PotstillError, match="must be from 1"):
+        store(spelled)
+
+
+def test_ranges_learn_with_gradients_of_learned_steps() -> None:
+    """By hand: the gradient of a level is scaled by 1 / √(n · Q), and goes to both ends as the span does."""
+    made = Uniform(bits=2)
+    x = torch.tensor([-0.5, 0.9, 1.2, 9.0], requires_grad=True)
+    ranges = {"low": torch.zeros(1, requires_grad=True), "high": torch.full((1,), 3.0, requires_grad=True)}
+    back = made.through(x, ranges)
+    assert back.tolist() == [0, 1, 1, 3]
+    assert torch.equal(read(made.packed(x, ranges)), back)
+    gx, low, high = torch.autograd.grad(back.sum(), (x, ranges["low"], ranges["high"]))
+    assert gx.tolist() == [0, 1, 1, 0]
+    scale, by_step = 1 / math.sqrt(4 * 3), 0.1 - 0.2 + 3
+    assert high.item() == pytest.approx(scale * by_step / 3, rel=1e-5)
+    assert low.item() == pytest.approx(scale * (2 - by_step / 3), rel=1e-5)

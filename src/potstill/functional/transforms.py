@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["bilinear", "cosine", "dct2", "idct2", "resize"]
+__all__ = ["area", "bilinear", "cosine", "dct2", "idct2", "resize", "shrink"]
 
 
 @lru_cache(maxsize=64)
@@ -50,6 +50,21 @@ def bilinear(size: int, to: int, dtype: torch.dtype, device: torch.device) -> Fl
         return matrix.to(device, dtype)
 
 
+@lru_cache(maxsize=64)
+def area(size: int, to: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "{to} {size}"]:
+    """Means of neighbours as a matrix: output o is the mean of the inputs ⌊o · size / to⌋ … ⌈(o + 1) · size / to⌉ − 1.
+
+    That is adaptive average pooling; parts overlap where ``to`` does not divide ``size``. Kept for later calls; do not
+    write into it.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        matrix = torch.zeros(to, size, dtype=torch.float64)
+        for o in range(to):
+            first, end = o * size // to, -(-(o + 1) * size // to)
+            matrix[o, first:end] = 1 / (end - first)
+        return matrix.to(device, dtype)
+
+
 def dct2(x: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
     """The orthonormal DCT-II over the last two axes; (0, 0) is the picture's mean times √(h w)."""
     h, w = x.shape[-2:]
@@ -71,3 +86,11 @@ def resize(x: Float[Tensor, "*n h w"], size: tuple[int, int]) -> Float[Tensor, "
     if (h, w) == size:
         return x
     return bilinear(h, size[0], x.dtype, x.device) @ x @ bilinear(w, size[1], x.dtype, x.device).T
+
+
+def shrink(x: Float[Tensor, "*n h w"], size: tuple[int, int]) -> Float[Tensor, "*n a b"]:
+    """Means of areas of the last two axes, ``size`` of them; the same size gives back the same values, bit for bit."""
+    h, w = x.shape[-2:]
+    if (h, w) == size:
+        return x
+    return area(h, size[0], x.dtype, x.device) @ x @ area(w, size[1], x.dtype, x.device).T

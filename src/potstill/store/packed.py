@@ -14,6 +14,7 @@ grid      codes of ``bits`` bits, ``q / parts``: pixels of 8 bits have 255 parts
 levels    codes of ``bits`` bits, and ``.levels``, which they number
 uniform   codes of ``bits`` bits, and ``.low`` and ``.step`` along ``axis`` or one for all: ``low + step · q``
 rows      codes of ``bits`` bits, rows of which are divided by their sum: probabilities
+small     what ``within`` describes: smaller pictures, enlarged to ``shape`` (`potstill.store.half`)
 ========  ==============================================================================================================
 
 Codes lie as `potstill.functional.packing` says. Further codecs stand in modules of their own and are listed in
@@ -174,6 +175,7 @@ CODECS: Mapping[str, Callable[[Stored], Tensor] | str] = {
     "levels": _levels,
     "uniform": _uniform,
     "rows": _rows,
+    "small": "potstill.store.half:enlarged",
 }
 """What reads each codec: a function, or ``module:function`` for those that need more than torch."""
 

@@ -1,7 +1,9 @@
 """Codes of few bits with a range for each group: what most sets are stored in."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,7 +13,10 @@ from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS, pack_bits, packed_bytes
 from potstill.functional.quantize import codes_of, fit_range, grouped, straight_through
 
-__all__ = ["Uniform", "range_axis"]
+__all__ = ["Ranges", "Uniform", "range_axis"]
+
+Ranges: TypeAlias = Mapping[str, Tensor]
+"""What levels a store rounds to, by name: what it fits, and what is learned where it learns."""
 
 _SHARE = 0.05
 """Ranges may take so much of what the codes take."""
@@ -57,20 +62,52 @@ class Uniform:
     def pack(self, x: Tensor, /) -> Stored:
         """``x`` as codes and ranges. Ranges are floats of 16 bits where they fit."""
         x = x.detach().cpu().float()
-        axis = range_axis(tuple(x.shape), self.bits)
-        low, step = fit_range(x, self.bits, axis)
-        if bool(torch.isfinite(torch.cat([low.flatten(), step.flatten()]).half()).all()) and self.bits <= 8:
-            low, step = low.half(), step.half()
-        q = codes_of(x, low.float(), step.float(), self.bits)
-        said = {"codec": "uniform", "shape": list(x.shape), "bits": self.bits, "axis": axis}
-        return Stored({"": pack_bits(q.flatten(), self.bits), ".low": low.flatten(), ".step": step.flatten()}, said)
+        return self.packed(x, self.fitted(x))
 
     def rounded(self, x: Tensor, /) -> Tensor:
-        """What reading back would give, with a gradient: 1 inside the range (straight through)."""
-        axis = range_axis(tuple(x.shape), self.bits)
-        low, step = (t.to(x) for t in fit_range(x, self.bits, axis))
-        return straight_through(x, low, torch.where(step > 0, step, torch.ones_like(step)), self.bits)
+        """What reading back gives, to the last bit, with a gradient: 1 inside the range (straight through)."""
+        return self.through(x, self.fitted(x))
 
-    def groups(self, x: Tensor) -> tuple[int, ...]:
-        """The shape of one range for each group."""
-        return grouped(x, range_axis(tuple(x.shape), self.bits))
+    def fitted(self, x: Tensor) -> Ranges:
+        """The least and the greatest level of each group: ``low`` and ``high``, of shape (groups,)."""
+        low, step = fit_range(x, self.bits, range_axis(tuple(x.shape), self.bits))
+        return {"low": low.flatten(), "high": (low + step * ((1 << self.bits) - 1)).flatten()}
+
+    def packed(self, x: Tensor, ranges: Ranges) -> Stored:
+        """``x`` in these ranges."""
+        x = x.detach().cpu().float()
+        low, step = self._held({n: t.detach().cpu().float() for n, t in ranges.items()})
+        q = codes_of(x, self._beside(low.float(), x), self._beside(step.float(), x), self.bits)
+        axis = range_axis(tuple(x.shape), self.bits)
+        said = {"codec": "uniform", "shape": list(x.shape), "bits": self.bits, "axis": axis}
+        return Stored({"": pack_bits(q.flatten(), self.bits), ".low": low, ".step": step}, said)
+
+    def through(self, x: Tensor, ranges: Ranges) -> Tensor:
+        """What reading `packed` gives, to the last bit, with gradients by ``x`` and by the ranges.
+
+        Those by the ranges are scaled by 1 / √(n · Q), n values in a group (LSQ; arXiv:1902.08153, section 2.2).
+        """
+        most = (1 << self.bits) - 1
+        held = (self._beside(t.to(x), x) for t in self._held({n: t.detach().float() for n, t in ranges.items()}))
+        low, step = held
+        read = low + step * codes_of(x.detach(), low, step, self.bits).to(x)
+        if not torch.is_grad_enabled():
+            return read
+        scale = 1 / math.sqrt(x.numel() / max(1, low.numel()) * most)
+        moving = {n: self._beside(t.to(x), x) * scale for n, t in ranges.items()}
+        moving = {n: self._beside(ranges[n].detach().to(x), x) + (t - t.detach()) for n, t in moving.items()}
+        span = moving["high"] - moving["low"]
+        smooth = straight_through(
+            x, moving["low"], torch.where(span > 0, span / most, torch.ones_like(span)), self.bits
+        )
+        return read + (smooth - smooth.detach())
+
+    def _held(self, ranges: Ranges) -> tuple[Tensor, Tensor]:
+        """Lowest level and step as the file has them, from float32 ranges."""
+        low, step = ranges["low"], ((ranges["high"] - ranges["low"]) / ((1 << self.bits) - 1)).clamp_min(0)
+        if bool(torch.isfinite(torch.cat([low, step]).half()).all()) and self.bits <= 8:
+            low, step = low.half(), step.half()
+        return low, step
+
+    def _beside(self, group: Tensor, x: Tensor) -> Tensor:
+        return group.reshape(grouped(x, range_axis(tuple(x.shape), self.bits)))
