@@ -129,6 +129,7 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "exact": "potstill.store.plain:Exact",
         "uniform": "potstill.store.uniform:Uniform",
         "half": "potstill.store.half:Half",
+        "mosaic": "potstill.store.mosaic:Mosaic",
     },
 }
 

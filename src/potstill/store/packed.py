@@ -15,6 +15,7 @@ levels    codes of ``bits`` bits, and ``.levels``, which they number
 uniform   codes of ``bits`` bits, and ``.low`` and ``.step`` along ``axis`` or one for all: ``low + step · q``
 rows      codes of ``bits`` bits, rows of which are divided by their sum: probabilities
 small     what ``within`` describes: smaller pictures, enlarged to ``shape`` (`potstill.store.half`)
+mosaic    the bytes of one PNG, WebP or JPEG that has all pictures, ``columns`` to a row (`potstill.store.mosaic`)
 ========  ==============================================================================================================
 
 Codes lie as `potstill.functional.packing` says. Further codecs stand in modules of their own and are listed in
@@ -176,6 +177,7 @@ CODECS: Mapping[str, Callable[[Stored], Tensor] | str] = {
     "uniform": _uniform,
     "rows": _rows,
     "small": "potstill.store.half:enlarged",
+    "mosaic": "potstill.store.mosaic:opened",
 }
 """What reads each codec: a function, or ``module:function`` for those that need more than torch."""
 
