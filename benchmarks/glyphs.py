@@ -23,7 +23,7 @@ __all__ = ["CLASSES", "SIDE", "glyphs"]
 
 CLASSES, SIDE, LARGE = 1000, 16, 48
 SLANTS = {"Sans": "Oblique", "SansMono": "Oblique", "Serif": "Italic"}
-FACES = [f"DejaVu{family}{style}" for family, slant in SLANTS.items() for style in ("", "-Bold", f"-{slant}", f"-Bold{slant}")]  # fmt: skip
+FACES = [f"DejaVu{f}{style}" for f, s in SLANTS.items() for style in ("", "-Bold", f"-{s}", f"-Bold{s}")]
 
 
 def glyphs(train: int = 50, test: int = 5, seed: int = 0) -> tuple[TensorSource, TensorSource]:

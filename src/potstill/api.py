@@ -36,7 +36,7 @@ from potstill.reports import collect, render, write
 from potstill.running import Settled, identity_of, run_settled
 from potstill.storage import Distilled, holds_indices, item_bytes, load, rebuild
 from potstill.storage.scores import Scores, read_scores
-from potstill.supervise.store import LabelStore
+from potstill.supervise.teacher_store import open_labels
 from potstill.watch import Watcher
 
 __all__ = [
@@ -387,7 +387,7 @@ def evaluate(
             and epochs, no robust scores and no reference on the full data. What is given besides wins over it.
         seeds: students per network.
         baselines, full, robust_scores: leave these out to be done sooner.
-        stored: a file of a teacher's labels of this set, as `label` writes it.
+        stored: a file of a teacher's labels of this set, or of the teacher itself, as `label` writes it.
         weights: train with the set's weights where it has any; ``False``: all samples alike.
         side_by_side: students trained as one network, at most; by default 32 on a GPU and 1 on a CPU.
         progress: called with what is being trained, how much is done, and of how much; ``auto``: show it on stderr;
@@ -427,7 +427,7 @@ def evaluate(
             baselines=baselines,
             full=full and not quick,
             robust_scores=robust_scores and not quick,
-            stored=None if stored is None else LabelStore(stored),
+            stored=None if stored is None else open_labels(stored),
             weights=weights,
             side_by_side=side_by_side,
             progress=progress if callable(progress) and not isinstance(progress, Watcher) else watcher.count,

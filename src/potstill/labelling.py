@@ -1,21 +1,66 @@
 """``label``: a teacher's labels of a distilled set, for every epoch and crop, written once and read by students."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from potstill import registry
 from potstill.api import as_splits, default_network, pick_device
+from potstill.augment.views import Views
+from potstill.core import NetworkFactory, Source
+from potstill.errors import PotstillError, unknown
 from potstill.evaluation import Protocol
 from potstill.evaluation.evaluate import as_seen, carded_network, check_fit, student_augmentation
 from potstill.evaluation.taught import teachers_of, views_of
 from potstill.execution.memory import keep_freed_memory
 from potstill.nn import OwnNetwork, factory, given
 from potstill.storage import Distilled, check_writable, load
-from potstill.supervise.store import LabelStore, forecast
+from potstill.supervise.about import TEACHER_BITS
+from potstill.supervise.store import forecast
+from potstill.supervise.teacher_store import Labels, teacher_bytes, write_teacher
 from potstill.supervise.writer import pool_of, write_labels
 
-__all__ = ["label"]
+__all__ = ["label", "label_bytes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """Everything that is known before teachers are trained."""
+
+    small: Distilled
+    seen: Source
+    said: Protocol
+    make: NetworkFactory
+    views: Views
+    epochs: int
+
+    @property
+    def networks(self) -> list[str]:
+        """Names of the teachers."""
+        seen = self.seen
+        others = [factory(n, seen.input, len(seen.classes), seen.device).name for n in self.said.committee]
+        return [*[self.make.name] * self.said.teachers, *others]
+
+    def bytes(self, pool: int | None, top_k: int | None, dtype: str | None) -> dict[str, int]:
+        """Of rows and, where it can be stored, of the teacher."""
+        said, classes = self.said, self.seen.classes
+        rows = forecast(
+            len(self.small), classes, pool_of(self.epochs, pool), top_k, dtype or "float16",
+            temperature=said.temperature, level=said.loss == "mse",
+        )  # fmt: skip
+        try:
+            kind = teacher_type(dtype)
+            return {"rows": rows, "teacher": teacher_bytes(self.networks, self.seen.input, len(classes), kind)}
+        except PotstillError:  # a network of the user's own, which no file can build
+            return {"rows": rows}
+
+
+def teacher_type(dtype: str | None) -> str:
+    """How a teacher's weights are stored beside rows of ``dtype``."""
+    return dtype if dtype in TEACHER_BITS else "uint8"
 
 
 def label(
@@ -25,15 +70,16 @@ def label(
     *,
     protocol: str | Protocol = "sre2l",
     network: str | OwnNetwork | Callable[..., Any] | None = None,
+    store_as: str = "rows",
     pool: int | None = None,
     top_k: int | None = None,
-    dtype: str = "float16",
+    dtype: str | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: Callable[[str, int, int], None] | None = None,
     **overrides: Any,
-) -> LabelStore:
-    """Write a teacher's labels of every view of a set that a protocol's students will see.
+) -> Labels:
+    """Write a teacher's labels of every view of a set that a protocol's students will see, or the teacher itself.
 
     Killed at any moment and called again with the same arguments, it goes on and ends with the same bytes.
 
@@ -43,16 +89,75 @@ def label(
         out: the file of labels.
         protocol: one in which a teacher labels; it says the teachers, the views, the epochs and the temperature.
         network: the student that will be trained, whose architecture teachers have too where the protocol names none.
-        pool: epochs to store, fewer than are trained; see `potstill.supervise.store`.
-        top_k, dtype: classes of each row to keep (default: all), and ``float16``, ``uint8`` or ``uint4``.
+        store_as: ``rows`` of labels (`potstill.supervise.store`), the ``teacher`` with its weights in few bits, which
+            labels again whenever it is asked (`potstill.supervise.teacher_store`), or ``auto``: what takes fewer bytes.
+        pool: epochs to store, fewer than are trained; see `potstill.supervise.store`. Of rows.
+        top_k: classes of each row to keep (default: all).
+        dtype: ``float16``, ``uint8`` or ``uint4`` for rows (default: ``float16``), ``uint8`` or ``uint4`` for a
+            teacher (default: ``uint8``).
         seed: decides the views.
         progress: called with what is done, how much of it, and of how much.
         **overrides: fields of the protocol.
 
     Raises:
-        PotstillError: the protocol's labels are the set's own, its views cannot be stored, or the set does not fit.
+        PotstillError: the protocol's labels are the set's own, its views cannot be stored, the set does not fit, or the
+            teacher cannot be stored as it was asked for.
     """
     keep_freed_memory()
+    task = _task(distilled, data, protocol, network, seed, device, overrides)
+    # What cannot be written is found before teachers are trained.
+    check_writable(Path(out))
+    if store_as not in (known := ("rows", "teacher", "auto")):
+        raise unknown("way to store labels", store_as, known)
+    if store_as == "teacher":
+        _check_teacher(task, pool, top_k, dtype)
+    sizes = task.bytes(pool, top_k, dtype)
+    if store_as == "auto":
+        store_as = "teacher" if sizes.get("teacher", sizes["rows"]) < sizes["rows"] else "rows"
+    small, seen, said = task.small, task.seen, task.said
+    x = small.model_space()
+    assert isinstance(x, Tensor)
+    x = x.to(seen.device)
+    shared = said.sized(len(x), len(seen.classes)).batch if said.teacher_statistics == "batch" else 256
+    teachers = teachers_of(said, seen, task.make, lambda n: student_augmentation(n, seen), progress)
+    experts = teachers.experts(seen.classes)
+    if store_as == "teacher":
+        return write_teacher(
+            out, experts, x, task.views, classes=seen.classes, input=seen.input, dtype=teacher_type(dtype),
+            statistics=said.teacher_statistics, batch=shared,
+        )  # fmt: skip
+    return write_labels(
+        out, experts, x, task.views, classes=seen.classes,
+        epochs=task.epochs, pool=pool, top_k=top_k, dtype=dtype or "float16",
+        temperature=said.temperature, level=said.loss == "mse",
+        statistics=said.teacher_statistics, batch=shared,
+        progress=None if progress is None else lambda done, total: progress("labels", done, total),
+    )  # fmt: skip
+
+
+def label_bytes(
+    distilled: Distilled | str | Path,
+    data: Any,
+    *,
+    protocol: str | Protocol = "sre2l",
+    network: str | OwnNetwork | Callable[..., Any] | None = None,
+    pool: int | None = None,
+    top_k: int | None = None,
+    dtype: str | None = None,
+    device: str = "auto",
+    **overrides: Any,
+) -> dict[str, int]:
+    """Bytes that `label` would store as ``rows`` and as ``teacher``, to the byte, without training anything.
+
+    A teacher that no file can build, which is one of the user's own code, has no entry. Arguments as for `label`.
+    """
+    return _task(distilled, data, protocol, network, 0, device, overrides).bytes(pool, top_k, dtype)
+
+
+def _task(
+    distilled: Distilled | str | Path, data: Any, protocol: str | Protocol,
+    network: str | OwnNetwork | Callable[..., Any] | None, seed: int, device: str, overrides: dict[str, Any],
+) -> _Task:  # fmt: skip
     small = load(distilled) if isinstance(distilled, str | Path) else distilled
     chosen: Protocol = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
     chosen = chosen.override(**overrides) if overrides else chosen
@@ -63,17 +168,18 @@ def label(
     make = factory(chosen.teacher or name, seen.input, len(seen.classes), seen.device)
     said = chosen.resolve(seen.name, factory(name, seen.input, len(seen.classes)).name, seen.input)
     views = views_of(said, student_augmentation(said.augment, seen), seed)
-    epochs = (said.epochs or 0) + said.extra_epoch
-    # What cannot be written is found before teachers are trained.
-    check_writable(Path(out))
-    forecast(len(small), seen.classes, pool_of(epochs, pool), top_k, dtype, temperature=said.temperature)
-    x = small.model_space().to(seen.device)
-    shared = said.sized(len(x), len(seen.classes)).batch if said.teacher_statistics == "batch" else 256
-    teachers = teachers_of(said, seen, make, lambda n: student_augmentation(n, seen), progress)
-    return write_labels(
-        out, teachers.experts(seen.classes), x, views, classes=seen.classes,
-        epochs=epochs, pool=pool, top_k=top_k, dtype=dtype,
-        temperature=said.temperature, level=said.loss == "mse",
-        statistics=said.teacher_statistics, batch=shared,
-        progress=None if progress is None else lambda done, total: progress("labels", done, total),
-    )  # fmt: skip
+    return _Task(
+        small=small, seen=seen, said=said, make=make, views=views, epochs=(said.epochs or 0) + said.extra_epoch
+    )
+
+
+def _check_teacher(task: _Task, pool: int | None, top_k: int | None, dtype: str | None) -> None:
+    """Refuse settings that a stored teacher does not have, and teachers that no file can build."""
+    if pool is not None or top_k is not None:
+        raise PotstillError(
+            "a stored teacher labels every epoch and all classes, but pool or top_k was given; leave them out, or "
+            "store rows"
+        )
+    if dtype is not None and dtype not in TEACHER_BITS:
+        raise unknown("type of a teacher's weights", dtype, tuple(TEACHER_BITS))
+    teacher_bytes(task.networks, task.seen.input, len(task.seen.classes))

@@ -191,6 +191,19 @@ def test_labels_are_written_once_and_read_by_students(tmp_path, capsys):
     assert main(["evaluate", small, *settings, "--stored", str(labels), "--seeds", "1", "--no-full"]) == 0
     score = json.loads(capsys.readouterr().out)
     assert score["bytes"]["stored_labels"] == said["bytes"]
+    teacher = tmp_path / "teacher.safetensors"
+    asked = ["label", small, *settings, "--store-as", "auto", "--out", str(teacher)]
+    assert main([*asked, "--epochs", "30"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["format"] == "potstill-teacher/1"
+    assert found["bytes"] == found["bytes_as"]["teacher"] < found["bytes_as"]["rows"] == 20 * 30 * 20
+    assert main(["evaluate", small, *settings, "--stored", str(teacher), "--seeds", "1", "--no-full"]) == 0
+    assert json.loads(capsys.readouterr().out)["bytes"]["stored_labels"] == found["bytes"]
+    plain = [w for w in asked if w not in ("--store-as", "auto", "--json")]
+    assert main([*plain, "--epochs", "30", "--top-k", "3", "--out", str(tmp_path / "rows")]) == 0
+    text = capsys.readouterr().out
+    assert "3 of 10 classes, have 3" in text  # percent of the probability, at temperature 20
+    assert f"Smaller: the teacher itself, {found['bytes']:,} bytes" in text
     labels.unlink()
     assert main(words) == 0
     assert labels.read_bytes() == first

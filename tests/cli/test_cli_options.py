@@ -35,7 +35,19 @@ OPTIONS = {
     | {"--no-robust-scores", "--no-weights", "--quick", "--out", "--device", "--stored", "--side-by-side"},
     "label": COMMON
     | READING
-    | {"FILE", "--data", "--out", "--protocol", "--network", "--top-k", "--dtype", "--pool", "--seed", "--device"},
+    | {
+        "FILE",
+        "--data",
+        "--out",
+        "--protocol",
+        "--network",
+        "--store-as",
+        "--top-k",
+        "--dtype",
+        "--pool",
+        "--seed",
+        "--device",
+    },
     "score": COMMON | READING | {"DATA", "--methods", "--out", "--network", "--epochs", "--runs", "--map", "--device"},
     "compare": COMMON
     | READING

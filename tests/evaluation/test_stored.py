@@ -8,20 +8,24 @@ import torch
 from torch import Tensor
 
 import potstill
+from potstill import registry
 from potstill.augment.crop import Crops, PadCrop, patches
 from potstill.augment.siamese import dsa, none
 from potstill.core import Splits
 from potstill.errors import PotstillError
+from potstill.evaluation.evaluate import student_augmentation
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
 from potstill.evaluation.protocols.edc import PROTOCOL as EDC
 from potstill.evaluation.protocols.rded import PROTOCOL as RDED
 from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
 from potstill.evaluation.protocols.sre2l_cifar import PROTOCOL as SRE2L_CIFAR
 from potstill.evaluation.student import Job, train
-from potstill.evaluation.taught import views_of
+from potstill.evaluation.taught import stored_loss, taught_loss, teachers_of, views_of
+from potstill.labelling import label_bytes
 from potstill.nn import factory
 from potstill.rng import derive, generator
 from potstill.supervise.store import LabelStore
+from potstill.supervise.teacher_store import TeacherStore
 
 NETWORK = "convnet-d1-w8-batch"
 SHORT: dict[str, Any] = {"epochs": 4, "teacher_epochs": 2, "teacher_lr": 0.05, "batch": 3, "lr": 0.01}
@@ -124,3 +128,85 @@ def test_views_say_what_the_protocol_says() -> None:
     assert (views_of(EDC, patches(), 0).patches, views_of(EDC, patches(), 0).scale) == (2, (0.5, 1.0))
     with pytest.raises(PotstillError, match="'dsa'; choose rrc, pad-crop, patches, flip or none"):
         views_of(SRE2L.override(augment="dsa"), dsa(), 0)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "dtype", "more"),
+    [("sre2l", "uint8", {}), ("sre2l", "uint4", {"loss": "mse", "committee": ("mlp-w8",)}), ("sre2l-cifar", None, {})],
+)
+def test_students_learn_of_a_stored_teacher(
+    pictures: Splits, make_set: Any, tmp_path: Path, protocol: str, dtype: str | None, more: dict[str, Any]
+) -> None:
+    small, told = make_set(pictures), []
+    short = SHORT | more
+    sizes = label_bytes(small, pictures, protocol=protocol, network=NETWORK, dtype=dtype, **short)
+    store = potstill.label(
+        small, pictures, tmp_path / "t", protocol=protocol, network=NETWORK, seed=4, store_as="teacher", dtype=dtype,
+        progress=lambda what, done, total: told.append(what), **short,
+    )  # fmt: skip
+    assert isinstance(store, TeacherStore)
+    assert (store.nbytes, len(store.about.networks)) == (sizes["teacher"], 1 + len(more.get("committee", ())))
+    settings: dict[str, Any] = short | {"network": [NETWORK], "seeds": 2, "full": False, "baselines": False}
+    scores = [
+        potstill.evaluate(small, pictures, protocol=protocol, stored=store.path, **settings).to_dict() for _ in range(2)
+    ]
+    assert scores[0]["bytes"]["stored_labels"] == store.nbytes
+    assert scores[0]["accuracy"] == scores[1]["accuracy"]
+    # The student's loss is that of the teacher's own answers to these views, but for their rounding.
+    p, x = registry.resolve("protocols", protocol).override(**short), small.model_space()
+    teachers = teachers_of(
+        p, pictures.train, factory(NETWORK, pictures.train.input, 4), lambda n: student_augmentation(n, pictures.train)
+    )
+    student = factory(NETWORK, pictures.train.input, 4)(3).eval()
+    index = torch.arange(4)
+    view = store.view(x, 2, index)
+    wanted = taught_loss(p, student(view), teachers.labeller(p.teacher_statistics)(view), small.labels[index])
+    found = stored_loss(p, student, store, x, small.labels, 2, index)
+    torch.testing.assert_close(found, wanted, rtol=0.3 if dtype == "uint4" else 0.05, atol=1e-3)
+
+
+def test_what_takes_fewer_bytes_is_stored_if_asked(pictures: Splits, make_set: Any, tmp_path: Path) -> None:
+    small = make_set(pictures)
+    settings: dict[str, Any] = {"protocol": "sre2l", "network": NETWORK, **SHORT}
+    kinds = set()
+    for n, (dtype, epochs) in enumerate((("uint8", 2), ("uint8", 400), ("uint4", 400))):
+        given = settings | {"epochs": epochs, "dtype": dtype}
+        sizes = label_bytes(small, pictures, **given)
+        store = potstill.label(small, pictures, tmp_path / str(n), store_as="auto", **given)
+        assert store.nbytes == min(sizes.values())
+        kinds.add(type(store))
+    assert kinds == {LabelStore, TeacherStore}
+
+
+class Own(torch.nn.Module):
+    """A network that no file can build."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(int(torch.tensor(shape).prod()), classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.flatten(1))
+
+
+def test_what_a_stored_teacher_cannot_be_is_refused_before_any_is_trained(
+    pictures: Splits, make_set: Any, tmp_path: Path
+) -> None:
+    small = make_set(pictures)
+    settings: dict[str, Any] = {"protocol": "sre2l", "network": NETWORK, "store_as": "teacher", **SHORT}
+    for wrong, said in (
+        ({"pool": 2}, "labels every epoch and all classes"),
+        ({"top_k": 2}, "labels every epoch and all classes"),
+        ({"dtype": "float16"}, "uint8"),
+        ({"store_as": "logits"}, "rows"),
+        ({"network": Own}, "potstill's own networks, but"),
+    ):
+        with pytest.raises(PotstillError, match=said):
+            potstill.label(
+                small, pictures, tmp_path / "x", **settings | wrong, progress=lambda *_: pytest.fail("trained in vain")
+            )
+    given = {k: v for k, v in settings.items() if k not in ("network", "store_as")}
+    assert set(label_bytes(small, pictures, network=Own, **given)) == {"rows"}
+    assert isinstance(
+        potstill.label(small, pictures, tmp_path / "x", network=Own, store_as="auto", **given), LabelStore
+    )

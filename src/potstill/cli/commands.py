@@ -216,10 +216,10 @@ class Evaluate(DataCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Label(DataCommand):
-    """Let a teacher label every view of a distilled set that students will see, once, into a file.
+    """Store a teacher's labels of a distilled set, of every view that students will see, or the teacher itself.
 
-    `potstill evaluate --stored` then reads it. An interrupted command goes on when it is given again, and ends with the
-    same bytes. The protocol's own settings are options too (--protocol NAME --help lists them).
+    `potstill evaluate --stored` then reads the file. An interrupted command goes on when it is given again, and ends
+    with the same bytes. The protocol's own settings are options too (--protocol NAME --help lists them).
     """
 
     file: File
@@ -232,10 +232,12 @@ class Label(DataCommand):
     """For which students: one of `potstill protocols` in which a teacher labels."""
     network: Annotated[str | None, _unset("NAME")] = None
     """The students' network; teachers have it too, unless the protocol names theirs."""
+    store_as: Annotated[Literal["rows", "teacher", "auto"], arg(metavar="rows|teacher|auto")] = "rows"
+    """The labels; the teacher itself, who labels again when asked; or what takes fewer bytes."""
     top_k: Annotated[int | None, _unset("K")] = None
     """Classes of each label to keep (else all)."""
-    dtype: Annotated[Literal["float16", "uint8", "uint4"], arg(metavar="float16|uint8|uint4")] = "float16"
-    """How each number is stored."""
+    dtype: Annotated[Literal["float16", "uint8", "uint4"] | None, _unset("float16|uint8|uint4")] = None
+    """How each number is stored (else float16 for labels, uint8 for a teacher)."""
     pool: Annotated[int | None, _unset("E")] = None
     """Epochs to store, where fewer than are trained (else all)."""
     seed: Annotated[int, arg(metavar="S")] = 0

@@ -31,8 +31,9 @@ from potstill.execution import Executor, Serial, choose
 from potstill.nn import OwnNetwork, factory, flops, named, stackable
 from potstill.rng import derive
 from potstill.storage import Distilled
-from potstill.supervise.store import LabelStore, content_hash
+from potstill.supervise.store import content_hash
 from potstill.supervise.teacher import soft_rows
+from potstill.supervise.teacher_store import Labels
 
 __all__ = ["as_seen", "carded_network", "check_fit", "evaluate", "student_augmentation"]
 
@@ -95,7 +96,7 @@ def evaluate(
     baselines: bool = True,
     full: bool = True,
     robust_scores: bool = True,
-    stored: LabelStore | None = None,
+    stored: Labels | None = None,
     weights: bool = True,
     side_by_side: int | None = None,
     executor: Executor | None = None,
@@ -275,7 +276,7 @@ def _learned_rate(distilled: Distilled) -> float | None:
     return float(rate)
 
 
-def _label_bytes(bench: _Bench, stored: LabelStore | None) -> dict[str, int]:
+def _label_bytes(bench: _Bench, stored: Labels | None) -> dict[str, int]:
     """What labels take that are not in the set's own file: stored ones, or else the teachers that give them."""
     if stored is not None:
         return {"stored_labels": stored.nbytes}

@@ -12,8 +12,8 @@ from potstill.functional.coreset import herding
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.rng import derive, generator
 from potstill.storage import Distilled, item_bytes
-from potstill.supervise.store import LabelStore
 from potstill.supervise.teacher import Teacher, train_teacher
+from potstill.supervise.teacher_store import Labels
 
 __all__ = ["BASELINES", "TEACHER_STEPS", "TeacherJob", "TrainingSet", "baseline", "per_class_at_equal_bytes"]
 
@@ -27,7 +27,7 @@ class TrainingSet:
 
     pairs: Sequence[tuple[Tensor, Tensor]]
     bytes: int
-    stored: LabelStore | None = None
+    stored: Labels | None = None
     """A teacher's labels of its one pair."""
     weights: Tensor | None = None
     """What each sample's loss is multiplied by, mean 1; for one pair."""

@@ -19,7 +19,7 @@ from potstill.data.passes import each
 from potstill.evaluation.protocol import Precision, Protocol
 from potstill.evaluation.taught import Teachers, mixing, stored_loss, taught_loss
 from potstill.rng import derive, generator
-from potstill.supervise.store import LabelStore
+from potstill.supervise.teacher_store import Labels
 
 __all__ = [
     "TEST_CHUNK",
@@ -61,7 +61,7 @@ class Job:
     seed: int
     teachers: Teachers | None = None
     """Who labels, where the protocol says that teachers do."""
-    stored: LabelStore | None = None
+    stored: Labels | None = None
     """Their labels of this set, written before: then nobody is asked, and the views are the file's."""
 
 

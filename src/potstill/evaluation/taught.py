@@ -1,7 +1,8 @@
 """Students that a teacher labels as they train: every batch, as it is after augmentation and mixing.
 
 The teacher is asked as the batch is made, or its answers are read from a file of labels that was written before
-(`potstill.supervise.store`), whose views then take the place of the protocol's.
+(`potstill.supervise.store`), or a teacher in such a file is asked (`potstill.supervise.teacher_store`); the views of
+the file then take the place of the protocol's.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from potstill.evaluation.protocol import Protocol
 from potstill.nn import factory
 from potstill.supervise.about import Statistics
 from potstill.supervise.losses import kl
-from potstill.supervise.store import LabelStore, views_of_epoch
+from potstill.supervise.teacher_store import Labels
 from potstill.supervise.writer import Expert, logits_of
 
 __all__ = ["Teachers", "check_stored", "mixing", "stored_loss", "taught_loss", "teachers_of", "views_of"]
@@ -140,7 +141,7 @@ def _hard(p: Protocol, logits: Tensor, y: Tensor, weight: Tensor | None) -> Tens
 
 
 def stored_loss(
-    p: Protocol, student: Callable[[Tensor], Tensor], store: LabelStore, x: Tensor, y: Tensor, epoch: int,
+    p: Protocol, student: Callable[[Tensor], Tensor], store: Labels, x: Tensor, y: Tensor, epoch: int,
     index: Tensor, weights: Float[Tensor, " n"] | None = None,
 ) -> Tensor:  # fmt: skip
     """The loss on the views of the items at ``index`` of the set ``x``, ``y`` that training epoch ``epoch`` sees.
@@ -151,19 +152,19 @@ def stored_loss(
     Raises:
         PotstillError: the store lacks what the protocol's loss needs.
     """
-    view, rows = views_of_epoch(store, x, epoch, index, p.temperature)
+    view, target = store.batch_of(x, epoch, index, p.temperature if p.loss == "kl" else None)
     logits = student(view)
     weight = None
     if weights is not None:
         weight = store.mixed(weights, store.stored_epoch(epoch), index, tuple(view.shape[1:]))
     if p.loss == "kl":
-        loss = kl(logits, rows.to(view.device), temperature=p.temperature, t_squared=p.t_squared, weight=weight)
+        loss = kl(logits, target.to(view.device), temperature=p.temperature, t_squared=p.t_squared, weight=weight)
     else:
-        loss = _squares(logits, store.logits(store.stored_epoch(epoch), index).to(view.device), weight)
+        loss = _squares(logits, target.to(view.device), weight)
     return loss + _hard(p, logits, y[index.to(y.device)], weight)
 
 
-def check_stored(p: Protocol, store: LabelStore) -> None:
+def check_stored(p: Protocol, store: Labels) -> None:
     """Refuse labels that teachers gave by other statistics than the protocol says. Others' files do not say theirs.
 
     Raises:

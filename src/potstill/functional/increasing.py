@@ -3,8 +3,8 @@
 Elias and Fano's code of sorted numbers (Elias, "Efficient storage and retrieval by content and address of static
 files", J. ACM 21(2), 1974): of each of k numbers below K the ``low`` last bits as they are, and of the rest the
 differences from one to the next, in unary: number i with the high part h sets bit ``h + i`` of a row of
-``k + ((K − 1) >> low)`` bits. No code of one length is shorter by more than a bit for each number. Where the numbers are
-so many that one bit for each of the K takes no more, that is what is stored.
+``k + ((K − 1) >> low)`` bits. No code of one length is shorter by more than a bit for each number. Where the numbers
+are so many that one bit for each of the K takes no more, that is what is stored.
 
 Bits lie low first, as in all that Potstill packs.
 """

@@ -2,7 +2,17 @@
 
 from potstill.nn.init import initialise
 from potstill.nn.own import OwnFactory, OwnNetwork, given
-from potstill.nn.zoo import Factory, NetworkEntry, catalogue, factory, flops, named, parameter_count, stackable
+from potstill.nn.zoo import (
+    Factory,
+    NetworkEntry,
+    catalogue,
+    described,
+    factory,
+    flops,
+    named,
+    parameter_count,
+    stackable,
+)
 
 __all__ = [
     "Factory",
@@ -10,6 +20,7 @@ __all__ = [
     "OwnFactory",
     "OwnNetwork",
     "catalogue",
+    "described",
     "factory",
     "flops",
     "given",

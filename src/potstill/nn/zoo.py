@@ -20,7 +20,17 @@ from potstill.nn.resnet import ResNet
 from potstill.nn.vit import ViT
 from potstill.rng import generator
 
-__all__ = ["Factory", "NetworkEntry", "catalogue", "factory", "flops", "named", "parameter_count", "stackable"]
+__all__ = [
+    "Factory",
+    "NetworkEntry",
+    "catalogue",
+    "described",
+    "factory",
+    "flops",
+    "named",
+    "parameter_count",
+    "stackable",
+]
 
 _DC = "networks.py of DC, arXiv:2006.05929"
 _PACKAGES = ("timm", "torchvision")
@@ -120,6 +130,25 @@ def factory(
             f"{'×'.join(map(str, input.shape[1:]))} are too small; {_smallest(canonical, input, num_classes)}"
         )
     return Factory(canonical, input, num_classes, torch.device(device))
+
+
+def described(name: str, input: InputSpec, num_classes: int) -> Network:
+    """One of this package's networks on the meta device: names and shapes without values, so of any size at no cost.
+
+    Raises:
+        PotstillError: the name is none of them.
+    """
+    if name.partition("-")[0] not in _FAMILIES:
+        raise PotstillError(
+            f"what is built by its name alone is one of potstill's own networks, but {name!r:.60} is none; "
+            "`potstill networks` lists them"
+        )
+    make = _parse(name, input, num_classes)[1]
+    try:
+        with torch.device("meta"):
+            return make()
+    except (RuntimeError, ValueError, OverflowError, TypeError) as error:
+        raise PotstillError(f"no {name:.60} takes inputs of {input.shape!r:.60}; change the network") from error
 
 
 def named(name: str) -> bool:

@@ -24,7 +24,8 @@ so each ã is off by at most about step / 2: a 510th or a 30th of the row's rang
 first in its low half.
 
 **Indices** are increasing, so they are stored in about ``log2(K / k) + 2`` bits each
-(`potstill.functional.increasing`): 10 of 1,000 in 11 bytes. Files of format 1 have them in 8, 16 or 32 bits each; ``packed=False`` says so.
+(`potstill.functional.increasing`): 10 of 1,000 in 11 bytes. Files of format 1 have them in 8, 16 or 32 bits each, as
+``packed=False`` says.
 
 **Level**: the log-sum-exp of z, one more 16-bit float, from which the logits come back; MSE and GIFT need them.
 """

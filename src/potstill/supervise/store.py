@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from potstill.augment.recorded import Recorded
-from potstill.augment.replay import Fetch
+from potstill.augment.replay import Fetch, Mixes
 from potstill.augment.views import Views
 from potstill.errors import PotstillError
 from potstill.functional.counter import permutation
@@ -35,7 +35,7 @@ from potstill.storage.mapped import Field, Plan, mapped, plan
 from potstill.supervise.about import About
 from potstill.supervise.coding import Coding
 
-__all__ = ["LabelStore", "content_hash", "forecast", "layout", "views_of_epoch"]
+__all__ = ["LabelStore", "content_hash", "forecast", "layout", "mixed_values", "views_of_epoch"]
 
 
 def layout(about: About) -> Plan:
@@ -223,11 +223,16 @@ class LabelStore:
             drawn = views.mixes(epoch, index, len(self), shape)
         else:
             drawn = views.mixes(self._recorded(views, epoch), index, len(self), shape)
-        own = values[index.to(values.device)]
-        if drawn is None:
-            return own
-        share = drawn.share.to(values)
-        return share * own + (1 - share) * values[drawn.partner.to(values.device)]
+        return mixed_values(values, index, drawn)
+
+    def batch_of(
+        self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float | None
+    ) -> tuple[Tensor, Float[Tensor, "m k"]]:
+        """The views of the items at ``index`` that training epoch ``epoch`` sees, and their rows at ``temperature``, or
+        their logits where it is ``None``. Arguments as for `views_of_epoch`."""
+        stored = self.stored_epoch(epoch)
+        view = self.view(inputs, stored, index)
+        return view, self.logits(stored, index) if temperature is None else self.decode(stored, index, temperature)
 
     def _recorded(self, views: Recorded, epoch: int) -> dict[str, NDArray[Any]]:
         return {name: self._fields[name][epoch] for name in views.fields()}
@@ -250,8 +255,26 @@ class LabelStore:
             )
 
 
+@runtime_checkable
+class Labelling(Protocol):
+    """What labels the views of a training epoch: rows in a file, or a teacher that is one."""
+
+    def batch_of(
+        self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float | None
+    ) -> tuple[Tensor, Float[Tensor, "m k"]]: ...
+
+
+def mixed_values(values: Float[Tensor, " n"], index: Int[Tensor, " m"], drawn: Mixes | None) -> Float[Tensor, " m"]:
+    """``values`` of items in the shares of a mix: each view's own and its partner's."""
+    own = values[index.to(values.device)]
+    if drawn is None:
+        return own
+    share = drawn.share.to(values)
+    return share * own + (1 - share) * values[drawn.partner.to(values.device)]
+
+
 def views_of_epoch(
-    store: LabelStore, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float = 1.0
+    store: Labelling, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float = 1.0
 ) -> tuple[Tensor, Float[Tensor, "m k"]]:
     """A training batch: the views of the items at ``index`` that training epoch ``epoch`` sees, and their rows.
 
@@ -264,10 +287,9 @@ def views_of_epoch(
         temperature: of the rows.
 
     Returns:
-        Views (m, …) where the inputs are, and rows (m, k) on the CPU.
+        Views (m, …) where the inputs are, and rows (m, k), those of a file on the CPU.
     """
-    stored = store.stored_epoch(epoch)
-    return store.view(inputs, stored, index), store.decode(stored, index, temperature)
+    return store.batch_of(inputs, epoch, index, temperature)
 
 
 @lru_cache(maxsize=8)

@@ -4,7 +4,7 @@ import os
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from potstill.cli.commands import Compare, Evaluate, Label, Report, Scaling
 from potstill.cli.parsing import Misuse, Parsed
@@ -14,7 +14,13 @@ from potstill.cli.text import columns, json_document, plural
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.watch import Watcher
 
+if TYPE_CHECKING:
+    from potstill.supervise.store import LabelStore
+
 __all__ = ["run_compare", "run_evaluate", "run_label", "run_report", "run_scaling"]
+
+_LITTLE = 0.5
+"""Of the probability: labels that keep less say little of what the teacher said."""
 
 
 def run_evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
@@ -61,8 +67,9 @@ def run_evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_label(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.labelling import label
+    from potstill.labelling import label, label_bytes
     from potstill.storage import check_writable, load
+    from potstill.supervise.store import LabelStore
 
     command = parsed.command
     assert isinstance(command, Label)
@@ -70,27 +77,57 @@ def run_label(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     small = load(command.file)
     splits = load_data(command, command.data, watcher)
 
+    asked: dict[str, Any] = {
+        "protocol": command.protocol, "network": command.network, "pool": command.pool, "top_k": command.top_k,
+        "dtype": command.dtype, "device": command.device, **parsed.options,
+    }  # fmt: skip
+    sizes = label_bytes(small, splits, **asked)
     store = label(
-        small, splits, command.out, protocol=command.protocol, network=command.network, pool=command.pool,
-        top_k=command.top_k, dtype=command.dtype, seed=command.seed, device=command.device, progress=watcher.count,
-        **parsed.options,
-    )  # fmt: skip
+        small, splits, command.out, store_as=command.store_as, seed=command.seed, progress=watcher.count, **asked
+    )
     about = store.about
     value = {
-        "path": str(command.out),
-        "bytes": store.nbytes,
-        "file_bytes": store.file_bytes,
-        "command": line,
-        **about.to_json(),
-    }
+        "path": str(command.out), "bytes": store.nbytes, "file_bytes": store.file_bytes, "bytes_as": sizes,
+        "command": line, **about.to_json(),
+    }  # fmt: skip
+    if isinstance(store, LabelStore):
+        value["kept_mass"] = store.kept_mass()
+        text = _of_rows(store, sizes)
+    else:
+        text = (
+            f"the teacher itself, {store.nbytes:,} bytes, {about.to_json()['dtype']}: it labels whenever it is asked "
+            f"(rows would take {sizes['rows']:,} bytes)"
+        )
     network = "" if command.network is None else f" --network {shlex.quote(command.network)}"
-    each = store.nbytes / (about.epochs * about.items)
     return Answer(
         value,
-        f"{command.out}: labels of {plural(about.items, 'item')} in {about.epochs:,} epochs, {store.nbytes:,} bytes "
-        f"({each:.1f} a label)\nMeasure with them: potstill evaluate {shlex.quote(str(command.file))} --data "
+        f"{command.out}: {text}\nMeasure with them: potstill evaluate {shlex.quote(str(command.file))} --data "
         f"{shlex.quote(command.data)} --protocol {command.protocol}{network} --stored {shlex.quote(str(command.out))}",
     )
+
+
+def _of_rows(store: "LabelStore", sizes: Mapping[str, int]) -> str:
+    about = store.about
+    each = store.nbytes / (about.epochs * about.items)
+    text = (
+        f"labels of {plural(about.items, 'item')} in {about.epochs:,} epochs, {store.nbytes:,} bytes "
+        f"({each:.1f} a label)"
+    )
+    coding = about.coding
+    if coding.top_k < coding.classes:
+        mass = store.kept_mass()
+        text += (
+            f"; those kept, {coding.top_k:,} of {coding.classes:,} classes, have {100 * mass:.2g} % of the "
+            f"probability at temperature {coding.temperature:g}"
+        )
+        if mass < _LITTLE:
+            text += ", and the rest is stored as even: keep more, or train at a lower temperature"
+    if (teacher := sizes.get("teacher")) is not None and teacher < store.nbytes:
+        text += (
+            f"\nSmaller: the teacher itself, {teacher:,} bytes ({store.nbytes / teacher:.1f} times less) and nothing "
+            "left out: --store-as teacher"
+        )
+    return text
 
 
 def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
