@@ -33,20 +33,33 @@ def fit_range(x: Float[Tensor, "..."], bits: int, axis: int | None) -> tuple[Ten
         bits: 1 … 16.
         axis: groups are slices along it; ``None``: one group.
     """
-    over = tuple(d for d in range(x.ndim) if d != axis)
+    shape = grouped(x, axis)
     x = x.detach().double()
-    low, high = x.amin(over, keepdim=True), x.amax(over, keepdim=True)
+    rows = (x.reshape(1, -1) if axis is None else x.movedim(axis, 0).reshape(x.shape[axis], -1)).contiguous()
+    low, high = rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)
     most = (1 << bits) - 1
     step = (high - low) / most
-    for _ in range(_ROUNDS if bits < 5 else 0):
-        q = codes_of(x, low, step, bits).double()
-        centre, middle = q.mean(over, keepdim=True), x.mean(over, keepdim=True)
-        spread = (q - centre).square().sum(over, keepdim=True)
-        slope = ((q - centre) * (x - middle)).sum(over, keepdim=True) / spread.clamp_min(1e-300)
-        fitted = spread > 0
-        step = torch.where(fitted, slope, step)
+    if bits < 5:
+        low, step = _line(rows, low, step, most)
+    return low.reshape(shape).float(), step.reshape(shape).float()
+
+
+def _line(x: Tensor, low: Tensor, step: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Lloyd's algorithm for rows of ``x`` (groups, n), from lows and steps (groups, 1); all float64."""
+    n = x.shape[1]
+    middle = x.mean(1, keepdim=True)
+    around = x - middle  # sums of squares about the mean lose no digits
+    for _ in range(_ROUNDS):
+        q = (x - low).div_(torch.where(step > 0, step, torch.ones_like(step))).round_().clamp_(0, most)
+        centre = q.mean(1, keepdim=True)
+        spread = torch.linalg.vecdot(q, q)[:, None] - n * centre.square()
+        fitted = spread > 0.5 * (n - 1) / n  # codes are whole: one that differs from the others makes (n − 1) / n
+        slope = torch.linalg.vecdot(q, around)[:, None] / torch.where(fitted, spread, torch.ones_like(spread))
+        last, step = step, torch.where(fitted, slope, step)
         low = torch.where(fitted, middle - slope * centre, low)
-    return low.float(), step.float()
+        if torch.equal(last, step):
+            break
+    return low, step
 
 
 def codes_of(x: Tensor, low: Tensor, step: Tensor, bits: int) -> Int64[Tensor, "..."]:

@@ -15,7 +15,7 @@ from potstill.errors import PotstillError
 from potstill.functional.transforms import resize, shrink
 from potstill.store.packed import read, said_shape
 from potstill.store.plain import Float
-from potstill.store.uniform import Uniform
+from potstill.store.uniform import Ranges, Uniform
 
 __all__ = ["Half", "enlarged"]
 
@@ -71,8 +71,8 @@ class Half:
         Raises:
             PotstillError: they are no pictures.
         """
-        kept = self._within().pack(self._shrunk(x.detach().cpu().float()))
-        return Stored(kept.tensors, {"codec": "small", "shape": list(x.shape), "within": dict(kept.said)})
+        x = x.detach().cpu().float()
+        return self.packed(x, self.fitted(x))
 
     def rounded(self, x: Tensor, /) -> Tensor:
         """What reading back gives, with the gradient of both changes of size, straight through the rounding.
@@ -80,9 +80,26 @@ class Half:
         Raises:
             PotstillError: they are no pictures.
         """
-        small = self._shrunk(x)
+        return self.through(x, self.fitted(x))
+
+    def fitted(self, x: Tensor) -> Ranges:
+        """Levels of the smaller pictures; none where they are floats."""
         within = self._within()
-        small = within.rounded(small) if isinstance(within, Uniform) else small
+        return within.fitted(self._shrunk(x)) if isinstance(within, Uniform) else {}
+
+    def packed(self, x: Tensor, ranges: Ranges) -> Stored:
+        """Smaller pictures by these levels."""
+        small, within = self._shrunk(x.detach().cpu().float()), self._within()
+        kept = within.packed(small, ranges) if isinstance(within, Uniform) else within.pack(small)
+        return Stored(kept.tensors, {"codec": "small", "shape": list(x.shape), "within": dict(kept.said)})
+
+    def through(self, x: Tensor, ranges: Ranges) -> Tensor:
+        """What reading `packed` gives, with gradients by ``x`` and by the levels."""
+        small, within = self._shrunk(x), self._within()
+        if isinstance(within, Uniform):
+            small = within.through(small, ranges)
+        elif within.bits == 16:
+            small = small.detach().half().to(small) + (small - small.detach())
         return resize(small, (x.shape[-2], x.shape[-1]))
 
 

@@ -74,9 +74,9 @@ class Uniform:
         return {"low": low.flatten(), "high": (low + step * ((1 << self.bits) - 1)).flatten()}
 
     def packed(self, x: Tensor, ranges: Ranges) -> Stored:
-        """``x`` in these ranges."""
+        """``x`` in these ranges; a group whose lowest level is not below its highest is fitted instead."""
         x = x.detach().cpu().float()
-        low, step = self._held({n: t.detach().cpu().float() for n, t in ranges.items()})
+        low, step = self._held(self._open(x, {n: t.detach().cpu().float() for n, t in ranges.items()}))
         q = codes_of(x, self._beside(low.float(), x), self._beside(step.float(), x), self.bits)
         axis = range_axis(tuple(x.shape), self.bits)
         said = {"codec": "uniform", "shape": list(x.shape), "bits": self.bits, "axis": axis}
@@ -88,6 +88,7 @@ class Uniform:
         Those by the ranges are scaled by 1 / √(n · Q), n values in a group (LSQ; arXiv:1902.08153, section 2.2).
         """
         most = (1 << self.bits) - 1
+        ranges = self._open(x, ranges)
         held = (self._beside(t.to(x), x) for t in self._held({n: t.detach().float() for n, t in ranges.items()}))
         low, step = held
         read = low + step * codes_of(x.detach(), low, step, self.bits).to(x)
@@ -101,6 +102,14 @@ class Uniform:
             x, moving["low"], torch.where(span > 0, span / most, torch.ones_like(span)), self.bits
         )
         return read + (smooth - smooth.detach())
+
+    def _open(self, x: Tensor, ranges: Ranges) -> Ranges:
+        """Ranges, and those of `fitted` in groups whose own hold nothing: a payload that starts at zero has such."""
+        closed = ranges["high"].detach() <= ranges["low"].detach()
+        if not bool(closed.any()):
+            return ranges
+        fitted = self.fitted(x)
+        return {n: torch.where(closed, fitted[n].to(t), t) for n, t in ranges.items()}
 
     def _held(self, ranges: Ranges) -> tuple[Tensor, Tensor]:
         """Lowest level and step as the file has them, from float32 ranges."""
