@@ -420,6 +420,8 @@ class AssetSpec:
     """Settings of the maker. ``network`` names another architecture than the problem's."""
     snapshots: tuple[int, ...] = ()
     """Epochs after which each network is wanted, from one training; none: after the last."""
+    labels: bool = False
+    """The networks are the method's teachers: they label its result where a protocol lets teachers label."""
 
 
 @runtime_checkable

@@ -1,5 +1,6 @@
 """``label``: a teacher's labels of a distilled set, for every epoch and crop, written once and read by students."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,11 @@ from potstill import registry
 from potstill.api import as_splits, default_network, pick_device
 from potstill.augment.views import Views
 from potstill.core import NetworkFactory, Source
-from potstill.errors import PotstillError, unknown
+from potstill.errors import PotstillError, PotstillWarning, unknown
 from potstill.evaluation import Protocol
 from potstill.evaluation.evaluate import as_seen, carded_network, check_fit, student_augmentation
-from potstill.evaluation.taught import teachers_of, views_of
+from potstill.evaluation.labeller import labeller_of, names_of
+from potstill.evaluation.taught import views_of
 from potstill.execution.memory import keep_freed_memory
 from potstill.nn import OwnNetwork, factory, given
 from potstill.storage import Distilled, check_writable, load
@@ -40,9 +42,7 @@ class _Task:
     @property
     def networks(self) -> list[str]:
         """Names of the teachers."""
-        seen = self.seen
-        others = [factory(n, seen.input, len(seen.classes), seen.device).name for n in self.said.committee]
-        return [*[self.make.name] * self.said.teachers, *others]
+        return names_of(self.said, self.small, self.seen, self.make)
 
     def bytes(self, pool: int | None, top_k: int | None, dtype: str | None) -> dict[str, int]:
         """Of rows and, where it can be stored, of the teacher."""
@@ -85,10 +85,11 @@ def label(
 
     Args:
         distilled: a set, or the path of one.
-        data: what it was made of; teachers are trained on its training split, or taken from the cache.
+        data: what it was made of; teachers are trained on its training split, or taken from the cache. They are those
+            that made the set, unless the protocol names others (`potstill.evaluation.labeller`).
         out: the file of labels.
         protocol: one in which a teacher labels; it says the teachers, the views, the epochs and the temperature.
-        network: the student that will be trained, whose architecture teachers have too where the protocol names none.
+        network: the student that will be trained; the teacher has its architecture where nobody says another.
         store_as: ``rows`` of labels (`potstill.supervise.store`), the ``teacher`` with its weights in few bits, which
             labels again whenever it is asked (`potstill.supervise.teacher_store`), or ``auto``: what takes fewer bytes.
         pool: epochs to store, fewer than are trained; see `potstill.supervise.store`. Of rows.
@@ -119,8 +120,11 @@ def label(
     assert isinstance(x, Tensor)
     x = x.to(seen.device)
     shared = said.sized(len(x), len(seen.classes)).batch if said.teacher_statistics == "batch" else 256
-    teachers = teachers_of(said, seen, task.make, lambda n: student_augmentation(n, seen), progress)
-    experts = teachers.experts(seen.classes)
+    labeller = labeller_of(said, small, seen, task.make, lambda n: student_augmentation(n, seen), progress)
+    if labeller.warning is not None:
+        warnings.warn(labeller.warning, PotstillWarning, stacklevel=2)
+    assert labeller.teachers is not None
+    experts = labeller.teachers.experts(seen.classes)
     if store_as == "teacher":
         return write_teacher(
             out, experts, x, task.views, classes=seen.classes, input=seen.input, dtype=teacher_type(dtype),
@@ -165,8 +169,8 @@ def _task(
     check_fit(small, train)
     seen = as_seen(train, small)
     name = given(network) or chosen.network or carded_network(small) or default_network(seen)
-    make = factory(chosen.teacher or name, seen.input, len(seen.classes), seen.device)
-    said = chosen.resolve(seen.name, factory(name, seen.input, len(seen.classes)).name, seen.input)
+    make = factory(name, seen.input, len(seen.classes), seen.device)
+    said = chosen.resolve(seen.name, make.name, seen.input)
     views = views_of(said, student_augmentation(said.augment, seen), seed)
     return _Task(
         small=small, seen=seen, said=said, make=make, views=views, epochs=(said.epochs or 0) + said.extra_epoch

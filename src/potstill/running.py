@@ -12,7 +12,7 @@ from torch import Tensor
 from potstill.asked import fewer
 from potstill.assets import forecast, obtain
 from potstill.augment.named import named_augmentation
-from potstill.core import Augmentation, Effort, Method, Problem, Selection
+from potstill.core import Augmentation, Effort, Method, Problem, Selection, Trained
 from potstill.data import on_card
 from potstill.driver import Progress, Run, run
 from potstill.errors import PotstillError
@@ -21,6 +21,7 @@ from potstill.registry import effort_fields
 from potstill.rng import generator
 from potstill.storage import Distilled
 from potstill.storage.scores import Scores
+from potstill.supervise.writer import state_hash
 from potstill.units import about, clock
 from potstill.watch import Watcher
 
@@ -211,9 +212,25 @@ def _artefact(
             "command": command,
             "effort": _effort(settled),
             "limits": dict(limits),
+            **({"teachers": teachers} if (teachers := _teachers(settled, problem)) else {}),
             **({"resumed_with_others": list(done.changes)} if done.changes else {}),
         },
     )
+
+
+def _teachers(settled: Settled, problem: Problem) -> list[dict[str, Any]]:
+    """The trained networks that the method asked for, as a card has them: by architecture, recipe and content."""
+    found: list[dict[str, Any]] = []
+    for spec in settled.method.assets(problem):
+        if spec.kind != "networks" or spec.name not in problem.assets:
+            continue
+        trained: tuple[Trained, ...] = problem.assets[spec.name]
+        found.append({
+            "asset": spec.name, "labels": spec.labels, "network": spec.recipe.get("network", problem.network.name),
+            "recipe": dict(spec.recipe),
+            "networks": [{"epoch": t.epoch, "hash": state_hash({**t.theta, **t.buffers})} for t in trained],
+        })  # fmt: skip
+    return found
 
 
 def _effort(settled: Settled) -> dict[str, Any] | None:

@@ -19,13 +19,14 @@ from potstill.data import StreamSource, TensorSource, Viewed, holdout
 from potstill.errors import PotstillError
 from potstill.evaluation.forecast import expected_seconds
 from potstill.evaluation.full import RECIPE, FullReference
+from potstill.evaluation.labeller import Labeller, labeller_of, stored_labeller
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.scorecard import Scorecard
 from potstill.evaluation.scores import ars, hlr, ior, lrs
 from potstill.evaluation.sets import BASELINES, TEACHER_STEPS, TeacherJob, TrainingSet, baseline
 from potstill.evaluation.statistics import INTERVAL, difference, summary
 from potstill.evaluation.student import Job
-from potstill.evaluation.taught import Teachers, check_stored, teachers_of
+from potstill.evaluation.taught import Teachers, check_stored
 from potstill.evaluation.together import at_most, predictions
 from potstill.execution import Executor, Serial, choose
 from potstill.nn import OwnNetwork, factory, flops, named, stackable
@@ -161,11 +162,12 @@ def evaluate(
             bench.protocol, bench.make, train, bench.executor, items=len(distilled), students=students, sets=sets,
             again=2 * (robust_scores and baselines and train.input.kind == "image"), full=full, soft=rivals_soft,
         ))  # fmt: skip
+    labeller: Labeller | None = None
     if bench.protocol.labels == "teacher" and (stored is None or baselines):
         # one committee for all sets and all students
-        make = factory(protocol.teacher, train.input, k, train.device) if protocol.teacher else bench.make
-        made_teachers = teachers_of(bench.protocol, train, make, bench.augment, bench.report)
-        bench, *others = (replace(b, teachers=made_teachers) for b in (bench, *others))
+        labeller = labeller_of(bench.protocol, distilled, train, bench.make, bench.augment, bench.report)
+        bench, *others = (replace(b, teachers=labeller.teachers) for b in (bench, *others))
+    labeller = labeller if stored is None else stored_labeller(labeller, distilled, stored)
     learned = _learned_rate(distilled)
     w = distilled.sample_weight if weights else None
     own_set = TrainingSet(
@@ -220,6 +222,7 @@ def evaluate(
         "networks": by_network,
         "chosen": dict(own.chosen),
         "diverged": own.diverged,
+        **({} if labeller is None else {"labeller": labeller.to_dict()}),
         "seed": seed,
         "set": {
             "method": distilled.card["method"], "ipc": distilled.card["ipc"], "items": len(distilled),

@@ -65,7 +65,8 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """Every field is part of the fingerprint: two scorecards with the same one were measured alike.
+    """Every field is part of the fingerprint: two scorecards with the same one were measured alike. Where a teacher
+    labels, each scorecard says which one did (``labeller``).
 
     Raises:
         PotstillError: a value out of its range, or both or neither of ``epochs`` and ``steps``.
@@ -145,7 +146,8 @@ class Protocol:
     hard_weight: float = 0.0
     """How much of the cross-entropy with the set's own classes joins a teacher's loss; they are not mixed."""
     teacher: str | None = None
-    """The teacher's network; by default the student's."""
+    """The teacher's network; by default the teachers that the set was made for, where its card names some, as they were
+    trained then; else the student's network. Baselines have the set's labeller (`potstill.evaluation.labeller`)."""
     teachers: int = 1
     """A committee gives the mean of its logits."""
     precision: Precision = "float32"

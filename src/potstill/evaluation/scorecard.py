@@ -20,6 +20,22 @@ SCORES = {
 _HEAD = ("", "accuracy", "95% interval", "n", "bytes")
 
 
+def _labelled(labeller: Mapping[str, Any] | None) -> list[str]:
+    """Who labelled, and what is to be said of it."""
+    if labeller is None:
+        return []
+    hashes = [labeller["hash"]] if isinstance(labeller["hash"], str) else labeller["hash"]
+    whose = {True: ", the set's own teacher", False: ", not the set's own teacher", None: ""}[labeller["own"]]
+    why = f" ({labeller['why']})" if labeller.get("why") else ""
+    line = f"labels by {labeller['name']} [{' '.join(h[:8] for h in hashes)}]{whose}{why}"
+    if labeller["agreement"] is not None:
+        line += (
+            f": it takes {100 * labeller['agreement']:.0f}% of the set's inputs for their classes, and "
+            f"{100 * labeller['agreement_real']:.0f}% of real ones"
+        )
+    return [line, *([f"warning: {labeller['warning']}"] if labeller["warning"] else [])]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scorecard:
     """Accuracies are fractions. ``content`` is the JSON document; the properties are its headline."""
@@ -79,6 +95,7 @@ class Scorecard:
             lines.append(
                 "the network on the full data ended with weights that are not finite: nothing beside it means anything"
             )
+        lines += _labelled(c.get("labeller"))
         if c.get("data", {}).get("made_of_train") is False:
             lines.append("the set was not made of this training data; if it holds test samples, the score is too high")
         if c["diverged"]:

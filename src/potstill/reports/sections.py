@@ -132,6 +132,8 @@ def warnings(entry: Entry) -> Html | None:
                 "the score is too high.",
             )
         )
+    if (warned := entry.measured("labeller").get("warning")) is not None:
+        notes.append(("Look at who labelled.", str(warned)[:1].upper() + str(warned)[1:] + "."))
     kind, message = entry.outcome
     if kind and kind != "finished":
         notes.append((f"Not finished: {kind}.", message or "The set is what the run had made until then."))
@@ -380,6 +382,20 @@ def _inline(values: Mapping[str, Any]) -> Html:
     return tag("code", ", ".join(f"{key} = {held}" for key, held in values.items()))
 
 
+def _labeller(entry: Entry) -> str | Html:
+    """Who labelled the set and its baselines, where a teacher did."""
+    held = entry.measured("labeller")
+    if not held.get("name"):
+        return ""
+    whose = {True: ", the set's own teacher", False: ", not the set's own teacher"}.get(held.get("own"), "")  # type: ignore[arg-type]
+    known = [(number(held.get(key)), what) for key, what in (("agreement", "the set's"), ("agreement_real", "real"))]
+    said = " and ".join(f"{percent(part)} of {what} inputs" for part, what in known if part is not None)
+    hashes = held.get("hash")
+    shown = " ".join(str(h)[:12] for h in (hashes if isinstance(hashes, list | tuple) else [hashes]) if h)
+    takes = f"; it takes {said} for their classes" if said else ""
+    return join([tag("bdi", str(held["name"])), " ", tag("code", shown), f"{whose}{takes}"])
+
+
 def _provenance(entry: Entry) -> list[Html] | None:
     card, source, score = entry.card, entry.part("source"), entry.scorecard or {}
     kind, message = entry.outcome
@@ -398,6 +414,7 @@ def _provenance(entry: Entry) -> list[Html] | None:
         "Protocol": f"{score['protocol']} (version {score.get('protocol_version', '—')})"
         if score.get("protocol")
         else "",
+        "Labels by": _labeller(entry),
         "Protocol fingerprint": tag("code", str(score["fingerprint"])) if score.get("fingerprint") else "",
         "Versions": ", ".join(f"{k} {v}" for k, v in entry.part("versions").items()),
         "File format": str(card.get("format") or ""),

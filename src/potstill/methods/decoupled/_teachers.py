@@ -92,7 +92,7 @@ class Taught(Method[S], Generic[S]):
     usual: ClassVar[tuple[str, ...]] = ()
     """The further teachers where ``committee`` is left to the data: those of these that can take them."""
     matches: ClassVar[bool] = True
-    """Whether statistics of BatchNorms are matched, so that every teacher must have some."""
+    """Whether statistics of BatchNorms are matched, so that ``network`` must have some."""
 
     labels: Literal["hard", "soft"] = "soft"
     """One row of the teacher's per input, or its class. Published are rows per epoch and crop, of which one row is the
@@ -104,7 +104,8 @@ class Taught(Method[S], Generic[S]):
     networks_trained: int = 1
     """Teachers of that architecture, with other seeds."""
     committee: str = ""
-    """Further teachers: their networks' names, with commas between."""
+    """Further teachers: their networks' names, with commas between. Those without BatchNorm classify, and have no
+    such statistics to match."""
     epochs_trained: int = 50
     """Passes that each was trained for; 0 leaves them untrained (SRe2L for Tiny-ImageNet; 200 for CIFAR)."""
     batch_trained: int = 128
@@ -154,13 +155,14 @@ class Taught(Method[S], Generic[S]):
         }  # fmt: skip
         specs = []
         for name, make, count in self.architectures(problem):
-            if self.matches and not any(isinstance(m, nn.BatchNorm2d) for m in _architecture(make).modules()):
+            has = any(isinstance(m, nn.BatchNorm2d) for m in _architecture(make).modules())
+            if self.matches and name == "networks" and not has:
                 raise PotstillError(
                     f"this method matches the statistics of BatchNorm layers, but network {make.name} has none; "
                     "choose one that has, e.g. convnet-batch or resnet18-batch"
                 )
             own = {} if name == "networks" else {"network": make.name}
-            specs.append(AssetSpec(name=name, kind="networks", count=count, recipe={**recipe, **own}))
+            specs.append(AssetSpec(name=name, kind="networks", count=count, recipe={**recipe, **own}, labels=True))
         return tuple(specs)
 
     def teachers(self, problem: Problem) -> tuple[Member, ...]:
