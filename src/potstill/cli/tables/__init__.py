@@ -9,12 +9,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from potstill.cli.tables import choice, data, labels, matching, registry, selection
+from potstill.cli.tables import choice, data, labels, matching, registry, selection, stored
 
 __all__ = ["main", "render"]
 
 _BLOCKS: dict[str, Callable[[Path], str]] = {
     "active": selection.active,
+    "bytes": stored.bytes_of_data,
+    "bytes-ahead": stored.ahead,
+    "bytes-codecs": stored.codecs,
     "choose": choice.choose,
     "choose-cells": choice.choose_cells,
     "choose-gains": choice.choose_gains,
@@ -35,6 +38,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "scaling": matching.scaling,
     "selection-scale": selection.selection_scale,
     "speed": matching.speed,
+    "store-loss": stored.store_loss,
     "stored-labels": labels.stored_labels,
     "stored-labels-cost": labels.stored_labels_cost,
     "streaming": labels.streaming,

@@ -1,0 +1,436 @@
+"""Accuracy against true bytes: real samples at their best codec, distilled sets at theirs, the same students.
+
+    python benchmarks/bytes.py --data fashion-mnist [--budgets 1 4 16 64 256] [--sides random distilled …]
+    python benchmarks/bytes.py --data letters --letters LetterRecognition.rda     # of Debian's r-cran-mlbench
+    python benchmarks/bytes.py --plot docs/img/bytes.svg                          # the picture, of all data
+
+**Bytes** are those of the tensors as they would lie in a file: codes, ranges and levels, labels, decoders, positions
+(`potstill.store`). A budget of 4 kB is 4,096 bytes. Every class has equally many items, as many as fit; none has more
+than its class has.
+
+**Both sides are treated alike.** A side is ``random``, ``herding``, ``k-means`` (the real samples nearest to the
+centres), ``centroids`` (the centres themselves, in the space of pixels or columns: no real samples, and the strongest
+simple rival), or ``distilled``. Each has candidates: for real samples every codec (`CODECS`: lossless, or so many bits
+with a fitted range, at full and at half size); for distilled sets a method, what it is stored as, and the bits. Which
+candidate is measured is chosen on ``--validation`` of the training data, which no set is made of: one set each with one
+student, then the ``--again`` best with two more (of two more sets of real samples; of the one distilled set). The choice of the rival to beat, `best real`, is made on
+validation too. Test data are read once, by the students of the chosen candidate: ``--draws`` sets of real samples and
+``--sets`` distilled ones, ``--students`` each.
+
+**Students** have one recipe per data set (`DATA`), and per budget one number of updates. Labels are the classes. Each
+distilled set has ``--seconds`` of one core for its steps; how many that is, is measured once for each candidate.
+
+Data are 20,000 of Fashion-MNIST's training pictures, the first 2,000 of each class, and all its test pictures;
+photo-patches as `decoupled.py` makes them (``pip install scikit-image``), but 1,000 of each photograph to train with
+and 300 to test; letters, 20,000 rows of 16 whole numbers, the last 4,000 of them to test (``pip install rdata``).
+
+Intervals are Student's t over means of sets, those of differences Welch's. Trials and sets are kept under ``--cache``,
+results in ``results/bytes-DATA.json``, written after every cell; a cell that is there is not made again.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from decoupled import PHOTOS, photo_patches
+from machine import machine
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import potstill
+from potstill import registry
+from potstill.core import Parametrization, Source, Splits
+from potstill.data import TensorSource, holdout
+from potstill.evaluation import Protocol
+from potstill.evaluation.statistics import difference, summary
+from potstill.evaluation.student import Job, predict, train
+from potstill.augment.named import named_augmentation
+from potstill.functional.transforms import resize
+from potstill.nn import factory
+from potstill.registry import resolve
+from potstill.rng import derive
+from potstill.storage import write_atomic
+from potstill.store import classes_stored, ints_stored, nbytes, read, store
+
+REAL = ("random", "herding", "k-means", "centroids")
+MAKERS: dict[str, dict[str, Any]] = {
+    "random": {"method": "random"}, "herding": {"method": "herding"}, "k-means": {"method": "k-means"},
+    "centroids": {"method": "k-means", "keep": "centroid", "iterations": 20},
+}  # fmt: skip
+HALF = "half"
+CODECS = ("exact", "uint4", "uint2", "uint1", "uint4 half", "uint2 half", "uint1 half")
+"""How real pictures are stored: lossless, or so many bits, full or half size."""
+TABLE_CODECS = ("exact", "uint8", "uint4", "uint3", "uint2", "uint1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How students learn on one data set."""
+
+    network: str
+    augment: str
+    lr: float
+    batch: int
+    updates: dict[float, int]
+    """By the budget in kB; ``inf``: the full data."""
+
+
+INF = float("inf")
+PICTURES: dict[float, int] = {1: 150, 4: 200, 16: 250, 64: 400, 256: 500, INF: 2000}
+DATA: dict[str, Recipe] = {
+    "fashion-mnist": Recipe(network="convnet-w32", augment="dsa", lr=0.03, batch=32, updates=PICTURES),
+    "photo-patches": Recipe(network="convnet-w32", augment="dsa", lr=0.03, batch=32, updates=PICTURES),
+    "letters": Recipe(
+        network="mlp", augment="none", lr=0.05, batch=64,
+        updates={0.25: 1000, 1: 1000, 4: 1500, 16: 2000, 64: 3000, INF: 8000},
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A way to fill the bytes: who makes the set, as what it is optimised, and how it is stored."""
+
+    maker: str
+    codec: str
+    over: str = "pixels"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the method."""
+
+    @property
+    def real(self) -> bool:
+        return self.maker in REAL
+
+    @property
+    def made(self) -> str:
+        """What the float values are, by name: candidates that differ in their bits alone share them."""
+        more = "".join(f" {n}={v}" for n, v in sorted(self.options.items()))
+        return self.maker if self.real else f"{self.maker} {self.over}{more}"
+
+    @property
+    def spelled(self) -> str:
+        return f"{self.made} {self.codec}"
+
+
+def methods(data: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Those that distil, with what is stored of them."""
+    network = {"network": DATA[data].network, "batch_real": 64}
+    if data == "letters":
+        return [("dm", "pixels", {**network, "reuse": 4, "start": "k-means"})]
+    m3d = {**network, "reuse": 4, "optimizer": "adamw", "lr": 0.02, "start": "k-means"}
+    return [("m3d", "pixels", m3d), ("m3d", "tiles:shrink=area", m3d)]
+
+
+def candidates(data: str, side: str) -> list[Candidate]:
+    """All that a side may choose from."""
+    if side in REAL:
+        codecs = TABLE_CODECS if data == "letters" else CODECS
+        return [Candidate(maker=side, codec=c) for c in codecs if side != "centroids" or c != "exact"]
+    return [Candidate(maker=m, over=over, options=o, codec=b) for m, over, o in methods(data) for b in bits_of(data)]
+
+
+def bits_of(data: str) -> tuple[str, ...]:
+    """In which distilled values are tried."""
+    return ("uint8", "uint4", "uint3") if data == "letters" else ("uint4", "uint2")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=list(DATA), default="fashion-mnist")
+    parser.add_argument("--letters", type=Path, help="LetterRecognition.rda")
+    parser.add_argument("--budgets", nargs="+", type=float, help="kB; by default all of the data set's recipe")
+    parser.add_argument("--sides", nargs="+", default=[*REAL, "distilled"])
+    parser.add_argument("--no-full", dest="full", action="store_false", help="leave the full data out")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of one core, for each distilled set")
+    parser.add_argument("--validation", type=float, default=0.1)
+    parser.add_argument("--again", type=int, default=2, help="candidates that are tried on two sets more")
+    parser.add_argument("--draws", type=int, default=4, help="of real samples")
+    parser.add_argument("--sets", type=int, default=3, help="distilled")
+    parser.add_argument("--students", type=int, default=2, help="for each set")
+    parser.add_argument("--tried", action="store_true", help="try candidates on validation data, and stop there")
+    parser.add_argument("--cache", type=Path, default=Path("demo/bytes"))
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    bench = Bench(args)
+    budgets = args.budgets or [b for b in bench.recipe.updates if b != INF]
+    if args.full:
+        bench.full()
+    for kb in budgets:
+        for side in args.sides:
+            bench.cell(kb, side)
+    table(args.out / f"bytes-{args.data}.json")
+
+
+class Bench:
+    """One data set, its students, and what was found so far."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.recipe = args, DATA[args.data]
+        splits = data_of(args.data, args.letters)
+        assert splits.test is not None and isinstance(splits.train, TensorSource)
+        self.test: Source = splits.test
+        self.train, self.held = holdout(splits.train, args.validation, 0)
+        self.shape, self.k = self.train.input.shape, len(self.train.classes)
+        self.most = int(torch.bincount(self.train.labels).min())
+        self.make = factory(self.recipe.network, self.train.input, self.k)
+        protocol: Protocol = resolve("protocols", "potstill").override(batch=self.recipe.batch, least_epochs=0)
+        self.protocol = protocol
+        self.cache = args.cache / args.data
+        self.cache.mkdir(parents=True, exist_ok=True)
+        self.path = args.out / f"bytes-{args.data}.json"
+
+    # --- sets ---------------------------------------------------------------------------------------------------
+
+    def count(self, c: Candidate, kb: float) -> int:
+        """Items of each class whose bytes fit, 0 if not one does."""
+        x = self.train.raw(torch.arange(min(64, len(self.train))))
+        assert isinstance(x, Tensor)
+        one = (halved(x) if c.codec.endswith(HALF) else x)[:1]
+        bits = 8 * nbytes(store(c.codec.split()[0]).pack(x)) / x.numel() if c.codec == "exact" else int(c.codec[4:5])
+        n = min(self.most, int(kb * 1024 / (self.k * one.numel() * bits / 8)) + 1)
+        while n and self.bytes_of(c, torch.rand(n * self.k, *one.shape[1:]), n) > kb * 1024:
+            n -= 1
+        return n
+
+    def bytes_of(self, c: Candidate, x: Tensor, n: int) -> int:
+        """About what ``n`` items of each class take: lossless ones are judged by real samples."""
+        labels = nbytes(classes_stored(torch.arange(self.k).repeat_interleave(n), self.k))
+        if c.codec == "exact":
+            rows = torch.arange(n * self.k) % len(self.train)
+            return nbytes(store("exact").pack(self.train.raw(rows))) + labels  # type: ignore[arg-type]
+        return nbytes(store(c.codec.split()[0]).pack(x)) + labels
+
+    def payload(self, c: Candidate, n: int, seed: int) -> dict[str, Tensor]:
+        """The float values of a set of ``n`` items a class, in data or model space, and the labels."""
+        kept = self.cache / f"{slug(c.made)}-n{n}-s{seed}.safetensors"
+        if kept.exists():
+            return load_file(kept)
+        begun, steps = time.process_time(), {}
+        if c.real:
+            made = potstill.distill(
+                Splits(train=self.train, test=None), ipc=n, seed=seed, device="cpu", progress=None, **MAKERS[c.maker]
+            )
+        else:
+            steps = {"steps": self.steps(c, n)}
+            made = self.distil(c, n, seed, steps["steps"])
+        found = {"inputs": made.inputs} | dict(made.payload)
+        if made.payload:
+            decoder: Parametrization = registry.part("parametrizations", c.over)
+            gap = (decoder.decode(made.payload, self.shape) - made.inputs).abs().max()
+            found = dict(made.payload) | {"model": torch.tensor(int(gap > 1e-3))}
+        found = {n: t.contiguous() for n, t in found.items()} | {"labels": made.labels}
+        save_file(found, kept)
+        self.note("seconds", kept.stem, {"core_seconds": round(time.process_time() - begun, 1), **steps})
+        return found
+
+    def distil(self, c: Candidate, n: int, seed: int, steps: int, **more: Any) -> potstill.Distilled:
+        return potstill.distill(
+            Splits(train=self.train, test=None), c.maker, ipc=n, seed=seed, steps=steps, device="cpu",
+            **{"parametrization": c.over, "progress": None, **c.options, **more},
+        )  # fmt: skip
+
+    def steps(self, c: Candidate, n: int) -> int:
+        """What the seconds buy, measured in a few steps, and the same for all seeds."""
+        key = f"{c.made}-n{n}"
+        known = self.notes("steps")
+        if key not in known:
+            marks: list[float] = []
+            self.distil(c, n, 1000, 9, progress=lambda p: marks.append(time.process_time()))
+            step = (marks[-1] - marks[0]) / (len(marks) - 1)
+            known[key] = max(1, int(self.args.seconds / step))
+            self.note("steps", key, known[key])
+        return int(known[key])
+
+    def stored(self, c: Candidate, kb: float, seed: int) -> tuple[Tensor, Tensor, dict[str, int]]:
+        """A set as a reader has it: inputs in model space, labels, and what its parts take."""
+        n = self.count(c, kb)
+        while True:
+            found = self.payload(c, n, seed)
+            labels = found.pop("labels")
+            x, parts = self.written(c, found)
+            parts["labels"] = nbytes(classes_stored(labels, self.k))
+            if sum(parts.values()) <= kb * 1024:
+                return x, labels, {**parts, "total": sum(parts.values()), "items": len(x)}
+            n -= 1
+
+    def written(self, c: Candidate, found: dict[str, Tensor]) -> tuple[Tensor, dict[str, int]]:
+        bits, _, size = c.codec.partition(" ")
+        model = bool(found.pop("model", torch.tensor(0)))
+        sizes = {"payload": 0, "ranges": 0}
+        out = {}
+        for name, t in found.items():
+            small = halved(t) if size == HALF else t
+            packed = store(bits).pack(small) if t.is_floating_point() else ints_stored(t)
+            for suffix, part in packed.tensors.items():
+                sizes["ranges" if suffix else "payload"] += part.numel() * part.element_size()
+            out[name] = read(packed)
+        if c.real or c.over == "pixels":
+            x = out["inputs"]
+        else:
+            decoder: Parametrization = registry.part("parametrizations", c.over)
+            x = decoder.decode(out, self.shape)
+        x = resize(x, self.shape[-2:]) if size == HALF else x  # type: ignore[arg-type]
+        return (x if model else self.train.normalization.apply(x)), sizes
+
+    # --- students -----------------------------------------------------------------------------------------------
+
+    def student(self, x: Tensor, y: Tensor, updates: int, seed: int, unseen: Source) -> float:
+        """Accuracy of one student."""
+        job = Job(
+            make=self.make, x=x, y=y, protocol=self.protocol, lr=self.recipe.lr, steps=updates, seed=seed,
+            augment=named_augmentation(self.recipe.augment, self.train),
+        )  # fmt: skip
+        said = predict(train(job), unseen)
+        return float((said == unseen.labels).double().mean())
+
+    def tried(self, c: Candidate, kb: float, seed: int, student: int = 0) -> float:
+        """What the validation part says of a set, by one student."""
+        key = f"{kb:g} {c.spelled} {seed} {student}"
+        known = self.notes("tried")
+        if key not in known:
+            x, y, _ = self.stored(c, kb, seed)
+            known[key] = self.student(x, y, self.recipe.updates[kb], derive(seed, f"tried {student}"), self.held)
+            self.note("tried", key, known[key])
+            print(f"  {self.args.data} {kb:g} kB {c.spelled}: {len(x)} inputs, {100 * known[key]:.1f} %", flush=True)
+        return float(known[key])
+
+    def chosen(self, kb: float, side: str) -> tuple[Candidate, list[dict[str, Any]]]:
+        """The best on validation data, and what was tried."""
+        fitting = [c for c in candidates(self.args.data, side) if self.count(c, kb)]
+        values = {c.spelled: [self.tried(c, kb, 0)] for c in fitting}
+        best = sorted(fitting, key=lambda c: -values[c.spelled][0])[: self.args.again]
+        for c in best:
+            values[c.spelled] += [self.tried(c, kb, *more) for more in ((0, 1), (0, 2), (1, 0), (2, 0))[2 * c.real :][:2]]
+        winner = max(best, key=lambda c: statistics.mean(values[c.spelled]))
+        return winner, [{"candidate": n, "validation": v} for n, v in values.items()]
+
+    # --- cells --------------------------------------------------------------------------------------------------
+
+    def cell(self, kb: float, side: str) -> None:
+        """One side at one budget."""
+        key = f"{kb:g} {side}"
+        if key in self.result()["cells"]:
+            return
+        if not any(self.count(c, kb) for c in candidates(self.args.data, side)):
+            return
+        c, tried = self.chosen(kb, side)
+        if self.args.tried:
+            return
+        updates = self.recipe.updates[kb]
+        values, parts, seconds = [], [], []
+        for seed in range(self.args.draws if c.real else self.args.sets):
+            x, y, size = self.stored(c, kb, seed)
+            seeds = (derive(seed, f"student {s}") for s in range(self.args.students))
+            values.append([self.student(x, y, updates, s, self.test) for s in seeds])
+            parts.append(size)
+            seconds.append(self.notes("seconds").get(f"{slug(c.made)}-n{self.count(c, kb)}-s{seed}", {}))
+        row = {
+            "budget": int(kb * 1024), "side": side, "candidate": c.spelled, "maker": c.maker, "codec": c.codec,
+            "over": c.over, "options": dict(c.options), "bytes": parts[0], "bytes_of_sets": [p["total"] for p in parts],
+            "validation": max(statistics.mean(t["validation"]) for t in tried if t["candidate"] == c.spelled),
+            "accuracy": summary([statistics.mean(v) for v in values]), "values_of_sets": values, "updates": updates,
+            "tried": tried, "made": seconds,
+        }  # fmt: skip
+        found = self.result()
+        found["cells"][key] = row
+        self.write(found)
+        a = row["accuracy"]
+        print(f"{self.args.data} {key}: {100 * a['mean']:.1f} {c.spelled}, {parts[0]}", flush=True)
+
+    def full(self) -> None:
+        """All training data, as they are."""
+        if "full" in self.result():
+            return
+        rows = torch.arange(len(self.train))
+        batch = self.train.fetch(rows)
+        raw = self.train.raw(rows)
+        assert isinstance(batch.x, Tensor) and isinstance(raw, Tensor)
+        updates = self.recipe.updates[INF]
+        values = [
+            self.student(batch.x, self.train.labels, updates, derive(s, "full"), self.test)
+            for s in range(self.args.students)
+        ]
+        size = nbytes(store("exact").pack(raw)) + nbytes(ints_stored(self.train.labels))
+        self.write(self.result() | {"full": {"accuracy": summary(values), "bytes": size, "items": len(rows)}})
+        print(f"{self.args.data} full: {100 * statistics.mean(values):.1f} in {size:,} bytes", flush=True)
+
+    # --- files --------------------------------------------------------------------------------------------------
+
+    def notes(self, what: str) -> dict[str, Any]:
+        path = self.cache / f"{what}.json"
+        found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return found
+
+    def note(self, what: str, key: str, value: Any) -> None:
+        path = self.cache / f"{what}.json"
+        write_atomic(path, (json.dumps(self.notes(what) | {key: value}, indent=1) + "\n").encode())
+
+    def result(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
+        settings = {n: getattr(self.args, n) for n in ("seconds", "validation", "again", "draws", "sets", "students")}
+        recipe = {n: getattr(self.recipe, n) for n in ("network", "augment", "lr", "batch")}
+        return {
+            "data": self.args.data, "machine": machine(), "settings": settings, "recipe": recipe,
+            "train": len(self.train), "validation": len(self.held), "test": len(self.test), "cells": {},
+        } | found  # fmt: skip
+
+    def write(self, found: dict[str, Any]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.path, (json.dumps(found, indent=1) + "\n").encode())
+
+
+def slug(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-=." else "_" for c in name)
+
+
+def halved(x: Tensor) -> Tensor:
+    """Pictures at half their size, each pixel the mean of four."""
+    return F.avg_pool2d(x, 2)
+
+
+def data_of(name: str, letters_at: Path | None) -> Splits:
+    """Training and test data of that name.
+
+    Raises:
+        SystemExit: letters without their file.
+    """
+    if name == "fashion-mnist":
+        whole = potstill.load_data(name)
+        source = whole.train
+        assert isinstance(source, TensorSource)
+        rows = torch.cat([(source.labels == c).nonzero().flatten()[:2000] for c in range(len(source.classes))])
+        return Splits(train=source.subset(rows), test=whole.test)
+    if name == "photo-patches":
+        return photo_patches(1000, 300)
+    if letters_at is None:
+        raise SystemExit("letters need --letters LetterRecognition.rda, which Debian's package r-cran-mlbench holds")
+    import rdata
+
+    frame = rdata.read_rda(letters_at)["LetterRecognition"]
+    x, y = frame.iloc[:, 1:].to_numpy(np.float32), frame.iloc[:, 0].to_numpy(str)
+    classes = sorted(set(y.tolist()))
+    fitted = TensorSource.make(x[:16000], y[:16000], classes, name=name)
+    unseen = TensorSource.make(x[16000:], y[16000:], classes, name=name, normalization=fitted.normalization)
+    return Splits(train=fitted, test=unseen)
+
+
+def table(path: Path) -> None:
+    """What there is, as text."""
+    found = json.loads(path.read_text())
+    for key, row in found["cells"].items():
+        a, b = row["accuracy"], row["bytes"]
+        ci = "" if a["ci95"] is None else f"[{100 * a['ci95'][0]:.1f}, {100 * a['ci95'][1]:.1f}]"
+        print(f"{key:<18} {100 * a['mean']:>5.1f} {ci:<14} {b['total']:>8,} bytes, {b['items']:>6} {row['candidate']}")
+
+
+if __name__ == "__main__":
+    main()

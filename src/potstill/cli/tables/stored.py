@@ -1,0 +1,122 @@
+"""Tables of what bytes buy (benchmarks/bytes.py), and of what storing in few bits loses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from potstill.cli.tables.parts import interval, mean_and_half, table
+from potstill.evaluation.statistics import difference
+
+__all__ = ["ahead", "bytes_of_data", "codecs", "store_loss"]
+
+_NAMES = {"fashion-mnist": "Fashion-MNIST", "photo-patches": "photo-patches", "letters": "letters"}
+_REAL = ("random", "herding", "k-means", "centroids")
+
+
+def _found(root: Path) -> dict[str, dict[str, Any]]:
+    """Results by data set, in the order of the pages."""
+    paths = {name: root / "results" / f"bytes-{name}.json" for name in _NAMES}
+    return {name: json.loads(p.read_text(encoding="utf-8")) for name, p in paths.items() if p.exists()}
+
+
+def _budgets(found: dict[str, Any]) -> dict[int, dict[str, dict[str, Any]]]:
+    """Rows of each budget, by side."""
+    made: dict[int, dict[str, dict[str, Any]]] = {}
+    for row in found["cells"].values():
+        made.setdefault(row["budget"], {})[row["side"]] = row
+    return dict(sorted(made.items()))
+
+
+def _rival(sides: dict[str, dict[str, Any]], names: tuple[str, ...] = _REAL) -> dict[str, Any]:
+    """The side of real samples that is best on validation data."""
+    return max((sides[n] for n in names if n in sides), key=lambda r: float(r["validation"]))
+
+
+def _against(one: dict[str, Any], other: dict[str, Any]) -> str:
+    gap = difference(one["accuracy"]["values"], other["accuracy"]["values"])
+    if gap["ci95"] is None:
+        return f"{100 * gap['mean']:+.1f}"
+    said = interval(gap, 100, "+.1f")
+    return f"**{said}**" if gap["ci95"][0] > 0 else said
+
+
+def _size(budget: int) -> str:
+    return f"{budget / 1024:g} kB"
+
+
+def bytes_of_data(root: Path) -> str:
+    """Accuracy of every side at every budget."""
+    rows: list[list[object]] = []
+    for name, found in _found(root).items():
+        for budget, sides in _budgets(found).items():
+            shown = [mean_and_half(sides[n]["accuracy"]) if n in sides else "—" for n in (*_REAL, "distilled")]
+            gap = _against(sides["distilled"], _rival(sides)) if "distilled" in sides else "—"
+            rows.append([_NAMES[name], _size(budget), *shown, gap])
+        if "full" in found:
+            full = found["full"]
+            said = f"all {full['items']:,}: {100 * full['accuracy']['mean']:.1f}"
+            rows.append([_NAMES[name], f"{full['bytes'] / 1024:,.0f} kB", said, *["—"] * 5])
+    if not rows:
+        return "Nothing has been measured yet."
+    return table(
+        ["data", "budget", "random", "herding", "k-means", "centres", "distilled", "distilled − best real"], rows
+    )
+
+
+def ahead(root: Path) -> str:
+    """Distilled sets less each rival."""
+    rows: list[list[object]] = []
+    for name, found in _found(root).items():
+        for budget, sides in _budgets(found).items():
+            if "distilled" in sides:
+                gaps = [_against(sides["distilled"], sides[n]) if n in sides else "—" for n in _REAL]
+                rows.append([_NAMES[name], _size(budget), *gaps])
+    if not rows:
+        return "Nothing has been measured yet."
+    return table(["data", "budget", "− random", "− herding", "− k-means", "− centres"], rows)
+
+
+def _codec(row: dict[str, Any]) -> str:
+    bits, _, half = row["codec"].partition(" ")
+    named = "lossless" if bits == "exact" else f"{bits[4:].partition(':')[0]} bits"
+    return named + (", half size" if half else "")
+
+
+def codecs(root: Path) -> str:
+    """What was chosen on validation data."""
+    rows: list[list[object]] = []
+    for name, found in _found(root).items():
+        for budget, sides in _budgets(found).items():
+            shown: list[object] = []
+            for side in (*_REAL, "distilled"):
+                row = sides.get(side)
+                if row is None:
+                    shown.append("—")
+                    continue
+                what = "" if side != "distilled" else f"`{row['maker']}` over `{row['over']}`, "
+                shown.append(f"{what}{row['bytes']['items']:,} in {_codec(row)}")
+            rows.append([_NAMES[name], _size(budget), *shown])
+    if not rows:
+        return "Nothing has been measured yet."
+    return table(["data", "budget", "random", "herding", "k-means", "centres", "distilled"], rows)
+
+
+def store_loss(root: Path) -> str:
+    """What ``--store auto`` loses against float32, by parametrization, and for soft labels."""
+    path = root / "results" / "store_loss.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else {}
+    if not found:
+        return "Nothing has been measured yet."
+    rows: list[list[object]] = [
+        [
+            f"`{name}`", row["n"], mean_and_half(row["float32"]), mean_and_half(row["stored"]),
+            interval(row["loss"], 100, "+.2f"), ", ".join(row["stores"]), f"{row['bytes']:,}",
+            f"1/{1 / row['ratio']:.1f}",
+        ]
+        for name, row in found.items()
+    ]  # fmt: skip
+    head: list[object] = [
+        "what is stored", "sets", "float32, %", "`--store auto`, %", "float32 − auto, points", "chosen", "bytes",
+        "of float32",
+    ]  # fmt: skip
+    return table(head, rows)
