@@ -2,7 +2,7 @@
 
     python benchmarks/bytes.py --data fashion-mnist [--budgets 1 4 16 64 256] [--sides random distilled …]
     python benchmarks/bytes.py --data letters --letters LetterRecognition.rda     # of Debian's r-cran-mlbench
-    python benchmarks/bytes.py --plot docs/img/bytes.svg                          # the picture, of all data
+    python benchmarks/bytes_plot.py                                               # the picture, of all data
 
 **Bytes** are those of the tensors as they would lie in a file: codes, ranges and levels, labels, decoders, positions
 (`potstill.store`). A budget of 4 kB is 4,096 bytes. Every class has equally many items, as many as fit; none has more
@@ -11,11 +11,12 @@ than its class has.
 **Both sides are treated alike.** A side is ``random``, ``herding``, ``k-means`` (the real samples nearest to the
 centres), ``centroids`` (the centres themselves, in the space of pixels or columns: no real samples, and the strongest
 simple rival), or ``distilled``. Each has candidates: for real samples every codec (`CODECS`: lossless, or so many bits
-with a fitted range, at full and at half size); for distilled sets a method, what it is stored as, and the bits. Which
-candidate is measured is chosen on ``--validation`` of the training data, which no set is made of: one set each with one
-student, then the ``--again`` best with two more (of two more sets of real samples; of the one distilled set). The choice of the rival to beat, `best real`, is made on
-validation too. Test data are read once, by the students of the chosen candidate: ``--draws`` sets of real samples and
-``--sets`` distilled ones, ``--students`` each.
+with fitted ranges, at full and at half size); for distilled sets a method, what is stored of it, and the bits. Which
+candidate is measured is chosen on ``--validation`` of the training data, of which no set is made: one set each with one
+student, then the ``--again`` best with one more (of another set of real samples; of the same distilled set). Random
+samples try every codec, the other real ones the ``--codecs`` that were best of those. Which
+rival is `the best real` is chosen on validation too. Test data are read once, by the students of the chosen candidates:
+of ``--draws`` sets of real samples and of ``--sets`` distilled ones, ``--students`` each.
 
 **Students** have one recipe per data set (`DATA`), and per budget one number of updates. Labels are the classes. Each
 distilled set has ``--seconds`` of one core for its steps; how many that is, is measured once for each candidate.
@@ -30,33 +31,34 @@ results in ``results/bytes-DATA.json``, written after every cell; a cell that is
 
 import argparse
 import json
+import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from decoupled import PHOTOS, photo_patches
+from decoupled import photo_patches
 from machine import machine
+from potstill.parametrize.aware import Aware
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import potstill
 from potstill import registry
-from potstill.core import Parametrization, Source, Splits
+from potstill.api import settle
+from potstill.augment.named import named_augmentation
+from potstill.core import Parametrization, Source, Splits, Synthetic
 from potstill.data import TensorSource, holdout
 from potstill.evaluation import Protocol
-from potstill.evaluation.statistics import difference, summary
+from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import Job, predict, train
-from potstill.augment.named import named_augmentation
-from potstill.functional.transforms import resize
 from potstill.nn import factory
 from potstill.registry import resolve
-from potstill.rng import derive
+from potstill.rng import derive, generator
 from potstill.storage import write_atomic
 from potstill.store import classes_stored, ints_stored, nbytes, read, store
 
@@ -65,9 +67,11 @@ MAKERS: dict[str, dict[str, Any]] = {
     "random": {"method": "random"}, "herding": {"method": "herding"}, "k-means": {"method": "k-means"},
     "centroids": {"method": "k-means", "keep": "centroid", "iterations": 20},
 }  # fmt: skip
-HALF = "half"
-CODECS = ("exact", "uint4", "uint2", "uint1", "uint4 half", "uint2 half", "uint1 half")
+CODECS = ("exact", "uint4", "uint2", "uint1", "half:bits=4", "half:bits=2", "half:bits=1")
 """How real pictures are stored: lossless, or so many bits, full or half size."""
+TINY_CODECS = ("half:bits=4,factor=4", "half:bits=2,factor=4")
+"""A quarter of the height and width too, up to `TINY` kB."""
+TINY = 4
 TABLE_CODECS = ("exact", "uint8", "uint4", "uint3", "uint2", "uint1")
 
 
@@ -83,7 +87,7 @@ class Recipe:
     """By the budget in kB; ``inf``: the full data."""
 
 
-INF = float("inf")
+INF = math.inf
 PICTURES: dict[float, int] = {1: 150, 4: 200, 16: 250, 64: 400, 256: 500, INF: 2000}
 DATA: dict[str, Recipe] = {
     "fashion-mnist": Recipe(network="convnet-w32", augment="dsa", lr=0.03, batch=32, updates=PICTURES),
@@ -113,33 +117,37 @@ class Candidate:
     def made(self) -> str:
         """What the float values are, by name: candidates that differ in their bits alone share them."""
         more = "".join(f" {n}={v}" for n, v in sorted(self.options.items()))
+        more += f" {self.codec}" if self.aware else ""
         return self.maker if self.real else f"{self.maker} {self.over}{more}"
 
     @property
+    def aware(self) -> bool:
+        """Made for its bits: rounded while it is distilled."""
+        return "aware" in self.codec
+
+    @property
     def spelled(self) -> str:
-        return f"{self.made} {self.codec}"
+        return self.made if self.aware else f"{self.made} {self.codec}"
 
 
-def methods(data: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """Those that distil, with what is stored of them."""
-    network = {"network": DATA[data].network, "batch_real": 64}
+def distilled(data: str, kb: float) -> list[Candidate]:
+    """Methods, what is stored of them, and the bits that are tried."""
+    common: dict[str, Any] = {"network": DATA[data].network, "batch_real": 64, "reuse": 4, "start": "k-means"}
     if data == "letters":
-        return [("dm", "pixels", {**network, "reuse": 4, "start": "k-means"})]
-    m3d = {**network, "reuse": 4, "optimizer": "adamw", "lr": 0.02, "start": "k-means"}
-    return [("m3d", "pixels", m3d), ("m3d", "tiles:shrink=area", m3d)]
+        return [Candidate(maker="dm", options=common, codec=b) for b in ("uint8", "uint4", "uint3")]
+    m3d = {**common, "optimizer": "adamw", "lr": 0.02}
+    tried = [("small", "uint4"), ("small", "uint2:aware=true"), ("small", "uint1:aware=true")]
+    if kb > TINY:
+        tried = [("pixels", "uint4"), ("small", "uint4"), ("small", "uint2:aware=true")]
+    return [Candidate(maker="m3d", over=over, options=m3d, codec=b) for over, b in tried]
 
 
-def candidates(data: str, side: str) -> list[Candidate]:
+def candidates(data: str, side: str, kb: float) -> list[Candidate]:
     """All that a side may choose from."""
-    if side in REAL:
-        codecs = TABLE_CODECS if data == "letters" else CODECS
-        return [Candidate(maker=side, codec=c) for c in codecs if side != "centroids" or c != "exact"]
-    return [Candidate(maker=m, over=over, options=o, codec=b) for m, over, o in methods(data) for b in bits_of(data)]
-
-
-def bits_of(data: str) -> tuple[str, ...]:
-    """In which distilled values are tried."""
-    return ("uint8", "uint4", "uint3") if data == "letters" else ("uint4", "uint2")
+    if side not in REAL:
+        return distilled(data, kb)
+    codecs = TABLE_CODECS if data == "letters" else CODECS + TINY_CODECS * (kb <= TINY)
+    return [Candidate(maker=side, codec=c) for c in codecs if side != "centroids" or c != "exact"]
 
 
 def main() -> None:
@@ -149,10 +157,11 @@ def main() -> None:
     parser.add_argument("--budgets", nargs="+", type=float, help="kB; by default all of the data set's recipe")
     parser.add_argument("--sides", nargs="+", default=[*REAL, "distilled"])
     parser.add_argument("--no-full", dest="full", action="store_false", help="leave the full data out")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of one core, for each distilled set")
+    parser.add_argument("--seconds", type=float, default=25.0, help="of one core, for each distilled set")
     parser.add_argument("--validation", type=float, default=0.1)
     parser.add_argument("--again", type=int, default=2, help="candidates that are tried on two sets more")
-    parser.add_argument("--draws", type=int, default=4, help="of real samples")
+    parser.add_argument("--codecs", type=int, default=3, help="that other real samples try: random's best")
+    parser.add_argument("--draws", type=int, default=3, help="of real samples")
     parser.add_argument("--sets", type=int, default=3, help="distilled")
     parser.add_argument("--students", type=int, default=2, help="for each set")
     parser.add_argument("--tried", action="store_true", help="try candidates on validation data, and stop there")
@@ -176,7 +185,8 @@ class Bench:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.recipe = args, DATA[args.data]
         splits = data_of(args.data, args.letters)
-        assert splits.test is not None and isinstance(splits.train, TensorSource)
+        assert splits.test is not None
+        assert isinstance(splits.train, TensorSource)
         self.test: Source = splits.test
         self.train, self.held = holdout(splits.train, args.validation, 0)
         self.shape, self.k = self.train.input.shape, len(self.train.classes)
@@ -186,69 +196,89 @@ class Bench:
         self.protocol = protocol
         self.cache = args.cache / args.data
         self.cache.mkdir(parents=True, exist_ok=True)
+        self.sizes: dict[tuple[str, str, int], int] = {}
         self.path = args.out / f"bytes-{args.data}.json"
 
     # --- sets ---------------------------------------------------------------------------------------------------
 
     def count(self, c: Candidate, kb: float) -> int:
         """Items of each class whose bytes fit, 0 if not one does."""
-        x = self.train.raw(torch.arange(min(64, len(self.train))))
-        assert isinstance(x, Tensor)
-        one = (halved(x) if c.codec.endswith(HALF) else x)[:1]
-        bits = 8 * nbytes(store(c.codec.split()[0]).pack(x)) / x.numel() if c.codec == "exact" else int(c.codec[4:5])
-        n = min(self.most, int(kb * 1024 / (self.k * one.numel() * bits / 8)) + 1)
-        while n and self.bytes_of(c, torch.rand(n * self.k, *one.shape[1:]), n) > kb * 1024:
-            n -= 1
-        return n
+        low, high = 0, self.most
+        while low < high:
+            n = (low + high + 1) // 2
+            low, high = (n, high) if self.bytes_of(c, n) <= kb * 1024 else (low, n - 1)
+        return low
 
-    def bytes_of(self, c: Candidate, x: Tensor, n: int) -> int:
-        """About what ``n`` items of each class take: lossless ones are judged by real samples."""
-        labels = nbytes(classes_stored(torch.arange(self.k).repeat_interleave(n), self.k))
-        if c.codec == "exact":
-            rows = torch.arange(n * self.k) % len(self.train)
-            return nbytes(store("exact").pack(self.train.raw(rows))) + labels  # type: ignore[arg-type]
-        return nbytes(store(c.codec.split()[0]).pack(x)) + labels
+    def bytes_of(self, c: Candidate, n: int) -> int:
+        """What ``n`` items of each class take: exactly, but for lossless real ones, which some real ones stand for."""
+        key = (c.codec, c.over, n)
+        if key not in self.sizes:
+            labels = nbytes(classes_stored(torch.arange(self.k).repeat_interleave(n), self.k))
+            shape = self.small(c)
+            x = self.train.raw(torch.arange(n * self.k) % len(self.train)) if c.codec == "exact" else None
+            if not isinstance(x, Tensor):
+                x = torch.zeros(n * self.k, *shape)
+            self.sizes[key] = nbytes(store(c.codec).pack(x)) + labels
+        return self.sizes[key]
+
+    def small(self, c: Candidate) -> tuple[int, ...]:
+        """The shape of what is stored of one input."""
+        if not c.over.startswith("small"):
+            return self.shape
+        factor: int = registry.part("parametrizations", c.over).factor
+        return (self.shape[0], *(-(-side // factor) for side in self.shape[1:]))
 
     def payload(self, c: Candidate, n: int, seed: int) -> dict[str, Tensor]:
-        """The float values of a set of ``n`` items a class, in data or model space, and the labels."""
+        """The float values of a set of ``n`` items a class, and its labels."""
         kept = self.cache / f"{slug(c.made)}-n{n}-s{seed}.safetensors"
         if kept.exists():
             return load_file(kept)
-        begun, steps = time.process_time(), {}
+        begun, steps = time.process_time(), self.steps(c, n)
         if c.real:
             made = potstill.distill(
                 Splits(train=self.train, test=None), ipc=n, seed=seed, device="cpu", progress=None, **MAKERS[c.maker]
             )
+            found = {"inputs": made.inputs, "labels": made.labels}
         else:
-            steps = {"steps": self.steps(c, n)}
-            made = self.distil(c, n, seed, steps["steps"])
-        found = {"inputs": made.inputs} | dict(made.payload)
-        if made.payload:
-            decoder: Parametrization = registry.part("parametrizations", c.over)
-            gap = (decoder.decode(made.payload, self.shape) - made.inputs).abs().max()
-            found = dict(made.payload) | {"model": torch.tensor(int(gap > 1e-3))}
-        found = {n: t.contiguous() for n, t in found.items()} | {"labels": made.labels}
+            result = self.distil(c, n, seed, steps)
+            found = {**result.payload, "labels": result.labels, "model": torch.tensor(int(result.space == "model"))}
+        found = {name: t.detach().contiguous() for name, t in found.items()}
         save_file(found, kept)
-        self.note("seconds", kept.stem, {"core_seconds": round(time.process_time() - begun, 1), **steps})
+        spent = {"core_seconds": round(time.process_time() - begun, 1), "steps": steps}
+        self.note("seconds", kept.stem, spent)
         return found
 
-    def distil(self, c: Candidate, n: int, seed: int, steps: int, **more: Any) -> potstill.Distilled:
-        return potstill.distill(
-            Splits(train=self.train, test=None), c.maker, ipc=n, seed=seed, steps=steps, device="cpu",
-            **{"parametrization": c.over, "progress": None, **c.options, **more},
+    def distil(self, c: Candidate, n: int, seed: int, steps: int, marks: list[float] | None = None) -> Synthetic:
+        """A set, by the verbs of its method; the seconds of this process after each step go into ``marks``."""
+        one, all_of_it = math.prod(self.small(c)), math.prod(self.shape)
+        settled = settle(
+            Splits(train=self.train, test=None), c.maker, ipc=max(1, n * one // all_of_it), budget=None, zca=None,
+            parametrization=c.over, labels=None, augment=None, device="cpu", **{"network": None, **c.options},
         )  # fmt: skip
+        decoder, method = settled.problem.parametrization, settled.method
+        if c.aware:
+            decoder = Aware(inner=decoder, store=store(c.codec))
+        problem = replace(settled.problem, parametrization=decoder, numbers=(n * one,) * self.k)
+        rng = generator(seed, "distill", c.maker)
+        state = method.init(problem, rng)
+        for _ in range(steps):
+            state, _ = method.step(problem, state, rng)
+            if marks is not None:
+                marks.append(time.process_time())
+        made: Synthetic = method.result(problem, state)
+        assert len(made.labels) == n * self.k
+        return made
 
     def steps(self, c: Candidate, n: int) -> int:
-        """What the seconds buy, measured in a few steps, and the same for all seeds."""
+        """What the seconds buy, measured in a few steps, and the same for all seeds; 0 for real samples."""
         key = f"{c.made}-n{n}"
         known = self.notes("steps")
-        if key not in known:
+        if key not in known and not c.real:
             marks: list[float] = []
-            self.distil(c, n, 1000, 9, progress=lambda p: marks.append(time.process_time()))
-            step = (marks[-1] - marks[0]) / (len(marks) - 1)
-            known[key] = max(1, int(self.args.seconds / step))
+            self.distil(c, n, 1000, 9, marks)
+            known[key] = max(1, int(self.args.seconds / ((marks[-1] - marks[0]) / (len(marks) - 1))))
             self.note("steps", key, known[key])
-        return int(known[key])
+        return int(known.get(key, 0))
 
     def stored(self, c: Candidate, kb: float, seed: int) -> tuple[Tensor, Tensor, dict[str, int]]:
         """A set as a reader has it: inputs in model space, labels, and what its parts take."""
@@ -263,22 +293,17 @@ class Bench:
             n -= 1
 
     def written(self, c: Candidate, found: dict[str, Tensor]) -> tuple[Tensor, dict[str, int]]:
-        bits, _, size = c.codec.partition(" ")
+        """What a file of the values reads back as, in model space, and what its parts take."""
         model = bool(found.pop("model", torch.tensor(0)))
-        sizes = {"payload": 0, "ranges": 0}
+        sizes = {"codes": 0, "ranges": 0}
         out = {}
         for name, t in found.items():
-            small = halved(t) if size == HALF else t
-            packed = store(bits).pack(small) if t.is_floating_point() else ints_stored(t)
+            packed = store(c.codec).pack(t) if t.is_floating_point() else ints_stored(t)
             for suffix, part in packed.tensors.items():
-                sizes["ranges" if suffix else "payload"] += part.numel() * part.element_size()
+                sizes["ranges" if suffix else "codes"] += part.numel() * part.element_size()
             out[name] = read(packed)
-        if c.real or c.over == "pixels":
-            x = out["inputs"]
-        else:
-            decoder: Parametrization = registry.part("parametrizations", c.over)
-            x = decoder.decode(out, self.shape)
-        x = resize(x, self.shape[-2:]) if size == HALF else x  # type: ignore[arg-type]
+        decoder: Parametrization = registry.part("parametrizations", c.over)
+        x = decoder.decode(out, self.shape)
         return (x if model else self.train.normalization.apply(x)), sizes
 
     # --- students -----------------------------------------------------------------------------------------------
@@ -305,11 +330,18 @@ class Bench:
 
     def chosen(self, kb: float, side: str) -> tuple[Candidate, list[dict[str, Any]]]:
         """The best on validation data, and what was tried."""
-        fitting = [c for c in candidates(self.args.data, side) if self.count(c, kb)]
+        fitting = [c for c in candidates(self.args.data, side, kb) if self.count(c, kb)]
+        if side in REAL[1:]:
+            _, random = self.chosen(kb, "random")
+            ranked = sorted(random, key=lambda t: -t["validation"][0])
+            names = [t["candidate"].removeprefix("random ") for t in ranked]
+            fitting = sorted(fitting, key=lambda c: names.index(c.codec))[: self.args.codecs]
         values = {c.spelled: [self.tried(c, kb, 0)] for c in fitting}
         best = sorted(fitting, key=lambda c: -values[c.spelled][0])[: self.args.again]
         for c in best:
-            values[c.spelled] += [self.tried(c, kb, *more) for more in ((0, 1), (0, 2), (1, 0), (2, 0))[2 * c.real :][:2]]
+            values[c.spelled] += [
+                self.tried(c, kb, *more) for more in ((0, 1), (0, 2), (1, 0), (2, 0))[2 * c.real :][:2]
+            ]
         winner = max(best, key=lambda c: statistics.mean(values[c.spelled]))
         return winner, [{"candidate": n, "validation": v} for n, v in values.items()]
 
@@ -320,7 +352,7 @@ class Bench:
         key = f"{kb:g} {side}"
         if key in self.result()["cells"]:
             return
-        if not any(self.count(c, kb) for c in candidates(self.args.data, side)):
+        if not any(self.count(c, kb) for c in candidates(self.args.data, side, kb)):
             return
         c, tried = self.chosen(kb, side)
         if self.args.tried:
@@ -353,7 +385,8 @@ class Bench:
         rows = torch.arange(len(self.train))
         batch = self.train.fetch(rows)
         raw = self.train.raw(rows)
-        assert isinstance(batch.x, Tensor) and isinstance(raw, Tensor)
+        assert isinstance(batch.x, Tensor)
+        assert isinstance(raw, Tensor)
         updates = self.recipe.updates[INF]
         values = [
             self.student(batch.x, self.train.labels, updates, derive(s, "full"), self.test)
@@ -376,7 +409,9 @@ class Bench:
 
     def result(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
-        settings = {n: getattr(self.args, n) for n in ("seconds", "validation", "again", "draws", "sets", "students")}
+        settings = {
+            n: getattr(self.args, n) for n in ("seconds", "validation", "again", "codecs", "draws", "sets", "students")
+        }
         recipe = {n: getattr(self.recipe, n) for n in ("network", "augment", "lr", "batch")}
         return {
             "data": self.args.data, "machine": machine(), "settings": settings, "recipe": recipe,
@@ -390,11 +425,6 @@ class Bench:
 
 def slug(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-=." else "_" for c in name)
-
-
-def halved(x: Tensor) -> Tensor:
-    """Pictures at half their size, each pixel the mean of four."""
-    return F.avg_pool2d(x, 2)
 
 
 def data_of(name: str, letters_at: Path | None) -> Splits:

@@ -24,7 +24,7 @@ TITLES = {
 
 def said(size: float) -> str:
     """A size in kB of 1,024 bytes."""
-    return f"{size / 1024 ** 2:.3g} MB" if size >= 1024**2 else f"{size / 1024:.3g} kB"
+    return f"{size / 1024**2:.3g} MB" if size >= 1024**2 else f"{size / 1024:.3g} kB"
 
 
 class Panel:
@@ -114,8 +114,8 @@ def plot(several: list[dict[str, Any]], path: Path) -> None:
         )
         at += 62 + 7.4 * len(name)
     title = (
-        "Accuracy of the same students against the true bytes of what they learn from: real samples at their best codec "
-        "and distilled sets at theirs, both chosen on validation data. Bands are 95% intervals over sets."
+        "Accuracy of the same students against the true bytes of what they learn from: real samples at their best "
+        "codec and distilled sets at theirs, both chosen on validation data. Bands are 95% intervals over sets."
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
