@@ -43,7 +43,6 @@ import numpy as np
 import torch
 from decoupled import photo_patches
 from machine import machine
-from potstill.parametrize.aware import Aware
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -57,6 +56,7 @@ from potstill.evaluation import Protocol
 from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import Job, predict, train
 from potstill.nn import factory
+from potstill.parametrize.aware import Aware
 from potstill.registry import resolve
 from potstill.rng import derive, generator
 from potstill.storage import write_atomic
@@ -176,7 +176,8 @@ def main() -> None:
     for kb in budgets:
         for side in args.sides:
             bench.cell(kb, side)
-    table(args.out / f"bytes-{args.data}.json")
+    if bench.path.exists():
+        table(bench.path)
 
 
 class Bench:
