@@ -1,6 +1,7 @@
 """The public verbs: load data, distil, evaluate. They tie the parts together and hold no arithmetic."""
 
 import dataclasses
+import math
 import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +19,13 @@ from potstill.core import (
     Budget,
     Effort,
     Method,
+    MethodInfo,
     Parametrization,
     Problem,
     Scored,
     Source,
     Splits,
+    Store,
 )
 from potstill.data import TensorSource
 from potstill.data import load as load_splits
@@ -31,11 +34,14 @@ from potstill.evaluation import Protocol, Scorecard, not_made_of
 from potstill.evaluation import evaluate as measure
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
 from potstill.nn import OwnFactory, OwnNetwork, factory, given
+from potstill.parametrize import Pixels
 from potstill.registry import make_method
 from potstill.reports import collect, render, write
 from potstill.running import Settled, identity_of, run_settled
-from potstill.storage import Distilled, holds_indices, item_bytes, load, rebuild
+from potstill.storage import Distilled, holds_indices, load, rebuild
 from potstill.storage.scores import Scores, read_scores
+from potstill.store import Exact, Uniform, bits_each, index_bytes, label_bytes, largest, values_bytes
+from potstill.store import store as stored_by
 from potstill.supervise.teacher_store import open_labels
 from potstill.watch import Watcher
 
@@ -52,6 +58,8 @@ __all__ = [
     "settle",
 ]
 
+_RANGES = 64
+"""Bytes kept for the ranges of a payload's tensors that are too small to have several."""
 AXES = ("network", "augment", "parametrization", "labels")
 """The fields of a method that name a part, and that have an option of their own."""
 
@@ -153,6 +161,7 @@ def distill(
     labels: str | None = None,
     augment: str | None = None,
     zca: str | None = None,
+    store: str | Store | None = None,
     device: str = "auto",
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -181,6 +190,10 @@ def distill(
         network, parametrization, labels, augment: parts, in place of the method's own. A network may also be a class or
             function of your own that makes a ``torch.nn.Module``, or ``file.py:Net`` (docs/own-networks.md).
         zca: whiten the inputs as ``mtt``, ``frepo`` or ``kip`` do; the transform is stored with the set.
+        store: how values are written (docs/storage.md): ``float32``, ``float16``, ``uint8``, ``uint4``, ``uint2`` …, or
+            ``auto``: the fewest bits that cost no accuracy that can be told on a part of the training data. ``auto`` is
+            the default for sets that are made. Samples that are chosen keep their own precision by default, and a
+            budget in ``bytes`` is one of 4 bits a value (8 where the parametrization is no picture).
         device: ``auto``, ``cpu`` or ``cuda``.
         checkpoint: where the unfinished run is kept; with it SIGINT and SIGTERM end the run after the step under way.
         resume: continue the run in ``checkpoint``.
@@ -209,7 +222,7 @@ def distill(
         network, augment, options = _as_scored(table, method, network, augment, zca, options)
     settled = settle(
         data, method, ipc=None, budget=keep, network=network, parametrization=parametrization, labels=labels,
-        augment=augment, zca=zca, device=device, effort=hard, **options,
+        augment=augment, zca=zca, store=store, device=device, effort=hard, **options,
     )  # fmt: skip
     with watched(progress) as watcher:
         return run_settled(
@@ -267,6 +280,7 @@ def settle(
     augment: str | None,
     zca: str | None,
     device: str,
+    store: str | Store | None = None,
     effort: Effort | None = None,
     **options: Any,
 ) -> Settled:
@@ -299,15 +313,8 @@ def settle(
     parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
     decoder: Parametrization = registry.part("parametrizations", parts["parametrization"] or "pixels")
     soft = info.soft or getattr(made, "labels", "hard") != "hard"
-    size = item_bytes(train.input.shape, len(train.classes) if soft else None, weighs=info.weighs)
-    if wanted.unit == "bytes" and not info.selects:  # the parametrization says what so many bytes hold, below
-        share = wanted.amount // size
-        counts = tuple(max(1, share // len(train.classes)) for _ in train.classes)
-    else:
-        try:
-            counts = wanted.counts(len(train.classes), size)
-        except ValueError as error:
-            raise PotstillError(str(error)) from error
+    written, limit = _store(store, wanted, decoder, info.selects)
+    counts, numbers = _amounts(wanted, limit, decoder, train, info, soft)
     make = factory(
         own or getattr(made, "network", None) or default_network(train), train.input, len(train.classes), train.device
     )
@@ -327,13 +334,14 @@ def settle(
         network=make,
         augment=named_augmentation(parts["augment"] or "none", train),
         parametrization=decoder,
-        numbers=_numbers(wanted, decoder, train, soft) if wanted.unit == "bytes" and not info.selects else (),
+        numbers=numbers,
     )
     if not info.selects:
         decoder.sizes(problem.held, train.input.shape)  # a budget that holds nothing is refused before all the work
     made, said = made.settled(problem)
     return Settled(
-        name=name, method=made, problem=problem, read=splits.notes, chosen=(*chosen, *said), effort=effort
+        name=name, method=made, problem=problem, read=splits.notes, chosen=(*chosen, *said), effort=effort,
+        store=written,
     )  # fmt: skip
 
 
@@ -345,14 +353,64 @@ def _whitened(train: Source, family: str) -> Source:
     return dataclasses.replace(train, normalization=fit_normalization(inputs, family))
 
 
-def _numbers(budget: Budget, decoder: Parametrization, train: Source, soft: bool) -> tuple[int, ...]:
-    """float32 numbers that each class may store within a budget of bytes, once its decoded inputs have their labels."""
-    k, label = len(train.classes), 4 * len(train.classes) if soft else 8
-    numbers = (budget.amount // 4 // k,) * k
+def _store(
+    asked: str | Store | None, wanted: Budget, decoder: Parametrization, selects: bool
+) -> tuple[Store | None, Store]:
+    """How the set is written, ``None`` where that is chosen when it is there; and what a budget in bytes goes by.
+
+    Raises:
+        PotstillError: there is no such store.
+    """
+    if asked is None and selects:
+        return Exact(), Exact()
+    if asked is None and wanted.unit == "bytes":
+        bits = Uniform(bits=4 if decoder.bounded else 8)
+        return bits, bits
+    if asked is None or asked == "auto":
+        return None, Exact() if selects else Uniform(bits=8)
+    made = stored_by(asked) if isinstance(asked, str) else asked
+    return made, made
+
+
+def _amounts(
+    wanted: Budget, store: Store, decoder: Parametrization, train: Source, info: MethodInfo, soft: bool
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Items of each class, and for a budget in bytes the float32 numbers that each class of a synthetic set may store.
+
+    Raises:
+        PotstillError: the budget leaves a class empty.
+    """
+    k, shape = len(train.classes), train.input.shape
+    if wanted.unit != "bytes":
+        try:
+            return wanted.counts(k, 1), ()
+        except ValueError as error:
+            raise PotstillError(str(error)) from error
+    most, one = wanted.amount, math.prod(shape)
+    sample = train.raw(torch.arange(min(len(train), 64)))
+    held = sample if isinstance(sample, Tensor) else None
+    bits = store.label_bits if soft else None
+
+    def size(n: int) -> int:
+        return values_bytes(store, (n, *shape), held) + label_bytes(n, k, bits)
+
+    if info.selects:
+        n = largest(lambda n: size(n) + index_bytes(n, len(train)) + 4 * n * info.weighs <= most, 8 * most)
+        if n < k:
+            raise PotstillError(
+                f"the budget must keep at least one item of each of {k} classes, but {most:,} bytes keep {n} in all; "
+                "raise it, or store fewer bits with --store uint4"
+            )
+        return Budget(unit="items", amount=n).counts(k, 1), ()
+    if isinstance(decoder, Pixels):
+        each = largest(lambda n: size(n * k) <= most, 8 * most)
+        return (max(1, each),) * k, (each * one,) * k
+    numbers = (8 * most // k,) * k
     for _ in range(2):  # fewer numbers hold fewer inputs, so the second round cannot need more labels than the first
-        sizes = decoder.sizes(numbers, train.input.shape)
-        numbers = tuple(max(0, budget.amount - label * sum(sizes)) // 4 // k for _ in range(k))
-    return numbers
+        sizes = decoder.sizes(numbers, shape)
+        left = most - label_bytes(sum(sizes), k, bits) - _RANGES
+        numbers = (max(0, int(8 * left / (bits_each(store, (64, *shape), held) * 1.06) / k)),) * k
+    return tuple(max(1, n // one) for n in numbers), numbers
 
 
 def evaluate(
@@ -446,8 +504,15 @@ def report(paths: Sequence[str | Path] | str | Path, out: str | Path) -> Path:
         PotstillError: nothing to report there, or ``out`` cannot be written.
     """
     several = [paths] if isinstance(paths, str | Path) else paths
-    entries = collect([Path(p) for p in several])
+    entries = collect([Path(p) for p in several], _arrays)
     title = entries[0].name if len(entries) == 1 else Path(several[0]).resolve().name
     command = shlex.join(["potstill", "report", *map(str, several), "--out", str(out)])
     write(render(entries, title=title, command=command), Path(out))
     return Path(out)
+
+
+def _arrays(path: Path) -> Mapping[str, Any]:
+    """What a page shows of a set, for pages know no torch."""
+    small = load(path)
+    held = {"inputs": small.inputs, "labels": small.labels, "weights": small.weights, "index": small.index}
+    return {name: tensor.numpy() for name, tensor in held.items() if tensor is not None}

@@ -22,6 +22,7 @@ __all__ = [
     "list_networks",
     "list_parametrizations",
     "list_protocols",
+    "list_stores",
 ]
 
 
@@ -133,9 +134,18 @@ def list_data() -> list[dict[str, Any]]:
 
 def list_parametrizations(*, outside: bool = True) -> list[dict[str, Any]]:
     """Every parametrization: what it stores, and its settings (``NAME:setting=value``)."""
+    return _parts("parametrizations", outside)
+
+
+def list_stores(*, outside: bool = True) -> list[dict[str, Any]]:
+    """Every way to write values, and its settings. ``float`` and ``uniform`` are spelled with their bits: ``uint4``."""
+    return _parts("stores", outside)
+
+
+def _parts(group: registry.Group, outside: bool) -> list[dict[str, Any]]:
     rows = []
-    for name in registry.names("parametrizations", outside=outside):
-        kind = registry.resolve("parametrizations", name)
+    for name in registry.names(group, outside=outside):
+        kind = registry.resolve(group, name)
         docs = field_docs(kind)
         settings = [
             {"name": f.name, "default": f.default, "type": _type_name(f.type), "help": docs.get(f.name, "")}

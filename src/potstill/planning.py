@@ -18,7 +18,7 @@ from potstill.api import Settled, settle
 from potstill.asked import asked_amounts, asked_effort
 from potstill.assets import Record, TrainNetwork, forecast, jobs_of, stand_in, trainings_of
 from potstill.augment.named import named_augmentation
-from potstill.core import Budget, Method, Network, Part, Problem, Result, Selection, Trained
+from potstill.core import Budget, Method, Network, Part, Problem, Result, Selection, Store, Synthetic, Trained
 from potstill.errors import PotstillError
 from potstill.execution import Serial, choose
 from potstill.execution.memory import peak_memory, resident_memory, return_freed_memory
@@ -27,7 +27,8 @@ from potstill.execution.walk import held_by, tensor_bytes, walk
 from potstill.functional.train import parameters
 from potstill.rng import generator
 from potstill.storage import pack
-from potstill.storage.artefact import stored_sizes
+from potstill.storage.contents import SHARED, WHITENING
+from potstill.store import Exact, Uniform, classes_stored, ints_stored, label_bytes, nbytes, store_name, values_bytes
 from potstill.supervise.teacher import fresh_teacher, train_epoch
 
 __all__ = ["Measured", "Needed", "Passes", "Plan", "plan"]
@@ -101,7 +102,9 @@ class Plan:
     per_class: tuple[int, int]
     """Least and most decoded inputs of a class."""
     bytes: Mapping[str, int]
-    """As stored: inputs, labels, decoder, total."""
+    """Of the file's tensors: inputs, labels, decoder, where there are any index, weights, whitening; and total."""
+    store: str
+    """How values are written; ``auto``: chosen when the set is there, and ``bytes`` are those at 8 bits."""
     method_steps: int | None
     """Steps of the method as it is set, where their number is known."""
     steps: int | None
@@ -154,6 +157,7 @@ def plan(
     labels: str | None = None,
     augment: str | None = None,
     zca: str | None = None,
+    store: str | Store | None = None,
     device: str = "auto",
     measure: int | None = None,
     **options: Any,
@@ -168,7 +172,7 @@ def plan(
             default as many as five seconds hold, and at least one. Networks that must be trained first are not trained;
             two batches of that are timed.
         data, method, ipc, items, bytes, effort, seed, steps, budget, network, parametrization, labels, augment, zca,
-        device, options: as for `potstill.distill`.
+        store, device, options: as for `potstill.distill`.
 
     Raises:
         PotstillError: what ``potstill.distill`` would refuse, or a negative ``measure``.
@@ -179,7 +183,7 @@ def plan(
     settled = settle(
         data, method, ipc=None, budget=keep, effort=asked_effort(effort, method, steps, seconds), network=network,
         parametrization=parametrization, labels=labels,
-        augment=augment, zca=zca, device=device, **options,
+        augment=augment, zca=zca, store=store, device=device, **options,
     )  # fmt: skip
     train, made = settled.problem.train, settled.method
     assert train.content_hash  # computed by every run: reads all data once
@@ -199,7 +203,9 @@ def plan(
         labels=config.get("labels", "soft" if made.info.soft else "hard"), augment=config.get("augment", "none"),
         device=str(train.device), source=train.name, samples=len(train), shape=train.input.shape,
         kind=train.input.kind, classes=len(train.classes), inputs=sum(seen.sizes),
-        per_class=(min(seen.sizes), max(seen.sizes)), bytes=seen.bytes, method_steps=seen.horizon, steps=seen.steps,
+        per_class=(min(seen.sizes), max(seen.sizes)), bytes=seen.bytes,
+        store="auto" if settled.store is None else store_name(settled.store),
+        method_steps=seen.horizon, steps=seen.steps,
         effort=settled.effort, passes=seen.passes, networks=networks, memory=memory,
         measured=_summed(timed, around, seen.steps), notes=settled.notes,
     )  # fmt: skip
@@ -251,13 +257,7 @@ def _look(settled: Settled, seed: int, asked: int | None) -> _Seen:
         )  # fmt: skip
     return _Seen(
         sizes=sizes,
-        bytes=stored_sizes(
-            inputs,
-            labels,
-            payload,
-            problem.train.normalization.whitening,
-            result.weights if isinstance(result, Selection) else None,
-        ),
+        bytes=_bytes(settled, result, inputs, labels, payload),
         horizon=horizon,
         steps=steps,
         passes=None if parts is None else tuple(_passes(part) for part in parts if part.samples),
@@ -332,6 +332,40 @@ def _stored(settled: Settled, result: Result, inputs: Tensor) -> tuple[Tensor, M
         return hard if result.rows is None else result.rows, {}
     pixels = getattr(settled.method, "parametrization", "pixels") == "pixels"  # they decode to themselves
     return result.labels, {} if pixels else result.payload
+
+
+def _bytes(
+    settled: Settled, result: Result, inputs: Tensor, labels: Tensor, payload: Mapping[str, Tensor]
+) -> dict[str, int]:
+    """Bytes of the file's tensors. Where the store is chosen when the set is there, what they are at 8 bits, which they
+    hardly exceed."""
+    train = settled.problem.train
+    store = settled.store or Uniform(bits=8)
+    sample = train.raw(torch.arange(min(len(train), 256)))
+    seen = sample if isinstance(sample, Tensor) else None
+    if isinstance(result, Selection):
+        chosen = train.raw(result.index[:4096])
+        seen = chosen if isinstance(chosen, Tensor) else seen
+    elif isinstance(store, Exact):
+        seen = None  # what is optimised lies on no grid
+    sizes = {"inputs": 0 if payload else values_bytes(store, tuple(inputs.shape), seen), "decoder": 0}
+    for name, tensor in payload.items():
+        floating = tensor.is_floating_point()
+        size = values_bytes(store, tuple(tensor.shape), tensor) if floating else nbytes(ints_stored(tensor))
+        sizes["decoder" if name.startswith(SHARED) else "inputs"] += size
+    k = settled.problem.num_classes
+    if labels.is_floating_point():
+        sizes["labels"] = label_bytes(len(labels), k, store.label_bits)
+    else:
+        sorted_ = result.labels if isinstance(result, Synthetic) else train.labels[result.index.cpu()]
+        sizes["labels"] = nbytes(classes_stored(sorted_.cpu(), k))
+    if isinstance(result, Selection):
+        sizes["index"] = nbytes(ints_stored(result.index.cpu()))
+        if result.weights is not None:
+            sizes["weights"] = result.weights.numel() * 4
+    if (w := train.normalization.whitening) is not None:
+        sizes["whitening"] = sum(getattr(w, n).numel() * 4 for n in WHITENING)
+    return sizes | {"total": sum(sizes.values())}
 
 
 def _moving(problem: Problem, result: Result) -> tuple[int, int]:

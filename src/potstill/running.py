@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,27 @@ from torch import Tensor
 from potstill.asked import fewer
 from potstill.assets import forecast, obtain
 from potstill.augment.named import named_augmentation
-from potstill.core import Augmentation, Effort, Method, Problem, Selection, Trained
+from potstill.core import Augmentation, Effort, Method, Problem, Selection, Store, Trained
 from potstill.data import on_card
 from potstill.driver import Progress, Run, run
 from potstill.errors import PotstillError
+from potstill.evaluation.probe import Candidate, fewest_bits
 from potstill.execution.memory import return_freed_memory
 from potstill.registry import effort_fields
 from potstill.rng import generator
 from potstill.storage import Distilled
 from potstill.storage.scores import Scores
+from potstill.store import Exact, Float, Uniform, store_name
 from potstill.supervise.writer import state_hash
 from potstill.units import about, clock
 from potstill.watch import Watcher
 
 __all__ = ["Settled", "identity_of", "run_settled"]
+
+_TRIED = (8, 6, 5, 4, 3, 2)
+"""Bits that ``auto`` tries, from many to few."""
+_TRIAL = 20
+"""Steps below which a run is shorter than what finding its bits takes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +51,8 @@ class Settled:
     """What gave way to the data: a network, settings, what the method left out."""
     effort: Effort | None = None
     """How hard it tries; ``None``: the method was given with all of its fields."""
+    store: Store | None = None
+    """How the set is written; ``None``: in the fewest bits that cost nothing, which is found when it is there."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -162,60 +172,100 @@ def _artefact(
     command: str | None,
     limits: Mapping[str, float | None],
 ) -> Distilled:
-    """The state's result as an artefact: decoded, in data units, with its card."""
+    """The state's result as an artefact: decoded, in data units, with its card, written as the store says."""
     method, train = settled.method, problem.train
     return_freed_memory()  # what the steps left behind, in pieces that decoding and writing everything could not use
     result = method.result(problem, done.state)
     index: Tensor | None = None
     weights: Tensor | None = None
+    decoder: Mapping[str, str] | None = None
+    payload: Mapping[str, Tensor] = {}
     if isinstance(result, Selection):
         index, weights = result.index.cpu(), result.weights
         inputs = train.raw(index)
         labels = train.labels[index] if result.rows is None else result.rows
-        payload: Mapping[str, Tensor] = {}
     else:
         with torch.no_grad():
             decoded = problem.decode(result.payload)
         inputs = decoded if result.space == "data" else train.normalization.invert(decoded)
         labels = result.labels
-        # Pixels decode to themselves: storing them twice would double the file for nothing.
-        payload = {} if config.get("parametrization", "pixels") == "pixels" else result.payload
+        spelled = config.get("parametrization") or "pixels"
+        # Pixels decode to themselves, and are stored as what they are in the data's units.
+        if spelled != "pixels":
+            payload = {n: t.detach().cpu() for n, t in result.payload.items()}
+            decoder = {"parametrization": spelled, "space": result.space}
     if not isinstance(inputs, Tensor):
         raise PotstillError(f"only inputs of one tensor can be stored, but these have {', '.join(inputs)}")
-    return Distilled.build(
-        inputs.detach().cpu(),
-        labels.detach().cpu(),
-        payload={n: t.detach().cpu() for n, t in payload.items()},
-        index=index,
-        weights=weights,
-        method=settled.name,
-        config=dict(config),
-        seed=seed,
-        ipc=problem.ipc,
-        classes=train.classes,
-        input=train.input,
-        normalization=train.normalization,
-        training=dict(method.info.training),
-        source={"name": train.name, "samples": len(train), "hash": train.content_hash, "notes": list(settled.notes)}
-        | on_card(train),
-        outcome=dataclasses.asdict(done.outcome),
-        cost={
-            "seconds": round(done.seconds, 3),
-            "preparation_seconds": round(prepared, 3),
-            "steps": done.outcome.step,
-            "peak_memory": done.peak_memory,
-            "device": str(train.device),
-        },
-        extra={
-            "network": problem.network.name,
-            "history": list(done.history),
-            "command": command,
-            "effort": _effort(settled),
-            "limits": dict(limits),
-            **({"teachers": teachers} if (teachers := _teachers(settled, problem)) else {}),
-            **({"resumed_with_others": list(done.changes)} if done.changes else {}),
-        },
-    )
+    known: dict[str, Any] = {
+        "network": problem.network.name,
+        "history": list(done.history),
+        "command": command,
+        "effort": _effort(settled),
+        "limits": dict(limits),
+        **({"teachers": teachers} if (teachers := _teachers(settled, problem)) else {}),
+        **({"resumed_with_others": list(done.changes)} if done.changes else {}),
+    }
+    whole, rows = inputs.detach().cpu(), labels.detach().cpu()
+
+    def written(store: Store, chosen: Mapping[str, Any] | None = None) -> Distilled:
+        return Distilled.build(
+            whole,
+            rows,
+            payload=payload,
+            decoder=decoder,
+            index=index,
+            weights=weights,
+            store=store,
+            method=settled.name,
+            config=dict(config),
+            seed=seed,
+            ipc=problem.ipc,
+            classes=train.classes,
+            input=train.input,
+            normalization=train.normalization,
+            training=dict(method.info.training),
+            source={"name": train.name, "samples": len(train), "hash": train.content_hash, "notes": list(settled.notes)}
+            | on_card(train),
+            outcome=dataclasses.asdict(done.outcome),
+            cost={
+                "seconds": round(done.seconds, 3),
+                "preparation_seconds": round(prepared, 3),
+                "steps": done.outcome.step,
+                "peak_memory": done.peak_memory,
+                "device": str(train.device),
+            },
+            extra={**known, **({} if chosen is None else {"store": {"auto": dict(chosen)}})},
+        )
+
+    if settled.store is not None:
+        return written(settled.store)
+    return _fewest(written, problem, seed, done.outcome.step, isinstance(result, Selection))
+
+
+def _fewest(written: Callable[..., Distilled], problem: Problem, seed: int, steps: int, selected: bool) -> Distilled:
+    """The set in the fewest bits whose loss on a part of the training data cannot be told from none."""
+    if steps < _TRIAL and not selected:
+        why = f"not tried, as a run of {steps} steps is shorter than the trial"
+        return written(Uniform(bits=8), {"chosen": "uint8", "why": why, "tried": []})
+    stores = {store_name(s): s for s in (Uniform(bits=bits) for bits in _TRIED)}
+    whole, device = written(Exact() if selected else Float()), problem.train.device
+
+    def seen(made: Distilled) -> tuple[Tensor, Tensor]:
+        return made.model_space().to(device), made.labels.to(device)
+
+    def pair(name: str) -> tuple[Tensor, Tensor]:
+        return seen(written(stores[name]))
+
+    candidates = [
+        Candidate(name=name, bytes=written(made).card["bytes"]["total"], pair=partial(pair, name))
+        for name, made in stores.items()
+    ]
+    weights = None if whole.sample_weight is None else whole.sample_weight.to(device)
+    choice, said = fewest_bits(
+        seen(whole), candidates, problem.train, problem.network, seed=seed, weights=weights,
+        made_of=whole.index,
+    )  # fmt: skip
+    return written((Exact() if selected else Float()) if choice is None else stores[choice.name], said)
 
 
 def _teachers(settled: Settled, problem: Problem) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ MAKING = (
     COMMON
     | READING
     | {"DATA", "--method", "--ipc", "--items", "--bytes", "--recipe", "--effort", "--steps", "--budget", "--seed"}
-    | {"--network", "--parametrization", "--labels", "--augment", "--zca", "--device"}
+    | {"--network", "--parametrization", "--labels", "--augment", "--zca", "--store", "--device"}
 )
 OPTIONS = {
     "distill": MAKING | {"--out", "--resume", "--resume-anyway", "--checkpoint-every", "--scores"},
@@ -84,6 +84,7 @@ OPTIONS = {
     "data": COMMON,
     "parametrizations": COMMON,
     "augmentations": COMMON,
+    "stores": COMMON,
 }
 
 

@@ -155,7 +155,9 @@ def test_progress_is_lines_where_stderr_is_no_terminal_and_none_when_quiet(monke
     assert capsys.readouterr().err == "potstill: enough\n"
 
 
-@pytest.mark.parametrize("name", ["methods", "networks", "data", "parametrizations", "augmentations", "protocols"])
+@pytest.mark.parametrize(
+    "name", ["methods", "networks", "data", "parametrizations", "augmentations", "protocols", "stores"]
+)
 def test_listings_are_one_json_document_or_a_table(name, capsys):
     assert main([name, "--json"]) == 0
     shown = capsys.readouterr()

@@ -76,16 +76,17 @@ def test_the_file_reads_without_potstill(tmp_path: Path) -> None:
     with safetensors.safe_open(path, "numpy") as f:
         card = json.loads(f.metadata()["card"])
         inputs, labels = f.get_tensor("inputs"), f.get_tensor("labels")
+        held = sum(f.get_tensor(name).nbytes for name in f.keys())  # noqa: SIM118 (a file, not a mapping)
     for key in (
         "format", "method", "config", "seed", "ipc", "classes", "input", "normalization", "training", "source",
-        "outcome", "bytes", "cost", "versions",
+        "outcome", "bytes", "cost", "versions", "store", "decoder",
     ):  # fmt: skip
         assert key in card
-    assert card["format"] == "potstill/1"
+    assert card["format"] == "potstill/2"
     assert inputs.dtype == np.float32
     assert np.allclose(labels.sum(1), 1)
     b = card["bytes"]
-    assert b["total"] == b["inputs"] + b["labels"] + b["decoder"] == inputs.nbytes + labels.nbytes
+    assert b["total"] == b["inputs"] + b["labels"] + b["decoder"] == inputs.nbytes + labels.nbytes == held
     assert item_bytes((1, 4, 4), 3) * 6 == b["total"]
 
 
@@ -176,7 +177,7 @@ def nested(depth: int) -> object:
         (lambda p: card(p, cost={"seconds": 10**310, "steps": 4}), "card is not JSON"),
         (lambda p: header(p, lambda h: h["__metadata__"].update(card="[" * 5000)), "card is not JSON"),
         (lambda p: header(p, lambda h: h["__metadata__"].update(card="[1]")), "must be a JSON object"),
-        (lambda p: card(p, format="potstill/2"), "upgrade potstill"),
+        (lambda p: card(p, format="potstill/3"), "upgrade potstill"),
         (lambda p: card(p, format="other"), "only files that potstill saved"),
         (lambda p: card(p, method=...), "lacks a valid 'method'"),
         (lambda p: card(p, seed="x"), "lacks a valid 'seed'"),
@@ -197,7 +198,7 @@ def nested(depth: int) -> object:
         (lambda p: card(p, bytes={"total": "x"}), r"lacks a valid 'bytes\.inputs'"),
         (
             lambda p: card(p, bytes={"inputs": 1, "labels": 1, "decoder": 0, "total": 2}),
-            "the card says 2 bytes, but what training needs takes 432",
+            "the card says 2 bytes, but what is stored takes 386",
         ),
         (lambda p: card(p, cost={"seconds": math.nan}), "card is not JSON"),
         (lambda p: card(p, source={"name": ["x"]}), r"lacks a valid 'source\.name'"),
@@ -214,9 +215,9 @@ def nested(depth: int) -> object:
         (lambda p: header(p, lambda h: h.update({"payload/x": empty([0] * 99)})), "no valid type, shape and place"),
         (lambda p: header(p, lambda h: h["inputs"].update(dtype="F4")), "no valid type, shape and place"),
         (lambda p: header(p, lambda h: h["inputs"].update(shape=[-6, 1, 4, -4])), "no valid type, shape and place"),
-        (lambda p: header(p, lambda h: h["inputs"].update(data_offsets=[0, 384])), "starts at byte 0 of the data"),
+        (lambda p: header(p, lambda h: h["inputs"].update(data_offsets=[2, 386])), "starts at byte 2 of the data"),
         (lambda p: header(p, lambda h: h["inputs"].update(data_offsets=[49, 433])), "starts at byte 49 of the data"),
-        (lambda p: p.write_bytes(p.read_bytes() + b"x"), "need 432 bytes, the file has 433"),
+        (lambda p: p.write_bytes(p.read_bytes() + b"x"), "need 386 bytes, the file has 387"),
         (lambda p: p.write_bytes(p.read_bytes().replace(b'"labels"', b'"inputs"')), "header is not JSON"),
         (lambda p: (p.unlink(), os.mkfifo(p)), "device or pipe"),
     ],
@@ -233,13 +234,17 @@ def test_what_is_not_a_set_is_refused_in_one_line(tmp_path: Path, damage: object
 def test_tensors_of_the_wrong_type_or_missing_are_refused(tmp_path: Path) -> None:
     good = make()
     meta = {"card": json.dumps(good.card)}
+    x, y = good.tensors["inputs"], good.tensors["labels"]
     for tensors, message in (
-        ({"labels": good.labels}, "no tensor 'inputs'"),
-        ({"inputs": good.inputs.double(), "labels": good.labels}, "must be float32"),
-        ({"inputs": good.inputs, "labels": good.labels.int()}, "labels int64 or float32"),
-        ({"inputs": good.inputs * math.inf, "labels": good.labels}, "must be finite"),
-        ({"inputs": good.inputs, "labels": good.labels, "index": torch.arange(2)}, "index must be"),
-        ({"inputs": good.inputs, "labels": good.labels, "whitening/mean": torch.zeros(16)}, "not of format"),
+        ({"labels": y}, "no tensor 'inputs'"),
+        ({"inputs": x}, "no tensor 'labels'"),
+        ({"inputs": x.double(), "labels": y}, "'inputs': its values tensor is torch.float64"),
+        ({"inputs": x, "labels": y.long()}, "'labels': its values tensor is torch.int64"),
+        ({"inputs": x, "labels": y + 1}, "sum to 6"),
+        ({"inputs": x * math.inf, "labels": y}, "must be finite"),
+        ({"inputs": x, "labels": y, "index": torch.arange(6)}, "not of format"),
+        ({"inputs": x, "labels": y, "whitening/mean": torch.zeros(16)}, "not of format"),
+        ({"inputs": x, "labels": y, "decoded": x}, "another beside it"),
     ):
         path = tmp_path / "bad.safetensors"
         safetensors.torch.save_file(tensors, path, metadata=meta)
@@ -461,12 +466,16 @@ def test_what_is_built_can_be_loaded(tmp_path: Path) -> None:
 def test_bytes_count_what_training_needs_once() -> None:
     x = torch.rand(2, 1, 4, 4)
     assert build(x, index=torch.tensor([1, 2])).card["bytes"] == {
-        "inputs": 128, "labels": 16, "decoder": 0, "total": 144,
+        "inputs": 128, "labels": 1, "decoder": 0, "index": 1, "total": 130,
     }  # fmt: skip
     payload = {"tiles": torch.rand(2, 1, 2, 2), "decoder/basis": torch.rand(3)}
-    assert build(x, payload=payload).card["bytes"] == {"inputs": 32, "labels": 16, "decoder": 12, "total": 60}
-    whitened = make(whitening=True).card["bytes"]
-    assert whitened == {**make().card["bytes"], "whitening": 4 * (16 + 2 * 16 * 16)}
+    # Nothing decodes these tiles, so the inputs lie beside them, and count.
+    assert build(x, payload=payload).card["bytes"] == {
+        "inputs": 32, "labels": 1, "decoder": 12, "decoded": 128, "total": 173,
+    }  # fmt: skip
+    plain, whitened = make().card["bytes"], make(whitening=True).card["bytes"]
+    size = 4 * (16 + 2 * 16 * 16)
+    assert whitened == {**plain, "whitening": size, "total": plain["total"] + size}
     assert item_bytes((1, 2, 2), per_item=4) == 16 + 4 * 8
     assert item_bytes((1, 2, 2), 10, per_item=2) == 16 + 2 * 40
 

@@ -134,6 +134,9 @@ class Making(DataCommand):
     """Augmentation while distilling: one of `potstill augmentations`."""
     zca: Annotated[str | None, _unset("mtt|frepo|kip")] = None
     """Whiten the inputs first, as one of these papers does, and distil there."""
+    store: Annotated[str | None, _unset("NAME")] = None
+    """How values are written: float32, float16, uint8, uint4, uint2 …, or auto: the fewest bits that cost no accuracy
+    that can be told on a part of the training data. (default: auto; chosen samples as they are; with --bytes uint4)"""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
 
@@ -489,5 +492,6 @@ COMMANDS: dict[str, tuple[type[Command], str]] = {
     "data": (Listing, "list the data that are known by name, and the forms of your own"),
     "parametrizations": (Listing, "list what can be stored and optimised"),
     "augmentations": (Listing, "list the augmentations"),
+    "stores": (Listing, "list how values can be written"),
 }
 """Every command: its options and one line about it."""

@@ -26,7 +26,7 @@ def costs(plan: "Plan", time_budget: float | None) -> str:
         f"{plan.method} over {plan.parametrization} in {plan.network}; labels {plan.labels}, augmentation "
         f"{plan.augment}, on {plan.device}",
         f"real data: {plural(plan.samples, noun)} of {shape} in {plan.classes:,} classes",
-        f"the set: {plural(plan.inputs, noun)}, {per_class} of each class; {size['total']:,} bytes stored "
+        f"the set: {plural(plan.inputs, noun)}, {per_class} of each class; {_stored(plan)} "
         f"({size['inputs']:,} of inputs, {size['labels']:,} of labels, {size['decoder']:,} of a decoder)",
         _steps(plan, time_budget),
         *_networks(plan),
@@ -38,6 +38,13 @@ def costs(plan: "Plan", time_budget: float | None) -> str:
     if plan.memory is not None:
         lines += ["", _memory(plan.memory)]
     return "\n".join(lines)
+
+
+def _stored(plan: "Plan") -> str:
+    total = plan.bytes["total"]
+    if plan.store == "auto":
+        return f"at most about {total:,} bytes, as how many bits a value needs is found when it is there"
+    return f"{total:,} bytes stored as {plan.store}"
 
 
 def _total(plan: "Plan", time_budget: float | None) -> str:

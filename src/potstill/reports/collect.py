@@ -1,13 +1,14 @@
 """Results on disk to entries: distilled sets with the scorecards and leaderboards that belong to them.
 
-Reads safetensors with numpy, and of the inputs only what is shown: a large file costs no more than a small one.
+Files of the first format are read with numpy, and of the inputs only what is shown. Later ones hold codes of few bits
+and what inputs decode from, which needs torch: they are read by whoever calls this (`Decode`).
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -17,9 +18,15 @@ from potstill.reports.entry import Entry, Gallery
 from potstill.reports.gallery import shown
 from potstill.reports.numbers import estimate
 
-__all__ = ["collect", "read_set"]
+__all__ = ["Decode", "collect", "read_set"]
 
 FORMAT = "potstill/1"
+LATER = "potstill/2"
+Decode: TypeAlias = Callable[[Path], Mapping[str, np.ndarray]]
+"""The arrays of a file: ``inputs`` in data units, ``labels``, and where there are any ``weights`` and ``index``.
+
+Raises `PotstillError` where it is damaged.
+"""
 _KEPT = ("method", "ipc", "seed", "classes", "input", "source", "bytes", "cost", "outcome")
 """What a leaderboard's row or a scorecard may say of the set where the set itself is not at hand."""
 
@@ -48,19 +55,19 @@ def _card(path: Path, metadata: Mapping[str, str] | None) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise PotstillError(f"{path}: its card is not valid JSON ({_line(error)}); distil it again") from error
     written = card.get("format") if isinstance(card, dict) else None
-    if written != FORMAT:
+    if written not in (FORMAT, LATER):
         raise PotstillError(
-            f"{path}: its format is {written!r}, but this Potstill reads {FORMAT}; update Potstill or distil it again"
+            f"{path}: its format is {written!r}, but this Potstill reads {FORMAT} and {LATER}; update Potstill or "
+            "distil it again"
         )
     return dict(card)
 
 
-def _gallery(path: Path, file: Any, card: Mapping[str, Any]) -> Gallery | None:
+def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | None:
     """The inputs that a page shows, in data units; ``None`` for inputs that are neither pictures nor rows."""
     names = tuple(map(str, card.get("classes", ())))
-    labels = file.get_tensor("labels")
-    inputs = file.get_slice("inputs")
-    shape = tuple(inputs.get_shape())
+    labels, inputs = arrays["labels"], arrays["inputs"]
+    shape = tuple(inputs.shape)
     hard = labels if labels.ndim == 1 else labels.argmax(-1)
     if labels.ndim not in (1, 2) or shape[:1] != labels.shape[:1]:
         raise PotstillError(
@@ -70,7 +77,7 @@ def _gallery(path: Path, file: Any, card: Mapping[str, Any]) -> Gallery | None:
         raise PotstillError(
             f"{path}: a label is outside its {len(names)} classes; the file is damaged, distil it again"
         )
-    weights = file.get_tensor("weights") if "weights" in file.keys() else None  # noqa: SIM118 (a file, not a mapping)
+    weights = arrays.get("weights")
     if weights is not None:
         whole = weights.shape == shape[:1] and bool(np.isfinite(weights).all()) and float(weights.min(initial=0)) >= 0
         if not whole or not float(weights.sum()) > 0:
@@ -89,13 +96,30 @@ def _gallery(path: Path, file: Any, card: Mapping[str, Any]) -> Gallery | None:
         classes=names,
         counts=sizes,
         columns=tuple(map(str, columns)),
-        real="index" in file.keys(),  # noqa: SIM118 (a file, not a mapping)
+        real="index" in arrays,
         weights=None if weights is None else weights[index] / weights.mean(dtype=np.float64),
     )
 
 
-def read_set(path: Path) -> tuple[Mapping[str, Any], Gallery | None]:
+@dataclass(frozen=True, slots=True)
+class _Slices:
+    """Inputs in a file, read where they are asked for."""
+
+    held: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.held.get_shape())
+
+    def __getitem__(self, index: slice) -> np.ndarray:
+        return np.asarray(self.held[index])
+
+
+def read_set(path: Path, decode: Decode | None = None) -> tuple[Mapping[str, Any], Gallery | None]:
     """The card of a distilled set and the inputs that a page shows of it.
+
+    Args:
+        decode: reads files of the format ``potstill/2``.
 
     Raises:
         PotstillError: the file is missing, truncated, not a distilled set, or of another format.
@@ -105,10 +129,13 @@ def read_set(path: Path) -> tuple[Mapping[str, Any], Gallery | None]:
     try:
         with safe_open(path, framework="np") as file:
             card = _card(path, file.metadata())
-            missing = {"inputs", "labels"} - set(file.keys())
-            if missing:
+            if card["format"] == LATER:
+                return card, None if decode is None else _gallery(path, decode(path), card)
+            there = set(file.keys())
+            if missing := {"inputs", "labels"} - there:
                 raise PotstillError(f"{path}: has no tensor {' and no '.join(sorted(missing))}; distil it again")
-            return card, _gallery(path, file, card)
+            arrays = {name: file.get_tensor(name) for name in ("labels", "weights", "index") if name in there}
+            return card, _gallery(path, {"inputs": _Slices(file.get_slice("inputs")), **arrays}, card)
     except (SafetensorError, OSError) as error:
         raise PotstillError(
             f"{path}: not a safetensors file, or cut short ({error}); copy or distil it again"
@@ -267,11 +294,14 @@ def _row_entry(row: Mapping[str, Any], scorecard: Mapping[str, Any] | None) -> E
     return Entry(name=name or "unnamed", card=card, scorecard=scorecard)
 
 
-def collect(paths: Sequence[Path]) -> list[Entry]:
+def collect(paths: Sequence[Path], decode: Decode | None = None) -> list[Entry]:
     """Entries for everything in ``paths``: folders are looked through, files are taken as they are.
 
     A scorecard belongs to the set that it names under ``file``, or whose stem it shares (``petals.scorecard.json``), or
     whose method, size and seed it states; ``scorecard.json`` belongs to the only set in its folder.
+
+    Args:
+        decode: reads sets of the format ``potstill/2``; without it their inputs are not shown.
 
     Raises:
         PotstillError: a path is missing, a file is damaged or of another kind, or a folder holds no results.
@@ -279,7 +309,7 @@ def collect(paths: Sequence[Path]) -> list[Entry]:
     files = list(dict.fromkeys(file for path in paths for file in _files(path)))
     given = set(paths)
     sets = [
-        _Set(path, *read_set(path))
+        _Set(path, *read_set(path, decode))
         for path in files
         if path.suffix == ".safetensors" and (path in given or not _foreign(path))
     ]

@@ -1,4 +1,4 @@
-"""The product: decoded inputs, labels and a card, in one file that is readable without Potstill."""
+"""The product: inputs, labels and a card, in one file that is readable without Potstill."""
 
 import copy
 import math
@@ -6,25 +6,25 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from potstill.core import InputSpec, Normalization, Whitening
+from potstill.core import InputSpec, Normalization, Store, Stored, Whitening
 from potstill.errors import PotstillError
 from potstill.native import loaded
 from potstill.notebook import MOST_CLASSES, MOST_PICTURES, facts, shelf
-from potstill.storage.card import FORMAT, SIZES, card_text, plain, read_card
+from potstill.storage.card import FIRST, FORMAT, SIZES, card_text, plain, read_card
+from potstill.storage.contents import SHARED, WHITENING, Contents, file_bytes, read_contents, write_contents
 from potstill.storage.files import read_tensors, write_tensors
+from potstill.store import Float
 
 __all__ = ["FORMAT", "MAX_BYTES", "Distilled", "checked", "item_bytes", "load", "save", "stored_tensors"]
 
 MAX_BYTES = 8 * 2**30
-_WHITENING = ("mean", "matrix", "inverse")
-_DECODER = "decoder/"
-"""Payload under this name is shared by all items: a dictionary, a generator's weights."""
 
 
 def item_bytes(
@@ -45,25 +45,19 @@ def _size(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def stored_sizes(
-    inputs: Tensor, labels: Tensor, payload: Mapping[str, Tensor], whitening: Whitening | None,
-    weights: Tensor | None = None,
-) -> dict[str, int]:  # fmt: skip
-    """Stored bytes of all that training needs.
-
-    Where a payload decodes to the inputs, the payload counts in their place: the decoded copy is there for readers
-    without a decoder. An index says where real samples came from, which no training needs, so it does not count. Nor
-    does a whitening count in the total: it is fitted on the real data, and the baselines of equal size see their
-    samples through the same one. Counting it here alone would grant them thousands of further samples.
-    """
-    shared = [t for name, t in payload.items() if name.startswith(_DECODER)]
-    own = [t for name, t in payload.items() if not name.startswith(_DECODER)]
+def _first_sizes(
+    inputs: Tensor, labels: Tensor, payload: Mapping[str, Tensor], whitening: Whitening | None, weights: Tensor | None
+) -> dict[str, int]:
+    """The bytes on a card of the first format: of all that training needs, in 32 bits, a payload in place of the
+    decoded inputs that lie beside it there, without the index and, in the total, without the whitening."""
+    shared = [t for name, t in payload.items() if name.startswith(SHARED)]
+    own = [t for name, t in payload.items() if not name.startswith(SHARED)]
     sizes = {"inputs": sum(map(_size, own or [inputs])), "labels": _size(labels), "decoder": sum(map(_size, shared))}
     if weights is not None:
         sizes["weights"] = _size(weights)
     sizes["total"] = sum(sizes.values())
     if whitening is not None:
-        sizes["whitening"] = sum(_size(getattr(whitening, n)) for n in _WHITENING)
+        sizes["whitening"] = sum(_size(getattr(whitening, n)) for n in WHITENING)
     return sizes
 
 
@@ -71,14 +65,10 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
     """A distilled set: a ``Dataset`` of (input, label), the input normalised as the set's students expect it.
 
     Attributes:
-        inputs: float32 (n, …) in data units (pixels around [0,1]), as stored.
-        labels: int64 classes (n,) or float32 rows (n, k) that sum to 1.
-        payload: what the parametrization decodes from, in model space; empty where the inputs are all there is.
-        index: int64 (n,), which samples of the source these are, or ``None`` for synthetic ones.
-        weights: float32 (n,), how much each counts in a training loss, in the method's own units: finite, at least 0,
-            not all 0; or ``None``: all alike.
+        payload: what the parametrization decodes from; empty where the inputs are all there is.
         card: what it is made of, how, and what it weighs (JSON).
         normalization: data units to model space.
+        tensors: what the file holds, by name; their bytes are those on the card.
     """
 
     def __init__(
@@ -91,9 +81,11 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         payload: Mapping[str, Tensor] | None = None,
         index: Tensor | None = None,
         weights: Tensor | None = None,
+        tensors: Mapping[str, Tensor],
     ) -> None:
-        self.inputs, self.labels, self.index, self.weights = inputs, labels, index, weights
-        self.payload: dict[str, Tensor] = dict(payload or {})
+        self._inputs, self._labels, self._index, self._weights = inputs, labels, index, weights
+        self.tensors: dict[str, Tensor] = dict(tensors)
+        self.payload: Mapping[str, Tensor] = MappingProxyType(dict(payload or {}))
         self.card: dict[str, Any] = dict(card)
         self.normalization = normalization
         self._model_space = normalization.apply(inputs)
@@ -119,15 +111,24 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         index: Tensor | None = None,
         weights: Tensor | None = None,
         extra: Mapping[str, Any] | None = None,
+        store: Store | None = None,
+        packed: Mapping[str, Stored] | None = None,
+        decoder: Mapping[str, str] | None = None,
+        decoded: bool = False,
     ) -> "Distilled":
-        """A set with its card filled in. What this accepts, ``load`` reads back.
+        """A set with its card filled in, as ``load`` reads it back: what the store loses is lost already.
 
         Args:
-            inputs: (n, …) in data units.
+            inputs: (n, …) in data units. Where a payload is given with its decoder, what the payload decodes to.
             labels: int64 classes, or rows that sum to 1.
             payload: what the inputs decode from; names that begin with ``decoder/`` are shared by all items.
             weights: how much each input counts.
             extra: further JSON for the card. Numbers that are not finite become ``None``, as JSON has none.
+            store: how values are written; float32 by default.
+            packed: payload that is packed already, by its name.
+            decoder: ``parametrization``, a registered name with its settings, and the ``space`` (model, data) that it
+                decodes to. Without it decoded inputs lie in the file beside the payload.
+            decoded: write them there in any case, for readers that have no decoder.
 
         Raises:
             PotstillError: inputs, labels or weights break the format (not finite, not as many, rows that do not sum
@@ -145,9 +146,6 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
             raise PotstillError("this set: a class name stands there twice; give each class its own name")
         _check_content("this set", inputs, labels, tuple(input.shape), len(classes))
         _check_rest("this set", inputs, payload, index, weights, normalization)
-        space = "pixels" if input.kind == "image" else "raw"
-        if input.kind == "image" and (float(inputs.min()) < 0 or float(inputs.max()) > 1):
-            space = "unclamped"  # optimised pixels leave [0,1]; clamping them would change what was distilled
         w = normalization.whitening
         card = {
             **(extra or {}),
@@ -158,26 +156,57 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
             "ipc": ipc,
             "classes": list(classes),
             "input": _described(input),
-            "space": space,
             "normalization": {
                 "mean": normalization.mean.tolist(),
                 "std": normalization.std.tolist(),
-                "whitening": None if w is None else {n: f"whitening/{n}" for n in _WHITENING} | {"unit": w.unit},
+                "whitening": None if w is None else {n: f"whitening/{n}" for n in WHITENING} | {"unit": w.unit},
             },
             "training": training,
             "source": source,
             "outcome": outcome,
-            "bytes": stored_sizes(inputs, labels, payload, w, weights),
+            "decoder": None if not payload or decoder is None else dict(decoder),
             "cost": cost,
             "versions": {
                 "potstill": version("potstill"), "torch": torch.__version__, "python": platform.python_version(),
                 "kernels": loaded(),
             },
         }  # fmt: skip
-        # What is in memory is what a reader of the file gets.
-        return cls(
-            inputs, labels, plain(card), normalization=normalization, payload=payload, index=index, weights=weights
+        tensors, said = write_contents(
+            inputs, labels, classes=len(classes), store=store or Float(), normalization=normalization,
+            image=input.kind == "image", payload=payload, packed=packed or {}, index=index, weights=weights,
+            decoder=decoder, decoded_too=decoded,
         )  # fmt: skip
+        card = plain({**card, "store": {**card.get("store", {}), **said}, "bytes": file_bytes(tensors)})
+        # What is in memory is what a reader of the file gets.
+        got = read_contents(dict(tensors), card, normalization, 2**62)
+        _check_content("this set", got.inputs, got.labels, tuple(input.shape), len(classes))
+        card["space"] = _space(got.inputs, input.kind)
+        return cls(
+            got.inputs, got.labels, card, normalization=normalization, payload=got.payload, index=got.index,
+            weights=got.weights, tensors=tensors,
+        )  # fmt: skip
+
+    # What is read from the tensors of the file cannot be set beside them: saving would not know of it.
+    @property
+    def inputs(self) -> Tensor:
+        """float32 (n, …) in data units (pixels around [0,1]), as a reader of the file gets them."""
+        return self._inputs
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 classes (n,) or float32 rows (n, k) that sum to 1."""
+        return self._labels
+
+    @property
+    def index(self) -> Tensor | None:
+        """int64 (n,), which samples of the source these are, or ``None`` for synthetic ones."""
+        return self._index
+
+    @property
+    def weights(self) -> Tensor | None:
+        """float32 (n,), how much each counts in a training loss, in the method's own units: finite, at least 0, not all
+        0; or ``None``: all alike."""
+        return self._weights
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -258,6 +287,13 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         return save(self, path)
 
 
+def _space(inputs: Tensor, kind: str) -> str:
+    """``pixels`` in [0,1]; ``unclamped``: optimised ones leave it; clamping would change what was distilled."""
+    if kind != "image":
+        return "raw"
+    return "pixels" if float(inputs.min()) >= 0 and float(inputs.max()) <= 1 else "unclamped"
+
+
 def _described(input: InputSpec) -> dict[str, Any]:
     """What the card says of an input."""
     said: dict[str, Any] = {"kind": input.kind, "shape": input.shape, "units": input.units}
@@ -279,16 +315,8 @@ def _as_stored(normalization: Normalization) -> Normalization:
 
 
 def stored_tensors(distilled: Distilled) -> dict[str, Tensor]:
-    """All tensors of the file by name: inputs, labels, payload, whitening, index, weights."""
-    stored = {"inputs": distilled.inputs, "labels": distilled.labels}
-    stored |= {f"payload/{name}": tensor for name, tensor in distilled.payload.items()}
-    if (w := distilled.normalization.whitening) is not None:
-        stored |= {f"whitening/{n}": getattr(w, n) for n in _WHITENING}
-    if distilled.index is not None:
-        stored["index"] = distilled.index
-    if distilled.weights is not None:
-        stored["weights"] = distilled.weights
-    return stored
+    """All tensors of the file by name."""
+    return dict(distilled.tensors)
 
 
 def save(distilled: Distilled, path: str | Path) -> Path:
@@ -313,39 +341,54 @@ def load(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Distilled:
     """
     path = Path(path)
     tensors, metadata = read_tensors(path, max_bytes)
-    card = read_card(path, metadata)
-    if missing := [n for n in ("inputs", "labels") if n not in tensors]:
-        raise PotstillError(f"{path}: holds no tensor {missing[0]!r}; it is not a distilled set")
-    inputs, labels = tensors.pop("inputs"), tensors.pop("labels")
-    if inputs.dtype != torch.float32 or labels.dtype not in (torch.int64, torch.float32):
-        raise PotstillError(
-            f"{path}: inputs must be float32 and labels int64 or float32, not {inputs.dtype} and {labels.dtype}"
-        )
-    return checked(path, card, tensors, inputs, labels)
+    return checked(path, read_card(path, metadata), tensors, max_bytes)
 
 
-def checked(path: Path, card: dict[str, Any], tensors: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Distilled:
-    """The set of a card and the tensors of its file, once they fit each other. ``tensors`` are used up.
+def checked(path: Path, card: dict[str, Any], tensors: dict[str, Tensor], max_bytes: int = MAX_BYTES) -> Distilled:
+    """The set of a card and the tensors of its file, once they fit each other.
 
     Raises:
         PotstillError: they contradict each other.
     """
-    _check_content(str(path), inputs, labels, tuple(card["input"]["shape"]), len(card["classes"]))
-    index, weights = tensors.pop("index", None), tensors.pop("weights", None)
-    normalization = _normalization(path, card["normalization"], tensors, inputs)
-    payload = {n.removeprefix("payload/"): tensors.pop(n) for n in sorted(tensors) if n.startswith("payload/")}
+    held = dict(tensors)
+    shape = tuple(card["input"]["shape"])
+    normalization = normalization_of(path, card, tensors)
+    try:
+        got = _first(tensors) if card["format"] == FIRST else read_contents(tensors, card, normalization, max_bytes)
+    except PotstillError as error:
+        raise PotstillError(f"{path}: {error}") from error
+    _check_content(str(path), got.inputs, got.labels, shape, len(card["classes"]))
     if tensors:
-        raise PotstillError(f"{path}: tensor {min(tensors)[:80]!r} is not of format {FORMAT}; get the file again")
-    _check_rest(str(path), inputs, payload, index, weights, normalization)
-    sizes = stored_sizes(inputs, labels, payload, normalization.whitening, weights)
-    if any(card["bytes"].get(n) != sizes.get(n) for n in (*SIZES, "weights")):
         raise PotstillError(
-            f"{path}: the card says {card['bytes']['total']:,} bytes, but what training needs takes {sizes['total']:,} "
+            f"{path}: tensor {min(tensors)[:80]!r} is not of format {card['format']}; get the file again"
+        )
+    _check_rest(str(path), got.inputs, got.payload, got.index, got.weights, normalization)
+    w = normalization.whitening
+    first = card["format"] == FIRST
+    sizes = _first_sizes(got.inputs, got.labels, got.payload, w, got.weights) if first else file_bytes(held)
+    if any(card["bytes"].get(n) != sizes.get(n) for n in {*SIZES, *sizes}):
+        raise PotstillError(
+            f"{path}: the card says {card['bytes']['total']:,} bytes, but what is stored takes {sizes['total']:,} "
             f"({', '.join(f'{n} {sizes[n]:,}' for n in SIZES[:3])}); get the file again"
         )
     return Distilled(
-        inputs, labels, card, normalization=normalization, payload=payload, index=index, weights=weights
+        got.inputs, got.labels, card, normalization=normalization, payload=got.payload, index=got.index,
+        weights=got.weights, tensors=held,
     )  # fmt: skip
+
+
+def _first(tensors: dict[str, Tensor]) -> Contents:
+    """What a file of the first format holds: everything as it is, decoded inputs beside a payload."""
+    if missing := [n for n in ("inputs", "labels") if n not in tensors]:
+        raise PotstillError(f"holds no tensor {missing[0]!r}; it is not a distilled set")
+    inputs, labels = tensors.pop("inputs"), tensors.pop("labels")
+    if inputs.dtype != torch.float32 or labels.dtype not in (torch.int64, torch.float32):
+        raise PotstillError(
+            f"inputs must be float32 and labels int64 or float32, not {inputs.dtype} and {labels.dtype}"
+        )
+    payload = {n.removeprefix("payload/"): tensors.pop(n) for n in sorted(tensors) if n.startswith("payload/")}
+    index, weights = tensors.pop("index", None), tensors.pop("weights", None)
+    return Contents(inputs=inputs, labels=labels, payload=payload, index=index, weights=weights)
 
 
 def _check_content(what: str, inputs: Tensor, labels: Tensor, shape: tuple[int, ...], classes: int) -> None:
@@ -394,7 +437,7 @@ def _check_rest(
         raise PotstillError(f"{what}: normalization needs a mean and a positive std for each of {channels} channels")
     if (w := normalization.whitening) is not None:
         d = inputs[0].numel()
-        for name, shape in zip(_WHITENING, ((d,), (d, d), (d, d)), strict=True):
+        for name, shape in zip(WHITENING, ((d,), (d, d), (d, d)), strict=True):
             tensor: Tensor = getattr(w, name)
             if tuple(tensor.shape) != shape or tensor.dtype != torch.float32 or not _finite(tensor):
                 raise PotstillError(f"{what}: its whitening tensors are not finite float32 for {d} values")
@@ -402,8 +445,13 @@ def _check_rest(
         raise PotstillError(f"{what}: its normalization takes the inputs beyond what float32 holds")
 
 
-def _normalization(path: Path, said: Mapping[str, Any], tensors: dict[str, Tensor], inputs: Tensor) -> Normalization:
-    """The normalization that the card describes; takes the whitening out of ``tensors``."""
+def normalization_of(path: Path, card: Mapping[str, Any], tensors: dict[str, Tensor]) -> Normalization:
+    """The normalization that the card describes; takes the whitening out of ``tensors``.
+
+    Raises:
+        PotstillError: it describes none, or the whitening's tensors do not fit it.
+    """
+    said, shape = card["normalization"], tuple(card["input"]["shape"])
     rows = [said.get("mean"), said.get("std")]
     try:
         if not all(isinstance(row, list) and all(type(v) in (int, float) for v in row) for row in rows):
@@ -413,14 +461,14 @@ def _normalization(path: Path, said: Mapping[str, Any], tensors: dict[str, Tenso
             raise ValueError("not as many")
     except (ValueError, OverflowError) as error:
         raise PotstillError(
-            f"{path}: the card's normalization needs a mean and a positive std for each of {inputs.shape[1]} channels"
+            f"{path}: the card's normalization needs a mean and a positive std for each of {shape[:1]} channels"
         ) from error
     whitening = None
     if (w := said.get("whitening")) is not None:
-        d = inputs[0].numel()
-        parts = [tensors.pop(f"whitening/{n}", None) for n in _WHITENING]
+        d = math.prod(shape)
+        parts = [tensors.pop(f"whitening/{n}", None) for n in WHITENING]
         found = [p for p in parts if p is not None and p.dtype == torch.float32]
-        named = isinstance(w, dict) and all(w.get(n) == f"whitening/{n}" for n in _WHITENING)
+        named = isinstance(w, dict) and all(w.get(n) == f"whitening/{n}" for n in WHITENING)
         named = named and isinstance(w.get("unit"), bool)
         if not named or [tuple(p.shape) for p in found] != [(d,), (d, d), (d, d)]:
             raise PotstillError(f"{path}: its whitening tensors are missing, named otherwise or not for {d} values")

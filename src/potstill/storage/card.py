@@ -10,11 +10,14 @@ from typing import Any
 from potstill.errors import PotstillError
 from potstill.storage.files import parse_json
 
-__all__ = ["FORMAT", "INDICES", "SIZES", "card_text", "plain", "read_card"]
+__all__ = ["FIRST", "FORMAT", "INDICES", "SIZES", "card_text", "plain", "read_card"]
 
-FORMAT = "potstill/1"
-INDICES = "potstill-selection/1"
+FORMAT = "potstill/2"
+FIRST = "potstill/1"
+"""The first format: tensors as they are, in 32 and 64 bits. It is read, and no longer written."""
+INDICES = "potstill-selection/2"
 """The format of a selection that is stored without its inputs."""
+FIRST_INDICES = "potstill-selection/1"
 MAX_CARD = 16 * 2**20
 _KEYS: dict[str, type] = {
     "method": str, "config": dict, "seed": int, "ipc": int, "classes": list, "input": dict, "normalization": dict,
@@ -60,8 +63,8 @@ def card_text(card: Mapping[str, Any]) -> str:
     return text
 
 
-def read_card(path: Path, metadata: Mapping[str, str], expected: str = FORMAT) -> dict[str, Any]:
-    """The card of the file at ``path``, which must be of the ``expected`` format.
+def read_card(path: Path, metadata: Mapping[str, str], *, indices: bool = False) -> dict[str, Any]:
+    """The card of the file at ``path``, which must be a whole set, or the ``indices`` of a selection.
 
     Raises:
         PotstillError: there is none, it is of another format, or a part of it is missing or of the wrong type.
@@ -78,15 +81,18 @@ def read_card(path: Path, metadata: Mapping[str, str], expected: str = FORMAT) -
     if not isinstance(card, dict):
         raise PotstillError(f"{path}: its card must be a JSON object; get the file again")
     written = card.get("format")
-    if written == INDICES and expected == FORMAT:
+    expected = (INDICES, FIRST_INDICES) if indices else (FORMAT, FIRST)
+    if written in (INDICES, FIRST_INDICES) and not indices:
         raise PotstillError(
             f"{path}: holds the indices of a selection and not its samples; put them together with the data first: "
             "potstill rebuild FILE --data DATA --out SET.safetensors"
         )
-    if written != expected:
-        newer = isinstance(written, str) and written.startswith("potstill/")
+    if written not in expected:
+        newer = isinstance(written, str) and written.startswith("potstill")
         hint = "upgrade potstill to read it" if newer else "only files that potstill saved are sets"
-        raise PotstillError(f"{path}: its format is {str(written)[:40]!r}, but this version reads {expected!r}; {hint}")
+        raise PotstillError(
+            f"{path}: its format is {str(written)[:40]!r}, but this version reads {' and '.join(expected)}; {hint}"
+        )
     if (wrong := _wrong(card)) is not None:
         raise PotstillError(f"{path}: its card lacks a valid {wrong!r}; get the file again")
     if not card["classes"] or not all(isinstance(c, str) for c in card["classes"]):

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.core import Source
+from potstill.core import Source, Stored
 from potstill.errors import PotstillError
-from potstill.storage.artefact import FORMAT, MAX_BYTES, Distilled, checked, stored_tensors
-from potstill.storage.card import INDICES, card_text, read_card
+from potstill.storage.artefact import MAX_BYTES, Distilled, checked, normalization_of
+from potstill.storage.card import FIRST, FIRST_INDICES, FORMAT, INDICES, card_text, read_card
+from potstill.storage.contents import pack_inputs, unpack_inputs
 from potstill.storage.files import parse_json, read_metadata, read_tensors, write_tensors
+from potstill.store import classes_stored, read, store
 
 __all__ = ["check_selection", "check_source", "holds_indices", "read_indices", "rebuild", "write_indices"]
 
@@ -55,12 +57,13 @@ def write_indices(distilled: Distilled, path: Path) -> None:
         PotstillError: the set is no selection, or the file cannot be written.
     """
     check_selection(distilled, "storing indices alone")
-    card = {**distilled.card, "format": INDICES, "inputs_hash": _digest(distilled.inputs)}
-    tensors = stored_tensors(distilled)
-    del tensors["inputs"]
-    if not distilled.labels.is_floating_point():
-        del tensors["labels"]  # they are those of the source
-    write_tensors(path, tensors, {"card": card_text(card)})
+    first = distilled.card["format"] == FIRST
+    card = {
+        **distilled.card, "format": FIRST_INDICES if first else INDICES, "inputs_hash": _digest(distilled.inputs),
+    }  # fmt: skip
+    left_out = ("inputs",) if distilled.labels.is_floating_point() else ("inputs", "labels")  # those of the source
+    kept = {n: t for n, t in distilled.tensors.items() if n.partition(".")[0] not in left_out}
+    write_tensors(path, kept, {"card": card_text(card)})
 
 
 def holds_indices(path: Path) -> bool:
@@ -72,21 +75,30 @@ def holds_indices(path: Path) -> bool:
         card = parse_json(read_metadata(path, MAX_BYTES).get("card", "null"))
     except (PotstillError, ValueError):
         return False
-    return isinstance(card, dict) and card.get("format") == INDICES
+    return isinstance(card, dict) and card.get("format") in (INDICES, FIRST_INDICES)
 
 
-def read_indices(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the card of a file that holds indices alone.
+def read_indices(path: Path) -> tuple[Tensor, dict[str, Any], dict[str, Tensor]]:
+    """The index of a file that holds indices alone, its card, and its tensors.
 
     Raises:
         PotstillError: it is missing, cut off, foreign or of another format.
     """
     tensors, metadata = read_tensors(path, MAX_BYTES)
-    card = read_card(path, metadata, INDICES)
+    card = read_card(path, metadata, indices=True)
     index = tensors.get("index")
+    if card["format"] == INDICES:
+        said = card.get("store", {}).get("tensors") if isinstance(card.get("store"), dict) else None
+        if index is not None and isinstance(said, dict) and isinstance(said.get("index"), dict):
+            try:
+                index = read(Stored({"": index}, said["index"]))
+            except PotstillError as error:
+                raise PotstillError(f"{path}: tensor 'index': {error}") from error
+        else:
+            index = None
     if index is None or index.dtype != torch.int64 or index.ndim != 1 or len(index) == 0 or int(index.min()) < 0:
-        raise PotstillError(f"{path}: needs a tensor 'index' of int64 ≥ 0; get the file again")
-    return tensors, card
+        raise PotstillError(f"{path}: needs a tensor 'index' of whole numbers ≥ 0; get the file again")
+    return index, card, tensors
 
 
 def rebuild(path: Path, source: Source) -> Distilled:
@@ -95,9 +107,8 @@ def rebuild(path: Path, source: Source) -> Distilled:
     Raises:
         PotstillError: the file is not one of indices, the source is another, or its samples are not the same bits.
     """
-    tensors, card = read_indices(path)
+    index, card, tensors = read_indices(path)
     check_source(card, source)
-    index = tensors["index"]
     if int(index.max()) >= len(source):
         raise PotstillError(f"{path}: index {int(index.max()):,} is not among {len(source):,} samples")
     inputs = source.raw(index)
@@ -105,11 +116,26 @@ def rebuild(path: Path, source: Source) -> Distilled:
         raise PotstillError(f"{path}: only inputs of one tensor can be stored, but these have {', '.join(inputs)}")
     inputs = inputs.detach().cpu().float().contiguous()
     said = card.pop("inputs_hash", None)
+    if card["format"] == INDICES:
+        name = str(card["store"].get("name"))[:200]
+        normalization = normalization_of(path, card, dict(tensors))
+        image = card["input"]["kind"] == "image"
+        kept = pack_inputs(inputs, store(name), normalization, image)
+        if dict(kept.said) != card["store"]["tensors"].get("inputs"):
+            raise PotstillError(
+                f"{path}: the samples are stored otherwise by {name!r} than its card says; get it again"
+            )
+        tensors |= {f"inputs{suffix}": tensor for suffix, tensor in kept.tensors.items()}
+        inputs = unpack_inputs(kept, card["store"].get("normalised") is True, normalization)
+        if "labels" not in tensors:
+            classes = classes_stored(source.labels[index], len(source.classes))
+            tensors |= {f"labels{suffix}": tensor for suffix, tensor in classes.tensors.items()}
+    else:
+        tensors["inputs"] = inputs
+        tensors.setdefault("labels", source.labels[index])
     if said != _digest(inputs):
         raise PotstillError(
             f"{path}: the samples have hash {_digest(inputs)}, but the card says {said}; another version of the "
             "decoder may have read other pixels"
         )
-    labels = tensors.pop("labels", None)
-    labels = source.labels[index] if labels is None else labels
-    return checked(path, {**card, "format": FORMAT}, tensors, inputs, labels)
+    return checked(path, {**card, "format": FORMAT if card["format"] == INDICES else FIRST}, tensors)

@@ -2,6 +2,24 @@
 
 from potstill.store.named import store, store_name
 from potstill.store.packed import nbytes, read
-from potstill.store.plain import classes_stored, ints_stored, rows_stored
+from potstill.store.plain import Exact, Float, classes_stored, ints_stored, rows_stored
+from potstill.store.sizes import bits_each, index_bytes, label_bytes, largest, values_bytes
+from potstill.store.uniform import Uniform
 
-__all__ = ["classes_stored", "ints_stored", "nbytes", "read", "rows_stored", "store", "store_name"]
+__all__ = [
+    "Exact",
+    "Float",
+    "Uniform",
+    "bits_each",
+    "classes_stored",
+    "index_bytes",
+    "ints_stored",
+    "label_bytes",
+    "largest",
+    "nbytes",
+    "read",
+    "rows_stored",
+    "store",
+    "store_name",
+    "values_bytes",
+]

@@ -3,9 +3,9 @@
 import dataclasses
 import re
 
-from potstill import registry
 from potstill.core import Store
 from potstill.errors import PotstillError
+from potstill.registry import part, targets
 
 __all__ = ["store", "store_name"]
 
@@ -21,7 +21,7 @@ def store(spelled: str) -> Store:
         name = "uniform" if match[1] == "uint" else "float"
         settings = f"bits={int(match[2])}" + (f",{settings}" if colon else "")
         spelled = f"{name}:{settings}"
-    made = registry.part("stores", spelled)
+    made = part("stores", spelled)
     if not isinstance(made, Store):
         raise PotstillError(f"{spelled} is registered as a store, but it cannot pack; docs/storage.md says what one is")
     return made
@@ -30,7 +30,7 @@ def store(spelled: str) -> Store:
 def store_name(made: Store) -> str:
     """How a store is spelled, with the settings that are not its defaults."""
     kind = type(made)
-    names = {attribute: name for name, attribute in registry.targets("stores").items()}
+    names = {attribute: name for name, attribute in targets("stores").items()}
     name = names.get(f"{kind.__module__}:{kind.__qualname__}", kind.__name__)
     given = {
         f.name: getattr(made, f.name)

@@ -80,7 +80,7 @@ def tensor(stored: Stored, suffix: str, kinds: tuple[torch.dtype, ...], shape: t
     found = stored.tensors.get(suffix)
     if found is None or found.dtype not in kinds or (shape is not None and tuple(found.shape) != shape):
         what = "is missing" if found is None else f"is {found.dtype} of {list(found.shape)}"
-        raise PotstillError(f"its tensor {suffix or 'of codes'!r} {what}, which its codec does not write")
+        raise PotstillError(f"its {suffix.lstrip('.') or 'values'} tensor {what}, which its codec does not write")
     return found
 
 
@@ -104,7 +104,7 @@ _FLOATS: Final = (torch.float32, torch.float16)
 
 def _float(stored: Stored) -> Tensor:
     shape = said_shape(stored.said)
-    return tensor(stored, "", (torch.float32, torch.float16, torch.bfloat16, torch.float64), shape).float()
+    return tensor(stored, "", _FLOATS, shape).float()
 
 
 def _ints(stored: Stored) -> Tensor:
@@ -120,7 +120,7 @@ def _halves(stored: Stored) -> Tensor:
 
 def _runs(stored: Stored) -> Tensor:
     (n,) = said_shape(stored.said)
-    counts = tensor(stored, "", (torch.uint8, torch.int32, torch.int16)).long()
+    counts = tensor(stored, "", (torch.uint8, torch.int16, torch.int32)).long()
     if counts.ndim != 1 or bool((counts < 0).any()) or int(counts.sum()) != n:
         raise PotstillError(f"its runs must be numbers of at least 0 that sum to {n}")
     return torch.repeat_interleave(torch.arange(len(counts)), counts)

@@ -46,7 +46,7 @@ class Float:
             raise PotstillError(
                 f"float16 holds values up to 65,504, but these reach {float(x.abs().max()):g}; take float32"
             )
-        return Stored({"": kept}, {"codec": "float", "shape": list(x.shape)})
+        return Stored({"": kept}, {"codec": "float", "shape": list(x.shape), "bits": self.bits})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,14 +140,14 @@ def classes_stored(labels: Tensor, classes: int) -> Stored:
 
 
 def rows_stored(rows: Tensor, bits: int) -> Stored:
-    """Rows (n, k) of probabilities that sum to 1, in 32 or 16 bits each, or in codes of up to 15 bits.
+    """Rows (n, k) of probabilities that sum to 1: as they are, or in codes of up to 16 bits.
 
     Codes are of parts of the row's largest: q = round(p / max p · (2^b − 1)), and reading divides a row by its sum. So
     no range is kept, and no row is empty.
     """
     rows = rows.detach().cpu().float()
-    if bits >= 16:
-        return Float(bits=bits).pack(rows)
+    if bits > MOST_BITS:
+        return Float().pack(rows)
     top = rows.amax(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
     q = (rows.double() / top.double() * ((1 << bits) - 1)).round().long()
     return Stored({"": pack_bits(q.flatten(), bits)}, {"codec": "rows", "shape": list(rows.shape), "bits": bits})

@@ -96,5 +96,6 @@ LISTINGS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
     "data": _listing("data", _data),
     "parametrizations": _listing("parametrizations", _any("parametrization")),
     "augmentations": _listing("augmentations", _any("augmentation")),
+    "stores": _listing("stores", _any("store")),
 }
 """What each of these commands does."""
