@@ -2,13 +2,15 @@
 
     python benchmarks/label_classes.py            # in about an hour of a core; stopped, it goes on where it was
     python benchmarks/label_classes.py --only teacher mass
-    python benchmarks/label_classes.py --sets 1 --epochs 10 --out build/label_classes.json     # a quick look
+    python benchmarks/label_classes.py --sets 1 --epochs 10 --out build/label_classes.json    # a quick look
 
 The data are a thousand characters in twelve typefaces (benchmarks/glyphs.py), 50,000 pictures to train on and 5,000 to
 test on. One teacher learns the training part. A set is one random training picture of each class; its views are crops
-with CutMix, labelled by the teacher; students learn them by KL with T². The rate was chosen among 3e-3, 1e-2 and 2e-2
-on training pictures that students do not see; all cells have the same settings, and test pictures are read for the
-final students alone.
+with CutMix, labelled by the teacher; students learn them by KL with T². All cells have the same settings, and test
+pictures are read for the final students alone.
+
+**rate**: accuracy of one student at each of three rates on 5,000 training pictures that it did not see: what chose
+``--lr``.
 
 **mass**: of the teacher's rows of 4,000 such views the probability that the k likeliest classes have at a temperature,
 and how much of what sets the row apart from an even one is lost when the others share the rest: Σ|p − p̂| / Σ|p − 1/K|.
@@ -48,14 +50,12 @@ from potstill.supervise.teacher_store import Labels, open_labels, teacher_bytes,
 from potstill.supervise.writer import Expert, committee, write_labels
 
 MASS = [(t, k) for t in (1.0, 4.0, 20.0) for k in (1, 5, 10, 50, 100)]
-ROWS = [
-    (4.0, None, "float16", 1.0), (4.0, 100, "float16", 1.0), (4.0, 100, "uint8", 1.0), (4.0, 100, "uint4", 1.0),
-    (4.0, 10, "float16", 1.0), (4.0, 10, "uint8", 1.0), (4.0, 10, "uint4", 1.0), (4.0, 1, "uint8", 1.0),
-    (4.0, None, "uint8", 1.0), (4.0, None, "uint4", 1.0),
-    (4.0, 100, "uint8", 0.2), (4.0, 100, "uint8", 0.05), (4.0, 10, "uint8", 0.2), (4.0, 10, "uint8", 0.05),
-    (20.0, None, "float16", 1.0), (20.0, 100, "uint8", 1.0), (20.0, 10, "uint8", 1.0),
-    (1.0, None, "float16", 1.0), (1.0, 100, "uint8", 1.0), (1.0, 10, "uint8", 1.0),
-]  # fmt: skip
+RATES = (3e-3, 1e-2, 3e-2)
+FIRST = [(4.0, None, "float16", 1.0), (4.0, 100, "uint8", 1.0), (4.0, 10, "uint8", 1.0), (4.0, 10, "uint4", 1.0),
+         (4.0, 10, "uint8", 0.2), (20.0, 10, "uint8", 1.0), (20.0, 100, "uint8", 1.0)]  # fmt: skip
+REST = [(1.0, 10, "uint8", 1.0), (4.0, 1, "uint8", 1.0), (4.0, 100, "uint4", 1.0), (4.0, 10, "float16", 1.0),
+        (4.0, 100, "uint8", 0.2), (4.0, None, "uint4", 1.0), (4.0, 10, "uint8", 0.05),
+        (1.0, 100, "uint8", 1.0)]  # fmt: skip
 """Temperature, classes kept, bits, part of the trained epochs that is stored."""
 
 
@@ -115,7 +115,13 @@ class Bench:
         return self.all[index], self.train.labels[index], Views(seed=seed, scale=(0.5, 1.0), flip=0.0)
 
     def student(self, seed: int, n: int, batch_of: Callable[[int, Tensor], tuple[Tensor, Tensor]], t: float) -> float:
-        """Accuracy of a fresh student: AdamW, cosine to 0, KL with T²."""
+        """Accuracy of a fresh student."""
+        return self.score(self.fitted(seed, n, batch_of, t))
+
+    def fitted(
+        self, seed: int, n: int, batch_of: Callable[[int, Tensor], tuple[Tensor, Tensor]], t: float
+    ) -> nn.Module:
+        """A student: AdamW, cosine to 0, KL with T²."""
         args, rng = self.args, generator(seed, "order")
         network = self.make(derive(seed, "student")).train()
         optimiser = torch.optim.AdamW(network.parameters(), lr=args.lr, weight_decay=0.01, fused=True)
@@ -127,7 +133,7 @@ class Bench:
                 kl(network(x), rows, temperature=t, t_squared=True).backward()
                 optimiser.step()
                 schedule.step()
-        return self.score(network)
+        return network.eval()
 
     def stored(self, seed: int, folder: Path, t: float, top_k: int | None, dtype: str, pool: int) -> dict[str, Any]:
         """One set whose labels are rows in a file."""
@@ -155,16 +161,20 @@ class Bench:
         store.path.unlink()
         return {"accuracy": found, "bytes": store.nbytes, "forecast": said}
 
-    def asked(self, seed: int, t: float) -> dict[str, Any]:
-        """One set whose labels the teacher gives in 32 bits as they are needed."""
+    def asking(self, seed: int, t: float) -> tuple[int, Callable[[int, Tensor], tuple[Tensor, Tensor]]]:
+        """The items of a set, and its batches, which the teacher labels in 32 bits as they are needed."""
         x, _, views = self.sample(seed)
 
         def batch_of(epoch: int, index: Tensor) -> tuple[Tensor, Tensor]:
             view = views.view(x, epoch, index)
             return view, (committee([self.expert], view) / t).softmax(1)
 
+        return len(x), batch_of
+
+    def asked(self, seed: int, t: float) -> dict[str, Any]:
+        """One set whose labels the teacher gives in 32 bits as they are needed."""
         size = sum(v.numel() * 4 for v in self.expert.network.state_dict().values() if v.is_floating_point())
-        return {"accuracy": self.student(seed, len(x), batch_of, t), "bytes": size}
+        return {"accuracy": self.student(seed, *self.asking(seed, t), t), "bytes": size}
 
     def unstored(self, seed: int, t: float, soft: bool) -> dict[str, Any]:
         """One set with one row for each picture, the teacher's or the class's, mixed by area."""
@@ -178,8 +188,20 @@ class Bench:
             share = mixes.share[:, None]
             return views.view(x, epoch, index), share * own[index] + (1 - share) * own[mixes.partner]
 
-        # Classes in their order take no bytes; a row of 16-bit floats is what a set's own soft labels take.
-        return {"accuracy": self.student(seed, n, batch_of, t), "bytes": 2 * k * n if soft else 0}
+        # Rows as 32-bit floats, which they are here; classes as what a sorted set needs, a count of 8 bits for each.
+        return {"accuracy": self.student(seed, n, batch_of, t), "bytes": 4 * k * n if soft else k}
+
+    def rates(self) -> dict[str, float]:
+        """Accuracy at each rate on training pictures that the student did not see."""
+        held, found = torch.arange(3, len(self.train), 10), {}
+        for rate in RATES:
+            self.args.lr = rate
+            network = self.fitted(10**6, *self.asking(10**6, 4.0), 4.0)
+            with torch.no_grad():
+                logits = torch.cat([network(self.all[i]) for i in held.split(500)])
+            found[str(rate)] = float((logits.argmax(1) == self.train.labels[held]).float().mean())
+            print(f"rate {rate:g}: {100 * found[str(rate)]:.1f} % on training pictures", flush=True)
+        return found
 
     def mass(self) -> list[dict[str, Any]]:
         """What the likeliest classes keep of the teacher's rows, on views of four sets."""
@@ -200,28 +222,40 @@ def cells_of(bench: Bench, folder: Path) -> list[tuple[dict[str, Any], Callable[
     """What each cell is, and what measures a set of it; what others are compared with comes first."""
     epochs = bench.args.epochs
     made: list[tuple[dict[str, Any], Callable[[int], dict[str, Any]]]] = []
-    for t in (4.0, 20.0, 1.0):
-        made.append(({"labels": "asked", "temperature": t}, lambda s, t=t: bench.asked(s, t)))  # type: ignore[misc]
-    for t in (4.0, 20.0):
-        for d in ("uint8", "uint4"):
-            made.append(({"labels": "teacher", "temperature": t, "dtype": d},
-                         lambda s, t=t, d=d: bench.as_teacher(s, folder, t, d)))  # type: ignore[misc]  # fmt: skip
-    for t, k, d, part in ROWS:
+
+    def asked(t: float) -> None:
+        made.append(({"labels": "asked", "temperature": t}, lambda s: bench.asked(s, t)))
+
+    def stored(t: float, k: int | None, d: str, part: float) -> None:
         pool = max(1, round(part * epochs))
         what = {"labels": "stored", "temperature": t, "top_k": k or len(bench.classes), "dtype": d, "pool": pool}
-        made.append((what, lambda s, a=(t, k, d, pool): bench.stored(s, folder, *a)))  # type: ignore[misc]
+        made.append((what, lambda s: bench.stored(s, folder, t, k, d, pool)))
+
+    def teacher(t: float, d: str) -> None:
+        what = {"labels": "teacher", "temperature": t, "dtype": d}
+        made.append((what, lambda s: bench.as_teacher(s, folder, t, d)))
+
+    asked(4.0)
+    teacher(4.0, "uint8")
+    teacher(4.0, "uint4")
+    for row in FIRST:
+        stored(*row)
+    asked(20.0)
     made.append(({"labels": "hard", "temperature": 1.0}, lambda s: bench.unstored(s, 1.0, False)))
     made.append(({"labels": "static", "temperature": 4.0}, lambda s: bench.unstored(s, 4.0, True)))
+    asked(1.0)
+    for row in REST:
+        stored(*row)
     return made
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", default=["mass", "teacher", "stored", "asked", "hard", "static"])
+    parser.add_argument("--only", nargs="+", default=["rate", "mass", "teacher", "stored", "asked", "hard", "static"])
     parser.add_argument("--ipc", type=int, default=1)
     parser.add_argument("--sets", type=int, default=3)
     parser.add_argument("--more", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--network", default="convnet-d3-w32-batch")
     parser.add_argument("--lr", type=float, default=1e-2)
@@ -243,7 +277,11 @@ def main() -> None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(report, indent=1) + "\n")
 
-    if "mass" in args.only:
+    if "rate" in args.only and "rates" not in report:
+        report["rates"] = bench.rates()
+        args.lr = settings["lr"]
+        keep()
+    if "mass" in args.only and "mass" not in report:
         report["mass"] = bench.mass()
         keep()
     with tempfile.TemporaryDirectory() as folder:

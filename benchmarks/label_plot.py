@@ -12,7 +12,7 @@ COLOURS = ("#1f6feb", "#d1570c", "#2f9e44", "#8a63d2", "#c2255c", "#0b7285", "#9
 
 
 def _label(cell: dict[str, Any]) -> str:
-    bits = {"float16": 16, "uint8": 8}[cell["dtype"]]
+    bits = {"float16": 16, "uint8": 8, "uint4": 4}[cell["dtype"]]
     return f"top {cell['top_k']}, {bits} bits"
 
 

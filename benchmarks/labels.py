@@ -4,8 +4,9 @@
     python benchmarks/labels.py --only accuracy --sets 2 --epochs 40 --out build/labels.json    # a quick look
     python benchmarks/labels.py --only plot              # docs/img/labels.svg again, from the results
 
-**bytes**: forecasts for ImageNet-1K, 50 pictures per class, 300 epochs, beside the published folder of FKD labels,
-N · E · (2 C + 27) bytes, and the size of files written in the other parts beside their forecasts.
+**bytes**: forecasts for ImageNet-1K, 50 pictures per class, 300 epochs, of rows and of a ResNet-18 in few bits, beside
+the published folder of FKD labels, N · E · (2 C + 27) bytes: sizes, whose accuracy nobody has measured here. Also the
+bytes of the cells that are there, anew by their forecast.
 
 **reading**: seconds of the core (``process_time``, so other programs do not count) for the labels of a batch, for its
 views, and for the student's step (forward, loss, backward, AdamW), interleaved; medians, and the labels' share of all
@@ -51,11 +52,13 @@ from potstill.nn import factory
 from potstill.rng import derive, generator
 from potstill.supervise.losses import kl
 from potstill.supervise.store import forecast, views_of_epoch
+from potstill.supervise.teacher_store import teacher_bytes
 from potstill.supervise.writer import Expert, committee, write_labels
 
 PARTS = ("bytes", "reading", "writing", "accuracy", "plot")
 IMAGENET = ((None, "float16", 300), (100, "float16", 300), (100, "uint8", 30), (50, "float16", 30),
-            (10, "float16", 300), (10, "uint8", 300), (10, "float16", 30), (5, "uint8", 30))  # fmt: skip
+            (10, "float16", 300), (10, "uint8", 300), (10, "uint4", 300), (10, "float16", 30),
+            (5, "uint8", 30))  # fmt: skip
 """Classes kept, bits, epochs stored."""
 READING = (("convnet-d3-w32", 10, 10, 50), ("convnet-d3-w32", 100, 10, 50), ("convnet-d3-w32", 1000, 100, 50),
            ("convnet-d3-w128", 1000, 10, 50), ("convnet-d3-w128", 1000, 1000, 50))  # fmt: skip
@@ -88,17 +91,21 @@ def main() -> None:
     report: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
 
     def keep(**found: Any) -> None:
-        report.update(found, machine=machine())
+        report.update(found)
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(report, indent=1) + "\n")
 
     with tempfile.TemporaryDirectory() as folder:
         if "bytes" in args.only:
             keep(imagenet=imagenet())
+            sized(report)
+            keep()
         if "reading" in args.only:
-            keep(reading=[reading(Path(folder), *asked, repeats=args.repeats) for asked in READING])
+            found = [reading(Path(folder), *asked, repeats=args.repeats) for asked in READING]
+            keep(reading=found, reading_machine=machine())
         if "writing" in args.only:
-            keep(writing=[writing(Path(folder), name) for name in ("convnet-d3-w32", "convnet-d3-w128")])
+            made = [writing(Path(folder), name) for name in ("convnet-d3-w32", "convnet-d3-w128")]
+            keep(writing=made, writing_machine=machine())
         if "accuracy" in args.only:
             accuracy(args, Path(folder), keep)
     if "plot" in args.only:
@@ -108,13 +115,31 @@ def main() -> None:
 def imagenet() -> dict[str, Any]:
     """Forecasts beside the published bytes."""
     full = 50_000 * 300 * (2 * 1000 + 27)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    for dtype in ("uint8", "uint4"):
+        size = teacher_bytes(["resnet18-batch"], InputSpec(kind="image", shape=(3, 224, 224)), 1000, dtype)
+        rows.append({"teacher": "resnet18-batch", "dtype": dtype, "bytes": size, "smaller": full / size})
+        print(f"ImageNet-1K, ResNet-18 in {dtype}: {size / 2**30:.4f} GiB, {full / size:,.0f} times less", flush=True)
     for k, dtype, pool in IMAGENET:
         size = forecast(50_000, 1000, pool, k, dtype, temperature=20.0, networks=["resnet18"])
         rows.append({"top_k": k or 1000, "dtype": dtype, "pool": pool, "bytes": size, "smaller": full / size})
         print(f"ImageNet-1K, 50 per class, top {k or 1000:4} {dtype:7} pool {pool:3}: {size / 2**30:7.3f} GiB, "
               f"{full / size:6.1f} times less than {full / 2**30:.1f} GiB", flush=True)  # fmt: skip
     return {"published_bytes": full, "rows": rows}
+
+
+def sized(report: dict[str, Any]) -> None:
+    """Bytes of the cells of the accuracy part: they follow from their settings."""
+    if "accuracy" not in report:
+        return
+    s = report["accuracy"]["settings"]
+    classes = potstill.load_data(s["data"]).train.classes
+    for cell in (c for c in report["accuracy"]["cells"] if c["labels"] == "hard"):
+        cell["bytes"] = len(classes)
+    for cell in (c for c in report["accuracy"]["cells"] if c["labels"] == "stored"):
+        cell["bytes"] = cell["forecast"] = forecast(
+            s["ipc"] * len(classes), classes, cell["pool"], cell["top_k"], cell["dtype"], temperature=s["temperature"]
+        )
 
 
 def _random(n: int, classes: int, name: str) -> tuple[Tensor, Expert]:
@@ -290,7 +315,7 @@ def accuracy(args: argparse.Namespace, folder: Path, keep: Callable[..., None]) 
         a = cells[-1]["accuracy"]
         gap = "" if paired is None else f", {100 * paired['mean']:+.1f} {_interval(paired)} to all"
         print(f"{said}: {size:,} bytes, {100 * a['mean']:.1f} {_interval(a)}{gap}", flush=True)
-        keep(accuracy={
+        keep(machine=machine(), accuracy={
             "settings": settings, "teacher": bench.teacher_accuracy, "published_bytes": n * args.epochs * (2 * k + 27),
             "interval": "Student's t over sets, two-sided 95%", "cells": cells,
         })  # fmt: skip
@@ -304,7 +329,7 @@ def accuracy(args: argparse.Namespace, folder: Path, keep: Callable[..., None]) 
             add(values, int(max(sizes)), labels="stored", top_k=top or k, dtype=dtype, pool=pool,
                 forecast=int(max(said)), as_forecast=sizes == said)  # fmt: skip
     add([bench.unstored(seed, True) for seed in seeds], 4 * k * n, labels="static")
-    add([bench.unstored(seed, False) for seed in seeds], 8 * n, labels="hard")
+    add([bench.unstored(seed, False) for seed in seeds], k, labels="hard")  # of a sorted set a count of 8 bits each
 
 
 def _interval(found: dict[str, Any]) -> str:

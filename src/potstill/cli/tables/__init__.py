@@ -40,6 +40,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "speed": matching.speed,
     "store-loss": stored.store_loss,
     "stored-labels": labels.stored_labels,
+    "label-classes": labels.label_classes,
     "stored-labels-cost": labels.stored_labels_cost,
     "streaming": labels.streaming,
     "students": matching.students,

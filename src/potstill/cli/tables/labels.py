@@ -9,7 +9,7 @@ from potstill.cli.tables.parts import interval, mean_and_half, table
 from potstill.cli.text import plural
 from potstill.evaluation.statistics import difference
 
-__all__ = ["decoupled", "imagenet", "knowledge", "stored_labels", "stored_labels_cost", "streaming"]
+__all__ = ["decoupled", "imagenet", "knowledge", "label_classes", "stored_labels", "stored_labels_cost", "streaming"]
 
 
 def knowledge(root: Path) -> str:
@@ -169,16 +169,108 @@ def stored_labels(root: Path) -> str:
     return f"{table(head, rows)}\n\n{about}"
 
 
+_PUBLISHED_TEMPERATURE = 20.0
+"""At which SRe2L's recipe for ImageNet trains."""
+
+
+def _classes(root: Path) -> dict[str, Any]:
+    """What benchmarks/label_classes.py has measured, if anything."""
+    path = root / "results" / "label_classes.json"
+    made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return made
+
+
+def _little(mass: dict[tuple[float, int], dict[str, Any]]) -> str:
+    found = mass.get((_PUBLISHED_TEMPERATURE, 10))
+    if found is None:
+        return ""
+    return (
+        f"The probability kept is that of another teacher of a thousand classes (below): at T = 20 its ten likeliest "
+        f"have {100 * found['mass']:.1f} % (1 % would be even), and of what sets a row apart from an even one "
+        f"{100 * found['lost']:.0f} % is lost."
+    )
+
+
+def label_classes(root: Path) -> str:
+    """A thousand classes: what is kept of a row, and accuracy beside bytes, of benchmarks/label_classes.py."""
+    made = _classes(root)
+    if "mass" not in made or not made.get("cells"):
+        return "Nothing has been measured yet."
+    s, m = made["settings"], made["machine"]
+    temperatures = sorted({r["temperature"] for r in made["mass"]})
+    by = {(r["temperature"], r["top_k"]): r for r in made["mass"]}
+    kept: list[list[object]] = [
+        [k, *(f"{100 * by[t, k]['mass']:.1f} / {100 * by[t, k]['lost']:.0f}" for t in temperatures)]
+        for k in sorted({r["top_k"] for r in made["mass"]})
+    ]
+    head: list[object] = ["classes kept", *(f"T = {t:g}: kept / lost, %" for t in temperatures)]
+    cells = [c for c in made["cells"].values() if c["sets"]]
+    order = {"asked": 0, "teacher": 1, "stored": 2, "static": 3, "hard": 4}
+    rows: list[list[object]] = []
+
+    def place(cell: dict[str, Any]) -> tuple[float, ...]:
+        t = 4.0 if cell["labels"] == "hard" else cell["temperature"]
+        return (t != 4.0, t, order[cell["labels"]], -cell["bytes"])
+
+    for cell in sorted(cells, key=place):
+        own = cell["labels"] == "asked"
+        t = "" if cell["labels"] == "hard" else f"{cell['temperature']:g}"
+        size = f"{cell['bytes']:,}"
+        gaps = [
+            "—" if gap is None else interval(gap, 100, "+.1f")
+            for gap in (None if own else cell["minus_asked"], None if t == "4" and own else cell["minus_asked_at_4"])
+        ]
+        n = cell["accuracy"]["n"]
+        rows.append([_what(cell, made["classes"]), t, size, mean_and_half(cell["accuracy"]), n, *gaps])
+    exact = all(c["as_forecast"] for c in cells)
+    rates = ", ".join(f"{float(r):g}: {100 * a:.1f} %" for r, a in made.get("rates", {}).items())
+    return "\n\n".join([
+        table(head, kept),
+        f"Rows of a teacher of {made['classes']:,} classes for {made['mass'][0]['labels']:,} crops with CutMix: the "
+        "probability that the likeliest classes have together, and how much of what sets the row apart from an even "
+        "one is lost when the others share the rest, Σ|p − p̂| / Σ|p − 1/K|.",
+        table(["labels", "T", "bytes", "accuracy, %", "n", "minus the teacher asked, points",
+               "minus the teacher asked at T = 4"], rows),
+        f"{made['classes']:,} characters in twelve typefaces, 16 × 16 pixels, {made['samples']:,} to train on and "
+        f"{made['tested']:,} to test on; {plural(s['ipc'], 'random real picture')} per class; teacher and students "
+        f"{s['network']}; the teacher has {100 * made['teacher']:.1f} % after {plural(s['teacher_epochs'], 'epoch')}, "
+        f"students train {s['epochs']} epochs at rate {s['lr']:g} (chosen on training pictures that they did not see: "
+        f"{rates}). One student on each of n sets, paired by set; 95 % intervals of Student's t."
+        + (" All files had the bytes of their forecast." if exact else "")
+        + f" {m['processor']}, one thread, torch {m['torch']}.",
+    ])  # fmt: skip
+
+
+_BITS = {"float16": 16, "uint8": 8, "uint4": 4}
+
+
+def _what(cell: dict[str, Any], classes: int) -> str:
+    if cell["labels"] == "asked":
+        return "the teacher, 32 bits, asked as students train"
+    if cell["labels"] == "teacher":
+        return f"the teacher in a file, {_BITS[cell['dtype']]} bits"
+    if cell["labels"] == "stored":
+        k = "all" if cell["top_k"] == classes else f"{cell['top_k']:,}" if cell["top_k"] > 1 else "the likeliest"
+        return f"rows: {k} of {classes:,} classes, {_BITS[cell['dtype']]} bits, {plural(cell['pool'], 'epoch')}"
+    return _KINDS[cell["labels"]]
+
+
 def stored_labels_cost(root: Path) -> str:
     """Forecasts, and what reading and writing cost, of benchmarks/labels.py."""
     path = root / "results" / "labels.json"
     if not path.exists():
         return "Nothing has been measured yet."
     made = json.loads(path.read_text(encoding="utf-8"))
-    sizes: list[list[object]] = [
-        [r["top_k"], f"`{r['dtype']}`", r["pool"], f"{r['bytes'] / 2**30:.2f}", f"{r['smaller']:,.0f}×"]
-        for r in made["imagenet"]["rows"]
-    ]
+    mass = {(m["temperature"], m["top_k"]): m for m in _classes(root).get("mass", [])}
+    sizes: list[list[object]] = []
+    for r in made["imagenet"]["rows"]:
+        share = mass.get((_PUBLISHED_TEMPERATURE, r.get("top_k")))
+        what = f"the teacher, {r['teacher']}" if "teacher" in r else f"{r['top_k']:,} of 1,000 classes"
+        sizes.append([
+            what, f"`{r['dtype']}`", r.get("pool", "any"), f"{r['bytes'] / 2**20:,.1f}", f"{r['smaller']:,.0f}×",
+            "all" if r.get("top_k", 1000) == 1000 else "" if share is None else f"{100 * share['mass']:.1f} %",
+            "size, accuracy unknown",
+        ])  # fmt: skip
     reading: list[list[object]] = [
         [
             f"`{r['network']}`", f"{r['classes']:,}", f"{r['top_k']:,}", f"{r['ms']['labels']:.2f}",
@@ -193,14 +285,21 @@ def stored_labels_cost(root: Path) -> str:
         ]
         for r in made["writing"]
     ]  # fmt: skip
-    published = made["imagenet"]["published_bytes"] / 2**30
+    published, m = made["imagenet"]["published_bytes"] / 2**30, made.get("writing_machine", made["machine"])
     return "\n\n".join([
-        table(["classes kept", "bits", "epochs stored", "GiB", f"smaller than {published:.1f} GiB"], sizes),
-        "ImageNet-1K, 50 pictures per class, 300 epochs: forecasts beside the published folder of all classes.",
+        table(
+            [
+                "stored", "bits", "epochs", "MiB", f"smaller than {published:.1f} GiB",
+                f"probability kept at T = {_PUBLISHED_TEMPERATURE:g}", "accuracy",
+            ],
+            sizes,
+        ),
+        "ImageNet-1K, 50 pictures per class, 300 epochs: **sizes by forecast, accuracy unknown**, beside the published "
+        "folder of all classes. " + _little(mass),
         table(["student", "classes", "kept", "labels, ms", "views, ms", "step, ms", "labels' share"], reading),
         f"A batch of {made['reading'][0]['batch']}: its labels read and decoded, its views made, one step of training; "
         f"medians of n = {made['reading'][0]['n']} of a core's own time, interleaved.",
         table(["teacher", "classes", "kept", "teacher alone, labels/s", "with views", "with writing"], writing),
-        f"Labels a second of a core, medians of n = {made['writing'][0]['n']}. {made['machine']['processor']}, one "
-        f"thread, torch {made['machine']['torch']}.",
+        f"Labels a second of a core, medians of n = {made['writing'][0]['n']}. {m['processor']}, one thread, torch "
+        f"{m['torch']}.",
     ])  # fmt: skip
