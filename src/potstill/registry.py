@@ -130,6 +130,9 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "uniform": "potstill.store.uniform:Uniform",
         "half": "potstill.store.half:Half",
         "mosaic": "potstill.store.mosaic:Mosaic",
+        "apot": "potstill.store.apot:APoT",
+        "patches": "potstill.store.patches:Patches",
+        "palette": "potstill.store.palette:Palette",
     },
 }
 

@@ -73,7 +73,9 @@ def straight_through(x: Tensor, low: Tensor, step: Tensor, bits: int) -> Tensor:
     """x̂ with a gradient: 1 by ``x`` inside the range, 0 outside; by ``low`` and ``step`` that of learned step sizes.
 
     (LSQ; Esser et al., arXiv:1902.08153, eq. 3, here with an offset.) Inside, ``∂x̂/∂s = q − (x − l)/s`` and
-    ``∂x̂/∂l = 0``; outside ``∂x̂/∂s = 0`` or Q and ``∂x̂/∂l = 1``.
+    ``∂x̂/∂l = 0``; outside ``∂x̂/∂s = 0`` or Q and ``∂x̂/∂l = 1``. Inside is up to half a step beyond both end levels:
+    each level has a whole cell, or with 1 bit half of all values would not move (there: up to the end levels).
     """
-    v = ((x - low) / step).clamp(0, (1 << bits) - 1)
-    return low + step * (v + (v.round() - v).detach())
+    most = (1 << bits) - 1
+    v = ((x - low) / step).clamp(-0.5, most + 0.5)
+    return low + step * (v + (v.round().clamp(0, most) - v).detach())

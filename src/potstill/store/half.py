@@ -75,12 +75,17 @@ class Half:
         return self.packed(x, self.fitted(x))
 
     def rounded(self, x: Tensor, /) -> Tensor:
-        """What reading back gives, with the gradient of both changes of size, straight through the rounding.
+        """What reading back gives, to the last bit, with the gradient of both changes of size.
 
         Raises:
             PotstillError: they are no pictures.
         """
-        return self.through(x, self.fitted(x))
+        small, within = self._shrunk(x), self._within()
+        small = within.rounded(small) if isinstance(within, Uniform) else self._cast(small)
+        return resize(small, (x.shape[-2], x.shape[-1]))
+
+    def _cast(self, small: Tensor) -> Tensor:
+        return small.detach().half().to(small) + (small - small.detach()) if self.bits == 16 else small
 
     def fitted(self, x: Tensor) -> Ranges:
         """Levels of the smaller pictures; none where they are floats."""
@@ -96,10 +101,7 @@ class Half:
     def through(self, x: Tensor, ranges: Ranges) -> Tensor:
         """What reading `packed` gives, with gradients by ``x`` and by the levels."""
         small, within = self._shrunk(x), self._within()
-        if isinstance(within, Uniform):
-            small = within.through(small, ranges)
-        elif within.bits == 16:
-            small = small.detach().half().to(small) + (small - small.detach())
+        small = within.through(small, ranges) if isinstance(within, Uniform) else self._cast(small)
         return resize(small, (x.shape[-2], x.shape[-1]))
 
 

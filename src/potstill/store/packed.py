@@ -16,6 +16,9 @@ uniform   codes of ``bits`` bits, and ``.low`` and ``.step`` along ``axis`` or o
 rows      codes of ``bits`` bits, rows of which are divided by their sum: probabilities
 small     what ``within`` describes: smaller pictures, enlarged to ``shape`` (`potstill.store.half`)
 mosaic    the bytes of one PNG, WebP or JPEG that has all pictures, ``columns`` to a row (`potstill.store.mosaic`)
+palette   numbers of ``bits`` bits, one for each pixel, and ``.colours`` (palettes, K, c) (`potstill.store.palette`)
+patches   codes of ``bits`` bits, ``.group`` of each patch in ``group_bits``, ``.low`` and ``.step`` of each group
+          (`potstill.store.patches`)
 ========  ==============================================================================================================
 
 Codes lie as `potstill.functional.packing` says. Further codecs stand in modules of their own and are listed in
@@ -178,6 +181,8 @@ CODECS: Mapping[str, Callable[[Stored], Tensor] | str] = {
     "rows": _rows,
     "small": "potstill.store.half:enlarged",
     "mosaic": "potstill.store.mosaic:opened",
+    "palette": "potstill.store.palette:coloured",
+    "patches": "potstill.store.patches:patched",
 }
 """What reads each codec: a function, or ``module:function`` for those that need more than torch."""
 

@@ -65,8 +65,10 @@ class Uniform:
         return self.packed(x, self.fitted(x))
 
     def rounded(self, x: Tensor, /) -> Tensor:
-        """What reading back gives, to the last bit, with a gradient: 1 inside the range (straight through)."""
-        return self.through(x, self.fitted(x))
+        """What reading back gives, to the last bit; the gradient is 1, as ranges follow the values."""
+        with torch.no_grad():
+            read = self.through(x, self.fitted(x))
+        return read + (x - x.detach())
 
     def fitted(self, x: Tensor) -> Ranges:
         """The least and the greatest level of each group: ``low`` and ``high``, of shape (groups,)."""
