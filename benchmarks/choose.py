@@ -221,8 +221,8 @@ class Bench:
         values = [self.students(made, seed, self.args.students, self.test) for seed, made in enumerate(sets)]
         cards = [made.small.card for made in sets]
         return {
-            "accuracy": summary([v for some in values for v in some]), "values_of_sets": values,
-            "interval": "Student's t over all students of all sets, two-sided 95%",
+            "accuracy": summary([v for some in values for v in some], len(self.test)), "values_of_sets": values,
+            "interval": "Student's t over all students of all sets, no narrower than Wilson's, two-sided 95%",
             "inputs": len(sets[0].small), "bytes": cards[0]["bytes"], "steps": [c["cost"]["steps"] for c in cards],
             "outcomes": [c["outcome"]["kind"] for c in cards],
             "core_seconds": [round(made.seconds, 2) for made in sets],

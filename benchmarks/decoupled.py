@@ -178,7 +178,7 @@ def cell(
         inputs = len(small)
     row = {
         "data": data, "method": method, "options": options, "settings": settings, "machine": machine(),
-        "accuracy": summary([v for some in values for v in some]), "values_of_sets": values,
+        "accuracy": summary([v for some in values for v in some], len(splits.test)), "values_of_sets": values,
         "bytes": cards[0]["bytes"], "inputs": inputs, "core_seconds": round(used / args.sets, 1),
         "steps": cards[0]["cost"]["steps"], "outcome": cards[0]["outcome"]["kind"],
     }  # fmt: skip

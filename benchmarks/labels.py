@@ -311,7 +311,7 @@ def accuracy(args: argparse.Namespace, folder: Path, keep: Callable[..., None]) 
 
     def add(values: list[float], size: int, **said: Any) -> None:
         paired = summary([v - b for v, b in zip(values, base, strict=True)]) if base else None
-        cells.append(said | {"bytes": size, "accuracy": summary(values), "less_than_all": paired})
+        cells.append(said | {"bytes": size, "accuracy": summary(values, len(self.test)), "less_than_all": paired})
         a = cells[-1]["accuracy"]
         gap = "" if paired is None else f", {100 * paired['mean']:+.1f} {_interval(paired)} to all"
         print(f"{said}: {size:,} bytes, {100 * a['mean']:.1f} {_interval(a)}{gap}", flush=True)

@@ -127,7 +127,8 @@ def make(row: Row, options: Options, args: argparse.Namespace) -> dict[str, Any]
         )  # fmt: skip
         values.append(score.to_dict()["accuracy"]["values"])
     return {
-        "accuracy": summary([v for some in values for v in some]), "values_of_sets": values, "core_seconds": seconds,
+        "accuracy": summary([v for some in values for v in some], len(data.test)), "values_of_sets": values,
+        "core_seconds": seconds,
     }  # fmt: skip
 
 

@@ -154,8 +154,8 @@ def side(
         cost, config = small.card["cost"], small.card["config"]
         seconds, steps = seconds + cost["seconds"], cost["steps"]
     return {
-        "accuracy": summary([v for some in values for v in some]), "values_of_sets": values, "config": config,
-        "steps": steps, "seconds": round(seconds / args.sets, 1),
+        "accuracy": summary([v for some in values for v in some], len(splits.test)), "values_of_sets": values,
+        "config": config, "steps": steps, "seconds": round(seconds / args.sets, 1),
     }  # fmt: skip
 
 

@@ -112,7 +112,7 @@ def accuracies(args: argparse.Namespace) -> dict[str, Any]:
     }
     return {
         "data": args.data, "ipc": args.ipc, "network": make.name, "epochs": args.epochs, "n": args.pairs,
-        "accuracy": {way: summary(values) for way, values in right.items()},
+        "accuracy": {way: summary(values, len(test)) for way, values in right.items()},
         "difference": {
             way: summary([a - b for a, b in zip(right[way], right["in turn"], strict=True)])
             for way in ("side by side", "bfloat16")

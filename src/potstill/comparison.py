@@ -136,7 +136,10 @@ def _board(cells: Sequence["_Cell"], progress: Callable[[str, Progress], None] |
         row |= {"file": cell.file.name, "scorecard": score}
         rival = scores.get(("random", cell.ipc))
         if cell.method != "random" and rival is not None:
-            row["difference"] = difference(score["accuracy"]["values"], rival["accuracy"]["values"])
+            test = cell.splits.test
+            row["difference"] = difference(
+                score["accuracy"]["values"], rival["accuracy"]["values"], None if test is None else len(test)
+            )
     rows.sort(key=lambda r: (r["ipc"], -r["scorecard"]["accuracy"]["mean"] if "scorecard" in r else 1))
     return {"source": cells[0].splits.train.name, "protocol": cells[0].measuring["protocol"], "rows": rows}
 

@@ -191,7 +191,8 @@ class _Bench:
                 self.say("students", place * len(self.sets) + at + 1, len(jobs))
             chosen, scored, diverged = zip(*found, strict=True)
             yield _key(n, stop), {
-                "ipc": n, "stop": stop, "accuracy": summary(scored), "choice": list(chosen), "diverged": sum(diverged),
+                "ipc": n, "stop": stop, "accuracy": summary(scored, len(self.held[1])), "choice": list(chosen),
+                "diverged": sum(diverged),
             }  # fmt: skip
 
     def _student(self, n: int, stop: int | None, teachers: Mapping[int | None, Trained], at: int) -> Job:

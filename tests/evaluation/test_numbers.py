@@ -2,6 +2,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from potstill.evaluation.scores import ars, hlr, ior, lrs
@@ -36,9 +38,67 @@ def test_difference_is_welch(sizes: tuple[int, int]) -> None:
     assert found["ci95"] == pytest.approx([interval.low, interval.high])
 
 
-def test_values_without_spread_give_an_interval_of_one_point() -> None:
-    assert difference([0.5, 0.5], [0.5, 0.5]) == {"mean": 0.0, "ci95": [0.0, 0.0], "p": 1.0}
-    assert difference([0.75, 0.75], [0.5, 0.5]) == {"mean": 0.25, "ci95": [0.25, 0.25], "p": 0.0}
+def test_numbers_without_spread_have_no_interval() -> None:
+    assert difference([0.5, 0.5], [0.5, 0.5]) == {"mean": 0.0, "ci95": None, "p": None}
+    assert difference([0.75, 0.75], [0.5, 0.5]) == {"mean": 0.25, "ci95": None, "p": None}
+    assert summary([3.0, 3.0]) == {"mean": 3.0, "std": 0.0, "ci95": None, "n": 2, "values": [3.0, 3.0]}
+
+
+def test_two_students_that_agree_leave_the_doubt_of_their_answers() -> None:
+    for part, answers in ((1.0, 50), (0.9, 500)):
+        both = stats.binomtest(round(2 * part * answers), 2 * answers).proportion_ci(method="wilson")
+        assert summary([part, part], answers)["ci95"] == pytest.approx(list(both))
+    found = difference([0.75, 0.75], [0.5, 0.5], 10)
+    assert found["ci95"][0] < 0.25 < found["ci95"][1]
+    assert found["p"] == pytest.approx(2 * stats.norm.sf(0.25 / math.sqrt(0.625 * 0.375 * (1 / 20 + 1 / 20))))
+
+
+def test_a_difference_of_proportions_is_newcombes_where_there_is_no_spread() -> None:
+    # Newcombe 1998, Statistics in Medicine 17, table II, method 10: 10/10 − 0/10
+    assert difference([1.0, 1.0], [0.0, 0.0], 5)["ci95"] == pytest.approx([0.6075, 1.0], abs=1e-4)
+
+
+accuracies = st.integers(1, 400).flatmap(
+    lambda answers: st.tuples(
+        st.lists(st.integers(0, answers).map(lambda k: k / answers), min_size=2, max_size=6),
+        st.lists(st.integers(0, answers).map(lambda k: k / answers), min_size=2, max_size=6), st.just(answers),
+    )
+)  # fmt: skip
+
+
+@given(accuracies)
+def test_intervals_of_proportions_have_a_width_and_stay_among_proportions(
+    given: tuple[list[float], list[float], int],
+) -> None:
+    a, b, answers = given
+    for values in (a, b):
+        found = summary(values, answers)
+        low, high = found["ci95"]
+        assert 0 <= low <= found["mean"] + 1e-12
+        assert found["mean"] - 1e-12 <= high <= 1
+        assert low < high
+        if (plain := summary(values)["ci95"]) is not None:
+            assert low <= max(0.0, plain[0])
+            assert high >= min(1.0, plain[1])
+    found, other = difference(a, b, answers), difference(b, a, answers)
+    low, high = found["ci95"]
+    assert -1 <= low <= found["mean"] + 1e-12
+    assert found["mean"] - 1e-12 <= high <= 1
+    assert low < high
+    assert [-v for v in reversed(other["ci95"])] == pytest.approx(found["ci95"])
+    assert 0 <= found["p"] <= 1
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.02])
+@pytest.mark.parametrize(("part", "answers", "runs"), [(0.98, 100, 2), (0.9, 359, 3), (0.999, 1000, 2), (0.5, 50, 5)])
+def test_intervals_hold_the_true_accuracy_as_often_as_they_say(
+    part: float, answers: int, runs: int, spread: float
+) -> None:
+    rng = np.random.default_rng(0)
+    students = np.clip(part + spread * min(part, 1 - part) * rng.standard_normal((2000, runs)), 0, 1)
+    seen = rng.binomial(answers, students) / answers
+    held = [low <= part <= high for low, high in (summary(row, answers)["ci95"] for row in seen.tolist())]
+    assert np.mean(held) > 0.945
 
 
 def test_a_few_digits_more_than_another_are_not_a_difference() -> None:

@@ -91,6 +91,8 @@ def label_cost(
     how = learner or Learner()
     runs: dict[str, list[ActiveRun]] = {a: [] for a in names}
     full: list[float] = []
+    answers: list[int] = []
+    """Test samples of each seed."""
     total, done = seeds * (len(names) + 1), 0
     for s in range(seed, seed + seeds):
         pool, test = parts(s)
@@ -98,6 +100,7 @@ def label_cost(
         network = network_name(how, pool)
         net = fitted(how, learner_factory(how, pool), pool, s, -1)
         full.append(accuracy_on(net, test))
+        answers.append(len(test))
         for a in names:
             done += 1
             if progress is not None:
@@ -122,14 +125,15 @@ def label_cost(
         area = [_mean_height(labels, row) for row in accuracies]
         areas = areas or area
         curves[a] = {
-            "accuracy": [summary(column) for column in zip(*accuracies, strict=True)],
-            "mean_over_labels": summary(area),
+            "accuracy": [summary(column, min(answers)) for column in zip(*accuracies, strict=True)],
+            "mean_over_labels": summary(area, min(answers)),
             "over_random": summary([own - other for own, other in zip(area, areas, strict=True)]),
             "needed": {**summary(costs[a]), "at_least": sum(n is None for n in found)},
             "saved": summary(pairs),
             "runs": [run.to_dict() for run in runs[a]],
         }
     return {
-        "labels": labels, "fraction": fraction, "full": summary(full), "pool": len(pool), "seeds": seeds, "seed": seed,
+        "labels": labels, "fraction": fraction, "full": summary(full, min(answers)),
+        "pool": len(pool), "seeds": seeds, "seed": seed,
         "network": network, "learner": {n: getattr(how, n) for n in _SAID}, "curves": curves,
     }  # fmt: skip

@@ -184,15 +184,16 @@ def evaluate(
             made = baseline(name, distilled, train, students, seed, rows)
             rivals[name] = (made, _measure(bench, name, made))
     scores = _scores(bench, own, own_set, distilled, rivals, reference, robust_scores)
-    by_network: dict[str, dict[str, Any]] = {bench.make.name: summary(own.values)}
+    answers = len(bench.test)
+    by_network: dict[str, dict[str, Any]] = {bench.make.name: summary(own.values, answers)}
     if "random" in rivals:
-        by_network[bench.make.name]["baselines"] = {"random": summary(rivals["random"][1].values)}
+        by_network[bench.make.name]["baselines"] = {"random": summary(rivals["random"][1].values, answers)}
     for other in others:
-        by_network[other.make.name] = summary(_measure(other, other.make.name, own_set).values)
+        by_network[other.make.name] = summary(_measure(other, other.make.name, own_set).values, answers)
         if "random" in rivals:  # no number without its baseline: the same random sets, on this network
             plain = _measure(other, f"{other.make.name}: random", rivals["random"][0])
-            by_network[other.make.name]["baselines"] = {"random": summary(plain.values)}
-    gaps = {n: difference(own.values, m.values) for n, (_, m) in rivals.items()}
+            by_network[other.make.name]["baselines"] = {"random": summary(plain.values, answers)}
+    gaps = {n: difference(own.values, m.values, answers) for n, (_, m) in rivals.items()}
     made_of = distilled.card["source"].get("hash")
     alone = bench.protocol.labels == "teacher" or not stackable(
         bench.make
@@ -206,10 +207,10 @@ def evaluate(
         "n": students,
         "optimistic": protocol.optimistic,
         "quick": protocol.shortened,
-        "accuracy": summary(own.values),
+        "accuracy": summary(own.values, answers),
         "interval": INTERVAL,
         "baselines": {
-            n: summary(m.values) | {"bytes": s.bytes, "chosen": dict(m.chosen), "difference": gaps[n]}
+            n: summary(m.values, answers) | {"bytes": s.bytes, "chosen": dict(m.chosen), "difference": gaps[n]}
             for n, (s, m) in rivals.items()
         },
         "difference": gaps,

@@ -75,8 +75,8 @@ def estimate(value: object, n: object = None) -> Estimate | None:
     low, high = (
         (number(ends[0]), number(ends[1])) if isinstance(ends, list | tuple) and len(ends) == 2 else (None, None)
     )
-    if low is None or high is None or (runs is not None and runs < 2 and low == high):
-        low = high = None  # one run has no spread: an interval of width zero would claim certainty
+    if low is None or high is None or low == high:
+        low = high = None  # runs without spread say nothing of it: an interval of width zero would claim certainty
     return Estimate(mean=mean, std=number(value.get("std")), low=low, high=high, n=None if runs is None else int(runs))
 
 
