@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from potstill.errors import PotstillError
 from potstill.functional import dynamics
@@ -39,6 +40,14 @@ def test_movement_adds_up_absolute_terms() -> None:
 
 def test_the_margin_of_probabilities_leaves_the_own_class_out() -> None:
     torch.testing.assert_close(dynamics.probability_margin(P, Y), torch.tensor([0.5, -0.5]))
+
+
+def test_rank_correlation_is_spearmans() -> None:
+    a, b = torch.randn(40, generator=torch.Generator().manual_seed(0)), torch.arange(40.0)
+    assert dynamics.rank_correlation(a, b) == pytest.approx(float(spearmanr(a.numpy(), b.numpy()).statistic))
+    assert dynamics.rank_correlation(b, b.exp()) == pytest.approx(1.0)
+    assert dynamics.rank_correlation(b, -b) == pytest.approx(-1.0)
+    assert dynamics.rank_correlation(torch.ones(40), b) == 0.0
 
 
 def test_forgetting_counts_falls_and_never_learned_is_infinite() -> None:

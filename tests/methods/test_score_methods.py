@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import pytest
 import torch
 
 import potstill
+from potstill.assets.records import Record, Run
 from potstill.core import Problem, Scored, Selection, Splits
 from potstill.data import TensorSource, load
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, PotstillWarning
 from potstill.functional.dynamics import aum, tdds
 from potstill.functional.gradient_norms import gradient_norms
 from potstill.methods.selection._record import record_of
 from potstill.methods.selection.aum import AUM
+from potstill.methods.selection.dyn_unc import DynUnc
 from potstill.methods.selection.el2n import EL2N
 from potstill.methods.selection.forgetting import Forgetting
 from potstill.methods.selection.glister import GLISTER
@@ -41,7 +44,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def quick(name: str, **changes: Any) -> Any:
     fields = {f.name for f in dataclasses.fields(resolve("methods", name))}
-    return make_method(name, {n: v for n, v in {**QUICK, **changes}.items() if n in fields})[1]
+    window = {"window": 2} if name == "dyn-unc" else {}
+    return make_method(name, {n: v for n, v in {**QUICK, **window, **changes}.items() if n in fields})[1]
 
 
 def chosen(method: Any, problem: Problem, seed: int = 0) -> list[int]:
@@ -137,6 +141,8 @@ def test_tdds_looks_at_the_first_30_of_200_epochs() -> None:
         ),
         ("tdds", {"trajectory": 8}, "3 to 8 epochs.*but it has 10"),
         ("dyn-unc", {"epochs_recorded": 9}, "2 to 9 epochs.*but it has 10"),
+        ("cartography", {"epochs_recorded": 1}, "needs 2 of them or more, but epochs_recorded is 1; record more"),
+        ("forgetting", {"epochs_recorded": 1}, "needs 2 of them or more, but epochs_recorded is 1; record more"),
         ("el2n", {"epochs_recorded": 2}, "epochs up to 3 are looked at, but epochs_recorded is 2; record at least 3"),
         ("grand", {"epoch": 3}, "networks are kept after epochs 1, 2, 5, 10, 20, 30, not after 3"),
     ],
@@ -152,6 +158,40 @@ def test_what_does_not_fit_the_epochs_is_refused_before_any_training(
     with pytest.raises(PotstillError, match=said):
         potstill.plan(data, name, ipc=1, **some, **options)
     assert not list((tmp_path / "cache").rglob("rows-*"))
+
+
+def with_record(method: Any, probability: torch.Tensor) -> Problem:
+    """A problem whose record says this of the labels, epoch by epoch."""
+    rows = tuple({"probability": p, "correct": (p > 0.5).to(torch.uint8)} for p in probability)
+    return dataclasses.replace(
+        toy_problem(method), assets={"record": Record(runs=(Run(rows=rows, networks={}),), trainings=())}
+    )
+
+
+@pytest.mark.parametrize("name", ["cartography", "dyn-unc"])
+def test_a_training_that_is_too_short_for_swings_is_said(name: str) -> None:
+    method = make_method(name, {"epochs_recorded": 12} | ({"window": 5} if name == "dyn-unc" else {}))[1]
+    reached = torch.linspace(0.1, 0.9, 240)
+    rising = torch.linspace(0.1, 1, 12)[:, None] * reached
+    with pytest.warns(PotstillWarning, match=r"after 12 recorded epochs .*rank correlation 1.00.*record more epochs"):
+        method.columns(with_record(method, rising))
+    # learned after a third of the epochs; then the least sure of them swing
+    learned = torch.linspace(0.1, 1, 4)[:, None] * 0.9 * torch.ones(240)
+    swinging = torch.cat([learned, 0.9 - (1 - reached) * torch.tensor([0.0, 0.9] * 4)[:, None]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        method.columns(with_record(method, swinging))
+        make_method("cartography", {"region": "easy"})[1].columns(with_record(method, rising))
+
+
+def test_windows_that_hold_most_of_the_record_are_said() -> None:
+    few, enough = DynUnc(epochs_recorded=12, window=10), DynUnc(epochs_recorded=20, window=10)
+    many = dataclasses.replace(toy_problem(), train=toy_source("image", per_class=60))
+    with pytest.warns(PotstillWarning, match="only 12 are recorded.*record 20 or more"):
+        few.assets(many)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        enough.assets(many)
 
 
 @pytest.mark.parametrize("region", ["ambiguous", "easy", "hard"])

@@ -28,6 +28,7 @@ __all__ = [
     "logit_margin",
     "movement",
     "probability_margin",
+    "rank_correlation",
     "regions",
     "tdds",
 ]
@@ -145,6 +146,15 @@ def dynamic_uncertainty(probability: Float[Tensor, "e n"], window: int) -> Float
     check_window(window, len(probability))
     spread = probability.unfold(0, window, 1).std(-1)
     return spread[: max(1, len(probability) - window)].mean(0)
+
+
+def rank_correlation(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> float:
+    """Spearman's ρ of two numbers of each sample, in [−1, 1]; equal numbers are ranked as they come; 0 of constants."""
+    if len(a) < 2 or bool((a == a[0]).all()) or bool((b == b[0]).all()):
+        return 0.0
+    ranks = [x.argsort(stable=True).argsort().double() for x in (a, b)]
+    x, y = (r - r.mean() for r in ranks)
+    return float((x * y).sum() / (x.square().sum() * y.square().sum()).sqrt())
 
 
 def tdds(moved: Float[Tensor, "e n"], window: int, decay: float) -> Float[Tensor, " n"]:

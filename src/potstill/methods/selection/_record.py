@@ -3,15 +3,24 @@
 As long as they are the same, one record serves all of them.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import Tensor
+
 from potstill.assets import Record
 from potstill.core import AssetSpec, Problem
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, PotstillWarning
+from potstill.functional.dynamics import rank_correlation
 from potstill.methods.selection._score import ByScore
 
-__all__ = ["ByRecord", "Recorded", "record_of"]
+__all__ = ["FEW", "ByRecord", "Recorded", "check_epochs", "check_swings", "record_of"]
+
+_ALIKE = 0.8
+"""From this rank correlation on a spread over epochs orders samples as their mean probability does."""
+FEW = 200
+"""Of fewer samples nothing is said of a record: such data are for trying out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +87,42 @@ def record_of(problem: Problem) -> Record:
             "potstill.distill, or make it with potstill.assets"
         )
     return record
+
+
+def check_epochs(least: int, epochs: int, what: str) -> None:
+    """A score that looks at changes needs epochs between which something can change.
+
+    Raises:
+        PotstillError: there are fewer.
+    """
+    if epochs < least:
+        raise PotstillError(
+            f"{what} looks at changes between epochs and needs {least} of them or more, but epochs_recorded is "
+            f"{epochs}; record more"
+        )
+
+
+def check_swings(what: str, spread: Tensor, confidence: Tensor, epochs: int) -> None:
+    """Warn where a spread over epochs says no more than that the training was too short.
+
+    While a network has not learned most samples yet, the probability of their class only rises, and furthest where it
+    is highest: then the largest spread belongs to the easiest samples. Later it belongs to those that are learned,
+    forgotten and learned again.
+
+    Args:
+        what: the score's name.
+        spread: of each sample (n,).
+        confidence: the mean probability of its class (n,).
+        epochs: that were recorded.
+    """
+    rho = rank_correlation(spread.flatten(), confidence.flatten()) if len(spread) >= FEW else 0.0
+    if rho > _ALIKE:
+        warnings.warn(
+            f"{what} should find the samples that keep changing, but after {epochs} recorded epochs it orders them as "
+            f"their mean probability does (rank correlation {rho:.2f}), so it keeps the easiest: the network has not "
+            "learned most of them yet; record more epochs (epochs_recorded)",
+            PotstillWarning, stacklevel=2,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from potstill.core import MethodInfo, Problem
+from potstill.core import AssetSpec, MethodInfo, Problem
 from potstill.functional.dynamics import cartography
-from potstill.methods.selection._record import ByRecord, record_of
+from potstill.methods.selection._record import ByRecord, check_epochs, check_swings, record_of
 
 __all__ = ["Cartography"]
 
@@ -38,15 +38,23 @@ class Cartography(ByRecord):
     region: Literal["ambiguous", "easy", "hard"] = "ambiguous"
     """What counts as hard: a high spread (ambiguous), or a low mean probability. ``easy`` turns that round."""
 
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        if "scores" not in problem.assets and self.region == "ambiguous":
+            check_epochs(2, self.epochs_recorded, "variability")
+        return super().assets(problem)
+
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:
         record = record_of(problem)
         probability, correct = record.series("probability"), record.series("correct")
         runs = [cartography(p, c) for p, c in zip(probability, correct, strict=True)]
+        variability = torch.stack([run.variability for run in runs]).mean(0)
+        confidence = torch.stack([run.confidence for run in runs]).mean(0)
+        if self.region == "ambiguous":
+            check_swings("variability", variability, confidence, record.epochs)
         return {
-            "variability": torch.stack([run.variability for run in runs]).mean(0),
-            "confidence": torch.stack([run.confidence for run in runs]).mean(0),
+            "variability": variability, "confidence": confidence,
             "correctness": torch.stack([run.correctness for run in runs]).mean(0),
-        }
+        }  # fmt: skip
 
     def hardness(self, columns: Mapping[str, Tensor]) -> Tensor:
         if self.region == "ambiguous":

@@ -11,6 +11,7 @@ It leaves out what is always easy and what is never learned. As released, the la
 looked at after each epoch.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -19,8 +20,9 @@ import torch
 from torch import Tensor
 
 from potstill.core import AssetSpec, MethodInfo, Problem
+from potstill.errors import PotstillWarning
 from potstill.functional.dynamics import check_window, dynamic_uncertainty
-from potstill.methods.selection._record import ByRecord, record_of
+from potstill.methods.selection._record import FEW, ByRecord, check_swings, record_of
 
 __all__ = ["DynUnc"]
 
@@ -40,8 +42,18 @@ class DynUnc(ByRecord):
     def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
         if "scores" not in problem.assets:
             check_window(self.window, self.epochs_recorded)
+            if 2 * self.window > self.epochs_recorded and len(problem.train) >= FEW:
+                warnings.warn(
+                    f"dyn_unc looks at windows of {self.window} epochs in a training of 200 as published, but only "
+                    f"{self.epochs_recorded} are recorded: its windows are nearly one, and it is little else than "
+                    f"cartography's variability; record {2 * self.window} or more (epochs_recorded), or shorten window",
+                    PotstillWarning, stacklevel=2,
+                )  # fmt: skip
         return super().assets(problem)
 
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:
-        series = record_of(problem).series("probability")
-        return {"dyn_unc": torch.stack([dynamic_uncertainty(run, self.window) for run in series]).mean(0)}
+        record = record_of(problem)
+        series = record.series("probability")
+        found = torch.stack([dynamic_uncertainty(run, self.window) for run in series]).mean(0)
+        check_swings("dyn_unc", found, series.mean((0, 1)), record.epochs)
+        return {"dyn_unc": found}

@@ -18,9 +18,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from potstill.core import MethodInfo, Problem
+from potstill.core import AssetSpec, MethodInfo, Problem
 from potstill.functional.dynamics import forgetting
-from potstill.methods.selection._record import ByRecord, record_of
+from potstill.methods.selection._record import ByRecord, check_epochs, record_of
 
 __all__ = ["Forgetting"]
 
@@ -33,6 +33,11 @@ class Forgetting(ByRecord):
         title="Example forgetting", paper="arXiv:1812.05159", year=2019, family="selection", selects=True,
         kinds=("*",),
     )  # fmt: skip
+
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        if "scores" not in problem.assets:
+            check_epochs(2, self.epochs_recorded, "forgetting")
+        return super().assets(problem)
 
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:
         correct = record_of(problem).series("correct")
