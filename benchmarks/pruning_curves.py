@@ -9,13 +9,16 @@ All registered methods that select real samples with hard labels take part. A re
 its own wrong labels and its own student, the same for all methods, so that methods can be compared pairwise. Wrong
 labels are drawn uniformly among the other classes; test labels are right. A class keeps its share of the budget by its
 size with the labels as they are (wrong ones too). Methods that read a record of training share one of ``--epochs``
-epochs, but for ``tdds``, which has its own 30 of 200; its runs are fewer than published (``SETTINGS``). Every student
-makes the same number of steps, whatever is kept: fewer samples are seen more often. Where a method weighs its samples,
+epochs, by default 100, half of what is published, so that the samples are learned and a window of 10 epochs is a tenth
+of the record. ``tdds`` has its own, 30 of 200; ``irt`` and ``glicko`` ask many half-trained models and no dynamics, so
+theirs have 12; runs are fewer than published (``SETTINGS``). Every student makes the same number of steps, whatever is
+kept: fewer samples are seen more often. Where a method weighs its samples,
 a batch's loss is the mean of weight times loss, weights over their mean. ``full`` is all samples.
 
 ``digits-table``: scikit-learn's 8×8 digits as rows of 64 numbers. A result is a file for each data and part of wrong
 labels, written after each cell. A cell that is there, made with the same settings, is not made again, unless
-``--again`` names its method; it says its machine where that is not the file's.
+``--again`` names its method; it says its machine where that is not the file's. The epochs recorded are a setting of the
+cells whose methods read a record, so another ``--epochs`` makes only these again.
 """
 
 import argparse
@@ -47,10 +50,12 @@ from potstill.rng import derive, generator
 from potstill.storage import write_atomic
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "el2n": {"runs": 3, "epoch": 2}, "grand": {"runs": 3, "epoch": 2}, "irt": {"runs": 4}, "glicko": {"runs": 4},
-    "dyn-unc": {"window": 5}, "tdds": {"epochs_recorded": 200},
+    "el2n": {"runs": 3, "epoch": 10}, "grand": {"runs": 3, "epoch": 10},
+    "irt": {"runs": 4, "epochs_recorded": 12}, "glicko": {"runs": 4, "epochs_recorded": 12},
+    "tdds": {"epochs_recorded": 200},
 }  # fmt: skip
-"""What differs from a method's own settings, beside the length of training. TDDS keeps its own: 30 of 200 epochs."""
+"""What differs from a method's own settings, beside the length of training. TDDS keeps its own: 30 of 200 epochs.
+EL2N and GraNd look after a tenth of the schedule, as published (20 of 200)."""
 NETWORKS = {"image": "convnet-d2-w16", "table": "mlp"}
 ROWS = Path("results/pruning")
 
@@ -64,7 +69,7 @@ def main() -> None:
     parser.add_argument("--again", nargs="+", default=[], help="methods to measure again")
     parser.add_argument("--subset", type=int, default=1000, help="training samples of a repeat; half, of a table")
     parser.add_argument("--test", type=int, default=2000, help="test samples, at most")
-    parser.add_argument("--epochs", type=int, default=12, help="of the recorded training")
+    parser.add_argument("--epochs", type=int, default=100, help="of the recorded training")
     parser.add_argument("--steps", type=int, default=200, help="of a student")
     parser.add_argument("--batch", type=int, default=32, help="of a student")
     parser.add_argument("--lr", type=float, default=0.05, help="of a student and of the recorded training")
@@ -91,10 +96,21 @@ def selecting() -> list[str]:
     return [n for n, kind in kinds.items() if kind.info.selects and not kind.info.soft]
 
 
+def recorded(method: str, args: argparse.Namespace) -> int | None:
+    """Epochs of the training whose record the method reads; ``None`` where it reads none."""
+    if method == "full" or "epochs_recorded" not in _fields(method):
+        return None
+    return int(SETTINGS.get(method, {}).get("epochs_recorded", args.epochs))
+
+
+def _fields(method: str) -> set[str]:
+    return {f.name for f in dataclasses.fields(registry.resolve("methods", method))}
+
+
 def read(name: str) -> Splits:
     if name == "digits-table":
         x, y = load_digits(return_X_y=True)
-        return load_data((x.astype("float32"), y), seed=0)
+        return load_data((x.astype("float32"), y), split_seed=0)
     return load_data(name)
 
 
@@ -117,14 +133,17 @@ def measure(data: str, noise: float, args: argparse.Namespace, end: float) -> No
     assert isinstance(test, TensorSource)
     kind = splits.train.input.kind
     settings = {
-        "network": NETWORKS[kind], "subset": args.subset, "test": min(args.test, len(test)), "epochs": args.epochs,
+        "network": NETWORKS[kind], "subset": args.subset, "test": min(args.test, len(test)),
         "steps": args.steps, "batch": args.batch, "lr": args.lr, "repeats": args.repeats,
     }  # fmt: skip
     made: dict[str, Any] = {"data": data, "noise": noise, "machine": machine(), "settings": settings, "cells": {}}
     if path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["settings"] == settings:
-            made["cells"] = {n: cell for n, cell in kept["cells"].items() if cell["method"] not in args.again}
+            made["cells"] = {
+                n: cell for n, cell in kept["cells"].items()
+                if cell["method"] not in args.again and cell.get("epochs") == recorded(cell["method"], args)
+            }  # fmt: skip
             made["machine"] = kept["machine"]
         else:
             print(f"{path}: was made with other settings and is made anew")
@@ -149,10 +168,16 @@ def measure(data: str, noise: float, args: argparse.Namespace, end: float) -> No
                 values.append(student(train, chosen, held, NETWORKS[kind], args, repeat))
                 shares_wrong.append(float(wrong[chosen.index].float().mean()))
         except PotstillError as error:
-            made["cells"][cell] = {"method": method, "keep": keep, "error": str(error)}
+            made["cells"][cell] = {
+                "method": method,
+                "keep": keep,
+                "epochs": recorded(method, args),
+                "error": str(error),
+            }
         else:
             made["cells"][cell] = {
-                "method": method, "keep": keep, "accuracy": summary(values), "wrong": sum(shares_wrong) / len(values),
+                "method": method, "keep": keep, "epochs": recorded(method, args),
+                "accuracy": summary(values, len(held)), "wrong": sum(shares_wrong) / len(values),
                 "seconds": round(time.monotonic() - begun, 1),
             }  # fmt: skip
             if made["machine"] != (here := machine()):
@@ -171,7 +196,7 @@ def measure(data: str, noise: float, args: argparse.Namespace, end: float) -> No
 
 def select(splits: Splits, method: str, keep: float, args: argparse.Namespace, network: str, repeat: int) -> Selection:
     """What a method keeps, each class by its share."""
-    fields = {f.name for f in dataclasses.fields(registry.resolve("methods", method))}
+    fields = _fields(method)
     asked = {"epochs_recorded": args.epochs, "lr": args.lr, **SETTINGS.get(method, {})}
     options = {n: v for n, v in asked.items() if n in fields}
     settled = settle(
@@ -225,7 +250,7 @@ def student(
 
 def plot(made: Mapping[str, Any]) -> str:
     """A small panel for each method: its curve with intervals, and random's, dashed."""
-    from potstill.reports.markup import Html, tag
+    from potstill.markup import Html, tag
 
     cells = [c for c in made["cells"].values() if "accuracy" in c]
     names = list(dict.fromkeys(c["method"] for c in cells if c["method"] not in ("full", "random")))

@@ -2,6 +2,7 @@
 
     git clone <the published repository> vico
     python benchmarks/speed.py --published vico [--idc PATH] [--ncfm PATH] [--width 128] [--ipc 10] [--threads 1 2]
+    python benchmarks/speed.py --floor      # ours and the floor alone, into the file that is there
 
 With checkouts of IDC and NCFM, an update of each is timed too: all classes in turn there (decode, augment, match, move;
 NCFM's calibration as well), together here.
@@ -13,19 +14,28 @@ by side in two processes of one thread each here, one after the other with two t
 here, one after the other in the published code.
 
 Each side lives in a process of its own, as it would be used, and is asked in turn (ours, theirs, ours with torch's
-default memory, …); ratios of medians. The floor is the floating-point operations of the convolutions and the classifier
-over the rate of a large matrix product, measured between the rounds.
+default memory, …); ratios of medians. The floor is the floating-point operations of the convolutions and the
+classifier, as a plain convolution has them, over a rate that is measured between the rounds: the better of a large
+matrix product (which torch makes slowly on some processors) and multiply-adds of registers alone (peak.c), which no
+program exceeds.
+
+``--floor`` times only ours and only these two, one thread, in seconds of the processor, so that other work on the
+machine matters little; it says its own machine.
 """
 
 import argparse
+import ctypes
 import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -259,19 +269,112 @@ def serve(args: argparse.Namespace) -> None:
         print(time.perf_counter() - begun, file=out, flush=True)
 
 
-def matrix_rate(threads: int, device: str) -> float:
+def matrix_rate(threads: int, device: str, clock: Callable[[], float] = time.perf_counter) -> float:
     """Floating-point operations per second of a float32 product, 1536³ (8192³ on a GPU), the best of ten."""
     torch.set_num_threads(threads)
     side = 1536 if device == "cpu" else 8192
     a = torch.randn(side, side, device=device)
     times = []
     for _ in range(10):
-        begun = time.perf_counter()
+        begun = clock()
         a @ a
         if device == "cuda":
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - begun)
+        times.append(clock() - begun)
     return 2 * side**3 / min(times)
+
+
+def operations_of(args: argparse.Namespace) -> dict[str, float]:
+    """Floating-point operations of each job, of its convolutions and classifier."""
+    problem = problem_of(args)
+    forward = flops(problem.network(0), problem.train.input.shape)
+    real_all = sum(min(1024, len(i)) for i in problem.by_class)
+    real, syn = sum(min(args.batch, len(i)) for i in problem.by_class), 10 * args.ipc
+    return {
+        "dm": forward * (real + 2 * syn),  # forward of the real ones; forward and the input half of backward
+        "dc": forward * (3 * real + 6 * syn),
+        "dsa": forward * (3 * real + 6 * syn),  # a training pass of the real ones; that and its backward of the others
+        "student": forward * 3 * syn * 5,
+        "dm-reuse": forward * (real / REUSE + 2 * syn),
+        "idc": forward * (3 * 640 + 6 * 4 * syn),
+        # with the calibration, and the products of frequencies with features and their backward
+        "ncfm": forward * (real_all + (2 + 2) * 4 * syn) + 2 * 4096 * 16 * args.width * (real_all + 2 * 4 * syn),
+        "two-students": 2 * forward * 3 * syn * 5,
+        "twenty-students": TWENTY * forward * 3 * syn * 5,
+    }
+
+
+_ROUNDS = 2_000_000
+_FLAGS = {
+    "AVX512": ("-march=x86-64-v4", "-mprefer-vector-width=512", "-DL=16"), "AVX2": ("-march=x86-64-v3", "-DL=8"),
+}  # fmt: skip
+
+
+@cache
+def _peak() -> ctypes.CDLL | None:
+    """peak.c, compiled; ``None`` where there is no compiler or another processor."""
+    flags = _FLAGS.get(torch.backends.cpu.get_cpu_capability())
+    if flags is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        made, source = Path(folder) / "peak.so", Path(__file__).with_name("peak.c")
+        try:
+            words = ["cc", "-O3", "-funroll-loops", "-ffp-contract=fast", *flags, "-fPIC", "-shared"]
+            subprocess.run([*words, str(source), "-o", str(made)], check=True)
+            return ctypes.CDLL(str(made))
+        except (OSError, subprocess.CalledProcessError):
+            return None
+
+
+def multiply_add_rate(threads: int, device: str, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Floating-point operations per second of multiply-adds in registers, the best of ten; 0 where it is not known."""
+    kernels = _peak() if device == "cpu" else None
+    if kernels is None:
+        return 0.0
+    lanes = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
+    times = []
+
+    def once(_: int) -> None:
+        numbers = (ctypes.c_float * 3)(0.999, 0.001, 0.0)
+        kernels.peak(ctypes.c_int64(_ROUNDS), numbers)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(10):
+            begun = clock()
+            list(pool.map(once, range(threads)))
+            times.append(clock() - begun)
+    return threads * 2 * 12 * lanes * _ROUNDS / min(times)
+
+
+def floor(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Ours and what it is held against, one thread, by the processor's clock."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    jobs, operations, rows = our_jobs(args), operations_of(args), []
+    for what in args.what:
+        if what in ("two-students", "twenty-students"):
+            continue
+        times: list[float] = []
+        matrix, peak = [], []
+        for turn in range(args.repeats + 1):
+            begun = time.process_time()
+            jobs[what]()
+            if turn:  # the first is warm-up
+                times.append((time.process_time() - begun) / (REUSE if what == "dm-reuse" else 1))
+                matrix.append(matrix_rate(1, "cpu", time.process_time))
+                peak.append(multiply_add_rate(1, "cpu", time.process_time))
+        rates = [statistics.median(matrix), statistics.median(peak)]
+        ours, least = statistics.median(times), operations[what] / max(rates)
+        rows.append({
+            "what": what, "n": args.repeats, "seconds": {"median": ours, "min": min(times), "max": max(times)},
+            "gflop": operations[what] / 1e9, "matrix_gflops": rates[0] / 1e9, "peak_gflops": rates[1] / 1e9,
+            "floor_s": least, "ours_over_floor": ours / least,
+        })  # fmt: skip
+        print(
+            f"{what:12} ours {ours:.3f} s, floor {least:.3f} s ({rates[0] / 1e9:.0f} and {rates[1] / 1e9:.0f} "
+            f"GFLOP/s): {ours / least:.2f}", flush=True,
+        )  # fmt: skip
+    return rows
 
 
 def measure(args: argparse.Namespace, command: list[str]) -> list[dict[str, Any]]:
@@ -298,22 +401,7 @@ def measure(args: argparse.Namespace, command: list[str]) -> list[dict[str, Any]
             found.append(float(process.stdout.readline()))
         return max(found) / (REUSE if what == "dm-reuse" and side != "published" else 1)
 
-    problem = problem_of(args)
-    forward = flops(problem.network(0), problem.train.input.shape)
-    real_all = sum(min(1024, len(i)) for i in problem.by_class)
-    real, syn = sum(min(args.batch, len(i)) for i in problem.by_class), 10 * args.ipc
-    operations = {
-        "dm": forward * (real + 2 * syn),  # forward of the real ones; forward and the input half of backward
-        "dc": forward * (3 * real + 6 * syn),
-        "dsa": forward * (3 * real + 6 * syn),  # a training pass of the real ones; that and its backward of the others
-        "student": forward * 3 * syn * 5,
-        "dm-reuse": forward * (real / REUSE + 2 * syn),
-        "idc": forward * (3 * 640 + 6 * 4 * syn),
-        # with the calibration, and the products of frequencies with features and their backward
-        "ncfm": forward * (real_all + (2 + 2) * 4 * syn) + 2 * 4096 * 16 * args.width * (real_all + 2 * 4 * syn),
-        "two-students": 2 * forward * 3 * syn * 5,
-        "twenty-students": TWENTY * forward * 3 * syn * 5,
-    }
+    operations = operations_of(args)
     rows = []
     for threads in args.threads:
         for what in args.what:
@@ -322,18 +410,20 @@ def measure(args: argparse.Namespace, command: list[str]) -> list[dict[str, Any]
             if (what == "two-students" and threads != 2) or (what in ("idc", "ncfm") and what not in sides):
                 continue
             times: dict[str, list[float]] = {side: [] for side in SIDES}
-            rates = []
+            rates, peaks = [], []
             for side in SIDES:
                 ask(side, threads, what)  # the first is warm-up
             for _ in range(args.repeats):
                 rates.append(matrix_rate(threads, args.device))
+                peaks.append(multiply_add_rate(threads, args.device))
                 for side in SIDES:
                     times[side].append(ask(side, threads, what))
             middle = {side: statistics.median(t) for side, t in times.items()}
-            floor = operations[what] / statistics.median(rates)
+            floor = operations[what] / max(statistics.median(rates), statistics.median(peaks))
             rows.append({
                 "what": what, "threads": threads, "n": args.repeats, "floor_s": floor,
                 "gflop": operations[what] / 1e9, "matrix_gflops": statistics.median(rates) / 1e9,
+                "peak_gflops": statistics.median(peaks) / 1e9,
                 "seconds": {side: {"median": middle[side], "min": min(t), "max": max(t)} for side, t in times.items()},
                 "published_over_ours": middle["published"] / middle["ours"],
                 "default_memory_over_ours": middle["ours, default memory"] / middle["ours"],
@@ -354,7 +444,8 @@ def measure(args: argparse.Namespace, command: list[str]) -> list[dict[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--published", type=Path, required=True)
+    parser.add_argument("--published", type=Path, help="checkout of the published code; not needed for --floor")
+    parser.add_argument("--floor", action="store_true", help="time ours and the floor alone, into the file at --out")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--idc", type=Path)
     parser.add_argument("--ncfm", type=Path)
@@ -370,12 +461,21 @@ def main() -> None:
     if args.side:
         serve(args)
         return
+    if args.floor:
+        made = json.loads(args.out.read_text()) if args.out.exists() else {"rows": []}
+        made["floor"] = {"machine": machine(), "batch": args.batch, "rows": floor(args)}
+        args.out.write_text(json.dumps(made, indent=1) + "\n")
+        return
+    if args.published is None:
+        raise SystemExit("say where the published code is: --published PATH")
     rows = measure(args, [sys.executable, *sys.argv])
     settings = {k: getattr(args, k) for k in ("width", "ipc", "batch", "device")} | {
         "network": f"convnet-d3-w{args.width}"
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps({"machine": machine(), **settings, "rows": rows}, indent=1) + "\n")
+    kept = json.loads(args.out.read_text()).get("floor") if args.out.exists() else None
+    made = {"machine": machine(), **settings, "rows": rows} | ({"floor": kept} if kept else {})
+    args.out.write_text(json.dumps(made, indent=1) + "\n")
 
 
 if __name__ == "__main__":

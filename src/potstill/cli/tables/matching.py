@@ -5,22 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from potstill.cli.tables.parts import mean_and_half, table
-from potstill.reports import results_table
 
 __all__ = ["effort", "recipes", "results", "scaling", "speed", "students", "time_to_accuracy"]
 
 
 _WORK = {
-    "dm": "one DM step",
-    "dm-reuse": "one DM step of eight with one network (`--reuse 8`)",
-    "dc": "one DC step",
-    "dsa": "one DSA step",
-    "student": "five epochs of a student",
-    "twenty-students": "five epochs of twenty students",
-    "two-students": "five epochs of two students",
-    "idc": "one IDC update",
-    "ncfm": "one NCFM update",
+    "dm": ("one DM step", "256"),
+    "dm-reuse": ("one DM step of eight with one network (`--reuse 8`)", "256"),
+    "dc": ("one DC step", "256"),
+    "dsa": ("one DSA step", "256"),
+    "student": ("five epochs of a student", "—"),
+    "twenty-students": ("five epochs of twenty students, ours as one network, theirs in turn", "—"),
+    "two-students": ("five epochs of two students, ours side by side (a process and a thread each), theirs in turn", "—"),
+    "idc": ("one IDC update", "64"),
+    "ncfm": ("one NCFM update", "all there are (asks 1,024)"),
 }
+"""What was timed, and the real samples of each class in it."""
 
 
 def speed(root: Path) -> str:
@@ -30,20 +30,40 @@ def speed(root: Path) -> str:
     made = json.loads(path.read_text(encoding="utf-8"))
     rows: list[list[object]] = [
         [
-            _WORK[r["what"]],
-            r["threads"], *(f"{r['seconds'][side]['median']:.2f}" for side in ("ours", "published")),
-            f"{r['published_over_ours']:.1f}×", f"{r['ours_over_floor']:.1f}×", r["n"],
+            *_WORK[r["what"]], r["threads"],
+            *(f"{r['seconds'][side]['median']:.2f}" for side in ("ours", "published")),
+            f"{r['published_over_ours']:.1f}×", r["n"],
         ]
         for r in made["rows"]
     ]  # fmt: skip
-    head: list[object] = ["what", "threads", "ours, s", "published code, s", "faster", "ours over the floor", "n"]
+    head: list[object] = ["what", "real samples per class", "threads", "ours, s", "published code, s", "faster", "n"]
     m = made["machine"]
     about = (
-        f"{made['network']}, {made['ipc']} items per class, {made['batch']} real samples per class, `mnist-5k`; "
-        f"medians of interleaved runs; {m['processor']}, {m['cores']} cores shared with others, torch {m['torch']}. "
-        "The floor: the operations of convolutions and classifier over the rate of a large matrix product, same run."
+        f"{made['network']}, {made['ipc']} items per class, `mnist-5k` (about 400 real samples per class); medians of "
+        f"interleaved runs; {m['processor']}, {m['cores']} cores shared with others, torch {m['torch']}."
     )
-    return table(head, rows) + "\n\n" + about
+    return table(head, rows) + f"\n\n{about}" + (_floor(made["floor"]) if "floor" in made else "")
+
+
+def _floor(made: dict[str, Any]) -> str:
+    rows: list[list[object]] = [
+        [
+            *_WORK[r["what"]], f"{r['gflop']:,.0f}", f"{r['matrix_gflops']:.0f}", f"{r['peak_gflops']:.0f}",
+            f"{r['floor_s']:.2f}", f"{r['seconds']['median']:.2f}", f"{r['ours_over_floor']:.2f}×", r["n"],
+        ]
+        for r in made["rows"]
+    ]  # fmt: skip
+    head: list[object] = [
+        "what", "real samples per class", "10⁹ operations", "matrix product, 10⁹/s", "multiply-adds, 10⁹/s", "floor, s",
+        "ours, s", "ours over the floor", "n",
+    ]  # fmt: skip
+    m = made["machine"]
+    about = (
+        "The floor: operations of convolutions and classifier, as plain convolutions have them, over the better of two "
+        "rates, a large matrix product of torch and multiply-adds of registers alone (benchmarks/peak.c). One thread, "
+        f"seconds of the processor; {m['processor']}, torch {m['torch']}."
+    )
+    return "\n\n" + table(head, rows) + "\n\n" + about
 
 
 def students(root: Path) -> str:
@@ -112,16 +132,31 @@ def scaling(root: Path) -> str:
 
 
 def results(root: Path) -> str:
-    rows: list[dict[str, Any]] = []
-    for path in sorted((root / "results" / "published_grid").glob("*.json")):
-        row = json.loads(path.read_text(encoding="utf-8"))
-        said = row.get("published")
-        published = said and {"mean": said["percent"] / 100, "source": said["source"]}
-        made = row["distillation"]
-        how = f"{row['method']} ({made['steps']:,} steps)" if made["budget_s"] else row["method"]
-        protocol = f"{row['protocol']}, {row['epochs']:,} epochs"
-        rows.append({**row, "published": published, "method": how, "protocol": protocol})
-    return results_table(rows).strip() if rows else "Nothing has been measured yet."
+    """The cells of benchmarks/published_grid.py beside what is published, with what each ± is of."""
+    found = [json.loads(p.read_text(encoding="utf-8")) for p in (root / "results" / "published_grid").glob("*.json")]
+    if not found:
+        return "Nothing has been measured yet."
+    rows: list[list[object]] = []
+    for row in sorted(found, key=lambda r: (r["data"], r["ipc"], r["method"])):
+        made, own, said = row["distillation"], row["accuracy"], row["published"]
+        how = f"`{row['method']}`"
+        if made.get("published_steps"):
+            how += f", {made['seconds']:,.0f} s: {made['steps']:,} of {made['published_steps']:,} steps"
+        each = f", {row['students']} each" if row["over"] == "sets" and row["students"] > 1 else ""
+        published = "—" if said is None else f"{said['percent']:.1f}"
+        if said is not None and said["plus_minus"] is not None:
+            published += f" ± {said['plus_minus']:.1f}"
+        rows.append([
+            row["data"], row["ipc"], how, f"`{row['protocol']}`, {row['epochs']:,}",
+            f"{100 * own['mean']:.1f} ± {100 * (own['std'] or 0):.1f}", f"{own['n']} {row['over']}{each}", published,
+            "—" if said is None else said["source"],
+        ])  # fmt: skip
+    head: list[object] = [
+        "data", "items per class", "method, seconds and steps it had", "protocol, epochs", "ours, %", "± over",
+        "published, %", "source",
+    ]  # fmt: skip
+    processors = " and ".join(sorted({r["machine"]["processor"] for r in found}))
+    return table(head, rows) + f"\n\n{processors}."
 
 
 def effort(root: Path) -> str:

@@ -49,11 +49,19 @@ def pruning(root: Path) -> str:
         labels = f"{100 * made['noise']:.0f} % of the labels wrong" if made["noise"] else "right labels"
         whole = "" if full is None else f"; all of them: {100 * full['accuracy']['mean']:.1f} %"
         about = (
-            f"**{made['data']}**, {labels}: {said['network']}, n = {said['repeats']}, {said['epochs']} epochs "
-            f"recorded, students of {said['steps']} steps{whole}."
+            f"**{made['data']}**, {labels}: {said['network']}, n = {said['repeats']}, {_records(cells)}, students of "
+            f"{said['steps']} steps{whole}."
         )
         parts.append(about + "\n\n" + table(["method", *(f"{100 * k:g} % kept" for k in kept)], rows))
     return "\n\n".join(parts) or "Nothing has been measured yet."
+
+
+def _records(cells: list[dict[str, Any]]) -> str:
+    """How many epochs are recorded: of most methods, and of those that have other records."""
+    of = {c["method"]: c["epochs"] for c in cells if c.get("epochs")}
+    most = max(of.values(), key=list(of.values()).count)
+    others = "".join(f", `{m}` {n}" for m, n in of.items() if n != most)
+    return f"{most} epochs recorded" + (f" ({others[2:]})" if others else "")
 
 
 def _pruned(cell: dict[str, Any], noise: float) -> str:
