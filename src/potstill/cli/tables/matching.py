@@ -16,7 +16,7 @@ _WORK = {
     "dsa": ("one DSA step", "256"),
     "student": ("five epochs of a student", "—"),
     "twenty-students": ("five epochs of twenty students, ours as one network, theirs in turn", "—"),
-    "two-students": ("five epochs of two students, ours side by side (a process and a thread each), theirs in turn", "—"),
+    "two-students": ("five epochs of two students, ours side by side (a process each), theirs in turn", "—"),
     "idc": ("one IDC update", "64"),
     "ncfm": ("one NCFM update", "all there are (asks 1,024)"),
 }
