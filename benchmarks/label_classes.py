@@ -1,6 +1,6 @@
 """What labels of a thousand classes cost, and what they are worth: rows in few bytes, and teachers in 8 and 4 bits.
 
-    python benchmarks/label_classes.py            # in about an hour of a core; stopped, it goes on where it was
+    python benchmarks/label_classes.py            # a quarter of an hour of a core; stopped, it goes on
     python benchmarks/label_classes.py --only teacher mass
     python benchmarks/label_classes.py --sets 1 --epochs 10 --out build/label_classes.json    # a quick look
 
@@ -27,8 +27,9 @@ import math
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -218,35 +219,37 @@ class Bench:
         return rows
 
 
-def cells_of(bench: Bench, folder: Path) -> list[tuple[dict[str, Any], Callable[[int], dict[str, Any]]]]:
-    """What each cell is, and what measures a set of it; what others are compared with comes first."""
+Cell: TypeAlias = tuple[dict[str, Any], Callable[[int], dict[str, Any]]]
+"""What it is, and what measures a set of it."""
+
+
+def cells_of(bench: Bench, folder: Path) -> list[list[Cell]]:
+    """What others are compared with comes first; the second list is begun when the first is done."""
     epochs = bench.args.epochs
-    made: list[tuple[dict[str, Any], Callable[[int], dict[str, Any]]]] = []
 
-    def asked(t: float) -> None:
-        made.append(({"labels": "asked", "temperature": t}, lambda s: bench.asked(s, t)))
+    def asked(t: float) -> Cell:
+        return {"labels": "asked", "temperature": t}, lambda s: bench.asked(s, t)
 
-    def stored(t: float, k: int | None, d: str, part: float) -> None:
+    def stored(t: float, k: int | None, d: str, part: float) -> Cell:
         pool = max(1, round(part * epochs))
         what = {"labels": "stored", "temperature": t, "top_k": k or len(bench.classes), "dtype": d, "pool": pool}
-        made.append((what, lambda s: bench.stored(s, folder, t, k, d, pool)))
+        return what, lambda s: bench.stored(s, folder, t, k, d, pool)
 
-    def teacher(t: float, d: str) -> None:
+    def teacher(t: float, d: str) -> Cell:
         what = {"labels": "teacher", "temperature": t, "dtype": d}
-        made.append((what, lambda s: bench.as_teacher(s, folder, t, d)))
+        return what, lambda s: bench.as_teacher(s, folder, t, d)
 
-    asked(4.0)
-    teacher(4.0, "uint8")
-    teacher(4.0, "uint4")
-    for row in FIRST:
-        stored(*row)
-    asked(20.0)
-    made.append(({"labels": "hard", "temperature": 1.0}, lambda s: bench.unstored(s, 1.0, False)))
-    made.append(({"labels": "static", "temperature": 4.0}, lambda s: bench.unstored(s, 4.0, True)))
-    asked(1.0)
-    for row in REST:
-        stored(*row)
-    return made
+    hard: Cell = ({"labels": "hard", "temperature": 1.0}, lambda s: bench.unstored(s, 1.0, False))
+    static: Cell = ({"labels": "static", "temperature": 4.0}, lambda s: bench.unstored(s, 4.0, True))
+    first = [
+        asked(4.0),
+        teacher(4.0, "uint8"),
+        teacher(4.0, "uint4"),
+        *(stored(*row) for row in FIRST),
+        asked(20.0),
+        hard,
+    ]
+    return [first, [static, asked(1.0), *(stored(*row) for row in REST)]]
 
 
 def main() -> None:
@@ -255,11 +258,11 @@ def main() -> None:
     parser.add_argument("--ipc", type=int, default=1)
     parser.add_argument("--sets", type=int, default=3)
     parser.add_argument("--more", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--network", default="convnet-d3-w32-batch")
     parser.add_argument("--lr", type=float, default=1e-2)
-    parser.add_argument("--teacher-epochs", type=int, default=8)
+    parser.add_argument("--teacher-epochs", type=int, default=6)
     parser.add_argument("--out", type=Path, default=Path("results/label_classes.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -285,9 +288,8 @@ def main() -> None:
         report["mass"] = bench.mass()
         keep()
     with tempfile.TemporaryDirectory() as folder:
-        cells = [c for c in cells_of(bench, Path(folder)) if c[0]["labels"] in args.only]
-        for seed in range(max(args.sets, args.more)):
-            for what, measure in cells:
+        for cells, seed in product(cells_of(bench, Path(folder)), range(max(args.sets, args.more))):
+            for what, measure in (c for c in cells if c[0]["labels"] in args.only):
                 few = args.more if what["labels"] in ("teacher", "asked") and what["temperature"] == 4.0 else args.sets
                 name = "-".join(str(v) for v in what.values())
                 cell = report["cells"].setdefault(name, {**what, "sets": []})
