@@ -198,12 +198,12 @@ def label_classes(root: Path) -> str:
         return "Nothing has been measured yet."
     s, m = made["settings"], made["machine"]
     temperatures = sorted({r["temperature"] for r in made["mass"]})
-    by = {(r["temperature"], r["top_k"]): r for r in made["mass"]}
+    by = {(r["temperature"], _of(r)): r for r in made["mass"]}
     kept: list[list[object]] = [
-        [k, *(f"{100 * by[t, k]['mass']:.1f} / {100 * by[t, k]['lost']:.0f}" for t in temperatures)]
-        for k in sorted({r["top_k"] for r in made["mass"]})
+        [name, *(f"{100 * by[t, name]['mass']:.1f} / {100 * by[t, name]['lost']:.1f}" for t in temperatures)]
+        for name in dict.fromkeys(map(_of, sorted(made["mass"], key=lambda r: r.get("top_k", 10**6))))
     ]
-    head: list[object] = ["classes kept", *(f"T = {t:g}: kept / lost, %" for t in temperatures)]
+    head: list[object] = ["stored", *(f"T = {t:g}: kept / lost, %" for t in temperatures)]
     cells = [c for c in made["cells"].values() if c["sets"]]
     order = {"asked": 0, "teacher": 1, "stored": 2, "static": 3, "hard": 4}
     rows: list[list[object]] = []
@@ -222,13 +222,18 @@ def label_classes(root: Path) -> str:
         ]
         n = cell["accuracy"]["n"]
         rows.append([_what(cell, made["classes"]), t, size, mean_and_half(cell["accuracy"]), n, *gaps])
+    same = " and ".join(
+        f"{100 * r['same_class']:.1f} % (in {r['teacher_bits']} bits)"
+        for r in made["mass"] if "teacher_bits" in r and r["temperature"] == temperatures[0]
+    )  # fmt: skip
     exact = all(c["as_forecast"] for c in cells)
     rates = ", ".join(f"{float(r):g}: {100 * a:.1f} %" for r, a in made.get("rates", {}).items())
     return "\n\n".join([
         table(head, kept),
         f"Rows of a teacher of {made['classes']:,} classes for {made['mass'][0]['labels']:,} crops with CutMix: the "
         "probability that the likeliest classes have together, and how much of what sets the row apart from an even "
-        "one is lost when the others share the rest, Σ|p − p̂| / Σ|p − 1/K|.",
+        "one is lost when the others share the rest, Σ|p − p̂| / Σ|p − 1/K|. The rounded teachers name the same class "
+        f"as the teacher for {same} of them.",
         table(["labels", "T", "bytes", "accuracy, %", "n", "minus the teacher asked, points",
                "minus the teacher asked at T = 4"], rows),
         f"{made['classes']:,} characters in twelve typefaces, 16 × 16 pixels, {made['samples']:,} to train on and "
@@ -239,6 +244,13 @@ def label_classes(root: Path) -> str:
         + (" All files had the bytes of their forecast." if exact else "")
         + f" {m['processor']}, one thread, torch {m['torch']}.",
     ])  # fmt: skip
+
+
+def _of(row: dict[str, Any]) -> str:
+    """What a row of the first table is of."""
+    if "teacher_bits" in row:
+        return f"the teacher in {row['teacher_bits']} bits"
+    return "the likeliest class" if row["top_k"] == 1 else f"the {row['top_k']} likeliest"
 
 
 _BITS = {"float16": 16, "uint8": 8, "uint4": 4}
@@ -261,7 +273,7 @@ def stored_labels_cost(root: Path) -> str:
     if not path.exists():
         return "Nothing has been measured yet."
     made = json.loads(path.read_text(encoding="utf-8"))
-    mass = {(m["temperature"], m["top_k"]): m for m in _classes(root).get("mass", [])}
+    mass = {(m["temperature"], m["top_k"]): m for m in _classes(root).get("mass", []) if "top_k" in m}
     sizes: list[list[object]] = []
     for r in made["imagenet"]["rows"]:
         share = mass.get((_PUBLISHED_TEMPERATURE, r.get("top_k")))
