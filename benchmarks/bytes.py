@@ -22,8 +22,8 @@ of ``--draws`` sets of real samples and of ``--sets`` distilled ones, ``--studen
 distilled set has ``--seconds`` of one core for its steps; how many that is, is measured once for each candidate.
 
 Data are 20,000 of Fashion-MNIST's training pictures, the first 2,000 of each class, and all its test pictures;
-photo-patches as `decoupled.py` makes them (``pip install scikit-image``), but 1,000 of each photograph to train with
-and 300 to test; letters, 20,000 rows of 16 whole numbers, the last 4,000 of them to test (``pip install rdata``).
+photo-patches as `photo_patches.py` makes them (``pip install scikit-image``), but 1,000 of each photograph to train
+with and 300 to test; letters, 20,000 rows of 16 whole numbers, the last 4,000 of them to test (``pip install rdata``).
 
 Intervals are Student's t over means of sets, those of differences Welch's. Trials and sets are kept under ``--cache``,
 results in ``results/bytes-DATA.json``, written after every cell; a cell that is there is not made again.
@@ -41,8 +41,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from decoupled import photo_patches
 from machine import machine
+from photo_patches import photo_patches
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 

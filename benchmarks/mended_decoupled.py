@@ -3,7 +3,7 @@
     git worktree add ../before f079952   # any commit that is older than the mends
     python benchmarks/mended_decoupled.py --before ../before [--only sre2l edc …] [--sets 2] [--students 3]
 
-Data are the crops of photographs of `decoupled.py` (``pip install scikit-image``). Each row is one preset, with the
+Data are the crops of photographs of `photo_patches.py` (``pip install scikit-image``). Each row is one preset, with the
 same options for both programs: what differs is what was mended. A side is made by the program of its own checkout; both
 are measured by this one. One BatchNorm ConvNet is trained on the real data (15 passes); pictures are made for it, it
 labels every augmented batch of every student (KL at temperature 4), and students have its architecture. Iterations are
@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from decoupled import photo_patches
 from machine import machine
+from photo_patches import photo_patches
 
 import potstill
 from potstill.core import Splits

@@ -53,8 +53,8 @@ def first(source: TensorSource, count: int) -> TensorSource:
     )  # fmt: skip
 
 
-def photo_patches() -> Splits:
-    """Crops of photographs: 500 and 100 of each, drawn with seed 0."""
+def photo_patches(train_crops: int = 500, test_crops: int = 100) -> Splits:
+    """Crops of photographs: so many of each to train and to test with, drawn with seed 0."""
     rng = generator(0, "photo-patches")
     sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     labels: tuple[list[int], list[int]] = ([], [])
@@ -66,7 +66,7 @@ def photo_patches() -> Splits:
         with Image.open(str(folder / file)) as opened:
             photo = np.asarray(opened.convert("RGB"))
         rows, columns = photo.shape[0] // BLOCK, photo.shape[1] // BLOCK
-        for side, count in enumerate((500, 100)):
+        for side, count in enumerate((train_crops, test_crops)):
             blocks = [(i, j) for i in range(rows) for j in range(columns) if (i + j) % 2 == side]
             for _ in range(count):
                 i, j = blocks[int(torch.randint(len(blocks), (1,), generator=rng))]

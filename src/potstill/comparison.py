@@ -14,6 +14,7 @@ from potstill.core import Splits
 from potstill.driver import Interrupted, Progress, versions
 from potstill.errors import PotstillError, unknown
 from potstill.evaluation import Protocol
+from potstill.evaluation.labeller import labels_itself
 from potstill.locks import only_run
 from potstill.nn import OwnNetwork, given
 from potstill.ownfile import names_file
@@ -46,7 +47,8 @@ def compare(
     was made otherwise is neither adopted nor replaced: it may hold samples that this comparison tests on, and it may be
     all that is left of hours of work. The comparison then ends before it begins, and says which file differs in what.
     ``out/leaderboard.json`` holds the rows, best first within each ``ipc``, and each row's difference from random with
-    its interval.
+    its interval. A set that is labelled by the teacher that made it is held against random samples of the same bytes
+    that this teacher labels too.
 
     Args:
         data: anything ``load_data`` takes.
@@ -97,7 +99,7 @@ def compare(
         cells = [
             _Cell(
                 method=name, ipc=amount, options=options.get(name, {}), splits=splits, making=making,
-                measuring=measuring, fingerprint=chosen.fingerprint(), stem=out / f"{_file_name(name)}-ipc{amount}",
+                measuring=measuring, protocol=chosen, stem=out / f"{_file_name(name)}-ipc{amount}",
                 device=device,
             )
             for amount in dict.fromkeys(sizes) for name in names
@@ -135,7 +137,9 @@ def _board(cells: Sequence["_Cell"], progress: Callable[[str, Progress], None] |
         scores[cell.method, cell.ipc] = score
         row |= {"file": cell.file.name, "scorecard": score}
         rival = scores.get(("random", cell.ipc))
-        if cell.method != "random" and rival is not None:
+        if (alike := score["difference"].get("random")) is not None:  # real samples with this set's labeller
+            row["difference"] = alike
+        elif cell.method != "random" and rival is not None:
             test = cell.splits.test
             row["difference"] = difference(
                 score["accuracy"]["values"], rival["accuracy"]["values"], None if test is None else len(test)
@@ -158,7 +162,7 @@ class _Cell:
     splits: Splits
     making: Mapping[str, Any]
     measuring: Mapping[str, Any]
-    fingerprint: str
+    protocol: Protocol
     stem: Path
     device: str
 
@@ -193,7 +197,7 @@ class _Cell:
         if (kept := self._kept()) is not None:
             told = kept.get("settings")
             _same(self.card, told if isinstance(told, dict) else {}, self.settings)
-            _same(self.card, {"fingerprint": kept.get("fingerprint")}, {"fingerprint": self.fingerprint})
+            _same(self.card, {"fingerprint": kept.get("fingerprint")}, {"fingerprint": self.protocol.fingerprint()})
         if not self.file.exists() and not self.checkpoint.exists():
             return
         try:
@@ -239,7 +243,8 @@ class _Cell:
         with _failing():
             score = evaluate(
                 small, self.splits, protocol=self.measuring["protocol"], network=networks,
-                seeds=self.measuring["seeds"], seed=self.making["seed"], baselines=False, robust_scores=False,
+                seeds=self.measuring["seeds"], seed=self.making["seed"], robust_scores=False,
+                baselines=labels_itself(self.protocol, small),
                 device=self.device, progress=None, **self.measuring["overrides"],
             )  # fmt: skip
         result = {**score.to_dict(), "settings": self.settings, "outcome": small.card["outcome"]}

@@ -106,6 +106,20 @@ def test_the_teacher_that_made_a_set_labels_it_and_its_baselines(
     assert json.dumps(card.to_dict())
 
 
+def test_a_comparison_holds_a_set_against_real_samples_with_its_own_labels(pictures: Splits, tmp_path: Path) -> None:
+    found = potstill.compare(
+        pictures, ["rded"], [1], out=tmp_path / "board", protocol="sre2l", network=BN, seeds=2, epochs=2,
+        teacher_epochs=1, options={"rded": {"epochs_trained": 2, "batch_trained": 16, "samples": 4, "crops": 2}},
+    )  # fmt: skip
+    rows = {row["method"]: row["scorecard"] for row in found["rows"]}
+    assert rows["random"]["labeller"]["chosen"] == "student"
+    assert rows["random"]["baselines"] == {}
+    assert rows["rded"]["labeller"]["own"] is True
+    told = next(row["difference"] for row in found["rows"] if row["method"] == "rded")
+    assert told == rows["rded"]["baselines"]["random"]["difference"]
+    assert rows["rded"]["labeller"]["hash"] != rows["random"]["labeller"]["hash"]
+
+
 def test_agreement_is_the_share_of_intended_classes(pictures: Splits, small: Distilled) -> None:
     found = score(small, pictures, baselines=False).to_dict()["labeller"]
     (made,) = labellers._entries(small.card)

@@ -228,13 +228,13 @@ class Label(DataCommand):
     file: File
     """The distilled set."""
     data: Annotated[str, arg(metavar="DATA")]
-    """The real data that it was made of: teachers are trained on its training part."""
+    """The real data that it was made of: what teachers were, or are, trained on."""
     out: Annotated[Path, arg(metavar="LABELS.safetensors")]
     """The file to write."""
     protocol: Annotated[str, arg(metavar="NAME")] = "sre2l"
     """For which students: one of `potstill protocols` in which a teacher labels."""
     network: Annotated[str | None, _unset("NAME")] = None
-    """The students' network; teachers have it too, unless the protocol names theirs."""
+    """The students' network; the teacher has it where neither the set nor the protocol says another."""
     store_as: Annotated[Literal["rows", "teacher", "auto"], arg(metavar="rows|teacher|auto")] = "rows"
     """The labels; the teacher itself, who labels again when asked; or what takes fewer bytes."""
     top_k: Annotated[int | None, _unset("K")] = None

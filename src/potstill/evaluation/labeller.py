@@ -27,7 +27,7 @@ from potstill.storage import Distilled
 from potstill.supervise.teacher_store import Labels
 from potstill.supervise.writer import network_hash
 
-__all__ = ["LOW", "Labeller", "labeller_of", "names_of", "stored_labeller"]
+__all__ = ["LOW", "Labeller", "labeller_of", "labels_itself", "names_of", "stored_labeller"]
 
 LOW = 0.5
 """A labeller that finds the intended class of less than this part of what it finds of real samples is warned of.
@@ -151,6 +151,12 @@ def names_of(protocol: Protocol, distilled: Distilled, train: Source, make: Netw
         return [e.network for e in entries for _ in e.hashes]
     others = [factory(n, train.input, len(train.classes), train.device).name for n in protocol.committee]
     return [*[_first(protocol, train, make).name] * protocol.teachers, *others]
+
+
+def labels_itself(protocol: Protocol, distilled: Distilled) -> bool:
+    """Whether the teachers that made the set label it: then it is not held against samples that others label."""
+    asked = protocol.labels == "teacher" and not protocol.teacher and not protocol.committee
+    return asked and bool(_entries(distilled.card))
 
 
 def _choice(protocol: Protocol, entries: Sequence[_Entry], make: NetworkFactory) -> tuple[Chosen, str]:

@@ -7,9 +7,12 @@ from typing import Any
 from potstill.cli.scaled import worth_cells
 from potstill.cli.tables.parts import interval, mean_and_half, table
 from potstill.cli.text import plural
-from potstill.evaluation.statistics import difference
+from potstill.evaluation.statistics import difference, summary
 
-__all__ = ["decoupled", "imagenet", "knowledge", "label_classes", "stored_labels", "stored_labels_cost", "streaming"]
+__all__ = [
+    "committees", "imagenet", "knowledge", "label_classes", "labellers", "stored_labels", "stored_labels_cost",
+    "streaming",
+]  # fmt: skip
 
 
 def knowledge(root: Path) -> str:
@@ -44,50 +47,170 @@ def knowledge(root: Path) -> str:
     return "\n\n".join([*parts, f"{machine['processor']}, one thread, torch {machine['torch']}."])
 
 
-_REAL = ("random", "herding", "k-means")
+_REAL = ("random", "random-tiles", "k-means")
+_SHORT = {
+    "own": "own", "two of batch": "own", "batch and instance": "own", "other batch": "another BatchNorm net",
+    "instance": "InstanceNorm net", "other instance": "another InstanceNorm net", "batch": "BatchNorm",
+}  # fmt: skip
+_COLUMNS = (
+    ("own", "batch"), ("own", "instance"), ("other batch", "batch"), ("other batch", "instance"),
+    ("instance", "batch"), ("instance", "instance"),
+)  # fmt: skip
 
 
-def decoupled(root: Path) -> str:
-    """Every decoupled method beside random samples with the same labels, of benchmarks/decoupled.py."""
-    made = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((root / "results" / "decoupled").glob("*.json"))]
-    if not made:
-        return "Nothing has been measured yet."
-    names = dict.fromkeys(row["data"] for row in made)
-    return "\n\n".join(_beside_random([r for r in made if r["data"] == name]) for name in names)
+def labellers(root: Path) -> str:
+    """Labeller × student for every decoupled method, of benchmarks/labellers.py."""
+    made = _measured(root)
+    return "\n\n".join(_matrix(one) for one in made) if made else "Nothing has been measured yet."
 
 
-def _beside_random(made: list[dict[str, Any]]) -> str:
-    base = next((r for r in made if r["method"] == "random"), None)
-    rows: list[list[object]] = []
-    better: list[str] = []
-    for row in sorted(made, key=lambda r: -float(r["accuracy"]["mean"])):
-        gap = "—"
-        if base is not None and row is not base:
-            told = difference(row["accuracy"]["values"], base["accuracy"]["values"])
-            gap = interval(told, 100, "+.1f")
-            if told["ci95"][0] > 0 and row["method"] not in _REAL:
-                better.append(f"`{row['method']}`")
-        of_sets = " / ".join(f"{100 * sum(v) / len(v):.1f}" for v in row["values_of_sets"])
-        rows.append([
-            f"`{row['method']}`", mean_and_half(row["accuracy"]), gap, of_sets, row["inputs"],
-            f"{row['bytes']['total']:,}", row["steps"], f"{row['core_seconds']:,.0f}",
-        ])  # fmt: skip
-    head: list[object] = [
-        "method", "accuracy, %", "minus `random`", "of each set", "inputs", "bytes", "steps", "core seconds a set"
-    ]  # fmt: skip
-    s, m = made[0]["settings"], made[0]["machine"]
-    about = (
-        f"`{made[0]['data']}`, {s['ipc']} per class; teachers {s['network']}; students {s['student']}, protocol "
-        f"`potstill` with {s['steps']} steps at rate {s['lr']:g} and one teacher's labels of every augmented batch (KL "
-        f"at temperature {s['temperature']:g}). n = {s['students']} students on each of {s['sets']} sets; difference: "
-        f"Welch's 95 % interval over students. {m['processor']}, one thread, torch {m['torch']}."
+def committees(root: Path) -> str:
+    """The same of pictures that were made for a committee of two normalisations."""
+    made = [one for one in _measured(root) if any(" of batch and instance" in name for name in one["rows"])]
+    return "\n\n".join(_committee(one) for one in made) if made else "Nothing has been measured yet."
+
+
+def _measured(root: Path) -> list[dict[str, Any]]:
+    paths = (root / "results").glob("labellers-*.json")
+    made = [json.loads(p.read_text(encoding="utf-8")) for p in paths]
+    return sorted(made, key=lambda one: (one["ipc"], one["data"] != "photo-patches"))
+
+
+def _means(row: dict[str, Any], labeller: str, student: str) -> list[float] | None:
+    """The mean of each set's students."""
+    cell = row["cells"].get(f"{labeller} → {student}")
+    return None if cell is None else [sum(v) / len(v) for v in cell["values_of_sets"]]
+
+
+def _own(row: dict[str, Any], student: str = "batch") -> str:
+    """The labeller that made a row's pictures; of real samples: one BatchNorm network."""
+    found = (name for name in ("own", "two of batch", "batch and instance") if f"{name} → {student}" in row["cells"])
+    return next(found, "own")
+
+
+def _labeller(row: dict[str, Any], column: str) -> str:
+    return _own(row) if column == "own" else column
+
+
+def _beside(made: dict[str, Any], row: dict[str, Any], real: str, labeller: str, student: str) -> Any:
+    """A row minus real samples under the same labels, by set; ``None`` where one of them was not measured."""
+    mine = _means(row, labeller, student)
+    theirs = _means(made["rows"][real], labeller, student) if real in made["rows"] else None
+    return (
+        None
+        if mine is None or theirs is None
+        else difference(mine, theirs, made["test"] * made["settings"]["students"])
     )
-    parts = [table(head, rows), about]
-    if base is not None:
-        known = len({r["method"].partition(":")[0] for r in made} - set(_REAL))
-        some = f": {', '.join(better)}" if better else ""
-        parts.append(f"**Above random samples with the same labels: {len(better)} of {known} methods**{some}.")
-    return "\n\n".join(parts)
+
+
+def _half(made: dict[str, Any], values: list[float] | None) -> str:
+    return "" if values is None else mean_and_half(summary(values, made["test"] * made["settings"]["students"]))
+
+
+def _gap(told: Any) -> str:
+    return "" if told is None else interval(told, 100, "+.1f")
+
+
+def _above(told: Any) -> bool:
+    return told is not None and told["ci95"] is not None and told["ci95"][0] > 0
+
+
+def _sign(told: Any) -> int:
+    if told is None or told["ci95"] is None:
+        return 0
+    return (told["ci95"][0] > 0) - (told["ci95"][1] < 0)
+
+
+def _ranked(made: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    rows = {n: r for n, r in made["rows"].items() if " of batch and instance" not in n and _means(r, _own(r), "batch")}
+    return dict(sorted(rows.items(), key=lambda kv: -sum(_means(kv[1], _own(kv[1]), "batch") or [0.0])))
+
+
+def _matrix(made: dict[str, Any]) -> str:
+    kept = _ranked(made)
+    columns = [c for c in _COLUMNS if any(_means(r, _labeller(r, c[0]), c[1]) for r in kept.values())]
+    rows: list[list[object]] = []
+    for name, row in kept.items():
+        cells = [_half(made, _means(row, _labeller(row, one), student)) for one, student in columns]
+        gaps = ["", ""]
+        if name not in _REAL:
+            gaps = [_gap(_beside(made, row, real, _own(row), "batch")) for real in ("random", "random-tiles")]
+        agreed = [row["agreement"].get(_labeller(row, one)) for one in ("own", "other batch", "instance")]
+        reads = " / ".join("–" if a is None else f"{100 * sum(a) / len(a):.0f}" for a in agreed)
+        rows.append([f"`{name}`", *cells, *gaps, reads])
+    titles = [f"{_SHORT[one]} → {_SHORT.get(student, student)}" for one, student in columns]
+    titles = [t.replace("→ instance", "→ InstanceNorm").replace(" net →", " →") for t in titles]
+    head: list[object] = [
+        "set", *titles, "own → BatchNorm, minus `random`", "minus `random-tiles`",
+        "read by own / other / InstanceNorm, %",
+    ]  # fmt: skip
+    return f"{table(head, rows)}\n\n{_about(made)}\n\n{_verdict(made, kept, columns)}"
+
+
+def _about(made: dict[str, Any]) -> str:
+    s, m, known = made["settings"], made["machine"], made["labellers"]
+    parts = {"own": "the teacher", "other batch": "the other", "instance": "InstanceNorm"}
+    worth = ", ".join(f"{what} {100 * known[n]['accuracy']:.1f}" for n, what in parts.items() if n in known)
+    return (
+        f"`{made['data']}`, {made['ipc']} per class: accuracy in percent, labeller → student. Networks "
+        f"{', '.join(s['networks'])} (accuracy: {worth} %); the third is in the committees of `cv-dd`, `edc`, `g-vbsm` "
+        f"and `ufc`. At most {s['iterations']} iterations of a batch. Students: {s['steps']} steps at rate "
+        f"{s['lr']:g}, KL at temperature {s['temperature']:g}. n = {s['sets']} sets with "
+        f"{plural(s['students'], 'student')} each; 95 % intervals over sets (Student's t; differences Welch's), one "
+        f"training of each labeller. {m['processor']}, one thread, torch {m['torch']}."
+    )
+
+
+def _verdict(made: dict[str, Any], kept: dict[str, Any], columns: list[tuple[str, str]]) -> str:
+    """What can be told apart, counted."""
+    methods = [n for n in kept if n not in _REAL]
+    lines = []
+    for one, student in columns:
+        told = {
+            real: {n: _sign(_beside(made, kept[n], real, _labeller(kept[n], one), student)) for n in methods}
+            for real in ("random", "random-tiles")
+        }
+        known = sum(_means(kept[n], _labeller(kept[n], one), student) is not None for n in methods)
+        title = f"{_SHORT[one]} → {'BatchNorm' if student == 'batch' else 'InstanceNorm'}"
+        said = [f"{title} ({known} methods)"]
+        for real, signs in told.items():
+            up = [f"`{n}`" for n, sign in signs.items() if sign > 0]
+            down = sum(sign < 0 for sign in signs.values())
+            said.append(f"above `{real}` {len(up)}" + (f" ({', '.join(up)})" if up else "") + f", below {down}")
+        lines.append(f"- {said[0]}: {said[1]}; {said[2]}.")
+    head = (
+        "**Told apart from real samples with the same labels** (interval without zero; each at 95 %, none corrected):"
+    )
+    return "\n".join([head, "", *lines])
+
+
+def _committee(made: dict[str, Any]) -> str:
+    pairs = [
+        ("own", "batch"), ("own", "instance"), ("other batch", "batch"), ("instance", "instance"),
+        ("other instance", "instance"),
+    ]  # fmt: skip
+    mixed = [n for n in made["rows"] if " of batch and instance" in n]
+    names = [n for name in mixed for n in (name.removesuffix(" of batch and instance"), name)]
+    rows: list[list[object]] = []
+    for name in [*names, "random", "random-tiles"]:
+        for own in ("two of batch", "own", "batch and instance") if name in _REAL else (None,):
+            row = made["rows"][name]
+            first = _own(row) if own is None else own
+            if _means(row, first, "batch") is None:
+                continue
+            told = [_half(made, _means(row, first if one == "own" else one, student)) for one, student in pairs]
+            by = {"own": "BatchNorm", "two of batch": "two of BatchNorm", "batch and instance": "both"}[first]
+            rows.append([f"`{name}`" if name not in mixed else f"`{names[names.index(name) - 1]}`", by, *told])
+    head: list[object] = [
+        "set", "own: made for and labelled by", "own → BatchNorm", "own → InstanceNorm",
+        "another BatchNorm → BatchNorm",
+        "InstanceNorm → InstanceNorm", "another InstanceNorm → InstanceNorm",
+    ]  # fmt: skip
+    about = (
+        f"`{made['data']}`, {made['ipc']} per class; as above, n = {made['settings']['sets']} sets. Of pictures that "
+        "were made for both, the InstanceNorm network of the last column but one is one of the two."
+    )
+    return f"{table(head, rows)}\n\n{about}"
 
 
 def imagenet(root: Path) -> str:
