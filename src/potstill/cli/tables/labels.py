@@ -111,14 +111,10 @@ def _gap(told: Any) -> str:
     return "" if told is None else interval(told, 100, "+.1f")
 
 
-def _above(told: Any) -> bool:
-    return told is not None and told["ci95"] is not None and told["ci95"][0] > 0
-
-
 def _sign(told: Any) -> int:
     if told is None or told["ci95"] is None:
         return 0
-    return (told["ci95"][0] > 0) - (told["ci95"][1] < 0)
+    return int(told["ci95"][0] > 0) - int(told["ci95"][1] < 0)
 
 
 def _ranked(made: dict[str, Any]) -> dict[str, dict[str, Any]]:
