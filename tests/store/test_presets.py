@@ -13,7 +13,7 @@ from potstill.core import Stored
 from potstill.errors import PotstillError
 from potstill.functional.packing import unpack_bits
 from potstill.rng import generator
-from potstill.store import nbytes, read, store
+from potstill.store import nbytes, read, store, values_bytes
 from potstill.store.apot import LEVELS, APoT
 from potstill.store.palette import Palette
 from potstill.store.patches import Patches
@@ -215,6 +215,22 @@ def test_refining_brings_features_nearer() -> None:
     assert torch.equal(read(again), read(kept))
     none = made.refined(x, features, torch.Generator().manual_seed(0), steps=0)
     assert torch.equal(read(none), read(made.pack(x)))
+
+
+@given(
+    st.tuples(st.integers(1, 40), st.sampled_from([1, 3]), st.integers(1, 40), st.integers(1, 40)),
+    st.sampled_from([
+        "patches", "patches:groups=7,bits=3,side=4", "palette", "palette:colours=5,shared=true", "apot",
+        "half:bits=2", "half:bits=16,factor=3", "half:factor=16",
+    ]),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_the_shape_alone_says_the_bytes(shape: tuple[int, int, int, int], spelled: str) -> None:
+    made = store(spelled)
+    kept = nbytes(made.pack(pictures(shape, sum(shape))))
+    assert values_bytes(made, shape) == kept
+    two = (2, shape[0], *shape[1:])
+    assert values_bytes(made, two) == nbytes(made.pack(torch.zeros(two)))
 
 
 # What is broken

@@ -16,6 +16,8 @@ from potstill.errors import PotstillError
 from potstill.functional.quantize import codes_of, fit_range, straight_through
 from potstill.rng import generator
 from potstill.store import classes_stored, ints_stored, nbytes, read, rows_stored, store, store_name
+from potstill.store.plain import Float
+from potstill.store.sizes import Sized, values_bytes
 from potstill.store.uniform import Uniform, range_axis
 
 PICTURES = torch.rand(12, 3, 10, 7, generator=generator(0, "stores")) * 3 - 1
@@ -178,6 +180,8 @@ def test_every_registered_store_keeps_the_contract(name: str, shape: tuple[int, 
     assert back.dtype == torch.float32
     assert bool(torch.isfinite(back).all())
     assert float((back - x).square().mean()) <= 0.05
+    if isinstance(made, Float | Uniform | Sized):
+        assert values_bytes(made, shape) == nbytes(kept)
     if hasattr(made, "rounded"):  # what distillation sees is what is read, to the last bit
         leaf = x.clone().requires_grad_()
         rounded = made.rounded(leaf)

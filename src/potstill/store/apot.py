@@ -23,7 +23,7 @@ from torch import Tensor
 
 from potstill.core import Stored
 from potstill.errors import PotstillError
-from potstill.functional.packing import pack_bits
+from potstill.functional.packing import pack_bits, packed_bytes
 from potstill.store.uniform import Ranges
 
 __all__ = ["LEVELS", "APoT"]
@@ -65,6 +65,10 @@ class APoT:
     def label_bits(self) -> int:
         """Bits of a soft label's number."""
         return self.labels
+
+    def size(self, shape: tuple[int, ...], /) -> int:
+        """Bytes of values of ``shape``, whose levels float16 holds."""
+        return packed_bytes(math.prod(shape), self.bits) + 2 * len(LEVELS[self.bits])
 
     def pack(self, x: Tensor, /) -> Stored:
         """``x`` as codes and their levels, floats of 16 bits where those hold them."""

@@ -5,6 +5,7 @@ four times as many fit.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from potstill.errors import PotstillError
 from potstill.functional.transforms import resize, shrink
 from potstill.store.packed import read, said_shape
 from potstill.store.plain import Float
+from potstill.store.sizes import values_bytes
 from potstill.store.uniform import Ranges, Uniform
 
 __all__ = ["Half", "enlarged"]
@@ -57,13 +59,23 @@ class Half:
     def _within(self) -> Float | Uniform:
         return Float(bits=self.bits) if self.bits >= 16 else Uniform(bits=self.bits, labels=self.labels)
 
-    def _shrunk(self, x: Tensor) -> Tensor:
-        if x.ndim < 4:
+    @staticmethod
+    def _check(shape: Sequence[int]) -> None:
+        if len(shape) < 4:
             raise PotstillError(
-                f"half needs pictures (…, channels, height, width), but a tensor has shape {list(x.shape)}; take uint"
+                f"half needs pictures (…, channels, height, width), but a tensor has shape {list(shape)}; take uint"
             )
+
+    def _shrunk(self, x: Tensor) -> Tensor:
+        self._check(x.shape)
         h, w = x.shape[-2:]
         return shrink(x, (math.ceil(h / self.factor), math.ceil(w / self.factor)))
+
+    def size(self, shape: tuple[int, ...], /) -> int:
+        """Bytes of pictures of ``shape``."""
+        self._check(shape)
+        small = (*shape[:-2], *(math.ceil(side / self.factor) for side in shape[-2:]))
+        return values_bytes(self._within(), small)
 
     def pack(self, x: Tensor, /) -> Stored:
         """Pictures ``x`` (…, c, h, w), smaller.

@@ -10,6 +10,7 @@ rounding goes straight through, and ``learned`` moves the colours with the set, 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from potstill.core import Stored
 from potstill.errors import PotstillError
-from potstill.functional.packing import pack_bits, unpack_bits
+from potstill.functional.packing import pack_bits, packed_bytes, unpack_bits
 from potstill.store.packed import field, said_shape, tensor
 from potstill.store.uniform import Ranges
 
@@ -63,6 +64,13 @@ class Palette:
     def bits(self) -> int:
         """Of a pixel."""
         return (self.colours - 1).bit_length()
+
+    def size(self, shape: tuple[int, ...], /) -> int:
+        """Bytes of pictures of ``shape``, whose colours float16 holds."""
+        _check(shape)
+        palettes, pixels = math.prod(shape[:-3]), math.prod(shape[:-3]) * shape[-2] * shape[-1]
+        colours = (1 if self.shared else palettes) * self.colours * shape[-3]
+        return packed_bytes(pixels, self.bits) + 2 * colours
 
     def pack(self, x: Tensor, /) -> Stored:
         """Pictures ``x`` (…, c, h, w).
@@ -110,14 +118,17 @@ class Palette:
 
     def _pixels(self, x: Tensor) -> Tensor:
         """Pixels of each palette (palettes, m, c)."""
-        if x.ndim < 4:
-            raise PotstillError(
-                f"palette needs pictures (…, channels, height, width), but a tensor has shape {list(x.shape)}; "
-                "take uint"
-            )
+        _check(x.shape)
         c, h, w = x.shape[-3:]
         rows = x.reshape(-1, c, h * w).mT
         return rows.reshape(1, -1, c) if self.shared else rows
+
+
+def _check(shape: Sequence[int]) -> None:
+    if len(shape) < 4:
+        raise PotstillError(
+            f"palette needs pictures (…, channels, height, width), but a tensor has shape {list(shape)}; take uint"
+        )
 
 
 def _held(colours: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ codes are not entropy-coded in the file (`potstill.store.coded` says what that w
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -67,6 +67,15 @@ class Patches:
     def label_bits(self) -> int:
         """Bits of a soft label's number."""
         return self.labels
+
+    def size(self, shape: tuple[int, ...], /) -> int:
+        """Bytes of pictures of ``shape``."""
+        _check(shape)
+        shape = (math.prod(shape[:-3]), *shape[-3:])
+        patches = shape[0] * math.prod(-(-s // self.side) for s in shape[-2:])
+        count = self._count(shape)
+        group_bits = (count - 1).bit_length()
+        return packed_bytes(math.prod(shape), self.bits) + packed_bytes(patches, group_bits) + 4 * count
 
     def pack(self, x: Tensor, /) -> Stored:
         """Pictures ``x`` (…, c, h, w).
@@ -144,11 +153,7 @@ class Patches:
         return lows + steps * codes_of(fixed, lows, steps, self.bits).to(x) + (x - fixed)
 
     def _pictures(self, x: Tensor) -> Tensor:
-        if x.ndim < 4:
-            raise PotstillError(
-                f"patches needs pictures (…, channels, height, width), but a tensor has shape {list(x.shape)}; "
-                "take uint"
-            )
+        _check(x.shape)
         return x.reshape(-1, *x.shape[-3:])
 
     def _ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,6 +203,13 @@ class Patches:
         high = empty.scatter_reduce(0, group, most.flatten(), "amax", include_self=False)
         low, step = self._ranges(low, high)
         return group.reshape(least.shape), low.half().float(), step.half().float()
+
+
+def _check(shape: Sequence[int]) -> None:
+    if len(shape) < 4:
+        raise PotstillError(
+            f"patches needs pictures (…, channels, height, width), but a tensor has shape {list(shape)}; take uint"
+        )
 
 
 def _at_pixels(of_patches: Tensor, side: int, size: tuple[int, int]) -> Tensor:

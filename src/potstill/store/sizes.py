@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -11,11 +12,24 @@ from potstill.store.packed import nbytes
 from potstill.store.plain import Float
 from potstill.store.uniform import Uniform, range_axis
 
-__all__ = ["bits_each", "index_bytes", "label_bytes", "largest", "values_bytes"]
+__all__ = ["Sized", "bits_each", "index_bytes", "label_bytes", "largest", "values_bytes"]
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """A store whose bytes depend on the shape alone, and that can say them."""
+
+    def size(self, shape: tuple[int, ...], /) -> int:
+        """Bytes of values of ``shape``.
+
+        Raises:
+            PotstillError: it takes no such values.
+        """
+        ...
 
 
 def values_bytes(store: Store, shape: tuple[int, ...], sample: Tensor | None = None) -> int:
-    """Bytes of values of ``shape`` as ``store`` writes them: exact for floats and uniform codes.
+    """Bytes of values of ``shape`` as ``store`` writes them: exact where the shape alone decides.
 
     Args:
         sample: values of the same kind, at least one, for stores whose bytes depend on them: what these take, scaled.
@@ -27,6 +41,8 @@ def values_bytes(store: Store, shape: tuple[int, ...], sample: Tensor | None = N
         axis = range_axis(shape, store.bits)
         ranges = 1 if axis is None else shape[axis]
         return packed_bytes(count, store.bits) + ranges * (4 if store.bits <= 8 else 8)
+    if isinstance(store, Sized):
+        return store.size(shape)
     if sample is None or sample.numel() == 0:
         return 4 * count
     kept = store.pack(sample)

@@ -41,6 +41,8 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "speed": matching.speed,
     "store-loss": stored.store_loss,
     "stored-labels": labels.stored_labels,
+    "stores": registry.stores,
+    "stores-measured": stored.each_store,
     "label-classes": labels.label_classes,
     "stored-labels-cost": labels.stored_labels_cost,
     "streaming": labels.streaming,

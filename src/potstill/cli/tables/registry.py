@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.cli.tables.parts import paper, table
-from potstill.listings import list_methods, list_parametrizations, list_protocols
+from potstill.listings import list_methods, list_parametrizations, list_protocols, list_stores
 
 __all__ = ["FAMILIES", "methods", "options", "parametrizations", "protocols"]
 
@@ -73,8 +73,16 @@ def protocols(root: Path) -> str:
 
 
 def parametrizations(root: Path) -> str:
+    return _settings("parametrization", "what is stored", list_parametrizations(outside=False))
+
+
+def stores(root: Path) -> str:
+    return _settings("store", "how values are written", list_stores(outside=False))
+
+
+def _settings(what: str, said: str, parts: list[dict[str, Any]]) -> str:
     rows: list[list[object]] = []
-    for p in list_parametrizations(outside=False):
+    for p in parts:
         settings = ", ".join(f"`{o['name']}={o['default']}`" for o in p["options"])
         rows.append([f"`{p['name']}`", p["summary"], settings or "none"])
-    return table(["parametrization", "what is stored", "settings"], rows)
+    return table([what, said, "settings"], rows)
