@@ -13,7 +13,7 @@ centres), ``centroids`` (the centres themselves, in the space of pixels or colum
 simple rival), or ``distilled``. Each has candidates: for real samples every codec (`CODECS`: lossless, or so many bits
 with fitted ranges, at full and at half size); for distilled sets a method, what is stored of it, and the bits. Which
 candidate is measured is chosen on ``--validation`` of the training data, of which no set is made: one set each with one
-student, then the ``--again`` best with one more (of another set of real samples; of the same distilled set). Random
+student, then the ``--again`` best with two more (of two more sets of real samples; of the same distilled set). Random
 samples try every codec, the other real ones the ``--codecs`` that were best of those. Which
 rival is `the best real` is chosen on validation too. Test data are read once, by the students of the chosen candidates:
 of ``--draws`` sets of real samples and of ``--sets`` distilled ones, ``--students`` each.
@@ -23,7 +23,8 @@ distilled set has ``--seconds`` of one core for its steps; how many that is, is 
 
 Data are 20,000 of Fashion-MNIST's training pictures, the first 2,000 of each class, and all its test pictures;
 photo-patches as `photo_patches.py` makes them (``pip install scikit-image``), but 1,000 of each photograph to train
-with and 300 to test; letters, 20,000 rows of 16 whole numbers, the last 4,000 of them to test (``pip install rdata``).
+with and 300 to test; letters, 20,000 rows of 16 whole numbers, the last 4,000 of them to test (``pip install rdata``);
+and the bundled mnist-5k, which is the demonstration's.
 
 Intervals are Student's t over means of sets, those of differences Welch's. Trials and sets are kept under ``--cache``,
 results in ``results/bytes-DATA.json``, written after every cell; a cell that is there is not made again.
@@ -70,8 +71,8 @@ MAKERS: dict[str, dict[str, Any]] = {
 CODECS = ("exact", "uint4", "uint2", "uint1", "half:bits=4", "half:bits=2", "half:bits=1")
 """How real pictures are stored: lossless, or so many bits, full or half size."""
 TINY_CODECS = ("half:bits=4,factor=4", "half:bits=2,factor=4")
-"""A quarter of the height and width too, up to `TINY` kB."""
-TINY = 4
+TINY = {"fashion-mnist": 4, "mnist-5k": 4, "photo-patches": 16}
+"""Up to so many kB a quarter of the height and width is tried too."""
 TABLE_CODECS = ("exact", "uint8", "uint4", "uint3", "uint2", "uint1")
 
 
@@ -88,10 +89,11 @@ class Recipe:
 
 
 INF = math.inf
-PICTURES: dict[float, int] = {1: 150, 4: 200, 16: 250, 64: 400, 256: 500, INF: 2000}
+PICTURES: dict[float, int] = {1: 150, 2: 150, 4: 200, 16: 250, 64: 400, 256: 500, INF: 2000}
 DATA: dict[str, Recipe] = {
     "fashion-mnist": Recipe(network="convnet-w32", augment="dsa", lr=0.03, batch=32, updates=PICTURES),
     "photo-patches": Recipe(network="convnet-w32", augment="dsa", lr=0.03, batch=32, updates=PICTURES),
+    "mnist-5k": Recipe(network="convnet-w32", augment="dsa", lr=0.03, batch=32, updates=PICTURES),
     "letters": Recipe(
         network="mlp", augment="none", lr=0.05, batch=64,
         updates={0.25: 1000, 1: 1000, 4: 1500, 16: 2000, 64: 3000, INF: 8000},
@@ -136,9 +138,11 @@ def distilled(data: str, kb: float) -> list[Candidate]:
     if data == "letters":
         return [Candidate(maker="dm", options=common, codec=b) for b in ("uint8", "uint4", "uint3")]
     m3d = {**common, "optimizer": "adamw", "lr": 0.02}
-    tried = [("small", "uint4"), ("small", "uint2:aware=true"), ("small", "uint1:aware=true")]
-    if kb > TINY:
-        tried = [("pixels", "uint4"), ("small", "uint4"), ("small", "uint2:aware=true")]
+    tried = [("small", "uint4"), ("small", "uint2"), ("pixels", "uint4")]
+    if data == "photo-patches" and kb <= TINY[data]:
+        tried = [("small", "uint4"), ("small:factor=4", "uint4"), ("small", "uint1:aware=true")]
+    elif kb <= TINY[data]:
+        tried = [("small", "uint4"), ("small", "uint3"), ("small", "uint2"), ("small", "uint1:aware=true")]
     return [Candidate(maker="m3d", over=over, options=m3d, codec=b) for over, b in tried]
 
 
@@ -146,7 +150,7 @@ def candidates(data: str, side: str, kb: float) -> list[Candidate]:
     """All that a side may choose from."""
     if side not in REAL:
         return distilled(data, kb)
-    codecs = TABLE_CODECS if data == "letters" else CODECS + TINY_CODECS * (kb <= TINY)
+    codecs = TABLE_CODECS if data == "letters" else CODECS + TINY_CODECS * (kb <= TINY[data])
     return [Candidate(maker=side, codec=c) for c in codecs if side != "centroids" or c != "exact"]
 
 
@@ -157,7 +161,7 @@ def main() -> None:
     parser.add_argument("--budgets", nargs="+", type=float, help="kB; by default all of the data set's recipe")
     parser.add_argument("--sides", nargs="+", default=[*REAL, "distilled"])
     parser.add_argument("--no-full", dest="full", action="store_false", help="leave the full data out")
-    parser.add_argument("--seconds", type=float, default=25.0, help="of one core, for each distilled set")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of one core, for each distilled set")
     parser.add_argument("--validation", type=float, default=0.1)
     parser.add_argument("--again", type=int, default=2, help="candidates that are tried on two sets more")
     parser.add_argument("--codecs", type=int, default=3, help="that other real samples try: random's best")
@@ -340,9 +344,8 @@ class Bench:
         values = {c.spelled: [self.tried(c, kb, 0)] for c in fitting}
         best = sorted(fitting, key=lambda c: -values[c.spelled][0])[: self.args.again]
         for c in best:
-            values[c.spelled] += [
-                self.tried(c, kb, *more) for more in ((0, 1), (0, 2), (1, 0), (2, 0))[2 * c.real :][:2]
-            ]
+            more = ((1, 0), (2, 0)) if c.real else ((0, 1), (0, 2))
+            values[c.spelled] += [self.tried(c, kb, seed, student) for seed, student in more]
         winner = max(best, key=lambda c: statistics.mean(values[c.spelled]))
         return winner, [{"candidate": n, "validation": v} for n, v in values.items()]
 
@@ -440,6 +443,8 @@ def data_of(name: str, letters_at: Path | None) -> Splits:
         assert isinstance(source, TensorSource)
         rows = torch.cat([(source.labels == c).nonzero().flatten()[:2000] for c in range(len(source.classes))])
         return Splits(train=source.subset(rows), test=whole.test)
+    if name == "mnist-5k":
+        return potstill.load_data(name)
     if name == "photo-patches":
         return photo_patches(1000, 300)
     if letters_at is None:
