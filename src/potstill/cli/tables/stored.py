@@ -9,7 +9,12 @@ from potstill.evaluation.statistics import difference
 
 __all__ = ["ahead", "bytes_of_data", "codecs", "each_store", "store_loss"]
 
-_NAMES = {"fashion-mnist": "Fashion-MNIST", "photo-patches": "photo-patches", "letters": "letters"}
+_NAMES = {
+    "fashion-mnist": "Fashion-MNIST",
+    "photo-patches": "photo-patches",
+    "letters": "letters",
+    "mnist-5k": "MNIST-5k",
+}
 _REAL = ("random", "herding", "k-means", "centroids")
 
 
@@ -77,9 +82,12 @@ def ahead(root: Path) -> str:
 
 
 def _codec(row: dict[str, Any]) -> str:
-    bits, _, half = row["codec"].partition(" ")
-    named = "lossless" if bits == "exact" else f"{bits[4:].partition(':')[0]} bits"
-    return named + (", half size" if half else "")
+    name, _, spelled = row["codec"].partition(":")
+    settings = dict(part.split("=") for part in spelled.split(",") if part)
+    bits = settings.get("bits", name.removeprefix("uint"))
+    named = "lossless" if name == "exact" else f"{bits} bit{'s' * (bits != '1')}"
+    size = {"half": {"2": ", half size", "4": ", quarter size"}[settings.get("factor", "2")]}.get(name, "")
+    return named + size + ", rounded while it is made" * ("aware" in settings)
 
 
 def codecs(root: Path) -> str:
