@@ -1,7 +1,6 @@
 """The public verbs: load data, distil, evaluate. They tie the parts together and hold no arithmetic."""
 
 import dataclasses
-import math
 import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from potstill import registry
+from potstill.amounts import amounts, rounding, writing
 from potstill.asked import Counting, Watching, asked_amounts, asked_effort, kept, renamed, watched
 from potstill.augment.named import augmentation_name, named_augmentation
 from potstill.augment.zca import fit_normalization
@@ -19,7 +19,6 @@ from potstill.core import (
     Budget,
     Effort,
     Method,
-    MethodInfo,
     Parametrization,
     Problem,
     Scored,
@@ -34,14 +33,11 @@ from potstill.evaluation import Protocol, Scorecard, not_made_of
 from potstill.evaluation import evaluate as measure
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
 from potstill.nn import OwnFactory, OwnNetwork, factory, given
-from potstill.parametrize import Pixels
 from potstill.registry import make_method
 from potstill.reports import collect, render, write
 from potstill.running import Settled, identity_of, run_settled
 from potstill.storage import Distilled, holds_indices, load, rebuild
 from potstill.storage.scores import Scores, read_scores
-from potstill.store import Exact, Uniform, bits_each, index_bytes, label_bytes, largest, values_bytes
-from potstill.store import store as stored_by
 from potstill.supervise.teacher_store import open_labels
 from potstill.watch import Watcher
 
@@ -58,8 +54,6 @@ __all__ = [
     "settle",
 ]
 
-_RANGES = 64
-"""Bytes kept for the ranges of a payload's tensors that are too small to have several."""
 AXES = ("network", "augment", "parametrization", "labels")
 """The fields of a method that name a part, and that have an option of their own."""
 
@@ -193,7 +187,8 @@ def distill(
         store: how values are written (docs/storage.md): ``float32``, ``float16``, ``uint8``, ``uint4``, ``uint2`` …, or
             ``auto``: the fewest bits that cost no accuracy that can be told on a part of the training data. ``auto`` is
             the default for sets that are made. Samples that are chosen keep their own precision by default, and a
-            budget in ``bytes`` is one of 4 bits a value (8 where the parametrization is no picture).
+            budget in ``bytes`` is one of 4 bits a value (8 where the parametrization is no picture). A set of fewer
+            than 4 bits is rounded while it is made, straight through, unless ``uint2:aware=false`` is said.
         device: ``auto``, ``cpu`` or ``cuda``.
         checkpoint: where the unfinished run is kept; with it SIGINT and SIGTERM end the run after the step under way.
         resume: continue the run in ``checkpoint``.
@@ -313,8 +308,8 @@ def settle(
     parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
     decoder: Parametrization = registry.part("parametrizations", parts["parametrization"] or "pixels")
     soft = info.soft or getattr(made, "labels", "hard") != "hard"
-    written, limit = _store(store, wanted, decoder, info.selects)
-    counts, numbers = _amounts(wanted, limit, decoder, train, info, soft)
+    written, limit = writing(store, wanted, decoder, info.selects)
+    counts, numbers = amounts(wanted, limit, decoder, train, info, soft)
     make = factory(
         own or getattr(made, "network", None) or default_network(train), train.input, len(train.classes), train.device
     )
@@ -333,7 +328,7 @@ def settle(
         counts=counts,
         network=make,
         augment=named_augmentation(parts["augment"] or "none", train),
-        parametrization=decoder,
+        parametrization=rounding(decoder, written, info.selects),
         numbers=numbers,
     )
     if not info.selects:
@@ -351,66 +346,6 @@ def _whitened(train: Source, family: str) -> Source:
     if not isinstance(inputs, Tensor) or not isinstance(train, TensorSource):
         raise PotstillError("whitening needs inputs of one tensor that are held in memory; leave zca out for these")
     return dataclasses.replace(train, normalization=fit_normalization(inputs, family))
-
-
-def _store(
-    asked: str | Store | None, wanted: Budget, decoder: Parametrization, selects: bool
-) -> tuple[Store | None, Store]:
-    """How the set is written, ``None`` where that is chosen when it is there; and what a budget in bytes goes by.
-
-    Raises:
-        PotstillError: there is no such store.
-    """
-    if asked is None and selects:
-        return Exact(), Exact()
-    if asked is None and wanted.unit == "bytes":
-        bits = Uniform(bits=4 if decoder.bounded else 8)
-        return bits, bits
-    if asked is None or asked == "auto":
-        return None, Exact() if selects else Uniform(bits=8)
-    made = stored_by(asked) if isinstance(asked, str) else asked
-    return made, made
-
-
-def _amounts(
-    wanted: Budget, store: Store, decoder: Parametrization, train: Source, info: MethodInfo, soft: bool
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Items of each class, and for a budget in bytes the float32 numbers that each class of a synthetic set may store.
-
-    Raises:
-        PotstillError: the budget leaves a class empty.
-    """
-    k, shape = len(train.classes), train.input.shape
-    if wanted.unit != "bytes":
-        try:
-            return wanted.counts(k, 1), ()
-        except ValueError as error:
-            raise PotstillError(str(error)) from error
-    most, one = wanted.amount, math.prod(shape)
-    sample = train.raw(torch.arange(min(len(train), 64)))
-    held = sample if isinstance(sample, Tensor) else None
-    bits = store.label_bits if soft else None
-
-    def size(n: int) -> int:
-        return values_bytes(store, (n, *shape), held) + label_bytes(n, k, bits)
-
-    if info.selects:
-        n = largest(lambda n: size(n) + index_bytes(n, len(train)) + 4 * n * info.weighs <= most, 8 * most)
-        if n < k:
-            raise PotstillError(
-                f"the budget must keep at least one item of each of {k} classes, but {most:,} bytes keep {n} in all; "
-                "raise it, or store fewer bits with --store uint4"
-            )
-        return Budget(unit="items", amount=n).counts(k, 1), ()
-    if isinstance(decoder, Pixels):
-        each = largest(lambda n: size(n * k) <= most, 8 * most)
-        return (max(1, each),) * k, (each * one,) * k
-    numbers = (8 * most // k,) * k
-    for _ in range(2):  # fewer numbers hold fewer inputs, so the second round cannot need more labels than the first
-        sizes = decoder.sizes(numbers, shape)
-        left = most - label_bytes(sum(sizes), k, bits) - _RANGES
-        numbers = (max(0, int(8 * left / (bits_each(store, (64, *shape), held) * 1.06) / k)),) * k
-    return tuple(max(1, n // one) for n in numbers), numbers
 
 
 def evaluate(

@@ -25,6 +25,7 @@ from potstill.execution.memory import peak_memory, resident_memory, return_freed
 from potstill.execution.peak import Counts, Memory, Walked, predict
 from potstill.execution.walk import held_by, tensor_bytes, walk
 from potstill.functional.train import parameters
+from potstill.parametrize.aware import Aware
 from potstill.rng import generator
 from potstill.storage import pack
 from potstill.storage.contents import SHARED, WHITENING
@@ -331,6 +332,8 @@ def _stored(settled: Settled, result: Result, inputs: Tensor) -> tuple[Tensor, M
         hard = torch.empty(len(inputs), dtype=torch.int64, device="meta")
         return hard if result.rows is None else result.rows, {}
     pixels = getattr(settled.method, "parametrization", "pixels") == "pixels"  # they decode to themselves
+    if isinstance(rounding := settled.problem.parametrization, Aware):
+        return result.labels, rounding.plain(result.payload)
     return result.labels, {} if pixels else result.payload
 
 

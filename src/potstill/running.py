@@ -13,12 +13,13 @@ from torch import Tensor
 from potstill.asked import fewer
 from potstill.assets import forecast, obtain
 from potstill.augment.named import named_augmentation
-from potstill.core import Augmentation, Effort, Method, Problem, Selection, Store, Trained
+from potstill.core import Augmentation, Effort, Method, Problem, Selection, Store, Stored, Trained
 from potstill.data import on_card
 from potstill.driver import Progress, Run, run
 from potstill.errors import PotstillError
 from potstill.evaluation.probe import Candidate, fewest_bits
 from potstill.execution.memory import return_freed_memory
+from potstill.parametrize.aware import Aware
 from potstill.registry import effort_fields
 from potstill.rng import generator
 from potstill.storage import Distilled
@@ -120,7 +121,18 @@ def identity_of(settled: Settled, seed: int, zca: str | None = None) -> dict[str
         "source": problem.train.content_hash,
         **({} if problem.train.input.mirrored else {"mirrored": False}),
         "zca": zca,
+        **(
+            {"store": store_name(p.store), "learned": p.learned}
+            if isinstance(p := problem.parametrization, Aware)
+            else {}
+        ),
     }
+
+
+def _rounded(problem: Problem) -> dict[str, Any]:
+    """How what is stored is rounded in every step, where it is."""
+    p = problem.parametrization
+    return {"store": store_name(p.store), "learned": p.learned} if isinstance(p, Aware) else {}
 
 
 def _prepared(
@@ -180,6 +192,7 @@ def _artefact(
     weights: Tensor | None = None
     decoder: Mapping[str, str] | None = None
     payload: Mapping[str, Tensor] = {}
+    packed: Mapping[str, Stored] = {}
     if isinstance(result, Selection):
         index, weights = result.index.cpu(), result.weights
         inputs = train.raw(index)
@@ -191,7 +204,11 @@ def _artefact(
         labels = result.labels
         spelled = config.get("parametrization") or "pixels"
         # Pixels decode to themselves, and are stored as what they are in the data's units.
-        if spelled != "pixels":
+        if isinstance(rounding := problem.parametrization, Aware):
+            kept = {n: t.detach().cpu() for n, t in result.payload.items()}
+            payload, packed = rounding.plain(kept), rounding.finished(kept)
+            decoder = {"parametrization": spelled, "space": result.space}
+        elif spelled != "pixels":
             payload = {n: t.detach().cpu() for n, t in result.payload.items()}
             decoder = {"parametrization": spelled, "space": result.space}
     if not isinstance(inputs, Tensor):
@@ -212,6 +229,7 @@ def _artefact(
             whole,
             rows,
             payload=payload,
+            packed=packed,
             decoder=decoder,
             index=index,
             weights=weights,
