@@ -13,7 +13,7 @@ from torch import Tensor
 from potstill.asked import fewer
 from potstill.assets import forecast, obtain
 from potstill.augment.named import named_augmentation
-from potstill.core import Augmentation, Effort, Method, Problem, Selection, Store, Stored, Trained
+from potstill.core import Augmentation, Effort, Method, Problem, Selection, Space, Store, Stored, Trained
 from potstill.data import on_card
 from potstill.driver import Progress, Run, run
 from potstill.errors import PotstillError
@@ -21,10 +21,11 @@ from potstill.evaluation.probe import Candidate, fewest_bits
 from potstill.execution.memory import return_freed_memory
 from potstill.parametrize.aware import Aware
 from potstill.registry import effort_fields
-from potstill.rng import generator
+from potstill.rng import derive, generator
 from potstill.storage import Distilled
 from potstill.storage.scores import Scores
-from potstill.store import Exact, Float, Uniform, store_name
+from potstill.store import Exact, Float, Uniform, read, store_name
+from potstill.store.patches import Patches
 from potstill.supervise.writer import state_hash
 from potstill.units import about, clock
 from potstill.watch import Watcher
@@ -208,6 +209,10 @@ def _artefact(
             kept = {n: t.detach().cpu() for n, t in result.payload.items()}
             payload, packed = rounding.plain(kept), rounding.finished(kept)
             decoder = {"parametrization": spelled, "space": result.space}
+        elif spelled == "pixels" and isinstance(settled.store, Patches) and settled.store.refine:
+            packed = {"inputs": _refined(settled.store, decoded, result.space, problem, seed)}
+            payload = {"inputs": read(packed["inputs"])}
+            decoder = {"parametrization": spelled, "space": "model"}
         elif spelled != "pixels":
             payload = {n: t.detach().cpu() for n, t in result.payload.items()}
             decoder = {"parametrization": spelled, "space": result.space}
@@ -224,7 +229,7 @@ def _artefact(
     }
     whole, rows = inputs.detach().cpu(), labels.detach().cpu()
 
-    def written(store: Store, chosen: Mapping[str, Any] | None = None) -> Distilled:
+    def written(store: Store, chosen: Mapping[str, Any] | None = None, coded: bool = True) -> Distilled:
         return Distilled.build(
             whole,
             rows,
@@ -234,6 +239,7 @@ def _artefact(
             index=index,
             weights=weights,
             store=store,
+            coded=coded,
             method=settled.name,
             config=dict(config),
             seed=seed,
@@ -260,22 +266,31 @@ def _artefact(
     return _fewest(written, problem, seed, done.outcome.step, isinstance(result, Selection))
 
 
+def _refined(store: Patches, decoded: Tensor, space: Space, problem: Problem, seed: int) -> Stored:
+    """Pixels refined for their rounding, in model space, by what an untrained network of the problem sees in them."""
+    x = problem.train.normalization.apply(decoded) if space == "data" else decoded
+    network = problem.network(derive(seed, "refine")).eval()
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    return store.refined(x, network.embed, generator(seed, "refine", "order"), steps=store.refine)
+
+
 def _fewest(written: Callable[..., Distilled], problem: Problem, seed: int, steps: int, selected: bool) -> Distilled:
     """The set in the fewest bits whose loss on a part of the training data cannot be told from none."""
     if steps < _TRIAL and not selected:
         why = f"not tried, as a run of {steps} steps is shorter than the trial"
         return written(Uniform(bits=8), {"chosen": "uint8", "why": why, "tried": []})
     stores = {store_name(s): s for s in (Uniform(bits=bits) for bits in _TRIED)}
-    whole, device = written(Exact() if selected else Float()), problem.train.device
+    whole, device = written(Exact() if selected else Float(), coded=False), problem.train.device
 
     def seen(made: Distilled) -> tuple[Tensor, Tensor]:
         return made.model_space().to(device), made.labels.to(device)
 
     def pair(name: str) -> tuple[Tensor, Tensor]:
-        return seen(written(stores[name]))
+        return seen(written(stores[name], coded=False))
 
     candidates = [
-        Candidate(name=name, bytes=written(made).card["bytes"]["total"], pair=partial(pair, name))
+        Candidate(name=name, bytes=written(made, coded=False).card["bytes"]["total"], pair=partial(pair, name))
         for name, made in stores.items()
     ]
     weights = None if whole.sample_weight is None else whole.sample_weight.to(device)

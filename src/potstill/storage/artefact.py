@@ -18,13 +18,15 @@ from potstill.errors import PotstillError
 from potstill.native import loaded
 from potstill.notebook import MOST_CLASSES, MOST_PICTURES, facts, shelf
 from potstill.storage.card import FIRST, FORMAT, SIZES, card_text, plain, read_card
-from potstill.storage.contents import SHARED, WHITENING, Contents, file_bytes, read_contents, write_contents
+from potstill.storage.contents import SHARED, WHITENING, Contents, coded_size, file_bytes, read_contents, write_contents
 from potstill.storage.files import read_tensors, write_tensors
 from potstill.store import Float
 
 __all__ = ["FORMAT", "MAX_BYTES", "Distilled", "checked", "item_bytes", "load", "save", "stored_tensors"]
 
 MAX_BYTES = 8 * 2**30
+MOST_CODED = 2**20
+"""Bytes of a set up to which its entropy-coded size stands on its card: a second or three of computing."""
 
 
 def item_bytes(
@@ -115,6 +117,7 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         packed: Mapping[str, Stored] | None = None,
         decoder: Mapping[str, str] | None = None,
         decoded: bool = False,
+        coded: bool = True,
     ) -> "Distilled":
         """A set with its card filled in, as ``load`` reads it back: what the store loses is lost already.
 
@@ -129,6 +132,7 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
             decoder: ``parametrization``, a registered name with its settings, and the ``space`` (model, data) that it
                 decodes to. Without it decoded inputs lie in the file beside the payload.
             decoded: write them there in any case, for readers that have no decoder.
+            coded: say on the card how many bytes the tensors would take entropy-coded, where they are not too many.
 
         Raises:
             PotstillError: inputs, labels or weights break the format (not finite, not as many, rows that do not sum
@@ -176,7 +180,10 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
             image=input.kind == "image", payload=payload, packed=packed or {}, index=index, weights=weights,
             decoder=decoder, decoded_too=decoded,
         )  # fmt: skip
-        card = plain({**card, "store": {**card.get("store", {}), **said}, "bytes": file_bytes(tensors)})
+        sizes = file_bytes(tensors)
+        if coded and sizes["total"] <= MOST_CODED:
+            sizes["coded"] = coded_size(tensors, said)
+        card = plain({**card, "store": {**card.get("store", {}), **said}, "bytes": sizes})
         # What is in memory is what a reader of the file gets.
         got = read_contents(dict(tensors), card, normalization, 2**62)
         _check_content("this set", got.inputs, got.labels, tuple(input.shape), len(classes))

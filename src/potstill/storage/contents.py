@@ -16,10 +16,11 @@ from potstill.core import Normalization, Parametrization, Store, Stored
 from potstill.errors import PotstillError
 from potstill.registry import part
 from potstill.store import classes_stored, ints_stored, read, rows_stored, store_name
+from potstill.store.coded import code
 from potstill.store.plain import Exact, Float
 
 __all__ = [
-    "DECODED", "SHARED", "WHITENING", "Contents", "decoded", "file_bytes", "pack_inputs", "read_contents",
+    "DECODED", "SHARED", "WHITENING", "Contents", "coded_size", "decoded", "file_bytes", "pack_inputs", "read_contents",
     "unpack_inputs", "write_contents",
 ]  # fmt: skip
 
@@ -195,6 +196,20 @@ def decoded(
         )
     inputs: Tensor = (made if space == "data" else normalization.invert(made)).float().contiguous()
     return inputs
+
+
+def coded_size(tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -> int:
+    """Bytes that a file's tensors take when they are entropy-coded without loss (`potstill.store.coded`).
+
+    Args:
+        said: the card's ``store``.
+    """
+    total = 0
+    for name, tensor in tensors.items():
+        description = said["tensors"].get(name, {})
+        packed = description.get("codec") not in (None, "float", "runs", "mosaic")
+        total += len(code(tensor, description.get("bits") if packed else None)[1])
+    return total
 
 
 def file_bytes(tensors: Mapping[str, Tensor]) -> dict[str, int]:

@@ -57,9 +57,15 @@ class Patches:
     """Bits of a soft label's number, 1 … 16."""
     aware: bool = False
     """Round during distillation too, straight through (published: after it)."""
+    refine: int = 0
+    """Steps of `refined` by an untrained network before a set of pixels is written; 0: none (published: 500 for CIFAR,
+    2,000 for subsets of ImageNet)."""
 
     def __post_init__(self) -> None:
-        for name, least, most in (("bits", 1, 8), ("side", 1, 1024), ("groups", 0, _MOST_GROUPS), ("labels", 1, 16)):
+        bounds = (
+            ("bits", 1, 8), ("side", 1, 1024), ("groups", 0, _MOST_GROUPS), ("labels", 1, 16), ("refine", 0, 10**6),
+        )  # fmt: skip
+        for name, least, most in bounds:
             if not least <= getattr(self, name) <= most:
                 raise PotstillError(f"patches: {name} must be from {least} to {most}, not {getattr(self, name)}")
 
