@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from potstill.functional.packing import pack_bits, packed_bytes, unpack_bits
@@ -16,6 +16,7 @@ def test_the_bytes_are_those_that_the_format_names() -> None:
     assert pack_bits(torch.tensor([7, 0, 5]), 3).tolist() == [0b01000111, 0b1]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 16), st.data())
 def test_what_is_packed_comes_back(bits: int, data: st.DataObject) -> None:
     codes = torch.tensor(data.draw(st.lists(st.integers(0, 2**bits - 1), max_size=70)), dtype=torch.int64)

@@ -62,6 +62,7 @@ def test_pixels_keep_their_own_precision(parts: int, bits: int) -> None:
     assert len(kept.tensors[""]) <= -(-9 * 64 * bits // 8)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=40), st.integers(1, 30))
 def test_exact_loses_nothing(values: list[float], times: int) -> None:
     x = torch.tensor(values * times).reshape(-1, 1)
@@ -72,7 +73,7 @@ def test_exact_loses_nothing(values: list[float], times: int) -> None:
     assert nbytes(kept) <= 4 * x.numel()
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 8), st.integers(0, 1000), st.booleans())
 def test_the_fit_is_no_worse_than_the_ends(bits: int, seed: int, grouped: bool) -> None:
     x = torch.randn(6, 40, generator=generator(seed, "fit")) ** 3
@@ -114,6 +115,7 @@ def test_ranges_lie_where_they_cost_little() -> None:
     assert range_axis((10, 5, 3, 32, 32), 4) == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-(2**20), 2**20), min_size=1, max_size=50))
 def test_whole_numbers_come_back(values: list[int]) -> None:
     x = torch.tensor(values)
@@ -122,6 +124,7 @@ def test_whole_numbers_come_back(values: list[int]) -> None:
     assert nbytes(kept) <= 4 * len(values) + 2
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 149), min_size=1, max_size=400), st.booleans())
 def test_classes_come_back(labels: list[int], sort: bool) -> None:
     y = torch.tensor(sorted(labels) if sort else labels)
@@ -135,6 +138,7 @@ def test_sorted_classes_take_a_byte_for_each_class() -> None:
     assert nbytes(classes_stored(torch.arange(10).repeat_interleave(300), 10)) == 20
 
 
+@settings(deadline=None)
 @given(st.integers(1, 15), st.integers(2, 30), st.integers(0, 99))
 def test_rows_stay_rows(bits: int, k: int, seed: int) -> None:
     rows = (torch.randn(7, k, generator=generator(seed, "rows")) * 3).softmax(1)
@@ -285,3 +289,15 @@ def test_ranges_learn_with_gradients_of_learned_steps() -> None:
     scale, by_step = 1 / math.sqrt(4 * 3), 0.1 - 0.2 + 3
     assert high.item() == pytest.approx(scale * by_step / 3, rel=1e-5)
     assert low.item() == pytest.approx(scale * (2 - by_step / 3), rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(37, 1, 5, 3), (100,), (23, 4)])
+@pytest.mark.parametrize("bits", [1, 3, 8])
+def test_a_tensor_that_is_rounded_in_parts_is_the_same(
+    shape: tuple[int, ...], bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.randn(shape, generator=generator(bits, "parts"))
+    whole = Uniform(bits=bits).pack(x)
+    monkeypatch.setattr("potstill.store.uniform._CHUNK", 64)
+    parts = Uniform(bits=bits).pack(x)
+    assert all(torch.equal(t, parts.tensors[n]) for n, t in whole.tensors.items())

@@ -34,13 +34,16 @@ def fit_range(x: Float[Tensor, "..."], bits: int, axis: int | None) -> tuple[Ten
         axis: groups are slices along it; ``None``: one group.
     """
     shape = grouped(x, axis)
+    if bits >= 5:  # nothing is fitted, so nothing need be held in 64 bits
+        over = tuple(d for d in range(x.ndim) if d != axis)
+        low, high = (end(over, keepdim=True).double() for end in (x.detach().amin, x.detach().amax))
+        return low.float(), ((high - low) / ((1 << bits) - 1)).float()
     x = x.detach().double()
     rows = (x.reshape(1, -1) if axis is None else x.movedim(axis, 0).reshape(x.shape[axis], -1)).contiguous()
     low, high = rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)
     most = (1 << bits) - 1
     step = (high - low) / most
-    if bits < 5:
-        low, step = _line(rows, low, step, most)
+    low, step = _line(rows, low, step, most)
     return low.reshape(shape).float(), step.reshape(shape).float()
 
 

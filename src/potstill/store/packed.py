@@ -159,7 +159,8 @@ def _uniform(stored: Stored) -> Tensor:
     if axis is not None:
         beside[axis] = shape[axis]
     low, step = (tensor(stored, suffix, _FLOATS, groups).float().reshape(beside) for suffix in (".low", ".step"))
-    return low + step * codes(stored, shape).float()
+    made = codes(stored, shape).float()
+    return made.mul_(step).add_(low)
 
 
 def _rows(stored: Stored) -> Tensor:

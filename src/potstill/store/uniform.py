@@ -18,6 +18,8 @@ __all__ = ["Ranges", "Uniform", "range_axis"]
 Ranges: TypeAlias = Mapping[str, Tensor]
 """What levels a store rounds to, by name: what it fits, and what is learned where it learns."""
 
+_CHUNK = 1 << 22
+"""Values that are rounded at once: codes in work take eight bytes each."""
 _SHARE = 0.05
 """Ranges may take so much of what the codes take."""
 
@@ -30,6 +32,11 @@ def range_axis(shape: tuple[int, ...], bits: int) -> int | None:
     axes = shape if len(shape) < 3 else shape[:-2]
     fitting = [(n, -d) for d, n in enumerate(axes) if 1 < n <= room]
     return -max(fitting)[1] if fitting else None
+
+
+def _of(ranges: Tensor, axis: int | None, first: int, rows: int) -> Tensor:
+    """The ranges of some rows."""
+    return ranges[first : first + rows] if axis == 0 else ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +86,17 @@ class Uniform:
         """``x`` in these ranges; a group whose lowest level is not below its highest is fitted instead."""
         x = x.detach().cpu().float()
         low, step = self._held(self._open(x, {n: t.detach().cpu().float() for n, t in ranges.items()}))
-        q = codes_of(x, self._beside(low.float(), x), self._beside(step.float(), x), self.bits)
         axis = range_axis(tuple(x.shape), self.bits)
+        lows, steps = self._beside(low.float(), x), self._beside(step.float(), x)
+        rows = 8 * max(1, _CHUNK // (8 * max(1, math.prod(x.shape[1:]))))  # whole bytes in each part
+        parts = [
+            pack_bits(
+                codes_of(part, *(_of(t, axis, first, rows) for t in (lows, steps)), self.bits).flatten(), self.bits
+            )
+            for first, part in zip(range(0, len(x), rows), x.split(rows), strict=True)
+        ]
         said = {"codec": "uniform", "shape": list(x.shape), "bits": self.bits, "axis": axis}
-        return Stored({"": pack_bits(q.flatten(), self.bits), ".low": low, ".step": step}, said)
+        return Stored({"": torch.cat(parts), ".low": low, ".step": step}, said)
 
     def through(self, x: Tensor, ranges: Ranges) -> Tensor:
         """What reading `packed` gives, to the last bit, with gradients by ``x`` and by the ranges.
