@@ -89,12 +89,11 @@ class Uniform:
         axis = range_axis(tuple(x.shape), self.bits)
         lows, steps = self._beside(low.float(), x), self._beside(step.float(), x)
         rows = 8 * max(1, _CHUNK // (8 * max(1, math.prod(x.shape[1:]))))  # whole bytes in each part
-        parts = [
-            pack_bits(
-                codes_of(part, *(_of(t, axis, first, rows) for t in (lows, steps)), self.bits).flatten(), self.bits
-            )
-            for first, part in zip(range(0, len(x), rows), x.split(rows), strict=True)
-        ]
+        parts: list[Tensor] = []
+        for first in range(0, len(x), rows):
+            low_here, step_here = _of(lows, axis, first, rows), _of(steps, axis, first, rows)
+            q = codes_of(x[first : first + rows], low_here, step_here, self.bits)
+            parts.append(pack_bits(q.flatten(), self.bits))
         said = {"codec": "uniform", "shape": list(x.shape), "bits": self.bits, "axis": axis}
         return Stored({"": torch.cat(parts), ".low": low, ".step": step}, said)
 
