@@ -54,11 +54,10 @@ from potstill.supervise.writer import Expert, committee, write_labels
 
 MASS = [(t, k) for t in (1.0, 4.0, 20.0) for k in (1, 5, 10, 50, 100)]
 RATES = (3e-3, 1e-2, 3e-2)
-FIRST = [(4.0, None, "float16", 1.0), (4.0, 100, "uint8", 1.0), (4.0, 10, "uint8", 1.0), (4.0, 10, "uint4", 1.0),
-         (4.0, 10, "uint8", 0.2), (20.0, 10, "uint8", 1.0), (20.0, 100, "uint8", 1.0)]  # fmt: skip
-REST = [(1.0, 10, "uint8", 1.0), (4.0, 1, "uint8", 1.0), (4.0, 100, "uint4", 1.0), (4.0, 10, "float16", 1.0),
-        (4.0, 100, "uint8", 0.2), (4.0, None, "uint4", 1.0), (4.0, 10, "uint8", 0.05),
-        (1.0, 100, "uint8", 1.0)]  # fmt: skip
+SECOND = [(4.0, None, "float16", 1.0), (4.0, 10, "uint4", 1.0), (4.0, 10, "uint8", 0.2), (20.0, 100, "uint8", 1.0),
+          (1.0, 10, "uint8", 1.0)]  # fmt: skip
+THIRD = [(4.0, 1, "uint8", 1.0), (4.0, 100, "uint4", 1.0), (4.0, 10, "float16", 1.0), (4.0, 100, "uint8", 0.2),
+         (4.0, None, "uint4", 1.0), (4.0, 10, "uint8", 0.05), (1.0, 100, "uint8", 1.0)]  # fmt: skip
 """Temperature, classes kept, bits, part of the trained epochs that is stored."""
 
 
@@ -237,7 +236,7 @@ Cell: TypeAlias = tuple[dict[str, Any], Callable[[int], dict[str, Any]]]
 
 
 def cells_of(bench: Bench, folder: Path) -> list[list[Cell]]:
-    """What others are compared with comes first; the second list is begun when the first is done."""
+    """What others are compared with comes first; a list is begun when the one before it is done."""
     epochs = bench.args.epochs
 
     def asked(t: float) -> Cell:
@@ -254,15 +253,10 @@ def cells_of(bench: Bench, folder: Path) -> list[list[Cell]]:
 
     hard: Cell = ({"labels": "hard", "temperature": 1.0}, lambda s: bench.unstored(s, 1.0, False))
     static: Cell = ({"labels": "static", "temperature": 4.0}, lambda s: bench.unstored(s, 4.0, True))
-    first = [
-        asked(4.0),
-        teacher(4.0, "uint8"),
-        teacher(4.0, "uint4"),
-        *(stored(*row) for row in FIRST),
-        asked(20.0),
-        hard,
-    ]
-    return [first, [static, asked(1.0), *(stored(*row) for row in REST)]]
+    first = [asked(4.0), teacher(4.0, "uint8"), teacher(4.0, "uint4"), stored(4.0, 10, "uint8", 1.0)]
+    first += [stored(4.0, 100, "uint8", 1.0), asked(20.0), stored(20.0, 10, "uint8", 1.0), hard]
+    second = [*(stored(*row) for row in SECOND), asked(1.0), static]
+    return [first, second, [stored(*row) for row in THIRD]]
 
 
 def main() -> None:
