@@ -215,18 +215,26 @@ def test_what_was_not_chosen_has_no_indices_and_no_files(tmp_path):
 
 
 def test_a_hostile_file_of_indices_is_refused(tmp_path):
+    from potstill.core import Stored
     from potstill.storage import read_tensors, write_tensors
+    from potstill.store import ints_stored, read
 
     potstill.export(potstill.distill("digits", "random", ipc=1), "indices", tmp_path / "light.safetensors")
     tensors, metadata = read_tensors(tmp_path / "light.safetensors", 2**20)
-    index = tensors["index"]
-    for bad, message in (
-        (index + 10**9, "is not among"),
-        (-index - 1, "index"),
-        (index.float(), "index"),
-        (index.flip(0), "the samples have hash"),
+    card = json.loads(metadata["card"])
+    said = card["store"]["tensors"]["index"]
+    index = read(Stored({"": tensors["index"]}, said))
+    many, turned = ints_stored(index + 10**6), ints_stored(index.flip(0))
+    for bad, description, message in (
+        (many.tensors[""], many.said, "is not among"),
+        (tensors["index"], {**said, "least": -2000}, "index"),
+        (tensors["index"].float(), said, "index"),
+        (tensors["index"], None, "index"),
+        (turned.tensors[""], turned.said, "the samples have hash"),
     ):
-        write_tensors(tmp_path / "bad.safetensors", {"index": bad}, metadata)
+        tensors_said = {**card["store"]["tensors"], "index": description}
+        edited = {**card, "store": {**card["store"], "tensors": tensors_said}}
+        write_tensors(tmp_path / "bad.safetensors", {"index": bad}, {"card": json.dumps(edited)})
         with pytest.raises(potstill.PotstillError, match=message):
             potstill.rebuild(tmp_path / "bad.safetensors", "digits")
 

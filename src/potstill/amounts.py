@@ -83,9 +83,14 @@ def amounts(
     if isinstance(decoder, Pixels):
         each = largest(lambda n: size(n * k) <= most, 8 * most)
         return (max(1, each),) * k, (each * one,) * k
-    numbers = (8 * most // k,) * k
-    for _ in range(2):  # fewer numbers hold fewer inputs, so the second round cannot need more labels than the first
-        sizes = decoder.sizes(numbers, shape)
-        left = most - label_bytes(sum(sizes), k, bits) - _RANGES
-        numbers = (max(0, int(8 * left / (bits_each(store, (64, *shape), held) * 1.06) / k)),) * k
+    bits_of_one = 1.06 * bits_each(store, (64, *shape), held)
+
+    def fits(each: int) -> bool:
+        try:
+            inputs = sum(decoder.sizes((each,) * k, shape))
+        except PotstillError:
+            return True  # too little for a single input, which is said where it is used
+        return k * each * bits_of_one / 8 + label_bytes(inputs, k, bits) + _RANGES <= most
+
+    numbers = (largest(fits, 8 * most // k),) * k
     return tuple(max(1, n // one) for n in numbers), numbers

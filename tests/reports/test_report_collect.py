@@ -198,7 +198,7 @@ def damaged(path: Path, how: str, digits: Gallery) -> None:
     elif how == "labels of no class":
         save_file(tensors | {"labels": digits.labels + 5}, path, metadata=metadata)
     elif how == "newer":
-        save(path, digits, card(format="potstill/2"))
+        save(path, digits, card(format="potstill/3"))
     elif how == "no labels":
         save_file({"inputs": digits.inputs}, path, metadata=metadata)
     elif how == "card cut":
@@ -221,7 +221,7 @@ def damaged(path: Path, how: str, digits: Gallery) -> None:
         ("a header that lies", "not a safetensors file"),
         ("too few labels", "(7,) labels"),
         ("labels of no class", "outside its 10 classes"),
-        ("newer", "its format is 'potstill/2'"),
+        ("newer", "its format is 'potstill/3'"),
         ("no labels", "no tensor labels"),
         ("card cut", "its card is not valid JSON"),
         ("missing", "no such file"),
