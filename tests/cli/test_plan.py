@@ -166,7 +166,8 @@ def test_the_text_names_the_parts_the_size_and_the_predicted_peak(capsys):
         "dm over pixels in convnet-d1-w8-instance-avg; labels hard, augmentation dsa-noflip, on "
     )
     assert lines[5].startswith(
-        "the set: 20 pictures, 2 of each class; at most about 1,294 bytes, as how many bits a value needs is found when it is there (1,284 of inputs, 10 of labels"
+        "the set: 20 pictures, 2 of each class; at most about 1,294 bytes, as how many bits a value needs is found "
+        "when it is there (1,284 of inputs, 10 of labels"
     )
     assert any(line.lstrip().split("  ")[1:2] == ["predicted peak"] for line in lines)
 
