@@ -14,8 +14,10 @@ from potstill.driver import run
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
 from potstill.nn import catalogue, factory
+from potstill.parametrize.aware import Aware
 from potstill.registry import make_method
 from potstill.rng import generator
+from potstill.store import store
 from potstill.testing import (
     ContractError,
     check_augmentation,
@@ -257,6 +259,26 @@ def test_every_objective_works_over_every_parametrization(name: str, spelled: st
     assert not torch.equal(moved, problem.decode(before.payload))
     for part, tensor in before.payload.items():
         assert tensor.is_floating_point() or torch.equal(tensor, after.payload[part])
+
+
+MAKING = [n for n in registry.names("methods") if not registry.resolve("methods", n).info.selects]
+
+
+@pytest.mark.parametrize("name", MAKING)
+def test_every_method_that_makes_a_set_can_be_rounded_while_it_does(name: str) -> None:
+    method = small(name)
+    problem = toy_problem(method, ipc=4)
+    wrapped = Aware(inner=problem.parametrization, store=store("uint2"))
+    method = method.settled(problem)[0]
+    problem = dataclasses.replace(problem, parametrization=wrapped)
+    rng = torch.Generator().manual_seed(0)
+    state, _ = method.step(problem, method.init(problem, rng), rng)
+    result = method.result(problem, state)
+    assert isinstance(result, Synthetic)
+    with torch.no_grad():
+        decoded = problem.decode(result.payload)
+    assert torch.isfinite(decoded).all()
+    assert torch.equal(decoded, wrapped.inner.decode(wrapped.plain(result.payload), problem.train.input.shape))
 
 
 @pytest.mark.parametrize("name", [n for n in MATCHING if n not in ("dc", "dsa", "idc", "dream", "cafe")])

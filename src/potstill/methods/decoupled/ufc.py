@@ -28,6 +28,7 @@ from potstill.methods.decoupled._published import BY_DATA, ByData
 from potstill.methods.decoupled._recover import Recover
 from potstill.methods.decoupled._state import RecoverState
 from potstill.methods.decoupled._teachers import Member
+from potstill.parametrize.aware import Aware
 from potstill.parametrize.compensators import Compensators
 from potstill.rng import generator
 
@@ -78,6 +79,8 @@ class UFC(Recover):
             PotstillError: it is another.
         """
         made = problem.parametrization
+        if isinstance(made, Aware):  # which rounds what it stores, and stores the same
+            made = made.inner
         if not isinstance(made, Compensators):
             raise PotstillError(
                 f"ufc makes compensators, but the parametrization is {type(made).__name__.lower()}; leave "
