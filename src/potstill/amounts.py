@@ -6,10 +6,11 @@ import math
 import torch
 from torch import Tensor
 
-from potstill.core import Budget, MethodInfo, Parametrization, Source, Store
+from potstill.core import Budget, MethodInfo, Parametrization, Problem, Store
 from potstill.errors import PotstillError
 from potstill.parametrize import Pixels
 from potstill.parametrize.aware import Aware
+from potstill.rng import generator
 from potstill.store import Exact, Uniform, bits_each, index_bytes, label_bytes, largest, values_bytes
 from potstill.store import store as stored_by
 
@@ -17,6 +18,8 @@ __all__ = ["amounts", "rounding", "writing"]
 
 _RANGES = 64
 """Bytes kept for the ranges of a payload's tensors that are too small to have several."""
+_TRIED = 1 << 22
+"""Bytes up to which what a budget holds is found by packing it, and not by a rule."""
 _FINE = 4
 """Bits from which rounding afterwards costs little; with fewer, a set is rounded while it is made (docs/storage.md)."""
 
@@ -51,13 +54,14 @@ def rounding(decoder: Parametrization, store: Store | None, selects: bool) -> Pa
 
 
 def amounts(
-    wanted: Budget, store: Store, decoder: Parametrization, train: Source, info: MethodInfo, soft: bool
+    problem: Problem, wanted: Budget, store: Store, info: MethodInfo, soft: bool
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Items of each class, and for a budget in bytes the float32 numbers that each class of a synthetic set may store.
 
     Raises:
         PotstillError: the budget leaves a class empty.
     """
+    train, decoder = problem.train, problem.parametrization
     k, shape = len(train.classes), train.input.shape
     if wanted.unit != "bytes":
         try:
@@ -83,14 +87,21 @@ def amounts(
     if isinstance(decoder, Pixels):
         each = largest(lambda n: size(n * k) <= most, 8 * most)
         return (max(1, each),) * k, (each * one,) * k
-    bits_of_one = 1.06 * bits_each(store, (64, *shape), held)
+    bits_of_one = bits_each(store, (64, *shape), held)
+    known = decoder.bounded and most <= _TRIED
 
     def fits(each: int) -> bool:
+        tried = dataclasses.replace(problem, numbers=(each,) * k)
         try:
-            inputs = sum(decoder.sizes((each,) * k, shape))
+            inputs = sum(tried.sizes)
         except PotstillError:
             return True  # too little for a single input, which is said where it is used
-        return k * each * bits_of_one / 8 + label_bytes(inputs, k, bits) + _RANGES <= most
+        if known:
+            values = decoder.encode(torch.zeros(inputs, *shape), tried, generator(0))
+            size = sum(values_bytes(store, tuple(t.shape), held) for t in values.values())
+        else:
+            size = math.ceil(1.06 * k * each * bits_of_one / 8) + _RANGES
+        return size + label_bytes(inputs, k, bits) <= most
 
-    numbers = (largest(fits, 8 * most // k),) * k
+    numbers = (largest(fits, math.ceil(8.5 * most / bits_of_one / k)),) * k
     return tuple(max(1, n // one) for n in numbers), numbers

@@ -309,7 +309,6 @@ def settle(
     decoder: Parametrization = registry.part("parametrizations", parts["parametrization"] or "pixels")
     soft = info.soft or getattr(made, "labels", "hard") != "hard"
     written, limit = writing(store, wanted, decoder, info.selects)
-    counts, numbers = amounts(wanted, limit, decoder, train, info, soft)
     make = factory(
         own or getattr(made, "network", None) or default_network(train), train.input, len(train.classes), train.device
     )
@@ -325,12 +324,14 @@ def settle(
         )
     problem = Problem(
         train=train,
-        counts=counts,
+        counts=(1,) * len(train.classes),
         network=make,
         augment=named_augmentation(parts["augment"] or "none", train),
-        parametrization=rounding(decoder, written, info.selects),
-        numbers=numbers,
+        parametrization=decoder,
     )
+    counts, numbers = amounts(problem, wanted, limit, info, soft)
+    rounds = rounding(decoder, written, info.selects)
+    problem = dataclasses.replace(problem, counts=counts, numbers=numbers, parametrization=rounds)
     if not info.selects:
         decoder.sizes(problem.held, train.input.shape)  # a budget that holds nothing is refused before all the work
     made, said = made.settled(problem)
