@@ -20,7 +20,13 @@ from potstill.nn import OwnNetwork, given
 from potstill.ownfile import names_file
 from potstill.storage import differences, load, read_identity, write_atomic
 
-__all__ = ["compare"]
+__all__ = ["FAIR", "compare"]
+
+FAIR = (
+    "random stands here for as many real samples, at their own bytes; the fair comparison is at equal bytes, which "
+    "evaluate makes for each set"
+)
+"""What a leaderboard says of its rival."""
 
 
 def compare(
@@ -46,9 +52,10 @@ def compare(
     with the same settings, is not made again, so an interrupted comparison goes on where it stopped. What is there and
     was made otherwise is neither adopted nor replaced: it may hold samples that this comparison tests on, and it may be
     all that is left of hours of work. The comparison then ends before it begins, and says which file differs in what.
-    ``out/leaderboard.json`` holds the rows, best first within each ``ipc``, and each row's difference from random with
-    its interval. A set that is labelled by the teacher that made it is held against random samples of the same bytes
-    that this teacher labels too.
+    ``out/leaderboard.json`` holds the rows, best first within each ``ipc``, with items, bytes and store, and each row's
+    difference from random with its interval: from as many random samples, at their own bytes, where `evaluate` measures
+    random samples in the bytes of the set. A set that is labelled by the teacher that made it is held against random
+    samples of the same bytes that this teacher labels too.
 
     Args:
         data: anything ``load_data`` takes.
@@ -136,6 +143,11 @@ def _board(cells: Sequence["_Cell"], progress: Callable[[str, Progress], None] |
             continue
         scores[cell.method, cell.ipc] = score
         row |= {"file": cell.file.name, "scorecard": score}
+        about, held = score.get("set", {}), score.get("bytes", {})
+        row |= {
+            "items": about.get("items"), "store": about.get("store"), "bytes": held.get("total"),
+            "coded": held.get("coded"),
+        }  # fmt: skip
         rival = scores.get(("random", cell.ipc))
         if (alike := score["difference"].get("random")) is not None:  # real samples with this set's labeller
             row["difference"] = alike
@@ -145,7 +157,9 @@ def _board(cells: Sequence["_Cell"], progress: Callable[[str, Progress], None] |
                 score["accuracy"]["values"], rival["accuracy"]["values"], None if test is None else len(test)
             )
     rows.sort(key=lambda r: (r["ipc"], -r["scorecard"]["accuracy"]["mean"] if "scorecard" in r else 1))
-    return {"source": cells[0].splits.train.name, "protocol": cells[0].measuring["protocol"], "rows": rows}
+    return {
+        "source": cells[0].splits.train.name, "protocol": cells[0].measuring["protocol"], "fair": FAIR, "rows": rows
+    }  # fmt: skip
 
 
 class _Failed(Exception):

@@ -5,6 +5,7 @@ split is not read. One half of the held-out part chooses the teacher's stop, the
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
 from potstill.evaluation.evaluate import student_augmentation
 from potstill.evaluation.law import LEAST, Measured, fit, misfit, worth
+from potstill.evaluation.rivals import exact_bytes
 from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import Job
 from potstill.evaluation.together import at_most, predictions
@@ -32,7 +34,7 @@ from potstill.functional.sampling import class_indices, random_per_class
 from potstill.nn import factory, given
 from potstill.reports import law_plot
 from potstill.rng import derive, generator
-from potstill.storage import item_bytes, write_atomic
+from potstill.storage import write_atomic
 from potstill.storage.files import parse_json
 from potstill.supervise.teacher import Teacher, soft_rows
 
@@ -128,9 +130,7 @@ def scaling(
         "teachers": [
             {"stop": t.epoch, "choice": bench.accuracy_of(t, 0), "accuracy": bench.accuracy_of(t, 1)} for t in teachers
         ],
-        "bytes": {
-            "hard": item_bytes(train.input.shape), "soft": item_bytes(train.input.shape, len(train.classes))
-        },
+        "bytes": _sample_bytes(train),
     }  # fmt: skip
     result = {**head, **_conclude(head)}
     _write(file, result)
@@ -203,6 +203,12 @@ class _Bench:
             make=self.make, x=x, y=y, protocol=self.protocol, lr=self.protocol.lr[0], steps=self.protocol.steps[0],
             augment=student_augmentation(self.protocol.augment, self.train), seed=derive(self.seed, "student", at),
         )  # fmt: skip
+
+
+def _sample_bytes(train: TensorSource) -> dict[str, int]:
+    """Of one sample as it is, with its class, and with a soft label of 8 bits a number."""
+    hard = math.ceil(exact_bytes(train) / len(train))
+    return {"hard": hard, "soft": hard + len(train.classes)}
 
 
 def _whole(held: tuple[TensorSource, TensorSource]) -> TensorSource:

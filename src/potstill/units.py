@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["about", "byte_count", "clock", "duration", "roughly", "seconds_of", "size_of"]
+__all__ = ["about", "byte_count", "clock", "duration", "roughly", "seconds_of", "size_of", "stored_as"]
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _BYTES = {
@@ -95,3 +95,25 @@ def size_of(count: int) -> str:
             value = count / factor
             return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
     raise AssertionError(count)
+
+
+def stored_as(spelled: str | None, per_class: int | None = None) -> str:
+    """How values are written, in words: ``8 per class, 4 bits, half size`` of ``half:bits=4``."""
+    if spelled is None:
+        return "" if per_class is None else f"{per_class:,} per class"
+    name, _, rest = spelled.partition(":")
+    given = dict(part.partition("=")[::2] for part in rest.split(",") if part)
+    if (match := re.fullmatch(r"(uint|float)(\d{1,2})", name)) is not None:
+        said = f"{match[2]} bit{'' if match[2] == '1' else 's'}" + (" floats" if match[1] == "float" else "")
+    elif name == "exact":
+        said = "as they are"
+    elif name == "half":
+        bits, factor = given.get("bits", "4"), given.get("factor", "2")
+        part = "half size" if factor == "2" else f"1/{factor} of the size"
+        said = f"{bits} bit{'' if bits == '1' else 's'}, {part}"
+    elif name == "mosaic":
+        kinds = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "webp-lossless": "lossless WebP"}
+        said = f"one {kinds.get(given.get('kind', 'png'), given.get('kind'))} of all"
+    else:
+        said = spelled
+    return said if per_class is None else f"{per_class:,} per class, {said}"

@@ -51,11 +51,21 @@ def test_the_scorecard_has_the_contracts_keys_and_is_json(pictures: Splits, make
     assert json.loads(json.dumps(card, allow_nan=False)) == card
     assert (card["protocol"], card["protocol_version"], card["fingerprint"]) == ("potstill", 1, QUICK.fingerprint())
     assert (card["network"], card["n"], card["optimistic"]) == ("convnet-d1-w8-instance-avg", 3, False)
-    assert list(card["baselines"]) == ["random", "herding", "random-soft"]
-    for rival in card["baselines"].values():
+    assert list(card["baselines"]) == ["random", "herding", "random-soft", "random-items"]
+    for name, rival in card["baselines"].items():
         assert rival["n"] == len(rival["values"]) == 3
         assert 0 <= rival["mean"] <= 1
-    assert card["baselines"]["random"]["bytes"] == small.card["bytes"]["total"]
+        assert rival["draws"] == (1 if name == "herding" else 3)
+        assert rival["coded"] <= rival["bytes"]
+        if name != "random-items":
+            assert rival["bytes"] <= small.card["bytes"]["total"]
+            assert rival["items"] == 4 * rival["per_class"]
+            assert rival["store"] in {t["store"] for t in rival["tried"]}
+    assert card["baselines"]["random-items"]["items"] == len(small)
+    assert card["baselines"]["random-items"]["store"] == "exact"
+    assert card["left_out"] == {}
+    assert 0 < card["bytes"]["coded"] <= card["bytes"]["total"] == small.card["bytes"]["total"]
+    assert card["full"]["bytes"] == 72 * 64 + 4  # as they are: 8 bits
     assert card["full"]["n"] == 1
     assert all(0 <= card["scores"][name] <= 1 for name in ("lrs", "ars"))
     assert card["scores"]["ior"] == pytest.approx(card["accuracy"]["mean"] - card["baselines"]["random"]["mean"])
@@ -68,7 +78,45 @@ def test_the_scorecard_has_the_contracts_keys_and_is_json(pictures: Splits, make
     assert card["chosen"]["steps"] in (4, 12)
     assert seen[0] == ("full data and teacher", 0, 2)
     assert ("this set", 3, 3) in seen
-    assert {what for what, _, _ in seen} >= {"random", "herding", "random-soft", "this set: choosing"}
+    assert {what for what, _, _ in seen} >= {"random", "herding", "random-soft", "random-items", "this set: choosing"}
+    assert any(what == "random: how to store them" for what, _, _ in seen)
+
+
+def test_a_baseline_that_does_not_fit_is_left_out_and_said_to_be(pictures: Splits, make_set: Any) -> None:
+    """A set of one class's prototype alone, in 1 bit, is smaller than one real sample of each class can be."""
+    small = make_set(pictures, ipc=1)
+    small.card["bytes"] = {"inputs": 10, "labels": 1, "decoder": 0, "total": 11}
+    card = bare(small, pictures, baselines=True).to_dict()
+    assert set(card["baselines"]) == {"random-items"}
+    assert set(card["left_out"]) == {"random", "herding", "random-soft"}
+    assert "at least" in card["left_out"]["random"]
+    assert card["scores"]["ior"] is None
+
+
+def test_one_student_still_meets_three_draws_of_random_samples(pictures: Splits, make_set: Any) -> None:
+    card = bare(make_set(pictures), pictures, baselines=True, seeds=1).to_dict()
+    assert card["n"] == 1
+    random, herding = card["baselines"]["random"], card["baselines"]["herding"]
+    assert (random["draws"], random["n"]) == (3, 3)
+    assert (herding["draws"], herding["n"]) == (1, 1)
+    assert card["difference"]["random"]["ci95"] is None
+
+
+def test_a_set_of_real_samples_as_they_are_ties_with_random_in_its_bytes(pictures: Splits, make_set: Any) -> None:
+    """With the same codec and number random-items is random: it is measured once."""
+    assert isinstance(pictures.train, TensorSource)
+    low, high = pictures.train.inputs.min(), pictures.train.inputs.max()
+    every = replace(
+        pictures, train=replace(
+            pictures.train, inputs=((pictures.train.inputs - low) / (high - low) * 255).round().to(torch.uint8)
+        ),
+    )  # fmt: skip
+    whole = make_set(every, ipc=18)
+    card = bare(whole, every, baselines=True).to_dict()
+    random, items = card["baselines"]["random"], card["baselines"]["random-items"]
+    assert random["store"] == items["store"] == "exact"
+    assert random["values"] == items["values"]
+    assert random["bytes"] == items["bytes"]
 
 
 def test_what_is_left_out_is_null_or_empty(pictures: Splits, make_set: Any) -> None:

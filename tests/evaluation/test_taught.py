@@ -285,7 +285,11 @@ def test_an_evaluation_with_a_teacher(pictures: Splits, make_set: Any, monkeypat
 
     monkeypatch.setattr(student, "train", traced)
     score = evaluate(small, pictures, protocol=protocol, networks=[NETWORK, "mlp"], executor=Serial()).to_dict()
-    assert set(score["baselines"]) == {"random", "herding"}  # with a teacher's labels random is random-soft
+    assert set(score["baselines"]) == {
+        "random",
+        "herding",
+        "random-items",
+    }  # with a teacher's labels random is random-soft
     taught = [given for given in seen if given.teachers is not None]
     plain = [given for given in seen if given.teachers is None]
     first = taught[0].teachers

@@ -86,9 +86,13 @@ def card(**changes: Any) -> Scorecard:
     difference = {"mean": 0.1, "ci95": [-0.1, 0.3]}
     content = {
         "protocol": "dc", "protocol_version": 1, "fingerprint": "f", "network": "net", "n": 5, "optimistic": False,
-        "accuracy": accuracy, "baselines": {"random": {**accuracy, "bytes": 1000}}, "full": None,
+        "accuracy": accuracy, "baselines": {
+            "random": {**accuracy, "bytes": 990, "items": 40, "store": "half:bits=1", "per_class": 20},
+            "random-items": {**accuracy, "bytes": 4000, "items": 3, "store": "exact", "per_class": 2},
+        }, "full": None, "left_out": {"herding": "it does not fit"},
         "difference": {"random": difference}, "scores": {"hlr": None}, "bytes": {"total": 1000}, "diverged": 0,
-        "networks": {"net": accuracy, EVIL: accuracy}, "set": {"method": "dm", "source": EVIL, "items": 3},
+        "networks": {"net": accuracy, EVIL: accuracy},
+        "set": {"method": "dm", "source": EVIL, "items": 3, "store": "uint4"},
     }  # fmt: skip
     return Scorecard(content=content | changes)
 
@@ -97,10 +101,16 @@ def test_a_scorecard_is_its_table_wherever_it_is_shown() -> None:
     score = card()
     assert repr(score) == str(score)
     assert all(line.isprintable() for line in str(score).splitlines())
-    assert "this set           50.0%      40.0 to 60.0    5        1,000" in str(score)
+    assert "this set           50.0%     40.0 to 60.0   5       3       1,000  4 bits" in str(score)
+    assert "random             50.0%     40.0 to 60.0   5      40         990  20 per class, 1 bit, half size" in str(
+        score
+    )
+    assert "random-items       50.0%     40.0 to 60.0   5       3       4,000  as they are" in str(score)
+    assert "fair: random takes no more bytes than this set" in str(score)
+    assert "herding was left out: it does not fit" in str(score)
     shown = score._repr_html_()
     harmless(shown)
-    assert shown.count("<tr>") == 3
+    assert shown.count("<tr>") == 4
     assert "over random: +10.0 points" in shown
     assert "40.0 to 60.0" in shown
 

@@ -152,15 +152,17 @@ def test_a_comparison_gives_each_method_random_as_its_baseline(tmp_path: Path, d
     comparison(tmp_path, digits)
     entries = {entry.name: entry for entry in collect([tmp_path])}
     assert set(entries) == {"dm-ipc10", "random-ipc10", "dc-10"}
-    gap = entries["dm-ipc10"].gap("random")
+    gap = entries["dm-ipc10"].gap("random-items")
     assert gap is not None
     assert (gap.mean, gap.low, gap.high) == (0.0807, 0.0701, 0.0913)
-    assert entries["dm-ipc10"].baselines["random"].mean == 0.7924
+    assert set(entries["dm-ipc10"].baselines) == {"random-items"}  # of as many samples, not of as few bytes
+    assert entries["dm-ipc10"].baselines["random-items"].mean == 0.7924
     assert entries["random-ipc10"].baselines == {}
     assert entries["dc-10"].outcome == ("failed", "method dc works on image data")
     assert all(entry.source == "mnist-5k" for entry in entries.values())
     html = render(list(entries.values()), title="t", command="c")
     assert "[+7.0 to +9.1]" in html
+    assert "as many real samples, at their own bytes" in html
 
 
 def test_a_leaderboard_alone_is_enough(tmp_path: Path, digits: Gallery) -> None:

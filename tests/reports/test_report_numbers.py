@@ -120,13 +120,13 @@ def test_leaderboard_in_markdown() -> None:
     ]
     head, rule, *body = cells(leaderboard(rows))
     assert head == [
-        "IPC", "Method", "Accuracy, %", "n", "Random, %", "Minus random, points", "Full data, %", "Bytes",
+        "IPC", "Method", "Accuracy, %", "n", "Random, %", "Minus random, points", "Full data, %", "Items", "Bytes",
     ]  # fmt: skip
     assert set(rule) == {"---:", "---"}
-    assert body[0] == ["1", "dc", "—", "—", "—", "—", "—", "—"]
+    assert body[0] == ["1", "dc", "—", "—", "—", "—", "—", "—", "—"]
     assert body[1][1] == "a\\|b &lt;i> (optimistic) (quick)"
     assert body[2] == [
-        "10", "dm", "87.3 ± 0.6", "5", "79.2 ± 1.4", "+8.1 [+6.2 to +10.0]", "96.9 ± 0.1", "314.4 kB",
+        "10", "dm", "87.3 ± 0.6", "5", "79.2 ± 1.4", "+8.1 [+6.2 to +10.0]", "96.9 ± 0.1", "100", "39.2 kB",
     ]  # fmt: skip
     assert all(len(row) == len(head) for row in body)
 

@@ -180,8 +180,9 @@ class Plan(Making):
 class Evaluate(DataCommand):
     """Measure how well models train on a distilled set: train on it under a protocol, score on the real test split.
 
-    The same is done with random real samples and a coreset of the same stored bytes, and with the full data. The
-    protocol's own settings are options too (--protocol NAME --help lists them); changing one changes the fingerprint.
+    The same is done with real samples in the same bytes, random and chosen, stored as serves them best; with as many
+    random samples; and with the full data. The protocol's own settings are options too (--protocol NAME --help lists
+    them); changing one changes the fingerprint.
     """
 
     file: File

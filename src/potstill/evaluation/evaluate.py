@@ -17,26 +17,41 @@ from potstill.augment.named import augmentation_name, named_augmentation
 from potstill.core import Augmentation, NetworkFactory, Source, Splits
 from potstill.data import StreamSource, TensorSource, Viewed, holdout
 from potstill.errors import PotstillError
+from potstill.evaluation.fitting import carded_network, check_fit, learned_rate, not_made_of, same_content
 from potstill.evaluation.forecast import expected_seconds
 from potstill.evaluation.full import RECIPE, FullReference
 from potstill.evaluation.labeller import Labeller, labeller_of, stored_labeller
 from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.rivals import (
+    CHEAP,
+    DRAWS,
+    PASSED_ON,
+    RIVALS,
+    Field,
+    Rows,
+    exact_bytes,
+    guessed_items,
+    rival,
+    room_of,
+    same_items,
+    trials,
+)
 from potstill.evaluation.scorecard import Scorecard
 from potstill.evaluation.scores import ars, hlr, ior, lrs
-from potstill.evaluation.sets import BASELINES, TEACHER_STEPS, TeacherJob, TrainingSet, baseline
+from potstill.evaluation.sets import TEACHER_STEPS, TeacherJob, TrainingSet
 from potstill.evaluation.statistics import INTERVAL, difference, summary
 from potstill.evaluation.student import Job
 from potstill.evaluation.taught import Teachers, check_stored
 from potstill.evaluation.together import at_most, predictions
 from potstill.execution import Executor, Serial, choose
-from potstill.nn import OwnNetwork, factory, flops, named, stackable
+from potstill.nn import OwnNetwork, factory, flops, stackable
 from potstill.rng import derive
 from potstill.storage import Distilled
 from potstill.supervise.store import content_hash
 from potstill.supervise.teacher import soft_rows
 from potstill.supervise.teacher_store import Labels
 
-__all__ = ["as_seen", "carded_network", "check_fit", "evaluate", "student_augmentation"]
+__all__ = ["as_seen", "carded_network", "check_fit", "evaluate", "not_made_of", "student_augmentation"]
 
 Report = Callable[[str, int, int], None]
 
@@ -112,7 +127,8 @@ def evaluate(
             one, else the network the set was made with.
         seeds: students per network, in place of the protocol's number.
         seed: decides every draw.
-        baselines: random, herding and random-soft at equal stored bytes.
+        baselines: random, herding and random-soft in the same bytes, each stored in the way that serves it best
+            (`potstill.evaluation.rivals`), and as many random samples as the set has inputs.
         full: the full-data reference.
         robust_scores: LRS and ARS, which need more students.
         stored: a teacher's labels of this set, for protocols in which a teacher labels: students of the set read them
@@ -133,14 +149,14 @@ def evaluate(
     check_fit(distilled, splits.train)
     train, test = (as_seen(s, distilled) for s in (splits.train, splits.test))
     published = protocol.network if train.input.kind == "image" else None
-    names = list(dict.fromkeys(networks or [published or carded_network(distilled) or _default(train)]))
+    students_of = list(dict.fromkeys(networks or [published or carded_network(distilled) or _default(train)]))
     students = protocol.students if seeds is None else seeds
     if students < 1:
         raise PotstillError(f"at least one student is needed, but seeds is {students}")
     if side_by_side is not None and side_by_side < 1:
         raise PotstillError(f"at least one student is trained at a time, but side_by_side is {side_by_side}; use 1")
     k = len(train.classes)
-    makes = [factory(name, train.input, k, train.device) for name in names]
+    makes = [factory(name, train.input, k, train.device) for name in students_of]
     bench, *others = (
         _Bench(
             protocol=protocol.resolve(train.name, make.name, train.input), make=make, train=train, test=test,
@@ -155,12 +171,19 @@ def evaluate(
         check_stored(bench.protocol, stored)
         stored.check(train.classes, content_hash(x))
         robust_scores = False  # the file's views are those of one augmentation
+    field = Field(
+        train=train, room=room_of(distilled.card["bytes"]), make=bench.make, seed=seed,
+        quick=bench.protocol.shortened, executor=bench.executor,
+    )  # fmt: skip
+    # under a teacher's labels random samples are random-soft
+    names = [n for n in RIVALS if n != "random-soft" or bench.protocol.labels == "given"] if baselines else []
     if expect is not None:
-        rivals_soft = baselines and bench.protocol.labels == "given"
-        sets = 1 + baselines * (len(BASELINES) - (not rivals_soft)) + len(others) * (1 + baselines)
+        size, many = len(distilled), guessed_items(field)
         expect(expected_seconds(
-            bench.protocol, bench.make, train, bench.executor, items=len(distilled), students=students, sets=sets,
-            again=2 * (robust_scores and baselines and train.input.kind == "image"), full=full, soft=rivals_soft,
+            bench.protocol, bench.make, train, bench.executor, students=students,
+            items=[size] * (1 + baselines + len(others)) + [many] * (len(names) + baselines * len(others)),
+            again=[size, many] * (robust_scores and baselines and train.input.kind == "image"), full=full,
+            soft="random-soft" in names, trials=len(names) * trials(field),
         ))  # fmt: skip
     labeller: Labeller | None = None
     if bench.protocol.labels == "teacher" and (stored is None or baselines):
@@ -168,21 +191,15 @@ def evaluate(
         labeller = labeller_of(bench.protocol, distilled, train, bench.make, bench.augment, bench.report)
         bench, *others = (replace(b, teachers=labeller.teachers) for b in (bench, *others))
     labeller = labeller if stored is None else stored_labeller(labeller, distilled, stored)
-    learned = _learned_rate(distilled)
+    learned = learned_rate(distilled)
     w = distilled.sample_weight if weights else None
     own_set = TrainingSet(
         pairs=[(x, y)], bytes=distilled.card["bytes"]["total"], stored=stored, lr=learned,
         weights=None if w is None else w.to(train.device),
     )  # fmt: skip
-    reference, rows = _references(bench, full, baselines)
+    reference, rows = _references(bench, full, "random-soft" in names)
     own = _measure(bench, "this set", own_set)
-    rivals: dict[str, tuple[TrainingSet, _Measured]] = {}
-    if baselines:
-        for name in BASELINES:
-            if name == "random-soft" and bench.protocol.labels == "teacher":
-                continue  # under a teacher's labels random samples are random-soft
-            made = baseline(name, distilled, train, students, seed, rows)
-            rivals[name] = (made, _measure(bench, name, made))
+    rivals, left_out = _rivals(bench, field, names, distilled, rows)
     scores = _scores(bench, own, own_set, distilled, rivals, reference, robust_scores)
     answers = len(bench.test)
     by_network: dict[str, dict[str, Any]] = {bench.make.name: summary(own.values, answers)}
@@ -210,13 +227,17 @@ def evaluate(
         "accuracy": summary(own.values, answers),
         "interval": INTERVAL,
         "baselines": {
-            n: summary(m.values, answers) | {"bytes": s.bytes, "chosen": dict(m.chosen), "difference": gaps[n]}
+            n: summary(m.values, answers) | {
+                "bytes": s.bytes, "coded": s.coded, "items": s.items, "per_class": s.per_class, "store": s.store,
+                "draws": len(s.pairs), "tried": list(s.tried), "chosen": dict(m.chosen), "difference": gaps[n],
+            }
             for n, (s, m) in rivals.items()
         },
+        "left_out": left_out,
         "difference": gaps,
         "full": reference,
         "scores": scores,
-        "bytes": dict(distilled.card["bytes"]) | _label_bytes(bench, stored),
+        "bytes": {"coded": None, **distilled.card["bytes"]} | _label_bytes(bench, stored),
         "cost": {"seconds": round(time.monotonic() - begun, 3), "device": str(train.device)}
         | ({"side_by_side": beside} if beside > 1 else {}),
         "per_class": [{"name": c, "mean": a} for c, a in zip(train.classes, own.per_class, strict=True)],
@@ -228,56 +249,16 @@ def evaluate(
         "set": {
             "method": distilled.card["method"], "ipc": distilled.card["ipc"], "items": len(distilled),
             "source": distilled.card["source"].get("name"), "seed": distilled.card["seed"],
+            "store": (distilled.card.get("store") or {}).get("name"),
         } | ({} if distilled.weights is None else {"weighted": weights}),
         "data": {
             "name": train.name, "train": splits.train.content_hash, "test": splits.test.content_hash,
             # False: the set came from other samples, perhaps from these test samples. None: nobody can say.
-            "made_of_train": _same(made_of, splits.train.content_hash),
+            "made_of_train": same_content(made_of, splits.train.content_hash),
         },
         "versions": {"potstill": version("potstill"), "torch": torch.__version__},
     }  # fmt: skip
     return Scorecard(content=content)
-
-
-def not_made_of(source: Mapping[str, Any], train: Source) -> str | None:
-    """What to say of a set whose card's ``source`` is of other samples than these; ``None`` where it is not.
-
-    Args:
-        source: what the card says of the data that the set was made of.
-    """
-    if _same(source.get("hash"), train.content_hash) is not False:
-        return None
-    made, given = (f"{name} ({n:,} samples)" for name, n in (
-        (source.get("name"), source.get("samples") or 0), (train.name, len(train)),
-    ))  # fmt: skip
-    return (
-        "this set was not made of this training data: it may hold samples that it is tested on here, and then its "
-        f"score is too high. It was made of {made}, and this is {given}: give the same data, split by the same seed"
-    )
-
-
-def _same(one: str | None, other: str) -> bool | None:
-    """Whether two hashes are of the same data; ``None`` without one, or where one is of pixels and one of files."""
-    if one is None or (":" in one) != (":" in other):
-        return None
-    return one == other
-
-
-def _learned_rate(distilled: Distilled) -> float | None:
-    """The learning rate that the set's card says was learned with it.
-
-    Raises:
-        PotstillError: it is no rate.
-    """
-    rate = distilled.card.get("training", {}).get("learned_lr")
-    if rate is None:
-        return None
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
-        raise PotstillError(
-            f"the set's card says that its learning rate was learned, but training.learned_lr is {rate!r}; it must be "
-            "a number above 0"
-        )
-    return float(rate)
 
 
 def _label_bytes(bench: _Bench, stored: Labels | None) -> dict[str, int]:
@@ -308,13 +289,12 @@ def _call(job: Callable[[], Any]) -> Any:
     return job()
 
 
-def _references(bench: _Bench, full: bool, baselines: bool) -> tuple[Any, Callable[[Tensor], Tensor] | None]:
+def _references(bench: _Bench, full: bool, soft: bool) -> tuple[Any, Rows | None]:
     """The full-data reference and the teacher's soft labels, made side by side; ``None`` for what is not wanted."""
     reference = FullReference(train=bench.train, test=bench.test, make=bench.make, seed=bench.seed)
     teacher = TeacherJob(train=bench.train, make=bench.make, seed=bench.seed)
     result = reference.kept() if full else None
     measure = full and result is None
-    soft = baselines and bench.protocol.labels == "given"
     jobs: list[Callable[[], Any]] = [*([reference] if measure else []), *([teacher] if soft else [])]
     made: list[Any] = []
     if jobs:
@@ -325,49 +305,53 @@ def _references(bench: _Bench, full: bool, baselines: bool) -> tuple[Any, Callab
     if measure:
         result = made[0]
         reference.keep(result)
+    if result is not None:
+        result = {**result, "bytes": exact_bytes(bench.train), "items": len(bench.train), "store": "exact"}
     return result, partial(soft_rows, teacher.network(), made[-1]) if soft else None
 
 
-def check_fit(distilled: Distilled, train: Source) -> None:
-    """The set's classes, their order, and its inputs must be the data's.
+def _rivals(
+    bench: _Bench, field: Field, names: Sequence[str], distilled: Distilled, rows: Rows | None
+) -> tuple[dict[str, tuple[TrainingSet, _Measured]], dict[str, str]]:
+    """Every baseline with what was measured of it, and why others were left out."""
+    found: dict[str, tuple[TrainingSet, _Measured]] = {}
+    left_out: dict[str, str] = {}
+    if not names:
+        return found, left_out
+    draws = _draws(bench)
 
-    Raises:
-        PotstillError: which of them differs.
-    """
-    made, given = distilled.classes, train.classes
-    if made != given:
-        if sorted(made) == sorted(given):
-            at = next(i for i, (a, b) in enumerate(zip(made, given, strict=True)) if a != b)
-            raise PotstillError(
-                f"the set's classes are in another order than the data's: label {at} is {made[at]!r} in the set and "
-                f"{given[at]!r} in the data; give the data that the set was made of"
-            )
-        odd = [c for c in made if c not in given] or [c for c in given if c not in made]
-        raise PotstillError(
-            f"the set has {len(made)} classes and the data {len(given)}, and {odd[0]!r} is not in both; "
-            "give the data that the set was made of"
-        )
-    a, b = distilled.input, train.input
-    if a.kind != b.kind or a.shape != b.shape:
-        raise PotstillError(
-            f"the set holds {a.kind} inputs of {'×'.join(map(str, a.shape))}, but the data {b.kind} inputs of "
-            f"{'×'.join(map(str, b.shape))}; give the data that the set was made of, at the same size"
-        )
+    def measured(name: str, made: TrainingSet) -> _Measured:
+        return _measure(replace(bench, students=max(bench.students, len(made.pairs))), name, made)
+
+    for name in names:
+        leading = [t["store"] for t in found["random"][0].tried[:PASSED_ON]] if "random" in found else []
+        try:
+            made = rival(
+                name, field, draws=draws, rows=rows, among=leading,
+                say=lambda what, done, total, name=name: bench.report(f"{name}: {what}", done, total),  # type: ignore[misc]
+            )  # fmt: skip
+        except PotstillError as error:
+            left_out[name] = str(error)
+            continue
+        found[name] = made, measured(name, made)
+    k = len(bench.train.classes)
+    sizes = torch.bincount(bench.train.labels, minlength=k)
+    counts = torch.minimum(torch.bincount(distilled.hard_labels, minlength=k), sizes).tolist()
+    items = same_items(field, counts, draws)
+    known = found.get("random")
+    if known is not None and known[0].store == "exact" and torch.equal(known[0].of(0)[1], items.of(0)[1]):
+        found["random-items"] = items, known[1]  # the same samples, stored in the same way
+    else:
+        found["random-items"] = items, measured("random-items", items)
+    return found, left_out
 
 
-def carded_network(distilled: Distilled) -> str | None:
-    """The network that the set was made with, where anybody has it.
-
-    Raises:
-        PotstillError: it is its maker's own. What a card says is never imported.
-    """
-    name = distilled.card.get("network")
-    if name is None or (isinstance(name, str) and named(name)):
-        return name
-    raise PotstillError(
-        f"the set was made with a network of its maker's own, {name}; say which network to train on it: network=Net "
-        "in Python, --network FILE.py:Net or --network convnet on the command line"
-    )
+def _draws(bench: _Bench) -> int:
+    """Random draws that are measured: one for each student, and with few students more, where they cost little."""
+    p, more = bench.protocol, DRAWS - bench.students
+    updates = max(p.steps, default=0) or (p.epochs or 0)
+    cost = 3 * flops(bench.make(0), bench.train.input.shape) * updates * p.batch * more
+    return DRAWS if 0 < cost <= CHEAP else bench.students
 
 
 def as_seen(source: Source, distilled: Distilled) -> TensorSource | StreamSource | Viewed:

@@ -2,12 +2,15 @@
 
 import math
 import time
+from collections.abc import Sequence
 
 import torch
 
 from potstill.core import NetworkFactory, Source
 from potstill.evaluation.full import RECIPE
+from potstill.evaluation.probe import BATCH, narrow
 from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.rivals import STEPS
 from potstill.evaluation.sets import TEACHER_STEPS
 from potstill.execution import Executor, Processes
 from potstill.functional.train import parameters, train_step
@@ -21,37 +24,50 @@ SOFT_BATCH = 256
 
 
 def expected_seconds(
-    protocol: Protocol, make: NetworkFactory, train: Source, executor: Executor, *, items: int, students: int,
-    sets: int, again: int, full: bool, soft: bool,
+    protocol: Protocol, make: NetworkFactory, train: Source, executor: Executor, *, students: int,
+    items: Sequence[int], again: Sequence[int], trials: int, full: bool, soft: bool,
 ) -> float:  # fmt: skip
     """Seconds of wall clock on this machine, for the first network alone.
 
     Args:
         protocol: resolved for the data and the network.
         executor: where students are trained.
-        items: inputs of a set.
         students: trained on each set.
-        sets: for how many of them a rate and a length are chosen, where the protocol chooses.
-        again: on how many students are trained once more, with what was chosen.
+        items: inputs of each set for which a rate and a length are chosen, where the protocol chooses.
+        again: inputs of each set on which students are trained once more, with what was chosen.
+        trials: small students that say how real samples are best stored.
         full: whether the network is trained on the full data too.
         soft: whether the teacher of random-soft is.
     """
-    p = protocol.sized(items, len(train.classes))
-    batch = min(p.batch, items)
-    passes = math.ceil(items / batch)
-    lengths = sorted({max(s, p.least_epochs * passes) for s in p.steps}) or [(p.epochs or 0) * passes]
-    chosen = p.validation_students * (len(p.lr) * (len(p.lr) > 1) * lengths[-1] + sum(lengths[:-1]))
-    updates = sets * chosen + (sets + again) * students * lengths[-1]
     workers = executor.workers if isinstance(executor, Processes) else 1
     threads = executor.threads if isinstance(executor, Processes) else None
-    each = _seconds(make, train, batch, threads)
-    total = each * updates / workers
+    updates: dict[int, int] = {}
+    for size, chooses in [(n, True) for n in items] + [(n, False) for n in again]:
+        p = protocol.sized(size, len(train.classes))
+        passes = math.ceil(size / p.batch)
+        lengths = sorted({max(s, p.least_epochs * passes) for s in p.steps}) or [(p.epochs or 0) * passes]
+        chosen = p.validation_students * (len(p.lr) * (len(p.lr) > 1) * lengths[-1] + sum(lengths[:-1]))
+        batch = min(p.batch, size)
+        updates[batch] = updates.get(batch, 0) + chosen * chooses + students * lengths[-1]
+    each = {batch: _seconds(make, train, batch, threads) for batch in (min(updates), max(updates))}
+
+    def seconds(batch: int) -> float:
+        """Of an update, along a line between the smallest and the largest batch."""
+        (few, short), (many, long) = min(each.items()), max(each.items())
+        return short + (long - short) * (batch - few) / max(1, many - few)
+
+    trained = sum(n * seconds(batch) for batch, n in updates.items())
+    total = trained / workers
+    if trials:
+        small = narrow(make, train)
+        total += trials * STEPS * _seconds(small, train, min(BATCH, len(train)), threads) / workers
+    p = protocol
     if full or soft or p.labels == "teacher":
         on_real = _seconds(make, train, int(RECIPE["batch"]), threads) / int(RECIPE["batch"])  # a sample
         total += on_real * (full * int(RECIPE["steps"]) * int(RECIPE["batch"]) + soft * TEACHER_STEPS * SOFT_BATCH)
         if p.labels == "teacher":  # trained once, then asked for the labels of every batch
             total += (p.teachers + len(p.committee)) * p.teacher_epochs * len(train) * on_real
-            total += (p.teachers + len(p.committee)) * each * updates / workers / 3
+            total += (p.teachers + len(p.committee)) * trained / workers / 3
     return total
 
 

@@ -14,7 +14,7 @@ from potstill.core import NetworkFactory, Source
 from potstill.errors import PotstillError
 from potstill.evaluation.student import predict
 from potstill.rng import derive, generator
-from potstill.storage import cache_folder, item_bytes, write_atomic
+from potstill.storage import cache_folder, write_atomic
 from potstill.supervise.teacher import fresh_teacher, teacher_step
 
 __all__ = ["RECIPE", "FullReference"]
@@ -37,7 +37,7 @@ class FullReference:
     recipe: Mapping[str, Any] = field(default_factory=lambda: dict(RECIPE))
 
     def __call__(self) -> dict[str, Any]:
-        """Accuracy of one network trained on all of ``train``: ``mean``, ``n`` = 1, ``recipe``, ``bytes``."""
+        """Accuracy of one network trained on all of ``train``: ``mean``, ``n`` = 1, ``recipe``."""
         network = self.make(derive(self.seed, "full")).train()
         rng = generator(self.seed, "full")
         trained = fresh_teacher(network)
@@ -49,11 +49,9 @@ class FullReference:
             )  # fmt: skip
         network.load_state_dict({**trained.params, **trained.buffers})
         accuracy = float((predict(network, self.test) == self.test.labels).double().mean())
-        size = len(self.train) * item_bytes(self.train.input.shape)
         finite = all(bool(torch.isfinite(p).all()) for p in trained.params.values())
         return {
             "mean": accuracy, "std": None, "ci95": None, "n": 1, "diverged": not finite, "recipe": dict(self.recipe),
-            "bytes": size,
         }  # fmt: skip
 
     def _what(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from potstill.markup import join, one_line, tag
 from potstill.notebook import table
+from potstill.units import stored_as
 
 __all__ = ["SCORES", "Scorecard"]
 
@@ -17,7 +18,7 @@ SCORES = {
 }
 """Robust scores by their key, in words."""
 
-_HEAD = ("", "accuracy", "95% interval", "n", "bytes")
+_HEAD = ("", "accuracy", "95% interval", "n", "items", "bytes", "stored")
 
 
 def _labelled(labeller: Mapping[str, Any] | None) -> list[str]:
@@ -52,17 +53,34 @@ class Scorecard:
         return dict(self.content)
 
     def _rows(self) -> list[tuple[str, ...]]:
-        """What is measured against each other: name, accuracy, interval, n, bytes."""
+        """What is measured against each other: name, accuracy, interval, n, items, bytes, and how they are stored."""
         c = self.content
-        rows = [("this set", c["accuracy"], c["bytes"]["total"])]
-        rows += [(name, b, b["bytes"]) for name, b in c["baselines"].items()]
+        own = {"items": c["set"].get("items"), "bytes": c["bytes"]["total"], "store": c["set"].get("store")}
+        rows = [("this set", c["accuracy"], own), *((name, b, b) for name, b in c["baselines"].items())]
         if c["full"] is not None:
-            rows.append(("full data", c["full"], c["full"].get("bytes")))
+            rows.append(("full data", c["full"], c["full"]))
         shown: list[tuple[str, ...]] = []
-        for name, a, size in rows:
+        for name, a, held in rows:
             ci = "" if a.get("ci95") is None else f"{100 * a['ci95'][0]:.1f} to {100 * a['ci95'][1]:.1f}"
-            shown.append((name, f"{100 * a['mean']:.1f}%", ci, str(a["n"]), "" if size is None else f"{size:,}"))
+            amounts = ["" if held.get(key) is None else f"{held[key]:,}" for key in ("items", "bytes")]
+            how = stored_as(held.get("store"), None if name == "random-items" else held.get("per_class"))
+            shown.append((name, f"{100 * a['mean']:.1f}%", ci, str(a["n"]), *amounts, how))
         return shown
+
+    def _fair(self) -> list[str]:
+        """Which comparison is fair, and what could not be compared."""
+        held = self.content["baselines"]
+        equal = [name for name, b in held.items() if b.get("store") is not None and name != "random-items"]
+        lines = []
+        if equal:
+            named = equal[0] if len(equal) == 1 else f"{', '.join(equal[:-1])} and {equal[-1]}"
+            takes = "takes" if len(equal) == 1 else "take"
+            lines.append(
+                f"fair: {named} {takes} no more bytes than this set, stored as did best on held-out training data"
+            )
+        if "random-items" in held:
+            lines.append("random-items is as many samples as this set has, whatever they weigh: what papers compare")
+        return lines + [f"{name} was left out: {why}" for name, why in self.content.get("left_out", {}).items()]
 
     def __repr__(self) -> str:
         return str(self)
@@ -80,7 +98,11 @@ class Scorecard:
             f"v{c['protocol_version']} ({c['fingerprint']}) · {c['network']}"
             + (" · OPTIMISTIC: chosen on test data" if c["optimistic"] else "")
             + (" · QUICK: a shortened protocol, to look at and not to report" if c.get("quick") else ""),
-            *(f"{a:<14}{b:>10}{c:>18}{d:>5}{e:>13}" for a, b, c, d, e in (_HEAD, *self._rows())),
+            *(
+                f"{a:<14}{b:>10}{c:>17}{d:>4}{e:>8}{f:>12}  {g}".rstrip()
+                for a, b, c, d, e, f, g in (_HEAD, *self._rows())
+            ),
+            *self._fair(),
         ]
         for name, d in c["difference"].items():
             if d["ci95"] is None:

@@ -189,7 +189,8 @@ def _check_fractions(path: Path, scorecard: Mapping[str, Any]) -> None:
 
 
 def _rows(path: Path, board: Any) -> Sequence[Mapping[str, Any]]:
-    """A leaderboard's rows; scorecards without baselines get the row of ``random`` of the same size as one."""
+    """A leaderboard's rows; scorecards without baselines get the row of ``random`` of the same size as one: it has as
+    many samples, whatever they weigh."""
     rows = board.get("rows") if isinstance(board, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and _named(row) for row in rows):
         raise PotstillError(
@@ -205,13 +206,16 @@ def _rows(path: Path, board: Any) -> Sequence[Mapping[str, Any]]:
         _check_fractions(path, score)
         if random is not None and row.get("method") != "random" and not score.get("baselines"):
             stored = random["bytes"].get("total") if isinstance(random.get("bytes"), dict) else None
+            about = random["set"] if isinstance(random.get("set"), dict) else {}
             baseline = {
                 "n": random.get("n"),
                 **random["accuracy"],
                 "bytes": stored,
+                "items": about.get("items"),
+                "store": about.get("store"),
                 "difference": row.get("difference"),
             }
-            row["scorecard"] = {**score, "baselines": {"random": baseline}}
+            row["scorecard"] = {**score, "baselines": {"random-items": baseline}}
     return whole
 
 

@@ -144,6 +144,12 @@ class Entry:
         return number(self.part("bytes").get("total")) or number(self.measured("bytes").get("total"))
 
     @property
+    def store(self) -> str | None:
+        """How its values are written."""
+        found = self.part("store").get("name") or self.measured("set").get("store")
+        return None if found is None else str(found)
+
+    @property
     def optimistic(self) -> bool:
         return (self.scorecard or {}).get("optimistic") is True
 

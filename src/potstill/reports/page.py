@@ -21,7 +21,7 @@ from potstill.reports.numbers import (
     size,
     verdict,
 )
-from potstill.reports.sections import about, difference_cell, headline, parts, sentence, table, warnings
+from potstill.reports.sections import about, difference_cell, headline, how, parts, sentence, table, warnings
 
 __all__ = ["Entry", "Gallery", "render", "write"]
 
@@ -59,31 +59,44 @@ def _where(entry: Entry) -> str:
     return ", ".join(f"{what}{name}" for what, name in known.items() if name)
 
 
+_EQUAL_ITEMS = (
+    "Random stands here for as many real samples, at their own bytes. The fair comparison is at equal bytes, which "
+    "potstill evaluate makes for each set: read the columns of bytes beside the accuracies."
+)
+
+
 def _row(entry: Entry, anchor: str, label: str) -> Html:
     own = entry.accuracy or Estimate(mean=0.0)
     flag = tag("span", f" {entry.flags}", class_="open") if entry.flags else None
     return tag(
         "tr",
-        tag("th", tag("a", tag("bdi", label), href=f"#{anchor}"), flag, scope="row"),
+        tag("th", tag("a", tag("bdi", label), href=f"#{anchor}"), flag, how(entry.store), scope="row"),
         tag("td", count(own.n)),
         tag("td", value(percent(own.mean), own.mean)),
         tag("td", value(percent(own.std), own.std)),
         tag("td", interval(own)),
-        difference_cell(entry.gap("random")),
+        difference_cell(_gap(entry)),
+        tag("td", count(entry.items)),
         tag("td", value(size(entry.bytes), entry.bytes)),
         tag("td", duration(number(entry.part("cost").get("seconds")))),
     )
+
+
+def _gap(entry: Entry) -> Estimate | None:
+    """This set minus random samples: in its bytes where that was measured, else as many."""
+    return entry.gap("random") or entry.gap("random-items")
 
 
 def _finding(ranked: Sequence[tuple[str, Entry, Estimate]]) -> str:
     """A group's result in honest sentences."""
     label, best, own = ranked[0]
     said = f"Highest mean: {label}, {percent(own.mean)}."
-    if (gap := best.gap("random")) is not None:
+    if (gap := _gap(best)) is not None:
+        rival = "random real samples of the same bytes" if best.gap("random") else "as many random real samples"
         if significant(gap) > 0:
-            said += f" That is {points(gap.mean)} points against random real samples of the same bytes."
+            said += f" That is {points(gap.mean)} points against {rival}."
         else:
-            said += f" It is {verdict(gap, 'random real samples of the same bytes')}."
+            said += f" It is {verdict(gap, rival)}."
     rivals = [name for name, _, e in ranked[1:] if not significant(own - e)]
     if rivals:
         said += f" Not shown to differ from it: {', '.join(rivals[:4])}{' and others' if len(rivals) > 4 else ''}."
@@ -99,14 +112,17 @@ def _board(members: Sequence[tuple[str, Entry]]) -> list[Html]:
     ]
     rows = sorted(((a, n, e, own) for a, n, e, own in named if own is not None), key=lambda row: -row[3].mean)
     dots = [Point(label=name, estimate=own, own=True) for _, name, _, own in rows]
-    random = next((r for _, _, e, _ in rows if (r := e.baselines.get("random")) is not None), None)
+    held = [e.baselines for _, _, e, _ in rows]
+    random = next((b["random"] for b in held if "random" in b), None)
     random = None if "random" in methods else random  # then it has a row of its own
     full = next((e.full for _, _, e, _ in rows if e.full is not None), None)
     for label, reference in (("Random real samples", random), ("All real data", full)):
         dots += [Point(label=label, estimate=reference)] if reference is not None else []
-    head = ("Method", "n", "Mean", "Std", "95% interval", "Minus random, points", "Bytes", "Time to distil")
+    head = ("Method", "n", "Mean", "Std", "95% interval", "Minus random, points", "Items", "Bytes", "Time to distil")
+    fair = [tag("p", _EQUAL_ITEMS, class_="note")] if any("random-items" in b for b in held) and random is None else []
     return [
         tag("p", _finding([row[1:] for row in rows])),
+        *fair,
         dot_plot(dots, "Test accuracy. Copper: the sets; grey: what they are measured against."),
         table(f"Leaderboard: {_where(rows[0][2])}", head, [_row(e, anchor, name) for anchor, name, e, _ in rows]),
     ]

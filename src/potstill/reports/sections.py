@@ -20,8 +20,9 @@ from potstill.reports.numbers import (
     size,
     verdict,
 )
+from potstill.units import stored_as
 
-__all__ = ["about", "difference_cell", "headline", "parts", "sentence", "table", "warnings"]
+__all__ = ["about", "difference_cell", "headline", "how", "parts", "sentence", "table", "warnings"]
 
 _BASELINES = {
     "random": "Random real samples",
@@ -29,7 +30,10 @@ _BASELINES = {
     "k-center": "k-center (coreset)",
     "k-means": "k-means (coreset)",
     "random-soft": "Random real samples, soft labels",
+    "random-items": "As many random real samples",
 }
+_AS_MANY = "random-items"
+"""The one baseline that does not keep to the bytes of the set."""
 _SCORES = {
     "hlr": (
         "HLR · hard label recovery",
@@ -37,7 +41,7 @@ _SCORES = {
     ),
     "ior": (
         "IOR · improvement over random",
-        "This set minus random real samples of the same size, in points. Higher is better.",
+        "This set minus random real samples of the same bytes, in points. Higher is better.",
     ),
     "lrs": (
         "LRS · label-robust score",
@@ -171,9 +175,14 @@ def headline(entry: Entry) -> Html | None:
         facts.append(_comparison("Random real samples, same bytes:", gap, random, "random"))
     elif entry.method == "random":
         said.append("These are random real samples: what every distilled set has to beat.")
+    elif _AS_MANY in entry.baselines:
+        said.append("Random real samples in the same bytes, the fair comparison, were not measured here.")
     else:
         said.append("Random real samples were not measured, so nothing here shows that distilling helped.")
-    others = {n: e for n, e in entry.baselines.items() if n != "random"}
+    items, more = entry.baselines.get(_AS_MANY), entry.gap(_AS_MANY)
+    if random is None and items is not None and more is not None:
+        facts.append(_comparison("As many random real samples, at their own bytes:", more, items, "random"))
+    others = {n: e for n, e in entry.baselines.items() if n not in ("random", _AS_MANY)}
     if others:
         name = max(others, key=lambda n: others[n].mean)
         label = _BASELINES.get(name, name)
@@ -215,33 +224,58 @@ def _scorecard(entry: Entry) -> list[Html] | None:
     own = entry.accuracy
     if own is None:
         return None
-    rows: list[tuple[str, Estimate, float | None, Estimate | None]] = [("This set", own, entry.bytes, None)]
+    held = {"items": entry.items, "bytes": entry.bytes, "store": entry.store}
+    rows: list[tuple[str, Estimate, Mapping[str, Any], Estimate | None]] = [("This set", own, held, None)]
     written = entry.measured("baselines")
-    for name, e in sorted(entry.baselines.items(), key=lambda item: -item[1].mean):
-        held = written[name]
-        stored = number(held.get("bytes")) if isinstance(held, Mapping) else None
-        rows.append((_BASELINES.get(name, name), e, stored, entry.gap(name)))
+    for name, e in sorted(entry.baselines.items(), key=lambda item: (item[0] == _AS_MANY, -item[1].mean)):
+        said = written[name] if isinstance(written[name], Mapping) else {}
+        rows.append((_BASELINES.get(name, name), e, said, entry.gap(name)))
     if entry.full is not None:
-        rows.append(("All real data", entry.full, None, own - entry.full))
+        whole = entry.measured("full")
+        rows.append(("All real data", entry.full, {**whole, "items": entry.samples}, own - entry.full))
     dots = [Point(label=label, estimate=e, own=k == 0) for k, (label, e, _, _) in enumerate(rows)]
     body = [
         tag(
             "tr",
-            tag("th", label, scope="row"),
+            tag("th", label, how(said.get("store"), number(said.get("per_class"))), scope="row"),
             *_estimate_cells(e),
             difference_cell(gap, judged=label != "All real data"),
-            tag("td", value(size(stored), stored)),
+            tag("td", count(number(said.get("items")))),
+            tag("td", value(size(number(said.get("bytes"))), number(said.get("bytes")))),
             class_="own" if k == 0 else None,
         )
-        for k, (label, e, stored, gap) in enumerate(rows)
+        for k, (label, e, said, gap) in enumerate(rows)
     ]
-    head = ("Trained on", "n", "Mean", "Std", "95% interval", "This set minus it, points", "Bytes")
+    head = ("Trained on", "n", "Mean", "Std", "95% interval", "This set minus it, points", "Items", "Bytes")
     return [
-        dot_plot(
-            dots, "Test accuracy under the same protocol, baselines at the same stored bytes.", reference=own.mean
-        ),
+        dot_plot(dots, "Test accuracy under the same protocol.", reference=own.mean),
         table("Test accuracy of this set and its baselines", head, body),
+        *(tag("p", line, class_="note") for line in _fair(entry)),
     ]
+
+
+def how(store: object, per_class: float | None = None) -> Html | None:
+    """How inputs are stored, in words, for below a name; ``None`` where that is not said."""
+    said = stored_as(str(store), None if per_class is None else int(per_class)) if store else ""
+    return tag("span", said, class_="how") if said else None
+
+
+def _fair(entry: Entry) -> list[str]:
+    """Which comparison is fair, in a sentence or two, and what was left out."""
+    held = {n: b for n, b in entry.measured("baselines").items() if isinstance(b, Mapping) and b.get("store")}
+    lines = []
+    if any(name != _AS_MANY for name in held):
+        lines.append(
+            "The fair comparison is at equal bytes: each of these baselines takes no more bytes than this set, stored "
+            "in the way that did best on held-out training data."
+        )
+    if _AS_MANY in held:
+        lines.append(
+            f"“{_BASELINES[_AS_MANY]}” is what papers compare with: as many samples as this set has, whatever they "
+            "weigh."
+        )
+    left_out = entry.measured("left_out")
+    return lines + [f"{_BASELINES.get(name, name)}: left out, since {why}." for name, why in left_out.items()]
 
 
 def _networks(entry: Entry) -> list[Html] | None:
@@ -334,6 +368,9 @@ def _storage(entry: Entry) -> list[Html] | None:
             tag("tr", tag("th", name, scope="row"), tag("td", value(size(b), b))) for name, b in rows if b is not None
         ]
         body.append(tag("tr", tag("th", "Total", scope="row"), tag("td", value(size(total), total)), class_="own"))
+        coded = number(held.get("coded")) or number(entry.measured("bytes").get("coded"))
+        if coded is not None:
+            body.append(tag("tr", tag("th", "Total, entropy-coded", scope="row"), tag("td", value(size(coded), coded))))
         real, basis = _source_bytes(entry)
         if real is not None:
             body.append(
@@ -361,7 +398,10 @@ def _storage(entry: Entry) -> list[Html] | None:
 
 
 def _source_bytes(entry: Entry) -> tuple[float | None, str]:
-    """Bytes of the real data and what they count: as written on the card, else pictures at 8 bits a value."""
+    """Bytes of the real data and what they count: as measured, or on the card, else pictures at 8 bits a value."""
+    measured = entry.measured("full")
+    if measured.get("bytes") and "store" in measured:
+        return number(measured["bytes"]), "as they are"
     if stored := number(entry.part("source").get("bytes")):
         return stored, "as stored"
     shape = entry.part("input").get("shape")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from potstill.reports.numbers import Estimate, count, estimate, interval, points, size
+from potstill.reports.numbers import Estimate, count, estimate, interval, number, points, size
 
 __all__ = ["leaderboard", "results_table"]
 
@@ -41,8 +41,13 @@ def _baseline(row: Mapping[str, Any], name: str) -> Estimate | None:
     return estimate(held.get(name), card.get("n")) if isinstance(held, Mapping) else None
 
 
+def _random(row: Mapping[str, Any]) -> Estimate | None:
+    """Of random samples in the same bytes where that was measured, else of as many."""
+    return _baseline(row, "random") or _baseline(row, "random-items")
+
+
 def _gap(row: Mapping[str, Any]) -> str:
-    own, random = _own(row), _baseline(row, "random")
+    own, random = _own(row), _random(row)
     if own is None or random is None:
         return "—"
     gap = own - random
@@ -52,6 +57,11 @@ def _gap(row: Mapping[str, Any]) -> str:
 def _bytes(row: Mapping[str, Any]) -> str:
     held = _scorecard(row).get("bytes")
     return size(held.get("total")) if isinstance(held, Mapping) else "—"
+
+
+def _items(row: Mapping[str, Any]) -> str:
+    held = _scorecard(row).get("set")
+    return count(number(held.get("items"))) if isinstance(held, Mapping) else "—"
 
 
 def _flags(card: Mapping[str, Any]) -> str:
@@ -65,7 +75,7 @@ def leaderboard(rows: Sequence[Mapping[str, Any]]) -> str:
     Args:
         rows: ``{"method", "ipc", "scorecard": {…}}`` each; a row whose scorecard is null stands at its end with dashes.
     """
-    head = ("IPC", "Method", "Accuracy, %", "n", "Random, %", "Minus random, points", "Full data, %", "Bytes")
+    head = ("IPC", "Method", "Accuracy, %", "n", "Random, %", "Minus random, points", "Full data, %", "Items", "Bytes")
 
     def order(row: Mapping[str, Any]) -> tuple[float, float]:
         own = _own(row)
@@ -81,9 +91,10 @@ def leaderboard(rows: Sequence[Mapping[str, Any]]) -> str:
                 _cell(row.get("method", "—")) + flag,
                 _accuracy(own),
                 count(own.n) if own else "—",
-                _accuracy(_baseline(row, "random")),
+                _accuracy(_random(row)),
                 _gap(row),
                 _accuracy(estimate(card.get("full"))),
+                _items(row),
                 _bytes(row),
             )
         )

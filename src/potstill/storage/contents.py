@@ -20,8 +20,8 @@ from potstill.store.coded import code
 from potstill.store.plain import Exact, Float
 
 __all__ = [
-    "DECODED", "SHARED", "WHITENING", "Contents", "coded_size", "decoded", "file_bytes", "pack_inputs", "read_contents",
-    "unpack_inputs", "write_contents",
+    "DECODED", "SHARED", "WHITENING", "Contents", "coded_size", "decoded", "file_bytes", "normalised_units",
+    "pack_inputs", "read_contents", "unpack_inputs", "write_contents",
 ]  # fmt: skip
 
 SHARED = "decoder/"
@@ -62,7 +62,7 @@ def write_contents(
         PotstillError: the store cannot write it, or a name of the payload has a dot.
     """
     parts: dict[str, Stored] = {}
-    normalised = not payload and _normalised(store, image)
+    normalised = not payload and normalised_units(store, image)
     if not payload:
         parts["inputs"] = pack_inputs(inputs, store, normalization, image)
     for name, tensor in payload.items():
@@ -84,14 +84,14 @@ def write_contents(
     return tensors, said | ({"normalised": True} if normalised else {})
 
 
-def _normalised(store: Store, image: bool) -> bool:
+def normalised_units(store: Store, image: bool) -> bool:
     """Whether inputs are rounded in normalised units: columns of a table have scales of their own."""
     return not image and not isinstance(store, Exact | Float)
 
 
 def pack_inputs(inputs: Tensor, store: Store, normalization: Normalization, image: bool) -> Stored:
     """Inputs in data units as ``store`` writes them."""
-    return store.pack(_affine(inputs, normalization) if _normalised(store, image) else inputs)
+    return store.pack(_affine(inputs, normalization) if normalised_units(store, image) else inputs)
 
 
 def unpack_inputs(stored: Stored, normalised: bool, normalization: Normalization) -> Tensor:

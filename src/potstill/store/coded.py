@@ -45,9 +45,11 @@ def code(tensor: Tensor, bits: int | None = None) -> tuple[str, bytes]:
 
     Args:
         tensor: any, whole.
-        bits: of the codes that are packed in it; ``None``: it holds no packed codes.
+        bits: of the codes that are packed in it; ``None``: it holds no packed codes. Codes are bytes: of other types
+            of numbers it is not read.
     """
     raw = _raw(tensor)
+    bits = bits if tensor.dtype == torch.uint8 else None
     made = {"as-is": raw, "bytes": _lzma(raw, len(raw))}
     if tensor.element_size() > 1 or (bits is not None and bits != 8):
         made["planes"] = _lzma(_planes(tensor, bits), len(raw))
@@ -67,6 +69,7 @@ def decode(way: str, coded: bytes, like: Tensor, bits: int | None = None) -> Ten
     if way != "as-is":
         coded = lzma.decompress(coded, lzma.FORMAT_RAW, filters=_filters(size))
     if way == "planes":
+        bits = bits if like.dtype == torch.uint8 else None
         coded = _whole(coded, size, like.element_size(), bits)
     return torch.frombuffer(bytearray(coded), dtype=torch.uint8).view(like.dtype).reshape(like.shape)
 

@@ -12,6 +12,7 @@ from potstill.cli.runners.parts import Answer, load_data
 from potstill.cli.scaled import scaling_text
 from potstill.cli.text import columns, json_document, plural
 from potstill.errors import PotstillError, PotstillWarning
+from potstill.units import stored_as
 from potstill.watch import Watcher
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def _leaderboard(board: Mapping[str, Any]) -> str:
     rows = []
     for row in board["rows"]:
         if "scorecard" not in row:
-            rows.append([row["ipc"], row["method"], "failed", "", "", "", row["error"]])
+            rows.append([row["ipc"], row["method"], "failed", "", "", "", "", "", row["error"]])
             continue
         score, gap = row["scorecard"], row.get("difference")
         rows.append(
@@ -173,18 +174,21 @@ def _leaderboard(board: Mapping[str, Any]) -> str:
                 f"{100 * score['accuracy']['mean']:.1f} %",
                 _interval(score["accuracy"]["ci95"], "{:.1f} to {:.1f}"),
                 score["n"],
+                "" if row.get("items") is None else f"{row['items']:,}",
                 f"{score['bytes']['total']:,}",
+                stored_as(row.get("store")),
                 ""
                 if gap is None
                 else f"{100 * gap['mean']:+.1f} {_interval(gap['ci95'], '[{:+.1f}, {:+.1f}]')}".rstrip(),
             ]
         )
-    table = columns(["ipc", "method", "accuracy", "95% interval", "n", "bytes", "points over random"], rows)
+    head = ["ipc", "method", "accuracy", "95% interval", "n", "items", "bytes", "stored", "points over random"]
+    table = columns(head, rows)
     ended = [
         f"{row['method']} at {row['ipc']}: {row['scorecard']['outcome']['message']}" for row in board["rows"]
         if row.get("scorecard", {}).get("outcome", {}).get("kind") == "not finite"
     ]  # fmt: skip
-    return "\n".join([table, *ended])
+    return "\n".join([table, *ended, *([f"Fair: {board['fair']}."] if board.get("fair") else [])])
 
 
 def _interval(ends: Sequence[float] | None, form: str) -> str:

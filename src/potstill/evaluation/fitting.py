@@ -1,0 +1,95 @@
+"""Whether a set belongs to data, and what its card says of how to train on it."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from potstill.core import Source
+from potstill.errors import PotstillError
+from potstill.nn import named
+from potstill.storage import Distilled
+
+__all__ = ["carded_network", "check_fit", "learned_rate", "not_made_of", "same_content"]
+
+
+def not_made_of(source: Mapping[str, Any], train: Source) -> str | None:
+    """What to say of a set whose card's ``source`` is of other samples than these; ``None`` where it is not.
+
+    Args:
+        source: what the card says of the data that the set was made of.
+    """
+    if same_content(source.get("hash"), train.content_hash) is not False:
+        return None
+    made, given = (f"{name} ({n:,} samples)" for name, n in (
+        (source.get("name"), source.get("samples") or 0), (train.name, len(train)),
+    ))  # fmt: skip
+    return (
+        "this set was not made of this training data: it may hold samples that it is tested on here, and then its "
+        f"score is too high. It was made of {made}, and this is {given}: give the same data, split by the same seed"
+    )
+
+
+def same_content(one: str | None, other: str) -> bool | None:
+    """Whether two hashes are of the same data; ``None`` without one, or where one is of pixels and one of files."""
+    if one is None or (":" in one) != (":" in other):
+        return None
+    return one == other
+
+
+def learned_rate(distilled: Distilled) -> float | None:
+    """The learning rate that the set's card says was learned with it.
+
+    Raises:
+        PotstillError: it is no rate.
+    """
+    rate = distilled.card.get("training", {}).get("learned_lr")
+    if rate is None:
+        return None
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+        raise PotstillError(
+            f"the set's card says that its learning rate was learned, but training.learned_lr is {rate!r}; it must be "
+            "a number above 0"
+        )
+    return float(rate)
+
+
+def check_fit(distilled: Distilled, train: Source) -> None:
+    """The set's classes, their order, and its inputs must be the data's.
+
+    Raises:
+        PotstillError: which of them differs.
+    """
+    made, given = distilled.classes, train.classes
+    if made != given:
+        if sorted(made) == sorted(given):
+            at = next(i for i, (a, b) in enumerate(zip(made, given, strict=True)) if a != b)
+            raise PotstillError(
+                f"the set's classes are in another order than the data's: label {at} is {made[at]!r} in the set and "
+                f"{given[at]!r} in the data; give the data that the set was made of"
+            )
+        odd = [c for c in made if c not in given] or [c for c in given if c not in made]
+        raise PotstillError(
+            f"the set has {len(made)} classes and the data {len(given)}, and {odd[0]!r} is not in both; "
+            "give the data that the set was made of"
+        )
+    a, b = distilled.input, train.input
+    if a.kind != b.kind or a.shape != b.shape:
+        raise PotstillError(
+            f"the set holds {a.kind} inputs of {'×'.join(map(str, a.shape))}, but the data {b.kind} inputs of "
+            f"{'×'.join(map(str, b.shape))}; give the data that the set was made of, at the same size"
+        )
+
+
+def carded_network(distilled: Distilled) -> str | None:
+    """The network that the set was made with, where anybody has it.
+
+    Raises:
+        PotstillError: it is its maker's own. What a card says is never imported.
+    """
+    name = distilled.card.get("network")
+    if name is None or (isinstance(name, str) and named(name)):
+        return name
+    raise PotstillError(
+        f"the set was made with a network of its maker's own, {name}; say which network to train on it: network=Net "
+        "in Python, --network FILE.py:Net or --network convnet on the command line"
+    )

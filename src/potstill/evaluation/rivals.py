@@ -1,0 +1,372 @@
+"""Real samples in the bytes of a distilled set: as many as fit, written in whatever way serves them best.
+
+A set's bytes are those of its tensors, with its inputs in few bits; so the real samples that it is measured against
+are in few bits too, or smaller, or one picture file. Which, is chosen for each baseline on a held-out part of the
+training data by small students (`potstill.evaluation.probe`); what is measured then are fresh draws, packed that way
+and read back. Both sides are charged for labels, and neither for a whitening, which both see their inputs through.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from potstill.core import InputSpec, NetworkFactory, Source, Stored
+from potstill.data.splits import stratify
+from potstill.errors import PotstillError
+from potstill.evaluation.probe import Pair, probe_of
+from potstill.evaluation.sets import TeacherJob, TrainingSet
+from potstill.execution import Executor, Serial
+from potstill.functional.coreset import herding
+from potstill.functional.sampling import class_indices
+from potstill.rng import derive, generator
+from potstill.storage.contents import normalised_units, pack_inputs, unpack_inputs
+from potstill.store import classes_stored, nbytes, read, rows_stored, store
+from potstill.store.coded import coded_bytes
+from potstill.supervise.teacher import soft_rows
+
+__all__ = [
+    "CHEAP",
+    "DRAWS",
+    "PASSED_ON",
+    "RIVALS",
+    "STEPS",
+    "Field",
+    "Rows",
+    "codecs",
+    "exact_bytes",
+    "guessed_items",
+    "most_that_fit",
+    "packed_set",
+    "rival",
+    "room_of",
+    "same_items",
+    "trials",
+]  # fmt: skip
+
+RIVALS = ("random", "herding", "random-soft")
+"""Baselines in the bytes of the set, in the order in which they are shown. ``random-items`` comes after them: the
+literature's comparison, as many real samples as the set has inputs, as they are, whatever they weigh."""
+ROW_BITS = 8
+"""Of each number of a soft label."""
+HELD, MOST_HELD = 0.2, 1000
+"""Of the training data, and samples at most, that codecs are chosen on."""
+FIRST, THEN, LEFT = 2, 4, 3
+"""Students on every codec, further ones on the best, and how many those are."""
+PASSED_ON = 5
+"""So many codecs, the best for ``random``, are tried for the other baselines."""
+STEPS = 100
+"""Updates of each."""
+DRAWS = 3
+"""Random draws that are measured, at least, where further students are cheap."""
+CHEAP = 2e12
+"""Operations that further students may cost for that."""
+MOST_MOSAIC = 4 << 20
+"""Bytes up to which picture files are tried: a PNG of more takes longer to write than it is worth."""
+
+Rows = Callable[[Tensor], Tensor]
+Order = Sequence[Int[Tensor, " _"]]
+"""Of each class, its samples in the order in which they are taken."""
+
+
+def codecs(spec: InputSpec, quick: bool = False) -> tuple[tuple[str, ...], ...]:
+    """Ways to write samples that are tried: families, each from the finest to the coarsest."""
+    picture = spec.kind == "image" and len(spec.shape) == 3 and min(spec.shape[1:]) >= 4
+    if not picture:
+        return (("exact", "uint4"),) if quick else (("exact", "float16", "uint8", "uint4", "uint2"),)
+    if quick:
+        return ("exact", "uint4", "uint1"), ("half:bits=4", "half:bits=1")
+    whole = ("exact", "uint4", "uint2", "uint1")
+    half = ("half:bits=8", "half:bits=4", "half:bits=2", "half:bits=1")
+    files = ("mosaic:kind=png", "mosaic:kind=webp", "mosaic:kind=jpeg") if spec.shape[0] in (1, 3) else ()
+    return whole, half, *((file,) for file in files)
+
+
+def room_of(sizes: Mapping[str, int]) -> int:
+    """Bytes of a card that real samples may take: all but the whitening, which both sides see their inputs through."""
+    return sum(size for name, size in sizes.items() if name not in ("total", "coded", "whitening"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """What baselines are made from, and in how many bytes."""
+
+    train: Source
+    """All training samples, under the set's normalization."""
+    room: int
+    """Bytes that inputs and labels may take."""
+    make: NetworkFactory
+    seed: int
+    quick: bool = False
+    executor: Executor = field(default_factory=Serial)
+
+    def parts(self) -> tuple[Source, Int[Tensor, " h"]]:
+        """What codecs are tried with, and the indices of what they are judged on: no sample is in both."""
+        train = self.train
+        fraction = min(HELD, MOST_HELD / len(train))
+        kept, held = stratify(train.labels, fraction, derive(self.seed, "codec") % 2**31)
+        return train.subset(kept), held  # type: ignore[attr-defined]
+
+
+def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Stored, Stored]:
+    """Inputs and labels of the samples at ``index`` as a file has them; soft labels by their size alone."""
+    x = train.raw(index)
+    if not isinstance(x, Tensor):
+        raise PotstillError(f"students need inputs of one tensor, but these have {', '.join(x)}")
+    k = len(train.classes)
+    labels = (
+        rows_stored(torch.full((len(index), k), 1 / k), ROW_BITS) if soft else classes_stored(train.labels[index], k)
+    )
+    inputs = pack_inputs(x.cpu(), store(codec), train.normalization, train.input.kind == "image")
+    return inputs, labels
+
+
+def _taken(order: Order, per_class: int) -> Int[Tensor, " m"]:
+    return torch.cat([of_class[:per_class] for of_class in order])
+
+
+def most_that_fit(train: Source, order: Order, room: int, codec: str, *, soft: bool = False, guess: int = 1) -> int:
+    """How many samples per class fit into ``room`` bytes with their labels; a smaller class gives all it has.
+
+    0 where not even one of each does. More samples take more bytes, but for a picture file's whims: there it is a
+    number that fits, next to one that does not.
+
+    Args:
+        guess: where the search begins; it decides no more than the time that is taken.
+    """
+    most = max(len(of_class) for of_class in order)
+
+    def fits(n: int) -> bool:
+        try:
+            inputs, labels = _stored(train, _taken(order, n), codec, soft)
+        except PotstillError:
+            return False  # too many for one picture file, or values that the codec does not hold
+        return nbytes(inputs) + nbytes(labels) <= room
+
+    low, high, step = 0, most + 1, 1
+    n = max(1, min(guess, most))
+    while high - low > 1:
+        if fits(n):
+            low = n
+            n = min(low + step, high - 1) if high > most else (low + high) // 2
+        else:
+            high = n
+            n = max(high - step, low + 1) if low == 0 else (low + high) // 2
+        step *= 2
+    return low
+
+
+def packed_set(
+    train: Source, draws: Sequence[Order], per_class: int, codec: str, rows: Rows | None = None, *, code: bool = False
+) -> TrainingSet:
+    """Samples as a reader of their file gets them, one pair for each draw.
+
+    Args:
+        code: know their entropy-coded bytes too, which takes time.
+        rows: gives soft labels of inputs: of the real ones, before they are packed, which a teacher knows best.
+    """
+    pairs: list[Pair] = []
+    sizes: list[int] = []
+    coded: list[int | None] = []
+    picture = train.input.kind == "image"
+    for order in draws:
+        index = _taken(order, per_class)
+        inputs, labels = _stored(train, index, codec, soft=False)
+        y = read(labels)
+        if rows is not None:
+            seen = train.fetch(index).x
+            assert isinstance(seen, Tensor)
+            labels = rows_stored(rows(seen).cpu(), ROW_BITS)
+            y = read(labels)
+        x = unpack_inputs(inputs, normalised_units(store(codec), picture), train.normalization)
+        pairs.append((train.normalization.apply(x.to(train.device)), y.to(train.device)))
+        sizes.append(nbytes(inputs) + nbytes(labels))
+        parts = [coded_bytes(inputs) if code else None, coded_bytes(labels)]
+        coded.append(None if None in parts else sum(p for p in parts if p is not None))
+    return TrainingSet(
+        pairs=pairs, bytes=max(sizes), per_class=per_class, store=codec,
+        coded=None if None in coded else max(c for c in coded if c is not None),
+    )  # fmt: skip
+
+
+def _order(train: Source, name: str, seed: int, draw: str, most: int | None = None) -> Order:
+    """The samples of each class as ``random`` or ``herding`` takes them; of herding at most so many."""
+    by_class = class_indices(train.labels, len(train.classes))
+    if name == "herding":
+        return [i[_herded(train, i, min(most or len(i), len(i)))] for i in by_class]
+    rng = generator(seed, "baseline", draw)  # the same samples for every kind of random baseline
+    return [i[torch.randperm(len(i), generator=rng)] for i in by_class]
+
+
+def _herded(train: Source, index: Tensor, m: int) -> Tensor:
+    x = train.fetch(index).x
+    if not isinstance(x, Tensor):
+        raise PotstillError(f"students need inputs of one tensor, but these have {', '.join(x)}")
+    return herding(x.flatten(1), m).cpu() if m else torch.zeros(0, dtype=torch.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    codec: str
+    per_class: int
+
+
+def _fitting(train: Source, order: Order, where: Field, soft: bool, among: Sequence[str] = ()) -> list[_Entry]:
+    """Every codec with the samples per class that it fits, without those that are coarser and fit no more.
+
+    Args:
+        among: of these alone, unless none of them fits.
+    """
+    found: list[_Entry] = []
+    every = max(len(of_class) for of_class in order)
+    for family in codecs(train.input, where.quick):
+        if family[0].startswith("mosaic") and where.room > MOST_MOSAIC:
+            continue
+        before = 0
+        for codec in family:
+            if before < every:
+                n = most_that_fit(train, order, where.room, codec, soft=soft, guess=max(1, before))
+                if n > before:
+                    found.append(_Entry(codec, n))
+                before = max(before, n)
+        if found and found[0] == _Entry("exact", every):
+            break  # all there is, as it is
+    return [e for e in found if e.codec in among] or found
+
+
+def trials(where: Field) -> int:
+    """Small students that the choice of a codec trains, about, in the mean of three baselines."""
+    ways = sum(len(family) for family in codecs(where.train.input, where.quick))
+    return FIRST * (ways + 2 * PASSED_ON) // 3 + (0 if where.quick else THEN * LEFT)
+
+
+def guessed_items(where: Field) -> int:
+    """Real samples that fit, about: of 4 bits a value."""
+    each = torch.Size(where.train.input.shape).numel() / 2 + 1
+    return int(min(len(where.train), max(len(where.train.classes), where.room / each)))
+
+
+def rival(
+    name: str, where: Field, *, draws: int, rows: Rows | None = None, among: Sequence[str] = (),
+    say: Callable[[str, int, int], None] | None = None,
+) -> TrainingSet:  # fmt: skip
+    """A baseline in the bytes of the set, with the codec that is best for it on held-out training data.
+
+    ``random``: so many draws. ``herding``: one choice, on inputs. ``random-soft``: ``random`` with a teacher's rows in
+    8 bits.
+
+    Args:
+        rows: the teacher's labels, for ``random-soft``.
+        among: codecs to try, where any of them fits; all by default.
+
+    Raises:
+        PotstillError: not even one sample of each class fits.
+    """
+    soft = name == "random-soft"
+    fit, held = where.parts()
+    first = _order(fit, "random", where.seed, "trial 0")
+    entries = _fitting(fit, first, where, soft, among)
+    if not entries:
+        raise PotstillError(
+            f"one real sample of each class takes at least {_least(fit, first, where, soft):,} bytes, but the set "
+            f"takes {where.room:,}"
+        )
+    # of another choice a picture file may hold a few more
+    most = max(e.per_class for e in entries) * 5 // 4 + 8
+
+    def orders(train: Source, part: str, count: int) -> list[Order]:
+        count = 1 if name == "herding" else count
+        return [_order(train, name, where.seed, f"{part}{n}", most) for n in range(count)]
+
+    tried = _tried(where, fit, held, orders(fit, "trial ", FIRST + THEN), entries, soft, say or (lambda *_: None))
+    train, taken = where.train, orders(where.train, "", draws)
+    for entry in tried:  # the best first; of other samples a picture file may be too large
+        numbers = [
+            most_that_fit(train, order, where.room, entry["store"], soft=soft, guess=entry["per_class"])
+            for order in taken
+        ]
+        if min(numbers) > 0:
+            made = packed_set(train, taken, min(numbers), entry["store"], rows if soft else None, code=True)
+            return replace(made, tried=tuple(tried))
+    raise PotstillError(f"one real sample of each class does not fit into the {where.room:,} bytes of the set")
+
+
+def same_items(where: Field, counts: Sequence[int], draws: int) -> TrainingSet:
+    """As many random samples of each class as the set has inputs, as they are, whatever they weigh."""
+    taken = [
+        [of_class[:count] for of_class, count in zip(order, counts, strict=True)]
+        for order in (_order(where.train, "random", where.seed, f"{n}") for n in range(draws))
+    ]
+    return packed_set(where.train, taken, max(counts), "exact", code=True)
+
+
+def _least(train: Source, order: Order, where: Field, soft: bool) -> int:
+    sizes = []
+    for codec in (c for family in codecs(train.input, where.quick) for c in family):
+        with suppress(PotstillError):  # values that it does not hold
+            sizes.append(sum(map(nbytes, _stored(train, _taken(order, 1), codec, soft))))
+    return min(sizes, default=0)
+
+
+def _call(job: Callable[[], Any]) -> Any:
+    return job()
+
+
+def _tried(
+    where: Field, fit: Source, held: Tensor, trial: Sequence[Order], entries: Sequence[_Entry], soft: bool,
+    say: Callable[[str, int, int], None],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """What small students say of each codec, the best first: some on all, then more on the few that lead.
+
+    One codec alone needs no trial.
+    """
+    said: list[dict[str, Any]] = [{"store": e.codec, "per_class": e.per_class} for e in entries]
+    if len(entries) == 1:
+        return said
+    probe = probe_of(
+        where.make, where.train, held, students=FIRST, seed=where.seed, steps=STEPS, executor=where.executor
+    )
+    rows: Rows | None = None
+    if soft:
+        job = TeacherJob(train=fit, make=probe.make, seed=where.seed)
+        rows = partial(soft_rows, job.network(), next(iter(where.executor.map(_call, [job]))))
+    leading = 1 if where.quick else LEFT
+    right: dict[int, Tensor] = {}
+
+    def more(n: int, draws: Sequence[Order], numbers: range) -> None:
+        made = packed_set(fit, draws, entries[n].per_class, entries[n].codec, rows)
+        (found,) = probe.right([made.pairs], students=numbers)
+        right[n] = torch.cat([right[n], found]) if n in right else found
+        said[n] |= {"bytes": made.bytes, "accuracy": float(right[n].double().mean()), "students": len(right[n])}
+
+    for n in range(len(entries)):
+        say("how to store them", n, len(entries))
+        more(n, trial[:FIRST], range(FIRST))
+    ranked = sorted(range(len(entries)), key=lambda n: -said[n]["accuracy"])
+    for n in ranked[:leading] if leading > 1 else ():
+        more(n, trial[FIRST:] or trial, range(FIRST, FIRST + THEN))
+    say("how to store them", len(entries), len(entries))
+    ranked = [*sorted(ranked[:leading], key=lambda n: -said[n]["accuracy"]), *ranked[leading:]]
+    return [said[n] for n in ranked]
+
+
+def exact_bytes(train: Source, most: int = 1 << 24) -> int:
+    """Bytes of all samples with their labels, as they are: pixels of 8 bits take 8.
+
+    Args:
+        most: values that are packed to know it; of larger data, what so many take of each.
+    """
+    each = max(1, torch.Size(train.input.shape).numel())
+    n = min(len(train), max(1, most // each))
+    index = torch.arange(len(train)) if n == len(train) else torch.linspace(0, len(train) - 1, n).long()
+    x = train.raw(index)
+    if not isinstance(x, Tensor):
+        raise PotstillError(f"students need inputs of one tensor, but these have {', '.join(x)}")
+    inputs = nbytes(store("exact").pack(x.cpu()))
+    labels = nbytes(classes_stored(train.labels.sort().values, len(train.classes)))
+    return round(inputs * len(train) / n) + labels

@@ -1,0 +1,286 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from potstill.core import Splits, Whitening
+from potstill.data import TensorSource
+from potstill.errors import PotstillError
+from potstill.evaluation import rivals
+from potstill.evaluation.rivals import (
+    Field,
+    codecs,
+    exact_bytes,
+    most_that_fit,
+    packed_set,
+    rival,
+    room_of,
+    same_items,
+)
+from potstill.execution import Processes
+from potstill.functional.sampling import class_indices
+from potstill.nn import factory
+from potstill.rng import generator
+from potstill.store import classes_stored, nbytes, rows_stored, store
+
+
+def _bytes(source: TensorSource) -> TensorSource:
+    """The pictures in 8 bits, as most data have them."""
+    low, high = source.inputs.min(), source.inputs.max()
+    return replace(source, inputs=((source.inputs - low) / (high - low) * 255).round().to(torch.uint8))
+
+
+def _field(source: Any, room: int, network: str = "convnet-d1-w4", **changes: Any) -> Field:
+    make = factory(network, source.input, len(source.classes))
+    return Field(train=source, room=room, make=make, **{"seed": 0, "quick": True, **changes})
+
+
+def _orders(source: Any, seed: int = 0) -> list[Tensor]:
+    rng = generator(seed, "test")
+    return [i[torch.randperm(len(i), generator=rng)] for i in class_indices(source.labels, len(source.classes))]
+
+
+def _weight(source: Any, orders: list[Tensor], n: int, codec: str, soft: bool = False) -> int:
+    index = torch.cat([o[:n] for o in orders])
+    k = len(source.classes)
+    labels = rows_stored(torch.full((len(index), k), 1 / k), 8) if soft else classes_stored(source.labels[index], k)
+    return nbytes(store(codec).pack(source.raw(index))) + nbytes(labels)
+
+
+@pytest.mark.parametrize("codec", ["exact", "uint4", "uint1", "half:bits=4", "half:bits=1", "mosaic:kind=png"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_as_many_fit_as_trying_every_number_says(pictures: Splits, codec: str, soft: bool) -> None:
+    assert isinstance(pictures.train, TensorSource)
+    source = _bytes(pictures.train)
+    orders = _orders(source)
+    sizes = [0] + [_weight(source, orders, n, codec, soft) for n in range(1, 19)]
+    for room in (1, 90, 200, 333, 700, 1500, 4000, 10**6):
+        best = max(n for n, size in enumerate(sizes) if size <= room)
+        for guess in (1, 3, 18, 500):
+            found = most_that_fit(source, orders, room, codec, soft=soft, guess=guess)
+            if codec.startswith("mosaic"):  # a picture file may shrink where a picture is added
+                assert sizes[found] <= room
+                assert found == 18 or sizes[found + 1] > room
+            else:
+                assert found == best, (room, guess)
+
+
+def test_classes_of_other_sizes_give_all_they_have() -> None:
+    rng = generator(0, "rows")
+    labels = torch.tensor([0] * 7 + [1] * 40 + [2] * 3)
+    source = TensorSource.make(torch.rand(50, 6, generator=rng), labels, name="rows")
+    orders = _orders(source)
+    room = 150
+    n = most_that_fit(source, orders, room, "uint4")
+    assert 7 < n < 40
+    made = packed_set(source, [orders], n, "uint4")
+    assert torch.bincount(made.of(0)[1]).tolist() == [7, n, 3]
+    assert made.bytes <= room < packed_set(source, [orders], n + 1, "uint4").bytes
+    assert most_that_fit(source, orders, 10**6, "uint4") == 40
+
+
+@pytest.mark.parametrize("name", ["random", "herding", "random-soft"])
+@pytest.mark.parametrize("room", [150, 600, 2000])
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_baseline_never_weighs_more_than_the_set_and_not_one_sample_more_would_fit(
+    pictures: Splits, name: str, room: int, quick: bool
+) -> None:
+    assert isinstance(pictures.train, TensorSource)
+    source = _bytes(pictures.train)
+
+    def rows(x: Tensor) -> Tensor:
+        return torch.full((len(x), 4), 0.25)
+
+    made = rival(name, _field(source, room, quick=quick), draws=2, rows=rows)
+    assert made.bytes <= room
+    assert made.store in {c for family in codecs(source.input, quick) for c in family}
+    assert len(made.pairs) == (1 if name == "herding" else 2)
+    assert made.per_class is not None
+    assert made.items == min(made.per_class, 18) * 4
+    for x, y in made.pairs:
+        assert len(x) == len(y) == made.items
+        assert y.ndim == (2 if name == "random-soft" else 1)
+    if made.per_class < 18 and not made.store.startswith("mosaic"):
+        orders = _orders(source)
+        assert _weight(source, orders, made.per_class + 1, made.store, name == "random-soft") > room
+
+
+def test_what_is_measured_is_what_a_reader_of_the_file_gets(pictures: Splits) -> None:
+    assert isinstance(pictures.train, TensorSource)
+    source = _bytes(pictures.train)
+    orders = _orders(source)
+    index = torch.cat([o[:3] for o in orders])
+    exact = packed_set(source, [orders], 3, "exact")
+    real = source.fetch(index).x
+    assert isinstance(real, Tensor)
+    assert torch.equal(exact.of(0)[0], real)
+    assert exact.of(0)[1].tolist() == source.labels[index].tolist()
+    coarse = packed_set(source, [orders], 3, "uint1", code=True)
+    assert all(len(torch.unique(x)) <= 2 * 12 for x in coarse.of(0)[0])
+    assert coarse.bytes < exact.bytes / 4
+    assert coarse.coded is not None
+    assert coarse.coded <= coarse.bytes
+
+
+def test_a_codec_that_holds_the_classes_is_chosen_over_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes that differ in the low bits alone: more samples of one bit are worth nothing."""
+    for name, value in {"STEPS": 60, "FIRST": 2, "THEN": 2}.items():
+        monkeypatch.setattr(rivals, name, value)
+    rng = generator(1, "waves")
+    labels = torch.arange(200) % 2
+    noise = (torch.rand(200, 24, generator=rng) > 0.5).float()
+    low_bits = (0.63 + 0.06 * labels[:, None] + 0.02 * torch.rand(200, 24, generator=rng)) * 255
+    waves = torch.cat([noise * 255, low_bits], 1).round().to(torch.uint8).view(200, 1, 48)
+    source = TensorSource.make(waves, labels, kind="waves", name="low bits")  # nothing is augmented
+    field = _field(source, 600, "mlp-w32", quick=False)
+    made = rival("random", field, draws=1)
+    tried = {t["store"]: t for t in made.tried}
+    assert tried["uint2"]["per_class"] > 2 * tried["exact"]["per_class"]
+    assert tried["uint4"]["accuracy"] > 0.9 > 0.7 > tried["uint2"]["accuracy"]
+    assert made.store != "uint2"
+    # what is black and white loses nothing: more of them fit as they are
+    binary = replace(source, inputs=((source.inputs > 170).to(torch.uint8) * 255))
+    assert rival("random", _field(binary, 60, "mlp-w32", quick=False), draws=1).store == "exact"
+
+
+def test_nothing_of_the_held_part_is_trained_on(pictures: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(pictures.train, TensorSource)
+    source = pictures.train
+    field = _field(source, 600)
+    fit, held = field.parts()
+    learned: set[bytes] = set()
+    plain = rivals.packed_set
+
+    def spy(train: Any, draws: Any, per_class: int, codec: str, rows: Any = None, **more: Any) -> Any:
+        for order in draws if train is not source else ():
+            index = torch.cat([o[:per_class] for o in order])
+            learned.update(x.numpy().tobytes() for x in train.raw(index))
+        return plain(train, draws, per_class, codec, rows, **more)
+
+    monkeypatch.setattr(rivals, "packed_set", spy)
+    whole = {x.numpy().tobytes() for x in source.raw(held)}
+    kept = fit.raw(torch.arange(len(fit)))
+    assert isinstance(kept, Tensor)
+    assert len(fit) + len(held) == len(source)
+    assert not whole & {x.numpy().tobytes() for x in kept}
+    made = rival("random", field, draws=1)
+    assert len(made.tried) > 1
+    assert learned
+    assert not learned & whole
+
+
+def test_draws_are_fresh_and_repeated_by_the_seed_wherever_students_are_trained(pictures: Splits) -> None:
+    field = _field(pictures.train, 900)
+    one, again = (rival("random", field, draws=3) for _ in range(2))
+    assert one.tried == again.tried
+    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(one.pairs, again.pairs, strict=True))
+    assert len({x.numpy().tobytes() for x, _ in one.pairs}) == 3
+    with Processes(2) as pool:
+        assert rival("random", replace(field, executor=pool), draws=3).tried == one.tried
+    other = rival("random", replace(field, seed=1), draws=3)
+    assert not torch.equal(one.pairs[0][0], other.pairs[0][0])
+    # as many draws as are asked for are the first of more
+    assert torch.equal(rival("random", field, draws=1).pairs[0][0], one.pairs[0][0])
+
+
+def test_herding_is_one_choice_that_meets_the_class_means(pictures: Splits) -> None:
+    train = pictures.train
+    field = _field(train, 3000)
+    herded, plain = rival("herding", field, draws=4), rival("random", field, draws=8)
+    assert len(herded.pairs) == 1
+    assert herded.of(0) is herded.of(3)
+    every = train.fetch(torch.arange(len(train))).x
+    assert isinstance(every, Tensor)
+
+    def gap(pair: tuple[Tensor, Tensor]) -> float:
+        x, y = pair
+        means = [(x[y == c].mean(0) - every[train.labels == c].mean(0)).norm() for c in range(4)]
+        return float(torch.stack(means).norm())
+
+    exact = packed_set(train, [rivals._order(train, "herding", 0, "0", 5)], 5, "exact")
+    others = packed_set(train, [_orders(train, n) for n in range(8)], 5, "exact")
+    assert gap(exact.of(0)) < min(map(gap, others.pairs))
+    assert plain.items >= 4
+
+
+def test_a_table_is_stored_by_its_columns(table: Splits) -> None:
+    source = table.train
+    made = rival("random", _field(source, 300, "mlp-w8", quick=False), draws=2)
+    assert made.bytes <= 300
+    assert made.store in codecs(source.input)[0]
+    assert not any("half" in c or "mosaic" in c for family in codecs(source.input) for c in family)
+    # columns of scales that differ by a thousand are rounded each in its own
+    assert isinstance(source, TensorSource)
+    scaled = source.inputs * torch.tensor([1000.0, 1, 1, 1, 1, 0.001])
+    wide = TensorSource.make(scaled, source.labels, classes=source.classes, name="wide")
+    orders = _orders(wide)
+    coarse = packed_set(wide, [orders], 8, "uint4").of(0)[0]
+    exact = packed_set(wide, [orders], 8, "exact").of(0)[0]
+    assert float((coarse - exact).abs().max()) < 0.5  # in standard deviations, of every column
+
+
+def test_soft_labels_are_charged_and_read_back_in_8_bits(pictures: Splits) -> None:
+    asked: list[Tensor] = []
+
+    def rows(x: Tensor) -> Tensor:
+        asked.append(x)
+        return torch.softmax(x.flatten(1)[:, :4], 1)
+
+    orders = _orders(pictures.train)
+    made = packed_set(pictures.train, [orders], 3, "uint4", rows)
+    hard = packed_set(pictures.train, [orders], 3, "uint4")
+    assert made.bytes - hard.bytes == 12 * 4 - 3  # three bytes for 12 classes of 2 bits
+    index = torch.cat([o[:3] for o in orders])
+    real = pictures.train.fetch(index).x
+    assert isinstance(real, Tensor)
+    assert torch.equal(asked[0], real)
+    y = made.of(0)[1]
+    assert torch.allclose(y.sum(1), torch.ones(12))
+    assert 0 < float((y - rows(asked[0])).abs().max()) < 0.01
+
+
+def test_a_set_too_small_for_one_sample_of_each_class_says_so(pictures: Splits) -> None:
+    with pytest.raises(PotstillError, match=r"at least \d+ bytes, but the set takes 12"):
+        rival("random", _field(pictures.train, 12), draws=1)
+
+
+def test_everything_fits_as_it_is_where_there_is_room(pictures: Splits) -> None:
+    assert isinstance(pictures.train, TensorSource)
+    source = _bytes(pictures.train)
+    made = rival("random", _field(source, 10**6, quick=False), draws=1)
+    assert (made.store, made.items) == ("exact", len(source))
+    assert made.tried == ({"store": "exact", "per_class": 15},) or len(made.tried) == 1
+
+
+def test_as_many_items_as_the_set_weigh_what_they_weigh(pictures: Splits) -> None:
+    assert isinstance(pictures.train, TensorSource)
+    source = _bytes(pictures.train)
+    made = same_items(_field(source, 1), [3, 0, 2, 5], 2)
+    assert torch.bincount(made.of(0)[1], minlength=4).tolist() == [3, 0, 2, 5]
+    assert (made.items, made.store, len(made.pairs)) == (10, "exact", 2)
+    assert made.bytes == 10 * 64 + 3
+
+
+def test_the_whitening_is_charged_to_nobody() -> None:
+    sizes = {"inputs": 100, "labels": 10, "decoder": 5, "weights": 4, "whitening": 9000, "total": 9119, "coded": 80}
+    assert room_of(sizes) == 119
+    assert room_of({"inputs": 100, "labels": 10, "decoder": 0, "total": 110}) == 110
+
+
+def test_bytes_of_all_data_are_those_at_their_own_precision(pictures: Splits, table: Splits) -> None:
+    assert isinstance(pictures.train, TensorSource)
+    source = _bytes(pictures.train)
+    n = len(source)
+    assert exact_bytes(source) == n * 64 + 4
+    assert exact_bytes(source, most=64 * 10) == n * 64 + 4
+    assert exact_bytes(table.train) == len(table.train) * 6 * 4 + 4
+
+
+def test_a_whitened_sets_room_is_its_bytes_without_the_whitening(pictures: Splits, make_set: Any) -> None:
+    d = 64
+    white = Whitening(torch.zeros(d), torch.eye(d), torch.eye(d))
+    normalization = replace(pictures.train.normalization, whitening=white)
+    sizes = make_set(pictures, ipc=4, store=store("uint4"), normalization=normalization).card["bytes"]
+    assert room_of(sizes) == sizes["total"] - sizes["whitening"]
