@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=list(DATA), choices=list(DATA))
     parser.add_argument("--ipc", nargs="+", type=int, default=[1, 10])
-    parser.add_argument("--only", nargs="+", default=[*REAL, *decoupled()], metavar="METHOD")
+    parser.add_argument("--only", nargs="+", default=[*REAL, *decoupled()], metavar="METHOD[:KEY=NUMBER]")
     parser.add_argument("--committee", action="store_true", help="committees of two norms, and real samples")
     parser.add_argument("--cells", type=int, default=len(CELLS), help="the first so many cells of the matrix")
     parser.add_argument("--iterations", type=int, default=200, help="most steps of a batch")
@@ -236,7 +236,8 @@ class Bench:
             options["committee"] = IN
         real = Splits(train=self.splits.train, test=None)
         ipc = max(2, self.ipc) if name == "ufc" else self.ipc  # one place of a class is two pictures at least
-        return potstill.distill(real, MIXED.get(name, name), ipc=ipc, seed=seed, device="cpu", **options)
+        method = MIXED.get(name, name).partition(":")[0]
+        return potstill.distill(real, method, ipc=ipc, seed=seed, device="cpu", **options)
 
     def tiles(self, seed: int, row: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Four random real pictures in each stored one."""
@@ -255,9 +256,10 @@ class Bench:
 
 
 def options_of(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """The recipe's settings, without what says how much and how long."""
+    """The recipe's settings, without what says how much and how long, and what the name sets otherwise."""
     if name in REAL:
         return {}
+    name, _, setting = name.partition(":")
     found: dict[str, Any] = yaml.safe_load(Path(f"recipes/{name}.yaml").read_text(encoding="utf-8"))
     options = {k.replace("-", "_"): v for k, v in found.items() if k not in ("method", "ipc", "budget", "steps")}
     fields = resolve("methods", name).__dataclass_fields__
@@ -267,6 +269,9 @@ def options_of(name: str, args: argparse.Namespace) -> dict[str, Any]:
         options["iterations"] = min(options["iterations"], args.iterations)
     if name == "edc":
         options.pop("iterations")  # 75 by the data's size, as published
+    if setting:
+        key, _, value = setting.partition("=")
+        options[key] = type(options[key])(value)
     return {**options, "network": BN, **({} if "labels" in fields else {"labels": "hard"})}
 
 

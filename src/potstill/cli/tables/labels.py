@@ -49,8 +49,8 @@ def knowledge(root: Path) -> str:
 
 _REAL = ("random", "random-tiles", "k-means")
 _SHORT = {
-    "own": "own", "two of batch": "own", "batch and instance": "own", "other batch": "another BatchNorm net",
-    "instance": "InstanceNorm net", "other instance": "another InstanceNorm net", "batch": "BatchNorm",
+    "own": "own", "two of batch": "own", "batch and instance": "own", "other batch": "another BatchNorm",
+    "instance": "InstanceNorm",
 }  # fmt: skip
 _COLUMNS = (
     ("own", "batch"), ("own", "instance"), ("other batch", "batch"), ("other batch", "instance"),
@@ -122,9 +122,15 @@ def _ranked(made: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return dict(sorted(rows.items(), key=lambda kv: -sum(_means(kv[1], _own(kv[1]), "batch") or [0.0])))
 
 
+def _title(labeller: str, student: str) -> str:
+    return f"{_SHORT[labeller]} → {'BatchNorm' if student == 'batch' else 'InstanceNorm'}"
+
+
 def _matrix(made: dict[str, Any]) -> str:
     kept = _ranked(made)
-    columns = [c for c in _COLUMNS if any(_means(r, _labeller(r, c[0]), c[1]) for r in kept.values())]
+    columns = [
+        c for c in _COLUMNS if any(_means(r, _labeller(r, c[0]), c[1]) for n, r in kept.items() if n not in _REAL)
+    ]
     rows: list[list[object]] = []
     for name, row in kept.items():
         cells = [_half(made, _means(row, _labeller(row, one), student)) for one, student in columns]
@@ -134,8 +140,7 @@ def _matrix(made: dict[str, Any]) -> str:
         agreed = [row["agreement"].get(_labeller(row, one)) for one in ("own", "other batch", "instance")]
         reads = " / ".join("–" if a is None else f"{100 * sum(a) / len(a):.0f}" for a in agreed)
         rows.append([f"`{name}`", *cells, *gaps, reads])
-    titles = [f"{_SHORT[one]} → {_SHORT.get(student, student)}" for one, student in columns]
-    titles = [t.replace("→ instance", "→ InstanceNorm").replace(" net →", " →") for t in titles]
+    titles = [_title(one, student) for one, student in columns]
     head: list[object] = [
         "set", *titles, "own → BatchNorm, minus `random`", "minus `random-tiles`",
         "read by own / other / InstanceNorm, %",
@@ -159,7 +164,7 @@ def _about(made: dict[str, Any]) -> str:
 
 def _verdict(made: dict[str, Any], kept: dict[str, Any], columns: list[tuple[str, str]]) -> str:
     """What can be told apart, counted."""
-    methods = [n for n in kept if n not in _REAL]
+    methods = [n for n in kept if n not in _REAL and ":" not in n]  # settings of a method are rows, and do not count
     lines = []
     for one, student in columns:
         told = {
@@ -167,8 +172,7 @@ def _verdict(made: dict[str, Any], kept: dict[str, Any], columns: list[tuple[str
             for real in ("random", "random-tiles")
         }
         known = sum(_means(kept[n], _labeller(kept[n], one), student) is not None for n in methods)
-        title = f"{_SHORT[one]} → {'BatchNorm' if student == 'batch' else 'InstanceNorm'}"
-        said = [f"{title} ({known} methods)"]
+        said = [f"{_title(one, student)} ({plural(known, 'method')})"]
         for real, signs in told.items():
             up = [f"`{n}`" for n, sign in signs.items() if sign > 0]
             down = sum(sign < 0 for sign in signs.values())
