@@ -24,7 +24,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Codecs of baselines are tried by few students and shortly: how well is another test's business."""
-    for name, value in {"STEPS": 4, "FIRST": 1, "THEN": 1, "LEFT": 2}.items():
+    for name, value in {"STEPS": 4, "FIRST": 1, "THEN": 1, "LEFT": 2, "PASSED_ON": 2}.items():
         monkeypatch.setattr(rivals, name, value)
 
 

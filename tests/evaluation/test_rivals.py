@@ -130,15 +130,16 @@ def test_a_codec_that_holds_the_classes_is_chosen_over_one_that_does_not(monkeyp
         monkeypatch.setattr(rivals, name, value)
     rng = generator(1, "waves")
     labels = torch.arange(200) % 2
-    noise = (torch.rand(200, 24, generator=rng) > 0.5).float()
-    low_bits = (0.63 + 0.06 * labels[:, None] + 0.02 * torch.rand(200, 24, generator=rng)) * 255
+    noise = (torch.rand(200, 8, generator=rng) > 0.5).float()
+    low_bits = (0.59 + 0.1 * labels[:, None] + 0.02 * torch.rand(200, 40, generator=rng)) * 255
     waves = torch.cat([noise * 255, low_bits], 1).round().to(torch.uint8).view(200, 1, 48)
     source = TensorSource.make(waves, labels, kind="waves", name="low bits")  # nothing is augmented
     field = _field(source, 600, "mlp-w32", quick=False)
     made = rival("random", field, draws=1)
     tried = {t["store"]: t for t in made.tried}
     assert tried["uint2"]["per_class"] > 2 * tried["exact"]["per_class"]
-    assert tried["uint4"]["accuracy"] > 0.9 > 0.7 > tried["uint2"]["accuracy"]
+    assert tried["uint4"]["accuracy"] > 0.8
+    assert tried["uint2"]["accuracy"] < 0.7
     assert made.store != "uint2"
     # what is black and white loses nothing: more of them fit as they are
     binary = replace(source, inputs=((source.inputs > 170).to(torch.uint8) * 255))

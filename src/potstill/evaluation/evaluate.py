@@ -25,12 +25,12 @@ from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.rivals import (
     CHEAP,
     DRAWS,
-    PASSED_ON,
     RIVALS,
     Field,
     Rows,
     exact_bytes,
     guessed_items,
+    leading,
     rival,
     room_of,
     same_items,
@@ -324,10 +324,10 @@ def _rivals(
         return _measure(replace(bench, students=max(bench.students, len(made.pairs))), name, made)
 
     for name in names:
-        leading = [t["store"] for t in found["random"][0].tried[:PASSED_ON]] if "random" in found else []
         try:
             made = rival(
-                name, field, draws=draws, rows=rows, among=leading,
+                name, field, draws=draws, rows=rows,
+                among=leading(found["random"][0]) if "random" in found else (),
                 say=lambda what, done, total, name=name: bench.report(f"{name}: {what}", done, total),  # type: ignore[misc]
             )  # fmt: skip
         except PotstillError as error:

@@ -33,7 +33,6 @@ from potstill.supervise.teacher import soft_rows
 __all__ = [
     "CHEAP",
     "DRAWS",
-    "PASSED_ON",
     "RIVALS",
     "STEPS",
     "Field",
@@ -41,6 +40,7 @@ __all__ = [
     "codecs",
     "exact_bytes",
     "guessed_items",
+    "leading",
     "most_that_fit",
     "packed_set",
     "rival",
@@ -249,6 +249,11 @@ def guessed_items(where: Field) -> int:
     """Real samples that fit, about: of 4 bits a value."""
     each = torch.Size(where.train.input.shape).numel() / 2 + 1
     return int(min(len(where.train), max(len(where.train.classes), where.room / each)))
+
+
+def leading(made: TrainingSet) -> list[str]:
+    """The codecs that did best for it."""
+    return [tried["store"] for tried in made.tried[:PASSED_ON]]
 
 
 def rival(
