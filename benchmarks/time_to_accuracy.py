@@ -40,6 +40,7 @@ from typing import Any
 import speed
 from machine import machine
 
+import potstill
 from potstill.evaluation.statistics import summary
 from potstill.methods.gradient._on_synthetic import published_loops
 
@@ -207,18 +208,19 @@ def undistilled(report: dict[str, Any], data: str, over: str, args: argparse.Nam
     key = f"{data}, {over}, students of {args.epochs:,} epochs"
     if key in rows:
         return
-    values, card = [], {}
+    values: list[list[float]] = []
+    splits = potstill.load_data(data)
     args.folder.mkdir(parents=True, exist_ok=True)
     for seed in range(args.sets):
         out = args.folder / f"{data}-ipc{args.ipc}-undistilled-{over}-{seed}.safetensors"
-        card = run([
-            "distill", data, "--method", "dm", "--parametrization", over, "--ipc", str(args.ipc), "--steps", "0",
-            "--seed", str(seed), "--network", f"convnet-d3-w{args.width}", "--out", str(out), "--force",
-        ])  # fmt: skip
+        small = potstill.distill(
+            splits, "dm", ipc=args.ipc, parametrization=over, network=f"convnet-d3-w{args.width}", steps=0, seed=seed
+        )
+        small.save(out)
         values.append(measure(out, data, args, seed)["accuracy"]["values"])
     means = [sum(v) / len(v) for v in values]
     rows[key] = {
-        "data": data, "over": over, "inputs": card["items"], "bytes": card["bytes"]["total"], "sets": args.sets,
+        "data": data, "over": over, "inputs": len(small), "bytes": small.card["bytes"]["total"], "sets": args.sets,
         "students": args.students, "epochs": args.epochs, "values_of_sets": values, "machine": machine(),
         "accuracy": summary(means, args.students * TEST),
     }  # fmt: skip

@@ -141,7 +141,8 @@ def results(root: Path) -> str:
         made, own, said = row["distillation"], row["accuracy"], row["published"]
         how = f"`{row['method']}`"
         if made.get("published_steps"):
-            how += f", {made['seconds']:,.0f} s: {made['steps']:,} of {made['published_steps']:,} steps"
+            seconds = f"{made['seconds']:,.0f} s: " if made["budget_s"] else ""
+            how += f", {seconds}{made['steps']:,} of {made['published_steps']:,} steps"
         each = f", {row['students']} each" if row["over"] == "sets" and row["students"] > 1 else ""
         published = "—" if said is None else f"{said['percent']:.1f}"
         if said is not None and said["plus_minus"] is not None:
