@@ -268,7 +268,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--network", default="convnet-d3-w32-batch")
-    parser.add_argument("--lr", type=float, default=1e-2)
+    parser.add_argument("--lr", type=float, default=3e-2)
     parser.add_argument("--teacher-epochs", type=int, default=4)
     parser.add_argument("--out", type=Path, default=Path("results/label_classes.json"))
     args = parser.parse_args()

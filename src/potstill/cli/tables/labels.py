@@ -317,7 +317,7 @@ def _little(mass: dict[tuple[float, int], dict[str, Any]]) -> str:
 def label_classes(root: Path) -> str:
     """A thousand classes: what is kept of a row, and accuracy beside bytes, of benchmarks/label_classes.py."""
     made = _classes(root)
-    if "mass" not in made or not made.get("cells"):
+    if "mass" not in made:
         return "Nothing has been measured yet."
     s, m = made["settings"], made["machine"]
     temperatures = sorted({r["temperature"] for r in made["mass"]})
@@ -351,21 +351,30 @@ def label_classes(root: Path) -> str:
     )  # fmt: skip
     exact = all(c["as_forecast"] for c in cells)
     rates = ", ".join(f"{float(r):g}: {100 * a:.1f} %" for r, a in made.get("rates", {}).items())
-    return "\n\n".join([
-        table(head, kept),
+    data = (
+        f"{made['classes']:,} characters in twelve typefaces, 16 × 16 pixels, {made['samples']:,} to train on and "
+        f"{made['tested']:,} to test on; the teacher, {s['network']}, has {100 * made['teacher']:.1f} % after "
+        f"{plural(s['teacher_epochs'], 'epoch')}."
+    )
+    first = (
         f"Rows of a teacher of {made['classes']:,} classes for {made['mass'][0]['labels']:,} crops with CutMix: the "
         "probability that the likeliest classes have together, and how much of what sets the row apart from an even "
         "one is lost when the others share the rest, Σ|p − p̂| / Σ|p − 1/K|. The rounded teachers name the same class "
-        f"as the teacher for {same} of them.",
+        f"as the teacher for {same} of them."
+    )
+    where = f"{m['processor']}, one thread, torch {m['torch']}."
+    if not rows:
+        return "\n\n".join([table(head, kept), f"{first} {data} {where}", "**Students: not measured yet.**"])
+    return "\n\n".join([
+        table(head, kept),
+        first,
         table(["labels", "T", "bytes", "accuracy, %", "n", "minus the teacher asked, points",
                "minus the teacher asked at T = 4"], rows),
-        f"{made['classes']:,} characters in twelve typefaces, 16 × 16 pixels, {made['samples']:,} to train on and "
-        f"{made['tested']:,} to test on; {plural(s['ipc'], 'random real picture')} per class; teacher and students "
-        f"{s['network']}; the teacher has {100 * made['teacher']:.1f} % after {plural(s['teacher_epochs'], 'epoch')}, "
-        f"students train {s['epochs']} epochs at rate {s['lr']:g} (chosen on training pictures that they did not see: "
-        f"{rates}). One student on each of n sets, paired by set; 95 % intervals of Student's t."
+        f"{data} {plural(s['ipc'], 'random real picture')} per class; students {s['network']}, {s['epochs']} epochs at "
+        f"rate {s['lr']:g} (chosen on training pictures that they did not see: {rates}). One student on each of n sets, "
+        "paired by set; 95 % intervals of Student's t."
         + (" All files had the bytes of their forecast." if exact else "")
-        + f" {m['processor']}, one thread, torch {m['torch']}.",
+        + f" {where}",
     ])  # fmt: skip
 
 
