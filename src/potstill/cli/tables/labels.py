@@ -370,8 +370,8 @@ def label_classes(root: Path) -> str:
         first,
         table(["labels", "T", "bytes", "accuracy, %", "n", "minus the teacher asked, points",
                "minus the teacher asked at T = 4"], rows),
-        f"{data} {plural(s['ipc'], 'random real picture')} per class; students {s['network']}, {s['epochs']} epochs at "
-        f"rate {s['lr']:g} (chosen on training pictures that they did not see: {rates}). One student on each of n sets, "
+        f"{data} {plural(s['ipc'], 'random real picture')} per class; students {s['network']}, {s['epochs']} epochs "
+        f"at rate {s['lr']:g} (chosen on training pictures that they did not see: {rates}). One student on each of n sets, "
         "paired by set; 95 % intervals of Student's t."
         + (" All files had the bytes of their forecast." if exact else "")
         + f" {where}",
