@@ -365,17 +365,17 @@ def label_classes(root: Path) -> str:
     where = f"{m['processor']}, one thread, torch {m['torch']}."
     if not rows:
         return "\n\n".join([table(head, kept), f"{first} {data} {where}", "**Students: not measured yet.**"])
-    return "\n\n".join([
-        table(head, kept),
-        first,
-        table(["labels", "T", "bytes", "accuracy, %", "n", "minus the teacher asked, points",
-               "minus the teacher asked at T = 4"], rows),
-        f"{data} {plural(s['ipc'], 'random real picture')} per class; students {s['network']}, {s['epochs']} epochs "
-        f"at rate {s['lr']:g} (chosen on training pictures that they did not see: {rates}). One student on each of n sets, "
-        "paired by set; 95 % intervals of Student's t."
+    said = (
+        f"{data} {plural(s['ipc'], 'random real picture')} per class; students {s['network']}, "
+        f"{plural(s['epochs'], 'epoch')} at rate {s['lr']:g} (chosen on training pictures that they did not see: "
+        f"{rates}). One student on each of n sets, paired by set; 95 % intervals of Student's t."
         + (" All files had the bytes of their forecast." if exact else "")
-        + f" {where}",
-    ])  # fmt: skip
+    )
+    columns: list[object] = [
+        "labels", "T", "bytes", "accuracy, %", "n", "minus the teacher asked, points",
+        "minus the teacher asked at T = 4",
+    ]  # fmt: skip
+    return "\n\n".join([table(head, kept), first, table(columns, rows), f"{said} {where}"])
 
 
 def _of(row: dict[str, Any]) -> str:
