@@ -104,7 +104,7 @@ def stored_as(spelled: str | None, per_class: int | None = None) -> str:
     name, _, rest = spelled.partition(":")
     given = dict(part.partition("=")[::2] for part in rest.split(",") if part)
     if (match := re.fullmatch(r"(uint|float)(\d{1,2})", name)) is not None:
-        said = f"{match[2]} bit{'' if match[2] == '1' else 's'}" + (" floats" if match[1] == "float" else "")
+        said = f"{match[2]}-bit floats" if match[1] == "float" else f"{match[2]} bit{'' if match[2] == '1' else 's'}"
     elif name == "exact":
         said = "as they are"
     elif name == "half":

@@ -127,7 +127,13 @@ def test_how_long_it_will_take_is_said_before_it_begins(
     potstill.evaluate(small, digits, **settings)
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "potstill: evaluation: about 2 hours on this machine; for less: quick=True or seeds=K"
-    assert asked[0] == {"items": 10, "students": 1, "sets": 4, "again": 2, "full": False, "soft": True}
+    items = asked[0].pop("items")
+    assert items[:2] == [10, 10]  # the set, and as many random samples
+    assert len(items) == 5
+    assert len({*items[2:], asked[0]["again"][1]}) == 1  # what fits into its bytes, about
+    assert asked[0].pop("again")[0] == 10
+    assert asked[0].pop("trials") > 10
+    assert asked[0] == {"students": 1, "full": False, "soft": True}
     potstill.evaluate(small, digits, baselines=False, progress=None, **settings)
     assert len(asked) == 1  # nobody would see it
 
@@ -140,7 +146,7 @@ def test_a_longer_protocol_is_expected_to_take_longer(digits: Any) -> None:
 
     make = factory("mlp-w8", digits.train.input, 10)
     protocol = resolve("protocols", "potstill")
-    what: dict[str, Any] = {"items": 10, "students": 5, "sets": 1, "again": 0, "full": False, "soft": False}
+    what: dict[str, Any] = {"items": [10], "students": 5, "again": [], "trials": 0, "full": False, "soft": False}
 
     def updates(**changes: Any) -> float:
         with pytest.MonkeyPatch.context() as patch:

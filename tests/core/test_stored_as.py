@@ -1,0 +1,22 @@
+import pytest
+
+from potstill.units import stored_as
+
+
+@pytest.mark.parametrize(
+    ("spelled", "per_class", "said"),
+    [
+        ("exact", None, "as they are"),
+        ("uint4", 8, "8 per class, 4 bits"),
+        ("uint1", 1200, "1,200 per class, 1 bit"),
+        ("float16", None, "16-bit floats"),
+        ("half", 3, "3 per class, 4 bits, half size"),
+        ("half:bits=1,factor=4", None, "1 bit, 1/4 of the size"),
+        ("mosaic:kind=webp", 2, "2 per class, one WebP of all"),
+        ("palette:colours=4", None, "palette:colours=4"),
+        (None, 2, "2 per class"),
+        (None, None, ""),
+    ],
+)
+def test_how_values_are_stored_is_said_in_words(spelled: str | None, per_class: int | None, said: str) -> None:
+    assert stored_as(spelled, per_class) == said
