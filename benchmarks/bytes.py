@@ -2,6 +2,7 @@
 
     python benchmarks/bytes.py --data fashion-mnist [--budgets 1 4 16 64 256] [--sides random distilled …]
     python benchmarks/bytes.py --data letters --letters LetterRecognition.rda     # of Debian's r-cran-mlbench
+    python benchmarks/bytes.py --store-loss [--only pixels small …]               # store_loss.py: what `auto` loses
     python benchmarks/bytes_plot.py                                               # the picture, of all data
 
 **Bytes** are those of the tensors as they would lie in a file: codes, ranges and levels, labels, decoders, positions
@@ -27,13 +28,15 @@ with and 300 to test; letters, 20,000 rows of 16 whole numbers, the last 4,000 o
 and the bundled mnist-5k, which is the demonstration's.
 
 Intervals are Student's t over means of sets, those of differences Welch's. Trials and sets are kept under ``--cache``,
-results in ``results/bytes-DATA.json``, written after every cell; a cell that is there is not made again.
+results in ``results/bytes-DATA.json``, written after every cell; a cell that is there is not made again, and only gets
+more sets where ``--draws`` or ``--sets`` ask for more than it has.
 """
 
 import argparse
 import json
 import math
 import statistics
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -41,6 +44,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import store_loss
 import torch
 from machine import machine
 from photo_patches import photo_patches
@@ -96,7 +100,7 @@ DATA: dict[str, Recipe] = {
     "mnist-5k": Recipe(network="convnet-w32", augment="dsa", lr=0.03, batch=32, updates=PICTURES),
     "letters": Recipe(
         network="mlp", augment="none", lr=0.05, batch=64,
-        updates={0.25: 1000, 1: 1000, 4: 1500, 16: 2000, 64: 3000, INF: 8000},
+        updates={0.25: 1000, 0.5: 1000, 1: 1000, 2: 1200, 4: 1500, 16: 2000, 64: 3000, INF: 8000},
     ),
 }  # fmt: skip
 
@@ -156,6 +160,10 @@ def candidates(data: str, side: str, kb: float) -> list[Candidate]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if "--store-loss" in sys.argv:
+        sys.argv.remove("--store-loss")
+        store_loss.main()
+        return
     parser.add_argument("--data", choices=list(DATA), default="fashion-mnist")
     parser.add_argument("--letters", type=Path, help="LetterRecognition.rda")
     parser.add_argument("--budgets", nargs="+", type=float, help="kB; by default all of the data set's recipe")
@@ -354,24 +362,32 @@ class Bench:
     def cell(self, kb: float, side: str) -> None:
         """One side at one budget."""
         key = f"{kb:g} {side}"
-        if key in self.result()["cells"]:
+        old = self.result()["cells"].get(key)
+        if old is None and not any(self.count(c, kb) for c in candidates(self.args.data, side, kb)):
             return
-        if not any(self.count(c, kb) for c in candidates(self.args.data, side, kb)):
+        wanted = self.args.draws if side in REAL else self.args.sets
+        if old is not None and len(old["values_of_sets"]) >= wanted:
             return
-        c, tried = self.chosen(kb, side)
+        if old is None:
+            c, tried = self.chosen(kb, side)
+        else:  # more sets of the same candidate
+            c, tried = Candidate(**{n: old[n] for n in ("maker", "codec", "over", "options")}), old["tried"]
         if self.args.tried:
             return
         updates = self.recipe.updates[kb]
-        values, parts, seconds = [], [], []
-        for seed in range(self.args.draws if c.real else self.args.sets):
+        values: list[list[float]] = list(old["values_of_sets"]) if old else []
+        parts: list[dict[str, int]] = []
+        seconds: list[Any] = list(old["made"]) if old else []
+        for seed in range(len(values), wanted):
             x, y, size = self.stored(c, kb, seed)
             seeds = (derive(seed, f"student {s}") for s in range(self.args.students))
             values.append([self.student(x, y, updates, s, self.test) for s in seeds])
             parts.append(size)
             seconds.append(self.notes("seconds").get(f"{slug(c.made)}-n{self.count(c, kb)}-s{seed}", {}))
+        sizes = [*(old["bytes_of_sets"] if old else []), *(p["total"] for p in parts)]
         row = {
             "budget": int(kb * 1024), "side": side, "candidate": c.spelled, "maker": c.maker, "codec": c.codec,
-            "over": c.over, "options": dict(c.options), "bytes": parts[0], "bytes_of_sets": [p["total"] for p in parts],
+            "over": c.over, "options": dict(c.options), "bytes": parts[0], "bytes_of_sets": sizes,
             "validation": max(statistics.mean(t["validation"]) for t in tried if t["candidate"] == c.spelled),
             "accuracy": summary([statistics.mean(v) for v in values]), "values_of_sets": values, "updates": updates,
             "tried": tried, "made": seconds,

@@ -1,6 +1,6 @@
 """What `--store auto` loses against float32: every parametrization and soft labels, the same sets in both.
 
-    python benchmarks/store_loss.py [--only pixels small …] [--sets 5] [--students 4] [--out results/store_loss.json]
+    python benchmarks/bytes.py --store-loss [--only pixels small …] [--sets 5] [--out results/store_loss.json]
 
 Each row makes ``--sets`` sets by `m3d` of the bundled MNIST-5k at 14×14 pixels (``--side``), in ``--steps`` steps each:
 once kept in float32, and once more with ``--store auto``, which gives the same values, as equal seeds do. Students of
@@ -51,24 +51,31 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(ROWS))
     parser.add_argument("--side", type=int, default=14)
     parser.add_argument("--ipc", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--network", default="convnet-d2-w32")
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--network", default="convnet-d2-w16")
     parser.add_argument("--sets", type=int, default=5)
-    parser.add_argument("--students", type=int, default=4)
+    parser.add_argument("--students", type=int, default=2)
     parser.add_argument("--updates", type=int, default=120)
     parser.add_argument("--out", type=Path, default=Path("results/store_loss.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     splits = potstill.load_data("mnist-5k", size=args.side)
     for name in args.only:
-        found: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {"rows": {}}
-        if name in found["rows"]:
+        if name in there(args.out)["rows"]:
             continue
+        made = row(name, args, splits)
+        found = there(args.out)  # another process may have written meanwhile
         settings = {n: getattr(args, n) for n in ("side", "ipc", "steps", "network", "updates", "students")}
         found |= {"data": "mnist-5k", "machine": machine(), "settings": settings}
-        found["rows"][name] = row(name, args, splits)
+        found["rows"][name] = made
         args.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(args.out, (json.dumps(found, indent=1) + "\n").encode())
+
+
+def there(path: Path) -> dict[str, Any]:
+    """What is written already."""
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": {}}
+    return found
 
 
 def row(name: str, args: argparse.Namespace, splits: Splits) -> dict[str, Any]:
