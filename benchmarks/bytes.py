@@ -146,7 +146,8 @@ def distilled(data: str, kb: float) -> list[Candidate]:
     if data == "photo-patches" and kb <= TINY[data]:
         tried = [("small", "uint4"), ("small:factor=4", "uint4"), ("small", "uint1:aware=true")]
     elif kb <= TINY[data]:
-        tried = [("small", "uint4"), ("small", "uint3"), ("small", "uint2"), ("small", "uint1:aware=true")]
+        aware = [("small", f"uint{bits}:aware=true") for bits in (1, 2)]
+        tried = [("small", "uint4"), ("small", "uint2"), *aware] + [("small", "uint3")] * (kb == 1)
     return [Candidate(maker="m3d", over=over, options=m3d, codec=b) for over, b in tried]
 
 
