@@ -243,7 +243,7 @@ def _artefact(
             method=settled.name,
             config=dict(config),
             seed=seed,
-            ipc=problem.ipc,
+            ipc=max(problem.sizes) if problem.numbers else problem.ipc,  # bytes buy inputs, not stored items
             classes=train.classes,
             input=train.input,
             normalization=train.normalization,
