@@ -187,8 +187,8 @@ def distill(
         store: how values are written (docs/storage.md): ``float32``, ``float16``, ``uint8``, ``uint4``, ``uint2`` …, or
             ``auto``: the fewest bits that cost no accuracy that can be told on a part of the training data. ``auto`` is
             the default for sets that are made. Samples that are chosen keep their own precision by default, and a
-            budget in ``bytes`` is one of 4 bits a value (8 where the parametrization is no picture). A set of fewer
-            than 4 bits is rounded while it is made, straight through, unless ``uint2:aware=false`` is said.
+            budget in ``bytes`` is one of 4 bits a value (8 where the parametrization is no picture). A set of 1 bit
+            is rounded while it is made, straight through; of more bits where ``uint2:aware=true`` is said.
         device: ``auto``, ``cpu`` or ``cuda``.
         checkpoint: where the unfinished run is kept; with it SIGINT and SIGTERM end the run after the step under way.
         resume: continue the run in ``checkpoint``.
