@@ -194,3 +194,21 @@ def test_what_is_read_cannot_be_set_beside_the_file() -> None:
     for name in ("inputs", "labels", "index", "weights"):
         with pytest.raises(AttributeError):
             setattr(made, name, None)
+
+
+@pytest.mark.parametrize("settings", [{"store": "uint2"}, {"store": "uint4", "parametrization": "tiles"}])
+def test_a_score_is_that_of_the_set_that_a_reader_loads_to_the_last_student(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    data = potstill.load_data("digits")
+    made = potstill.distill(data, DM(iterations=2), ipc=2, labels="learned", **settings, **QUICK)
+    path = made.save(tmp_path / "a.safetensors")
+    cheap: dict[str, Any] = {
+        "network": "convnet-d2-w8", "seeds": 2, "epochs": 3, "lr": (0.01,), "baselines": False, "full": False,
+        "robust_scores": False, "progress": None,
+    }  # fmt: skip
+    here, there = (potstill.evaluate(x, data, **cheap).to_dict() for x in (made, path))
+    assert here["accuracy"]["values"] == there["accuracy"]["values"]
+    assert here["per_class"] == there["per_class"]
+    assert here["bytes"] == there["bytes"]
+    assert here["bytes"]["total"] == held(path)
