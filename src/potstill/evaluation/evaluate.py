@@ -26,6 +26,7 @@ from potstill.evaluation.rivals import (
     CHEAP,
     DRAWS,
     RIVALS,
+    STEPS,
     Field,
     Rows,
     exact_bytes,
@@ -174,6 +175,7 @@ def evaluate(
     field = Field(
         train=train, room=room_of(distilled.card["bytes"]), make=bench.make, seed=seed,
         quick=bench.protocol.shortened, executor=bench.executor,
+        steps=min(STEPS, max(1, _updates(bench.protocol, len(distilled)))),
     )  # fmt: skip
     # under a teacher's labels random samples are random-soft
     names = [n for n in RIVALS if n != "random-soft" or bench.protocol.labels == "given"] if baselines else []
@@ -183,7 +185,7 @@ def evaluate(
             bench.protocol, bench.make, train, bench.executor, students=students,
             items=[size] * (1 + baselines + len(others)) + [many] * (len(names) + baselines * len(others)),
             again=[size, many] * (robust_scores and baselines and train.input.kind == "image"), full=full,
-            soft="random-soft" in names, trials=len(names) * trials(field),
+            soft="random-soft" in names, trials=math.ceil(len(names) * trials(field) * field.steps / STEPS),
         ))  # fmt: skip
     labeller: Labeller | None = None
     if bench.protocol.labels == "teacher" and (stored is None or baselines):
@@ -274,7 +276,7 @@ def _default(source: Source) -> str:
 
 def _executor(protocol: Protocol, make: NetworkFactory, train: Source, n: int, students: int, others: bool) -> Executor:
     """Processes for long work, this process for short. It decides the time that is taken and nothing else."""
-    updates = max(protocol.steps, default=0) or (protocol.epochs or 0) * math.ceil(n / protocol.batch)
+    updates = _updates(protocol, n)
     samples = min(n, protocol.batch) * updates * students
     if others:
         samples += int(RECIPE["steps"]) * int(RECIPE["batch"]) + 256 * TEACHER_STEPS
@@ -344,6 +346,11 @@ def _rivals(
     else:
         found["random-items"] = items, measured("random-items", items)
     return found, left_out
+
+
+def _updates(protocol: Protocol, n: int) -> int:
+    """The most updates that a student on ``n`` inputs makes."""
+    return max(protocol.steps, default=0) or (protocol.epochs or 0) * math.ceil(n / protocol.batch)
 
 
 def _draws(bench: _Bench) -> int:

@@ -61,7 +61,7 @@ FIRST, THEN, LEFT = 2, 4, 3
 PASSED_ON = 5
 """So many codecs, the best for ``random``, are tried for the other baselines."""
 STEPS = 100
-"""Updates of each."""
+"""Updates of each, at most: never more than a student makes that is measured."""
 DRAWS = 3
 """Random draws that are measured, at least, where further students are cheap."""
 CHEAP = 2e12
@@ -103,6 +103,8 @@ class Field:
     make: NetworkFactory
     seed: int
     quick: bool = False
+    steps: int = STEPS
+    """Updates of a student that tries a codec."""
     executor: Executor = field(default_factory=Serial)
 
     def parts(self) -> tuple[Source, Int[Tensor, " h"]]:
@@ -334,7 +336,7 @@ def _tried(
     if len(entries) == 1:
         return said
     probe = probe_of(
-        where.make, where.train, held, students=FIRST, seed=where.seed, steps=STEPS, executor=where.executor
+        where.make, where.train, held, students=FIRST, seed=where.seed, steps=where.steps, executor=where.executor
     )
     rows: Rows | None = None
     if soft:
