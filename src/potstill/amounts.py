@@ -21,17 +21,19 @@ _RANGES = 64
 _TRIED = 1 << 22
 """Bytes up to which what a budget holds is found by packing it, and not by a rule."""
 _FINE = 2
-"""Bits from which a set is rounded afterwards unless it is said otherwise. With 1 bit, rounding while it is made wins;
-with 2 it lost more than it won."""
+"""Bits from which a set is rounded afterwards unless it is said otherwise: docs/storage.md has what was measured."""
 
 
 def writing(
-    asked: str | Store | None, wanted: Budget, decoder: Parametrization, selects: bool
+    asked: str | Store | None, wanted: Budget, decoder: Parametrization, selects: bool, sample: Tensor
 ) -> tuple[Store | None, Store]:
     """How the set is written, ``None`` where that is chosen when it is there; and what a budget in bytes goes by.
 
+    Args:
+        sample: some inputs in data units.
+
     Raises:
-        PotstillError: there is no such store.
+        PotstillError: there is no such store, or it writes no inputs of this kind.
     """
     if asked is None and selects:
         return Exact(), Exact()
@@ -41,6 +43,8 @@ def writing(
     if asked is None or asked == "auto":
         return None, Exact() if selects else Uniform(bits=8)
     made = stored_by(asked) if isinstance(asked, str) else asked
+    if isinstance(decoder, Pixels) or selects:
+        made.pack(sample)  # a store of pictures alone says so before the work, and not after it
     coarse = isinstance(made, Uniform) and made.bits < _FINE and not selects
     if isinstance(asked, str) and coarse and "aware=" not in asked:
         made = dataclasses.replace(made, aware=True)  # type: ignore[type-var]

@@ -308,7 +308,10 @@ def settle(
     parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
     decoder: Parametrization = registry.part("parametrizations", parts["parametrization"] or "pixels")
     soft = info.soft or getattr(made, "labels", "hard") != "hard"
-    written, limit = writing(store, wanted, decoder, info.selects)
+    few = train.raw(torch.arange(min(len(train), 8)))
+    if not isinstance(few, Tensor):
+        raise PotstillError(f"only inputs of one tensor can be stored, but these have {', '.join(few)}")
+    written, limit = writing(store, wanted, decoder, info.selects, few.cpu())
     make = factory(
         own or getattr(made, "network", None) or default_network(train), train.input, len(train.classes), train.device
     )

@@ -17,7 +17,7 @@ from potstill.core import Augmentation, Effort, Method, Problem, Selection, Spac
 from potstill.data import on_card
 from potstill.driver import Progress, Run, run
 from potstill.errors import PotstillError
-from potstill.evaluation.probe import Candidate, fewest_bits
+from potstill.evaluation.probe import Candidate, Pair, fewest_bits
 from potstill.execution.memory import return_freed_memory
 from potstill.parametrize.aware import Aware
 from potstill.registry import effort_fields
@@ -105,7 +105,16 @@ def run_settled(
     return_freed_memory()  # the set is made in large pieces, which do not fit what steps have left behind
     limits = {"steps": steps, "time_budget": budget}
     return _artefact(
-        settled, problem, done, prepared, seed=seed, config=identity["config"], command=command, limits=limits
+        settled,
+        problem,
+        done,
+        prepared,
+        seed=seed,
+        config=identity["config"],
+        command=command,
+        limits=limits,
+        watcher=watcher,
+        counted=preparing,
     )
 
 
@@ -122,11 +131,7 @@ def identity_of(settled: Settled, seed: int, zca: str | None = None) -> dict[str
         "source": problem.train.content_hash,
         **({} if problem.train.input.mirrored else {"mirrored": False}),
         "zca": zca,
-        **(
-            {"store": store_name(p.store), "learned": p.learned}
-            if isinstance(p := problem.parametrization, Aware)
-            else {}
-        ),
+        **_rounded(problem),
     }
 
 
@@ -184,6 +189,8 @@ def _artefact(
     config: Mapping[str, Any],
     command: str | None,
     limits: Mapping[str, float | None],
+    watcher: Watcher,
+    counted: Callable[[str, int, int], None],
 ) -> Distilled:
     """The state's result as an artefact: decoded, in data units, with its card, written as the store says."""
     method, train = settled.method, problem.train
@@ -229,7 +236,7 @@ def _artefact(
     }
     whole, rows = inputs.detach().cpu(), labels.detach().cpu()
 
-    def written(store: Store, chosen: Mapping[str, Any] | None = None, coded: bool = True) -> Distilled:
+    def written(store: Store, said: Mapping[str, Any] | None = None, coded: bool = True) -> Distilled:
         return Distilled.build(
             whole,
             rows,
@@ -258,12 +265,19 @@ def _artefact(
                 "peak_memory": done.peak_memory,
                 "device": str(train.device),
             },
-            extra={**known, **({} if chosen is None else {"store": {"auto": dict(chosen)}})},
+            extra={**known, "store": dict(said or {})},
         )
 
-    if settled.store is not None:
+    if settled.store is None:
+        watcher.begin("storing")
+        return _fewest(written, problem, seed, done.outcome.step, isinstance(result, Selection), counted)
+    try:
         return written(settled.store)
-    return _fewest(written, problem, seed, done.outcome.step, isinstance(result, Selection))
+    except PotstillError as error:  # the steps are made: what this store cannot write is kept as it is
+        name = store_name(settled.store)
+        watcher.warn(f"the set is written as float32, because {name} cannot hold it: {error}")
+        packed = {}
+        return written(Float(), {"instead_of": name, "why": str(error)})
 
 
 def _refined(store: Patches, decoded: Tensor, space: Space, problem: Problem, seed: int) -> Stored:
@@ -275,30 +289,31 @@ def _refined(store: Patches, decoded: Tensor, space: Space, problem: Problem, se
     return store.refined(x, network.embed, generator(seed, "refine", "order"), steps=store.refine)
 
 
-def _fewest(written: Callable[..., Distilled], problem: Problem, seed: int, steps: int, selected: bool) -> Distilled:
+def _fewest(
+    written: Callable[..., Distilled], problem: Problem, seed: int, steps: int, selected: bool,
+    counted: Callable[[str, int, int], None],
+) -> Distilled:  # fmt: skip
     """The set in the fewest bits whose loss on a part of the training data cannot be told from none."""
     if steps < _TRIAL and not selected:
         why = f"not tried, as a run of {steps} steps is shorter than the trial"
-        return written(Uniform(bits=8), {"chosen": "uint8", "why": why, "tried": []})
+        return written(Uniform(bits=8), {"auto": {"chosen": "uint8", "why": why, "tried": []}})
     stores = {store_name(s): s for s in (Uniform(bits=bits) for bits in _TRIED)}
     whole, device = written(Exact() if selected else Float(), coded=False), problem.train.device
 
     def seen(made: Distilled) -> tuple[Tensor, Tensor]:
         return made.model_space().to(device), made.labels.to(device)
 
-    def pair(name: str) -> tuple[Tensor, Tensor]:
-        return seen(written(stores[name], coded=False))
+    def pair(name: str) -> tuple[Pair, int]:
+        made = written(stores[name], coded=False)
+        return seen(made), int(made.card["bytes"]["total"])
 
-    candidates = [
-        Candidate(name=name, bytes=written(made, coded=False).card["bytes"]["total"], pair=partial(pair, name))
-        for name, made in stores.items()
-    ]
+    candidates = [Candidate(name=name, pair=partial(pair, name)) for name in stores]
     weights = None if whole.sample_weight is None else whole.sample_weight.to(device)
     choice, said = fewest_bits(
         seen(whole), candidates, problem.train, problem.network, seed=seed, weights=weights,
-        made_of=whole.index,
+        made_of=whole.index, progress=counted,
     )  # fmt: skip
-    return written((Exact() if selected else Float()) if choice is None else stores[choice.name], said)
+    return written((Exact() if selected else Float()) if choice is None else stores[choice.name], {"auto": said})
 
 
 def _teachers(settled: Settled, problem: Problem) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ def _binary(c: int, noise: Tensor) -> Tensor:
 def _candidates(x: Tensor, y: Tensor, source: TensorSource, bits: tuple[int, ...] = BITS) -> list[Candidate]:
     def candidate(name: str) -> Candidate:
         stored = store(name).pack(x)
-        return Candidate(name=name, bytes=nbytes(stored), pair=lambda: (source.normalization.apply(read(stored)), y))
+        return Candidate(name=name, pair=lambda: ((source.normalization.apply(read(stored)), y), nbytes(stored)))
 
     return [candidate(f"uint{b}") for b in bits]
 
@@ -91,7 +91,7 @@ def test_black_and_white_pictures_take_one_bit() -> None:
     assert chosen.name == "uint1"
     assert [t["name"] for t in record["tried"]] == ["uint4", "uint2", "uint1"]
     assert all(t["passed"] and t["loss"]["high"] <= MARGIN for t in record["tried"])
-    assert record["tried"][-1]["bytes"] == chosen.bytes
+    assert record["tried"][-1]["bytes"] == chosen.pair()[1]
 
 
 def test_the_choice_is_repeated_to_the_last_number_wherever_students_are_trained() -> None:

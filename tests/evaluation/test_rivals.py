@@ -285,3 +285,14 @@ def test_a_whitened_sets_room_is_its_bytes_without_the_whitening(pictures: Split
     normalization = replace(pictures.train.normalization, whitening=white)
     sizes = make_set(pictures, ipc=4, store=store("uint4"), normalization=normalization).card["bytes"]
     assert room_of(sizes) == sizes["total"] - sizes["whitening"]
+
+
+def test_small_sets_are_held_against_pictures_of_a_quarter_of_the_size() -> None:
+    from potstill.core import InputSpec
+    from potstill.evaluation.rivals import TIGHT, codecs
+
+    spec = InputSpec(kind="image", shape=(1, 28, 28))
+    quarter = "half:bits=2,factor=4"
+    assert any(quarter in family for family in codecs(spec, room=TIGHT))
+    assert not any(quarter in family for family in codecs(spec, room=TIGHT + 1))
+    assert not any(quarter in family for family in codecs(InputSpec(kind="image", shape=(1, 8, 8)), room=TIGHT))

@@ -243,7 +243,7 @@ def test_tensors_of_the_wrong_type_or_missing_are_refused(tmp_path: Path) -> Non
         ({"inputs": x * math.inf, "labels": y}, "must be finite"),
         ({"inputs": x, "labels": y, "index": torch.arange(6)}, "not of format"),
         ({"inputs": x, "labels": y, "whitening/mean": torch.zeros(16)}, "not of format"),
-        ({"inputs": x, "labels": y, "decoded": x}, "another beside it"),
+        ({"inputs": x, "labels": y, "decoded": x.clone()}, "another beside it"),
     ):
         path = tmp_path / "bad.safetensors"
         safetensors.torch.save_file(tensors, path, metadata=meta)

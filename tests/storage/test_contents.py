@@ -212,3 +212,32 @@ def test_a_score_is_that_of_the_set_that_a_reader_loads_to_the_last_student(
     assert here["per_class"] == there["per_class"]
     assert here["bytes"] == there["bytes"]
     assert here["bytes"]["total"] == held(path)
+
+
+def test_a_store_that_cannot_hold_what_was_made_loses_no_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Optimised pixels leave [0, 1], which a picture file cannot: that shows when all steps are made."""
+    settings: dict[str, Any] = {"ipc": 2, "network": "convnet-d2-w8", "progress": None}
+    made = potstill.distill(toy(), DM(iterations=3, lr=50.0), store="mosaic", **settings)
+    assert made.card["store"]["name"] == "float32"
+    assert made.card["store"]["instead_of"] == "mosaic"
+    assert "mosaic needs values in [0, 1]" in made.card["store"]["why"]
+    assert "WARNING: the set is written as float32, because mosaic cannot hold it" in capsys.readouterr().err
+    same_steps = potstill.distill(toy(), DM(iterations=3, lr=50.0), store="float32", **settings)
+    assert torch.equal(made.inputs, same_steps.inputs)
+    assert same(load(made.save(tmp_path / "a.safetensors")), made)
+
+
+@pytest.mark.parametrize("method", ["dm", "random"])
+def test_a_store_of_pictures_refuses_a_table_before_the_work(method: str) -> None:
+    def never(*arguments: object) -> None:
+        raise AssertionError("a step was made")
+
+    with pytest.raises(PotstillError, match="half"):
+        potstill.distill(toy("table"), method, ipc=2, store="half", progress=never)
+
+
+def test_a_store_that_is_none_names_those_that_are() -> None:
+    with pytest.raises(PotstillError, match=r"unknown store 'uin4'.*uint4"):
+        potstill.distill(toy(), "random", ipc=2, store="uin4")

@@ -188,9 +188,8 @@ class Candidate:
 
     name: str
     """How the store is spelled: ``uint4``."""
-    bytes: int
-    pair: Callable[[], Pair]
-    """The set as a reader of the file gets it."""
+    pair: Callable[[], tuple[Pair, int]]
+    """The set as a reader of the file gets it, and its bytes; made when it is tried, which it need not be."""
 
 
 def fewest_bits(
@@ -315,9 +314,9 @@ class _Pairs:
 
     def passes(self, at: int) -> bool | None:
         """Whether a candidate passes; ``None`` where what is left does not pay for it."""
-        self.say("bits", len(self.tried), len(self.candidates))
+        self.say("how few bits", len(self.tried), len(self.candidates))
         candidate, found, halves = self.candidates[at], list[Tensor](), self._halves()
-        pair = candidate.pair()
+        pair, size = candidate.pair()
         sure = 1 - 0.05 / len(halves)  # each half is looked at, so each look is surer
         for number, half in enumerate(halves):
             if number == len(self.whole):
@@ -336,7 +335,7 @@ class _Pairs:
             return None
         passed = loss.high <= MARGIN
         self.tried[at] = {
-            "name": candidate.name, "bytes": candidate.bytes, "accuracy": _accuracies(torch.cat(found)),
+            "name": candidate.name, "bytes": size, "accuracy": _accuracies(torch.cat(found)),
             "loss": {"mean": loss.mean, "low": loss.low, "high": loss.high}, "passed": passed,
         }  # fmt: skip
         return passed

@@ -66,6 +66,8 @@ DRAWS = 3
 """Random draws that are measured, at least, where further students are cheap."""
 CHEAP = 2e12
 """Operations that further students may cost for that."""
+TIGHT = 4096
+"""Bytes of a set up to which pictures of a quarter of the size are tried too, where that leaves four pixels a side."""
 MOST_MOSAIC = 4 << 20
 """Bytes up to which picture files are tried: a PNG of more takes longer to write than it is worth."""
 
@@ -74,8 +76,8 @@ Order = Sequence[Int[Tensor, " _"]]
 """Of each class, its samples in the order in which they are taken."""
 
 
-def codecs(spec: InputSpec, quick: bool = False) -> tuple[tuple[str, ...], ...]:
-    """Ways to write samples that are tried: families, each from the finest to the coarsest."""
+def codecs(spec: InputSpec, quick: bool = False, room: int = TIGHT + 1) -> tuple[tuple[str, ...], ...]:
+    """Ways to write samples that are tried for ``room`` bytes: families, each from the finest to the coarsest."""
     picture = spec.kind == "image" and len(spec.shape) == 3 and min(spec.shape[1:]) >= 4
     if not picture:
         return (("exact", "uint4"),) if quick else (("exact", "float16", "uint8", "uint4", "uint2"),)
@@ -84,7 +86,9 @@ def codecs(spec: InputSpec, quick: bool = False) -> tuple[tuple[str, ...], ...]:
     whole = ("exact", "uint4", "uint2", "uint1")
     half = ("half:bits=8", "half:bits=4", "half:bits=2", "half:bits=1")
     files = ("mosaic:kind=png", "mosaic:kind=webp", "mosaic:kind=jpeg") if spec.shape[0] in (1, 3) else ()
-    return whole, half, *((file,) for file in files)
+    quarter = ("half:bits=4,factor=4", "half:bits=2,factor=4", "half:bits=1,factor=4")
+    small = (quarter,) if room <= TIGHT and min(spec.shape[1:]) >= 16 else ()
+    return whole, half, *small, *((file,) for file in files)
 
 
 def room_of(sizes: Mapping[str, int]) -> int:
@@ -226,7 +230,7 @@ def _fitting(train: Source, order: Order, where: Field, soft: bool, among: Seque
     """
     found: list[_Entry] = []
     every = max(len(of_class) for of_class in order)
-    for family in codecs(train.input, where.quick):
+    for family in codecs(train.input, where.quick, where.room):
         if family[0].startswith("mosaic") and where.room > MOST_MOSAIC:
             continue
         before = 0
@@ -243,7 +247,7 @@ def _fitting(train: Source, order: Order, where: Field, soft: bool, among: Seque
 
 def trials(where: Field) -> int:
     """Small students that the choice of a codec trains, about, in the mean of three baselines."""
-    ways = sum(len(family) for family in codecs(where.train.input, where.quick))
+    ways = sum(len(family) for family in codecs(where.train.input, where.quick, where.room))
     return FIRST * (ways + 2 * PASSED_ON) // 3 + (0 if where.quick else THEN * LEFT)
 
 
@@ -314,7 +318,7 @@ def same_items(where: Field, counts: Sequence[int], draws: int) -> TrainingSet:
 
 def _least(train: Source, order: Order, where: Field, soft: bool) -> int:
     sizes = []
-    for codec in (c for family in codecs(train.input, where.quick) for c in family):
+    for codec in (c for family in codecs(train.input, where.quick, where.room) for c in family):
         with suppress(PotstillError):  # values that it does not hold
             sizes.append(sum(map(nbytes, _stored(train, _taken(order, 1), codec, soft))))
     return min(sizes, default=0)

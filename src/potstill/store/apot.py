@@ -76,10 +76,13 @@ class APoT:
         return self.packed(x, self.fitted(x))
 
     def rounded(self, x: Tensor, /) -> Tensor:
-        """What reading back gives, to the last bit; the gradient is 1, as the clip follows the values."""
+        """What reading back gives, to the last bit, with a gradient of 1 up to the clip and 0 beyond it, which follows
+        the values and would run away with them (`potstill.store.uniform.Uniform.rounded`)."""
         with torch.no_grad():
-            read = self.through(x, self.fitted(x))
-        return read + (x - x.detach())
+            ranges = self.fitted(x)
+            read = self.through(x, ranges)
+            inside = (x - ranges["centre"].to(x)).abs() <= ranges["clip"].to(x)
+        return read + (x - x.detach()) * inside
 
     def fitted(self, x: Tensor) -> Ranges:
         """``centre`` and ``clip`` of least squared error, locally, float32 (1,): codes and line in turn (Lloyd)."""

@@ -4,8 +4,11 @@ import dataclasses
 import re
 
 from potstill.core import Store
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, unknown
 from potstill.registry import part, targets
+
+_BY_BITS = ("float", "uniform")
+"""Spelled with their bits."""
 
 __all__ = ["store", "store_name"]
 
@@ -21,6 +24,9 @@ def store(spelled: str) -> Store:
         name = "uniform" if match[1] == "uint" else "float"
         settings = f"bits={int(match[2])}" + (f",{settings}" if colon else "")
         spelled = f"{name}:{settings}"
+    if name not in (known := targets("stores")):
+        spelt = ("float16", "float32", "uint1", "uint2", "uint4", "uint8", *(n for n in known if n not in _BY_BITS))
+        raise unknown("store", name, spelt)
     made = part("stores", spelled)
     if not isinstance(made, Store):
         raise PotstillError(f"{spelled} is registered as a store, but it cannot pack; docs/storage.md says what one is")

@@ -82,8 +82,14 @@ class Palette:
         return self.packed(x, self.fitted(x))
 
     def rounded(self, x: Tensor, /) -> Tensor:
-        """What reading back gives, to the last bit; the gradient goes straight through."""
-        return self.through(x, self.fitted(x))
+        """What reading back gives, to the last bit, with a gradient of 1 between the least and the greatest colour of
+        all and 0 beyond, as colours follow the values (`potstill.store.uniform.Uniform.rounded`)."""
+        with torch.no_grad():
+            ranges = self.fitted(x)
+            read = self.through(x, ranges)
+            colours = ranges["colours"].to(x)
+            inside = (x >= colours.min()) & (x <= colours.max())
+        return read + (x - x.detach()) * inside
 
     def fitted(self, x: Tensor) -> Ranges:
         """``colours`` (palettes, K, c), float32, k-means centres of each palette's pixels."""

@@ -50,7 +50,7 @@ class Uniform:
     bits: int = 8
     """Of a value, 1 … 16."""
     labels: int = 8
-    """Bits of a soft label's number, 1 … 16; 16: a float."""
+    """Bits of a soft label's number, 1 … 16."""
     aware: bool = False
     """Round during distillation too, straight through (`potstill.parametrize.aware`): the set is made for its bits."""
     learned: bool = False

@@ -79,6 +79,10 @@ def _data(rows: list[dict[str, Any]]) -> str:
     return _any("data")(rows) + "\n" + _OWN_DATA
 
 
+def _stores(rows: list[dict[str, Any]]) -> str:
+    return _any("store")(rows) + "\n\nfloat and uniform are spelled with their bits: float16, uint4, uint2:aware=true."
+
+
 def _listing(group: str, show: Callable[[list[dict[str, Any]]], str]) -> Callable[[Parsed, str, Watcher], Answer]:
     def listing(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         from potstill import listings
@@ -96,6 +100,6 @@ LISTINGS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
     "data": _listing("data", _data),
     "parametrizations": _listing("parametrizations", _any("parametrization")),
     "augmentations": _listing("augmentations", _any("augmentation")),
-    "stores": _listing("stores", _any("store")),
+    "stores": _listing("stores", _stores),
 }
 """What each of these commands does."""
