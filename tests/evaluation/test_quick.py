@@ -133,6 +133,7 @@ def test_how_long_it_will_take_is_said_before_it_begins(
     assert len({*items[2:], asked[0]["again"][1]}) == 1  # what fits into its bytes, about
     assert asked[0].pop("again")[0] == 10
     assert asked[0].pop("trials") > 10
+    assert asked[0].pop("trial_steps") == 2  # no more than the protocol's own students make
     assert asked[0] == {"students": 1, "full": False, "soft": True}
     potstill.evaluate(small, digits, baselines=False, progress=None, **settings)
     assert len(asked) == 1  # nobody would see it
@@ -146,7 +147,15 @@ def test_a_longer_protocol_is_expected_to_take_longer(digits: Any) -> None:
 
     make = factory("mlp-w8", digits.train.input, 10)
     protocol = resolve("protocols", "potstill")
-    what: dict[str, Any] = {"items": [10], "students": 5, "again": [], "trials": 0, "full": False, "soft": False}
+    what: dict[str, Any] = {
+        "items": [10],
+        "students": 5,
+        "again": [],
+        "trials": 0,
+        "trial_steps": 0,
+        "full": False,
+        "soft": False,
+    }
 
     def updates(**changes: Any) -> float:
         with pytest.MonkeyPatch.context() as patch:

@@ -185,7 +185,7 @@ def evaluate(
             bench.protocol, bench.make, train, bench.executor, students=students,
             items=[size] * (1 + baselines + len(others)) + [many] * (len(names) + baselines * len(others)),
             again=[size, many] * (robust_scores and baselines and train.input.kind == "image"), full=full,
-            soft="random-soft" in names, trials=math.ceil(len(names) * trials(field) * field.steps / STEPS),
+            soft="random-soft" in names, trials=len(names) * trials(field), trial_steps=field.steps,
         ))  # fmt: skip
     labeller: Labeller | None = None
     if bench.protocol.labels == "teacher" and (stored is None or baselines):

@@ -10,7 +10,6 @@ from potstill.core import NetworkFactory, Source
 from potstill.evaluation.full import RECIPE
 from potstill.evaluation.probe import BATCH, narrow
 from potstill.evaluation.protocol import Protocol
-from potstill.evaluation.rivals import STEPS
 from potstill.evaluation.sets import TEACHER_STEPS
 from potstill.execution import Executor, Processes
 from potstill.functional.train import parameters, train_step
@@ -25,7 +24,7 @@ SOFT_BATCH = 256
 
 def expected_seconds(
     protocol: Protocol, make: NetworkFactory, train: Source, executor: Executor, *, students: int,
-    items: Sequence[int], again: Sequence[int], trials: int, full: bool, soft: bool,
+    items: Sequence[int], again: Sequence[int], trials: int, trial_steps: int, full: bool, soft: bool,
 ) -> float:  # fmt: skip
     """Seconds of wall clock on this machine, for the first network alone.
 
@@ -35,7 +34,7 @@ def expected_seconds(
         students: trained on each set.
         items: inputs of each set for which a rate and a length are chosen, where the protocol chooses.
         again: inputs of each set on which students are trained once more, with what was chosen.
-        trials: small students that say how real samples are best stored.
+        trials: small students that say how real samples are best stored, of ``trial_steps`` updates each.
         full: whether the network is trained on the full data too.
         soft: whether the teacher of random-soft is.
     """
@@ -60,7 +59,7 @@ def expected_seconds(
     total = trained / workers
     if trials:
         small = narrow(make, train)
-        total += trials * STEPS * _seconds(small, train, min(BATCH, len(train)), threads) / workers
+        total += trials * trial_steps * _seconds(small, train, min(BATCH, len(train)), threads) / workers
     p = protocol
     if full or soft or p.labels == "teacher":
         on_real = _seconds(make, train, int(RECIPE["batch"]), threads) / int(RECIPE["batch"])  # a sample
