@@ -53,7 +53,6 @@ from torch import Tensor
 
 import potstill
 from potstill import registry
-from potstill.api import settle
 from potstill.augment.named import named_augmentation
 from potstill.core import Parametrization, Source, Splits, Synthetic
 from potstill.data import TensorSource, holdout
@@ -66,6 +65,7 @@ from potstill.registry import resolve
 from potstill.rng import derive, generator
 from potstill.storage import write_atomic
 from potstill.store import classes_stored, ints_stored, nbytes, read, store
+from potstill.verbs.distill import settle
 
 REAL = ("random", "herding", "k-means", "centroids")
 MAKERS: dict[str, dict[str, Any]] = {

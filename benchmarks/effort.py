@@ -31,8 +31,8 @@ from machine import machine
 import potstill
 from potstill import registry
 from potstill.evaluation.statistics import summary
-from potstill.listings import efforts_of
 from potstill.storage import write_atomic
+from potstill.verbs.listing import efforts_of
 
 PUBLISHED: dict[str, tuple[float, str]] = {
     "dc": (97.4, "github.com/VICO-UoE/DatasetCondensation README"),

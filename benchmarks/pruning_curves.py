@@ -37,7 +37,6 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from potstill import registry
-from potstill.api import load_data, settle
 from potstill.assets import obtain
 from potstill.augment.named import named_augmentation
 from potstill.core import Selection, Splits
@@ -48,6 +47,8 @@ from potstill.functional.pruning import shares
 from potstill.nn import factory
 from potstill.rng import derive, generator
 from potstill.storage import write_atomic
+from potstill.verbs.distill import settle
+from potstill.verbs.load import load_data
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "el2n": {"runs": 3, "epoch": 10}, "grand": {"runs": 3, "epoch": 10},

@@ -25,7 +25,6 @@ from machine import machine
 from torch import Tensor
 
 import potstill
-from potstill.api import settle
 from potstill.augment.named import named_augmentation
 from potstill.core import Splits, Stored, Synthetic
 from potstill.data import TensorSource
@@ -39,6 +38,7 @@ from potstill.storage import write_atomic
 from potstill.store import nbytes, read, store
 from potstill.store.coded import coded_bytes
 from potstill.store.patches import Patches
+from potstill.verbs.distill import settle
 
 AFTER = (
     "float32", "uint8", "uint4", "uint3", "uint2", "uint1", "apot:bits=4", "apot:bits=3", "apot:bits=2",

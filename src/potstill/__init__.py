@@ -4,19 +4,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from potstill.api import distill, evaluate, load_data, report
-    from potstill.comparison import compare
     from potstill.core import Budget, Splits
     from potstill.data import TensorSource
     from potstill.driver import Interrupted, Progress
     from potstill.errors import PotstillError
     from potstill.evaluation import Protocol, Scorecard
-    from potstill.knowledge import scaling
-    from potstill.labelling import label
-    from potstill.planning import plan
-    from potstill.scoring import score
-    from potstill.selections import export, rebuild
     from potstill.storage import Distilled, inspect, load
+    from potstill.verbs.compare import compare
+    from potstill.verbs.distill import distill
+    from potstill.verbs.evaluate import evaluate
+    from potstill.verbs.export import export, rebuild
+    from potstill.verbs.label import label
+    from potstill.verbs.load import load_data
+    from potstill.verbs.plan import plan
+    from potstill.verbs.report import report
+    from potstill.verbs.scaling import scaling
+    from potstill.verbs.score import score
 
 __version__ = "0.1.0"
 
@@ -30,19 +33,19 @@ _HOMES = {
     "Scorecard": "potstill.evaluation",
     "Splits": "potstill.core",
     "TensorSource": "potstill.data",
-    "compare": "potstill.comparison",
-    "distill": "potstill.api",
-    "evaluate": "potstill.api",
-    "export": "potstill.selections",
+    "compare": "potstill.verbs.compare",
+    "distill": "potstill.verbs.distill",
+    "evaluate": "potstill.verbs.evaluate",
+    "export": "potstill.verbs.export",
     "inspect": "potstill.storage",
-    "label": "potstill.labelling",
+    "label": "potstill.verbs.label",
     "load": "potstill.storage",
-    "load_data": "potstill.api",
-    "plan": "potstill.planning",
-    "rebuild": "potstill.selections",
-    "report": "potstill.api",
-    "scaling": "potstill.knowledge",
-    "score": "potstill.scoring",
+    "load_data": "potstill.verbs.load",
+    "plan": "potstill.verbs.plan",
+    "rebuild": "potstill.verbs.export",
+    "report": "potstill.verbs.report",
+    "scaling": "potstill.verbs.scaling",
+    "score": "potstill.verbs.score",
 }
 
 __all__ = [

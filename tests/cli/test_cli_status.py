@@ -9,11 +9,12 @@ import warnings
 import pytest
 
 import potstill
-from potstill import api
 from potstill.cli.main import main
 from potstill.driver import Interrupted, Progress
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.locks import only_run
+from potstill.verbs import distill as api
+from potstill.verbs import load as loading
 
 DISTILL = ["distill", "digits", "--ipc", "1"]
 
@@ -128,7 +129,7 @@ def test_an_output_that_cannot_be_written_is_found_before_anything_is_read(monke
     def never(*args, **options):
         raise AssertionError("the data were read first")
 
-    monkeypatch.setattr(api, "load_data", never)
+    monkeypatch.setattr(loading, "load_data", never)
     (tmp_path / "file").write_text("")
     for target in (tmp_path / "none" / "a.safetensors", tmp_path / "file" / "a.safetensors"):
         assert main([*DISTILL, "--out", str(target)]) == 1
@@ -241,7 +242,7 @@ def test_version_and_help_need_no_torch():
 def test_an_error_that_nobody_foresaw_is_one_line_too(tmp_path):
     words = [*DISTILL, "--out", str(tmp_path / "a.safetensors"), "--quiet"]
     code = (
-        "import sys\nfrom potstill import api\nfrom potstill.cli import main as cli\n"
+        "import sys\nfrom potstill.verbs import distill as api\nfrom potstill.cli import main as cli\n"
         "def broken(*a, **k): raise RuntimeError('out of\\nluck')\n"
         "api.distill = broken\n"
         f"sys.argv = ['potstill', *{words!r}]\n"
@@ -284,7 +285,7 @@ def test_a_second_command_on_one_output_is_refused_while_the_first_runs(monkeypa
     def never(*args, **options):
         raise AssertionError("the data were read")
 
-    monkeypatch.setattr(api, "load_data", never)
+    monkeypatch.setattr(loading, "load_data", never)
     with only_run(out):
         for words in (DISTILL, ["evaluate", "small.safetensors", "--data", "digits"], ["rebuild", "i", "--data", "d"]):
             assert main([*words, "--out", str(out)]) == 1

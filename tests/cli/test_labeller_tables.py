@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from potstill.cli.tables import labels
+from benchmarks.tables import labels
 
 
 def row(agreement: float = 1.0, **cells: list[float]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 import potstill
 from potstill.cli.main import main
-from potstill.planning import plan, seconds_a_step
+from potstill.verbs.plan import plan, seconds_a_step
 
 CLI = [sys.executable, "-m", "potstill.cli.main"]
 SMALL = ["--network", "convnet-d1-w8", "--batch-real", "32", "--device", "cpu"]

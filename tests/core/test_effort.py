@@ -10,10 +10,10 @@ import torch
 import potstill
 from potstill.core import Splits
 from potstill.errors import PotstillError
-from potstill.listings import list_methods
 from potstill.methods.distribution.dm import DM
 from potstill.registry import make_method, names, resolve
 from potstill.testing import toy_source
+from potstill.verbs.listing import list_methods
 
 DATA = Splits(train=toy_source("image"), test=None)
 SMALL: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "batch_real": 4, "progress": None}

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from potstill.cli import tables
+from benchmarks import tables
 from potstill.cli.main import main
 from potstill.cli.parsing import parse
-from potstill.listings import list_methods
+from potstill.verbs.listing import list_methods
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import potstill
-from potstill import knowledge
 from potstill.cli.main import main
 from potstill.core import Splits
 from potstill.data import TensorSource
@@ -20,6 +19,7 @@ from potstill.evaluation import together
 from potstill.execution import Serial
 from potstill.reports import law_plot
 from potstill.testing import toy_source
+from potstill.verbs import scaling as knowledge
 
 SOURCE = toy_source("image", per_class=30)
 QUICK: dict[str, Any] = {
@@ -45,7 +45,7 @@ DATA = Splits(
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("potstill.knowledge.choose", lambda *_: Serial())  # other processes know no monkeypatch
+    monkeypatch.setattr("potstill.verbs.scaling.choose", lambda *_: Serial())  # other processes know no monkeypatch
     return tmp_path
 
 

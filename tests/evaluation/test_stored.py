@@ -21,11 +21,11 @@ from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
 from potstill.evaluation.protocols.sre2l_cifar import PROTOCOL as SRE2L_CIFAR
 from potstill.evaluation.student import Job, train
 from potstill.evaluation.taught import stored_loss, taught_loss, teachers_of, views_of
-from potstill.labelling import label_bytes
 from potstill.nn import factory
 from potstill.rng import derive, generator
 from potstill.supervise.store import LabelStore
 from potstill.supervise.teacher_store import TeacherStore
+from potstill.verbs.label import label_bytes
 
 NETWORK = "convnet-d1-w8-batch"
 SHORT: dict[str, Any] = {"epochs": 4, "teacher_epochs": 2, "teacher_lr": 0.05, "batch": 3, "lr": 0.01}

@@ -13,7 +13,6 @@ from decoupled_toys import at_toy
 from torch import Tensor
 
 import potstill
-from potstill.api import settle
 from potstill.cli.main import main
 from potstill.core import Method, Problem, Splits
 from potstill.data import TensorSource
@@ -27,9 +26,10 @@ from potstill.methods.decoupled.fadrm import FADRM
 from potstill.methods.decoupled.g_vbsm import GVBSM
 from potstill.methods.decoupled.sre2l import SRe2L
 from potstill.methods.decoupled.ufc import UFC
-from potstill.planning import plan
 from potstill.rng import generator
 from potstill.testing import toy_problem, toy_source
+from potstill.verbs.distill import settle
+from potstill.verbs.plan import plan
 
 PLAIN: dict[str, Any] = {"epochs_trained": 1, "augment_training": "none", "committee": ""}
 

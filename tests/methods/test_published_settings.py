@@ -10,14 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.tables.choice import choose
 from potstill.assets import jobs_of
 from potstill.augment.named import named_augmentation
-from potstill.cli.tables.choice import choose
 from potstill.core import Normalization, Problem
 from potstill.data import TensorSource
 from potstill.functional.coreset import central
 from potstill.functional.features import embed_real
-from potstill.listings import list_methods
 from potstill.methods.distribution.cafe import CAFE
 from potstill.methods.distribution.dance import DANCE
 from potstill.methods.distribution.datadam import DataDAM
@@ -29,6 +28,7 @@ from potstill.methods.gradient.dream import DREAM
 from potstill.methods.gradient.idc import IDC
 from potstill.rng import draw_seed, generator
 from potstill.testing import toy_problem, toy_source
+from potstill.verbs.listing import list_methods
 
 SMALL: dict[str, Any] = {"networks_trained": 1, "epochs_trained": 1, "batch_real": 5}
 

@@ -28,9 +28,9 @@ from potstill.methods.selection.grand import GraNd
 from potstill.methods.selection.tdds import TDDS
 from potstill.registry import make_method, resolve
 from potstill.rng import generator
-from potstill.scoring import duplicates, score, scored_methods
 from potstill.storage.scores import read_scores
 from potstill.testing import toy_problem, toy_source
+from potstill.verbs.score import duplicates, score, scored_methods
 
 QUICK: dict[str, Any] = {
     "epochs_recorded": 4, "runs": 2, "window": 3, "checkpoints": 2, "epoch": 2, "trajectory": 4,

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from potstill.api import distill
 from potstill.assets import kept_part, obtain
 from potstill.augment.named import named_augmentation
 from potstill.core import Problem, Splits
@@ -20,6 +19,7 @@ from potstill.methods.selection.random_soft import RandomSoft
 from potstill.nn import factory
 from potstill.rng import derive, generator
 from potstill.testing import check_method, toy_problem, toy_source
+from potstill.verbs.distill import distill
 
 
 def solve(method, problem: Problem, seed: int = 0):  # type: ignore[no-untyped-def]

@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 import potstill
-from potstill.api import settle
 from potstill.assets import obtain
 from potstill.augment.named import named_augmentation
 from potstill.cli.main import main
@@ -25,6 +24,7 @@ from potstill.execution import Serial
 from potstill.methods.decoupled._state import measured
 from potstill.methods.decoupled.g_vbsm import GVBSM
 from potstill.methods.decoupled.rded import RDED
+from potstill.verbs.distill import settle
 
 CLASSES, PER_CLASS = 3, 9
 

@@ -248,7 +248,7 @@ def test_a_budget_in_bytes_counts_them() -> None:
 
 
 def test_the_list_of_methods_says_who_weighs() -> None:
-    from potstill.listings import list_methods
+    from potstill.verbs.listing import list_methods
 
     assert {m["name"] for m in list_methods() if m["weighs"]} == set(WEIGHING)
 

@@ -7,7 +7,7 @@ from potstill.units import about, size_of
 
 if TYPE_CHECKING:
     from potstill.execution.peak import Memory
-    from potstill.planning import Plan
+    from potstill.verbs.plan import Plan
 
 __all__ = ["costs"]
 

@@ -116,8 +116,8 @@ def _options(kind: str, name: str, taken: Set[str], effort: Any = None) -> _Part
     Raises:
         Misuse: there is none of that name.
     """
-    from potstill.listings import efforts_of, efforts_said, field_docs  # slow: it imports torch
     from potstill.registry import effort_fields, method_class, resolve
+    from potstill.verbs.listing import efforts_of, efforts_said, field_docs  # slow: it imports torch
 
     try:
         found: Any = method_class(name) if kind == "method" else resolve("protocols", name)

@@ -13,7 +13,7 @@ _COLOURS = ("#666666", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#
 
 
 def label_curves(result: Mapping[str, Any], title: str) -> str:
-    """The curves of what `potstill.applications.label_cost` returns.
+    """The curves of what `potstill.verbs.use.label_cost` returns.
 
     Args:
         result: its JSON.

@@ -19,7 +19,6 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from potstill.api import AXES, distill
 from potstill.assets import jobs_of, memory_record, trainings_of
 from potstill.augment.named import named_augmentation
 from potstill.core import (
@@ -51,6 +50,7 @@ from potstill.registry import make_method, part, resolve
 from potstill.rng import generator
 from potstill.storage import pack, unpack
 from potstill.testing.toy import toy_source
+from potstill.verbs.distill import AXES, distill
 
 __all__ = [
     "ContractError",

@@ -19,8 +19,8 @@ def run_inspect(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_export(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.selections import WITH_DATA, export, export_selection
     from potstill.storage import check_selection, load
+    from potstill.verbs.export import WITH_DATA, export, export_selection
 
     command = parsed.command
     assert isinstance(command, Export)

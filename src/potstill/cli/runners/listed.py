@@ -20,7 +20,7 @@ def _methods(rows: list[dict[str, Any]]) -> str:
 
 def _method(row: dict[str, Any]) -> str:
     """One method with everything that can be set: the option and its default on a line, below it what it is."""
-    from potstill.listings import efforts_said
+    from potstill.verbs.listing import efforts_said
 
     lines = [f"{row['name']}: {row['title']} ({row['year']}), {row['paper']}", *filled(row["summary"])]
     if row["options"]:
@@ -35,7 +35,7 @@ def _method(row: dict[str, Any]) -> str:
 
 def run_methods(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill.errors import unknown
-    from potstill.listings import list_methods
+    from potstill.verbs.listing import list_methods
 
     command, rows = parsed.command, list_methods()
     assert isinstance(command, ListMethods)
@@ -85,7 +85,7 @@ def _stores(rows: list[dict[str, Any]]) -> str:
 
 def _listing(group: str, show: Callable[[list[dict[str, Any]]], str]) -> Callable[[Parsed, str, Watcher], Answer]:
     def listing(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-        from potstill import listings
+        from potstill.verbs import listing as listings
 
         rows: list[dict[str, Any]] = getattr(listings, f"list_{group}")()
         return Answer(rows, show(rows))

@@ -32,9 +32,9 @@ def _settings(command: Making, parsed: Parsed) -> dict[str, Any]:
 
 
 def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.api import distill
     from potstill.execution.memory import return_freed_memory
     from potstill.storage import check_writable
+    from potstill.verbs.distill import distill
 
     command = parsed.command
     assert isinstance(command, Distill)
@@ -80,7 +80,7 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.planning import plan
+    from potstill.verbs.plan import plan
 
     command = parsed.command
     assert isinstance(command, Plan)

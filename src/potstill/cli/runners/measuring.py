@@ -25,9 +25,9 @@ _LITTLE = 0.5
 
 
 def run_evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.api import evaluate
     from potstill.evaluation import not_made_of
     from potstill.storage import Distilled, check_writable, holds_indices, load, read_indices, write_atomic
+    from potstill.verbs.evaluate import evaluate
 
     command = parsed.command
     assert isinstance(command, Evaluate)
@@ -68,9 +68,9 @@ def run_evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_label(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.labelling import label, label_bytes
     from potstill.storage import check_writable, load
     from potstill.supervise.store import LabelStore
+    from potstill.verbs.label import label, label_bytes
 
     command = parsed.command
     assert isinstance(command, Label)
@@ -132,7 +132,7 @@ def _of_rows(store: "LabelStore", sizes: Mapping[str, int]) -> str:
 
 
 def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.comparison import compare
+    from potstill.verbs.compare import compare
 
     command = parsed.command
     assert isinstance(command, Compare)
@@ -197,7 +197,7 @@ def _interval(ends: Sequence[float] | None, form: str) -> str:
 
 
 def run_scaling(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.knowledge import scaling
+    from potstill.verbs.scaling import scaling
 
     command = parsed.command
     assert isinstance(command, Scaling)
@@ -212,8 +212,8 @@ def run_scaling(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_report(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.api import report
     from potstill.storage import check_writable
+    from potstill.verbs.report import report
 
     command = parsed.command
     assert isinstance(command, Report)

@@ -24,8 +24,8 @@ class Answer(NamedTuple):
 
 def load_data(command: DataCommand, data: str, watcher: Watcher, card: Mapping[str, Any] | None = None) -> Splits:
     """The data; with the card of a selection, read as they were for that."""
-    from potstill.api import load_data
-    from potstill.selections import load_for
+    from potstill.verbs.export import load_for
+    from potstill.verbs.load import load_data
 
     reading = command.reading
     read = load_data if card is None else functools.partial(load_for, dict(card))

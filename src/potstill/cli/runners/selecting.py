@@ -15,8 +15,8 @@ __all__ = ["run_active", "run_csod", "run_score"]
 
 
 def run_score(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.scoring import score
     from potstill.storage import check_writable, write_atomic
+    from potstill.verbs.score import score
 
     command = parsed.command
     assert isinstance(command, Score)
@@ -73,12 +73,12 @@ def _map(scores: Any) -> str:
 
 
 def run_active(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.api import as_splits, pick_device
-    from potstill.applications import ACQUISITIONS, label_cost
-    from potstill.applications.active import Learner
     from potstill.errors import unknown
     from potstill.reports.label_curves import label_curves
     from potstill.storage import check_writable, write_atomic
+    from potstill.verbs.load import as_splits, pick_device
+    from potstill.verbs.use import ACQUISITIONS, label_cost
+    from potstill.verbs.use.active import Learner
 
     command = parsed.command
     assert isinstance(command, Active)
@@ -135,9 +135,9 @@ def _costs_of_labels(result: Mapping[str, Any]) -> str:
 
 
 def run_csod(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.applications import select_images
     from potstill.data.detection import load_detection
     from potstill.storage import check_writable, write_atomic
+    from potstill.verbs.use import select_images
 
     command = parsed.command
     assert isinstance(command, Csod)

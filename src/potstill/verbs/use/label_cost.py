@@ -5,7 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
-from potstill.applications.active import (
+from potstill.core import Source
+from potstill.errors import PotstillError
+from potstill.evaluation.statistics import summary
+from potstill.verbs.use.active import (
     ActiveRun,
     Learner,
     accuracy_on,
@@ -15,9 +18,6 @@ from potstill.applications.active import (
     learner_factory,
     network_name,
 )
-from potstill.core import Source
-from potstill.errors import PotstillError
-from potstill.evaluation.statistics import summary
 
 __all__ = ["label_cost", "needed"]
 

@@ -1,9 +1,7 @@
-"""The public verbs: load data, distil, evaluate. They tie the parts together and hold no arithmetic."""
+"""Distil a set: all choices of a run are made and checked before any work, then it runs."""
 
 import dataclasses
-import shlex
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,104 +10,24 @@ from torch import Tensor
 
 from potstill import registry
 from potstill.amounts import amounts, rounding, writing
-from potstill.asked import Counting, Watching, asked_amounts, asked_effort, kept, renamed, watched
+from potstill.asked import Watching, asked_amounts, asked_effort, kept, watched
 from potstill.augment.named import augmentation_name, named_augmentation
 from potstill.augment.zca import fit_normalization
-from potstill.core import (
-    Budget,
-    Effort,
-    Method,
-    Parametrization,
-    Problem,
-    Scored,
-    Source,
-    Splits,
-    Store,
-)
+from potstill.core import Budget, Effort, Method, Parametrization, Problem, Scored, Source, Store
 from potstill.data import TensorSource
-from potstill.data import load as load_splits
-from potstill.errors import PotstillError, PotstillWarning
-from potstill.evaluation import Protocol, Scorecard, not_made_of
-from potstill.evaluation import evaluate as measure
+from potstill.errors import PotstillError
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
 from potstill.nn import OwnFactory, OwnNetwork, factory, given
 from potstill.registry import make_method
-from potstill.reports import collect, render, write
 from potstill.running import Settled, identity_of, run_settled
-from potstill.storage import Distilled, holds_indices, load, rebuild
+from potstill.storage import Distilled
 from potstill.storage.scores import Scores, read_scores
-from potstill.supervise.teacher_store import open_labels
-from potstill.watch import Watcher
+from potstill.verbs.load import as_splits, pick_device
 
-__all__ = [
-    "Settled",
-    "as_splits",
-    "default_network",
-    "distill",
-    "evaluate",
-    "identity_of",
-    "load_data",
-    "pick_device",
-    "report",
-    "settle",
-]
+__all__ = ["AXES", "Settled", "default_network", "distill", "identity_of", "settle"]
 
 AXES = ("network", "augment", "parametrization", "labels")
 """The fields of a method that name a part, and that have an option of their own."""
-
-
-def pick_device(device: str) -> torch.device:
-    """``auto`` is the first GPU if there is one.
-
-    Raises:
-        PotstillError: the device is not there.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise PotstillError(f"device {device!r} was asked for, but torch finds no GPU; use device auto or cpu")
-    try:
-        return torch.device(device)
-    except RuntimeError as error:
-        raise PotstillError(f"device must be auto, cpu or cuda, not {device!r}") from error
-
-
-def load_data(
-    data: object,
-    *,
-    label: str | None = None,
-    data_root: str | Path | None = None,
-    split_seed: int = 0,
-    test_fraction: float = 0.2,
-    size: int | tuple[int, int] | None = None,
-    skip_bad: bool = False,
-    stream: bool | None = None,
-    device: torch.device | str = "cpu",
-    **options: Any,
-) -> Splits:
-    """Real data as sources: a training split, a test split, and notes on what was decided.
-
-    Args:
-        data_root: where the files of known names are; else ``$POTSTILL_DATA``, else the system's folders.
-        split_seed: draws the test split where the data has none. Keep it the same for one data set.
-        data, label, test_fraction, size, skip_bad, stream, device, options: as for `potstill.data.load`.
-
-    Raises:
-        PotstillError: with one line on what was required, what was found and what to change.
-    """
-    old = {"seed": "split_seed", "root": "data_root"}
-    drawn, root = renamed(options, old, split_seed=split_seed or None, data_root=data_root)
-    return load_splits(
-        data, label=label, root=root, seed=drawn or 0, test_fraction=test_fraction, size=size, skip_bad=skip_bad,
-        stream=stream, device=device, **options,
-    )  # fmt: skip
-
-
-def as_splits(data: Any, device: torch.device) -> Splits:
-    """``data`` as splits on ``device``: what ``load_data`` takes, or what it returned."""
-    splits = data if isinstance(data, Splits) else load_data(data)
-    test = None if splits.test is None else splits.test.to(device)
-    return Splits(train=splits.train.to(device), test=test, notes=splits.notes)
 
 
 def default_network(source: Source) -> str:
@@ -350,108 +268,3 @@ def _whitened(train: Source, family: str) -> Source:
     if not isinstance(inputs, Tensor) or not isinstance(train, TensorSource):
         raise PotstillError("whitening needs inputs of one tensor that are held in memory; leave zca out for these")
     return dataclasses.replace(train, normalization=fit_normalization(inputs, family))
-
-
-def evaluate(
-    distilled: Distilled | str | Path,
-    data: Any,
-    *,
-    protocol: str | Protocol = "potstill",
-    network: Sequence[str | OwnNetwork | Callable[..., Any]] | str | OwnNetwork | Callable[..., Any] | None = None,
-    quick: bool = False,
-    seeds: int | None = None,
-    seed: int = 0,
-    baselines: bool = True,
-    full: bool = True,
-    robust_scores: bool = True,
-    stored: str | Path | None = None,
-    weights: bool = True,
-    side_by_side: int | None = None,
-    device: str = "auto",
-    progress: Counting = "auto",
-    **overrides: Any,
-) -> Scorecard:
-    """Measure a distilled set against the real test split, beside its baselines at equal stored bytes.
-
-    Args:
-        distilled: a set, or the path of one, also of one that holds the indices of a selection alone.
-        data: what it was made of: anything ``load_data`` takes, or what it returned, with a test split.
-        protocol: a registered name, or a protocol as a value.
-        network: which students, one or several; the first is the headline, the others make the cross-architecture
-            table. Names, or classes and functions of your own that make a ``torch.nn.Module``, or ``file.py:Net``. By
-            default the protocol's, else the one that the set was made with, unless that is its maker's own.
-        quick: a shorter protocol that says so, to look at a set and not to report it (`Protocol.quick`): few students
-            and epochs, no robust scores and no reference on the full data. What is given besides wins over it.
-        seeds: students per network.
-        baselines, full, robust_scores: leave these out to be done sooner.
-        stored: a file of a teacher's labels of this set, or of the teacher itself, as `label` writes it.
-        weights: train with the set's weights where it has any; ``False``: all samples alike.
-        side_by_side: students trained as one network, at most; by default 32 on a GPU and 1 on a CPU.
-        progress: called with what is being trained, how much is done, and of how much; ``auto``: show it on stderr;
-            ``None``: show nothing.
-        **overrides: fields of the protocol's recipe, e.g. ``epochs=100``; the fingerprint then differs.
-
-    Raises:
-        PotstillError: the set does not fit the data, or there is no test split.
-
-    Warns:
-        PotstillWarning: the set was not made of this training data, so that it may hold samples that it is tested on.
-    """
-    keep_freed_memory()
-    (asked,) = renamed(overrides, {"networks": "network"}, network=network)
-    several = [asked] if isinstance(asked, str | OwnNetwork) or callable(asked) else asked or ()
-    indices = Path(distilled) if isinstance(distilled, str | Path) and holds_indices(Path(distilled)) else None
-    small = load(distilled) if isinstance(distilled, str | Path) and indices is None else distilled
-    splits = as_splits(data, pick_device(device))
-    if indices is not None:
-        small = rebuild(indices, splits.train)
-    assert isinstance(small, Distilled)
-    chosen = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
-    chosen = chosen.quick() if quick else chosen
-    chosen = chosen.override(**overrides) if overrides else chosen
-    if (doubt := not_made_of(small.card["source"], splits.train)) is not None:
-        warnings.warn(doubt, PotstillWarning, stacklevel=2)
-    with watched(progress) as watcher:
-        shown = progress == "auto" or isinstance(progress, Watcher)  # else nobody would see a forecast
-        watcher.begin("evaluation", "--quick, --seeds K or --no-full" if watcher.line else "quick=True or seeds=K")
-        return measure(
-            small,
-            splits,
-            protocol=chosen,
-            networks=[found for found in map(given, several) if found is not None],
-            seeds=seeds,
-            seed=seed,
-            baselines=baselines,
-            full=full and not quick,
-            robust_scores=robust_scores and not quick,
-            stored=None if stored is None else open_labels(stored),
-            weights=weights,
-            side_by_side=side_by_side,
-            progress=progress if callable(progress) and not isinstance(progress, Watcher) else watcher.count,
-            expect=(lambda s: watcher.expect("evaluation", s, "evaluation")) if shown else None,
-        )
-
-
-def report(paths: Sequence[str | Path] | str | Path, out: str | Path) -> Path:
-    """Write one self-contained page about sets, scorecards or a folder of them.
-
-    Args:
-        paths: files or folders of results.
-        out: the page, ``….html``.
-
-    Raises:
-        PotstillError: nothing to report there, or ``out`` cannot be written.
-    """
-    several = [paths] if isinstance(paths, str | Path) else paths
-    entries = collect([Path(p) for p in several], _arrays)
-    title = entries[0].name if len(entries) == 1 else Path(several[0]).resolve().name
-    command = shlex.join(["potstill", "report", *map(str, several), "--out", str(out)])
-    write(render(entries, title=title, command=command), Path(out))
-    return Path(out)
-
-
-def _arrays(path: Path) -> Mapping[str, Any]:
-    """What a page shows of a set, for pages know no torch."""
-    small = load(path)
-    held = {"inputs": small.inputs, "labels": small.labels, "weights": small.weights, "index": small.index}
-    return {name: tensor.numpy() for name, tensor in held.items() if tensor is not None}

@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from potstill import storage
-from potstill.api import as_splits, load_data, pick_device
 from potstill.core import Source, Splits
 from potstill.data.auto import indexed
 from potstill.data.hub import Opened, opened, two_parts
@@ -25,6 +24,7 @@ from potstill.storage import Distilled, check_selection, check_source, read_indi
 from potstill.storage.export import FORMATS
 from potstill.storage.folders import write_folder
 from potstill.storage.pictures import folder_names
+from potstill.verbs.load import as_splits, load_data, pick_device
 
 __all__ = ["WITH_DATA", "Link", "export", "export_selection", "load_for", "rebuild"]
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from potstill.api import Settled, settle
 from potstill.asked import asked_amounts, asked_effort
 from potstill.assets import Record, TrainNetwork, forecast, jobs_of, stand_in, trainings_of
 from potstill.augment.named import named_augmentation
@@ -31,6 +30,7 @@ from potstill.storage import pack
 from potstill.storage.contents import SHARED, WHITENING
 from potstill.store import Exact, Uniform, classes_stored, ints_stored, label_bytes, nbytes, store_name, values_bytes
 from potstill.supervise.teacher import fresh_teacher, train_epoch
+from potstill.verbs.distill import Settled, settle
 
 __all__ = ["Measured", "Needed", "Passes", "Plan", "plan"]
 

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import potstill
-from potstill.sklearn import Distiller, ResamplingError
+from potstill.integrations.sklearn import Distiller, ResamplingError
 
 NOT_APPLICABLE = {
     "check_array_api_input": "runs only where SCIPY_ARRAY_API is set before SciPy is imported",

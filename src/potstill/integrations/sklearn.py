@@ -16,12 +16,12 @@ from sklearn.utils import InputTags, Tags, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from potstill.api import distill
 from potstill.core import Splits
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.registry import make_method
 from potstill.storage import Distilled
+from potstill.verbs.distill import distill
 
 __all__ = ["Distiller", "ResamplingError"]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from potstill import registry
-from potstill.api import as_splits, distill, evaluate, identity_of, pick_device, settle
 from potstill.asked import asked_budget, asked_effort, renamed
 from potstill.core import Splits
 from potstill.driver import Interrupted, Progress, versions
@@ -19,6 +18,9 @@ from potstill.locks import only_run
 from potstill.nn import OwnNetwork, given
 from potstill.ownfile import names_file
 from potstill.storage import differences, load, read_identity, write_atomic
+from potstill.verbs.distill import distill, identity_of, settle
+from potstill.verbs.evaluate import evaluate
+from potstill.verbs.load import as_splits, pick_device
 
 __all__ = ["FAIR", "compare"]
 

@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor
 
 from potstill import registry
-from potstill.api import as_splits, default_network, pick_device
 from potstill.augment.views import Views
 from potstill.core import NetworkFactory, Source
 from potstill.errors import PotstillError, PotstillWarning, unknown
@@ -24,6 +23,8 @@ from potstill.supervise.about import TEACHER_BITS
 from potstill.supervise.store import forecast
 from potstill.supervise.teacher_store import Labels, teacher_bytes, write_teacher
 from potstill.supervise.writer import pool_of, write_labels
+from potstill.verbs.distill import default_network
+from potstill.verbs.load import as_splits, pick_device
 
 __all__ = ["label", "label_bytes"]
 

@@ -11,9 +11,9 @@ import torch
 
 import potstill
 from potstill.cli.parsing import Misuse, parse
-from potstill.comparison import compare
 from potstill.core import Splits
 from potstill.errors import PotstillError
+from potstill.verbs.compare import compare
 
 WORDS = ["digits", "--methods", "dm", "--ipc", "1", "--out", "board"]
 

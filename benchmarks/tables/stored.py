@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from potstill.cli.tables.parts import interval, mean_and_half, table
+from benchmarks.tables.parts import interval, mean_and_half, table
 from potstill.evaluation.statistics import difference
 
 __all__ = ["ahead", "bytes_of_data", "codecs", "each_store", "store_loss"]

@@ -12,7 +12,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill import registry
-from potstill.api import Settled, as_splits, pick_device, settle
 from potstill.assets import obtain
 from potstill.augment.named import named_augmentation
 from potstill.core import AssetSpec, Scored, Source
@@ -22,6 +21,8 @@ from potstill.functional.duplicates import Digests
 from potstill.functional.dynamics import Cartography, regions
 from potstill.storage import check_writable
 from potstill.storage.scores import MethodScores, Scores, write_scores
+from potstill.verbs.distill import Settled, settle
+from potstill.verbs.load import as_splits, pick_device
 
 __all__ = ["duplicates", "score", "scored_methods"]
 

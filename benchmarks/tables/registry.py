@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from potstill.cli.tables.parts import paper, table
-from potstill.listings import list_methods, list_parametrizations, list_protocols, list_stores
+from benchmarks.tables.parts import paper, table
+from potstill.verbs.listing import list_methods, list_parametrizations, list_protocols, list_stores
 
 __all__ = ["FAMILIES", "methods", "options", "parametrizations", "protocols"]
 

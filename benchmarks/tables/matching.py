@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from potstill.cli.tables.parts import mean_and_half, table
+from benchmarks.tables.parts import mean_and_half, table
 
 __all__ = ["effort", "recipes", "results", "scaling", "speed", "students", "time_to_accuracy"]
 

@@ -1,7 +1,7 @@
 """The tables in the README and in docs/, made from the registry and from results/, so that none is kept by hand.
 
-python -m potstill.cli.tables          write them
-python -m potstill.cli.tables --check  say which are not current, and exit with 1
+python -m benchmarks.tables          write them
+python -m benchmarks.tables --check  say which are not current, and exit with 1
 """
 
 import sys
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from potstill.cli.tables import choice, data, labels, matching, registry, selection, stored
+from benchmarks.tables import choice, data, labels, matching, registry, selection, stored
 
 __all__ = ["main", "render"]
 
@@ -70,7 +70,7 @@ def main(root: Path, *, check: bool) -> int:
         if new != old:
             status = 1
             sys.stdout.write(
-                f"{path.relative_to(root)}: {'not current; run' if check else 'written by'} potstill.cli.tables\n"
+                f"{path.relative_to(root)}: {'not current; run' if check else 'written by'} benchmarks.tables\n"
             )
             if not check:
                 path.write_text(new, encoding="utf-8")

@@ -8,14 +8,14 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 
-from potstill.applications import ACQUISITIONS, active, label_cost
-from potstill.applications.active import Learner
-from potstill.applications.label_cost import needed
 from potstill.cli.main import main
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.reports.label_curves import label_curves
 from potstill.rng import generator
+from potstill.verbs.use import ACQUISITIONS, active, label_cost
+from potstill.verbs.use.active import Learner
+from potstill.verbs.use.label_cost import needed
 
 QUICK = Learner(network="linear", steps=20, batch=16, lr=0.1)
 
@@ -82,9 +82,9 @@ def test_all_begin_with_the_same_samples():
 
 
 def test_a_round_asks_for_what_the_learner_is_least_sure_of():
-    from potstill.applications.active import fitted, labelled, scored
     from potstill.functional.acquisition import margin
     from potstill.nn import factory
+    from potstill.verbs.use.active import fitted, labelled, scored
 
     source = blobs(90, 0)
     run = active(source, lambda i: source.labels[i], acquire="margin", rounds=1, per_round=5, start=9, learner=QUICK)
@@ -158,7 +158,7 @@ def test_the_command(tmp_path, capsys):
 
 
 def test_a_pool_that_is_too_small_is_refused_before_anything_is_trained(monkeypatch):
-    module = importlib.import_module("potstill.applications.label_cost")  # the name of its function, too
+    module = importlib.import_module("potstill.verbs.use.label_cost")  # the name of its function, too
     monkeypatch.setattr(module, "fitted", lambda *a: pytest.fail("a learner was trained"))
     pool = blobs(60, 0)
     with pytest.raises(PotstillError, match="cannot give"):

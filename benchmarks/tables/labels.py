@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.tables.parts import interval, mean_and_half, table
 from potstill.cli.scaled import worth_cells
-from potstill.cli.tables.parts import interval, mean_and_half, table
 from potstill.cli.text import plural
 from potstill.evaluation.statistics import difference, summary
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from potstill.cli.tables.parts import table
+from benchmarks.tables.parts import table
 
 __all__ = ["decoded"]
 

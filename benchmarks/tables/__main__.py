@@ -1,8 +1,8 @@
-"""``python -m potstill.cli.tables``."""
+"""``python -m benchmarks.tables``."""
 
 import sys
 from pathlib import Path
 
-from potstill.cli.tables import main
+from benchmarks.tables import main
 
 sys.exit(main(Path.cwd(), check="--check" in sys.argv))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from potstill.cli.tables.parts import count, interval, mean_and_half, table
+from benchmarks.tables.parts import count, interval, mean_and_half, table
 
 __all__ = ["active", "csod", "own_data", "pruning", "selection_scale"]
 

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from potstill import registry
-from potstill.api import default_network, load_data, pick_device
 from potstill.assets import obtain
 from potstill.core import AssetSpec, NetworkFactory, Splits, Trained
 from potstill.data import TensorSource, holdout
@@ -37,6 +36,8 @@ from potstill.rng import derive, generator
 from potstill.storage import write_atomic
 from potstill.storage.files import parse_json
 from potstill.supervise.teacher import Teacher, soft_rows
+from potstill.verbs.distill import default_network
+from potstill.verbs.load import load_data, pick_device
 
 __all__ = ["scaling"]
 

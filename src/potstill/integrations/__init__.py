@@ -1,0 +1,1 @@
+"""Faces that other libraries know: a class for each, which calls the verbs."""
