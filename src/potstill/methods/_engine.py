@@ -1,0 +1,53 @@
+"""A method that is worked by an engine: the dataclass of a paper's values, which builds the parts of one."""
+
+from abc import abstractmethod
+from typing import Protocol, TypeVar
+
+from torch import Generator
+
+from potstill.core import AssetSpec, Method, Metrics, Part, Problem, Result
+
+__all__ = ["Engine", "Engineered"]
+
+S = TypeVar("S")
+
+
+class Engine(Protocol[S]):
+    """What does the work of many methods: final, and composed of values. Its verbs are those of `Method`."""
+
+    def assets(self, problem: Problem, /) -> tuple[AssetSpec, ...]: ...
+    def init(self, problem: Problem, rng: Generator, /) -> S: ...
+    def step(self, problem: Problem, state: S, rng: Generator, /) -> tuple[S, Metrics]: ...
+    def done(self, problem: Problem, state: S, /) -> bool: ...
+    def result(self, problem: Problem, state: S, /) -> Result: ...
+    def horizon(self, problem: Problem, /) -> int | None: ...
+    def parts(self, problem: Problem, state: S, /) -> tuple[Part, ...] | None: ...
+
+
+class Engineered(Method[S]):
+    """Abstract: the verbs, written once. A method says its engine, and nothing else of what is done."""
+
+    @abstractmethod
+    def engine(self, problem: Problem) -> Engine[S]:
+        """The engine with this method's parts, for these data. It may be asked for before there are assets."""
+
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        return self.engine(problem).assets(problem)
+
+    def init(self, problem: Problem, rng: Generator) -> S:
+        return self.engine(problem).init(problem, rng)
+
+    def step(self, problem: Problem, state: S, rng: Generator) -> tuple[S, Metrics]:
+        return self.engine(problem).step(problem, state, rng)
+
+    def done(self, problem: Problem, state: S) -> bool:
+        return self.engine(problem).done(problem, state)
+
+    def result(self, problem: Problem, state: S) -> Result:
+        return self.engine(problem).result(problem, state)
+
+    def horizon(self, problem: Problem) -> int | None:
+        return self.engine(problem).horizon(problem)
+
+    def parts(self, problem: Problem, state: S) -> tuple[Part, ...] | None:
+        return self.engine(problem).parts(problem, state)
