@@ -1,4 +1,4 @@
-"""The contracts. Imports torch, jaxtyping and the standard library only; everything else imports this.
+"""The contracts. Imports torch, jaxtyping, the standard library and tasks only; everything else imports this.
 
 Legend: n samples, m indexed samples, k classes, c h w a picture, d features.
 """
@@ -7,19 +7,21 @@ import html
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, overload, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
+from potstill.tasks import Metric, Task, task_of
+
 __all__ = [
     "AssetSpec", "Augmentation", "Batch", "Budget", "Effort", "Efforts", "Family", "InputSpec", "Inputs", "Layered",
-    "Method", "MethodInfo", "Metrics", "Network", "NetworkFactory", "Normalization", "Parametrization", "Part",
-    "Payload", "Problem", "Result", "Scored", "Selection", "Source", "Space", "Splits", "Store", "Stored", "Synthetic",
-    "Trained", "Whitening",
+    "Method", "MethodInfo", "Metric", "Metrics", "Network", "NetworkFactory", "Normalization", "Parametrization",
+    "Part", "Payload", "Problem", "Result", "Scored", "Selection", "Source", "Space", "Splits", "Store", "Stored",
+    "Synthetic", "Task", "Trained", "Whitening",
 ]  # fmt: skip
 
 Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
@@ -46,8 +48,9 @@ Family = Literal["selection", "gradient", "trajectory", "distribution", "perform
 class Batch:
     """Samples along the first axis of every tensor.
 
-    ``x`` is in model space (normalised) when it comes from ``Source.fetch``. ``y`` is int64 classes (n,), float rows
-    (n, k) that sum to 1, or ``None``. ``columns`` ride along: weights, groups.
+    ``x`` is in model space (normalised) when it comes from ``Source.fetch``. ``y`` are the targets as the task has
+    them: int64 classes (n,), float rows (n, k) that sum to 1, real values (n, t), the number of each pair (n,).
+    ``columns`` ride along: weights, groups.
     """
 
     x: Inputs
@@ -57,7 +60,12 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
-    """What one input is: ``kind`` ("image", "table", …), its ``shape`` without the batch axis, and its ``units``."""
+    """What one input is: ``kind`` ("image", "table", …), its ``shape`` without the batch axis, and its ``units``.
+
+    Inputs with names have a spec for each name in ``parts``, and the shape (). Kinds of such parts: ``categories``
+    (int64 codes (d,)), ``words`` (int64 word numbers of any length: ``NAME/values`` of all samples in one row, and
+    ``NAME/offsets`` (n,), where each sample begins in it), and those of single tensors.
+    """
 
     kind: str
     shape: tuple[int, ...]
@@ -66,6 +74,17 @@ class InputSpec:
     """Of pictures: whether one that is mirrored is still of its class. A digit is not."""
     columns: tuple[str, ...] = ()
     """Of a table: the name of each value, where they are known."""
+    levels: tuple[int, ...] = ()
+    """Of ``categories``: how many codes each column has. Of ``words``: how many words there are."""
+    parts: tuple[tuple[str, "InputSpec"], ...] = ()
+    """Names and what each of them is; empty: an input is one tensor."""
+
+    @property
+    def numbers(self) -> int:
+        """Values of one input of a fixed size: of all of its parts, ``words`` left out."""
+        if self.parts:
+            return sum(part.numbers for _, part in self.parts if part.kind != "words")
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +111,21 @@ class Normalization:
     mean: Float[Tensor, " c"]
     std: Float[Tensor, " c"]
     whitening: Whitening | None = None
+    parts: Mapping[str, "Normalization"] = field(default_factory=dict)
+    """Of inputs with names: that of each name that has one; the others (codes, words) stay as they are."""
 
     def _affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
         shape = (1, -1) + (1,) * (x.ndim - 2)
         return self.mean.to(x).reshape(shape), self.std.to(x).reshape(shape)
 
-    def apply(self, x: Tensor) -> Tensor:
+    @overload
+    def apply(self, x: Tensor) -> Tensor: ...
+    @overload
+    def apply(self, x: Inputs) -> Inputs: ...
+    def apply(self, x: Inputs) -> Inputs:
         """Data units (n, …) to model space, same shape, differentiable."""
+        if not isinstance(x, Tensor):
+            return {name: self.parts[name].apply(t) if name in self.parts else t for name, t in x.items()}
         mean, std = self._affine(x)
         x = (x - mean) / std
         if (w := self.whitening) is not None:
@@ -109,12 +136,25 @@ class Normalization:
             x = ((flat - w.mean.to(x)) @ w.matrix.to(x)).reshape(x.shape)
         return x
 
-    def invert(self, z: Tensor) -> Tensor:
+    @overload
+    def invert(self, z: Tensor) -> Tensor: ...
+    @overload
+    def invert(self, z: Inputs) -> Inputs: ...
+    def invert(self, z: Inputs) -> Inputs:
         """Model space (n, …) back to data units."""
+        if not isinstance(z, Tensor):
+            return {name: self.parts[name].invert(t) if name in self.parts else t for name, t in z.items()}
         mean, std = self._affine(z)
         if (w := self.whitening) is not None:
             z = (z.flatten(1) @ w.inverse.to(z) + w.mean.to(z)).reshape(z.shape)
         return z * std + mean
+
+    def to(self, device: torch.device | str) -> "Normalization":
+        """The same with its tensors on ``device``."""
+        w = self.whitening
+        white = w and replace(w, mean=w.mean.to(device), matrix=w.matrix.to(device), inverse=w.inverse.to(device))
+        parts = {name: n.to(device) for name, n in self.parts.items()}
+        return Normalization(self.mean.to(device), self.std.to(device), white, parts)
 
 
 @runtime_checkable
@@ -127,14 +167,14 @@ class Source(Protocol):
     def input(self) -> InputSpec: ...
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names in label order."""
+        """Class names in label order; none where the task knows no classes."""
         ...
 
     @property
     def normalization(self) -> Normalization: ...
     @property
     def labels(self) -> Int[Tensor, " n"]:
-        """int64 labels of all samples, on the CPU."""
+        """int64 labels of all samples, on the CPU: the group that each is drawn by, 0 where there are no classes."""
         ...
 
     @property
@@ -180,8 +220,8 @@ class Network(nn.Module, ABC):
     classifier: nn.Module
 
     @abstractmethod
-    def embed(self, x: Tensor) -> Float[Tensor, "n d"]:
-        """The flattened features before the classifier (DM's h)."""
+    def embed(self, x: Any) -> Float[Tensor, "n d"]:
+        """The flattened features before the classifier (DM's h) of a tensor (n, …), or of inputs with names."""
 
 
 @runtime_checkable
@@ -319,9 +359,15 @@ class Problem:
     assets: Mapping[str, Any] = field(default_factory=dict)
     """What ``Method.assets`` asked for, by name."""
 
+    @cached_property
+    def task(self) -> Task:
+        """What is to be learned."""
+        return task_of(self.train)
+
     @property
     def num_classes(self) -> int:
-        return len(self.train.classes)
+        """Groups that real data are drawn by: classes, or 1 where there are none."""
+        return max(1, len(self.train.classes))
 
     @property
     def ipc(self) -> int:
@@ -331,7 +377,7 @@ class Problem:
     @property
     def held(self) -> tuple[int, ...]:
         """float32 numbers that each class may store."""
-        return self.numbers or tuple(count * math.prod(self.train.input.shape) for count in self.counts)
+        return self.numbers or tuple(count * self.train.input.numbers for count in self.counts)
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -370,7 +416,7 @@ class Synthetic:
 
     payload: Payload
     labels: Tensor
-    """int64 classes (n,) or float rows (n, k)."""
+    """Targets as the task has them: int64 classes (n,), float rows (n, k), real values (n, t), numbers of pairs."""
     space: Space = "model"
     """What it decodes to: normalised inputs, or inputs in data units (pixels in [0, 1])."""
 
@@ -399,6 +445,10 @@ class MethodInfo:
     """Its ``Selection`` carries weights."""
     kinds: tuple[str, ...] = ("image",)
     """Kinds of input it works on; ``("*",)`` for any single tensor."""
+    named: bool = False
+    """It also works on inputs with names."""
+    tasks: tuple[str, ...] = ("classification",)
+    """Tasks it works for; ``("*",)`` for any."""
     training: Mapping[str, str | float | int] = field(default_factory=dict)
     """How the paper trains on the result: written on the card."""
 

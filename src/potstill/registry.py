@@ -1,7 +1,8 @@
 """Name → "module:attribute", resolved only when asked for. The command line, the docs and the contract suite read it.
 
 Outside packages add entries under the entry-point groups ``potstill.methods``, ``potstill.networks``,
-``potstill.augmentations``, ``potstill.parametrizations``, ``potstill.protocols`` and ``potstill.stores``.
+``potstill.augmentations``, ``potstill.parametrizations``, ``potstill.protocols``, ``potstill.stores`` and
+``potstill.tasks``.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from potstill.ownfile import OwnFile, names_file
 
 __all__ = ["Group", "effort_fields", "make_method", "method_class", "names", "part", "resolve", "targets"]
 
-Group = Literal["methods", "networks", "augmentations", "parametrizations", "protocols", "stores"]
+Group = Literal["methods", "networks", "augmentations", "parametrizations", "protocols", "stores", "tasks"]
 
 _BUILTIN: dict[Group, dict[str, str]] = {
     "methods": {
@@ -133,6 +134,12 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "apot": "potstill.store.apot:APoT",
         "patches": "potstill.store.patches:Patches",
         "palette": "potstill.store.palette:Palette",
+    },
+    "tasks": {
+        "classification": "potstill.tasks.classification:Classification",
+        "regression": "potstill.tasks.regression:Regression",
+        "forecast": "potstill.tasks.forecast:Forecast",
+        "retrieval": "potstill.tasks.retrieval:Retrieval",
     },
 }
 

@@ -10,13 +10,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from potstill.core import Source, Splits
+from potstill.core import Inputs, Source, Splits
 from potstill.data.columns import Frame
 from potstill.data.memory import chunks
 from potstill.data.readers import Reader
 from potstill.data.streamed import StreamSource
 from potstill.errors import PotstillError, unknown
 from potstill.functional.duplicates import WITHIN, Digests, near_duplicates
+from potstill.inputs import join, rows
 
 __all__ = ["Duplicates", "as_duplicates", "first_of", "first_of_encoded", "leaks", "together"]
 
@@ -37,11 +38,13 @@ def as_duplicates(value: str | None) -> Duplicates | None:
     return value  # type: ignore[return-value]  # checked just now
 
 
-def first_of(*parts: Tensor | Frame) -> Int[Tensor, " n"]:
+def first_of(*parts: Inputs | Frame) -> Int[Tensor, " n"]:
     """Of each sample of the ``parts``, one after another, the position of the first that equals it, or its own."""
-    digests = Digests(sum(len(part) for part in parts))
+    named = [part for part in parts if not isinstance(part, Tensor | Frame)]
+    plain = [rows(join(named))] if named else [part for part in parts if isinstance(part, Tensor | Frame)]
+    digests = Digests(sum(len(part) for part in plain))
     start = 0
-    for part in parts:
+    for part in plain:
         for x in _rows(part):
             digests.add(torch.arange(start, start + len(x)), x)
             start += len(x)
@@ -147,12 +150,11 @@ def _near(train: Source, test: Source) -> Bool[Tensor, " m"]:
 
 def _small(source: Source) -> Float[Tensor, "n d"]:
     """Inputs as networks see them, on the CPU; pictures at no more than 16 × 16."""
-    found = []
+    several = []
     for index in torch.split(torch.arange(len(source)), _AT_ONCE):
-        x = source.fetch(index).x
-        assert isinstance(x, Tensor)
+        x = rows(found) if not isinstance(found := source.fetch(index).x, Tensor) else found
         if source.input.kind == "image":
             h, w = source.input.shape[1:]
             x = functional.adaptive_avg_pool2d(x, (min(h, _SIDE), min(w, _SIDE)))
-        found.append(x.flatten(1).cpu())
-    return torch.cat(found)
+        several.append(x.flatten(1).float().cpu())
+    return torch.cat(several)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from potstill.core import Source, Splits
+from potstill.core import Normalization, Source, Splits
 from potstill.data.auto import streamable
 from potstill.data.bundled import BUNDLED, read_bundled
 from potstill.data.columns import as_missing
@@ -153,18 +153,25 @@ def _said_to_be_mirrored(splits: Splits, data: object, mirror: bool | None) -> S
 def _of_source(source: TensorSource) -> Parts:
     """A source to be split. If its normalization is no more than the fit of all its inputs, it is fitted anew on what
     stays in training, so that nothing of the test split gets in."""
-    fitted = fit_normalization(source.inputs)
     own = source.normalization
-    same = own.whitening is None and torch.equal(own.mean.cpu(), fitted.mean) and torch.equal(own.std.cpu(), fitted.std)
+    same = _alike(own, fit_normalization(source.inputs))
     return Parts(
         name=source.name,
         train=source.inputs,
         train_labels=source.labels,
         spec=source.input,
         classes=source.classes,
+        task=source.task,
+        targets=source.targets,
         normalization=None if same else own,
         places=source.places,
     )
+
+
+def _alike(own: Normalization, fitted: Normalization) -> bool:
+    """Whether a normalization is no more than a fit."""
+    equal = torch.equal(own.mean.cpu(), fitted.mean) and torch.equal(own.std.cpu(), fitted.std)
+    return equal and own.whitening is None and all(_alike(n, fitted.parts[name]) for name, n in own.parts.items())
 
 
 def _of_object(data: object, size: tuple[int, int] | None, skip_bad: bool) -> Parts:

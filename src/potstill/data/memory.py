@@ -11,15 +11,18 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from potstill.core import Batch, InputSpec, Normalization
+from potstill.core import Batch, Inputs, InputSpec, Normalization, Task
 from potstill.data.arrays import canonical, encode_labels
 from potstill.data.columns import Column
 from potstill.data.shown import described, displayed
 from potstill.errors import PotstillError
+from potstill.inputs import count, device_of, index, mapped, tensors
+from potstill.inputs import moved as elsewhere
 
 __all__ = ["TensorSource", "fit_normalization"]
 
 _VALUES = 2**19  # values that are converted at a time, so that a large uint8 set is never held in float as a whole
+_KEPT = (torch.uint8, torch.float32, torch.int64)
 _FLAT = 1e-6  # a channel or column with a smaller spread counts as constant
 
 
@@ -33,15 +36,19 @@ def data_units(stored: Tensor) -> Tensor:
     return stored.float().div_(255) if stored.dtype == torch.uint8 else stored
 
 
-def fit_normalization(inputs: Shaped[Tensor, "n ..."]) -> Normalization:
+def fit_normalization(inputs: Inputs) -> Normalization:
     """Mean and standard deviation (population) per channel or column of ``inputs``, in data units.
 
     Args:
-        inputs: (n, c, …) uint8 pixels or float32 values, n ≥ 1; give the training part only.
+        inputs: (n, c, …) uint8 pixels or float32 values, n ≥ 1; give the training part only. Of inputs with names,
+            those tensors that are pixels or values.
 
     Returns:
         float32 ``mean`` and ``std`` (c,). A constant channel or column (std below 1e-6) gets std 1, so it becomes 0.
     """
+    if not isinstance(inputs, Tensor):
+        parts = {name: fit_normalization(t) for name, t in inputs.items() if t.dtype != torch.int64}
+        return Normalization(torch.zeros(0), torch.ones(0), parts=parts)
     over = tuple(d for d in range(inputs.ndim) if d != 1)
     count = inputs.numel() // inputs.shape[1]
     # Two passes in float64: the one-pass formula cancels badly for columns far from zero.
@@ -61,13 +68,6 @@ def normalised(x: Tensor, normalization: Normalization) -> Tensor:
     return x.sub_(normalization.mean.to(x).reshape(shape)).div_(normalization.std.to(x).reshape(shape))
 
 
-def moved(normalization: Normalization, device: torch.device | str) -> Normalization:
-    """The same normalization with its tensors on ``device``."""
-    n, w = normalization, normalization.whitening
-    white = w and replace(w, mean=w.mean.to(device), matrix=w.matrix.to(device), inverse=w.inverse.to(device))
-    return Normalization(n.mean.to(device), n.std.to(device), white)
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TensorSource:
     """Samples of one split in memory (a ``core.Source``): stored compactly, normalised once, when fetched.
@@ -80,10 +80,15 @@ class TensorSource:
     classes: tuple[str, ...]
     """Class names in label order."""
     normalization: Normalization
-    inputs: Tensor
-    """(n, c, h, w) or (n, d) as stored: uint8 pixels (0 … 255 stands for 0 … 1) or float32 in data units."""
+    inputs: Inputs
+    """(n, c, h, w) or (n, d) as stored: uint8 pixels (0 … 255 stands for 0 … 1) or float32 in data units; or several
+    such tensors with names, and int64 codes and words among them."""
     labels: Int[Tensor, " n"]
-    """int64 in [0, number of classes), on the CPU."""
+    """int64 in [0, number of classes), on the CPU; all 0 where there are no classes."""
+    task: Task | None = None
+    """What is to be learned; ``None``: the classes."""
+    targets: Tensor | None = None
+    """Of the task (n, …), on the CPU, where they are not the labels."""
     places: Int[Tensor, " n"] | None = None
     """Where each sample is among the files or rows that were read; ``None``: not known."""
     names: tuple[str, ...] = ()
@@ -92,18 +97,23 @@ class TensorSource:
     """Of a table: its columns, their kinds, and what the training part says of them."""
 
     def __post_init__(self) -> None:
-        if self.inputs.dtype not in (torch.uint8, torch.float32):
-            raise PotstillError(f"{self.name}: inputs must be stored as uint8 or float32, not {self.inputs.dtype}")
+        known = (torch.uint8, torch.float32) if isinstance(self.inputs, Tensor) else _KEPT
+        for part in tensors(self.inputs).values():
+            if part.dtype not in known:
+                raise PotstillError(f"{self.name}: inputs must be stored as uint8 or float32, not {part.dtype}")
         if self.labels.dtype != torch.int64 or self.labels.device.type != "cpu" or self.labels.ndim != 1:
             found = f"{self.labels.dtype} of shape {tuple(self.labels.shape)} on {self.labels.device}"
             raise PotstillError(f"{self.name}: labels must be int64 (n,) on the CPU, not {found}")
-        if len(self.inputs) != len(self.labels):
-            raise PotstillError(f"{self.name}: {len(self.inputs)} inputs but {len(self.labels)} labels; give one each")
-        if tuple(self.inputs.shape[1:]) != self.input.shape:
+        several = {"inputs": count(self.inputs), "targets": len(self.labels if self.targets is None else self.targets)}
+        for what, many in several.items():
+            if many != len(self.labels):
+                raise PotstillError(f"{self.name}: {many} {what} but {len(self.labels)} labels; give one each")
+        if isinstance(self.inputs, Tensor) and tuple(self.inputs.shape[1:]) != self.input.shape:
             raise PotstillError(
                 f"{self.name}: inputs have shape {tuple(self.inputs.shape[1:])}, the spec says {self.input.shape}"
             )
-        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+        groups = max(1, len(self.classes)) if self.task is not None else len(self.classes)
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < groups:
             low, high = int(self.labels.min()), int(self.labels.max())
             raise PotstillError(
                 f"{self.name}: labels go from {low} to {high}, but there are {len(self.classes)} classes; "
@@ -151,22 +161,25 @@ class TensorSource:
     @property
     def device(self) -> torch.device:
         """Where the inputs lie and batches are made."""
-        return self.inputs.device
+        return device_of(self.inputs)
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of the stored inputs, the labels, the class names and the spec (not of name or normalization)."""
-        spec = [self.input.kind, self.input.shape, self.input.units, str(self.inputs.dtype), self.classes, len(self)]
+        """SHA-256 of the stored inputs, the targets, the class names and the spec (not of name or normalization)."""
+        held = tensors(self.inputs)
+        kinds = str(held[""].dtype) if "" in held else {name: str(t.dtype) for name, t in held.items()}
+        spec = [self.input.kind, self.input.shape, self.input.units, kinds, self.classes, len(self)]
         digest = hashlib.sha256(json.dumps(spec).encode())
-        digest.update(self.labels.contiguous().numpy().data)
-        for part in chunks(self.inputs):
-            digest.update(part.cpu().contiguous().flatten().numpy().data)
+        digest.update((self.labels if self.targets is None else self.targets).contiguous().numpy().data)
+        for tensor in held.values():
+            for part in chunks(tensor):
+                digest.update(part.cpu().contiguous().flatten().numpy().data)
         return digest.hexdigest()
 
     @cached_property
     def _targets(self) -> Tensor:
-        """The labels on the device of the inputs, so that a fetch moves nothing."""
-        return self.labels.to(self.device)
+        """The targets on the device of the inputs, so that a fetch moves nothing."""
+        return (self.labels if self.targets is None else self.targets).to(self.device)
 
     def __repr__(self) -> str:
         return described(self)
@@ -177,29 +190,27 @@ class TensorSource:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def fetch(self, index: Int[Tensor, " m"], /) -> Batch:
-        """The samples at ``index``: inputs in model space and int64 labels, both on ``device``."""
-        index = index.to(self.device)
-        return Batch(self.normalization.apply(self._units(index)), self._targets.index_select(0, index))
+    def fetch(self, at: Int[Tensor, " m"], /) -> Batch:
+        """The samples at ``at``: inputs in model space and their targets, both on ``device``."""
+        at = at.to(self.device)
+        return Batch(self.normalization.apply(self.raw(at)), self._targets.index_select(0, at))
 
-    def raw(self, index: Int[Tensor, " m"], /) -> Tensor:
-        """The inputs at ``index`` in data units (float32; pixels in [0, 1]), on ``device``."""
-        return self._units(index.to(self.device))
-
-    def _units(self, index: Tensor) -> Tensor:
-        return data_units(self.inputs.index_select(0, index))
+    def raw(self, at: Int[Tensor, " m"], /) -> Any:
+        """The inputs at ``at`` in data units (float32; pixels in [0, 1]), on ``device``."""
+        return mapped(data_units, index(self.inputs, at))
 
     def to(self, device: torch.device | str, /) -> "TensorSource":
         """The same source with its inputs (and normalization) on ``device``; the labels stay on the CPU."""
-        return replace(self, inputs=self.inputs.to(device), normalization=moved(self.normalization, device))
+        return replace(self, inputs=elsewhere(self.inputs, device), normalization=self.normalization.to(device))
 
-    def subset(self, index: Int[Tensor, " m"], /) -> "TensorSource":
-        """The samples at ``index`` as a source of their own, with this one's classes and normalization."""
-        index = index.cpu()
+    def subset(self, at: Int[Tensor, " m"], /) -> "TensorSource":
+        """The samples at ``at`` as a source of their own, with this one's classes and normalization."""
+        at = at.cpu()
         return replace(
             self,
-            inputs=self.inputs.index_select(0, index.to(self.device)),
-            labels=self.labels.index_select(0, index),
-            places=None if self.places is None else self.places[index],
-            names=tuple(self.names[i] for i in index.tolist()) if self.names else (),
+            inputs=index(self.inputs, at),
+            labels=self.labels.index_select(0, at),
+            targets=None if self.targets is None else self.targets.index_select(0, at),
+            places=None if self.places is None else self.places[at],
+            names=tuple(self.names[i] for i in at.tolist()) if self.names else (),
         )

@@ -1,14 +1,14 @@
 """Stratified splits drawn by seed, and the one way from read arrays to ``Splits``."""
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.nn import functional
 
-from potstill.core import InputSpec, Normalization, Splits
+from potstill.core import Inputs, InputSpec, Normalization, Splits, Task
 from potstill.data.columns import Column, Frame, encoded
 from potstill.data.leaks import Duplicates, first_of, leaks, together
 from potstill.data.limits import room
@@ -17,7 +17,9 @@ from potstill.data.pictures import MAX_PIXELS
 from potstill.data.streamed import StreamSource
 from potstill.data.viewed import Viewed
 from potstill.errors import PotstillError
+from potstill.inputs import count, index
 from potstill.rng import generator
+from potstill.tasks import Fits
 
 __all__ = ["Parts", "absent", "as_size", "assemble", "check", "draw_test", "holdout", "stratify"]
 
@@ -74,13 +76,18 @@ class Parts:
     """What a reader found: stored inputs and int64 labels, with a test part or without."""
 
     name: str
-    train: Tensor | Frame
+    train: Inputs | Frame
     """Inputs as sources store them; of a table its rows, which are encoded by what stays in training."""
     train_labels: Int[Tensor, " n"]
     spec: InputSpec
     classes: tuple[str, ...]
-    test: Tensor | Frame | None = None
+    test: Inputs | Frame | None = None
     test_labels: Tensor | None = None
+    task: Task | None = None
+    """What is to be learned; ``None``: the classes."""
+    targets: Tensor | None = None
+    """Of the training part (n, …), where they are not the labels."""
+    test_targets: Tensor | None = None
     normalization: Normalization | None = None
     """Published constants; ``None``: fit on the training part."""
     names: tuple[str, ...] = ()
@@ -132,9 +139,17 @@ def as_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     return h, w
 
 
+def _size(x: Inputs | Frame) -> int:
+    return len(x) if isinstance(x, Frame) else count(x)
+
+
+def _at(x: Inputs | Frame, at: Tensor) -> Any:
+    return x[at] if isinstance(x, Frame) else index(x, at)
+
+
 def check(
     name: str,
-    classes: tuple[str, ...],
+    classes: tuple[str, ...] | None,
     train: tuple[int, Tensor],
     test: tuple[int, Tensor] | None,
 ) -> None:
@@ -154,6 +169,8 @@ def check(
             raise PotstillError(f"{where}: {inputs} inputs but {labels} labels; give one label for each input")
         if inputs == 0:
             raise PotstillError(f"{where}: there are no samples; give at least one")
+    if classes is None:  # the task knows none
+        return
     if len(classes) < 2:
         raise PotstillError(f"{name}: there is one class, {classes[0]!r}; at least two are needed")
     if len(set(classes)) < len(classes):
@@ -179,9 +196,10 @@ def draw_test(
     kept, held = stratify(labels, fraction, seed)
     if len(held) == 0:
         raise PotstillError(f"{name}: every class has a single sample, so no test split can be drawn; add samples")
+    each = " of each class" if classes else ""
     notes = [
         f"{name}: no test split found; {len(held):,} of {len(held) + len(kept):,} samples "
-        f"({fraction:.0%} of each class) were drawn as test with seed {seed}"
+        f"({fraction:.0%}{each}) were drawn as test with seed {seed}"
     ]
     if lonely := absent(classes, labels[held]):
         notes.append(f"{name}: {lonely} classes have a single sample, which stays in training")
@@ -206,18 +224,19 @@ def assemble(
     Raises:
         PotstillError: fewer than two classes, a class without training samples, lengths that differ, a bad fraction.
     """
-    of_test = None if parts.test is None or parts.test_labels is None else (len(parts.test), parts.test_labels)
-    check(parts.name, parts.classes, (len(parts.train), parts.train_labels), of_test)
+    of_test = None if parts.test is None or parts.test_labels is None else (_size(parts.test), parts.test_labels)
+    check(parts.name, parts.classes if parts.task is None else None, (_size(parts.train), parts.train_labels), of_test)
     notes = list(parts.notes)
     train, test, spec = parts.train, parts.test, parts.spec
     train_labels, test_labels, names = parts.train_labels, parts.test_labels, parts.names
-    places = torch.arange(len(train)) if parts.places is None else parts.places
+    targets, test_targets = parts.targets, parts.test_targets
+    places = torch.arange(_size(train)) if parts.places is None else parts.places
     if (target := as_size(size)) is not None:
         if spec.kind != "image":
             raise PotstillError(f"{parts.name}: a size was asked for, but the inputs are no pictures; leave it out")
         if target != spec.shape[1:]:
             assert isinstance(train, Tensor)
-            assert not isinstance(test, Frame)
+            assert test is None or isinstance(test, Tensor)
             notes.append(
                 f"{parts.name}: pictures of {spec.shape[1]} × {spec.shape[2]} resized to {target[0]} × {target[1]}"
             )
@@ -229,15 +248,17 @@ def assemble(
         if duplicates == "together":
             kept, held, more = together(kept, held, first_of(train), train_labels, parts.name)
             drawn += more
-        test, test_labels = train[held], train_labels[held]
-        train, train_labels, places = train[kept], train_labels[kept], places[kept]
+        test, test_labels = _at(train, held), train_labels[held]
+        train, train_labels, places = _at(train, kept), train_labels[kept], places[kept]
+        if targets is not None:
+            targets, test_targets = targets[kept], targets[held]
         names = tuple(names[i] for i in kept.tolist()) if names else ()
         notes += drawn
     elif test_labels is not None and (lacking := absent(parts.classes, test_labels)):
         notes.append(f"{parts.name}: {lacking} of {len(parts.classes)} classes have no test samples")
     columns: tuple[Column, ...] = ()
     if isinstance(train, Frame):
-        assert not isinstance(test, Tensor)
+        assert test is None or isinstance(test, Frame)
         train, test, columns, more = encoded(train, test)
         values = tuple(name for column in columns for name in column.names)
         spec = replace(spec, shape=tuple(train.shape[1:]), columns=values)
@@ -245,14 +266,16 @@ def assemble(
     assert not isinstance(test, Frame)
     normalization = parts.normalization or fit_normalization(train)
 
-    def source(x: Tensor, y: Tensor, at: Tensor | None = None) -> TensorSource:
+    task = parts.task.fitted(targets) if isinstance(parts.task, Fits) and targets is not None else parts.task
+
+    def source(x: Inputs, y: Tensor, t: Tensor | None, at: Tensor | None = None) -> TensorSource:
         made = TensorSource(
             name=parts.name, input=spec, classes=parts.classes, normalization=normalization, inputs=x, labels=y,
-            places=at, columns=columns,
+            places=at, columns=columns, task=task, targets=t,
         )  # fmt: skip
         return made if made.device == torch.device(device) else made.to(device)
 
-    second = source(test, test_labels) if test is not None and test_labels is not None else None
-    first = replace(source(train, train_labels, places), names=names)
+    second = source(test, test_labels, test_targets) if test is not None and test_labels is not None else None
+    first = replace(source(train, train_labels, targets, places), names=names)
     made = Splits(train=first, test=second)
     return replace(made, notes=(*notes, *leaks(made, duplicates, is_drawn)))

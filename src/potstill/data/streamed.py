@@ -15,7 +15,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from potstill.core import Batch, InputSpec, Normalization
-from potstill.data.memory import data_units, moved, normalised
+from potstill.data.memory import data_units, normalised
 from potstill.data.pictures import BadPictureError, decode, quiet
 from potstill.data.readers import FileReader, Reader, digest
 from potstill.data.shown import described, displayed
@@ -187,7 +187,7 @@ class StreamSource:
 
     def to(self, device: torch.device | str, /) -> "StreamSource":
         """The same source whose batches are made on ``device``."""
-        return replace(self, device=torch.device(device), normalization=moved(self.normalization, device))
+        return replace(self, device=torch.device(device), normalization=self.normalization.to(device))
 
     def subset(self, index: Int[Tensor, " m"], /) -> "StreamSource":
         """The samples at ``index`` as a source of their own, with this one's classes and normalization."""

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from potstill.core import Batch, Inputs, InputSpec, Normalization, Source
+from potstill.core import Batch, Inputs, InputSpec, Normalization, Source, Task
+from potstill.tasks import targets_of, task_of
 
 __all__ = ["Viewed"]
 
@@ -45,6 +46,14 @@ class Viewed:
         return self.source.labels[self.index]
 
     @property
+    def task(self) -> Task:
+        return task_of(self.source)
+
+    @property
+    def targets(self) -> Tensor:
+        return targets_of(self.source)[self.index]
+
+    @property
     def device(self) -> torch.device:
         return self.source.device
 
@@ -61,9 +70,7 @@ class Viewed:
 
     def fetch(self, index: Int[Tensor, " m"], /) -> Batch:
         batch = self.source.fetch(self.index[index.cpu()])
-        x = self.raw(index)
-        assert isinstance(x, Tensor)  # sets hold inputs of one tensor, and these were found to be alike
-        return replace(batch, x=self.normalization.apply(x))
+        return replace(batch, x=self.normalization.apply(self.raw(index)))
 
     def subset(self, index: Int[Tensor, " m"], /) -> "Viewed":
         """The samples at ``index``."""
@@ -71,6 +78,4 @@ class Viewed:
 
     def to(self, device: torch.device | str, /) -> "Viewed":
         """The same samples on ``device``."""
-        n = self.normalization
-        normalization = replace(n, mean=n.mean.to(device), std=n.std.to(device))
-        return replace(self, source=self.source.to(device), normalization=normalization)
+        return replace(self, source=self.source.to(device), normalization=self.normalization.to(device))

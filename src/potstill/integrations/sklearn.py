@@ -19,6 +19,7 @@ from sklearn.utils.validation import validate_data
 from potstill.core import Splits
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
+from potstill.inputs import only
 from potstill.registry import make_method
 from potstill.storage import Distilled
 from potstill.verbs.distill import distill
@@ -220,7 +221,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
             last = len(self.shape) == 3 and tuple(self.shape) != source.input.shape
             x = np.moveaxis(x, 1, -1) if last else x
             if source.input.units == "pixels in [0,1]" and (high := float(values.max())) > 1:
-                x = x * (65535 if source.inputs.is_floating_point() and high > 255 else 255)
+                x = x * (65535 if only(source.inputs, "a resampler").is_floating_point() and high > 255 else 255)
         dtype = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
         flat: Array = x.reshape(len(x), -1).astype(dtype)
         if getattr(X, "ndim", 2) > 2:

@@ -30,6 +30,7 @@ from potstill.evaluation.together import at_most, predictions
 from potstill.execution import choose
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.sampling import class_indices, random_per_class
+from potstill.inputs import join
 from potstill.nn import factory, given
 from potstill.reports import law_plot
 from potstill.rng import derive, generator
@@ -215,7 +216,7 @@ def _sample_bytes(train: TensorSource) -> dict[str, int]:
 def _whole(held: tuple[TensorSource, TensorSource]) -> TensorSource:
     """Both halves of what is held out, in a row."""
     return replace(
-        held[0], inputs=torch.cat([h.inputs for h in held]), labels=torch.cat([h.labels for h in held]),
+        held[0], inputs=join([h.inputs for h in held]), labels=torch.cat([h.labels for h in held]),
         places=None, names=(),
     )  # fmt: skip
 

@@ -1,0 +1,137 @@
+"""Inputs of one tensor, or of several with names, handled alike: map, index, join, split, count.
+
+Of inputs with names every tensor has the samples along its first axis, but for words: ``NAME/values`` holds those of
+all samples in one row, and ``NAME/offsets`` (n,) where each sample begins in it. One tensor stays one tensor.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill.core import Inputs
+
+__all__ = [
+    "OFFSETS",
+    "VALUES",
+    "count",
+    "device_of",
+    "index",
+    "join",
+    "mapped",
+    "moved",
+    "only",
+    "rows",
+    "split",
+    "tensors",
+]
+
+VALUES, OFFSETS = "/values", "/offsets"
+
+
+def tensors(x: Inputs) -> Mapping[str, Tensor]:
+    """By name; one tensor has the name ``""``."""
+    return {"": x} if isinstance(x, Tensor) else x
+
+
+def _again(like: Inputs, made: Mapping[str, Tensor]) -> Any:
+    return made[""] if isinstance(like, Tensor) else dict(made)
+
+
+def mapped(f: Callable[[Tensor], Tensor], x: Inputs) -> Any:
+    """``f`` of every tensor."""
+    return _again(x, {name: f(t) for name, t in tensors(x).items()})
+
+
+def moved(x: Inputs, device: torch.device | str) -> Any:
+    """``x`` on ``device``."""
+    return mapped(lambda t: t.to(device), x)
+
+
+def only(x: Inputs, what: str) -> Tensor:
+    """The one tensor of an input.
+
+    Raises:
+        ValueError: it has several, with what needs one.
+    """
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{what} needs inputs of one tensor, but these have {', '.join(x)}; join them into one")
+    return x
+
+
+def device_of(x: Inputs) -> torch.device:
+    """Where the inputs are."""
+    return next(iter(tensors(x).values())).device
+
+
+def count(x: Inputs) -> int:
+    """Samples."""
+    return next(len(t) for name, t in tensors(x).items() if not name.endswith(VALUES))
+
+
+def index(x: Inputs, at: Tensor) -> Any:
+    """The samples ``at`` (m,) int64, in that order; ``at`` may lie elsewhere."""
+    if isinstance(x, Tensor):
+        return x.index_select(0, at.to(x.device))
+    made: dict[str, Tensor] = {}
+    for name, t in x.items():
+        if name.endswith(VALUES):
+            continue
+        if not name.endswith(OFFSETS):
+            made[name] = t.index_select(0, at.to(t.device))
+            continue
+        words = x[name.removesuffix(OFFSETS) + VALUES]
+        at_here = at.to(t.device)
+        starts, lengths = t[at_here], _lengths(t, len(words))[at_here]
+        begins = lengths.cumsum(0) - lengths
+        within = torch.arange(int(lengths.sum()), device=t.device) - begins.repeat_interleave(lengths)
+        made[name.removesuffix(OFFSETS) + VALUES] = words[starts.repeat_interleave(lengths) + within]
+        made[name] = begins
+    return made
+
+
+def _lengths(offsets: Tensor, total: int) -> Tensor:
+    return torch.cat([offsets[1:], offsets.new_tensor([total])]) - offsets
+
+
+def join(parts: Sequence[Inputs]) -> Any:
+    """Several inputs, one after the other. All have the same names."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat([p for p in parts if isinstance(p, Tensor)])
+    made: dict[str, Tensor] = {}
+    for name in first:
+        several = [tensors(p)[name] for p in parts]
+        if name.endswith(OFFSETS):
+            before, shifted = 0, []
+            for part, offsets in zip(parts, several, strict=True):
+                shifted.append(offsets + before)
+                before += len(tensors(part)[name.removesuffix(OFFSETS) + VALUES])
+            several = shifted
+        made[name] = torch.cat(several)
+    return made
+
+
+def rows(x: Inputs) -> Tensor:
+    """Every sample as one row (n, d) of float64; words are filled up with -1 to the longest sample."""
+    if isinstance(x, Tensor):
+        return x.flatten(1).double()
+    parts = []
+    for name, t in x.items():
+        if name.endswith(OFFSETS):
+            words = x[name.removesuffix(OFFSETS) + VALUES]
+            several = torch.split(words, _lengths(t, len(words)).tolist())
+            parts.append(torch.nn.utils.rnn.pad_sequence(list(several), batch_first=True, padding_value=-1).double())
+        elif not name.endswith(VALUES):
+            parts.append(t.flatten(1).double())
+    return torch.cat(parts, 1)
+
+
+def split(x: Inputs, size: int) -> Iterator[Any]:
+    """``x`` in parts of ``size`` samples, in order."""
+    if isinstance(x, Tensor):
+        yield from torch.split(x, size)
+        return
+    for at in torch.split(torch.arange(count(x)), size):
+        yield index(x, at)

@@ -1,0 +1,63 @@
+"""The next values of a series: squared error trains and scores, in deviations of the training part."""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from potstill.tasks.metric import Metric
+
+__all__ = ["Forecast"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """Targets are float32 (n, v·horizon), the next values of each variable in turn, in their own units."""
+
+    variables: tuple[str, ...]
+    """What is measured (v)."""
+    horizon: int
+    """Values to come that are asked for, of each variable."""
+    mean: tuple[float, ...]
+    """Of the training part (v)."""
+    std: tuple[float, ...]
+    """Of the training part (v), above 0."""
+
+    @property
+    def name(self) -> str:
+        return "forecast"
+
+    @property
+    def metric(self) -> Metric:
+        return Metric(name="mse", direction="lower", unit="squared deviations")
+
+    @property
+    def unit(self) -> str:
+        return "window"
+
+    @property
+    def outputs(self) -> int:
+        return len(self.variables) * self.horizon
+
+    def scaled(self, y: Tensor) -> Tensor:
+        """Values (n, v·horizon) less the variable's mean, over its deviation."""
+        mean, std = (y.new_tensor(v).repeat_interleave(self.horizon) for v in (self.mean, self.std))
+        return (y - mean) / std
+
+    def loss(self, output: Float[Tensor, "n t"], y: Float[Tensor, "n t"], /) -> Float[Tensor, ""]:
+        """Mean squared error of the scaled values, which are what a network gives."""
+        return F.mse_loss(output, self.scaled(y.to(output.dtype)))
+
+    def answer(self, output: Float[Tensor, "n t"], /) -> Float[Tensor, "n t"]:
+        """What it predicts, in the series' own units."""
+        mean, std = (output.new_tensor(v).repeat_interleave(self.horizon) for v in (self.mean, self.std))
+        return output * std + mean
+
+    def score(self, answers: Tensor, y: Tensor, /) -> float:
+        """Mean squared error in squared deviations of the training part, as forecasters are compared."""
+        return float((self.scaled(answers.double()) - self.scaled(y.double())).square().mean())
+
+    def worst(self, y: Tensor, /) -> float:
+        """The error of the training part's mean."""
+        return float(self.scaled(y.double()).square().mean())
