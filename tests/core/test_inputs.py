@@ -18,8 +18,9 @@ def sentences(lengths: list[int]) -> dict[str, Tensor]:
 
 
 def words(x: dict[str, Tensor]) -> list[list[int]]:
-    ends = [*x["text/offsets"].tolist()[1:], len(x["text/values"])]
-    return [x["text/values"][a:b].tolist() for a, b in zip(x["text/offsets"].tolist(), ends, strict=True)]
+    begins = x["text/offsets"].tolist()
+    ends = [*begins[1:], len(x["text/values"])][: len(begins)]
+    return [x["text/values"][a:b].tolist() for a, b in zip(begins, ends, strict=True)]
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.data())
