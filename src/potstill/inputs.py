@@ -124,7 +124,7 @@ def rows(x: Inputs) -> Tensor:
             several = torch.split(words, _lengths(t, len(words)).tolist())
             parts.append(torch.nn.utils.rnn.pad_sequence(list(several), batch_first=True, padding_value=-1).double())
         elif not name.endswith(VALUES):
-            parts.append(t.flatten(1).double())
+            parts.append(t.reshape(len(t), -1).double())
     return torch.cat(parts, 1)
 
 
