@@ -1,6 +1,6 @@
 # Set-up and checks. `make demo` and `make test` are all that a fresh machine needs; both work in .venv and nowhere else.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs browser clean
+.PHONY: help demo test test-all check docs browser clean
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -14,7 +14,7 @@ SOURCES := pyproject.toml constraints.txt
 DEMO := mnist-5k
 
 help:  ## what there is
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 $(BIN)/python:
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or later is needed, and there is none; say where: make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -41,16 +41,21 @@ browser:
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; \
 	else echo "the tests of the report page need a headless browser: install chromium or google-chrome" >&2; exit 1; fi
 
-test: $(VENV)/.installed-dev browser  ## the whole test suite
-	# One thread in each process: two on a core only wait for each other.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
+# One thread in each process: two on a core only wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
 
-check: $(VENV)/.installed-dev  ## lint, types, import rules, docs
+test: $(VENV)/.installed-dev browser  ## the test suite, without what is marked slow
+	$(PYTEST) -m 'not slow'
+
+test-all: $(VENV)/.installed-dev browser  ## the whole test suite: also full products of methods, parametrizations and so on
+	$(PYTEST)
+
+check: $(VENV)/.installed-dev  ## lint, types, import rules, docs and all that they show
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/docs
+	$(PYTEST) -q tests/docs
 	$(BIN)/mkdocs build --quiet --strict --site-dir build/site
 
 docs: $(VENV)/.installed-dev  ## the documentation, in build/site

@@ -16,6 +16,8 @@ from potstill.cli.parsing import parse
 from potstill.verbs.listing import list_methods
 
 ROOT = Path(__file__).resolve().parents[2]
+SLOW = ("README.md", "docs/how-to.md", "docs/index.md", "docs/protocols.md")
+"""Pages whose examples take long: ``make check`` runs them."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 BLOCK = re.compile(r"(?P<run><!-- run -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -50,7 +52,13 @@ def workplace(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def named(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, id=named(p), marks=[pytest.mark.slow] * (named(p) in SLOW)) for p in PAGES]
+)
 def test_what_a_page_shows_works(page, workplace, monkeypatch):
     module = ModuleType(page.stem.replace("-", "_").lower())
     monkeypatch.setitem(sys.modules, module.__name__, module)
