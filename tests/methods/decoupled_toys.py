@@ -1,8 +1,14 @@
-"""Methods of the decoupled family as the toy problem's pictures settle them."""
+"""Methods of the decoupled family as the toy problem's pictures settle them, and parts of their engines."""
 
 from typing import Any, TypeVar
 
-from potstill.core import Method
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import Method, Problem
+from potstill.methods.decoupled import Member
+from potstill.methods.decoupled._turn import Turn
+from potstill.rng import generator
 from potstill.testing import toy_problem
 
 M = TypeVar("M", bound=Method[Any])
@@ -11,3 +17,57 @@ M = TypeVar("M", bound=Method[Any])
 def at_toy(method: M) -> M:
     """With what it leaves to the data: the settings for four classes of 8×8 pictures."""
     return method.settled(toy_problem())[0]
+
+
+def started(method: Any, **options: Any) -> tuple[Problem, Any, Generator]:
+    problem, rng = toy_problem(method, **options), generator(3)
+    return problem, method.init(problem, rng), rng
+
+
+def steps(method: Any, problem: Problem, state: Any, rng: Generator, count: int) -> list[Any]:
+    """The first state, and the state and metrics after each step."""
+    seen = [(state, {})]
+    for _ in range(count):
+        seen.append(method.step(problem, seen[-1][0], rng))
+    return seen
+
+
+def pixels(state: Any) -> Tensor:
+    """Of all items, without the batch that is under way."""
+    made: Tensor = state.payload["inputs"]
+    return made
+
+
+def work(state: Any) -> Tensor:
+    """Of the batch under way."""
+    made: Tensor = state.work["inputs"]
+    return made
+
+
+def members(method: Any, problem: Problem) -> tuple[Member, ...]:
+    made: tuple[Member, ...] = method.teachers().members(problem)
+    return made
+
+
+def batches(method: Any, problem: Problem) -> tuple[Tensor, ...]:
+    made: tuple[Tensor, ...] = method.engine(problem).batches(problem)
+    return made
+
+
+def voices(method: Any, problem: Problem, state: Any) -> list[Any]:
+    """Number, teacher and weight of each that the next iteration asks."""
+    items = batches(method, problem)[state.batch]
+    turn = Turn(
+        problem=problem, members=members(method, problem), state=state, items=items, y=torch.empty(0), rng=generator(0)
+    )
+    return [(v.number, v.member, v.weight) for v in method.engine(problem).voices(turn)]
+
+
+def view(method: Any, problem: Problem, state: Any, x: Tensor, rng: Generator) -> Tensor:
+    """How the next iteration shows pictures."""
+    made: Tensor = method.engine(problem).view(x, state.iteration, method.iterations, problem.train.input, rng)
+    return made
+
+
+def staged(method: Any, problem: Problem, state: Any, items: Tensor) -> Any:
+    return method.engine(problem).staged(problem, members(method, problem), state, items)

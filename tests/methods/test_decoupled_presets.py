@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from decoupled_toys import at_toy
+from decoupled_toys import at_toy, batches, members, pixels, staged, started, steps, voices, work
 from torch import Tensor
 
 from potstill.core import Problem
 from potstill.errors import PotstillError
 from potstill.functional.statistics import gap, of_batch_norm, of_convolution, watch
 from potstill.functional.transforms import resize
-from potstill.methods.decoupled import Recover
+from potstill.methods.decoupled._parts import groups
 from potstill.methods.decoupled._realism import chosen, class_mosaics
 from potstill.methods.decoupled._state import plan
 from potstill.methods.decoupled.cda import CDA
 from potstill.methods.decoupled.cv_dd import CVDD
-from potstill.methods.decoupled.delt import DELT, groups, outward
+from potstill.methods.decoupled.delt import DELT, outward
 from potstill.methods.decoupled.dwa import DWA, ascended
 from potstill.methods.decoupled.edc import EDC, shuffled
 from potstill.methods.decoupled.fadrm import FADRM
@@ -36,27 +36,15 @@ STILL: dict[str, Any] = {"crop": 1.0, "pad": 0, "flip": False, "jitter": 0}
 """A view that is the batch itself."""
 
 
-def started(method: Any, **options: Any) -> tuple[Problem, Any, torch.Generator]:
-    problem, rng = toy_problem(method, **options), generator(3)
-    return problem, method.init(problem, rng), rng
-
-
-def steps(method: Any, problem: Problem, state: Any, rng: torch.Generator, count: int) -> list[Any]:
-    seen = [(state, {})]
-    for _ in range(count):
-        seen.append(method.step(problem, seen[-1][0], rng))
-    return seen
-
-
 # --- DWA --------------------------------------------------------------------------------------------------------------
 
 
 def test_dwa_climbs_the_loss_by_rho_at_most_and_leaves_running_statistics() -> None:
     method = at_toy(DWA(iterations=4, **PLAIN))
     problem, state, rng = started(method)
-    member = method.teachers(problem)[0]
-    items = method.plan(problem)[0]
-    x, y = state.x[items], torch.arange(4)
+    member = members(method, problem)[0]
+    items = batches(method, problem)[0]
+    x, y = pixels(state)[items], torch.arange(4)
     theta = ascended(member.network, member.weights, x, y, 0.015, 12)
     away = math.sqrt(sum(float((theta[n] - member.weights[n]).square().sum()) for n in theta))
     assert 0.01 < away <= 0.015 + 1e-6
@@ -65,7 +53,7 @@ def test_dwa_climbs_the_loss_by_rho_at_most_and_leaves_running_statistics() -> N
     pushed = replace(member, weights={**member.weights, **theta})
     assert F.cross_entropy(pushed.logits(x), y) > before
     state, _ = method.step(problem, state, rng)
-    ((number, used, weight),) = method.voices(problem, state)
+    ((number, used, weight),) = voices(method, problem, state)
     assert (number, weight) == (0, 1.0)
     for name, value in used.weights.items():
         torch.testing.assert_close(value, theta.get(name, member.weights[name]))
@@ -74,9 +62,9 @@ def test_dwa_climbs_the_loss_by_rho_at_most_and_leaves_running_statistics() -> N
 def test_one_ascent_step_is_the_normalised_gradient() -> None:
     method = at_toy(DWA(iterations=2, ascent=1, rho=0.5, **PLAIN))
     problem, state, _ = started(method)
-    net, member = problem.network(0).eval(), method.teachers(problem)[0]
+    net, member = problem.network(0).eval(), members(method, problem)[0]
     net.load_state_dict(dict(member.weights))
-    x, y = state.x[::2], torch.arange(4)
+    x, y = pixels(state)[::2], torch.arange(4)
     F.cross_entropy(net(x), y).backward()
     size = math.sqrt(sum(float(p.grad.square().sum()) for p in net.parameters()))
     for name, value in ascended(member.network, member.weights, x, y, 0.5, 1).items():
@@ -88,8 +76,8 @@ def test_dwa_weighs_variances() -> None:
     problem, state, rng = started(at_toy(DWA(iterations=2, r_var=11.0, rho=0.0, **PLAIN, **STILL)))
     for r_var in (1.0, 11.0):
         method = at_toy(DWA(iterations=2, r_var=r_var, rho=0.0, **PLAIN, **STILL))
-        member = method.teachers(problem)[0]
-        _, seen = watch(member.network, member.weights, state.x[::2], {torch.nn.BatchNorm2d: of_batch_norm})
+        member = members(method, problem)[0]
+        _, seen = watch(member.network, member.weights, pixels(state)[::2], {torch.nn.BatchNorm2d: of_batch_norm})
         (layer,), (wanted,) = seen.values(), member.running().values()
         expected = 10 * ((layer["mean"] - wanted["mean"]).norm() + r_var * (layer["var"] - wanted["var"]).norm())
         assert method.step(problem, state, rng)[1]["bn"] == pytest.approx(float(expected), rel=1e-4)
@@ -101,35 +89,35 @@ def test_dwa_weighs_variances() -> None:
 def test_fadrm_with_alpha_zero_is_the_resized_mosaic_at_every_stage() -> None:
     method = FADRM(iterations=8, alpha=0.0, shrink=0.5, samples=4, crops=2, **PLAIN)
     problem, state, rng = started(method, ipc=1)
-    items = method.plan(problem)[0]
+    items = batches(method, problem)[0]
     made = steps(method, problem, state, rng, 7)
-    sizes = [tuple(s.work.shape[2:]) for s, _ in made[1:]]
+    sizes = [tuple(work(s).shape[2:]) for s, _ in made[1:]]
     assert sizes == [(4, 4)] * 2 + [(8, 8)] * 2 + [(4, 4)] * 2 + [(8, 8)]
     for t in (0, 2, 4, 6):
-        begun = method.staged(problem, made[t][0] if t else made[0][0].begun(state.x[items], {}), items)
-        torch.testing.assert_close(begun.work, resize(state.x[items], tuple(begun.work.shape[2:])))
+        begun = staged(method, problem, made[t][0], items)
+        torch.testing.assert_close(work(begun), resize(pixels(state)[items], tuple(work(begun).shape[2:])))
         assert int(begun.count.sum()) == 0
 
 
 def test_fadrm_gives_back_half_and_its_cosine_goes_over_all_stages() -> None:
     method = FADRM(iterations=8, samples=4, crops=2, **PLAIN)
     problem, state, rng = started(method, ipc=1)
-    items, made = method.plan(problem)[0], steps(method, problem, state, rng, 8)
-    begun = method.staged(problem, made[2][0], items)
-    torch.testing.assert_close(begun.work, 0.5 * made[2][0].work + 0.5 * state.x[items])
-    assert method.staged(problem, made[3][0], items) is made[3][0]
-    assert method.rate(made[4][0]) == pytest.approx(0.125)
+    items, made = batches(method, problem)[0], steps(method, problem, state, rng, 8)
+    begun = staged(method, problem, made[2][0], items)
+    torch.testing.assert_close(work(begun), 0.5 * work(made[2][0]) + 0.5 * pixels(state)[items])
+    assert staged(method, problem, made[3][0], items) is made[3][0]
+    assert method.engine(problem).rate(4) == pytest.approx(0.125)
     assert method.done(problem, made[8][0])
-    assert made[8][0].x.shape == state.x.shape
+    assert pixels(made[8][0]).shape == pixels(state).shape
 
 
 def test_fadrm_asks_one_teacher_after_the_other() -> None:
     method = FADRM(iterations=4, networks_trained=3, samples=4, crops=2, **PLAIN)
     problem, state, _ = started(method, ipc=1)
-    asked = [[v[0] for v in method.voices(problem, replace(state, iteration=t))] for t in range(6)]
+    asked = [[v[0] for v in voices(method, problem, replace(state, iteration=t))] for t in range(6)]
     assert asked == [[0], [1], [2], [0], [1], [2]]
     both = at_toy(SRe2L(iterations=4, networks_trained=2, **PLAIN))
-    assert [(v[0], v[2]) for v in both.voices(toy_problem(both), state)] == [(0, 0.5), (1, 0.5)]
+    assert [(v[0], v[2]) for v in voices(both, toy_problem(both), state)] == [(0, 0.5), (1, 0.5)]
 
 
 # --- DELT -------------------------------------------------------------------------------------------------------------
@@ -144,7 +132,7 @@ def test_delt_moves_early_groups_longer() -> None:
     made = steps(method, problem, state, rng, 7)
     assert [int(s.count.sum()) for s, _ in made[1:]] == [8, 16, 28, 40, 56, 72, 92]
     assert made[7][0].count.reshape(4, 5).tolist() == [[7, 7, 5, 3, 1]] * 4
-    assert torch.equal(made[2][0].whole(method.plan(problem)[0])[4::5], state.x[4::5])
+    assert torch.equal(work(made[2][0])[4::5], pixels(state)[4::5])
 
 
 def test_delt_begins_at_the_median_and_goes_outward() -> None:
@@ -152,12 +140,12 @@ def test_delt_begins_at_the_median_and_goes_outward() -> None:
     assert outward(torch.tensor([3.0, 0, 2, 1])).tolist() == [3, 2, 1, 0]
     method = DELT(iterations=2, **PLAIN)
     problem, state, _ = started(method, ipc=3)
-    member = method.teachers(problem)[0]
+    member = members(method, problem)[0]
     for c, index in enumerate(problem.by_class):
         p = member.logits(problem.train.fetch(index).x).softmax(1)[:, c]
         middle = p.argsort()[len(p) // 2 - 2 : len(p) // 2 + 2]  # three of these four
         real = problem.train.fetch(index[middle]).x
-        assert all((real == x).flatten(1).all(1).any() for x in state.x[3 * c : 3 * c + 3])
+        assert all((real == x).flatten(1).all(1).any() for x in pixels(state)[3 * c : 3 * c + 3])
     with pytest.raises(PotstillError):
         method.init(toy_problem(method, ipc=13), generator(0))
 
@@ -168,14 +156,14 @@ def test_delt_begins_at_the_median_and_goes_outward() -> None:
 def test_lpld_holds_a_class_against_its_own_statistics() -> None:
     method = LPLD(iterations=2, **PLAIN, **STILL)
     problem, state, rng = started(method)
-    assert [b.tolist() for b in method.plan(problem)] == [[0, 1], [2, 3], [4, 5], [6, 7]]
-    member = method.teachers(problem)[0]
+    assert [b.tolist() for b in batches(method, problem)] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    member = members(method, problem)[0]
     for c in range(4):
         real = problem.train.fetch(problem.by_class[c]).x
         with torch.no_grad():
             rules = {torch.nn.BatchNorm2d: of_batch_norm}
             wanted = watch(member.network, member.weights, real, rules)[1]
-            found = watch(member.network, member.weights, state.x[2 * c : 2 * c + 2], rules)[1]
+            found = watch(member.network, member.weights, pixels(state)[2 * c : 2 * c + 2], rules)[1]
         shown = method.step(problem, replace(state, batch=c), rng)[1]
         assert shown["bn"] == pytest.approx(float(gap(found, wanted)), rel=1e-3)
 
@@ -185,8 +173,8 @@ def test_lpld_holds_a_class_against_its_own_statistics() -> None:
 TWO: dict[str, Any] = {"committee": "convnet-d1-w4-batch", **PLAIN}
 
 
-def watched(method: Recover, problem: Problem, number: int, x: Tensor) -> dict[str, dict[str, Tensor]]:
-    member = method.teachers(problem)[number]
+def watched(method: Any, problem: Problem, number: int, x: Tensor) -> dict[str, dict[str, Tensor]]:
+    member = members(method, problem)[number]
     with torch.no_grad():
         return watch(
             member.network, member.weights, x,
@@ -194,9 +182,9 @@ def watched(method: Recover, problem: Problem, number: int, x: Tensor) -> dict[s
         )[1]  # fmt: skip
 
 
-def by_hand(method: Recover, problem: Problem, number: int, found: Any, conv: Any) -> float:
+def by_hand(method: Any, problem: Problem, number: int, found: Any, conv: Any) -> float:
     """The distance of a ConvNet of one block: its convolution comes first and counts tenfold, its BatchNorm once."""
-    member = method.teachers(problem)[number]
+    member = members(method, problem)[number]
     norm = sum((found["features.1"][s] - member.weights[f"features.1.running_{s}"]).norm() for s in ("mean", "var"))
     return float(
         norm + 10 * sum((found["features.0"][s] - conv[s]).norm() for s in ("mean", "var", "cells/mean", "cells/var"))
@@ -207,7 +195,7 @@ def test_iterations_of_g_vbsm_against_a_naive_loop() -> None:
     options: dict[str, Any] = {"densify": 0.5, "memory": 0.8, "drop": 0.4, "cell": 4, "pad": 2, "jitter": 3}
     method = at_toy(GVBSM(iterations=6, committee="", lr=0.05, **options, **PLAIN))
     problem, state, rng = started(method)
-    net, member = problem.network(0).eval(), method.teachers(problem)[0]
+    net, member = problem.network(0).eval(), members(method, problem)[0]
     net.load_state_dict(dict(member.weights))
     real = problem.train.fetch(torch.arange(len(problem.train))).x
     shadow = torch.Generator()
@@ -225,7 +213,7 @@ def test_iterations_of_g_vbsm_against_a_naive_loop() -> None:
         moving = [a + n - n.detach() for a, n in zip(after, now, strict=True)]
         return torch.stack([(m - w).norm() for m, w in zip(moving, wanted, strict=True)]).sum(), after
 
-    x, y = state.x.clone().requires_grad_(), torch.arange(4).repeat_interleave(2)
+    x, y = pixels(state).clone().requires_grad_(), torch.arange(4).repeat_interleave(2)
     adam = torch.optim.Adam([x], lr=0.05, betas=(0.5, 0.9))
     norm, bn, kept, left_out = problem.train.normalization, net.features[1], [None, None], 0
     for t in range(5):
@@ -255,7 +243,7 @@ def test_iterations_of_g_vbsm_against_a_naive_loop() -> None:
             x.clamp_(float(-norm.mean / norm.std), float((1 - norm.mean) / norm.std))
         assert made[t + 1][1]["loss"] == pytest.approx(float(loss.detach()), rel=1e-4)
     assert 0 < left_out < 5
-    torch.testing.assert_close(made[5][0].work, x.detach(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(work(made[5][0]), x.detach(), rtol=1e-3, atol=1e-4)
 
 
 def test_g_vbsm_matches_both_kinds_of_layers_with_averages_of_each_teacher() -> None:
@@ -266,7 +254,7 @@ def test_g_vbsm_matches_both_kinds_of_layers_with_averages_of_each_teacher() -> 
     for number in range(2):
         conv = watched(method, problem, number, everything)["features.0"]
         one, two = (watched(method, problem, number, x) for x in (
-            made[number][0].work if number else state.x, made[number + 2][0].work
+            work(made[number][0]) if number else pixels(state), work(made[number + 2][0])
         ))  # fmt: skip
         assert made[1 + number][1]["bn"] == pytest.approx(by_hand(method, problem, number, one, conv), rel=1e-3)
         average = {n: {s: 0.8 * one[n][s] + 0.2 * v for s, v in parts.items()} for n, parts in two.items()}
@@ -277,7 +265,7 @@ def test_g_vbsm_matches_both_kinds_of_layers_with_averages_of_each_teacher() -> 
 def test_g_vbsm_asks_every_teacher_equally_often_and_spreads_each_class() -> None:
     method = at_toy(GVBSM(iterations=8, drop=0.0, **TWO, **STILL))
     problem, state, rng = started(method)
-    asked = [method.voices(problem, replace(state, iteration=t))[0][0] for t in range(8)]
+    asked = [voices(method, problem, replace(state, iteration=t))[0][0] for t in range(8)]
     assert (asked.count(0), asked.count(1)) == (4, 4)
     kept = rng.get_state()
     dense = method.step(problem, state, rng)[1]["loss"]
@@ -289,7 +277,7 @@ def test_edc_matches_means_with_means_of_all_and_of_the_batch_s_classes() -> Non
     for category in (0.0, 0.5, 1.0):
         method = at_toy(EDC(iterations=4, category=category, **TWO, **STILL))
         problem, state, rng = started(method)
-        found = watched(method, problem, 0, state.x)
+        found = watched(method, problem, 0, pixels(state))
         everything = watched(method, problem, 0, problem.train.fetch(torch.arange(len(problem.train))).x)
         of_all = by_hand(method, problem, 0, found, everything["features.0"])
         rows = [watched(method, problem, 0, problem.train.fetch(i).x) for i in problem.by_class]
@@ -328,16 +316,16 @@ def test_cv_dd_s_pairs_take_turns_and_count_by_their_worth() -> None:
     problem, state, _ = started(method, ipc=4)
     pairs = []
     for batch in range(4):
-        voices = method.voices(problem, replace(state, batch=batch))
-        pairs.append(tuple(v[0] for v in voices))
-        assert sum(v[2] for v in voices) == pytest.approx(1)
+        asked = voices(method, problem, replace(state, batch=batch))
+        pairs.append(tuple(v[0] for v in asked))
+        assert sum(v[2] for v in asked) == pytest.approx(1)
     assert pairs == [(0, 1), (0, 2), (1, 2), (0, 1)]
-    weights = [v[2] for v in method.voices(problem, replace(state, batch=1))]
+    weights = [v[2] for v in voices(method, problem, replace(state, batch=1))]
     assert weights[0] / weights[1] == pytest.approx(math.exp(20 / 5))
-    votes = method.votes(problem)
+    votes = method.engine(problem).labeller.votes
     assert sum(votes) == pytest.approx(1)
     assert votes[0] / votes[1] == pytest.approx(math.exp(10 / 10))
-    assert replace(method, priors=()).votes(problem) == pytest.approx((1 / 3,) * 3)
+    assert replace(method, priors=()).engine(problem).labeller.votes == pytest.approx((1 / 3,) * 3)
     with pytest.raises(PotstillError, match="one number for each of the 3 teachers, but there are 2"):
         replace(method, priors=(1.0, 2.0)).worth(problem)
 
@@ -345,16 +333,18 @@ def test_cv_dd_s_pairs_take_turns_and_count_by_their_worth() -> None:
 def test_cv_dd_labels_with_the_statistics_of_few_pictures() -> None:
     method = at_toy(CVDD(iterations=1, samples=4, crops=2, batch_labels=4, **PLAIN, committee=""))
     problem, state, _ = started(method)
-    before = {n: t.clone() for n, t in method.teachers(problem)[0].weights.items()}
-    rows = method.rows(problem, state.x)
+    before = {n: t.clone() for n, t in members(method, problem)[0].weights.items()}
+    rows = method.engine(problem).labeller.rows(problem, pixels(state))
     net = problem.network(0).train()
     expected = torch.zeros(8, 4)
     for index in ([0, 2, 4, 6], [1, 3, 5, 7]):  # one of each class
         net.load_state_dict(before)
-        expected[index] = net(state.x[index]).softmax(1).detach()
+        expected[index] = net(pixels(state)[index]).softmax(1).detach()
     torch.testing.assert_close(rows, expected, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(rows, replace(method, batch_labels=0).rows(problem, state.x), atol=1e-3)
-    member = method.teachers(problem)[0]
+    assert not torch.allclose(
+        rows, replace(method, batch_labels=0).engine(problem).labeller.rows(problem, pixels(state)), atol=1e-3
+    )
+    member = members(method, problem)[0]
     assert not member.network.training
     assert not any(m.training for m in member.network.modules())
     assert all(torch.equal(t, before[n]) for n, t in member.weights.items())
@@ -366,10 +356,10 @@ def test_sre2l_plus_begins_with_mosaics() -> None:
     problem, state, _ = started(method)
     rng = generator(3)
     parts = [
-        class_mosaics(problem, method.teachers(problem), c, rng, samples=5, crops=2, factor=1, rank="medium")
+        class_mosaics(problem, members(method, problem), c, rng, samples=5, crops=2, factor=1, rank="medium")
         for c in range(4)
     ]
-    torch.testing.assert_close(state.x, problem.train.normalization.apply(torch.cat(parts)))
+    torch.testing.assert_close(pixels(state), problem.train.normalization.apply(torch.cat(parts)))
 
 
 def test_cda_is_sre2l_with_a_curriculum() -> None:
@@ -399,7 +389,7 @@ def test_rded_keeps_crops_by_their_score_in_the_middle_of_a_black_picture() -> N
 
     method = RDED(samples=5, crops=3, factor=2, **PLAIN)
     problem, _, _ = started(method)
-    member = method.teachers(problem)[0]
+    member = members(method, problem)[0]
     made = class_mosaics(problem, [member], 1, generator(9), samples=5, crops=3, factor=2)
 
     rng = generator(9)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from decoupled_toys import at_toy
+from decoupled_toys import at_toy, members, pixels, started, view
 from torch import Tensor
 
 import potstill
 from potstill.cli.main import main
-from potstill.core import Method, Problem, Splits
+from potstill.core import Method, Splits
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.functional.statistics import densification
@@ -97,8 +97,7 @@ def test_small_pictures_are_rolled_and_neither_cropped_nor_mirrored(method: Any)
     problem = replace(toy_problem(), train=source(32), counts=(1,) * 10)
     x = torch.rand(2, 3, 32, 32, generator=generator(1))
     allowed = [x.roll((i, j), (2, 3)) for i in range(5) for j in range(5)]
-    state: Any = replace(at_toy(SRe2L(**PLAIN)).init(toy_problem(SRe2L(**PLAIN)), generator(0)), x=x)
-    seen = [own.view(problem, state, x, generator(n)) for n in range(40)]
+    seen = [own.engine(problem).view(x, 0, 9, problem.train.input, generator(n)) for n in range(40)]
     assert all(any(torch.equal(view, a) for a in allowed) for view in seen)
     assert len({float(view[0, 0, 0, 0]) for view in seen}) > 10
     large, _ = settled(method, 64)
@@ -143,49 +142,44 @@ def test_a_method_that_is_not_settled_says_what_to_do() -> None:
 # --- what the objective is made of ------------------------------------------------------------------------------------
 
 
-def started(method: Any, **options: Any) -> tuple[Problem, Any, torch.Generator]:
-    problem, rng = toy_problem(method, **options), generator(3)
-    return problem, method.init(problem, rng), rng
-
-
 @pytest.mark.parametrize(("kind", "options"), [(GVBSM, {}), (EDC, {"category": 0.5})])
 def test_cells_of_small_pictures_have_four_pixels_a_side(kind: Any, options: dict[str, Any]) -> None:
     method = at_toy(kind(iterations=2, **options, **PLAIN))
-    _, state, _ = started(method)
+    problem, state, _ = started(method)
     cells = {n: t.shape[-1] for n, t in state.real.items() if n.endswith("features.0/cells/mean")}
     assert set(cells.values()) == {4}  # of 8×8 pixels
-    assert method.rules[torch.nn.Conv2d](torch.rand(2, 3, 32, 32))["cells/var"].shape == (64,)
+    assert method.engine(problem).match.rules[torch.nn.Conv2d](torch.rand(2, 3, 32, 32))["cells/var"].shape == (64,)
     large, _ = settled(kind(committee=""), 224)
-    assert large.rules[torch.nn.Conv2d](torch.rand(1, 3, 224, 224))["cells/var"].shape == (196,)
+    assert large.engine(problem).match.rules[torch.nn.Conv2d](torch.rand(1, 3, 224, 224))["cells/var"].shape == (196,)
 
 
 def test_a_batch_is_moved_over_a_border_of_zeros() -> None:
     method = at_toy(GVBSM(flip=False, jitter=0, pad=2, **PLAIN))
     problem, state, _ = started(method)
-    x = state.x
+    x = pixels(state)
     wide = F.pad(x, (2, 2, 2, 2))
     allowed = [wide[..., i : i + 8, j : j + 8] for i in range(5) for j in range(5)]
-    seen = [method.view(problem, state, x, generator(n)) for n in range(60)]
+    seen = [view(method, problem, state, x, generator(n)) for n in range(60)]
     assert all(any(torch.equal(view, a) for a in allowed) for view in seen)
     assert len({tuple(view.flatten()[:3].tolist()) for view in seen}) > 10
 
 
 def test_the_loss_spreads_pictures_as_the_teachers_see_them(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
-    from potstill.methods.decoupled import _broad
+    from potstill.methods.decoupled import _parts
 
     def spy(x: Tensor, y: Tensor, tau: float) -> Tensor:
         seen.append(x.detach().clone())
         return densification(x, y, tau)
 
-    monkeypatch.setattr(_broad, "densification", spy)
+    monkeypatch.setattr(_parts, "densification", spy)
     method = at_toy(GVBSM(flip=False, crop=1.0, pad=3, **PLAIN))
     problem, state, rng = started(method)
     shadow = generator(0)
     shadow.set_state(rng.get_state())
     method.step(problem, state, rng)
-    torch.testing.assert_close(seen[0], method.view(problem, state, state.x, shadow))
-    assert not torch.allclose(seen[0], state.x)
+    torch.testing.assert_close(seen[0], view(method, problem, state, pixels(state), shadow))
+    assert not torch.allclose(seen[0], pixels(state))
 
 
 def test_a_convolution_that_is_left_out_counts_for_nothing_and_its_average_waits() -> None:
@@ -194,8 +188,8 @@ def test_a_convolution_that_is_left_out_counts_for_nothing_and_its_average_waits
     problem, state, rng = started(never)
     after, shown = never.step(problem, state, rng)
     assert {n.split("/")[2] for n in after.memory} == {"features.1"}
-    (member,) = never.teachers(problem)
-    a = F.conv2d(state.x, member.weights["features.0.weight"], member.weights["features.0.bias"], padding=3)
+    (member,) = members(never, problem)
+    a = F.conv2d(pixels(state), member.weights["features.0.weight"], member.weights["features.0.bias"], padding=3)
     found, norms = {"mean": a.mean((0, 2, 3)), "var": a.var((0, 2, 3), correction=0)}, member.running()["features.1"]
     assert shown["bn"] == pytest.approx(float(sum((found[s] - norms[s]).norm() for s in found)), rel=1e-4)
 
@@ -213,12 +207,14 @@ def test_edc_mirrors_small_pictures_and_leaves_their_quarters() -> None:
     method = at_toy(EDC(**PLAIN))
     problem, state, _ = started(method, ipc=8)
     real = problem.train.fetch(torch.arange(len(problem.train))).x
-    as_is = [bool((real == x).flatten(1).all(1).any()) for x in state.x]
-    mirrored = [bool((real == x.flip(2)).flatten(1).all(1).any()) for x in state.x]
+    as_is = [bool((real == x).flatten(1).all(1).any()) for x in pixels(state)]
+    mirrored = [bool((real == x.flip(2)).flatten(1).all(1).any()) for x in pixels(state)]
     assert all(a or b for a, b in zip(as_is, mirrored, strict=True))
     assert 0 < sum(as_is) < len(as_is)
-    shuffled = replace(method, shuffle=True).init(problem, generator(3)).x
-    assert not all((real == x).flatten(1).all(1).any() or (real == x.flip(2)).flatten(1).all(1).any() for x in shuffled)
+    shuffled = pixels(replace(method, shuffle=True).init(problem, generator(3)))
+    assert not all(
+        (real == x).flatten(1).all(1).any() or (real == x.flip(2)).flatten(1).all(1).any() for x in pixels(shuffled)
+    )
 
 
 # --- a committee that the data admit ----------------------------------------------------------------------------------

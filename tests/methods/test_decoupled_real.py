@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from decoupled_toys import at_toy
+from decoupled_toys import at_toy, batches, members, pixels, started, steps, voices
 
 from potstill.core import Problem
 from potstill.errors import PotstillError
@@ -28,18 +28,6 @@ STILL: dict[str, Any] = {"crop": 1.0, "flip": False, "jitter": 0}
 """A view that is the batch itself."""
 
 
-def started(method: Any, **options: Any) -> tuple[Problem, Any, torch.Generator]:
-    problem, rng = toy_problem(method, **options), generator(3)
-    return problem, method.init(problem, rng), rng
-
-
-def steps(method: Any, problem: Problem, state: Any, rng: torch.Generator, count: int) -> list[Any]:
-    seen = [(state, {})]
-    for _ in range(count):
-        seen.append(method.step(problem, seen[-1][0], rng))
-    return seen
-
-
 def network(problem: Problem, member: Member) -> Any:
     net = problem.network(0).eval()
     net.load_state_dict(dict(member.weights))
@@ -49,7 +37,7 @@ def network(problem: Problem, member: Member) -> Any:
 def test_a_member_embeds_as_its_network_does() -> None:
     method = CIM(**PLAIN)
     problem = toy_problem(method)
-    (member,) = method.teachers(problem)
+    (member,) = members(method, problem)
     net, x = network(problem, member), problem.train.fetch(torch.arange(5)).x
     logits, h, seen = member.seen(x)
     torch.testing.assert_close(h, net.embed(x))
@@ -68,7 +56,7 @@ def test_dq_takes_equally_many_of_every_bin_of_its_network_s_gradients() -> None
     method = DQ(bins=4, **PLAIN)
     problem, state, rng = started(method, ipc=8)
     made = steps(method, problem, state, rng, 4)
-    net = network(problem, method.teachers(problem)[0])
+    net = network(problem, members(method, problem)[0])
     chosen = method.result(problem, made[-1][0]).index
     for c, index in enumerate(problem.by_class):
         x = problem.train.fetch(index).x
@@ -106,7 +94,7 @@ def test_cim_begins_with_mosaics_of_the_easiest_pictures_each_in_its_place() -> 
     method = CIM(samples=12, **PLAIN)
     problem, state, _ = started(method)
     assert problem.sizes == (8,) * 4  # two mosaics of four
-    net = network(problem, method.teachers(problem)[0])
+    net = network(problem, members(method, problem)[0])
     for c, index in enumerate(problem.by_class):
         loss = F.cross_entropy(net(problem.train.fetch(index).x), torch.full((12,), c), reduction="none")
         wanted = index[loss.argsort()[:8]]
@@ -128,7 +116,7 @@ def test_cim_begins_with_mosaics_of_the_easiest_pictures_each_in_its_place() -> 
 def test_cim_s_first_step_against_a_naive_loop() -> None:
     method = CIM(samples=12, augment="none", lr=0.02, **PLAIN)
     problem, state, rng = started(method)
-    net = network(problem, method.teachers(problem)[0])
+    net = network(problem, members(method, problem)[0])
     (mosaics,) = state.outer.payload.values()
     delta = torch.zeros_like(mosaics, requires_grad=True)
     adam = torch.optim.AdamW([delta], 0.02, weight_decay=0.0)
@@ -169,7 +157,7 @@ def test_cim_s_residual_falls_and_both_halves_are_seen_alike() -> None:
 def test_cim_s_residual_is_differentiable() -> None:
     method = CIM(**PLAIN)
     problem = toy_problem(method)
-    (member,) = method.teachers(problem)
+    (member,) = members(method, problem)
     wide = Member(member.network, {n: t.double() for n, t in member.weights.items()})
     real = problem.train.fetch(torch.arange(2)).x.double()
     made = (0.5 * real + 0.1).requires_grad_()
@@ -185,19 +173,19 @@ def test_ufc_makes_one_compensator_of_each_place_with_one_network_after_the_othe
     method = at_toy(UFC(iterations=2, **NETS))
     problem, state, rng = started(method, ipc=4)  # 16 pictures for 4 classes and 3: two places
     assert problem.sizes == (8,) * 4
-    assert (method.places(problem), len(method.plan(problem)), method.horizon(problem)) == (2, 6, 12)
-    assert state.x.shape == (6, 1, 8, 8)
-    assert not state.x.any()
-    asked = [method.voices(problem, replace(state, batch=b))[0][0] for b in range(6)]
+    assert (len(batches(method, problem)), method.horizon(problem)) == (6, 12)
+    assert state.payload["decoder/compensators"].shape == (3, 2, 1, 8, 8)
+    assert not state.payload["decoder/compensators"].any()
+    asked = [voices(method, problem, replace(state, batch=b))[0][0] for b in range(6)]
     assert asked == [0, 0, 1, 1, 0, 0]  # two networks take turns, so the third compensators are the first's again
     made = steps(method, problem, state, rng, 12)
-    assert made[1][0].work.shape == (1, 1, 8, 8)  # one for all classes
+    assert made[1][0].work["decoder/compensators"].shape == (1, 1, 8, 8)  # one for all classes
     assert method.done(problem, made[-1][0])
     final = method.result(problem, made[-1][0])
     assert all(t.any() for t in final.payload["decoder/compensators"].flatten(0, 1))
-    assert torch.equal(final.payload["inputs"], state.real["pictures"])  # real pictures stay as they are
+    assert torch.equal(final.payload["inputs"], pixels(state))  # real pictures stay as they are
     reals = problem.train.fetch(torch.arange(len(problem.train))).x
-    assert all((reals == x).flatten(1).all(1).any() for x in state.real["pictures"])
+    assert all((reals == x).flatten(1).all(1).any() for x in pixels(state))
     assert final.labels.shape == (32, 4)
 
 
@@ -205,31 +193,36 @@ def test_ufc_s_loss_is_sre2l_s_of_all_classes_with_one_addition() -> None:
     method = at_toy(UFC(iterations=4, **NETS, **STILL))
     problem, state, rng = started(method, ipc=4)
     state = replace(state, batch=3)  # the second network, the second place
-    member = method.teachers(problem)[1]
+    member = members(method, problem)[1]
     u = torch.zeros(1, 1, 8, 8, requires_grad=True)
-    pictures = state.real["pictures"][1::2]
-    assert torch.equal(method.view(problem, state, u, rng), pictures)
-    logits, _, seen = member.seen(pictures + u, method.rules)
+    pictures = pixels(state)[1::2]
+    under_way, item = {"decoder/compensators": u}, torch.tensor([3])
+    assert torch.equal(method.engine(problem).canvas.seen(problem, state.payload, under_way, item, 0)[0], pictures)
+    logits, _, seen = member.seen(pictures + u, method.engine(problem).match.rules)
     loss = F.cross_entropy(logits, torch.arange(4)) + 1.0 * gap(seen, member.running())
     (grad,) = torch.autograd.grad(loss, u)
     after, shown = method.step(problem, state, rng)
     assert shown["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
     # Adam's first step is the sign of the gradient, and pixels of the compensator are not cut off
-    torch.testing.assert_close(after.work, -0.25 * grad / (grad.abs() + 1e-8), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        after.work["decoder/compensators"], -0.25 * grad / (grad.abs() + 1e-8), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_ufc_sees_parts_of_many_classes_in_turn() -> None:
     method = at_toy(UFC(iterations=4, batch=3, **NETS))
-    problem, state, rng = started(method, ipc=4)
-    seen = [method.classes_of(problem, replace(state, iteration=t), torch.empty(0)).tolist() for t in range(3)]
-    assert seen == [[0, 1, 2], [3], [0, 1, 2]]
-    assert len(method.view(problem, replace(state, iteration=1), state.x[:1], rng)) == 1
+    problem, state, _ = started(method, ipc=4)
+    canvas, items = method.engine(problem).canvas, batches(method, problem)[1]
+    taken = canvas.taken(state.payload, items)
+    seen = [canvas.seen(problem, state.payload, taken, items, t) for t in range(3)]
+    assert [y.tolist() for _, y in seen] == [[0, 1, 2], [3], [0, 1, 2]]
+    assert [len(x) for x, _ in seen] == [3, 1, 3]
 
 
 def test_ufc_begins_with_mosaics_where_asked_and_refuses_another_parametrization() -> None:
     method = at_toy(UFC(iterations=2, start="mosaic", samples=5, crops=2, **NETS))
     problem, state, _ = started(method, ipc=4)
-    assert state.real["pictures"].shape == (8, 1, 8, 8)
+    assert pixels(state).shape == (8, 1, 8, 8)
     with pytest.raises(PotstillError, match="but the parametrization is pixels"):
         method.init(replace(problem, parametrization=Pixels()), generator(0))
 
@@ -240,11 +233,11 @@ def test_ufc_begins_with_mosaics_where_asked_and_refuses_another_parametrization
 def test_wmdd_s_loss_is_the_distance_from_atoms_and_lpld_s_statistics() -> None:
     method = WMDD(iterations=3, **PLAIN, **STILL)
     problem, state, rng = started(method, ipc=3)
-    assert [b.tolist() for b in method.plan(problem)][1] == [3, 4, 5]
-    (member,) = method.teachers(problem)
+    assert [b.tolist() for b in batches(method, problem)][1] == [3, 4, 5]
+    (member,) = members(method, problem)
     net = network(problem, member)
     state = replace(state, batch=1)
-    x = state.x[3:6].clone()
+    x = pixels(state)[3:6].clone()
     h, atoms = net.embed(x).detach(), state.real["atoms/0"]
     assert atoms.shape == (12, h.shape[1])
     features = float((h - atoms[3:6]).square().sum().sqrt())
@@ -260,7 +253,7 @@ def test_wmdd_s_loss_is_the_distance_from_atoms_and_lpld_s_statistics() -> None:
 def test_wmdd_s_atom_of_a_single_item_is_the_class_s_mean_embedding() -> None:
     method = WMDD(iterations=1, **PLAIN)
     problem, state, _ = started(method, ipc=1)
-    net = network(problem, method.teachers(problem)[0])
+    net = network(problem, members(method, problem)[0])
     for c, index in enumerate(problem.by_class):
         mean = net.embed(problem.train.fetch(index).x).mean(0).detach()
         torch.testing.assert_close(state.real["atoms/0"][c], mean, rtol=1e-4, atol=1e-5)
@@ -269,10 +262,10 @@ def test_wmdd_s_atom_of_a_single_item_is_the_class_s_mean_embedding() -> None:
 def test_wmdd_draws_embeddings_to_its_atoms_and_leaves_running_statistics() -> None:
     method = WMDD(iterations=60, r_bn=0.0, **PLAIN, **STILL)
     problem, state, rng = started(method)
-    before = {n: t.clone() for n, t in method.teachers(problem)[0].weights.items()}
+    before = {n: t.clone() for n, t in members(method, problem)[0].weights.items()}
     made = steps(method, problem, state, rng, 60)
     assert made[-1][1]["features"] < 0.3 * made[1][1]["features"]
-    assert all(torch.equal(t, before[n]) for n, t in method.teachers(problem)[0].weights.items())
+    assert all(torch.equal(t, before[n]) for n, t in members(method, problem)[0].weights.items())
 
 
 def test_wmdd_says_before_teachers_are_trained_that_its_solver_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

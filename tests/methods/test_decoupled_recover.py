@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from decoupled_toys import at_toy
+from decoupled_toys import at_toy, members, pixels, started, steps, view, work
 from torch import Tensor, nn
 
-from potstill.core import Problem
 from potstill.driver import run
 from potstill.errors import PotstillError
 from potstill.functional.statistics import of_batch_norm, watch
-from potstill.methods.decoupled import Recover
-from potstill.methods.decoupled._state import bounds, measured, overall, plan
+from potstill.methods.decoupled._state import bounds, plan
+from potstill.methods.decoupled._statistics import measured, overall
 from potstill.methods.decoupled.cda import CDA
 from potstill.methods.decoupled.sre2l import SRe2L
 from potstill.nn import factory
@@ -26,24 +25,12 @@ from potstill.testing import toy_problem, toy_source
 PLAIN: dict[str, Any] = {"epochs_trained": 1, "augment_training": "none"}
 
 
-def started(method: Recover, **options: Any) -> tuple[Problem, Any, torch.Generator]:
-    problem, rng = toy_problem(method, **options), generator(3)
-    return problem, method.init(problem, rng), rng
-
-
-def steps(method: Recover, problem: Problem, state: Any, rng: torch.Generator, count: int) -> list[Any]:
-    seen = [(state, {})]
-    for _ in range(count):
-        seen.append(method.step(problem, seen[-1][0], rng))
-    return seen
-
-
 def test_the_teacher_is_pleased_and_stays_as_it_was() -> None:
     # the toy's classes are places, which a roll would change
     training = {"epochs_trained": 30, "lr_trained": 0.05, "batch_trained": 16, "augment_training": "none"}
     method = at_toy(SRe2L(iterations=200, jitter=0, **training))
     problem, state, rng = started(method, ipc=1)
-    (member,) = method.teachers(problem)
+    (member,) = members(method, problem)
     before = {n: t.clone() for n, t in member.weights.items()}
     made = steps(method, problem, state, rng, 200)
     first, last = made[1][1], made[-1][1]
@@ -52,21 +39,21 @@ def test_the_teacher_is_pleased_and_stays_as_it_was() -> None:
     final = method.result(problem, made[-1][0])
     assert member.logits(final.payload["inputs"]).argmax(1).tolist() == [0, 1, 2, 3]
     assert final.labels.argmax(1).tolist() == [0, 1, 2, 3]
-    assert all(torch.equal(t, before[n]) for n, t in method.teachers(problem)[0].weights.items())
+    assert all(torch.equal(t, before[n]) for n, t in members(method, problem)[0].weights.items())
     assert method.done(problem, made[-1][0])
 
 
 def test_two_iterations_against_a_naive_loop() -> None:
     method = at_toy(SRe2L(iterations=4, flip=True, jitter=2, **PLAIN))
     problem, state, rng = started(method)
-    net, member = problem.network(0).eval(), method.teachers(problem)[0]
+    net, member = problem.network(0).eval(), members(method, problem)[0]
     net.load_state_dict(dict(member.weights))
     shadow = generator(0)
     shadow.set_state(rng.get_state())
     made = steps(method, problem, state, rng, 2)
 
     items, y = [0, 2, 4, 6], torch.arange(4)  # the first item of each class
-    x = state.x[items].clone().requires_grad_()
+    x = pixels(state)[items].clone().requires_grad_()
     adam = torch.optim.Adam([x], lr=0.25, betas=(0.5, 0.9))
     norm = problem.train.normalization
     low, high = -norm.mean / norm.std, (1 - norm.mean) / norm.std
@@ -87,7 +74,7 @@ def test_two_iterations_against_a_naive_loop() -> None:
         with torch.no_grad():
             x.clamp_(float(low), float(high))
         assert made[t + 1][1]["loss"] == pytest.approx(float(loss.detach()), rel=1e-4)
-    torch.testing.assert_close(made[2][0].work, x.detach(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(work(made[2][0]), x.detach(), rtol=1e-3, atol=1e-4)
 
 
 def test_as_many_layers_are_watched_as_there_are_batch_norms() -> None:
@@ -102,22 +89,21 @@ def test_as_many_layers_are_watched_as_there_are_batch_norms() -> None:
 
 def test_the_rate_is_half_a_cosine_that_ends_at_zero() -> None:
     method = at_toy(SRe2L(iterations=100, **PLAIN))
-    _, state, _ = started(method)
-    rates = [method.rate(replace(state, iteration=t)) for t in (0, 50, 100)]
+    rates = [method.engine(toy_problem(method)).rate(t) for t in (0, 50, 100)]
     assert rates == pytest.approx([0.25, 0.125, 0])
 
 
 def test_crops_keep_to_the_curriculum(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
-    from potstill.methods.decoupled import _recover
+    from potstill.methods.decoupled import _parts
 
-    real = _recover.boxes
+    real = _parts.boxes
 
     def spy(n: int, h: int, w: int, scale: tuple[float, float], *rest: Any) -> Tensor:
         seen.append(scale[0])
         return real(n, h, w, scale, *rest)
 
-    monkeypatch.setattr(_recover, "boxes", spy)
+    monkeypatch.setattr(_parts, "boxes", spy)
     method = CDA(iterations=8, **PLAIN)
     problem, state, rng = started(method, ipc=1)
     steps(method, problem, state, rng, 8)
@@ -128,22 +114,22 @@ def test_crops_keep_to_the_curriculum(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pictures_of_digits_are_not_mirrored() -> None:
     method = at_toy(SRe2L(iterations=4, flip=True, jitter=0, **PLAIN))
     problem, state, _ = started(method)
-    x = state.x
-    assert any(not torch.equal(method.view(problem, state, x, generator(n)), x) for n in range(9))
+    x = pixels(state)
+    assert any(not torch.equal(view(method, problem, state, x, generator(n)), x) for n in range(9))
     read_one_way = dataclasses.replace(problem.train.input, mirrored=False)
     digits = replace(problem, train=dataclasses.replace(problem.train, input=read_one_way))
-    assert all(torch.equal(method.view(digits, state, x, generator(n)), x) for n in range(9))
+    assert all(torch.equal(view(method, digits, state, x, generator(n)), x) for n in range(9))
     still = replace(method, flip=False)
-    assert all(torch.equal(still.view(problem, state, x, generator(n)), x) for n in range(9))
+    assert all(torch.equal(view(still, problem, state, x, generator(n)), x) for n in range(9))
 
 
 def test_a_roll_is_by_up_to_jitter_pixels() -> None:
     method = at_toy(SRe2L(flip=False, jitter=2, **PLAIN))
     problem, state, _ = started(method)
-    x = state.x
+    x = pixels(state)
     allowed = [x.roll((i, j), (2, 3)) for i in range(3) for j in range(3)]
     for n in range(20):
-        assert any(torch.equal(method.view(problem, state, x, generator(n)), a) for a in allowed)
+        assert any(torch.equal(view(method, problem, state, x, generator(n)), a) for a in allowed)
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------
@@ -161,9 +147,9 @@ def test_a_stopped_run_has_finished_items_some_under_way_and_first_values() -> N
     method = at_toy(SRe2L(iterations=3, labels="hard", **PLAIN))
     problem, first, _ = started(method)
     done = run(method, problem, rng=generator(3), identity={}, steps=4)
-    x, begun = method.result(problem, done.state).payload["inputs"], first.x
+    x, begun = method.result(problem, done.state).payload["inputs"], pixels(first)
     assert (done.state.batch, done.state.iteration) == (1, 1)
-    assert torch.equal(x, done.state.whole(torch.tensor([1, 3, 5, 7])))
+    assert torch.equal(x[1::2], work(done.state))
     assert all(not torch.equal(x[i], begun[i]) for i in range(8))
     two = run(method, problem, rng=generator(3), identity={}, steps=2)
     assert torch.equal(method.result(problem, two.state).payload["inputs"][1::2], begun[1::2])
@@ -174,10 +160,10 @@ def test_a_stopped_run_has_finished_items_some_under_way_and_first_values() -> N
 def test_values_stay_those_of_pixels() -> None:
     method = at_toy(SRe2L(iterations=3, lr=50.0, **PLAIN))
     problem, state, rng = started(method, ipc=1)
-    x = steps(method, problem, state, rng, 3)[-1][0].x
-    pixels = problem.train.normalization.invert(x)
-    assert float(pixels.min()) >= -1e-6
-    assert float(pixels.max()) <= 1 + 1e-6
+    x = pixels(steps(method, problem, state, rng, 3)[-1][0])
+    values = problem.train.normalization.invert(x)
+    assert float(values.min()) >= -1e-6
+    assert float(values.max()) <= 1 + 1e-6
     limits = bounds(problem)
     assert limits is not None
     torch.testing.assert_close(problem.train.normalization.invert(limits[1]), torch.ones(1, 1, 1, 1))
@@ -188,7 +174,7 @@ def test_priors_join_the_loss() -> None:
     problem, state, rng = started(plain)
     kept = rng.get_state()
     loss = plain.step(problem, state, rng)[1]["loss"]
-    x = state.x[::2]
+    x = pixels(state)[::2]
     for changes, more in (
         ({"l2": 0.5}, 0.5 * float(x.flatten(1).norm(dim=1).mean())),
         ({"tv": 0.0, "first_layer": 10.0}, 0.0),
@@ -213,11 +199,11 @@ def test_a_committee_is_trained_and_its_mean_logits_are_the_labels() -> None:
     assert all(spec.labels for spec in method.assets(toy_problem(network="convnet-d1-w8-batch")))
     method = replace(method, committee="convnet-d1-w4-batch")
     problem, state, _ = started(method)
-    members = method.teachers(problem)
-    assert len(members) == 3
-    widths = [m.weights["features.0.weight"].shape[0] for m in members]
+    asked = members(method, problem)
+    assert len(asked) == 3
+    widths = [m.weights["features.0.weight"].shape[0] for m in asked]
     assert widths == [8, 8, 4]
-    expected = (sum(m.logits(state.x) for m in members) / 3 / 2.0).softmax(1)
+    expected = (sum(m.logits(pixels(state)) for m in asked) / 3 / 2.0).softmax(1)
     torch.testing.assert_close(method.result(problem, state).labels, expected)
     hard = replace(method, labels="hard").result(problem, state).labels
     assert hard.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -239,17 +225,17 @@ def test_teachers_that_are_missing_or_of_another_kind_are_named() -> None:
     method = at_toy(SRe2L(iterations=2, **PLAIN))
     problem = toy_problem(method)
     with pytest.raises(PotstillError, match=r"needs 1 trained convnet-d1-w8-batch-avg, but the problem has 0"):
-        method.teachers(replace(problem, assets={}))
+        members(method, replace(problem, assets={}))
     other = toy_problem(method, network="convnet-d1-w4-batch")
     with pytest.raises(PotstillError, match="are not convnet-d1-w8-batch-avg; make them anew"):
-        method.teachers(replace(problem, assets=other.assets))
+        members(method, replace(problem, assets=other.assets))
 
 
 def test_real_statistics_are_those_of_all_samples_at_once() -> None:
     method = at_toy(SRe2L(**PLAIN))
     problem = toy_problem(method)
-    member = method.teachers(problem)[0]
-    rows = measured(problem, member, method.rules, problem.by_class)
+    member = members(method, problem)[0]
+    rows = measured(problem, member, method.engine(problem).match.rules, problem.by_class)
     for c, index in enumerate(problem.by_class):
         a = F.conv2d(
             problem.train.fetch(index).x, member.weights["features.0.weight"], member.weights["features.0.bias"],
@@ -258,6 +244,6 @@ def test_real_statistics_are_those_of_all_samples_at_once() -> None:
         torch.testing.assert_close(rows["features.1/mean"][c], a.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(rows["features.1/var"][c], a.var((0, 2, 3), correction=0), rtol=1e-3, atol=1e-4)
     everything = torch.cat(problem.by_class)
-    once = measured(problem, member, method.rules, [everything])
+    once = measured(problem, member, method.engine(problem).match.rules, [everything])
     for key, value in overall(rows, [len(i) for i in problem.by_class]).items():
         torch.testing.assert_close(value, once[key][0], rtol=1e-3, atol=1e-4)

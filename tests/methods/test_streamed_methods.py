@@ -21,7 +21,7 @@ from potstill.core import Problem, Splits
 from potstill.data import StreamSource, load
 from potstill.data.passes import each, grouped
 from potstill.execution import Serial
-from potstill.methods.decoupled._state import measured
+from potstill.methods.decoupled._statistics import measured
 from potstill.methods.decoupled.g_vbsm import GVBSM
 from potstill.methods.decoupled.rded import RDED
 from potstill.verbs.distill import settle
@@ -152,9 +152,9 @@ def test_statistics_of_classes_that_lie_scattered_are_taken_in_one_pass(shards: 
     method = GVBSM(**QUICK, committee="")
     problem = ready(held, method)
     method, _ = method.settled(problem)
-    (member,) = method.teachers(problem)
-    wanted = measured(problem, member, method.rules, problem.by_class)
-    found = measured(replace(problem, train=splits.train), member, method.rules, problem.by_class)
+    (member,) = method.teachers().members(problem)
+    wanted = measured(problem, member, method.engine(problem).match.rules, problem.by_class)
+    found = measured(replace(problem, train=splits.train), member, method.engine(problem).match.rules, problem.by_class)
     assert wanted.keys() == found.keys()
     for key, value in wanted.items():
         torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-5)

@@ -1,7 +1,7 @@
 """A method that is worked by an engine: the dataclass of a paper's values, which builds the parts of one."""
 
 from abc import abstractmethod
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Generator
 
@@ -12,6 +12,7 @@ __all__ = ["Engine", "Engineered"]
 S = TypeVar("S")
 
 
+@runtime_checkable
 class Engine(Protocol[S]):
     """What does the work of many methods: final, and composed of values. Its verbs are those of `Method`."""
 

@@ -23,6 +23,7 @@ __all__ = [
     "Rule",
     "Start",
     "descend",
+    "first_inputs",
     "hard_labels",
     "image",
     "inputs_of",
@@ -103,10 +104,10 @@ def nearest_to_centres(
     return index[central(torch.cat(parts), n, rng, iterations).cpu()]
 
 
-def start(
-    problem: Problem, how: Start, rng: Generator, rule: Rule, labels: Labels = "hard", seed: int | None = None
-) -> Outer:
-    """The first payload: random real samples of each class, those nearest to k-means centres, or noise.
+def first_inputs(
+    problem: Problem, how: Start, rng: Generator, space: Space = "model", seed: int | None = None
+) -> Tensor:
+    """What decoded inputs begin as: random real samples of each class, those nearest to k-means centres, or noise.
 
     The centres are those of embeddings in an untrained network, made from ``seed`` or from one that is drawn (DREAM).
     Noise is standard normal in model space; in data units its quarter about one half, clamped to [0, 1] (IDC's).
@@ -114,25 +115,30 @@ def start(
     Raises:
         PotstillError: a class has fewer samples than a start from real ones needs.
     """
-    sizes, shape, space = problem.sizes, problem.train.input.shape, rule.space
+    sizes, shape = problem.sizes, problem.train.input.shape
     if how == "noise":
         x = torch.randn(sum(sizes), *shape, generator=rng)
-        x = ((x / 4 + 0.5).clamp(0, 1) if space == "data" else x).to(problem.train.device)
-    else:
-        # A class must have as many samples as its budget holds; where they decode to more inputs, samples come again.
-        wanted = tuple(
-            min(size, max(n, len(i))) for n, size, i in zip(problem.counts, sizes, problem.by_class, strict=True)
+        return ((x / 4 + 0.5).clamp(0, 1) if space == "data" else x).to(problem.train.device)
+    # A class must have as many samples as its budget holds; where they decode to more inputs, samples come again.
+    wanted = tuple(
+        min(size, max(n, len(i))) for n, size, i in zip(problem.counts, sizes, problem.by_class, strict=True)
+    )
+    chosen = random_per_class(problem.by_class, wanted, rng, problem.train.classes)
+    if how == "k-means":
+        net = problem.network(draw_seed(rng) if seed is None else seed).eval().requires_grad_(False)
+        chosen = tuple(
+            nearest_to_centres(problem, net, index, n, rng, K_MEANS_ITERATIONS)
+            for index, n in zip(problem.by_class, wanted, strict=True)
         )
-        chosen = random_per_class(problem.by_class, wanted, rng, problem.train.classes)
-        if how == "k-means":
-            net = problem.network(draw_seed(rng) if seed is None else seed).eval().requires_grad_(False)
-            chosen = tuple(
-                nearest_to_centres(problem, net, index, n, rng, K_MEANS_ITERATIONS)
-                for index, n in zip(problem.by_class, wanted, strict=True)
-            )
-        chosen = tuple(i[torch.arange(size) % len(i)] for i, size in zip(chosen, sizes, strict=True))
-        index = torch.cat(chosen)
-        x = image(problem.train.raw(index)) if space == "data" else image(problem.train.fetch(index).x)
+    index = torch.cat([i[torch.arange(size) % len(i)] for i, size in zip(chosen, sizes, strict=True)])
+    return image(problem.train.raw(index)) if space == "data" else image(problem.train.fetch(index).x)
+
+
+def start(
+    problem: Problem, how: Start, rng: Generator, rule: Rule, labels: Labels = "hard", seed: int | None = None
+) -> Outer:
+    """The first payload: of `first_inputs`, whose arguments and errors it has."""
+    x = first_inputs(problem, how, rng, rule.space, seed)
     stored = {n: t.detach().clone() for n, t in problem.parametrization.encode(x, problem, rng).items()}
     logits: dict[str, Tensor] = {}
     if labels == "learned":

@@ -1,43 +1,186 @@
-"""Recovery of pictures from frozen teachers: the one loop of SRe2L and all that came after it.
+"""Recovery of pictures from frozen teachers: the one engine of SRe2L and all that came after it, composed of values.
 
-A batch of items is moved down the teacher's cross-entropy and the distance of BatchNorm statistics, under one random
-crop, move, flip and roll for the whole batch; then comes the next batch. One step is one iteration of one batch. A run
-that is stopped early has finished batches, one under way, and items that are still what the method begins from.
+A batch of items is moved down the teachers' cross-entropy and the distance of their layers' statistics, under one
+random crop, move, flip and roll for the whole batch; then comes the next batch. One step is one iteration of one batch.
+A run that is stopped early has finished batches, one under way, and items that are still what the method begins from.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
-from potstill.augment.crop import boxes
-from potstill.core import Metrics, Part, Problem, Synthetic
-from potstill.functional.crops import Curriculum, crop_bound, cropped
-from potstill.functional.statistics import Seen, gap, of_batch_norm, pixel_length, total_variation, watch
+from potstill.core import AssetSpec, Metrics, Part, Problem, Synthetic
+from potstill.functional.crops import Curriculum
+from potstill.functional.statistics import Seen, watch
 from potstill.functional.transforms import resize
-from potstill.methods._matching import Rule, hard_labels, start
-from potstill.methods.decoupled._realism import mosaics
-from potstill.methods.decoupled._state import Composition, RecoverState, Rules, bounds, moved, plan
-from potstill.methods.decoupled._teachers import Member, Taught
+from potstill.methods.decoupled._canvas import Canvas, canvas_of
+from potstill.methods.decoupled._parts import Begin, Beginning, Groups, Prior, Stages, View
+from potstill.methods.decoupled._state import Batches, Composition, RecoverState, moved
+from potstill.methods.decoupled._statistics import Match, Running
+from potstill.methods.decoupled._teachers import Labeller, Member, Rules
+from potstill.methods.decoupled._turn import Turn, Voice, Voices, together
 from potstill.rng import generator
 
-__all__ = ["Recover"]
+__all__ = ["Aim", "Classes", "Recovering", "Recovery"]
 
-RATIO = (3 / 4, 4 / 3)
-"""Width to height of a crop, at least and at most (torchvision's RandomResizedCrop)."""
+Opening: TypeAlias = Callable[[Sequence[Member], Tensor, Tensor], Mapping[str, Tensor]]
+"""What a batch keeps in ``state.memory``, by its first pictures and their classes."""
+
+
+@runtime_checkable
+class Aim(Protocol):
+    """Where the teachers draw the pictures."""
+
+    @property
+    def name(self) -> str:
+        """Of the metric."""
+        ...
+
+    def real(self, problem: Problem, members: Sequence[Member], rng: Generator) -> Mapping[str, Tensor]:
+        """What is taken from the real data before the first step."""
+        ...
+
+    def away(self, turn: Turn, voice: Voice, view: Tensor, rules: Rules) -> tuple[Tensor, Seen]:
+        """How far the pictures, seen as ``view``, are from there, and what ``rules`` take of the layers on the way."""
+        ...
+
+
+@dataclass(frozen=True)
+class Classes:
+    """To their classes: the cross-entropy."""
+
+    name: ClassVar[str] = "ce"
+
+    def real(self, problem: Problem, members: Sequence[Member], rng: Generator) -> Mapping[str, Tensor]:
+        return {}
+
+    def away(self, turn: Turn, voice: Voice, view: Tensor, rules: Rules) -> tuple[Tensor, Seen]:
+        logits, seen = watch(voice.member.network, voice.member.weights, view, rules)
+        return F.cross_entropy(logits, turn.y), seen
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recover(Taught[RecoverState]):
-    """Abstract: the loop, and what is not published for a method; the other fields are those of the final classes."""
+class Recovery:
+    """The engine. Final: what differs between methods is its values."""
+
+    labeller: Labeller
+    """The teachers, and what they say of the result."""
+    canvas: Canvas
+    """What of the stored payload is under way."""
+    batches: Callable[[Problem], tuple[Tensor, ...]]
+    begin: Begin
+    opening: Opening | None = None
+    iterations: int
+    """Of a batch."""
+    lr: float
+    stages: Stages = field(default_factory=Stages)
+    groups: Groups = field(default_factory=Groups)
+    view: View
+    voices: Voices = together
+    aim: Aim = field(default_factory=Classes)
+    match: Match
+    r_bn: float
+    """What the distance of the statistics weighs."""
+    prior: Prior
+
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        return self.labeller.teachers.assets(problem)
+
+    def init(self, problem: Problem, rng: Generator) -> RecoverState:
+        members = self.labeller.teachers.members(problem)
+        begun = problem.parametrization.encode(self.begin(problem, members, rng), problem, rng)
+        payload = {n: t.detach().clone() for n, t in begun.items()}
+        real = {**self.match.real(problem, members), **self.aim.real(problem, members, rng)}
+        return RecoverState.of(payload, real)
+
+    def step(self, problem: Problem, state: RecoverState, rng: Generator) -> tuple[RecoverState, Metrics]:
+        members, items = self.labeller.teachers.members(problem), self.batches(problem)[state.batch]
+        shape, device = problem.train.input.shape, problem.train.device
+        state = self.staged(problem, members, state, items)
+        active = self.groups.entered(problem.sizes, items, state.iteration) if self.groups.count > 1 else items >= 0
+        rows, total = self.canvas.rows(active), self.iterations
+        with torch.enable_grad():
+            leaves = {n: t[rows.to(t.device)].requires_grad_() for n, t in state.work.items()}
+            x, y = self.canvas.seen(problem, state.payload, leaves, items[active], state.iteration)
+            x = resize(x, self.stages.size(shape, self.stages.at(state.iteration, total)))
+            turn = Turn(problem=problem, members=members, state=state, items=items[active], y=y.to(device), rng=rng)
+            view = self.view(x, state.iteration, total, problem.train.input, rng)
+            loss, shown, memory = self.loss(turn, view)
+            slopes = torch.autograd.grad(loss, tuple(leaves.values()), allow_unused=True)
+        grads = {n: torch.zeros_like(t) if g is None else g for (n, t), g in zip(leaves.items(), slopes, strict=True)}
+        state = moved(state, rows, grads, self.rate(state.iteration))
+        kept = {**state.memory, **{n: t.detach() for n, t in memory.items()}}
+        state = replace(state, work=self.canvas.within(problem, state.work), memory=kept)
+        if state.iteration == total:
+            state = RecoverState.of(self.whole(problem, state), state.real, state.batch + 1)
+        return state, {"loss": float(loss.detach()), **shown, "batches": state.batch + state.iteration / total}
+
+    def staged(self, problem: Problem, members: Sequence[Member], state: RecoverState, items: Tensor) -> RecoverState:
+        """The state before an iteration of the batch of ``items``: it begins, or a stage of it does, or neither."""
+        if state.work and not self.stages.begins(state.iteration, self.iterations):
+            return state
+        first, memory = self.canvas.taken(state.payload, items), state.memory
+        if not state.work and self.opening is not None:
+            with torch.no_grad():
+                x, y = self.canvas.seen(problem, state.payload, first, items, 0)
+            memory = self.opening(members, x, y.to(x.device))
+        size = self.stages.size(problem.train.input.shape, self.stages.at(state.iteration, self.iterations))
+        return state.begun(self.canvas.staged(state, first, size, self.stages.alpha), memory)
+
+    def loss(self, turn: Turn, view: Tensor) -> tuple[Tensor, dict[str, float], Mapping[str, Tensor]]:
+        """Of the pictures of a turn seen as ``view``; its parts to show; and what is remembered of them."""
+        apart, away = view.new_zeros(()), view.new_zeros(())
+        memory: dict[str, Tensor] = {}
+        for voice in self.voices(turn):
+            here, seen = self.aim.away(turn, voice, view, self.match.rules)
+            distance, kept = self.match.distance(turn, voice, seen)
+            apart, away = apart + voice.weight * here, away + voice.weight * distance
+            memory |= kept
+        loss = apart + self.r_bn * away + self.prior(view, turn.y)
+        return loss, {self.aim.name: float(apart.detach()), "bn": float(away.detach())}, memory
+
+    def rate(self, iteration: int) -> float:
+        """The learning rate of an iteration: half a cosine, from ``lr`` to zero after the last."""
+        return self.lr * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
+
+    def whole(self, problem: Problem, state: RecoverState) -> Mapping[str, Tensor]:
+        """What is stored of all items, as they are now."""
+        if not state.work:
+            return state.payload
+        return self.canvas.put(state.payload, state.work, self.batches(problem)[state.batch])
+
+    def done(self, problem: Problem, state: RecoverState) -> bool:
+        return state.batch >= len(self.batches(problem))
+
+    def result(self, problem: Problem, state: RecoverState) -> Synthetic:
+        payload = self.whole(problem, state)
+        with torch.no_grad():
+            x = problem.decode(payload)
+        return Synthetic(payload=payload, labels=self.labeller.labels(problem, x))
+
+    def horizon(self, problem: Problem) -> int:
+        return len(self.batches(problem)) * self.iterations
+
+    def parts(self, problem: Problem, state: RecoverState) -> tuple[Part, ...]:
+        size = max(self.canvas.pictures(problem, items) for items in self.batches(problem))
+
+        def iterate() -> object:
+            return self.step(problem, state, generator(0, "plan"))[1]
+
+        batch = Part(what=self.canvas.what, samples=size, size=size, ready=lambda _: iterate)
+        return (batch, self.labeller.part(problem))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovering:
+    """The settings of a recovery that are not published for a method; the other fields are those of the final class."""
 
     state_type: ClassVar[type] = RecoverState
-    in_turn: ClassVar[bool] = False
-    """Whether each iteration asks one teacher, the next one the next."""
     may_be_zero: ClassVar[tuple[str, ...]] = ("pad", "jitter", "epochs_trained")
     fractions: ClassVar[tuple[str, ...]] = ("crop", "milestone")
 
@@ -76,162 +219,20 @@ class Recover(Taught[RecoverState]):
     """Weight of the total variation; 0 in all published scripts."""
     l2: float = 0.0
     """Weight of the pictures' L2 norm; 0 in all published scripts."""
+    parametrization: str = "pixels"
+    """What is optimised."""
 
-    # --- what a method says -------------------------------------------------------------------------------------
-
-    @property
-    def rules(self) -> Rules:
-        """What is taken from the inputs of which layers."""
-        return {nn.BatchNorm2d: of_batch_norm}
-
-    def beginning(self, problem: Problem, rng: Generator) -> Tensor:
-        """What all items begin as, in model space, classes in label order."""
-        members = self.teachers(problem)
-        if self.start != "mosaic":
-            return start(problem, self.start, rng, Rule(lr=self.lr)).payload["inputs"]
-        return mosaics(
-            problem, members, rng, samples=self.samples, crops=self.crops, factor=self.factor, rank=self.start_rank
+    def recovery(self, problem: Problem, labeller: Labeller) -> Recovery:
+        """SRe2L with these settings, of which a method changes parts."""
+        begin = Beginning(
+            how=self.start, rank=self.start_rank, factor=self.factor, samples=self.samples, crops=self.crops
         )
-
-    def real_statistics(self, problem: Problem) -> Mapping[str, Tensor]:
-        """What is taken from the real data before the first step."""
-        return {}
-
-    def begin(self, problem: Problem, state: RecoverState, items: Tensor, rng: Generator) -> Mapping[str, Tensor]:
-        """What the batch of ``items``, about to begin, keeps in ``state.memory``."""
-        return {}
-
-    def staged(self, problem: Problem, state: RecoverState, items: Tensor) -> RecoverState:
-        """The state before an iteration of a batch, where that begins a new stage."""
-        return state
-
-    def classes_of(self, problem: Problem, state: RecoverState, items: Tensor) -> Tensor:
-        """The class of each picture that this iteration sees, where the batch is of ``items``."""
-        return hard_labels(problem)[items]
-
-    def within(self, problem: Problem, work: Tensor) -> Tensor:
-        """What is optimised, kept to values that pixels can have."""
-        return work if (limits := bounds(problem)) is None else work.clamp(*limits)
-
-    def active(self, problem: Problem, state: RecoverState, items: Tensor) -> Tensor:
-        """Which of the batch's items this iteration moves (b,)."""
-        return torch.ones(len(items), dtype=torch.bool)
-
-    def voices(self, problem: Problem, state: RecoverState) -> list[tuple[int, Member, float]]:
-        """The teachers of this iteration: number, network, and weight. All of them, or one after the other."""
-        members = self.teachers(problem)
-        if self.in_turn:
-            number = state.iteration % len(members)
-            return [(number, members[number], 1.0)]
-        return [(n, member, 1 / len(members)) for n, member in enumerate(members)]
-
-    def distance(
-        self, problem: Problem, state: RecoverState, number: int, member: Member, seen: Seen, y: Tensor, rng: Generator
-    ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """How far the batch's statistics are from the real ones, and what ``state.memory`` has of it from now on."""
-        return gap(seen, member.running(), first=self.first_layer), {}
-
-    def prior(self, view: Tensor, y: Tensor) -> Tensor:
-        """What else the loss has of the pictures, as the teachers see them."""
-        total = view.new_zeros(())
-        if self.tv:
-            total = total + self.tv * total_variation(view)
-        return total + self.l2 * pixel_length(view) if self.l2 else total
-
-    # --- the four verbs -----------------------------------------------------------------------------------------
-
-    def init(self, problem: Problem, rng: Generator) -> RecoverState:
-        x = self.beginning(problem, rng)
-        return RecoverState.of(x, self.real_statistics(problem))
-
-    def step(self, problem: Problem, state: RecoverState, rng: Generator) -> tuple[RecoverState, Metrics]:
-        batches = self.plan(problem)
-        items = batches[state.batch]
-        if len(state.work) == 0:
-            begun = state.x[items.to(state.x.device)]
-            state = state.begun(begun, self.begin(problem, state, items, rng))
-        state = self.staged(problem, state, items)
-        active = self.active(problem, state, items)
-        y = self.classes_of(problem, state, items[active]).to(state.work.device)
-        with torch.enable_grad():
-            x = state.work[active.to(state.work.device)].requires_grad_()
-            loss, shown, memory = self.objective(problem, state, self.view(problem, state, x, rng), y, rng)
-            (grad,) = torch.autograd.grad(loss, x)
-        state = moved(state, active, grad, self.rate(state))
-        kept = {**state.memory, **{n: t.detach() for n, t in memory.items()}}
-        state = replace(state, work=self.within(problem, state.work), memory=kept)
-        if state.iteration == self.length:
-            state = state.finished(items)
-        return state, {"loss": float(loss.detach()), **shown, "batches": state.batch + state.iteration / self.length}
-
-    def done(self, problem: Problem, state: RecoverState) -> bool:
-        return state.batch >= len(self.plan(problem))
-
-    def result(self, problem: Problem, state: RecoverState) -> Synthetic:
-        under_way = None if self.done(problem, state) else self.plan(problem)[state.batch]
-        x = state.whole(under_way)
-        return Synthetic(payload={"inputs": x}, labels=self.labels_of(problem, x))
-
-    def horizon(self, problem: Problem) -> int:
-        return len(self.plan(problem)) * self.length
-
-    def parts(self, problem: Problem, state: RecoverState) -> tuple[Part, ...]:
-        size = max(map(len, self.plan(problem)))
-
-        def iterate() -> object:
-            return self.step(problem, state, generator(0, "plan"))[1]
-
-        batch = Part(what="a batch of items", samples=size, size=size, ready=lambda _: iterate)
-        return (batch, self.labelling(problem))
-
-    # --- parts --------------------------------------------------------------------------------------------------
-
-    @property
-    def length(self) -> int:
-        """Iterations of a batch."""
-        return self.iterations
-
-    def plan(self, problem: Problem) -> tuple[Tensor, ...]:
-        """The items of each batch."""
-        return plan(problem.sizes, self.batch, self.composition)
-
-    def rate(self, state: RecoverState) -> float:
-        """The learning rate of this iteration: half a cosine, from ``lr`` to zero after the last."""
-        return self.lr * (1 + math.cos(math.pi * state.iteration / self.length)) / 2
-
-    def view(self, problem: Problem, state: RecoverState, x: Tensor, rng: Generator) -> Tensor:
-        """The batch (n, c, h', w') under one crop, move, flip and roll, of the size that the data has.
-
-        Not every teacher takes pictures of another size, so those of a stage that is smaller are enlarged.
-        """
-        (h, w), (_, height, width) = x.shape[2:], problem.train.input.shape
-        size = (height, width)
-        least = crop_bound(state.iteration, self.length, self.crop, self.curriculum, self.milestone)
-        if least < 1:
-            top, left, rows, columns = boxes(1, h, w, (least, 1.0), RATIO, rng)[0].tolist()
-            x = cropped(x, (top, left, rows, columns), size)
-        else:
-            x = resize(x, size)
-        if self.pad:
-            top, left = torch.randint(2 * self.pad + 1, (2,), generator=rng).tolist()
-            x = F.pad(x, (self.pad,) * 4)[..., top : top + height, left : left + width]
-        if self.flip and problem.train.input.mirrored and bool(torch.rand((), generator=rng) < 0.5):
-            x = x.flip(3)
-        if self.jitter:
-            down, right = torch.randint(self.jitter + 1, (2,), generator=rng).tolist()
-            x = x.roll((down, right), (2, 3))
-        return x
-
-    def objective(
-        self, problem: Problem, state: RecoverState, view: Tensor, y: Tensor, rng: Generator
-    ) -> tuple[Tensor, dict[str, float], Mapping[str, Tensor]]:
-        """The loss of some items seen as ``view``, its parts to show, and what is remembered of them."""
-        entropy, away = view.new_zeros(()), view.new_zeros(())
-        memory: dict[str, Tensor] = {}
-        for number, member, weight in self.voices(problem, state):
-            logits, seen = watch(member.network, member.weights, view, self.rules)
-            distance, kept = self.distance(problem, state, number, member, seen, y, rng)
-            entropy, away = entropy + weight * F.cross_entropy(logits, y), away + weight * distance
-            memory |= kept
-        loss = entropy + self.r_bn * away + self.prior(view, y)
-        return loss, {"ce": float(entropy.detach()), "bn": float(away.detach())}, memory
+        view = View(
+            crop=self.crop, curriculum=self.curriculum, milestone=self.milestone, flip=self.flip, pad=self.pad,
+            jitter=self.jitter,
+        )  # fmt: skip
+        return Recovery(
+            labeller=labeller, canvas=canvas_of(problem), begin=begin,
+            batches=Batches(size=self.batch, composition=self.composition), iterations=self.iterations, lr=self.lr,
+            view=view, match=Running(first=self.first_layer), r_bn=self.r_bn, prior=Prior(tv=self.tv, l2=self.l2),
+        )  # fmt: skip

@@ -6,23 +6,22 @@ Every teacher is an asset: trained once on the training source, kept, shared by 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from potstill.core import AssetSpec, Method, Network, NetworkFactory, Part, Problem, Source, Trained
+from potstill.core import AssetSpec, Network, NetworkFactory, Part, Problem, Source, Trained
 from potstill.data.passes import each
 from potstill.errors import PotstillError
 from potstill.functional.statistics import watch
 from potstill.methods._matching import hard_labels, image
 from potstill.methods.decoupled._published import Published, fitting, member, nearest
 
-__all__ = ["CHUNK", "Member", "Rules", "Taught"]
+__all__ = ["CHUNK", "Labeller", "Member", "Rules", "Taught", "Teachers", "of_member"]
 
-S = TypeVar("S")
-T = TypeVar("T", bound="Taught[Any]")
+T = TypeVar("T", bound="Taught")
 
 Rules: TypeAlias = Mapping[type[nn.Module], Callable[[Tensor], Mapping[str, Tensor]]]
 """What is taken from the inputs of which layers."""
@@ -79,8 +78,116 @@ class Member:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taught(Method[S], Generic[S]):
-    """Abstract: the teachers, their training and the labels that they give.
+class Teachers:
+    """The trained networks that a method asks, as a value: which they are, and how they are trained."""
+
+    count: int = 1
+    """Those of the problem's own architecture."""
+    committee: tuple[str, ...] = ()
+    """The names of further networks, one teacher of each."""
+    recipe: Mapping[str, float | int | str]
+    matched: bool = True
+    """Whether statistics of BatchNorms are matched, so that the problem's own architecture must have some."""
+
+    def architectures(self, problem: Problem) -> list[tuple[str, NetworkFactory, int]]:
+        """The name of the asset, the factory and the number of teachers, for each architecture.
+
+        Raises:
+            PotstillError: a name of the committee is not known, stands there twice, or cannot eat such inputs.
+        """
+        names = self.committee
+        if twice := next((n for i, n in enumerate(names) if n in names[:i]), None):
+            raise PotstillError(f"a committee has each network once, but {twice} stands there twice; drop one")
+        made = [member(n, problem) for n in names]
+        further: list[tuple[str, NetworkFactory, int]] = [(f"networks/{f.name}", f, 1) for f in made]
+        return [("networks", problem.network, self.count), *further]
+
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        """What must be trained, or be there already.
+
+        Raises:
+            PotstillError: as `architectures`; or BatchNorms are matched, and there are none.
+        """
+        specs = []
+        for name, make, count in self.architectures(problem):
+            has = any(isinstance(m, nn.BatchNorm2d) for m in _architecture(make).modules())
+            if self.matched and name == "networks" and not has:
+                raise PotstillError(
+                    f"this method matches the statistics of BatchNorm layers, but network {make.name} has none; "
+                    "choose one that has, e.g. convnet-batch or resnet18-batch"
+                )
+            own = {} if name == "networks" else {"network": make.name}
+            recipe = {**self.recipe, **own}
+            specs.append(AssetSpec(name=name, kind="networks", count=count, recipe=recipe, labels=True))
+        return tuple(specs)
+
+    def members(self, problem: Problem) -> tuple[Member, ...]:
+        """Every teacher: those of the problem's architecture first, then the committee's in its order.
+
+        Raises:
+            PotstillError: they have not been made, or are of another architecture.
+        """
+        found: list[Member] = []
+        for name, make, count in self.architectures(problem):
+            trained: tuple[Trained, ...] = tuple(problem.assets.get(name, ()))
+            if len(trained) < count:
+                raise PotstillError(
+                    f"this method needs {count} trained {make.name}, but the problem has {len(trained)} in "
+                    f"assets[{name!r}]; run it through potstill.distill, or make them with potstill.assets"
+                )
+            network = _architecture(make)
+            shapes = {n: t.shape for n, t in (*network.named_parameters(), *network.named_buffers())}
+            for one in trained[:count]:
+                weights = {**one.theta, **one.buffers}
+                if {n: t.shape for n, t in weights.items()} != shapes:
+                    raise PotstillError(f"the networks in assets[{name!r}] are not {make.name}; make them anew")
+                found.append(Member(network, weights))
+        return tuple(found)
+
+
+def of_member(member: Member, x: Tensor, problem: Problem) -> Tensor:
+    """A teacher's own logits, (n, k)."""
+    return member.logits(x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labeller:
+    """What a result's inputs are labelled with, by the teachers that made them."""
+
+    teachers: Teachers
+    soft: bool = True
+    """A row per input, or its class."""
+    temperature: float = 1.0
+    votes: tuple[float, ...] = ()
+    """What each teacher's logits weigh; they sum to 1. None: all the same."""
+    logits: Callable[[Member, Tensor, Problem], Tensor] = of_member
+    """Of a teacher, for all inputs in model space."""
+
+    def rows(self, problem: Problem, x: Tensor) -> Tensor:
+        """Soft labels (n, k) of inputs in model space: the softmax of the teachers' mean logits."""
+        members = self.teachers.members(problem)
+        votes = self.votes or (1 / len(members),) * len(members)
+        voices = zip(members, votes, strict=True)
+        logits = torch.stack([vote * self.logits(member, x, problem) for member, vote in voices]).sum(0)
+        return (logits / self.temperature).softmax(1)
+
+    def labels(self, problem: Problem, x: Tensor) -> Tensor:
+        """Of the decoded inputs of a result, in model space."""
+        return self.rows(problem, x) if self.soft else hard_labels(problem)
+
+    def part(self, problem: Problem) -> Part:
+        """A pass of the labels that the result is given, for a plan."""
+        size = min(CHUNK, sum(problem.sizes))
+
+        def label() -> None:
+            self.rows(problem, torch.zeros(size, *problem.train.input.shape, device=problem.train.device))
+
+        return Part(what="labels of the result", samples=0, size=size, ready=lambda _: label)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught:
+    """The settings of teachers and of the labels that they give.
 
     The published labels of this family are many: one row per epoch and crop. A row per input is what a set of pictures
     can hold by itself.
@@ -91,8 +198,6 @@ class Taught(Method[S], Generic[S]):
     """The settings of programs that are published for data of several sizes, of those fields that are `BY_DATA`."""
     usual: ClassVar[tuple[str, ...]] = ()
     """The further teachers where ``committee`` is left to the data: those of these that can take them."""
-    matches: ClassVar[bool] = True
-    """Whether statistics of BatchNorms are matched, so that ``network`` must have some."""
 
     labels: Literal["hard", "soft"] = "soft"
     """One row of the teacher's per input, or its class. Published are rows per epoch and crop, of which one row is the
@@ -118,6 +223,7 @@ class Taught(Method[S], Generic[S]):
     """Per-sample augmentation of that training. Ours: published are crops and flips."""
 
     def settled(self: T, problem: Problem) -> tuple[T, tuple[str, ...]]:
+        """With what is left to the data, and a line for each thing that they do not admit."""
         left = self._left()
         nearby = nearest(self.published, problem.train.input, problem.num_classes) if self.published else {}
         changes: dict[str, Any] = {name: value for name, value in nearby.items() if name in left}
@@ -131,83 +237,24 @@ class Taught(Method[S], Generic[S]):
         """Fields that are still left to the data."""
         return [f.name for f in fields(self) if f.default is None and getattr(self, f.name) is None]
 
-    def architectures(self, problem: Problem) -> list[tuple[str, NetworkFactory, int]]:
-        """The name of the asset, the factory and the number of teachers, for each architecture.
+    def teachers(self, matched: bool = True) -> Teachers:
+        """The teachers as a value; ``matched``: whether the statistics of their BatchNorms are.
 
         Raises:
-            PotstillError: a name of ``committee`` is not known, stands there twice, or cannot eat such inputs; or
-                fields are still left to the data.
+            PotstillError: fields are still left to the data.
         """
         if left := self._left():
             what = f"{type(self).__name__} leaves {left[0]} to the data"
             raise PotstillError(f"{what}; take method.settled(problem)[0], or give {left[0]}")
-        names = [name.strip() for name in self.committee.split(",") if name.strip()]
-        if twice := next((n for i, n in enumerate(names) if n in names[:i]), None):
-            raise PotstillError(f"a committee has each network once, but {twice} stands there twice; drop one")
-        made = [member(n, problem) for n in names]
-        further: list[tuple[str, NetworkFactory, int]] = [(f"networks/{f.name}", f, 1) for f in made]
-        return [("networks", problem.network, self.networks_trained), *further]
-
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
         recipe: dict[str, float | int | str] = {
             "epochs": self.epochs_trained, "batch": self.batch_trained, "lr": self.lr_trained, "momentum": 0.9,
             "weight_decay": 5e-4, "schedule": self.schedule_trained, "augment": self.augment_training,
         }  # fmt: skip
-        specs = []
-        for name, make, count in self.architectures(problem):
-            has = any(isinstance(m, nn.BatchNorm2d) for m in _architecture(make).modules())
-            if self.matches and name == "networks" and not has:
-                raise PotstillError(
-                    f"this method matches the statistics of BatchNorm layers, but network {make.name} has none; "
-                    "choose one that has, e.g. convnet-batch or resnet18-batch"
-                )
-            own = {} if name == "networks" else {"network": make.name}
-            specs.append(AssetSpec(name=name, kind="networks", count=count, recipe={**recipe, **own}, labels=True))
-        return tuple(specs)
+        names = (name.strip() for name in self.committee.split(","))
+        return Teachers(
+            count=self.networks_trained, committee=tuple(n for n in names if n), recipe=recipe, matched=matched
+        )
 
-    def teachers(self, problem: Problem) -> tuple[Member, ...]:
-        """Every teacher: those of ``network`` first, then the committee's in its order.
-
-        Raises:
-            PotstillError: they have not been made, or are of another architecture.
-        """
-        found: list[Member] = []
-        for name, make, count in self.architectures(problem):
-            trained: tuple[Trained, ...] = tuple(problem.assets.get(name, ()))
-            if len(trained) < count:
-                raise PotstillError(
-                    f"this method needs {count} trained {make.name}, but the problem has {len(trained)} in "
-                    f"assets[{name!r}]; run it through potstill.distill, or make them with potstill.assets"
-                )
-            network = _architecture(make)
-            shapes = {n: t.shape for n, t in (*network.named_parameters(), *network.named_buffers())}
-            for one in trained[:count]:
-                weights = {**one.theta, **one.buffers}
-                if {n: t.shape for n, t in weights.items()} != shapes:
-                    raise PotstillError(f"the networks in assets[{name!r}] are not {make.name}; make them anew")
-                found.append(Member(network, weights))
-        return tuple(found)
-
-    def votes(self, problem: Problem) -> tuple[float, ...]:
-        """What each teacher's logits weigh in the labels; they sum to 1."""
-        count = len(self.teachers(problem))
-        return (1 / count,) * count
-
-    def labelling(self, problem: Problem) -> Part:
-        """A pass of the labels that the result is given, for a plan."""
-        size = min(CHUNK, sum(problem.sizes))
-
-        def label() -> None:
-            self.rows(problem, torch.zeros(size, *problem.train.input.shape, device=problem.train.device))
-
-        return Part(what="labels of the result", samples=0, size=size, ready=lambda _: label)
-
-    def rows(self, problem: Problem, x: Tensor) -> Tensor:
-        """Soft labels (n, k) of inputs in model space: the softmax of the teachers' mean logits."""
-        voices = zip(self.teachers(problem), self.votes(problem), strict=True)
-        logits = torch.stack([vote * member.logits(x) for member, vote in voices]).sum(0)
-        return (logits / self.temperature).softmax(1)
-
-    def labels_of(self, problem: Problem, x: Tensor) -> Tensor:
-        """What the result's inputs in model space are labelled with."""
-        return self.rows(problem, x) if self.labels == "soft" else hard_labels(problem)
+    def labeller(self) -> Labeller:
+        """What they label with."""
+        return Labeller(teachers=self.teachers(), soft=self.labels == "soft", temperature=self.temperature)

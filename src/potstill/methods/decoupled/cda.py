@@ -11,15 +11,18 @@ at the end. m, the milestone, is 1 in the published scripts.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo
+from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.crops import Curriculum
-from potstill.methods.decoupled._recover import Recover
+from potstill.methods._engine import Engineered
+from potstill.methods.decoupled._recover import Recovering, Recovery
+from potstill.methods.decoupled._state import RecoverState
+from potstill.methods.decoupled._teachers import Taught
 
 __all__ = ["CDA"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CDA(Recover):
+class CDA(Recovering, Taught, Engineered[RecoverState]):
     """SRe2L with crops that shrink along a curriculum."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -42,3 +45,6 @@ class CDA(Recover):
     """Weight of the statistics (Tiny-ImageNet there; 0.01 for ImageNet-1K)."""
     curriculum: Curriculum = "cosine"
     """How the least crop falls."""
+
+    def engine(self, problem: Problem) -> Recovery:
+        return self.recovery(problem, self.labeller())

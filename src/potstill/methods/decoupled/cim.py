@@ -23,7 +23,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Efforts, MethodInfo, Metrics, Part, Problem, Synthetic
+from potstill.core import AssetSpec, Efforts, Method, MethodInfo, Metrics, Part, Problem, Synthetic
 from potstill.data.passes import each
 from potstill.functional.sampling import draw_per_class
 from potstill.methods._matching import Outer, Rule, descend, image
@@ -54,7 +54,7 @@ def easiest(problem: Problem, members: Sequence[Member], c: int, samples: int, r
 
 
 @dataclass(frozen=True, kw_only=True)
-class CIM(Taught[CIMState]):
+class CIM(Taught, Method[CIMState]):
     """Mosaics of easy pictures that keep the features of each."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -70,7 +70,6 @@ class CIM(Taught[CIMState]):
     }
     state_type: ClassVar[type] = CIMState
     may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
-    matches: ClassVar[bool] = False
 
     iterations: int = 200
     """Steps (--niter there)."""
@@ -87,8 +86,11 @@ class CIM(Taught[CIMState]):
     def rule(self) -> Rule:
         return Rule(lr=self.lr, optimizer="adamw", space="data")
 
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        return self.teachers(matched=False).assets(problem)
+
     def init(self, problem: Problem, rng: Generator) -> CIMState:
-        members = self.teachers(problem)
+        members = self.teachers().members(problem)
         index = torch.cat([easiest(problem, members, c, self.samples, rng) for c in range(problem.num_classes)])
         stored = problem.parametrization.encode(image(problem.train.raw(index)), problem, rng)
         payload = {n: t.detach().clone() for n, t in stored.items()}
@@ -96,7 +98,7 @@ class CIM(Taught[CIMState]):
         return CIMState(outer=Outer(payload=payload, logits={}, first=still, second=still), index=index)
 
     def step(self, problem: Problem, state: CIMState, rng: Generator) -> tuple[CIMState, Metrics]:
-        members = self.teachers(problem)
+        members = self.teachers().members(problem)
         drawn = problem.augment.draw(1, problem.train.input.shape, rng)
 
         def objective(x: Tensor, _: Tensor | None) -> tuple[float, Tensor, None]:
@@ -120,7 +122,7 @@ class CIM(Taught[CIMState]):
     def result(self, problem: Problem, state: CIMState) -> Synthetic:
         with torch.no_grad():
             x = problem.train.normalization.apply(problem.decode(state.outer.payload))
-        return Synthetic(payload=state.outer.payload, labels=self.labels_of(problem, x), space="data")
+        return Synthetic(payload=state.outer.payload, labels=self.labeller().labels(problem, x), space="data")
 
     def horizon(self, problem: Problem) -> int:
         return self.iterations
@@ -132,7 +134,7 @@ class CIM(Taught[CIMState]):
             return self.step(problem, state, generator(0, "plan"))[1]
 
         pairs = Part(what="real pictures and decoded ones", samples=2 * n, size=2 * n, ready=lambda _: match)
-        return (pairs, self.labelling(problem))
+        return (pairs, self.labeller().part(problem))
 
 
 def residual(member: Member, real: Tensor, made: Tensor) -> Tensor:

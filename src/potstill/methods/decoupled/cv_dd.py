@@ -12,8 +12,9 @@ labels): the released code labels halves of batches of 16.
 """
 
 import math
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate, combinations
 from typing import ClassVar, Literal
 
 import torch
@@ -22,10 +23,12 @@ from torch import Tensor
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.errors import PotstillError
 from potstill.functional.statistics import watch
+from potstill.methods._engine import Engineered
 from potstill.methods.decoupled._published import BY_DATA, ByData
-from potstill.methods.decoupled._recover import Recover
+from potstill.methods.decoupled._recover import Recovering, Recovery
 from potstill.methods.decoupled._state import RecoverState, plan
-from potstill.methods.decoupled._teachers import Member
+from potstill.methods.decoupled._teachers import Member, Taught, of_member
+from potstill.methods.decoupled._turn import Turn, Voice
 
 __all__ = ["CVDD"]
 
@@ -37,7 +40,7 @@ def _softmax(values: list[float]) -> list[float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CVDD(Recover):
+class CVDD(Recovering, Taught, Engineered[RecoverState]):
     """SRe2L++ with pairs of teachers, in which the more accurate one counts more."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -51,7 +54,7 @@ class CVDD(Recover):
         "quick": {"network": "convnet-batch", "epochs_trained": 10, "committee": "", "iterations": 400},
         "good": {"epochs_trained": 6, "iterations": 300},
     }
-    may_be_zero: ClassVar[tuple[str, ...]] = (*Recover.may_be_zero, "batch_labels")
+    may_be_zero: ClassVar[tuple[str, ...]] = (*Recovering.may_be_zero, "batch_labels")
     usual: ClassVar[tuple[str, ...]] = ("resnet50-batch", "convnet-batch", "vgg11-batch", "alexnet-batch")
 
     iterations: int = 4000
@@ -79,7 +82,7 @@ class CVDD(Recover):
         Raises:
             PotstillError: there are not as many as teachers.
         """
-        count = sum(n for _, _, n in self.architectures(problem))
+        count = sum(n for _, _, n in self.teachers().architectures(problem))
         if self.priors and len(self.priors) != count:
             raise PotstillError(
                 f"priors must have one number for each of the {count} teachers, but there are {len(self.priors)}; "
@@ -87,35 +90,35 @@ class CVDD(Recover):
             )
         return list(self.priors) or [0.0] * count
 
-    def pair(self, problem: Problem, slot: int) -> tuple[int, ...]:
-        """The teachers for a class's item number ``slot``: all pairs in turn."""
-        numbers = range(len(self.worth(problem)))
-        pairs: list[tuple[int, ...]] = [*combinations(numbers, 2)] or [(0,)]
-        return pairs[slot % len(pairs)]
-
-    def voices(self, problem: Problem, state: RecoverState) -> list[tuple[int, Member, float]]:
-        item = int(self.plan(problem)[state.batch][0])
-        slot = next(item - first for first, size in _spans(problem.sizes) if first <= item < first + size)
-        members, worth, chosen = self.teachers(problem), self.worth(problem), self.pair(problem, slot)
-        weights = _softmax([worth[i] / 5 for i in chosen])
-        return [(i, members[i], weight) for i, weight in zip(chosen, weights, strict=True)]
-
-    def votes(self, problem: Problem) -> tuple[float, ...]:
-        return tuple(_softmax([a / 10 for a in self.worth(problem)]))
-
-    def rows(self, problem: Problem, x: Tensor) -> Tensor:
-        if self.batch_labels == 0 or len(x) < 2:
-            return super().rows(problem, x)
-        order = torch.cat(plan(problem.sizes, len(x), "slots")).to(x.device)  # neighbours of different classes
-        logits = x.new_zeros(len(x), problem.num_classes)
-        for member, vote in zip(self.teachers(problem), self.votes(problem), strict=True):
-            for index in _together(order, self.batch_labels):
-                logits[index] += vote * _of_the_batch(member, x[index])
-        return (logits / self.temperature).softmax(1)
+    def engine(self, problem: Problem) -> Recovery:
+        worth = self.worth(problem)
+        labeller = replace(
+            self.labeller(),
+            votes=tuple(_softmax([a / 10 for a in worth])),
+            logits=partial(_of_batches, most=self.batch_labels) if self.batch_labels else of_member,
+        )
+        return replace(self.recovery(problem, labeller), voices=partial(_pair, worth))
 
 
-def _spans(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
-    return [(sum(sizes[:c]), n) for c, n in enumerate(sizes)]
+def _pair(worth: list[float], turn: Turn) -> list[Voice]:
+    """The teachers for a class's item: all pairs in turn."""
+    item = int(turn.items[0])
+    slot = item - max(first for first in accumulate(turn.problem.sizes, initial=0) if first <= item)
+    pairs: list[tuple[int, ...]] = [*combinations(range(len(worth)), 2)] or [(0,)]
+    chosen = pairs[slot % len(pairs)]
+    weights = _softmax([worth[i] / 5 for i in chosen])
+    return [Voice(i, turn.members[i], weight) for i, weight in zip(chosen, weights, strict=True)]
+
+
+def _of_batches(member: Member, x: Tensor, problem: Problem, most: int) -> Tensor:
+    """Logits of pictures by the statistics of so many of them at once."""
+    if len(x) < 2:
+        return member.logits(x)
+    order = torch.cat(plan(problem.sizes, len(x), "slots")).to(x.device)  # neighbours of different classes
+    logits = x.new_zeros(len(x), problem.num_classes)
+    for index in _together(order, most):
+        logits[index] = _of_the_batch(member, x[index])
+    return logits
 
 
 def _together(order: Tensor, most: int) -> list[Tensor]:

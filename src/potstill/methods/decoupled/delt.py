@@ -10,7 +10,8 @@ all K iterations, each later one for RI fewer: pictures between synthetic and re
 objective is CDA's. One cosine over K holds for all, so late groups begin at a lower rate.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -19,18 +20,16 @@ from torch import Generator, Tensor
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.data.passes import each
 from potstill.functional.crops import Curriculum
+from potstill.methods._engine import Engineered
 from potstill.methods._matching import image
+from potstill.methods.decoupled._parts import Groups
 from potstill.methods.decoupled._realism import score
-from potstill.methods.decoupled._recover import Recover
+from potstill.methods.decoupled._recover import Recovering, Recovery
 from potstill.methods.decoupled._state import Composition, RecoverState
+from potstill.methods.decoupled._teachers import Member, Taught
 from potstill.methods.selection._greedy import check_enough
 
-__all__ = ["DELT", "groups", "outward"]
-
-
-def groups(n: int, rounds: int) -> list[int]:
-    """The group of each of ``n`` items: nearly equal parts, the first ``n % rounds`` one larger."""
-    return [g for g in range(rounds) for _ in range(n // rounds + (g < n % rounds))]
+__all__ = ["DELT", "middling", "outward"]
 
 
 def outward(scores: Tensor) -> Tensor:
@@ -40,8 +39,18 @@ def outward(scores: Tensor) -> Tensor:
     return order[away.argsort(stable=True)]
 
 
+def middling(problem: Problem, members: Sequence[Member], rng: Generator) -> Tensor:
+    """Of each class the samples around the median of the teachers' confidence; where there are too few, again."""
+    check_enough(problem)
+    kept = []
+    for c, (index, n) in enumerate(zip(problem.by_class, problem.sizes, strict=True)):
+        scores = each(problem.train, index, 1024, lambda batch, c=c: score(members, image(batch.x), c))  # type: ignore[misc]
+        kept.append(index[outward(scores).cpu()[torch.arange(n) % len(index)]])
+    return image(problem.train.fetch(torch.cat(kept)).x)
+
+
 @dataclass(frozen=True, kw_only=True)
-class DELT(Recover):
+class DELT(Recovering, Taught, Engineered[RecoverState]):
     """CDA from middling real samples, of which some are optimised long and some only a little."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -78,17 +87,10 @@ class DELT(Recover):
         """R, at least 1."""
         return max(1, self.iterations // self.round_iterations)
 
-    def beginning(self, problem: Problem, rng: Generator) -> Tensor:
-        if self.start != "real":
-            return super().beginning(problem, rng)
-        check_enough(problem)
-        members, kept = self.teachers(problem), []
-        for c, (index, n) in enumerate(zip(problem.by_class, problem.sizes, strict=True)):
-            scores = each(problem.train, index, 1024, lambda batch, c=c: score(members, image(batch.x), c))  # type: ignore[misc]
-            kept.append(index[outward(scores).cpu()[:n]])
-        return image(problem.train.fetch(torch.cat(kept)).x)
-
-    def active(self, problem: Problem, state: RecoverState, items: Tensor) -> Tensor:
-        entered = state.iteration // self.round_iterations
-        group = torch.tensor([g for n in problem.sizes for g in groups(n, self.rounds)])[items]
-        return group <= entered
+    def engine(self, problem: Problem) -> Recovery:
+        usual = self.recovery(problem, self.labeller())
+        return replace(
+            usual,
+            begin=middling if self.start == "real" else usual.begin,
+            groups=Groups(count=self.rounds, every=self.round_iterations),
+        )

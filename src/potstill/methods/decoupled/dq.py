@@ -15,24 +15,25 @@ autoencoder fill them in again. That saves bytes and no pictures; it needs forei
 One step chooses the samples of one class. Until then they are random.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import Generator
 
-from potstill.core import Efforts, MethodInfo, Metrics, Part, Problem, Selection
+from potstill.core import AssetSpec, Efforts, Method, MethodInfo, Metrics, Part, Problem, Selection
 from potstill.functional.graph_cut import bins, last_layer_factors, spread
 from potstill.functional.sampling import distinct, random_per_class
 from potstill.methods._matching import image
 from potstill.methods.decoupled._teachers import Taught
-from potstill.methods.selection._greedy import ChosenState, ClassByClass, check_enough, following
+from potstill.methods.selection._greedy import ChosenState, check_enough, following, one_class
+from potstill.rng import generator
 
 __all__ = ["DQ"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DQ(Taught[ChosenState], ClassByClass[ChosenState]):
+class DQ(Taught, Method[ChosenState]):
     """Random real samples of every bin between typical and odd."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -49,7 +50,6 @@ class DQ(Taught[ChosenState], ClassByClass[ChosenState]):
     }
     state_type: ClassVar[type] = ChosenState
     may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
-    matches: ClassVar[bool] = False
 
     bins: int = 10
     """Bins of each class (CIFAR-10 there)."""
@@ -60,14 +60,17 @@ class DQ(Taught[ChosenState], ClassByClass[ChosenState]):
     labels: Literal["hard", "soft"] = "hard"
     """The classes (published), or one row of the network's per sample."""
 
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        return self.teachers(matched=False).assets(problem)
+
     def init(self, problem: Problem, rng: Generator) -> ChosenState:
         check_enough(problem)
-        self.teachers(problem)
+        self.teachers().members(problem)
         return ChosenState(chosen=random_per_class(problem.by_class, problem.counts, rng))
 
     def step(self, problem: Problem, state: ChosenState, rng: Generator) -> tuple[ChosenState, Metrics]:
         c, index = state.classes_done, problem.by_class[state.classes_done]
-        member = self.teachers(problem)[0]
+        member = self.teachers().members(problem)[0]
         logits, features = member.embedded(problem.train, index)
         y = torch.full((len(index),), c, device=logits.device)
         made = bins(*last_layer_factors(logits, features, y), self.bins, self.graph_cut)
@@ -78,11 +81,17 @@ class DQ(Taught[ChosenState], ClassByClass[ChosenState]):
         right = float((logits.argmax(1) == c).float().mean())
         return following(state, index[torch.cat(taken)]), {"right": right, "bins": float(len(made))}
 
+    def done(self, problem: Problem, state: ChosenState) -> bool:
+        return state.classes_done == problem.num_classes
+
+    def horizon(self, problem: Problem) -> int:
+        return problem.num_classes
+
     def result(self, problem: Problem, state: ChosenState) -> Selection:
         index = torch.cat(state.chosen)
-        rows = None if self.labels == "hard" else self.rows(problem, image(problem.train.fetch(index).x))
+        rows = None if self.labels == "hard" else self.labeller().rows(problem, image(problem.train.fetch(index).x))
         return Selection(index=index, rows=rows)
 
     def parts(self, problem: Problem, state: ChosenState) -> tuple[Part, ...]:
-        own = super().parts(problem, state)
-        return (*own, self.labelling(problem)) if self.labels == "soft" else own
+        own = one_class(problem, lambda c: self.step(problem, replace(state, classes_done=c), generator(0, "plan")))
+        return (own, self.labeller().part(problem)) if self.labels == "soft" else (own,)

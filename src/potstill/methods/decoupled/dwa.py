@@ -15,22 +15,25 @@ augmentation shows it; here on X₀ itself. As with SRe2L, small pictures are ro
 (distillation_cifar.py:57).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.functional.statistics import Seen, gap, length
-from potstill.methods._matching import hard_labels
+from potstill.functional.statistics import length
+from potstill.methods._engine import Engineered
 from potstill.methods.decoupled._published import BY_DATA, ByData, Published
-from potstill.methods.decoupled._recover import Recover
+from potstill.methods.decoupled._recover import Recovering, Recovery
 from potstill.methods.decoupled._state import RecoverState
-from potstill.methods.decoupled._teachers import Member
+from potstill.methods.decoupled._statistics import Running
+from potstill.methods.decoupled._teachers import Member, Taught
+from potstill.methods.decoupled._turn import Turn, Voice, together
 
 __all__ = ["DWA", "ascended"]
 
@@ -61,7 +64,7 @@ def ascended(
 
 
 @dataclass(frozen=True, kw_only=True)
-class DWA(Recover):
+class DWA(Recovering, Taught, Engineered[RecoverState]):
     """SRe2L from real pictures, with a teacher that is pushed away from each batch of them."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -117,24 +120,24 @@ class DWA(Recover):
     start: Literal["noise", "real", "mosaic"] = "real"
     """Begin with random real samples."""
 
-    def begin(self, problem: Problem, state: RecoverState, items: Tensor, rng: Generator) -> Mapping[str, Tensor]:
-        x = state.x[items.to(state.x.device)]
-        y = hard_labels(problem)[items].to(x.device)
-        moved: dict[str, Tensor] = {}
-        for number, member in enumerate(self.teachers(problem)):
-            theta = ascended(member.network, member.weights, x, y, self.rho, self.ascent)
-            moved |= {f"theta/{number}/{n}": p for n, p in theta.items()}
-        return moved
+    def engine(self, problem: Problem) -> Recovery:
+        usual = self.recovery(problem, self.labeller())
+        opening = partial(_climbed, rho=self.rho, steps=self.ascent)
+        return replace(usual, opening=opening, voices=_pushed, match=Running(first=self.first_layer, var=self.r_var))
 
-    def voices(self, problem: Problem, state: RecoverState) -> list[tuple[int, Member, float]]:
-        pushed = []
-        for number, member, weight in super().voices(problem, state):
-            prefix = f"theta/{number}/"
-            theta = {n.removeprefix(prefix): p for n, p in state.memory.items() if n.startswith(prefix)}
-            pushed.append((number, replace(member, weights={**member.weights, **theta}), weight))
-        return pushed
 
-    def distance(
-        self, problem: Problem, state: RecoverState, number: int, member: Member, seen: Seen, y: Tensor, rng: Generator
-    ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        return gap(seen, member.running(), first=self.first_layer, var_weight=self.r_var), {}
+def _climbed(members: Sequence[Member], x: Tensor, y: Tensor, *, rho: float, steps: int) -> dict[str, Tensor]:
+    """The weights that a batch's teachers have, by its first pictures."""
+    pushed = [ascended(member.network, member.weights, x, y, rho, steps) for member in members]
+    return {f"theta/{number}/{n}": p for number, theta in enumerate(pushed) for n, p in theta.items()}
+
+
+def _pushed(turn: Turn) -> list[Voice]:
+    """All teachers, with the batch's weights."""
+
+    def own(voice: Voice) -> Member:
+        prefix = f"theta/{voice.number}/"
+        theta = {n.removeprefix(prefix): p for n, p in turn.state.memory.items() if n.startswith(prefix)}
+        return replace(voice.member, weights={**voice.member.weights, **theta})
+
+    return [replace(voice, member=own(voice)) for voice in together(turn)]

@@ -17,18 +17,22 @@ There is a program for each of five data sets: settings that are not given are t
 size, then in the number of classes. So ten classes of small pictures take 75 steps, a hundred take 2,000.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.functional.statistics import Seen, gap
-from potstill.methods.decoupled._broad import BroadMatching
+from potstill.methods._engine import Engineered
+from potstill.methods.decoupled._broad import Broadly
+from potstill.methods.decoupled._parts import Begin
 from potstill.methods.decoupled._published import BY_DATA, ByData, Published, Settings
-from potstill.methods.decoupled._state import Composition, RecoverState, rows_of
-from potstill.methods.decoupled._teachers import Member
+from potstill.methods.decoupled._recover import Recovering, Recovery
+from potstill.methods.decoupled._state import Composition, RecoverState
+from potstill.methods.decoupled._teachers import Member, Taught
 
 __all__ = ["EDC", "shuffled"]
 
@@ -57,7 +61,7 @@ def shuffled(x: Tensor, rng: Generator) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EDC(BroadMatching):
+class EDC(Broadly, Recovering, Taught, Engineered[RecoverState]):
     """G-VBSM from real pictures, with the statistics of classes as well."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -71,7 +75,7 @@ class EDC(BroadMatching):
         "quick": {"network": "convnet-batch", "epochs_trained": 10, "committee": "", "iterations": 75},
         "good": {"epochs_trained": 10, "iterations": 75},
     }
-    fractions: ClassVar[tuple[str, ...]] = (*BroadMatching.fractions, "category")
+    fractions: ClassVar[tuple[str, ...]] = (*Broadly.fractions, "category")
     usual: ClassVar[tuple[str, ...]] = ("convnet-batch", "vgg11-batch", "alexnet-batch")
     published: ClassVar[Published] = {
         (32, 10): {**_SMALL, "iterations": 75, "crop": 0.08},
@@ -114,20 +118,15 @@ class EDC(BroadMatching):
     """Further teachers: their networks' names, with commas between; by default those of convnet-batch, vgg11-batch and
     alexnet-batch that can take the data. Ours; published are two to seven others beside."""
 
-    def by_class(self) -> bool:
-        return True
+    def engine(self, problem: Problem) -> Recovery:
+        usual = self.recovery(problem, self.labeller())
+        begin = usual.begin if self.start == "noise" else partial(_mirrored, usual.begin, self.shuffle)
+        return replace(self.broadly(usual, self.first_layer, self.category), begin=begin)
 
-    def beginning(self, problem: Problem, rng: Generator) -> Tensor:
-        x = super().beginning(problem, rng)
-        if self.start == "noise":
-            return x
-        x = shuffled(x, rng) if self.shuffle else x
-        mirrored = torch.rand(len(x), 1, 1, 1, generator=rng).to(x.device) < 0.5
-        return torch.where(mirrored, x.flip(3), x) if problem.train.input.mirrored else x
 
-    def from_real(
-        self, state: RecoverState, number: int, member: Member, averages: Seen, y: Tensor, first: float
-    ) -> Tensor:
-        of_all = super().from_real(state, number, member, averages, y, first)
-        of_classes = gap(averages, rows_of(state.real, number, averages, y), first=first)
-        return (1 - self.category) * of_all + self.category * of_classes
+def _mirrored(begin: Begin, shuffle: bool, problem: Problem, members: Sequence[Member], rng: Generator) -> Tensor:
+    """Pictures that ``begin`` makes, half of them mirrored, perhaps with quarters that change places."""
+    x = begin(problem, members, rng)
+    x = shuffled(x, rng) if shuffle else x
+    mirrored = torch.rand(len(x), 1, 1, 1, generator=rng).to(x.device) < 0.5
+    return torch.where(mirrored, x.flip(3), x) if problem.train.input.mirrored else x

@@ -10,21 +10,22 @@ With a committee, each step asks the next teacher (FADRM+). Published also: half
 of batches of 8 in 19 of the 20 relabelling scripts (``--eval-mode F``), as a protocol's ``teacher_statistics="batch"``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from torch import Tensor
-
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.functional.transforms import resize
-from potstill.methods.decoupled._recover import Recover
+from potstill.methods._engine import Engineered
+from potstill.methods.decoupled._parts import Stages
+from potstill.methods.decoupled._recover import Recovering, Recovery
 from potstill.methods.decoupled._state import RecoverState
+from potstill.methods.decoupled._teachers import Taught
+from potstill.methods.decoupled._turn import in_turn
 
 __all__ = ["FADRM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FADRM(Recover):
+class FADRM(Recovering, Taught, Engineered[RecoverState]):
     """SRe2L in stages that give back a part of the first picture."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -38,7 +39,6 @@ class FADRM(Recover):
         "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 400},
         "good": {"epochs_trained": 20, "iterations": 500},
     }
-    in_turn: ClassVar[bool] = True
     fractions: ClassVar[tuple[str, ...]] = ("crop", "milestone", "alpha", "shrink")
 
     iterations: int = 2000
@@ -59,23 +59,6 @@ class FADRM(Recover):
     start_rank: Literal["lowest", "medium"] = "medium"
     """Of crops in the middle of the ranking (--patch-diff medium, in all 20 recover scripts)."""
 
-    def size(self, problem: Problem, stage: int) -> tuple[int, int]:
-        """Height and width of a stage."""
-        _, h, w = problem.train.input.shape
-        if (self.stages - 1 - stage) % 2 == 0:
-            return h, w
-        return max(1, round(self.shrink * h)), max(1, round(self.shrink * w))
-
-    def stage(self, iteration: int) -> int:
-        """The stage of an iteration; where there are more stages than iterations, some are left out."""
-        return iteration * self.stages // self.length
-
-    def staged(self, problem: Problem, state: RecoverState, items: Tensor) -> RecoverState:
-        stage = self.stage(state.iteration)
-        if state.iteration and stage == self.stage(state.iteration - 1):
-            return state
-        size, first = self.size(problem, stage), state.x[items.to(state.x.device)]
-        work = resize(first, size)
-        if state.iteration:
-            work = self.alpha * resize(state.work, size) + (1 - self.alpha) * work
-        return state.begun(work, state.memory)
+    def engine(self, problem: Problem) -> Recovery:
+        stages = Stages(count=self.stages, alpha=self.alpha, shrink=self.shrink)
+        return replace(self.recovery(problem, self.labeller()), stages=stages, voices=in_turn)

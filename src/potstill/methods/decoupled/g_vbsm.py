@@ -23,16 +23,19 @@ named.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo
-from potstill.methods.decoupled._broad import BroadMatching
+from potstill.core import Efforts, MethodInfo, Problem
+from potstill.methods._engine import Engineered
+from potstill.methods.decoupled._broad import Broadly
 from potstill.methods.decoupled._published import BY_DATA, ByData, Published
-from potstill.methods.decoupled._state import Composition
+from potstill.methods.decoupled._recover import Recovering, Recovery
+from potstill.methods.decoupled._state import Composition, RecoverState
+from potstill.methods.decoupled._teachers import Taught
 
 __all__ = ["GVBSM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GVBSM(BroadMatching):
+class GVBSM(Broadly, Recovering, Taught, Engineered[RecoverState]):
     """Match BatchNorms and convolutions of several networks in turn, and spread each class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -90,3 +93,6 @@ class GVBSM(BroadMatching):
     """Samples per step of that training (there)."""
     lr_trained: float = 0.05
     """Its learning rate (there; it stays constant there, without weight decay)."""
+
+    def engine(self, problem: Problem) -> Recovery:
+        return self.broadly(self.recovery(problem, self.labeller()), self.first_layer)

@@ -12,17 +12,21 @@ T_c's statistics are the moments of the whole class in the teacher; the released
 average over batches.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo
-from potstill.methods.decoupled._by_class import ClassMatching
+from potstill.core import Efforts, MethodInfo, Problem
+from potstill.methods._engine import Engineered
+from potstill.methods.decoupled._recover import Recovering, Recovery
+from potstill.methods.decoupled._state import Composition, RecoverState
+from potstill.methods.decoupled._statistics import OfClasses
+from potstill.methods.decoupled._teachers import Taught
 
 __all__ = ["LPLD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LPLD(ClassMatching):
+class LPLD(Recovering, Taught, Engineered[RecoverState]):
     """SRe2L class by class, with the BatchNorm statistics of each class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -43,3 +47,8 @@ class LPLD(ClassMatching):
     """Learning rate (Tiny-ImageNet there; 0.25 for ImageNet-1K)."""
     r_bn: float = 0.05
     """Weight of the statistics (Tiny-ImageNet there; 0.01 for ImageNet-1K)."""
+    composition: Composition = "class"
+    """A batch holds the items of one class."""
+
+    def engine(self, problem: Problem) -> Recovery:
+        return replace(self.recovery(problem, self.labeller()), match=OfClasses(first=self.first_layer))

@@ -18,8 +18,8 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Efforts, MethodInfo, Metrics, Part, Problem, Synthetic
-from potstill.methods._matching import Rule, start
+from potstill.core import AssetSpec, Efforts, Method, MethodInfo, Metrics, Part, Problem, Synthetic
+from potstill.methods._matching import first_inputs
 from potstill.methods.decoupled._realism import class_mosaics, score
 from potstill.methods.decoupled._teachers import Taught
 from potstill.rng import generator
@@ -36,7 +36,7 @@ class RDEDState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RDED(Taught[RDEDState]):
+class RDED(Taught, Method[RDEDState]):
     """Mosaics of the real crops that a trained network finds most realistic."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -52,7 +52,6 @@ class RDED(Taught[RDEDState]):
     }
     state_type: ClassVar[type] = RDEDState
     may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
-    matches: ClassVar[bool] = False
 
     samples: int = 300
     """Real samples of each class that are cropped (scripts, --mipc); fewer where there are fewer."""
@@ -61,12 +60,15 @@ class RDED(Taught[RDEDState]):
     factor: int = 1
     """f: crops along a side of a picture (1 for CIFAR and Tiny-ImageNet, 2 for ImageNet's sets)."""
 
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        return self.teachers(matched=False).assets(problem)
+
     def init(self, problem: Problem, rng: Generator) -> RDEDState:
-        self.teachers(problem)
-        return RDEDState(x=start(problem, "real", rng, Rule(lr=0, space="data")).payload["inputs"])
+        self.teachers().members(problem)
+        return RDEDState(x=first_inputs(problem, "real", rng, "data"))
 
     def step(self, problem: Problem, state: RDEDState, rng: Generator) -> tuple[RDEDState, Metrics]:
-        c, members = state.classes, self.teachers(problem)
+        c, members = state.classes, self.teachers().members(problem)
         made = class_mosaics(
             problem, members, c, rng, samples=self.samples, crops=self.crops, factor=self.factor
         )  # fmt: skip
@@ -79,7 +81,7 @@ class RDED(Taught[RDEDState]):
         return state.classes >= problem.num_classes
 
     def result(self, problem: Problem, state: RDEDState) -> Synthetic:
-        labels = self.labels_of(problem, problem.train.normalization.apply(state.x))
+        labels = self.labeller().labels(problem, problem.train.normalization.apply(state.x))
         return Synthetic(payload={"inputs": state.x}, labels=labels, space="data")
 
     def horizon(self, problem: Problem) -> int:
@@ -93,4 +95,4 @@ class RDED(Taught[RDEDState]):
             return self.step(problem, replace(state, classes=largest), generator(0, "plan"))[1]
 
         crops = Part(what="crops of a class", samples=size, size=size, real=True, ready=lambda _: make)
-        return (crops, self.labelling(problem))
+        return (crops, self.labeller().part(problem))

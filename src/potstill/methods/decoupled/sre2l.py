@@ -17,15 +17,18 @@ are not given. (Tiny-ImageNet's rolls go both ways there, here from 0 on.)
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo
+from potstill.core import Efforts, MethodInfo, Problem
+from potstill.methods._engine import Engineered
 from potstill.methods.decoupled._published import BY_DATA, ByData, Published
-from potstill.methods.decoupled._recover import Recover
+from potstill.methods.decoupled._recover import Recovering, Recovery
+from potstill.methods.decoupled._state import RecoverState
+from potstill.methods.decoupled._teachers import Taught
 
 __all__ = ["SRe2L"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SRe2L(Recover):
+class SRe2L(Recovering, Taught, Engineered[RecoverState]):
     """Pictures that a trained network classifies rightly and whose BatchNorm statistics are the real ones."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -62,3 +65,6 @@ class SRe2L(Recover):
     source shows digits."""
     jitter: ByData[int] = BY_DATA
     """The batch is rolled by 0 … so many pixels along each side, by the data's size: 4; 32 as for ImageNet-1K."""
+
+    def engine(self, problem: Problem) -> Recovery:
+        return self.recovery(problem, self.labeller())

@@ -12,14 +12,17 @@ teacher's ranking. Published labels are given with the batch statistics of crops
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from potstill.core import Efforts, MethodInfo
-from potstill.methods.decoupled._recover import Recover
+from potstill.core import Efforts, MethodInfo, Problem
+from potstill.methods._engine import Engineered
+from potstill.methods.decoupled._recover import Recovering, Recovery
+from potstill.methods.decoupled._state import RecoverState
+from potstill.methods.decoupled._teachers import Taught
 
 __all__ = ["SRe2LPlus"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SRe2LPlus(Recover):
+class SRe2LPlus(Recovering, Taught, Engineered[RecoverState]):
     """SRe2L that begins with mosaics of real crops."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -44,3 +47,6 @@ class SRe2LPlus(Recover):
     """Begin with mosaics."""
     start_rank: Literal["lowest", "medium"] = "medium"
     """Of crops in the middle of the ranking (there)."""
+
+    def engine(self, problem: Problem) -> Recovery:
+        return self.recovery(problem, self.labeller())

@@ -16,27 +16,31 @@ MobileNetV2, EfficientNet-B0 and ShuffleNet; the code takes out one BatchNorm of
 is not followed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from potstill.core import Efforts, MethodInfo, Part, Problem, Synthetic
+from potstill.core import Efforts, MethodInfo, Payload, Problem
 from potstill.errors import PotstillError
+from potstill.methods._engine import Engineered
 from potstill.methods.decoupled._published import BY_DATA, ByData
-from potstill.methods.decoupled._recover import Recover
+from potstill.methods.decoupled._recover import Recovering, Recovery
 from potstill.methods.decoupled._state import RecoverState
-from potstill.methods.decoupled._teachers import Member
+from potstill.methods.decoupled._teachers import Taught
+from potstill.methods.decoupled._turn import Turn, Voice
 from potstill.parametrize.aware import Aware
 from potstill.parametrize.compensators import Compensators
-from potstill.rng import generator
 
 __all__ = ["UFC"]
 
+_NAME = "decoder/compensators"
+
 
 @dataclass(frozen=True, kw_only=True)
-class UFC(Recover):
+class UFC(Recovering, Taught, Engineered[RecoverState]):
     """Real pictures, and what is added to those of all classes alike."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -72,70 +76,75 @@ class UFC(Recover):
     parametrization: str = "compensators"
     """What is stored, and how many compensators of each place: one per network as published (``count=4``)."""
 
-    def compensators(self, problem: Problem) -> Compensators:
-        """The problem's parametrization.
+    def engine(self, problem: Problem) -> Recovery:
+        count = _compensators(problem).count
+        places = problem.sizes[0] // (1 + count)
+        return replace(
+            self.recovery(problem, self.labeller()),
+            canvas=Added(places=places, classes=self.batch),
+            batches=lambda _: torch.split(torch.arange(count * places), 1),
+            voices=partial(_of_compensator, places),
+        )
 
-        Raises:
-            PotstillError: it is another.
-        """
-        made = problem.parametrization
-        if isinstance(made, Aware):  # which rounds what it stores, and stores the same
-            made = made.inner
-        if not isinstance(made, Compensators):
-            raise PotstillError(
-                f"ufc makes compensators, but the parametrization is {type(made).__name__.lower()}; leave "
-                "--parametrization out, or say compensators:count=N"
-            )
-        return made
 
-    def places(self, problem: Problem) -> int:
-        """p: pictures of a class."""
-        return problem.sizes[0] // (1 + self.compensators(problem).count)
+def _compensators(problem: Problem) -> Compensators:
+    """The problem's parametrization.
 
-    def init(self, problem: Problem, rng: Generator) -> RecoverState:
-        self.compensators(problem)
-        pictures = self.beginning(problem, rng)
-        if self.start == "mosaic":  # which are as many as what is decoded
-            pictures = problem.parametrization.encode(pictures, problem, rng)["inputs"]
-        nothing = torch.zeros_like(pictures[:1])
-        count = self.compensators(problem).count * self.places(problem)
-        return RecoverState.of(nothing.expand(count, -1, -1, -1).clone(), {"pictures": pictures})
+    Raises:
+        PotstillError: it is another.
+    """
+    made = problem.parametrization
+    if isinstance(made, Aware):  # which rounds what it stores, and stores the same
+        made = made.inner
+    if not isinstance(made, Compensators):
+        raise PotstillError(
+            f"ufc makes compensators, but the parametrization is {type(made).__name__.lower()}; leave "
+            "--parametrization out, or say compensators:count=N"
+        )
+    return made
 
-    def plan(self, problem: Problem) -> tuple[Tensor, ...]:
-        """One compensator after the other: all places with the first network, then with the next."""
-        count = self.compensators(problem).count * self.places(problem)
-        return torch.split(torch.arange(count), 1)
 
-    def classes_of(self, problem: Problem, state: RecoverState, items: Tensor) -> Tensor:
-        parts = torch.split(torch.arange(problem.num_classes), self.batch)
-        return parts[state.iteration % len(parts)]
+def _of_compensator(places: int, turn: Turn) -> list[Voice]:
+    """All places with the first network, then with the next."""
+    number = int(turn.items[0]) // places % len(turn.members)
+    return [Voice(number, turn.members[number], 1.0)]
 
-    def within(self, problem: Problem, work: Tensor) -> Tensor:
+
+@dataclass(frozen=True, kw_only=True)
+class Added:
+    """The canvas: one compensator after the other, seen with the pictures of its place; those stay as they are."""
+
+    what: ClassVar[str] = "a picture of each class with a compensator"
+
+    places: int
+    """p: pictures of a class."""
+    classes: int
+    """That are seen at once, at most."""
+
+    def pictures(self, problem: Problem, items: Tensor) -> int:
+        return min(self.classes, problem.num_classes)
+
+    def taken(self, payload: Payload, items: Tensor) -> Payload:
+        return {_NAME: payload[_NAME].flatten(0, 1)[items.to(payload[_NAME].device)]}
+
+    def rows(self, active: Tensor) -> Tensor:
+        return active
+
+    def seen(
+        self, problem: Problem, payload: Payload, work: Payload, items: Tensor, iteration: int
+    ) -> tuple[Tensor, Tensor]:
+        parts = torch.split(torch.arange(problem.num_classes), self.classes)
+        y = parts[iteration % len(parts)]
+        pictures = payload["inputs"][int(items[0]) % self.places :: self.places]
+        return pictures[y.to(pictures.device)] + work[_NAME], y
+
+    def staged(self, state: RecoverState, first: Payload, size: tuple[int, int], alpha: float) -> Payload:
+        return first
+
+    def within(self, problem: Problem, work: Payload) -> Payload:
         return work  # no picture itself
 
-    def voices(self, problem: Problem, state: RecoverState) -> list[tuple[int, Member, float]]:
-        members = self.teachers(problem)
-        number = state.batch // self.places(problem) % len(members)
-        return [(number, members[number], 1.0)]
-
-    def view(self, problem: Problem, state: RecoverState, x: Tensor, rng: Generator) -> Tensor:
-        p = self.places(problem)
-        pictures = state.real["pictures"][state.batch % p :: p]
-        seen = pictures[self.classes_of(problem, state, torch.empty(0)).to(x.device)]
-        return super().view(problem, state, seen + x, rng)
-
-    def result(self, problem: Problem, state: RecoverState) -> Synthetic:
-        under_way = None if self.done(problem, state) else self.plan(problem)[state.batch]
-        made = state.whole(under_way)
-        made = made.reshape(-1, self.places(problem), *made.shape[1:])
-        payload = {"inputs": state.real["pictures"], "decoder/compensators": made}
-        return Synthetic(payload=payload, labels=self.labels_of(problem, problem.decode(payload)))
-
-    def parts(self, problem: Problem, state: RecoverState) -> tuple[Part, ...]:
-        size = min(self.batch, problem.num_classes)
-
-        def iterate() -> object:
-            return self.step(problem, state, generator(0, "plan"))[1]
-
-        what = "a picture of each class with a compensator"
-        return (Part(what=what, samples=size, size=size, ready=lambda _: iterate), self.labelling(problem))
+    def put(self, payload: Payload, work: Payload, items: Tensor) -> Payload:
+        made = payload[_NAME].clone()
+        made.view(-1, *made.shape[2:])[items.to(made.device)] = work[_NAME]
+        return {**payload, _NAME: made}

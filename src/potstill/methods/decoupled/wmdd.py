@@ -15,24 +15,52 @@ option. Its atoms begin at random real embeddings, so that none begins far off; 
 draws from a normal distribution.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Efforts, MethodInfo, Problem
-from potstill.functional.statistics import length
+from potstill.core import Efforts, MethodInfo, Problem
+from potstill.functional.statistics import Seen, length
 from potstill.functional.transport import barycentre, check_solver
-from potstill.methods.decoupled._by_class import ClassMatching
-from potstill.methods.decoupled._state import RecoverState
+from potstill.methods._engine import Engineered
+from potstill.methods.decoupled._recover import Recovering, Recovery
+from potstill.methods.decoupled._state import Composition, RecoverState
+from potstill.methods.decoupled._statistics import OfClasses
+from potstill.methods.decoupled._teachers import Member, Rules, Taught
+from potstill.methods.decoupled._turn import Turn, Voice
 
 __all__ = ["WMDD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WMDD(ClassMatching):
+class Atoms:
+    """The aim: each item's embedding to its atom."""
+
+    name: ClassVar[str] = "features"
+
+    iterations: int
+
+    def real(self, problem: Problem, members: Sequence[Member], rng: Generator) -> Mapping[str, Tensor]:
+        atoms: dict[str, Tensor] = {}
+        for number, member in enumerate(members):
+            rows = []
+            for index, m in zip(problem.by_class, problem.sizes, strict=True):
+                h = member.embedded(problem.train, index)[1]
+                first = torch.randperm(len(h), generator=rng)[torch.arange(m) % len(h)]
+                rows.append(barycentre(h, h[first.to(h.device)], self.iterations))
+            atoms[f"atoms/{number}"] = torch.cat(rows)
+        return atoms
+
+    def away(self, turn: Turn, voice: Voice, view: Tensor, rules: Rules) -> tuple[Tensor, Seen]:
+        _, h, seen = voice.member.seen(view, rules)
+        return length(h - turn.state.real[f"atoms/{voice.number}"][turn.items.to(h.device)]), seen
+
+
+@dataclass(frozen=True, kw_only=True)
+class WMDD(Recovering, Taught, Engineered[RecoverState]):
     """Pictures whose embeddings are the Wasserstein barycentre of each class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -55,32 +83,10 @@ class WMDD(ClassMatching):
     """r: weight of the statistics (there; 1 for Tiny-ImageNet, and to be tuned)."""
     barycentre_iterations: int = 100
     """Moves of the atoms, at most (POT's default, as there)."""
+    composition: Composition = "class"
+    """A batch holds the items of one class."""
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def engine(self, problem: Problem) -> Recovery:
         check_solver()  # before a teacher is trained
-        return super().assets(problem)
-
-    def init(self, problem: Problem, rng: Generator) -> RecoverState:
-        state = super().init(problem, rng)
-        atoms: dict[str, Tensor] = {}
-        for number, member in enumerate(self.teachers(problem)):
-            rows = []
-            for index, m in zip(problem.by_class, problem.sizes, strict=True):
-                h = member.embedded(problem.train, index)[1]
-                first = torch.randperm(len(h), generator=rng)[torch.arange(m) % len(h)]
-                rows.append(barycentre(h, h[first.to(h.device)], self.barycentre_iterations))
-            atoms[f"atoms/{number}"] = torch.cat(rows)
-        return replace(state, real={**state.real, **atoms})
-
-    def objective(
-        self, problem: Problem, state: RecoverState, view: Tensor, y: Tensor, rng: Generator
-    ) -> tuple[Tensor, dict[str, float], Mapping[str, Tensor]]:
-        items = self.plan(problem)[state.batch].to(view.device)
-        features, away = view.new_zeros(()), view.new_zeros(())
-        for number, member, weight in self.voices(problem, state):
-            _, h, seen = member.seen(view, self.rules)
-            distance, _ = self.distance(problem, state, number, member, seen, y, rng)
-            features = features + weight * length(h - state.real[f"atoms/{number}"][items])
-            away = away + weight * distance
-        loss = features + self.r_bn * away + self.prior(view, y)
-        return loss, {"features": float(features.detach()), "bn": float(away.detach())}, {}
+        aim, match = Atoms(iterations=self.barycentre_iterations), OfClasses(first=self.first_layer)
+        return replace(self.recovery(problem, self.labeller()), aim=aim, match=match)
