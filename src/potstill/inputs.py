@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.core import Inputs
+from potstill.core import Inputs, InputSpec
 
 __all__ = [
     "OFFSETS",
@@ -25,6 +25,7 @@ __all__ = [
     "rows",
     "split",
     "tensors",
+    "zeros",
 ]
 
 VALUES, OFFSETS = "/values", "/offsets"
@@ -126,6 +127,21 @@ def rows(x: Inputs) -> Tensor:
         elif not name.endswith(VALUES):
             parts.append(t.reshape(len(t), -1).double())
     return torch.cat(parts, 1)
+
+
+def zeros(spec: InputSpec, n: int, device: torch.device | str = "cpu") -> Any:
+    """``n`` inputs of zeros, with one word each where there are words."""
+    if not spec.parts:
+        return torch.zeros(n, *spec.shape, device=device)
+    made: dict[str, Tensor] = {}
+    for name, part in spec.parts:
+        if part.kind == "words":
+            made[name + VALUES] = torch.zeros(n, dtype=torch.int64, device=device)
+            made[name + OFFSETS] = torch.arange(n, device=device)
+        else:
+            kind = torch.int64 if part.kind == "categories" else torch.float32
+            made[name] = torch.zeros(n, *part.shape, dtype=kind, device=device)
+    return made
 
 
 def split(x: Inputs, size: int) -> Iterator[Any]:

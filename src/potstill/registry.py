@@ -1,8 +1,8 @@
 """Name → "module:attribute", resolved only when asked for. The command line, the docs and the contract suite read it.
 
 Outside packages add entries under the entry-point groups ``potstill.methods``, ``potstill.networks``,
-``potstill.augmentations``, ``potstill.parametrizations``, ``potstill.protocols``, ``potstill.stores`` and
-``potstill.tasks``.
+``potstill.augmentations``, ``potstill.parametrizations``, ``potstill.protocols``, ``potstill.stores``,
+``potstill.tasks`` and ``potstill.loaders``.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from potstill.ownfile import OwnFile, names_file
 
 __all__ = ["Group", "effort_fields", "make_method", "method_class", "names", "part", "resolve", "targets"]
 
-Group = Literal["methods", "networks", "augmentations", "parametrizations", "protocols", "stores", "tasks"]
+Group = Literal["methods", "networks", "augmentations", "parametrizations", "protocols", "stores", "tasks", "loaders"]
 
 _BUILTIN: dict[Group, dict[str, str]] = {
     "methods": {
@@ -140,6 +140,11 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "regression": "potstill.tasks.regression:Regression",
         "forecast": "potstill.tasks.forecast:Forecast",
         "retrieval": "potstill.tasks.retrieval:Retrieval",
+    },
+    "loaders": {  # by the name of the task whose data they read
+        "regression": "potstill.data.real:read_real",
+        "forecast": "potstill.data.series:read_series",
+        "retrieval": "potstill.data.pairs:read_pairs",
     },
 }
 

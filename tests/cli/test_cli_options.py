@@ -14,6 +14,7 @@ READING = {
     "--check-cache",
     "--data-root",
     "--label",
+    "--task",
     "--size",
     "--skip-bad",
     "--stream",

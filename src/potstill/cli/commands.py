@@ -64,6 +64,8 @@ class DataOptions:
     """Where the standard files of known names lie (else $POTSTILL_DATA)."""
     label: Annotated[str | None, _unset("COLUMN")] = None
     """The label column of a table."""
+    task: Annotated[str | None, _unset("NAME")] = None
+    """What is to be learned, if not classes: regression, forecast:window=96,horizon=24, or retrieval."""
     size: Annotated[Size | None, _unset("HxW")] = None
     """Resize pictures to this height and width: 32 or 32x48."""
     skip_bad: Flag = False

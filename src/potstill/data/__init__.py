@@ -3,12 +3,14 @@
 from potstill.data.columns import on_card
 from potstill.data.load import KNOWN, load
 from potstill.data.memory import TensorSource, fit_normalization
+from potstill.data.series import SeriesSource
 from potstill.data.splits import holdout, stratify
 from potstill.data.streamed import StreamSource
 from potstill.data.viewed import Viewed
 
 __all__ = [
     "KNOWN",
+    "SeriesSource",
     "StreamSource",
     "TensorSource",
     "Viewed",

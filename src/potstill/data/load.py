@@ -1,6 +1,6 @@
 """``load``: whatever people have → ``Splits``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from potstill.core import Normalization, Source, Splits
+from potstill.core import Normalization, Source, Splits, Task
 from potstill.data.auto import streamable
 from potstill.data.bundled import BUNDLED, read_bundled
 from potstill.data.columns import as_missing
@@ -20,12 +20,14 @@ from potstill.data.known import STANDARD, of_hub, read_known
 from potstill.data.leaks import Duplicates, as_duplicates
 from potstill.data.memory import TensorSource, fit_normalization
 from potstill.data.objects import read_arrays, read_dataset, read_mapping, read_npz
+from potstill.data.reading import Reading
 from potstill.data.shards import is_shards, read_shards
 from potstill.data.splits import Parts, as_size, assemble
 from potstill.data.streamed import StreamSource
 from potstill.data.streaming import assemble_streamed
 from potstill.data.table import read_arrow, read_labelled_csv, read_parquet
 from potstill.errors import PotstillError, unknown
+from potstill.registry import part, resolve
 
 __all__ = ["KNOWN", "load"]
 
@@ -50,6 +52,7 @@ def load(
     duplicates: str | None = None,
     check_cache: bool = False,
     device: torch.device | str = "cpu",
+    task: str | Task | None = None,
 ) -> Splits:
     """Real data as sources: a training split, a test split, and notes on what was decided.
 
@@ -77,6 +80,9 @@ def load(
         check_cache: of a folder that was decoded before: compare the files' contents with what is kept, not only their
             names, sizes and times.
         device: where inputs are held and batches made.
+        task: what is to be learned, where the data cannot say it: ``regression`` (the label is a number),
+            ``forecast:window=96,horizon=24`` (rows are points in time), ``retrieval`` (a folder of pictures with their
+            texts in ``metadata.csv``); a name with settings, or a task as a value. ``None``: classes.
 
     Returns:
         ``Splits`` of ``TensorSource``, or of ``StreamSource``. A ``Splits`` is returned as it is.
@@ -86,6 +92,16 @@ def load(
     """
     if isinstance(data, Splits):
         return data
+    made = part("tasks", task) if isinstance(task, str) else task
+    if made is not None and made.name != "classification":
+        if stream or mirror is not None:
+            raise PotstillError(f"data for {made.name} are not streamed and not mirrored; leave these options out")
+        asked = Reading(
+            label=label, seed=seed, test_fraction=test_fraction, size=as_size(size), skip_bad=skip_bad, missing=missing,
+            duplicates=as_duplicates(duplicates), device=device,
+        )  # fmt: skip
+        read: Callable[[Task, object, Reading], Splits] = resolve("loaders", made.name)
+        return read(made, data, asked)
     splits = _loaded(
         data, label=label, root=root, seed=seed, test_fraction=test_fraction, size=size, skip_bad=skip_bad,
         stream=stream, missing=missing, duplicates=as_duplicates(duplicates), check_cache=check_cache, device=device,

@@ -93,6 +93,8 @@ class TensorSource:
     """Where each sample is among the files or rows that were read; ``None``: not known."""
     names: tuple[str, ...] = ()
     """What the source calls each sample (its file), where it knows; else empty."""
+    texts: tuple[str, ...] = ()
+    """Of pairs with a text: the text of each sample, as people read it; else empty."""
     columns: tuple[Column, ...] = ()
     """Of a table: its columns, their kinds, and what the training part says of them."""
 
@@ -213,4 +215,5 @@ class TensorSource:
             targets=None if self.targets is None else self.targets.index_select(0, at),
             places=None if self.places is None else self.places[at],
             names=tuple(self.names[i] for i in at.tolist()) if self.names else (),
+            texts=tuple(self.texts[i] for i in at.tolist()) if self.texts else (),
         )

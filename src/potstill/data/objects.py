@@ -77,17 +77,21 @@ def read_npz(path: Path) -> Parts:
     Raises:
         PotstillError: the file is no ``.npz``, or holds objects or other names.
     """
+    return read_mapping(read_npz_arrays(path), path.stem)
+
+
+def read_npz_arrays(path: Path) -> dict[str, Any]:
+    """The arrays in an ``.npz`` file by name. Errors as `read_npz`."""
     try:
         with path.open("rb") as file:  # opened here, because NumPy leaves it open when it finds no archive in it
             loaded = np.load(file, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
                 raise PotstillError(f"{path}: holds one array; an .npz file with x_train, y_train, … is needed")
             _check_claims(path, loaded)
-            arrays = {key: loaded[key] for key in loaded.files}
+            return {key: loaded[key] for key in loaded.files}
     except _NPZ_ERRORS as error:
         hint = "save string labels as a string array, not as objects" if "pickle" in str(error) else "save it anew"
         raise PotstillError(f"{path}: not an .npz file of plain arrays; {hint}") from None
-    return read_mapping(arrays, path.stem)
 
 
 def _check_claims(path: Path, loaded: Any) -> None:

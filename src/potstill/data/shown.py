@@ -17,11 +17,16 @@ _NOUNS = {"image": "pictures", "table": "rows"}
 def _inputs(spec: InputSpec) -> str:
     if spec.kind == "table" and len(spec.shape) == 1:
         return f"rows of {spec.shape[0]:,} column{'' if spec.shape[0] == 1 else 's'}"
+    if spec.parts:
+        return f"inputs of {' and '.join(name for name, _ in spec.parts)}"
     return f"{_NOUNS.get(spec.kind, spec.kind + ' inputs')} of {'×'.join(map(str, spec.shape))}"
 
 
 def described(source: Any) -> str:
     """One line: name, samples, what they are, classes."""
+    if not source.classes:
+        where = "" if source.device.type == "cpu" else f" on {source.device}"
+        return f"{one_line(source.name)}: {len(source):,} {_inputs(source.input)} for {source.task.name}{where}"
     names = [repr(one_line(c)) for c in source.classes[:3]]
     more = ", …" if len(source.classes) > 3 else ""
     where = "" if source.device.type == "cpu" else f" on {source.device}"
@@ -37,6 +42,8 @@ def displayed(source: Any, *, pictures: bool) -> str:
     Args:
         pictures: whether they can be had without reading files.
     """
+    if not source.classes:
+        return facts(source.name, [("inputs", f"{len(source):,} {_inputs(source.input)}"), ("task", source.task.name)])
     sizes = torch.bincount(source.labels, minlength=len(source.classes)).tolist()
     listed = ", ".join(f"{c} ({n:,})" for c, n in list(zip(source.classes, sizes, strict=True))[:MOST_CLASSES])
     hidden = len(sizes) - MOST_CLASSES

@@ -1,20 +1,19 @@
 """Stratified splits drawn by seed, and the one way from read arrays to ``Splits``."""
 
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.nn import functional
 
-from potstill.core import Inputs, InputSpec, Normalization, Splits, Task
+from potstill.core import Inputs, InputSpec, Normalization, Source, Splits, Task
 from potstill.data.columns import Column, Frame, encoded
 from potstill.data.leaks import Duplicates, first_of, leaks, together
 from potstill.data.limits import room
 from potstill.data.memory import TensorSource, chunks, data_units, fit_normalization
 from potstill.data.pictures import MAX_PIXELS
-from potstill.data.streamed import StreamSource
 from potstill.data.viewed import Viewed
 from potstill.errors import PotstillError
 from potstill.inputs import count, index
@@ -51,7 +50,16 @@ def stratify(labels: Int[Tensor, " n"], fraction: float, seed: int) -> tuple[Int
     return torch.where(~held)[0], torch.where(held)[0]
 
 
-S = TypeVar("S", bound=TensorSource | StreamSource | Viewed)
+S = TypeVar("S", bound=Source)
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """A source whose samples overlap, as windows of a series do: it cuts itself, so that no value is on both sides."""
+
+    def cut(self, fraction: float, /) -> "tuple[Any, Any]":
+        """(kept, held out); ``fraction`` in (0, 1) is held out."""
+        ...
 
 
 def holdout(source: S, fraction: float, seed: int) -> tuple[S, S]:
@@ -65,10 +73,13 @@ def holdout(source: S, fraction: float, seed: int) -> tuple[S, S]:
     Raises:
         PotstillError: ``fraction`` is not in (0, 1), or no class has the two samples that a cut needs.
     """
+    if isinstance(source, Ordered):
+        return source.cut(fraction)
     kept, held = stratify(source.labels, fraction, seed)
     if len(held) == 0:
         raise PotstillError(f"{source.name}: every class has a single sample, so none can be held out; add samples")
-    return source.subset(kept), source.subset(held)  # type: ignore[return-value]  # each of its own kind
+    whole: Any = source if hasattr(source, "subset") else Viewed.of(source, source.normalization)
+    return whole.subset(kept), whole.subset(held)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +103,8 @@ class Parts:
     """Published constants; ``None``: fit on the training part."""
     names: tuple[str, ...] = ()
     """What each sample of the training part is called, where that is known."""
+    texts: tuple[str, ...] = ()
+    """Of pairs with a text: the text of each sample, as people read it."""
     notes: tuple[str, ...] = ()
     places: Int[Tensor, " n"] | None = None
     """Where each training sample is among the files or rows that were read; ``None``: they are all there, in order."""
@@ -230,6 +243,7 @@ def assemble(
     train, test, spec = parts.train, parts.test, parts.spec
     train_labels, test_labels, names = parts.train_labels, parts.test_labels, parts.names
     targets, test_targets = parts.targets, parts.test_targets
+    texts, test_texts = parts.texts, tuple[str, ...]()
     places = torch.arange(_size(train)) if parts.places is None else parts.places
     if (target := as_size(size)) is not None:
         if spec.kind != "image":
@@ -253,6 +267,8 @@ def assemble(
         if targets is not None:
             targets, test_targets = targets[kept], targets[held]
         names = tuple(names[i] for i in kept.tolist()) if names else ()
+        if parts.texts:
+            texts, test_texts = (tuple(parts.texts[i] for i in at.tolist()) for at in (kept, held))
         notes += drawn
     elif test_labels is not None and (lacking := absent(parts.classes, test_labels)):
         notes.append(f"{parts.name}: {lacking} of {len(parts.classes)} classes have no test samples")
@@ -276,6 +292,7 @@ def assemble(
         return made if made.device == torch.device(device) else made.to(device)
 
     second = source(test, test_labels, test_targets) if test is not None and test_labels is not None else None
-    first = replace(source(train, train_labels, targets, places), names=names)
+    second = None if second is None else replace(second, texts=test_texts)
+    first = replace(source(train, train_labels, targets, places), names=names, texts=texts)
     made = Splits(train=first, test=second)
     return replace(made, notes=(*notes, *leaks(made, duplicates, is_drawn)))

@@ -12,6 +12,7 @@ from potstill.nn.zoo import (
     named,
     parameter_count,
     stackable,
+    usual,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "named",
     "parameter_count",
     "stackable",
+    "usual",
 ]

@@ -11,12 +11,14 @@ import torch
 from potstill import registry
 from potstill.core import InputSpec, Network, NetworkFactory
 from potstill.errors import PotstillError, meant, unknown
+from potstill.inputs import zeros
 from potstill.nn.bridge import bridged
 from potstill.nn.classic import MLP, VGG, AlexNet, LeNet, Linear
 from potstill.nn.convnet import ConvNet, default_depth
 from potstill.nn.init import allocated, built
 from potstill.nn.own import OwnFactory, OwnNetwork, own_factory
 from potstill.nn.resnet import ResNet
+from potstill.nn.towers import Towers
 from potstill.nn.vit import ViT
 from potstill.rng import generator
 
@@ -30,6 +32,7 @@ __all__ = [
     "named",
     "parameter_count",
     "stackable",
+    "usual",
 ]
 
 _DC = "networks.py of DC, arXiv:2006.05929"
@@ -38,7 +41,7 @@ _ACTIVATIONS = ("relu", "sigmoid", "leaky", "swish")
 _NORMS = ("instance", "batch", "layer", "group", "nonorm")
 _POOLINGS = ("avg", "max", "nopool")
 _FAMILIES = ("convnet", "mlp", "linear", "lenet", "alexnet", "vgg11", "vgg13", "vgg16", "vgg19",
-             "resnet18", "resnet34", "resnet50", "vit")  # fmt: skip
+             "resnet18", "resnet34", "resnet50", "vit", "towers")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,12 @@ def catalogue() -> tuple[NetworkEntry, ...]:
         NetworkEntry("alexnet", "small AlexNet; -batch for BatchNorm", _DC),
         *vgg,
         *resnets,
+        NetworkEntry(
+            "towers",
+            "a ConvNet for the picture and a mean of words for the text of a pair; -wN width",
+            "arXiv:2103.00020, our size",
+            ("pair",),
+        ),
         NetworkEntry("vit-tiny", "vision transformer, 6 layers of 192; our size", "arXiv:2010.11929"),
         NetworkEntry("timm:NAME", "any model of timm, where it is installed", "pypi.org/project/timm"),
         NetworkEntry(
@@ -124,7 +133,7 @@ def factory(
         return Factory(name, input, num_classes, torch.device(device))
     canonical, make = _parse(name, input, num_classes)
     narrow = re.sub(r"^(convnet-d\d+-w)\d+", r"\g<1>4", canonical)  # a width may be refused, but decides no sizes
-    if not (_fits(make, None, "meta") and _fits(_parse(narrow, input, num_classes)[1], input.shape, "cpu")):
+    if not (_fits(make, None, "meta") and _fits(_parse(narrow, input, num_classes)[1], input, "cpu")):
         raise PotstillError(
             f"network {canonical} shrinks pictures until nothing is left to tell them apart, and these of "
             f"{'×'.join(map(str, input.shape[1:]))} are too small; {_smallest(canonical, input, num_classes)}"
@@ -161,8 +170,8 @@ def stackable(make: NetworkFactory) -> bool:
     return make.side_by_side if isinstance(make, OwnFactory) else ":" not in make.name
 
 
-def _fits(make: Callable[[], Network], shape: tuple[int, ...] | None, device: str) -> bool:
-    """Whether it can be made and one sample of ``shape``, if that is given, gets through.
+def _fits(make: Callable[[], Network], spec: InputSpec | None, device: str) -> bool:
+    """Whether it can be made and one sample of ``spec``, if that is given, gets through.
 
     Norms of one sample refuse a single position, which they would make constant.
 
@@ -172,10 +181,10 @@ def _fits(make: Callable[[], Network], shape: tuple[int, ...] | None, device: st
     try:
         with torch.device("meta"):
             network = make().eval()
-        if shape is None:
+        if spec is None:
             return True
         with torch.no_grad():
-            allocated(network, torch.device(device))(torch.zeros(1, *shape, device=device))
+            allocated(network, torch.device(device))(zeros(spec, 1, device))
     except (RuntimeError, ValueError):
         return False
     return True
@@ -184,7 +193,8 @@ def _fits(make: Callable[[], Network], shape: tuple[int, ...] | None, device: st
 def _smallest(name: str, spec: InputSpec, k: int) -> str:
     def fits(side: int) -> bool:
         shape = (spec.shape[0], side, side)
-        return _fits(_parse(name, InputSpec(kind=spec.kind, shape=shape), k)[1], shape, "meta")
+        smaller = InputSpec(kind=spec.kind, shape=shape)
+        return _fits(_parse(name, smaller, k)[1], smaller, "meta")
 
     sides = range(1, 1025)
     found = bisect.bisect_left(sides, True, key=fits)
@@ -200,6 +210,14 @@ def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Networ
         raise unknown("network", name, [e.name for e in catalogue()] + list(registry.names("networks")))
     if repeated := next((p for n, p in enumerate(parts) if p in parts[:n]), None):
         raise PotstillError(f"a part of a network's name is given once, but {name!r} has {repeated!r} twice; drop one")
+    if family == "towers":
+        width = _choose(name, parts, {}, {"w": 32})["w"]
+        return f"towers-w{width}", lambda: Towers(spec, k, width=int(width))
+    if spec.parts:
+        raise PotstillError(
+            f"network {name} takes inputs of one tensor, but these have {', '.join(n for n, _ in spec.parts)}; use "
+            f"{usual(spec)}"
+        )
     if family == "linear":
         _choose(name, parts, {})
         return "linear", lambda: Linear(spec.shape, k)
@@ -276,21 +294,27 @@ def _refuse(name: str, part: str, known: list[str]) -> None:
     raise PotstillError(f"network {name!r} has no part {part!r}; {hint}")
 
 
+def usual(input: InputSpec) -> str:
+    """The network for such inputs where none is named: the field's ConvNet for pictures, towers for pairs of a picture
+    and a text, an MLP for anything flat."""
+    return {"image": "convnet", "pair": "towers"}.get(input.kind, "mlp")
+
+
 def parameter_count(network: torch.nn.Module) -> int:
     """Trainable numbers of a network."""
     return sum(p.numel() for p in network.parameters())
 
 
-def flops(network: torch.nn.Module, shape: tuple[int, ...]) -> int:
+def flops(network: torch.nn.Module, shape: tuple[int, ...] | InputSpec) -> int:
     """Floating-point operations of convolutions and linear layers in one forward pass of a sample, 2 per product.
 
     Norms, activations, poolings and products between activations (attention) are not counted. The network stays as
     it was: running statistics do not move.
 
     Args:
-        shape: of one sample, without the batch axis.
+        shape: of one sample, without the batch axis; or what a sample is.
     """
-    total = 0
+    total, spec = 0, shape if isinstance(shape, InputSpec) else InputSpec(kind="any", shape=shape)
 
     def count(module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
         nonlocal total
@@ -304,7 +328,7 @@ def flops(network: torch.nn.Module, shape: tuple[int, ...]) -> int:
     hooks = [m.register_forward_hook(count) for m in modules if isinstance(m, counted)]
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(1, *shape, device=next(network.parameters()).device))
+            network.eval()(zeros(spec, 1, next(network.parameters()).device))
     finally:
         for hook in hooks:
             hook.remove()

@@ -15,7 +15,7 @@ __all__ = ["Classification"]
 class Classification:
     """Targets are int64 classes (n,), or rows (n, k) that sum to 1."""
 
-    k: int
+    k: int = 1
     """Classes, at least 1."""
 
     @property

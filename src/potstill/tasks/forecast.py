@@ -15,13 +15,15 @@ __all__ = ["Forecast"]
 class Forecast:
     """Targets are float32 (n, v·horizon), the next values of each variable in turn, in their own units."""
 
-    variables: tuple[str, ...]
+    window: int = 96
+    """Values of each variable that are seen. Ours: of hours, four days."""
+    horizon: int = 24
+    """Values of each variable to come that are asked for. Ours: of hours, the next day."""
+    variables: tuple[str, ...] = ()
     """What is measured (v)."""
-    horizon: int
-    """Values to come that are asked for, of each variable."""
-    mean: tuple[float, ...]
+    mean: tuple[float, ...] = ()
     """Of the training part (v)."""
-    std: tuple[float, ...]
+    std: tuple[float, ...] = ()
     """Of the training part (v), above 0."""
 
     @property

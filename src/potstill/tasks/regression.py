@@ -22,7 +22,7 @@ def scaled(y: Float[Tensor, "n t"]) -> tuple[tuple[float, ...], tuple[float, ...
 class Regression:
     """Targets are float32 (n, t) in their own units. A network learns them less their mean, over their deviation."""
 
-    targets: tuple[str, ...]
+    targets: tuple[str, ...] = ()
     """Their names (t)."""
     mean: tuple[float, ...] = ()
     """Of the training part (t)."""

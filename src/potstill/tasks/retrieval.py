@@ -23,7 +23,7 @@ class Retrieval:
     A network's output is (n, 2·d): the two views' embeddings side by side.
     """
 
-    views: tuple[str, str]
+    views: tuple[str, str] = ("image", "text")
     """Names of the two views among the inputs."""
     width: int = 64
     """d, of an embedding. Ours."""

@@ -44,11 +44,13 @@ from potstill.evaluation.student import Job, train
 from potstill.evaluation.taught import Teachers
 from potstill.evaluation.together import Stack, fit_together
 from potstill.functional.train import parameters
+from potstill.inputs import OFFSETS, VALUES, tensors
 from potstill.nn import factory, stackable
 from potstill.parametrize.pixels import Pixels
 from potstill.registry import make_method, part, resolve
 from potstill.rng import generator
 from potstill.storage import pack, unpack
+from potstill.tasks import targets_of, task_of
 from potstill.testing.toy import toy_source
 from potstill.verbs.distill import AXES, distill
 
@@ -316,23 +318,36 @@ def check_source(source: Source) -> None:
     labels = source.labels
     _require(labels.dtype == torch.int64 and labels.device.type == "cpu", "labels must be int64 on the CPU")
     _require(len(labels) == len(source) > 0, f"a source of {len(source)} samples must have as many labels")
-    _require(int(labels.min()) >= 0 and int(labels.max()) < len(source.classes), "labels must index the class names")
-    index = torch.tensor([len(source) - 1, 0, len(source) // 2])
-    batch, raw = source.fetch(index), source.raw(index)
+    groups, targets = max(1, len(source.classes)), targets_of(source)
+    _require(int(labels.min()) >= 0 and int(labels.max()) < groups, "labels must index the class names, or be 0")
+    classes = task_of(source).name == "classification"
+    _require(
+        classes == bool(source.classes), "a source has class names where its task is classification, and only then"
+    )
+    _require(len(targets) == len(source) and targets.device.type == "cpu", "each sample needs a target on the CPU")
+    at = torch.tensor([len(source) - 1, 0, len(source) // 2])
+    batch, raw = source.fetch(at), source.raw(at)
     _require(isinstance(batch, Batch), "fetch must return a Batch")
-    if isinstance(batch.x, Tensor) and isinstance(raw, Tensor):
-        _require(tuple(batch.x.shape[1:]) == source.input.shape, "fetched inputs must have the shape of source.input")
-        _require(
-            batch.x.dtype == torch.float32 and bool(torch.isfinite(batch.x).all()), "inputs must be finite float32"
-        )
-        _require(
-            torch.allclose(source.normalization.apply(raw), batch.x, atol=1e-4),
-            "fetch must be the normalised raw input",
-        )
-        if source.input.kind == "image":
-            _require(float(raw.min()) >= 0 and float(raw.max()) <= 1, "raw pixels must be in [0,1]")
-        _require(torch.equal(source.fetch(index).x, batch.x), "the same index must fetch the same inputs")  # type: ignore[arg-type]
-    _require(batch.y is not None and torch.equal(batch.y.cpu(), labels[index]), "fetched labels must be source.labels")
+    held, again = tensors(batch.x), tensors(source.fetch(at).x)
+    specs = dict(source.input.parts) or {"": source.input}
+    _require(
+        {name.removesuffix(VALUES).removesuffix(OFFSETS) for name in held} == specs.keys(),
+        f"fetched inputs must have the names {list(specs)}",
+    )
+    for name, x in held.items():
+        _require(torch.equal(again[name], x), "the same index must fetch the same inputs")
+        if (spec := specs.get(name)) is None:
+            continue
+        _require(tuple(x.shape[1:]) == spec.shape, "fetched inputs must have the shape of source.input")
+        kind = torch.int64 if spec.kind == "categories" else torch.float32
+        _require(x.dtype == kind and bool(torch.isfinite(x).all()), "inputs must be finite float32, or int64 codes")
+        units = tensors(raw)[name]
+        if spec.kind == "image":
+            _require(float(units.min()) >= 0 and float(units.max()) <= 1, "raw pixels must be in [0,1]")
+    normal = tensors(source.normalization.apply(raw))
+    same = all(torch.allclose(normal[n].double(), x.double(), atol=1e-4) for n, x in held.items())
+    _require(same, "fetch must be the normalised raw input")
+    _require(batch.y is not None and torch.equal(batch.y.cpu(), targets[at]), "fetched targets must be the source's")
     _require(source.content_hash == source.to("cpu").content_hash, "the content hash must not depend on the device")
 
 

@@ -32,6 +32,7 @@ def load_data(command: DataCommand, data: str, watcher: Watcher, card: Mapping[s
     splits: Splits = read(
         data,
         label=reading.label,
+        task=reading.task,
         data_root=reading.data_root,
         split_seed=reading.split_seed,
         test_fraction=reading.test_fraction,

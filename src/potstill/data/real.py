@@ -1,0 +1,127 @@
+"""Rows or arrays with real-valued targets, for ``--task regression``."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute
+import torch
+from torch import Tensor
+
+from potstill.core import Splits
+from potstill.data.arrays import to_array
+from potstill.data.frames import tables_of
+from potstill.data.reading import Reading
+from potstill.data.splits import Parts, assemble
+from potstill.data.table import label_column, read_arrow, read_csv, read_parquet
+from potstill.errors import PotstillError
+from potstill.tasks import Regression
+
+__all__ = ["read_real"]
+
+_KEYS = (("x_train", "y_train", "x_test", "y_test"), ("x", "y"))
+
+
+def read_real(task: Regression, data: object, asked: Reading) -> Splits:
+    """A CSV or Parquet file or a data frame with its target in a column, an ``.npz``, or arrays (x, y), as for classes.
+
+    Args:
+        task: what is asked for; its targets, means and deviations are filled in by the training part.
+        data: what holds it.
+        asked: how to read it; ``label`` names the column of targets.
+
+    Raises:
+        PotstillError: targets that are missing, not finite or no numbers; and as for tables and arrays with classes.
+    """
+    if isinstance(data, str | Path) and (path := Path(data)).suffix.lower() in (".csv", ".tsv", ".parquet", ".pq"):
+        read = read_csv if path.suffix.lower() in (".csv", ".tsv") else read_parquet
+        return _tables(task, (read(path), None), asked.label, path.name, asked)
+    if (tables := tables_of(data, asked.label)) is not None:
+        return _tables(task, tables.parts, tables.label, tables.name, asked)
+    return _arrays(task, data, asked)
+
+
+def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: str, asked: Reading) -> Splits:
+    column = label_column(tables[0], label, {}, name)
+    values, plain, notes = [], [], list[str]()
+    for table in tables:
+        if table is None:
+            continue
+        found = table.column(column)
+        if not (pa.types.is_integer(found.type) or pa.types.is_floating(found.type)):
+            raise PotstillError(
+                f"{name}: a real-valued target must be a column of numbers, but {column!r} holds {found.type}; name "
+                "another with --label COLUMN, or leave --task regression out"
+            )
+        empty = np.asarray(found.is_null(nan_is_null=True).combine_chunks())
+        if empty.any() and asked.missing in ("impute", "drop"):  # nobody can say what is not known
+            notes.append(f"{name}: {int(empty.sum()):,} rows without a target were left out")
+            table = table.filter(pa.array(~empty))
+            found, empty = table.column(column), empty[~empty]
+        numbers = np.asarray(found.combine_chunks().cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False))
+        values.append(numbers)
+        # a missing target is treated as a missing label is; the one group that is left has the number 0
+        zeros = pa.array(np.zeros(table.num_rows, dtype=np.int64), mask=empty)
+        plain.append(table.set_column(table.column_names.index(column), column, zeros))
+    parts = read_arrow(
+        plain[0], plain[1] if len(plain) > 1 else None, label=column, name=name, size=None, missing=asked.missing
+    )  # fmt: skip
+    at = torch.arange(len(values[0])) if parts.places is None else parts.places
+    kept = [values[0][at.numpy()], *(v[~np.isnan(v)] for v in values[1:])]
+    if parts.test is not None and len(kept[1]) != len(parts.test):
+        raise PotstillError(f"{name}: the test part has rows with missing values; leave them out of the file")
+    return _assembled(task, replace(parts, notes=(*notes, *parts.notes)), (column,), kept, asked)
+
+
+def _arrays(task: Regression, data: object, asked: Reading) -> Splits:
+    from potstill.data.objects import read_arrays, read_npz_arrays
+
+    name, given = "arrays", data
+    if isinstance(data, str | Path) and Path(data).suffix.lower() == ".npz":
+        name, given = Path(data).stem, read_npz_arrays(Path(data))
+    if isinstance(given, dict):
+        keys = next((k for k in _KEYS if all(part in given for part in k)), None)
+        if keys is None:
+            raise PotstillError(f"{name}: needs the arrays x_train, y_train, x_test and y_test (or x and y)")
+        given = tuple(given[k] for k in keys)
+    if not isinstance(given, tuple | list) or len(given) not in (2, 4):
+        raise PotstillError(
+            "a real-valued target is read from a csv, parquet or npz file, a data frame, or arrays (x, y); this is a "
+            f"{type(data).__name__}"
+        )
+    targets = [_targets(y, name) for y in given[1::2]]
+    groups = [np.zeros(len(t), dtype=np.int64) for t in targets]
+    plain = [v for pair in zip(given[::2], groups, strict=True) for v in pair]
+    parts = read_arrays(*plain, name=name)
+    width = targets[0].shape[1]
+    names = task.targets or (("target",) if width == 1 else tuple(f"target {i + 1}" for i in range(width)))
+    return _assembled(task, parts, names, targets, asked)
+
+
+def _targets(y: Any, name: str) -> npt.NDArray[np.float64]:
+    values = to_array(y, f"{name}: targets")
+    if values.dtype.kind not in "biuf" or values.ndim not in (1, 2):
+        raise PotstillError(f"{name}: targets must be numbers, (n,) or (n, t), but they are {values.dtype}")
+    return values.reshape(len(values), -1).astype(np.float64)
+
+
+def _assembled(
+    task: Regression, parts: Parts, names: tuple[str, ...], values: list[npt.NDArray[np.float64]], asked: Reading
+) -> Splits:
+    targets: list[Tensor] = []
+    for found in values:
+        if not np.isfinite(found).all():
+            raise PotstillError(f"{parts.name}: targets must be finite numbers; leave out the rows where they are not")
+        targets.append(torch.from_numpy(found.astype(np.float32).reshape(len(found), -1)))
+    parts = replace(
+        parts, classes=(), train_labels=torch.zeros_like(parts.train_labels),
+        test_labels=None if parts.test_labels is None else torch.zeros_like(parts.test_labels),
+        task=replace(task, targets=names), targets=targets[0], test_targets=targets[1] if len(targets) > 1 else None,
+    )  # fmt: skip
+    return assemble(
+        parts, seed=asked.seed, test_fraction=asked.test_fraction, size=None, device=asked.device,
+        duplicates=asked.duplicates,
+    )  # fmt: skip
