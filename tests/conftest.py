@@ -1,3 +1,43 @@
+import importlib
 import os
+from collections import Counter
+from typing import Any
+
+import jaxtyping
+import pytest
 
 os.environ["POTSTILL_OUTSIDE"] = "0"  # what is tested is Potstill, whatever other packages add to it on this machine
+
+FEW = 6
+_made: Counter[tuple[str, str]] = Counter()
+_jaxtyped = jaxtyping.jaxtyped
+
+
+def _checked(function: Any = None, *, typechecker: Any) -> Any:
+    """What the import hook decorates everything with, but of a function inside a function only the first few.
+
+    Each call of the outer one makes another, and to decorate it takes longer than a step of a small network: it was
+    half of the time of all tests that train.
+    """
+    if function is None:
+        return lambda one: _checked(one, typechecker=typechecker)
+    if "<locals>" in getattr(function, "__qualname__", ""):
+        name = (function.__module__, function.__qualname__)
+        _made[name] += 1
+        if _made[name] > FEW:
+            return function
+    return _jaxtyped(function, typechecker=typechecker)
+
+
+jaxtyping.jaxtyped = _checked
+
+SHORT = {"STEPS": 4, "FIRST": 1, "THEN": 1, "LEFT": 2, "PASSED_ON": 2}
+
+
+@pytest.fixture(autouse=True)
+def _short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codecs of baselines are tried by few students and shortly: how well is another test's business."""
+    rivals = importlib.import_module("potstill.evaluation.rivals")
+    for name, value in SHORT.items():
+        monkeypatch.setattr(rivals, name, value)
+    monkeypatch.setattr(importlib.import_module("potstill.evaluation.evaluate"), "STEPS", SHORT["STEPS"])

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from potstill.core import Network, Normalization, Splits
 from potstill.data import TensorSource, holdout
-from potstill.evaluation import rivals
 from potstill.storage import Distilled
 from potstill.testing.toy import toy_source
 
@@ -19,13 +18,6 @@ MakeSet = Callable[..., Distilled]
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture(autouse=True)
-def _short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Codecs of baselines are tried by few students and shortly: how well is another test's business."""
-    for name, value in {"STEPS": 4, "FIRST": 1, "THEN": 1, "LEFT": 2, "PASSED_ON": 2}.items():
-        monkeypatch.setattr(rivals, name, value)
 
 
 def _splits(kind: str) -> Splits:
