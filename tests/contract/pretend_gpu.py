@@ -68,7 +68,7 @@ class OnGPU(Tensor):
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """What arguments hold: torch gives tuples, lists and a mapping. Its own functions for it take four times as long."""
+    """What arguments hold, which are tuples, lists and a mapping. Torch's own functions for it take far longer."""
     if isinstance(value, tuple | list):
         for one in value:
             yield from _leaves(one)
@@ -226,7 +226,7 @@ def methods(settings: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 
 def protocols(names: Sequence[str]) -> dict[str, Any]:
-    """Protocols, their students one by one and side by side; and baselines, which are made without asking a protocol."""
+    """Protocols, their students one by one and side by side; of two also baselines, which are trained alike."""
     import potstill
     from potstill import registry
     from potstill.evaluation import rivals, sets

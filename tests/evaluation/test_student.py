@@ -97,7 +97,7 @@ def test_the_published_lengths(protocol: Protocol, epochs: int, drops: tuple[int
 
 
 def test_milestones_are_the_integer_parts_at_every_length() -> None:
-    for e in range(1, 3001):
+    for e in (*range(1, 62), *range(62, 3001, 7)):
         assert lengths(IDC.override(epochs=e), 10, None)[2] == (2 * e // 3, 5 * e // 6)
         assert lengths(NCFM.override(epochs=e), 10, None)[2] == (e // 5, 2 * e // 5, 3 * e // 5, 4 * e // 5)
 
