@@ -9,12 +9,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.tables import choice, data, labels, matching, registry, selection, stored
+from benchmarks.tables import architecture, choice, data, labels, matching, registry, selection, stored
 
 __all__ = ["main", "render"]
 
 _BLOCKS: dict[str, Callable[[Path], str]] = {
     "active": selection.active,
+    "architecture": architecture.listed,
     "bytes": stored.bytes_of_data,
     "bytes-ahead": stored.ahead,
     "bytes-codecs": stored.codecs,
@@ -64,9 +65,10 @@ def render(text: str, root: Path) -> str:
 def main(root: Path, *, check: bool) -> int:
     """Write the tables under ``root``, or say which are not current. Returns the exit status."""
     status = 0
-    for path in [root / "README.md", *sorted((root / "docs").glob("**/*.md"))]:
-        old = path.read_text(encoding="utf-8")
-        new = render(old, root)
+    picture = root / "docs" / "img" / "architecture.svg"
+    for path in [root / "README.md", *sorted((root / "docs").glob("**/*.md")), picture]:
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        new = architecture.draw(root) if path == picture else render(old, root)
         if new != old:
             status = 1
             sys.stdout.write(
