@@ -419,6 +419,9 @@ class Synthetic:
     """Targets as the task has them: int64 classes (n,), float rows (n, k), real values (n, t), numbers of pairs."""
     space: Space = "model"
     """What it decodes to: normalised inputs, or inputs in data units (pixels in [0, 1])."""
+    learned: Mapping[str, Tensor] = field(default_factory=dict)
+    """What was learned beside inputs and labels, by name, floating. ``student/lr``: one number, the rate that students
+    are to train at; it stands on the card as ``training.learned_lr``, where protocols read it."""
 
 
 Result: TypeAlias = Selection | Synthetic

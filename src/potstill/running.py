@@ -198,6 +198,7 @@ def _artefact(
     result = method.result(problem, done.state)
     index: Tensor | None = None
     weights: Tensor | None = None
+    learned: Mapping[str, Tensor] = {}
     decoder: Mapping[str, str] | None = None
     payload: Mapping[str, Tensor] = {}
     packed: Mapping[str, Stored] = {}
@@ -209,7 +210,7 @@ def _artefact(
         with torch.no_grad():
             decoded = problem.decode(result.payload)
         inputs = decoded if result.space == "data" else train.normalization.invert(decoded)
-        labels = result.labels
+        labels, learned = result.labels, result.learned
         spelled = config.get("parametrization") or "pixels"
         # Pixels decode to themselves, and are stored as what they are in the data's units.
         if isinstance(rounding := problem.parametrization, Aware):
@@ -245,6 +246,7 @@ def _artefact(
             decoder=decoder,
             index=index,
             weights=weights,
+            learned=learned,
             store=store,
             coded=coded,
             method=settled.name,

@@ -25,6 +25,8 @@ from potstill.store import Float
 __all__ = ["FORMAT", "MAX_BYTES", "Distilled", "checked", "item_bytes", "load", "save", "stored_tensors"]
 
 MAX_BYTES = 8 * 2**30
+RATE = "student/lr"
+"""The learning rate of students, where a method learned it."""
 MOST_CODED = 2**20
 """Bytes of a set up to which its entropy-coded size stands on its card: a second or three of computing."""
 
@@ -68,6 +70,7 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
 
     Attributes:
         payload: what the parametrization decodes from; empty where the inputs are all there is.
+        learned: what was learned beside inputs and labels, float32 by name: ``student/lr``.
         card: what it is made of, how, and what it weighs (JSON).
         normalization: data units to model space.
         tensors: what the file holds, by name; their bytes are those on the card.
@@ -83,11 +86,13 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         payload: Mapping[str, Tensor] | None = None,
         index: Tensor | None = None,
         weights: Tensor | None = None,
+        learned: Mapping[str, Tensor] | None = None,
         tensors: Mapping[str, Tensor],
     ) -> None:
         self._inputs, self._labels, self._index, self._weights = inputs, labels, index, weights
         self.tensors: dict[str, Tensor] = dict(tensors)
         self.payload: Mapping[str, Tensor] = MappingProxyType(dict(payload or {}))
+        self.learned: Mapping[str, Tensor] = MappingProxyType(dict(learned or {}))
         self.card: dict[str, Any] = dict(card)
         self.normalization = normalization
         self._model_space = normalization.apply(inputs)
@@ -112,6 +117,7 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         payload: Mapping[str, Tensor] | None = None,
         index: Tensor | None = None,
         weights: Tensor | None = None,
+        learned: Mapping[str, Tensor] | None = None,
         extra: Mapping[str, Any] | None = None,
         store: Store | None = None,
         packed: Mapping[str, Stored] | None = None,
@@ -126,6 +132,7 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
             labels: int64 classes, or rows that sum to 1.
             payload: what the inputs decode from; names that begin with ``decoder/`` are shared by all items.
             weights: how much each input counts.
+            learned: what was learned beside them; ``student/lr`` becomes ``training.learned_lr`` of the card.
             extra: further JSON for the card. Numbers that are not finite become ``None``, as JSON has none.
             store: how values are written; float32 by default.
             packed: payload that is packed already, by its name.
@@ -135,8 +142,8 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
             coded: say on the card how many bytes the tensors would take entropy-coded, where they are not too many.
 
         Raises:
-            PotstillError: inputs, labels or weights break the format (not finite, not as many, rows that do not sum
-                to 1).
+            PotstillError: inputs, labels, weights or what was learned break the format (not finite, not as many, rows
+                that do not sum to 1, a rate that is none).
             TypeError: the card is given something that is not JSON.
         """
         inputs = inputs.detach().cpu().float().contiguous()
@@ -145,11 +152,14 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         payload = {name: t.detach().cpu().contiguous() for name, t in (payload or {}).items()}
         index = None if index is None else index.detach().cpu().long()
         weights = None if weights is None else weights.detach().cpu().float().contiguous()
+        learned = {name: t.detach().cpu().float().contiguous() for name, t in (learned or {}).items()}
+        training = {**training, **({"learned_lr": learned[RATE].tolist()} if RATE in learned else {})}
         normalization = _as_stored(normalization)
         if len(set(classes)) != len(classes):
             raise PotstillError("this set: a class name stands there twice; give each class its own name")
         _check_content("this set", inputs, labels, tuple(input.shape), len(classes))
         _check_rest("this set", inputs, payload, index, weights, normalization)
+        _check_learned("this set", learned, training)
         w = normalization.whitening
         card = {
             **(extra or {}),
@@ -178,7 +188,7 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         tensors, said = write_contents(
             inputs, labels, classes=len(classes), store=store or Float(), normalization=normalization,
             image=input.kind == "image", payload=payload, packed=packed or {}, index=index, weights=weights,
-            decoder=decoder, decoded_too=decoded,
+            learned=learned, decoder=decoder, decoded_too=decoded,
         )  # fmt: skip
         sizes = file_bytes(tensors)
         if coded and sizes["total"] <= MOST_CODED:
@@ -190,7 +200,7 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         card["space"] = _space(got.inputs, input.kind)
         return cls(
             got.inputs, got.labels, card, normalization=normalization, payload=got.payload, index=got.index,
-            weights=got.weights, tensors=tensors,
+            weights=got.weights, learned=got.learned, tensors=tensors,
         )  # fmt: skip
 
     # What is read from the tensors of the file cannot be set beside them: saving would not know of it.
@@ -370,6 +380,7 @@ def checked(path: Path, card: dict[str, Any], tensors: dict[str, Tensor], max_by
             f"{path}: tensor {min(tensors)[:80]!r} is not of format {card['format']}; get the file again"
         )
     _check_rest(str(path), got.inputs, got.payload, got.index, got.weights, normalization)
+    _check_learned(str(path), got.learned, card["training"])
     w = normalization.whitening
     first = card["format"] == FIRST
     sizes = _first_sizes(got.inputs, got.labels, got.payload, w, got.weights) if first else file_bytes(held)
@@ -380,7 +391,7 @@ def checked(path: Path, card: dict[str, Any], tensors: dict[str, Tensor], max_by
         )
     return Distilled(
         got.inputs, got.labels, card, normalization=normalization, payload=got.payload, index=got.index,
-        weights=got.weights, tensors=held,
+        weights=got.weights, learned=got.learned, tensors=held,
     )  # fmt: skip
 
 
@@ -395,7 +406,7 @@ def _first(tensors: dict[str, Tensor]) -> Contents:
         )
     payload = {n.removeprefix("payload/"): tensors.pop(n) for n in sorted(tensors) if n.startswith("payload/")}
     index, weights = tensors.pop("index", None), tensors.pop("weights", None)
-    return Contents(inputs=inputs, labels=labels, payload=payload, index=index, weights=weights)
+    return Contents(inputs=inputs, labels=labels, payload=payload, index=index, weights=weights, learned={})
 
 
 def _check_content(what: str, inputs: Tensor, labels: Tensor, shape: tuple[int, ...], classes: int) -> None:
@@ -450,6 +461,19 @@ def _check_rest(
                 raise PotstillError(f"{what}: its whitening tensors are not finite float32 for {d} values")
     if not _finite(normalization.apply(inputs)):
         raise PotstillError(f"{what}: its normalization takes the inputs beyond what float32 holds")
+
+
+def _check_learned(what: str, learned: Mapping[str, Tensor], training: Mapping[str, Any]) -> None:
+    if bad := [name for name, tensor in learned.items() if not _finite(tensor)]:
+        raise PotstillError(f"{what}: learned {bad[0][:80]!r} must be finite, but some of it is NaN or infinite")
+    if (rate := learned.get(RATE)) is not None:
+        if rate.ndim or float(rate) <= 0:
+            raise PotstillError(f"{what}: learned {RATE!r} must be one number above 0, but it is {rate.tolist()!s:.60}")
+        if training.get("learned_lr") != rate.item():
+            raise PotstillError(
+                f"{what}: its learned rate is {rate.item()}, but the card's training.learned_lr is "
+                f"{training.get('learned_lr')!s:.60}; get the file again"
+            )
 
 
 def normalization_of(path: Path, card: Mapping[str, Any], tensors: dict[str, Tensor]) -> Normalization:

@@ -28,6 +28,8 @@ SHARED = "decoder/"
 """Payload under this name is shared by all items: a dictionary, a generator's weights."""
 WHITENING = ("mean", "matrix", "inverse")
 DECODED = "decoded"
+LEARNED = "learned/"
+_PREFIXES = ("payload/", LEARNED)
 _MOST_SETTING = 1 << 16
 """No whole number of a decoder's settings in a stranger's file is larger."""
 
@@ -42,12 +44,13 @@ class Contents:
     payload: Mapping[str, Tensor]
     index: Tensor | None
     weights: Tensor | None
+    learned: Mapping[str, Tensor]
 
 
 def write_contents(
     inputs: Tensor, labels: Tensor, *, classes: int, store: Store, normalization: Normalization, image: bool,
     payload: Mapping[str, Tensor], packed: Mapping[str, Stored], index: Tensor | None, weights: Tensor | None,
-    decoder: Mapping[str, str] | None, decoded_too: bool,
+    learned: Mapping[str, Tensor], decoder: Mapping[str, str] | None, decoded_too: bool,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:  # fmt: skip
     """The tensors of the file by name, and the card's ``store``.
 
@@ -55,19 +58,20 @@ def write_contents(
         inputs: float32 in data units; written where there is no payload, or where nothing decodes it.
         image: pictures are rounded in their own units, everything else in normalised ones, as columns differ in scale.
         packed: payload that is packed already, by its name.
+        learned: what was learned beside inputs and labels, by name; always float32.
         decoder: which registered parametrization decodes the payload; ``None``: none.
         decoded_too: write the decoded inputs as well.
 
     Raises:
-        PotstillError: the store cannot write it, or a name of the payload has a dot.
+        PotstillError: the store cannot write it, or a name of the payload or of what was learned has a dot.
     """
+    if dotted := [name for name in (*payload, *learned) if "." in name]:
+        raise PotstillError(f"names of a payload have no dots, but one is {dotted[0]!r}; name it otherwise")
     parts: dict[str, Stored] = {}
     normalised = not payload and normalised_units(store, image)
     if not payload:
         parts["inputs"] = pack_inputs(inputs, store, normalization, image)
     for name, tensor in payload.items():
-        if "." in name:
-            raise PotstillError(f"names of a payload have no dots, but one is {name!r}; name it otherwise")
         parts[f"payload/{name}"] = packed.get(name) or _packed(tensor, store)
     whole = not labels.is_floating_point()
     parts["labels"] = classes_stored(labels, classes) if whole else rows_stored(labels, store.label_bits)
@@ -75,6 +79,7 @@ def write_contents(
         parts["index"] = ints_stored(index)
     if weights is not None:
         parts["weights"] = Float().pack(weights)
+    parts |= {f"{LEARNED}{name}": Float().pack(tensor) for name, tensor in learned.items()}
     tensors = {f"{name}{suffix}": t for name, s in parts.items() for suffix, t in s.tensors.items()}
     if payload and (decoder is None or decoded_too):
         tensors[DECODED] = inputs
@@ -143,9 +148,9 @@ def read_contents(
     labels, index, weights = found.pop("labels", None), found.pop("index", None), found.pop("weights", None)
     if labels is None:
         raise PotstillError("holds no tensor 'labels'; it is not a distilled set")
-    payload = {n.removeprefix("payload/"): t for n, t in found.items() if n.startswith("payload/")}
-    inputs, kept = found.get("inputs"), tensors.pop(DECODED, None)
-    if odd := sorted(set(found) - {"inputs"} - {f"payload/{n}" for n in payload}):
+    payload, learned = ({n.removeprefix(p): found.pop(n) for n in list(found) if n.startswith(p)} for p in _PREFIXES)
+    inputs, kept = found.pop("inputs", None), tensors.pop(DECODED, None)
+    if odd := sorted(found):
         raise PotstillError(f"tensor {odd[0][:80]!r} is not of this format; get the file again")
     if inputs is None and payload:
         inputs = kept if kept is not None else decoded(payload, card, normalization, len(labels), max_bytes)
@@ -153,7 +158,7 @@ def read_contents(
         inputs = None
     if inputs is None or inputs.dtype != torch.float32:
         raise PotstillError("holds no tensor 'inputs' of numbers, or another beside it; it is not a distilled set")
-    return Contents(inputs=inputs, labels=labels, payload=payload, index=index, weights=weights)
+    return Contents(inputs=inputs, labels=labels, payload=payload, index=index, weights=weights, learned=learned)
 
 
 def _beside(row: Tensor, x: Tensor) -> Tensor:
@@ -214,7 +219,7 @@ def coded_size(tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -> int:
 
 def file_bytes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """Bytes of a file's tensors by what they are: ``inputs``, ``labels``, ``decoder``, where there are any ``weights``,
-    ``index``, ``whitening`` and ``decoded``, and ``total``, which is their sum."""
+    ``index``, ``learned``, ``whitening`` and ``decoded``, and ``total``, which is their sum."""
     sizes = {"inputs": 0, "labels": 0, "decoder": 0}
     for name, tensor in tensors.items():
         what = name.partition("/")[0].partition(".")[0]

@@ -366,6 +366,8 @@ def _bytes(
         sizes["index"] = nbytes(ints_stored(result.index.cpu()))
         if result.weights is not None:
             sizes["weights"] = result.weights.numel() * 4
+    elif result.learned:
+        sizes["learned"] = sum(4 * t.numel() for t in result.learned.values())
     if (w := train.normalization.whitening) is not None:
         sizes["whitening"] = sum(getattr(w, n).numel() * 4 for n in WHITENING)
     return sizes | {"total": sum(sizes.values())}

@@ -1,0 +1,80 @@
+"""Leaves against torch's own optimisers, and what each rule promises."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from potstill.functional.leaves import Leaves, Rule, Rules, descend, planted, rule_of, under, values
+
+
+def moved(first: Tensor, rule: Rule, grads: list[Tensor]) -> Tensor:
+    leaves = planted({"payload/x": first}, {"payload/": rule})
+    for g in grads:
+        leaves = descend(leaves, {"payload/x": g}, {"payload/": rule})
+    return leaves.held["payload/x"]
+
+
+@pytest.mark.parametrize("rule", [
+    Rule(lr=0.1, momentum=0.5, weight_decay=0.01), Rule(lr=0.1, optimizer="adamw", weight_decay=0.01),
+])  # fmt: skip
+def test_a_leaf_moves_as_torchs_optimiser_moves_it(rule: Rule) -> None:
+    rng = torch.Generator().manual_seed(0)
+    first, *grads = torch.randn(4, 3, 2, generator=rng)
+    p = first.clone().requires_grad_()
+    kinds = {"weight_decay": rule.weight_decay, "lr": rule.lr}
+    theirs: torch.optim.Optimizer = (
+        torch.optim.SGD([p], momentum=rule.momentum, **kinds) if rule.optimizer == "sgd"
+        else torch.optim.AdamW([p], **kinds)
+    )  # fmt: skip
+    for g in grads:
+        p.grad = g.clone()
+        theirs.step()
+    torch.testing.assert_close(moved(first, rule, grads), p.detach(), rtol=1e-6, atol=1e-7)
+
+
+def test_each_prefix_has_its_rule_and_the_longest_decides() -> None:
+    rules: Rules = {"": Rule(lr=1.0), "payload/": Rule(lr=0.1), "payload/decoder/": Rule(lr=0.01)}
+    names = ("similarity", "payload/x", "payload/decoder/w")
+    assert [rule_of(n, rules).lr for n in names] == [1.0, 0.1, 0.01]
+    leaves = planted({n: torch.zeros(2) for n in names}, rules)
+    after = descend(leaves, {n: torch.ones(2) for n in names}, rules)
+    assert [float(after.held[n][0]) for n in names] == pytest.approx([-1.0, -0.1, -0.01])
+    assert under("payload/", after.held).keys() == {"x", "decoder/w"}
+    with pytest.raises(ValueError, match="no rule says how 'student/lr' moves; there are rules for payload/"):
+        planted({"student/lr": torch.tensor(1.0)}, {"payload/": Rule(lr=1.0)})
+
+
+def test_a_positive_leaf_stays_above_zero_and_moves_down_its_slope() -> None:
+    """Held as a logarithm u, v = e^u: the move of u is the rate times dL/dv · v."""
+    rules: Rules = {"student/": Rule(lr=3.0, positive=True)}
+    leaves = planted({"student/lr": torch.tensor(0.01)}, rules)
+    assert float(values(leaves, rules)["student/lr"]) == pytest.approx(0.01)
+    after = descend(leaves, {"student/lr": torch.tensor(50.0)}, rules)
+    assert float(values(after, rules)["student/lr"]) == pytest.approx(math.exp(math.log(0.01) - 3.0 * 50.0 * 0.01))
+    for _ in range(50):
+        after = descend(after, {"student/lr": torch.tensor(1e4)}, rules)
+    assert float(values(after, rules)["student/lr"]) > 0
+    with pytest.raises(ValueError, match="'student/lr' must be above 0, but it is 0 somewhere"):
+        planted({"student/lr": torch.zeros(())}, rules)
+
+
+def test_bounds_hold_after_every_move_and_whole_numbers_stay() -> None:
+    rules: Rules = {"payload/": Rule(lr=1.0, within=(0, 1))}
+    first = {"payload/x": torch.tensor([0.2, 0.8]), "payload/at": torch.tensor([3, 4])}
+    leaves = planted(first, rules)
+    after = descend(leaves, {"payload/x": torch.tensor([1.0, -1.0])}, rules)
+    assert after.held["payload/x"].tolist() == [0.0, 1.0]
+    assert torch.equal(after.held["payload/at"], first["payload/at"])
+    assert torch.equal(leaves.held["payload/x"], first["payload/x"]), "the leaves before it stay as they were"
+    assert (leaves.count, after.count) == (0, 1)
+    with pytest.raises(ValueError, match="'payload/at' is no leaf that moves; those are payload/x"):
+        descend(leaves, {"payload/at": torch.ones(2)}, rules)
+
+
+def test_a_leaf_without_a_gradient_goes_on_with_its_momentum() -> None:
+    rules: Rules = {"": Rule(lr=1.0, momentum=0.5)}
+    leaves = descend(planted({"a": torch.zeros(())}, rules), {"a": torch.ones(())}, rules)
+    after: Leaves = descend(leaves, {}, rules)
+    assert float(after.held["a"]) == pytest.approx(-1.5)
