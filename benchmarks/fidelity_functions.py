@@ -52,14 +52,14 @@ from potstill.augment import dc, siamese
 from potstill.functional.distribution import characteristic, mean_embedding_gap, mean_gap, means, membership
 from potstill.functional.gradient import convolutional, distance
 from potstill.functional.train import gradients, parameters
-from potstill.methods.distribution._base import FeatureMatching
-from potstill.methods.distribution._statistics import Views, class_means_of_cross_entropy
+from potstill.methods.distribution._sampling import frequencies
+from potstill.methods.distribution._statistics import MEANS, Measure, Views, class_means_of_cross_entropy
 from potstill.methods.distribution.cafe import CAFE
 from potstill.methods.distribution.dance import DANCE
 from potstill.methods.distribution.datadam import DataDAM
 from potstill.methods.distribution.dsdm import DSDM
 from potstill.methods.distribution.idm import IDM
-from potstill.methods.distribution.ncfm import NCFM, _frequencies
+from potstill.methods.distribution.ncfm import NCFM
 from potstill.nn import fused, product, winograd
 from potstill.nn.convnet import ConvNet
 from potstill.parametrize.tiles import Tiles
@@ -383,10 +383,12 @@ def views(net: ConvNet, x: Tensor, classes: int, layered: bool = False) -> Views
     return Views(features=features, layers=tuple(layers), weights=weights, classes=tuple(range(classes)))
 
 
-def ours_gap(method: FeatureMatching, net: ConvNet, real: Tensor, syn: Tensor, classes: int) -> Tensor:
+def ours_gap(
+    measure: Measure | DataDAM | CAFE, net: ConvNet, real: Tensor, syn: Tensor, classes: int, layered: bool = False
+) -> Tensor:
     with torch.no_grad():
-        kept = method.statistics(views(net, real, classes, method.layered), {}, generator(0))
-    return method.gap(kept, views(net, syn, classes, method.layered), {})
+        kept = measure.statistics(views(net, real, classes, layered), {}, generator(0))
+    return measure.gap(kept, views(net, syn, classes, layered), {})
 
 
 SEEN: list[tuple[Tensor, Tensor]] = []
@@ -485,7 +487,7 @@ def compare_sampling_network(
             memory[f"psi/{layer}.{name}"] = p
     torch.manual_seed(5)
     net("cpu")
-    theirs, ours = net._t, _frequencies(memory, 24, 512, torch.Generator().manual_seed(5))
+    theirs, ours = net._t, frequencies(memory, 24, 512, torch.Generator().manual_seed(5))
     weight = normal(dtype, 512, 24, path="weight")
     expected = torch.autograd.grad((theirs * weight).sum(), list(memory.values()))
     made = torch.autograd.grad((ours * weight).sum(), list(memory.values()))
@@ -516,7 +518,7 @@ def compare_datadam(
     theirs = 100 * 0.01 * gap(sides[0][-1], sides[1][-1], err_type="MSE_B")
     for a, b in zip(sides[0][:-2], sides[1][:-2], strict=True):
         theirs = theirs + 100 * gap(*(attend(f, param=1, exp=power, norm="l2") for f in (a, b)), err_type="MSE_B")
-    return worst(ours_gap(DataDAM(power=power), ours_of(net), real, mine, 3), mine, theirs, yours)
+    return worst(ours_gap(DataDAM(power=power), ours_of(net), real, mine, 3, layered=True), mine, theirs, yours)
 
 
 def compare_cafe(utils: types.ModuleType, networks: types.ModuleType, at: Path, dtype: torch.dtype) -> float:
@@ -538,7 +540,7 @@ def compare_cafe(utils: types.ModuleType, networks: types.ModuleType, at: Path, 
     if run_statements(at / "distill.py", lambda text: text.split(" = ")[0] in names, space) != 6:
         raise ValueError("distill.py is not the file that was read")
     theirs = space["loss_middle"] + space["loss_output"]
-    return worst(ours_gap(CAFE(), ours_of(net), real, mine, 10), mine, theirs, yours)
+    return worst(ours_gap(CAFE(), ours_of(net), real, mine, 10, layered=True), mine, theirs, yours)
 
 
 def compare_idm(utils: types.ModuleType, networks: types.ModuleType, at: Path, dtype: torch.dtype) -> float:
@@ -563,7 +565,7 @@ def compare_idm(utils: types.ModuleType, networks: types.ModuleType, at: Path, d
         theirs = theirs + space["loss_c"]
     own, method = ours_of(net), IDM()
     seen = views(own, mine, 3)
-    ours = ours_gap(method, own, real, mine, 3) + method.ce * 62.5 * class_means_of_cross_entropy(
+    ours = ours_gap(MEANS, own, real, mine, 3) + method.ce * 62.5 * class_means_of_cross_entropy(
         own.classifier(seen.features), torch.arange(3).repeat_interleave(3), (3, 3, 3)
     )
     return worst(ours, mine, theirs, yours)
@@ -581,8 +583,10 @@ def compare_dance(utils: types.ModuleType, networks: types.ModuleType, at: Path,
     for c, (a, b) in enumerate(zip(by_class(real, 3), by_class(yours, 3), strict=True)):
         inner = inner + space["innerloss"](a, b, both)
         inter = inter + space["interloss"](b, torch.full((3,), c), both)
-    calibration = DANCE().calibrate(own(mine), torch.arange(3).repeat_interleave(3), (3, 3, 3))
-    return max(worst(ours_gap(DANCE(), own, real, mine, 3), mine, inner, yours), worst(calibration, mine, inter, yours))
+    calibration = DANCE().calibration * class_means_of_cross_entropy(
+        own(mine), torch.arange(3).repeat_interleave(3), (3, 3, 3)
+    )
+    return max(worst(ours_gap(MEANS, own, real, mine, 3), mine, inner, yours), worst(calibration, mine, inter, yours))
 
 
 def compare_dsdm(

@@ -13,6 +13,7 @@ from potstill.core import InputSpec, Method, Splits, Synthetic, Trained
 from potstill.driver import run
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
+from potstill.methods._matching import MatchState
 from potstill.nn import catalogue, factory
 from potstill.parametrize.aware import Aware
 from potstill.registry import make_method
@@ -396,6 +397,11 @@ def test_check_protocol_passes_without_a_defect_and_names_what_cannot_be_resolve
         check_protocol(wrong)
 
 
+def _shifted(state: MatchState, by: float) -> MatchState:
+    held = {n: t + by for n, t in state.leaves.held.items()}
+    return dataclasses.replace(state, leaves=dataclasses.replace(state.leaves, held=held))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Broken(registry.resolve("methods", "dm")):  # type: ignore[misc]
     """DM with one planted defect."""
@@ -406,18 +412,16 @@ class _Broken(registry.resolve("methods", "dm")):  # type: ignore[misc]
         if self.defect == "global":
             torch.randn(1)
         if self.defect == "in place":
-            state.outer.payload["inputs"].mul_(0.5)
+            state.leaves.held["payload/inputs"].mul_(0.5)
         following, metrics = super().step(problem, state, rng)
         if self.defect == "hidden state":
             self.__dict__.setdefault("_seen", []).append(1)
             shift = 1e-3 * len(self.__dict__["_seen"])
-            payload = {n: t + shift for n, t in following.outer.payload.items()}
-            following = dataclasses.replace(following, outer=dataclasses.replace(following.outer, payload=payload))
+            following = _shifted(following, shift)
         if self.defect == "clock":
             import time
 
-            payload = {n: t + (time.time() % 97) for n, t in following.outer.payload.items()}
-            following = dataclasses.replace(following, outer=dataclasses.replace(following.outer, payload=payload))
+            following = _shifted(following, time.time() % 97)
         return following, metrics
 
     def result(self, problem, state):  # type: ignore[no-untyped-def]

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from potstill.core import Network, Problem
 from potstill.errors import PotstillError
-from potstill.methods.distribution import Block, FeatureMatching, FeatureState, Memory, Statistics, Views
+from potstill.functional.leaves import Rule
+from potstill.methods._matching import MatchState
+from potstill.methods.distribution import FeatureValues, Memory, Statistics, Views
 from potstill.methods.distribution.cafe import CAFE
 from potstill.methods.distribution.dance import DANCE
 from potstill.methods.distribution.datadam import DataDAM
@@ -82,12 +84,17 @@ def real_parts(problem: Problem, draws: Draws) -> list[Tensor]:
     return [problem.train.fetch(index).x for index in draws.real]
 
 
-def stored_of(state: FeatureState) -> tuple[str, Tensor]:
-    ((name, stored),) = state.outer.payload.items()
+def stored_of(state: MatchState) -> tuple[str, Tensor]:
+    ((name, stored),) = [(n, t) for n, t in state.leaves.held.items() if n.startswith("payload/")]
     return name, stored
 
 
-def started(method: FeatureMatching, seed: int = 3, **options: Any) -> tuple[Problem, FeatureState, torch.Generator]:
+def rule_at(method: Any, problem: Problem, state: MatchState) -> Rule:
+    """How the payload moves."""
+    return method.engine(problem).rules(state, True)["payload/"]
+
+
+def started(method: FeatureValues, seed: int = 3, **options: Any) -> tuple[Problem, MatchState, torch.Generator]:
     problem, rng = toy_problem(method, **options), generator(seed)
     return problem, method.init(problem, rng), rng
 
@@ -173,7 +180,7 @@ def layers_of(net: Network, x: Tensor) -> list[Tensor]:
 # --- fresh networks ---------------------------------------------------------------------------------------------------
 
 
-def check_fresh_step(method: FeatureMatching, loss_of: Callable[[Any, Any], Tensor], **options: Any) -> None:
+def check_fresh_step(method: FeatureValues, loss_of: Callable[[Any, Any], Tensor], **options: Any) -> None:
     problem, state, rng = started(method, **options)
     draws = drawn(problem, rng.get_state(), method.batch_real)
     following, metrics = method.step(problem, state, rng)
@@ -182,8 +189,8 @@ def check_fresh_step(method: FeatureMatching, loss_of: Callable[[Any, Any], Tens
     omegas = draws.omegas(problem)
     name, stored = stored_of(state)
     leaf = stored.clone().requires_grad_()
-    sides = (real_parts(problem, draws), decoded(problem, leaf, method.space))
-    if method.layered:
+    sides = (real_parts(problem, draws), decoded(problem, leaf, method.engine(problem).space))
+    if method.engine(problem).objective.measure.layered:
         real, syn = (
             [layers_of(net, problem.augment.apply(x, o)) for x, o in zip(part, omegas, strict=True)] for part in sides
         )
@@ -195,9 +202,9 @@ def check_fresh_step(method: FeatureMatching, loss_of: Callable[[Any, Any], Tens
     loss.backward()
     optimiser.step()
     assert float((leaf.detach() - stored).abs().max()) > 1e-3, "nothing moved, so nothing was compared"
-    close(following.outer.first[name], leaf.grad)
-    close(following.outer.payload[name], leaf)
-    assert (following.iteration, following.used, following.outer.count) == (1, 0, 1)
+    close(following.leaves.first[name], leaf.grad)
+    close(following.leaves.held[name], leaf)
+    assert (following.iteration, following.used, following.leaves.count) == (1, 0, 1)
 
 
 @pytest.mark.parametrize("power", [1.0, 4.0])
@@ -257,12 +264,13 @@ def test_cafe_takes_the_published_step(depth: int) -> None:
     loss = of_layers(real, syn, method)
     assert metrics == {"loss": pytest.approx(float(loss.detach()), rel=1e-4)}
     (slope,) = torch.autograd.grad(loss, leaf)
-    close(following.outer.payload[name], stored - 0.1 * slope, rtol=1e-3)
+    close(following.leaves.held[name], stored - 0.1 * slope, rtol=1e-3)
 
 
 def test_cafe_halves_its_rate_at_the_published_parts() -> None:
-    problem = toy_problem(CAFE())
-    rates = [CAFE(iterations=10).rule(problem, n).lr for n in range(10)]
+    method = CAFE(iterations=10)
+    problem, state, _ = started(method)
+    rates = [rule_at(method, problem, replace(state, iteration=n)).lr for n in range(10)]
     assert rates == pytest.approx([0.1] * 6 + [0.05] * 2 + [0.025, 0.0125])
 
 
@@ -325,8 +333,8 @@ def test_idm_takes_the_published_step(a: float) -> None:
         loss = loss + 0.5 * 100 * a * F.cross_entropy(logits, torch.full((len(x),), c))
     assert metrics == {"loss": pytest.approx(float(loss.detach()), rel=1e-4)}
     (slope,) = torch.autograd.grad(loss, leaf)
-    close(following.outer.payload[name], stored - 0.2 * slope)
-    close(following.outer.first[name], slope)
+    close(following.leaves.held[name], stored - 0.2 * slope)
+    close(following.leaves.first[name], slope)
 
 
 def test_idm_trains_some_of_its_pool_and_counts_what_they_got_right() -> None:
@@ -376,10 +384,10 @@ def test_idm_leaves_its_pool_alone_while_statistics_are_reused() -> None:
     problem, state, rng = started(method)
     once, _ = method.step(problem, state, rng)
     assert once.pool == state.pool
-    assert once.real
+    assert once.kept
     twice, _ = method.step(problem, once, rng)
     assert len(twice.pool) == 3
-    assert not twice.real
+    assert not twice.kept
     assert all(a.seen == 256 or a.seen == len(problem.train) for a in twice.pool[:2])
 
 
@@ -387,7 +395,7 @@ def test_idm_leaves_its_pool_alone_while_statistics_are_reused() -> None:
 
 
 def trained_step(
-    problem: Problem, state: FeatureState, rng_state: Tensor, method: Any, loss_of: Callable[..., Tensor]
+    problem: Problem, state: MatchState, rng_state: Tensor, method: Any, loss_of: Callable[..., Tensor]
 ) -> tuple[Tensor, Draws, Network, Network | None, list[object], Tensor]:
     """The loss of a method in trained networks, its leaf, and what calibration goes on with."""
     draws = drawn(problem, rng_state, method.batch_real)
@@ -432,16 +440,15 @@ def test_dance_takes_the_published_step(embedders: Any, weight: float) -> None:
     assert metrics == {n: pytest.approx(v, rel=1e-4) for n, v in expected.items()}
     name, stored = stored_of(following)
     close(stored, leaf)
-    close(following.outer.first[name], optimiser.state[leaf]["momentum_buffer"])
-    assert following.outer.count == (2 if weight else 1)
+    close(following.leaves.first[name], optimiser.state[leaf]["momentum_buffer"])
+    assert following.leaves.count == (2 if weight else 1)
 
 
 @pytest.mark.parametrize("method", [DANCE(**SMALL, batch_real=5), DSDM(**SMALL, batch_real=5)])
-def test_synthetic_samples_may_pass_in_parts(method: FeatureMatching, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_synthetic_samples_may_pass_in_parts(method: FeatureValues, monkeypatch: pytest.MonkeyPatch) -> None:
     problem, state, _ = started(method)
     whole, shown = method.step(problem, state, generator(1))
-    for module in ("_passes", "_calibration"):
-        monkeypatch.setattr(f"potstill.methods.distribution.{module}.FORWARD_SAMPLES", 5)  # a class at a time
+    monkeypatch.setattr("potstill.methods.distribution._features.FORWARD_SAMPLES", 5)  # a class at a time
     parts, again = method.step(problem, state, generator(1))
     assert again == pytest.approx(shown, rel=1e-5)
     close(stored_of(parts)[1], stored_of(whole)[1])
@@ -455,12 +462,12 @@ def test_synthetic_samples_may_pass_in_parts(method: FeatureMatching, monkeypatc
     NCFM(**SMALL, batch_real=200, frequencies=8, sampler=True), DANCE(**SMALL, batch_real=200),
 ])  # fmt: skip
 def test_real_samples_of_very_unequal_classes_may_pass_in_parts(
-    method: FeatureMatching, monkeypatch: pytest.MonkeyPatch
+    method: FeatureValues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = toy_problem(method, source=uneven_source())
     state, seen = method.init(problem, generator(1)), []
     for most in (5, 10_000):  # a class at a time; all of them together
-        monkeypatch.setattr("potstill.methods.distribution._passes.FORWARD_SAMPLES", most)
+        monkeypatch.setattr("potstill.methods.distribution._features.FORWARD_SAMPLES", most)
         seen.append(method.step(problem, state, generator(2)))
     (parts, shown), (whole, said) = seen
     assert shown == pytest.approx(said, rel=1e-4)
@@ -484,7 +491,7 @@ def test_dsdm_takes_the_published_step() -> None:
     assert metrics == {"loss": pytest.approx(float(loss.detach()), rel=1e-4)}
     loss.backward()
     name, stored = stored_of(following)
-    close(following.outer.first[name], leaf.grad, rtol=1e-3)
+    close(following.leaves.first[name], leaf.grad, rtol=1e-3)
     close(stored, (leaf - 0.5 * 2 / 10 * leaf.grad).clamp(0, 1), rtol=1e-3)
     # the history begins with the set after the step, as the network of the step sees it
     mu = torch.stack([f.mean(0) for f in seen_by(net, problem, decoded(problem, stored, "data"), omegas)])
@@ -513,7 +520,7 @@ def test_dsdm_holds_to_its_history_from_a_step_on(history_from: int, joins: bool
     assert metrics == {"loss": pytest.approx(float(loss.detach()), rel=1e-4)}
     loss.backward()
     name, stored = stored_of(following)
-    close(following.outer.first[name], 0.5 * state.outer.first[name] + leaf.grad, rtol=1e-3)
+    close(following.leaves.first[name], 0.5 * state.leaves.first[name] + leaf.grad, rtol=1e-3)
     mu = torch.stack([f.mean(0) for f in seen_by(net, problem, decoded(problem, stored, "data"), omegas)])
     close(following.memory["h"], 0.1 * mu + 0.9 * state.memory["h"])
 
@@ -598,7 +605,7 @@ def test_ncfm_takes_the_published_step(sampler: bool, updates: Any) -> None:
     assert float(apart) < 0.01
     before = stored_of(state)[1]
     assert float((leaf.detach() - before).abs().mean()) > 0.005
-    close(following.outer.first[name], optimiser.state[leaf]["exp_avg"], rtol=1e-2, atol=1e-3)
+    close(following.leaves.first[name], optimiser.state[leaf]["exp_avg"], rtol=1e-2, atol=1e-3)
     assert following.loss == pytest.approx(metrics["loss"] + metrics["calibration"])
 
 
@@ -614,7 +621,7 @@ def test_the_sampling_network_climbs_the_loss() -> None:
     problem, state, rng = started(method)
     rng_state = rng.get_state()
     following, _ = method.step(problem, state, rng)
-    after = replace(state, outer=following.outer)  # it climbs where the set is after its own step
+    after = replace(state, leaves=following.leaves)  # it climbs where the set is after its own step
     values, nets = [], []
     for memory in (state.memory, following.memory):
         nets.append(Sampling(memory))
@@ -636,18 +643,17 @@ def test_the_sampling_network_climbs_the_loss() -> None:
 
 def test_ncfm_halves_its_rate_as_torch_does_on_a_plateau() -> None:
     method = NCFM(**SMALL, patience=2)
-    problem, state, rng = started(method)
+    problem, state, _ = started(method)
     p = torch.zeros(1, requires_grad=True)
     optimiser = torch.optim.SGD([p], lr=1.0)
     optimiser.step()
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=2)
-    net, block = problem.network(0), Block(real={}, draws=())
-    rates = []
+    first, rates = rule_at(method, problem, state).lr, []
     for value in [5.0, 4.0, 4.1, 4.0, 3.9999, 3.0, 3.5, 3.4, 3.3, 3.2, 3.1, 3.0, 2.9, 2.0, 3, 3, 3, 3, 3, 3, 3, 1]:
         theirs.step(value)
-        state = method.after(problem, replace(state, loss=float(value)), net, block, rng)
+        state = replace(state, memory=method.remember(replace(state, loss=float(value)), {}, pytest.fail))
         rates.append(optimiser.param_groups[0]["lr"])
-        assert method.factor(state) == rates[-1]
+        assert rule_at(method, problem, state).lr == first * rates[-1]
     assert rates[0] == 1
     assert rates[-1] <= 0.25, "the rate was not halved twice, so little was compared"
 
@@ -677,14 +683,14 @@ def test_steps_of_the_classes_add_up_to_one_step_of_all(method: Any) -> None:
     parts, found = dataclasses.replace(method, updates="class").step(problem, state, generator(7))
     close(stored_of(parts)[1], stored_of(whole)[1])
     assert found == {n: pytest.approx(v, rel=1e-4) for n, v in metrics.items()}
-    assert parts.outer.count > whole.outer.count
+    assert parts.leaves.count > whole.leaves.count
     assert float((stored_of(whole)[1] - stored_of(state)[1]).abs().max()) > 1e-3
 
 
 def test_the_rate_of_adamw_knows_whether_classes_take_turns() -> None:
-    problem = toy_problem(NCFM(**SMALL))
-    assert NCFM(**SMALL, lr=1e-3).rule(problem, 0).lr == pytest.approx(2e-3)
-    assert NCFM(**SMALL, lr=1e-3, updates="class").rule(problem, 0).lr == pytest.approx(1e-3)
+    problem, state, _ = started(NCFM(**SMALL))
+    assert rule_at(NCFM(**SMALL, lr=1e-3), problem, state).lr == pytest.approx(2e-3)
+    assert rule_at(NCFM(**SMALL, lr=1e-3, updates="class"), problem, state).lr == pytest.approx(1e-3)
 
 
 def naive_weighted(kind: str, method: Any, real: list[Tensor], syn: Tensor, rows: Tensor) -> Tensor:
@@ -715,16 +721,16 @@ def test_learned_labels_weigh_every_sample_in_every_class(kind: str) -> None:
         net = between(problem, made[int(torch.randint(len(made), (1,), generator=draws.rng))], 0.0)
     omega = problem.augment.draw(1, problem.train.input.shape, draws.rng)  # one for all: classes share samples
     name, stored = stored_of(state)
-    leaf, logits = stored.clone().requires_grad_(), state.outer.logits["logits"].clone().requires_grad_()
-    syn = net.embed(problem.augment.apply(torch.cat(decoded(problem, leaf, method.space)), omega))
+    leaf, logits = stored.clone().requires_grad_(), state.leaves.held["labels/logits"].clone().requires_grad_()
+    syn = net.embed(problem.augment.apply(torch.cat(decoded(problem, leaf, method.engine(problem).space)), omega))
     real = [net.embed(problem.augment.apply(x, omega)) for x in real_parts(problem, draws)]
     loss = naive_weighted(kind, method, real, syn, logits.softmax(1))
     assert metrics == {"loss": pytest.approx(float(loss.detach()), rel=1e-4)}
     by_leaf, by_logits = torch.autograd.grad(loss, [leaf, logits])
-    moved = stored - method.rule(problem, 0).lr * by_leaf
-    close(following.outer.payload[name], moved.clamp(0, 1) if kind == "dsdm" else moved)
-    close(following.outer.logits["logits"], logits - 0.5 * by_logits)
-    close(following.outer.first["labels/logits"], by_logits)
+    moved = stored - rule_at(method, problem, state).lr * by_leaf
+    close(following.leaves.held[name], moved.clamp(0, 1) if kind == "dsdm" else moved)
+    close(following.leaves.held["labels/logits"], logits - 0.5 * by_logits)
+    close(following.leaves.first["labels/logits"], by_logits)
     first = method.result(problem, state).labels
     assert first.max(1).values.tolist() == pytest.approx([0.9] * len(first)), "first labels are as sure as they say"
 
@@ -761,12 +767,12 @@ def test_any_objective_matches_in_trained_networks(kind: Any, embedders: Any) ->
     assert len(problem.assets["networks"]) == 2
     trained = [t.theta for t in problem.assets["networks"]]
     state = method.init(problem, generator(0))
-    used = dict(method.networks(problem, state, generator(3))[0].named_parameters())
+    used = dict(method.engine(problem).networks.embedder(problem, state, generator(3))[0].named_parameters())
     same = [all(torch.equal(p, used[n]) for n, p in theta.items()) for theta in trained]
     assert any(same) == (embedders == "trained")
     after, metrics = method.step(problem, state, generator(1))
     assert math.isfinite(metrics["loss"])
-    assert any(not torch.equal(t, after.outer.payload[n]) for n, t in state.outer.payload.items())
+    assert any(not torch.equal(t, after.leaves.held[n]) for n, t in state.leaves.held.items())
 
 
 def test_embedders_that_clash_are_refused() -> None:

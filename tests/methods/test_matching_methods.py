@@ -10,7 +10,7 @@ from torch import Tensor
 from potstill.core import Problem
 from potstill.methods.distribution._statistics import groups
 from potstill.methods.distribution.dm import DM
-from potstill.methods.gradient._on_synthetic import published_loops
+from potstill.methods.gradient._values import published_loops
 from potstill.methods.gradient.dc import DC
 from potstill.methods.gradient.dsa import DSA
 from potstill.rng import draw_seed, generator
@@ -27,12 +27,12 @@ def test_dm_takes_the_published_step() -> None:
     probe = generator(0)
     probe.set_state(seed_state)
     # The reference draws from a generator in the same state.
-    loss, gradient = _naive_from(problem, first.outer.payload["inputs"], seed_state, 7)
+    loss, gradient = _naive_from(problem, first.leaves.held["payload/inputs"], seed_state, 7)
     assert metrics["loss"] == pytest.approx(loss, rel=1e-5)
     torch.testing.assert_close(
-        second.outer.payload["inputs"], first.outer.payload["inputs"] - 2.0 * gradient, rtol=1e-5, atol=1e-6
+        second.leaves.held["payload/inputs"], first.leaves.held["payload/inputs"] - 2.0 * gradient, rtol=1e-5, atol=1e-6
     )
-    torch.testing.assert_close(second.outer.first["inputs"], gradient, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(second.leaves.first["payload/inputs"], gradient, rtol=1e-5, atol=1e-6)
 
 
 def _naive_from(problem: Problem, S: Tensor, rng_state: Tensor, batch: int) -> tuple[float, Tensor]:
@@ -56,13 +56,13 @@ def test_dm_momentum_is_half_and_accumulates() -> None:
     problem = toy_problem(method)
     rng = generator(4)
     state = method.init(problem, rng)
-    velocity = torch.zeros_like(state.outer.payload["inputs"])
+    velocity = torch.zeros_like(state.leaves.held["payload/inputs"])
     for _ in range(3):
         before = rng.get_state()
         following, _ = method.step(problem, state, rng)
-        gradient = _naive_from(problem, state.outer.payload["inputs"], before, 12)[1]
+        gradient = _naive_from(problem, state.leaves.held["payload/inputs"], before, 12)[1]
         velocity = 0.5 * velocity + gradient
-        torch.testing.assert_close(following.outer.first["inputs"], velocity, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(following.leaves.first["payload/inputs"], velocity, rtol=1e-4, atol=1e-5)
         state = following
 
 
@@ -70,10 +70,9 @@ def test_dm_splits_many_classes_without_changing_the_step(monkeypatch: pytest.Mo
     method = DM(batch_real=8)
     problem = toy_problem(method)
     whole = method.step(problem, method.init(problem, generator(1)), generator(2))[0]
-    for module in ("_passes", "_calibration"):
-        monkeypatch.setattr(f"potstill.methods.distribution.{module}.FORWARD_SAMPLES", 10)
+    monkeypatch.setattr("potstill.methods.distribution._features.FORWARD_SAMPLES", 10)
     parts = method.step(problem, method.init(problem, generator(1)), generator(2))[0]
-    torch.testing.assert_close(parts.outer.payload["inputs"], whole.outer.payload["inputs"])
+    torch.testing.assert_close(parts.leaves.held["payload/inputs"], whole.leaves.held["payload/inputs"])
     assert groups([8, 8, 8], 10) == [[0], [1], [2]]
     assert groups([4, 4, 8, 30, 1], 10) == [[0, 1], [2], [3], [4]]
 
@@ -97,10 +96,10 @@ def test_gradient_matching_takes_the_published_step(method: DC | DSA) -> None:
     replay.set_state(rng.get_state())
     following, metrics = method.step(problem, state, rng)
 
-    net = problem.network(state.seed)
+    net = problem.network(state.pool[0].seed)
     drawn = [i[torch.randperm(len(i), generator=replay)[:5]] for i in problem.by_class]
     omega = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]
-    S = state.outer.payload["inputs"].clone().requires_grad_()
+    S = state.leaves.held["payload/inputs"].clone().requires_grad_()
     loss = torch.zeros(())
     for c, (index, s) in enumerate(zip(drawn, S.split(list(problem.counts)), strict=True)):
         real = problem.augment.apply(problem.train.fetch(index).x, omega[c])
@@ -111,7 +110,9 @@ def test_gradient_matching_takes_the_published_step(method: DC | DSA) -> None:
         loss = loss + sum(naive_rows(a, b.detach()) for a, b in zip(g_s, g_t, strict=True))
     gradient = torch.autograd.grad(loss, S)[0]
     assert metrics["loss"] == pytest.approx(float(loss.detach()) / problem.num_classes, rel=1e-4)
-    torch.testing.assert_close(following.outer.payload["inputs"], S.detach() - 0.1 * gradient, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        following.leaves.held["payload/inputs"], S.detach() - 0.1 * gradient, rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("kind", [DC, DSA])
@@ -121,17 +122,17 @@ def test_the_network_trains_on_the_synthetic_data_between_updates(kind: type[DC]
     rng = generator(9)
     state = method.init(problem, rng)
     following, _ = method.step(problem, state, rng)
-    assert (following.loop, following.iteration, following.seed) == (1, 0, state.seed)
-    net = problem.network(state.seed)
+    assert (following.used, following.iteration, following.pool[0].seed) == (1, 0, state.pool[0].seed)
+    net = problem.network(state.pool[0].seed)
     reference = copy.deepcopy(net)
     optimiser = torch.optim.SGD(reference.parameters(), lr=0.05)
-    x, y = following.outer.payload["inputs"], torch.arange(4).repeat_interleave(2)
+    x, y = following.leaves.held["payload/inputs"], torch.arange(4).repeat_interleave(2)
     for _ in range(4):  # eight samples fit one batch, so their order only changes rounding
         optimiser.zero_grad()
         F.cross_entropy(reference(x), y).backward()
         optimiser.step()
     for name, p in reference.named_parameters():
-        torch.testing.assert_close(following.theta[name], p.detach(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(following.pool[0].theta[name], p.detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_outer_updates_share_a_network_and_then_it_is_fresh() -> None:
@@ -141,7 +142,7 @@ def test_outer_updates_share_a_network_and_then_it_is_fresh() -> None:
     state = method.init(problem, rng)
     trace = []
     while not method.done(problem, state):
-        trace.append((state.iteration, state.loop, state.seed))
+        trace.append((state.iteration, state.used, state.pool[0].seed))
         state, _ = method.step(problem, state, rng)
     assert [t[:2] for t in trace] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert trace[0][2] == trace[1][2] != trace[2][2] == trace[3][2]
@@ -154,16 +155,17 @@ def test_loops_by_items_per_class_are_the_published_table() -> None:
     ]  # fmt: skip
     assert published_loops(100) == (100, 5)
     assert published_loops(5) == (5, 50)
-    assert DC().loops(10) == 10
-    assert DC(outer=3).loops(10) == 3
+    problem = toy_problem(DC(), ipc=10)
+    assert DC(iterations=2).horizon(problem) == 2 * 10
+    assert DC(iterations=2, outer=3).horizon(problem) == 2 * 3
 
 
 def test_dc_starts_from_noise_and_dsa_from_real_samples() -> None:
     problem = toy_problem(DSA())
-    noise = DC().init(problem, generator(1)).outer.payload["inputs"]
+    noise = DC().init(problem, generator(1)).leaves.held["payload/inputs"]
     assert abs(float(noise.mean())) < 0.1
     assert 0.9 < float(noise.std()) < 1.1
-    real = DSA().init(problem, generator(1)).outer.payload["inputs"]
+    real = DSA().init(problem, generator(1)).leaves.held["payload/inputs"]
     every = problem.train.fetch(torch.arange(len(problem.train))).x
     assert isinstance(every, Tensor)
     assert all(any(torch.equal(r, e) for e in every) for r in real)

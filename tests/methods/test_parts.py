@@ -45,8 +45,7 @@ def test_distribution_matching_passes_the_batch_and_all_that_is_stored() -> None
 
 
 def test_learned_labels_need_all_classes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("_passes", "_calibration"):
-        monkeypatch.setattr(f"potstill.methods.distribution.{module}.FORWARD_SAMPLES", 1)
+    monkeypatch.setattr("potstill.methods.distribution._features.FORWARD_SAMPLES", 1)
     assert parts_of(DM(batch_real=5))["synthetic samples"].at_once == 1
     learned = parts_of(DM(batch_real=5, labels="learned"))["synthetic samples"]
     assert learned.at_once == learned.classes

@@ -17,6 +17,9 @@ from potstill.core import Normalization, Problem
 from potstill.data import TensorSource
 from potstill.functional.coreset import central
 from potstill.functional.features import embed_real
+from potstill.functional.leaves import Rule, planted
+from potstill.methods._matching import MatchState
+from potstill.methods.distribution import _features
 from potstill.methods.distribution.cafe import CAFE
 from potstill.methods.distribution.dance import DANCE
 from potstill.methods.distribution.datadam import DataDAM
@@ -77,8 +80,10 @@ class Still(NCFM):
     def gap(self, real: Any, syn: Any, memory: Any) -> Tensor:
         return 0.0 * super().gap(real, syn, memory)
 
-    def calibrate(self, logits: Tensor, y: Tensor, sizes: tuple[int, ...]) -> Tensor:
-        return 0.0 * super().calibrate(logits, y, sizes)
+
+def rule_at(method: Any, problem: Problem) -> Rule:
+    """How the payload moves at first."""
+    return method.engine(problem).rules(MatchState(leaves=planted({}, {})), True)["payload/"]
 
 
 def problem_of(method: Any, classes: int) -> Problem:
@@ -89,15 +94,18 @@ def problem_of(method: Any, classes: int) -> Problem:
 @pytest.mark.parametrize("classes", [4, 10])
 @pytest.mark.parametrize("updates", ["all", "class"])
 @pytest.mark.parametrize("calibration", [0.0, 1.0])
-def test_ncfm_shrinks_as_far_as_the_turns_of_all_classes_do(classes: int, updates: Any, calibration: float) -> None:
+def test_ncfm_shrinks_as_far_as_the_turns_of_all_classes_do(
+    classes: int, updates: Any, calibration: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """compute_loss.py: AdamW steps after every class, in matching and once more in calibration."""
+    monkeypatch.setattr(_features, "class_means_of_cross_entropy", lambda logits, y, sizes: 0.0 * logits.sum())
     lr, decay = 1e-3, 0.1
     method = Still(**SMALL, frequencies=8, lr=lr, weight_decay=decay, updates=updates, calibration=calibration)
     problem = problem_of(method, classes)
     state = method.init(problem, generator(1))
     after, _ = method.step(problem, state, generator(2))
-    (name,) = state.outer.payload
-    before, now = (s.outer.payload[name].double() for s in (state, after))
+    (name,) = state.leaves.held
+    before, now = (s.leaves.held[name].double() for s in (state, after))
     inside = before > 0.1
     shrunk = float((now[inside] / before[inside]).mean())
     turns = classes * (2 if calibration else 1)
@@ -107,13 +115,13 @@ def test_ncfm_shrinks_as_far_as_the_turns_of_all_classes_do(classes: int, update
 @pytest.mark.parametrize(("classes", "left"), [(10, 0.82), (100, 0.135)])
 def test_ncfm_decays_over_a_run_as_released(classes: int, left: float) -> None:
     method = NCFM()
-    rule = method.rule(replace(toy_problem(), train=toy_source(classes=classes, per_class=1)), 0)
+    rule = rule_at(method, replace(toy_problem(), train=toy_source(classes=classes, per_class=1)))
     assert (1 - rule.lr * rule.weight_decay) ** (2 * method.iterations) == pytest.approx(left, rel=0.01)
 
 
 def test_ncfms_sgd_has_momentum_and_no_decay() -> None:
     """utils/utils.py, get_optimizer; config/ipc10/cifar100.yaml takes it."""
-    rule = NCFM(optimizer="sgd", lr=0.01).rule(toy_problem(), 0)
+    rule = rule_at(NCFM(optimizer="sgd", lr=0.01), toy_problem())
     assert (rule.lr, rule.momentum, rule.weight_decay) == (0.01, 0.5, 0.0)
 
 
@@ -124,7 +132,8 @@ def test_ncfms_sampler_makes_64_frequencies_of_4_noises_and_does_not_decay() -> 
     state = method.init(problem, generator(1))
     after, _ = method.step(problem, state, generator(2))
     draws = [problem.augment.draw(1, (1, 8, 8), generator(c)) for c in range(4)]
-    kept = method.real_statistics(problem, problem.network(0), draws, state.memory, generator(3))
+    objective = method.engine(problem).objective
+    kept = objective.real_statistics(problem, problem.network(0), draws, state.memory, generator(3))
     assert len(kept["shared/t"]) == 64
     assert len(kept["shared/t"].unique(dim=0)) == 4
     for name in state.memory:
@@ -189,8 +198,7 @@ def test_the_rate_grows_with_the_area(kind: Any, base: float, shape: tuple[int, 
     train = TensorSource.make(empty, torch.tensor([0, 1]), ("a", "b"), "empty", "image", normal)
     problem = replace(toy_problem(), train=train, counts=(10, 10))
     method = kind() if side == 32 else kind(lr_side=side)
-    rule = method.rule(problem, False)
-    assert rule.lr == pytest.approx(base * factor)
+    assert rule_at(method, problem).lr == pytest.approx(base * factor)
 
 
 # --- starts -----------------------------------------------------------------------------------------------------------
@@ -201,11 +209,11 @@ def test_dream_starts_from_what_is_central_to_its_first_network() -> None:
     method = DREAM(batch_real=5, parametrization="pixels")
     problem = toy_problem(method, ipc=3)
     state = method.init(problem, generator(3))
-    net, replay = problem.network(state.seed).eval(), generator(3)
-    assert state.seed == draw_seed(replay)
+    net, replay = problem.network(state.pool[0].seed).eval(), generator(3)
+    assert state.pool[0].seed == draw_seed(replay)
     for index in problem.by_class:
         torch.randperm(len(index), generator=replay)  # random samples are drawn first, and not used
-    stored = state.outer.payload["inputs"].split(3)
+    stored = state.leaves.held["payload/inputs"].split(3)
     by_pixels = 0
     for index, x in zip(problem.by_class, stored, strict=True):
         features = embed_real(net, problem.train.fetch(index).x)  # type: ignore[arg-type]
@@ -219,7 +227,7 @@ def test_dream_starts_from_what_is_central_to_its_first_network() -> None:
 def test_cafe_starts_from_noise_and_augments_nothing() -> None:
     """distill.py: --init noise, --dsa_strategy None; --method is DC in the README's command and in run.sh."""
     problem = toy_problem(CAFE(), ipc=3)
-    stored = CAFE().init(problem, generator(1)).outer.payload["inputs"]
+    stored = CAFE().init(problem, generator(1)).leaves.held["payload/inputs"]
     assert torch.equal(stored, torch.randn(12, 1, 8, 8, generator=generator(1)))
     assert (CAFE().augment, CAFE().info.training["augmentation"]) == ("none", "none")
 

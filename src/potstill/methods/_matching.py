@@ -1,49 +1,219 @@
-"""What matching methods share: the start, the labels and the update of what is stored, for any parametrization."""
+"""The engine of matching: what is stored moves down an objective that real samples and networks take part in.
+
+What differs between methods are the parts: the objective (`potstill.methods.gradient._gradients`,
+`potstill.methods.distribution._features`), where the networks come from and how they go on
+(`potstill.methods._networks` and its neighbours), the rules by which leaves move, and the start.
+"""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, final, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Inputs, Network, Normalization, Problem, Space, Synthetic
+from potstill.core import AssetSpec, Inputs, Metrics, Network, Normalization, Part, Problem, Space, Synthetic
 from potstill.errors import PotstillError
 from potstill.functional.coreset import central
 from potstill.functional.features import embed_real
-from potstill.functional.optim import adamw, sgd, zeros
+from potstill.functional.leaves import Leaves, Rule, Rules, descend, planted, under, values
 from potstill.functional.sampling import random_per_class
 from potstill.rng import draw_seed
 
 __all__ = [
-    "Labels",
-    "Objective",
-    "Outer",
-    "Rule",
-    "Start",
-    "descend",
-    "first_inputs",
-    "hard_labels",
-    "image",
-    "inputs_of",
-    "nearest_to_centres",
-    "rate",
-    "start",
-    "synthetic",
-]
+    "Descent", "Labels", "MatchState", "Matching", "Networks", "Objective", "PoolMember", "Seen", "Sloped", "Start",
+    "bounds", "descended", "first_inputs", "hard_labels", "image", "inputs_of", "moves", "nearest_to_centres", "rate",
+]  # fmt: skip
 
 Start: TypeAlias = Literal["real", "noise", "k-means"]
 Labels: TypeAlias = Literal["hard", "learned"]
 
-Objective: TypeAlias = Callable[[Tensor, Tensor | None], tuple[float, Tensor, Tensor | None]]
-"""Takes the inputs in model space and, where labels are learned, their rows; returns the loss and its gradients."""
+Seen: TypeAlias = Mapping[str, Tensor]
+"""What an objective looks at: ``inputs`` in model space, ``labels`` (rows) where they are learned, and by its own name
+every leaf that is neither of the payload nor of the labels."""
+
+Sloped: TypeAlias = tuple[float, Mapping[str, Tensor]]
+"""A loss, and its gradients by the names of `Seen`."""
 
 CONFIDENCE = 0.9
 """What learned labels first give their own class. Ours."""
 
 K_MEANS_ITERATIONS = 20
 """Of a start from centres. Ours."""
+
+B = TypeVar("B")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolMember:
+    """A network in training, as a value."""
+
+    seed: int
+    theta: Mapping[str, Tensor]
+    velocity: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+    right: int = 0
+    """Training samples that it classified rightly as it met them, of ``seen``."""
+    seen: int = 0
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.seen if self.seen else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchState:
+    """Everything that evolves while a method matches."""
+
+    leaves: Leaves
+    """``payload/…``, and ``labels/logits`` where labels are learned."""
+    pool: tuple[PoolMember, ...] = ()
+    """Networks that train along."""
+    block: int = 0
+    """Seed of the draws that some steps share."""
+    used: int = 0
+    """Steps made with them, or with the present network."""
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
+    """What was taken of real samples, while more steps will use it."""
+    memory: Mapping[str, Tensor] = field(default_factory=dict)
+    """What an objective or its networks carry from step to step."""
+    iteration: int = 0
+    """Of ``iterations``: steps, or networks used up."""
+    loss: float = 0.0
+    """Of the step that led here."""
+
+
+class Descent(NamedTuple):
+    """One descent of a step: down ``of``, once for each group of classes."""
+
+    name: str
+    of: Callable[[list[int], Seen], Sloped]
+    groups: list[list[int]]
+    share: int = 1
+    """What the loss is divided by before it is shown."""
+
+
+@runtime_checkable
+class Networks(Protocol):
+    """Where networks come from, and how they go on."""
+
+    def assets(self) -> tuple[AssetSpec, ...]:
+        """What must be made before the first step."""
+        ...
+
+    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None, /) -> MatchState:
+        """The first state with the networks that train along; ``seed``: that of the first, if it is drawn already."""
+        ...
+
+    def embedder(self, problem: Problem, state: MatchState, rng: Generator, /) -> tuple[Network, Network | None]:
+        """The network that embeds, and one that classifies, for objectives that calibrate."""
+        ...
+
+    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator, /) -> MatchState:
+        """The state after ``net`` has served a step, its iteration counted."""
+        ...
+
+    def parts(self, problem: Problem, state: MatchState, /) -> tuple[Part, ...]:
+        """What they do in a step, for a plan."""
+        ...
+
+
+@runtime_checkable
+class Objective(Protocol[B]):
+    """What is compared. A block is what the descents of one step have in common."""
+
+    def block(
+        self, problem: Problem, networks: Networks, state: MatchState, rng: Generator, /
+    ) -> tuple[MatchState, B]: ...
+    def descents(self, problem: Problem, state: MatchState, block: B, /) -> Iterable[Descent]:
+        """In order; each is asked for when the one before it is made."""
+        ...
+
+    def network(self, block: B, /) -> Network:
+        """That the step was made with."""
+        ...
+
+    def begin(self, problem: Problem, rng: Generator, /) -> Mapping[str, Tensor]:
+        """The first memory."""
+        ...
+
+    def after(self, problem: Problem, state: MatchState, block: B, /) -> MatchState:
+        """The state with what the objective carries along and what more steps will use."""
+        ...
+
+    def parts(self, problem: Problem, networks: Networks, state: MatchState, /) -> tuple[Part, ...]: ...
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Matching:
+    """The engine. A step: a block is drawn, what is stored descends, then networks and memories follow."""
+
+    objective: Objective[Any]
+    networks: Networks
+    rules: Callable[[MatchState, bool], Rules]
+    """How leaves move at this state, before which they have none; whether it is the last move of a step's descent."""
+    iterations: int
+    steps: int | None
+    """How many steps the iterations take, where it is known."""
+    start: Start
+    labels: Labels
+    space: Space = "model"
+    """``data``: the payload decodes to data units and is normalised afterwards."""
+    beside: Mapping[str, Tensor] = field(default_factory=dict)
+    """Further leaves as they begin, such as ``student/lr``."""
+    first_seen: bool = False
+    """A start from centres looks at the network that is matched first, as DREAM's condense.py does."""
+
+    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+        return self.networks.assets()
+
+    def init(self, problem: Problem, rng: Generator) -> MatchState:
+        seed = draw_seed(rng) if self.first_seen and self.start == "k-means" else None
+        x = first_inputs(problem, self.start, rng, self.space, seed)
+        encoded = problem.parametrization.encode(x, problem, rng)
+        first = {f"payload/{n}": t for n, t in encoded.items()} | dict(self.beside)
+        if self.labels == "learned":
+            first["labels/logits"] = _first_logits(problem).to(x.device)
+        bare = MatchState(leaves=planted({}, {}))
+        state = replace(bare, leaves=planted(first, self.rules(bare, False)))
+        state = self.networks.begin(problem, state, rng, seed)
+        return replace(state, memory={**state.memory, **self.objective.begin(problem, rng)})
+
+    def step(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[MatchState, Metrics]:
+        state, block = self.objective.block(problem, self.networks, state, rng)
+        leaves, metrics = state.leaves, dict[str, float]()
+        for name, of, groups, share in self.objective.descents(problem, state, block):
+            loss = 0.0
+            for group in groups:
+                rules = self.rules(state, group is groups[-1])
+                leaves, value = descended(problem, leaves, partial(of, group), rules, self.space)
+                loss += value
+            metrics[name] = loss / share
+        after = replace(state, leaves=leaves, loss=sum(metrics.values()))
+        after = self.objective.after(problem, after, block)
+        return self.networks.follow(problem, after, self.objective.network(block), rng), metrics
+
+    def done(self, problem: Problem, state: MatchState) -> bool:
+        return state.iteration >= self.iterations
+
+    def result(self, problem: Problem, state: MatchState) -> Synthetic:
+        found = values(state.leaves, self.rules(state, False))
+        logits = found.pop("labels/logits", None)
+        return Synthetic(
+            payload=under("payload/", found), space=self.space,
+            labels=hard_labels(problem) if logits is None else logits.softmax(1),
+            learned={n: t for n, t in found.items() if not n.startswith("payload/")},
+        )  # fmt: skip
+
+    def horizon(self, problem: Problem) -> int | None:
+        return self.steps
+
+    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+        compared = self.objective.parts(problem, self.networks, state)
+        return (*compared, *self.networks.parts(problem, state))
 
 
 def image(x: Inputs) -> Tensor:
@@ -57,31 +227,20 @@ def image(x: Inputs) -> Tensor:
     return x
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """How what is stored moves."""
-
-    lr: float
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    lr_labels: float = 0.0
-    space: Space = "model"
-    """``data``: the payload decodes to data units and is normalised afterwards."""
-    clamp: bool = False
-    """Keep the payload's values in [0, 1] after each step, where it holds values of inputs in data units."""
+def moves(
+    payload: Rule, lr_labels: float, optimizer: Literal["sgd", "adamw"] | None = None, factor: float = 1.0
+) -> Rules:
+    """Rules of the payload and of learned labels, which do not decay and are not bounded."""
+    kind = payload.optimizer if optimizer is None else optimizer
+    return {
+        "payload/": replace(payload, lr=payload.lr * factor, optimizer=kind),
+        "labels/": Rule(lr=lr_labels * factor, optimizer=kind, momentum=payload.momentum),
+    }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outer:
-    """What is optimised, as a value. ``logits`` is empty where labels are hard."""
-
-    payload: Mapping[str, Tensor]
-    logits: Mapping[str, Tensor]
-    first: Mapping[str, Tensor]
-    """SGD's velocity, or AdamW's first moment, of all that moves."""
-    second: Mapping[str, Tensor]
-    count: int = 0
+def bounds(problem: Problem) -> tuple[float, float] | None:
+    """[0, 1] for a payload that holds values of pictures in data units."""
+    return (0.0, 1.0) if problem.parametrization.bounded and problem.train.input.kind == "image" else None
 
 
 def rate(problem: Problem, lr: float, side: int) -> float:
@@ -134,38 +293,23 @@ def first_inputs(
     return image(problem.train.raw(index)) if space == "data" else image(problem.train.fetch(index).x)
 
 
-def start(
-    problem: Problem, how: Start, rng: Generator, rule: Rule, labels: Labels = "hard", seed: int | None = None
-) -> Outer:
-    """The first payload: of `first_inputs`, whose arguments and errors it has."""
-    x = first_inputs(problem, how, rng, rule.space, seed)
-    stored = {n: t.detach().clone() for n, t in problem.parametrization.encode(x, problem, rng).items()}
-    logits: dict[str, Tensor] = {}
-    if labels == "learned":
-        k = problem.num_classes
-        height = math.log(CONFIDENCE * (k - 1) / (1 - CONFIDENCE))
-        logits = {"logits": height * torch.nn.functional.one_hot(hard_labels(problem), k).float().to(x.device)}
-    moving = {n: torch.zeros_like(t) for n, t in _moving(stored, logits).items()}
-    return Outer(payload=stored, logits=logits, first=moving, second=zeros(moving) if rule.optimizer == "adamw" else {})
-
-
 def hard_labels(problem: Problem) -> Tensor:
     """The class of every decoded input, int64, on the CPU."""
     return torch.repeat_interleave(torch.arange(problem.num_classes), torch.tensor(problem.sizes))
 
 
-def _moving(payload: Mapping[str, Tensor], logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All that the optimiser moves; learned labels under a name that no payload has."""
-    floating = {n: t for n, t in payload.items() if t.is_floating_point()}
-    return floating | {f"labels/{n}": t for n, t in logits.items()}
+def _first_logits(problem: Problem) -> Tensor:
+    k = problem.num_classes
+    height = math.log(CONFIDENCE * (k - 1) / (1 - CONFIDENCE))
+    return height * torch.nn.functional.one_hot(hard_labels(problem), k).float()
 
 
-def inputs_of(problem: Problem, outer: Outer, space: Space) -> tuple[Tensor, Tensor]:
+def inputs_of(problem: Problem, leaves: Leaves, space: Space) -> tuple[Tensor, Tensor]:
     """The decoded inputs in model space, and their labels: classes, or rows where they are learned. No graph."""
     with torch.no_grad():
-        x = _normal(problem, problem.decode(outer.payload), space)
-    y = outer.logits["logits"].softmax(1) if outer.logits else hard_labels(problem).to(x.device)
-    return x, y
+        x = _normal(problem, problem.decode(under("payload/", leaves.held)), space)
+    logits = leaves.held.get("labels/logits")
+    return x, hard_labels(problem).to(x.device) if logits is None else logits.softmax(1)
 
 
 def _normal(problem: Problem, decoded: Tensor, space: Space) -> Tensor:
@@ -173,60 +317,24 @@ def _normal(problem: Problem, decoded: Tensor, space: Space) -> Tensor:
     return normalization.apply(decoded) if space == "data" else decoded
 
 
-def descend(
-    problem: Problem, outer: Outer, objective: Objective, rule: Rule, factor: float = 1.0
-) -> tuple[Outer, float]:
-    """One step of what is stored down an objective of the decoded inputs, at ``factor`` times the learning rate.
-
-    Returns:
-        The state after it, and the loss before it.
-    """
-    fixed = {n: t for n, t in outer.payload.items() if not t.is_floating_point()}
-    old = _moving(outer.payload, outer.logits)
+def descended(
+    problem: Problem, leaves: Leaves, objective: Callable[[Seen], Sloped], rules: Rules, space: Space = "model"
+) -> tuple[Leaves, float]:
+    """The leaves after one move down an objective of what they decode to, and the loss before it."""
+    known = values(leaves, rules)
     with torch.enable_grad():
-        leaves = {n: t.detach().requires_grad_() for n, t in old.items()}
-        payload = {n: t for n, t in leaves.items() if n in outer.payload} | fixed
-        x = _normal(problem, problem.decode(payload), rule.space)
-        y = leaves["labels/logits"].softmax(1) if outer.logits else None
-    loss, by_x, by_y = objective(x.detach(), None if y is None else y.detach())
-    ends, slopes = [x], [by_x]
-    if y is not None and by_y is not None:
-        ends, slopes = [x, y], [by_x, by_y]
-    found = torch.autograd.grad(ends, tuple(leaves.values()), slopes, allow_unused=True)
-    grads = {n: torch.zeros_like(t) if g is None else g for (n, t), g in zip(leaves.items(), found, strict=True)}
-    moved, first, second = _moved(old, grads, outer, rule, factor)
-    if rule.clamp and problem.parametrization.bounded and problem.train.input.kind == "image":
-        moved = {n: t if n.startswith("labels/") else t.clamp(0, 1) for n, t in moved.items()}
-    after = Outer(
-        payload={n: moved.get(n, t) for n, t in outer.payload.items()},
-        logits={n: moved[f"labels/{n}"] for n in outer.logits},
-        first=first, second=second, count=outer.count + 1,
-    )  # fmt: skip
-    return after, loss
-
-
-def _moved(
-    old: dict[str, Tensor], grads: dict[str, Tensor], outer: Outer, rule: Rule, factor: float
-) -> tuple[dict[str, Tensor], Mapping[str, Tensor], Mapping[str, Tensor]]:
-    moved: dict[str, Tensor] = {}
-    first, second = dict(outer.first), dict(outer.second)
-    for names, lr, decay in (
-        ([n for n in old if not n.startswith("labels/")], rule.lr, rule.weight_decay),
-        ([n for n in old if n.startswith("labels/")], rule.lr_labels, 0.0),
-    ):
-        p, g, v = ({n: t[n] for n in names} for t in (old, grads, first))
-        if rule.optimizer == "sgd":
-            after, speed = sgd(p, g, v, lr=lr * factor, momentum=rule.momentum, weight_decay=decay)
-        else:
-            s = {n: second[n] for n in names}
-            after, speed, s = adamw(p, g, v, s, outer.count, lr=lr * factor, weight_decay=decay)
-            second |= s
-        moved |= after
-        first |= speed
-    return moved, first, second
-
-
-def synthetic(problem: Problem, outer: Outer, space: Space = "model") -> Synthetic:
-    """The result: the payload and its labels, classes in label order."""
-    labels = outer.logits["logits"].softmax(1) if outer.logits else hard_labels(problem)
-    return Synthetic(payload=outer.payload, labels=labels, space=space)
+        moving = {
+            n: t.detach().requires_grad_() for n, t in known.items()
+            if n in leaves.first and n.startswith(("payload/", "labels/"))
+        }  # fmt: skip
+        ends = {"inputs": _normal(problem, problem.decode(under("payload/", {**known, **moving})), space)}
+        if "labels/logits" in moving:
+            ends["labels"] = moving["labels/logits"].softmax(1)
+    beside = {n: t for n, t in known.items() if not n.startswith(("payload/", "labels/"))}
+    loss, slopes = objective({n: t.detach() for n, t in ends.items()} | beside)
+    through = [n for n in ends if n in slopes]
+    found = torch.autograd.grad(
+        [ends[n] for n in through], tuple(moving.values()), [slopes[n] for n in through], allow_unused=True
+    )
+    grads = {n: g for n, g in zip(moving, found, strict=True) if g is not None}
+    return descend(leaves, grads | {n: slopes[n] for n in slopes if n not in ends}, rules), loss

@@ -1,38 +1,74 @@
-"""Where the networks of a matching method come from: fresh ones, trained ones (assets), or a pool that trains along."""
+"""Where the networks of a matching method come from: fresh ones, or trained ones (assets). Others train along."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, final
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Network, Problem, Trained
+from potstill.core import AssetSpec, Network, Part, Problem, Trained
 from potstill.errors import PotstillError
 from potstill.functional.train import parameters
+from potstill.methods._matching import MatchState, PoolMember
 from potstill.rng import draw_seed
-from potstill.supervise.teacher import Teacher, teacher_step
 
-__all__ = ["Pool", "PoolMember", "between", "fresh_member", "load", "train_member", "trained_networks"]
+__all__ = ["Embedders", "Fresh", "Made", "between", "fresh_member", "load", "trained_networks"]
+
+Embedders: TypeAlias = Literal["fresh", "trained", "between"]
+"""Untrained networks, trained ones, or points on the line from one to the other (DANCE)."""
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
-class PoolMember:
-    """A network in training, as a value."""
+class Fresh:
+    """An untrained network for every block."""
 
-    seed: int
-    theta: Mapping[str, Tensor]
-    velocity: Mapping[str, Tensor]
-    buffers: Mapping[str, Tensor]
-    right: int = 0
-    """Training samples that it classified rightly as it met them, of ``seen``."""
-    seen: int = 0
+    def assets(self) -> tuple[AssetSpec, ...]:
+        return ()
 
-    @property
-    def accuracy(self) -> float:
-        return self.right / self.seen if self.seen else 0.0
+    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
+        return state
+
+    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
+        return problem.network(draw_seed(rng)), None
+
+    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
+        return replace(state, iteration=state.iteration + 1)
+
+    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+        return ()
 
 
-Pool = tuple[PoolMember, ...]
+@final
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """One of several networks that were trained before."""
+
+    spec: AssetSpec
+    """Networks called ``networks``."""
+    between: bool
+    """Take a random point between its beginning and its end."""
+    classifies: bool
+    """Its end also classifies."""
+
+    def assets(self) -> tuple[AssetSpec, ...]:
+        return (self.spec,)
+
+    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
+        return state
+
+    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
+        made = trained_networks(problem)
+        chosen = made[int(torch.randint(len(made), (1,), generator=rng))]
+        first = float(torch.rand((), generator=rng)) if self.between else 0.0
+        return between(problem, chosen, first), between(problem, chosen, 0.0) if self.classifies else None
+
+    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
+        return replace(state, iteration=state.iteration + 1)
+
+    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+        return ()
 
 
 def load(problem: Problem, seed: int, theta: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> Network:
@@ -83,30 +119,12 @@ def between(problem: Problem, trained: Trained, first: float) -> Network:
     return net
 
 
-def fresh_member(problem: Problem, rng: Generator) -> PoolMember:
-    """An untrained network."""
-    seed = draw_seed(rng)
+def fresh_member(problem: Problem, rng: Generator, seed: int | None = None) -> PoolMember:
+    """An untrained network, from ``seed`` or from one that is drawn."""
+    seed = draw_seed(rng) if seed is None else seed
     net = problem.network(seed)
     theta = parameters(net)
     return PoolMember(
         seed=seed, theta=theta, velocity={n: torch.zeros_like(p) for n, p in theta.items()},
         buffers={n: b.detach().clone() for n, b in net.named_buffers()},
     )  # fmt: skip
-
-
-def train_member(
-    problem: Problem, member: PoolMember, rng: Generator, *, steps: int, batch: int, lr: float, momentum: float,
-    weight_decay: float,
-) -> PoolMember:  # fmt: skip
-    """``steps`` of SGD on random real samples; counts what the network got right before each step."""
-    net = problem.network(member.seed).train()
-    made = Teacher(
-        params=member.theta, velocity=member.velocity, buffers=member.buffers, right=member.right, seen=member.seen
-    )
-    for _ in range(steps):
-        made, _ = teacher_step(
-            net, made, problem.train, rng, batch=batch, lr=lr, momentum=momentum, weight_decay=weight_decay
-        )
-    return replace(
-        member, theta=made.params, velocity=made.velocity, buffers=made.buffers, right=made.right, seen=made.seen
-    )

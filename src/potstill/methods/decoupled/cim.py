@@ -25,8 +25,9 @@ from torch import Generator, Tensor
 
 from potstill.core import AssetSpec, Efforts, Method, MethodInfo, Metrics, Part, Problem, Synthetic
 from potstill.data.passes import each
+from potstill.functional.leaves import Leaves, Rule, Rules, planted, under
 from potstill.functional.sampling import draw_per_class
-from potstill.methods._matching import Outer, Rule, descend, image
+from potstill.methods._matching import Seen, Sloped, descended, image
 from potstill.methods.decoupled._realism import score
 from potstill.methods.decoupled._teachers import CHUNK, Member, Taught
 from potstill.rng import generator
@@ -36,7 +37,7 @@ __all__ = ["CIM", "CIMState", "easiest"]
 
 @dataclass(frozen=True, kw_only=True)
 class CIMState:
-    outer: Outer
+    leaves: Leaves
     index: Tensor
     """The real picture of every decoded one."""
 
@@ -83,8 +84,8 @@ class CIM(Taught, Method[CIMState]):
     """How many pictures one holds (--factor there, 2)."""
 
     @property
-    def rule(self) -> Rule:
-        return Rule(lr=self.lr, optimizer="adamw", space="data")
+    def rules(self) -> Rules:
+        return {"payload/": Rule(lr=self.lr, optimizer="adamw")}
 
     def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
         return self.teachers(matched=False).assets(problem)
@@ -93,16 +94,15 @@ class CIM(Taught, Method[CIMState]):
         members = self.teachers().members(problem)
         index = torch.cat([easiest(problem, members, c, self.samples, rng) for c in range(problem.num_classes)])
         stored = problem.parametrization.encode(image(problem.train.raw(index)), problem, rng)
-        payload = {n: t.detach().clone() for n, t in stored.items()}
-        still = {n: torch.zeros_like(t) for n, t in payload.items() if t.is_floating_point()}
-        return CIMState(outer=Outer(payload=payload, logits={}, first=still, second=still), index=index)
+        leaves = planted({f"payload/{n}": t for n, t in stored.items()}, self.rules)
+        return CIMState(leaves=leaves, index=index)
 
     def step(self, problem: Problem, state: CIMState, rng: Generator) -> tuple[CIMState, Metrics]:
         members = self.teachers().members(problem)
         drawn = problem.augment.draw(1, problem.train.input.shape, rng)
 
-        def objective(x: Tensor, _: Tensor | None) -> tuple[float, Tensor, None]:
-            total, slopes = 0.0, []
+        def objective(stored: Seen) -> Sloped:
+            x, total, slopes = stored["inputs"], 0.0, list[Tensor]()
             for part in torch.split(torch.arange(len(x)), CHUNK):
                 real = problem.augment.apply(image(problem.train.fetch(state.index[part]).x), drawn)
                 with torch.enable_grad():
@@ -111,18 +111,19 @@ class CIM(Taught, Method[CIMState]):
                     loss = torch.stack([residual(member, real, seen) for member in members]).mean()
                     slopes.append(torch.autograd.grad(loss, leaf)[0])
                 total += float(loss.detach())
-            return total, torch.cat(slopes), None
+            return total, {"inputs": torch.cat(slopes)}
 
-        outer, loss = descend(problem, state.outer, objective, self.rule)
-        return replace(state, outer=outer), {"residual": loss / len(state.index)}
+        leaves, loss = descended(problem, state.leaves, objective, self.rules, "data")
+        return replace(state, leaves=leaves), {"residual": loss / len(state.index)}
 
     def done(self, problem: Problem, state: CIMState) -> bool:
-        return state.outer.count >= self.iterations
+        return state.leaves.count >= self.iterations
 
     def result(self, problem: Problem, state: CIMState) -> Synthetic:
+        payload = under("payload/", state.leaves.held)
         with torch.no_grad():
-            x = problem.train.normalization.apply(problem.decode(state.outer.payload))
-        return Synthetic(payload=state.outer.payload, labels=self.labeller().labels(problem, x), space="data")
+            x = problem.train.normalization.apply(problem.decode(payload))
+        return Synthetic(payload=payload, labels=self.labeller().labels(problem, x), space="data")
 
     def horizon(self, problem: Problem) -> int:
         return self.iterations

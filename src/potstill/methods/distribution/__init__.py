@@ -1,6 +1,11 @@
-"""Distribution matching. A new objective derives from `FeatureMatching` and says its statistics and their distance."""
+"""Distribution matching. A new objective says its statistics and their distance, as a `Measure`, and has an engine."""
 
-from potstill.methods.distribution._base import FeatureMatching
-from potstill.methods.distribution._statistics import Block, FeatureState, Memory, Statistics, Views
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState
+from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views
+from potstill.methods.distribution._values import FeatureValues, feature_matching
 
-__all__ = ["Block", "FeatureMatching", "FeatureState", "Memory", "Statistics", "Views"]
+__all__ = [
+    "Engineered", "FeatureValues", "MatchState", "Matching", "Measure", "Memory", "Statistics", "Views",
+    "feature_matching",
+]  # fmt: skip

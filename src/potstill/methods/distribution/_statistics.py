@@ -1,29 +1,20 @@
-"""What feature-matching methods hold: statistics, blocks, views and their state; and sums over classes."""
+"""What feature matching works on: statistics, views, what a method measures by them; and sums over classes."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from potstill.functional.distribution import membership
+from potstill.core import Network, Problem
+from potstill.functional.distribution import mean_gap, means, membership
 from potstill.functional.train import cross_entropy
-from potstill.methods._matching import Outer
-from potstill.methods._networks import Pool
+from potstill.methods._matching import MatchState
 
 __all__ = [
-    "Block",
-    "FeatureState",
-    "Memory",
-    "Statistics",
-    "Views",
-    "class_means_of_cross_entropy",
-    "groups",
-    "is_shared",
-    "joined",
-    "padded",
-    "unpadded",
-]
+    "MEANS", "Measure", "Memory", "Statistics", "Views", "class_means_of_cross_entropy", "groups", "is_shared",
+    "joined", "padded", "unpadded",
+]  # fmt: skip
 
 Statistics = Mapping[str, Tensor]
 """What the real samples of some classes are reduced to; the first axis of every tensor is the class, but for names that
@@ -31,15 +22,6 @@ begin with ``shared/`` (frequencies), which hold for all classes."""
 
 
 Memory = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """What steps with one network share."""
-
-    real: Statistics
-    draws: tuple[object, ...]
-    """The augmentation of each class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,21 +39,34 @@ class Views:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureState:
-    outer: Outer
-    pool: Pool = ()
-    """Networks that train along, for methods that keep some."""
-    block: int = 0
-    """Seed of the draws of the present block."""
-    used: int = 0
-    """Steps made with it."""
-    real: Mapping[str, Tensor] = field(default_factory=dict)
-    """Its statistics of the real samples, while more steps will use them."""
-    memory: Mapping[str, Tensor] = field(default_factory=dict)
-    """What a method carries from step to step."""
-    iteration: int = 0
-    loss: float = 0.0
-    """Of the step that led here."""
+class Measure:
+    """What a method keeps of real samples, and how far synthetic ones are from it."""
+
+    statistics: Callable[[Views, Memory, Generator], Statistics]
+    """Of real samples; draws (frequencies) are shared with the synthetic side through them."""
+    gap: Callable[[Statistics, Views, Memory], Tensor]
+    """The distance of the synthetic samples from them, summed over classes. The memory holds what the method carries
+    along, of all classes: ``Views.classes`` says which are looked at."""
+    layered: bool = False
+    """Whether the statistics look at inner layers."""
+    joint: bool = False
+    """Whether a BatchNorm sees the samples of all classes at once, as some publications let it."""
+    crosses: bool = False
+    """Whether the gap compares classes with each other, so that all synthetic samples pass together."""
+    penalty: Callable[[MatchState, Network, Views, Tensor], Tensor | None] | None = None
+    """A term that joins the gap, from the synthetic samples' views and their classes or rows."""
+    begin: Callable[[Problem, Generator], Memory] | None = None
+    """The first memory, where there is one."""
+    remember: Callable[[MatchState, Statistics, Callable[[], Views]], Memory] | None = None
+    """The memory after a step, from the state after it, the real statistics, and the synthetic samples as they then
+    are."""
+
+
+MEANS = Measure(
+    statistics=lambda real, memory, rng: {"mu": means(real.weights, real.features)},
+    gap=lambda real, syn, memory: mean_gap(real["mu"], means(syn.weights, syn.features)),
+)
+"""DM's: the squared distance of the means of the embeddings."""
 
 
 def is_shared(name: str) -> bool:

@@ -14,35 +14,28 @@ The defaults are those of CAFE itself (run.sh). CAFE+DSA of the paper is ``augme
 ``--dsa_strategy``).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import Efforts, MethodInfo, Network, Part, Problem
+from potstill.core import Efforts, MethodInfo, Problem
 from potstill.errors import PotstillError
 from potstill.functional.distribution import mean_gap, means
-from potstill.functional.features import uses_batch_statistics
-from potstill.functional.sampling import draw_per_class
-from potstill.functional.train import train_step
-from potstill.methods._matching import Rule, Start, image, inputs_of
-from potstill.methods._networks import PoolMember, fresh_member, load
-from potstill.methods.distribution._base import FeatureMatching
-from potstill.methods.distribution._statistics import Block, FeatureState, Memory, Statistics, Views, padded, unpadded
-from potstill.rng import generator
+from potstill.functional.leaves import Rule, Rules
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState, Start, moves
+from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded
+from potstill.methods.distribution._values import FeatureValues, feature_matching
+from potstill.methods.distribution._watched import Watched
 
 __all__ = ["CAFE"]
 
-WATCHED = 10
-"""Accuracies that are looked back upon (distill.py)."""
-PROBE = 128
-"""Real samples per class that an accuracy is taken on (distill.py)."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class CAFE(FeatureMatching):
+class CAFE(FeatureValues, Engineered[MatchState]):
     """Align the features of every layer, and let the synthetic centres tell real samples apart."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -57,9 +50,6 @@ class CAFE(FeatureMatching):
         "quick": {"iterations": 3, "batch_real": 64, "epochs_most": 10},
         "good": {"iterations": 30, "batch_real": 128, "epochs_most": 20},
     }
-    layered: ClassVar[bool] = True
-    crosses: ClassVar[bool] = True
-    own_networks: ClassVar[bool] = True
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "lambda_1", "lambda_2")
 
     iterations: int = 2000
@@ -95,18 +85,20 @@ class CAFE(FeatureMatching):
     parametrization: str = "pixels"
     """What is optimised."""
 
-    def init(self, problem: Problem, rng: Generator) -> FeatureState:
+    def engine(self, problem: Problem) -> Matching:
         if self.reuse != 1:
             raise PotstillError(f"cafe's network changes at every step, so reuse must be 1, but it is {self.reuse}")
-        return replace(super().init(problem, rng), pool=(fresh_member(problem, rng),))
+        measure = Measure(statistics=self.statistics, gap=self.gap, layered=True, crosses=True)
+        networks = Watched(
+            flat=self.lambda_1, moved=self.lambda_2, epochs_most=self.epochs_most, batch=self.batch_train,
+            lr=self.lr_net,
+        )  # fmt: skip
+        # how many updates a network serves depends on its accuracy
+        return feature_matching(self, measure, rules=self.rules, networks=networks, known=False)
 
-    def rule(self, problem: Problem, iteration: int) -> Rule:
-        halvings = sum(iteration >= part * self.iterations for part in (0.6, 0.8, 0.9))
-        return Rule(lr=self.lr * 0.5**halvings, momentum=self.momentum, lr_labels=self.lr_labels)
-
-    def networks(self, problem: Problem, state: FeatureState, rng: Generator) -> tuple[Network, Network | None]:
-        (member,) = state.pool
-        return load(problem, member.seed, member.theta, member.buffers), None
+    def rules(self, state: MatchState) -> Rules:
+        halvings = sum(state.iteration >= part * self.iterations for part in (0.6, 0.8, 0.9))
+        return moves(Rule(lr=self.lr * 0.5**halvings, momentum=self.momentum), self.lr_labels, self.optimizer)
 
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
         layers = {f"l{n}": means(real.weights, f) for n, f in enumerate(real.layers)}
@@ -127,60 +119,3 @@ class CAFE(FeatureMatching):
                 y = torch.full((len(t),), c, device=t.device)
                 loss = loss + self.discrimination * F.cross_entropy(t @ centres.T, y, reduction="sum")
         return loss
-
-    def parts(self, problem: Problem, state: FeatureState) -> tuple[Part, ...]:
-        (member,) = state.pool
-        net = load(problem, member.seed, member.theta, member.buffers).train()
-        S, y = inputs_of(problem, state.outer, self.space)
-
-        def train() -> object:
-            x = problem.augment.apply(S[: self.batch_train], problem.augment.draw(1, S.shape[1:], generator(0, "plan")))
-            return train_step(net, member.theta, None, x, y[: len(x)], lr=self.lr_net, buffers=member.buffers)
-
-        batch = min(self.batch_train, len(S))
-        training = Part(what="the network's training", samples=len(S), size=batch, ready=lambda _: train, when="after")
-        return (*super().parts(problem, state), training)
-
-    def after(self, problem: Problem, state: FeatureState, net: Network, block: Block, rng: Generator) -> FeatureState:
-        (member,) = state.pool
-        net.requires_grad_(True).train()
-        watched = torch.cat([state.memory.get("watched", torch.zeros(0)), _accuracy(problem, net, member, rng)])
-        watched = watched[-WATCHED:]
-        if len(watched) == WATCHED and float(watched.max() - watched.min()) < self.lambda_1:
-            return replace(state, pool=(fresh_member(problem, rng),), memory={})
-        member = self._trained(problem, state, net, member, rng)
-        # iterations count networks: this one goes on
-        return replace(state, pool=(member,), memory={"watched": watched}, iteration=state.iteration - 1)
-
-    def horizon(self, problem: Problem) -> int | None:
-        """Not known: how many updates a network serves depends on its accuracy."""
-        return None
-
-    def _trained(
-        self, problem: Problem, state: FeatureState, net: Network, member: PoolMember, rng: Generator
-    ) -> PoolMember:
-        S, y = inputs_of(problem, state.outer, self.space)
-        seen = torch.zeros(0)
-        for _ in range(self.epochs_most):
-            for batch in torch.split(torch.randperm(len(S), generator=rng), self.batch_train):
-                x = problem.augment.apply(S[batch], problem.augment.draw(len(batch), problem.train.input.shape, rng))
-                stepped = train_step(net, member.theta, None, x, y[batch], lr=self.lr_net, buffers=member.buffers)
-                member = replace(member, theta=stepped.params, buffers=stepped.buffers)
-            seen = torch.cat([seen, _accuracy(problem, net, member, rng)])[-WATCHED:]
-            if len(seen) == WATCHED and float(seen.max() - seen.min()) > self.lambda_2:
-                break
-        return member
-
-
-def _accuracy(problem: Problem, net: Network, member: PoolMember, rng: Generator) -> Tensor:
-    """(1,): on random real samples of every class, as classes count alike."""
-    index = torch.cat(draw_per_class(problem.by_class, PROBE, rng))
-    x, y = image(problem.train.fetch(index).x), problem.train.labels[index]
-    buffers = {n: b.clone() for n, b in member.buffers.items()} if uses_batch_statistics(net) else member.buffers
-    with torch.no_grad():
-        guess = torch.cat([
-            torch.func.functional_call(net, {**member.theta, **buffers}, (part,)).argmax(1)
-            for part in torch.split(x, 256)
-        ])  # fmt: skip
-    right = (guess.cpu() == y).float()
-    return right.new_tensor([float(torch.stack([right[y == c].mean() for c in range(problem.num_classes)]).mean())])

@@ -12,19 +12,18 @@ encoder"), then moves the set once down the trained network's own loss (the inte
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from torch import Generator, Tensor
-
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.functional.distribution import mean_gap, means
-from potstill.methods._matching import Rule, Start
-from potstill.methods.distribution._statistics import Memory, Statistics, Views
-from potstill.methods.distribution._trained import InTrained
+from potstill.functional.leaves import Rule
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState, Start
+from potstill.methods.distribution._statistics import MEANS
+from potstill.methods.distribution._values import FeatureValues, in_trained
 
 __all__ = ["DANCE"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DANCE(InTrained):
+class DANCE(FeatureValues, Engineered[MatchState]):
     """Match means in networks between untrained and trained, and calibrate the classes."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -74,12 +73,6 @@ class DANCE(InTrained):
     parametrization: str = "tiles"
     """What is optimised (--factor 2)."""
 
-    def rule(self, problem: Problem, iteration: int) -> Rule:
-        lr = self.lr * problem.ipc
-        return Rule(lr=lr, momentum=self.momentum, lr_labels=self.lr_labels, space="data", clamp=True)
-
-    def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
-        return {"mu": means(real.weights, real.features)}
-
-    def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
-        return mean_gap(real["mu"], means(syn.weights, syn.features))
+    def engine(self, problem: Problem) -> Matching:
+        payload = Rule(lr=self.lr * problem.ipc, momentum=self.momentum)
+        return in_trained(self, problem, MEANS, payload=payload, calibration=self.calibration, updates=self.updates)

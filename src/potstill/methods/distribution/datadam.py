@@ -15,17 +15,18 @@ from typing import ClassVar
 
 from torch import Generator, Tensor
 
-from potstill.core import Efforts, MethodInfo
+from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.distribution import attention, mean_gap, means
-from potstill.methods._matching import Start
-from potstill.methods.distribution._base import FeatureMatching
-from potstill.methods.distribution._statistics import Memory, Statistics, Views
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState, Start
+from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views
+from potstill.methods.distribution._values import FeatureValues, feature_matching
 
 __all__ = ["DataDAM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataDAM(FeatureMatching):
+class DataDAM(FeatureValues, Engineered[MatchState]):
     """Match spatial attention of the inner layers and the mean embedding."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -40,8 +41,6 @@ class DataDAM(FeatureMatching):
         "quick": {"iterations": 300, "reuse": 8},
         "good": {"iterations": 3_000, "reuse": 8},
     }
-    layered: ClassVar[bool] = True
-    joint: ClassVar[bool] = True
 
     iterations: int = 8000
     """Steps of the synthetic data (section 4.1 of the paper; the code's default is 20,000)."""
@@ -65,6 +64,10 @@ class DataDAM(FeatureMatching):
     """Network whose layers are looked at, fresh at every step."""
     parametrization: str = "pixels"
     """What is optimised."""
+
+    def engine(self, problem: Problem) -> Matching:
+        measure = Measure(statistics=self.statistics, gap=self.gap, layered=True, joint=True)
+        return feature_matching(self, measure)
 
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
         # the attention of the last inner layer is left out: its place is taken by the embedding

@@ -12,19 +12,17 @@ and the synthetic samples S of the class.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Generator, Tensor
-
-from potstill.core import Efforts, MethodInfo
-from potstill.functional.distribution import mean_gap, means
-from potstill.methods._matching import Start
-from potstill.methods.distribution._base import FeatureMatching
-from potstill.methods.distribution._statistics import Memory, Statistics, Views
+from potstill.core import Efforts, MethodInfo, Problem
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState, Start
+from potstill.methods.distribution._statistics import MEANS
+from potstill.methods.distribution._values import FeatureValues, feature_matching
 
 __all__ = ["DM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DM(FeatureMatching):
+class DM(FeatureValues, Engineered[MatchState]):
     """Match the mean embedding of every class under random networks."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -57,8 +55,5 @@ class DM(FeatureMatching):
     parametrization: str = "pixels"
     """What is optimised."""
 
-    def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
-        return {"mu": means(real.weights, real.features)}
-
-    def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
-        return mean_gap(real["mu"], means(syn.weights, syn.features))
+    def engine(self, problem: Problem) -> Matching:
+        return feature_matching(self, MEANS)

@@ -9,23 +9,26 @@ average of the synthetic means over the steps, which joins the loss late. As pub
 networks. The covariances are compared through Gram matrices (`potstill.functional.distribution.spread_gap`).
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Efforts, MethodInfo, Network, Problem
+from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.distribution import Spread, mean_gap, means, spread, spread_gap
-from potstill.methods._matching import Rule, Start, rate
-from potstill.methods.distribution._statistics import Block, FeatureState, Memory, Statistics, Views, padded
-from potstill.methods.distribution._trained import InTrained
+from potstill.functional.leaves import Rule
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState, Start, rate
+from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded
+from potstill.methods.distribution._values import FeatureValues, in_trained
 
 __all__ = ["DSDM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DSDM(InTrained):
+class DSDM(FeatureValues, Engineered[MatchState]):
     """Match mean and covariance in trained networks, and hold to the set's own history."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -88,9 +91,10 @@ class DSDM(InTrained):
     parametrization: str = "tiles"
     """What is optimised (--factor 2)."""
 
-    def rule(self, problem: Problem, iteration: int) -> Rule:
-        lr = rate(problem, self.lr, self.lr_side)
-        return Rule(lr=lr, momentum=self.momentum, lr_labels=self.lr_labels, space="data", clamp=True)
+    def engine(self, problem: Problem) -> Matching:
+        payload = Rule(lr=rate(problem, self.lr, self.lr_side), momentum=self.momentum)
+        measure = Measure(statistics=self.statistics, gap=self.gap, remember=self.remember)
+        return in_trained(self, problem, measure, payload=payload, calibration=self.calibration, updates=self.updates)
 
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
         spreads = [spread(real.features[w > 0], w[w > 0]) for w in real.weights]
@@ -109,8 +113,8 @@ class DSDM(InTrained):
             loss = loss + self.history / d * mean_gap(memory["h"][list(syn.classes)], mu_S)
         return loss
 
-    def after(self, problem: Problem, state: FeatureState, net: Network, block: Block, rng: Generator) -> FeatureState:
-        syn = self.synthetic_views(problem, state, net, block.draws)
+    def remember(self, state: MatchState, real: Statistics, views: Callable[[], Views]) -> Memory:
+        syn = views()
         mu_S = means(syn.weights, syn.features)
         h, beta = state.memory.get("h", mu_S), self.smoothing
-        return replace(state, memory={"h": (1 - beta) * mu_S + beta * h, "step": torch.tensor(state.iteration)})
+        return {"h": (1 - beta) * mu_S + beta * h, "step": torch.tensor(state.iteration + 1)}

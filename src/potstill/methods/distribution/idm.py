@@ -12,27 +12,24 @@ step, 43 % of the steps have none. The released parser's defaults are DM's; the 
 ``command.txt``.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Tensor
 
-from potstill.core import Efforts, MethodInfo, Network, Part, Problem
-from potstill.functional.distribution import mean_gap, means
-from potstill.methods._matching import Rule, Start
-from potstill.methods._networks import fresh_member, load, train_member
-from potstill.methods.distribution._base import FeatureMatching
-from potstill.methods.distribution._statistics import Block, FeatureState, Memory, Statistics, Views
-from potstill.rng import generator
+from potstill.core import Efforts, MethodInfo, Network, Problem
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState, Start
+from potstill.methods.distribution._pool import TrainedAlong, chosen
+from potstill.methods.distribution._statistics import MEANS, Views
+from potstill.methods.distribution._values import FeatureValues, feature_matching
 
 __all__ = ["IDM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class IDM(FeatureMatching):
+class IDM(FeatureValues, Engineered[MatchState]):
     """Match means in a pool of networks in training, and keep the classes apart."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -47,7 +44,6 @@ class IDM(FeatureMatching):
         "quick": {"iterations": 150, "batch_real": 64, "trained": 1, "train_steps": 4, "batch_train": 64},
         "good": {"iterations": 1_000, "batch_real": 128, "train_steps": 5, "batch_train": 128},
     }
-    own_networks: ClassVar[bool] = True
     may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained", "trained", "forget_every")
 
     iterations: int = 20_000
@@ -87,72 +83,19 @@ class IDM(FeatureMatching):
     parametrization: str = "tiles"
     """What is optimised (--aug)."""
 
-    def init(self, problem: Problem, rng: Generator) -> FeatureState:
-        state = super().init(problem, rng)
-        return replace(state, pool=tuple(fresh_member(problem, rng) for _ in range(self.pool_first)))
+    def engine(self, problem: Problem) -> Matching:
+        networks = TrainedAlong(
+            first=self.pool_first, most=self.pool_most, every=self.pool_every, trained=self.trained,
+            steps=self.train_steps, batch=self.batch_train, lr=self.lr_net, forget_every=self.forget_every,
+            reuse=self.reuse,
+        )  # fmt: skip
+        measure = replace(MEANS, penalty=self.penalty)
+        return feature_matching(self, measure, networks=networks, turns=self.updates == "class")
 
-    def rule(self, problem: Problem, iteration: int) -> Rule:
-        return Rule(lr=self.lr, momentum=self.momentum, lr_labels=self.lr_labels)
-
-    def classwise(self) -> bool:
-        return self.updates == "class"
-
-    def networks(self, problem: Problem, state: FeatureState, rng: Generator) -> tuple[Network, Network | None]:
-        member = state.pool[_chosen(state)]
-        return load(problem, member.seed, member.theta, member.buffers).eval(), None
-
-    def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
-        return {"mu": means(real.weights, real.features)}
-
-    def gap(self, real: Statistics, syn: Views, memory: Memory) -> Tensor:
-        return mean_gap(real["mu"], means(syn.weights, syn.features))
-
-    def penalty(self, state: FeatureState, net: Network, syn: Views, y: Tensor) -> Tensor | None:
-        a = 100 * state.pool[_chosen(state)].accuracy
+    def penalty(self, state: MatchState, net: Network, syn: Views, y: Tensor) -> Tensor | None:
+        """Cross-entropy, which keeps the classes apart, weighed by the accuracy of the network."""
+        a = 100 * chosen(state).accuracy
         if not self.ce or not a:
             return None
         losses = F.cross_entropy(net.classifier(syn.features), y, reduction="none")
         return self.ce * a * (syn.weights @ losses).sum()
-
-    def parts(self, problem: Problem, state: FeatureState) -> tuple[Part, ...]:
-        def train(_: int) -> Callable[[], object]:
-            return lambda: train_member(
-                problem, state.pool[0], generator(0, "plan"), steps=1, batch=self.batch_train, lr=self.lr_net,
-                momentum=0.9, weight_decay=5e-4,
-            )  # fmt: skip
-
-        def join(n: int) -> Callable[[], object]:
-            return lambda: [fresh_member(problem, generator(0, "plan")) for _ in range(n)]
-
-        steps = self.trained * self.train_steps
-        return (
-            *super().parts(problem, state),
-            Part(
-                what="the networks' training", real=True, samples=steps * self.batch_train,
-                size=min(self.batch_train, len(problem.train)), ready=train, every=self.reuse, when="after",
-            ),
-            Part(
-                what="networks that join the pool", samples=0, size=0, classes=max(0, self.pool_most - self.pool_first),
-                ready=join, every=self.pool_every, stays=True,
-            ),
-        )  # fmt: skip
-
-    def after(self, problem: Problem, state: FeatureState, net: Network, block: Block, rng: Generator) -> FeatureState:
-        if state.used:
-            return state  # the networks stand still while one's statistics are reused
-        pool = list(state.pool)
-        for place in torch.randperm(len(pool), generator=rng)[: self.trained].tolist():
-            pool[place] = train_member(
-                problem, pool[place], rng, steps=self.train_steps, batch=self.batch_train, lr=self.lr_net,
-                momentum=0.9, weight_decay=5e-4,
-            )  # fmt: skip
-        if state.iteration % self.pool_every == 0:
-            pool = [*pool, fresh_member(problem, rng)][-self.pool_most :]
-        if self.forget_every and state.iteration % self.forget_every == 0:
-            pool = [replace(member, right=0, seen=0) for member in pool]
-        return replace(state, pool=tuple(pool))
-
-
-def _chosen(state: FeatureState) -> int:
-    """The place in the pool of the network of the present block."""
-    return int(torch.randint(len(state.pool), (1,), generator=generator(state.block, "member")))

@@ -16,17 +16,18 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Efforts, MethodInfo
+from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.distribution import gaussian_kernel, mean_gap, means, mmd
-from potstill.methods._matching import Start
-from potstill.methods.distribution._base import FeatureMatching
-from potstill.methods.distribution._statistics import Memory, Statistics, Views, padded, unpadded
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState, Start
+from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded
+from potstill.methods.distribution._values import FeatureValues, feature_matching
 
 __all__ = ["M3D"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class M3D(FeatureMatching):
+class M3D(FeatureValues, Engineered[MatchState]):
     """Match the kernel mean of the embeddings of every class: our reading of an unpublished program."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -63,6 +64,9 @@ class M3D(FeatureMatching):
     """Network that embeds, fresh at every step."""
     parametrization: str = "tiles"
     """What is optimised: the paper decodes four inputs from each stored one (IDC's partition)."""
+
+    def engine(self, problem: Problem) -> Matching:
+        return feature_matching(self, Measure(statistics=self.statistics, gap=self.gap))
 
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
         kept, sigma, own = [], [], []

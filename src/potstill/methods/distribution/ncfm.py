@@ -19,30 +19,29 @@ mostly zeros when classes take turns), and they shrink what is stored as far as 
 with 10 classes and to 0.135 with 100, while no plateau halves the rate.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import Efforts, MethodInfo, Network, Problem
+from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.distribution import amplitude_phase_gap, characteristic
-from potstill.functional.optim import sgd
-from potstill.methods._matching import Rule, Start
-from potstill.methods.distribution._statistics import Block, FeatureState, Memory, Statistics, Views, padded, unpadded
-from potstill.methods.distribution._trained import InTrained
+from potstill.functional.leaves import Rule
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState, Start
+from potstill.methods.distribution import _sampling
+from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded
+from potstill.methods.distribution._values import FeatureValues, in_trained
 from potstill.rng import draw_seed, generator
 
 __all__ = ["NCFM"]
 
-NOISE_REPEATS = 16
-"""Each noise vector of the sampling network serves so many frequencies (SampleNet.py)."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class NCFM(InTrained):
+class NCFM(FeatureValues, Engineered[MatchState]):
     """Match the characteristic function of the embeddings of every class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -115,29 +114,21 @@ class NCFM(InTrained):
     parametrization: str = "tiles"
     """What is optimised (factor 2)."""
 
-    def init(self, problem: Problem, rng: Generator) -> FeatureState:
-        state = super().init(problem, rng)
-        # the greatest number, not infinity: a state holds finite numbers only
-        plateau = {"best": torch.tensor(3.4e38), "waited": torch.tensor(0), "scale": torch.tensor(1.0)}
-        made = {} if not self.sampler else _sampling_network(problem.network(draw_seed(rng)), problem, rng)
-        return replace(state, memory={**plateau, **made})
-
-    def rule(self, problem: Problem, iteration: int) -> Rule:
-        if self.optimizer == "sgd":
-            return super().rule(problem, iteration)
-        turns = problem.num_classes if self.updates == "all" else 1
-        return Rule(
-            lr=self.lr * turns**0.5, weight_decay=self.weight_decay * turns**0.5, lr_labels=self.lr_labels,
-            space="data", clamp=True,
+    def engine(self, problem: Problem) -> Matching:
+        payload = Rule(lr=self.lr, momentum=self.momentum)
+        if self.optimizer == "adamw":
+            turns = problem.num_classes if self.updates == "all" else 1
+            payload = Rule(lr=self.lr * turns**0.5, weight_decay=self.weight_decay * turns**0.5)
+        measure = Measure(statistics=self.statistics, gap=self.gap, begin=self.begin, remember=self.remember)
+        return in_trained(
+            self, problem, measure, payload=payload, calibration=self.calibration, updates=self.updates,
+            factor=lambda state: float(state.memory.get("scale", 1.0)),
         )  # fmt: skip
-
-    def factor(self, state: FeatureState) -> float:
-        return float(state.memory["scale"])
 
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
         h = F.normalize(real.features, dim=1)
         seed = draw_seed(rng)
-        t = _frequencies(memory, h.shape[1], self._count, generator(seed)).to(h)
+        t = _sampling.frequencies(memory, h.shape[1], self._count, generator(seed)).to(h)
         re, im = characteristic(h, t, real.weights)
         kept = {"re": re, "im": im, "shared/t": t}
         if self.sampler:  # the maximisation needs Φ_T as a function of t
@@ -150,7 +141,12 @@ class NCFM(InTrained):
         phi = characteristic(h, real["shared/t"], syn.weights)
         return self.scale * amplitude_phase_gap((real["re"], real["im"]), phi, self.alpha, self.beta)
 
-    def after(self, problem: Problem, state: FeatureState, net: Network, block: Block, rng: Generator) -> FeatureState:
+    def begin(self, problem: Problem, rng: Generator) -> Memory:
+        # the greatest number, not infinity: a state holds finite numbers only
+        plateau = {"best": torch.tensor(3.4e38), "waited": torch.tensor(0), "scale": torch.tensor(1.0)}
+        return plateau | (_sampling.network(problem.network(draw_seed(rng)), problem, rng) if self.sampler else {})
+
+    def remember(self, state: MatchState, real: Statistics, views: Callable[[], Views]) -> Memory:
         memory = dict(state.memory)
         better = state.loss < float(memory["best"]) * (1 - 1e-4)  # the threshold of torch's ReduceLROnPlateau
         memory["best"] = torch.tensor(state.loss) if better else memory["best"]
@@ -158,60 +154,26 @@ class NCFM(InTrained):
         if int(memory["waited"]) > self.patience:
             memory |= {"scale": memory["scale"] / 2, "waited": torch.tensor(0)}
         if self.sampler:
-            memory |= self._climbed(memory, self.synthetic_views(problem, state, net, block.draws), block.real)
-        return replace(state, memory=memory)
+            memory |= self._climbed(memory, views(), real)
+        return memory
 
     @property
     def _count(self) -> int:
         """Number of t."""
         return self.frequencies_sampler if self.sampler else self.frequencies
 
-    def _climbed(self, memory: Memory, syn: Views, real: Statistics) -> Mapping[str, Tensor]:
+    def _climbed(self, memory: Memory, syn: Views, real: Statistics) -> Memory:
         """The sampling network after one step up the loss."""
-        names = [n for n in memory if n.startswith("psi/")]
-        psi = {n: memory[n].detach().requires_grad_() for n in names}
-        with torch.enable_grad():
+
+        def loss(psi: Memory) -> Tensor:
             rng = generator(int(real["shared/seed"]))
-            t = _frequencies({**memory, **psi}, syn.features.shape[1], self._count, rng).to(syn.features)
+            t = _sampling.frequencies({**memory, **psi}, syn.features.shape[1], self._count, rng).to(syn.features)
             phi = characteristic(F.normalize(syn.features, dim=1), t, syn.weights)
             parts = [
                 characteristic(h, t, h.new_full((1, len(h)), 1 / len(h)))
                 for h in unpadded(real["h"], real["sizes"])
             ]  # fmt: skip
             target = (torch.cat([re for re, _ in parts]), torch.cat([im for _, im in parts]))
-            loss = self.scale * amplitude_phase_gap(target, phi, self.alpha, self.beta)
-            up = [-g for g in torch.autograd.grad(loss, list(psi.values()))]
-        velocity = {n: memory["speed/" + n] for n in names}
-        after, speed = sgd(
-            {n: memory[n] for n in names}, dict(zip(names, up, strict=True)), velocity, lr=self.lr_sampler,
-            momentum=self.momentum,
-        )  # fmt: skip
-        return {**after, **{"speed/" + n: v for n, v in speed.items()}}
+            return self.scale * amplitude_phase_gap(target, phi, self.alpha, self.beta)
 
-
-def _sampling_network(net: Network, problem: Problem, rng: Generator) -> dict[str, Tensor]:
-    """Three linear layers of the embedding's width, each with a batch norm, as torch first makes them."""
-    x = problem.train.fetch(torch.tensor([0])).x
-    assert isinstance(x, Tensor)
-    with torch.no_grad():
-        d = net.embed(torch.cat([x, x])).shape[1]
-    made: dict[str, Tensor] = {}
-    for layer in range(3):
-        bound = d**-0.5
-        made[f"psi/{layer}.weight"] = (torch.rand(d, d, generator=rng) * 2 - 1) * bound
-        made[f"psi/{layer}.bias"] = (torch.rand(d, generator=rng) * 2 - 1) * bound
-        made[f"psi/{layer}.scale"], made[f"psi/{layer}.shift"] = torch.ones(d), torch.zeros(d)
-    made = {n: p.to(problem.train.device) for n, p in made.items()}
-    return {**made, **{"speed/" + n: torch.zeros_like(p) for n, p in made.items()}}
-
-
-def _frequencies(memory: Memory, d: int, count: int, rng: Generator) -> Tensor:
-    """t (count, d): standard normal, or what the sampling network makes of noise."""
-    if "psi/0.weight" not in memory:
-        return torch.randn(count, d, generator=rng)
-    a = torch.randn(max(2, count // NOISE_REPEATS), d, generator=rng).to(memory["psi/0.weight"])
-    for layer in range(3):
-        p = [memory[f"psi/{layer}.{part}"] for part in ("weight", "bias", "scale", "shift")]
-        a = F.batch_norm(F.linear(a, p[0], p[1]), None, None, p[2], p[3], training=True)
-        a = F.leaky_relu(a, 0.2) if layer < 2 else a.tanh()
-    return a.repeat(-(-count // len(a)), 1)[:count]
+        return _sampling.climbed(memory, loss, self.lr_sampler, self.momentum)

@@ -1,5 +1,5 @@
-"""Gradient matching. A new objective derives from `GradientMatching` and says its distance and how networks train."""
+"""Gradient matching: `Gradients` is the objective; a method is its paper's values, and builds an engine of them."""
 
-from potstill.methods.gradient._base import GradientMatching, GradientState
+from potstill.methods.gradient._gradients import Gradients
 
-__all__ = ["GradientMatching", "GradientState"]
+__all__ = ["Gradients"]

@@ -10,17 +10,18 @@ with one row A_i per output neuron, and T (outer) updates of S for each network 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo
-from potstill.methods._matching import Start
-from potstill.methods.gradient._on_synthetic import OnSynthetic
+from potstill.core import Efforts, MethodInfo, Problem
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState
+from potstill.methods.gradient._values import SyntheticValues, on_synthetic
 
 __all__ = ["DC"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DC(OnSynthetic):
+class DC(SyntheticValues, Engineered[MatchState]):
     """Match the gradients that real and synthetic samples of a class give a network."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -36,32 +37,6 @@ class DC(OnSynthetic):
         "good": {"iterations": 60, "batch_real": 128, "inner": 10, "start": "real"},
     }
 
-    # main.py mutes augmentation while DC's network trains, whatever the matching uses.
-    augmented_training: ClassVar[bool] = False
-
-    iterations: int = 1000
-    """Networks, one after the other (main.py, --Iteration)."""
-    lr: float = 0.1
-    """Learning rate of the synthetic data (main.py, --lr_img)."""
-    momentum: float = 0.5
-    """Momentum of the synthetic data (main.py)."""
-    lr_net: float = 0.01
-    """Learning rate of the network (main.py, --lr_net)."""
-    batch_real: int = 256
-    """Real samples per class and step (main.py, --batch_real)."""
-    batch_train: int = 256
-    """Batch of the network's training on the synthetic data (main.py, --batch_train)."""
-    outer: int | None = None
-    """Updates per network; None: by items per class as published (utils.py, get_loops)."""
-    inner: int | None = None
-    """Epochs of the network after each update; None: by items per class as published; 0: it does not train."""
-    metric: Literal["ours", "mse", "cos"] = "ours"
-    """Distance of gradients; "ours" is the paper's row-wise cosine distance (main.py, --dis_metric)."""
-    start: Start = "noise"
-    """Start from noise or from random real samples (main.py, --init)."""
-    augment: str = "none"
-    """Siamese augmentation of the matched batches; the paper has none."""
-    network: str = "convnet"
-    """Network whose gradients are matched."""
-    parametrization: str = "pixels"
-    """What is optimised."""
+    def engine(self, problem: Problem) -> Matching:
+        # main.py mutes augmentation while DC's network trains, whatever the matching uses
+        return on_synthetic(self, problem, augmented=False)

@@ -8,16 +8,17 @@ features of the first network. The point is fewer updates for the same accuracy;
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo
-from potstill.methods._matching import Start
-from potstill.methods.gradient._base import Sampler
-from potstill.methods.gradient._on_real import OnReal
+from potstill.core import Efforts, MethodInfo, Problem
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState, Start
+from potstill.methods.gradient._gradients import Sampler
+from potstill.methods.gradient._values import RealValues, on_real
 
 __all__ = ["DREAM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DREAM(OnReal):
+class DREAM(RealValues, Engineered[MatchState]):
     """IDC on representative real samples."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -43,3 +44,6 @@ class DREAM(OnReal):
     """Batch of the network's training (condense.py: that of the real samples, --batch_real)."""
     start: Start = "k-means"
     """Start from such samples of the first network (condense.py, --f2_init kmean; section 3.3 of the paper)."""
+
+    def engine(self, problem: Problem) -> Matching:
+        return on_real(self, problem)

@@ -11,17 +11,18 @@ trains on synthetic samples that are each augmented on their own.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo
-from potstill.methods._matching import Start
-from potstill.methods.gradient._on_synthetic import OnSynthetic
+from potstill.core import Efforts, MethodInfo, Problem
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState, Start
+from potstill.methods.gradient._values import SyntheticValues, on_synthetic
 
 __all__ = ["DSA"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DSA(OnSynthetic):
+class DSA(SyntheticValues, Engineered[MatchState]):
     """Match gradients under an augmentation that real and synthetic samples share."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -37,31 +38,10 @@ class DSA(OnSynthetic):
         "good": {"iterations": 60, "batch_real": 128, "inner": 10},
     }
 
-    augmented_training: ClassVar[bool] = True
-
-    iterations: int = 1000
-    """Networks, one after the other (main.py, --Iteration)."""
-    lr: float = 0.1
-    """Learning rate of the synthetic data (main.py, --lr_img)."""
-    momentum: float = 0.5
-    """Momentum of the synthetic data (main.py)."""
-    lr_net: float = 0.01
-    """Learning rate of the network (main.py, --lr_net)."""
-    batch_real: int = 256
-    """Real samples per class and step (main.py, --batch_real)."""
-    batch_train: int = 256
-    """Batch of the network's training on the synthetic data (main.py, --batch_train)."""
-    outer: int | None = None
-    """Updates per network; None: by items per class as published (utils.py, get_loops)."""
-    inner: int | None = None
-    """Epochs of the network after each update; None: by items per class as published; 0: it does not train."""
-    metric: Literal["ours", "mse", "cos"] = "ours"
-    """Distance of gradients (main.py, --dis_metric)."""
     start: Start = "real"
     """Start from random real samples (the repository's DSA commands) or from noise."""
     augment: str = "dsa"
     """Siamese augmentation (section 3.2 of the paper)."""
-    network: str = "convnet"
-    """Network whose gradients are matched."""
-    parametrization: str = "pixels"
-    """What is optimised."""
+
+    def engine(self, problem: Problem) -> Matching:
+        return on_synthetic(self, problem, augmented=True)

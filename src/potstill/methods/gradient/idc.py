@@ -13,14 +13,16 @@ and Fashion-MNIST it uses ``metric="l1", lr=1e-4, data_train=500`` (MNIST also `
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo
-from potstill.methods.gradient._on_real import OnReal
+from potstill.core import Efforts, MethodInfo, Problem
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState
+from potstill.methods.gradient._values import RealValues, on_real
 
 __all__ = ["IDC"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class IDC(OnReal):
+class IDC(RealValues, Engineered[MatchState]):
     """Match gradients of networks in training, on inputs decoded from a fraction of their size."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -35,3 +37,6 @@ class IDC(OnReal):
         "quick": {"iterations": 5, "outer": 20, "batch_real": 32, "data_train": 256},
         "good": {"iterations": 40, "outer": 20, "batch_real": 64, "data_train": 500},
     }
+
+    def engine(self, problem: Problem) -> Matching:
+        return on_real(self, problem)

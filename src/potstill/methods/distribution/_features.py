@@ -1,0 +1,308 @@
+"""The objective of feature matching: the passes of real samples and synthetic ones through a network, and their gap.
+
+A block is a network, an augmentation for each class and the real samples' statistics, which several steps may share
+(``reuse``): then the real samples pass through the network only once in so many. Passes come in parts that suit the
+machine.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import Layered, Network, Part, Problem, Space
+from potstill.errors import PotstillError
+from potstill.functional.distribution import membership, row_membership
+from potstill.functional.features import embed_real, uses_batch_statistics
+from potstill.functional.sampling import draw_per_class
+from potstill.methods._matching import Descent, MatchState, Networks, Seen, Sloped, hard_labels, image, inputs_of
+from potstill.methods.distribution._statistics import (
+    Measure,
+    Memory,
+    Statistics,
+    Views,
+    class_means_of_cross_entropy,
+    groups,
+    is_shared,
+    joined,
+)  # fmt: skip
+from potstill.rng import draw_seed, generator
+
+__all__ = ["FORWARD_SAMPLES", "Block", "Features"]
+
+FORWARD_SAMPLES = 2560
+"""Real samples in one pass: ten classes of the published batch. More classes go in several passes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """What steps with one network share."""
+
+    net: Network
+    classifier: Network | None
+    real: Statistics
+    draws: tuple[object, ...]
+    """The augmentation of each class."""
+    rng: Generator
+    """For what follows the draws of the block."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Match what a measure says of the features of every class."""
+
+    measure: Measure
+    batch_real: int
+    reuse: int
+    """Steps with one network and its real statistics."""
+    space: Space
+    """What the payload decodes to."""
+    turns: bool = False
+    """Whether each class has a move of its own."""
+    calibration: float = 0.0
+    """Weight of a descent of its own down the classifier's loss, where the networks give one (NCFM, DANCE)."""
+
+    def begin(self, problem: Problem, rng: Generator) -> Memory:
+        return {} if self.measure.begin is None else self.measure.begin(problem, rng)
+
+    def block(
+        self, problem: Problem, networks: Networks, state: MatchState, rng: Generator
+    ) -> tuple[MatchState, Block]:
+        if state.used == 0:
+            state = replace(state, block=draw_seed(rng))
+        drawn = generator(state.block, "block")
+        net, classifier = networks.embedder(problem, state, drawn)
+        net.requires_grad_(False)
+        draws = _draws(problem, state, drawn)
+        real = state.kept or self.real_statistics(problem, net, draws, state.memory, generator(state.block, "real"))
+        return state, Block(net=net, classifier=classifier, real=real, draws=draws, rng=drawn)
+
+    def network(self, block: Block) -> Network:
+        return block.net
+
+    def descents(self, problem: Problem, state: MatchState, block: Block) -> Iterator[Descent]:
+        k = problem.num_classes
+        every, apart = [list(range(k))], [[c] for c in range(k)]
+
+        def compared(classes: list[int], seen: Seen) -> Sloped:
+            return self.compared(problem, state, block, seen, classes)
+
+        yield Descent("loss", compared, apart if self.turns else every)
+        if (classifier := block.classifier) is not None:
+            classifier.requires_grad_(False)
+            omega = problem.augment.draw(1, problem.train.input.shape, block.rng)
+
+            def calibrated(classes: list[int], seen: Seen) -> Sloped:
+                return self.calibrated(problem, classifier, omega, seen, classes)
+
+            # learned labels are of every class
+            yield Descent("calibration", calibrated, apart if self.turns and not _learned(state) else every)
+
+    def after(self, problem: Problem, state: MatchState, block: Block) -> MatchState:
+        used = (state.used + 1) % self.reuse
+        after = replace(state, used=used, kept=block.real if used else {})
+        if self.measure.remember is None:
+            return after
+        views = self.measure.remember(after, block.real, lambda: self.synthetic_views(problem, after, block))
+        return replace(after, memory=views)
+
+    # --- the passes ---------------------------------------------------------------------------------------------
+
+    def views(self, net: Network, x: Tensor, weights: Tensor, classes: Sequence[int]) -> Views:
+        """What the network makes of ``x``."""
+        if not self.measure.layered:
+            return Views(features=net.embed(x), layers=(), weights=weights, classes=tuple(classes))
+        if not isinstance(net, Layered):
+            raise PotstillError(
+                f"this method looks at inner layers, but {type(net).__name__} does not show its activations; "
+                "choose a convnet"
+            )
+        *layers, features = net.activations(x)
+        return Views(features=features, layers=tuple(layers), weights=weights, classes=tuple(classes))
+
+    def synthetic_views(self, problem: Problem, state: MatchState, block: Block) -> Views:
+        """Of all that is stored, as it is now, under the draws of the block; no graph."""
+        net, draws = block.net, block.draws
+        S, y = inputs_of(problem, state.leaves, self.space)
+        with torch.no_grad():
+            if y.is_floating_point():
+                return self.views(net, problem.augment.apply(S, draws[0]), row_membership(y), range(len(draws)))
+            parts = zip(torch.split(S, list(problem.sizes)), draws, strict=True)
+            x = torch.cat([problem.augment.apply(s, omega) for s, omega in parts])
+            most = len(x) if uses_batch_statistics(net) else FORWARD_SAMPLES
+            seen = [self.views(net, some, x.new_empty(0), ()) for some in torch.split(x, most)]
+            return Views(
+                features=torch.cat([v.features for v in seen]),
+                layers=tuple(torch.cat(layer) for layer in zip(*(v.layers for v in seen), strict=True)),
+                weights=membership(problem.sizes, x), classes=tuple(range(len(draws))),
+            )  # fmt: skip
+
+    def real_statistics(
+        self, problem: Problem, net: Network, draws: Sequence[object], memory: Memory, rng: Generator
+    ) -> Statistics:
+        """Statistics of a fresh draw of real samples, in passes of several classes."""
+        index = draw_per_class(problem.by_class, self.batch_real, rng)
+        seed = draw_seed(rng)
+        parts = [
+            self._of_group(problem, net, draws, index, group, memory, generator(seed))
+            for group in self._real_groups(net, index)
+        ]
+        return {n: t if is_shared(n) else joined([p[n] for p in parts]) for n, t in parts[0].items()}
+
+    def _real_groups(self, net: Network, index: Sequence[Tensor]) -> list[list[int]]:
+        """Classes whose real samples pass together."""
+        most = 1 if self.measure.layered else FORWARD_SAMPLES  # activations are large: one class at a time
+        if self.measure.joint and uses_batch_statistics(net):
+            most = sum(len(i) for i in index)
+        return groups([len(i) for i in index], most)
+
+    def _synthetic_groups(self, sizes: list[int]) -> list[list[int]]:
+        """Classes whose synthetic samples pass together, where labels are hard."""
+        return groups(sizes, sum(sizes) if self.measure.crosses else FORWARD_SAMPLES)
+
+    def _of_group(
+        self, problem: Problem, net: Network, draws: Sequence[object], index: Sequence[Tensor], group: Sequence[int],
+        memory: Memory, rng: Generator,
+    ) -> Statistics:  # fmt: skip
+        """Statistics of the real samples at ``index`` of the classes in ``group``, from one pass."""
+        with torch.no_grad():
+            x = image(problem.train.fetch(torch.cat([index[c] for c in group])).x)
+            sizes = [len(index[c]) for c in group]
+            x = torch.cat(
+                [problem.augment.apply(p, draws[c]) for p, c in zip(torch.split(x, sizes), group, strict=True)]
+            )
+            weights = membership(sizes, x)
+            if self.measure.layered:
+                seen = self.views(net, x, weights, group)
+            else:
+                seen = Views(features=embed_real(net, x), layers=(), weights=weights, classes=tuple(group))
+            return self.measure.statistics(seen, memory, rng)
+
+    def compared(self, problem: Problem, state: MatchState, block: Block, seen: Seen, classes: list[int]) -> Sloped:
+        """The gap and the penalty over ``classes``; passes of several classes where labels are hard."""
+        S, Y, net = seen["inputs"], seen.get("labels"), block.net
+        sizes, apply, draws = problem.sizes, problem.augment.apply, block.draws
+        firsts = [0, *torch.tensor(sizes).cumsum(0).tolist()]
+        parts = [[classes[i] for i in g] for g in self._synthetic_groups([sizes[c] for c in classes])]
+        if Y is not None:
+            parts = [classes]
+        loss, slopes = 0.0, {"inputs": torch.zeros_like(S)}
+        with torch.enable_grad():
+            for part in parts:
+                rows = torch.cat([torch.arange(firsts[c], firsts[c + 1]) for c in part])
+                if Y is None:
+                    leaves = {"inputs": S[rows].requires_grad_()}
+                    x = torch.cat([
+                        apply(s, draws[c])
+                        for s, c in zip(torch.split(leaves["inputs"], [sizes[c] for c in part]), part, strict=True)
+                    ])  # fmt: skip
+                    weights, y = membership([sizes[c] for c in part], x), hard_labels(problem)[rows].to(x.device)
+                else:  # a sample may belong to every class, so all of them are seen
+                    rows = torch.arange(len(S))
+                    leaves = _copies({"inputs": S, "labels": Y})
+                    x, y = apply(leaves["inputs"], draws[0]), leaves["labels"]
+                    weights = row_membership(y)[part]
+                syn = self.views(net, x, weights, part)
+                real = {n: t if is_shared(n) else t[part] for n, t in block.real.items()}
+                value = self.measure.gap(real, syn, state.memory)
+                penalty = self.measure.penalty
+                if penalty is not None and (extra := penalty(state, net, syn, y)) is not None:
+                    value = value + extra
+                by_x, *by_y = torch.autograd.grad(value, tuple(leaves.values()), allow_unused=True)
+                slopes["inputs"][rows] = by_x if by_x is not None else 0.0
+                if by_y and by_y[0] is not None:
+                    slopes["labels"] = by_y[0]
+                loss += float(value.detach())
+        return loss, slopes
+
+    def calibrated(self, problem: Problem, net: Network, omega: object, seen: Seen, classes: Sequence[int]) -> Sloped:
+        """The classifier's loss over ``classes`` and its slopes; hard labels in passes of several classes."""
+
+        def loss_of(x: Tensor, y: Tensor, sizes: tuple[int, ...]) -> Tensor:
+            return self.calibration * class_means_of_cross_entropy(net(problem.augment.apply(x, omega)), y, sizes)
+
+        S = seen["inputs"]
+        with torch.enable_grad():
+            if "labels" in seen:
+                leaves = _copies(seen)
+                value = loss_of(leaves["inputs"], leaves["labels"], problem.sizes)
+                found = torch.autograd.grad(value, (leaves["inputs"], leaves["labels"]))
+                return float(value.detach()), dict(zip(("inputs", "labels"), found, strict=True))
+            loss, slopes = 0.0, torch.zeros_like(S)
+            y, firsts = hard_labels(problem).to(S.device), [0, *torch.tensor(problem.sizes).cumsum(0).tolist()]
+            sizes = [problem.sizes[c] for c in classes]
+            for group in groups(sizes, sum(sizes) if uses_batch_statistics(net) else FORWARD_SAMPLES):
+                rows = slice(firsts[classes[group[0]]], firsts[classes[group[-1]] + 1])
+                leaf = S[rows].detach().requires_grad_()
+                value = loss_of(leaf, y[rows], tuple(sizes[i] for i in group))
+                (slopes[rows],) = torch.autograd.grad(value, [leaf])
+                loss += float(value.detach())
+        return loss, {"inputs": slopes}
+
+    def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
+        """The passes of a step; real samples pass once in ``reuse`` steps."""
+        rng = generator(0, "plan")
+        net, classifier = networks.embedder(problem, state, rng)
+        net.requires_grad_(False)
+        draws = _draws(problem, state, rng)
+        k, sizes = problem.num_classes, problem.sizes
+        index = draw_per_class(problem.by_class, self.batch_real, rng)
+        S, rows = inputs_of(problem, state.leaves, self.space)
+        learned = rows.is_floating_point()
+
+        def of_real(c: int, most: int | None = None) -> Callable[[], Statistics]:
+            some = [i[:most] for i in index[:c]]
+            return lambda: self._of_group(problem, net, draws, some, range(c), state.memory, generator(0))
+
+        def of_synthetic(c: int) -> Callable[[], object]:
+            real = of_real(c, max(2, FORWARD_SAMPLES // c))()  # a pass of real samples is enough of them
+            block = Block(net=net, classifier=None, real=real, draws=draws, rng=rng)
+            m = sum(sizes[:c]) if learned else len(S)  # then every sample is seen for every class
+            seen = {"inputs": S[:m]} | ({"labels": rows[:m]} if learned else {})
+            return lambda: self.compared(problem, state, block, seen, list(range(c)))[0]
+
+        together = [len(g) for g in groups(list(sizes), FORWARD_SAMPLES)]
+        at_once = k if learned else 1 if self.turns else max(map(len, self._synthetic_groups(list(sizes))))
+        made = [
+            Part(
+                what="real samples", real=True, classes=k, samples=sum(map(len, index)), size=max(map(len, index)),
+                ready=of_real, at_once=max(len(g) for g in self._real_groups(net, index)), every=self.reuse,
+            ),
+            Part(
+                what="synthetic samples", classes=k, samples=sum(sizes), size=max(sizes), at_once=at_once,
+                ready=of_synthetic, when="descent",
+            ),
+        ]  # fmt: skip
+        if classifier is not None and not learned:
+            classifier.requires_grad_(False)
+            omega = problem.augment.draw(1, problem.train.input.shape, rng)
+
+            def of_calibration(c: int) -> Callable[[], object]:
+                return lambda: self.calibrated(problem, classifier, omega, {"inputs": S}, range(c))[0]
+
+            calibration = Part(
+                what="calibration", classes=k, samples=sum(sizes), size=max(sizes), at_once=max(together),
+                ready=of_calibration, when="descent",
+            )  # fmt: skip
+            made.append(calibration)
+        return tuple(made)
+
+
+def _learned(state: MatchState) -> bool:
+    """Whether labels are."""
+    return "labels/logits" in state.leaves.held
+
+
+def _draws(problem: Problem, state: MatchState, rng: Generator) -> tuple[object, ...]:
+    """One augmentation per class; one for all where a sample may belong to several."""
+    shape, k = problem.train.input.shape, problem.num_classes
+    if _learned(state):
+        return (problem.augment.draw(1, shape, rng),) * k
+    return tuple(problem.augment.draw(1, shape, rng) for _ in range(k))
+
+
+def _copies(seen: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n: t.detach().clone().requires_grad_() for n, t in seen.items()}

@@ -1,0 +1,93 @@
+"""IDM's networks: a pool of several ages, whose members train on real samples along the way."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Generator
+
+from potstill.core import AssetSpec, Network, Part, Problem
+from potstill.methods._matching import MatchState, PoolMember
+from potstill.methods._networks import fresh_member, load
+from potstill.rng import generator
+from potstill.supervise.teacher import Teacher, teacher_step
+
+__all__ = ["TrainedAlong", "chosen"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TrainedAlong:
+    """One of the pool embeds; after each block some train, now and then one joins."""
+
+    first: int
+    most: int
+    every: int
+    """Steps between new networks."""
+    trained: int
+    steps: int
+    batch: int
+    lr: float
+    forget_every: int
+    reuse: int
+
+    def assets(self) -> tuple[AssetSpec, ...]:
+        return ()
+
+    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
+        return replace(state, pool=tuple(fresh_member(problem, rng) for _ in range(self.first)))
+
+    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
+        member = chosen(state)
+        return load(problem, member.seed, member.theta, member.buffers).eval(), None
+
+    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
+        state = replace(state, iteration=state.iteration + 1)
+        if state.used:
+            return state  # the networks stand still while one's statistics are reused
+        pool = list(state.pool)
+        for place in torch.randperm(len(pool), generator=rng)[: self.trained].tolist():
+            pool[place] = self._after_training(problem, pool[place], rng, self.steps)
+        if state.iteration % self.every == 0:
+            pool = [*pool, fresh_member(problem, rng)][-self.most :]
+        if self.forget_every and state.iteration % self.forget_every == 0:
+            pool = [replace(member, right=0, seen=0) for member in pool]
+        return replace(state, pool=tuple(pool))
+
+    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+        def train(_: int) -> Callable[[], object]:
+            return lambda: self._after_training(problem, state.pool[0], generator(0, "plan"), 1)
+
+        def join(n: int) -> Callable[[], object]:
+            return lambda: [fresh_member(problem, generator(0, "plan")) for _ in range(n)]
+
+        return (
+            Part(
+                what="the networks' training", real=True, samples=self.trained * self.steps * self.batch,
+                size=min(self.batch, len(problem.train)), ready=train, every=self.reuse, when="after",
+            ),
+            Part(
+                what="networks that join the pool", samples=0, size=0, classes=max(0, self.most - self.first),
+                ready=join, every=self.every, stays=True,
+            ),
+        )  # fmt: skip
+
+    def _after_training(self, problem: Problem, member: PoolMember, rng: Generator, steps: int) -> PoolMember:
+        """Steps of SGD on random real samples; counts what the network got right before each step."""
+        net = problem.network(member.seed).train()
+        made = Teacher(
+            params=member.theta, velocity=member.velocity, buffers=member.buffers, right=member.right, seen=member.seen
+        )
+        for _ in range(steps):
+            made, _ = teacher_step(
+                net, made, problem.train, rng, batch=self.batch, lr=self.lr, momentum=0.9, weight_decay=5e-4
+            )
+        return replace(
+            member, theta=made.params, velocity=made.velocity, buffers=made.buffers, right=made.right, seen=made.seen
+        )
+
+
+def chosen(state: MatchState) -> PoolMember:
+    """The network of the present block."""
+    return state.pool[int(torch.randint(len(state.pool), (1,), generator=generator(state.block, "member")))]

@@ -1,0 +1,99 @@
+"""CAFE's network: it trains on the synthetic data while its accuracy moves, and is replaced when that stays."""
+
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import AssetSpec, Network, Part, Problem
+from potstill.functional.features import uses_batch_statistics
+from potstill.functional.sampling import draw_per_class
+from potstill.functional.train import train_step
+from potstill.methods._matching import MatchState, PoolMember, image, inputs_of
+from potstill.methods._networks import fresh_member, load
+from potstill.rng import generator
+
+__all__ = ["PROBE", "WATCHED", "Watched"]
+
+WATCHED = 10
+"""Accuracies that are looked back upon (distill.py)."""
+PROBE = 128
+"""Real samples per class that an accuracy is taken on (distill.py)."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """One network. An iteration is one that has been used up."""
+
+    flat: float
+    """It is replaced when ten accuracies lie within this."""
+    moved: float
+    """Its training ends when ten accuracies have moved by this."""
+    epochs_most: int
+    batch: int
+    lr: float
+
+    def assets(self) -> tuple[AssetSpec, ...]:
+        return ()
+
+    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
+        return replace(state, pool=(fresh_member(problem, rng),))
+
+    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
+        (member,) = state.pool
+        return load(problem, member.seed, member.theta, member.buffers), None
+
+    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
+        (member,) = state.pool
+        net.requires_grad_(True).train()
+        watched = torch.cat([state.memory.get("watched", torch.zeros(0)), _accuracy(problem, net, member, rng)])
+        watched = watched[-WATCHED:]
+        if len(watched) == WATCHED and float(watched.max() - watched.min()) < self.flat:
+            fresh = (fresh_member(problem, rng),)
+            return replace(state, pool=fresh, memory={}, iteration=state.iteration + 1)
+        member = self._after_training(problem, state, net, member, rng)
+        return replace(state, pool=(member,), memory={"watched": watched})
+
+    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+        (member,) = state.pool
+        net = load(problem, member.seed, member.theta, member.buffers).train()
+        S, y = inputs_of(problem, state.leaves, "model")
+
+        def train() -> object:
+            x = problem.augment.apply(S[: self.batch], problem.augment.draw(1, S.shape[1:], generator(0, "plan")))
+            return train_step(net, member.theta, None, x, y[: len(x)], lr=self.lr, buffers=member.buffers)
+
+        size = min(self.batch, len(S))
+        what = "the network's training"
+        return (Part(what=what, samples=len(S), size=size, ready=lambda _: train, when="after"),)
+
+    def _after_training(
+        self, problem: Problem, state: MatchState, net: Network, member: PoolMember, rng: Generator
+    ) -> PoolMember:
+        S, y = inputs_of(problem, state.leaves, "model")
+        seen = torch.zeros(0)
+        for _ in range(self.epochs_most):
+            for batch in torch.split(torch.randperm(len(S), generator=rng), self.batch):
+                x = problem.augment.apply(S[batch], problem.augment.draw(len(batch), problem.train.input.shape, rng))
+                stepped = train_step(net, member.theta, None, x, y[batch], lr=self.lr, buffers=member.buffers)
+                member = replace(member, theta=stepped.params, buffers=stepped.buffers)
+            seen = torch.cat([seen, _accuracy(problem, net, member, rng)])[-WATCHED:]
+            if len(seen) == WATCHED and float(seen.max() - seen.min()) > self.moved:
+                break
+        return member
+
+
+def _accuracy(problem: Problem, net: Network, member: PoolMember, rng: Generator) -> Tensor:
+    """(1,): on random real samples of every class, as classes count alike."""
+    index = torch.cat(draw_per_class(problem.by_class, PROBE, rng))
+    x, y = image(problem.train.fetch(index).x), problem.train.labels[index]
+    buffers = {n: b.clone() for n, b in member.buffers.items()} if uses_batch_statistics(net) else member.buffers
+    with torch.no_grad():
+        guess = torch.cat([
+            torch.func.functional_call(net, {**member.theta, **buffers}, (part,)).argmax(1)
+            for part in torch.split(x, 256)
+        ])  # fmt: skip
+    right = (guess.cpu() == y).float()
+    return right.new_tensor([float(torch.stack([right[y == c].mean() for c in range(problem.num_classes)]).mean())])

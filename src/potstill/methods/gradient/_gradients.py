@@ -1,0 +1,193 @@
+"""The objective of gradient matching: the gradients that real and synthetic samples of a class give a network."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, final
+
+import torch
+from torch import Generator, Tensor, nn
+
+from potstill.core import Network, Part, Problem, Space
+from potstill.functional.gradient import Distance
+from potstill.functional.sampling import draw_per_class
+from potstill.functional.train import gradients
+from potstill.methods._matching import (
+    Descent,
+    MatchState,
+    Networks,
+    PoolMember,
+    Seen,
+    Sloped,
+    image,
+    inputs_of,
+    nearest_to_centres,
+)  # fmt: skip
+from potstill.methods._networks import load
+from potstill.rng import generator
+
+__all__ = ["Gradients", "Sampler"]
+
+Sampler: TypeAlias = Literal["random", "k-means"]
+"""How real samples are drawn: at random, or those nearest to k-means centres of their features (DREAM)."""
+
+BATCH_NORM_SAMPLES = 16
+"""Real samples per class whose statistics a BatchNorm network is frozen with (DC's main.py, BNSizePC)."""
+
+K_MEANS_ITERATIONS = 10
+"""Of a choice of real samples near to centres. Ours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """What the moves of one step have in common."""
+
+    net: Network
+    member: PoolMember
+    """Its parameters, and the statistics that it is frozen with."""
+    drawn: Mapping[str, Tensor]
+    """Indices of real samples, by the number of their class."""
+    omega: list[object]
+    """The augmentation of each class."""
+    seen: list[Tensor]
+    """Which of its synthetic samples are looked at."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Gradients:
+    """Match the gradients of one network in training, class by class."""
+
+    distance: Distance
+    """Of the synthetic gradients from the real ones."""
+    batch_real: int
+    space: Space
+    """What the payload decodes to."""
+    sampler: Sampler = "random"
+    interval: int = 1
+    """Steps that one draw of real samples serves."""
+    most: int = 0
+    """Synthetic samples of a class that one step looks at, at most; 0 for all."""
+    turns: bool = False
+    """Whether each class has a move of its own."""
+
+    def begin(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
+        return {}
+
+    def block(
+        self, problem: Problem, networks: Networks, state: MatchState, rng: Generator
+    ) -> tuple[MatchState, Block]:
+        net = networks.embedder(problem, state, rng)[0]
+        (member,) = state.pool
+        member = replace(member, buffers=_frozen_statistics(net, member, problem, rng))
+        drawn = state.kept or self._drawn(problem, member, rng)
+        omega = [problem.augment.draw(1, problem.train.input.shape, rng) for _ in problem.sizes]
+        seen = [self._seen(size, rng) for size in problem.sizes]
+        state = replace(state, pool=(member,))
+        return state, Block(net=net, member=member, drawn=drawn, omega=omega, seen=seen)
+
+    def network(self, block: Block) -> Network:
+        return block.net
+
+    def descents(self, problem: Problem, state: MatchState, block: Block) -> Iterator[Descent]:
+        k = problem.num_classes
+
+        def compared(classes: list[int], seen: Seen) -> Sloped:
+            return self.compared(problem, block, seen, classes)
+
+        yield Descent("loss", compared, [[c] for c in range(k)] if self.turns else [list(range(k))], share=k)
+
+    def after(self, problem: Problem, state: MatchState, block: Block) -> MatchState:
+        used = state.used + 1
+        return replace(state, used=used, kept=block.drawn if self.interval > 1 and used % self.interval else {})
+
+    def compared(self, problem: Problem, block: Block, shown: Seen, classes: list[int]) -> Sloped:
+        """The distance over ``classes``, one after the other."""
+        apply, net, member, loss = problem.augment.apply, block.net, block.member, 0.0
+        slopes = {n: torch.zeros_like(t) for n, t in shown.items()}
+        firsts = [0, *torch.tensor(problem.sizes).cumsum(0).tolist()]
+        for c in classes:
+            rows, omega = firsts[c] + block.seen[c], block.omega[c]
+            T_c = image(problem.train.fetch(block.drawn[str(c)]).x)
+            g_T = gradients(net, member.theta, apply(T_c, omega), _all_of_class(c, T_c), buffers=member.buffers)
+            leaves = {n: shown[n][rows].requires_grad_() for n in slopes}
+            s = leaves["inputs"]
+            y = leaves["labels"] if "labels" in leaves else _all_of_class(c, s)
+            with torch.enable_grad():
+                g_S = gradients(net, member.theta, apply(s, omega), y, create_graph=True, buffers=member.buffers)
+                gap = self.distance(g_S, g_T)
+            for n, found in zip(leaves, torch.autograd.grad(gap, tuple(leaves.values())), strict=True):
+                slopes[n][rows] = found
+            loss += float(gap.detach())
+        return loss, slopes
+
+    def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
+        rng, k = generator(0, "plan"), problem.num_classes
+        (member,) = state.pool
+        net = problem.network(member.seed).eval()  # only a BatchNorm tells the difference, and a step freezes it
+        index = draw_per_class(problem.by_class, self.batch_real, rng)
+        omega = [problem.augment.draw(1, problem.train.input.shape, rng) for _ in range(k)]
+        seen = [self._seen(size, rng) for size in problem.sizes]
+        block = Block(net=net, member=member, drawn=_named(index), omega=omega, seen=seen)
+        S, rows = inputs_of(problem, state.leaves, self.space)
+        shown = {"inputs": S} | ({"labels": rows} if rows.is_floating_point() else {})
+        largest = max(range(k), key=lambda c: len(index[c]) + len(seen[c]))
+
+        def match() -> object:
+            return self.compared(problem, block, shown, [largest])[0]
+
+        matching = Part(
+            what="gradients of a class", real=True, samples=sum(map(len, index)), size=len(index[largest]),
+            ready=lambda _: match, when="descent",
+        )  # fmt: skip
+        if self.sampler == "random":
+            return (matching,)
+        of_largest = max(problem.by_class, key=len)
+        still = problem.network(member.seed).eval().requires_grad_(False)
+
+        def choose() -> object:
+            return nearest_to_centres(problem, still, of_largest, self.batch_real, rng, K_MEANS_ITERATIONS)
+
+        choice = Part(
+            what="choice of real samples", real=True, samples=len(problem.train), size=len(of_largest),
+            ready=lambda _: choose, every=self.interval,
+        )  # fmt: skip
+        return matching, choice
+
+    def _drawn(self, problem: Problem, member: PoolMember, rng: Generator) -> dict[str, Tensor]:
+        if self.sampler == "random":
+            return _named(draw_per_class(problem.by_class, self.batch_real, rng))
+        net = load(problem, member.seed, member.theta, member.buffers).eval().requires_grad_(False)
+        return _named([
+            nearest_to_centres(problem, net, index, self.batch_real, rng, K_MEANS_ITERATIONS)
+            for index in problem.by_class
+        ])  # fmt: skip
+
+    def _seen(self, size: int, rng: Generator) -> Tensor:
+        """Which of a class's synthetic samples this step looks at."""
+        return torch.randperm(size, generator=rng)[: self.most] if 0 < self.most < size else torch.arange(size)
+
+
+def _named(index: Iterator[Tensor] | list[Tensor] | tuple[Tensor, ...]) -> dict[str, Tensor]:
+    return {str(c): i for c, i in enumerate(index)}
+
+
+def _all_of_class(c: int, x: Tensor) -> Tensor:
+    """The label ``c`` for each of ``x``."""
+    return torch.full((len(x),), c, dtype=torch.int64, device=x.device)
+
+
+def _frozen_statistics(net: Network, member: PoolMember, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
+    """BatchNorm statistics from real samples of all classes; leaves the norm layers of ``net`` in eval mode.
+
+    One synthetic sample per class is too few for them. Networks without BatchNorm are left alone, nothing is drawn.
+    """
+    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return member.buffers
+    x = image(problem.train.fetch(torch.cat(draw_per_class(problem.by_class, BATCH_NORM_SAMPLES, rng))).x)
+    made = {n: b.clone() for n, b in member.buffers.items()}
+    with torch.no_grad():
+        torch.func.functional_call(net, {**member.theta, **made}, (x,))
+    for norm in norms:
+        norm.eval()
+    return made

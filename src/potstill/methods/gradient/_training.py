@@ -1,0 +1,120 @@
+"""Networks of gradient matching: one at a time, matched while it trains, on synthetic samples or on real ones."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol, final, runtime_checkable
+
+import torch
+from torch import Generator
+
+from potstill.core import AssetSpec, Network, Part, Problem
+from potstill.functional.sampling import distinct
+from potstill.functional.train import train_step
+from potstill.methods._matching import MatchState, PoolMember, image, inputs_of
+from potstill.methods._networks import fresh_member
+from potstill.rng import generator
+from potstill.supervise.teacher import Teacher, train_epoch
+
+__all__ = ["OnReal", "OnSynthetic", "OneByOne", "Training"]
+
+
+@runtime_checkable
+class Training(Protocol):
+    """A network's training between two updates."""
+
+    def __call__(self, problem: Problem, state: MatchState, net: Network, rng: Generator, /) -> PoolMember: ...
+    def size(self, problem: Problem, /) -> tuple[bool, int, int]:
+        """For a plan: whether it sees real samples, how many at once, and how many in all."""
+        ...
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class OneByOne:
+    """One network after the other; an iteration is one that has served so many updates."""
+
+    updates: int
+    training: Training
+
+    def assets(self) -> tuple[AssetSpec, ...]:
+        return ()
+
+    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
+        return replace(state, pool=(fresh_member(problem, rng, seed),))
+
+    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
+        return problem.network(state.pool[0].seed).train(), None
+
+    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
+        if state.used >= self.updates:
+            fresh = (fresh_member(problem, rng),)
+            return replace(state, pool=fresh, used=0, kept={}, iteration=state.iteration + 1)
+        return replace(state, pool=(self.training(problem, state, net.train(), rng),))
+
+    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+        if self.updates == 1:
+            return ()
+        (member,) = state.pool
+        net, (real, batch, samples) = problem.network(member.seed).eval(), self.training.size(problem)
+        if real:
+            x = image(problem.train.fetch(torch.arange(min(batch, samples))).x)
+        else:
+            x = inputs_of(problem, state.leaves, "model")[0][:batch]
+        y = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+
+        def train() -> object:
+            z = problem.augment.apply(x, problem.augment.draw(len(x), x.shape[1:], generator(0, "plan")))
+            return train_step(net, member.theta, member.velocity, z, y, lr=0.0, momentum=0.9, buffers=member.buffers)
+
+        what = "the network's training"
+        return (Part(what=what, real=real, samples=samples, size=len(x), ready=lambda _: train, when="after"),)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class OnSynthetic:
+    """Epochs of plain SGD on the synthetic data (DC), each sample augmented on its own where it is (DSA)."""
+
+    epochs: int
+    batch: int
+    lr: float
+    augmented: bool
+
+    def __call__(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> PoolMember:
+        (member,) = state.pool
+        S, y = inputs_of(problem, state.leaves, "model")
+        theta, buffers = member.theta, member.buffers
+        for _ in range(self.epochs):
+            for batch in torch.split(torch.randperm(len(S), generator=rng), self.batch):
+                x = S[batch]
+                if self.augmented:
+                    x = problem.augment.apply(x, problem.augment.draw(len(batch), problem.train.input.shape, rng))
+                stepped = train_step(net, theta, None, x, y[batch], lr=self.lr, buffers=buffers)
+                theta, buffers = stepped.params, stepped.buffers
+        return replace(member, theta=theta, buffers=buffers)
+
+    def size(self, problem: Problem) -> tuple[bool, int, int]:
+        return False, self.batch, self.epochs * sum(problem.sizes)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class OnReal:
+    """One pass of SGD over some real samples, augmented each on its own and sometimes mixed (IDC)."""
+
+    samples: int
+    batch: int
+    lr: float
+    cutmix: float
+
+    def __call__(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> PoolMember:
+        (member,) = state.pool
+        order = distinct(len(problem.train), self.samples, rng)
+        made = train_epoch(
+            net, Teacher(params=member.theta, velocity=member.velocity, buffers=member.buffers), problem.train, order,
+            rng, batch=self.batch, lr=self.lr, momentum=0.9, weight_decay=5e-4, augment=problem.augment,
+            cutmix=self.cutmix,
+        )  # fmt: skip
+        return replace(member, theta=made.params, velocity=made.velocity, buffers=made.buffers)
+
+    def size(self, problem: Problem) -> tuple[bool, int, int]:
+        return True, self.batch, min(self.samples, len(problem.train))
