@@ -4,7 +4,7 @@ import pytest
 
 from potstill.cli.commands import COMMANDS
 from potstill.cli.main import main
-from potstill.cli.parsing import options_of
+from potstill.cli.parsing import _leaves
 
 COMMON = {"--json", "--quiet", "--debug"}
 READING = {
@@ -95,7 +95,8 @@ def test_the_commands_are_these():
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_options_of_a_command_are_these(name):
-    assert set(options_of(COMMANDS[name][0])) == OPTIONS[name]
+    leaves = _leaves(COMMANDS[name][0])
+    assert {leaf.name.upper() if leaf.positional else leaf.flag for leaf in leaves} == OPTIONS[name]
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -101,6 +101,16 @@ def test_a_sample_has_the_same_bits_alone_in_a_batch_and_with_any_number_of_thre
 
 
 @needs_kernels
+@pytest.mark.parametrize(("h", "w"), [(1, 9216), (9216, 1), (1, 2048), (1, 2049), (3, 2001), (1999, 5), (97, 95)])
+def test_long_and_odd_planes_give_what_torch_gives(h, w):
+    """Those whose border would not fit on a stack are torch's, the others ours."""
+    x, weight, bias, g = case(1, 32, 32, h, w)
+    assert off(convolution(x, weight, bias), plain(x, weight, bias)) < 5e-6
+    if suits(x, weight):
+        assert off(winograd._gradient(x, g), winograd._plain_gradient(x, g)) < 5e-6
+
+
+@needs_kernels
 def test_what_is_not_contiguous_is_read_as_it_is():
     x, weight, bias, _ = case(3, 32, 32, 8, 8)
     odd = x.to(memory_format=torch.channels_last), weight.transpose(0, 1), bias.repeat_interleave(2)[::2]

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report_samples import estimate as written
-from report_samples import scorecard
 
 from potstill.markup import Html, tag, text
 from potstill.reports.numbers import (
@@ -24,7 +23,6 @@ from potstill.reports.numbers import (
     size,
     verdict,
 )
-from potstill.reports.tables import leaderboard, results_table
 
 
 @given(st.text())
@@ -106,49 +104,3 @@ def test_verdicts_follow_the_interval(low: float | None, high: float | None, sai
     gap = Estimate(mean=0.01, low=low, high=high)
     assert verdict(gap, "random") == said
     assert (significant(gap) > 0) == (said == "better than random")
-
-
-def cells(table: str) -> list[list[str]]:
-    return [[c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines()]
-
-
-def test_leaderboard_in_markdown() -> None:
-    rows = [
-        {"method": "dm", "ipc": 10, "scorecard": scorecard(0.8731)},
-        {"method": "a|b\n<i>", "ipc": 10, "scorecard": scorecard(0.9001, optimistic=True, quick=True)},
-        {"method": "dc", "ipc": 1, "scorecard": None},
-    ]
-    head, rule, *body = cells(leaderboard(rows))
-    assert head == [
-        "IPC", "Method", "Accuracy, %", "n", "Random, %", "Minus random, points", "Full data, %", "Items", "Bytes",
-    ]  # fmt: skip
-    assert set(rule) == {"---:", "---"}
-    assert body[0] == ["1", "dc", "—", "—", "—", "—", "—", "—", "—"]
-    assert body[1][1] == "a\\|b &lt;i> (optimistic) (quick)"
-    assert body[2] == [
-        "10", "dm", "87.3 ± 0.6", "5", "79.2 ± 1.4", "+8.1 [+6.2 to +10.0]", "96.9 ± 0.1", "100", "39.2 kB",
-    ]  # fmt: skip
-    assert all(len(row) == len(head) for row in body)
-
-
-def test_published_numbers_stand_beside_ours() -> None:
-    row = {
-        "data": "mnist",
-        "method": "dm",
-        "ipc": 10,
-        "scorecard": scorecard(0.973, protocol="dsa"),
-        "published": {"mean": 0.973, "std": 0.003, "source": "arXiv:2110.04181, Table 1"},
-    }
-    flat = {
-        "data": "mnist",
-        "method": "dc",
-        "ipc": 1,
-        "accuracy": {"mean": 0.917, "std": 0.005, "n": 100},
-        "published": None,
-    }
-    _, _, ours, other = cells(results_table([row, flat]))
-    assert ours == [
-        "mnist", "convnet-d3-w128-instance-avg", "dsa", "dm", "10", "97.3 ± 0.6", "5", "97.3 ± 0.3",
-        "arXiv:2110.04181, Table 1",
-    ]  # fmt: skip
-    assert other == ["mnist", "—", "—", "dc", "1", "91.7 ± 0.5", "100", "—", "—"]

@@ -21,7 +21,7 @@ from potstill.cli import recipe
 from potstill.cli.commands import COMMANDS, Command, Compare, Distill, Evaluate, Label, Listing, Making, Score
 from potstill.errors import PotstillError, meant, unknown
 
-__all__ = ["Misuse", "Parsed", "effort_of", "last_value", "options_of", "parse"]
+__all__ = ["Misuse", "Parsed", "effort_of", "last_value", "parse"]
 
 _CONFIG = (FlagCreatePairsOff, OmitArgPrefixes)
 _POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
@@ -183,11 +183,6 @@ def _is_plain(value: Any) -> bool:
     """Whether a value can be written on a command line: numbers, words, and tuples of them."""
     entries = value if isinstance(value, tuple) else (value,)
     return all(entry is None or isinstance(entry, bool | int | float | str) for entry in entries)
-
-
-def options_of(cls: Any) -> list[str]:
-    """The options of a command as they are spelled; what is told by its place stands in capitals."""
-    return [leaf.name.upper() if leaf.positional else leaf.flag for leaf in _leaves(cls)]
 
 
 class _Leaf(NamedTuple):

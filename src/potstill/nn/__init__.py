@@ -10,7 +10,6 @@ from potstill.nn.zoo import (
     factory,
     flops,
     named,
-    parameter_count,
     stackable,
     usual,
 )
@@ -27,7 +26,6 @@ __all__ = [
     "given",
     "initialise",
     "named",
-    "parameter_count",
     "stackable",
     "usual",
 ]

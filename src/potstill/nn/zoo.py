@@ -30,7 +30,6 @@ __all__ = [
     "factory",
     "flops",
     "named",
-    "parameter_count",
     "stackable",
     "usual",
 ]
@@ -298,11 +297,6 @@ def usual(input: InputSpec) -> str:
     """The network for such inputs where none is named: the field's ConvNet for pictures, towers for pairs of a picture
     and a text, an MLP for anything flat."""
     return {"image": "convnet", "pair": "towers"}.get(input.kind, "mlp")
-
-
-def parameter_count(network: torch.nn.Module) -> int:
-    """Trainable numbers of a network."""
-    return sum(p.numel() for p in network.parameters())
 
 
 def flops(network: torch.nn.Module, shape: tuple[int, ...] | InputSpec) -> int:

@@ -3,6 +3,5 @@
 from potstill.reports.collect import collect, read_set
 from potstill.reports.law import law_plot
 from potstill.reports.page import Entry, Gallery, render, write
-from potstill.reports.tables import leaderboard, results_table
 
-__all__ = ["Entry", "Gallery", "collect", "law_plot", "leaderboard", "read_set", "render", "results_table", "write"]
+__all__ = ["Entry", "Gallery", "collect", "law_plot", "read_set", "render", "write"]

@@ -1,13 +1,12 @@
 """Losses of students on soft labels, as pure functions. Legend: n samples, k classes."""
 
-import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from potstill.errors import PotstillError
 
-__all__ = ["gift", "kl", "mse_ce"]
+__all__ = ["kl"]
 
 
 def kl(
@@ -36,44 +35,3 @@ def kl(
     else:
         loss = (F.kl_div(log_p, target, reduction="none").sum(1) * weight.to(logits)).mean()
     return loss * temperature**2 if t_squared else loss
-
-
-def mse_ce(
-    logits: Float[Tensor, "n k"], teacher: Float[Tensor, "n k"], y: Int[Tensor, " n"], *, ce_weight: float
-) -> Float[Tensor, ""]:
-    """``mean (logits − teacher)² + ce_weight · CE(logits, y)``: G-VBSM (arXiv:2311.17950) and EDC (arXiv:2404.13733).
-
-    Args:
-        logits: the student's.
-        teacher: the teacher's logits (``LabelStore.logits``); the mean of squares is over samples and classes.
-        y: int64 classes.
-        ce_weight: EDC's is 0.025; G-VBSM's is 0.1 or 0.15 on small pictures.
-    """
-    return F.mse_loss(logits, teacher.to(logits)) + ce_weight * F.cross_entropy(logits, y)
-
-
-def gift(
-    logits: Float[Tensor, "n k"],
-    teacher: Float[Tensor, "n k"],
-    y: Int[Tensor, " n"],
-    *,
-    smoothing: float = 0.1,
-    weight: float = 0.1,
-) -> Float[Tensor, ""]:
-    """GIFT (arXiv:2405.14736): ``1 − mean cos(logits, t)``, ``t = teacher/‖teacher‖ + weight · s/‖s‖``.
-
-    ``s`` is the smoothed class: ``1 − smoothing`` at y and ``smoothing / (k − 1)`` elsewhere. This is what the
-    published code computes (validate/losses_benchmark.py); its README gives a weighted mean and the cosine itself. The
-    loss does not change when a student's logits are all multiplied by a positive number.
-
-    Args:
-        logits: the student's.
-        teacher: the teacher's logits (``LabelStore.logits``).
-        y: int64 classes.
-        smoothing: in [0, 1).
-        weight: of the smoothed class.
-    """
-    k = logits.shape[1]
-    smooth = torch.full_like(logits, smoothing / (k - 1)).scatter(1, y[:, None], 1.0 - smoothing)
-    target = F.normalize(teacher.to(logits), dim=1) + weight * F.normalize(smooth, dim=1)
-    return 1.0 - F.cosine_similarity(logits, target, dim=1).mean()
