@@ -25,7 +25,7 @@ from machine import machine
 
 import potstill
 from potstill.evaluation.statistics import summary
-from potstill.methods.gradient._on_synthetic import published_loops
+from potstill.methods.gradient._values import published_loops
 from potstill.registry import resolve
 
 METHODS = ("random", "herding", "random-soft", "dc", "dsa", "dm")

@@ -42,7 +42,7 @@ from machine import machine
 
 import potstill
 from potstill.evaluation.statistics import summary
-from potstill.methods.gradient._on_synthetic import published_loops
+from potstill.methods.gradient._values import published_loops
 
 README = "github.com/VICO-UoE/DatasetCondensation README"
 DANCE = "github.com/Hansong-Zhang/DANCE, table 1"
