@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import potstill
 from potstill.core import Splits
@@ -15,9 +16,12 @@ from potstill.registry import make_method, names, resolve
 from potstill.testing import toy_source
 from potstill.verbs.listing import list_methods
 
+ROOT = Path(__file__).resolve().parents[2]
 DATA = Splits(train=toy_source("image"), test=None)
 SMALL: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "batch_real": 4, "progress": None}
-RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
+RECIPES = {path: yaml.safe_load(path.read_text())["method"] for path in sorted(Path(ROOT, "recipes").glob("*.yaml"))}
+"""Methods by recipe."""
+FIRST = {method: path for path, method in reversed(RECIPES.items())}
 
 
 @pytest.mark.parametrize("name", names("methods"))
@@ -75,7 +79,9 @@ def test_a_method_as_a_value_is_run_as_it_is() -> None:
         potstill.distill(DATA, "dm", ipc=1, effort="quik")
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, id=p.stem, marks=[pytest.mark.slow] * (p not in FIRST.values())) for p in RECIPES]
+)
 def test_a_recipe_is_run_with_what_it_says_and_the_published_rest(path: Path) -> None:
     from potstill.cli.parsing import parse
 

@@ -56,7 +56,7 @@ def test_the_tables_of_the_documentation_are_current_beside_it(installed: dict[s
 def test_the_suite_does_not_see_it(installed: dict[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider",
-         "tests/methods/test_parts.py"],
+         "-o", "addopts=", "tests/methods/test_parts.py"],
         env=installed, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout

@@ -24,6 +24,7 @@ def test_the_tests_of_the_kernels_pass_with_narrow_registers():
     assert not {*found[1:]} & {*own[1:]}, "the same libraries were loaded"
     files = [str(here / name) for name in ("test_nn_kernels.py", "test_nn_winograd.py")]
     words = [sys.executable, "-m", "pytest", *files, "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-n", "0"]
+    words += ["-o", "addopts="]  # types and shapes are checked with the wide ones
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, cwd=here.parent.parent)
     assert done.returncode == 0, done.stdout[-3000:]
     assert "skipped" not in done.stdout.splitlines()[-1]

@@ -2,9 +2,11 @@
 
 import dataclasses
 import math
+from itertools import product
 
 import pytest
 import torch
+from covering import covering
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_problems import encoded, inputs, problem
@@ -35,9 +37,9 @@ def reread(p: Aware, payload: Payload) -> Payload:
     return {name: read(kept) for name, kept in p.finished(payload).items()}
 
 
-@pytest.mark.parametrize("learned", [False, True])
-@pytest.mark.parametrize("stored", STORES)
-@pytest.mark.parametrize("spelled", SPELLED)
+@pytest.mark.parametrize(
+    ("spelled", "stored", "learned"), covering(product(SPELLED, STORES, [False, True]), strength=2)
+)
 def test_what_is_decoded_is_what_is_written(spelled: str, stored: str, learned: bool) -> None:
     """To the last bit, also after the payload and its levels have moved."""
     p = aware(spelled, stored, learned)
@@ -170,9 +172,10 @@ def test_learned_levels_find_what_they_are_asked_for() -> None:
 METHODS = ("dm", "dc")
 
 
-@pytest.mark.parametrize("learned", [False, True])
-@pytest.mark.parametrize("spelled", ["pixels", "tiles", "memory:bases=2", "small"])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("name", "spelled", "learned"),
+    covering(product(METHODS, ["pixels", "tiles", "memory:bases=2", "small"], [False, True]), strength=2),
+)
 def test_methods_run_over_it_unchanged(name: str, spelled: str, learned: bool) -> None:
     _, method = make_method(name, {"iterations": 3, "optimizer": "adamw", "lr": 0.05, "batch_real": 8})
     source = toy_source("image", side=16, classes=2)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from covering import covering
 
 import potstill
 from potstill import registry
@@ -179,8 +180,10 @@ def test_indices_of_the_first_format_are_put_together_again() -> None:
     assert same(rebuild(DATA / "first-indices.safetensors", potstill.load_data("digits").train), whole)
 
 
-@pytest.mark.parametrize("method", ["random", "dm", "random-soft"])
-@pytest.mark.parametrize("store", [None, "uint4", "float32", "uint8"])
+@pytest.mark.parametrize(
+    ("method", "store"),
+    covering(itertools.product(["random", "dm", "random-soft"], [None, "uint4", "float32", "uint8"])),
+)
 def test_a_budget_in_bytes_is_kept_and_used(method: str, store: str | None) -> None:
     most = 5000
     made = potstill.distill("digits", method, bytes=most, store=store, steps=1 if method == "dm" else None, **QUICK)

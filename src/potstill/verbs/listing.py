@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 import inspect
 import re
 from collections.abc import Mapping
@@ -35,10 +36,15 @@ def field_docs(kind: type) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if dataclasses.is_dataclass(base):
-            source = inspect.getsource(base)
-            texts = re.findall(r'^    (\w+): [^\n]+\n    """(.*?)"""', source, flags=re.MULTILINE | re.DOTALL)
-            found |= {name: " ".join(text.split()) for name, text in texts}
+            found |= _docs_in(base)
     return found
+
+
+@functools.cache
+def _docs_in(kind: type) -> dict[str, str]:
+    """Of the fields that a class writes itself. Its file is read for it, which takes milliseconds."""
+    texts = re.findall(r'^    (\w+): [^\n]+\n    """(.*?)"""', inspect.getsource(kind), flags=re.MULTILINE | re.DOTALL)
+    return {name: " ".join(text.split()) for name, text in texts}
 
 
 def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
