@@ -14,13 +14,14 @@ from torch import Tensor
 
 from potstill.augment.dc import dc, dc_batch_norm
 from potstill.augment.named import augmentation_name, named_augmentation
-from potstill.core import Augmentation, NetworkFactory, Source, Splits
+from potstill.core import Augmentation, Metric, NetworkFactory, Source, Splits, Task
 from potstill.data import StreamSource, TensorSource, Viewed, holdout
 from potstill.errors import PotstillError
 from potstill.evaluation.fitting import carded_network, check_fit, learned_rate, not_made_of, same_content
 from potstill.evaluation.forecast import expected_seconds
 from potstill.evaluation.full import RECIPE, FullReference
 from potstill.evaluation.labeller import Labeller, labeller_of, stored_labeller
+from potstill.evaluation.probe import work
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.rivals import (
     CHEAP,
@@ -30,6 +31,7 @@ from potstill.evaluation.rivals import (
     Field,
     Rows,
     exact_bytes,
+    groups,
     guessed_items,
     leading,
     rival,
@@ -40,17 +42,19 @@ from potstill.evaluation.rivals import (
 from potstill.evaluation.scorecard import Scorecard
 from potstill.evaluation.scores import ars, hlr, ior, lrs
 from potstill.evaluation.sets import TEACHER_STEPS, TeacherJob, TrainingSet
-from potstill.evaluation.statistics import INTERVAL, difference, summary
+from potstill.evaluation.statistics import INTERVAL, PLAIN_INTERVAL, answers_of, difference, summary
 from potstill.evaluation.student import Job
 from potstill.evaluation.taught import Teachers, check_stored
 from potstill.evaluation.together import at_most, predictions
 from potstill.execution import Executor, Serial, choose
-from potstill.nn import OwnNetwork, factory, flops, stackable
+from potstill.inputs import count, moved, only
+from potstill.nn import OwnNetwork, factory, stackable
 from potstill.rng import derive
 from potstill.storage import Distilled
 from potstill.supervise.store import content_hash
 from potstill.supervise.teacher import soft_rows
 from potstill.supervise.teacher_store import Labels
+from potstill.tasks import Classification, targets_of, task_of
 
 __all__ = ["as_seen", "carded_network", "check_fit", "evaluate", "not_made_of", "student_augmentation"]
 
@@ -81,6 +85,19 @@ class _Bench:
     side_by_side: int
     teachers: Teachers | None = None
 
+    @property
+    def task(self) -> Task:
+        return task_of(self.train)
+
+    @property
+    def classes(self) -> bool:
+        """Whether it is classes that are told apart."""
+        return isinstance(self.task, Classification)
+
+    def summed(self, values: Sequence[float]) -> dict[str, Any]:
+        """``values`` of students, one each."""
+        return summary(values, answers_of(self.task.metric, len(self.test)), self.task.metric.low)
+
     def augment(self, name: str) -> Augmentation:
         return student_augmentation(name, self.train)
 
@@ -98,6 +115,7 @@ def student_augmentation(name: str, source: Source) -> Augmentation:
 class _Measured:
     values: list[float]
     per_class: list[float]
+    """Accuracy on each class; empty where there are none."""
     chosen: Mapping[str, Any]
     diverged: int
 
@@ -128,10 +146,10 @@ def evaluate(
             one, else the network the set was made with.
         seeds: students per network, in place of the protocol's number.
         seed: decides every draw.
-        baselines: random, herding and random-soft in the same bytes, each stored in the way that serves it best
-            (`potstill.evaluation.rivals`), and as many random samples as the set has inputs.
+        baselines: random and, where there are classes, herding and random-soft in the same bytes, each stored in the
+            way that serves it best (`potstill.evaluation.rivals`), and as many random samples as the set has inputs.
         full: the full-data reference.
-        robust_scores: LRS and ARS, which need more students.
+        robust_scores: LRS and ARS, which need more students, and classes.
         stored: a teacher's labels of this set, for protocols in which a teacher labels: students of the set read them
             in place of asking it. Baselines ask it. Robust scores are then left out.
         weights: train with the set's weights, where it has any: as they are over their mean. ``False``: all alike.
@@ -156,8 +174,8 @@ def evaluate(
         raise PotstillError(f"at least one student is needed, but seeds is {students}")
     if side_by_side is not None and side_by_side < 1:
         raise PotstillError(f"at least one student is trained at a time, but side_by_side is {side_by_side}; use 1")
-    k = len(train.classes)
-    makes = [factory(name, train.input, k, train.device) for name in students_of]
+    task = task_of(train)
+    makes = [factory(name, train.input, task.outputs, train.device) for name in students_of]
     bench, *others = (
         _Bench(
             protocol=protocol.resolve(train.name, make.name, train.input), make=make, train=train, test=test,
@@ -167,10 +185,15 @@ def evaluate(
         )
         for make in makes
     )  # fmt: skip
-    x, y = distilled.model_space().to(train.device), distilled.labels.to(train.device)
+    if not bench.classes and bench.protocol.labels == "teacher":
+        raise PotstillError(
+            f"protocol {protocol.name} has a teacher label, which needs classes, but the task is {task.name}; choose "
+            "another, as potstill"
+        )
+    x, y = moved(distilled.model_space(), train.device), distilled.labels.to(train.device)
     if stored is not None:
         check_stored(bench.protocol, stored)
-        stored.check(train.classes, content_hash(x))
+        stored.check(train.classes, content_hash(only(x, "a stored label")))
         robust_scores = False  # the file's views are those of one augmentation
     field = Field(
         train=train, room=room_of(distilled.card["bytes"]), make=bench.make, seed=seed,
@@ -179,6 +202,8 @@ def evaluate(
     )  # fmt: skip
     # under a teacher's labels random samples are random-soft
     names = [n for n in RIVALS if n != "random-soft" or bench.protocol.labels == "given"] if baselines else []
+    if not bench.classes:
+        names, robust_scores = names[:1], False
     if expect is not None:
         size, many = len(distilled), guessed_items(field)
         expect(expected_seconds(
@@ -195,6 +220,11 @@ def evaluate(
     labeller = labeller if stored is None else stored_labeller(labeller, distilled, stored)
     learned = learned_rate(distilled)
     w = distilled.sample_weight if weights else None
+    if w is not None and not bench.classes:
+        raise PotstillError(
+            f"a set's weights count where there are classes, but the task is {task.name}; weights=False (--no-weights) "
+            "trains on all samples alike"
+        )
     own_set = TrainingSet(
         pairs=[(x, y)], bytes=distilled.card["bytes"]["total"], stored=stored, lr=learned,
         weights=None if w is None else w.to(train.device),
@@ -203,16 +233,17 @@ def evaluate(
     own = _measure(bench, "this set", own_set)
     rivals, left_out = _rivals(bench, field, names, distilled, rows)
     scores = _scores(bench, own, own_set, distilled, rivals, reference, robust_scores)
-    answers = len(bench.test)
-    by_network: dict[str, dict[str, Any]] = {bench.make.name: summary(own.values, answers)}
-    if "random" in rivals:
-        by_network[bench.make.name]["baselines"] = {"random": summary(rivals["random"][1].values, answers)}
+    metric = task.metric
+    random = rivals.get("random")
+    by_network = {bench.make.name: _on(bench, own, None if random is None else random[1])}
     for other in others:
-        by_network[other.make.name] = summary(_measure(other, other.make.name, own_set).values, answers)
-        if "random" in rivals:  # no number without its baseline: the same random sets, on this network
-            plain = _measure(other, f"{other.make.name}: random", rivals["random"][0])
-            by_network[other.make.name]["baselines"] = {"random": summary(plain.values, answers)}
-    gaps = {n: difference(own.values, m.values, answers) for n, (_, m) in rivals.items()}
+        mine = _measure(other, other.make.name, own_set)
+        # no number without its baseline: the same random sets, on this network
+        plain = None if random is None else _measure(other, f"{other.make.name}: random", random[0])
+        by_network[other.make.name] = _on(other, mine, plain)
+    gaps = {
+        n: difference(own.values, m.values, answers_of(metric, len(test))) for n, (_, m) in rivals.items()
+    }  # fmt: skip
     made_of = distilled.card["source"].get("hash")
     alone = bench.protocol.labels == "teacher" or not stackable(
         bench.make
@@ -226,23 +257,28 @@ def evaluate(
         "n": students,
         "optimistic": protocol.optimistic,
         "quick": protocol.shortened,
-        "accuracy": summary(own.values, answers),
-        "interval": INTERVAL,
+        **({"accuracy": bench.summed(own.values)} if bench.classes else {}),
+        "score": _said(metric) | bench.summed(own.values),
+        "interval": PLAIN_INTERVAL if answers_of(metric, 1) is None else INTERVAL,
         "baselines": {
-            n: summary(m.values, answers) | {
-                "bytes": s.bytes, "coded": s.coded, "items": s.items, "per_class": s.per_class, "store": s.store,
+            n: _scored(metric, bench.summed(m.values)) | {
+                "bytes": s.bytes, "coded": s.coded, "items": s.items,
+                "per_class": s.per_class if train.classes else None, "store": s.store,
                 "draws": len(s.pairs), "tried": list(s.tried), "chosen": dict(m.chosen), "difference": gaps[n],
             }
             for n, (s, m) in rivals.items()
         },
         "left_out": left_out,
         "difference": gaps,
-        "full": reference,
+        "full": None if reference is None else _scored(metric, reference),
         "scores": scores,
         "bytes": {"coded": None, **distilled.card["bytes"]} | _label_bytes(bench, stored),
         "cost": {"seconds": round(time.monotonic() - begun, 3), "device": str(train.device)}
         | ({"side_by_side": beside} if beside > 1 else {}),
-        "per_class": [{"name": c, "mean": a} for c, a in zip(train.classes, own.per_class, strict=True)],
+        **(
+            {"per_class": [{"name": c, "mean": a} for c, a in zip(train.classes, own.per_class, strict=True)]}
+            if bench.classes else {}
+        ),
         "networks": by_network,
         "chosen": dict(own.chosen),
         "diverged": own.diverged,
@@ -263,6 +299,22 @@ def evaluate(
     return Scorecard(content=content)
 
 
+def _said(metric: Metric) -> dict[str, str]:
+    return {"metric": metric.name, "direction": metric.direction, "unit": metric.unit}
+
+
+def _scored(metric: Metric, summed: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary and, under ``score``, the same as every task has it."""
+    return {**summed, "score": _said(metric) | {name: summed[name] for name in ("mean", "std", "ci95", "n")}}
+
+
+def _on(bench: _Bench, own: _Measured, random: _Measured | None) -> dict[str, Any]:
+    """What was measured with one network."""
+    metric = bench.task.metric
+    found = _scored(metric, bench.summed(own.values))
+    return found if random is None else {**found, "baselines": {"random": _scored(metric, bench.summed(random.values))}}
+
+
 def _label_bytes(bench: _Bench, stored: Labels | None) -> dict[str, int]:
     """What labels take that are not in the set's own file: stored ones, or else the teachers that give them."""
     if stored is not None:
@@ -280,11 +332,7 @@ def _executor(protocol: Protocol, make: NetworkFactory, train: Source, n: int, s
     samples = min(n, protocol.batch) * updates * students
     if others:
         samples += int(RECIPE["steps"]) * int(RECIPE["batch"]) + 256 * TEACHER_STEPS
-    return (
-        Serial()
-        if 3 * flops(make(0), train.input.shape) * samples / RATE < SHORT
-        else choose(students, make.device, make)
-    )
+    return Serial() if 3 * work(make, train.input) * samples / RATE < SHORT else choose(students, make.device, make)
 
 
 def _call(job: Callable[[], Any]) -> Any:
@@ -336,9 +384,10 @@ def _rivals(
             left_out[name] = str(error)
             continue
         found[name] = made, measured(name, made)
-    k = len(bench.train.classes)
+    k = groups(bench.train)
     sizes = torch.bincount(bench.train.labels, minlength=k)
-    counts = torch.minimum(torch.bincount(distilled.hard_labels, minlength=k), sizes).tolist()
+    held = distilled.hard_labels if bench.classes else torch.zeros(len(distilled), dtype=torch.int64)
+    counts = torch.minimum(torch.bincount(held, minlength=k), sizes).tolist()
     items = same_items(field, counts, draws)
     known = found.get("random")
     if known is not None and known[0].store == "exact" and torch.equal(known[0].of(0)[1], items.of(0)[1]):
@@ -357,14 +406,13 @@ def _draws(bench: _Bench) -> int:
     """Random draws that are measured: one for each student, and with few students more, where they cost little."""
     p, more = bench.protocol, DRAWS - bench.students
     updates = max(p.steps, default=0) or (p.epochs or 0)
-    cost = 3 * flops(bench.make(0), bench.train.input.shape) * updates * p.batch * more
+    cost = 3 * work(bench.make, bench.train.input) * updates * p.batch * more
     return DRAWS if 0 < cost <= CHEAP else bench.students
 
 
 def as_seen(source: Source, distilled: Distilled) -> TensorSource | StreamSource | Viewed:
     """The source under the set's own normalization: a whitened set is tested on whitened data."""
-    n = distilled.normalization
-    normalization = replace(n, mean=n.mean.to(source.device), std=n.std.to(source.device))
+    normalization = distilled.normalization.to(source.device)
     if isinstance(source, TensorSource | StreamSource):
         return replace(source, normalization=normalization)
     return Viewed.of(source, normalization)
@@ -388,7 +436,7 @@ def _measure(
     A protocol that is ``best-on-test`` predicts it more often, and counts the best. ``augment="none"`` leaves out the
     mix of labels too.
     """
-    p = bench.protocol.sized(len(made.of(0)[0]), len(bench.train.classes))
+    p = bench.protocol.sized(count(made.of(0)[0]), groups(bench.train))
     bench = replace(bench, protocol=p)
     p = p if augment != "none" else replace(p, mix="none")
     name = p.augment if augment is None else augment
@@ -398,30 +446,36 @@ def _measure(
         Job(
             make=bench.make, x=made.of(n)[0], y=made.of(n)[1], protocol=p, lr=settings["lr"], steps=settings["steps"],
             augment=augmentation, seed=derive(bench.seed, "student", n), teachers=bench.teachers,
-            stored=made.stored, weights=made.weights,
+            stored=made.stored, weights=made.weights, task=bench.task,
         )
         for n in range(bench.students)
     ]  # fmt: skip
-    labels, k = bench.test.labels, len(bench.test.classes)
-    values, hits, diverged = [], torch.zeros(k, dtype=torch.float64), 0
-    sizes = torch.bincount(labels, minlength=k).clamp(min=1)
-    for predicted in _run(bench, what, jobs, bench.test):
-        if predicted is None:
-            diverged += 1
-            values.append(1 / k)  # a student that diverged knows nothing: it counts as chance, and it is said
-            hits += 1 / k / bench.students
-            continue
-        right = predicted == labels
-        values.append(float(right.double().mean()))
-        hits += torch.bincount(labels[right], minlength=k) / sizes / bench.students
+    answers = _run(bench, what, jobs, bench.test)
+    targets, diverged = targets_of(bench.test), sum(said is None for said in answers)
+    # a student that diverged knows nothing: it counts as chance, and it is said
+    values = [bench.task.worst(targets) if said is None else bench.task.score(said, targets) for said in answers]
     settings["augment"] = augmentation_name(name, bench.train.input)
-    return _Measured(values=values, per_class=hits.tolist(), chosen=settings, diverged=diverged)
+    per_class = _per_class(answers, bench.test) if bench.classes else []
+    return _Measured(values=values, per_class=per_class, chosen=settings, diverged=diverged)
+
+
+def _per_class(answers: Sequence[Tensor | None], test: Source) -> list[float]:
+    """Accuracy on each class, the mean over students."""
+    labels, k = test.labels, len(test.classes)
+    sizes, hits = torch.bincount(labels, minlength=k).clamp(min=1), torch.zeros(k, dtype=torch.float64)
+    for said in answers:
+        hits += (
+            1 / k / len(answers)
+            if said is None
+            else torch.bincount(labels[said == labels], minlength=k) / sizes / len(answers)
+        )
+    return hits.tolist()
 
 
 def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentation) -> dict[str, Any]:
     """Learning rate first, at the greatest length; then the length. On a part of the training data, never on test."""
     p = bench.protocol
-    least = p.least_epochs * math.ceil(len(made.of(0)[0]) / p.batch)
+    least = p.least_epochs * math.ceil(count(made.of(0)[0]) / p.batch)
     lengths: tuple[int | None, ...] = tuple(dict.fromkeys(max(s, least) for s in p.steps)) or (None,)
     rates = (made.lr,) if p.lr_of_set and made.lr is not None else p.lr
     if len(rates) * len(lengths) == 1:
@@ -429,6 +483,9 @@ def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentat
     fraction = min(p.validation, p.validation_most / len(bench.train))
     held = holdout(bench.train, fraction, derive(bench.seed, "validation") % 2**31)[1]
 
+    targets, metric = targets_of(held), bench.task.metric
+    higher = metric.direction == "higher"
+    lost = metric.low - 1 if higher else math.inf  # a student that diverged
     scores: dict[tuple[float, int | None], float] = {}
 
     def tried(pairs: list[tuple[float, int | None]]) -> tuple[float, int | None]:
@@ -439,17 +496,17 @@ def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentat
             Job(
                 make=bench.make, x=made.of(n)[0], y=made.of(n)[1], protocol=p, lr=lr, steps=steps,
                 augment=augmentation, seed=derive(bench.seed, "choice", n), teachers=bench.teachers,
-                stored=made.stored, weights=made.weights,
+                stored=made.stored, weights=made.weights, task=bench.task,
             )
             for (lr, steps), n in itertools.product(fresh, range(p.validation_students))
         ]  # fmt: skip
         found = [
-            -1.0 if q is None else float((q == held.labels).double().mean())
-            for q in _run(bench, f"{what}: choosing", jobs, held)
+            lost if q is None else bench.task.score(q, targets) for q in _run(bench, f"{what}: choosing", jobs, held)
         ]
         for i, pair in enumerate(fresh):
             scores[pair] = _mean(found[i * p.validation_students : (i + 1) * p.validation_students])
-        return max(pairs, key=lambda pair: scores[pair])  # the first of equals: the lower rate, the shorter length
+        # the first of equals: the lower rate, the shorter length
+        return max(pairs, key=lambda pair: scores[pair] if higher else -scores[pair])
 
     lr, _ = tried([(rate, lengths[-1]) for rate in rates])
     return dict(zip(("lr", "steps"), tried([(lr, steps) for steps in lengths]), strict=True))
@@ -474,6 +531,10 @@ def _scores(
         return found
     random_set, random = rivals["random"]
     found["ior"] = gain = ior(_mean(own.values), _mean(random.values))
+    if not bench.classes:
+        if reference is not None:
+            found["hlr"] = hlr(reference["mean"], _mean(own.values))
+        return found
     given = bench.protocol.labels == "given"
     if reference is not None and ((distilled.labels.ndim == 1 and given) or robust):
         hard = own

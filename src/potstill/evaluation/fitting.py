@@ -73,6 +73,12 @@ def check_fit(distilled: Distilled, train: Source) -> None:
             "give the data that the set was made of"
         )
     a, b = distilled.input, train.input
+    if [(name, part.kind, part.shape) for name, part in a.parts] != [(n, p.kind, p.shape) for n, p in b.parts]:
+        mine, theirs = (", ".join(name for name, _ in spec.parts) or "one tensor" for spec in (a, b))
+        raise PotstillError(
+            f"the set holds inputs of {mine}, but the data inputs of {theirs}, or of other kinds or sizes; give the "
+            "data that the set was made of"
+        )
     if a.kind != b.kind or a.shape != b.shape:
         raise PotstillError(
             f"the set holds {a.kind} inputs of {'×'.join(map(str, a.shape))}, but the data {b.kind} inputs of "

@@ -13,6 +13,7 @@ from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.sets import TEACHER_STEPS
 from potstill.execution import Executor, Processes
 from potstill.functional.train import parameters, train_step
+from potstill.tasks import task_of
 
 __all__ = ["expected_seconds"]
 
@@ -42,7 +43,7 @@ def expected_seconds(
     threads = executor.threads if isinstance(executor, Processes) else None
     updates: dict[int, int] = {}
     for size, chooses in [(n, True) for n in items] + [(n, False) for n in again]:
-        p = protocol.sized(size, len(train.classes))
+        p = protocol.sized(size, max(1, len(train.classes)))
         passes = math.ceil(size / p.batch)
         lengths = sorted({max(s, p.least_epochs * passes) for s in p.steps}) or [(p.epochs or 0) * passes]
         chosen = p.validation_students * (len(p.lr) * (len(p.lr) > 1) * lengths[-1] + sum(lengths[:-1]))
@@ -75,15 +76,16 @@ def _seconds(make: NetworkFactory, train: Source, batch: int, threads: int | Non
     net, size, before = make(0).train(), min(batch, len(train)), torch.get_num_threads()
     fetched = train.fetch(torch.arange(size))
     x, theta, buffers = fetched.x, parameters(net), {n: b.detach().clone() for n, b in net.named_buffers()}
-    if not isinstance(x, torch.Tensor) or fetched.y is None:
+    if fetched.y is None:
         return 0.0
+    task = task_of(train)
     if threads is not None:
         torch.set_num_threads(threads)  # as a worker process will have
     seconds: list[float] = []
     try:
         while len(seconds) < 2 or (len(seconds) < MOST and sum(seconds) < ENOUGH):
             begun = time.perf_counter()
-            train_step(net, theta, None, x, fetched.y, lr=0.0, buffers=buffers)
+            train_step(net, theta, None, x, fetched.y, lr=0.0, buffers=buffers, criterion=task.loss)
             if make.device.type == "cuda":
                 torch.cuda.synchronize(make.device)
             seconds.append(time.perf_counter() - begun)

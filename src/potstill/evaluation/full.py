@@ -16,6 +16,7 @@ from potstill.evaluation.student import predict
 from potstill.rng import derive, generator
 from potstill.storage import cache_folder, write_atomic
 from potstill.supervise.teacher import fresh_teacher, teacher_step
+from potstill.tasks import Classification, targets_of, task_of
 
 __all__ = ["RECIPE", "FullReference"]
 
@@ -37,7 +38,7 @@ class FullReference:
     recipe: Mapping[str, Any] = field(default_factory=lambda: dict(RECIPE))
 
     def __call__(self) -> dict[str, Any]:
-        """Accuracy of one network trained on all of ``train``: ``mean``, ``n`` = 1, ``recipe``."""
+        """The score of one network trained on all of ``train``: ``mean``, ``n`` = 1, ``recipe``."""
         network = self.make(derive(self.seed, "full")).train()
         rng = generator(self.seed, "full")
         trained = fresh_teacher(network)
@@ -48,10 +49,11 @@ class FullReference:
                 momentum=float(self.recipe["momentum"]), weight_decay=float(self.recipe["weight_decay"]),
             )  # fmt: skip
         network.load_state_dict({**trained.params, **trained.buffers})
-        accuracy = float((predict(network, self.test) == self.test.labels).double().mean())
         finite = all(bool(torch.isfinite(p).all()) for p in trained.params.values())
+        task, targets = task_of(self.test), targets_of(self.test)
+        score = task.score(predict(network, self.test), targets) if finite else task.worst(targets)
         return {
-            "mean": accuracy, "std": None, "ci95": None, "n": 1, "diverged": not finite, "recipe": dict(self.recipe),
+            "mean": score, "std": None, "ci95": None, "n": 1, "diverged": not finite, "recipe": dict(self.recipe),
         }  # fmt: skip
 
     def _what(self) -> dict[str, Any]:
@@ -60,7 +62,11 @@ class FullReference:
         if (w := n.whitening) is not None:
             parts = (hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (w.mean, w.matrix))
             white = [*parts, w.unit]
-        return {
+        task = task_of(self.train)
+        other: dict[str, Any] = {} if isinstance(task, Classification) else {"task": [task.name, repr(task)]}
+        if n.parts:
+            other["parts"] = [[name, part.mean.tolist(), part.std.tolist()] for name, part in n.parts.items()]
+        return other | {
             "recipe": dict(self.recipe), "train": self.train.content_hash, "test": self.test.content_hash,
             "network": self.make.name, "seed": self.seed, "mean": n.mean.tolist(), "std": n.std.tolist(),
             "whitening": white,

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 from torch import Tensor
 
 from potstill.augment.named import named_augmentation
-from potstill.core import Augmentation, NetworkFactory, Source
+from potstill.core import Augmentation, Inputs, InputSpec, NetworkFactory, Source
 from potstill.data.splits import stratify
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
@@ -24,16 +24,18 @@ from potstill.evaluation.protocols.potstill import PROTOCOL
 from potstill.evaluation.student import Job
 from potstill.evaluation.together import at_most, predictions
 from potstill.execution import Executor, Serial, choose
+from potstill.inputs import count
 from potstill.nn import factory, flops
 from potstill.rng import derive
+from potstill.tasks import Classification, targets_of, task_of
 
 __all__ = [
     "MARGIN", "MOST_OPERATIONS", "Candidate", "Loss", "Pair", "Probe", "fewest_bits", "held_part", "loss_between",
-    "narrow", "probe_of",
+    "narrow", "probe_of", "work",
 ]  # fmt: skip
 
-Pair = tuple[Tensor, Tensor]
-"""Inputs in model space (n, …) and labels: int64 classes (n,) or float rows (n, k)."""
+Pair = tuple[Inputs, Tensor]
+"""Inputs in model space (n, …) and targets as the task has them: int64 classes (n,) or float rows (n, k)."""
 
 WIDTH = 32
 """Of a ConvNet that probes: a quarter of the published width, a tenth of its operations."""
@@ -53,6 +55,13 @@ SPEED = 1e10
 """Operations per second and core, to judge whether starting processes is worth it."""
 
 
+def work(make: NetworkFactory, spec: InputSpec) -> float:
+    """Operations of one answer; of inputs with names two for each parameter, as no words have a fixed length."""
+    if spec.parts:
+        return 2.0 * sum(p.numel() for p in make(0).parameters())
+    return float(flops(make(0), spec.shape))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Probe:
     """Small students and the samples that they are asked about."""
@@ -69,9 +78,34 @@ class Probe:
 
     def operations(self, samples: int) -> float:
         """Counted operations of one student on a set of ``samples``: its updates and its answers."""
-        one = flops(self.make(0), self.held.input.shape)
+        one = work(self.make, self.held.input)
         updates = self.protocol.steps[0] * min(samples, self.protocol.batch)
         return float(one * (3 * updates + len(self.held)))
+
+    def answers(
+        self,
+        candidates: Sequence[Sequence[Pair]],
+        weights: Tensor | None = None,
+        students: Sequence[int] | None = None,
+    ) -> list[list[Tensor | None]]:
+        """What each student answers for the held-out samples, for each candidate; ``None`` of one that diverged.
+
+        Args:
+            candidates: of each, one pair for all students, or one for each in turn.
+            weights: what each sample's loss is multiplied by (n,), mean 1, in every candidate.
+            students: which of them, by number; all by default.
+        """
+        numbers, task = range(self.students) if students is None else students, task_of(self.held)
+        jobs = [
+            Job(
+                make=self.make, x=pairs[n % len(pairs)][0], y=pairs[n % len(pairs)][1], protocol=self.protocol,
+                lr=self.protocol.lr[0], steps=self.protocol.steps[0], augment=self.augment, weights=weights,
+                seed=derive(self.seed, "probe", n), task=task,
+            )
+            for pairs in candidates for n in numbers
+        ]  # fmt: skip
+        found = list(predictions(self.held, jobs, self.executor, at_most(self.make.device)))
+        return [found[i : i + len(numbers)] for i in range(0, len(found), len(numbers))]
 
     def right(
         self,
@@ -79,28 +113,22 @@ class Probe:
         weights: Tensor | None = None,
         students: Sequence[int] | None = None,
     ) -> list[Bool[Tensor, "students held"]]:
-        """Which held-out samples each student gets right, for each candidate. One that diverged gets none.
-
-        Args:
-            candidates: of each, one pair for all students, or one for each in turn.
-            weights: what each sample's loss is multiplied by (n,), mean 1, in every candidate.
-            students: which of them, by number; all by default.
-        """
-        numbers = range(self.students) if students is None else students
-        jobs = [
-            Job(
-                make=self.make, x=pairs[n % len(pairs)][0], y=pairs[n % len(pairs)][1], protocol=self.protocol,
-                lr=self.protocol.lr[0], steps=self.protocol.steps[0], augment=self.augment, weights=weights,
-                seed=derive(self.seed, "probe", n),
-            )
-            for pairs in candidates for n in numbers
-        ]  # fmt: skip
+        """Which held-out samples each student gets right, of classes. One that diverged gets none."""
         none = torch.zeros(len(self.held), dtype=torch.bool)
-        found = [
-            none if said is None else said.cpu() == self.held.labels
-            for said in predictions(self.held, jobs, self.executor, at_most(self.make.device))
+        return [
+            torch.stack([none if said is None else said.cpu() == self.held.labels for said in of_one])
+            for of_one in self.answers(candidates, weights, students)
         ]
-        return list(torch.split(torch.stack(found), len(numbers))) if found else []
+
+    def merits(self, pairs: Sequence[Pair], students: Sequence[int]) -> Float[Tensor, "students parts"]:
+        """What makes each student's score on one candidate, whose mean over students and parts is their mean score: of
+        classes which samples it gets right, else its score alone."""
+        task, targets = task_of(self.held), targets_of(self.held)
+        if isinstance(task, Classification):
+            return self.right([pairs], students=students)[0].double()
+        (found,) = self.answers([pairs], students=students)
+        scores = [task.worst(targets) if said is None else task.score(said.cpu(), targets) for said in found]
+        return torch.tensor(scores, dtype=torch.float64)[:, None]
 
 
 def narrow(make: NetworkFactory, train: Source) -> NetworkFactory:
@@ -109,7 +137,7 @@ def narrow(make: NetworkFactory, train: Source) -> NetworkFactory:
     if match is None or int(match[2]) <= WIDTH:
         return make
     name = f"{match[1]}{WIDTH}{make.name[match.end() :]}"
-    return factory(name, train.input, len(train.classes), make.device)
+    return factory(name, train.input, task_of(train).outputs, make.device)
 
 
 def held_part(
@@ -245,11 +273,13 @@ def fewest_bits(
     def unprobed(why: str) -> tuple[Candidate, dict[str, Any]]:
         return first, {"chosen": first.name, "probed": False, "why": why}
 
+    if not isinstance(task_of(train), Classification):
+        return unprobed("what fewer bits lose is known of accuracy alone")
     held = held_part(train, seed, without=made_of)
     if len(held) == 0:
         return unprobed("there are no samples to ask about")
     probe = probe_of(make, train, held, students=STUDENTS[1], seed=seed, lr=RATE if lr is None else lr)
-    one = probe.operations(len(full[0]))
+    one = probe.operations(count(full[0]))
     students = min(STUDENTS[1], int(most / (one * USUAL)))
     if students < STUDENTS[0]:
         return unprobed(f"it would take {STUDENTS[0] * USUAL * one:.1e} operations, more than {most:.1e}")
@@ -302,7 +332,7 @@ class _Pairs:
         return [range(n)] if n < 2 * fewest else [range(n // 2), range(n // 2, n)]
 
     def _right(self, pair: Pair, half: range) -> Tensor | None:
-        cost = self.probe.operations(len(pair[0])) * len(half)
+        cost = self.probe.operations(count(pair[0])) * len(half)
         if cost > self.left:
             return None
         self.left -= cost

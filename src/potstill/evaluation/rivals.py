@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from potstill.core import InputSpec, NetworkFactory, Source, Stored
+from potstill.core import Inputs, InputSpec, NetworkFactory, Source, Stored
 from potstill.data.splits import stratify
 from potstill.errors import PotstillError
 from potstill.evaluation.probe import Pair, probe_of
@@ -24,11 +24,14 @@ from potstill.evaluation.sets import TeacherJob, TrainingSet
 from potstill.execution import Executor, Serial
 from potstill.functional.coreset import herding
 from potstill.functional.sampling import class_indices
+from potstill.inputs import moved, only, tensors
 from potstill.rng import derive, generator
 from potstill.storage.contents import normalised_units, pack_inputs, unpack_inputs
 from potstill.store import classes_stored, nbytes, read, rows_stored, store
 from potstill.store.coded import coded_bytes
+from potstill.store.plain import ints_stored
 from potstill.supervise.teacher import soft_rows
+from potstill.tasks import Classification, targets_of, task_of
 
 __all__ = [
     "CHEAP",
@@ -39,6 +42,7 @@ __all__ = [
     "Rows",
     "codecs",
     "exact_bytes",
+    "groups",
     "guessed_items",
     "leading",
     "most_that_fit",
@@ -78,6 +82,8 @@ Order = Sequence[Int[Tensor, " _"]]
 
 def codecs(spec: InputSpec, quick: bool = False, room: int = TIGHT + 1) -> tuple[tuple[str, ...], ...]:
     """Ways to write samples that are tried for ``room`` bytes: families, each from the finest to the coarsest."""
+    if spec.parts:
+        return (("exact",),)
     picture = spec.kind == "image" and len(spec.shape) == 3 and min(spec.shape[1:]) >= 4
     if not picture:
         return (("exact", "uint4"),) if quick else (("exact", "float16", "uint8", "uint4", "uint2"),)
@@ -119,17 +125,34 @@ class Field:
         return train.subset(kept), held  # type: ignore[attr-defined]
 
 
-def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Stored, Stored]:
-    """Inputs and labels of the samples at ``index`` as a file has them; soft labels by their size alone."""
-    x = train.raw(index)
-    if not isinstance(x, Tensor):
-        raise PotstillError(f"students need inputs of one tensor, but these have {', '.join(x)}")
-    k = len(train.classes)
-    labels = (
-        rows_stored(torch.full((len(index), k), 1 / k), ROW_BITS) if soft else classes_stored(train.labels[index], k)
-    )
-    inputs = pack_inputs(x.cpu(), store(codec), train.normalization, train.input.kind == "image")
-    return inputs, labels
+def groups(train: Source) -> int:
+    """Groups that samples are drawn by: classes, or 1 where there are none."""
+    return max(1, len(train.classes))
+
+
+def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Mapping[str, Stored], Stored]:
+    """Inputs by name and targets of the samples at ``index`` as a file has them; soft labels by their size alone."""
+    x, k = train.raw(index), len(train.classes)
+    labels = rows_stored(torch.full((len(index), k), 1 / k), ROW_BITS) if soft else _targets_stored(train, index)
+    if isinstance(x, Tensor):
+        one = pack_inputs(x.cpu(), store(codec), train.normalization, train.input.kind == "image")
+        return {"": one}, labels
+    return {name: _part(t, codec) for name, t in x.items()}, labels
+
+
+def _part(x: Tensor, codec: str) -> Stored:
+    """Values by the codec, codes and words as they are."""
+    return store(codec).pack(x) if x.is_floating_point() else ints_stored(x)
+
+
+def _targets_stored(train: Source, index: Tensor) -> Stored:
+    if isinstance(task_of(train), Classification):
+        return classes_stored(train.labels[index], len(train.classes))
+    return _part(targets_of(train)[index], "exact")
+
+
+def _size(stored: tuple[Mapping[str, Stored], Stored]) -> int:
+    return sum(map(nbytes, stored[0].values())) + nbytes(stored[1])
 
 
 def _taken(order: Order, per_class: int) -> Int[Tensor, " m"]:
@@ -149,10 +172,9 @@ def most_that_fit(train: Source, order: Order, room: int, codec: str, *, soft: b
 
     def fits(n: int) -> bool:
         try:
-            inputs, labels = _stored(train, _taken(order, n), codec, soft)
+            return _size(_stored(train, _taken(order, n), codec, soft)) <= room
         except PotstillError:
             return False  # too many for one picture file, or values that the codec does not hold
-        return nbytes(inputs) + nbytes(labels) <= room
 
     low, high, step = 0, most + 1, 1
     n = max(1, min(guess, most))
@@ -185,14 +207,14 @@ def packed_set(
         inputs, labels = _stored(train, index, codec, soft=False)
         y = read(labels)
         if rows is not None:
-            seen = train.fetch(index).x
-            assert isinstance(seen, Tensor)
-            labels = rows_stored(rows(seen).cpu(), ROW_BITS)
+            labels = rows_stored(rows(only(train.fetch(index).x, "a teacher's label")).cpu(), ROW_BITS)
             y = read(labels)
-        x = unpack_inputs(inputs, normalised_units(store(codec), picture), train.normalization)
-        pairs.append((train.normalization.apply(x.to(train.device)), y.to(train.device)))
-        sizes.append(nbytes(inputs) + nbytes(labels))
-        parts = [coded_bytes(inputs) if code else None, coded_bytes(labels)]
+        x: Inputs = {name: read(part) for name, part in inputs.items()}
+        if "" in inputs:
+            x = unpack_inputs(inputs[""], normalised_units(store(codec), picture), train.normalization)
+        pairs.append((train.normalization.apply(moved(x, train.device)), y.to(train.device)))
+        sizes.append(_size((inputs, labels)))
+        parts = [*(coded_bytes(part) if code else None for part in inputs.values()), coded_bytes(labels)]
         coded.append(None if None in parts else sum(p for p in parts if p is not None))
     return TrainingSet(
         pairs=pairs, bytes=max(sizes), per_class=per_class, store=codec,
@@ -202,7 +224,7 @@ def packed_set(
 
 def _order(train: Source, name: str, seed: int, draw: str, most: int | None = None) -> Order:
     """The samples of each class as ``random`` or ``herding`` takes them; of herding at most so many."""
-    by_class = class_indices(train.labels, len(train.classes))
+    by_class = class_indices(train.labels, groups(train))
     if name == "herding":
         return [i[_herded(train, i, min(most or len(i), len(i)))] for i in by_class]
     rng = generator(seed, "baseline", draw)  # the same samples for every kind of random baseline
@@ -210,9 +232,7 @@ def _order(train: Source, name: str, seed: int, draw: str, most: int | None = No
 
 
 def _herded(train: Source, index: Tensor, m: int) -> Tensor:
-    x = train.fetch(index).x
-    if not isinstance(x, Tensor):
-        raise PotstillError(f"students need inputs of one tensor, but these have {', '.join(x)}")
+    x = only(train.fetch(index).x, "herding")
     return herding(x.flatten(1), m).cpu() if m else torch.zeros(0, dtype=torch.int64)
 
 
@@ -253,8 +273,8 @@ def trials(where: Field) -> int:
 
 def guessed_items(where: Field) -> int:
     """Real samples that fit, about: of 4 bits a value."""
-    each = torch.Size(where.train.input.shape).numel() / 2 + 1
-    return int(min(len(where.train), max(len(where.train.classes), where.room / each)))
+    each = where.train.input.numbers / 2 + 1
+    return int(min(len(where.train), max(groups(where.train), where.room / each)))
 
 
 def leading(made: TrainingSet) -> list[str]:
@@ -284,7 +304,7 @@ def rival(
     entries = _fitting(fit, first, where, soft, among)
     if not entries:
         raise PotstillError(
-            f"one real sample of each class takes at least {_least(fit, first, where, soft):,} bytes, but the set "
+            f"one real sample{_each(fit)} takes at least {_least(fit, first, where, soft):,} bytes, but the set "
             f"takes {where.room:,}"
         )
     # of another choice a picture file may hold a few more
@@ -304,7 +324,11 @@ def rival(
         if min(numbers) > 0:
             made = packed_set(train, taken, min(numbers), entry["store"], rows if soft else None, code=True)
             return replace(made, tried=tuple(tried))
-    raise PotstillError(f"one real sample of each class does not fit into the {where.room:,} bytes of the set")
+    raise PotstillError(f"one real sample{_each(train)} does not fit into the {where.room:,} bytes of the set")
+
+
+def _each(train: Source) -> str:
+    return " of each class" if train.classes else ""
 
 
 def same_items(where: Field, counts: Sequence[int], draws: int) -> TrainingSet:
@@ -320,7 +344,7 @@ def _least(train: Source, order: Order, where: Field, soft: bool) -> int:
     sizes = []
     for codec in (c for family in codecs(train.input, where.quick, where.room) for c in family):
         with suppress(PotstillError):  # values that it does not hold
-            sizes.append(sum(map(nbytes, _stored(train, _taken(order, 1), codec, soft))))
+            sizes.append(_size(_stored(train, _taken(order, 1), codec, soft)))
     return min(sizes, default=0)
 
 
@@ -346,23 +370,27 @@ def _tried(
     if soft:
         job = TeacherJob(train=fit, make=probe.make, seed=where.seed)
         rows = partial(soft_rows, job.network(), next(iter(where.executor.map(_call, [job]))))
-    leading = 1 if where.quick else LEFT
-    right: dict[int, Tensor] = {}
+    leading, metric = 1 if where.quick else LEFT, task_of(where.train).metric
+    name = "accuracy" if metric.name == "accuracy" else "score"
+    merits: dict[int, Tensor] = {}
 
     def more(n: int, draws: Sequence[Order], numbers: range) -> None:
         made = packed_set(fit, draws, entries[n].per_class, entries[n].codec, rows)
-        (found,) = probe.right([made.pairs], students=numbers)
-        right[n] = torch.cat([right[n], found]) if n in right else found
-        said[n] |= {"bytes": made.bytes, "accuracy": float(right[n].double().mean()), "students": len(right[n])}
+        found = probe.merits(made.pairs, numbers)
+        merits[n] = torch.cat([merits[n], found]) if n in merits else found
+        said[n] |= {"bytes": made.bytes, name: float(merits[n].mean()), "students": len(merits[n])}
+
+    def worse(n: int) -> float:
+        return float(said[n][name]) * (-1 if metric.direction == "higher" else 1)
 
     for n in range(len(entries)):
         say("how to store them", n, len(entries))
         more(n, trial[:FIRST], range(FIRST))
-    ranked = sorted(range(len(entries)), key=lambda n: -said[n]["accuracy"])
+    ranked = sorted(range(len(entries)), key=worse)
     for n in ranked[:leading] if leading > 1 else ():
         more(n, trial[FIRST:] or trial, range(FIRST, FIRST + THEN))
     say("how to store them", len(entries), len(entries))
-    ranked = [*sorted(ranked[:leading], key=lambda n: -said[n]["accuracy"]), *ranked[leading:]]
+    ranked = [*sorted(ranked[:leading], key=worse), *ranked[leading:]]
     return [said[n] for n in ranked]
 
 
@@ -372,12 +400,7 @@ def exact_bytes(train: Source, most: int = 1 << 24) -> int:
     Args:
         most: values that are packed to know it; of larger data, what so many take of each.
     """
-    each = max(1, torch.Size(train.input.shape).numel())
-    n = min(len(train), max(1, most // each))
+    n = min(len(train), max(1, most // max(1, train.input.numbers)))
     index = torch.arange(len(train)) if n == len(train) else torch.linspace(0, len(train) - 1, n).long()
-    x = train.raw(index)
-    if not isinstance(x, Tensor):
-        raise PotstillError(f"students need inputs of one tensor, but these have {', '.join(x)}")
-    inputs = nbytes(store("exact").pack(x.cpu()))
-    labels = nbytes(classes_stored(train.labels.sort().values, len(train.classes)))
-    return round(inputs * len(train) / n) + labels
+    inputs = sum(nbytes(_part(part.cpu(), "exact")) for part in tensors(train.raw(index)).values())
+    return round(inputs * len(train) / n) + nbytes(_targets_stored(train, train.labels.argsort(stable=True)))

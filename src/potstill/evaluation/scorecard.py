@@ -1,14 +1,17 @@
 """What a protocol measured, as a value that prints as a table and converts to the contract's JSON."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from potstill.core import Metric
+from potstill.errors import PotstillError
 from potstill.markup import join, one_line, tag
 from potstill.notebook import table
 from potstill.units import stored_as
 
-__all__ = ["SCORES", "Scorecard"]
+__all__ = ["SCORES", "Scorecard", "metric_of"]
 
 SCORES = {
     "hlr": "short of the full data, both with hard labels (hlr): {:.3f}; less is better",
@@ -18,7 +21,21 @@ SCORES = {
 }
 """Robust scores by their key, in words."""
 
+_ANY = {
+    "hlr": "full data less this set: {:.4g} {}; {} is better",
+    "ior": "this set less random samples of the same bytes: {:+.4g} {}; {} is better",
+}
+"""Where there are no classes: with the unit, and which way is better."""
+
 _HEAD = ("", "accuracy", "95% interval", "n", "items", "bytes", "stored")
+
+
+def metric_of(scorecard: Mapping[str, Any]) -> Metric:
+    """What a scorecard's scores are; accuracy, where it is of before there was anything else."""
+    said = scorecard.get("score") or {}
+    name, unit = str(said.get("metric", "accuracy")), str(said.get("unit", "fraction"))
+    high = 1.0 if unit == "fraction" else math.inf
+    return Metric(name=name, direction="lower" if said.get("direction") == "lower" else "higher", unit=unit, high=high)
 
 
 def _labelled(labeller: Mapping[str, Any] | None) -> list[str]:
@@ -39,32 +56,61 @@ def _labelled(labeller: Mapping[str, Any] | None) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Scorecard:
-    """Accuracies are fractions. ``content`` is the JSON document; the properties are its headline."""
+    """Accuracies are fractions, other scores in the metric's unit. ``content`` is the JSON document; the properties are
+    its headline."""
 
     content: Mapping[str, Any]
 
     @property
+    def metric(self) -> Metric:
+        """What a score is, and which way is better."""
+        return metric_of(self.content)
+
+    @property
+    def score(self) -> float:
+        """Mean test score of the first network, in the metric's unit."""
+        return float((self.content.get("score") or self.content["accuracy"])["mean"])
+
+    @property
     def accuracy(self) -> float:
-        """Mean test accuracy of the first network."""
+        """Mean test accuracy of the first network.
+
+        Raises:
+            PotstillError: the task has no classes.
+        """
+        if "accuracy" not in self.content:
+            raise PotstillError(
+                f"there is no accuracy without classes, but a score in {self.metric.name}: ask for that"
+            )
         return float(self.content["accuracy"]["mean"])
 
     def to_dict(self) -> dict[str, Any]:
         """The scorecard as JSON values, under the contract's keys."""
         return dict(self.content)
 
+    @property
+    def _head(self) -> tuple[str, ...]:
+        m = self.metric
+        worded = {"fraction": "", "squared deviations": ""}.get(m.unit, f" ({m.unit})")
+        return ("", m.name + ("" if m.direction == "higher" else f"{worded}, less is better"), *_HEAD[2:])
+
     def _rows(self) -> list[tuple[str, ...]]:
         """What is measured against each other: name, accuracy, interval, n, items, bytes, and how they are stored."""
         c = self.content
         own = {"items": c["set"].get("items"), "bytes": c["bytes"]["total"], "store": c["set"].get("store")}
-        rows = [("this set", c["accuracy"], own), *((name, b, b) for name, b in c["baselines"].items())]
+        rows = [
+            ("this set", c.get("score") or c["accuracy"], own),
+            *((name, b, b) for name, b in c["baselines"].items()),
+        ]
         if c["full"] is not None:
             rows.append(("full data", c["full"], c["full"]))
         shown: list[tuple[str, ...]] = []
         for name, a, held in rows:
-            ci = "" if a.get("ci95") is None else f"{100 * a['ci95'][0]:.1f} to {100 * a['ci95'][1]:.1f}"
+            ci = "" if a.get("ci95") is None else " to ".join(map(self.metric.shown, a["ci95"]))
+            ci = ci.replace("%", "")
             amounts = ["" if held.get(key) is None else f"{held[key]:,}" for key in ("items", "bytes")]
             how = stored_as(held.get("store"), None if name == "random-items" else held.get("per_class"))
-            shown.append((name, f"{100 * a['mean']:.1f}%", ci, str(a["n"]), *amounts, how))
+            shown.append((name, self.metric.shown(a["mean"]), ci, str(a["n"]), *amounts, how))
         return shown
 
     def _fair(self) -> list[str]:
@@ -89,30 +135,42 @@ class Scorecard:
         title, _, *rest = str(self).splitlines()
         rows = self._rows()
         said = (tag("div", line) for line in rest[len(rows) :])
-        return join([tag("b", title), table(_HEAD, rows), *said])
+        return join([tag("b", title), table(self._head, rows), *said])
 
     def __str__(self) -> str:
-        c = self.content
+        c, metric = self.content, self.metric
+        wide = max(10, 2 + len(self._head[1]))
         lines = [
             f"{c['set']['method']} on {c['set']['source']}, {c['set']['items']} inputs · protocol {c['protocol']} "
             f"v{c['protocol_version']} ({c['fingerprint']}) · {c['network']}"
             + (" · OPTIMISTIC: chosen on test data" if c["optimistic"] else "")
             + (" · QUICK: a shortened protocol, to look at and not to report" if c.get("quick") else ""),
             *(
-                f"{a:<14}{b:>10}{c:>17}{d:>4}{e:>8}{f:>12}  {g}".rstrip()
-                for a, b, c, d, e, f, g in (_HEAD, *self._rows())
+                f"{a:<14}{b:>{wide}}{c:>17}{d:>4}{e:>8}{f:>12}  {g}".rstrip()
+                for a, b, c, d, e, f, g in (self._head, *self._rows())
             ),
             *self._fair(),
         ]
         for name, d in c["difference"].items():
             if d["ci95"] is None:
                 continue
-            low, high = (100 * v for v in d["ci95"])
+            low, high = d["ci95"]
             verdict = "" if low > 0 or high < 0 else "; the interval includes zero"
-            lines.append(f"over {name}: {100 * d['mean']:+.1f} points [{low:+.1f}, {high:+.1f}]{verdict}")
+            if metric.unit == "fraction":
+                lines.append(
+                    f"over {name}: {100 * d['mean']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]{verdict}"
+                )
+            else:
+                less = "; less is better" if metric.direction == "lower" and not verdict else ""
+                lines.append(f"over {name}: {d['mean']:+.4g} {metric.unit} [{low:+.4g}, {high:+.4g}]{verdict}{less}")
         for name, a in list(c["networks"].items())[1:]:
-            lines.append(f"on {name}: {100 * a['mean']:.1f}% (n {a['n']})")
-        lines += [SCORES[name].format(value) for name, value in c["scores"].items() if value is not None]
+            lines.append(f"on {name}: {metric.shown(a['mean'])} (n {a['n']})")
+        for name, value in c["scores"].items():
+            if value is not None and "accuracy" in c:
+                lines.append(SCORES[name].format(value))
+            elif value is not None:
+                better = {"ior": ("more", "less"), "hlr": ("less", "more")}[name][metric.direction == "lower"]
+                lines.append(_ANY[name].format(value, metric.unit, better))
         if c["full"] is not None and c["full"].get("diverged"):
             lines.append(
                 "the network on the full data ended with weights that are not finite: nothing beside it means anything"

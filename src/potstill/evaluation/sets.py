@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from potstill.core import Network, NetworkFactory, Source
+from potstill.core import Inputs, Network, NetworkFactory, Source
+from potstill.inputs import count
 from potstill.rng import derive, generator
 from potstill.supervise.teacher import Teacher, train_teacher
 from potstill.supervise.teacher_store import Labels
@@ -18,9 +19,9 @@ TEACHER_STEPS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSet:
-    """Inputs and labels for each student: one pair for all, or one for each."""
+    """Inputs and targets for each student: one pair for all, or one for each."""
 
-    pairs: Sequence[tuple[Tensor, Tensor]]
+    pairs: Sequence[tuple[Inputs, Tensor]]
     bytes: int
     """Stored size of one pair; of several the largest."""
     coded: int | None = None
@@ -41,9 +42,9 @@ class TrainingSet:
     @property
     def items(self) -> int:
         """Inputs of one pair; of several the most."""
-        return max(len(x) for x, _ in self.pairs)
+        return max(count(x) for x, _ in self.pairs)
 
-    def of(self, student: int) -> tuple[Tensor, Tensor]:
+    def of(self, student: int) -> tuple[Inputs, Tensor]:
         return self.pairs[student % len(self.pairs)]
 
 

@@ -12,8 +12,9 @@ accuracies here is the wider of two, end by end:
   the spread of students whose answers are independent, and it decides only where t is narrower than that.
 
 For a difference of accuracies likewise: Welch's interval, cut off at −1 and 1, and Newcombe's of two Wilson intervals
-(Statistics in Medicine 17, 1998, method 10). Without ``answers`` values are any numbers: plain t, and no interval where
-all values are equal, which says as little of their spread as a single one.
+(Statistics in Medicine 17, 1998, method 10). Without ``answers`` values are any numbers: t, cut off where a score ends
+(an error cannot be below 0), and no interval where all values are equal, which says as little of their spread as a
+single one.
 """
 
 import math
@@ -23,21 +24,30 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri, stdtr, stdtrit  # type: ignore[import-untyped]  # scipy.stats takes ten times as long
 
-__all__ = ["INTERVAL", "difference", "summary"]
+from potstill.core import Metric
+
+__all__ = ["INTERVAL", "PLAIN_INTERVAL", "answers_of", "difference", "summary"]
 
 INTERVAL = (
     "Student's t over students of this one set, and no narrower than Wilson's of all their answers, two-sided 95%"
 )
+PLAIN_INTERVAL = "Student's t over students of this one set, two-sided 95%"
 _Z = float(ndtri(0.975))
 
 
-def summary(values: Sequence[float], answers: int | None = None) -> dict[str, Any]:
+def answers_of(metric: Metric, samples: int) -> int | None:
+    """How many answers a score is the part of: the test samples, of a fraction in [0, 1]; of other scores ``None``."""
+    return samples if (metric.unit, metric.low, metric.high) == ("fraction", 0.0, 1.0) else None
+
+
+def summary(values: Sequence[float], answers: int | None = None, low: float = -math.inf) -> dict[str, Any]:
     """``mean``, ``std`` (n − 1), ``ci95``, both ``None`` for one value, ``n`` and the ``values``.
 
     Args:
         values: one for each run.
         answers: where each value is the part that is right of so many test samples (or a mean of such parts): their
             number. Then ``ci95`` lies in [0, 1] and has a width; else it is Student's t, and ``None`` without spread.
+        low: no value can be lower.
     """
     x = np.asarray(values, dtype=np.float64)
     n, mean = len(x), float(x.mean())
@@ -45,10 +55,10 @@ def summary(values: Sequence[float], answers: int | None = None) -> dict[str, An
     ci: list[float] | None = None
     if std is not None and (std > 0 or answers is not None):
         half = float(stdtrit(n - 1, 0.975)) * std / math.sqrt(n)
-        ci = [mean - half, mean + half]
+        ci = [max(low, mean - half), mean + half]
         if answers is not None:
-            low, high = _wilson(mean, n * answers)
-            ci = [max(0.0, min(ci[0], low)), min(1.0, max(ci[1], high))]
+            least, most = _wilson(mean, n * answers)
+            ci = [max(0.0, min(ci[0], least)), min(1.0, max(ci[1], most))]
     return {"mean": mean, "std": std, "ci95": ci, "n": n, "values": [float(v) for v in x]}
 
 

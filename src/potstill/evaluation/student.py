@@ -9,17 +9,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from potstill.augment.mix import rows
-from potstill.core import Augmentation, Batch, Network, NetworkFactory, Source
+from potstill.core import Augmentation, Batch, Inputs, Network, NetworkFactory, Source, Task
 from potstill.data.passes import each
 from potstill.evaluation.protocol import Precision, Protocol
 from potstill.evaluation.taught import Teachers, mixing, stored_loss, taught_loss
+from potstill.functional.train import cross_entropy
+from potstill.inputs import count, device_of, index, only, split
 from potstill.rng import derive, generator
 from potstill.supervise.teacher_store import Labels
+from potstill.tasks import targets_of, task_of
 
 __all__ = [
     "TEST_CHUNK",
@@ -47,10 +49,12 @@ class Job:
     """All that one student needs to be trained; a value that another process can be given."""
 
     make: NetworkFactory
-    x: Tensor
-    """Inputs in model space (n, …)."""
+    x: Inputs
+    """Inputs in model space (n, …), or several with names."""
     y: Tensor
-    """int64 classes (n,) or float rows (n, k)."""
+    """Targets as the task has them: int64 classes (n,) or float rows (n, k)."""
+    task: Task | None = None
+    """Whose loss trains; ``None``: cross-entropy of classes."""
     weights: Tensor | None = None
     """What each sample's loss is multiplied by (n,), mean 1; ``None``: all alike."""
     protocol: Protocol
@@ -101,7 +105,7 @@ class Epoch:
 def schedule(job: Job) -> Iterator[Epoch]:
     """The epochs of a job, in order."""
     p = job.protocol
-    epochs, per_epoch, drops = lengths(p, len(job.x), job.steps)
+    epochs, per_epoch, drops = lengths(p, count(job.x), job.steps)
     total = epochs * per_epoch if job.steps is None else job.steps
     lr, done = job.lr, 0
     for epoch in range(epochs):
@@ -134,7 +138,7 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
     """Train ``network`` in place; where the protocol averages weights, it ends as their average.
 
     As published: batches in a new random order each epoch (the last may be smaller), one augmentation parameter per
-    sample, then perhaps a mix of the batch, cross-entropy (with rows: soft) or a teacher's loss, SGD or AdamW. With
+    sample, then perhaps a mix of the batch, the task's loss or a teacher's, SGD or AdamW. Of classes, with
     weights a batch's loss is the mean over its samples of weight times loss (CRAIG's train_resnet.py:441): in the mean
     over batches the weighted loss of the set. A mix of two samples has their weights in its shares.
 
@@ -146,21 +150,25 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
         raise ValueError(f"protocol {p.name} has labels {p.labels!r}, so a job has teachers then, and only then")
     network.train()
     rng = generator(job.seed, "samples")
-    n, shape = len(job.x), tuple(job.x.shape[1:])
+    n = count(job.x)
     parameters = list(network.parameters())
     asked = None if job.stored is not None else job.teachers
     mix, label = mixing(p), None if asked is None else asked.labeller(p.teacher_statistics)
     classes = _classes(network, job) if mix is not None or job.weights is not None else 0
     given = label is None and job.stored is None
     # cross-entropy is linear in its rows: there a weight multiplies the row, through any mix
-    every_y = job.y if job.weights is None or not given else weighed(job.y, job.weights, classes, job.x.dtype)
+    every_y = job.y
+    if job.weights is not None and given:
+        every_y = weighed(job.y, job.weights, classes, only(job.x, "a weight").dtype)
     average = Average(network.state_dict(), p.ema) if p.ema else None
     moves = optimiser(p, parameters, job.lr)
 
-    def logits(x: Tensor) -> Tensor:
-        with precise(p.precision, x.device):
+    criterion = cross_entropy if job.task is None else job.task.loss
+
+    def logits(x: Inputs) -> Tensor:
+        with precise(p.precision, device_of(x)):
             made: Tensor = network(x)
-        return made.to(x.dtype)
+        return made.to(x.dtype) if isinstance(x, Tensor) else made.float()
 
     for number, epoch in enumerate(schedule(job)):
         if epoch.anew:
@@ -169,8 +177,12 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
             for group in moves.param_groups:
                 group["lr"] = rate
             if job.stored is not None:
-                loss = stored_loss(p, logits, job.stored, job.x, job.y, number, batch, job.weights)
+                x = only(job.x, "a stored label")
+                loss = stored_loss(p, logits, job.stored, x, job.y, number, batch, job.weights)
+            elif not isinstance(job.x, Tensor):  # with names: there is nothing that could augment or mix them
+                loss = criterion(logits(index(job.x, batch)), job.y[batch])
             else:
+                shape = tuple(job.x.shape[1:])
                 x, y = job.augment.apply(job.x[batch], job.augment.draw(len(batch), shape, rng)), every_y[batch]
                 weight = None if job.weights is None else job.weights[batch]
                 if mix is not None:
@@ -180,7 +192,7 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
                     if weight is not None:
                         weight = drawn.share * weight + (1 - drawn.share) * weight[drawn.partner.to(weight.device)]
                 said = logits(x)
-                loss = F.cross_entropy(said, y) if label is None else taught_loss(p, said, label(x), y, weight)
+                loss = criterion(said, y) if label is None else taught_loss(p, said, label(x), y, weight)
             gradients = torch.autograd.grad(loss, parameters)
             give(parameters, gradients)
             moves.step()
@@ -250,23 +262,22 @@ def give(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
 def _classes(network: Network, job: Job) -> int:
     """How many classes the student tells apart: labels that are mixed need rows of that width."""
     with torch.no_grad():
-        k = network.eval()(job.x[:1]).shape[1]
+        k = network.eval()(next(split(job.x, 1))).shape[1]
     network.train()
     return int(k)
 
 
-def predict(network: torch.nn.Module, source: Source, precision: Precision = "float32") -> Int[Tensor, " n"]:
-    """The likeliest class of every sample, in evaluation mode, on the CPU."""
+def predict(network: torch.nn.Module, source: Source, precision: Precision = "float32") -> Tensor:
+    """The task's answer for every sample (n, …), such as its likeliest class, in evaluation mode, on the CPU."""
     network.eval()
+    task = task_of(source)
 
-    def likeliest(batch: Batch) -> Tensor:
-        assert isinstance(batch.x, Tensor)
-        with precise(precision, batch.x.device):
-            found: Tensor = network(batch.x).argmax(1)
-        return found.cpu()
+    def answered(batch: Batch) -> Tensor:
+        with precise(precision, device_of(batch.x)):
+            return task.answer(network(batch.x)).cpu()
 
     with torch.no_grad():
-        return each(source, torch.arange(len(source)), TEST_CHUNK, likeliest)
+        return each(source, torch.arange(len(source)), TEST_CHUNK, answered)
 
 
 def train_and_predict(source: Source, job: Job) -> Tensor | None:
@@ -283,15 +294,17 @@ def train_and_predict(source: Source, job: Job) -> Tensor | None:
 
 def _best(source: Source, job: Job) -> Tensor | None:
     network = job.make(derive(job.seed, "network"))
-    best = -1.0
+    task, targets = task_of(source), targets_of(source)
+    best = math.nan
     found: Tensor | None = None
 
     def look() -> None:
         nonlocal best, found
         if _finite(network):
             predicted = predict(network, source, job.protocol.precision)
-            if (right := float((predicted == source.labels).double().mean())) > best:  # the first of equals
-                best, found = right, predicted
+            score = task.score(predicted, targets)
+            if found is None or task.metric.better(score, best):  # the first of equals
+                best, found = score, predicted
         network.train()
 
     fit(network, job, look)

@@ -7,11 +7,11 @@ sets differ, its own set, so it learns what it would learn alone, up to the roun
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
@@ -32,8 +32,11 @@ from potstill.evaluation.student import (
 )
 from potstill.evaluation.taught import mixing
 from potstill.execution import Executor
+from potstill.functional.train import cross_entropy
+from potstill.inputs import only
 from potstill.nn import stackable
 from potstill.rng import derive, generator
+from potstill.tasks import targets_of, task_of
 
 __all__ = ["Stack", "at_most", "fit_together", "groups", "predictions", "train_and_predict_together"]
 
@@ -59,7 +62,7 @@ class Stack:
         return {n: t.detach() for n, t in {**self.parameters, **self.buffers}.items()}
 
     def __call__(self, x: Tensor, *, training: bool) -> Tensor:
-        """Logits (S, n, k) of inputs (S, n, …), or of (1, n, …) that all see."""
+        """Outputs (S, n, …) of inputs (S, n, …), or of (1, n, …) that all see."""
         self.shell.train(training)
 
         def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -106,11 +109,15 @@ def _alike(one: Job, other: Job) -> bool:
     def said(job: Job) -> tuple[object, ...]:
         return (
             job.make, job.protocol, job.lr, job.steps, job.augment,
-            job.x.shape, job.x.device, job.y.shape, job.y.dtype, job.weights is None,
+            _one(job).shape, _one(job).device, job.y.shape, job.y.dtype, job.weights is None, job.task,
         )  # fmt: skip
 
-    own = all(job.teachers is None and job.stored is None for job in (one, other))
+    own = all(job.teachers is None and job.stored is None and isinstance(job.x, Tensor) for job in (one, other))
     return own and said(one) == said(other) and stackable(one.make)
+
+
+def _one(job: Job) -> Tensor:
+    return only(job.x, "a student beside others")
 
 
 def _own(job: Job) -> tuple[int, ...]:
@@ -122,13 +129,13 @@ class _Samples:
 
     def __init__(self, jobs: Sequence[Job], classes: int) -> None:
         sets = {_own(job): job for job in jobs}
-        self.x = torch.cat([job.x for job in sets.values()])
+        self.x = torch.cat([_one(job) for job in sets.values()])
         self.y = torch.cat([
-            job.y if job.weights is None else weighed(job.y, job.weights, classes, job.x.dtype)
+            job.y if job.weights is None else weighed(job.y, job.weights, classes, _one(job).dtype)
             for job in sets.values()
         ])  # fmt: skip
         place = {key: n for n, key in enumerate(sets)}
-        self.first = torch.tensor([[place[_own(job)] * len(job.x)] for job in jobs])
+        self.first = torch.tensor([[place[_own(job)] * len(_one(job))] for job in jobs])
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (S, m, …) and labels of the samples at ``index`` (S, m), counted in each job's own set."""
@@ -146,11 +153,13 @@ def fit_together(jobs: Sequence[Job], look: Callable[[Stack], None] | None = Non
     stack = Stack([one.make(derive(one.seed, "network")) for one in jobs], p.precision)
     parameters = list(stack.parameters.values())
     orders = [generator(one.seed, "samples") for one in jobs]
-    n, shape = len(job.x), tuple(job.x.shape[1:])
+    first = _one(job)
+    n, shape = len(first), tuple(first.shape[1:])
+    criterion = cross_entropy if job.task is None else job.task.loss
     mix, classes = mixing(p), 0
     if mix is not None or job.weights is not None:
         with torch.no_grad():
-            classes = stack(job.x[:1].unsqueeze(0), training=False).shape[2]
+            classes = stack(first[:1].unsqueeze(0), training=False).shape[2]
     samples = _Samples(jobs, classes)
     average = Average(stack.state, p.ema) if p.ema else None
     moves = optimiser(p, parameters, job.lr, axes=1)
@@ -172,9 +181,8 @@ def fit_together(jobs: Sequence[Job], look: Callable[[Stack], None] | None = Non
             if mix is not None:
                 pairs = [mix.apply(a, b, m, classes) for a, b, m in zip(x, y, mixes, strict=True)]
                 x, y = torch.stack([a for a, _ in pairs]), torch.stack([b for _, b in pairs])
-            logits = stack(x, training=True)
-            losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(0, 1), reduction="none").view(len(jobs), -1)
-            gradients = torch.autograd.grad(losses.mean(1).sum(), parameters)
+            losses = vmap(criterion)(stack(x, training=True), y)
+            gradients = torch.autograd.grad(losses.sum(), parameters)
             give(parameters, gradients)
             moves.step()
             if average is not None:
@@ -209,14 +217,15 @@ def _augmented(augment: Augmentation, x: Tensor, drawn: Sequence[object]) -> Ten
 
 
 def _predict(stack: Stack, source: Source) -> Tensor:
-    """The likeliest class of every sample by every student, (S, n), on the CPU."""
+    """The task's answer for every sample by every student, (S, n, …), on the CPU."""
+    task = task_of(source)
 
-    def likeliest(batch: Batch) -> Tensor:
-        assert isinstance(batch.x, Tensor)
-        return stack(batch.x.unsqueeze(0), training=False).argmax(2).t().cpu()
+    def answered(batch: Batch) -> Tensor:
+        outputs = stack(only(batch.x, "a student beside others").unsqueeze(0), training=False)
+        return torch.stack([task.answer(output) for output in outputs], 1).cpu()
 
     with torch.no_grad():
-        return each(source, torch.arange(len(source)), TEST_CHUNK, likeliest).t()
+        return each(source, torch.arange(len(source)), TEST_CHUNK, answered).transpose(0, 1)
 
 
 def train_and_predict_together(source: Source, jobs: Sequence[Job]) -> list[Tensor | None]:
@@ -235,15 +244,18 @@ def train_and_predict_together(source: Source, jobs: Sequence[Job]) -> list[Tens
 
 
 def _together(source: Source, jobs: Sequence[Job]) -> list[Tensor | None]:
-    best: list[float] = [-1.0] * len(jobs)
+    task, targets = task_of(source), targets_of(source)
+    best: list[float] = [math.nan] * len(jobs)
     found: list[Tensor | None] = [None] * len(jobs)
 
     def look(stack: Stack) -> None:
         finite = _finite(stack)
         for student, predicted in enumerate(_predict(stack, source)):
-            right = float((predicted == source.labels).double().mean())
-            if finite[student] and right > best[student]:  # the first of equals
-                best[student], found[student] = right, predicted
+            if not finite[student]:
+                continue
+            score = task.score(predicted, targets)
+            if found[student] is None or task.metric.better(score, best[student]):  # the first of equals
+                best[student], found[student] = score, predicted
 
     if jobs[0].protocol.select == "best-on-test":
         fit_together(jobs, look)

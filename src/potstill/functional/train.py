@@ -1,7 +1,7 @@
 """Losses, gradients and training steps of a network used as a function of its parameters."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +9,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from potstill.core import Inputs
 from potstill.functional.optim import sgd
+from potstill.inputs import mapped
 
-__all__ = ["Stepped", "cross_entropy", "gradients", "loss", "parameters", "train_step"]
+__all__ = ["Criterion", "Stepped", "cross_entropy", "gradients", "loss", "parameters", "train_step"]
+
+
+Criterion: TypeAlias = Callable[[Tensor, Tensor], Float[Tensor, ""]]
+"""The mean loss of a network's outputs (n, …) on targets (n, …): what a task's ``loss`` is."""
 
 
 class Stepped(NamedTuple):
@@ -37,73 +43,78 @@ def parameters(network: nn.Module) -> dict[str, Tensor]:
 def loss(
     network: nn.Module,
     params: Mapping[str, Tensor],
-    x: Tensor,
+    x: Inputs,
     y: Tensor,
     buffers: Mapping[str, Tensor] | None = None,
+    criterion: Criterion = cross_entropy,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of ``network`` with ``params`` in place of its own; nothing of the network is changed.
+    """The loss of ``network`` with ``params`` in place of its own; nothing of the network is changed.
 
     Args:
         network: gives the architecture and the mode (train or eval).
         params: by name, every parameter of the network.
-        x: inputs in model space (n, …).
-        y: int classes (n,) or rows (n, k).
+        x: inputs in model space (n, …), or several with names.
+        y: what the criterion compares with: int classes (n,) or rows (n, k), or a task's targets.
         buffers: running statistics to use, by name. BatchNorm in train mode updates *them* in place; without them
             it works on copies of the network's, which are then dropped.
+        criterion: a task's loss; of classes by default.
     """
     used = {name: b.clone() for name, b in network.named_buffers()} if buffers is None else dict(buffers)
-    return cross_entropy(functional_call(network, {**params, **used}, (x,)), y)
+    return criterion(functional_call(network, {**params, **used}, (x,)), y)
 
 
 def gradients(
     network: nn.Module,
     params: Mapping[str, Tensor],
-    x: Tensor,
+    x: Inputs,
     y: Tensor,
     create_graph: bool = False,
     buffers: Mapping[str, Tensor] | None = None,
+    criterion: Criterion = cross_entropy,
 ) -> tuple[Tensor, ...]:
     """Gradients of `loss` with respect to every parameter, in the order of ``params``.
 
     Args:
-        network, params, x, y, buffers: as for `loss`.
+        network, params, x, y, buffers, criterion: as for `loss`.
         create_graph: keep the graph, so that a function of the gradients can be differentiated with respect to ``x``
             and, where ``params`` carry a graph, with respect to what they came from.
     """
     with torch.enable_grad():
         used = {n: p if create_graph and p.requires_grad else p.detach().requires_grad_() for n, p in params.items()}
-        return torch.autograd.grad(loss(network, used, x, y, buffers), tuple(used.values()), create_graph=create_graph)
+        value = loss(network, used, x, y, buffers, criterion)
+        return torch.autograd.grad(value, tuple(used.values()), create_graph=create_graph)
 
 
 def train_step(
     network: nn.Module,
     params: Mapping[str, Tensor],
     velocity: Mapping[str, Tensor] | None,
-    x: Tensor,
+    x: Inputs,
     y: Tensor,
     *,
     lr: float,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     buffers: Mapping[str, Tensor] | None = None,
+    criterion: Criterion = cross_entropy,
 ) -> Stepped:
     """One SGD step on one batch, as a function: arguments and network stay as they were.
 
     Args:
-        network, params, x, y: as for `loss`.
+        network, params, x, y, criterion: as for `loss`.
         velocity: of the step before; ``None`` before the first.
         lr, momentum, weight_decay: as for `potstill.functional.optim.sgd`.
         buffers: running statistics before the step; the network's own if ``None``.
 
     Returns:
-        Parameters, velocity and buffers after the step, and the loss and the logits before it.
+        Parameters, velocity and buffers after the step, and the loss and the outputs before it.
     """
     kept = dict(network.named_buffers()) if buffers is None else buffers
     fresh = {name: b.detach().clone() for name, b in kept.items()}
     with torch.enable_grad():
         used = {n: p.detach().requires_grad_() for n, p in params.items()}
-        logits = functional_call(network, {**used, **fresh}, (x.detach(),))
-        value = cross_entropy(logits, y)
+        logits = functional_call(network, {**used, **fresh}, (mapped(Tensor.detach, x),))
+        value = criterion(logits, y)
         grads = dict(zip(used, torch.autograd.grad(value, tuple(used.values())), strict=True))
     with torch.no_grad():
         after, speed = sgd(

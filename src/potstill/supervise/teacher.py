@@ -13,10 +13,12 @@ from torch.func import functional_call
 
 from potstill.augment.idc import IDCAugment
 from potstill.augment.mix import CutMix
-from potstill.core import Augmentation, Batch, Source
+from potstill.core import Augmentation, Batch, Inputs, Source, Task
 from potstill.data.passes import ahead
 from potstill.errors import PotstillError
 from potstill.functional.train import parameters, train_step
+from potstill.inputs import count, only
+from potstill.tasks import Classification, task_of
 
 __all__ = ["Teacher", "fresh_teacher", "soft_rows", "teacher_step", "train_epoch", "train_teacher"]
 
@@ -30,7 +32,7 @@ class Teacher:
     buffers: Mapping[str, Tensor]
     step: int = 0
     right: int = 0
-    """Training samples that it classified rightly as it met them, of ``seen``."""
+    """Training samples that it classified rightly as it met them, of ``seen``; 0 where there are no classes."""
     seen: int = 0
 
 
@@ -71,26 +73,38 @@ def teacher_step(
         The teacher after the step, and the loss before it.
 
     Raises:
-        PotstillError: the source has no labels for supervision, or its inputs are not one tensor.
+        PotstillError: the source has no targets.
+        ValueError: inputs of several tensors are to be augmented.
     """
     size = min(batch, len(source))
     x, y = _labelled(source, source.fetch(torch.randint(len(source), (size,), generator=rng)))
     if augment is not None:
-        x = augment.apply(x, augment.draw(size, tuple(x.shape[1:]), rng))
-    return _stepped(network, teacher, x, y, lr=lr, momentum=momentum, weight_decay=weight_decay)
+        one = only(x, "an augmentation")
+        x = augment.apply(one, augment.draw(size, tuple(one.shape[1:]), rng))
+    return _stepped(network, teacher, x, y, task_of(source), lr=lr, momentum=momentum, weight_decay=weight_decay)
 
 
 def _stepped(
-    network: nn.Module, teacher: Teacher, x: Tensor, y: Tensor, *, lr: float, momentum: float, weight_decay: float
+    network: nn.Module,
+    teacher: Teacher,
+    x: Inputs,
+    y: Tensor,
+    task: Task,
+    *,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
 ) -> tuple[Teacher, Float[Tensor, ""]]:
     after = train_step(
         network, teacher.params, teacher.velocity, x, y, lr=lr, momentum=momentum, weight_decay=weight_decay,
-        buffers=teacher.buffers,
+        buffers=teacher.buffers, criterion=task.loss,
     )  # fmt: skip
-    classes = y.argmax(1) if y.is_floating_point() else y
+    right = 0
+    if isinstance(task, Classification):
+        right = int((after.logits.argmax(1) == (y.argmax(1) if y.is_floating_point() else y)).sum())
     made = Teacher(
         params=after.params, velocity=after.velocity, buffers=after.buffers, step=teacher.step + 1,
-        right=teacher.right + int((after.logits.argmax(1) == classes).sum()), seen=teacher.seen + len(x),
+        right=teacher.right + right, seen=teacher.seen + count(x),
     )  # fmt: skip
     return made, after.loss
 
@@ -118,18 +132,20 @@ def train_epoch(
         network, teacher, source, rng, batch, lr, momentum, weight_decay: as for `teacher_step`.
 
     Raises:
-        PotstillError: the source has no labels, or its inputs are not one tensor.
+        PotstillError: the source has no targets.
+        ValueError: its inputs are not one tensor.
     """
     mix = CutMix(prob=cutmix) if cutmix and source.input.kind == "image" else None
     if mix is not None and isinstance(augment, IDCAugment):
         augment = augment.beside_cutmix()
-    shape = source.input.shape
+    shape, task = source.input.shape, task_of(source)
     for fetched in ahead(source, torch.split(order, batch) if len(order) else ()):
-        x, y = _labelled(source, fetched)
+        every, y = _labelled(source, fetched)
+        x = only(every, "an augmentation")
         x = augment.apply(x, augment.draw(len(x), shape, rng))
         if mix is not None:
             x, y = mix.apply(x, y, mix.draw(len(x), shape, rng), len(source.classes))
-        teacher, _ = _stepped(network, teacher, x, y, lr=lr, momentum=momentum, weight_decay=weight_decay)
+        teacher, _ = _stepped(network, teacher, x, y, task, lr=lr, momentum=momentum, weight_decay=weight_decay)
     return teacher
 
 
@@ -193,16 +209,12 @@ def soft_rows(
     return (torch.cat(rows) / temperature).softmax(1)
 
 
-def _labelled(source: Source, fetched: Batch) -> tuple[Tensor, Tensor]:
-    """Inputs and labels of samples of the source.
+def _labelled(source: Source, fetched: Batch) -> tuple[Inputs, Tensor]:
+    """Inputs and targets of samples of the source.
 
     Raises:
-        PotstillError: the source has no labels for supervision, or its inputs are not one tensor.
+        PotstillError: the source has no targets.
     """
-    if not isinstance(fetched.x, Tensor):
-        raise PotstillError(
-            f"a teacher needs inputs of one tensor, but these have {', '.join(fetched.x)}; join them into one"
-        )
     if fetched.y is None:
         raise PotstillError(f"a teacher needs labels, but {source.name} has none; choose a source with classes")
     return fetched.x, fetched.y
