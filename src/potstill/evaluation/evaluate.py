@@ -258,7 +258,7 @@ def evaluate(
         "optimistic": protocol.optimistic,
         "quick": protocol.shortened,
         **({"accuracy": bench.summed(own.values)} if bench.classes else {}),
-        "score": _said(metric) | bench.summed(own.values),
+        "score": metric.said | bench.summed(own.values),
         "interval": PLAIN_INTERVAL if answers_of(metric, 1) is None else INTERVAL,
         "baselines": {
             n: _scored(metric, bench.summed(m.values)) | {
@@ -299,13 +299,9 @@ def evaluate(
     return Scorecard(content=content)
 
 
-def _said(metric: Metric) -> dict[str, str]:
-    return {"metric": metric.name, "direction": metric.direction, "unit": metric.unit}
-
-
 def _scored(metric: Metric, summed: Mapping[str, Any]) -> dict[str, Any]:
     """A summary and, under ``score``, the same as every task has it."""
-    return {**summed, "score": _said(metric) | {name: summed[name] for name in ("mean", "std", "ci95", "n")}}
+    return {**summed, "score": metric.said | {name: summed[name] for name in ("mean", "std", "ci95", "n")}}
 
 
 def _on(bench: _Bench, own: _Measured, random: _Measured | None) -> dict[str, Any]:
@@ -484,8 +480,7 @@ def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentat
     held = holdout(bench.train, fraction, derive(bench.seed, "validation") % 2**31)[1]
 
     targets, metric = targets_of(held), bench.task.metric
-    higher = metric.direction == "higher"
-    lost = metric.low - 1 if higher else math.inf  # a student that diverged
+    lost = metric.low - 1 if metric.direction == "higher" else math.inf  # a student that diverged
     scores: dict[tuple[float, int | None], float] = {}
 
     def tried(pairs: list[tuple[float, int | None]]) -> tuple[float, int | None]:
@@ -506,7 +501,7 @@ def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentat
         for i, pair in enumerate(fresh):
             scores[pair] = _mean(found[i * p.validation_students : (i + 1) * p.validation_students])
         # the first of equals: the lower rate, the shorter length
-        return max(pairs, key=lambda pair: scores[pair] if higher else -scores[pair])
+        return max(pairs, key=lambda pair: metric.sign * scores[pair])
 
     lr, _ = tried([(rate, lengths[-1]) for rate in rates])
     return dict(zip(("lr", "steps"), tried([(lr, steps) for steps in lengths]), strict=True))

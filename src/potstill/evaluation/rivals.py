@@ -381,7 +381,7 @@ def _tried(
         said[n] |= {"bytes": made.bytes, name: float(merits[n].mean()), "students": len(merits[n])}
 
     def worse(n: int) -> float:
-        return float(said[n][name]) * (-1 if metric.direction == "higher" else 1)
+        return -metric.sign * float(said[n][name])
 
     for n in range(len(entries)):
         say("how to store them", n, len(entries))

@@ -1,17 +1,16 @@
 """What a protocol measured, as a value that prints as a table and converts to the contract's JSON."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from potstill.core import Metric
 from potstill.errors import PotstillError
 from potstill.markup import join, one_line, tag
+from potstill.metric import Metric
 from potstill.notebook import table
 from potstill.units import stored_as
 
-__all__ = ["SCORES", "Scorecard", "metric_of"]
+__all__ = ["SCORES", "Scorecard"]
 
 SCORES = {
     "hlr": "short of the full data, both with hard labels (hlr): {:.3f}; less is better",
@@ -27,15 +26,7 @@ _ANY = {
 }
 """Where there are no classes: with the unit, and which way is better."""
 
-_HEAD = ("", "accuracy", "95% interval", "n", "items", "bytes", "stored")
-
-
-def metric_of(scorecard: Mapping[str, Any]) -> Metric:
-    """What a scorecard's scores are; accuracy, where it is of before there was anything else."""
-    said = scorecard.get("score") or {}
-    name, unit = str(said.get("metric", "accuracy")), str(said.get("unit", "fraction"))
-    high = 1.0 if unit == "fraction" else math.inf
-    return Metric(name=name, direction="lower" if said.get("direction") == "lower" else "higher", unit=unit, high=high)
+_HEAD = ("95% interval", "n", "items", "bytes", "stored")
 
 
 def _labelled(labeller: Mapping[str, Any] | None) -> list[str]:
@@ -64,7 +55,7 @@ class Scorecard:
     @property
     def metric(self) -> Metric:
         """What a score is, and which way is better."""
-        return metric_of(self.content)
+        return Metric.of(self.content)
 
     @property
     def score(self) -> float:
@@ -90,9 +81,7 @@ class Scorecard:
 
     @property
     def _head(self) -> tuple[str, ...]:
-        m = self.metric
-        worded = {"fraction": "", "squared deviations": ""}.get(m.unit, f" ({m.unit})")
-        return ("", m.name + ("" if m.direction == "higher" else f"{worded}, less is better"), *_HEAD[2:])
+        return ("", self.metric.titled, *_HEAD)
 
     def _rows(self) -> list[tuple[str, ...]]:
         """What is measured against each other: name, accuracy, interval, n, items, bytes, and how they are stored."""
@@ -156,13 +145,11 @@ class Scorecard:
                 continue
             low, high = d["ci95"]
             verdict = "" if low > 0 or high < 0 else "; the interval includes zero"
-            if metric.unit == "fraction":
-                lines.append(
-                    f"over {name}: {100 * d['mean']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]{verdict}"
-                )
-            else:
-                less = "; less is better" if metric.direction == "lower" and not verdict else ""
-                lines.append(f"over {name}: {d['mean']:+.4g} {metric.unit} [{low:+.4g}, {high:+.4g}]{verdict}{less}")
+            less = "; less is better" if metric.direction == "lower" and not verdict else ""
+            lines.append(
+                f"over {name}: {metric.gap(d['mean'])} {metric.gap_unit} [{metric.gap(low)}, {metric.gap(high)}]"
+                f"{verdict}{less}"
+            )
         for name, a in list(c["networks"].items())[1:]:
             lines.append(f"on {name}: {metric.shown(a['mean'])} (n {a['n']})")
         for name, value in c["scores"].items():

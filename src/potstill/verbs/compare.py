@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from potstill.errors import PotstillError, unknown
 from potstill.evaluation import Protocol
 from potstill.evaluation.labeller import labels_itself
 from potstill.locks import only_run
+from potstill.metric import Metric
 from potstill.nn import OwnNetwork, given
 from potstill.ownfile import names_file
 from potstill.storage import differences, load, read_identity, write_atomic
@@ -131,7 +133,7 @@ def _text(value: Any) -> bytes:
 
 
 def _board(cells: Sequence["_Cell"], progress: Callable[[str, Progress], None] | None) -> dict[str, Any]:
-    from potstill.evaluation.statistics import difference
+    from potstill.evaluation.statistics import answers_of, difference
 
     scores: dict[tuple[str, int], Mapping[str, Any]] = {}
     rows: list[dict[str, Any]] = []
@@ -154,14 +156,23 @@ def _board(cells: Sequence["_Cell"], progress: Callable[[str, Progress], None] |
         if (alike := score["difference"].get("random")) is not None:  # real samples with this set's labeller
             row["difference"] = alike
         elif cell.method != "random" and rival is not None:
-            test = cell.splits.test
-            row["difference"] = difference(
-                score["accuracy"]["values"], rival["accuracy"]["values"], None if test is None else len(test)
-            )
-    rows.sort(key=lambda r: (r["ipc"], -r["scorecard"]["accuracy"]["mean"] if "scorecard" in r else 1))
+            answers = answers_of(Metric.of(score), len(cell.splits.test or ()))
+            row["difference"] = difference(_score(score)["values"], _score(rival)["values"], answers)
+
+    def order(row: Mapping[str, Any]) -> tuple[int, float]:
+        card = row.get("scorecard")
+        return row["ipc"], math.inf if card is None else -Metric.of(card).sign * _score(card)["mean"]
+
+    rows.sort(key=order)
     return {
         "source": cells[0].splits.train.name, "protocol": cells[0].measuring["protocol"], "fair": FAIR, "rows": rows
     }  # fmt: skip
+
+
+def _score(scorecard: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The score; of a scorecard of before there were others, the accuracy."""
+    found: Mapping[str, Any] = scorecard.get("score") or scorecard["accuracy"]
+    return found
 
 
 class _Failed(Exception):
@@ -277,8 +288,8 @@ class _Cell:
             return None
         try:
             found = json.loads(self.card.read_text())
-            if not isinstance(found, dict) or not isinstance(found.get("accuracy"), dict):
-                raise ValueError("it holds no accuracy")
+            if not isinstance(found, dict) or not isinstance(found.get("score", found.get("accuracy")), dict):
+                raise ValueError("it holds no score")
         except (OSError, ValueError, RecursionError) as error:
             raise PotstillError(
                 f"{self.card}: not a scorecard ({type(error).__name__}: {error}); delete it to measure again"

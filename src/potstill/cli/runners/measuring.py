@@ -12,6 +12,7 @@ from potstill.cli.runners.parts import Answer, load_data
 from potstill.cli.scaled import scaling_text
 from potstill.cli.text import columns, json_document, plural
 from potstill.errors import PotstillError, PotstillWarning
+from potstill.metric import Metric
 from potstill.units import stored_as
 from potstill.watch import Watcher
 
@@ -161,28 +162,30 @@ def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def _leaderboard(board: Mapping[str, Any]) -> str:
-    rows = []
+    rows, metrics = [], dict[Metric, None]()
     for row in board["rows"]:
         if "scorecard" not in row:
             rows.append([row["ipc"], row["method"], "failed", "", "", "", "", "", row["error"]])
             continue
         score, gap = row["scorecard"], row.get("difference")
+        metric, own = Metric.of(score), score.get("score") or score["accuracy"]
+        metrics[metric] = None
         rows.append(
             [
                 row["ipc"],
                 row["method"],
-                f"{100 * score['accuracy']['mean']:.1f} %",
-                _interval(score["accuracy"]["ci95"], "{:.1f} to {:.1f}"),
+                metric.shown(own["mean"]).replace("%", " %"),
+                "" if own["ci95"] is None else " to ".join(map(metric.shown, own["ci95"])).replace("%", ""),
                 score["n"],
                 "" if row.get("items") is None else f"{row['items']:,}",
                 f"{score['bytes']['total']:,}",
                 stored_as(row.get("store")),
-                ""
-                if gap is None
-                else f"{100 * gap['mean']:+.1f} {_interval(gap['ci95'], '[{:+.1f}, {:+.1f}]')}".rstrip(),
+                "" if gap is None else metric.gap(gap["mean"]) + _ends(metric, gap["ci95"]),
             ]
         )
-    head = ["ipc", "method", "accuracy", "95% interval", "n", "items", "bytes", "stored", "points over random"]
+    metric = next(iter(metrics), Metric.of(None))
+    over = f"{metric.gap_unit} over random"
+    head = ["ipc", "method", metric.titled, "95% interval", "n", "items", "bytes", "stored", over]
     table = columns(head, rows)
     ended = [
         f"{row['method']} at {row['ipc']}: {row['scorecard']['outcome']['message']}" for row in board["rows"]
@@ -191,9 +194,9 @@ def _leaderboard(board: Mapping[str, Any]) -> str:
     return "\n".join([table, *ended, *([f"Fair: {board['fair']}."] if board.get("fair") else [])])
 
 
-def _interval(ends: Sequence[float] | None, form: str) -> str:
-    """In percent; nothing where one student has none."""
-    return "" if ends is None else form.format(*(100 * end for end in ends))
+def _ends(metric: Metric, ends: Sequence[float] | None) -> str:
+    """Of a difference; nothing where one student has none."""
+    return "" if ends is None else f" [{', '.join(map(metric.gap, ends))}]"
 
 
 def run_scaling(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
