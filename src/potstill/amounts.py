@@ -2,17 +2,22 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from potstill.core import Budget, MethodInfo, Parametrization, Problem, Store
+from potstill.core import Budget, Inputs, MethodInfo, Parametrization, Problem, Source, Store
 from potstill.errors import PotstillError
+from potstill.inputs import OFFSETS, VALUES, lengths_of, split, tensors, zeros
 from potstill.parametrize import Pixels
 from potstill.parametrize.aware import Aware
+from potstill.parametrize.named import Named
 from potstill.rng import generator
 from potstill.store import Exact, Uniform, bits_each, index_bytes, label_bytes, largest, values_bytes
 from potstill.store import store as stored_by
+from potstill.tasks import Classification, targets_of, task_of
 
 __all__ = ["amounts", "rounding", "writing"]
 
@@ -25,30 +30,51 @@ _FINE = 2
 
 
 def writing(
-    asked: str | Store | None, wanted: Budget, decoder: Parametrization, selects: bool, sample: Tensor
+    asked: str | Store | None,
+    wanted: Budget,
+    decoder: Parametrization,
+    selects: bool,
+    sample: Inputs,
+    tried: bool = True,
 ) -> tuple[Store | None, Store]:
     """How the set is written, ``None`` where that is chosen when it is there; and what a budget in bytes goes by.
 
     Args:
         sample: some inputs in data units.
+        tried: whether what a store loses can be found by trial (`potstill.evaluation.probe`): of one tensor, by
+            classifiers.
 
     Raises:
         PotstillError: there is no such store, or it writes no inputs of this kind.
     """
+    if asked == "auto" and not tried:
+        raise PotstillError(
+            "store auto tries bits on classifiers of inputs of one tensor, which these data are not for; name a store, "
+            "such as uint8 or exact"
+        )
     if asked is None and selects:
         return Exact(), Exact()
     if asked is None and wanted.unit == "bytes":
         bits = Uniform(bits=4 if decoder.bounded else 8)
         return bits, bits
+    if asked is None and not tried:
+        return Uniform(bits=8), Uniform(bits=8)
     if asked is None or asked == "auto":
         return None, Exact() if selects else Uniform(bits=8)
     made = stored_by(asked) if isinstance(asked, str) else asked
-    if isinstance(decoder, Pixels) or selects:
-        made.pack(sample)  # a store of pictures alone says so before the work, and not after it
+    if _plain(decoder) or selects:  # a store of pictures alone says so before the work, and not after it
+        for tensor in tensors(sample).values():
+            if tensor.is_floating_point():
+                made.pack(tensor)
     coarse = isinstance(made, Uniform) and made.bits < _FINE and not selects
     if isinstance(asked, str) and coarse and "aware=" not in asked:
         made = dataclasses.replace(made, aware=True)  # type: ignore[type-var]
     return made, made
+
+
+def _plain(decoder: Parametrization) -> bool:
+    """Whether inputs are stored as they are."""
+    return isinstance(decoder, Pixels) or (isinstance(decoder, Named) and decoder.plain)
 
 
 def rounding(decoder: Parametrization, store: Store | None, selects: bool) -> Parametrization:
@@ -67,32 +93,44 @@ def amounts(
         PotstillError: the budget leaves a class empty.
     """
     train, decoder = problem.train, problem.parametrization
-    k, shape = len(train.classes), train.input.shape
+    k, spec = problem.num_classes, train.input
     if wanted.unit != "bytes":
         try:
             return wanted.counts(k, 1), ()
         except ValueError as error:
             raise PotstillError(str(error)) from error
-    most, one = wanted.amount, math.prod(shape)
-    sample = train.raw(torch.arange(min(len(train), 64)))
-    held = sample if isinstance(sample, Tensor) else None
-    bits = store.label_bits if soft else None
+    most, one = wanted.amount, spec.numbers
+    sample: Inputs = train.raw(torch.arange(min(len(train), 64)))
+    kinds = {"": spec.kind, **{name: part.kind for name, part in spec.parts}}
+    # What repeats in some windows, or in some rows of a part, does not in fewer: those count as they are.
+    alike = {"image"} if spec.parts else set(kinds.values()) - {"series"}
+    held = {name: x for name, x in tensors(sample).items() if kinds.get(name) in alike}
+    seen = held.get("")
+    labels = _target_bytes(train, store.label_bits if soft else None)
+    whole = _whole_bytes(train)
+
+    def values(n: int) -> int:
+        parts = spec.parts or (("", spec),)
+        real = ((name, part) for name, part in parts if part.kind not in ("words", "categories"))
+        return sum(values_bytes(store, (n, *part.shape), held.get(name)) for name, part in real)
 
     def size(n: int) -> int:
-        return values_bytes(store, (n, *shape), held) + label_bytes(n, k, bits)
+        return values(n) + whole(n) + labels(n)
 
     if info.selects:
-        n = largest(lambda n: size(n) + index_bytes(n, len(train)) + 4 * n * info.weighs <= most, 8 * most)
+        texts = _text_bytes(train)
+        n = largest(lambda n: size(n) + texts(n) + index_bytes(n, len(train)) + 4 * n * info.weighs <= most, 8 * most)
         if n < k:
+            of_each = f" of each of {k} classes" if train.classes else ""
             raise PotstillError(
-                f"the budget must keep at least one item of each of {k} classes, but {most:,} bytes keep {n} in all; "
-                "raise it, or store fewer bits with --store uint4"
+                f"the budget must keep at least one item{of_each}, but {most:,} bytes keep {n} in all; raise it, or "
+                "store fewer bits with --store uint4"
             )
         return Budget(unit="items", amount=n).counts(k, 1), ()
-    if isinstance(decoder, Pixels):
+    if _plain(decoder):
         each = largest(lambda n: size(n * k) <= most, 8 * most)
         return (max(1, each),) * k, (each * one,) * k
-    bits_of_one = bits_each(store, (64, *shape), held)
+    bits_of_one = bits_each(store, (64, one) if spec.parts else (64, *spec.shape), seen)
     known = decoder.bounded and most <= _TRIED
 
     def fits(each: int) -> bool:
@@ -102,11 +140,60 @@ def amounts(
         except PotstillError:
             return True  # too little for a single input, which is said where it is used
         if known:
-            values = decoder.encode(torch.zeros(inputs, *shape), tried, generator(0))
-            size = sum(values_bytes(store, tuple(t.shape), held) for t in values.values())
+            stored = decoder.encode(zeros(spec, inputs), tried, generator(0))
+            codes = {name for name in stored if spec.parts and not stored[name].is_floating_point()}
+            size = sum(values_bytes(store, tuple(t.shape), seen) for name, t in stored.items() if name not in codes)
         else:
             size = math.ceil(1.06 * k * each * bits_of_one / 8) + _RANGES
-        return size + label_bytes(inputs, k, bits) <= most
+        return size + whole(inputs) + labels(inputs) <= most
 
     numbers = (largest(fits, math.ceil(8.5 * most / bits_of_one / k)),) * k
     return tuple(max(1, n // one) for n in numbers), numbers
+
+
+def _target_bytes(train: Source, bits: int | None) -> Callable[[int], int]:
+    """Bytes of the targets of so many inputs, at most: rows of ``bits`` each, classes, real values or numbers."""
+    task = task_of(train)
+    if isinstance(task, Classification):
+        return lambda n: label_bytes(n, task.k, bits)
+    targets = targets_of(train)
+    each = targets[:1].numel()
+    if targets.is_floating_point():
+        return lambda n: 4 * n * each
+    return lambda n: index_bytes(n * each, int(targets.max()) + 1)
+
+
+def _whole_bytes(train: Source) -> Callable[[int], int]:
+    """Bytes of the codes and words of so many inputs, at most: of words, those of the longest samples."""
+    sizes: list[Callable[[int], int]] = []
+    for name, part in train.input.parts:
+        if part.kind == "categories":
+            sizes.append(partial(_code_bytes, math.prod(part.shape), max(part.levels, default=1)))
+        elif part.kind == "words":
+            some = (tensors(train.raw(at)) for at in split(torch.arange(len(train)), 4096))
+            lengths = torch.cat([lengths_of(x[name + OFFSETS], len(x[name + VALUES])).cpu() for x in some])
+            sizes.append(_ragged_bytes(lengths, max(part.levels, default=1)))
+    return lambda n: sum(size(n) for size in sizes)
+
+
+def _code_bytes(each: int, levels: int, n: int) -> int:
+    return index_bytes(n * each, levels)
+
+
+def _text_bytes(train: Source) -> Callable[[int], int]:
+    """Bytes of the texts of so many samples, at most, where a source has texts."""
+    texts: tuple[str, ...] = getattr(train, "texts", ())
+    return _ragged_bytes(torch.tensor([len(t.encode("utf-8", "replace")) for t in texts]), 256)
+
+
+def _ragged_bytes(lengths: Tensor, levels: int) -> Callable[[int], int]:
+    """Bytes of the ``n`` longest of samples of these lengths, and of where each begins; 0 where there are none."""
+    longest = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.long().sort(descending=True).values.cumsum(0)])
+
+    def size(n: int) -> int:
+        if not len(lengths):
+            return 0
+        total = int(longest[min(n, len(lengths))]) + max(0, n - len(lengths)) * int(longest[1])
+        return index_bytes(total, levels) + index_bytes(n, total + 1)
+
+    return size

@@ -281,11 +281,14 @@ class Parametrization(Protocol):
         """
         ...
 
-    def encode(self, x: Tensor, problem: "Problem", rng: Generator, /) -> Payload:
-        """Stored form of initial inputs (sum(problem.sizes), …), grouped by class in label order."""
+    def encode(self, x: Any, problem: "Problem", rng: Generator, /) -> Payload:
+        """Stored form of initial inputs (sum(problem.sizes), …), grouped by class in label order.
+
+        They are one tensor, unless the parametrization is one of inputs with names.
+        """
         ...
 
-    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
+    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Any:
         """Inputs (n, *shape), grouped by class in label order, differentiable by every floating tensor."""
         ...
 
@@ -388,7 +391,7 @@ class Problem:
         """
         return self.parametrization.sizes(self.held, self.train.input.shape)
 
-    def decode(self, payload: Payload) -> Tensor:
+    def decode(self, payload: Payload) -> Any:
         """The inputs that ``payload`` stands for, classes in label order, differentiable."""
         return self.parametrization.decode(payload, self.train.input.shape)
 

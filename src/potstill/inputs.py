@@ -19,8 +19,11 @@ __all__ = [
     "device_of",
     "index",
     "join",
+    "lengths_of",
     "mapped",
     "moved",
+    "names_of",
+    "one",
     "only",
     "rows",
     "split",
@@ -36,6 +39,13 @@ def tensors(x: Inputs) -> Mapping[str, Tensor]:
     return {"": x} if isinstance(x, Tensor) else x
 
 
+def names_of(spec: InputSpec) -> tuple[str, ...]:
+    """The names of its tensors, in order; none where an input is one tensor."""
+    return tuple(
+        name + ending for name, part in spec.parts for ending in ((VALUES, OFFSETS) if part.kind == "words" else ("",))
+    )
+
+
 def _again(like: Inputs, made: Mapping[str, Tensor]) -> Any:
     return made[""] if isinstance(like, Tensor) else dict(made)
 
@@ -43,6 +53,14 @@ def _again(like: Inputs, made: Mapping[str, Tensor]) -> Any:
 def mapped(f: Callable[[Tensor], Tensor], x: Inputs) -> Any:
     """``f`` of every tensor."""
     return _again(x, {name: f(t) for name, t in tensors(x).items()})
+
+
+def one(x: Inputs, i: int) -> Any:
+    """Sample ``i`` without a batch axis; words have the name of their part alone."""
+    if isinstance(x, Tensor):
+        return x[i]
+    taken = index(x, torch.tensor([i]))
+    return {n.removesuffix(VALUES): t if n.endswith(VALUES) else t[0] for n, t in taken.items() if OFFSETS not in n}
 
 
 def moved(x: Inputs, device: torch.device | str) -> Any:
@@ -84,7 +102,7 @@ def index(x: Inputs, at: Tensor) -> Any:
             continue
         words = x[name.removesuffix(OFFSETS) + VALUES]
         at_here = at.to(t.device)
-        starts, lengths = t[at_here], _lengths(t, len(words))[at_here]
+        starts, lengths = t[at_here], lengths_of(t, len(words))[at_here]
         begins = lengths.cumsum(0) - lengths
         within = torch.arange(int(lengths.sum()), device=t.device) - begins.repeat_interleave(lengths)
         made[name.removesuffix(OFFSETS) + VALUES] = words[starts.repeat_interleave(lengths) + within]
@@ -92,7 +110,8 @@ def index(x: Inputs, at: Tensor) -> Any:
     return made
 
 
-def _lengths(offsets: Tensor, total: int) -> Tensor:
+def lengths_of(offsets: Tensor, total: int) -> Tensor:
+    """Words of each sample (n,), of ``total`` words in all."""
     return torch.cat([offsets[1:], offsets.new_tensor([total])]) - offsets
 
 
@@ -122,7 +141,7 @@ def rows(x: Inputs) -> Tensor:
     for name, t in x.items():
         if name.endswith(OFFSETS):
             words = x[name.removesuffix(OFFSETS) + VALUES]
-            several = torch.split(words, _lengths(t, len(words)).tolist())
+            several = torch.split(words, lengths_of(t, len(words)).tolist())
             parts.append(torch.nn.utils.rnn.pad_sequence(list(several), batch_first=True, padding_value=-1).double())
         elif not name.endswith(VALUES):
             parts.append(t.reshape(len(t), -1).double())

@@ -19,6 +19,7 @@ from potstill.driver import Progress, Run, run
 from potstill.errors import PotstillError
 from potstill.evaluation.probe import Candidate, Pair, fewest_bits
 from potstill.execution.memory import return_freed_memory
+from potstill.inputs import moved
 from potstill.parametrize.aware import Aware
 from potstill.registry import effort_fields
 from potstill.rng import derive, generator
@@ -27,6 +28,7 @@ from potstill.storage.scores import Scores
 from potstill.store import Exact, Float, Uniform, read, store_name
 from potstill.store.patches import Patches
 from potstill.supervise.writer import state_hash
+from potstill.tasks import targets_of
 from potstill.units import about, clock
 from potstill.watch import Watcher
 
@@ -202,10 +204,12 @@ def _artefact(
     decoder: Mapping[str, str] | None = None
     payload: Mapping[str, Tensor] = {}
     packed: Mapping[str, Stored] = {}
+    captions: tuple[str, ...] = ()
     if isinstance(result, Selection):
         index, weights = result.index.cpu(), result.weights
         inputs = train.raw(index)
-        labels = train.labels[index] if result.rows is None else result.rows
+        labels = targets_of(train)[index] if result.rows is None else result.rows
+        captions = tuple(texts[i] for i in index.tolist()) if (texts := getattr(train, "texts", ())) else ()
     else:
         with torch.no_grad():
             decoded = problem.decode(result.payload)
@@ -224,8 +228,6 @@ def _artefact(
         elif spelled != "pixels":
             payload = {n: t.detach().cpu() for n, t in result.payload.items()}
             decoder = {"parametrization": spelled, "space": result.space}
-    if not isinstance(inputs, Tensor):
-        raise PotstillError(f"only inputs of one tensor can be stored, but these have {', '.join(inputs)}")
     known: dict[str, Any] = {
         "network": problem.network.name,
         "history": list(done.history),
@@ -235,7 +237,7 @@ def _artefact(
         **({"teachers": teachers} if (teachers := _teachers(settled, problem)) else {}),
         **({"resumed_with_others": list(done.changes)} if done.changes else {}),
     }
-    whole, rows = inputs.detach().cpu(), labels.detach().cpu()
+    whole, rows = moved(inputs, "cpu"), labels.detach().cpu()
 
     def written(store: Store, said: Mapping[str, Any] | None = None, coded: bool = True) -> Distilled:
         return Distilled.build(
@@ -247,6 +249,8 @@ def _artefact(
             index=index,
             weights=weights,
             learned=learned,
+            captions=captions,
+            task=problem.task,
             store=store,
             coded=coded,
             method=settled.name,

@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from potstill.core import Inputs
 from potstill.functional.distances import chunks, lengths, products, spread
+from potstill.inputs import one
 from potstill.rng import generator
 
 __all__ = ["WITHIN", "Digests", "near_duplicates"]
@@ -29,8 +31,14 @@ class Digests:
     def __init__(self, n: int) -> None:
         self._of = [b""] * n
 
-    def add(self, positions: Int[Tensor, " b"], x: Tensor) -> None:
+    def add(self, positions: Int[Tensor, " b"], x: Inputs) -> None:
         """The samples (b, …) at ``positions`` of the n, in any order."""
+        if not isinstance(x, Tensor):
+            for i, place in enumerate(positions.tolist()):
+                held = one(x, i)
+                content = b"".join(len(t.flatten()).to_bytes(8) + t.cpu().numpy().tobytes() for t in held.values())
+                self._of[place] = hashlib.blake2b(content, digest_size=16).digest()
+            return
         for place, row in zip(positions.tolist(), x.detach().cpu().contiguous().flatten(1).numpy(), strict=True):
             self._of[place] = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
 

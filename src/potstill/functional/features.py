@@ -1,12 +1,14 @@
 """Embeddings of many real samples, computed in parts that suit the machine."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from potstill.core import Network
+from potstill.core import Inputs, InputSpec, Network
+from potstill.inputs import OFFSETS, VALUES, count, lengths_of, split, tensors
 
-__all__ = ["embed_real", "uses_batch_statistics"]
+__all__ = ["embed_real", "input_rows", "uses_batch_statistics"]
 
 _PIXELS = 2**16
 """Input pixels in one pass on the CPU: 64 pictures of 32×32. More gains nothing and holds more memory."""
@@ -17,11 +19,43 @@ def uses_batch_statistics(network: nn.Module) -> bool:
     return any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in network.modules())
 
 
-def embed_real(network: Network, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
-    """``network.embed(x)`` without a graph; on the CPU in parts, unless the batch itself counts (BatchNorm)."""
+def embed_real(network: Network, x: Inputs) -> Float[Tensor, "n d"]:
+    """``network.embed(x)`` without a graph; on the CPU in parts, unless the batch itself counts (BatchNorm).
+
+    Args:
+        x: (n, …), or such tensors with names.
+    """
     with torch.no_grad():
-        pixels = x[0].numel() // x.shape[1] if x.ndim > 2 else 1
+        pixels = max((t[0].numel() // t.shape[1] for t in tensors(x).values() if t.ndim > 2), default=1)
         part = max(1, _PIXELS // pixels)
-        if x.device.type != "cpu" or len(x) <= part or uses_batch_statistics(network):
+        on_cpu = next(iter(tensors(x).values())).device.type == "cpu"
+        if not on_cpu or count(x) <= part or uses_batch_statistics(network):
             return network.embed(x)
-        return torch.cat([network.embed(some) for some in torch.split(x, part)])
+        return torch.cat([network.embed(some) for some in split(x, part)])
+
+
+def input_rows(x: Inputs, spec: InputSpec) -> Float[Tensor, "n d"]:
+    """Every input as one row in which distances can be measured.
+
+    Real values as they are. Of codes one place for each code of each column, 1 / √2 where it is the sample's: two that
+    differ in a column lie 1 apart in it. Of words how often each is there, over √ of the sum of squares.
+
+    Args:
+        x: in model space (n, …), or such tensors with names.
+    """
+    if isinstance(x, Tensor):
+        return x.flatten(1)
+    rows: list[Tensor] = []
+    for name, part in spec.parts:
+        if part.kind == "categories":
+            columns = zip(x[name].unbind(1), part.levels, strict=True)
+            rows += [F.one_hot(codes, k).float() * 0.5**0.5 for codes, k in columns]
+        elif part.kind == "words":
+            values, offsets = x[name + VALUES], x[name + OFFSETS]
+            owner = torch.repeat_interleave(torch.arange(len(offsets)).to(values), lengths_of(offsets, len(values)))
+            counts = torch.zeros(len(offsets), part.levels[0], device=values.device)
+            counts.index_put_((owner, values), torch.ones((), device=values.device), accumulate=True)
+            rows.append(F.normalize(counts, dim=1))
+        else:
+            rows.append(x[name].reshape(len(x[name]), -1))
+    return torch.cat(rows, 1)

@@ -11,7 +11,7 @@ store rounds to. Each has the gradient of learned step sizes (LSQ; Esser et al.,
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Generator, Tensor
 
@@ -84,7 +84,7 @@ class Aware:
         """As many as without rounding."""
         return self.inner.sizes(numbers, shape)
 
-    def encode(self, x: Tensor, problem: Problem, rng: Generator, /) -> Payload:
+    def encode(self, x: Any, problem: Problem, rng: Generator, /) -> Payload:
         """The payload of ``inner``, and levels fitted to it where they are learned."""
         made = dict(self.inner.encode(x, problem, rng))
         if not (self.learned and isinstance(self.store, Learns)):
@@ -93,7 +93,7 @@ class Aware:
         levels = {_level(name, part): v for name, t in floating.items() for part, v in self.store.fitted(t).items()}
         return made | levels
 
-    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
+    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Any:
         """Inputs (n, *shape) from the rounded payload, differentiable by every floating tensor."""
         return self.inner.decode(self._rounded(payload), shape)
 

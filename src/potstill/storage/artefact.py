@@ -13,20 +13,41 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from potstill.core import InputSpec, Normalization, Store, Stored, Whitening
+from potstill.core import Inputs, InputSpec, Normalization, Store, Stored, Task, Whitening
 from potstill.errors import PotstillError
+from potstill.inputs import mapped, names_of, one, tensors
 from potstill.native import loaded
 from potstill.notebook import MOST_CLASSES, MOST_PICTURES, facts, shelf
-from potstill.storage.card import FIRST, FORMAT, SIZES, card_text, plain, read_card
-from potstill.storage.contents import SHARED, WHITENING, Contents, coded_size, file_bytes, read_contents, write_contents
+from potstill.storage.card import (
+    FIRST,
+    FORMAT,
+    SIZES,
+    card_text,
+    classified,
+    described,
+    described_task,
+    input_of,
+    plain,
+    read_card,
+    read_task,
+)
+from potstill.storage.checks import RATE, check_content, check_learned, check_rest
+from potstill.storage.contents import (
+    SHARED,
+    WHITENING,
+    Contents,
+    coded_size,
+    file_bytes,
+    read_contents,
+    write_contents,
+)
 from potstill.storage.files import read_tensors, write_tensors
 from potstill.store import Float
+from potstill.tasks import Classification
 
-__all__ = ["FORMAT", "MAX_BYTES", "Distilled", "checked", "item_bytes", "load", "save", "stored_tensors"]
+__all__ = ["FORMAT", "MAX_BYTES", "Distilled", "as_stored", "checked", "item_bytes", "load", "save", "stored_tensors"]
 
 MAX_BYTES = 8 * 2**30
-RATE = "student/lr"
-"""The learning rate of students, where a method learned it."""
 MOST_CODED = 2**20
 """Bytes of a set up to which its entropy-coded size stands on its card: a second or three of computing."""
 
@@ -65,8 +86,10 @@ def _first_sizes(
     return sizes
 
 
-class Distilled(Dataset[tuple[Tensor, Tensor]]):
+class Distilled(Dataset[tuple[Any, Tensor]]):
     """A distilled set: a ``Dataset`` of (input, label), the input normalised as the set's students expect it.
+
+    An input with names is a mapping of them; words are one tensor (length,) under the name of their part.
 
     Attributes:
         payload: what the parametrization decodes from; empty where the inputs are all there is.
@@ -78,7 +101,7 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(
         self,
-        inputs: Tensor,
+        inputs: Inputs,
         labels: Tensor,
         card: Mapping[str, Any],
         *,
@@ -87,20 +110,22 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         index: Tensor | None = None,
         weights: Tensor | None = None,
         learned: Mapping[str, Tensor] | None = None,
+        captions: tuple[str, ...] = (),
         tensors: Mapping[str, Tensor],
     ) -> None:
         self._inputs, self._labels, self._index, self._weights = inputs, labels, index, weights
+        self._captions = captions
         self.tensors: dict[str, Tensor] = dict(tensors)
         self.payload: Mapping[str, Tensor] = MappingProxyType(dict(payload or {}))
         self.learned: Mapping[str, Tensor] = MappingProxyType(dict(learned or {}))
         self.card: dict[str, Any] = dict(card)
         self.normalization = normalization
-        self._model_space = normalization.apply(inputs)
+        self._model_space: Any = normalization.apply(inputs)
 
     @classmethod
     def build(
         cls,
-        inputs: Tensor,
+        inputs: Inputs,
         labels: Tensor,
         *,
         method: str,
@@ -118,6 +143,8 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         index: Tensor | None = None,
         weights: Tensor | None = None,
         learned: Mapping[str, Tensor] | None = None,
+        captions: Sequence[str] = (),
+        task: Task | None = None,
         extra: Mapping[str, Any] | None = None,
         store: Store | None = None,
         packed: Mapping[str, Stored] | None = None,
@@ -129,10 +156,12 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
 
         Args:
             inputs: (n, …) in data units. Where a payload is given with its decoder, what the payload decodes to.
-            labels: int64 classes, or rows that sum to 1.
+            labels: the task's targets: int64 classes, or rows that sum to 1; real values, numbers of pairs.
             payload: what the inputs decode from; names that begin with ``decoder/`` are shared by all items.
             weights: how much each input counts.
             learned: what was learned beside them; ``student/lr`` becomes ``training.learned_lr`` of the card.
+            captions: a text for people for each input.
+            task: what is to be learned; ``None``: the classes.
             extra: further JSON for the card. Numbers that are not finite become ``None``, as JSON has none.
             store: how values are written; float32 by default.
             packed: payload that is packed already, by its name.
@@ -146,7 +175,7 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
                 that do not sum to 1, a rate that is none).
             TypeError: the card is given something that is not JSON.
         """
-        inputs = inputs.detach().cpu().float().contiguous()
+        inputs = as_stored(inputs, input)
         labels = labels.detach().cpu()
         labels = (labels.float() if labels.is_floating_point() else labels.long()).contiguous()
         payload = {name: t.detach().cpu().contiguous() for name, t in (payload or {}).items()}
@@ -154,13 +183,15 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         weights = None if weights is None else weights.detach().cpu().float().contiguous()
         learned = {name: t.detach().cpu().float().contiguous() for name, t in (learned or {}).items()}
         training = {**training, **({"learned_lr": learned[RATE].tolist()} if RATE in learned else {})}
-        normalization = _as_stored(normalization)
+        normalization = _stored_normalization(normalization)
         if len(set(classes)) != len(classes):
             raise PotstillError("this set: a class name stands there twice; give each class its own name")
-        _check_content("this set", inputs, labels, tuple(input.shape), len(classes))
-        _check_rest("this set", inputs, payload, index, weights, normalization)
-        _check_learned("this set", learned, training)
-        w = normalization.whitening
+        task = task or Classification(k=len(classes))
+        check_content("this set", inputs, labels, input, len(classes), task)
+        check_rest("this set", inputs, len(labels), payload, index, weights, normalization)
+        if captions and len(captions) != len(labels):
+            raise PotstillError(f"this set: {len(labels)} inputs need as many captions, but there are {len(captions)}")
+        check_learned("this set", learned, training)
         card = {
             **(extra or {}),
             "format": FORMAT,
@@ -169,12 +200,9 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
             "seed": seed,
             "ipc": ipc,
             "classes": list(classes),
-            "input": _described(input),
-            "normalization": {
-                "mean": normalization.mean.tolist(),
-                "std": normalization.std.tolist(),
-                "whitening": None if w is None else {n: f"whitening/{n}" for n in WHITENING} | {"unit": w.unit},
-            },
+            "task": described_task(task),
+            "input": described(input),
+            "normalization": _said(normalization),
             "training": training,
             "source": source,
             "outcome": outcome,
@@ -186,9 +214,9 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
             },
         }  # fmt: skip
         tensors, said = write_contents(
-            inputs, labels, classes=len(classes), store=store or Float(), normalization=normalization,
-            image=input.kind == "image", payload=payload, packed=packed or {}, index=index, weights=weights,
-            learned=learned, decoder=decoder, decoded_too=decoded,
+            inputs, labels, classes=len(classes) if classified(card) else None, store=store or Float(),
+            normalization=normalization, input=input, payload=payload, packed=packed or {}, index=index,
+            weights=weights, learned=learned, decoder=decoder, decoded_too=decoded, captions=captions,
         )  # fmt: skip
         sizes = file_bytes(tensors)
         if coded and sizes["total"] <= MOST_CODED:
@@ -196,23 +224,51 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         card = plain({**card, "store": {**card.get("store", {}), **said}, "bytes": sizes})
         # What is in memory is what a reader of the file gets.
         got = read_contents(dict(tensors), card, normalization, 2**62)
-        _check_content("this set", got.inputs, got.labels, tuple(input.shape), len(classes))
-        card["space"] = _space(got.inputs, input.kind)
+        check_content("this set", got.inputs, got.labels, input, len(classes), task)
+        card["space"] = _space(got.inputs, input)
         return cls(
             got.inputs, got.labels, card, normalization=normalization, payload=got.payload, index=got.index,
-            weights=got.weights, learned=got.learned, tensors=tensors,
+            weights=got.weights, learned=got.learned, captions=got.captions, tensors=tensors,
         )  # fmt: skip
 
     # What is read from the tensors of the file cannot be set beside them: saving would not know of it.
     @property
-    def inputs(self) -> Tensor:
-        """float32 (n, …) in data units (pixels around [0,1]), as a reader of the file gets them."""
+    def inputs(self) -> Any:
+        """float32 (n, …) in data units (pixels around [0,1]), as a reader of the file gets them; or such tensors, codes
+        and words (`potstill.inputs`) with names."""
         return self._inputs
 
     @property
     def labels(self) -> Tensor:
-        """int64 classes (n,) or float32 rows (n, k) that sum to 1."""
+        """The task's targets: int64 classes (n,) or float32 rows (n, k) that sum to 1; real values (n, t), numbers of
+        pairs (n,)."""
         return self._labels
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """A text for people for each input, such as a picture's caption; empty where there are none."""
+        return self._captions
+
+    @property
+    def task(self) -> Task:
+        """What is to be learned.
+
+        Raises:
+            PotstillError: this machine has no such task.
+        """
+        if (task := read_task(self.card)) is None:
+            raise PotstillError(f"no task {self.card['task']['name'][:80]!r} is registered here; install what has it")
+        return task
+
+    @property
+    def classified(self) -> bool:
+        """Whether the targets are classes, or rows of their probabilities."""
+        return classified(self.card)
+
+    @property
+    def soft(self) -> bool:
+        """Whether the targets are rows of probabilities of classes."""
+        return self.classified and self.labels.is_floating_point()
 
     @property
     def index(self) -> Tensor | None:
@@ -226,11 +282,11 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         return self._weights
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(self.labels)
 
-    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, item: int) -> tuple[Any, Tensor]:
         """(input, label) number ``item``, the input in model space: ready to train on. Weights: see `weighted`."""
-        return self._model_space[item], self.labels[item]
+        return one(self._model_space, item), self.labels[item]
 
     def __repr__(self) -> str:
         kind = "real" if self.index is not None else "synthetic"
@@ -238,15 +294,16 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
 
     def _repr_html_(self) -> str:
         spec, cost = self.card["input"], self.card.get("cost", {})
+        in_classes = f" in {len(self.classes):,} classes" if self.classified else f" ({self.card['task']['name']})"
         rows: list[tuple[str, object]] = [
             ("made of", self.card["source"].get("name")),
             ("by", self.card["method"]),
-            ("inputs", f"{len(self):,} of {'×'.join(map(str, spec['shape']))} in {len(self.classes):,} classes"),
+            ("inputs", f"{len(self):,} of {shape_words(self.input)}{in_classes}"),
             ("bytes", f"{self.card['bytes']['total']:,}"),
             ("steps", f"{cost['steps']:,} in {cost['seconds']:,.0f} s" if {"steps", "seconds"} <= cost.keys() else "?"),
         ]
         shown = facts(repr(self), rows)
-        if spec["kind"] != "image":
+        if spec["kind"] != "image" or not self.classified:
             return shown
         hard = self.hard_labels
         first = (torch.where(hard == c)[0][:MOST_PICTURES] for c in range(min(MOST_CLASSES, len(self.classes))))
@@ -266,32 +323,28 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
     @property
     def input(self) -> InputSpec:
         """What one input is."""
-        i = self.card["input"]
-        columns = i.get("columns")
-        return InputSpec(
-            kind=i["kind"],
-            shape=tuple(i["shape"]),
-            units=i.get("units", ""),
-            mirrored=i.get("mirrored") is not False,
-            columns=tuple(map(str, columns)) if isinstance(columns, list) else (),
-        )
+        return input_of(self.card["input"])
 
     @property
     def sample_weight(self) -> Tensor | None:
         """The weights over their mean, float32 (n,): a factor of each sample's loss; ``None`` if there are none."""
         return None if self.weights is None else (self.weights.double() / self.weights.double().mean()).float()
 
-    def weighted(self) -> TensorDataset:
+    def weighted(self) -> Dataset[tuple[Any, ...]]:
         """A ``Dataset`` of (input, label, weight), weights with mean 1: all 1 where the set has none."""
-        weight = self.sample_weight
-        return TensorDataset(self._model_space, self.labels, torch.ones(len(self)) if weight is None else weight)
+        weight = torch.ones(len(self)) if (found := self.sample_weight) is None else found
+        if isinstance(self._model_space, Tensor):
+            return TensorDataset(self._model_space, self.labels, weight)
+        return _Weighted(self, weight)
 
     @property
     def hard_labels(self) -> Tensor:
-        """int64 (n,): the class, or the likeliest class of a row."""
+        """int64 (n,): the class, or the likeliest class of a row; 0 where there are no classes."""
+        if not self.classified:
+            return torch.zeros(len(self), dtype=torch.int64)
         return self.labels.argmax(1) if self.labels.ndim == 2 else self.labels
 
-    def model_space(self) -> Tensor:
+    def model_space(self) -> Any:
         """All inputs as students see them (n, …)."""
         return self._model_space
 
@@ -304,22 +357,60 @@ class Distilled(Dataset[tuple[Tensor, Tensor]]):
         return save(self, path)
 
 
-def _space(inputs: Tensor, kind: str) -> str:
+class _Weighted(Dataset[tuple[Any, ...]]):
+    """(input, label, weight) of inputs with names."""
+
+    def __init__(self, held: Distilled, weight: Tensor) -> None:
+        self._held, self._weight = held, weight
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __getitem__(self, item: int) -> tuple[Any, ...]:
+        return *self._held[item], self._weight[item]
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """As a file has it: float32 or int64, on the CPU."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.is_floating_point() else tensor.long()).contiguous()
+
+
+def as_stored(inputs: Inputs, spec: InputSpec) -> Inputs:
+    """As a file has them: float32 or int64, on the CPU, parts in the order of ``spec``."""
+    made: Inputs = mapped(_plain, inputs)
+    return made if isinstance(made, Tensor) else {n: made[n] for n in (*names_of(spec), *made) if n in made}
+
+
+def shape_words(spec: InputSpec) -> str:
+    """The shape of an input for people: ``1×28×28``, ``image 3×32×32 and text``."""
+    if spec.parts:
+        said = [f"{name} {'×'.join(map(str, part.shape))}".strip() for name, part in spec.parts]
+        return " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
+    return "×".join(map(str, spec.shape))
+
+
+def _space(inputs: Inputs, spec: InputSpec) -> str:
     """``pixels`` in [0,1]; ``unclamped``: optimised ones leave it; clamping would change what was distilled."""
-    if kind != "image":
+    kinds = {"": spec.kind, **{name: part.kind for name, part in spec.parts}}
+    pictures = [x for name, x in tensors(inputs).items() if kinds.get(name) == "image"]
+    if not pictures:
         return "raw"
-    return "pixels" if float(inputs.min()) >= 0 and float(inputs.max()) <= 1 else "unclamped"
+    return "pixels" if all(float(x.min()) >= 0 and float(x.max()) <= 1 for x in pictures) else "unclamped"
 
 
-def _described(input: InputSpec) -> dict[str, Any]:
-    """What the card says of an input."""
-    said: dict[str, Any] = {"kind": input.kind, "shape": input.shape, "units": input.units}
-    if input.kind == "image":
-        said["mirrored"] = input.mirrored
-    return said | ({"columns": list(input.columns)} if input.columns else {})
+def _said(n: Normalization) -> dict[str, Any]:
+    """What the card says of a normalization."""
+    w = n.whitening
+    return {
+        "mean": n.mean.tolist(),
+        "std": n.std.tolist(),
+        "whitening": None if w is None else {part: f"whitening/{part}" for part in WHITENING} | {"unit": w.unit},
+        **({"parts": {name: _said(part) for name, part in n.parts.items()}} if n.parts else {}),
+    }
 
 
-def _as_stored(normalization: Normalization) -> Normalization:
+def _stored_normalization(normalization: Normalization) -> Normalization:
     """Float32 on the CPU, in the memory order that a file gives back: another order multiplies to other last bits."""
 
     def stored(tensor: Tensor) -> Tensor:
@@ -328,7 +419,8 @@ def _as_stored(normalization: Normalization) -> Normalization:
     w = normalization.whitening
     if w is not None:
         w = Whitening(stored(w.mean), stored(w.matrix), stored(w.inverse), w.unit)
-    return Normalization(stored(normalization.mean), stored(normalization.std), w)
+    parts = {name: _stored_normalization(part) for name, part in normalization.parts.items()}
+    return Normalization(stored(normalization.mean), stored(normalization.std), w, parts)
 
 
 def stored_tensors(distilled: Distilled) -> dict[str, Tensor]:
@@ -367,23 +459,23 @@ def checked(path: Path, card: dict[str, Any], tensors: dict[str, Tensor], max_by
     Raises:
         PotstillError: they contradict each other.
     """
-    held = dict(tensors)
-    shape = tuple(card["input"]["shape"])
+    held, spec = dict(tensors), input_of(card["input"])
     normalization = normalization_of(path, card, tensors)
     try:
+        task = read_task(card)
         got = _first(tensors) if card["format"] == FIRST else read_contents(tensors, card, normalization, max_bytes)
     except PotstillError as error:
         raise PotstillError(f"{path}: {error}") from error
-    _check_content(str(path), got.inputs, got.labels, shape, len(card["classes"]))
+    check_content(str(path), got.inputs, got.labels, spec, len(card["classes"]), task)
     if tensors:
         raise PotstillError(
             f"{path}: tensor {min(tensors)[:80]!r} is not of format {card['format']}; get the file again"
         )
-    _check_rest(str(path), got.inputs, got.payload, got.index, got.weights, normalization)
-    _check_learned(str(path), got.learned, card["training"])
+    check_rest(str(path), got.inputs, len(got.labels), got.payload, got.index, got.weights, normalization)
+    check_learned(str(path), got.learned, card["training"])
     w = normalization.whitening
     first = card["format"] == FIRST
-    sizes = _first_sizes(got.inputs, got.labels, got.payload, w, got.weights) if first else file_bytes(held)
+    sizes = _first_sizes(held["inputs"], got.labels, got.payload, w, got.weights) if first else file_bytes(held)
     if any(card["bytes"].get(n) != sizes.get(n) for n in {*SIZES, *sizes}):
         raise PotstillError(
             f"{path}: the card says {card['bytes']['total']:,} bytes, but what is stored takes {sizes['total']:,} "
@@ -391,7 +483,7 @@ def checked(path: Path, card: dict[str, Any], tensors: dict[str, Tensor], max_by
         )
     return Distilled(
         got.inputs, got.labels, card, normalization=normalization, payload=got.payload, index=got.index,
-        weights=got.weights, learned=got.learned, tensors=held,
+        weights=got.weights, learned=got.learned, captions=got.captions, tensors=held,
     )  # fmt: skip
 
 
@@ -409,80 +501,19 @@ def _first(tensors: dict[str, Tensor]) -> Contents:
     return Contents(inputs=inputs, labels=labels, payload=payload, index=index, weights=weights, learned={})
 
 
-def _check_content(what: str, inputs: Tensor, labels: Tensor, shape: tuple[int, ...], classes: int) -> None:
-    if inputs.ndim < 2 or inputs.numel() == 0:
-        raise PotstillError(f"{what}: at least one input with values is required, but inputs are {list(inputs.shape)}")
-    if tuple(inputs.shape[1:]) != shape:
-        raise PotstillError(
-            f"{what}: the card says inputs of shape {list(shape)}, but they are {list(inputs.shape[1:])}"
-        )
-    if labels.ndim not in (1, 2) or len(labels) != len(inputs):
-        raise PotstillError(f"{what}: {len(inputs)} inputs need as many labels, but labels are {list(labels.shape)}")
-    if not bool(torch.isfinite(inputs).all()):
-        raise PotstillError(f"{what}: inputs must be finite, but some are NaN or infinite; distil it again")
-    if labels.is_floating_point():
-        sums = labels.sum(1) if labels.ndim == 2 else labels
-        right = labels.ndim == 2 and labels.shape[1] == classes and bool((labels >= 0).all())
-        if not right or not bool(((sums - 1).abs() <= 1e-4).all()):
-            raise PotstillError(f"{what}: soft labels must be rows of {classes} probabilities that sum to 1")
-    elif labels.ndim != 1 or int(labels.min()) < 0 or int(labels.max()) >= classes:
-        raise PotstillError(f"{what}: labels must be in 0…{classes - 1}, one for each input")
-
-
-def _finite(tensor: Tensor) -> bool:
-    if tensor.dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
-        tensor = tensor.float()
-    return bool(torch.isfinite(tensor).all())
-
-
-def _check_rest(
-    what: str, inputs: Tensor, payload: Mapping[str, Tensor], index: Tensor | None, weights: Tensor | None,
-    normalization: Normalization,
-) -> None:  # fmt: skip
-    if bad := [name for name, tensor in payload.items() if not _finite(tensor)]:
-        raise PotstillError(f"{what}: payload {bad[0][:80]!r} must be finite, but some of it is NaN or infinite")
-    if index is not None and (index.dtype != torch.int64 or index.shape != inputs.shape[:1] or int(index.min()) < 0):
-        raise PotstillError(f"{what}: index must be one int64 ≥ 0 for each of {len(inputs)} inputs")
-    if weights is not None:
-        fits = weights.dtype == torch.float32 and weights.shape == inputs.shape[:1] and _finite(weights)
-        if not fits or float(weights.min()) < 0 or float(weights.max()) <= 0:
-            raise PotstillError(
-                f"{what}: weights must be one finite float32 ≥ 0 for each of {len(inputs)} inputs, and not all 0"
-            )
-    mean, std, channels = normalization.mean, normalization.std, inputs.shape[1]
-    fits = mean.ndim == 1 and mean.shape == std.shape and len(mean) in (1, channels)
-    if not fits or not _finite(mean) or not _finite(std) or not bool((std > 0).all()):
-        raise PotstillError(f"{what}: normalization needs a mean and a positive std for each of {channels} channels")
-    if (w := normalization.whitening) is not None:
-        d = inputs[0].numel()
-        for name, shape in zip(WHITENING, ((d,), (d, d), (d, d)), strict=True):
-            tensor: Tensor = getattr(w, name)
-            if tuple(tensor.shape) != shape or tensor.dtype != torch.float32 or not _finite(tensor):
-                raise PotstillError(f"{what}: its whitening tensors are not finite float32 for {d} values")
-    if not _finite(normalization.apply(inputs)):
-        raise PotstillError(f"{what}: its normalization takes the inputs beyond what float32 holds")
-
-
-def _check_learned(what: str, learned: Mapping[str, Tensor], training: Mapping[str, Any]) -> None:
-    if bad := [name for name, tensor in learned.items() if not _finite(tensor)]:
-        raise PotstillError(f"{what}: learned {bad[0][:80]!r} must be finite, but some of it is NaN or infinite")
-    if (rate := learned.get(RATE)) is not None:
-        if rate.ndim or float(rate) <= 0:
-            raise PotstillError(f"{what}: learned {RATE!r} must be one number above 0, but it is {rate.tolist()!s:.60}")
-        if training.get("learned_lr") != rate.item():
-            raise PotstillError(
-                f"{what}: its learned rate is {rate.item()}, but the card's training.learned_lr is "
-                f"{training.get('learned_lr')!s:.60}; get the file again"
-            )
-
-
 def normalization_of(path: Path, card: Mapping[str, Any], tensors: dict[str, Tensor]) -> Normalization:
     """The normalization that the card describes; takes the whitening out of ``tensors``.
 
     Raises:
         PotstillError: it describes none, or the whitening's tensors do not fit it.
     """
-    said, shape = card["normalization"], tuple(card["input"]["shape"])
+    return _normalization(path, card["normalization"], input_of(card["input"]), tensors)
+
+
+def _normalization(path: Path, said: Any, spec: InputSpec, tensors: dict[str, Tensor]) -> Normalization:
+    shape, inner = spec.shape, dict(spec.parts)
+    if not isinstance(said, dict):
+        raise PotstillError(f"{path}: the card's normalization must say a mean and a std; get the file again")
     rows = [said.get("mean"), said.get("std")]
     try:
         if not all(isinstance(row, list) and all(type(v) in (int, float) for v in row) for row in rows):
@@ -504,4 +535,9 @@ def normalization_of(path: Path, card: Mapping[str, Any], tensors: dict[str, Ten
         if not named or [tuple(p.shape) for p in found] != [(d,), (d, d), (d, d)]:
             raise PotstillError(f"{path}: its whitening tensors are missing, named otherwise or not for {d} values")
         whitening = Whitening(found[0], found[1], found[2], unit=w["unit"])
-    return Normalization(mean, std, whitening)
+    parts = said.get("parts", {})
+    if not isinstance(parts, dict) or not set(parts) <= set(inner):
+        raise PotstillError(f"{path}: the card's normalization has parts that its input lacks; get the file again")
+    return Normalization(
+        mean, std, whitening, {name: _normalization(path, part, inner[name], {}) for name, part in parts.items()}
+    )

@@ -4,13 +4,20 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from potstill.core import InputSpec, Task
 from potstill.errors import PotstillError
+from potstill.registry import names, resolve
 from potstill.storage.files import parse_json
 
-__all__ = ["FIRST", "FORMAT", "INDICES", "SIZES", "card_text", "plain", "read_card"]
+__all__ = [
+    "FIRST", "FORMAT", "INDICES", "SIZES", "card_text", "classified", "described", "described_task", "input_of",
+    "plain", "read_card", "read_task",
+]  # fmt: skip
 
 FORMAT = "potstill/2"
 FIRST = "potstill/1"
@@ -95,7 +102,7 @@ def read_card(path: Path, metadata: Mapping[str, str], *, indices: bool = False)
         )
     if (wrong := _wrong(card)) is not None:
         raise PotstillError(f"{path}: its card lacks a valid {wrong!r}; get the file again")
-    if not card["classes"] or not all(isinstance(c, str) for c in card["classes"]):
+    if not (card["classes"] or not classified(card)) or not all(isinstance(c, str) for c in card["classes"]):
         raise PotstillError(f"{path}: the card's classes must be names; get the file again")
     if len(set(card["classes"])) != len(card["classes"]):
         raise PotstillError(f"{path}: the card names a class twice; get the file again")
@@ -114,14 +121,107 @@ def _wrong(card: Mapping[str, Any]) -> str | None:
     for (outer, inner), kind in _INNER.items():
         if inner in card[outer] and not _is(card[outer][inner], kind):
             return f"{outer}.{inner}"
-    shape = card["input"].get("shape")
-    if not isinstance(card["input"].get("kind"), str):
-        return "input.kind"
-    if not isinstance(shape, list) or not all(_is(d, int) and d >= 0 for d in shape):
-        return "input.shape"
+    if (wrong := _wrong_input(card["input"])) is not None:
+        return wrong
+    task = card.get("task", {"name": ""})
+    if not isinstance(task, dict) or not isinstance(task.get("name"), str):
+        return "task"
     for key in SIZES:
         if not _is(card["bytes"].get(key), int) or card["bytes"][key] < 0:
             return f"bytes.{key}"
     if not isinstance(card.get("space", ""), str):
         return "space"
     return None
+
+
+def _wrong_input(said: Mapping[str, Any]) -> str | None:
+    """The first part of what the card says of an input that is missing or of the wrong type."""
+    if not isinstance(said.get("kind"), str):
+        return "input.kind"
+    for name, least in (("shape", 0), ("levels", 1)):
+        value = said.get(name, [] if name == "levels" else None)
+        if not isinstance(value, list) or not all(_is(d, int) and d >= least for d in value):
+            return f"input.{name}"
+    parts = said.get("parts", [])
+    if not isinstance(parts, list) or not all(isinstance(part, dict) and "parts" not in part for part in parts):
+        return "input.parts"
+    called = [part.get("name") for part in parts]
+    if not all(isinstance(n, str) and n and "." not in n and "/" not in n for n in called):
+        return "input.parts"
+    if len(set(called)) != len(called) or (parts and said["shape"]):
+        return "input.parts"
+    return next((wrong for part in parts if (wrong := _wrong_input(part)) is not None), None)
+
+
+def described(input: InputSpec) -> dict[str, Any]:
+    """What the card says of an input: parts as a list, as a card does not keep the order of names."""
+    said: dict[str, Any] = {"kind": input.kind, "shape": input.shape, "units": input.units}
+    if input.kind == "image":
+        said["mirrored"] = input.mirrored
+    for name, more in (("columns", input.columns), ("levels", input.levels)):
+        said |= {name: list(more)} if more else {}
+    return said | ({"parts": [{"name": n, **described(part)} for n, part in input.parts]} if input.parts else {})
+
+
+def input_of(said: Mapping[str, Any]) -> InputSpec:
+    """What a card's ``input`` describes, once `read_card` has let it pass."""
+    columns = said.get("columns")
+    return InputSpec(
+        kind=said["kind"],
+        shape=tuple(said["shape"]),
+        units=str(said.get("units", "")),
+        mirrored=said.get("mirrored") is not False,
+        columns=tuple(map(str, columns)) if isinstance(columns, list) else (),
+        levels=tuple(said.get("levels", ())),
+        parts=tuple((part["name"], input_of(part)) for part in said.get("parts", ())),
+    )
+
+
+def described_task(task: Task) -> dict[str, Any]:
+    """What the card says of a task: its name in the registry and its fields."""
+    return {"name": task.name, **(asdict(task) if is_dataclass(task) and not isinstance(task, type) else {})}
+
+
+def classified(card: Mapping[str, Any]) -> bool:
+    """Whether the set's targets are classes: also of files that say nothing of a task."""
+    said = card.get("task")
+    return not isinstance(said, Mapping) or said.get("name") == "classification"
+
+
+def read_task(card: Mapping[str, Any]) -> Task | None:
+    """The task that the card names; ``None`` where this machine has none of that name. No code from a file is run.
+
+    Raises:
+        PotstillError: its fields are not those of the task.
+    """
+    said = card.get("task") or {"name": "classification", "k": len(card["classes"])}
+    if said["name"] not in names("tasks"):
+        return None
+    kind, values = resolve("tasks", said["name"]), {n: _frozen(v) for n, v in said.items() if n != "name"}
+    hints = get_type_hints(kind)
+    known = {f.name for f in fields(kind)} if is_dataclass(kind) else set()
+    if strange := [n for n, v in values.items() if n not in known or not _suits(v, hints[n])]:
+        raise PotstillError(f"its card's task {said['name']!r} has no valid {strange[0][:40]!r}; get the file again")
+    try:
+        task: Task = kind(**values)
+    except (TypeError, ValueError, PotstillError) as error:
+        line = " ".join(str(error).split())[:120]
+        raise PotstillError(f"its card's task {said['name']!r} is not whole ({line}); get the file again") from error
+    return task
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _suits(value: Any, hint: Any) -> bool:
+    """Whether a value of JSON is of a field's type, as far as tuples, numbers, words and their unions tell."""
+    inner = get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return any(_suits(value, one) for one in inner)
+    if get_origin(hint) is tuple and isinstance(value, tuple):
+        every = (inner[0],) * len(value) if inner[1:] == (Ellipsis,) else inner
+        return len(every) == len(value) and all(map(_suits, value, every))
+    if hint is float:
+        return _is(value, int) or isinstance(value, float)
+    return not isinstance(hint, type) or _is(value, hint)

@@ -5,31 +5,36 @@ tensors decode to inputs by. Inputs that decode from a payload are not in the fi
 that is registered decodes them; then they are the tensor ``decoded``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from potstill.core import Normalization, Parametrization, Store, Stored
+from potstill.core import Inputs, InputSpec, Normalization, Parametrization, Store, Stored
 from potstill.errors import PotstillError
-from potstill.registry import part
+from potstill.inputs import mapped, names_of, tensors
+from potstill.registry import decoder_of
+from potstill.storage.card import input_of
+from potstill.storage.checks import WHITENING, check_shapes, ragged
 from potstill.store import classes_stored, ints_stored, read, rows_stored, store_name
 from potstill.store.coded import code
 from potstill.store.plain import Exact, Float
 
 __all__ = [
-    "DECODED", "SHARED", "WHITENING", "Contents", "coded_size", "decoded", "file_bytes", "normalised_units",
-    "pack_inputs", "read_contents", "unpack_inputs", "write_contents",
+    "CAPTIONS", "DECODED", "SHARED", "WHITENING", "Contents", "coded_size", "decoded", "file_bytes", "labels_stored",
+    "normalised_units", "pack_all", "pack_inputs", "read_contents", "texts_stored", "unpack_all", "unpack_inputs",
+    "write_contents",
 ]  # fmt: skip
 
 SHARED = "decoder/"
 """Payload under this name is shared by all items: a dictionary, a generator's weights."""
-WHITENING = ("mean", "matrix", "inverse")
 DECODED = "decoded"
 LEARNED = "learned/"
 _PREFIXES = ("payload/", LEARNED)
+CAPTIONS = "captions"
 _MOST_SETTING = 1 << 16
 """No whole number of a decoder's settings in a stranger's file is larger."""
 
@@ -38,29 +43,33 @@ _MOST_SETTING = 1 << 16
 class Contents:
     """What a reader gets of a file."""
 
-    inputs: Tensor
-    """float32 (n, …) in data units."""
+    inputs: Inputs
+    """float32 (n, …) in data units; of inputs with names also int64 codes and words."""
     labels: Tensor
     payload: Mapping[str, Tensor]
     index: Tensor | None
     weights: Tensor | None
     learned: Mapping[str, Tensor]
+    captions: tuple[str, ...] = ()
 
 
 def write_contents(
-    inputs: Tensor, labels: Tensor, *, classes: int, store: Store, normalization: Normalization, image: bool,
-    payload: Mapping[str, Tensor], packed: Mapping[str, Stored], index: Tensor | None, weights: Tensor | None,
-    learned: Mapping[str, Tensor], decoder: Mapping[str, str] | None, decoded_too: bool,
+    inputs: Inputs, labels: Tensor, *, classes: int | None, store: Store, normalization: Normalization,
+    input: InputSpec, payload: Mapping[str, Tensor], packed: Mapping[str, Stored], index: Tensor | None,
+    weights: Tensor | None, learned: Mapping[str, Tensor],
+    decoder: Mapping[str, str] | None, decoded_too: bool, captions: Sequence[str],
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:  # fmt: skip
     """The tensors of the file by name, and the card's ``store``.
 
     Args:
         inputs: float32 in data units; written where there is no payload, or where nothing decodes it.
-        image: pictures are rounded in their own units, everything else in normalised ones, as columns differ in scale.
+        classes: how many; ``None``: the labels are no classes.
+        input: pictures are rounded in their own units, everything else in normalised ones, as columns differ in scale.
         packed: payload that is packed already, by its name.
         learned: what was learned beside inputs and labels, by name; always float32.
         decoder: which registered parametrization decodes the payload; ``None``: none.
         decoded_too: write the decoded inputs as well.
+        captions: a text for each input, or none.
 
     Raises:
         PotstillError: the store cannot write it, or a name of the payload or of what was learned has a dot.
@@ -68,25 +77,99 @@ def write_contents(
     if dotted := [name for name in (*payload, *learned) if "." in name]:
         raise PotstillError(f"names of a payload have no dots, but one is {dotted[0]!r}; name it otherwise")
     parts: dict[str, Stored] = {}
-    normalised = not payload and normalised_units(store, image)
+    normalised: bool | list[str] = False
     if not payload:
-        parts["inputs"] = pack_inputs(inputs, store, normalization, image)
+        parts, normalised = pack_all(inputs, input, store, normalization)
     for name, tensor in payload.items():
         parts[f"payload/{name}"] = packed.get(name) or _packed(tensor, store)
-    whole = not labels.is_floating_point()
-    parts["labels"] = classes_stored(labels, classes) if whole else rows_stored(labels, store.label_bits)
+    parts["labels"] = labels_stored(labels, classes, store)
+    parts |= texts_stored(captions)
     if index is not None:
         parts["index"] = ints_stored(index)
     if weights is not None:
         parts["weights"] = Float().pack(weights)
     parts |= {f"{LEARNED}{name}": Float().pack(tensor) for name, tensor in learned.items()}
-    tensors = {f"{name}{suffix}": t for name, s in parts.items() for suffix, t in s.tensors.items()}
+    made = {f"{name}{suffix}": t for name, s in parts.items() for suffix, t in s.tensors.items()}
     if payload and (decoder is None or decoded_too):
-        tensors[DECODED] = inputs
+        made |= {f"{DECODED}/{n}" if n else DECODED: t for n, t in tensors(inputs).items()}
     if (w := normalization.whitening) is not None:
-        tensors |= {f"whitening/{n}": getattr(w, n) for n in WHITENING}
+        made |= {f"whitening/{n}": getattr(w, n) for n in WHITENING}
     said: dict[str, Any] = {"name": store_name(store), "tensors": {n: dict(s.said) for n, s in parts.items()}}
-    return tensors, said | ({"normalised": True} if normalised else {})
+    return made, said | ({"normalised": normalised} if normalised else {})
+
+
+def labels_stored(labels: Tensor, classes: int | None, store: Store) -> Stored:
+    """Targets as a file has them: classes and rows in few bits, real values as float32, other whole numbers exactly.
+
+    Args:
+        classes: how many; ``None``: they are no classes.
+    """
+    if classes is None:
+        return Float().pack(labels) if labels.is_floating_point() else ints_stored(labels)
+    return rows_stored(labels, store.label_bits) if labels.is_floating_point() else classes_stored(labels, classes)
+
+
+def texts_stored(texts: Sequence[str]) -> dict[str, Stored]:
+    """Texts as their UTF-8 bytes in one row, and where each begins; nothing where there are none."""
+    if not texts:
+        return {}
+    lines = [text.encode("utf-8", "replace") for text in texts]
+    ends = torch.tensor([len(line) for line in lines]).cumsum(0)
+    held = torch.tensor(list(b"".join(lines)), dtype=torch.int64)
+    begins = torch.cat([ends.new_zeros(1), ends[:-1]])
+    return {f"{CAPTIONS}/values": ints_stored(held), f"{CAPTIONS}/offsets": ints_stored(begins)}
+
+
+def _texts(found: dict[str, Tensor], n: int) -> tuple[str, ...]:
+    held, begins = (found.pop(f"{CAPTIONS}/{part}", None) for part in ("values", "offsets"))
+    if held is None and begins is None:
+        return ()
+    if held is None or begins is None or not ragged(held, begins, n) or bool(((held < 0) | (held > 255)).any()):
+        raise PotstillError(f"its captions must be the bytes of {n} texts and where each begins; get the file again")
+    content, bounds = bytes(held.tolist()), [*begins.tolist(), len(held)]
+    try:
+        return tuple(content[a:b].decode() for a, b in pairwise(bounds))
+    except UnicodeDecodeError as error:
+        raise PotstillError("its captions are not UTF-8; get the file again") from error
+
+
+def pack_all(
+    inputs: Inputs, input: InputSpec, store: Store, normalization: Normalization
+) -> tuple[dict[str, Stored], bool | list[str]]:
+    """Inputs in data units by their names in the file, codes and words exactly; and which are in normalised units.
+
+    Raises:
+        PotstillError: the store cannot write them.
+    """
+    if isinstance(inputs, Tensor):
+        image = input.kind == "image"
+        return {"inputs": pack_inputs(inputs, store, normalization, image)}, normalised_units(store, image)
+    kinds = {name: part.kind for name, part in input.parts}
+    rounded = [n for n in normalization.parts if normalised_units(store, kinds.get(n) == "image")]
+    made: dict[str, Stored] = {}
+    for name, tensor in inputs.items():
+        if name in rounded:
+            tensor = _affine(tensor, normalization.parts[name])
+        made[f"inputs/{name}"] = _packed(tensor, store)
+    return made, rounded
+
+
+def unpack_all(parts: Mapping[str, Stored], input: InputSpec, normalised: Any, normalization: Normalization) -> Inputs:
+    """Inputs in data units, of what `pack_all` gave.
+
+    Raises:
+        PotstillError: what is stored contradicts itself.
+    """
+    made: dict[str, Tensor] = {}
+    for name, stored in parts.items():
+        within = name.removeprefix("inputs").removeprefix("/")
+        mine = normalization.parts.get(within) if within else normalization
+        rounded = normalised is True if not within else isinstance(normalised, list) and within in normalised
+        try:
+            made[within] = unpack_inputs(stored, rounded, mine) if mine is not None else read(stored)
+        except PotstillError as error:
+            raise PotstillError(f"tensor {name[:80]!r}: {error}") from error
+    return made[""] if "" in made else {n: made[n] for n in (*names_of(input), *made) if n in made}
 
 
 def normalised_units(store: Store, image: bool) -> bool:
@@ -123,9 +206,9 @@ def _affine(x: Tensor, normalization: Normalization) -> Tensor:
 
 
 def read_contents(
-    tensors: dict[str, Tensor], card: Mapping[str, Any], normalization: Normalization, max_bytes: int
+    held: dict[str, Tensor], card: Mapping[str, Any], normalization: Normalization, max_bytes: int
 ) -> Contents:
-    """What the tensors of a file are, by its card; ``tensors`` are used up.
+    """What the tensors of a file are, by its card; ``held`` is used up.
 
     Raises:
         PotstillError: they contradict each other, or this machine has no such decoder.
@@ -135,30 +218,45 @@ def read_contents(
     if not isinstance(said, dict) or not all(isinstance(v, dict) for v in said.values()):
         raise PotstillError("its card lacks a valid 'store.tensors'; get the file again")
     found: dict[str, Tensor] = {}
-    normalised = isinstance(store, dict) and store.get("normalised") is True
+    parts: dict[str, Stored] = {}
     for name, description in said.items():
-        mine = [n for n in tensors if n == name or n.startswith(f"{name}.")]
+        mine = [n for n in held if n == name or n.startswith(f"{name}.")]
         if not mine:
             raise PotstillError(f"holds no tensor {str(name)[:80]!r}, which its card describes; get the file again")
-        stored = Stored({n.removeprefix(name): tensors.pop(n) for n in mine}, description)
+        stored = Stored({n.removeprefix(name): held.pop(n) for n in mine}, description)
+        if name == "inputs" or name.startswith("inputs/"):
+            parts[name] = stored
+            continue
         try:
-            found[name] = unpack_inputs(stored, normalised, normalization) if name == "inputs" else read(stored)
+            found[name] = read(stored)
         except PotstillError as error:
             raise PotstillError(f"tensor {str(name)[:80]!r}: {error}") from error
+    if len(parts) > 1 and "inputs" in parts:
+        raise PotstillError("holds inputs of one tensor and inputs with names; get the file again")
+    normalised = store.get("normalised") if isinstance(store, dict) else None
     labels, index, weights = found.pop("labels", None), found.pop("index", None), found.pop("weights", None)
     if labels is None:
         raise PotstillError("holds no tensor 'labels'; it is not a distilled set")
+    captions = _texts(found, len(labels) if labels.ndim else 0)
     payload, learned = ({n.removeprefix(p): found.pop(n) for n in list(found) if n.startswith(p)} for p in _PREFIXES)
-    inputs, kept = found.pop("inputs", None), tensors.pop(DECODED, None)
     if odd := sorted(found):
         raise PotstillError(f"tensor {odd[0][:80]!r} is not of this format; get the file again")
+    whole = {n.removeprefix(DECODED).removeprefix("/"): held.pop(n) for n in sorted(held) if _is_decoded(n)}
+    inputs = unpack_all(parts, input_of(card["input"]), normalised, normalization) if parts else None
     if inputs is None and payload:
-        inputs = kept if kept is not None else decoded(payload, card, normalization, len(labels), max_bytes)
-    elif payload or kept is not None:
+        beside = whole.get("", whole) if whole else None
+        inputs = beside if beside is not None else decoded(payload, card, normalization, len(labels), max_bytes)
+    elif payload or whole:
         inputs = None
-    if inputs is None or inputs.dtype != torch.float32:
+    if inputs is None or (isinstance(inputs, Tensor) and inputs.dtype != torch.float32):
         raise PotstillError("holds no tensor 'inputs' of numbers, or another beside it; it is not a distilled set")
-    return Contents(inputs=inputs, labels=labels, payload=payload, index=index, weights=weights, learned=learned)
+    return Contents(
+        inputs=inputs, labels=labels, payload=payload, index=index, weights=weights, learned=learned, captions=captions,
+    )  # fmt: skip
+
+
+def _is_decoded(name: str) -> bool:
+    return name == DECODED or name.startswith(f"{DECODED}/")
 
 
 def _beside(row: Tensor, x: Tensor) -> Tensor:
@@ -167,40 +265,40 @@ def _beside(row: Tensor, x: Tensor) -> Tensor:
 
 def decoded(
     payload: Mapping[str, Tensor], card: Mapping[str, Any], normalization: Normalization, n: int, max_bytes: int
-) -> Tensor:
+) -> Inputs:
     """The ``n`` inputs, in data units, that a payload decodes to by the card's ``decoder``.
 
     Raises:
         PotstillError: there is no such decoder here, or it does not fit the payload.
     """
-    said, shape = card.get("decoder"), tuple(card["input"]["shape"])
+    said, spec = card.get("decoder"), input_of(card["input"])
     if not isinstance(said, dict) or not isinstance(said.get("parametrization"), str):
         raise PotstillError("its card names no decoder for its payload; get the file again")
     spelled, space = said["parametrization"][:200], said.get("space")
     if space not in ("model", "data"):
         raise PotstillError("its card lacks a valid 'decoder.space'; get the file again")
-    size = n
-    for side in shape:
-        size *= side
+    size = n * spec.numbers
     if 4 * size > max_bytes:
         raise PotstillError(f"its {n:,} inputs decode to {4 * size:,} bytes, more than the {max_bytes:,} allowed")
-    parametrization: Parametrization = part("parametrizations", spelled)
-    for name, value in vars(parametrization).items():
+    parametrization: Parametrization = decoder_of(spelled, spec)
+    for name, value in {**vars(parametrization), **vars(getattr(parametrization, "inner", spec.__class__))}.items():
         if isinstance(value, int) and value > _MOST_SETTING:
             raise PotstillError(f"its decoder has {name} {value:,}, more than {_MOST_SETTING:,}; it is refused")
     try:
         with torch.no_grad():
-            made = parametrization.decode(payload, shape)
+            made = parametrization.decode(payload, spec.shape)
     except (RuntimeError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError, OverflowError) as error:
         # Whatever a decoder of torch operations says to a payload that was not made for it: the file is wrong.
         line = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise PotstillError(f"its payload does not fit its decoder {spelled!r} ({line}); get the file again") from error
-    if tuple(made.shape) != (n, *shape) or not made.is_floating_point():
+    if isinstance(made, Tensor) and (tuple(made.shape) != (n, *spec.shape) or not made.is_floating_point()):
         raise PotstillError(
-            f"its payload decodes to {list(made.shape)}, but its labels and card say {[n, *shape]}; get the file again"
+            f"its payload decodes to {list(made.shape)}, but its labels and card say {[n, *spec.shape]}; get the file "
+            "again"
         )
-    inputs: Tensor = (made if space == "data" else normalization.invert(made)).float().contiguous()
-    return inputs
+    check_shapes("its payload", made, spec, n)
+    inputs = made if space == "data" else normalization.invert(made)
+    return mapped(lambda x: (x.float() if x.is_floating_point() else x).contiguous(), inputs)  # type: ignore[no-any-return]
 
 
 def coded_size(tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -> int:

@@ -7,13 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.core import Source, Stored
+from potstill.core import Inputs, Source, Stored
 from potstill.errors import PotstillError
-from potstill.storage.artefact import MAX_BYTES, Distilled, checked, normalization_of
-from potstill.storage.card import FIRST, FIRST_INDICES, FORMAT, INDICES, card_text, read_card
-from potstill.storage.contents import pack_inputs, unpack_inputs
+from potstill.inputs import only, tensors
+from potstill.storage.artefact import MAX_BYTES, Distilled, as_stored, checked, normalization_of
+from potstill.storage.card import FIRST, FIRST_INDICES, FORMAT, INDICES, card_text, classified, input_of, read_card
+from potstill.storage.checks import check_shapes
+from potstill.storage.contents import CAPTIONS, labels_stored, pack_all, texts_stored, unpack_all
 from potstill.storage.files import parse_json, read_metadata, read_tensors, write_tensors
-from potstill.store import classes_stored, read, store
+from potstill.store import read, store
+from potstill.tasks import targets_of
 
 __all__ = ["check_selection", "check_source", "holds_indices", "read_indices", "rebuild", "write_indices"]
 
@@ -46,8 +49,12 @@ def check_source(card: dict[str, Any], source: Source) -> None:
         )
 
 
-def _digest(inputs: Tensor) -> str:
-    return hashlib.sha256(inputs.contiguous().numpy().data).hexdigest()
+def _digest(inputs: Inputs) -> str:
+    """Of the values; of inputs with names of each after the other, in the order of their parts."""
+    digest = hashlib.sha256()
+    for tensor in tensors(inputs).values():
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def write_indices(distilled: Distilled, path: Path) -> None:
@@ -61,8 +68,8 @@ def write_indices(distilled: Distilled, path: Path) -> None:
     card = {
         **distilled.card, "format": FIRST_INDICES if first else INDICES, "inputs_hash": _digest(distilled.inputs),
     }  # fmt: skip
-    left_out = ("inputs",) if distilled.labels.is_floating_point() else ("inputs", "labels")  # those of the source
-    kept = {n: t for n, t in distilled.tensors.items() if n.partition(".")[0] not in left_out}
+    left_out = ("inputs", CAPTIONS) if distilled.soft else ("inputs", CAPTIONS, "labels")  # those of the source
+    kept = {n: t for n, t in distilled.tensors.items() if n.partition("/")[0].partition(".")[0] not in left_out}
     write_tensors(path, kept, {"card": card_text(card)})
 
 
@@ -107,35 +114,38 @@ def rebuild(path: Path, source: Source) -> Distilled:
     Raises:
         PotstillError: the file is not one of indices, the source is another, or its samples are not the same bits.
     """
-    index, card, tensors = read_indices(path)
+    index, card, held = read_indices(path)
     check_source(card, source)
     if int(index.max()) >= len(source):
         raise PotstillError(f"{path}: index {int(index.max()):,} is not among {len(source):,} samples")
-    inputs = source.raw(index)
-    if not isinstance(inputs, Tensor):
-        raise PotstillError(f"{path}: only inputs of one tensor can be stored, but these have {', '.join(inputs)}")
-    inputs = inputs.detach().cpu().float().contiguous()
+    inputs = as_stored(source.raw(index), source.input)
     said = card.pop("inputs_hash", None)
     if card["format"] == INDICES:
-        name = str(card["store"].get("name"))[:200]
-        normalization = normalization_of(path, card, dict(tensors))
-        image = card["input"]["kind"] == "image"
-        kept = pack_inputs(inputs, store(name), normalization, image)
-        if dict(kept.said) != card["store"]["tensors"].get("inputs"):
-            raise PotstillError(
-                f"{path}: the samples are stored otherwise by {name!r} than its card says; get it again"
-            )
-        tensors |= {f"inputs{suffix}": tensor for suffix, tensor in kept.tensors.items()}
-        inputs = unpack_inputs(kept, card["store"].get("normalised") is True, normalization)
-        if "labels" not in tensors:
-            classes = classes_stored(source.labels[index], len(source.classes))
-            tensors |= {f"labels{suffix}": tensor for suffix, tensor in classes.tensors.items()}
+        name, spec = str(card["store"].get("name"))[:200], input_of(card["input"])
+        normalization = normalization_of(path, card, dict(held))
+        try:
+            check_shapes("the samples", inputs, spec, len(index))
+        except PotstillError as error:
+            raise PotstillError(f"{path}: {error}") from error
+        kept, rounded = pack_all(inputs, spec, store(name), normalization)
+        inputs = unpack_all(kept, spec, rounded, normalization)
+        labels = targets_of(source)[index]
+        if not any(n.partition(".")[0] == "labels" for n in held):
+            kept["labels"] = labels_stored(labels, len(source.classes) if classified(card) else None, store(name))
+        if texts := getattr(source, "texts", ()):
+            kept |= texts_stored([texts[i] for i in index.tolist()])
+        for part, found in kept.items():
+            if dict(found.said) != card["store"]["tensors"].get(part):
+                raise PotstillError(
+                    f"{path}: the samples are stored otherwise by {name!r} than its card says; get it again"
+                )
+            held |= {f"{part}{suffix}": tensor for suffix, tensor in found.tensors.items()}
     else:
-        tensors["inputs"] = inputs
-        tensors.setdefault("labels", source.labels[index])
+        held |= {"inputs": only(inputs, "a file of the first format")}
+        held.setdefault("labels", source.labels[index])
     if said != _digest(inputs):
         raise PotstillError(
             f"{path}: the samples have hash {_digest(inputs)}, but the card says {said}; another version of the "
             "decoder may have read other pixels"
         )
-    return checked(path, {**card, "format": FORMAT if card["format"] == INDICES else FIRST}, tensors)
+    return checked(path, {**card, "format": FORMAT if card["format"] == INDICES else FIRST}, held)

@@ -1,12 +1,16 @@
 """Small data made from a seed, for tests of contracts: not for showing what a method is worth."""
 
+from typing import Any
+
 import torch
 
-from potstill.core import Source
+from potstill.core import InputSpec, Source
 from potstill.data import TensorSource
+from potstill.data.memory import fit_normalization
 from potstill.rng import generator
+from potstill.tasks import Forecast, Regression, Retrieval
 
-__all__ = ["toy_source", "uneven_source"]
+__all__ = ["mixed_source", "pairs_source", "toy_source", "uneven_source", "windows_source"]
 
 
 def toy_source(kind: str = "image", *, per_class: int = 12, classes: int = 4, side: int = 8) -> Source:
@@ -36,3 +40,64 @@ def uneven_source() -> Source:
     inputs = pictures[order].round().to(torch.uint8)
     classes = tuple(f"c{c}" for c in range(len(sizes)))
     return TensorSource.make(inputs, labels, classes=classes, name="toy-uneven", kind="image")
+
+
+def pairs_source(n: int = 40, *, side: int = 8) -> Source:
+    """Pictures and texts without classes: a text says which row of its picture is bright; two samples to a pair."""
+    rng = generator(11, "toy", "pairs")
+    pair = torch.arange(n) // 2
+    texts: tuple[str, ...] = tuple(f"row {p % side} bright" + " again" * (p % 3) for p in pair.tolist())
+    known = {"row": 0, "bright": 1, "again": 2}
+    words = [[known.get(w, 3 + int(w) if w.isdigit() else 0) for w in text.split()] for text in texts]
+    lengths = torch.tensor([len(w) for w in words])
+    pictures = torch.rand(n, 1, side, side, generator=rng) * 100
+    pictures[torch.arange(n), 0, pair % side] += 150
+    image, text = InputSpec(kind="image", shape=(1, side, side)), InputSpec(kind="words", shape=(), levels=(3 + side,))
+    inputs = {
+        "image": pictures.round().to(torch.uint8), "text/values": torch.tensor([w for ws in words for w in ws]),
+        "text/offsets": lengths.cumsum(0) - lengths,
+    }  # fmt: skip
+    return TensorSource(
+        name="toy-pairs", input=InputSpec(kind="pair", shape=(), parts=(("image", image), ("text", text))), classes=(),
+        normalization=fit_normalization({"image": inputs["image"]}), inputs=inputs,
+        labels=torch.zeros(n, dtype=torch.int64), task=Retrieval(views=("image", "text"), width=8), targets=pair,
+        texts=texts,
+    )  # fmt: skip
+
+
+def mixed_source(n: int = 48, *, classes: bool = False) -> Source:
+    """Rows of three numbers and two columns of codes, with two classes or a real target."""
+    rng = generator(11, "toy", "mixed")
+    numbers = torch.randn(n, 3, generator=rng) * torch.tensor([1.0, 10.0, 0.1])
+    codes = torch.stack([torch.arange(n) % 2, torch.arange(n) % 5], 1)
+    target = numbers[:, :1] + codes[:, 1:].float()
+    spec = InputSpec(
+        kind="table", shape=(), units="columns",
+        parts=(
+            ("numbers", InputSpec(kind="table", shape=(3,), units="", columns=("a", "b", "c"))),
+            ("codes", InputSpec(kind="categories", shape=(2,), units="", columns=("d", "e"), levels=(2, 5))),
+        ),
+    )  # fmt: skip
+    real: dict[str, Any] = {"task": Regression(targets=("y",)).fitted(target), "targets": target}
+    return TensorSource(
+        name="toy-mixed", input=spec, classes=("low", "high") if classes else (),
+        inputs={"numbers": numbers, "codes": codes},
+        normalization=fit_normalization({"numbers": numbers}),
+        labels=(target[:, 0] > 2).long() if classes else torch.zeros(n, dtype=torch.int64),
+        **({} if classes else real),
+    )  # fmt: skip
+
+
+def windows_source(n: int = 30) -> Source:
+    """Windows of eight values of two variables, of which the next three are asked for."""
+    time = torch.arange(n + 11) / 3
+    series = torch.stack([time.sin(), 5 + time.cos()])
+    windows = series.unfold(1, 11, 1)[:, :n].permute(1, 0, 2).float()
+    mean, std = series.mean(1), series.std(1, correction=0)
+    past = windows[:, :, :8].contiguous()
+    return TensorSource(
+        name="toy-windows", input=InputSpec(kind="series", shape=(2, 8), units="", columns=("s", "c")), classes=(),
+        normalization=fit_normalization(past), inputs=past, labels=torch.zeros(n, dtype=torch.int64),
+        targets=windows[:, :, 8:].reshape(n, -1),
+        task=Forecast(window=8, variables=("s", "c"), horizon=3, mean=tuple(mean.tolist()), std=tuple(std.tolist())),
+    )  # fmt: skip

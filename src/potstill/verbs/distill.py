@@ -13,15 +13,29 @@ from potstill.amounts import amounts, rounding, writing
 from potstill.asked import Watching, asked_amounts, asked_effort, kept, watched
 from potstill.augment.named import augmentation_name, named_augmentation
 from potstill.augment.zca import fit_normalization
-from potstill.core import Budget, Effort, Method, Parametrization, Problem, Scored, Source, Store
+from potstill.core import (
+    Budget,
+    Effort,
+    InputSpec,
+    Method,
+    MethodInfo,
+    Network,
+    NetworkFactory,
+    Problem,
+    Scored,
+    Source,
+    Store,
+)
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
-from potstill.nn import OwnFactory, OwnNetwork, factory, given
+from potstill.inputs import moved
+from potstill.nn import OwnFactory, OwnNetwork, factory, given, usual
 from potstill.registry import make_method
 from potstill.running import Settled, identity_of, run_settled
 from potstill.storage import Distilled
 from potstill.storage.scores import Scores, read_scores
+from potstill.tasks import Classification, task_of
 from potstill.verbs.load import as_splits, pick_device
 
 __all__ = ["AXES", "Settled", "default_network", "distill", "identity_of", "settle"]
@@ -31,8 +45,8 @@ AXES = ("network", "augment", "parametrization", "labels")
 
 
 def default_network(source: Source) -> str:
-    """The network used where none is named: the field's ConvNet for pictures, an MLP for anything flat."""
-    return "convnet" if source.input.kind == "image" else "mlp"
+    """The network used where none is named."""
+    return usual(source.input)
 
 
 def _with_axes(name: str, method: Method[Any], source: Source, asked: Mapping[str, str | None]) -> Method[Any]:
@@ -215,7 +229,8 @@ def settle(
             "labels": labels,
         },
     )
-    info = made.info
+    info, task = made.info, task_of(train)
+    _check_suits(name, info, train)
     if "*" not in info.kinds and train.input.kind not in info.kinds:
         raise PotstillError(
             f"method {name} works on {' and '.join(info.kinds)} data, but this is {train.input.kind} data"
@@ -223,16 +238,21 @@ def settle(
     if zca is not None:
         train = _whitened(train, zca)
     wanted = kept(ipc=ipc, budget=budget)
+    if wanted.unit == "ipc" and not train.classes:
+        raise PotstillError(
+            f"{train.name} has no classes ({task.name}), so there are no items per class; say how many in all, with "
+            f"--items {wanted.amount}"
+        )
     parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
-    decoder: Parametrization = registry.part("parametrizations", parts["parametrization"] or "pixels")
+    decoder = registry.decoder_of(parts["parametrization"] or "pixels", train.input)
     soft = info.soft or getattr(made, "labels", "hard") != "hard"
-    few = train.raw(torch.arange(min(len(train), 8)))
-    if not isinstance(few, Tensor):
-        raise PotstillError(f"only inputs of one tensor can be stored, but these have {', '.join(few)}")
-    written, limit = writing(store, wanted, decoder, info.selects, few.cpu())
-    make = factory(
-        own or getattr(made, "network", None) or default_network(train), train.input, len(train.classes), train.device
-    )
+    few = moved(train.raw(torch.arange(min(len(train), 8))), "cpu")
+    plain = isinstance(task, Classification) and isinstance(few, Tensor)
+    written, limit = writing(store, wanted, decoder, info.selects, few, plain)
+    asks = own or getattr(made, "network", None)
+    make: NetworkFactory = Without(train.input, train.device)
+    if asks is not None or not train.input.parts or default_network(train) != "mlp":
+        make = factory(asks or default_network(train), train.input, task.outputs, train.device)
     if info.family in ("gradient", "trajectory") and isinstance(make, OwnFactory) and make.once_only is not None:
         raise PotstillError(
             f"method {name} differentiates gradients, but those of network {make.name} cannot be ({make.once_only}); "
@@ -245,7 +265,7 @@ def settle(
         )
     problem = Problem(
         train=train,
-        counts=(1,) * len(train.classes),
+        counts=(1,) * max(1, len(train.classes)),
         network=make,
         augment=named_augmentation(parts["augment"] or "none", train),
         parametrization=decoder,
@@ -260,6 +280,46 @@ def settle(
         name=name, method=made, problem=problem, read=splits.notes, chosen=(*chosen, *said), effort=effort,
         store=written,
     )  # fmt: skip
+
+
+def _check_suits(name: str, info: MethodInfo, train: Source) -> None:
+    """The method must do the source's task, and take inputs with names where it has such.
+
+    Raises:
+        PotstillError: it does not.
+    """
+    task = task_of(train)
+    if not {"*", task.name} & set(info.tasks):
+        raise PotstillError(
+            f"method {name} does {' and '.join(info.tasks)}, but {train.name} is {task.name}; `potstill methods` says "
+            "what each does"
+        )
+    if train.input.parts and not info.named:
+        names = ", ".join(part for part, _ in train.input.parts)
+        raise PotstillError(
+            f"method {name} takes inputs of one tensor, but those of {train.name} have names ({names}); `potstill "
+            "methods` says which ones take such"
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Without:
+    """In place of a network where none is named for inputs with names."""
+
+    input: InputSpec
+    device: torch.device
+
+    @property
+    def name(self) -> str:
+        return "none"
+
+    def __call__(self, seed: int, /) -> Network:
+        """
+        Raises:
+            PotstillError: always.
+        """
+        names = ", ".join(part for part, _ in self.input.parts)
+        raise PotstillError(f"inputs with names ({names}) need a network of their own; name one with --network")
 
 
 def _whitened(train: Source, family: str) -> Source:

@@ -381,7 +381,7 @@ def _moving(problem: Problem, result: Result) -> tuple[int, int]:
     floating = {n: t.requires_grad_() for n, t in leaves.items() if t.is_floating_point()}
     rows = {"labels": result.labels} if result.labels.is_floating_point() else {}
 
-    def decoded() -> Tensor:
+    def decoded() -> Any:
         with torch.enable_grad():
             x = problem.decode(leaves)
             return problem.train.normalization.apply(x) if result.space == "data" else x

@@ -10,10 +10,10 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Network, Problem
+from potstill.core import AssetSpec, Inputs, Network, Problem
 from potstill.data.passes import in_order
 from potstill.functional.duplicates import Digests
-from potstill.methods._matching import image
+from potstill.functional.features import input_rows
 from potstill.methods._networks import load, trained_networks
 from potstill.rng import draw_seed
 
@@ -82,15 +82,14 @@ def _passed(
     features: FeatureName,
     seed: int,
     space: Space,
-    see: Callable[[Tensor, Tensor], None],
+    see: Callable[[Tensor, Inputs], None],
 ) -> Tensor:
     net = _network(problem, features, seed)
     rows: Tensor | None = None
     with torch.no_grad():
         for positions, batch in in_order(problem.train, index, CHUNK):
-            x = image(batch.x)
-            see(positions, x)
-            made = _seen_by(net, x, space)
+            see(positions, batch.x)
+            made = input_rows(batch.x, problem.train.input) if net is None else _seen_by(net, batch.x, space)
             if rows is None:
                 rows = _room((len(index), made.shape[1]), made)
             rows[positions.to(rows.device)] = made
@@ -98,9 +97,7 @@ def _passed(
     return rows
 
 
-def _seen_by(net: Network | None, x: Tensor, space: Space) -> Tensor:
-    if net is None:
-        return x.flatten(1)
+def _seen_by(net: Network, x: Inputs, space: Space) -> Tensor:
     return net.embed(x) if space == "features" else torch.log_softmax(net(x), 1)
 
 

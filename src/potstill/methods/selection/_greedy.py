@@ -42,7 +42,12 @@ def check_enough(problem: Problem) -> None:
     Raises:
         PotstillError: a class has fewer; the message names it.
     """
-    for name, index, count in zip(problem.train.classes, problem.by_class, problem.counts, strict=True):
+    if not problem.train.classes and len(problem.train) < problem.counts[0]:
+        raise PotstillError(
+            f"selection needs at least {problem.counts[0]} samples, but {problem.train.name} has {len(problem.train)}; "
+            "ask for fewer"
+        )
+    for name, index, count in zip(problem.train.classes, problem.by_class, problem.counts, strict=False):
         if len(index) < count:
             raise PotstillError(
                 f"selection needs at least {count} samples of every class, but class {name!r} has {len(index)}; "

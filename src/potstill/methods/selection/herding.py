@@ -25,7 +25,14 @@ class Herding(ClassWise):
     """Real samples whose mean is the class's mean."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Herding", paper="ICML 2009; arXiv:1611.07725", year=2009, family="selection", selects=True, kinds=("*",)
+        title="Herding",
+        paper="ICML 2009; arXiv:1611.07725",
+        year=2009,
+        family="selection",
+        selects=True,
+        kinds=("*",),
+        tasks=("*",),
+        named=True,
     )
 
     def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:

@@ -25,7 +25,14 @@ class KCenter(ClassWise):
     """Real samples that leave no other sample of the class far away."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="k-Center greedy", paper="arXiv:1708.00489", year=2018, family="selection", selects=True, kinds=("*",)
+        title="k-Center greedy",
+        paper="arXiv:1708.00489",
+        year=2018,
+        family="selection",
+        selects=True,
+        kinds=("*",),
+        tasks=("*",),
+        named=True,
     )
 
     def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import AssetSpec, Method, MethodInfo, Metrics, Problem, Result, Synthetic
+from potstill.errors import PotstillError
 from potstill.functional.coreset import k_means, medoids
 from potstill.functional.distances import chunks
 from potstill.functional.sampling import random_per_class
@@ -26,6 +27,7 @@ from potstill.methods.selection._greedy import (
     following,
     without_repeats,
 )
+from potstill.tasks import Classification
 
 __all__ = ["KMeans", "KMeansState"]
 
@@ -45,7 +47,7 @@ class KMeans(Embedding, ClassByClass[KMeansState]):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="k-means", paper="Lloyd, IEEE Trans. Inf. Theory 28(2), 1982", year=1982, family="selection",
-        selects=True, kinds=("*",),
+        selects=True, kinds=("*",), tasks=("*",), named=True,
     )  # fmt: skip
     state_type: ClassVar[type] = KMeansState
     may_be_zero: ClassVar[tuple[str, ...]] = ("iterations",)
@@ -60,6 +62,10 @@ class KMeans(Embedding, ClassByClass[KMeansState]):
 
     def init(self, problem: Problem, rng: Generator) -> KMeansState:
         check_enough(problem)
+        if self.keep == "centroid" and (problem.train.input.parts or not isinstance(problem.task, Classification)):
+            raise PotstillError(
+                f"k-means keeps centroids of classes of one tensor, but {problem.train.name} has none such; keep medoid"
+            )
         chosen = random_per_class(problem.by_class, problem.counts, rng)
         if self.keep == "centroid":
             chosen = tuple(class_features(problem, index, "input", 0) for index in chosen)

@@ -29,6 +29,8 @@ class Random(Method[RandomState]):
         family="selection",
         selects=True,
         kinds=("*",),
+        tasks=("*",),
+        named=True,
     )
     state_type: ClassVar[type] = RandomState
 
