@@ -46,6 +46,7 @@ OPTIONS = {
         "--top-k",
         "--dtype",
         "--pool",
+        "--fkd",
         "--seed",
         "--device",
     },

@@ -1,5 +1,6 @@
 """Published folders, made here as the published code makes them, come back picture by picture; others run nothing."""
 
+import json
 import os
 import pickle
 import struct
@@ -14,8 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import BatchSampler, RandomSampler
 
+from potstill.cli.main import main
 from potstill.errors import PotstillError
 from potstill.rng import generator
+from potstill.storage import load
 from potstill.supervise.fkd import import_fkd, sampler_order
 from potstill.supervise.store import LabelStore, content_hash, views_of_epoch
 
@@ -29,18 +32,19 @@ def pictures(side: tuple[int, int] = SIDE) -> Tensor:
 
 
 def produce(
-    folder: Path, x: Tensor, mix: str, index: bool = False, shuffled: bool = False
-) -> list[tuple[int, Tensor, Tensor, Tensor]]:
+    folder: Path, x: Tensor, mix: str, index: bool = False, shuffled: bool = False, size: tuple[int, int] = SIZE,
+    classes: int = len(CLASSES),
+) -> list[tuple[int, Tensor, Tensor, Tensor]]:  # fmt: skip
     """The producer's algorithm (relabel/generate_soft_label.py, utils_fkd.py), with plain tensors for PIL pictures.
 
     Returns:
         For every batch its epoch, its items, the mixed views and the logits.
     """
     rng, draw = np.random.default_rng(1), generator(2)
-    teacher = torch.randn(3 * SIZE[0] * SIZE[1], len(CLASSES), generator=draw)
+    teacher = torch.randn(x.shape[1] * size[0] * size[1], classes, generator=draw)
     seeded = torch.Generator()
     seeded.manual_seed(42)
-    sampler = BatchSampler(RandomSampler(range(N), generator=seeded), B, drop_last=False)  # type: ignore[arg-type]
+    sampler = BatchSampler(RandomSampler(range(len(x)), generator=seeded), B, drop_last=False)  # type: ignore[arg-type]
     made = []
     h, w = x.shape[2:]
     for epoch in range(EPOCHS):
@@ -52,7 +56,7 @@ def produce(
                 top, left = int(rng.integers(0, h - tall + 1)), int(rng.integers(0, w - wide + 1))
                 coords.append(torch.FloatTensor((top / h, left / w, tall / h, wide / w)))
                 part = x[i : i + 1, :, top : top + tall, left : left + wide]
-                view = F.interpolate(part, size=SIZE, mode="bilinear", align_corners=False)[0]
+                view = F.interpolate(part, size=size, mode="bilinear", align_corners=False)[0]
                 flips.append(bool(rng.random() < 0.5))
                 views.append(view.flip(2) if flips[-1] else view)
             images, m = torch.stack(views), len(items)
@@ -62,10 +66,10 @@ def produce(
                 config[2:4] = perm, lam
             if mix == "cutmix":
                 cut = np.sqrt(1.0 - lam)
-                high, broad = int(SIZE[0] * cut), int(SIZE[1] * cut)
-                y, z = rng.integers(SIZE[0]), rng.integers(SIZE[1])
-                x1, x2 = (np.clip(y + s * (high // 2), 0, SIZE[0]) for s in (-1, 1))
-                y1, y2 = (np.clip(z + s * (broad // 2), 0, SIZE[1]) for s in (-1, 1))
+                high, broad = int(size[0] * cut), int(size[1] * cut)
+                y, z = rng.integers(size[0]), rng.integers(size[1])
+                x1, x2 = (np.clip(y + s * (high // 2), 0, size[0]) for s in (-1, 1))
+                y1, y2 = (np.clip(z + s * (broad // 2), 0, size[1]) for s in (-1, 1))
                 images[:, :, x1:x2, y1:y2] = images[perm, :, x1:x2, y1:y2]
                 config[4] = [x1, y1, x2, y2]
             elif mix == "mixup":
@@ -102,6 +106,33 @@ def test_a_folder_comes_back_view_by_view(tmp_path: Path, mix: str, index: bool)
     per_label = 2 * len(CLASSES) + 2 + recorded
     assert store.nbytes == EPOCHS * N * per_label
     assert sorted(os.listdir(tmp_path)) == ["FKD", "labels"]
+
+
+def test_the_command_reads_published_labels_of_a_set_and_students_train_on_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small, labels = str(tmp_path / "small.safetensors"), str(tmp_path / "labels.safetensors")
+    assert main(["distill", "digits", "--method", "random", "--ipc", "2", "--out", small, "--quiet"]) == 0
+    x = load(small).model_space()
+    assert isinstance(x, Tensor)
+    made = produce(tmp_path / "FKD", x, "cutmix", size=(8, 8), classes=10)
+    settings = [small, "--data", "digits", "--network", "convnet-d1-w4", "--epochs", "3", "--quiet", "--json"]
+    words = ["label", *settings, "--fkd", str(tmp_path / "FKD"), "--out", labels]
+    capsys.readouterr()
+    assert main([*words, "--pool", "2"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["items"], said["epochs"], said["path"]) == (20, 2, labels)
+    epoch, items, _, logits = made[1]
+    found = LabelStore(Path(labels)).decode(epoch, items, 20.0)
+    torch.testing.assert_close(found, (logits / 20).softmax(1), rtol=1e-2, atol=1e-3)
+    asked = ["evaluate", *settings, "--protocol", "sre2l", "--stored", labels, "--seeds", "1", "--no-baselines"]
+    assert main([*asked, "--no-full"]) == 0
+    assert json.loads(capsys.readouterr().out)["bytes"]["stored_labels"] == said["bytes"]
+    assert main([*words, "--store-as", "teacher"]) == 1
+    assert "published labels are rows of pictures" in capsys.readouterr().err
+    (tmp_path / "FKD" / "epoch_1" / "batch_0.tar").unlink()
+    assert main([*words, "--out", str(tmp_path / "other")]) == 1
+    assert "get it again" in capsys.readouterr().err
 
 
 def test_published_labels_are_made_smaller_on_the_way(tmp_path: Path) -> None:

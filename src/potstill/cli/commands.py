@@ -246,6 +246,9 @@ class Label(DataCommand):
     """How each number is stored (else float16 for labels, uint8 for a teacher)."""
     pool: Annotated[int | None, _unset("E")] = None
     """Epochs to store, where fewer than are trained (else all)."""
+    fkd: Annotated[Path | None, _unset("FOLDER")] = None
+    """Store the labels in this folder, as FKD and SRe2L publish them, of this set (its pictures sorted by class): with
+    their own crops, and nothing is trained."""
     seed: Annotated[int, arg(metavar="S")] = 0
     """Decides the views."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"

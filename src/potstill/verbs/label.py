@@ -1,4 +1,7 @@
-"""``label``: a teacher's labels of a distilled set, for every epoch and crop, written once and read by students."""
+"""``label``: a teacher's labels of a distilled set, for every epoch and crop, written once and read by students.
+
+Or those that others have published of it, in the layout of FKD (`potstill.supervise.fkd`).
+"""
 
 import warnings
 from collections.abc import Callable
@@ -20,7 +23,8 @@ from potstill.execution.memory import keep_freed_memory
 from potstill.nn import OwnNetwork, factory, given
 from potstill.storage import Distilled, check_writable, load
 from potstill.supervise.about import TEACHER_BITS
-from potstill.supervise.store import forecast
+from potstill.supervise.fkd import import_fkd
+from potstill.supervise.store import LabelStore, content_hash, forecast
 from potstill.supervise.teacher_store import Labels, teacher_bytes, write_teacher
 from potstill.supervise.writer import pool_of, write_labels
 from potstill.verbs.distill import default_network
@@ -75,6 +79,7 @@ def label(
     pool: int | None = None,
     top_k: int | None = None,
     dtype: str | None = None,
+    fkd: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: Callable[[str, int, int], None] | None = None,
@@ -97,13 +102,16 @@ def label(
         top_k: classes of each row to keep (default: all).
         dtype: ``float16``, ``uint8`` or ``uint4`` for rows (default: ``float16``), ``uint8`` or ``uint4`` for a
             teacher (default: ``uint8``).
+        fkd: a folder of published labels of this very set (``epoch_0``, ``epoch_1``, …, as SRe2L writes them), which
+            are stored in place of new ones, with their own crops; nothing is trained and nothing of it is run. Its
+            views have the pictures' size, and its pictures the order of the set, which is that of an export's files.
         seed: decides the views.
         progress: called with what is done, how much of it, and of how much.
         **overrides: fields of the protocol.
 
     Raises:
         PotstillError: the protocol's labels are the set's own, its views cannot be stored, the set does not fit, or the
-            teacher cannot be stored as it was asked for.
+            teacher cannot be stored as it was asked for; or the folder is not whole or of another set.
     """
     keep_freed_memory()
     task = _task(distilled, data, protocol, network, seed, device, overrides)
@@ -111,14 +119,16 @@ def label(
     check_writable(Path(out))
     if store_as not in (known := ("rows", "teacher", "auto")):
         raise unknown("way to store labels", store_as, known)
+    small, seen, said = task.small, task.seen, task.said
+    x = small.model_space()
+    assert isinstance(x, Tensor)
+    if fkd is not None:
+        return _published(task, x, Path(fkd), Path(out), store_as, pool, top_k, dtype, progress)
     if store_as == "teacher":
         _check_teacher(task, pool, top_k, dtype)
     sizes = task.bytes(pool, top_k, dtype)
     if store_as == "auto":
         store_as = "teacher" if sizes.get("teacher", sizes["rows"]) < sizes["rows"] else "rows"
-    small, seen, said = task.small, task.seen, task.said
-    x = small.model_space()
-    assert isinstance(x, Tensor)
     x = x.to(seen.device)
     shared = said.sized(len(x), len(seen.classes)).batch if said.teacher_statistics == "batch" else 256
     labeller = labeller_of(said, small, seen, task.make, lambda n: student_augmentation(n, seen), progress)
@@ -136,6 +146,21 @@ def label(
         epochs=task.epochs, pool=pool, top_k=top_k, dtype=dtype or "float16",
         temperature=said.temperature, level=said.loss == "mse",
         statistics=said.teacher_statistics, batch=shared,
+        progress=None if progress is None else lambda done, total: progress("labels", done, total),
+    )  # fmt: skip
+
+
+def _published(
+    task: _Task, x: Tensor, folder: Path, out: Path, store_as: str, epochs: int | None, top_k: int | None,
+    dtype: str | None, progress: Callable[[str, int, int], None] | None,
+) -> LabelStore:  # fmt: skip
+    if store_as != "rows" or x.ndim != 4:
+        raise PotstillError("published labels are rows of pictures; leave --store-as out, and give a set of pictures")
+    picture = (x.shape[2], x.shape[3])
+    return import_fkd(
+        folder, out, classes=task.seen.classes, items=len(x), picture=picture, size=picture,
+        inputs_hash=content_hash(x), epochs=epochs, top_k=top_k, dtype=dtype or "float16",
+        temperature=task.said.temperature, level=task.said.loss == "mse",
         progress=None if progress is None else lambda done, total: progress("labels", done, total),
     )  # fmt: skip
 

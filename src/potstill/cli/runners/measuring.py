@@ -83,10 +83,11 @@ def run_label(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         "protocol": command.protocol, "network": command.network, "pool": command.pool, "top_k": command.top_k,
         "dtype": command.dtype, "device": command.device, **parsed.options,
     }  # fmt: skip
-    sizes = label_bytes(small, splits, **asked)
+    sizes = label_bytes(small, splits, **asked) if command.fkd is None else {}
     store = label(
-        small, splits, command.out, store_as=command.store_as, seed=command.seed, progress=watcher.count, **asked
-    )
+        small, splits, command.out, store_as=command.store_as, fkd=command.fkd, seed=command.seed,
+        progress=watcher.count, **asked,
+    )  # fmt: skip
     about = store.about
     value = {
         "path": str(command.out), "bytes": store.nbytes, "file_bytes": store.file_bytes, "bytes_as": sizes,
