@@ -289,6 +289,11 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
             f"decoded inputs must have the data's shape {problem.train.input.shape}, not {tuple(decoded.shape[1:])}",
         )
         _require(bool(torch.isfinite(decoded).all()), "decoded inputs must be finite")
+        for name, tensor in result.learned.items():
+            fits = tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
+            _require(fits, f"what is learned must be finite floats, but {name!r} is not")
+        rate = result.learned.get("student/lr", torch.ones(()))
+        _require(rate.ndim == 0 and float(rate) > 0, "learned 'student/lr' must be one number above 0")
         soft = result.labels.is_floating_point()
         labels, rows = (result.labels.argmax(1), result.labels) if soft else (result.labels, None)
         _require(len(labels) == len(decoded), f"{len(decoded)} decoded inputs need as many labels, not {len(labels)}")
