@@ -16,6 +16,7 @@ __all__ = [
     "OFFSETS",
     "VALUES",
     "count",
+    "cut",
     "device_of",
     "index",
     "join",
@@ -161,6 +162,13 @@ def zeros(spec: InputSpec, n: int, device: torch.device | str = "cpu") -> Any:
             kind = torch.int64 if part.kind == "categories" else torch.float32
             made[name] = torch.zeros(n, *part.shape, dtype=kind, device=device)
     return made
+
+
+def cut(x: Inputs, sizes: Sequence[int]) -> tuple[Any, ...]:
+    """``x`` in parts of these many samples, in order; together all of them."""
+    if isinstance(x, Tensor):
+        return tuple(torch.split(x, list(sizes)))
+    return tuple(index(x, at) for at in torch.split(torch.arange(count(x)), list(sizes)))
 
 
 def split(x: Inputs, size: int) -> Iterator[Any]:

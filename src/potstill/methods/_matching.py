@@ -20,19 +20,46 @@ from potstill.functional.coreset import central
 from potstill.functional.features import embed_real
 from potstill.functional.leaves import Leaves, Rule, Rules, descend, planted, under, values
 from potstill.functional.sampling import random_per_class
+from potstill.inputs import device_of
 from potstill.rng import draw_seed
 
 __all__ = [
-    "Descent", "Labels", "MatchState", "Matching", "Networks", "Objective", "PoolMember", "Seen", "Sloped", "Start",
-    "bounds", "descended", "first_inputs", "hard_labels", "image", "inputs_of", "moves", "nearest_to_centres", "rate",
+    "TARGETS",
+    "Descent",
+    "Labels",
+    "MatchState",
+    "Matching",
+    "Networks",
+    "Objective",
+    "PoolMember",
+    "Seen",
+    "Sloped",
+    "Start",
+    "augmenting",
+    "bounds",
+    "descended",
+    "first_inputs",
+    "first_samples",
+    "hard_labels",
+    "has_classes",
+    "image",
+    "inputs_of",
+    "moves",
+    "nearest_to_centres",
+    "rate",
+    "seen_inputs",
+    "shown",
 ]  # fmt: skip
 
 Start: TypeAlias = Literal["real", "noise", "k-means"]
 Labels: TypeAlias = Literal["hard", "learned"]
 
 Seen: TypeAlias = Mapping[str, Tensor]
-"""What an objective looks at: ``inputs`` in model space, ``labels`` (rows) where they are learned, and by its own name
-every leaf that is neither of the payload nor of the labels."""
+"""What an objective looks at: ``inputs`` in model space (``inputs/NAME`` of each where they have names), ``labels``
+(rows) where they are learned, and by its own name every leaf that is neither of the payload nor of the labels."""
+
+TARGETS = "labels/targets"
+"""The leaf of targets that are no classes: those of the samples that a set begins with."""
 
 Sloped: TypeAlias = tuple[float, Mapping[str, Tensor]]
 """A loss, and its gradients by the names of `Seen`."""
@@ -99,6 +126,10 @@ class Descent(NamedTuple):
 class Networks(Protocol):
     """Where networks come from, and how they go on."""
 
+    def assets(self) -> tuple[AssetSpec, ...]:
+        """What must be made before the first step."""
+        ...
+
     def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None, /) -> MatchState:
         """The first state with the networks that train along; ``seed``: that of the first, if it is drawn already."""
         ...
@@ -118,13 +149,17 @@ class Networks(Protocol):
 
 @runtime_checkable
 class Objective(Protocol[B]):
-    """What is compared. A block is what the descents of one step have in common, among it the network, ``net``."""
+    """What is compared. A block is what the descents of one step have in common."""
 
     def block(
         self, problem: Problem, networks: Networks, state: MatchState, rng: Generator, /
     ) -> tuple[MatchState, B]: ...
     def descents(self, problem: Problem, state: MatchState, block: B, /) -> Iterable[Descent]:
         """In order; each is asked for when the one before it is made."""
+        ...
+
+    def network(self, block: B, /) -> Network:
+        """That the step was made with."""
         ...
 
     def begin(self, problem: Problem, rng: Generator, /) -> Mapping[str, Tensor]:
@@ -156,23 +191,23 @@ class Matching:
     """``data``: the payload decodes to data units and is normalised afterwards."""
     beside: Mapping[str, Tensor] = field(default_factory=dict)
     """Further leaves as they begin, such as ``student/lr``."""
-    needs: tuple[AssetSpec, ...] = ()
-    """What must be made before the first step."""
     first_seen: bool = False
     """A start from centres looks at the network that is matched first, as DREAM's condense.py does."""
 
     def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
-        return self.needs
+        return self.networks.assets()
 
     def init(self, problem: Problem, rng: Generator) -> MatchState:
         seed = draw_seed(rng) if self.first_seen and self.start == "k-means" else None
-        x = first_inputs(problem, self.start, rng, self.space, seed)
+        x, y = first_samples(problem, self.start, rng, self.space, seed)
         encoded = problem.parametrization.encode(x, problem, rng)
         first = {f"payload/{n}": t for n, t in encoded.items()} | dict(self.beside)
-        if self.labels == "learned":
-            first["labels/logits"] = _first_logits(problem).to(x.device)
+        if y is not None:
+            first[TARGETS] = y
+        elif self.labels == "learned":
+            first["labels/logits"] = _first_logits(problem).to(device_of(x))
         bare = MatchState(leaves=planted({}, {}))
-        state = replace(bare, leaves=planted(first, self.rules(bare, False)))
+        state = replace(bare, leaves=planted(first, self._rules(bare, False)))
         state = self.networks.begin(problem, state, rng, seed)
         return replace(state, memory={**state.memory, **self.objective.begin(problem, rng)})
 
@@ -182,25 +217,30 @@ class Matching:
         for name, of, groups, share in self.objective.descents(problem, state, block):
             loss = 0.0
             for group in groups:
-                rules = self.rules(state, group is groups[-1])
+                rules = self._rules(state, group is groups[-1])
                 leaves, value = descended(problem, leaves, partial(of, group), rules, self.space)
                 loss += value
             metrics[name] = loss / share
         after = replace(state, leaves=leaves, loss=sum(metrics.values()))
         after = self.objective.after(problem, after, block)
-        return self.networks.follow(problem, after, block.net, rng), metrics
+        return self.networks.follow(problem, after, self.objective.network(block), rng), metrics
 
     def done(self, problem: Problem, state: MatchState) -> bool:
         return state.iteration >= self.iterations
 
     def result(self, problem: Problem, state: MatchState) -> Synthetic:
-        found = values(state.leaves, self.rules(state, False))
-        logits = found.pop("labels/logits", None)
+        found = values(state.leaves, self._rules(state, False))
+        logits, targets = found.pop("labels/logits", None), found.pop(TARGETS, None)
+        given = hard_labels(problem) if targets is None else targets
         return Synthetic(
             payload=under("payload/", found), space=self.space,
-            labels=hard_labels(problem) if logits is None else logits.softmax(1),
+            labels=given if logits is None else logits.softmax(1),
             learned={n: t for n, t in found.items() if not n.startswith("payload/")},
         )  # fmt: skip
+
+    def _rules(self, state: MatchState, last: bool) -> Rules:
+        """The rules; targets that are no classes stay as they are."""
+        return {**self.rules(state, last), TARGETS: Rule(lr=0.0)}
 
     def horizon(self, problem: Problem) -> int | None:
         return self.steps
@@ -208,6 +248,27 @@ class Matching:
     def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
         compared = self.objective.parts(problem, self.networks, state)
         return (*compared, *self.networks.parts(problem, state))
+
+
+def seen_inputs(seen: Seen) -> Inputs:
+    """The inputs in it, one tensor or several with names."""
+    return seen["inputs"] if "inputs" in seen else under("inputs/", seen)
+
+
+def shown(x: Inputs) -> dict[str, Tensor]:
+    """Inputs by their names in `Seen`."""
+    return {"inputs": x} if isinstance(x, Tensor) else {f"inputs/{n}": t for n, t in x.items()}
+
+
+def augmenting(problem: Problem) -> Callable[[Any, Any], Any]:
+    """The problem's augmentation of inputs, with what was drawn for them. Inputs with names stay as they are."""
+    apply = problem.augment.apply
+    return lambda x, params: apply(x, params) if isinstance(x, Tensor) else x
+
+
+def has_classes(problem: Problem) -> bool:
+    """Whether the groups that real samples are drawn by are what is to be learned."""
+    return problem.task.name == "classification"
 
 
 def image(x: Inputs) -> Tensor:
@@ -253,25 +314,40 @@ def nearest_to_centres(
     """The samples of a class that lie nearest to ``n`` k-means centres of its embeddings; all where it has no more."""
     if len(index) <= n:
         return index
-    parts = [embed_real(net, image(problem.train.fetch(some).x)) for some in torch.split(index, 2048)]
+    parts = [embed_real(net, problem.train.fetch(some).x) for some in torch.split(index, 2048)]
     return index[central(torch.cat(parts), n, rng, iterations).cpu()]
 
 
 def first_inputs(
     problem: Problem, how: Start, rng: Generator, space: Space = "model", seed: int | None = None
 ) -> Tensor:
+    """What decoded inputs of one tensor begin as: as `first_samples`."""
+    return image(first_samples(problem, how, rng, space, seed)[0])
+
+
+def first_samples(
+    problem: Problem, how: Start, rng: Generator, space: Space = "model", seed: int | None = None
+) -> tuple[Inputs, Tensor | None]:
     """What decoded inputs begin as: random real samples of each class, those nearest to k-means centres, or noise.
 
     The centres are those of embeddings in an untrained network, made from ``seed`` or from one that is drawn (DREAM).
     Noise is standard normal in model space; in data units its quarter about one half, clamped to [0, 1] (IDC's).
 
+    Returns:
+        The inputs, and the targets of the real samples that they are, where those are no classes.
+
     Raises:
-        PotstillError: a class has fewer samples than a start from real ones needs.
+        PotstillError: a class has fewer samples than a start from real ones needs, or there are no classes, and noise
+            would have no targets.
     """
+    if how == "noise" and not has_classes(problem):
+        raise PotstillError(
+            f"noise has no {problem.task.name} targets; start from real samples: --start real, or --start k-means"
+        )
     sizes, shape = problem.sizes, problem.train.input.shape
     if how == "noise":
         x = torch.randn(sum(sizes), *shape, generator=rng)
-        return ((x / 4 + 0.5).clamp(0, 1) if space == "data" else x).to(problem.train.device)
+        return ((x / 4 + 0.5).clamp(0, 1) if space == "data" else x).to(problem.train.device), None
     # A class must have as many samples as its budget holds; where they decode to more inputs, samples come again.
     wanted = tuple(
         min(size, max(n, len(i))) for n, size, i in zip(problem.counts, sizes, problem.by_class, strict=True)
@@ -284,7 +360,8 @@ def first_inputs(
             for index, n in zip(problem.by_class, wanted, strict=True)
         )
     index = torch.cat([i[torch.arange(size) % len(i)] for i, size in zip(chosen, sizes, strict=True)])
-    return image(problem.train.raw(index)) if space == "data" else image(problem.train.fetch(index).x)
+    batch = problem.train.fetch(index)
+    return problem.train.raw(index) if space == "data" else batch.x, None if has_classes(problem) else batch.y
 
 
 def hard_labels(problem: Problem) -> Tensor:
@@ -298,15 +375,17 @@ def _first_logits(problem: Problem) -> Tensor:
     return height * torch.nn.functional.one_hot(hard_labels(problem), k).float()
 
 
-def inputs_of(problem: Problem, leaves: Leaves, space: Space) -> tuple[Tensor, Tensor]:
-    """The decoded inputs in model space, and their labels: classes, or rows where they are learned. No graph."""
+def inputs_of(problem: Problem, leaves: Leaves, space: Space) -> tuple[Any, Tensor]:
+    """The decoded inputs in model space, and their targets: classes, or rows where they are learned. No graph."""
     with torch.no_grad():
         x = _normal(problem, problem.decode(under("payload/", leaves.held)), space)
+    if (targets := leaves.held.get(TARGETS)) is not None:
+        return x, targets
     logits = leaves.held.get("labels/logits")
-    return x, hard_labels(problem).to(x.device) if logits is None else logits.softmax(1)
+    return x, hard_labels(problem).to(device_of(x)) if logits is None else logits.softmax(1)
 
 
-def _normal(problem: Problem, decoded: Tensor, space: Space) -> Tensor:
+def _normal(problem: Problem, decoded: Inputs, space: Space) -> Inputs:
     normalization: Normalization = problem.train.normalization
     return normalization.apply(decoded) if space == "data" else decoded
 
@@ -321,10 +400,10 @@ def descended(
             n: t.detach().requires_grad_() for n, t in known.items()
             if n in leaves.first and n.startswith(("payload/", "labels/"))
         }  # fmt: skip
-        ends = {"inputs": _normal(problem, problem.decode(under("payload/", {**known, **moving})), space)}
+        ends = shown(_normal(problem, problem.decode(under("payload/", {**known, **moving})), space))
         if "labels/logits" in moving:
             ends["labels"] = moving["labels/logits"].softmax(1)
-    beside = {n: t for n, t in known.items() if not n.startswith(("payload/", "labels/"))}
+    beside = {n: t for n, t in known.items() if not n.startswith(("payload/", "labels/")) or n == TARGETS}
     loss, slopes = objective({n: t.detach() for n, t in ends.items()} | beside)
     through = [n for n in ends if n in slopes]
     found = torch.autograd.grad(

@@ -7,13 +7,13 @@ from typing import Literal, TypeAlias, final
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Network, Part, Problem, Trained
+from potstill.core import AssetSpec, Network, Part, Problem, Trained
 from potstill.errors import PotstillError
 from potstill.functional.train import parameters
 from potstill.methods._matching import MatchState, PoolMember
 from potstill.rng import draw_seed
 
-__all__ = ["Embedders", "Ready", "between", "fresh_member", "load", "trained_networks"]
+__all__ = ["Embedders", "Fresh", "Made", "between", "fresh_member", "load", "trained_networks"]
 
 Embedders: TypeAlias = Literal["fresh", "trained", "between"]
 """Untrained networks, trained ones, or points on the line from one to the other (DANCE)."""
@@ -21,22 +21,44 @@ Embedders: TypeAlias = Literal["fresh", "trained", "between"]
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Ready:
-    """Networks that stay as they are: an untrained one for every block, or one of several that were trained before."""
+class Fresh:
+    """An untrained network for every block."""
 
-    trained: bool = False
-    """Take those of ``assets["networks"]``."""
-    between: bool = False
-    """Take a random point between its beginning and its end."""
-    classifies: bool = False
-    """Its end also classifies."""
+    def assets(self) -> tuple[AssetSpec, ...]:
+        return ()
 
     def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
         return state
 
     def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
-        if not self.trained:
-            return problem.network(draw_seed(rng)), None
+        return problem.network(draw_seed(rng)), None
+
+    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
+        return replace(state, iteration=state.iteration + 1)
+
+    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+        return ()
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """One of several networks that were trained before."""
+
+    spec: AssetSpec
+    """Networks called ``networks``."""
+    between: bool
+    """Take a random point between its beginning and its end."""
+    classifies: bool
+    """Its end also classifies."""
+
+    def assets(self) -> tuple[AssetSpec, ...]:
+        return (self.spec,)
+
+    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
+        return state
+
+    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
         made = trained_networks(problem)
         chosen = made[int(torch.randint(len(made), (1,), generator=rng))]
         first = float(torch.rand((), generator=rng)) if self.between else 0.0

@@ -44,10 +44,9 @@ from potstill.evaluation.student import Job, train
 from potstill.evaluation.taught import Teachers
 from potstill.evaluation.together import Stack, fit_together
 from potstill.functional.train import parameters
-from potstill.inputs import OFFSETS, VALUES, tensors
+from potstill.inputs import OFFSETS, VALUES, count, tensors
 from potstill.nn import factory, stackable
-from potstill.parametrize.pixels import Pixels
-from potstill.registry import make_method, part, resolve
+from potstill.registry import decoder_of, make_method, resolve
 from potstill.rng import generator
 from potstill.storage import pack, unpack
 from potstill.tasks import targets_of, task_of
@@ -89,14 +88,15 @@ def toy_problem(
     with BatchNorm where the method's own has it, as those need that match its statistics.
     """
     source = toy_source(kind) if source is None else source
+    picture, given = source.input.kind == "image", source.input
     norm = "-batch" if "batch" in str(getattr(method, "network", "")).split("-") else ""
-    name = (network or f"convnet-d1-w8{norm}") if kind == "image" else "mlp"
-    augment = getattr(method, "augment", "none") if kind == "image" else "none"
-    decoder = part("parametrizations", getattr(method, "parametrization", "pixels")) if kind == "image" else Pixels()
+    name = (network or f"convnet-d1-w8{norm}") if picture else {"pair": "towers-w4"}.get(given.kind, "mlp")
+    augment = getattr(method, "augment", "none") if picture else "none"
+    decoder = decoder_of(getattr(method, "parametrization", "pixels") if picture else "pixels", given)
     problem = Problem(
         train=source,
-        counts=(ipc,) * len(source.classes),
-        network=factory(name, source.input, len(source.classes)),
+        counts=(ipc,) * max(1, len(source.classes)),
+        network=factory(name, given, task_of(source).outputs),
         augment=named_augmentation(augment, source),
         parametrization=decoder,
     )
@@ -284,19 +284,22 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
             isinstance(result, Synthetic), f"result must be a Selection or a Synthetic, not {type(result).__name__}"
         )
         decoded = problem.decode(result.payload)
-        _require(
-            tuple(decoded.shape[1:]) == problem.train.input.shape,
-            f"decoded inputs must have the data's shape {problem.train.input.shape}, not {tuple(decoded.shape[1:])}",
-        )
-        _require(bool(torch.isfinite(decoded).all()), "decoded inputs must be finite")
-        for name, tensor in result.learned.items():
-            fits = tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
-            _require(fits, f"what is learned must be finite floats, but {name!r} is not")
-        rate = result.learned.get("student/lr", torch.ones(()))
-        _require(rate.ndim == 0 and float(rate) > 0, "learned 'student/lr' must be one number above 0")
+        specs = dict(problem.train.input.parts) or {"": problem.train.input}
+        for name, values in tensors(decoded).items():
+            if (spec := specs.get(name)) is None:
+                continue  # words are of any length
+            found = tuple(values.shape[1:])
+            _require(found == spec.shape, f"decoded inputs must have the data's shape {spec.shape}, not {found}")
+            _require(bool(torch.isfinite(values).all()), "decoded inputs must be finite")
+        many = count(decoded)
+        _require(len(result.labels) == many, f"{many} decoded inputs need as many labels, not {len(result.labels)}")
+        if not problem.train.classes:
+            _require(many == sum(problem.sizes), f"the budget is {sum(problem.sizes)} items, not {many}")
+            given = result.labels.to("cpu")
+            problem.task.loss(torch.zeros(many, problem.task.outputs), given)  # targets that the task takes
+            return
         soft = result.labels.is_floating_point()
         labels, rows = (result.labels.argmax(1), result.labels) if soft else (result.labels, None)
-        _require(len(labels) == len(decoded), f"{len(decoded)} decoded inputs need as many labels, not {len(labels)}")
     soft_asked = info.soft or getattr(method, "labels", "hard") != "hard"
     _require((rows is not None) == soft_asked, f"info.soft is {info.soft}, but the labels say otherwise")
     if soft_asked and not info.soft:

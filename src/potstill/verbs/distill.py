@@ -259,6 +259,9 @@ def settle(
             "choose dm, or another network"
         )
     chosen: tuple[str, ...] = ()
+    if getattr(made, "start", None) == "noise" and not train.classes and "start" not in options:
+        made = dataclasses.replace(made, start="real")  # type: ignore[type-var]
+        chosen += (f"start real: noise, which {name} has by default, has no targets of {task.name}",)
     if (usual := getattr(base, "network", None)) != (used := getattr(made, "network", None)) and own is None:
         chosen += (
             f"network {used}: {usual}, which {name} has by default, takes pictures, and this is a {train.input.kind}",

@@ -67,6 +67,7 @@ def data_words(options: DataOptions) -> list[str]:
 def contents(card: Mapping[str, Any], items: int) -> str:
     """``100 pictures of 1×28×28 in 10 classes, 314,400 bytes``."""
     spec, classes = card["input"], len(card["classes"])
-    noun = "picture" if spec["kind"] == "image" else "row"
-    shape = "×".join(map(str, spec["shape"]))
-    return f"{plural(items, noun)} of {shape} in {classes} classes, {card['bytes']['total']:,} bytes"
+    noun = {"image": "picture", "pair": "pair", "series": "window"}.get(spec["kind"], "row")
+    shape = "×".join(map(str, spec["shape"])) or " and ".join(part["name"] for part in spec.get("parts", ()))
+    goal = f"in {classes} classes" if classes else f"for {card['task']['name']}"
+    return f"{plural(items, noun)} of {shape} {goal}, {card['bytes']['total']:,} bytes"

@@ -12,12 +12,25 @@ from typing import final
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Layered, Network, Part, Problem, Space
+from potstill.core import Inputs, Layered, Network, Part, Problem, Space
 from potstill.errors import PotstillError
 from potstill.functional.distribution import membership, row_membership
 from potstill.functional.features import embed_real, uses_batch_statistics
 from potstill.functional.sampling import draw_per_class
-from potstill.methods._matching import Descent, MatchState, Networks, Seen, Sloped, hard_labels, image, inputs_of
+from potstill.inputs import count, cut, device_of, join, only, split, tensors
+from potstill.inputs import index as chosen
+from potstill.methods._matching import (
+    Descent,
+    MatchState,
+    Networks,
+    Seen,
+    Sloped,
+    augmenting,
+    hard_labels,
+    inputs_of,
+    seen_inputs,
+    shown,
+)
 from potstill.methods.distribution._statistics import (
     Measure,
     Memory,
@@ -80,6 +93,9 @@ class Features:
         real = state.kept or self.real_statistics(problem, net, draws, state.memory, generator(state.block, "real"))
         return state, Block(net=net, classifier=classifier, real=real, draws=draws, rng=drawn)
 
+    def network(self, block: Block) -> Network:
+        return block.net
+
     def descents(self, problem: Problem, state: MatchState, block: Block) -> Iterator[Descent]:
         k = problem.num_classes
         every, apart = [list(range(k))], [[c] for c in range(k)]
@@ -108,7 +124,7 @@ class Features:
 
     # --- the passes ---------------------------------------------------------------------------------------------
 
-    def views(self, net: Network, x: Tensor, weights: Tensor, classes: Sequence[int]) -> Views:
+    def views(self, net: Network, x: Inputs, weights: Tensor, classes: Sequence[int]) -> Views:
         """What the network makes of ``x``."""
         if not self.measure.layered:
             return Views(features=net.embed(x), layers=(), weights=weights, classes=tuple(classes))
@@ -117,7 +133,7 @@ class Features:
                 f"this method looks at inner layers, but {type(net).__name__} does not show its activations; "
                 "choose a convnet"
             )
-        *layers, features = net.activations(x)
+        *layers, features = net.activations(only(x, "inner layers"))
         return Views(features=features, layers=tuple(layers), weights=weights, classes=tuple(classes))
 
     def synthetic_views(self, problem: Problem, state: MatchState, block: Block) -> Views:
@@ -125,16 +141,16 @@ class Features:
         net, draws = block.net, block.draws
         S, y = inputs_of(problem, state.leaves, self.space)
         with torch.no_grad():
-            if y.is_floating_point():
-                return self.views(net, problem.augment.apply(S, draws[0]), row_membership(y), range(len(draws)))
-            parts = zip(torch.split(S, list(problem.sizes)), draws, strict=True)
-            x = torch.cat([problem.augment.apply(s, omega) for s, omega in parts])
-            most = len(x) if uses_batch_statistics(net) else FORWARD_SAMPLES
-            seen = [self.views(net, some, x.new_empty(0), ()) for some in torch.split(x, most)]
+            if _learned(state):
+                return self.views(net, augmenting(problem)(S, draws[0]), row_membership(y), range(len(draws)))
+            x = join([augmenting(problem)(s, omega) for s, omega in zip(cut(S, problem.sizes), draws, strict=True)])
+            most = count(x) if uses_batch_statistics(net) else FORWARD_SAMPLES
+            nothing = torch.empty(0, device=device_of(x))
+            seen = [self.views(net, some, nothing, ()) for some in split(x, most)]
             return Views(
                 features=torch.cat([v.features for v in seen]),
                 layers=tuple(torch.cat(layer) for layer in zip(*(v.layers for v in seen), strict=True)),
-                weights=membership(problem.sizes, x), classes=tuple(range(len(draws))),
+                weights=membership(problem.sizes, seen[0].features), classes=tuple(range(len(draws))),
             )  # fmt: skip
 
     def real_statistics(
@@ -166,12 +182,10 @@ class Features:
     ) -> Statistics:  # fmt: skip
         """Statistics of the real samples at ``index`` of the classes in ``group``, from one pass."""
         with torch.no_grad():
-            x = image(problem.train.fetch(torch.cat([index[c] for c in group])).x)
+            x = problem.train.fetch(torch.cat([index[c] for c in group])).x
             sizes = [len(index[c]) for c in group]
-            x = torch.cat(
-                [problem.augment.apply(p, draws[c]) for p, c in zip(torch.split(x, sizes), group, strict=True)]
-            )
-            weights = membership(sizes, x)
+            x = join([augmenting(problem)(p, draws[c]) for p, c in zip(cut(x, sizes), group, strict=True)])
+            weights = membership(sizes, next(t for t in tensors(x).values() if t.is_floating_point()))
             if self.measure.layered:
                 seen = self.views(net, x, weights, group)
             else:
@@ -180,26 +194,27 @@ class Features:
 
     def compared(self, problem: Problem, state: MatchState, block: Block, seen: Seen, classes: list[int]) -> Sloped:
         """The gap and the penalty over ``classes``; passes of several classes where labels are hard."""
-        S, Y, net = seen["inputs"], seen.get("labels"), block.net
-        sizes, apply, draws = problem.sizes, problem.augment.apply, block.draws
+        S, Y, net = seen_inputs(seen), seen.get("labels"), block.net
+        sizes, apply, draws = problem.sizes, augmenting(problem), block.draws
         firsts = [0, *torch.tensor(sizes).cumsum(0).tolist()]
         parts = [[classes[i] for i in g] for g in self._synthetic_groups([sizes[c] for c in classes])]
         if Y is not None:
             parts = [classes]
-        loss, slopes = 0.0, {"inputs": torch.zeros_like(S)}
+        slopes = {n: torch.zeros_like(t) for n, t in shown(S).items() if t.is_floating_point()}
+        loss = 0.0
         with torch.enable_grad():
             for part in parts:
                 rows = torch.cat([torch.arange(firsts[c], firsts[c + 1]) for c in part])
                 if Y is None:
-                    leaves = {"inputs": S[rows].requires_grad_()}
-                    x = torch.cat([
-                        apply(s, draws[c])
-                        for s, c in zip(torch.split(leaves["inputs"], [sizes[c] for c in part]), part, strict=True)
-                    ])  # fmt: skip
-                    weights, y = membership([sizes[c] for c in part], x), hard_labels(problem)[rows].to(x.device)
+                    some = shown(chosen(S, rows))
+                    leaves = {n: some[n].requires_grad_() for n in slopes}
+                    of_class = cut(seen_inputs(some), [sizes[c] for c in part])
+                    x = join([apply(s, draws[c]) for s, c in zip(of_class, part, strict=True)])
+                    weights = membership([sizes[c] for c in part], next(iter(leaves.values())))
+                    y = hard_labels(problem)[rows].to(weights.device)
                 else:  # a sample may belong to every class, so all of them are seen
-                    rows = torch.arange(len(S))
-                    leaves = _copies({"inputs": S, "labels": Y})
+                    rows = torch.arange(len(Y))
+                    leaves = _copies({"inputs": only(S, "learned labels"), "labels": Y})
                     x, y = apply(leaves["inputs"], draws[0]), leaves["labels"]
                     weights = row_membership(y)[part]
                 syn = self.views(net, x, weights, part)
@@ -208,10 +223,12 @@ class Features:
                 penalty = self.measure.penalty
                 if penalty is not None and (extra := penalty(state, net, syn, y)) is not None:
                     value = value + extra
-                by_x, *by_y = torch.autograd.grad(value, tuple(leaves.values()), allow_unused=True)
-                slopes["inputs"][rows] = by_x if by_x is not None else 0.0
-                if by_y and by_y[0] is not None:
-                    slopes["labels"] = by_y[0]
+                found = torch.autograd.grad(value, tuple(leaves.values()), allow_unused=True)
+                for n, by in zip(leaves, found, strict=True):
+                    if n != "labels":
+                        slopes[n][rows] = by if by is not None else 0.0
+                    elif by is not None:
+                        slopes[n] = by
                 loss += float(value.detach())
         return loss, slopes
 
@@ -219,7 +236,7 @@ class Features:
         """The classifier's loss over ``classes`` and its slopes; hard labels in passes of several classes."""
 
         def loss_of(x: Tensor, y: Tensor, sizes: tuple[int, ...]) -> Tensor:
-            return self.calibration * class_means_of_cross_entropy(net(problem.augment.apply(x, omega)), y, sizes)
+            return self.calibration * class_means_of_cross_entropy(net(augmenting(problem)(x, omega)), y, sizes)
 
         S = seen["inputs"]
         with torch.enable_grad():
@@ -248,7 +265,7 @@ class Features:
         k, sizes = problem.num_classes, problem.sizes
         index = draw_per_class(problem.by_class, self.batch_real, rng)
         S, rows = inputs_of(problem, state.leaves, self.space)
-        learned = rows.is_floating_point()
+        learned = _learned(state)
 
         def of_real(c: int, most: int | None = None) -> Callable[[], Statistics]:
             some = [i[:most] for i in index[:c]]
@@ -257,8 +274,8 @@ class Features:
         def of_synthetic(c: int) -> Callable[[], object]:
             real = of_real(c, max(2, FORWARD_SAMPLES // c))()  # a pass of real samples is enough of them
             block = Block(net=net, classifier=None, real=real, draws=draws, rng=rng)
-            m = sum(sizes[:c]) if learned else len(S)  # then every sample is seen for every class
-            seen = {"inputs": S[:m]} | ({"labels": rows[:m]} if learned else {})
+            m = sum(sizes[:c]) if learned else sum(sizes)  # then every sample is seen for every class
+            seen = shown(chosen(S, torch.arange(m))) | ({"labels": rows[:m]} if learned else {})
             return lambda: self.compared(problem, state, block, seen, list(range(c)))[0]
 
         together = [len(g) for g in groups(list(sizes), FORWARD_SAMPLES)]

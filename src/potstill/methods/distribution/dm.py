@@ -31,6 +31,8 @@ class DM(FeatureValues, Engineered[MatchState]):
         year=2023,
         family="distribution",
         kinds=("*",),
+        named=True,
+        tasks=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     efforts: ClassVar[Efforts] = {

@@ -7,21 +7,26 @@ from typing import Literal, TypeAlias, final
 import torch
 from torch import Generator, Tensor, nn
 
-from potstill.core import Network, Part, Problem, Space
+from potstill.core import Inputs, Network, Part, Problem, Space
 from potstill.functional.gradient import Distance
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import gradients
+from potstill.inputs import count, device_of, index
 from potstill.methods._matching import (
+    TARGETS,
     Descent,
     MatchState,
     Networks,
     PoolMember,
     Seen,
     Sloped,
-    image,
+    augmenting,
+    has_classes,
     inputs_of,
     nearest_to_centres,
+    seen_inputs,
 )  # fmt: skip
+from potstill.methods._matching import shown as named
 from potstill.methods._networks import load
 from potstill.rng import generator
 
@@ -85,6 +90,9 @@ class Gradients:
         state = replace(state, pool=(member,))
         return state, Block(net=net, member=member, drawn=drawn, omega=omega, seen=seen)
 
+    def network(self, block: Block) -> Network:
+        return block.net
+
     def descents(self, problem: Problem, state: MatchState, block: Block) -> Iterator[Descent]:
         k = problem.num_classes
 
@@ -99,18 +107,29 @@ class Gradients:
 
     def compared(self, problem: Problem, block: Block, shown: Seen, classes: list[int]) -> Sloped:
         """The distance over ``classes``, one after the other."""
-        apply, net, member, loss = problem.augment.apply, block.net, block.member, 0.0
-        slopes = {n: torch.zeros_like(t) for n, t in shown.items()}
+        apply, net, member, loss = augmenting(problem), block.net, block.member, 0.0
+        slopes = {n: torch.zeros_like(t) for n, t in shown.items() if n != TARGETS and t.is_floating_point()}
+        classified, criterion = has_classes(problem), problem.task.loss
         firsts = [0, *torch.tensor(problem.sizes).cumsum(0).tolist()]
         for c in classes:
             rows, omega = firsts[c] + block.seen[c], block.omega[c]
-            T_c = image(problem.train.fetch(block.drawn[str(c)]).x)
-            g_T = gradients(net, member.theta, apply(T_c, omega), _all_of_class(c, T_c), buffers=member.buffers)
-            leaves = {n: shown[n][rows].requires_grad_() for n in slopes}
-            s = leaves["inputs"]
-            y = leaves["labels"] if "labels" in leaves else _all_of_class(c, s)
+            batch = problem.train.fetch(block.drawn[str(c)])
+            y_T = _all_of_class(c, batch.x) if classified or batch.y is None else batch.y
+            g_T = gradients(
+                net, member.theta, apply(batch.x, omega), y_T, buffers=member.buffers, criterion=criterion
+            )  # fmt: skip
+            some = named(index(seen_inputs(shown), rows))
+            some |= {"labels": shown["labels"][rows]} if "labels" in shown else {}
+            leaves = {n: some[n].requires_grad_() for n in slopes}
+            s = seen_inputs(some)
+            y = _all_of_class(c, s)
+            if "labels" in leaves or TARGETS in shown:
+                y = leaves["labels"] if "labels" in leaves else shown[TARGETS][rows]
             with torch.enable_grad():
-                g_S = gradients(net, member.theta, apply(s, omega), y, create_graph=True, buffers=member.buffers)
+                g_S = gradients(
+                    net, member.theta, apply(s, omega), y, create_graph=True, buffers=member.buffers,
+                    criterion=criterion,
+                )  # fmt: skip
                 gap = self.distance(g_S, g_T)
             for n, found in zip(leaves, torch.autograd.grad(gap, tuple(leaves.values())), strict=True):
                 slopes[n][rows] = found
@@ -126,7 +145,11 @@ class Gradients:
         seen = [self._seen(size, rng) for size in problem.sizes]
         block = Block(net=net, member=member, drawn=_named(index), omega=omega, seen=seen)
         S, rows = inputs_of(problem, state.leaves, self.space)
-        shown = {"inputs": S} | ({"labels": rows} if rows.is_floating_point() else {})
+        shown = named(S)
+        if not has_classes(problem):
+            shown[TARGETS] = rows
+        elif rows.is_floating_point():
+            shown["labels"] = rows
         largest = max(range(k), key=lambda c: len(index[c]) + len(seen[c]))
 
         def match() -> object:
@@ -168,9 +191,9 @@ def _named(index: Iterator[Tensor] | list[Tensor] | tuple[Tensor, ...]) -> dict[
     return {str(c): i for c, i in enumerate(index)}
 
 
-def _all_of_class(c: int, x: Tensor) -> Tensor:
+def _all_of_class(c: int, x: Inputs) -> Tensor:
     """The label ``c`` for each of ``x``."""
-    return torch.full((len(x),), c, dtype=torch.int64, device=x.device)
+    return torch.full((count(x),), c, dtype=torch.int64, device=device_of(x))
 
 
 def _frozen_statistics(net: Network, member: PoolMember, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
@@ -181,7 +204,7 @@ def _frozen_statistics(net: Network, member: PoolMember, problem: Problem, rng: 
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return member.buffers
-    x = image(problem.train.fetch(torch.cat(draw_per_class(problem.by_class, BATCH_NORM_SAMPLES, rng))).x)
+    x = problem.train.fetch(torch.cat(draw_per_class(problem.by_class, BATCH_NORM_SAMPLES, rng))).x
     made = {n: b.clone() for n, b in member.buffers.items()}
     with torch.no_grad():
         torch.func.functional_call(net, {**member.theta, **made}, (x,))

@@ -6,10 +6,11 @@ from typing import Protocol, final, runtime_checkable
 import torch
 from torch import Generator
 
-from potstill.core import Network, Part, Problem
+from potstill.core import AssetSpec, Network, Part, Problem
 from potstill.functional.sampling import distinct
 from potstill.functional.train import train_step
-from potstill.methods._matching import MatchState, PoolMember, image, inputs_of
+from potstill.inputs import index
+from potstill.methods._matching import MatchState, PoolMember, augmenting, inputs_of
 from potstill.methods._networks import fresh_member
 from potstill.rng import generator
 from potstill.supervise.teacher import Teacher, train_epoch
@@ -35,6 +36,9 @@ class OneByOne:
     updates: int
     training: Training
 
+    def assets(self) -> tuple[AssetSpec, ...]:
+        return ()
+
     def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
         return replace(state, pool=(fresh_member(problem, rng, seed),))
 
@@ -53,17 +57,24 @@ class OneByOne:
         (member,) = state.pool
         net, (real, batch, samples) = problem.network(member.seed).eval(), self.training.size(problem)
         if real:
-            x = image(problem.train.fetch(torch.arange(min(batch, samples))).x)
+            fetched = problem.train.fetch(torch.arange(min(batch, samples)))
+            x, y = fetched.x, fetched.y
         else:
-            x = inputs_of(problem, state.leaves, "model")[0][:batch]
-        y = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+            x, y = inputs_of(problem, state.leaves, "model")
+            some = torch.arange(min(batch, len(y)))
+            x, y = index(x, some), y[some]
+        assert y is not None
+        n = len(y)
 
         def train() -> object:
-            z = problem.augment.apply(x, problem.augment.draw(len(x), x.shape[1:], generator(0, "plan")))
-            return train_step(net, member.theta, member.velocity, z, y, lr=0.0, momentum=0.9, buffers=member.buffers)
+            z = augmenting(problem)(x, problem.augment.draw(n, problem.train.input.shape, generator(0, "plan")))
+            return train_step(
+                net, member.theta, member.velocity, z, y, lr=0.0, momentum=0.9, buffers=member.buffers,
+                criterion=problem.task.loss,
+            )  # fmt: skip
 
         what = "the network's training"
-        return (Part(what=what, real=real, samples=samples, size=len(x), ready=lambda _: train, when="after"),)
+        return (Part(what=what, real=real, samples=samples, size=n, ready=lambda _: train, when="after"),)
 
 
 @final
@@ -81,11 +92,13 @@ class OnSynthetic:
         S, y = inputs_of(problem, state.leaves, "model")
         theta, buffers = member.theta, member.buffers
         for _ in range(self.epochs):
-            for batch in torch.split(torch.randperm(len(S), generator=rng), self.batch):
-                x = S[batch]
+            for batch in torch.split(torch.randperm(len(y), generator=rng), self.batch):
+                x = index(S, batch)
                 if self.augmented:
-                    x = problem.augment.apply(x, problem.augment.draw(len(batch), problem.train.input.shape, rng))
-                stepped = train_step(net, theta, None, x, y[batch], lr=self.lr, buffers=buffers)
+                    x = augmenting(problem)(x, problem.augment.draw(len(batch), problem.train.input.shape, rng))
+                stepped = train_step(
+                    net, theta, None, x, y[batch], lr=self.lr, buffers=buffers, criterion=problem.task.loss
+                )  # fmt: skip
                 theta, buffers = stepped.params, stepped.buffers
         return replace(member, theta=theta, buffers=buffers)
 

@@ -30,6 +30,8 @@ class DC(SyntheticValues, Engineered[MatchState]):
         year=2021,
         family="gradient",
         kinds=("*",),
+        named=True,
+        tasks=("*",),
         training={"lr": 0.01, "augmentation": "none", "epochs": 300},
     )
     efforts: ClassVar[Efforts] = {

@@ -31,6 +31,8 @@ class DSA(SyntheticValues, Engineered[MatchState]):
         year=2021,
         family="gradient",
         kinds=("*",),
+        named=True,
+        tasks=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     efforts: ClassVar[Efforts] = {
