@@ -28,9 +28,9 @@ from machine import machine
 from photo_patches import fashion, photo_patches
 
 import potstill
-from potstill.assets import obtain
+from potstill.assets import TrainedNetworks, obtain
 from potstill.augment.named import named_augmentation
-from potstill.core import AssetSpec, NetworkFactory, Splits
+from potstill.core import NetworkFactory, Splits
 from potstill.evaluation import Protocol
 from potstill.evaluation.evaluate import student_augmentation
 from potstill.evaluation.statistics import summary
@@ -178,7 +178,7 @@ class Bench:
             assert test is not None
             parts = []
             for network, number in LABELLERS[name]:
-                spec = AssetSpec(name="n", kind="networks", count=number + 1, recipe={**TRAINED, "augment": "dsa"})
+                spec = TrainedNetworks(name="n", count=number + 1, recipe={**TRAINED, "augment": "dsa"})
                 make = self.network(network)
                 made, _ = obtain([spec], train, make, lambda n: named_augmentation(n, train), executor=Serial())
                 parts.append(Teachers(make=make, trained=(made["n"][number],)))

@@ -6,7 +6,7 @@ Legend: n samples, m indexed samples, k classes, c h w a picture, d features.
 import html
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, overload, runtime_checkable
@@ -18,10 +18,10 @@ from torch import Generator, Tensor, nn
 from potstill.tasks import Metric, Task, task_of
 
 __all__ = [
-    "AssetSpec", "Augmentation", "Batch", "Budget", "Effort", "Efforts", "Family", "InputSpec", "Inputs", "Layered",
-    "Method", "MethodInfo", "Metric", "Metrics", "Network", "NetworkFactory", "Normalization", "Parametrization",
-    "Part", "Payload", "Problem", "Result", "Scored", "Selection", "Source", "Space", "Splits", "Store", "Stored",
-    "Synthetic", "Task", "Trained", "Whitening",
+    "Asset", "AssetJob", "Augmentation", "Batch", "Budget", "Effort", "Efforts", "Family", "Ground", "InputSpec",
+    "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Network", "NetworkFactory", "Normalization",
+    "Parametrization", "Part", "Payload", "Problem", "Result", "Scored", "Selection", "Source", "Space", "Splits",
+    "Store", "Stored", "Synthetic", "Task", "Trained", "Whitening",
 ]  # fmt: skip
 
 Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
@@ -460,24 +460,97 @@ class MethodInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AssetSpec:
-    """An expensive input of a method, as a value: what it is and everything that decides its bits.
+class Ground:
+    """What assets are made from."""
 
-    It is made once for the same data, network, recipe and number, whoever asks for it.
+    train: Source
+    network: NetworkFactory
+    """The architecture, of those that name no other."""
+    augmentation: Callable[[str], Augmentation]
+    """An augmentation by name."""
+
+
+@runtime_checkable
+class AssetJob(Protocol):
+    """A part of an asset that is made by itself: a picklable value that holds everything that decides its bits."""
+
+    def there(self) -> bool:
+        """Whether it seems to be kept from an earlier run; told quickly."""
+        ...
+
+    def kept(self) -> Any:
+        """What is kept of it, checked (by its hash) and not held in memory; ``None`` where it must be made."""
+        ...
+
+    def produce(self) -> tuple[Any, str] | None:
+        """Make it and keep it. Where it cannot be kept: the part itself, and why."""
+        ...
+
+    def compute(self) -> Any:
+        """The same part in memory only."""
+        ...
+
+    def left(self) -> float:
+        """Units of work that making it still takes."""
+        ...
+
+    def trial(self) -> tuple[Callable[[], object], float]:
+        """A little of the work, to be timed and weighed, and how many units it is; it leaves nothing behind."""
+        ...
+
+
+@runtime_checkable
+class Asset(Protocol):
+    """Something dear that is made before the first step, as a value: what it is and everything that decides its bits.
+
+    It is made once for the same data and settings, whoever asks for it: as independent jobs, wherever they run.
+    A part that a job gives (``kept``, ``compute``) may say ``seconds``: of computing that went into it.
     """
 
-    name: str
-    """What the method calls it in ``Problem.assets``."""
-    kind: Literal["networks", "record"]
-    """``networks``: trained networks (a tuple of `Trained`). ``record``: what ``count`` trainings said of every sample,
-    epoch by epoch (a `potstill.assets.Record`)."""
-    count: int
-    recipe: Mapping[str, float | int | str]
-    """Settings of the maker. ``network`` names another architecture than the problem's."""
-    snapshots: tuple[int, ...] = ()
-    """Epochs after which each network is wanted, from one training; none: after the last."""
-    labels: bool = False
-    """The networks are the method's teachers: they label its result where a protocol lets teachers label."""
+    @property
+    def name(self) -> str:
+        """What the method calls it in ``Problem.assets``."""
+        ...
+
+    @property
+    def recipe(self) -> Mapping[str, float | int | str]:
+        """Settings of the maker, as a plan shows them."""
+        ...
+
+    def jobs(self, ground: Ground, /) -> Sequence[AssetJob]:
+        """All that it is made of.
+
+        Raises:
+            PotstillError: it cannot be made from these.
+        """
+        ...
+
+    def open(self, parts: Sequence[Any], /) -> Any:
+        """What the method gets, of every job's part in order: it reads what is large when it is asked for it.
+
+        It may say ``held``: bytes that it keeps in memory, at most.
+        """
+        ...
+
+    def stand_in(self, jobs: Sequence[Any], /) -> Any:
+        """What a plan gets in its place: of the same sizes, and made in no time."""
+        ...
+
+    def given(self, value: Any, ground: Ground, /) -> Any:
+        """As `open`, from what somebody brings: a value, or the path of a kept one.
+
+        Raises:
+            PotstillError: it is none, or does not fit the data.
+        """
+        ...
+
+    def work(self, missing: Sequence[Any], /) -> str:
+        """What making some of its jobs is, in words: ``training 3 networks for 20 epochs``."""
+        ...
+
+    def on_card(self, value: Any, ground: Ground, /) -> Mapping[str, Mapping[str, Any]]:
+        """An entry for each list of the set's card that should name it: JSON values."""
+        ...
 
 
 @runtime_checkable
@@ -489,7 +562,7 @@ class Scored(Protocol):
         """Fields that only say how the numbers select: every other one decides the numbers."""
         ...
 
-    def assets(self, problem: "Problem", /) -> "tuple[AssetSpec, ...]": ...
+    def assets(self, problem: "Problem", /) -> "tuple[Asset, ...]": ...
     def columns(self, problem: "Problem", /) -> Mapping[str, Float[Tensor, " n"]]:
         """Numbers of all samples by the name of what they are, not NaN; the first is the score."""
         ...
@@ -579,7 +652,7 @@ class Method(ABC, Generic[S]):
         data has its value, which the card then shows; and a line for each thing that the data do not admit."""
         return self, ()
 
-    def assets(self, problem: Problem) -> "tuple[AssetSpec, ...]":
+    def assets(self, problem: Problem) -> "tuple[Asset, ...]":
         """What must be made before ``init``, in ``Problem.assets`` by name; made once and kept for later runs."""
         return ()
 

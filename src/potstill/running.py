@@ -13,7 +13,7 @@ from torch import Tensor
 from potstill.asked import fewer
 from potstill.assets import forecast, obtain
 from potstill.augment.named import named_augmentation
-from potstill.core import Augmentation, Effort, Method, Problem, Selection, Space, Store, Stored, Trained
+from potstill.core import Augmentation, Effort, Ground, Method, Problem, Selection, Space, Store, Stored
 from potstill.data import on_card
 from potstill.driver import Progress, Run, run
 from potstill.errors import PotstillError
@@ -27,7 +27,6 @@ from potstill.storage import Distilled
 from potstill.storage.scores import Scores
 from potstill.store import Exact, Float, Uniform, read, store_name
 from potstill.store.patches import Patches
-from potstill.supervise.writer import state_hash
 from potstill.tasks import targets_of
 from potstill.units import about, clock
 from potstill.watch import Watcher
@@ -234,7 +233,7 @@ def _artefact(
         "command": command,
         "effort": _effort(settled),
         "limits": dict(limits),
-        **({"teachers": teachers} if (teachers := _teachers(settled, problem)) else {}),
+        **_of_assets(settled, problem),
         **({"resumed_with_others": list(done.changes)} if done.changes else {}),
     }
     whole, rows = moved(inputs, "cpu"), labels.detach().cpu()
@@ -322,18 +321,16 @@ def _fewest(
     return written((Exact() if selected else Float()) if choice is None else stores[choice.name], {"auto": said})
 
 
-def _teachers(settled: Settled, problem: Problem) -> list[dict[str, Any]]:
-    """The trained networks that the method asked for, as a card has them: by architecture, recipe and content."""
-    found: list[dict[str, Any]] = []
-    for spec in settled.method.assets(problem):
-        if spec.kind != "networks" or spec.name not in problem.assets:
-            continue
-        trained: tuple[Trained, ...] = problem.assets[spec.name]
-        found.append({
-            "asset": spec.name, "labels": spec.labels, "network": spec.recipe.get("network", problem.network.name),
-            "recipe": dict(spec.recipe),
-            "networks": [{"epoch": t.epoch, "hash": state_hash({**t.theta, **t.buffers})} for t in trained],
-        })  # fmt: skip
+def _of_assets(settled: Settled, problem: Problem) -> dict[str, list[Mapping[str, Any]]]:
+    """What a card says of the assets that are in the problem's hands: lists by name, such as ``teachers``."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    ground = Ground(
+        train=problem.train, network=problem.network, augmentation=lambda name: named_augmentation(name, problem.train)
+    )
+    for asset in settled.method.assets(problem):
+        if asset.name in problem.assets:
+            for name, entry in asset.on_card(problem.assets[asset.name], ground).items():
+                found.setdefault(name, []).append(entry)
     return found
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import potstill
-from potstill.assets import TrainNetwork, jobs_of, kept_part, obtain
+from potstill.assets import TrainedNetworks, TrainNetwork, kept_part, obtain
 from potstill.assets import networks as asset_networks
 from potstill.augment.named import named_augmentation
-from potstill.core import AssetSpec, Splits, Trained
+from potstill.core import Asset, Ground, Splits, Trained
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Processes, Serial
 from potstill.methods.distribution.dance import DANCE
@@ -27,7 +27,11 @@ MAKE = factory("convnet-d1-w4", SOURCE.input, 4)
 RECIPE: dict[str, float | int | str] = {
     "epochs": 2, "batch": 16, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "augment": "idc", "cutmix": 0.5,
 }  # fmt: skip
-SPEC = AssetSpec(name="networks", kind="networks", count=3, recipe=RECIPE)
+SPEC = TrainedNetworks(name="networks", count=3, recipe=RECIPE)
+
+
+def ground(make: Any) -> Ground:
+    return Ground(train=SOURCE, network=make, augmentation=lambda name: named_augmentation(name, SOURCE))
 
 
 @pytest.fixture(autouse=True)
@@ -148,13 +152,13 @@ def test_distil_makes_them_and_counts_their_time_on_the_card(cache: Path) -> Non
 def test_a_recipe_may_name_another_architecture_which_is_shared_with_those_that_name_none(cache: Path) -> None:
     other = factory("convnet-d1-w8", SOURCE.input, 4)
     named = dataclasses.replace(SPEC, count=1, recipe={**RECIPE, "network": "convnet-d1-w8"})
-    (job,) = jobs_of(named, SOURCE, MAKE, named_augmentation("idc", SOURCE))
+    (job,) = named.jobs(ground(MAKE))
     assert job.make == other
-    (plain,) = jobs_of(dataclasses.replace(SPEC, count=1), SOURCE, other, named_augmentation("idc", SOURCE))
+    (plain,) = dataclasses.replace(SPEC, count=1).jobs(ground(other))
     assert job.path() == plain.path()
     wrong = dataclasses.replace(named, recipe={**RECIPE, "network": "convnot"})
     with pytest.raises(PotstillError, match="unknown network 'convnot'"):
-        jobs_of(wrong, SOURCE, MAKE, named_augmentation("none", SOURCE))
+        wrong.jobs(ground(MAKE))
 
 
 def test_the_rate_falls_by_steps_along_a_cosine_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +198,7 @@ def test_one_training_gives_all_snapshots_and_each_is_read_by_its_epoch(monkeypa
     monkeypatch.setattr("potstill.assets.networks.train_epoch", counted)
     spec = dataclasses.replace(SPEC, count=2, recipe={**RECIPE, "epochs": 5}, snapshots=(4, 0, 1, 5))
 
-    def get(spec: AssetSpec) -> tuple[Trained, ...]:
+    def get(spec: Asset) -> tuple[Trained, ...]:
         found, _ = obtain([spec], SOURCE, MAKE, lambda n: named_augmentation(n, SOURCE), executor=Serial())
         return tuple(found["networks"])
 
@@ -237,14 +241,14 @@ def test_a_part_that_is_held_out_is_not_seen(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_order_of_classes_is_kept_and_another_one_is_refused_with_both_shown() -> None:
     job = job_of()
     job.keep(*job())
-    found = job.kept()
+    found = job.read()
     assert found is not None
     assert found[0].classes == SOURCE.classes
     tensors, metadata = read_tensors(job.path(), 10**7)
     turned = list(reversed(SOURCE.classes))
     write_tensors(job.path(), tensors, {**metadata, "classes": json.dumps(turned)})
     with pytest.raises(PotstillError, match="same classes in the same order") as refused:
-        job.kept()
+        job.read()
     assert f"({', '.join(turned)}) and ({', '.join(SOURCE.classes)})" in str(refused.value)
     # the same pictures under names in another order are other data, and get teachers of their own
     renamed = dataclasses.replace(SOURCE, classes=tuple(turned))

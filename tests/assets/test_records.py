@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from potstill.assets import RecordTraining, memory_record, obtain, stand_in, trainings_of
-from potstill.assets.records import CLOSER, FIELDS, kept_epochs
+from potstill.assets import Recording, RecordTraining, obtain
+from potstill.assets.records import CLOSER, FIELDS, Run, kept_epochs
 from potstill.augment.named import named_augmentation
-from potstill.core import AssetSpec
+from potstill.core import Ground
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Processes, Serial
 from potstill.functional import dynamics
@@ -27,7 +27,8 @@ NONE = named_augmentation("none", SOURCE)
 RECIPE: dict[str, float | int | str] = {
     "epochs": 4, "batch": 16, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "schedule": "cosine",
 }  # fmt: skip
-SPEC = AssetSpec(name="record", kind="record", count=2, recipe=RECIPE)
+GROUND = Ground(train=SOURCE, network=MAKE, augmentation=lambda name: NONE)
+SPEC = Recording(name="record", count=2, recipe=RECIPE)
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def one(**recipe: Any) -> RecordTraining:
     spec = dataclasses.replace(SPEC, count=1, recipe={**RECIPE, **recipe})
-    return dataclasses.replace(trainings_of(spec, SOURCE, MAKE, NONE)[0], record_every=0.0)
+    return dataclasses.replace(spec.jobs(GROUND)[0], record_every=0.0)
+
+
+def run_of(training: RecordTraining) -> Run:
+    training.produce()
+    made = training.kept()
+    assert made is not None
+    return made
 
 
 def bits(folder: Path) -> dict[str, bytes]:
@@ -47,7 +55,7 @@ def bits(folder: Path) -> dict[str, bytes]:
 
 def test_it_says_what_a_plain_loop_sees() -> None:
     training = one()
-    record = memory_record([training])
+    record = Record((training.compute(),))
     net, rng = MAKE(training.seed).train(), training._rng()
     opt = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     every = SOURCE.fetch(torch.arange(len(SOURCE)))
@@ -84,7 +92,7 @@ def test_it_says_what_a_plain_loop_sees() -> None:
 
 def test_interrupted_at_any_epoch_it_ends_with_the_same_bits(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = one()
-    whole = training.make_record()
+    whole = run_of(training)
     expected = bits(training.folder())
     for stop in (1, 2, 3):
         monkeypatch.setenv("POTSTILL_CACHE", str(cache / f"again-{stop}"))
@@ -99,10 +107,10 @@ def test_interrupted_at_any_epoch_it_ends_with_the_same_bits(cache: Path, monkey
 
         monkeypatch.setattr(RecordTraining, "_look", dies)
         with pytest.raises(KeyboardInterrupt):
-            training.make_record()
-        assert training.kept_record() is None
+            run_of(training)
+        assert training.kept() is None
         monkeypatch.setattr(RecordTraining, "_look", made)
-        again = training.make_record()
+        again = run_of(training)
         found = bits(training.folder())
         assert found.keys() == expected.keys()
         assert all(found[n] == expected[n] for n in found if n.startswith("rows"))
@@ -113,15 +121,15 @@ def test_interrupted_at_any_epoch_it_ends_with_the_same_bits(cache: Path, monkey
 def test_the_first_epochs_alone_are_the_first_of_all_and_go_on() -> None:
     short = one(until=2)
     assert short.folder() == one().folder()
-    first = short.make_record()
+    first = run_of(short)
     assert len(first.rows) == 2
-    assert one().kept_record() is None
-    all_of_it = one().make_record()
-    fresh = memory_record([one()])
+    assert one().kept() is None
+    all_of_it = run_of(one())
+    fresh = Record((one().compute(),))
     for epoch in range(4):
         for field in FIELDS:
             assert torch.equal(torch.from_numpy(all_of_it.rows[epoch][field].copy()), fresh.runs[0].rows[epoch][field])
-    assert len(short.make_record().rows) == 2
+    assert len(run_of(short).rows) == 2
     assert not (short.folder() / "state.safetensors").exists()
 
 
@@ -149,26 +157,26 @@ def test_it_is_made_once_for_all_and_whoever_makes_it_makes_the_same(cache: Path
 
 def test_what_is_broken_is_made_again() -> None:
     training = one()
-    whole = training.make_record()
+    whole = run_of(training)
     kept = torch.from_numpy(whole.rows[1]["el2n"].copy())
     for name in ("rows-00002.safetensors", "network-00004.safetensors", "network-00001.safetensors"):
         (training.folder() / name).write_bytes(b"no")
-        assert training.kept_record() is None
-        assert torch.equal(torch.from_numpy(training.make_record().rows[1]["el2n"].copy()), kept)
+        assert training.kept() is None
+        assert torch.equal(torch.from_numpy(run_of(training).rows[1]["el2n"].copy()), kept)
 
 
 def test_a_run_can_be_trained_on_a_part_and_looks_at_all() -> None:
     held, part = one(holdout=0.25), one(part=0.5)
     assert torch.bincount(SOURCE.labels[held.index]).tolist() == [9] * 4
     assert torch.bincount(SOURCE.labels[part.index]).tolist() == [6] * 4
-    both = trainings_of(dataclasses.replace(SPEC, recipe={**RECIPE, "part": 0.5}), SOURCE, MAKE, NONE)
+    both = dataclasses.replace(SPEC, recipe={**RECIPE, "part": 0.5}).jobs(GROUND)
     assert both[0].index.tolist() != both[1].index.tolist()
-    assert memory_record([held]).series("correct").shape == (1, 4, len(SOURCE))
+    assert Record((held.compute(),)).series("correct").shape == (1, 4, len(SOURCE))
     assert len({t.folder() for t in (held, part, one())}) == 3
 
 
 def test_epochs_that_are_not_there_are_named() -> None:
-    record = memory_record([one(epochs=4)])
+    record = Record((one(epochs=4).compute(),))
     assert kept_epochs(4) == (1, 2, 4)
     assert kept_epochs(60) == (1, 2, 5, 10, 20, 50, 60)
     assert record.after(CLOSER[0], 2).shape == (1, len(SOURCE))
@@ -181,7 +189,7 @@ def test_epochs_that_are_not_there_are_named() -> None:
 
 
 def test_a_plan_needs_no_training() -> None:
-    record = stand_in(trainings_of(SPEC, SOURCE, MAKE, NONE))
+    record = SPEC.stand_in(SPEC.jobs(GROUND))
     assert record.series("margin").shape == (2, 4, len(SOURCE))
     assert record.network(1, 4).theta.keys() == dict(MAKE(0).named_parameters()).keys()
 
@@ -206,7 +214,9 @@ def test_a_cache_that_cannot_be_written_costs_time_and_not_the_run(
 
     monkeypatch.setattr(os, "fsync", fsync)
     why = "No space left" if full_after else "Not a directory"
-    with pytest.warns(PotstillWarning, match=rf"record of a training could not be kept.*{why}.*set POTSTILL_CACHE"):
+    with pytest.warns(
+        PotstillWarning, match=rf"training 2 networks for 4 epochs could not be kept.*{why}.*set POTSTILL_CACHE"
+    ):
         found = obtained()
     assert all(torch.equal(found[field], wanted[field]) for field in FIELDS)
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.tables.choice import choose
-from potstill.assets import jobs_of
 from potstill.augment.named import named_augmentation
-from potstill.core import Normalization, Problem
+from potstill.core import Ground, Normalization, Problem
 from potstill.data import TensorSource
 from potstill.functional.coreset import central
 from potstill.functional.features import embed_real
@@ -59,8 +58,8 @@ def test_networks_are_trained_as_released(
     monkeypatch.setattr("potstill.assets.networks.train_epoch", watched)
     problem = toy_problem()
     (spec,) = method.assets(problem)
-    job = jobs_of(spec, problem.train, problem.network, named_augmentation("none", problem.train))[0]
-    job()
+    none = named_augmentation("none", problem.train)
+    spec.jobs(Ground(train=problem.train, network=problem.network, augmentation=lambda _: none))[0]()
     assert len(seen) == epochs
     assert {size for _, size in seen} == {batch}
     assert {rate: sum(lr == rate for lr, _ in seen) for rate, _ in seen} == rates

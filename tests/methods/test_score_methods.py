@@ -163,9 +163,7 @@ def test_what_does_not_fit_the_epochs_is_refused_before_any_training(
 def with_record(method: Any, probability: torch.Tensor) -> Problem:
     """A problem whose record says this of the labels, epoch by epoch."""
     rows = tuple({"probability": p, "correct": (p > 0.5).to(torch.uint8)} for p in probability)
-    return dataclasses.replace(
-        toy_problem(method), assets={"record": Record(runs=(Run(rows=rows, networks={}),), trainings=())}
-    )
+    return dataclasses.replace(toy_problem(method), assets={"record": Record(runs=(Run(rows=rows, networks={}),))})
 
 
 @pytest.mark.parametrize("name", ["cartography", "dyn-unc"])

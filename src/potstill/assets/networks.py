@@ -14,38 +14,38 @@ import hashlib
 import json
 import math
 import time
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Generator, Tensor
 
 from potstill.assets.progress import UnderWay, read_progress, write_progress
-from potstill.core import AssetSpec, Augmentation, Network, NetworkFactory, Source, Trained
+from potstill.assets.snapshots import MAX_BYTES, Here, Kept, Snapshots, apart
+from potstill.core import Augmentation, Ground, Network, NetworkFactory, Source, Trained
 from potstill.data import stratify
 from potstill.data.passes import shuffled
-from potstill.errors import PotstillError, PotstillWarning
-from potstill.execution import Executor, choose
+from potstill.errors import PotstillError
+from potstill.functional.train import parameters
 from potstill.nn import factory
 from potstill.rng import derive, generator
 from potstill.storage import cache_folder, read_tensors, write_tensors
 from potstill.supervise.about import same_order
 from potstill.supervise.teacher import Teacher, fresh_teacher, train_epoch
+from potstill.supervise.writer import state_hash
 
-__all__ = ["TrainNetwork", "jobs_of", "kept_part", "not_kept", "obtain_networks"]
+__all__ = ["TrainNetwork", "TrainedNetworks", "Training", "Untrained", "kept_part", "work_of"]
 
-MAX_BYTES = 4 * 2**30
-"""A file of the cache that is larger is not read."""
 EVERY = 60.0
 """Seconds between two writings of a training that is under way, at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainNetwork:
-    """The training of one network as a job: SGD with momentum, the rate times 0.2 after 2/3 and 5/6 of the epochs.
+class Training:
+    """The training of one network: SGD with momentum, the rate times 0.2 after 2/3 and 5/6 of the epochs.
 
     The recipe of IDC, DANCE and NCFM (pretrain.py): every epoch in a new order, per-sample augmentation, and CutMix in
     a part ``cutmix`` of the batches. ``schedule`` in the recipe says how the rate falls: ``steps`` as above,
@@ -82,6 +82,52 @@ class TrainNetwork:
     def seed(self) -> int:
         """What its first parameters are made from."""
         return derive(0, "asset", "network", self.number)
+
+    def trial(self) -> tuple[Callable[[], object], float]:
+        """A batch of the training, which leaves nothing behind, and how many samples it has."""
+        net, size = self.make(self.seed).train(), min(int(self.recipe["batch"]), len(self.train))
+        made = fresh_teacher(net)
+
+        def batch() -> object:
+            return train_epoch(
+                net, made, self.train, torch.arange(size), generator(0, "trial"), batch=size, lr=0.0, momentum=0.9,
+                weight_decay=5e-4, augment=self.augment, cutmix=float(self.recipe.get("cutmix", 0)),
+            )  # fmt: skip
+
+        return batch, size
+
+    def _pass(self, net: Network, made: Teacher, index: Tensor, rng: Generator, epoch: int) -> Teacher:
+        r = self.recipe
+        return train_epoch(
+            net, made, self.train, shuffled(self.train, index, rng), rng, batch=int(r["batch"]),
+            lr=float(r["lr"]) * _fall(str(r.get("schedule", "steps")), epoch, self.epochs),
+            momentum=float(r["momentum"]), weight_decay=float(r["weight_decay"]), augment=self.augment,
+            cutmix=float(r.get("cutmix", 0)),
+        )  # fmt: skip
+
+    def _rng(self) -> Generator:
+        said = dict(self.recipe)
+        if self._any_length:
+            del said["epochs"]
+        return generator(self.seed, "training", json.dumps(said, sort_keys=True))
+
+    @property
+    def _any_length(self) -> bool:
+        """Whether an epoch is the same in a training of any length."""
+        return self.recipe.get("schedule") == "constant"
+
+    def _trained(self, made: Teacher, epoch: int) -> Trained:
+        if not all(math.isfinite(float(p.sum())) for p in made.params.values()):
+            raise PotstillError(
+                f"network {self.number} of {self.make.name} did not stay finite in training; lower its learning rate"
+            )
+        theta, buffers, classes = made.params, made.buffers, self.train.classes
+        return Trained(seed=self.seed, theta=theta, buffers=buffers, epoch=epoch, classes=classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainNetwork(Training):
+    """The training of one network as a job (an `potstill.core.AssetJob`), which gives `Snapshots` of one network."""
 
     def __call__(self) -> tuple[Trained, float]:
         """The trained network after the last of its stops, and the seconds that it took."""
@@ -120,34 +166,6 @@ class TrainNetwork:
         """Where it is written while it is under way."""
         return self.path(self.stops[-1]).with_suffix(".progress")
 
-    def _pass(self, net: Network, made: Teacher, index: Tensor, rng: Generator, epoch: int) -> Teacher:
-        r = self.recipe
-        return train_epoch(
-            net, made, self.train, shuffled(self.train, index, rng), rng, batch=int(r["batch"]),
-            lr=float(r["lr"]) * _fall(str(r.get("schedule", "steps")), epoch, self.epochs),
-            momentum=float(r["momentum"]), weight_decay=float(r["weight_decay"]), augment=self.augment,
-            cutmix=float(r.get("cutmix", 0)),
-        )  # fmt: skip
-
-    def _rng(self) -> Generator:
-        said = dict(self.recipe)
-        if self._any_length:
-            del said["epochs"]
-        return generator(self.seed, "training", json.dumps(said, sort_keys=True))
-
-    @property
-    def _any_length(self) -> bool:
-        """Whether an epoch is the same in a training of any length."""
-        return self.recipe.get("schedule") == "constant"
-
-    def _trained(self, made: Teacher, epoch: int) -> Trained:
-        if not all(math.isfinite(float(p.sum())) for p in made.params.values()):
-            raise PotstillError(
-                f"network {self.number} of {self.make.name} did not stay finite in training; lower its learning rate"
-            )
-        theta, buffers, classes = made.params, made.buffers, self.train.classes
-        return Trained(seed=self.seed, theta=theta, buffers=buffers, epoch=epoch, classes=classes)
-
     def path(self, epoch: int | None = None) -> Path:
         """Where it is kept as it is after ``epoch`` (the last): a name made of everything that decides its bits."""
         n, epoch = self.train.normalization, self.epochs if epoch is None else epoch
@@ -166,7 +184,42 @@ class TrainNetwork:
         key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
         return cache_folder() / "networks" / f"{key}.safetensors"
 
-    def kept(self, epoch: int | None = None) -> tuple[Trained, float] | None:
+    def there(self) -> bool:
+        """Whether all its stops seem to be in the cache."""
+        return all(self.path(epoch).exists() for epoch in self.stops)
+
+    def kept(self) -> Snapshots | None:
+        """Its stops in the cache, each checked now and read when it is asked for; ``None`` where one is missing.
+
+        Raises:
+            PotstillError: as `read`.
+        """
+        readers, seconds = list[Kept](), 0.0
+        for epoch in self.stops:
+            if (found := self.read(epoch)) is None:
+                return None
+            readers.append(Kept.of(self.path(epoch), found[0], self.make.device))
+            seconds = found[1]
+        return Snapshots(tuple(readers), seconds)
+
+    def produce(self) -> tuple[Snapshots, str] | None:
+        """Train it and keep all its stops; where they cannot be kept, themselves and why."""
+        stops = self.run()
+        why = [said for stop in stops if (said := self.keep(*stop))]
+        return (_in_memory(stops), why[-1]) if why else None
+
+    def compute(self) -> Snapshots:
+        """Its stops in memory."""
+        return _in_memory(self.run())
+
+    def left(self) -> float:
+        """Samples that training it will still pass."""
+        first = fresh_teacher(self.make(self.seed))
+        begun = read_progress(self.progress(), first, json.dumps(self.stops), self.seed, self.train.classes)
+        epochs = self.stops[-1] - (0 if begun is None else begun.epoch)
+        return epochs * len(kept_part(self.train.labels, float(self.recipe.get("holdout", 0))))
+
+    def read(self, epoch: int | None = None) -> tuple[Trained, float] | None:
         """What an earlier run made of it, as it was after ``epoch`` (the last), if that is there and whole.
 
         Raises:
@@ -186,12 +239,7 @@ class TrainNetwork:
         if {n: t.shape for n, t in tensors.items()} != wanted:
             return None
         same_order(classes, self.train.classes, f"the kept network {self.path(epoch).name}", "the data")
-        parts: dict[str, dict[str, Tensor]] = {"theta": {}, "buffers": {}}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition("/")
-            parts[part][rest] = tensor.to(self.make.device)
-        made = Trained(seed=self.seed, theta=parts["theta"], buffers=parts["buffers"], epoch=epoch, classes=classes)
-        return made, seconds
+        return Trained(seed=self.seed, **apart(tensors, self.make.device), epoch=epoch, classes=classes), seconds
 
     def keep(self, trained: Trained, seconds: float) -> str:
         """Write it for later runs. A cache that cannot be written costs time, not the result: why, or nothing."""
@@ -200,7 +248,8 @@ class TrainNetwork:
         path = self.path(trained.epoch)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_tensors(path, tensors, {"seconds": repr(seconds), "classes": json.dumps(trained.classes)})
+            said = {"seconds": repr(seconds), "classes": json.dumps(trained.classes), "seed": str(trained.seed)}
+            write_tensors(path, tensors, said | {"epoch": str(trained.epoch)})
             if trained.epoch == self.stops[-1]:
                 self.progress().unlink(missing_ok=True)
         except OSError as error:
@@ -208,15 +257,6 @@ class TrainNetwork:
         except PotstillError as error:
             return str(error)
         return ""
-
-
-def not_kept(what: str, why: str) -> None:
-    """Warn that something will have to be made again by the next run."""
-    warnings.warn(
-        f"{what} could not be kept, and will be made again when it is wanted again: {why}; free space, or set "
-        "POTSTILL_CACHE to a folder that can be written",
-        PotstillWarning, stacklevel=2,
-    )  # fmt: skip
 
 
 def kept_part(labels: Int[Tensor, " n"], part: float) -> Int[Tensor, " m"]:
@@ -237,60 +277,110 @@ def _fall(schedule: str, epoch: int, epochs: int) -> float:
     return 1.0 if schedule == "constant" else 0.2 ** sum(epoch >= m for m in (2 * epochs // 3, 5 * epochs // 6))
 
 
-def jobs_of(spec: AssetSpec, train: Source, make: NetworkFactory, augment: Augmentation) -> list[TrainNetwork]:
-    """The trainings that ``spec`` stands for. A ``network`` in its recipe names another architecture than ``make``.
+@dataclass(frozen=True)
+class Untrained:
+    """What weighs as much as a trained network."""
 
-    Raises:
-        PotstillError: there is no such network, or it cannot eat such inputs.
-    """
-    recipe = {n: value for n, value in spec.recipe.items() if n != "network"}
-    if "network" in spec.recipe:
-        make = factory(str(spec.recipe["network"]), train.input, len(train.classes), make.device)
-    return [
-        TrainNetwork(train=train, make=make, augment=augment, recipe=recipe, number=n, snapshots=spec.snapshots)
-        for n in range(spec.count)
-    ]
+    job: Training
+    epoch: int
+
+    def __call__(self) -> Trained:
+        net = self.job.make(self.job.seed)
+        buffers = {n: b.detach().clone() for n, b in net.named_buffers()}
+        return Trained(seed=self.job.seed, theta=parameters(net), buffers=buffers, epoch=self.epoch)
 
 
-def _run(job: TrainNetwork) -> list[tuple[Trained, float]]:
-    return job.run()
+def _in_memory(stops: Sequence[tuple[Trained, float]]) -> Snapshots:
+    return Snapshots(tuple(Here(trained) for trained, _ in stops), stops[-1][1])
 
 
-def _kept(job: TrainNetwork) -> list[tuple[Trained, float]] | None:
-    """All its stops from the cache; ``None`` where one is missing."""
-    found = [job.kept(epoch) for epoch in job.stops]
-    whole = [f for f in found if f is not None]
-    return whole if len(whole) == len(found) else None
+def work_of(networks: int, epochs: int) -> str:
+    """A training in words."""
+    some = f"{networks:,} networks" if networks > 1 else "1 network"
+    return f"training {some} for {epochs:,} epochs"
 
 
-def obtain_networks(
-    spec: AssetSpec,
-    train: Source,
-    make: NetworkFactory,
-    augment: Augmentation,
-    *,
-    executor: Executor | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> tuple[tuple[Trained, ...], float]:
-    """The networks that ``spec`` asks for, and the seconds of computing that went into them, now or in an earlier run.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedNetworks:
+    """Trained networks (an `potstill.core.Asset`): a sequence of `Trained`, by number, a network's stops by epoch."""
 
-    They stand by their number, and a network's snapshots by their epoch. Arguments and errors as for
-    `potstill.assets.obtain`.
-    """
-    jobs = jobs_of(spec, train, make, augment)
-    found = [_kept(job) for job in jobs]
-    missing = [n for n, trained in enumerate(found) if trained is None]
-    if progress is not None:
-        progress(spec.name, len(jobs) - len(missing), len(jobs))
-    why = ""
-    runner = executor or choose(len(missing), make.device, make)
-    for n, result in zip(missing, runner.map(_run, [jobs[n] for n in missing]), strict=True):
-        for stop in result:
-            why = jobs[n].keep(*stop) or why
-        found[n] = result
-        if progress is not None:
-            progress(spec.name, sum(f is not None for f in found), len(jobs))
-    if why:
-        not_kept("networks that were trained", why)
-    whole = [f for f in found if f is not None]
-    return tuple(trained for stops in whole for trained, _ in stops), sum(stops[-1][1] for stops in whole)
+    name: str
+    count: int
+    recipe: Mapping[str, float | int | str]
+    """Settings of the training, as `TrainNetwork` has them. ``network`` names another architecture than the ground's,
+    ``augment`` an augmentation."""
+    snapshots: tuple[int, ...] = ()
+    """Epochs after which each network is wanted, from one training; none: after the last."""
+    labels: bool = False
+    """They are the method's teachers: they label its result where a protocol lets teachers label."""
+
+    def jobs(self, ground: Ground) -> tuple[TrainNetwork, ...]:
+        """A training for each network.
+
+        Raises:
+            PotstillError: there is no such network, or it cannot eat such inputs.
+        """
+        train, make = ground.train, ground.network
+        recipe = {n: value for n, value in self.recipe.items() if n != "network"}
+        if "network" in self.recipe:
+            make = factory(str(self.recipe["network"]), train.input, len(train.classes), make.device)
+        picture = train.input.kind == "image"
+        augment = ground.augmentation(str(recipe.get("augment", "none")) if picture else "none")
+        return tuple(
+            TrainNetwork(train=train, make=make, augment=augment, recipe=recipe, number=n, snapshots=self.snapshots)
+            for n in range(self.count)
+        )
+
+    def open(self, parts: Sequence[Snapshots]) -> Snapshots:
+        """All of them in one sequence, which reads each when it is asked for."""
+        return Snapshots(tuple(r for part in parts for r in part.readers), sum(part.seconds for part in parts))
+
+    def stand_in(self, jobs: Sequence[TrainNetwork]) -> Snapshots:
+        """Untrained ones, which weigh the same."""
+        return Snapshots(tuple(Untrained(job, epoch) for job in jobs for epoch in job.stops))
+
+    def given(self, value: Any, ground: Ground) -> Snapshots:
+        """Networks that somebody brings: values, or paths of files that an earlier run kept; at least as many.
+
+        Raises:
+            PotstillError: they are too few, of another architecture, or of classes in another order.
+        """
+        jobs = self.jobs(ground)
+        brought = [value] if isinstance(value, str | Path | Trained) else list(value)
+        if len(brought) < (wanted := sum(len(job.stops) for job in jobs)):
+            raise PotstillError(f"{wanted} trained networks are needed, but {len(brought)} are given; give more")
+        return Snapshots(tuple(_given(one, jobs[0], ground.train) for one in brought[:wanted]))
+
+    def work(self, missing: Sequence[TrainNetwork]) -> str:
+        """What is to be trained."""
+        return work_of(len(missing), missing[0].stops[-1])
+
+    def on_card(self, value: Sequence[Trained], ground: Ground) -> Mapping[str, Mapping[str, Any]]:
+        """By architecture, recipe and content."""
+        return {"teachers": {
+            "asset": self.name, "labels": self.labels, "network": self.recipe.get("network", ground.network.name),
+            "recipe": dict(self.recipe),
+            "networks": [{"epoch": t.epoch, "hash": state_hash({**t.theta, **t.buffers})} for t in value],
+        }}  # fmt: skip
+
+
+def _given(one: Any, job: TrainNetwork, train: Source) -> Callable[[], Trained]:
+    read = Here(one) if isinstance(one, Trained) else _file(Path(one), job.make.device)
+    trained, what = read(), "a network that is given" if isinstance(one, Trained) else str(one)
+    net = job.make(0)
+    shapes = {n: t.shape for n, t in (*net.named_parameters(), *net.named_buffers())}
+    if {n: t.shape for n, t in {**trained.theta, **trained.buffers}.items()} != shapes:
+        raise PotstillError(f"{what}: must be a {job.make.name}, but is another; give such a one, or say its network")
+    if trained.classes:
+        same_order(trained.classes, train.classes, what, "the data")
+    return read
+
+
+def _file(path: Path, device: torch.device) -> Kept:
+    """A network that an earlier run kept, by what the file says of itself."""
+    said = read_tensors(path, MAX_BYTES)[1]
+    try:
+        epoch, classes = int(said["epoch"]) if "epoch" in said else None, tuple(json.loads(said.get("classes", "[]")))
+        return Kept(path=path, seed=int(said.get("seed", "0")), epoch=epoch, classes=classes, device=device)
+    except (TypeError, ValueError) as error:
+        raise PotstillError(f"{path}: not a trained network ({error}); get the file again") from error

@@ -1,41 +1,77 @@
-"""One door to everything that methods need made before their first step."""
+"""One door to everything that is needed made before the first step: assets of any kind, as jobs for any executor."""
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from potstill.assets.networks import obtain_networks
-from potstill.assets.records import obtain_record
-from potstill.core import AssetSpec, Augmentation, NetworkFactory, Source
-from potstill.execution import Executor
+from potstill.core import Asset, AssetJob, Augmentation, Ground, NetworkFactory, Source
+from potstill.errors import PotstillWarning
+from potstill.execution import Executor, choose
 
 __all__ = ["obtain"]
 
 
 def obtain(
-    specs: Sequence[AssetSpec],
+    assets: Sequence[Asset],
     train: Source,
     make: NetworkFactory,
     augmentation: Callable[[str], Augmentation],
     *,
     executor: Executor | None = None,
+    given: Mapping[str, Any] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[dict[str, Any], float]:
-    """What ``specs`` ask for, by name, and the seconds of computing that went into it, now or in an earlier run.
+    """What ``assets`` are, by name, and the seconds of computing that went into them, now or in an earlier run.
+
+    What the cache has no room for is made in memory, with a `PotstillWarning`.
 
     Args:
         train, make: the data and the architecture, of those that name no other.
         augmentation: an augmentation by name.
-        executor: where networks are trained; results do not depend on it.
+        executor: where their jobs run; results do not depend on it. Default: what `choose` says.
+        given: what is there already, by the asset's name: it is not made.
         progress: called with what is made, how many are there, how many there will be.
 
     Raises:
-        PotstillError: a network did not stay finite, or a recipe names one that cannot be made.
+        PotstillError: one cannot be made, such as a network that did not stay finite, or what is given does not fit.
     """
     made: dict[str, Any] = {}
-    total = 0.0
-    for spec in specs:
-        augment = augmentation(str(spec.recipe.get("augment", "none")) if train.input.kind == "image" else "none")
-        one = obtain_networks if spec.kind == "networks" else obtain_record
-        made[spec.name], seconds = one(spec, train, make, augment, executor=executor, progress=progress)
-        total += seconds
+    total, ground = 0.0, Ground(train=train, network=make, augmentation=augmentation)
+    for asset in assets:
+        if given is not None and asset.name in given:
+            made[asset.name] = asset.given(given[asset.name], ground)
+            continue
+        parts = _parts(asset, ground, executor, progress)
+        made[asset.name] = asset.open(parts)
+        total += sum(getattr(part, "seconds", 0.0) for part in parts)
     return made, total
+
+
+def _produce(job: AssetJob) -> tuple[Any, str] | None:
+    return job.produce()
+
+
+def _parts(
+    asset: Asset, ground: Ground, executor: Executor | None, progress: Callable[[str, int, int], None] | None
+) -> list[Any]:
+    jobs = asset.jobs(ground)
+    parts = [job.kept() for job in jobs]
+    missing = [n for n, part in enumerate(parts) if part is None]
+    done, why = len(jobs) - len(missing), ""
+    if progress is not None:
+        progress(asset.name, done, len(jobs))
+    runner = executor or choose(len(missing), ground.train.device, ground.network, *(type(job) for job in jobs[:1]))
+    for n, unkept in zip(missing, runner.map(_produce, [jobs[n] for n in missing]), strict=True):
+        parts[n], said = (jobs[n].kept(), "") if unkept is None else unkept
+        if parts[n] is None:
+            parts[n], said = jobs[n].compute(), "what was just written cannot be read"
+        why, done = why or said, done + 1
+        if progress is not None:
+            progress(asset.name, done, len(jobs))
+    if why:
+        warnings.warn(
+            f"what came of {asset.work(jobs)} could not be kept, and will be made again when it is wanted again: "
+            f"{why}; free space, or set POTSTILL_CACHE to a folder that can be written",
+            PotstillWarning, stacklevel=3,
+        )  # fmt: skip
+    return parts

@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.func import functional_call
 
-from potstill.assets.networks import TrainNetwork, jobs_of, kept_part, not_kept
-from potstill.core import AssetSpec, Augmentation, Network, NetworkFactory, Source, Trained
+from potstill.assets.networks import TrainedNetworks, Training, Untrained, kept_part, work_of
+from potstill.assets.snapshots import ByEpoch, Here, Kept, Snapshots, apart
+from potstill.core import Ground, Network, Trained
 from potstill.errors import PotstillError
-from potstill.execution import Executor, choose
 from potstill.functional import dynamics
 from potstill.rng import derive, generator
 from potstill.storage import cache_folder, read_tensors, write_tensors
@@ -39,18 +39,7 @@ from potstill.supervise.teacher import Teacher, fresh_teacher
 Values: TypeAlias = Tensor | NDArray[Any]
 """Numbers of all samples: in memory, or mapped from a file and read when they are asked for."""
 
-__all__ = [
-    "FIELDS",
-    "Record",
-    "RecordTraining",
-    "Run",
-    "check_kept",
-    "kept_epochs",
-    "memory_record",
-    "obtain_record",
-    "stand_in",
-    "trainings_of",
-]
+__all__ = ["FIELDS", "Record", "RecordTraining", "Recording", "Run", "check_kept", "kept_epochs"]
 
 FIELDS = ("probability", "margin", "probability_margin", "el2n", "movement", "correct")
 """After every epoch: the true class's probability, `dynamics.logit_margin`, `dynamics.probability_margin`,
@@ -59,6 +48,8 @@ CLOSER = ("least_confidence", "entropy", "gap")
 """Also, after the epochs whose network is kept: what does not look at the label."""
 MAX_BYTES = 2**40
 _CHUNK = 512
+LOOK = 1 / 3
+"""What a pass over the samples without a gradient takes, beside one with it."""
 _VERSION = 2
 
 
@@ -90,7 +81,7 @@ class Run:
 
     rows: tuple[Mapping[str, Values], ...]
     networks: Mapping[int, Trained]
-    """By the number of epochs made."""
+    """By the number of epochs made; each is read when it is asked for."""
     seconds: float = 0.0
 
 
@@ -99,7 +90,11 @@ class Record:
     """What several trainings said of every sample."""
 
     runs: tuple[Run, ...]
-    trainings: "tuple[RecordTraining, ...]"
+
+    @property
+    def held(self) -> int:
+        """Bytes of networks that stay in memory, at most."""
+        return sum(run.networks.networks.held for run in self.runs if isinstance(run.networks, ByEpoch))
 
     @property
     def epochs(self) -> int:
@@ -149,8 +144,8 @@ class _State:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordTraining(TrainNetwork):
-    """The training of a network, as `TrainNetwork`, that looks at every sample after every epoch.
+class RecordTraining(Training):
+    """The training of a network, as `potstill.assets.networks.Training`, that looks at every sample after every epoch.
 
     ``part`` in the recipe is the part of each class that a run sees, another one for every run. ``until`` is the number
     of epochs wanted, where that is fewer than the schedule has; it does not decide any bit.
@@ -254,15 +249,43 @@ class RecordTraining(TrainNetwork):
 
     # --- what is on the disk --------------------------------------------------------------------------------------
 
-    def make_record(self) -> Run:
-        """Go on from what is kept until all that is wanted is there.
+    def there(self) -> bool:
+        """Whether all that is wanted is kept and whole."""
+        return self.kept() is not None
+
+    def produce(self) -> tuple[Run, str] | None:
+        """Go on from what is kept until all that is wanted is there; where it cannot be kept, the run itself and why.
 
         Raises:
-            CannotKeep: the cache cannot be written.
             PotstillError: it did not stay finite.
         """
-        if (kept := self.kept_record()) is not None:
-            return kept
+        try:
+            self._write()
+            return None
+        except CannotKeep as error:
+            return self.compute(), str(error)
+
+    def compute(self) -> Run:
+        """All of it in memory."""
+        made = list(self.epochs_made())
+        found = {state.epoch: Here(trained) for state, _, trained in made if trained is not None}
+        networks = ByEpoch(tuple(found), Snapshots(tuple(found.values())))
+        return Run(tuple(rows for _, rows, _ in made), networks, made[-1][0].seconds)
+
+    def left(self) -> float:
+        """Samples that it will still pass, those that are only looked at as the part that they take."""
+        return (self.until - min(self._saved().epoch, self.until)) * (len(self.index) + LOOK * len(self.train))
+
+    def stand_in(self) -> Run:
+        """An untrained network and zeros that take no memory."""
+        zero = torch.zeros(1).expand(len(self.train))
+        rows = tuple(dict.fromkeys(FIELDS + CLOSER, zero) for _ in range(self.until))
+        epochs = kept_epochs(self.epochs)
+        return Run(rows, ByEpoch(epochs, Snapshots(tuple(Untrained(self, epoch) for epoch in epochs))))
+
+    def _write(self) -> None:
+        if self.there():
+            return
         folder, state = self.folder(), self._saved()
         if state.epoch >= self.until:  # it was there once, and is damaged now
             state = self._first()
@@ -277,7 +300,7 @@ class RecordTraining(TrainNetwork):
                     parts = {f"theta/{n}": t for n, t in trained.theta.items()}
                     parts |= {f"buffers/{n}": t for n, t in trained.buffers.items()}
                     about = {"said": json.dumps({"seconds": state.seconds, "classes": self.train.classes})}
-                    write_tensors(folder / f"network-{state.epoch:05}.safetensors", parts, about)
+                    write_tensors(self._network_path(state.epoch), parts, about)
                 if time.monotonic() - since >= self.record_every:
                     self._save(state)
                     written, since = state, time.monotonic()
@@ -286,16 +309,14 @@ class RecordTraining(TrainNetwork):
                 self._save(state)
         if state.epoch == self.epochs:
             (folder / "state.safetensors").unlink(missing_ok=True)  # nothing goes on from there
-        made = self.kept_record()
-        if made is None:
+        if not self.there():
             raise CannotKeep(f"{folder}: what was just written there cannot be read")
-        return made
 
-    def kept_record(self) -> Run | None:
-        """What is there, if it is all that is wanted and whole."""
+    def kept(self) -> Run | None:
+        """What is there, if it is all that is wanted and whole; networks are read when they are asked for."""
         folder, n, wanted = self.folder(), len(self.train), kept_epochs(self.epochs)
         rows: list[Mapping[str, Values]] = []
-        networks: dict[int, Trained] = {}
+        networks: dict[int, Kept] = {}
         seconds = 0.0
         if (self._saved().epoch or self.epochs * self._whole()) < self.until:
             return None  # rows beyond the state were not confirmed
@@ -306,24 +327,22 @@ class RecordTraining(TrainNetwork):
                     return None
                 rows.append(found)
                 if epoch in wanted:
-                    networks[epoch], seconds = self._network(folder, epoch)
+                    trained, seconds = self._network(epoch)
+                    networks[epoch] = Kept.of(self._network_path(epoch), trained, self.make.device)
         except (PotstillError, KeyError, ValueError, TypeError):
             return None  # not there or not readable: it is made again
-        return Run(tuple(rows), networks, seconds)
+        return Run(tuple(rows), ByEpoch(tuple(networks), Snapshots(tuple(networks.values()))), seconds)
 
     def _whole(self) -> bool:
         return (self.folder() / f"network-{self.epochs:05}.safetensors").exists()
 
-    def _network(self, folder: Path, epoch: int) -> tuple[Trained, float]:
-        tensors, metadata = read_tensors(folder / f"network-{epoch:05}.safetensors", MAX_BYTES)
-        said = json.loads(metadata["said"])
-        parts: dict[str, dict[str, Tensor]] = {"theta": {}, "buffers": {}}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition("/")
-            parts[part][rest] = tensor.to(self.make.device)
-        classes = tuple(said["classes"])
-        theta, buffers = parts["theta"], parts["buffers"]
-        return Trained(seed=self.seed, theta=theta, buffers=buffers, epoch=epoch, classes=classes), said["seconds"]
+    def _network_path(self, epoch: int) -> Path:
+        return self.folder() / f"network-{epoch:05}.safetensors"
+
+    def _network(self, epoch: int) -> tuple[Trained, float]:
+        tensors, metadata = read_tensors(self._network_path(epoch), MAX_BYTES)
+        said, parts = json.loads(metadata["said"]), apart(tensors, self.make.device)
+        return Trained(seed=self.seed, **parts, epoch=epoch, classes=tuple(said["classes"])), said["seconds"]
 
     def _save(self, state: _State) -> None:
         assert state.log_p is not None
@@ -356,16 +375,6 @@ def _moving(teacher: Teacher) -> dict[str, Mapping[str, Tensor]]:
     return {"params": teacher.params, "velocity": teacher.velocity, "buffers": teacher.buffers}
 
 
-def trainings_of(
-    spec: AssetSpec, train: Source, make: NetworkFactory, augment: Augmentation
-) -> tuple[RecordTraining, ...]:
-    """The trainings that ``spec`` stands for, as `jobs_of` says them of networks."""
-    fields = [f.name for f in dataclasses.fields(TrainNetwork)]
-    return tuple(
-        RecordTraining(**{name: getattr(job, name) for name in fields}) for job in jobs_of(spec, train, make, augment)
-    )
-
-
 class CannotKeep(PotstillError):
     """The cache cannot be written; the message says where and why."""
 
@@ -380,67 +389,46 @@ def _keeping(folder: Path) -> Iterator[None]:
         raise CannotKeep(str(error)) from error
 
 
-def _make(training: RecordTraining) -> tuple[Run, str] | None:
-    """Make and keep it; where it cannot be kept, the run itself and why."""
-    try:
-        training.make_record()
-        return None
-    except CannotKeep as error:
-        return memory_record([training]).runs[0], str(error)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """What trainings said of every sample, epoch by epoch (an `potstill.core.Asset`): a `Record`."""
 
+    name: str
+    count: int
+    recipe: Mapping[str, float | int | str]
+    """Settings of the trainings, as `RecordTraining` and `potstill.assets.TrainedNetworks` have them."""
 
-def obtain_record(
-    spec: AssetSpec,
-    train: Source,
-    make: NetworkFactory,
-    augment: Augmentation,
-    *,
-    executor: Executor | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> tuple[Record, float]:
-    """The record that ``spec`` asks for, and the seconds of computing that went into it, now or in an earlier run.
+    def jobs(self, ground: Ground) -> tuple[RecordTraining, ...]:
+        """A training for each run. Errors as of `potstill.assets.TrainedNetworks`."""
+        fields = [f.name for f in dataclasses.fields(Training)]
+        trainings = TrainedNetworks(name=self.name, count=self.count, recipe=self.recipe).jobs(ground)
+        return tuple(RecordTraining(**{name: getattr(job, name) for name in fields}) for job in trainings)
 
-    What the cache has no room for is made in memory, with a `PotstillWarning`. Args and errors as for
-    `potstill.assets.obtain`.
-    """
-    trainings = trainings_of(spec, train, make, augment)
-    found = [t.kept_record() for t in trainings]
-    missing = [n for n, run in enumerate(found) if run is None]
-    done = len(trainings) - len(missing)
-    if progress is not None:
-        progress(spec.name, done, len(trainings))
-    runner, why = executor or choose(len(missing), make.device, make), ""
-    for n, unkept in zip(missing, runner.map(_make, [trainings[n] for n in missing]), strict=True):
-        found[n], said = unkept or (trainings[n].make_record(), "")
-        why, done = why or said, done + 1
-        if progress is not None:
-            progress(spec.name, done, len(trainings))
-    if why:
-        not_kept("the record of a training", why)
-    runs = tuple(run for run in found if run is not None)
-    return Record(runs, trainings), sum(run.seconds for run in runs)
+    def open(self, parts: Sequence[Run]) -> Record:
+        """All runs in one record, which reads numbers and networks when they are asked for."""
+        return Record(tuple(parts))
 
+    def stand_in(self, jobs: Sequence[RecordTraining]) -> Record:
+        """A record of untrained networks and of zeros that take no memory."""
+        return Record(tuple(job.stand_in() for job in jobs))
 
-def memory_record(trainings: Sequence[RecordTraining]) -> Record:
-    """A record that is made now and kept in memory only."""
-    runs = []
-    for training in trainings:
-        made = list(training.epochs_made())
-        networks = {state.epoch: trained for state, _, trained in made if trained is not None}
-        runs.append(Run(tuple(rows for _, rows, _ in made), networks, made[-1][0].seconds))
-    return Record(tuple(runs), tuple(trainings))
+    def given(self, value: Any, ground: Ground) -> Record:
+        """A record that somebody brings.
 
+        Raises:
+            PotstillError: it is none, or of other samples.
+        """
+        n = len(ground.train)
+        if not isinstance(value, Record) or any(len(row[FIELDS[0]]) != n for run in value.runs for row in run.rows):
+            raise PotstillError(
+                f"a potstill.assets.Record of the {n:,} training samples is required, but another is given"
+            )
+        return value
 
-def stand_in(trainings: Sequence[RecordTraining]) -> Record:
-    """A record of untrained networks and of zeros that take no memory: what a plan looks at."""
-    runs = []
-    for training in trainings:
-        zero = torch.zeros(1).expand(len(training.train))
-        rows = tuple(dict.fromkeys(FIELDS + CLOSER, zero) for _ in range(training.until))
-        first = training._first().teacher
-        nets = {
-            e: Trained(seed=training.seed, theta=first.params, buffers=first.buffers, epoch=e)
-            for e in kept_epochs(training.epochs)
-        }
-        runs.append(Run(rows, nets))
-    return Record(tuple(runs), tuple(trainings))
+    def work(self, missing: Sequence[RecordTraining]) -> str:
+        """What is to be trained."""
+        return work_of(len(missing), missing[0].until)
+
+    def on_card(self, value: Record, ground: Ground) -> Mapping[str, Mapping[str, Any]]:
+        """Nothing: the method's settings say all of it."""
+        return {}

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from potstill.assets import obtain
-from potstill.core import AssetSpec, Augmentation, NetworkFactory, Source, Trained
+from potstill.assets import TrainedNetworks, obtain
+from potstill.core import Augmentation, NetworkFactory, Source
 from potstill.data.passes import each
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
@@ -225,10 +225,9 @@ def _from_card(
     makes = [make if e.network == make.name else factory(e.network, train.input, k, train.device) for e in entries]
     parts: list[Teachers] = []
     for n, (entry, one) in enumerate(zip(entries, makes, strict=True)):
-        spec = AssetSpec(name=f"teachers/{n}", kind="networks", count=len(entry.hashes), recipe=entry.recipe)
+        spec = TrainedNetworks(name=f"teachers/{n}", count=len(entry.hashes), recipe=entry.recipe)
         made, _ = obtain([spec], train, one, augmentation, progress=progress)
-        trained: tuple[Trained, ...] = made[spec.name]
-        parts.append(Teachers(make=one, trained=trained))
+        parts.append(Teachers(make=one, trained=tuple(made[spec.name])))
     return replace(parts[0], others=tuple(parts[1:]))
 
 

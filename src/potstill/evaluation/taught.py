@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from potstill.assets import obtain
+from potstill.assets import TrainedNetworks, obtain
 from potstill.augment.crop import Crops, PadCrop
 from potstill.augment.mix import CutMix, Mix, MixUp
 from potstill.augment.views import Views
-from potstill.core import AssetSpec, Augmentation, NetworkFactory, Source, Trained
+from potstill.core import Augmentation, NetworkFactory, Source, Trained
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
 from potstill.nn import factory
@@ -96,15 +96,15 @@ def teachers_of(
         "momentum": 0.9, "weight_decay": protocol.teacher_weight_decay, "augment": protocol.teacher_augment,
         "schedule": "cosine",
     }  # fmt: skip
-    spec = AssetSpec(name="teachers", kind="networks", count=protocol.teachers, recipe=recipe)
+    spec = TrainedNetworks(name="teachers", count=protocol.teachers, recipe=recipe)
     others = [factory(name, train.input, len(train.classes), train.device) for name in protocol.committee]
     specs = [
-        AssetSpec(name=f"teachers/{n}", kind="networks", count=1, recipe={**recipe, "network": other.name})
+        TrainedNetworks(name=f"teachers/{n}", count=1, recipe={**recipe, "network": other.name})
         for n, other in enumerate(others)
     ]
     made, _ = obtain([spec, *specs], train, make, augmentation, progress=progress)
-    further = (Teachers(make=other, trained=made[f"teachers/{n}"]) for n, other in enumerate(others))
-    return Teachers(make=make, trained=made["teachers"], others=tuple(further))
+    further = (Teachers(make=other, trained=tuple(made[f"teachers/{n}"])) for n, other in enumerate(others))
+    return Teachers(make=make, trained=tuple(made["teachers"]), others=tuple(further))
 
 
 def taught_loss(

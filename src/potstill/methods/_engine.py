@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Generator
 
-from potstill.core import AssetSpec, Method, Metrics, Part, Problem, Result
+from potstill.core import Asset, Method, Metrics, Part, Problem, Result
 
 __all__ = ["Engine", "Engineered"]
 
@@ -16,7 +16,7 @@ S = TypeVar("S")
 class Engine(Protocol[S]):
     """What does the work of many methods: final, and composed of values. Its verbs are those of `Method`."""
 
-    def assets(self, problem: Problem, /) -> tuple[AssetSpec, ...]: ...
+    def assets(self, problem: Problem, /) -> tuple[Asset, ...]: ...
     def init(self, problem: Problem, rng: Generator, /) -> S: ...
     def step(self, problem: Problem, state: S, rng: Generator, /) -> tuple[S, Metrics]: ...
     def done(self, problem: Problem, state: S, /) -> bool: ...
@@ -32,7 +32,7 @@ class Engineered(Method[S]):
     def engine(self, problem: Problem) -> Engine[S]:
         """The engine with this method's parts, for these data. It may be asked for before there are assets."""
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return self.engine(problem).assets(problem)
 
     def init(self, problem: Problem, rng: Generator) -> S:

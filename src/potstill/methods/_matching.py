@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, final
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Inputs, Metrics, Network, Normalization, Part, Problem, Space, Synthetic
+from potstill.core import Asset, Inputs, Metrics, Network, Normalization, Part, Problem, Space, Synthetic
 from potstill.errors import PotstillError
 from potstill.functional.coreset import central
 from potstill.functional.features import embed_real
@@ -126,7 +126,7 @@ class Descent(NamedTuple):
 class Networks(Protocol):
     """Where networks come from, and how they go on."""
 
-    def assets(self) -> tuple[AssetSpec, ...]:
+    def assets(self) -> tuple[Asset, ...]:
         """What must be made before the first step."""
         ...
 
@@ -194,7 +194,7 @@ class Matching:
     first_seen: bool = False
     """A start from centres looks at the network that is matched first, as DREAM's condense.py does."""
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return self.networks.assets()
 
     def init(self, problem: Problem, rng: Generator) -> MatchState:

@@ -1,13 +1,13 @@
 """Where the networks of a matching method come from: fresh ones, or trained ones (assets). Others train along."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, final
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Network, Part, Problem, Trained
+from potstill.core import Asset, Network, Part, Problem, Trained
 from potstill.errors import PotstillError
 from potstill.functional.train import parameters
 from potstill.methods._matching import MatchState, PoolMember
@@ -24,7 +24,7 @@ Embedders: TypeAlias = Literal["fresh", "trained", "between"]
 class Fresh:
     """An untrained network for every block."""
 
-    def assets(self) -> tuple[AssetSpec, ...]:
+    def assets(self) -> tuple[Asset, ...]:
         return ()
 
     def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
@@ -45,14 +45,14 @@ class Fresh:
 class Made:
     """One of several networks that were trained before."""
 
-    spec: AssetSpec
+    spec: Asset
     """Networks called ``networks``."""
     between: bool
     """Take a random point between its beginning and its end."""
     classifies: bool
     """Its end also classifies."""
 
-    def assets(self) -> tuple[AssetSpec, ...]:
+    def assets(self) -> tuple[Asset, ...]:
         return (self.spec,)
 
     def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
@@ -90,19 +90,19 @@ def load(problem: Problem, seed: int, theta: Mapping[str, Tensor], buffers: Mapp
     return net
 
 
-def trained_networks(problem: Problem) -> tuple[Trained, ...]:
-    """The trained networks of the problem.
+def trained_networks(problem: Problem) -> Sequence[Trained]:
+    """The trained networks of the problem; each is read when it is asked for.
 
     Raises:
         PotstillError: they have not been made.
     """
-    made = problem.assets.get("networks")
+    made: Sequence[Trained] | None = problem.assets.get("networks")
     if not made:
         raise PotstillError(
             "this method matches in trained networks, but the problem has none in assets['networks']; "
             "run it through potstill.distill, or make them with potstill.assets"
         )
-    return tuple(made)
+    return made
 
 
 def between(problem: Problem, trained: Trained, first: float) -> Network:

@@ -19,11 +19,11 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from potstill.assets import jobs_of, memory_record, trainings_of
 from potstill.augment.named import named_augmentation
 from potstill.core import (
     Augmentation,
     Batch,
+    Ground,
     InputSpec,
     Method,
     MethodInfo,
@@ -102,12 +102,8 @@ def toy_problem(
     )
     specs = () if method is None else method.settled(problem)[0].assets(problem)
     none = named_augmentation("none", source)
-    assets: dict[str, Any] = {}
-    for spec in specs:
-        if spec.kind == "record":
-            assets[spec.name] = memory_record(trainings_of(spec, source, problem.network, none))
-        else:
-            assets[spec.name] = tuple(job()[0] for job in jobs_of(spec, source, problem.network, none))
+    ground = Ground(train=source, network=problem.network, augmentation=lambda name: none)
+    assets = {asset.name: asset.open([job.compute() for job in asset.jobs(ground)]) for asset in specs}
     return dataclasses.replace(problem, assets=assets)
 
 

@@ -15,21 +15,19 @@ import torch
 from torch import Tensor
 
 from potstill.asked import asked_amounts, asked_effort
-from potstill.assets import Record, TrainNetwork, forecast, jobs_of, stand_in, trainings_of
+from potstill.assets import forecast
 from potstill.augment.named import named_augmentation
-from potstill.core import Budget, Method, Network, Part, Problem, Result, Selection, Store, Synthetic, Trained
+from potstill.core import Budget, Ground, Method, Part, Problem, Result, Selection, Store, Synthetic
 from potstill.errors import PotstillError
-from potstill.execution import Serial, choose
+from potstill.execution import Executor, Serial, asked_executor, choose
 from potstill.execution.memory import peak_memory, resident_memory, return_freed_memory
 from potstill.execution.peak import Counts, Memory, Walked, predict
 from potstill.execution.walk import held_by, tensor_bytes, walk
-from potstill.functional.train import parameters
 from potstill.parametrize.aware import Aware
 from potstill.rng import generator
 from potstill.storage import pack
 from potstill.storage.contents import SHARED, WHITENING
 from potstill.store import Exact, Uniform, classes_stored, ints_stored, label_bytes, nbytes, store_name, values_bytes
-from potstill.supervise.teacher import fresh_teacher, train_epoch
 from potstill.verbs.distill import Settled, settle
 
 __all__ = ["Measured", "Needed", "Passes", "Plan", "plan"]
@@ -160,6 +158,7 @@ def plan(
     zca: str | None = None,
     store: str | Store | None = None,
     device: str = "auto",
+    executor: Executor | str | None = None,
     measure: int | None = None,
     **options: Any,
 ) -> Plan:
@@ -173,13 +172,14 @@ def plan(
             default as many as five seconds hold, and at least one. Networks that must be trained first are not trained;
             two batches of that are timed.
         data, method, ipc, items, bytes, effort, seed, steps, budget, network, parametrization, labels, augment, zca,
-        store, device, options: as for `potstill.distill`.
+        store, device, executor, options: as for `potstill.distill`.
 
     Raises:
         PotstillError: what ``potstill.distill`` would refuse, or a negative ``measure``.
     """
     if measure is not None and measure < 0:
         raise PotstillError(f"the number of steps to measure must be at least 0, but it is {measure}; leave it out")
+    executor = asked_executor(executor)
     keep, seconds = asked_amounts(ipc, items, bytes, budget, options)
     settled = settle(
         data, method, ipc=None, budget=keep, effort=asked_effort(effort, method, steps, seconds), network=network,
@@ -189,14 +189,14 @@ def plan(
     train, made = settled.problem.train, settled.method
     assert train.content_hash  # computed by every run: reads all data once
     loading = peak_memory()
-    seen = _look(settled, seed, steps)
+    seen = _look(settled, seed, steps, executor)
     return_freed_memory()
     memory = None
     if train.device.type == "cpu" and seen.counts is not None:
         memory = predict(dataclasses.replace(seen.counts, loading=loading, resident=resident_memory()))
     # Only now: what steps leave behind would be counted as held.
     timed, around = ((), 1) if measure == 0 else _timed(settled, seed, steps, measure)
-    networks = seen.networks if measure == 0 else _with_seconds(settled, seen.networks)
+    networks = seen.networks if measure == 0 else _with_seconds(settled, seen.networks, executor)
     config: dict[str, Any] = dataclasses.asdict(made)  # type: ignore[call-overload]
     return Plan(
         method=settled.name, config=config, network=settled.problem.network.name,
@@ -224,7 +224,7 @@ class _Seen(NamedTuple):
     counts: Counts | None
 
 
-def _look(settled: Settled, seed: int, asked: int | None) -> _Seen:
+def _look(settled: Settled, seed: int, asked: int | None, executor: Executor | None) -> _Seen:
     method, name = settled.method, settled.name
     problem, networks = _with_stand_ins(method, settled.problem)
     rng = generator(seed, "distill", name)
@@ -246,13 +246,13 @@ def _look(settled: Settled, seed: int, asked: int | None) -> _Seen:
         moving, graph = _moving(problem, result)
         counts = Counts(
             resident=0, loading=0, samples=len(problem.train),
-            networks=sum(tensor_bytes(t.theta) + tensor_bytes(t.buffers) for t in _held(problem)),
+            networks=sum(getattr(asset, "held", 0) for asset in problem.assets.values()),
             state=tensor_bytes(pack(state)[0]), moving=moving,
             moments=moving * (2 if getattr(method, "optimizer", "sgd") == "adamw" else 1),
             decoded=tensor_bytes({"": inputs}), graph=graph,
             stored=tensor_bytes({"inputs": inputs, "labels": labels}) + tensor_bytes(payload),
             parts=(
-                *_training(method, problem, networks),
+                *_training(method, problem, networks, executor),
                 *(walk(part, tensor_bytes({"": inputs}) // len(inputs), steps) for part in parts),
             ),
         )  # fmt: skip
@@ -274,55 +274,31 @@ def _with_stand_ins(method: Method[Any], problem: Problem) -> tuple[Problem, tup
     """
     assets: dict[str, Any] = {}
     needed: list[Needed] = []
-    for spec in method.assets(problem):
-        augment = str(spec.recipe.get("augment", "none")) if problem.train.input.kind == "image" else "none"
-        if spec.kind == "record":
-            trainings = trainings_of(spec, problem.train, problem.network, named_augmentation(augment, problem.train))
-            there = sum(t.kept_record() is not None for t in trainings)
-            needed.append(Needed(name=spec.name, count=spec.count, kept=there, recipe=dict(spec.recipe)))
-            assets[spec.name] = stand_in(trainings)
-            continue
-        jobs = jobs_of(spec, problem.train, problem.network, named_augmentation(augment, problem.train))
-        kept = sum(all(job.path(epoch).exists() for epoch in job.stops) for job in jobs)
-        needed.append(Needed(name=spec.name, count=spec.count, kept=kept, recipe=dict(spec.recipe)))
-        nets = [(job.seed, epoch, job.make(job.seed)) for job in jobs for epoch in job.stops]
-        assets[spec.name] = tuple(
-            Trained(
-                seed=s, theta=parameters(net), buffers={n: b.detach().clone() for n, b in net.named_buffers()},
-                epoch=epoch,
-            )
-            for s, epoch, net in nets
-        )  # fmt: skip
+    for asset in method.assets(problem):
+        jobs = asset.jobs(_ground(problem))
+        kept = sum(job.there() for job in jobs)
+        needed.append(Needed(name=asset.name, count=len(jobs), kept=kept, recipe=dict(asset.recipe)))
+        assets[asset.name] = asset.stand_in(jobs)
     return dataclasses.replace(problem, assets=assets), tuple(needed)
 
 
-def _held(problem: Problem) -> list[Trained]:
-    """The trained networks that are in memory as long as the run."""
-    kept: list[Trained] = []
-    for asset in problem.assets.values():
-        kept += [t for run in asset.runs for t in run.networks.values()] if isinstance(asset, Record) else asset
-    return kept
+def _ground(problem: Problem) -> Ground:
+    train = problem.train
+    return Ground(train=train, network=problem.network, augmentation=lambda name: named_augmentation(name, train))
 
 
-def _training(method: Method[Any], problem: Problem, networks: tuple[Needed, ...]) -> list[Walked]:
-    """A batch of the training of each kind of network that is not there yet, where this process trains them."""
+def _training(
+    method: Method[Any], problem: Problem, networks: tuple[Needed, ...], executor: Executor | None
+) -> list[Walked]:
+    """A little of the making of each asset that is not there yet, where this process makes it."""
     walked: list[Walked] = []
-    for spec, needed in zip(method.assets(problem), networks, strict=True):
+    for asset, needed in zip(method.assets(problem), networks, strict=True):
         missing = needed.count - needed.kept
-        if not missing or not isinstance(choose(missing, problem.train.device, problem.network), Serial):
+        if not missing or not isinstance(executor or choose(missing, problem.train.device, problem.network), Serial):
             continue
-        augment = str(spec.recipe.get("augment", "none")) if problem.train.input.kind == "image" else "none"
-        job = jobs_of(spec, problem.train, problem.network, named_augmentation(augment, problem.train))[0]
-        net, size = job.make(job.seed).train(), min(int(job.recipe["batch"]), len(problem.train))
-
-        def train(job: TrainNetwork = job, net: Network = net, size: int = size) -> object:
-            return train_epoch(
-                net, fresh_teacher(net), problem.train, torch.arange(size), generator(0, "plan"), batch=size, lr=0.0,
-                momentum=0.9, weight_decay=5e-4, augment=job.augment, cutmix=float(job.recipe.get("cutmix", 0)),
-            )  # fmt: skip
-
-        # What it makes stands among the trained networks already.
-        walked.append(Walked(what=f"training of {needed.name}", each=held_by(train)[0], fixed=0, at_once=1))
+        trial, _ = asset.jobs(_ground(problem))[0].trial()
+        # What it makes stands among the assets already.
+        walked.append(Walked(what=f"training of {needed.name}", each=held_by(trial)[0], fixed=0, at_once=1))
     return walked
 
 
@@ -428,12 +404,13 @@ def seconds_a_step(seconds: Sequence[float], around: int) -> float:
     return (first + (around - 1) * statistics.mean(rest)) / around
 
 
-def _with_seconds(settled: Settled, networks: tuple[Needed, ...]) -> tuple[Needed, ...]:
+def _with_seconds(settled: Settled, networks: tuple[Needed, ...], executor: Executor | None) -> tuple[Needed, ...]:
     """The networks that must be trained first, with how long that will take."""
     train = settled.problem.train
     coming = forecast(
-        settled.method.assets(settled.problem), train, settled.problem.network, lambda n: named_augmentation(n, train)
-    )
+        settled.method.assets(settled.problem), train, settled.problem.network, lambda n: named_augmentation(n, train),
+        executor,
+    )  # fmt: skip
     seconds = {e.name: e.seconds for e in coming}
     return tuple(dataclasses.replace(n, seconds=seconds.get(n.name, 0.0)) for n in networks)
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from potstill import registry
-from potstill.assets import obtain
-from potstill.core import AssetSpec, NetworkFactory, Splits, Trained
+from potstill.assets import TrainedNetworks, obtain
+from potstill.core import NetworkFactory, Splits, Trained
 from potstill.data import TensorSource, holdout
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
@@ -158,7 +158,7 @@ class _Bench:
     def teachers(self, stops: Sequence[int]) -> tuple[Trained, ...]:
         """One training's snapshots."""
         recipe = {**TEACHER, "epochs": max(stops)}
-        spec = AssetSpec(name="teacher", kind="networks", count=1, recipe=recipe, snapshots=tuple(stops))
+        spec = TrainedNetworks(name="teacher", count=1, recipe=recipe, snapshots=tuple(stops))
         made, _ = obtain(
             [spec], self.train, self.make, lambda name: student_augmentation(name, self.train), progress=self.say
         )

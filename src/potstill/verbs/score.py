@@ -14,7 +14,7 @@ from torch import Tensor
 from potstill import registry
 from potstill.assets import obtain
 from potstill.augment.named import named_augmentation
-from potstill.core import AssetSpec, Scored, Source
+from potstill.core import Asset, Scored, Source
 from potstill.errors import PotstillError, unknown
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.duplicates import Digests
@@ -77,7 +77,7 @@ def score(
             raise unknown("option", option, set().union(*fields.values()))
     splits = as_splits(data, pick_device(device))
     train = splits.train
-    every: dict[str, tuple[Settled, Scored, tuple[AssetSpec, ...]]] = {}
+    every: dict[str, tuple[Settled, Scored, tuple[Asset, ...]]] = {}
     for name in kinds:  # all of them before any work: what does not fit is refused before the first training
         settled = settle(
             splits, name, ipc=1, budget=None, network=network, parametrization=None, labels=None, augment=None,

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Metrics, Part, Problem, Synthetic
+from potstill.core import Asset, Metrics, Part, Problem, Synthetic
 from potstill.functional.crops import Curriculum
 from potstill.functional.statistics import Seen, watch
 from potstill.functional.transforms import resize
@@ -88,7 +88,7 @@ class Recovery:
     """What the distance of the statistics weighs."""
     prior: Prior
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return self.labeller.teachers.assets(problem)
 
     def init(self, problem: Problem, rng: Generator) -> RecoverState:

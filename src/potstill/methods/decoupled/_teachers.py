@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from potstill.core import AssetSpec, Network, NetworkFactory, Part, Problem, Source, Trained
+from potstill.assets import TrainedNetworks
+from potstill.core import Asset, Network, NetworkFactory, Part, Problem, Source, Trained
 from potstill.data.passes import each
 from potstill.errors import PotstillError
 from potstill.functional.statistics import watch
@@ -102,7 +103,7 @@ class Teachers:
         further: list[tuple[str, NetworkFactory, int]] = [(f"networks/{f.name}", f, 1) for f in made]
         return [("networks", problem.network, self.count), *further]
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         """What must be trained, or be there already.
 
         Raises:
@@ -118,7 +119,7 @@ class Teachers:
                 )
             own = {} if name == "networks" else {"network": make.name}
             recipe = {**self.recipe, **own}
-            specs.append(AssetSpec(name=name, kind="networks", count=count, recipe=recipe, labels=True))
+            specs.append(TrainedNetworks(name=name, count=count, recipe=recipe, labels=True))
         return tuple(specs)
 
     def members(self, problem: Problem) -> tuple[Member, ...]:

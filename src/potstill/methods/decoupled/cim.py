@@ -23,7 +23,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Efforts, Method, MethodInfo, Metrics, Part, Problem, Synthetic
+from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Problem, Synthetic
 from potstill.data.passes import each
 from potstill.functional.leaves import Leaves, Rule, Rules, planted, under
 from potstill.functional.sampling import draw_per_class
@@ -87,7 +87,7 @@ class CIM(Taught, Method[CIMState]):
     def rules(self) -> Rules:
         return {"payload/": Rule(lr=self.lr, optimizer="adamw")}
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return self.teachers(matched=False).assets(problem)
 
     def init(self, problem: Problem, rng: Generator) -> CIMState:

@@ -21,7 +21,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator
 
-from potstill.core import AssetSpec, Efforts, Method, MethodInfo, Metrics, Part, Problem, Selection
+from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Problem, Selection
 from potstill.functional.graph_cut import bins, last_layer_factors, spread
 from potstill.functional.sampling import distinct, random_per_class
 from potstill.methods._matching import image
@@ -60,7 +60,7 @@ class DQ(Taught, Method[ChosenState]):
     labels: Literal["hard", "soft"] = "hard"
     """The classes (published), or one row of the network's per sample."""
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return self.teachers(matched=False).assets(problem)
 
     def init(self, problem: Problem, rng: Generator) -> ChosenState:

@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Efforts, Method, MethodInfo, Metrics, Part, Problem, Synthetic
+from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Problem, Synthetic
 from potstill.methods._matching import first_inputs
 from potstill.methods.decoupled._realism import class_mosaics, score
 from potstill.methods.decoupled._teachers import Taught
@@ -60,7 +60,7 @@ class RDED(Taught, Method[RDEDState]):
     factor: int = 1
     """f: crops along a side of a picture (1 for CIFAR and Tiny-ImageNet, 2 for ImageNet's sets)."""
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return self.teachers(matched=False).assets(problem)
 
     def init(self, problem: Problem, rng: Generator) -> RDEDState:

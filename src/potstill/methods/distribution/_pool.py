@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Generator
 
-from potstill.core import AssetSpec, Network, Part, Problem
+from potstill.core import Asset, Network, Part, Problem
 from potstill.methods._matching import MatchState, PoolMember
 from potstill.methods._networks import fresh_member, load
 from potstill.rng import generator
@@ -32,7 +32,7 @@ class TrainedAlong:
     forget_every: int
     reuse: int
 
-    def assets(self) -> tuple[AssetSpec, ...]:
+    def assets(self) -> tuple[Asset, ...]:
         return ()
 
     def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:

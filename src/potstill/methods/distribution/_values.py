@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
-from potstill.core import AssetSpec, Problem, Space
+from potstill.assets import TrainedNetworks
+from potstill.core import Problem, Space
 from potstill.errors import PotstillError
 from potstill.functional.leaves import Rule, Rules
 from potstill.methods._matching import Labels, Matching, MatchState, Networks, Start, bounds, moves
@@ -128,5 +129,5 @@ def _networks(method: FeatureValues, classifies: bool) -> Networks:
     }  # fmt: skip
     if method.schedule_trained != "steps":
         recipe["schedule"] = method.schedule_trained
-    spec = AssetSpec(name="networks", kind="networks", count=method.networks_trained, recipe=recipe)
+    spec = TrainedNetworks(name="networks", count=method.networks_trained, recipe=recipe)
     return Made(spec=spec, between=method.embedders == "between", classifies=classifies)

@@ -10,7 +10,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Inputs, Network, Problem
+from potstill.assets import TrainedNetworks
+from potstill.core import Asset, Inputs, Network, Problem
 from potstill.data.passes import in_order
 from potstill.functional.duplicates import Digests
 from potstill.functional.features import input_rows
@@ -51,7 +52,7 @@ def network_seed(rng: Generator) -> int:
     return draw_seed(rng)
 
 
-def trained(features: FeatureName, epochs: int) -> tuple[AssetSpec, ...]:
+def trained(features: FeatureName, epochs: int) -> tuple[Asset, ...]:
     """The network that must be trained first, where the features are such; the recipe is that of matching methods."""
     if features != "trained":
         return ()
@@ -59,7 +60,7 @@ def trained(features: FeatureName, epochs: int) -> tuple[AssetSpec, ...]:
         "epochs": epochs, "batch": 64, "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4, "augment": "idc",
         "cutmix": 0.5,
     }  # fmt: skip
-    return (AssetSpec(name="networks", kind="networks", count=1, recipe=recipe),)
+    return (TrainedNetworks(name="networks", count=1, recipe=recipe),)
 
 
 def class_features(problem: Problem, index: Tensor, features: FeatureName, seed: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Method, Metrics, Part, Problem, Result, Selection
+from potstill.core import Asset, Method, Metrics, Part, Problem, Result, Selection
 from potstill.errors import PotstillError
 from potstill.functional.duplicates import near_duplicates
 from potstill.functional.sampling import random_per_class
@@ -140,7 +140,7 @@ class ClassWise(Embedding, ClassByClass[ClassWiseState]):
     def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:
         """``m`` distinct positions in ``features`` (n, d)."""
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return trained(self.features, self.epochs_trained)
 
     def init(self, problem: Problem, rng: Generator) -> ClassWiseState:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Metrics, Problem, Selection
+from potstill.core import Asset, Metrics, Problem, Selection
 from potstill.functional.gradient_coreset import Weighted
 from potstill.functional.gradient_norms import Factors, factors
 from potstill.functional.sampling import random_per_class
@@ -40,7 +40,7 @@ class ByGradients(Recorded, ClassByClass[GradientState]):
         The weights of a class add up to about as many as it has samples, so that classes weigh as they are in the data.
         """
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return (self.spec(),)
 
     def gradients(self, problem: Problem, index: Tensor) -> tuple[Factors, Tensor]:

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from potstill.assets import Record
-from potstill.core import AssetSpec, Problem
+from potstill.assets import Record, Recording
+from potstill.core import Asset, Problem
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.functional.dynamics import rank_correlation
 from potstill.methods.selection._score import ByScore
@@ -50,7 +50,7 @@ class Recorded:
     augment: str = "none"
     """Augmentation in training. Papers pad, cut and flip CIFAR (``pad-crop``); smaller pictures lose too much by it."""
 
-    def spec(self, until: int = 0, **more: float) -> AssetSpec:
+    def spec(self, until: int = 0, **more: float) -> Asset:
         """The record; ``until`` some epoch only, and ``more`` of its recipe: see `potstill.assets.RecordTraining`.
 
         Raises:
@@ -67,9 +67,9 @@ class Recorded:
         }  # fmt: skip
         if until:
             recipe["until"] = until
-        return AssetSpec(name="record", kind="record", count=self.runs, recipe=recipe)
+        return Recording(name="record", count=self.runs, recipe=recipe)
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         """None where the scores are known already."""
         return () if "scores" in problem.assets else (self.spec(),)
 

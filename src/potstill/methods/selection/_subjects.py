@@ -6,7 +6,7 @@ from typing import ClassVar
 from jaxtyping import Num
 from torch import Tensor
 
-from potstill.core import AssetSpec, Problem
+from potstill.core import Asset, Problem
 from potstill.functional.difficulty import spaced
 from potstill.functional.pruning import Keep
 from potstill.methods.selection._record import ByRecord, record_of
@@ -29,7 +29,7 @@ class BySubjects(ByRecord):
     checkpoints: int = 5
     """Epochs of each training, evenly spaced, whose networks are models of their own; in Glicko-2 rating periods."""
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return () if "scores" in problem.assets else (self.spec(part=self.part),)
 
     def answers(self, problem: Problem) -> Num[Tensor, "runs checkpoints n"]:

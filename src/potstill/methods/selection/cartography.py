@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from potstill.core import AssetSpec, MethodInfo, Problem
+from potstill.core import Asset, MethodInfo, Problem
 from potstill.functional.dynamics import cartography
 from potstill.methods.selection._record import ByRecord, check_epochs, check_swings, record_of
 
@@ -38,7 +38,7 @@ class Cartography(ByRecord):
     region: Literal["ambiguous", "easy", "hard"] = "ambiguous"
     """What counts as hard: a high spread (ambiguous), or a low mean probability. ``easy`` turns that round."""
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         if "scores" not in problem.assets and self.region == "ambiguous":
             check_epochs(2, self.epochs_recorded, "variability")
         return super().assets(problem)

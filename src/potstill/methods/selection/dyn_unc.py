@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from potstill.core import AssetSpec, MethodInfo, Problem
+from potstill.core import Asset, MethodInfo, Problem
 from potstill.errors import PotstillWarning
 from potstill.functional.dynamics import check_window, dynamic_uncertainty
 from potstill.methods.selection._record import FEW, ByRecord, check_swings, record_of
@@ -39,7 +39,7 @@ class DynUnc(ByRecord):
     window: int = 10
     """J, epochs in a row (the paper: 10)."""
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         if "scores" not in problem.assets:
             check_window(self.window, self.epochs_recorded)
             if 2 * self.window > self.epochs_recorded and len(problem.train) >= FEW:

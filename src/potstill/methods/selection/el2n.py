@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from potstill.core import AssetSpec, MethodInfo, Problem
+from potstill.core import Asset, MethodInfo, Problem
 from potstill.methods.selection._record import ByRecord, record_of
 
 __all__ = ["EL2N"]
@@ -39,7 +39,7 @@ class EL2N(ByRecord):
     epoch: int = 3
     """After which epoch to look: a tenth of ``epochs_recorded`` (the paper: 20 of 200)."""
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return () if "scores" in problem.assets else (self.spec(until=self.epoch),)
 
     def columns(self, problem: Problem) -> Mapping[str, Tensor]:

@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from potstill.core import AssetSpec, MethodInfo, Problem
+from potstill.core import Asset, MethodInfo, Problem
 from potstill.functional.dynamics import forgetting
 from potstill.methods.selection._record import ByRecord, check_epochs, record_of
 
@@ -34,7 +34,7 @@ class Forgetting(ByRecord):
         kinds=("*",),
     )  # fmt: skip
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         if "scores" not in problem.assets:
             check_epochs(2, self.epochs_recorded, "forgetting")
         return super().assets(problem)

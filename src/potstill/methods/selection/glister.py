@@ -18,7 +18,7 @@ import torch
 from torch import Generator
 
 from potstill.assets import kept_part
-from potstill.core import AssetSpec, MethodInfo, Problem
+from potstill.core import Asset, MethodInfo, Problem
 from potstill.functional.gradient_coreset import Weighted, glister
 from potstill.methods.selection._last_layer import ByGradients
 
@@ -42,7 +42,7 @@ class GLISTER(ByGradients):
     rounds: int = 33
     """How often the validation gradient is taken anew (the paper: a new one after each 3 % of the set)."""
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return (self.spec(holdout=self.held),)
 
     def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> Weighted:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from potstill.assets.records import check_kept, kept_epochs
-from potstill.core import AssetSpec, MethodInfo, Problem
+from potstill.core import Asset, MethodInfo, Problem
 from potstill.functional.gradient_norms import gradient_norms, last_layer_norms
 from potstill.methods._matching import image
 from potstill.methods._networks import load
@@ -50,7 +50,7 @@ class GraNd(ByRecord):
     gradients: Literal["full", "last-layer"] = "full"
     """Of all parameters, exactly, or of the classifier alone."""
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         if "scores" in problem.assets:
             return ()
         spec = self.spec(until=self.epoch)

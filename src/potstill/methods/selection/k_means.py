@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import AssetSpec, Method, MethodInfo, Metrics, Problem, Result, Synthetic
+from potstill.core import Asset, Method, MethodInfo, Metrics, Problem, Result, Synthetic
 from potstill.errors import PotstillError
 from potstill.functional.coreset import k_means, medoids
 from potstill.functional.distances import chunks
@@ -57,7 +57,7 @@ class KMeans(Embedding, ClassByClass[KMeansState]):
     iterations: int = 100
     """Most iterations of Lloyd's algorithm; it stops when no sample changes its cluster. 0: the start (k-means++)."""
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return trained(self.features, self.epochs_trained) if self.keep == "medoid" else ()
 
     def init(self, problem: Problem, rng: Generator) -> KMeansState:

@@ -18,8 +18,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.assets import kept_part
-from potstill.core import AssetSpec, Method, MethodInfo, Metrics, Part, Problem, Selection
+from potstill.assets import TrainedNetworks, kept_part
+from potstill.core import Method, MethodInfo, Metrics, Part, Problem, Selection
 from potstill.errors import PotstillError
 from potstill.functional.sampling import random_per_class
 from potstill.methods._matching import image
@@ -85,7 +85,7 @@ class RandomSoft(Method[RandomSoftState]):
     network: str = "convnet"
     """The teacher's network."""
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[TrainedNetworks, ...]:
         if self.teacher_steps != "auto":
             return ()
         if not self.stops or min(self.stops) < 1 or not 0 < self.validation < 1:
@@ -99,7 +99,7 @@ class RandomSoft(Method[RandomSoftState]):
             "epochs": epochs[-1], "batch": self.batch, "lr": self.lr, "momentum": self.momentum,
             "weight_decay": self.weight_decay, "schedule": "constant", "holdout": self.validation,
         }  # fmt: skip
-        return (AssetSpec(name="stops", kind="networks", count=1, recipe=recipe, snapshots=epochs),)
+        return (TrainedNetworks(name="stops", count=1, recipe=recipe, snapshots=epochs),)
 
     def init(self, problem: Problem, rng: Generator) -> RandomSoftState:
         check_enough(problem)

@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from potstill.core import AssetSpec, MethodInfo, Problem
+from potstill.core import Asset, MethodInfo, Problem
 from potstill.functional.dynamics import check_window, tdds
 from potstill.methods.selection._record import ByRecord, record_of
 
@@ -47,7 +47,7 @@ class TDDS(ByRecord):
     decay: float = 0.9
     """β, the weight of the newest window (the paper: 0.9)."""
 
-    def assets(self, problem: Problem) -> tuple[AssetSpec, ...]:
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
         if "scores" in problem.assets:
             return ()
         spec = self.spec(until=self.trajectory)
