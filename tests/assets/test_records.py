@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from potstill.assets import Recording, RecordTraining, obtain
+from potstill.assets import Record, Recording, RecordTraining, obtain
 from potstill.assets.records import CLOSER, FIELDS, Run, kept_epochs
 from potstill.augment.named import named_augmentation
 from potstill.core import Ground
