@@ -8,6 +8,7 @@ from potstill.testing.contract import (
     check_parametrization,
     check_protocol,
     check_source,
+    check_task,
     toy_problem,
 )
 from potstill.testing.toy import toy_source, uneven_source
@@ -20,6 +21,7 @@ __all__ = [
     "check_parametrization",
     "check_protocol",
     "check_source",
+    "check_task",
     "toy_problem",
     "toy_source",
     "uneven_source",

@@ -46,10 +46,10 @@ from potstill.evaluation.together import Stack, fit_together
 from potstill.functional.train import parameters
 from potstill.inputs import OFFSETS, VALUES, count, tensors
 from potstill.nn import factory, stackable
-from potstill.registry import decoder_of, make_method, resolve
+from potstill.registry import decoder_of, make_method, resolve, targets
 from potstill.rng import generator
 from potstill.storage import pack, unpack
-from potstill.tasks import targets_of, task_of
+from potstill.tasks import Fits, Metric, Task, targets_of, task_of
 from potstill.testing.toy import toy_source
 from potstill.verbs.distill import AXES, distill
 
@@ -61,6 +61,7 @@ __all__ = [
     "check_parametrization",
     "check_protocol",
     "check_source",
+    "check_task",
     "toy_problem",
 ]
 
@@ -353,6 +354,81 @@ def check_source(source: Source) -> None:
     _require(same, "fetch must be the normalised raw input")
     _require(batch.y is not None and torch.equal(batch.y.cpu(), targets[at]), "fetched targets must be the source's")
     _require(source.content_hash == source.to("cpu").content_hash, "the content hash must not depend on the device")
+
+
+def check_task(task: Task, y: Tensor, perfect: Tensor | None = None) -> None:
+    """A task's loss can be descended, what it asks of outputs is what its score rewards, and a card can hold it.
+
+    Args:
+        task: as a value, before it is fitted where it has numbers of the training part.
+        y: targets (n, …) of a dozen samples or more that are not all equal.
+        perfect: answers (n, …) that are all right, where the targets themselves are none.
+
+    Raises:
+        ContractError: the first promise that is broken.
+    """
+    kind = type(task)
+    _require(isinstance(task, Task), f"{kind.__name__} must have all that potstill.tasks.Task has")
+    frozen = dataclasses.is_dataclass(task) and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    _require(frozen, f"{kind.__name__} must be a frozen dataclass: a card holds its fields")
+    known = targets("tasks").get(task.name)
+    _require(known is None or resolve("tasks", task.name) is kind, f"{task.name} is registered as {known}; rename it")
+    if isinstance(task, Fits):
+        task = task.fitted(y)
+        _require(type(task) is kind, f"fitted must return a {kind.__name__}, not {type(task).__name__}")
+        _require(isinstance(task, Fits) and task.fitted(y) == task, "fitted twice on the same targets must be the same")
+    values = json.loads(json.dumps(dataclasses.asdict(task)))  # type: ignore[call-overload]
+    _require(kind(**_tuples(values)) == task, f"{kind.__name__}'s fields must survive JSON, but {values} do not")
+    metric = task.metric
+    _require(
+        isinstance(metric, Metric) and metric.direction in ("higher", "lower") and metric.low < metric.high,
+        f"metric must be a Metric with a direction and a range, not {metric!r}",
+    )
+    _require(
+        isinstance(task.outputs, int) and task.outputs >= 1 and bool(task.unit),
+        f"outputs must be a width of at least 1 and unit a word, not {task.outputs!r} and {task.unit!r}",
+    )
+    output = torch.randn(len(y), task.outputs, generator=generator(7), dtype=torch.float64, requires_grad=True)
+    with _untouched("a task"):
+        loss = task.loss(output, y)
+        grad = torch.autograd.grad(loss, output)[0]
+    _require(loss.ndim == 0 and bool(torch.isfinite(loss)), "loss must be one finite number, the mean over samples")
+    _require(bool(torch.isfinite(grad).all()) and bool(grad.any()), "loss must have a gradient by the outputs")
+    with torch.no_grad():
+        along = (grad / grad.norm()) * 1e-4
+        slope = float(task.loss(output + along, y) - task.loss(output - along, y)) / 2e-4
+    _require(math.isclose(slope, float(grad.norm()), rel_tol=1e-2), "loss must grow along its gradient, as it says")
+    best, worst = _score(task, y if perfect is None else perfect, y), task.worst(y)
+    _require(
+        not metric.better(worst, best), f"right answers score {best}, and who knows nothing {worst}: which is better?"
+    )
+    wrong = _score(task, task.answer(output.detach()), y)
+    _require(
+        metric.better(best, wrong),
+        f"right answers score {best} and drawn ones {wrong}, but {metric.direction} is said to be better",
+    )
+    learned = output.detach().clone().requires_grad_()
+    descent = torch.optim.Adam([learned], lr=0.1)
+    for _ in range(200):
+        descent.zero_grad()
+        task.loss(learned, y).backward()  # type: ignore[no-untyped-call]
+        descent.step()
+    answers = task.answer(learned.detach())
+    _require(len(answers) == len(y), f"answer must give {len(y)} answers to {len(y)} outputs, not {len(answers)}")
+    found = _score(task, answers, y)
+    _require(
+        metric.better(found, worst),
+        f"outputs that lower the loss must score better than who knows nothing ({worst}), but they score {found}",
+    )
+
+
+def _score(task: Task, answers: Tensor, y: Tensor) -> float:
+    score, metric = task.score(answers, y), task.metric
+    _require(
+        isinstance(score, float) and metric.low <= score <= metric.high,
+        f"a score must be a float from {metric.low} to {metric.high}, not {score!r}",
+    )
+    return score
 
 
 def check_network(make: NetworkFactory, shape: tuple[int, ...], num_classes: int) -> None:

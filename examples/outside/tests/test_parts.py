@@ -1,0 +1,61 @@
+"""Each part held against Potstill's contract, and against a number that a person can work out."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from potstill_counts.method import KennardStone
+from potstill_counts.network import Rates
+from potstill_counts.reader import read_counts
+from potstill_counts.task import Counts
+
+import potstill
+from potstill.data import TensorSource
+from potstill.data.reading import Reading
+from potstill.errors import PotstillError
+from potstill.nn import factory, given
+from potstill.testing import check_method, check_network, check_source, check_task, toy_source
+
+ROWS = [f"{a / 7:.3f},{b / 3:.3f},{(a + 2 * b) % 9}" for a in range(8) for b in range(5)]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "visits.csv").write_text("\n".join(["age,wait,visits", *ROWS]) + "\n")
+    return tmp_path / "visits.csv"
+
+
+def test_the_task() -> None:
+    y = torch.arange(24.0).remainder(7)[:, None]
+    check_task(Counts(), y)
+    # y = 2, rate 1: 2 (2 log 2 − 1); y = 0, rate 1: 2
+    assert Counts().score(torch.ones(2, 1), torch.tensor([[2.0], [0.0]])) == pytest.approx(2 * math.log(2))
+    assert Counts(mean=3.0).answer(torch.zeros(1, 1)).item() == pytest.approx(3)
+
+
+def test_the_source(file: Path) -> None:
+    splits = read_counts(Counts(), file, Reading(label="visits"))
+    check_source(splits.train)
+    assert splits.test is not None
+    assert (len(splits.train), len(splits.test)) == (32, 8)
+    assert splits.train.task.mean == pytest.approx(float(splits.train.targets.mean()))
+    with pytest.raises(PotstillError, match="name the column of counts"):
+        read_counts(Counts(), file, Reading(label="visit"))
+    file.write_text("age,visits\n1,0.5\n")
+    with pytest.raises(PotstillError, match="whole numbers of at least 0"):
+        read_counts(Counts(), file, Reading(label="visits"))
+
+
+def test_the_network() -> None:
+    spec = toy_source("table").input
+    check_network(factory(given(Rates), spec, 1), spec.shape, 1)
+
+
+def test_the_method(file: Path) -> None:
+    check_method(KennardStone())
+    source = read_counts(Counts(), file, Reading(label="visits")).train
+    check_method(KennardStone(), kind="table", source=source)
+    line = TensorSource.make(torch.tensor([[4.0], [0.0], [5.0], [10.0], [9.0]]), [0] * 5, classes=("all",))
+    small = potstill.distill(potstill.Splits(train=line, test=None), KennardStone(), items=3, progress=None)
+    assert small.inputs.flatten().tolist() == [10.0, 0.0, 5.0] or small.inputs.flatten().tolist() == [0.0, 10.0, 5.0]

@@ -1,0 +1,94 @@
+"""Every registered task keeps the contract, and `check_task` finds what is planted into one that does not."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from potstill import registry
+from potstill.rng import generator
+from potstill.tasks import Classification, Forecast, Metric, Regression, Retrieval, Task
+from potstill.testing import ContractError, check_task
+
+N = 24
+REAL = torch.randn(N, 2, generator=generator(0, "tasks")) * 3 + 1
+FAR = torch.eye(N).repeat(1, 2)
+CASES: dict[str, tuple[Task, Tensor, Tensor | None]] = {
+    "classification": (Classification(k=4), torch.arange(N) % 4, None),
+    "regression": (Regression(targets=("price", "rent")), REAL, None),
+    "forecast": (Forecast(variables=("load",), window=4, horizon=2, mean=(1.0,), std=(3.0,)), REAL, None),
+    "retrieval": (Retrieval(width=N, k=1), torch.arange(N), FAR),
+}
+
+
+@pytest.mark.parametrize("name", registry.names("tasks", outside=False))
+def test_every_task_keeps_the_contract(name: str) -> None:
+    task, y, perfect = CASES[name]
+    assert task.name == name
+    check_task(task, y, perfect)
+
+
+def spoiled(defect: str) -> Any:
+    @dataclass(frozen=defect != "not frozen")
+    class Odd:
+        """Real targets (n, 1), with one thing wrong."""
+
+        scale: Any = object() if defect == "json" else 1.0
+        name: str = "regression" if defect == "taken" else "odd"
+        unit: str = "item"
+        outputs: int = 0 if defect == "outputs" else 1
+
+        @property
+        def metric(self) -> Metric:
+            return Metric(
+                name="error", direction="higher" if defect == "direction" else "lower", unit="metres",
+                high=0.5 if defect == "range" else float("inf"),
+            )  # fmt: skip
+
+        def loss(self, output: Tensor, y: Tensor, /) -> Tensor:
+            if defect == "sums":
+                return (output - y).square()
+            if defect == "cut":
+                return F.mse_loss(output, y) + output.detach().square().mean()
+            return F.mse_loss(output, -y if defect == "other way" else y)
+
+        def answer(self, output: Tensor, /) -> Tensor:
+            return output[:-1] if defect == "fewer" else output
+
+        def score(self, answers: Tensor, y: Tensor, /) -> float:
+            assert defect == "fewer" or answers.shape == y.shape
+            error = (answers.double() - y.double()[: len(answers)]).square().mean()
+            return error if defect == "tensor" else float(error)  # type: ignore[return-value]
+
+        def worst(self, y: Tensor, /) -> float:
+            return -1.0 if defect == "worst" else float(y.double().square().mean())
+
+    return Odd()
+
+
+@pytest.mark.parametrize(
+    ("defect", "said"),
+    [
+        ("not frozen", "must be a frozen dataclass"), ("taken", "regression is registered as"),
+        ("outputs", "a width of at least 1"), ("direction", "which is better"),
+        ("range", "a float from 0.0 to 0.5"), ("cut", "grow along its gradient"),
+        ("other way", "must score better than who knows nothing"), ("fewer", "24 answers"),
+        ("tensor", "a score must be"), ("worst", "which is better"),
+    ],
+)  # fmt: skip
+def test_a_planted_defect_is_found(defect: str, said: str) -> None:
+    with pytest.raises(ContractError, match=said):
+        check_task(spoiled(defect), REAL[:, :1])
+
+
+@pytest.mark.parametrize("defect", ["json", "sums"])
+def test_what_is_no_json_or_no_number_is_refused(defect: str) -> None:
+    with pytest.raises((TypeError, RuntimeError)):
+        check_task(spoiled(defect), REAL[:, :1])
+
+
+def test_the_same_without_a_defect_passes() -> None:
+    check_task(spoiled("none"), REAL[:, :1])
