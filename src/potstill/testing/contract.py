@@ -369,7 +369,7 @@ def check_task(task: Task, y: Tensor, perfect: Tensor | None = None) -> None:
     """
     kind = type(task)
     _require(isinstance(task, Task), f"{kind.__name__} must have all that potstill.tasks.Task has")
-    frozen = dataclasses.is_dataclass(task) and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    frozen = dataclasses.is_dataclass(task) and kind.__dataclass_params__.frozen
     _require(frozen, f"{kind.__name__} must be a frozen dataclass: a card holds its fields")
     known = targets("tasks").get(task.name)
     _require(known is None or resolve("tasks", task.name) is kind, f"{task.name} is registered as {known}; rename it")
