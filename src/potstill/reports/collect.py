@@ -14,6 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from potstill.errors import PotstillError
+from potstill.metric import Metric
 from potstill.reports.entry import Entry, Gallery
 from potstill.reports.gallery import shown
 from potstill.reports.numbers import estimate
@@ -171,20 +172,27 @@ class _Set:
 
 
 def _is_scorecard(value: object) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("accuracy"), dict)
+    return isinstance(value, dict) and isinstance(value.get("score", value.get("accuracy")), dict)
+
+
+def _own(scorecard: Mapping[str, Any]) -> Any:
+    return scorecard.get("score") or scorecard.get("accuracy")
 
 
 def _check_fractions(path: Path, scorecard: Mapping[str, Any]) -> None:
-    """Accuracies must be fractions: a percentage would be shown a hundred times too large."""
+    """Fractions must lie in [0,1]: a percentage would be shown a hundred times too large."""
+    if Metric.of(scorecard).unit != "fraction":
+        return
+    own = _own(scorecard)
     groups = [scorecard.get(key) for key in ("baselines", "networks")]
     held = [value for group in groups if isinstance(group, Mapping) for value in group.values()]
-    for value in [scorecard["accuracy"], scorecard.get("full"), *held]:
+    for value in [own, scorecard.get("full"), *held]:
         e = estimate(value)
         if e is not None and not 0 <= e.mean <= 1:
             raise PotstillError(
                 f"{path}: an accuracy must be a fraction in [0,1], but one is {e.mean:g}; divide by 100"
             )
-    if estimate(scorecard["accuracy"]) is None:
+    if estimate(own) is None:
         raise PotstillError(f"{path}: the scorecard's accuracy has no mean; evaluate the set again")
 
 
@@ -209,7 +217,7 @@ def _rows(path: Path, board: Any) -> Sequence[Mapping[str, Any]]:
             about = random["set"] if isinstance(random.get("set"), dict) else {}
             baseline = {
                 "n": random.get("n"),
-                **random["accuracy"],
+                **(random.get("score") or random["accuracy"]),
                 "bytes": stored,
                 "items": about.get("items"),
                 "store": about.get("store"),
@@ -338,6 +346,6 @@ def collect(paths: Sequence[Path], decode: Decode | None = None) -> list[Entry]:
             loose.append(_row_entry(row, scorecard))
         elif scorecard is not None:
             # compare writes each scorecard beside its set as well; the row knows more, so it takes that one's place.
-            others = [s for s in owner.scorecards if s.get("accuracy") != scorecard["accuracy"]]
+            others = [s for s in owner.scorecards if _own(s) != _own(scorecard)]
             owner.scorecards = [*others, scorecard]
     return [*(entry for found in sets for entry in found.entries()), *loose]

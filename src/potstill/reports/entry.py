@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num
 
+from potstill.metric import Metric
 from potstill.reports.numbers import Estimate, estimate, number
 
 __all__ = ["Entry", "Gallery"]
@@ -113,25 +114,31 @@ class Entry:
         return [r for r in records if isinstance(r, Mapping)] if isinstance(records, Sequence) else []
 
     @property
-    def accuracy(self) -> Estimate | None:
+    def metric(self) -> Metric:
+        """What its scores are, and which way is better."""
+        return Metric.of(self.scorecard)
+
+    @property
+    def score(self) -> Estimate | None:
+        """On the test split: in the metric's unit; of a scorecard of before there were others, its accuracy."""
         card = self.scorecard or {}
-        return estimate(card.get("accuracy"), card.get("n"))
+        return estimate(card.get("score") or card.get("accuracy"), card.get("n"))
 
     @property
     def full(self) -> Estimate | None:
-        """Accuracy after training on all real data."""
+        """Score after training on all real data."""
         return estimate((self.scorecard or {}).get("full"))
 
     @property
     def baselines(self) -> Mapping[str, Estimate]:
-        """Accuracy of each baseline, in the scorecard's order."""
+        """Score of each baseline, in the scorecard's order."""
         n = (self.scorecard or {}).get("n")
         found = {str(name): estimate(value, n) for name, value in self.measured("baselines").items()}
         return {name: value for name, value in found.items() if value is not None}
 
     def gap(self, name: str) -> Estimate | None:
-        """This set's accuracy minus that of the baseline ``name``: as measured if it says, else from both."""
-        own, other = self.accuracy, self.baselines.get(name)
+        """This set's score minus that of the baseline ``name``: as measured if it says, else from both."""
+        own, other = self.score, self.baselines.get(name)
         if own is None or other is None:
             return None
         held = self.measured("baselines")[name]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from potstill.markup import Html, join, tag
-from potstill.reports.numbers import Estimate, interval, number, percent
+from potstill.metric import Metric
+from potstill.reports.numbers import ACCURACY, Estimate, interval, number, percent, shown
 
 __all__ = ["Point", "bar", "bars", "curves", "dot_plot", "value"]
 
@@ -40,17 +41,21 @@ def _at(x: float, low: float, high: float) -> str:
     return f"{100 * (x - low) / (high - low):.2f}%"
 
 
-def dot_plot(points: Sequence[Point], caption: str, *, reference: float | None = None) -> Html:
-    """Means as dots with their 95% intervals as lines, one row each, on a common axis of accuracies.
+def dot_plot(
+    points: Sequence[Point], caption: str, metric: Metric = ACCURACY, *, reference: float | None = None
+) -> Html:
+    """Means as dots with their 95% intervals as lines, one row each, on a common axis of scores.
 
     Args:
         points: what to draw, in order.
         caption: said below, before the sentence about the axis.
+        metric: what the scores are.
         reference: a value marked in every row with a dashed line.
     """
     ends = [x for p in points for x in (p.estimate.mean, p.estimate.low, p.estimate.high) if x is not None]
-    spread = max(max(ends) - min(ends), 0.02)
-    low, high = max(0.0, min(ends) - 0.08 * spread), min(1.0, max(ends) + 0.08 * spread)
+    least = 0.02 if metric.unit == "fraction" else 1e-6 + 0.02 * abs(max(ends))
+    spread = max(max(ends) - min(ends), least)
+    low, high = max(metric.low, min(ends) - 0.08 * spread), min(metric.high, max(ends) + 0.08 * spread)
     ticks = _ticks(low, high)
     grid = [tag("line", x1=_at(t, low, high), x2=_at(t, low, high), y1=0, y2=32, class_="grid") for t in ticks]
     if reference is not None:
@@ -66,8 +71,8 @@ def dot_plot(points: Sequence[Point], caption: str, *, reference: float | None =
         marks.append(tag("circle", cx=_at(e.mean, low, high), cy=16, r=6, class_="dot"))
         figures = join(
             [
-                value(percent(e.mean), e.mean),
-                tag("span", f" · {interval(e)}" if e.low is not None else "", class_="soft"),
+                value(shown(e.mean, metric), e.mean),
+                tag("span", f" · {interval(e, metric)}" if e.low is not None else "", class_="soft"),
             ]
         )
         return tag(
@@ -78,17 +83,18 @@ def dot_plot(points: Sequence[Point], caption: str, *, reference: float | None =
             class_="row own" if p.own else "row",
         )
 
-    labels = [
-        tag("text", percent(t) if spread < 0.05 else f"{100 * t:.0f}%", x=_at(t, low, high), y=13, text_anchor="middle")
-        for t in ticks
-    ]
+    def tick(t: float) -> str:
+        return f"{100 * t:.0f}%" if metric.unit == "fraction" and spread >= 0.05 else shown(t, metric)
+
+    labels = [tag("text", tick(t), x=_at(t, low, high), y=13, text_anchor="middle") for t in ticks]
     axis = tag("div", tag("span"), tag("svg", *labels, height=18, aria_hidden="true"), tag("span"), class_="row axis")
+    better = " Less is better." if metric.direction == "lower" else ""
     zero = "" if low == 0 else " The axis does not start at zero."
     return tag(
         "figure",
         *map(row, points),
         axis,
-        tag("figcaption", f"{caption} Dot: mean; line: 95% interval.{zero}"),
+        tag("figcaption", f"{caption} Dot: mean; line: 95% interval.{better}{zero}"),
         class_="plot",
     )
 

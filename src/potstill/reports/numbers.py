@@ -4,7 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from potstill.metric import Metric
+
 __all__ = [
+    "ACCURACY",
     "Estimate",
     "count",
     "duration",
@@ -13,10 +16,14 @@ __all__ = [
     "number",
     "percent",
     "points",
+    "shown",
     "significant",
     "size",
     "verdict",
 ]
+
+
+ACCURACY = Metric.of(None)
 
 
 def number(value: object) -> float | None:
@@ -32,7 +39,7 @@ def number(value: object) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A mean over ``n`` runs with its spread and its 95% interval; fractions, or a difference of fractions.
+    """A mean over ``n`` runs with its spread and its 95% interval: of fractions or another score, or a difference.
 
     ``low`` and ``high`` are ``None`` where there is no interval (one run, or none written).
     """
@@ -92,36 +99,49 @@ def percent(value: float | None) -> str:
     return "—" if value is None else f"{_signed(100 * value, 1, False)}%"
 
 
-def points(value: float | None) -> str:
-    """A difference of fractions in points, with its sign: 0.091 is ``+9.1``; two decimals where one shows zero."""
+def shown(value: float | None, metric: Metric) -> str:
+    """A score: percent of a fraction, else four digits."""
+    if metric.unit == "fraction":
+        return percent(value)
+    return "—" if value is None else metric.shown(value).replace("-", "−")
+
+
+def points(value: float | None, metric: Metric = ACCURACY) -> str:
+    """A difference with its sign: of fractions in points, 0.091 is ``+9.1``, two decimals where one shows zero; of
+    other scores in their unit."""
     if value is None:
         return "—"
+    if metric.unit != "fraction":
+        return metric.gap(value).replace("-", "−")
     hundred = 100 * value
     return _signed(hundred, 1 if abs(hundred) >= 0.05 or hundred == 0 else 2, True)
 
 
-def interval(value: Estimate, *, difference: bool = False) -> str:
+def interval(value: Estimate, metric: Metric = ACCURACY, *, difference: bool = False) -> str:
     """The two ends of a 95% interval, ``90.8 to 91.6%`` or ``+8.0 to +10.2``; a dash where there is none."""
     if value.low is None or value.high is None:
         return "—"
     if difference:
-        return f"{points(value.low)} to {points(value.high)}"
+        return f"{points(value.low, metric)} to {points(value.high, metric)}"
+    if metric.unit != "fraction":
+        return f"{shown(value.low, metric)} to {shown(value.high, metric)}"
     return f"{_signed(100 * value.low, 1, False)} to {percent(value.high)}"
 
 
-def significant(difference: Estimate) -> int:
-    """1 where the whole interval is above zero, −1 where it is below, 0 where it includes zero or there is none."""
+def significant(difference: Estimate, metric: Metric = ACCURACY) -> int:
+    """1 where the whole interval is on the better side of zero, −1 where it is on the worse one, 0 where it includes
+    zero or there is none."""
     if difference.low is None or difference.high is None:
         return 0
-    return (difference.low > 0) - (difference.high < 0)
+    return metric.sign * ((difference.low > 0) - (difference.high < 0))
 
 
-def verdict(difference: Estimate, other: str) -> str:
+def verdict(difference: Estimate, other: str, metric: Metric = ACCURACY) -> str:
     """What may honestly be said of ``difference`` against ``other``."""
     if difference.low is None:
         return f"not shown to be better than {other}: there is no interval"
     return {1: f"better than {other}", -1: f"worse than {other}", 0: f"not shown to be better than {other}"}[
-        significant(difference)
+        significant(difference, metric)
     ]
 
 

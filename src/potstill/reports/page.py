@@ -13,15 +13,24 @@ from potstill.reports.numbers import (
     Estimate,
     count,
     duration,
-    interval,
     number,
-    percent,
     points,
+    shown,
     significant,
     size,
     verdict,
 )
-from potstill.reports.sections import about, difference_cell, headline, how, parts, sentence, table, warnings
+from potstill.reports.sections import (
+    about,
+    difference_cell,
+    estimate_cells,
+    headline,
+    how,
+    parts,
+    sentence,
+    table,
+    warnings,
+)
 
 __all__ = ["Entry", "Gallery", "render", "write"]
 
@@ -45,11 +54,11 @@ def _document(title: str, body: Sequence[Html]) -> str:
 
 
 def _group(entry: Entry) -> tuple[str, ...]:
-    """What must be equal before two accuracies may be ranked; the size stands last."""
+    """What must be equal before two scores may be ranked; the size stands last."""
     card = entry.scorecard or {}
     keys = ("protocol", "protocol_version", "fingerprint", "network")
     source = str(entry.part("source").get("hash") or entry.source)
-    return (source, *(str(card.get(key) or "") for key in keys), str(entry.ipc or ""))
+    return (source, entry.metric.titled, *(str(card.get(key) or "") for key in keys), str(entry.ipc or ""))
 
 
 def _where(entry: Entry) -> str:
@@ -61,21 +70,18 @@ def _where(entry: Entry) -> str:
 
 _EQUAL_ITEMS = (
     "Random stands here for as many real samples, at their own bytes. The fair comparison is at equal bytes, which "
-    "potstill evaluate makes for each set: read the columns of bytes beside the accuracies."
+    "potstill evaluate makes for each set: read the columns of bytes beside the scores."
 )
 
 
 def _row(entry: Entry, anchor: str, label: str) -> Html:
-    own = entry.accuracy or Estimate(mean=0.0)
+    own = entry.score or Estimate(mean=0.0)
     flag = tag("span", f" {entry.flags}", class_="open") if entry.flags else None
     return tag(
         "tr",
         tag("th", tag("a", tag("bdi", label), href=f"#{anchor}"), flag, how(entry.store), scope="row"),
-        tag("td", count(own.n)),
-        tag("td", value(percent(own.mean), own.mean)),
-        tag("td", value(percent(own.std), own.std)),
-        tag("td", interval(own)),
-        difference_cell(_gap(entry)),
+        *estimate_cells(own, entry.metric),
+        difference_cell(_gap(entry), entry.metric),
         tag("td", count(entry.items)),
         tag("td", value(size(entry.bytes), entry.bytes)),
         tag("td", duration(number(entry.part("cost").get("seconds")))),
@@ -90,14 +96,15 @@ def _gap(entry: Entry) -> Estimate | None:
 def _finding(ranked: Sequence[tuple[str, Entry, Estimate]]) -> str:
     """A group's result in honest sentences."""
     label, best, own = ranked[0]
-    said = f"Highest mean: {label}, {percent(own.mean)}."
+    metric = best.metric
+    said = f"{'Highest' if metric.direction == 'higher' else 'Lowest'} mean: {label}, {shown(own.mean, metric)}."
     if (gap := _gap(best)) is not None:
         rival = "random real samples of the same bytes" if best.gap("random") else "as many random real samples"
-        if significant(gap) > 0:
-            said += f" That is {points(gap.mean)} points against {rival}."
+        if significant(gap, metric) > 0:
+            said += f" That is {points(gap.mean, metric)} {metric.gap_unit} against {rival}."
         else:
-            said += f" It is {verdict(gap, rival)}."
-    rivals = [name for name, _, e in ranked[1:] if not significant(own - e)]
+            said += f" It is {verdict(gap, rival, metric)}."
+    rivals = [name for name, _, e in ranked[1:] if not significant(own - e, metric)]
     if rivals:
         said += f" Not shown to differ from it: {', '.join(rivals[:4])}{' and others' if len(rivals) > 4 else ''}."
     return said
@@ -105,12 +112,14 @@ def _finding(ranked: Sequence[tuple[str, Entry, Estimate]]) -> str:
 
 def _board(members: Sequence[tuple[str, Entry]]) -> list[Html]:
     """What was found, a plot and a table of scores that may be ranked, best mean first."""
-    methods = [entry.method for _, entry in members]
+    methods, metric = [entry.method for _, entry in members], members[0][1].metric
     named = [
-        (anchor, entry.method if methods.count(entry.method) == 1 else entry.name, entry, entry.accuracy)
+        (anchor, entry.method if methods.count(entry.method) == 1 else entry.name, entry, entry.score)
         for anchor, entry in members
     ]
-    rows = sorted(((a, n, e, own) for a, n, e, own in named if own is not None), key=lambda row: -row[3].mean)
+    rows = sorted(
+        ((a, n, e, own) for a, n, e, own in named if own is not None), key=lambda row: -metric.sign * row[3].mean
+    )
     dots = [Point(label=name, estimate=own, own=True) for _, name, _, own in rows]
     held = [e.baselines for _, _, e, _ in rows]
     random = next((b["random"] for b in held if "random" in b), None)
@@ -118,12 +127,22 @@ def _board(members: Sequence[tuple[str, Entry]]) -> list[Html]:
     full = next((e.full for _, _, e, _ in rows if e.full is not None), None)
     for label, reference in (("Random real samples", random), ("All real data", full)):
         dots += [Point(label=label, estimate=reference)] if reference is not None else []
-    head = ("Method", "n", "Mean", "Std", "95% interval", "Minus random, points", "Items", "Bytes", "Time to distil")
+    head = (
+        "Method",
+        "n",
+        "Mean",
+        "Std",
+        "95% interval",
+        f"Minus random, {metric.gap_unit}",
+        "Items",
+        "Bytes",
+        "Time to distil",
+    )
     fair = [tag("p", _EQUAL_ITEMS, class_="note")] if any("random-items" in b for b in held) and random is None else []
     return [
         tag("p", _finding([row[1:] for row in rows])),
         *fair,
-        dot_plot(dots, "Test accuracy. Copper: the sets; grey: what they are measured against."),
+        dot_plot(dots, f"Test {metric.titled}. Copper: the sets; grey: what they are measured against.", metric),
         table(f"Leaderboard: {_where(rows[0][2])}", head, [_row(e, anchor, name) for anchor, name, e, _ in rows]),
     ]
 
@@ -132,7 +151,7 @@ def _leaderboard(entries: Sequence[tuple[str, Entry]]) -> list[Html]:
     """One board for each way of measuring and each size, small sizes first."""
     groups: dict[tuple[str, ...], list[tuple[str, Entry]]] = {}
     for anchor, entry in sorted(entries, key=lambda pair: pair[1].ipc or 0):
-        if entry.accuracy is not None:
+        if entry.score is not None:
             groups.setdefault(_group(entry), []).append((anchor, entry))
     out: list[Html] = []
     if len({key[:-1] for key in groups}) > 1:
@@ -144,7 +163,7 @@ def _leaderboard(entries: Sequence[tuple[str, Entry]]) -> list[Html]:
         title = _where(entry) if entry.ipc is None else f"{count(entry.ipc)} per class"
         below = [tag("p", tag("bdi", _where(entry)), class_="soft")] if entry.ipc is not None else []
         out.append(tag("section", tag("h3", tag("bdi", title)), *below, *_board(members), class_="board"))
-    unmeasured = [entry.name for _, entry in entries if entry.accuracy is None]
+    unmeasured = [entry.name for _, entry in entries if entry.score is None]
     if unmeasured:
         out.append(tag("p", f"Not measured: {', '.join(unmeasured)}.", class_="note"))
     return out

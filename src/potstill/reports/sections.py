@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from potstill.markup import Html, join, tag
+from potstill.metric import Metric
 from potstill.reports.entry import Entry
 from potstill.reports.figures import Point, bar, bars, curves, dot_plot, value
 from potstill.reports.gallery import gallery
 from potstill.reports.numbers import (
+    ACCURACY,
     Estimate,
     count,
     duration,
@@ -16,13 +18,14 @@ from potstill.reports.numbers import (
     number,
     percent,
     points,
+    shown,
     significant,
     size,
     verdict,
 )
 from potstill.units import stored_as
 
-__all__ = ["about", "difference_cell", "headline", "how", "parts", "sentence", "table", "warnings"]
+__all__ = ["about", "difference_cell", "estimate_cells", "headline", "how", "parts", "sentence", "table", "warnings"]
 
 _BASELINES = {
     "random": "Random real samples",
@@ -52,7 +55,11 @@ _SCORES = {
         "Gain over random with and without augmentation, from 0 to 1; 0.27 is no gain.",
     ),
 }
-_FAMILIES_OF_UNITS = {"hlr": points, "ior": points}
+_DIFFERENCES = {
+    "hlr": ("Short of the full data", "Full data minus this set."),
+    "ior": ("Improvement over random", "This set minus random real samples of the same bytes."),
+}
+"""Of any score: which way is better is the metric's."""
 _TONE = {1: ("good", "better"), 0: ("unsure", "open"), -1: ("bad", "worse")}
 
 
@@ -65,23 +72,23 @@ def table(caption: str, head: Sequence[str], body: Sequence[Html], *, narrow: bo
     )
 
 
-def _estimate_cells(e: Estimate) -> list[Html]:
+def estimate_cells(e: Estimate, metric: Metric) -> list[Html]:
+    """Runs, mean, standard deviation and interval."""
     return [
         tag("td", count(e.n)),
-        tag("td", value(percent(e.mean), e.mean)),
-        tag("td", value(percent(e.std), e.std)),
-        tag("td", interval(e)),
+        tag("td", value(shown(e.mean, metric), e.mean)),
+        tag("td", value(shown(e.std, metric), e.std)),
+        tag("td", interval(e, metric)),
     ]
 
 
-def difference_cell(gap: Estimate | None, *, judged: bool = True) -> Html:
+def difference_cell(gap: Estimate | None, metric: Metric, *, judged: bool = True) -> Html:
     """A difference with its interval, coloured by what may be said of it where that is ``judged``."""
     if gap is None:
         return tag("td", "—")
-    shown = tag("span", points(gap.mean), class_=_TONE[significant(gap)][1] if judged else None)
-    return tag(
-        "td", shown, tag("span", f" [{interval(gap, difference=True)}]", class_="soft") if gap.low is not None else None
-    )
+    said = tag("span", points(gap.mean, metric), class_=_TONE[significant(gap, metric)][1] if judged else None)
+    ends = f" [{interval(gap, metric, difference=True)}]"
+    return tag("td", said, tag("span", ends, class_="soft") if gap.low is not None else None)
 
 
 def sentence(entry: Entry) -> str:
@@ -148,31 +155,31 @@ def warnings(entry: Entry) -> Html | None:
     )
 
 
-def _comparison(title: str, gap: Estimate, other: Estimate, name: str) -> Html:
-    tone, word = _TONE[significant(gap)]
-    shown = [tag("span", verdict(gap, name).capitalize(), class_=word)]
-    detail = f"{points(gap.mean)} points"
-    detail += f", 95% interval {interval(gap, difference=True)}" if gap.low is not None else ""
-    if gap.low is not None and not significant(gap):
+def _comparison(title: str, gap: Estimate, other: Estimate, name: str, metric: Metric) -> Html:
+    tone, word = _TONE[significant(gap, metric)]
+    detail = f"{points(gap.mean, metric)} {metric.gap_unit}"
+    detail += f", 95% interval {interval(gap, metric, difference=True)}" if gap.low is not None else ""
+    detail += "; less is better" if metric.direction == "lower" else ""
+    if gap.low is not None and not significant(gap, metric):
         detail += " (includes zero)"
     return tag(
         "div",
-        tag("dt", title, " ", value(percent(other.mean), other.mean)),
-        tag("dd", *shown),
+        tag("dt", title, " ", value(shown(other.mean, metric), other.mean)),
+        tag("dd", tag("span", verdict(gap, name, metric).capitalize(), class_=word)),
         tag("dd", detail, class_="sub"),
         class_=tone,
     )
 
 
 def headline(entry: Entry) -> Html | None:
-    """Accuracy with its interval, against random at the same bytes and against the full data."""
-    own = entry.accuracy
+    """The score with its interval, against random at the same bytes and against the full data."""
+    own, metric = entry.score, entry.metric
     if own is None:
         return None
     card, facts, said = entry.scorecard or {}, [], []
     random, gap = entry.baselines.get("random"), entry.gap("random")
     if random is not None and gap is not None:
-        facts.append(_comparison("Random real samples, same bytes:", gap, random, "random"))
+        facts.append(_comparison("Random real samples, same bytes:", gap, random, "random", metric))
     elif entry.method == "random":
         said.append("These are random real samples: what every distilled set has to beat.")
     elif _AS_MANY in entry.baselines:
@@ -181,36 +188,36 @@ def headline(entry: Entry) -> Html | None:
         said.append("Random real samples were not measured, so nothing here shows that distilling helped.")
     items, more = entry.baselines.get(_AS_MANY), entry.gap(_AS_MANY)
     if random is None and items is not None and more is not None:
-        facts.append(_comparison("As many random real samples, at their own bytes:", more, items, "random"))
+        facts.append(_comparison("As many random real samples, at their own bytes:", more, items, "random", metric))
     others = {n: e for n, e in entry.baselines.items() if n not in ("random", _AS_MANY)}
     if others:
-        name = max(others, key=lambda n: others[n].mean)
-        label = _BASELINES.get(name, name)
-        facts.append(
-            _comparison("Best other baseline:", entry.gap(name) or own - others[name], others[name], label.lower())
-        )
+        name = max(others, key=lambda n: metric.sign * others[n].mean)
+        label, other = _BASELINES.get(name, name).lower(), others[name]
+        facts.append(_comparison("Best other baseline:", entry.gap(name) or own - other, other, label, metric))
     if (full := entry.full) is not None:
         share = f"{100 * own.mean / full.mean:.0f}% of it is kept" if full.mean > 0 else ""
+        if metric.direction == "lower":
+            share = f"{own.mean / full.mean:.3g} times that is left; less is better" if full.mean > 0 else ""
         what = (
             f", with {100 * entry.items / entry.samples:.2g}% of the samples" if entry.items and entry.samples else ""
         )
         facts.append(
             tag(
                 "div",
-                tag("dt", "All real data: ", value(percent(full.mean), full.mean)),
+                tag("dt", "All real data: ", value(shown(full.mean, metric), full.mean)),
                 tag("dd", share),
                 tag("dd", what.lstrip(", "), class_="sub"),
             )
         )
     runs = f"{own.n:,} independent trainings" if own.n and own.n > 1 else "one training: no interval can be given"
-    kept = f"95% interval {interval(own)}, from {runs}." if own.low is not None else f"From {runs}."
+    kept = f"95% interval {interval(own, metric)}, from {runs}." if own.low is not None else f"From {runs}."
     network = str(card.get("network") or "a network")
     return tag(
         "div",
         tag(
             "div",
-            tag("p", "Accuracy on the real test data", class_="what"),
-            tag("div", value(percent(own.mean), own.mean), class_="big"),
+            tag("p", f"{_title(metric)} on the real test data", class_="what"),
+            tag("div", value(shown(own.mean, metric), own.mean), class_="big"),
             tag("p", kept, class_="sub"),
             tag("p", "Trained on nothing but this set: ", tag("bdi", network), ".", class_="sub"),
         ),
@@ -220,14 +227,19 @@ def headline(entry: Entry) -> Html | None:
     )
 
 
+def _title(metric: Metric) -> str:
+    """Its name as a sentence begins, with which way is better where that is not up."""
+    return metric.titled[:1].upper() + metric.titled[1:]
+
+
 def _scorecard(entry: Entry) -> list[Html] | None:
-    own = entry.accuracy
+    own, metric = entry.score, entry.metric
     if own is None:
         return None
     held = {"items": entry.items, "bytes": entry.bytes, "store": entry.store}
     rows: list[tuple[str, Estimate, Mapping[str, Any], Estimate | None]] = [("This set", own, held, None)]
     written = entry.measured("baselines")
-    for name, e in sorted(entry.baselines.items(), key=lambda item: (item[0] == _AS_MANY, -item[1].mean)):
+    for name, e in sorted(entry.baselines.items(), key=lambda i: (i[0] == _AS_MANY, -metric.sign * i[1].mean)):
         said = written[name] if isinstance(written[name], Mapping) else {}
         rows.append((_BASELINES.get(name, name), e, said, entry.gap(name)))
     if entry.full is not None:
@@ -238,18 +250,18 @@ def _scorecard(entry: Entry) -> list[Html] | None:
         tag(
             "tr",
             tag("th", label, how(said.get("store"), number(said.get("per_class"))), scope="row"),
-            *_estimate_cells(e),
-            difference_cell(gap, judged=label != "All real data"),
+            *estimate_cells(e, metric),
+            difference_cell(gap, metric, judged=label != "All real data"),
             tag("td", count(number(said.get("items")))),
             tag("td", value(size(number(said.get("bytes"))), number(said.get("bytes")))),
             class_="own" if k == 0 else None,
         )
         for k, (label, e, said, gap) in enumerate(rows)
     ]
-    head = ("Trained on", "n", "Mean", "Std", "95% interval", "This set minus it, points", "Items", "Bytes")
+    head = ("Trained on", "n", "Mean", "Std", "95% interval", f"This set minus it, {metric.gap_unit}", "Items", "Bytes")
     return [
-        dot_plot(dots, "Test accuracy under the same protocol.", reference=own.mean),
-        table("Test accuracy of this set and its baselines", head, body),
+        dot_plot(dots, f"Test {metric.name} under the same protocol.", metric, reference=own.mean),
+        table(f"Test {metric.titled} of this set and its baselines", head, body),
         *(tag("p", line, class_="note") for line in _fair(entry)),
     ]
 
@@ -279,7 +291,7 @@ def _fair(entry: Entry) -> list[str]:
 
 
 def _networks(entry: Entry) -> list[Html] | None:
-    card = entry.scorecard or {}
+    card, metric = entry.scorecard or {}, entry.metric
     found = [(str(name), held, estimate(held, card.get("n"))) for name, held in entry.measured("networks").items()]
     measured = [(name, held, e) for name, held, e in found if e is not None]
     if not measured:
@@ -294,21 +306,22 @@ def _networks(entry: Entry) -> list[Html] | None:
         random = randoms.get(name)
         extra = (
             [
-                tag("td", value(percent(random.mean), random.mean) if random else "—"),
-                difference_cell(None if random is None else e - random),
+                tag("td", value(shown(random.mean, metric), random.mean) if random else "—"),
+                difference_cell(None if random is None else e - random, metric),
             ]
             if randoms
             else []
         )
-        body.append(tag("tr", tag("th", tag("bdi", name), scope="row"), *_estimate_cells(e), *extra))
-    head = ["Network", "n", "Mean", "Std", "95% interval", *(["Random", "Minus random, points"] if randoms else [])]
+        body.append(tag("tr", tag("th", tag("bdi", name), scope="row"), *estimate_cells(e, metric), *extra))
+    against = ["Random", f"Minus random, {metric.gap_unit}"] if randoms else []
+    head = ["Network", "n", "Mean", "Std", "95% interval", *against]
     return [
         tag(
             "p",
             "The same set, other networks trained on it: how far it carries beyond the one it was made with.",
             class_="soft",
         ),
-        table("Test accuracy by network", head, body),
+        table(f"Test {metric.titled} by network", head, body),
     ]
 
 
@@ -336,16 +349,18 @@ def _per_class(entry: Entry) -> list[Html] | None:
 
 
 def _scores(entry: Entry) -> list[Html] | None:
-    scores = entry.measured("scores")
+    scores, metric = entry.measured("scores"), entry.metric
     cards = []
-    for key, (title, meaning) in _SCORES.items():
+    for key, (title, meaning) in (_SCORES if metric == ACCURACY else _DIFFERENCES).items():
         if (e := estimate(scores.get(key))) is not None:
-            shown = points(e.mean) if key in _FAMILIES_OF_UNITS else f"{e.mean:.3f}".replace("-", "−")
+            said = points(e.mean, metric) if key in _DIFFERENCES else f"{e.mean:.3f}".replace("-", "−")
+            less = (metric.direction == "lower") != (key == "hlr")
+            meaning = meaning if metric == ACCURACY else f"{meaning} {'Lower' if less else 'Higher'} is better."
             cards.append(
                 tag(
                     "div",
                     tag("dt", title),
-                    tag("dd", value(shown, e.mean), class_="value"),
+                    tag("dd", value(said, e.mean), class_="value"),
                     tag("dd", meaning, class_="note"),
                 )
             )
