@@ -16,7 +16,7 @@ __all__ = ["Stop", "draw", "flows", "layers", "listed"]
 SAMPLE = (
     ("potstill.verbs.load:load_data", "a folder, a table, a series becomes a source"),
     ("potstill.data.memory:TensorSource.fetch", "a batch is normalised when it is asked for"),
-    ("potstill.methods._matching:start", "a method takes its first values from it"),
+    ("potstill.methods._matching:first_inputs", "a method takes its first values from it"),
     ("potstill.driver:run", "the one loop makes the steps"),
     ("potstill.core:Synthetic", "what was learned, as a payload"),
     ("potstill.running:run_settled", "decoded, and written as the store says"),
@@ -24,7 +24,7 @@ SAMPLE = (
     ("potstill.evaluation.evaluate:evaluate", "fresh students learn it"),
     ("potstill.tasks.task:Task.score", "their answers are scored on real test data"),
     ("potstill.evaluation.scorecard:Scorecard", "beside the same bytes of real samples"),
-    ("potstill.reports.page:render", "and a page says what it is worth"),
+    ("potstill.reports.page:render", "and a page shows all of it"),
 )
 """Where one sample goes."""
 
@@ -33,7 +33,7 @@ OPTION = (
     ("potstill.cli.parsing:parse", "a method's fields are options"),
     ("potstill.verbs.distill:distill", "handed over by name"),
     ("potstill.registry:make_method", "checked, and a field of a frozen dataclass"),
-    ("potstill.methods._matching:descend", "read by the step"),
+    ("potstill.methods._matching:Matching", "read by the parts of the engine that steps"),
     ("potstill.storage.card:card_text", "and written on the card"),
 )
 """Where one option goes: the learning rate of a method."""

@@ -2,7 +2,7 @@
 
 Outside packages add entries under the entry-point groups ``potstill.methods``, ``potstill.networks``,
 ``potstill.augmentations``, ``potstill.parametrizations``, ``potstill.protocols``, ``potstill.stores``,
-``potstill.tasks`` and ``potstill.loaders``.
+``potstill.learners``, ``potstill.tasks`` and ``potstill.loaders``.
 """
 
 import dataclasses
@@ -21,7 +21,9 @@ from potstill.ownfile import OwnFile, names_file
 
 __all__ = ["Group", "decoder_of", "effort_fields", "make_method", "method_class", "names", "part", "resolve", "targets"]
 
-Group = Literal["methods", "networks", "augmentations", "parametrizations", "protocols", "stores", "tasks", "loaders"]
+Group = Literal[
+    "methods", "networks", "augmentations", "parametrizations", "protocols", "stores", "learners", "tasks", "loaders"
+]
 
 _BUILTIN: dict[Group, dict[str, str]] = {
     "methods": {
@@ -134,6 +136,11 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "apot": "potstill.store.apot:APoT",
         "patches": "potstill.store.patches:Patches",
         "palette": "potstill.store.palette:Palette",
+    },
+    "learners": {
+        "linear-model": "potstill.evaluation.learners.linear:LinearModel",
+        "forest": "potstill.evaluation.learners.forest:Forest",
+        "ridge": "potstill.evaluation.learners.ridge:Ridge",
     },
     "tasks": {
         "classification": "potstill.tasks.classification:Classification",

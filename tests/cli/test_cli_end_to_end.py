@@ -114,7 +114,7 @@ def test_a_file_that_is_no_set_is_refused_in_one_line(command, tmp_path, capsys)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_interrupted_goes_on_with_the_line_it_prints_and_ends_the_same(number, tmp_path, capsys):
     whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
-    words = ["distill", "digits", "--ipc", "1", "--iterations", "60", *QUICK, "--device", "cpu", "--out"]
+    words = ["distill", "digits", "--ipc", "1", "--iterations", "40", *QUICK, "--device", "cpu", "--out"]
     assert main([*words, str(whole), "--quiet"]) == 0
     capsys.readouterr()
 
@@ -135,7 +135,7 @@ def test_a_run_that_is_interrupted_goes_on_with_the_line_it_prints_and_ends_the_
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.safetensors", "whole.safetensors"]
     a, b = potstill.load(whole), potstill.load(cut)
     assert torch.equal(a.inputs, b.inputs)
-    assert a.card["cost"]["steps"] == b.card["cost"]["steps"] == 60
+    assert a.card["cost"]["steps"] == b.card["cost"]["steps"] == 40
 
 
 def test_compare_ranks_and_is_not_done_twice(tmp_path, capsys):

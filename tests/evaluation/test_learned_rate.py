@@ -22,7 +22,7 @@ from potstill.functional.train import loss, parameters
 from potstill.rng import draw_seed
 from potstill.storage import Distilled, save, write_tensors
 from potstill.storage.card import card_text
-from potstill.testing import check_method
+from potstill.testing import ContractError, check_method
 
 RULES: Rules = {"payload/": Rule(lr=0.5), "student/": Rule(lr=20.0, positive=True)}
 
@@ -144,3 +144,5 @@ def test_a_rate_that_is_not_one_number_is_refused_when_the_set_is_made(pictures:
 
     with pytest.raises(PotstillError, match=r"learned 'student/lr' must be one number above 0, but it is \[1.0, 1.0\]"):
         potstill.distill(pictures, method=Several(), ipc=2, network="convnet-d1-w4", steps=1)
+    with pytest.raises(ContractError, match="learned 'student/lr' must be one number above 0"):
+        check_method(Several())

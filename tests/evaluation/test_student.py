@@ -188,7 +188,7 @@ def test_executors_give_the_same_predictions(pictures: Splits) -> None:
     assert pictures.test is not None
     score = partial(train_and_predict, pictures.test)
     here = list(Serial().map(score, jobs))
-    with Processes(2) as pool:
+    with Processes(1) as pool:
         there = list(pool.map(score, jobs))
     for a, b in zip(here, there, strict=True):
         assert a is not None

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 import torch
@@ -18,7 +21,7 @@ import potstill
 from potstill.core import Inputs, Source, Splits
 from potstill.errors import PotstillError
 from potstill.inputs import index, tensors
-from potstill.storage import Distilled, load, rebuild
+from potstill.storage import Distilled, describe, inspect, load, rebuild
 from potstill.tasks import Classification, targets_of
 from potstill.testing.toy import mixed_source, pairs_source, toy_source, windows_source
 
@@ -141,6 +144,71 @@ def test_a_store_that_is_tried_on_classifiers_is_refused() -> None:
         chosen(mixed_source(), store="auto")
     with pytest.raises(PotstillError, match="half needs pictures"):
         chosen(mixed_source(), store="half")
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("store", [None, "uint4"])
+def test_a_plan_counts_what_the_file_takes(kind: str, store: str | None) -> None:
+    data = Splits(train=SOURCES[kind](), test=None)
+    made = potstill.distill(data, "random", items=6, store=store, progress=None)
+    seen = potstill.plan(data, "random", items=6, store=store, measure=0)
+    assert dict(seen.bytes) == {n: v for n, v in made.card["bytes"].items() if n != "coded"}
+
+
+def test_a_budget_in_bytes_of_a_table_is_used() -> None:
+    made = potstill.distill(Splits(train=toy_source("table"), test=None), "random", bytes=600, progress=None)
+    assert 500 < made.card["bytes"]["total"] <= 600
+
+
+def test_people_read_what_it_is() -> None:
+    said = describe(inspect(chosen(pairs_source())))
+    assert "6 inputs of image 1×8×8 and text (pair)" in said
+    assert "task        retrieval" in said
+    assert "labels      1 whole number each" in said
+    assert "(retrieval)" in chosen(pairs_source())._repr_html_()
+
+
+def test_numpy_gets_every_part(tmp_path: Path) -> None:
+    made = chosen(pairs_source())
+    with np.load(potstill.export(made, "npz", tmp_path / "a.npz")) as file:
+        assert np.array_equal(file["x/image"], made.inputs["image"])
+        assert np.array_equal(file["x/text/offsets"], made.inputs["text/offsets"])
+        assert np.array_equal(file["y"], made.labels)
+        assert tuple(file["texts"]) == made.captions
+
+
+def test_parquet_has_a_column_for_each_value_and_a_list_of_words(tmp_path: Path) -> None:
+    made = chosen(mixed_source())
+    rows = pq.read_table(potstill.export(made, "parquet", tmp_path / "a.parquet")).to_pandas()
+    assert list(rows) == ["a", "b", "c", "d", "e", "target"]
+    assert np.array_equal(rows["e"], made.inputs["codes"][:, 1])
+    assert np.array_equal(rows["target"], made.labels[:, 0])
+    pairs = chosen(pairs_source())
+    table = pq.read_table(potstill.export(pairs, "parquet", tmp_path / "b.parquet"))
+    assert table.column_names == ["image_values", "text_values", "image", "target", "text"]
+    assert [len(v) for v in table["text_values"].to_pylist()] == [len(t.split()) for t in pairs.captions]
+
+
+def test_pictures_of_pairs_are_data_again(tmp_path: Path) -> None:
+    made = chosen(pairs_source(), items=10)
+    potstill.export(made, "png", tmp_path / "a")
+    lines = [json.loads(line) for line in (tmp_path / "a" / "metadata.jsonl").read_text().splitlines()]
+    assert [line["text"] for line in lines] == list(made.captions)
+    again = potstill.load_data(tmp_path / "a", task="retrieval", duplicates=None)
+    texts = {*again.train.texts, *(again.test.texts if again.test else ())}  # type: ignore[attr-defined]
+    assert texts == set(made.captions)
+
+
+def test_shards_hold_every_part(tmp_path: Path) -> None:
+    made = chosen(pairs_source())
+    with tarfile.open(potstill.export(made, "webdataset", tmp_path / "a.tar")) as tar:
+        names = {name.partition(".")[2] for name in tar.getnames()}
+    assert names == {"image.npy", "text.npy", "target.json", "txt", "png"}
+
+
+def test_png_of_what_has_no_pictures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PotstillError, match="png needs pictures"):
+        potstill.export(chosen(mixed_source()), "png", tmp_path / "a")
 
 
 # --- what strangers' files may say -------------------------------------------------------------------------------

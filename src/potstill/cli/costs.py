@@ -14,10 +14,11 @@ __all__ = ["costs"]
 
 def costs(plan: "Plan", time_budget: float | None) -> str:
     """The plan for a person: what runs, what comes out, the passes of a step, memory term by term, time if measured."""
-    shape = "×".join(map(str, plan.shape))
-    noun = "picture" if plan.kind == "image" else "row"
+    shape = f" of {'×'.join(map(str, plan.shape))}" if plan.shape else ""
+    noun = {"image": "picture", "pair": "pair", "series": "window"}.get(plan.kind, "row")
     low, high = plan.per_class
-    per_class = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    per_class = f", {low:,} of each class" if low == high else f", {low:,} to {high:,} of each class"
+    classes = f" in {plan.classes:,} classes" if plan.classes else ""
     size = plan.bytes
     lines = [
         _total(plan, time_budget),
@@ -25,8 +26,8 @@ def costs(plan: "Plan", time_budget: float | None) -> str:
         "",
         f"{plan.method} over {plan.parametrization} in {plan.network}; labels {plan.labels}, augmentation "
         f"{plan.augment}, on {plan.device}",
-        f"real data: {plural(plan.samples, noun)} of {shape} in {plan.classes:,} classes",
-        f"the set: {plural(plan.inputs, noun)}, {per_class} of each class; {_stored(plan)} "
+        f"real data: {plural(plan.samples, noun)}{shape}{classes}",
+        f"the set: {plural(plan.inputs, noun)}{per_class if plan.classes else ''}; {_stored(plan)} "
         f"({size['inputs']:,} of inputs, {size['labels']:,} of labels, {size['decoder']:,} of a decoder)",
         _steps(plan, time_budget),
         *_networks(plan),

@@ -278,7 +278,7 @@ def _check_numbers(name: str, command: Command) -> None:
 def _from_recipe(
     both: Any, part: _Part, argv: Sequence[str], path: str, given: Mapping[str, Any], command: str
 ) -> list[str]:
-    """The recipe as words of a command line, each entry tried alone, so that an error names it.
+    """The recipe as words of a command line; where they cannot be read, the error names the entry that cannot.
 
     ``plan`` reads the recipes of ``distill`` and leaves out what only that takes.
     """
@@ -292,17 +292,26 @@ def _from_recipe(
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             return tyro.cli(both, args=list(words), default=nothing, config=_CONFIG)
 
-    words: list[str] = []
+    entries: dict[str, list[str]] = {}
     for name, value in given.items():
         if name in left_out:
             continue
         if name not in known:
             raise Misuse(f"{path}: no option is called {name!r}; {meant(name, known, 'there are')}")
         try:
-            entry = _words(known[name], value)
-            read(entry)
-        except (SystemExit, ValueError) as error:
+            entries[name] = _words(known[name], value)
+        except ValueError as error:
             raise Misuse(f"{path}: {name} cannot be {value!r}; see potstill {command} --help") from error
+    try:
+        read([word for entry in entries.values() for word in entry])
+    except SystemExit:  # which of them is it?
+        for name, entry in entries.items():
+            try:
+                read(entry)
+            except SystemExit as error:
+                raise Misuse(f"{path}: {name} cannot be {given[name]!r}; see potstill {command} --help") from error
+    words: list[str] = []
+    for name, entry in entries.items():
         if not known[name].positional:
             words += entry
         elif not _gives_data(argv, read):  # two positional words would be one too many

@@ -21,6 +21,7 @@ from potstill.evaluation.fitting import carded_network, check_fit, learned_rate,
 from potstill.evaluation.forecast import expected_seconds
 from potstill.evaluation.full import RECIPE, FullReference
 from potstill.evaluation.labeller import Labeller, labeller_of, stored_labeller
+from potstill.evaluation.learned import Learned, learned, names_learner
 from potstill.evaluation.probe import work
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.rivals import (
@@ -67,6 +68,10 @@ SHORT = 10.0
 """Seconds of computing below which starting processes takes longer than it saves."""
 RATE = 1e10
 """Operations per second and core, to judge what is short. Ours: a small network on a plain core."""
+
+
+_UNCHOSEN: Mapping[str, Any] = {"lr": 0.0, "steps": None}
+"""Of a learner: the recipe does not concern it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +147,8 @@ def evaluate(
 
     Args:
         protocol: how.
-        networks: students; the first is the headline. Default: for pictures the protocol's network, where it names
-            one, else the network the set was made with.
+        networks: students, networks and learners (`potstill.evaluation.learned`); the first is the headline. Default:
+            for pictures the protocol's network, where it names one, else the network the set was made with.
         seeds: students per network, in place of the protocol's number.
         seed: decides every draw.
         baselines: random and, where there are classes, herding and random-soft in the same bytes, each stored in the
@@ -175,7 +180,12 @@ def evaluate(
     if side_by_side is not None and side_by_side < 1:
         raise PotstillError(f"at least one student is trained at a time, but side_by_side is {side_by_side}; use 1")
     task = task_of(train)
-    makes = [factory(name, train.input, task.outputs, train.device) for name in students_of]
+    makes = [
+        learned(name, train) if isinstance(name, str) and names_learner(name)
+        else factory(name, train.input, task.outputs, train.device)
+        for name in students_of
+    ]  # fmt: skip
+    fitted = any(isinstance(make, Learned) for make in makes)
     bench, *others = (
         _Bench(
             protocol=protocol.resolve(train.name, make.name, train.input), make=make, train=train, test=test,
@@ -185,10 +195,11 @@ def evaluate(
         )
         for make in makes
     )  # fmt: skip
-    if not bench.classes and bench.protocol.labels == "teacher":
+    if bench.protocol.labels == "teacher" and (fitted or not bench.classes):
+        why = f"the task is {task.name}" if not bench.classes else "the student is no network"
         raise PotstillError(
-            f"protocol {protocol.name} has a teacher label, which needs classes, but the task is {task.name}; choose "
-            "another, as potstill"
+            f"protocol {protocol.name} has a teacher label every batch of a network's classes, but {why}; choose "
+            "another, such as potstill"
         )
     x, y = moved(distilled.model_space(), train.device), distilled.labels.to(train.device)
     if stored is not None:
@@ -202,9 +213,12 @@ def evaluate(
     )  # fmt: skip
     # under a teacher's labels random samples are random-soft
     names = [n for n in RIVALS if n != "random-soft" or bench.protocol.labels == "given"] if baselines else []
+    own_learner = bench.make if isinstance(bench.make, Learned) else None
     if not bench.classes:
         names, robust_scores = names[:1], False
-    if expect is not None:
+    elif own_learner is not None:  # random-soft's labels are a network's
+        names, robust_scores = names[:2], False
+    if expect is not None and own_learner is None:
         size, many = len(distilled), guessed_items(field)
         expect(expected_seconds(
             bench.protocol, bench.make, train, bench.executor, students=students,
@@ -218,15 +232,15 @@ def evaluate(
         labeller = labeller_of(bench.protocol, distilled, train, bench.make, bench.augment, bench.report)
         bench, *others = (replace(b, teachers=labeller.teachers) for b in (bench, *others))
     labeller = labeller if stored is None else stored_labeller(labeller, distilled, stored)
-    learned = learned_rate(distilled)
+    rate = learned_rate(distilled)
     w = distilled.sample_weight if weights else None
-    if w is not None and not bench.classes:
+    if w is not None and not bench.classes and not all(isinstance(make, Learned) for make in makes):
         raise PotstillError(
             f"a set's weights count where there are classes, but the task is {task.name}; weights=False (--no-weights) "
             "trains on all samples alike"
         )
     own_set = TrainingSet(
-        pairs=[(x, y)], bytes=distilled.card["bytes"]["total"], stored=stored, lr=learned,
+        pairs=[(x, y)], bytes=distilled.card["bytes"]["total"], stored=stored, lr=rate,
         weights=None if w is None else w.to(train.device),
     )  # fmt: skip
     reference, rows = _references(bench, full, "random-soft" in names)
@@ -242,19 +256,25 @@ def evaluate(
         plain = None if random is None else _measure(other, f"{other.make.name}: random", random[0])
         by_network[other.make.name] = _on(other, mine, plain)
     gaps = {
-        n: difference(own.values, m.values, answers_of(metric, len(test))) for n, (_, m) in rivals.items()
-    }  # fmt: skip
+        n: difference(
+            own.values,
+            m.values,
+            answers_of(metric, len(test)),
+            fixed=own_learner is not None and not own_learner.learner.draws,
+        )
+        for n, (_, m) in rivals.items()
+    }
     made_of = distilled.card["source"].get("hash")
-    alone = bench.protocol.labels == "teacher" or not stackable(
-        bench.make
-    )  # as potstill.evaluation.together groups them
+    # as potstill.evaluation.together groups them
+    alone = own_learner is not None or bench.protocol.labels == "teacher" or not stackable(bench.make)
     beside = 1 if alone else min(students, bench.side_by_side)
     content = {
         "protocol": protocol.name,
         "protocol_version": protocol.version,
         "fingerprint": protocol.fingerprint(),
         "network": bench.make.name,
-        "n": students,
+        **({} if own_learner is None else {"learner": own_learner.said}),
+        "n": len(own.values),
         "optimistic": protocol.optimistic,
         "quick": protocol.shortened,
         **({"accuracy": bench.summed(own.values)} if bench.classes else {}),
@@ -437,20 +457,23 @@ def _measure(
     p = p if augment != "none" else replace(p, mix="none")
     name = p.augment if augment is None else augment
     augmentation = bench.augment(name)
-    settings = dict(chosen or _choose(bench, what, made, augmentation))
+    fitted = bench.make if isinstance(bench.make, Learned) else None
+    settings = dict(chosen or (_choose(bench, what, made, augmentation) if fitted is None else _UNCHOSEN))
+    students = bench.students if fitted is None or fitted.learner.draws else len(made.pairs)
     jobs = [
         Job(
             make=bench.make, x=made.of(n)[0], y=made.of(n)[1], protocol=p, lr=settings["lr"], steps=settings["steps"],
             augment=augmentation, seed=derive(bench.seed, "student", n), teachers=bench.teachers,
             stored=made.stored, weights=made.weights, task=bench.task,
         )
-        for n in range(bench.students)
+        for n in range(students)
     ]  # fmt: skip
     answers = _run(bench, what, jobs, bench.test)
     targets, diverged = targets_of(bench.test), sum(said is None for said in answers)
     # a student that diverged knows nothing: it counts as chance, and it is said
     values = [bench.task.worst(targets) if said is None else bench.task.score(said, targets) for said in answers]
     settings["augment"] = augmentation_name(name, bench.train.input)
+    settings = settings if fitted is None else {"augment": "none"}
     per_class = _per_class(answers, bench.test) if bench.classes else []
     return _Measured(values=values, per_class=per_class, chosen=settings, diverged=diverged)
 

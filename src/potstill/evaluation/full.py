@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from potstill.core import NetworkFactory, Source
 from potstill.errors import PotstillError
+from potstill.evaluation.learned import Learned
 from potstill.evaluation.student import predict
 from potstill.rng import derive, generator
 from potstill.storage import cache_folder, write_atomic
@@ -38,7 +40,12 @@ class FullReference:
     recipe: Mapping[str, Any] = field(default_factory=lambda: dict(RECIPE))
 
     def __call__(self) -> dict[str, Any]:
-        """The score of one network trained on all of ``train``: ``mean``, ``n`` = 1, ``recipe``."""
+        """The score of one student trained on all of ``train``: ``mean``, ``n`` = 1, ``recipe``."""
+        task, targets = task_of(self.test), targets_of(self.test)
+        if isinstance(self.make, Learned):
+            every = self.train.fetch(torch.arange(len(self.train)))
+            said = self.make.answers(self.test, every.x, targets_of(self.train), None, derive(self.seed, "full"))
+            return self._result(task.score(said, targets), finite=True)
         network = self.make(derive(self.seed, "full")).train()
         rng = generator(self.seed, "full")
         trained = fresh_teacher(network)
@@ -50,11 +57,20 @@ class FullReference:
             )  # fmt: skip
         network.load_state_dict({**trained.params, **trained.buffers})
         finite = all(bool(torch.isfinite(p).all()) for p in trained.params.values())
-        task, targets = task_of(self.test), targets_of(self.test)
         score = task.score(predict(network, self.test), targets) if finite else task.worst(targets)
-        return {
-            "mean": score, "std": None, "ci95": None, "n": 1, "diverged": not finite, "recipe": dict(self.recipe),
-        }  # fmt: skip
+        return self._result(score, finite)
+
+    def _result(self, score: float, finite: bool) -> dict[str, Any]:
+        return {"mean": score, "std": None, "ci95": None, "n": 1, "diverged": not finite, "recipe": self._recipe}
+
+    @property
+    def _recipe(self) -> dict[str, Any]:
+        """How the student learns: a learner by its own settings."""
+        return (
+            {**self.make.said, "scikit-learn": version("scikit-learn")}
+            if isinstance(self.make, Learned)
+            else dict(self.recipe)
+        )
 
     def _what(self) -> dict[str, Any]:
         n = self.train.normalization
@@ -67,7 +83,7 @@ class FullReference:
         if n.parts:
             other["parts"] = [[name, part.mean.tolist(), part.std.tolist()] for name, part in n.parts.items()]
         return other | {
-            "recipe": dict(self.recipe), "train": self.train.content_hash, "test": self.test.content_hash,
+            "recipe": self._recipe, "train": self.train.content_hash, "test": self.test.content_hash,
             "network": self.make.name, "seed": self.seed, "mean": n.mean.tolist(), "std": n.std.tolist(),
             "whitening": white,
         }  # fmt: skip

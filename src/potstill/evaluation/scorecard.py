@@ -162,6 +162,11 @@ class Scorecard:
             lines.append(
                 "the network on the full data ended with weights that are not finite: nothing beside it means anything"
             )
+        if (learner := c.get("learner")) is not None:
+            once = "" if learner["draws"] else ", once, as it draws nothing: so this set has one score, and no interval"
+            lines.append(
+                f"{c['network']} is fitted{once}; the protocol's epochs, rates and augmentation do not concern it"
+            )
         lines += _labelled(c.get("labeller"))
         if c.get("data", {}).get("made_of_train") is False:
             lines.append("the set was not made of this training data; if it holds test samples, the score is too high")

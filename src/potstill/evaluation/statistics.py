@@ -62,7 +62,9 @@ def summary(values: Sequence[float], answers: int | None = None, low: float = -m
     return {"mean": mean, "std": std, "ci95": ci, "n": n, "values": [float(v) for v in x]}
 
 
-def difference(a: Sequence[float], b: Sequence[float], answers: int | None = None) -> dict[str, Any]:
+def difference(
+    a: Sequence[float], b: Sequence[float], answers: int | None = None, *, fixed: bool = False
+) -> dict[str, Any]:
     """``mean(a) − mean(b)``, its 95% interval and a two-sided p.
 
     Interval and p are ``None`` below two values each; without ``answers`` also where neither side has any spread.
@@ -70,17 +72,19 @@ def difference(a: Sequence[float], b: Sequence[float], answers: int | None = Non
     Args:
         a, b: one value for each run.
         answers: as for `summary`; of either side.
+        fixed: ``a`` is one value that no other run could change, so that all spread is that of ``b``.
     """
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     gap = float(x.mean() - y.mean())
-    if min(len(x), len(y)) < 2:
+    fixed = fixed and len(x) == 1
+    if len(y) < 2 or (len(x) < 2 and not fixed):
         return {"mean": gap, "ci95": None, "p": None}
-    vx, vy = float(x.var(ddof=1)) / len(x), float(y.var(ddof=1)) / len(y)
+    vx, vy = 0.0 if fixed else float(x.var(ddof=1)) / len(x), float(y.var(ddof=1)) / len(y)
     if vx + vy == 0 and answers is None:
         return {"mean": gap, "ci95": None, "p": None}
     ci, p = [gap, gap], 0.0
     if vx + vy > 0:
-        df = (vx + vy) ** 2 / (vx**2 / (len(x) - 1) + vy**2 / (len(y) - 1))
+        df = (vx + vy) ** 2 / (vx**2 / max(1, len(x) - 1) + vy**2 / (len(y) - 1))
         error = math.sqrt(vx + vy)
         half = float(stdtrit(df, 0.975)) * error
         ci, p = [gap - half, gap + half], float(2 * stdtr(df, -abs(gap) / error))

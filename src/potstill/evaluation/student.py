@@ -15,6 +15,7 @@ from torch import Tensor
 from potstill.augment.mix import rows
 from potstill.core import Augmentation, Batch, Inputs, Network, NetworkFactory, Source, Task
 from potstill.data.passes import each
+from potstill.evaluation.learned import Learned
 from potstill.evaluation.protocol import Precision, Protocol
 from potstill.evaluation.taught import Teachers, mixing, stored_loss, taught_loss
 from potstill.functional.train import cross_entropy
@@ -281,11 +282,13 @@ def predict(network: torch.nn.Module, source: Source, precision: Precision = "fl
 
 
 def train_and_predict(source: Source, job: Job) -> Tensor | None:
-    """Predictions of one trained student for ``source``; ``None`` if its weights are no longer finite.
+    """Answers of one trained student for ``source``; ``None`` if its weights are no longer finite.
 
     They are those of the last epoch, made when all training is over. Only under a protocol that was published as
     ``best-on-test`` are they those of the epoch that is best on ``source`` itself, among those looked at.
     """
+    if isinstance(job.make, Learned):
+        return job.make.answers(source, job.x, job.y, job.weights, job.seed)
     if job.protocol.select == "best-on-test":
         return _best(source, job)
     network = train(job)

@@ -18,6 +18,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from potstill.augment.siamese import Drawn, joined
 from potstill.core import Augmentation, Batch, Network, Source
 from potstill.data.passes import each
+from potstill.evaluation.learned import Learned
 from potstill.evaluation.protocol import Precision
 from potstill.evaluation.student import (
     TEST_CHUNK,
@@ -112,6 +113,8 @@ def _alike(one: Job, other: Job) -> bool:
             _one(job).shape, _one(job).device, job.y.shape, job.y.dtype, job.weights is None, job.task,
         )  # fmt: skip
 
+    if isinstance(one.make, Learned):
+        return False
     own = all(job.teachers is None and job.stored is None and isinstance(job.x, Tensor) for job in (one, other))
     return own and said(one) == said(other) and stackable(one.make)
 

@@ -126,10 +126,6 @@ class Descent(NamedTuple):
 class Networks(Protocol):
     """Where networks come from, and how they go on."""
 
-    def assets(self) -> tuple[Asset, ...]:
-        """What must be made before the first step."""
-        ...
-
     def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None, /) -> MatchState:
         """The first state with the networks that train along; ``seed``: that of the first, if it is drawn already."""
         ...
@@ -149,17 +145,13 @@ class Networks(Protocol):
 
 @runtime_checkable
 class Objective(Protocol[B]):
-    """What is compared. A block is what the descents of one step have in common."""
+    """What is compared. A block is what the descents of one step have in common, among it the network, ``net``."""
 
     def block(
         self, problem: Problem, networks: Networks, state: MatchState, rng: Generator, /
     ) -> tuple[MatchState, B]: ...
     def descents(self, problem: Problem, state: MatchState, block: B, /) -> Iterable[Descent]:
         """In order; each is asked for when the one before it is made."""
-        ...
-
-    def network(self, block: B, /) -> Network:
-        """That the step was made with."""
         ...
 
     def begin(self, problem: Problem, rng: Generator, /) -> Mapping[str, Tensor]:
@@ -191,11 +183,13 @@ class Matching:
     """``data``: the payload decodes to data units and is normalised afterwards."""
     beside: Mapping[str, Tensor] = field(default_factory=dict)
     """Further leaves as they begin, such as ``student/lr``."""
+    needs: tuple[Asset, ...] = ()
+    """What must be made before the first step."""
     first_seen: bool = False
     """A start from centres looks at the network that is matched first, as DREAM's condense.py does."""
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
-        return self.networks.assets()
+        return self.needs
 
     def init(self, problem: Problem, rng: Generator) -> MatchState:
         seed = draw_seed(rng) if self.first_seen and self.start == "k-means" else None
@@ -223,7 +217,7 @@ class Matching:
             metrics[name] = loss / share
         after = replace(state, leaves=leaves, loss=sum(metrics.values()))
         after = self.objective.after(problem, after, block)
-        return self.networks.follow(problem, after, self.objective.network(block), rng), metrics
+        return self.networks.follow(problem, after, block.net, rng), metrics
 
     def done(self, problem: Problem, state: MatchState) -> bool:
         return state.iteration >= self.iterations

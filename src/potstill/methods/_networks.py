@@ -1,19 +1,19 @@
 """Where the networks of a matching method come from: fresh ones, or trained ones (assets). Others train along."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, final
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Asset, Network, Part, Problem, Trained
+from potstill.core import Network, Part, Problem, Trained
 from potstill.errors import PotstillError
 from potstill.functional.train import parameters
 from potstill.methods._matching import MatchState, PoolMember
 from potstill.rng import draw_seed
 
-__all__ = ["Embedders", "Fresh", "Made", "between", "fresh_member", "load", "trained_networks"]
+__all__ = ["Embedders", "Ready", "between", "fresh_member", "load", "trained_networks"]
 
 Embedders: TypeAlias = Literal["fresh", "trained", "between"]
 """Untrained networks, trained ones, or points on the line from one to the other (DANCE)."""
@@ -21,44 +21,22 @@ Embedders: TypeAlias = Literal["fresh", "trained", "between"]
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Fresh:
-    """An untrained network for every block."""
+class Ready:
+    """Networks that stay as they are: an untrained one for every block, or one of several that were trained before."""
 
-    def assets(self) -> tuple[Asset, ...]:
-        return ()
-
-    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
-        return state
-
-    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
-        return problem.network(draw_seed(rng)), None
-
-    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
-        return replace(state, iteration=state.iteration + 1)
-
-    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
-        return ()
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Made:
-    """One of several networks that were trained before."""
-
-    spec: Asset
-    """Networks called ``networks``."""
-    between: bool
+    trained: bool = False
+    """Take those of ``assets["networks"]``."""
+    between: bool = False
     """Take a random point between its beginning and its end."""
-    classifies: bool
+    classifies: bool = False
     """Its end also classifies."""
 
-    def assets(self) -> tuple[Asset, ...]:
-        return (self.spec,)
-
     def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
         return state
 
     def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
+        if not self.trained:
+            return problem.network(draw_seed(rng)), None
         made = trained_networks(problem)
         chosen = made[int(torch.randint(len(made), (1,), generator=rng))]
         first = float(torch.rand((), generator=rng)) if self.between else 0.0
@@ -90,19 +68,19 @@ def load(problem: Problem, seed: int, theta: Mapping[str, Tensor], buffers: Mapp
     return net
 
 
-def trained_networks(problem: Problem) -> Sequence[Trained]:
-    """The trained networks of the problem; each is read when it is asked for.
+def trained_networks(problem: Problem) -> tuple[Trained, ...]:
+    """The trained networks of the problem.
 
     Raises:
         PotstillError: they have not been made.
     """
-    made: Sequence[Trained] | None = problem.assets.get("networks")
+    made = problem.assets.get("networks")
     if not made:
         raise PotstillError(
             "this method matches in trained networks, but the problem has none in assets['networks']; "
             "run it through potstill.distill, or make them with potstill.assets"
         )
-    return made
+    return tuple(made)
 
 
 def between(problem: Problem, trained: Trained, first: float) -> Network:

@@ -45,7 +45,18 @@ from potstill.storage.files import read_tensors, write_tensors
 from potstill.store import Float
 from potstill.tasks import Classification
 
-__all__ = ["FORMAT", "MAX_BYTES", "Distilled", "as_stored", "checked", "item_bytes", "load", "save", "stored_tensors"]
+__all__ = [
+    "FORMAT",
+    "MAX_BYTES",
+    "Distilled",
+    "as_stored",
+    "checked",
+    "item_bytes",
+    "load",
+    "save",
+    "shape_words",
+    "stored_tensors",
+]
 
 MAX_BYTES = 8 * 2**30
 MOST_CODED = 2**20

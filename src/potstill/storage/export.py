@@ -3,17 +3,20 @@
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
+from torch import Tensor
 
+from potstill.core import InputSpec
 from potstill.errors import unknown
+from potstill.inputs import OFFSETS, VALUES, one, tensors
 from potstill.storage.artefact import Distilled
 from potstill.storage.files import write_atomic
 from potstill.storage.folders import write_folder
-from potstill.storage.pictures import as_pictures, can_be_pictures, png_bytes, write_png
+from potstill.storage.pictures import as_pictures, can_be_pictures, pictures_of, png_bytes, write_png
 
 __all__ = ["FORMATS", "ExportFormat", "export"]
 
@@ -39,6 +42,11 @@ def export(distilled: Distilled, to: str, path: str | Path) -> Path:
       (float32), ``.cls``, ``.soft.json`` where labels are rows, ``.weight.json`` where samples have one, and for
       pictures ``.png``.
 
+    Inputs with names: ``npz`` has ``x/NAME``, ``mean/NAME`` and ``std/NAME`` (a text ``x/NAME/values`` and
+    ``x/NAME/offsets``); ``parquet`` the columns of each part, words as lists; ``webdataset`` ``.NAME.npy``; ``png`` the
+    part that is a picture. Targets that are no classes are ``y``, a column ``target``, ``.target.json``. Texts of
+    samples are ``texts``, a column ``text``, ``.txt``, and ``metadata.jsonl`` beside the pictures.
+
     Weights are those of the method, as `Distilled.weights`.
 
     A file is replaced; a folder with something in it never is.
@@ -58,14 +66,18 @@ def export(distilled: Distilled, to: str, path: str | Path) -> Path:
 
 def _npz(distilled: Distilled, path: Path) -> None:
     normalization = distilled.normalization
-    arrays = {
-        "x": distilled.inputs.numpy(),
+    arrays = {f"x/{n}" if n else "x": t.numpy() for n, t in tensors(distilled.inputs).items()}
+    arrays |= {
         "y": distilled.labels.numpy(),
-        "classes": np.array(distilled.classes),
+        "classes": np.array(distilled.classes, dtype=None if distilled.classes else str),
         "mean": normalization.mean.numpy(),
         "std": normalization.std.numpy(),
         "card": np.array(json.dumps(distilled.card)),
     }
+    for name, part in normalization.parts.items():
+        arrays |= {f"mean/{name}": part.mean.numpy(), f"std/{name}": part.std.numpy()}
+    if distilled.captions:
+        arrays["texts"] = np.array(distilled.captions)
     if distilled.index is not None:
         arrays["index"] = distilled.index.numpy()
     if distilled.weights is not None:
@@ -77,50 +89,94 @@ def _npz(distilled: Distilled, path: Path) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def _column_names(distilled: Distilled, count: int) -> list[str]:
+_LABELS = {"label", "soft_label", "weight", "text", "target"}
+"""Columns that are no values of inputs."""
+
+
+def _column_names(said: tuple[str, ...], count: int) -> list[str]:
     """A table's column names where the card has them, else x0, x1, …; never those that the labels take."""
-    said = distilled.card["input"].get("columns")
-    known = isinstance(said, list) and len(said) == len(set(map(str, said))) == count
-    names = [str(n) for n in said] if known else [f"x{n}" for n in range(count)]
-    while taken := {"label", "soft_label", "weight"} & set(names):
+    known = len(said) == len(set(said)) == count
+    names = list(said) if known else [f"x{n}" for n in range(count)]
+    while taken := _LABELS & set(names):
         names = [f"{n}_value" if n in taken else n for n in names]
         names = names if len(set(names)) == count else [f"x{n}" for n in range(count)]
     return names
+
+
+_Columns: TypeAlias = dict[str, tuple[Any, Any]]
+"""By name, an Arrow array and Hugging Face's word for what it is."""
+
+
+def _lists(rows: Iterable[Any], kind: str) -> tuple[Any, Any]:
+    import pyarrow as pa
+
+    value = {"dtype": kind, "_type": "Value"}
+    return pa.array(list(rows), type=pa.list_(getattr(pa, kind)())), {"feature": value, "_type": "Sequence"}
+
+
+def _part_columns(name: str, spec: InputSpec, x: Tensor, offsets: Tensor | None) -> _Columns:
+    """The columns of an input, or of a part of it: one for each value of a table, else one."""
+    import pyarrow as pa
+
+    kind = "float32" if x.is_floating_point() else "int64"
+    if offsets is not None:
+        return {name: _lists(np.split(x.numpy(), offsets[1:].numpy()), kind)}
+    if spec.kind == "image" or x.ndim != 2:
+        return {name: _lists(x.flatten(1).numpy(), kind)}
+    named = _column_names(spec.columns, x.shape[1])
+    value = {"dtype": kind, "_type": "Value"}
+    return {column: (pa.array(x[:, n].numpy()), value) for n, column in enumerate(named)}
+
+
+def _target_columns(distilled: Distilled) -> _Columns:
+    import pyarrow as pa
+
+    labels, hard = distilled.labels, pa.array(distilled.hard_labels.numpy())
+    if not distilled.classified:
+        kind = "float32" if labels.is_floating_point() else "int64"
+        if labels[:1].numel() > 1:
+            return {"target": _lists(labels.flatten(1).numpy(), kind)}
+        return {"target": (pa.array(labels.flatten().numpy()), {"dtype": kind, "_type": "Value"})}
+    columns: _Columns = {"label": (hard, {"names": list(distilled.classes), "_type": "ClassLabel"})}
+    return columns | ({"soft_label": _lists(labels.numpy(), "float32")} if distilled.soft else {})
 
 
 def _parquet(distilled: Distilled, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    flat = distilled.inputs.flatten(1).numpy()
-    floats = {"dtype": "float32", "_type": "Value"}
-    columns: dict[str, object] = {}
-    features: dict[str, object] = {}
-    table = distilled.input.kind != "image" and distilled.inputs.ndim == 2
-    if table:
-        for n, name in enumerate(_column_names(distilled, flat.shape[1])):
-            columns[name], features[name] = pa.array(flat[:, n]), floats
-    else:
-        columns["input"] = pa.array(list(flat), type=pa.list_(pa.float32()))
-        features["input"] = {"feature": floats, "_type": "Sequence"}
+    spec, columns = distilled.input, _Columns()
+    for name, part in spec.parts or (("input", spec),):
+        held = tensors(distilled.inputs)
+        x = held.get(name + VALUES, held.get(name)) if spec.parts else distilled.inputs
+        assert x is not None
+        made = _part_columns(name, part, x, held.get(name + OFFSETS))
+        taken = {*columns, *_LABELS, "image"} if spec.parts else set()
+        columns |= {f"{n}_values" if n in taken else n: c for n, c in made.items()}
     if can_be_pictures(distilled):
-        encoded = [{"bytes": png_bytes(p), "path": None} for p in as_pictures(distilled.inputs)]
-        columns["image"] = pa.array(encoded, type=pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
-        features["image"] = {"_type": "Image"}
-    columns["label"] = pa.array(distilled.hard_labels.numpy())
-    features["label"] = {"names": list(distilled.classes), "_type": "ClassLabel"}
-    if distilled.labels.ndim == 2:
-        columns["soft_label"] = pa.array(list(distilled.labels.numpy()), type=pa.list_(pa.float32()))
-        features["soft_label"] = {"feature": floats, "_type": "Sequence"}
+        encoded = [{"bytes": png_bytes(p), "path": None} for p in as_pictures(_pictures(distilled))]
+        struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        columns["image"] = pa.array(encoded, type=struct), {"_type": "Image"}
+    columns |= _target_columns(distilled)
+    if distilled.captions:
+        columns["text"] = pa.array(distilled.captions, pa.string()), {"dtype": "string", "_type": "Value"}
     if distilled.weights is not None:
-        columns["weight"], features["weight"] = pa.array(distilled.weights.numpy()), floats
+        columns["weight"] = pa.array(distilled.weights.numpy()), {"dtype": "float32", "_type": "Value"}
+    features = {name: feature for name, (_, feature) in columns.items()}
     metadata = {
         "huggingface": json.dumps({"info": {"features": features}}),
-        "potstill": json.dumps({"shape": list(distilled.inputs.shape[1:]), "card": distilled.card}),
+        "potstill": json.dumps({"shape": list(distilled.input.shape), "card": distilled.card}),
     }
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), buffer)
+    table = pa.table({name: column for name, (column, _) in columns.items()})
+    pq.write_table(table.replace_schema_metadata(metadata), buffer)
     write_atomic(path, buffer.getvalue())
+
+
+def _pictures(distilled: Distilled) -> Tensor:
+    found = pictures_of(distilled)
+    assert found is not None
+    return found
 
 
 def _webdataset(distilled: Distilled, path: Path) -> None:
@@ -130,7 +186,7 @@ def _webdataset(distilled: Distilled, path: Path) -> None:
         _tar(distilled, range(n), buffer)
         write_atomic(path, buffer.getvalue())
         return
-    each = max(1, min(SHARD_SAMPLES, SHARD_BYTES // max(1, 4 * distilled.inputs[0].numel())))
+    each = max(1, min(SHARD_SAMPLES, SHARD_BYTES // max(1, 4 * distilled.input.numbers)))
 
     def fill(folder: Path) -> None:
         said = {"classes": list(distilled.classes), "card": distilled.card}
@@ -146,16 +202,26 @@ def _tar(distilled: Distilled, samples: range, out: io.BufferedIOBase) -> None:
     hard = distilled.hard_labels
     with tarfile.open(fileobj=out, mode="w") as tar:
         for i in samples:
-            array = io.BytesIO()
-            np.save(array, distilled.inputs[i].numpy(), allow_pickle=False)
-            files = {"cls": str(int(hard[i])).encode(), "npy": array.getvalue()}
-            if distilled.labels.ndim == 2:
-                files["soft.json"] = json.dumps(distilled.labels[i].tolist()).encode()
+            held = {name: _npy(x) for name, x in tensors(one(distilled.inputs, i)).items()}
+            files = {f"{name}.npy" if name else "npy": content for name, content in held.items()}
+            if distilled.classified:
+                files["cls"] = str(int(hard[i])).encode()
+            if distilled.soft or not distilled.classified:
+                named = "soft.json" if distilled.soft else "target.json"
+                files[named] = json.dumps(distilled.labels[i].tolist()).encode()
+            if distilled.captions:
+                files["txt"] = distilled.captions[i].encode("utf-8", "replace")
             if distilled.weights is not None:
                 files["weight.json"] = json.dumps(float(distilled.weights[i])).encode()
             if can_be_pictures(distilled):
-                files["png"] = png_bytes(as_pictures(distilled.inputs[i : i + 1])[0])
+                files["png"] = png_bytes(as_pictures(_pictures(distilled)[i : i + 1])[0])
             for ending, content in sorted(files.items()):
                 info = tarfile.TarInfo(f"{i:08}.{ending}")  # modification time 0: equal sets, equal bytes
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
+
+
+def _npy(x: Tensor) -> bytes:
+    array = io.BytesIO()
+    np.save(array, x.numpy(), allow_pickle=False)
+    return array.getvalue()

@@ -5,7 +5,10 @@ from typing import Any
 
 import torch
 
-from potstill.storage.artefact import Distilled, load, stored_tensors
+from potstill.core import Inputs
+from potstill.inputs import tensors
+from potstill.storage.artefact import Distilled, load, shape_words, stored_tensors
+from potstill.storage.card import classified, input_of
 
 __all__ = ["describe", "inspect"]
 
@@ -19,14 +22,14 @@ def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
         PotstillError: there is a path, but no set that can be loaded.
     """
     small = load(distilled) if isinstance(distilled, str | Path) else distilled
-    counts = torch.bincount(small.hard_labels, minlength=len(small.classes)).tolist()
+    counts = torch.bincount(small.hard_labels, minlength=len(small.classes)).tolist() if small.classified else []
     return {
         "card": small.to_dict(),
         "items": len(small),
         "kind": "selection" if small.selected else "synthetic",
-        "labels": "soft" if small.labels.ndim == 2 else "hard",
+        "labels": "soft" if small.soft else "hard" if small.classified else _targets(small.labels),
         "per_class": dict(zip(small.classes, counts, strict=True)),
-        "range": [float(small.inputs.min()), float(small.inputs.max())],
+        "range": _range(small.inputs),
         "weights": None if small.weights is None else _spread(small.weights),
         "tensors": {
             name: {
@@ -37,6 +40,19 @@ def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
             for name, tensor in stored_tensors(small).items()
         },
     }
+
+
+def _targets(targets: torch.Tensor) -> str:
+    """``3 real values each``, ``1 whole number each``, of targets that are no classes."""
+    each = targets[:1].numel()
+    what = "real value" if targets.is_floating_point() else "whole number"
+    return f"{each} {what}{'' if each == 1 else 's'} each"
+
+
+def _range(inputs: Inputs) -> list[float]:
+    """The least and the greatest of the real values; both 0 where there are none."""
+    real = [x for x in tensors(inputs).values() if x.is_floating_point()]
+    return [min((float(x.min()) for x in real), default=0.0), max((float(x.max()) for x in real), default=0.0)]
 
 
 def _spread(weights: torch.Tensor) -> dict[str, float]:
@@ -100,14 +116,16 @@ def describe(found: dict[str, Any]) -> str:
     seconds = cost.get("seconds")
     spent = f"{seconds:,.1f} s" if isinstance(seconds, int | float) else "unknown time"
     kind = f": {found['items']:,} samples of the source, by index" if found["kind"] == "selection" else ""
+    spread = f", {' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} per class" if classified(card) else ""
+    task = card.get("task", {"name": "classification"})["name"]
     spec = card["input"]
     mirrored = "" if spec["kind"] != "image" or "mirrored" not in spec else (
         "may be mirrored" if spec["mirrored"] else "must not be mirrored"
     )  # fmt: skip
     lines = [
-        f"{found['items']:,} inputs of shape {'×'.join(map(str, card['input']['shape']))} "
-        f"({_shown(card['input']['kind'])}), {' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} per class",
-        f"classes     {names}",
+        f"{found['items']:,} inputs of {'' if card['input'].get('parts') else 'shape '}"
+        f"{_shown(shape_words(input_of(card['input'])))} ({_shown(card['input']['kind'])}){spread}",
+        *([f"classes     {names}"] if classified(card) else [f"task        {_shown(task)}"]),
         f"labels      {found['labels']}",
         f"method      {_shown(card['method'])}, seed {card['seed']}",
         f"kind        {found['kind']}{kind}",
@@ -120,6 +138,7 @@ def describe(found: dict[str, Any]) -> str:
         f"stored      {size['total']:,} bytes: inputs {size['inputs']:,}, "
         f"labels {size['labels']:,}, decoder {size['decoder']:,}"
         + (f", weights {size['weights']:,}" if "weights" in size else "")
+        + (f", captions {size['captions']:,}" if "captions" in size else "")
         + (f" (and a whitening of {_shown(size['whitening'])})" if "whitening" in size else ""),
         f"cost        {_shown(cost.get('steps'))} steps, {spent} on {_shown(cost.get('device'))}",
         f"outcome     {_shown(outcome.get('kind'))}: {_shown(outcome.get('message'), 200)}",

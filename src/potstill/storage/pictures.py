@@ -17,7 +17,7 @@ from potstill.storage.artefact import Distilled
 from potstill.storage.files import write_atomic
 from potstill.storage.folders import write_folder
 
-__all__ = ["as_pictures", "can_be_pictures", "folder_names", "png_bytes", "sheet", "write_png"]
+__all__ = ["as_pictures", "can_be_pictures", "folder_names", "pictures_of", "png_bytes", "sheet", "write_png"]
 
 _MOST_COLUMNS, _WIDEST, _TALLEST = 20, 4_000, 16_000
 _GAP, _MARGIN = 2, 110
@@ -26,9 +26,18 @@ _LONGEST_NAME = 120
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 
 
+def pictures_of(distilled: Distilled) -> Tensor | None:
+    """The inputs, or the part of them, that are pictures (n, c, h, w) of any number of channels; ``None``: none are."""
+    if not distilled.input.parts:
+        return distilled.inputs if distilled.input.kind == "image" and distilled.inputs.ndim == 4 else None
+    name = next((name for name, part in distilled.input.parts if part.kind == "image"), None)
+    return None if name is None else distilled.inputs[name]
+
+
 def can_be_pictures(distilled: Distilled) -> bool:
-    """Whether the inputs are grey or colour pictures."""
-    return distilled.input.kind == "image" and distilled.inputs.ndim == 4 and distilled.inputs.shape[1] in (1, 3)
+    """Whether the inputs, or a part of them, are grey or colour pictures."""
+    found = pictures_of(distilled)
+    return found is not None and found.shape[1] in (1, 3)
 
 
 def as_pictures(x: Float[Tensor, "n c h w"]) -> UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]:
@@ -49,6 +58,23 @@ def png_bytes(picture: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]) ->
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def _shown(distilled: Distilled) -> Tensor:
+    """
+    Raises:
+        PotstillError: neither the inputs nor a part of them are pictures.
+    """
+    if (found := pictures_of(distilled)) is None:
+        raise PotstillError(
+            f"png needs pictures, but this set holds {distilled.input.kind} data; export npz or parquet"
+        )
+    return found
+
+
+def shelf_names(distilled: Distilled) -> tuple[str, ...]:
+    """The classes, or one name for all where there are none."""
+    return distilled.classes if distilled.classified else ("items",)
 
 
 def _shelves(labels: Tensor, classes: int, columns: int, most: int) -> tuple[list[tuple[int, list[int]]], int]:
@@ -75,13 +101,13 @@ def sheet(distilled: Distilled, scale: int | None = None) -> Image.Image:
     Raises:
         PotstillError: the inputs are not pictures of 1 or 3 channels.
     """
-    pictures, labels = as_pictures(distilled.inputs), distilled.hard_labels
+    pictures, labels, names = as_pictures(_shown(distilled)), distilled.hard_labels, shelf_names(distilled)
     h, w = pictures.shape[1:3]
     scale = scale or max(1, 64 // max(h, w))
     cell_w, cell_h = w * scale + _GAP, h * scale + _GAP
     longest = int(torch.bincount(labels).max())
     columns = max(1, min(_MOST_COLUMNS, longest, (_WIDEST - _MARGIN) // cell_w))
-    rows, left_out = _shelves(labels, len(distilled.classes), columns, max(1, _TALLEST // cell_h))
+    rows, left_out = _shelves(labels, len(names), columns, max(1, _TALLEST // cell_h))
     note = 16 if left_out else 0
     page = Image.new("RGB", (_MARGIN + columns * cell_w, len(rows) * cell_h + _GAP + note), "white")
     draw = ImageDraw.Draw(page)
@@ -89,7 +115,7 @@ def sheet(distilled: Distilled, scale: int | None = None) -> Image.Image:
     for r, (c, items) in enumerate(rows):
         top = _GAP + r * cell_h
         if c != previous:
-            draw.text((4, top + h * scale // 2 - 5), _label(distilled.classes[c]), fill="black")
+            draw.text((4, top + h * scale // 2 - 5), _label(names[c]), fill="black")
         previous = c
         for n, i in enumerate(items):
             picture = Image.fromarray(np.ascontiguousarray(pictures[i])).convert("RGB")
@@ -103,20 +129,18 @@ def sheet(distilled: Distilled, scale: int | None = None) -> Image.Image:
 def write_png(distilled: Distilled, path: Path) -> None:
     """``CLASS/0000.png``, ``sheet.png`` and ``labels.json`` in a new folder, or the sheet alone at a path with .png.
 
+    Pictures without classes lie in ``items``. Where they have texts, ``metadata.jsonl`` says that of each file.
+
     Raises:
         PotstillError: the set holds no pictures, or ``path`` is taken or cannot be written.
     """
-    if distilled.input.kind != "image":
-        raise PotstillError(
-            f"png needs pictures, but this set holds {distilled.input.kind} data; export npz or parquet"
-        )
-    pictures, labels = as_pictures(distilled.inputs), distilled.hard_labels.tolist()
+    pictures, labels = as_pictures(_shown(distilled)), distilled.hard_labels.tolist()
     buffer = io.BytesIO()
     sheet(distilled).save(buffer, format="PNG")
     if path.suffix.lower() == ".png":
         write_atomic(path, buffer.getvalue())
         return
-    folders = folder_names(distilled.classes)
+    folders = folder_names(shelf_names(distilled))
 
     def fill(folder: Path) -> None:
         (folder / "sheet.png").write_bytes(buffer.getvalue())
@@ -133,6 +157,10 @@ def write_png(distilled: Distilled, path: Path) -> None:
         }  # fmt: skip
         if distilled.weights is not None:
             said["weights"] = distilled.weights.tolist()
+        if distilled.captions:
+            rows = zip(files, distilled.captions, strict=True)
+            lines = [json.dumps({"file_name": file, "text": text}) + "\n" for file, text in rows]
+            (folder / "metadata.jsonl").write_text("".join(lines), encoding="ascii")
         (folder / "labels.json").write_text(json.dumps(said), encoding="ascii")
 
     write_folder(path, fill)

@@ -47,7 +47,7 @@ def values_bytes(store: Store, shape: tuple[int, ...], sample: Tensor | None = N
         return 4 * count
     kept = store.pack(sample)
     if kept.said.get("codec") in ("grid", "levels", "float") and "bits" in kept.said:
-        beside = nbytes(kept) - len(kept.tensors[""])
+        beside = nbytes(kept) - kept.tensors[""].nbytes
         return packed_bytes(count, kept.said["bits"]) + beside
     return math.ceil(nbytes(kept) * count / sample.numel())
 

@@ -125,10 +125,14 @@ def list_protocols(*, outside: bool = True) -> list[dict[str, Any]]:
 
 
 def list_networks() -> list[dict[str, Any]]:
-    """Every network's name or pattern, title and source."""
+    """Every network's name or pattern, title and source; then the learners that are no networks, for ``evaluate``."""
     from potstill.nn import catalogue
 
-    return [dataclasses.asdict(entry) for entry in catalogue()]
+    learners = {name: registry.resolve("learners", name) for name in registry.names("learners")}
+    return [dataclasses.asdict(entry) for entry in catalogue()] + [
+        {"name": name, "title": _first_line(kind), "paper": "no network: for evaluate alone", "kinds": ("*",)}
+        for name, kind in learners.items()
+    ]
 
 
 def list_data() -> list[dict[str, Any]]:

@@ -17,17 +17,19 @@ from torch import Tensor
 from potstill.asked import asked_amounts, asked_effort
 from potstill.assets import forecast
 from potstill.augment.named import named_augmentation
-from potstill.core import Budget, Ground, Method, Part, Problem, Result, Selection, Store, Synthetic
+from potstill.core import Budget, Ground, Method, Part, Problem, Result, Selection, Source, Store
 from potstill.errors import PotstillError
 from potstill.execution import Executor, Serial, asked_executor, choose
 from potstill.execution.memory import peak_memory, resident_memory, return_freed_memory
 from potstill.execution.peak import Counts, Memory, Walked, predict
 from potstill.execution.walk import held_by, tensor_bytes, walk
+from potstill.inputs import only, tensors, zeros
 from potstill.parametrize.aware import Aware
 from potstill.rng import generator
 from potstill.storage import pack
-from potstill.storage.contents import SHARED, WHITENING
-from potstill.store import Exact, Uniform, classes_stored, ints_stored, label_bytes, nbytes, store_name, values_bytes
+from potstill.storage.contents import SHARED, WHITENING, labels_stored, pack_all, texts_stored
+from potstill.store import Exact, Uniform, ints_stored, label_bytes, nbytes, store_name, values_bytes
+from potstill.tasks import Classification, targets_of
 from potstill.verbs.distill import Settled, settle
 
 __all__ = ["Measured", "Needed", "Passes", "Plan", "plan"]
@@ -233,12 +235,12 @@ def _look(settled: Settled, seed: int, asked: int | None, executor: Executor | N
     # Rows that a teacher gives every input take long to make, and are known by their size.
     hard: Any = {"labels": "hard"} if soft else {}
     result = dataclasses.replace(method, **hard).result(problem, state)  # type: ignore[type-var]
-    shape = problem.train.input.shape
     sizes = problem.counts if isinstance(result, Selection) else problem.sizes
-    inputs = torch.empty((sum(sizes), *shape), device="meta")
-    labels, payload = _stored(settled, result, inputs)
+    n = sum(sizes)
+    inputs = tensors(zeros(problem.train.input, n, "meta"))
+    labels, payload = _stored(settled, result, n)
     if soft:
-        labels = torch.empty((len(inputs), problem.num_classes), device="meta")
+        labels = torch.empty((n, problem.num_classes), device="meta")
     parts = method.parts(problem, state)
     horizon, counts = method.horizon(problem), None
     steps = min((n for n in (horizon, asked) if n is not None), default=None)
@@ -249,16 +251,16 @@ def _look(settled: Settled, seed: int, asked: int | None, executor: Executor | N
             networks=sum(getattr(asset, "held", 0) for asset in problem.assets.values()),
             state=tensor_bytes(pack(state)[0]), moving=moving,
             moments=moving * (2 if getattr(method, "optimizer", "sgd") == "adamw" else 1),
-            decoded=tensor_bytes({"": inputs}), graph=graph,
-            stored=tensor_bytes({"inputs": inputs, "labels": labels}) + tensor_bytes(payload),
+            decoded=tensor_bytes(inputs), graph=graph,
+            stored=tensor_bytes(inputs) + tensor_bytes({"labels": labels}) + tensor_bytes(payload),
             parts=(
                 *_training(method, problem, networks, executor),
-                *(walk(part, tensor_bytes({"": inputs}) // len(inputs), steps) for part in parts),
+                *(walk(part, tensor_bytes(inputs) // n, steps) for part in parts),
             ),
         )  # fmt: skip
     return _Seen(
         sizes=sizes,
-        bytes=_bytes(settled, result, inputs, labels, payload),
+        bytes=_bytes(settled, result, n, labels, payload),
         horizon=horizon,
         steps=steps,
         passes=None if parts is None else tuple(_passes(part) for part in parts if part.samples),
@@ -302,42 +304,39 @@ def _training(
     return walked
 
 
-def _stored(settled: Settled, result: Result, inputs: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+def _stored(settled: Settled, result: Result, n: int) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Labels and payload as the file will have them."""
+    train = settled.problem.train
     if isinstance(result, Selection):
-        hard = torch.empty(len(inputs), dtype=torch.int64, device="meta")
-        return hard if result.rows is None else result.rows, {}
-    pixels = getattr(settled.method, "parametrization", "pixels") == "pixels"  # they decode to themselves
+        return targets_of(train)[result.index.cpu()] if result.rows is None else result.rows, {}
+    # Inputs of one tensor decode to themselves; those with names are counted part by part, as a payload is.
+    pixels = getattr(settled.method, "parametrization", "pixels") == "pixels" and not train.input.parts
     if isinstance(rounding := settled.problem.parametrization, Aware):
         return result.labels, rounding.plain(result.payload)
     return result.labels, {} if pixels else result.payload
 
 
-def _bytes(
-    settled: Settled, result: Result, inputs: Tensor, labels: Tensor, payload: Mapping[str, Tensor]
-) -> dict[str, int]:
+def _bytes(settled: Settled, result: Result, n: int, labels: Tensor, payload: Mapping[str, Tensor]) -> dict[str, int]:
     """Bytes of the file's tensors. Where the store is chosen when the set is there, what they are at 8 bits, which they
     hardly exceed."""
-    train = settled.problem.train
-    store = settled.store or Uniform(bits=8)
-    sample = train.raw(torch.arange(min(len(train), 256)))
-    seen = sample if isinstance(sample, Tensor) else None
-    if isinstance(result, Selection):
-        chosen = train.raw(result.index[:4096])
-        seen = chosen if isinstance(chosen, Tensor) else seen
-    elif isinstance(store, Exact):
-        seen = None  # what is optimised lies on no grid
-    sizes = {"inputs": 0 if payload else values_bytes(store, tuple(inputs.shape), seen), "decoder": 0}
+    train, classified = settled.problem.train, isinstance(settled.problem.task, Classification)
+    store, k = settled.store or Uniform(bits=8), settled.problem.num_classes
+    sizes = {"inputs": 0, "decoder": 0}
     for name, tensor in payload.items():
         floating = tensor.is_floating_point()
         size = values_bytes(store, tuple(tensor.shape), tensor) if floating else nbytes(ints_stored(tensor))
         sizes["decoder" if name.startswith(SHARED) else "inputs"] += size
-    k = settled.problem.num_classes
-    if labels.is_floating_point():
-        sizes["labels"] = label_bytes(len(labels), k, store.label_bits)
+    if train.input.parts and isinstance(result, Selection):
+        packed = pack_all(train.raw(result.index), train.input, store, train.normalization)[0]
+        sizes["inputs"] = sum(map(nbytes, packed.values()))
+    elif not payload:
+        sizes["inputs"] = values_bytes(store, (n, *train.input.shape), _like(train, result, store))
+    if classified and labels.is_floating_point():
+        sizes["labels"] = label_bytes(n, k, store.label_bits)
     else:
-        sorted_ = result.labels if isinstance(result, Synthetic) else train.labels[result.index.cpu()]
-        sizes["labels"] = nbytes(classes_stored(sorted_.cpu(), k))
+        sizes["labels"] = nbytes(labels_stored(labels.cpu(), k if classified else None, store))
+    if isinstance(result, Selection) and (texts := getattr(train, "texts", ())):
+        sizes["captions"] = sum(map(nbytes, texts_stored([texts[i] for i in result.index.tolist()]).values()))
     if isinstance(result, Selection):
         sizes["index"] = nbytes(ints_stored(result.index.cpu()))
         if result.weights is not None:
@@ -347,6 +346,13 @@ def _bytes(
     if (w := train.normalization.whitening) is not None:
         sizes["whitening"] = sum(getattr(w, n).numel() * 4 for n in WHITENING)
     return sizes | {"total": sum(sizes.values())}
+
+
+def _like(train: Source, result: Result, store: Store) -> Tensor | None:
+    """Samples such as the set will have, for stores whose bytes depend on the values."""
+    if isinstance(result, Selection):
+        return only(train.raw(result.index[:4096]), "a plan")
+    return None if isinstance(store, Exact) else only(train.raw(torch.arange(min(len(train), 256))), "a plan")
 
 
 def _moving(problem: Problem, result: Result) -> tuple[int, int]:

@@ -46,7 +46,7 @@ class Canvas(Protocol):
         """The work at a stage of pictures of ``size``: ``alpha`` of what it is, the rest of what it began as."""
         ...
 
-    def within(self, problem: Problem, work: Payload) -> Payload:
+    def within(self, problem: Problem, state: RecoverState) -> Payload:
         """The work, kept to values that pixels can have."""
         ...
 
@@ -81,8 +81,9 @@ class Rows:
             return begun
         return {n: alpha * resize(t, size) + (1 - alpha) * begun[n] for n, t in state.work.items()}
 
-    def within(self, problem: Problem, work: Payload) -> Payload:
-        return work if (limits := bounds(problem)) is None else {n: t.clamp(*limits) for n, t in work.items()}
+    def within(self, problem: Problem, state: RecoverState) -> Payload:
+        limits, work = bounds(problem), state.work
+        return work if limits is None else {n: t.clamp(*limits) for n, t in work.items()}
 
     def put(self, payload: Payload, work: Payload, items: Tensor) -> Payload:
         made = {n: t.clone() for n, t in payload.items()}
@@ -123,12 +124,12 @@ class Whole:
             n: torch.where(state.second[n] > 0, alpha * t + (1 - alpha) * first[n], t) for n, t in state.work.items()
         }
 
-    def within(self, problem: Problem, work: Payload) -> Payload:
-        limits, c = bounds(problem), problem.train.input.shape[0]
+    def within(self, problem: Problem, state: RecoverState) -> Payload:
+        limits, work, c = bounds(problem), state.work, problem.train.input.shape[0]
         if limits is None or not problem.parametrization.bounded:
             return work
-        pictures = {n for n, t in work.items() if t.ndim > 3 and t.shape[-3] == c}
-        return {n: t.clamp(*limits) if n in pictures else t for n, t in work.items()}
+        pictures = {n: t for n, t in work.items() if t.ndim > 3 and t.shape[-3] == c}  # the rest are a store's levels
+        return {**work, **{n: torch.where(state.second[n] > 0, t.clamp(*limits), t) for n, t in pictures.items()}}
 
     def put(self, payload: Payload, work: Payload, items: Tensor) -> Payload:
         return {**payload, **{n: t[0] for n, t in work.items()}}

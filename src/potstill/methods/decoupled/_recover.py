@@ -115,7 +115,7 @@ class Recovery:
         grads = {n: torch.zeros_like(t) if g is None else g for (n, t), g in zip(leaves.items(), slopes, strict=True)}
         state = moved(state, rows, grads, self.rate(state.iteration))
         kept = {**state.memory, **{n: t.detach() for n, t in memory.items()}}
-        state = replace(state, work=self.canvas.within(problem, state.work), memory=kept)
+        state = replace(state, work=self.canvas.within(problem, state), memory=kept)
         if state.iteration == total:
             state = RecoverState.of(self.whole(problem, state), state.real, state.batch + 1)
         return state, {"loss": float(loss.detach()), **shown, "batches": state.batch + state.iteration / total}

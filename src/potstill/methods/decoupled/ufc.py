@@ -141,8 +141,8 @@ class Added:
     def staged(self, state: RecoverState, first: Payload, size: tuple[int, int], alpha: float) -> Payload:
         return first
 
-    def within(self, problem: Problem, work: Payload) -> Payload:
-        return work  # no picture itself
+    def within(self, problem: Problem, state: RecoverState) -> Payload:
+        return state.work  # no picture itself
 
     def put(self, payload: Payload, work: Payload, items: Tensor) -> Payload:
         made = payload[_NAME].clone()

@@ -93,9 +93,6 @@ class Features:
         real = state.kept or self.real_statistics(problem, net, draws, state.memory, generator(state.block, "real"))
         return state, Block(net=net, classifier=classifier, real=real, draws=draws, rng=drawn)
 
-    def network(self, block: Block) -> Network:
-        return block.net
-
     def descents(self, problem: Problem, state: MatchState, block: Block) -> Iterator[Descent]:
         k = problem.num_classes
         every, apart = [list(range(k))], [[c] for c in range(k)]

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Generator
 
-from potstill.core import Asset, Network, Part, Problem
+from potstill.core import Network, Part, Problem
 from potstill.methods._matching import MatchState, PoolMember
 from potstill.methods._networks import fresh_member, load
 from potstill.rng import generator
@@ -31,9 +31,6 @@ class TrainedAlong:
     lr: float
     forget_every: int
     reuse: int
-
-    def assets(self) -> tuple[Asset, ...]:
-        return ()
 
     def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
         return replace(state, pool=tuple(fresh_member(problem, rng) for _ in range(self.first)))

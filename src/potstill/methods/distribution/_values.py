@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
 from potstill.assets import TrainedNetworks
-from potstill.core import Problem, Space
+from potstill.core import Asset, Problem, Space
 from potstill.errors import PotstillError
 from potstill.functional.leaves import Rule, Rules
 from potstill.methods._matching import Labels, Matching, MatchState, Networks, Start, bounds, moves
-from potstill.methods._networks import Embedders, Fresh, Made
+from potstill.methods._networks import Embedders, Ready
 from potstill.methods.distribution._features import Features
 from potstill.methods.distribution._statistics import Measure
 
@@ -86,13 +86,16 @@ def feature_matching(
             "calibration asks a trained network, but embedders is 'fresh'; choose trained or between, "
             "or set calibration to 0"
         )
+    ready = Ready(
+        trained=method.embedders != "fresh", between=method.embedders == "between", classifies=calibration > 0
+    )
     plain = moves(Rule(lr=method.lr, momentum=method.momentum), method.lr_labels, method.optimizer)
     return Matching(
         objective=Features(
             measure=measure, batch_real=method.batch_real, reuse=method.reuse, space=space, turns=turns,
             calibration=calibration,
         ),
-        networks=_networks(method, bool(calibration)) if networks is None else networks,
+        networks=ready if networks is None else networks, needs=_needed(method),
         rules=lambda state, _: plain if rules is None else rules(state), iterations=method.iterations,
         steps=method.iterations if known else None, start=method.start, labels=method.labels, space=space,
     )  # fmt: skip
@@ -120,14 +123,14 @@ def in_trained(
     )
 
 
-def _networks(method: FeatureValues, classifies: bool) -> Networks:
+def _needed(method: FeatureValues) -> tuple[Asset, ...]:
+    """The networks that are trained before."""
     if method.embedders == "fresh":
-        return Fresh()
+        return ()
     recipe: dict[str, float | int | str] = {
         "epochs": method.epochs_trained, "batch": method.batch_trained, "lr": 0.01, "momentum": 0.9,
         "weight_decay": 5e-4, "augment": method.augment_training, "cutmix": 0.5,
     }  # fmt: skip
     if method.schedule_trained != "steps":
         recipe["schedule"] = method.schedule_trained
-    spec = TrainedNetworks(name="networks", count=method.networks_trained, recipe=recipe)
-    return Made(spec=spec, between=method.embedders == "between", classifies=classifies)
+    return (TrainedNetworks(name="networks", count=method.networks_trained, recipe=recipe),)

@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Asset, Network, Part, Problem
+from potstill.core import Network, Part, Problem
 from potstill.functional.features import uses_batch_statistics
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import train_step
@@ -34,9 +34,6 @@ class Watched:
     epochs_most: int
     batch: int
     lr: float
-
-    def assets(self) -> tuple[Asset, ...]:
-        return ()
 
     def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
         return replace(state, pool=(fresh_member(problem, rng),))

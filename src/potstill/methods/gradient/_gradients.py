@@ -90,9 +90,6 @@ class Gradients:
         state = replace(state, pool=(member,))
         return state, Block(net=net, member=member, drawn=drawn, omega=omega, seen=seen)
 
-    def network(self, block: Block) -> Network:
-        return block.net
-
     def descents(self, problem: Problem, state: MatchState, block: Block) -> Iterator[Descent]:
         k = problem.num_classes
 

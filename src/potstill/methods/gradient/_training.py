@@ -6,7 +6,7 @@ from typing import Protocol, final, runtime_checkable
 import torch
 from torch import Generator
 
-from potstill.core import Asset, Network, Part, Problem
+from potstill.core import Network, Part, Problem
 from potstill.functional.sampling import distinct
 from potstill.functional.train import train_step
 from potstill.inputs import index
@@ -35,9 +35,6 @@ class OneByOne:
 
     updates: int
     training: Training
-
-    def assets(self) -> tuple[Asset, ...]:
-        return ()
 
     def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
         return replace(state, pool=(fresh_member(problem, rng, seed),))

@@ -1,0 +1,43 @@
+"""What scikit-learn's estimators are given: rows of numbers, classes or real values, and a weight for each."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor
+
+__all__ = ["answers_of", "matrix", "training_rows"]
+
+
+def matrix(x: Tensor) -> Float[np.ndarray, "n d"]:
+    """Inputs (n, …) as rows of numbers."""
+    return np.asarray(x.detach().cpu().flatten(1).double().numpy())
+
+
+def training_rows(
+    x: Tensor, y: Tensor, weights: Tensor | None, classes: bool
+) -> tuple[Float[np.ndarray, "m d"], Num[np.ndarray, "m ..."], Float[np.ndarray, " m"] | None]:
+    """Rows, targets and weights to fit on.
+
+    Rows of class probabilities become one sample for each class that has any, with the probability as its weight.
+
+    Args:
+        x: inputs (n, …).
+        y: int64 classes (n,), rows (n, k) of probabilities, or real values (n, t).
+        weights: of each sample (n,), or ``None``: all alike.
+        classes: whether ``y`` are classes or rows of probabilities.
+    """
+    y = y.detach().cpu()
+    counts = None if weights is None else weights.detach().cpu().double()
+    if classes and y.ndim == 2:
+        sample, label = torch.where(y > 0)
+        part = y[sample, label].double()
+        counts = part if counts is None else part * counts[sample]
+        return matrix(x)[sample.numpy()], label.numpy(), counts.numpy()
+    targets = y.numpy() if classes else y.double().numpy()
+    return matrix(x), targets, None if counts is None else counts.numpy()
+
+
+def answers_of(found: Num[np.ndarray, "n ..."], classes: bool) -> Tensor:
+    """Predictions as a task's ``score`` takes them: int64 classes (n,), or float32 values (n, t)."""
+    made = torch.from_numpy(np.ascontiguousarray(found))
+    return made.long() if classes else made.float().reshape(len(made), -1)
