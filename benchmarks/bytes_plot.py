@@ -3,9 +3,11 @@
 import argparse
 import json
 import math
-from html import escape
 from pathlib import Path
 from typing import Any
+
+from potstill.markup import Html
+from potstill.reports.chart import INK, band, document, dot, line, path, words
 
 __all__ = ["plot"]
 
@@ -48,82 +50,57 @@ class Panel:
         clipped = min(max(value, self.low), self.high)
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (clipped - self.low) / (self.high - self.low)
 
-    def drawn(self, title: str) -> list[str]:
-        marks = [f'<text x="{self.left}" y="{TOP - 16}" font-weight="600">{escape(title)}</text>']
+    def drawn(self, title: str) -> list[Html]:
+        right, under = self.left + PANEL, HEIGHT - BOTTOM
+        marks = [words(self.left, TOP - 16, title, bold=True)]
         for i in range(round((self.high - self.low) / self.step) + 1):
-            level = self.y(self.low + i * self.step)
-            marks.append(
-                f'<line x1="{self.left}" x2="{self.left + PANEL}" y1="{level:.1f}" y2="{level:.1f}" stroke="#e1e4e8"/>'
-                f'<text x="{self.left - 6}" y="{level + 4:.1f}" text-anchor="end">'
-                f"{100 * (self.low + i * self.step):.0f}%</text>"
-            )
+            value = self.low + i * self.step
+            marks.append(line(self.left, self.y(value), right, self.y(value)))
+            marks.append(words(self.left - 6, self.y(value) + 4, f"{100 * value:.0f}%", "end", size=12))
         for size in sorted({c["budget"] for c in self.cells}):
-            marks.append(
-                f'<line x1="{self.x(size):.1f}" x2="{self.x(size):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" '
-                f'stroke="#f0f2f4"/><text x="{self.x(size):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">'
-                f"{said(size).removesuffix(' kB')}</text>"
-            )
+            marks.append(line(self.x(size), TOP, self.x(size), under))
+            marks.append(words(self.x(size), under + 17, said(size).removesuffix(" kB"), "middle", size=12))
         if self.full:
-            level = self.y(self.full["accuracy"]["mean"])
-            marks.append(
-                f'<line x1="{self.left}" x2="{self.left + PANEL}" y1="{level:.1f}" y2="{level:.1f}" stroke="#24292f" '
-                f'stroke-dasharray="1 3"/><text x="{self.left + 4}" y="{level - 5:.1f}" font-size="11">all data, '
-                f"{said(self.full['bytes'])}: {100 * self.full['accuracy']['mean']:.1f}%</text>"
-            )
+            mean, weight = self.full["accuracy"]["mean"], said(self.full["bytes"])
+            marks.append(line(self.left, self.y(mean), right, self.y(mean), INK, dashes="1 3"))
+            marks.append(words(self.left + 4, self.y(mean) - 5, f"all data, {weight}: {100 * mean:.1f}%", size=11))
         for side, (_, colour, dashes) in SIDES.items():
             rows = sorted((c for c in self.cells if c["side"] == side), key=lambda c: int(c["budget"]))
             marks += self.curve([(c["budget"], c["accuracy"]) for c in rows], colour, dashes, side == "distilled")
         return marks
 
-    def curve(self, rows: list[tuple[int, dict[str, Any]]], colour: str, dashes: str, thick: bool) -> list[str]:
+    def curve(self, rows: list[tuple[int, dict[str, Any]]], colour: str, dashes: str, thick: bool) -> list[Html]:
         if not rows:
             return []
         marks = []
         if all(a["ci95"] for _, a in rows):
-            around = [(b, a["ci95"][1]) for b, a in rows] + [(b, a["ci95"][0]) for b, a in reversed(rows)]
-            band = " ".join(f"{self.x(b):.1f},{self.y(v):.1f}" for b, v in around)
-            marks.append(f'<polygon points="{band}" fill="{colour}" opacity="0.14"/>')
-        line = " ".join(f"{self.x(b):.1f},{self.y(a['mean']):.1f}" for b, a in rows)
-        marks.append(
-            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="{2.5 if thick else 1.5}"'
-            + (f' stroke-dasharray="{dashes}"/>' if dashes else "/>")
-        )
-        radius = 3.6 if thick else 2.6
-        marks += [
-            f'<circle cx="{self.x(b):.1f}" cy="{self.y(a["mean"]):.1f}" r="{radius}" fill="{colour}"/>' for b, a in rows
-        ]
-        return marks
+            low, high = ([(self.x(b), self.y(a["ci95"][end])) for b, a in rows] for end in (0, 1))
+            marks.append(band(high, low, colour))
+        places = [(self.x(b), self.y(a["mean"])) for b, a in rows]
+        marks.append(path(places, colour, width=2.5 if thick else 1.5, dashes=dashes))
+        return marks + [dot(x, y, colour, 3.6 if thick else 2.6) for x, y in places]
 
 
-def plot(several: list[dict[str, Any]], path: Path) -> None:
+def plot(several: list[dict[str, Any]], file: Path) -> None:
     """All data sets side by side."""
     width = LEFT + len(several) * PANEL + (len(several) - 1) * GAP + RIGHT
-    marks: list[str] = []
+    marks: list[Html] = []
     for n, found in enumerate(several):
         marks += Panel(found, LEFT + n * (PANEL + GAP)).drawn(TITLES.get(found["data"], found["data"]))
-    marks.append(
-        f'<text x="{width / 2}" y="{HEIGHT - BOTTOM + 37}" text-anchor="middle">true bytes of the set: all tensors '
-        "in its file, in kB of 1,024 bytes</text>"
-    )
+    under = "true bytes of the set: all tensors in its file, in kB of 1,024 bytes"
+    marks.append(words(width / 2, HEIGHT - BOTTOM + 37, under, "middle", size=12))
     at = LEFT + 40.0
-    for _, (name, colour, dashes) in SIDES.items():
-        thick, drawn = (2.5, "") if name == "distilled" else (1.5, f' stroke-dasharray="{dashes}"')
-        marks.append(
-            f'<line x1="{at}" x2="{at + 30}" y1="{HEIGHT - 22}" y2="{HEIGHT - 22}" stroke="{colour}" '
-            f'stroke-width="{thick}"{drawn}/><text x="{at + 36}" y="{HEIGHT - 18}">{name}</text>'
-        )
+    for name, colour, dashes in SIDES.values():
+        thick = 2.5 if name == "distilled" else 1.5
+        marks.append(line(at, HEIGHT - 22, at + 30, HEIGHT - 22, colour, width=thick, dashes=dashes))
+        marks.append(words(at + 36, HEIGHT - 18, name, size=12))
         at += 62 + 7.4 * len(name)
     title = (
         "Accuracy of the same students against the true bytes of what they learn from: real samples at their best "
         "codec and distilled sets at theirs, both chosen on validation data. Bands are 95% intervals over sets."
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" role="img" font-size="12" '
-        f'font-family="system-ui, sans-serif" fill="#24292f"><title>{escape(title)}</title>'
-        f'<rect width="{width}" height="{HEIGHT}" fill="#ffffff"/>' + "\n".join(marks) + "</svg>\n",
-        encoding="utf-8",
-    )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(document(width, HEIGHT, title, marks), encoding="utf-8")
 
 
 def main() -> None:

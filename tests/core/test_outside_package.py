@@ -56,18 +56,20 @@ def test_its_method_network_reader_and_task_work_in_the_command_line(tmp_path: P
         "methods",
         "networks",
         f"distill {data} --method kennard-stone --network rates --items 30 --out small.safetensors",
-        f"evaluate small.safetensors --data {data} {measure}",
+        f"evaluate small.safetensors --data {data} {measure} --out small.scorecard.json",
+        "report small.safetensors small.scorecard.json --out page.html",
     ]
     done = subprocess.run(
         [sys.executable, "-c", COMMANDS], env=installed, cwd=tmp_path, input="\n".join(lines), capture_output=True,
         text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    methods, networks, made, score = (json.loads(part) for part in done.stdout.split("\0\n")[:-1])
+    methods, networks, made, score, _ = (json.loads(part) for part in done.stdout.split("\0\n")[:-1])
     assert "kennard-stone" in {row["name"] for row in methods}
     assert "rates" in {row["name"] for row in networks}
     assert (made["method"], made["path"]) == ("kennard-stone", "small.safetensors")
     assert "potstill_counts.network:Rates" in score["network"]
+    assert "deviance" in (tmp_path / "page.html").read_text()
     found = score["score"]
     assert (found["metric"], found["direction"], found["n"]) == ("deviance", "lower", 2)
     counts = np.array([int(row.rpartition(",")[2]) for row in rows], dtype=float)

@@ -65,8 +65,11 @@ def _card(path: Path, metadata: Mapping[str, str] | None) -> Mapping[str, Any]:
 
 
 def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | None:
-    """The inputs that a page shows, in data units; ``None`` for inputs that are neither pictures nor rows."""
+    """The inputs that a page shows by class, in data units; ``None`` where there are no classes, and where inputs are
+    neither pictures nor rows."""
     names = tuple(map(str, card.get("classes", ())))
+    if not names and "task" in card:
+        return None
     labels, inputs = arrays["labels"], arrays["inputs"]
     shape = tuple(inputs.shape)
     hard = labels if labels.ndim == 1 else labels.argmax(-1)

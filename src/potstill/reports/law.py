@@ -5,18 +5,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from potstill.markup import Html, tag, text
+from potstill.markup import Html
+from potstill.reports.chart import COLOURS, INK, RULE, document, dot, line, path, words
 
 __all__ = ["law_plot"]
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 460, 64, 200, 56, 56
-COLOURS = ("#8a63d2", "#1f6feb", "#0b7285", "#2f9e44", "#997404", "#d1570c", "#c2255c")
-INK, GRID = "#24292f", "#d0d7de"
 ERRORS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Where the axis may have a mark."""
 
 
-def law_plot(found: Mapping[str, Any]) -> Html:
+def law_plot(found: Mapping[str, Any]) -> str:
     """Error against items per class, both logarithmic; curves are the law.
 
     Args:
@@ -32,27 +31,22 @@ def law_plot(found: Mapping[str, Any]) -> Html:
         series.append((str(stop), f"{stop} {unit} ({100 * known[stop]:.1f} %)", colour))
     for place, (name, label, colour) in enumerate(series):
         points = [axes.at(n, e) for n, e in zip(found["law"]["amounts"], found["law"]["curves"][name], strict=True)]
-        where = " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
-        marks.append(tag("polyline", points=where, fill="none", stroke=colour, stroke_width=1.5))
+        marks.append(path(points, colour))
         aside = 3 * (place - (len(series) - 1) / 2)  # points of one budget stand side by side
         for n in budgets:
             accuracy = found["cells"][f"{n}-{name}"]["accuracy"]
             x, y = axes.at(n, 1 - accuracy["mean"])
             if accuracy["ci95"]:
                 low, high = (axes.at(n, 1 - v)[1] for v in accuracy["ci95"])
-                marks.append(_line(x + aside, low, x + aside, high, colour))
-            marks.append(tag("circle", cx=_n(x + aside), cy=_n(y), r="3.5", fill=colour))
+                marks.append(line(x + aside, low, x + aside, high, colour))
+            marks.append(dot(x + aside, y, colour, 3.5))
         marks += _legend(place, label, colour, "labels" if place == 0 else "teacher of" if place == 1 else None)
     marks += _worth(found, axes)
     said = (
         f"Error of students against items per class, {found['source']}: {found['sentence']} Bars are 95 % intervals "
         f"over {found['settings']['sets']} sets, curves are the law."
     )
-    return tag(
-        "svg", tag("title", said), tag("rect", width=WIDTH, height=HEIGHT, fill="#ffffff"), *marks,
-        xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", font_size=13,
-        font_family="system-ui, sans-serif", fill=INK,
-    )  # fmt: skip
+    return document(WIDTH, HEIGHT, said, marks)
 
 
 class _Axes:
@@ -74,18 +68,18 @@ class _Axes:
         return LEFT + 16 + right * (WIDTH - LEFT - RIGHT - 32), TOP + down * (HEIGHT - TOP - BOTTOM)
 
     def grid(self, budgets: list[int], source: object) -> list[Html]:
-        marks = [_words(LEFT - 8, TOP - 24, f"accuracy, {_short(source)}", anchor="start")]
+        marks = [words(LEFT - 8, TOP - 24, f"accuracy, {_short(source)}", "start")]
         inside = [e for e in ERRORS if self.low <= e <= self.high]
         for error in inside or [self.low, self.high]:
             _, y = self.at(self.first, error)
-            marks.append(_line(LEFT, y, WIDTH - RIGHT, y, GRID))
-            marks.append(_words(LEFT - 8, y + 4, f"{100 * (1 - error):.3g} %", anchor="end"))
+            marks.append(line(LEFT, y, WIDTH - RIGHT, y, RULE))
+            marks.append(words(LEFT - 8, y + 4, f"{100 * (1 - error):.3g} %", "end"))
         for n in budgets:
             x, _ = self.at(n, self.low)
-            marks.append(_line(x, TOP, x, HEIGHT - BOTTOM, GRID))
-            marks.append(_words(x, HEIGHT - BOTTOM + 18, str(n), anchor="middle"))
+            marks.append(line(x, TOP, x, HEIGHT - BOTTOM, RULE))
+            marks.append(words(x, HEIGHT - BOTTOM + 18, str(n), "middle"))
         middle = (LEFT + WIDTH - RIGHT) / 2
-        marks.append(_words(middle, HEIGHT - 14, "real samples per class", anchor="middle"))
+        marks.append(words(middle, HEIGHT - 14, "real samples per class", "middle"))
         return marks
 
 
@@ -98,8 +92,8 @@ def _worth(found: Mapping[str, Any], axes: _Axes) -> list[Html]:
     error = math.exp(_between(math.log(row["ipc"]), [*map(math.log, amounts)], [*map(math.log, curve)]))
     left, right = axes.at(row["ipc"], error), axes.at(row["value"], error)
     return [
-        _line(*left, *right, INK, dashes="5 4"),
-        _words(right[0] + 4, right[1] - 6, f"{row['ipc']} soft = {row['value']:.3g} hard", anchor="start", size=12),
+        line(*left, *right, INK, dashes="5 4"),
+        words(right[0] + 4, right[1] - 6, f"{row['ipc']} soft = {row['value']:.3g} hard", "start", size=12),
     ]
 
 
@@ -110,30 +104,16 @@ def _between(x: float, xs: list[float], ys: list[float]) -> float:
 
 
 def _colours(n: int) -> list[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(n)]
+    others = COLOURS[1:]
+    return [others[i % len(others)] for i in range(n)]
 
 
 def _legend(place: int, label: str, colour: str, head: str | None) -> list[Html]:
     x, y = WIDTH - RIGHT + 18, TOP + 30 * (place > 0) + 20 * place
-    heading = [] if head is None else [_words(x, y - 4, head, anchor="start", size=12)]
-    dot = tag("circle", cx=x + 4, cy=y + 12, r=4, fill=colour)
-    return [*heading, dot, _words(x + 14, y + 16, label, anchor="start")]
+    heading = [] if head is None else [words(x, y - 4, head, "start", size=12)]
+    return [*heading, dot(x + 4, y + 12, colour), words(x + 14, y + 16, label, "start")]
 
 
 def _short(name: object) -> str:
     word = str(name)
     return word if len(word) <= 60 else f"{word[:59]}…"
-
-
-def _n(value: float) -> str:
-    return f"{value:.1f}"
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1, dashes: str | None = None) -> Html:
-    return tag(
-        "line", x1=_n(x1), y1=_n(y1), x2=_n(x2), y2=_n(y2), stroke=colour, stroke_width=width, stroke_dasharray=dashes
-    )  # fmt: skip
-
-
-def _words(x: float, y: float, words: str, *, anchor: str, size: int | None = None) -> Html:
-    return tag("text", text(words), x=_n(x), y=_n(y), text_anchor=anchor, font_size=size)
