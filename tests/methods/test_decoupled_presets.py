@@ -135,6 +135,16 @@ def test_delt_moves_early_groups_longer() -> None:
     assert torch.equal(work(made[2][0])[4::5], pixels(state)[4::5])
 
 
+def test_a_delt_batch_of_late_items_waits_for_their_turn() -> None:
+    method = DELT(iterations=4, round_iterations=2, batch=1, labels="hard", **PLAIN, **STILL)
+    problem, state, rng = started(method)
+    made = steps(method, problem, state, rng, 8)  # one item of each of two groups
+    assert [int(s.count.sum()) for s, _ in made[1:]] == [1, 2, 3, 0, 0, 0, 1, 0]
+    assert all(math.isfinite(shown["loss"]) for _, shown in made[1:])
+    assert torch.equal(work(made[6][0]), pixels(state)[1:2])
+    assert not torch.equal(pixels(made[8][0])[1], pixels(state)[1])
+
+
 def test_delt_begins_at_the_median_and_goes_outward() -> None:
     assert outward(torch.tensor([0.0, 1, 2, 3, 4])).tolist() == [2, 1, 3, 0, 4]
     assert outward(torch.tensor([3.0, 0, 2, 1])).tolist() == [3, 2, 1, 0]

@@ -212,9 +212,7 @@ def test_edc_mirrors_small_pictures_and_leaves_their_quarters() -> None:
     assert all(a or b for a, b in zip(as_is, mirrored, strict=True))
     assert 0 < sum(as_is) < len(as_is)
     shuffled = pixels(replace(method, shuffle=True).init(problem, generator(3)))
-    assert not all(
-        (real == x).flatten(1).all(1).any() or (real == x.flip(2)).flatten(1).all(1).any() for x in pixels(shuffled)
-    )
+    assert not all((real == x).flatten(1).all(1).any() or (real == x.flip(2)).flatten(1).all(1).any() for x in shuffled)
 
 
 # --- a committee that the data admit ----------------------------------------------------------------------------------

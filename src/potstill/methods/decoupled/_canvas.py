@@ -1,7 +1,7 @@
 """What is under way while a batch of pictures moves: rows of what is stored, or all of it."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,15 +18,6 @@ __all__ = ["Canvas", "Rows", "Whole", "canvas_of"]
 @runtime_checkable
 class Canvas(Protocol):
     """How the items of a batch stand in what is stored."""
-
-    @property
-    def what(self) -> str:
-        """What passes the teachers in an iteration."""
-        ...
-
-    def pictures(self, problem: Problem, items: Tensor) -> int:
-        """How many those are."""
-        ...
 
     def taken(self, payload: Payload, items: Tensor) -> Payload:
         """What moves, as rows (b, …)."""
@@ -58,11 +49,6 @@ class Canvas(Protocol):
 @dataclass(frozen=True)
 class Rows:
     """Pixels: every item has a row of its own, of the size that the stage has."""
-
-    what: ClassVar[str] = "a batch of items"
-
-    def pictures(self, problem: Problem, items: Tensor) -> int:
-        return len(items)
 
     def taken(self, payload: Payload, items: Tensor) -> Payload:
         return {n: t[items.to(t.device)] for n, t in payload.items()}
@@ -99,11 +85,6 @@ class Whole:
     Adam leaves in place what has had no gradient since the batch began. What all items share (a decoder) goes on moving
     with each batch. A stage of smaller pictures is seen at its size; what it stores keeps its own.
     """
-
-    what: ClassVar[str] = "a batch of items"
-
-    def pictures(self, problem: Problem, items: Tensor) -> int:
-        return len(items)
 
     def taken(self, payload: Payload, items: Tensor) -> Payload:
         return {n: t[None] for n, t in payload.items() if t.is_floating_point()}

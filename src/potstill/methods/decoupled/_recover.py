@@ -18,15 +18,16 @@ from potstill.core import Asset, Metrics, Part, Problem, Synthetic
 from potstill.functional.crops import Curriculum
 from potstill.functional.statistics import Seen, watch
 from potstill.functional.transforms import resize
+from potstill.methods._engine import Engineered
 from potstill.methods.decoupled._canvas import Canvas, canvas_of
 from potstill.methods.decoupled._parts import Begin, Beginning, Groups, Prior, Stages, View
 from potstill.methods.decoupled._state import Batches, Composition, RecoverState, moved
 from potstill.methods.decoupled._statistics import Match, Running
-from potstill.methods.decoupled._teachers import Labeller, Member, Rules
+from potstill.methods.decoupled._teachers import Labeller, Member, Rules, Taught
 from potstill.methods.decoupled._turn import Turn, Voice, Voices, together
 from potstill.rng import generator
 
-__all__ = ["Aim", "Classes", "Recovering", "Recovery"]
+__all__ = ["Aim", "Classes", "Engineered", "RecoverState", "Recovering", "Recovery", "Taught"]
 
 Opening: TypeAlias = Callable[[Sequence[Member], Tensor, Tensor], Mapping[str, Tensor]]
 """What a batch keeps in ``state.memory``, by its first pictures and their classes."""
@@ -72,6 +73,10 @@ class Recovery:
     """The teachers, and what they say of the result."""
     canvas: Canvas
     """What of the stored payload is under way."""
+    what: str = "a batch of items"
+    """What passes the teachers in an iteration, for a plan."""
+    most: int | None = None
+    """How many those are at most; none: as the largest batch has."""
     batches: Callable[[Problem], tuple[Tensor, ...]]
     begin: Begin
     opening: Opening | None = None
@@ -100,25 +105,34 @@ class Recovery:
 
     def step(self, problem: Problem, state: RecoverState, rng: Generator) -> tuple[RecoverState, Metrics]:
         members, items = self.labeller.teachers.members(problem), self.batches(problem)[state.batch]
-        shape, device = problem.train.input.shape, problem.train.device
         state = self.staged(problem, members, state, items)
         active = self.groups.entered(problem.sizes, items, state.iteration) if self.groups.count > 1 else items >= 0
-        rows, total = self.canvas.rows(active), self.iterations
+        if bool(active.any()):
+            state, shown = self.moved(problem, members, state, items[active], self.canvas.rows(active), rng)
+        else:
+            state, shown = replace(state, iteration=state.iteration + 1), {"loss": 0.0}
+        if state.iteration == self.iterations:
+            state = RecoverState.of(self.whole(problem, state), state.real, state.batch + 1)
+        return state, {**shown, "batches": state.batch + state.iteration / self.iterations}
+
+    def moved(
+        self, problem: Problem, members: Sequence[Member], state: RecoverState, items: Tensor, rows: Tensor,
+        rng: Generator,
+    ) -> tuple[RecoverState, Metrics]:  # fmt: skip
+        """After an iteration of ``items`` of the batch, which those ``rows`` of the work hold."""
+        spec, total = problem.train.input, self.iterations
         with torch.enable_grad():
             leaves = {n: t[rows.to(t.device)].requires_grad_() for n, t in state.work.items()}
-            x, y = self.canvas.seen(problem, state.payload, leaves, items[active], state.iteration)
-            x = resize(x, self.stages.size(shape, self.stages.at(state.iteration, total)))
-            turn = Turn(problem=problem, members=members, state=state, items=items[active], y=y.to(device), rng=rng)
-            view = self.view(x, state.iteration, total, problem.train.input, rng)
-            loss, shown, memory = self.loss(turn, view)
+            x, y = self.canvas.seen(problem, state.payload, leaves, items, state.iteration)
+            x = resize(x, self.stages.size(spec.shape, self.stages.at(state.iteration, total)))
+            turn = Turn(problem=problem, members=members, state=state, items=items, y=y.to(x.device), rng=rng)
+            loss, shown, memory = self.loss(turn, self.view(x, state.iteration, total, spec, rng))
             slopes = torch.autograd.grad(loss, tuple(leaves.values()), allow_unused=True)
         grads = {n: torch.zeros_like(t) if g is None else g for (n, t), g in zip(leaves.items(), slopes, strict=True)}
-        state = moved(state, rows, grads, self.rate(state.iteration))
+        after = moved(state, rows, grads, self.rate(state.iteration))
         kept = {**state.memory, **{n: t.detach() for n, t in memory.items()}}
-        state = replace(state, work=self.canvas.within(problem, state), memory=kept)
-        if state.iteration == total:
-            state = RecoverState.of(self.whole(problem, state), state.real, state.batch + 1)
-        return state, {"loss": float(loss.detach()), **shown, "batches": state.batch + state.iteration / total}
+        after = replace(after, work=self.canvas.within(problem, after), memory=kept)
+        return after, {"loss": float(loss.detach()), **shown}
 
     def staged(self, problem: Problem, members: Sequence[Member], state: RecoverState, items: Tensor) -> RecoverState:
         """The state before an iteration of the batch of ``items``: it begins, or a stage of it does, or neither."""
@@ -167,12 +181,12 @@ class Recovery:
         return len(self.batches(problem)) * self.iterations
 
     def parts(self, problem: Problem, state: RecoverState) -> tuple[Part, ...]:
-        size = max(self.canvas.pictures(problem, items) for items in self.batches(problem))
+        size = self.most or max(map(len, self.batches(problem)))
 
         def iterate() -> object:
             return self.step(problem, state, generator(0, "plan"))[1]
 
-        batch = Part(what=self.canvas.what, samples=size, size=size, ready=lambda _: iterate)
+        batch = Part(what=self.what, samples=size, size=size, ready=lambda _: iterate)
         return (batch, self.labeller.part(problem))
 
 

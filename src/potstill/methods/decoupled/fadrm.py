@@ -14,11 +14,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods._engine import Engineered
 from potstill.methods.decoupled._parts import Stages
-from potstill.methods.decoupled._recover import Recovering, Recovery
-from potstill.methods.decoupled._state import RecoverState
-from potstill.methods.decoupled._teachers import Taught
+from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._turn import in_turn
 
 __all__ = ["FADRM"]

@@ -24,12 +24,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods._engine import Engineered
 from potstill.methods.decoupled._broad import Broadly
 from potstill.methods.decoupled._published import BY_DATA, ByData, Published
-from potstill.methods.decoupled._recover import Recovering, Recovery
-from potstill.methods.decoupled._state import Composition, RecoverState
-from potstill.methods.decoupled._teachers import Taught
+from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._state import Composition
 
 __all__ = ["GVBSM"]
 

@@ -16,11 +16,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods._engine import Engineered
-from potstill.methods.decoupled._recover import Recovering, Recovery
-from potstill.methods.decoupled._state import Composition, RecoverState
+from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._state import Composition
 from potstill.methods.decoupled._statistics import OfClasses
-from potstill.methods.decoupled._teachers import Taught
 
 __all__ = ["LPLD"]
 

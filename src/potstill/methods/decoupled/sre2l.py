@@ -18,11 +18,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods._engine import Engineered
 from potstill.methods.decoupled._published import BY_DATA, ByData, Published
-from potstill.methods.decoupled._recover import Recovering, Recovery
-from potstill.methods.decoupled._state import RecoverState
-from potstill.methods.decoupled._teachers import Taught
+from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
 
 __all__ = ["SRe2L"]
 

@@ -25,11 +25,8 @@ from torch import Tensor
 
 from potstill.core import Efforts, MethodInfo, Payload, Problem
 from potstill.errors import PotstillError
-from potstill.methods._engine import Engineered
 from potstill.methods.decoupled._published import BY_DATA, ByData
-from potstill.methods.decoupled._recover import Recovering, Recovery
-from potstill.methods.decoupled._state import RecoverState
-from potstill.methods.decoupled._teachers import Taught
+from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._turn import Turn, Voice
 from potstill.parametrize.aware import Aware
 from potstill.parametrize.compensators import Compensators
@@ -82,6 +79,8 @@ class UFC(Recovering, Taught, Engineered[RecoverState]):
         return replace(
             self.recovery(problem, self.labeller()),
             canvas=Added(places=places, classes=self.batch),
+            what="a picture of each class with a compensator",
+            most=min(self.batch, problem.num_classes),
             batches=lambda _: torch.split(torch.arange(count * places), 1),
             voices=partial(_of_compensator, places),
         )
@@ -114,15 +113,10 @@ def _of_compensator(places: int, turn: Turn) -> list[Voice]:
 class Added:
     """The canvas: one compensator after the other, seen with the pictures of its place; those stay as they are."""
 
-    what: ClassVar[str] = "a picture of each class with a compensator"
-
     places: int
     """p: pictures of a class."""
     classes: int
     """That are seen at once, at most."""
-
-    def pictures(self, problem: Problem, items: Tensor) -> int:
-        return min(self.classes, problem.num_classes)
 
     def taken(self, payload: Payload, items: Tensor) -> Payload:
         return {_NAME: payload[_NAME].flatten(0, 1)[items.to(payload[_NAME].device)]}

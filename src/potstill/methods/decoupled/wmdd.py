@@ -25,11 +25,10 @@ from torch import Generator, Tensor
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.statistics import Seen, length
 from potstill.functional.transport import barycentre, check_solver
-from potstill.methods._engine import Engineered
-from potstill.methods.decoupled._recover import Recovering, Recovery
-from potstill.methods.decoupled._state import Composition, RecoverState
+from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._state import Composition
 from potstill.methods.decoupled._statistics import OfClasses
-from potstill.methods.decoupled._teachers import Member, Rules, Taught
+from potstill.methods.decoupled._teachers import Member, Rules
 from potstill.methods.decoupled._turn import Turn, Voice
 
 __all__ = ["WMDD"]
