@@ -619,6 +619,7 @@ def one_side(out: Path, only: Sequence[str]) -> None:
         if native.is_dir():  # what was compiled may be used again, what was trained may not
             cache.mkdir()
             (cache / "native").symlink_to(native)
+        about = {"commit": commit(), "computing": computing(), "only": list(only)}
         bench, made = Bench(Path(folder)), {}
         begun = time.monotonic()
         spent: dict[str, float] = {}
@@ -635,7 +636,6 @@ def one_side(out: Path, only: Sequence[str]) -> None:
             if (took := time.process_time() - start) > 2:
                 print(f"{name}: {took:.1f} s", file=sys.stderr)
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(made[name], sort_keys=True)}" for name in sorted(made))
-    about = {"commit": commit(), "computing": computing(), "only": list(only)}
     head = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in about.items())
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(f'{{\n{head},\n "rows": {{\n{lines}\n }}\n}}\n')
