@@ -18,6 +18,7 @@ from potstill.data import on_card
 from potstill.driver import Progress, Run, run
 from potstill.errors import PotstillError
 from potstill.evaluation.probe import Candidate, Pair, fewest_bits
+from potstill.execution import Executor
 from potstill.execution.memory import return_freed_memory
 from potstill.inputs import moved
 from potstill.parametrize.aware import Aware
@@ -27,6 +28,7 @@ from potstill.storage import Distilled
 from potstill.storage.scores import Scores
 from potstill.store import Exact, Float, Uniform, read, store_name
 from potstill.store.patches import Patches
+from potstill.supervise.writer import state_hash
 from potstill.tasks import targets_of
 from potstill.units import about, clock
 from potstill.watch import Watcher
@@ -35,6 +37,10 @@ __all__ = ["Settled", "identity_of", "run_settled"]
 
 _TRIED = (8, 6, 5, 4, 3, 2)
 """Bits that ``auto`` tries, from many to few."""
+_GIVEN = "networks"
+"""The asset in whose place trained networks can be given."""
+_NOBODYS: Mapping[str, Any] = {"given": True, "labels": False, "recipe": {}}
+"""What a card says of networks that were given: nobody can make them again, so that they label no student."""
 _TRIAL = 20
 """Steps below which a run is shorter than what finding its bits takes."""
 
@@ -67,6 +73,7 @@ def run_settled(
     settled: Settled, watcher: Watcher, budget: float | None, *, seed: int, steps: int | None, zca: str | None,
     checkpoint: Path | None, resume: bool, anyway: bool, checkpoint_every: float, progress: Callable[[Progress], None],
     preparing: Callable[[str, int, int], None], command: str | None, table: Scores | None,
+    executor: Executor | None = None, networks: Any = None,
 ) -> Distilled:  # fmt: skip
     """Preparation, steps and result of a run that is settled. Arguments and errors as for `potstill.distill`.
 
@@ -74,13 +81,14 @@ def run_settled(
         watcher: is told what comes and how long it will take.
         budget: seconds, of preparation and steps.
         table: scores to select by, in place of what the method would ask for.
+        networks: trained ones in place of those that the method would have made.
     """
     name, made = settled.name, settled.method
     for note in settled.chosen if watcher.line else ():  # before the work, which may take long
         watcher.note(note)
     begun = time.monotonic()
     if table is None:
-        problem, prepared = _prepared(settled, preparing, watcher, budget)
+        problem, prepared = _prepared(settled, preparing, watcher, budget, executor, networks)
     else:
         known = table.of(name, settled.problem.train)
         problem, prepared = dataclasses.replace(settled.problem, assets={"scores": known}), table.methods[name].seconds
@@ -88,6 +96,8 @@ def run_settled(
     identity = identity_of(settled, seed, zca)
     if table is not None:
         identity["scores"] = {n: float(values[values.isfinite()].sum()) for n, values in known.items()}
+    if networks is not None:
+        identity["networks"] = [state_hash({**t.theta, **t.buffers}) for t in problem.assets[_GIVEN]]
     watcher.begin(name, fewer(settled.effort, made, watcher.line, prepares=False))
     done = run(
         made,
@@ -116,6 +126,8 @@ def run_settled(
         limits=limits,
         watcher=watcher,
         counted=preparing,
+        executor=executor,
+        given=networks is not None,
     )
 
 
@@ -143,15 +155,18 @@ def _rounded(problem: Problem) -> dict[str, Any]:
 
 
 def _prepared(
-    settled: Settled, preparing: Callable[[str, int, int], None], watcher: Watcher, budget: float | None
-) -> tuple[Problem, float]:
+    settled: Settled, preparing: Callable[[str, int, int], None], watcher: Watcher, budget: float | None,
+    executor: Executor | None, networks: Any,
+) -> tuple[Problem, float]:  # fmt: skip
     """The problem with the assets that the method asks for, and the seconds that went into them.
 
     Raises:
-        PotstillError: they will take, or have taken, all of the budget.
+        PotstillError: they will take, or have taken, all of the budget; or networks are given to no use.
     """
     method, problem = settled.method, settled.problem
-    wanted = method.assets(problem)
+    wanted, given = method.assets(problem), {} if networks is None else {_GIVEN: networks}
+    if given and all(asset.name not in given for asset in wanted):
+        raise PotstillError(f"{settled.name} asks for no trained networks, but some are given; leave networks out")
     if not wanted:
         return problem, 0.0
 
@@ -161,7 +176,8 @@ def _prepared(
     begun = time.monotonic()
     less = fewer(settled.effort, method, watcher.line, prepares=True)
     watcher.begin("preparation", less)
-    coming = forecast(wanted, problem.train, problem.network, augmentation)
+    to_make = [asset for asset in wanted if asset.name not in given]
+    coming = forecast(to_make, problem.train, problem.network, augmentation, executor)
     needed = sum(e.seconds for e in coming)
     what = " and ".join(map(str, coming))
     if budget is not None and needed > budget:
@@ -171,7 +187,9 @@ def _prepared(
         )
     for e in coming:
         watcher.expect(e.name, e.seconds, f"{settled.name} begins with {e}")
-    assets, seconds = obtain(wanted, problem.train, problem.network, augmentation, progress=preparing)
+    assets, seconds = obtain(
+        wanted, problem.train, problem.network, augmentation, executor=executor, given=given, progress=preparing
+    )
     if budget is not None and (took := time.monotonic() - begun) > budget:
         raise PotstillError(
             f"{what} took {clock(took)}, all of the budget of {clock(budget)}; they are kept, so the same command goes "
@@ -192,6 +210,8 @@ def _artefact(
     limits: Mapping[str, float | None],
     watcher: Watcher,
     counted: Callable[[str, int, int], None],
+    executor: Executor | None,
+    given: bool,
 ) -> Distilled:
     """The state's result as an artefact: decoded, in data units, with its card, written as the store says."""
     method, train = settled.method, problem.train
@@ -233,7 +253,7 @@ def _artefact(
         "command": command,
         "effort": _effort(settled),
         "limits": dict(limits),
-        **_of_assets(settled, problem),
+        **_of_assets(settled, problem, given),
         **({"resumed_with_others": list(done.changes)} if done.changes else {}),
     }
     whole, rows = moved(inputs, "cpu"), labels.detach().cpu()
@@ -275,7 +295,7 @@ def _artefact(
 
     if settled.store is None:
         watcher.begin("storing")
-        return _fewest(written, problem, seed, done.outcome.step, isinstance(result, Selection), counted)
+        return _fewest(written, problem, seed, done.outcome.step, isinstance(result, Selection), counted, executor)
     try:
         return written(settled.store)
     except PotstillError as error:  # the steps are made: what this store cannot write is kept as it is
@@ -296,7 +316,7 @@ def _refined(store: Patches, decoded: Tensor, space: Space, problem: Problem, se
 
 def _fewest(
     written: Callable[..., Distilled], problem: Problem, seed: int, steps: int, selected: bool,
-    counted: Callable[[str, int, int], None],
+    counted: Callable[[str, int, int], None], executor: Executor | None,
 ) -> Distilled:  # fmt: skip
     """The set in the fewest bits whose loss on a part of the training data cannot be told from none."""
     if steps < _TRIAL and not selected:
@@ -316,12 +336,12 @@ def _fewest(
     weights = None if whole.sample_weight is None else whole.sample_weight.to(device)
     choice, said = fewest_bits(
         seen(whole), candidates, problem.train, problem.network, seed=seed, weights=weights,
-        made_of=whole.index, progress=counted,
+        made_of=whole.index, executor=executor, progress=counted,
     )  # fmt: skip
     return written((Exact() if selected else Float()) if choice is None else stores[choice.name], {"auto": said})
 
 
-def _of_assets(settled: Settled, problem: Problem) -> dict[str, list[Mapping[str, Any]]]:
+def _of_assets(settled: Settled, problem: Problem, given: bool) -> dict[str, list[Mapping[str, Any]]]:
     """What a card says of the assets that are in the problem's hands: lists by name, such as ``teachers``."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     ground = Ground(
@@ -330,7 +350,8 @@ def _of_assets(settled: Settled, problem: Problem) -> dict[str, list[Mapping[str
     for asset in settled.method.assets(problem):
         if asset.name in problem.assets:
             for name, entry in asset.on_card(problem.assets[asset.name], ground).items():
-                found.setdefault(name, []).append(entry)
+                brought = _NOBODYS if given and asset.name == _GIVEN else {}
+                found.setdefault(name, []).append({**entry, **brought})
     return found
 
 

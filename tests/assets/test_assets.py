@@ -15,10 +15,12 @@ from potstill.assets import TrainedNetworks, forecast, obtain, snapshots
 from potstill.augment.named import named_augmentation
 from potstill.core import Asset, AssetJob, Ground, Problem, Splits, Trained
 from potstill.errors import PotstillError
-from potstill.execution import Processes, Serial
+from potstill.execution import Processes, Serial, asked_executor
+from potstill.methods.distribution.dance import DANCE
 from potstill.methods.selection.random import Random
 from potstill.nn import factory
 from potstill.storage import cache_folder, read_tensors, write_tensors
+from potstill.supervise.writer import state_hash
 from potstill.testing import toy_source
 from potstill.verbs.plan import plan
 
@@ -208,3 +210,48 @@ def test_the_name_in_the_cache_and_what_is_in_the_file_stay(cache: Path) -> None
     assert {n.partition("/")[0] for n in tensors} == {"theta"}
     assert json.loads(said["classes"]) == list(SOURCE.classes)
     assert float(said["seconds"]) > 0
+
+
+def test_distil_from_given_networks_gives_the_same_bits_and_says_so(cache: Path) -> None:
+    method = DANCE(networks_trained=2, epochs_trained=1, batch_real=6, iterations=1)
+    asked: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "store": "float32"}
+    small = potstill.distill(DATA, method, **asked, executor="serial")
+    files = sorted((cache / "networks").iterdir())
+    brought = [file for h in hashes(small) for file in files if file_hash(file) == h]
+    again = potstill.distill(DATA, method, **asked, networks=brought)
+    assert torch.equal(small.inputs, again.inputs)
+    assert hashes(again) == hashes(small)
+    (entry,) = again.card["teachers"]
+    assert (entry["given"], entry["labels"], entry["recipe"]) == (True, False, {})
+    assert len(list((cache / "networks").iterdir())) == 2
+    other = potstill.distill(DATA, method, **asked, networks=brought[::-1])
+    assert not torch.equal(small.inputs, other.inputs)
+    with pytest.raises(PotstillError, match="random asks for no trained networks, but some are given"):
+        potstill.distill(DATA, "random", ipc=1, networks=brought)
+
+
+def hashes(small: Any) -> list[str]:
+    return [n["hash"] for n in small.card["teachers"][0]["networks"]]
+
+
+def file_hash(path: Path) -> str:
+    return state_hash({n.partition("/")[2]: t for n, t in read_tensors(path, 2**30)[0].items()})
+
+
+def test_a_checkpoint_from_other_networks_is_not_gone_on_with(cache: Path, tmp_path: Path) -> None:
+    method = DANCE(networks_trained=1, epochs_trained=1, batch_real=6, iterations=3)
+    spec = TrainedNetworks(name="networks", count=2, recipe=RECIPE)
+    one, two = got(spec)["networks"]
+    checkpoint = tmp_path / "run.checkpoint"
+    asked: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "store": "float32", "checkpoint": checkpoint}
+    potstill.distill(DATA, method, **asked, networks=[one], steps=1, checkpoint_every=0)
+    with pytest.raises(PotstillError, match="networks"):
+        potstill.distill(DATA, method, **asked, networks=[two], resume=True)
+
+
+def test_an_executor_is_named_or_given() -> None:
+    assert asked_executor("serial") == Serial()
+    assert asked_executor(None) is None
+    assert isinstance(asked_executor("processes"), Processes)
+    with pytest.raises(PotstillError, match=r"unknown executor 'procesess'.*processes"):
+        asked_executor("procesess")

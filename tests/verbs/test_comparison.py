@@ -13,6 +13,7 @@ import potstill
 from potstill.cli.parsing import Misuse, parse
 from potstill.core import Splits
 from potstill.errors import PotstillError
+from potstill.execution import Processes
 from potstill.verbs.compare import compare
 
 WORDS = ["digits", "--methods", "dm", "--ipc", "1", "--out", "board"]
@@ -191,3 +192,25 @@ def test_what_is_no_scorecard_is_said(folder: Path, content: str) -> None:
     (folder / "random-ipc1.scorecard.json").write_text(content)
     with pytest.raises(PotstillError, match=r"random-ipc1\.scorecard\.json: not a scorecard"):
         board(folder)
+
+
+def test_cells_that_other_processes_make_are_those_that_are_made_here(folder: Path, tmp_path: Path) -> None:
+    here, there = board(folder, methods=("herding",)), tmp_path / "there"
+    elsewhere = board(there, methods=("herding", "sre2l"), executor=Processes(2))
+    assert "error" in elsewhere["rows"][-1], "a cell that fails, fails alone"
+    for one, other in zip(here["rows"], elsewhere["rows"], strict=False):
+        assert one["scorecard"]["accuracy"] == other["scorecard"]["accuracy"]
+        assert one.get("difference") == other.get("difference")
+    assert {file.name for file in there.iterdir()} >= {file.name for file in folder.iterdir()}
+    for file in folder.glob("*.safetensors"):
+        assert torch.equal(potstill.load(file).inputs, potstill.load(there / file.name).inputs)
+
+
+def test_a_comparison_that_was_cut_makes_only_the_cells_that_are_missing(folder: Path) -> None:
+    board(folder, methods=("herding",), executor="serial")
+    kept = folder / "random-ipc1.scorecard.json"
+    before = kept.stat().st_mtime_ns
+    (folder / "herding-ipc1.scorecard.json").unlink()
+    board(folder, methods=("herding",), executor="serial")
+    assert kept.stat().st_mtime_ns == before
+    assert (folder / "herding-ipc1.scorecard.json").exists()

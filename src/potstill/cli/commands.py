@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+Workers: TypeAlias = Literal["serial", "processes"]
 Data = Annotated[Positional[str], arg(metavar="DATA")]
 File = Annotated[Positional[Path], arg(metavar="FILE.safetensors")]
 
@@ -141,6 +142,8 @@ class Making(DataCommand):
     that can be told on a part of the training data. (default: auto; chosen samples as they are; with --bytes uint4)"""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
+    executor: Annotated[Workers | None, _unset("serial|processes")] = None
+    """Where independent jobs run: one after another, or in a process for each core. (default: what is faster)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +221,8 @@ class Evaluate(DataCommand):
     """Also write the scorecard here."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
+    executor: Annotated[Workers | None, _unset("serial|processes")] = None
+    """Where independent jobs run: one after another, or in a process for each core. (default: what is faster)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +258,8 @@ class Label(DataCommand):
     """Decides the views."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
+    executor: Annotated[Workers | None, _unset("serial|processes")] = None
+    """Where independent jobs run: one after another, or in a process for each core. (default: what is faster)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,6 +286,8 @@ class Score(DataCommand):
     """Also draw the data map of cartography, which must be among the methods."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
+    executor: Annotated[Workers | None, _unset("serial|processes")] = None
+    """Where independent jobs run: one after another, or in a process for each core. (default: what is faster)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,6 +322,8 @@ class Compare(DataCommand):
     """An option of one of the methods, such as dm.iterations=500; may be given several times."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
+    executor: Annotated[Workers | None, _unset("serial|processes")] = None
+    """Where independent jobs run: one after another, or in a process for each core. (default: what is faster)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,6 +358,8 @@ class Scaling(DataCommand):
     """Decides everything that is drawn."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
+    executor: Annotated[Workers | None, _unset("serial|processes")] = None
+    """Where independent jobs run: one after another, or in a process for each core. (default: what is faster)"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -229,7 +229,7 @@ def evaluate(
     labeller: Labeller | None = None
     if bench.protocol.labels == "teacher" and (stored is None or baselines):
         # one committee for all sets and all students
-        labeller = labeller_of(bench.protocol, distilled, train, bench.make, bench.augment, bench.report)
+        labeller = labeller_of(bench.protocol, distilled, train, bench.make, bench.augment, bench.report, executor)
         bench, *others = (replace(b, teachers=labeller.teachers) for b in (bench, *others))
     labeller = labeller if stored is None else stored_labeller(labeller, distilled, stored)
     rate = learned_rate(distilled)

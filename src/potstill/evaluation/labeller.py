@@ -20,6 +20,7 @@ from potstill.data.passes import each
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.taught import Teachers, teachers_of
+from potstill.execution import Executor
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.nn import factory, named
 from potstill.rng import generator
@@ -113,6 +114,7 @@ def labeller_of(
     make: NetworkFactory,
     augmentation: Callable[[str], Augmentation],
     progress: Callable[[str, int, int], None] | None = None,
+    executor: Executor | None = None,
 ) -> Labeller:
     """Who labels ``distilled`` and its baselines: whom the protocol names, else the set's own, else the student's.
 
@@ -121,7 +123,7 @@ def labeller_of(
         train: the training data, as the set's students see them.
         make: the student's architecture.
         augmentation: an augmentation by name.
-        progress: as for `potstill.assets.obtain`.
+        progress, executor: as for `potstill.assets.obtain`.
 
     Raises:
         PotstillError: what the card says of its teachers cannot be read, or a network cannot be made or trained.
@@ -129,9 +131,9 @@ def labeller_of(
     entries = _entries(distilled.card)
     chosen, why = _choice(protocol, entries, make)
     if chosen == "set":
-        teachers = _from_card(entries, train, make, augmentation, progress)
+        teachers = _from_card(entries, train, make, augmentation, progress, executor)
     else:
-        teachers = teachers_of(protocol, train, _first(protocol, train, make), augmentation, progress)
+        teachers = teachers_of(protocol, train, _first(protocol, train, make), augmentation, progress, executor)
     label = teachers.labeller(protocol.teacher_statistics)
     networks = _networks(teachers)
     made_by = sorted(h for e in entries for h in e.hashes)
@@ -218,7 +220,7 @@ def _entry(value: Mapping[str, Any]) -> _Entry:
 
 def _from_card(
     entries: Sequence[_Entry], train: Source, make: NetworkFactory, augmentation: Callable[[str], Augmentation],
-    progress: Callable[[str, int, int], None] | None,
+    progress: Callable[[str, int, int], None] | None, executor: Executor | None,
 ) -> Teachers:  # fmt: skip
     """The networks themselves, from the cache or trained again."""
     k = len(train.classes)
@@ -226,7 +228,7 @@ def _from_card(
     parts: list[Teachers] = []
     for n, (entry, one) in enumerate(zip(entries, makes, strict=True)):
         spec = TrainedNetworks(name=f"teachers/{n}", count=len(entry.hashes), recipe=entry.recipe)
-        made, _ = obtain([spec], train, one, augmentation, progress=progress)
+        made, _ = obtain([spec], train, one, augmentation, executor=executor, progress=progress)
         parts.append(Teachers(make=one, trained=tuple(made[spec.name])))
     return replace(parts[0], others=tuple(parts[1:]))
 

@@ -20,6 +20,7 @@ from potstill.augment.views import Views
 from potstill.core import Augmentation, NetworkFactory, Source, Trained
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
+from potstill.execution import Executor
 from potstill.nn import factory
 from potstill.supervise.about import Statistics
 from potstill.supervise.losses import kl
@@ -85,11 +86,13 @@ def teachers_of(
     make: NetworkFactory,
     augmentation: Callable[[str], Augmentation],
     progress: Callable[[str, int, int], None] | None = None,
+    executor: Executor | None = None,
 ) -> Teachers:
     """The protocol's teachers, trained on ``train`` or taken from the cache; they depend on no seed of a measurement.
 
     Args:
         make: the architecture of all but the protocol's committee.
+        executor: where they are trained.
     """
     recipe: dict[str, float | int | str] = {
         "epochs": protocol.teacher_epochs, "batch": protocol.teacher_batch, "lr": protocol.teacher_lr,
@@ -102,7 +105,7 @@ def teachers_of(
         TrainedNetworks(name=f"teachers/{n}", count=1, recipe={**recipe, "network": other.name})
         for n, other in enumerate(others)
     ]
-    made, _ = obtain([spec, *specs], train, make, augmentation, progress=progress)
+    made, _ = obtain([spec, *specs], train, make, augmentation, executor=executor, progress=progress)
     further = (Teachers(make=other, trained=tuple(made[f"teachers/{n}"])) for n, other in enumerate(others))
     return Teachers(make=make, trained=tuple(made["teachers"]), others=tuple(further))
 

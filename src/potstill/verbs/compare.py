@@ -3,10 +3,12 @@
 import contextlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from potstill import registry
 from potstill.asked import asked_budget, asked_effort, renamed
@@ -15,6 +17,7 @@ from potstill.driver import Interrupted, Progress, versions
 from potstill.errors import PotstillError, unknown
 from potstill.evaluation import Protocol
 from potstill.evaluation.labeller import labels_itself
+from potstill.execution import Executor, Serial, asked_executor
 from potstill.locks import only_run
 from potstill.metric import Metric
 from potstill.nn import OwnNetwork, given
@@ -47,6 +50,7 @@ def compare(
     device: str = "auto",
     seed: int = 0,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    executor: Executor | str | None = None,
     progress: Callable[[str, Progress], None] | None = None,
     **overrides: Any,
 ) -> dict[str, Any]:
@@ -71,7 +75,9 @@ def compare(
         budget: time for each cell's distilling: seconds, or text such as ``10m``.
         seeds: students per cell; with one, accuracies have no interval.
         options: fields of methods, by the method's name: ``{"dm": {"iterations": 500}}``.
-        progress: called with the cell's name after every step of distilling.
+        executor: where cells are made: ``serial``, ``processes`` (so many at a time as there are cores), or an
+            `potstill.execution.Executor`. Default: one after another here, each with as many processes as help.
+        progress: called with the cell's name after every step of distilling, where cells are made in this process.
         **overrides: fields of the protocol's recipe, e.g. ``epochs=50``.
 
     Returns:
@@ -109,15 +115,18 @@ def compare(
     with only_run(out / "leaderboard.json"):
         cells = [
             _Cell(
-                method=name, ipc=amount, options=options.get(name, {}), splits=splits, making=making,
+                method=name, ipc=amount, options=options.get(name, {}), data=splits.train.content_hash, making=making,
                 measuring=measuring, protocol=chosen, stem=out / f"{_file_name(name)}-ipc{amount}",
                 device=device,
             )
             for amount in dict.fromkeys(sizes) for name in names
         ]  # fmt: skip
         for cell in cells:
-            cell.check()
-        board = _board(cells, progress)
+            cell.check(splits)
+        runner = asked_executor(executor)
+        here = runner is None or isinstance(runner, Serial)
+        make = _Maker(splits=splits, executor=None if runner is None else Serial(), progress=progress if here else None)
+        board = _board(cells, splits, (runner or Serial(torch.get_num_threads())).map(make, cells))
         write_atomic(out / "leaderboard.json", _text(board))
     return board
 
@@ -132,18 +141,32 @@ def _text(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _board(cells: Sequence["_Cell"], progress: Callable[[str, Progress], None] | None) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class _Maker:
+    """Makes and measures a cell: what all cells share, sent to a worker once."""
+
+    splits: Splits
+    executor: Executor | None
+    progress: Callable[[str, Progress], None] | None
+
+    def __call__(self, cell: "_Cell") -> Mapping[str, Any] | str:
+        """The scorecard, or why there is none."""
+        try:
+            return cell.measured(self.splits, self.executor, self.progress)
+        except _Failed as error:
+            return str(error)
+
+
+def _board(cells: Sequence["_Cell"], splits: Splits, made: Iterator[Mapping[str, Any] | str]) -> dict[str, Any]:
     from potstill.evaluation.statistics import answers_of, difference
 
     scores: dict[tuple[str, int], Mapping[str, Any]] = {}
     rows: list[dict[str, Any]] = []
-    for cell in cells:
+    for cell, score in zip(cells, made, strict=True):
         row: dict[str, Any] = {"method": cell.method, "ipc": cell.ipc}
         rows.append(row)
-        try:
-            score = cell.measured(progress)
-        except _Failed as error:
-            row["error"] = str(error)
+        if isinstance(score, str):
+            row["error"] = score
             continue
         scores[cell.method, cell.ipc] = score
         row |= {"file": cell.file.name, "scorecard": score}
@@ -156,7 +179,7 @@ def _board(cells: Sequence["_Cell"], progress: Callable[[str, Progress], None] |
         if (alike := score["difference"].get("random")) is not None:  # real samples with this set's labeller
             row["difference"] = alike
         elif cell.method != "random" and rival is not None:
-            answers = answers_of(Metric.of(score), len(cell.splits.test or ()))
+            answers = answers_of(Metric.of(score), len(splits.test or ()))
             row["difference"] = difference(_score(score)["values"], _score(rival)["values"], answers)
 
     def order(row: Mapping[str, Any]) -> tuple[int, float]:
@@ -165,7 +188,7 @@ def _board(cells: Sequence["_Cell"], progress: Callable[[str, Progress], None] |
 
     rows.sort(key=order)
     return {
-        "source": cells[0].splits.train.name, "protocol": cells[0].measuring["protocol"], "fair": FAIR, "rows": rows
+        "source": splits.train.name, "protocol": cells[0].measuring["protocol"], "fair": FAIR, "rows": rows
     }  # fmt: skip
 
 
@@ -181,12 +204,13 @@ class _Failed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class _Cell:
-    """One method at one size: two files, and everything that decides what is in them."""
+    """One method at one size, as a picklable value: two files, and everything that decides what is in them."""
 
     method: str
     ipc: int
     options: Mapping[str, Any]
-    splits: Splits
+    data: str
+    """The content hash of the training data."""
     making: Mapping[str, Any]
     measuring: Mapping[str, Any]
     protocol: Protocol
@@ -211,12 +235,12 @@ class _Cell:
         making = {name: value for name, value in self.making.items() if (name, value) != ("effort", "published")}
         making["time_budget"] = making.pop("budget")
         return {
-            "method": self.method, "ipc": self.ipc, "data": self.splits.train.content_hash,
+            "method": self.method, "ipc": self.ipc, "data": self.data,
             **{name: str(value) if isinstance(value, OwnNetwork) else value for name, value in making.items()},
             "options": dict(self.options) or None, **self.measuring, "overrides": self.measuring["overrides"] or None,
         }  # fmt: skip
 
-    def check(self) -> None:
+    def check(self, splits: Splits) -> None:
         """
         Raises:
             PotstillError: what is there of this cell was made otherwise.
@@ -228,7 +252,7 @@ class _Cell:
         if not self.file.exists() and not self.checkpoint.exists():
             return
         try:
-            wanted = self._identity()
+            wanted = self._identity(splits)
         except PotstillError:
             return  # it cannot be made, and says so when its turn comes
         if self.file.exists():
@@ -246,7 +270,9 @@ class _Cell:
             _same(self.checkpoint, identity, wanted)
             _same(self.checkpoint, computed, versions() if computed else {})
 
-    def measured(self, progress: Callable[[str, Progress], None] | None) -> Mapping[str, Any]:
+    def measured(
+        self, splits: Splits, executor: Executor | None, progress: Callable[[str, Progress], None] | None
+    ) -> Mapping[str, Any]:
         """The scorecard, from its file if it is there.
 
         Raises:
@@ -260,7 +286,7 @@ class _Cell:
         else:
             with _failing():
                 small = distill(
-                    self.splits, self.method, ipc=self.ipc, **self.making, device=self.device,
+                    splits, self.method, ipc=self.ipc, **self.making, device=self.device, executor=executor,
                     checkpoint=self.checkpoint, resume=self.checkpoint.exists(),
                     progress=None if progress is None else lambda p: progress(self.stem.name, p), **self.options,
                 )  # fmt: skip
@@ -269,10 +295,10 @@ class _Cell:
         networks = None if self.making["network"] is None else [self.making["network"]]
         with _failing():
             score = evaluate(
-                small, self.splits, protocol=self.measuring["protocol"], network=networks,
+                small, splits, protocol=self.measuring["protocol"], network=networks,
                 seeds=self.measuring["seeds"], seed=self.making["seed"], robust_scores=False,
                 baselines=labels_itself(self.protocol, small),
-                device=self.device, progress=None, **self.measuring["overrides"],
+                device=self.device, executor=executor, progress=None, **self.measuring["overrides"],
             )  # fmt: skip
         result = {**score.to_dict(), "settings": self.settings, "outcome": small.card["outcome"]}
         write_atomic(self.card, _text(result))
@@ -296,9 +322,9 @@ class _Cell:
             ) from error
         return found
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self, splits: Splits) -> dict[str, Any]:
         settled = settle(
-            self.splits, self.method, ipc=self.ipc, budget=None, network=self.making["network"], parametrization=None,
+            splits, self.method, ipc=self.ipc, budget=None, network=self.making["network"], parametrization=None,
             labels=None, augment=None, zca=None, device=self.device, effort=self.making["effort"], **self.options,
         )  # fmt: skip
         return identity_of(settled, self.making["seed"])

@@ -28,6 +28,7 @@ from potstill.core import (
 )
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
+from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
 from potstill.inputs import moved
 from potstill.nn import OwnFactory, OwnNetwork, factory, given, usual
@@ -97,6 +98,8 @@ def distill(
     preparing: Callable[[str, int, int], None] | None = None,
     command: str | None = None,
     scores: Scores | str | Path | None = None,
+    executor: Executor | str | None = None,
+    networks: Any = None,
     **options: Any,
 ) -> Distilled:
     """Make a distilled set of ``data``.
@@ -132,6 +135,11 @@ def distill(
             what, how many are there, how many there will be.
         command: what a person would type to repeat this; kept on the card.
         scores: select by these numbers, as `potstill.score` made them, instead of making them: with its settings.
+        executor: where independent jobs run (networks that are trained first, students that choose the store):
+            ``serial``, ``processes``, or an `potstill.execution.Executor`. The bits do not depend on it. Default: as
+            many processes as help.
+        networks: trained ones, in place of those that the method would have trained: values
+            (`potstill.core.Trained`) or paths of kept ones.
         **options: fields of the method.
 
     Raises:
@@ -156,7 +164,7 @@ def distill(
             settled, watcher, seconds, seed=seed, steps=steps, zca=zca, checkpoint=checkpoint,
             resume=resume or resume_anyway, anyway=resume_anyway, checkpoint_every=checkpoint_every,
             progress=progress if callable(progress) else watcher, preparing=preparing or watcher.count,
-            command=command, table=table,
+            command=command, table=table, executor=asked_executor(executor), networks=networks,
         )  # fmt: skip
 
 

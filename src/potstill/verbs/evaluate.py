@@ -10,7 +10,7 @@ from potstill.asked import Counting, renamed, watched
 from potstill.errors import PotstillWarning
 from potstill.evaluation import Protocol, Scorecard, not_made_of
 from potstill.evaluation import evaluate as measure
-from potstill.execution import Executor
+from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.nn import OwnNetwork, given
 from potstill.storage import Distilled, holds_indices, load, rebuild
@@ -36,8 +36,8 @@ def evaluate(
     stored: str | Path | None = None,
     weights: bool = True,
     side_by_side: int | None = None,
-    executor: Executor | None = None,
     device: str = "auto",
+    executor: Executor | str | None = None,
     progress: Counting = "auto",
     **overrides: Any,
 ) -> Scorecard:
@@ -48,9 +48,8 @@ def evaluate(
         data: what it was made of: anything ``load_data`` takes, or what it returned, with a test split.
         protocol: a registered name, or a protocol as a value.
         network: which students, one or several; the first is the headline, the others make the cross-architecture
-            table. Names of networks, or of learners that are none (``linear-model``, ``forest``, ``ridge``), or classes
-            and functions of your own that make a ``torch.nn.Module``, or ``file.py:Net``. By default the protocol's,
-            else the one that the set was made with, unless that is its maker's own.
+            table. Names, or classes and functions of your own that make a ``torch.nn.Module``, or ``file.py:Net``. By
+            default the protocol's, else the one that the set was made with, unless that is its maker's own.
         quick: a shorter protocol that says so, to look at a set and not to report it (`Protocol.quick`): few students
             and epochs, no robust scores and no reference on the full data. What is given besides wins over it.
         seeds: students per network.
@@ -58,7 +57,7 @@ def evaluate(
         stored: a file of a teacher's labels of this set, or of the teacher itself, as `label` writes it.
         weights: train with the set's weights where it has any; ``False``: all samples alike.
         side_by_side: students trained as one network, at most; by default 32 on a GPU and 1 on a CPU.
-        executor: where students are trained; by default this machine's processes for long work, else this one.
+        executor: where students and teachers are trained, as for `potstill.distill`.
         progress: called with what is being trained, how much is done, and of how much; ``auto``: show it on stderr;
             ``None``: show nothing.
         **overrides: fields of the protocol's recipe, e.g. ``epochs=100``; the fingerprint then differs.
@@ -99,7 +98,7 @@ def evaluate(
             stored=None if stored is None else open_labels(stored),
             weights=weights,
             side_by_side=side_by_side,
-            executor=executor,
+            executor=asked_executor(executor),
             progress=progress if callable(progress) and not isinstance(progress, Watcher) else watcher.count,
             expect=(lambda s: watcher.expect("evaluation", s, "evaluation")) if shown else None,
         )

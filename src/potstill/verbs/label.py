@@ -19,6 +19,7 @@ from potstill.evaluation import Protocol
 from potstill.evaluation.evaluate import as_seen, carded_network, check_fit, student_augmentation
 from potstill.evaluation.labeller import labeller_of, names_of
 from potstill.evaluation.taught import views_of
+from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.nn import OwnNetwork, factory, given
 from potstill.storage import Distilled, check_writable, load
@@ -82,6 +83,7 @@ def label(
     fkd: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
+    executor: Executor | str | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     **overrides: Any,
 ) -> Labels:
@@ -106,6 +108,7 @@ def label(
             are stored in place of new ones, with their own crops; nothing is trained and nothing of it is run. Its
             views have the pictures' size, and its pictures the order of the set, which is that of an export's files.
         seed: decides the views.
+        executor: where teachers are trained, as for `potstill.distill`.
         progress: called with what is done, how much of it, and of how much.
         **overrides: fields of the protocol.
 
@@ -114,6 +117,7 @@ def label(
             teacher cannot be stored as it was asked for; or the folder is not whole or of another set.
     """
     keep_freed_memory()
+    runner = asked_executor(executor)
     task = _task(distilled, data, protocol, network, seed, device, overrides)
     # What cannot be written is found before teachers are trained.
     check_writable(Path(out))
@@ -131,7 +135,7 @@ def label(
         store_as = "teacher" if sizes.get("teacher", sizes["rows"]) < sizes["rows"] else "rows"
     x = x.to(seen.device)
     shared = said.sized(len(x), len(seen.classes)).batch if said.teacher_statistics == "batch" else 256
-    labeller = labeller_of(said, small, seen, task.make, lambda n: student_augmentation(n, seen), progress)
+    labeller = labeller_of(said, small, seen, task.make, lambda n: student_augmentation(n, seen), progress, runner)
     if labeller.warning is not None:
         warnings.warn(labeller.warning, PotstillWarning, stacklevel=2)
     assert labeller.teachers is not None

@@ -27,7 +27,7 @@ from potstill.evaluation.rivals import exact_bytes
 from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import Job
 from potstill.evaluation.together import at_most, predictions
-from potstill.execution import choose
+from potstill.execution import Executor, asked_executor, choose
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.inputs import join
@@ -66,6 +66,7 @@ def scaling(
     validation: float = 0.2,
     seed: int = 0,
     device: str = "auto",
+    executor: Executor | str | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Measure students over budgets × teachers, fit the data–knowledge law, and say what a soft label buys in data.
@@ -85,6 +86,7 @@ def scaling(
             rate along a cosine to zero; the same for every cell.
         validation: part of the training data to hold out, at most 4,000 samples.
         seed: decides sets, students and what is held out.
+        executor: where the teacher and students are trained, as for `potstill.distill`.
         progress: called with what is being trained, how much is done, and of how much.
 
     Returns:
@@ -115,6 +117,7 @@ def scaling(
     bench = _Bench(
         train=kept, held=holdout(held, 0.5, derive(seed, "halves") % 2**31), make=make, protocol=protocol, seed=seed,
         sets=_draws(kept, budgets[-1], sets, seed), say=progress or (lambda what, done, total: None),
+        executor=asked_executor(executor),
     )  # fmt: skip
     teachers = bench.teachers(epochs)
     head: dict[str, Any] = {
@@ -154,13 +157,19 @@ class _Bench:
     sets: Sequence[Sequence[Tensor]]
     """Indices into ``train``: of each set, of each class, in the order in which budgets take them."""
     say: Callable[[str, int, int], None]
+    executor: Executor | None
 
     def teachers(self, stops: Sequence[int]) -> tuple[Trained, ...]:
         """One training's snapshots."""
         recipe = {**TEACHER, "epochs": max(stops)}
         spec = TrainedNetworks(name="teacher", count=1, recipe=recipe, snapshots=tuple(stops))
         made, _ = obtain(
-            [spec], self.train, self.make, lambda name: student_augmentation(name, self.train), progress=self.say
+            [spec],
+            self.train,
+            self.make,
+            lambda name: student_augmentation(name, self.train),
+            executor=self.executor,
+            progress=self.say,
         )
         return tuple(made["teacher"])
 
@@ -180,7 +189,7 @@ class _Bench:
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each of the ``wanted`` (items per class, stop or classes), as soon as all its students are done."""
         jobs = [self._student(n, stop, teachers, at) for n, stop in wanted for at in range(len(self.sets))]
-        executor = choose(len(jobs), self.make.device, self.make)
+        executor = self.executor or choose(len(jobs), self.make.device, self.make)
         results = (
             _two_accuracies(self.held, predicted)
             for predicted in predictions(_whole(self.held), jobs, executor, at_most(self.make.device))

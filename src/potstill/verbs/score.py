@@ -16,6 +16,7 @@ from potstill.assets import obtain
 from potstill.augment.named import named_augmentation
 from potstill.core import Asset, Scored, Source
 from potstill.errors import PotstillError, unknown
+from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.duplicates import Digests
 from potstill.functional.dynamics import Cartography, regions
@@ -46,6 +47,7 @@ def score(
     *,
     network: str | Callable[..., Any] | None = None,
     device: str = "auto",
+    executor: Executor | str | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     **options: Any,
 ) -> Scores:
@@ -59,6 +61,7 @@ def score(
         out: the parquet file to write; ``None`` for none.
         network: what is trained, in place of the methods' own.
         device: ``auto``, ``cpu`` or ``cuda``.
+        executor: where networks are trained, as for `potstill.distill`.
         progress: called with what is made, how much is done, and of how much.
         **options: fields of the methods, e.g. ``epochs_recorded``; each goes to those methods that have it.
 
@@ -66,6 +69,7 @@ def score(
         PotstillError: a method gives no numbers, no method has such an option, or the file cannot be written.
     """
     keep_freed_memory()
+    runner = asked_executor(executor)
     if out is not None:
         check_writable(Path(out))
     kinds = {name: _kind(name) for name in dict.fromkeys(methods)}
@@ -90,7 +94,7 @@ def score(
         begun, problem = time.monotonic(), settled.problem
         assets, _ = obtain(
             specs, train, problem.network, lambda n: named_augmentation(n, train),
-            progress=None if progress is None else partial(_named, progress, name),
+            executor=runner, progress=None if progress is None else partial(_named, progress, name),
         )  # fmt: skip
         columns = made.columns(dataclasses.replace(problem, assets=assets))
         config = dataclasses.asdict(settled.method)  # type: ignore[call-overload]

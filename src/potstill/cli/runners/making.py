@@ -27,7 +27,19 @@ def _kept(command: Making, name: str) -> dict[str, Any]:
 
 def _settings(command: Making, parsed: Parsed) -> dict[str, Any]:
     """What a run and its plan are asked alike, but for how much to keep."""
-    names = ("seed", "steps", "budget", "network", "parametrization", "labels", "augment", "zca", "store", "device")
+    names = (
+        "seed",
+        "steps",
+        "budget",
+        "network",
+        "parametrization",
+        "labels",
+        "augment",
+        "zca",
+        "store",
+        "device",
+        "executor",
+    )
     return {**{name: getattr(command, name) for name in names}, "effort": parsed.effort, **parsed.options}
 
 

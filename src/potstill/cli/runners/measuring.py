@@ -57,6 +57,7 @@ def run_evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
             weights=not command.no_weights,
             side_by_side=command.side_by_side,
             device=command.device,
+            executor=command.executor,
             progress=watcher,
             **parsed.options,
         )
@@ -86,7 +87,7 @@ def run_label(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     sizes = label_bytes(small, splits, **asked) if command.fkd is None else {}
     store = label(
         small, splits, command.out, store_as=command.store_as, fkd=command.fkd, seed=command.seed,
-        progress=watcher.count, **asked,
+        executor=command.executor, progress=watcher.count, **asked,
     )  # fmt: skip
     about = store.about
     value = {
@@ -150,6 +151,7 @@ def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         protocol=command.protocol,
         network=command.network,
         device=command.device,
+        executor=command.executor,
         seed=command.seed,
         options=parsed.by_method,
         progress=watcher.of,
@@ -210,7 +212,7 @@ def run_scaling(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     found = scaling(
         splits, ipc=command.ipc, stops=command.stops, out=command.out, network=command.network, sets=command.sets,
         steps=command.steps, batch=command.batch, lr=command.lr, validation=command.validation, seed=command.seed,
-        device=command.device, progress=watcher.count,
+        device=command.device, executor=command.executor, progress=watcher.count,
     )  # fmt: skip
     return Answer({**found, "command": line}, f"{scaling_text(found)}\nPlot: {command.out / 'scaling.svg'}")
 

@@ -29,7 +29,7 @@ def run_score(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     given = {"epochs_recorded": command.epochs, "runs": command.runs}
     made = score(
         load_data(command, command.data, watcher), command.methods, command.out, network=command.network,
-        device=command.device,
+        device=command.device, executor=command.executor,
         progress=watcher.count,
         **{name: value for name, value in given.items() if value is not None},
     )  # fmt: skip
