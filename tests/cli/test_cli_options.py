@@ -25,7 +25,7 @@ MAKING = (
     COMMON
     | READING
     | {"DATA", "--method", "--ipc", "--items", "--bytes", "--recipe", "--effort", "--steps", "--budget", "--seed"}
-    | {"--network", "--parametrization", "--labels", "--augment", "--zca", "--store", "--device"}
+    | {"--network", "--parametrization", "--labels", "--augment", "--zca", "--store", "--device", "--executor"}
 )
 OPTIONS = {
     "distill": MAKING | {"--out", "--resume", "--resume-anyway", "--checkpoint-every", "--scores"},
@@ -33,7 +33,16 @@ OPTIONS = {
     "evaluate": COMMON
     | READING
     | {"FILE", "--data", "--protocol", "--network", "--seeds", "--seed", "--no-baselines", "--no-full"}
-    | {"--no-robust-scores", "--no-weights", "--quick", "--out", "--device", "--stored", "--side-by-side"},
+    | {
+        "--no-robust-scores",
+        "--no-weights",
+        "--quick",
+        "--out",
+        "--device",
+        "--executor",
+        "--stored",
+        "--side-by-side",
+    },
     "label": COMMON
     | READING
     | {
@@ -49,8 +58,11 @@ OPTIONS = {
         "--fkd",
         "--seed",
         "--device",
+        "--executor",
     },
-    "score": COMMON | READING | {"DATA", "--methods", "--out", "--network", "--epochs", "--runs", "--map", "--device"},
+    "score": COMMON
+    | READING
+    | {"DATA", "--methods", "--out", "--network", "--epochs", "--runs", "--map", "--device", "--executor"},
     "compare": COMMON
     | READING
     | {
@@ -65,12 +77,13 @@ OPTIONS = {
         "--protocol",
         "--network",
         "--device",
+        "--executor",
     }
     | {"--set"},
     "scaling": COMMON
     | READING
     | {"DATA", "--out", "--ipc", "--stops", "--sets", "--steps", "--batch", "--lr", "--validation", "--network"}
-    | {"--seed", "--device"},
+    | {"--seed", "--device", "--executor"},
     "active": COMMON
     | READING
     | {"DATA", "--acquire", "--rounds", "--per-round", "--start", "--candidates", "--fraction", "--network", "--steps"}
