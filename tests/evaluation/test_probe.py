@@ -119,7 +119,7 @@ def test_what_costs_too_much_is_not_tried_and_it_is_said() -> None:
 def test_operations_are_counted_as_they_are_made() -> None:
     source = _source(_binary, per_class=40)
     make = factory("mlp-w32", source.input, 2)
-    probe = probe_of(make, source, held_part(source, 0), students=3, seed=0)
+    probe = probe_of(make, source, source.subset(held_part(source, 0)), students=3, seed=0)
     one = flops(make(0), (64,))
     assert probe.operations(10) == one * (3 * STEPS * 10 + 80)
     assert probe.operations(10**6) == one * (3 * STEPS * BATCH + 80)

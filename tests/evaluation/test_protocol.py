@@ -41,6 +41,79 @@ def test_what_a_protocol_says_is_frozen(name: str) -> None:
     assert (protocol.version, protocol.fingerprint()) == (VERSIONS.get(name, 1), FROZEN[name])
 
 
+OVERRIDDEN = {
+    "potstill": [
+        "7a63af84480bb99d", "2f8c62846f9dc2d6", "16e037a36810db19", "8f92a7754546c7e8", "6e44a0369b9922c5",
+        "f4b5116346efc403",
+    ],
+    "dc": [
+        "d615a2b6af6ad358", "9ea1bd922561e19a", "b551da735563a4e6", "83f21e5340a3360b", "dcc920eab09fcf72",
+        "bb8284ac73e84c3b",
+    ],
+    "dsa": [
+        "31dde15739a4a988", "139fec5c93749077", "0c06d7750a6030e2", "7438a19907433e1a", "8acbbbbda7b04c1d",
+        "815c0463059588ae",
+    ],
+    "idc": [
+        "f94d015daac774e9", "075d03cdf34902ff", "9b84bca9c2c615a8", "8aeb940fc6aec7f0", "6cb7431efeb1fe08",
+        "741cf92c7947ab55",
+    ],
+    "ncfm": [
+        "2a1e50a84464a6e7", "8ed16c19b1974467", "316343b1e1b33224", "b892d9a4421f336c", "0275c3039a43def4",
+        "a68170eae281a96c",
+    ],
+    "datadam": [
+        "81c9622acb0e7092", "e2cceab2ec249280", "4bcd0370b2a64604", "37836ba7e9fae0e1", "6ac4a35e17a71298",
+        "a9dff05fc708fa67",
+    ],
+    "sre2l": [
+        "3526a43b71b3ec93", "c5604aa1a7700274", "1f0887629999cf6a", "e893e21e6bf0a953", "89e99f2eef0fe717",
+        "ba32c51398d00b24", "723f90ee36cb6cea",
+    ],
+    "sre2l-cifar": [
+        "960e5d26bc7a63a9", "2bedbd469a2872e4", "2ace74a1fa14f010", "08ae86774275f96f", "d5d814baf8af6622",
+        "75f53b09f891efbe", "6711b57f0694d3ce",
+    ],
+    "rded": [
+        "b322f33f70f1cf18", "4da921abd56e828c", "eaddb36541e17cb3", "c4ec90b3502b97dd", "d79a25f6f364b7fb",
+        "d2e9a0a8a479d3ea", "57add1846c1a8d73",
+    ],
+    "cda": [
+        "40ef20721d2a0889", "839d959806d974e5", "90c8001264ca9517", "27d0cbf11f4f014d", "201636c4684e014e",
+        "631800a61fe2cb17", "f9903202fc36afa3",
+    ],
+    "edc": [
+        "9315457b77dcdcb9", "0e475c9aefd5f48d", "516429d67164dfc7", "f1b54d8a78573c46", "4d75a06014cc4ca7",
+        "eaddc548dc1556f3", "392831e14c75bd9e",
+    ],
+    "datm-soft": [
+        "39567df5ce5f7317", "8dfad461bc73e75d", "72b25186dbf15af8", "e42c15310ab4626b", "ce29d1fa335445d2",
+        "96fc830e69ca188e",
+    ],
+    "no-distillation": [
+        "92eb75bd6907d51d", "8a6a7688a6654e7a", "7ad21e2444e374cc", "0a9b2a22a45f2754", "e4448cceaeeae8af",
+        "7189a516d345f837",
+    ],
+}  # fmt: skip
+"""Fingerprints of what people ask for, in the order of `_asked`: they stand on scorecards, too."""
+
+
+def _asked(protocol: Protocol) -> list[Protocol]:
+    several = [
+        protocol.override(epochs=20), protocol.override(steps=50), protocol.override(lr=[0.5], batch=7),
+        protocol.override(augment="none", mix="mixup", mix_prob=0.25), protocol.quick(),
+        protocol.override(select="last"),
+    ]  # fmt: skip
+    if protocol.labels == "teacher":
+        several.append(protocol.override(teachers=3, temperature=2.5, teacher_epochs=9, precision="bfloat16"))
+    return several
+
+
+@pytest.mark.parametrize("name", sorted(FROZEN))
+def test_what_an_override_says_is_frozen(name: str) -> None:
+    assert [asked.fingerprint() for asked in _asked(registry.resolve("protocols", name))] == OVERRIDDEN[name]
+
+
 def test_every_field_is_part_of_the_fingerprint() -> None:
     changed = {
         "name": "x", "version": 2, "paper": "x", "summary": "x", "optimistic": True, "students": 6,

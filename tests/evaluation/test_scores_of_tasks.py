@@ -8,20 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from potstill.augment.siamese import none
-from potstill.core import Batch, InputSpec, Network, Splits
-from potstill.data import TensorSource
+from potstill.core import Batch, InputSpec, Network, Normalization, Splits
+from potstill.data import SeriesSource, TensorSource
 from potstill.data.memory import fit_normalization
 from potstill.errors import PotstillError
 from potstill.evaluation import evaluate, student
+from potstill.evaluation.evaluate import as_seen
 from potstill.evaluation.protocols.potstill import PROTOCOL
-from potstill.evaluation.rivals import codecs, exact_bytes, most_that_fit, packed_set
+from potstill.evaluation.rivals import Field, codecs, exact_bytes, most_that_fit, packed_set
 from potstill.evaluation.student import Job, fit, predict, train_and_predict
 from potstill.evaluation.together import fit_together, train_and_predict_together
 from potstill.execution import Serial
 from potstill.nn import factory
 from potstill.rng import derive, generator
 from potstill.storage import Distilled
-from potstill.tasks import Regression, Retrieval, task_of
+from potstill.tasks import Forecast, Regression, Retrieval, task_of
 from potstill.testing import check_source
 
 SHORT = PROTOCOL.override(steps=30, lr=0.02, least_epochs=0, students=2)
@@ -268,3 +269,20 @@ def test_real_samples_with_names_are_stored_exactly_and_within_the_bytes() -> No
     assert expected.y is not None
     assert torch.equal(y, expected.y)
     assert exact_bytes(source) >= made.bytes
+
+
+def test_choices_about_a_series_are_made_on_what_comes_later() -> None:
+    source = SeriesSource(
+        name="series", series=torch.randn(60, 2, generator=generator(0, "series")), starts=torch.arange(50),
+        normalization=Normalization(torch.zeros(2), torch.ones(2)),
+        task=Forecast(window=8, horizon=2, variables=("a", "b"), mean=(0.0, 0.0), std=(1.0, 1.0)),
+    )  # fmt: skip
+    held = Held(Splits(train=rows(9, 0), test=None))
+    held.normalization = Normalization(torch.ones(2), torch.ones(2))
+    seen = as_seen(source, held)
+    assert isinstance(seen, SeriesSource)
+    torch.testing.assert_close(seen.fetch(torch.arange(2)).x, source.raw(torch.arange(2)) - 1)
+    fit, later = Field(train=seen, room=100, make=MakeTowers(), seed=0).parts()
+    assert isinstance(fit, SeriesSource)
+    assert isinstance(later, SeriesSource)
+    assert int(fit.starts.max()) + 8 + 2 <= int(later.starts.min())

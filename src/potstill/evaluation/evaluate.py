@@ -4,7 +4,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 from potstill.augment.dc import dc, dc_batch_norm
 from potstill.augment.named import augmentation_name, named_augmentation
 from potstill.core import Augmentation, Metric, NetworkFactory, Source, Splits, Task
-from potstill.data import StreamSource, TensorSource, Viewed, holdout
+from potstill.data import Viewed, holdout
 from potstill.errors import PotstillError
 from potstill.evaluation.fitting import carded_network, check_fit, learned_rate, not_made_of, same_content
 from potstill.evaluation.forecast import expected_seconds
@@ -81,8 +81,8 @@ class _Bench:
     protocol: Protocol
     """Resolved for this data and this network."""
     make: NetworkFactory
-    train: TensorSource | StreamSource | Viewed
-    test: TensorSource | StreamSource | Viewed
+    train: Source
+    test: Source
     students: int
     seed: int
     executor: Executor
@@ -426,11 +426,13 @@ def _draws(bench: _Bench) -> int:
     return DRAWS if 0 < cost <= CHEAP else bench.students
 
 
-def as_seen(source: Source, distilled: Distilled) -> TensorSource | StreamSource | Viewed:
+def as_seen(source: Source, distilled: Distilled) -> Source:
     """The source under the set's own normalization: a whitened set is tested on whitened data."""
     normalization = distilled.normalization.to(source.device)
-    if isinstance(source, TensorSource | StreamSource):
-        return replace(source, normalization=normalization)
+    settings: tuple[Any, ...] = fields(source) if is_dataclass(source) else ()
+    if hasattr(source, "subset") and any(f.name == "normalization" and f.init for f in settings):
+        seen: Source = replace(source, normalization=normalization)  # type: ignore[type-var]
+        return seen
     return Viewed.of(source, normalization)
 
 

@@ -162,7 +162,7 @@ def held_part(
 
 
 def probe_of(
-    make: NetworkFactory, train: Source, held: Int[Tensor, " h"], *, students: int, seed: int, steps: int = STEPS,
+    make: NetworkFactory, train: Source, held: Source, *, students: int, seed: int, steps: int = STEPS,
     lr: float = RATE, executor: Executor | None = None,
 ) -> Probe:  # fmt: skip
     """A probe with a narrow network of ``make``'s family and the augmentation of the protocol ``potstill``."""
@@ -170,7 +170,7 @@ def probe_of(
     protocol = PROTOCOL.override(steps=steps, batch=BATCH, lr=lr, least_epochs=0)
     protocol = protocol.resolve(train.name, small.name, train.input)
     return Probe(
-        make=small, held=train.subset(held), protocol=protocol, augment=named_augmentation(protocol.augment, train),  # type: ignore[attr-defined]
+        make=small, held=held, protocol=protocol, augment=named_augmentation(protocol.augment, train),
         students=students, seed=seed, executor=executor or Serial(),
     )  # fmt: skip
 
@@ -282,7 +282,8 @@ def fewest_bits(
     held = held_part(train, seed, without=made_of)
     if len(held) == 0:
         return unprobed("there are no samples to ask about")
-    probe = probe_of(make, train, held, students=STUDENTS[1], seed=seed, lr=RATE if lr is None else lr)
+    asked: Source = train.subset(held)  # type: ignore[attr-defined]
+    probe = probe_of(make, train, asked, students=STUDENTS[1], seed=seed, lr=RATE if lr is None else lr)
     one = probe.operations(count(full[0]))
     students = min(STUDENTS[1], int(most / (one * USUAL)))
     if students < STUDENTS[0]:

@@ -17,7 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill.core import Inputs, InputSpec, NetworkFactory, Source, Stored
-from potstill.data.splits import stratify
+from potstill.data.splits import Ordered, stratify
 from potstill.errors import PotstillError
 from potstill.evaluation.probe import Pair, probe_of
 from potstill.evaluation.sets import TeacherJob, TrainingSet
@@ -117,12 +117,14 @@ class Field:
     """Updates of a student that tries a codec."""
     executor: Executor = field(default_factory=Serial)
 
-    def parts(self) -> tuple[Source, Int[Tensor, " h"]]:
-        """What codecs are tried with, and the indices of what they are judged on: no sample is in both."""
+    def parts(self) -> tuple[Source, Source]:
+        """What codecs are tried with, and what they are judged on: no sample is in both."""
         train = self.train
         fraction = min(HELD, MOST_HELD / len(train))
+        if isinstance(train, Ordered):
+            return train.cut(fraction)
         kept, held = stratify(train.labels, fraction, derive(self.seed, "codec") % 2**31)
-        return train.subset(kept), held  # type: ignore[attr-defined]
+        return train.subset(kept), train.subset(held)  # type: ignore[attr-defined]
 
 
 def groups(train: Source) -> int:
@@ -353,7 +355,7 @@ def _call(job: Callable[[], Any]) -> Any:
 
 
 def _tried(
-    where: Field, fit: Source, held: Tensor, trial: Sequence[Order], entries: Sequence[_Entry], soft: bool,
+    where: Field, fit: Source, held: Source, trial: Sequence[Order], entries: Sequence[_Entry], soft: bool,
     say: Callable[[str, int, int], None],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What small students say of each codec, the best first: some on all, then more on the few that lead.

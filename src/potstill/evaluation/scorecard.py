@@ -21,8 +21,8 @@ SCORES = {
 """Robust scores by their key, in words."""
 
 _ANY = {
-    "hlr": "full data less this set: {:.4g} {}; {} is better",
-    "ior": "this set less random samples of the same bytes: {:+.4g} {}; {} is better",
+    "hlr": "full data less this set: {} {}; {} is better",
+    "ior": "this set less random samples of the same bytes: {} {}; {} is better",
 }
 """Where there are no classes: with the unit, and which way is better."""
 
@@ -157,7 +157,7 @@ class Scorecard:
                 lines.append(SCORES[name].format(value))
             elif value is not None:
                 better = {"ior": ("more", "less"), "hlr": ("less", "more")}[name][metric.direction == "lower"]
-                lines.append(_ANY[name].format(value, metric.unit, better))
+                lines.append(_ANY[name].format(metric.gap(value), metric.gap_unit, better))
         if c["full"] is not None and c["full"].get("diverged"):
             lines.append(
                 "the network on the full data ended with weights that are not finite: nothing beside it means anything"
