@@ -128,16 +128,14 @@ class Scorecard:
 
     def __str__(self) -> str:
         c, metric = self.content, self.metric
-        wide = max(10, 2 + len(self._head[1]))
+        every = (self._head, *self._rows())
+        wide, span = (max(least, 2 + max(len(row[at]) for row in every)) for at, least in ((1, 10), (2, 17)))
         lines = [
             f"{c['set']['method']} on {c['set']['source']}, {c['set']['items']} inputs · protocol {c['protocol']} "
             f"v{c['protocol_version']} ({c['fingerprint']}) · {c['network']}"
             + (" · OPTIMISTIC: chosen on test data" if c["optimistic"] else "")
             + (" · QUICK: a shortened protocol, to look at and not to report" if c.get("quick") else ""),
-            *(
-                f"{a:<14}{b:>{wide}}{c:>17}{d:>4}{e:>8}{f:>12}  {g}".rstrip()
-                for a, b, c, d, e, f, g in (self._head, *self._rows())
-            ),
+            *(f"{a:<14}{b:>{wide}}{c:>{span}}{d:>4}{e:>8}{f:>12}  {g}".rstrip() for a, b, c, d, e, f, g in every),
             *self._fair(),
         ]
         for name, d in c["difference"].items():
