@@ -1,6 +1,6 @@
 """Where the networks of a matching method come from: fresh ones, or trained ones (assets). Others train along."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, final
 
@@ -68,19 +68,19 @@ def load(problem: Problem, seed: int, theta: Mapping[str, Tensor], buffers: Mapp
     return net
 
 
-def trained_networks(problem: Problem) -> tuple[Trained, ...]:
-    """The trained networks of the problem.
+def trained_networks(problem: Problem) -> Sequence[Trained]:
+    """The trained networks of the problem; each is read when it is asked for.
 
     Raises:
         PotstillError: they have not been made.
     """
-    made = problem.assets.get("networks")
+    made: Sequence[Trained] | None = problem.assets.get("networks")
     if not made:
         raise PotstillError(
             "this method matches in trained networks, but the problem has none in assets['networks']; "
             "run it through potstill.distill, or make them with potstill.assets"
         )
-    return tuple(made)
+    return made
 
 
 def between(problem: Problem, trained: Trained, first: float) -> Network:

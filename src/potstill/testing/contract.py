@@ -293,18 +293,8 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
             found = tuple(values.shape[1:])
             _require(found == spec.shape, f"decoded inputs must have the data's shape {spec.shape}, not {found}")
             _require(bool(torch.isfinite(values).all()), "decoded inputs must be finite")
-        for name, tensor in result.learned.items():
-            fits = tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
-            _require(fits, f"what is learned must be finite floats, but {name!r} is not")
-        rate = result.learned.get("student/lr", torch.ones(()))
-        _require(rate.ndim == 0 and float(rate) > 0, "learned 'student/lr' must be one number above 0")
         many = count(decoded)
         _require(len(result.labels) == many, f"{many} decoded inputs need as many labels, not {len(result.labels)}")
-        for name, tensor in result.learned.items():
-            fits = tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
-            _require(fits, f"what is learned must be finite floats, but {name!r} is not")
-        rate = result.learned.get("student/lr", torch.ones(()))
-        _require(rate.ndim == 0 and float(rate) > 0, "learned 'student/lr' must be one number above 0")
         if not problem.train.classes:
             _require(many == sum(problem.sizes), f"the budget is {sum(problem.sizes)} items, not {many}")
             given = result.labels.to("cpu")
