@@ -361,6 +361,9 @@ class Problem:
     """float32 numbers that each class may store; empty: as many as its items have."""
     assets: Mapping[str, Any] = field(default_factory=dict)
     """What ``Method.assets`` asked for, by name."""
+    initial: Tensor | None = None
+    """Decoded inputs to start from (sum(sizes), …), in data units, classes in label order; ``None``: as the method
+    says."""
 
     @cached_property
     def task(self) -> Task:

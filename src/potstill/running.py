@@ -62,6 +62,8 @@ class Settled:
     """How hard it tries; ``None``: the method was given with all of its fields."""
     store: Store | None = None
     """How the set is written; ``None``: in the fewest bits that cost nothing, which is found when it is there."""
+    initial: Mapping[str, str] | None = None
+    """What it starts from, where that is an earlier set: its ``method`` and its ``hash``."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -145,6 +147,7 @@ def identity_of(settled: Settled, seed: int, zca: str | None = None) -> dict[str
         **({} if problem.train.input.mirrored else {"mirrored": False}),
         "zca": zca,
         **_rounded(problem),
+        **({} if settled.initial is None else {"initial": dict(settled.initial)}),
     }
 
 
@@ -252,6 +255,7 @@ def _artefact(
         "history": list(done.history),
         "command": command,
         "effort": _effort(settled),
+        **({} if settled.initial is None else {"initial": dict(settled.initial)}),
         "limits": dict(limits),
         **_of_assets(settled, problem, given),
         **({"resumed_with_others": list(done.changes)} if done.changes else {}),

@@ -326,6 +326,7 @@ def first_samples(
 
     The centres are those of embeddings in an untrained network, made from ``seed`` or from one that is drawn (DREAM).
     Noise is standard normal in model space; in data units its quarter about one half, clamped to [0, 1] (IDC's).
+    Where the problem has inputs to start from, it is those, and nothing is drawn.
 
     Returns:
         The inputs, and the targets of the real samples that they are, where those are no classes.
@@ -334,6 +335,9 @@ def first_samples(
         PotstillError: a class has fewer samples than a start from real ones needs, or there are no classes, and noise
             would have no targets.
     """
+    if problem.initial is not None:
+        x = problem.initial.to(problem.train.device)
+        return x if space == "data" else problem.train.normalization.apply(x), None
     if how == "noise" and not has_classes(problem):
         raise PotstillError(
             f"noise has no {problem.task.name} targets; start from real samples: --start real, or --start k-means"

@@ -34,8 +34,9 @@ from potstill.inputs import moved
 from potstill.nn import OwnFactory, OwnNetwork, factory, given, usual
 from potstill.registry import make_method
 from potstill.running import Settled, identity_of, run_settled
-from potstill.storage import Distilled
+from potstill.storage import Distilled, load
 from potstill.storage.scores import Scores, read_scores
+from potstill.supervise.writer import state_hash
 from potstill.tasks import Classification, task_of
 from potstill.verbs.load import as_splits, pick_device
 
@@ -100,6 +101,7 @@ def distill(
     scores: Scores | str | Path | None = None,
     executor: Executor | str | None = None,
     networks: Any = None,
+    initial: Distilled | str | Path | None = None,
     **options: Any,
 ) -> Distilled:
     """Make a distilled set of ``data``.
@@ -140,6 +142,8 @@ def distill(
             many processes as help.
         networks: trained ones, in place of those that the method would have trained: values
             (`potstill.core.Trained`) or paths of kept ones.
+        initial: an earlier set, or its path: what is optimised starts from its inputs, in place of the method's own
+            start. It has as many inputs of each class as this one will have.
         **options: fields of the method.
 
     Raises:
@@ -159,6 +163,8 @@ def distill(
         data, method, ipc=None, budget=keep, network=network, parametrization=parametrization, labels=labels,
         augment=augment, zca=zca, store=store, device=device, effort=hard, **options,
     )  # fmt: skip
+    if initial is not None:
+        settled = _from(settled, initial if isinstance(initial, Distilled) else load(initial))
     with watched(progress) as watcher:
         return run_settled(
             settled, watcher, seconds, seed=seed, steps=steps, zca=zca, checkpoint=checkpoint,
@@ -166,6 +172,30 @@ def distill(
             progress=progress if callable(progress) else watcher, preparing=preparing or watcher.count,
             command=command, table=table, executor=asked_executor(executor), networks=networks,
         )  # fmt: skip
+
+
+def _from(settled: Settled, earlier: Distilled) -> Settled:
+    """The run that starts from an earlier set's decoded inputs.
+
+    Raises:
+        PotstillError: the method has no start to choose, or the set is of other classes, shapes or counts.
+    """
+    problem, x, why = settled.problem, earlier.inputs, ""
+    if not hasattr(settled.method, "start"):
+        why = f"{settled.name} has no start to choose"
+    elif not isinstance(x, Tensor) or not problem.train.classes or x.shape[1:] != problem.train.input.shape:
+        why = f"its inputs are not the data's, of shape {problem.train.input.shape}"
+    elif tuple(earlier.card["classes"]) != problem.train.classes:
+        why = "its classes are not the data's"
+    else:
+        found = torch.bincount(earlier.hard_labels, minlength=problem.num_classes).tolist()
+        if found != list(problem.sizes):
+            why = f"it has {found} inputs of the classes, but this one will have {list(problem.sizes)}"
+    if why or not isinstance(x, Tensor):
+        raise PotstillError(f"a run cannot start from this set: {why}; leave initial out, or give one that fits")
+    order = torch.argsort(earlier.hard_labels, stable=True)
+    said = {"method": str(earlier.card["method"]), "hash": state_hash({"inputs": x, "labels": earlier.labels})}
+    return dataclasses.replace(settled, problem=dataclasses.replace(problem, initial=x[order]), initial=said)
 
 
 def _as_scored(
