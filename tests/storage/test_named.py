@@ -211,6 +211,49 @@ def test_png_of_what_has_no_pictures_is_refused(tmp_path: Path) -> None:
         potstill.export(chosen(mixed_source()), "png", tmp_path / "a")
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("pairs", {}),
+        ("pairs", {"parametrization": "image=small"}),
+        ("pairs", {"parametrization": "tiles", "store": "uint4"}),
+        ("pairs", {"store": "uint1"}),
+        ("windows", {"store": "float32"}),
+    ],
+)
+def test_a_set_that_is_made_is_what_a_reader_loads_and_a_plan_says(
+    kind: str, settings: dict[str, str], tmp_path: Path
+) -> None:
+    data = Splits(train=SOURCES[kind](), test=None)
+    made = potstill.distill(data, "dm", items=8, steps=1, progress=None, **settings)  # type: ignore[arg-type]
+    path = made.save(tmp_path / "a.safetensors")
+    read = load(path)
+    assert equal(read.inputs, made.inputs)
+    assert read.card == made.card
+    assert len(read) == (32 if "parametrization" in settings else 8)
+    assert made.card["bytes"]["total"] == held(path)
+    seen = potstill.plan(data, "dm", items=8, steps=1, measure=0, **settings)  # type: ignore[arg-type]
+    assert seen.bytes["total"] == held(path)
+
+
+def test_a_budget_in_bytes_holds_words_too() -> None:
+    data = Splits(train=pairs_source(), test=None)
+    for spelled in ("pixels", "image=small"):
+        made = potstill.distill(data, "dm", bytes=900, steps=0, parametrization=spelled, progress=None)
+        assert 450 < made.card["bytes"]["total"] <= 900
+
+
+def test_a_part_that_cannot_be_parametrized_is_named() -> None:
+    data = Splits(train=pairs_source(), test=None)
+    with pytest.raises(PotstillError, match="image, but not 'text'"):
+        potstill.distill(data, "dm", items=4, parametrization="text=tiles", progress=None)
+
+
+def test_asking_for_more_than_there_is_says_so() -> None:
+    with pytest.raises(PotstillError, match="there are 40; ask for fewer"):
+        potstill.distill(Splits(train=pairs_source(), test=None), "dm", items=60, progress=None)
+
+
 # --- what strangers' files may say -------------------------------------------------------------------------------
 
 

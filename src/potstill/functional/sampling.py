@@ -51,12 +51,14 @@ def random_per_class(
         class_idx: the indices of each class (`class_indices`).
         counts: how many to draw of each.
         rng: where the draws come from.
-        classes: class names, for the error.
+        classes: class names, for the error; none: the samples have no classes.
 
     Raises:
         PotstillError: a class has fewer samples than asked.
     """
     for c, (index, count) in enumerate(zip(class_idx, counts, strict=True)):
+        if len(index) < count and classes == ():
+            raise PotstillError(f"{count} distinct samples are required, but there are {len(index)}; ask for fewer")
         if len(index) < count:
             named = f"class {c}" if classes is None else f"class {c} ({classes[c]!r})"
             raise PotstillError(

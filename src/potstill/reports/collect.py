@@ -21,10 +21,14 @@ from potstill.reports.numbers import estimate
 
 __all__ = ["Decode", "collect", "read_set"]
 
+_MOST_ITEMS = 48
+"""Items of a set without classes that a page shows."""
 FORMAT = "potstill/1"
 LATER = "potstill/2"
 Decode: TypeAlias = Callable[[Path], Mapping[str, np.ndarray]]
 """The arrays of a file: ``inputs`` in data units, ``labels``, and where there are any ``weights`` and ``index``.
+
+Of sets whose targets are no classes also ``targets``, ``columns`` and ``captions``.
 
 Raises `PotstillError` where it is damaged.
 """
@@ -65,11 +69,11 @@ def _card(path: Path, metadata: Mapping[str, str] | None) -> Mapping[str, Any]:
 
 
 def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | None:
-    """The inputs that a page shows by class, in data units; ``None`` where there are no classes, and where inputs are
-    neither pictures nor rows."""
+    """The inputs that a page shows in data units, by class where there are classes; ``None`` where inputs cannot be
+    drawn."""
     names = tuple(map(str, card.get("classes", ())))
-    if not names and "task" in card:
-        return None
+    if "targets" in arrays:
+        return _unclassed(arrays, card)
     labels, inputs = arrays["labels"], arrays["inputs"]
     shape = tuple(inputs.shape)
     hard = labels if labels.ndim == 1 else labels.argmax(-1)
@@ -94,6 +98,8 @@ def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> 
     index = [int(i) for c, take in enumerate(shown(sizes)) for i in np.flatnonzero(hard == c)[:take]]
     held = np.stack([np.asarray(inputs[i : i + 1])[0] for i in index]) if index else np.zeros((0, *shape[1:]))
     columns = card["input"].get("columns", ()) if isinstance(card.get("input"), Mapping) else ()
+    if len(arrays.get("columns", ())):
+        columns = arrays["columns"]
     return Gallery(
         inputs=held.astype(np.float32),
         labels=labels[index],
@@ -102,6 +108,27 @@ def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> 
         columns=tuple(map(str, columns)),
         real="index" in arrays,
         weights=None if weights is None else weights[index] / weights.mean(dtype=np.float64),
+    )
+
+
+def _unclassed(arrays: Mapping[str, Any], card: Mapping[str, Any]) -> Gallery | None:
+    """The inputs of a set whose targets are no classes; ``None`` for those that cannot be drawn."""
+    inputs, targets = arrays["inputs"], arrays["targets"]
+    if inputs.ndim not in (2, 3, 4) or len(inputs) != len(targets):
+        return None
+    task = card.get("task")
+    called = task.get("targets", ()) if isinstance(task, Mapping) else ()
+    real = np.issubdtype(targets.dtype, np.floating)
+    return Gallery(
+        inputs=inputs[:_MOST_ITEMS].astype(np.float32),
+        labels=np.zeros(len(inputs[:_MOST_ITEMS]), np.int64),
+        classes=(),
+        counts=(len(inputs),),
+        columns=tuple(map(str, arrays.get("columns", ()))),
+        real="index" in arrays,
+        targets=targets[:_MOST_ITEMS] if real else None,
+        target_names=tuple(map(str, called)) if isinstance(called, list | tuple) else (),
+        captions=tuple(map(str, arrays.get("captions", ())))[:_MOST_ITEMS],
     )
 
 

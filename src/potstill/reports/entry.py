@@ -15,11 +15,14 @@ __all__ = ["Entry", "Gallery"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gallery:
-    """Inputs to show, in data units: pictures (n, c, h, w) with values in [0,1], or table rows (n, d).
+    """Inputs to show, in data units: pictures (n, c, h, w) with values in [0,1], windows (n, v, t), or rows (n, d).
 
     ``labels`` are classes (n,) or rows of probabilities (n, k). ``counts`` are the items of each class in the whole set
     where ``inputs`` holds only some of them. ``columns`` are a table's column names. ``real``: they are real samples.
     ``weights``: how much each input counts, over the mean of the whole set.
+
+    Without classes ``labels`` are 0, ``targets`` (n, …) what is to be learned, ``target_names`` what each is called,
+    and ``captions`` the text of each input, where it has one.
     """
 
     inputs: Float[np.ndarray, "n ..."]
@@ -29,6 +32,9 @@ class Gallery:
     columns: tuple[str, ...] = ()
     real: bool = False
     weights: Float[np.ndarray, " n"] | None = None
+    targets: Num[np.ndarray, "n ..."] | None = None
+    target_names: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
 
     @property
     def hard(self) -> Num[np.ndarray, " n"]:
@@ -105,7 +111,8 @@ class Entry:
     @property
     def noun(self) -> str:
         """What one input is called, in the plural."""
-        return {"image": "pictures", "table": "rows"}.get(str(self.part("input").get("kind", "image")), "samples")
+        nouns = {"image": "pictures", "table": "rows", "pair": "pairs", "series": "windows"}
+        return nouns.get(str(self.part("input").get("kind", "image")), "samples")
 
     @property
     def history(self) -> Sequence[Mapping[str, Any]]:

@@ -5,6 +5,7 @@ import numpy as np
 from potstill.markup import Html, join, tag
 from potstill.notebook import picture
 from potstill.reports.entry import Gallery
+from potstill.reports.items import items
 
 __all__ = ["gallery", "shown"]
 
@@ -104,5 +105,8 @@ def _rows(g: Gallery) -> list[Html]:
 
 
 def gallery(g: Gallery) -> Html:
-    """The inputs of ``g`` by class: pictures clamped to [0,1] and drawn with sharp pixels, or a table."""
+    """The inputs of ``g`` by class: pictures clamped to [0,1] and drawn with sharp pixels, or a table; without classes
+    one after another."""
+    if not g.classes:
+        return join(items(g))
     return join(_pictures(g) if g.inputs.ndim == 4 else _rows(g))

@@ -109,7 +109,7 @@ def about(entry: Entry) -> Html:
     facts = {
         "Method": entry.method,
         "Data": entry.source,
-        "Per class": count(entry.ipc) if entry.ipc is not None else "",
+        "Per class": count(entry.ipc) if entry.ipc is not None and entry.classes else "",
         "Protocol": f"{protocol}{version}" if protocol else "",
         "Network": str(card.get("network") or ""),
     }
@@ -486,7 +486,7 @@ def _command(entry: Entry) -> list[Html] | None:
 def parts(entry: Entry, level: int) -> list[Html]:
     """Every section about ``entry`` that has something to show, with headings of ``level``."""
     heading = f"h{level}"
-    pictures = {"pictures": "The pictures", "rows": "The rows"}.get(entry.noun, "The samples")
+    pictures = f"The {entry.noun}"
     made = {
         pictures: [gallery(entry.gallery)] if entry.gallery is not None and len(entry.gallery.inputs) else None,
         "How good is it?": _scorecard(entry),

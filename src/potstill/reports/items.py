@@ -1,0 +1,96 @@
+"""Inputs of a set without classes: pictures with their texts, rows with their targets, windows of a series as lines."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from potstill.markup import Html, tag
+from potstill.notebook import picture
+from potstill.reports.entry import Gallery
+
+__all__ = ["items"]
+
+_MOST, _MOST_COLUMNS, _LONGEST, _WANTED, _MOST_LINES = 48, 40, 128, 84, 12
+_WIDTH, _HEIGHT = 200, 80
+
+
+def _pairs(g: Gallery, most: int) -> Html:
+    tiles = []
+    for i in range(most):
+        said = g.captions[i] if i < len(g.captions) else ""
+        drawn = picture(g.inputs[i], said or f"item {i + 1}", _WANTED, _LONGEST)
+        tiles.append(tag("li", tag("figure", drawn, tag("figcaption", tag("bdi", said)) if said else None)))
+    return tag("ul", *tiles, class_="items")
+
+
+def _target(g: Gallery, i: int) -> list[Html]:
+    if g.targets is None:
+        return []
+    return [tag("td", f"{value:.4g}") for value in g.targets[i].reshape(-1)[:_MOST_COLUMNS]]
+
+
+def _table(g: Gallery, most: int) -> Html:
+    flat = g.inputs.reshape(len(g.inputs), -1)[:, :_MOST_COLUMNS]
+    columns = g.columns if len(g.columns) >= flat.shape[1] else tuple(f"column {j + 1}" for j in range(flat.shape[1]))
+    wide = 0 if g.targets is None else min(_MOST_COLUMNS, int(np.prod(g.targets.shape[1:])))
+    asked = g.target_names if len(g.target_names) == wide else tuple(f"target {j + 1}" for j in range(wide))
+    heads = [tag("bdi", name) for name in (*columns[: flat.shape[1]], *(f"{name} (target)" for name in asked))]
+    body = [
+        tag("tr", tag("th", str(i + 1), scope="row"), *(tag("td", f"{x:.4g}") for x in flat[i]), *_target(g, i))
+        for i in range(most)
+    ]
+    head = tag("tr", tag("th", "item", scope="col"), *(tag("th", name, scope="col") for name in heads))
+    table = tag("table", tag("caption", "Distilled rows and what is to be learned of each"), tag("thead", head),
+                tag("tbody", *body))  # fmt: skip
+    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="Distilled rows")
+
+
+def _points(values: Float[np.ndarray, " t"], first: int, last: int, low: float, high: float) -> str:
+    room = max(high - low, 1e-12)
+    return " ".join(
+        f"{_WIDTH * (first + t) / max(1, last):.1f},{_HEIGHT - _HEIGHT * (float(v) - low) / room:.1f}"
+        for t, v in enumerate(values)
+    )
+
+
+def _window(g: Gallery, i: int, names: Sequence[str]) -> Html:
+    past = g.inputs[i]
+    count, seen = past.shape
+    ahead = None
+    if g.targets is not None and g.targets[i].size and g.targets[i].size % count == 0:
+        ahead = g.targets[i].reshape(count, -1)
+    last = seen - 1 + (0 if ahead is None else ahead.shape[1])
+    lines: list[Html] = []
+    for v in range(min(count, _MOST_LINES)):
+        # Each variable has a scale of its own: units differ.
+        whole = past[v] if ahead is None else np.concatenate([past[v], ahead[v]])
+        low, high = float(whole.min()), float(whole.max())
+        lines.append(tag("polyline", points=_points(past[v], 0, last, low, high), vector_effect="non-scaling-stroke"))
+        if ahead is not None:
+            after = np.concatenate([past[v, -1:], ahead[v]])
+            lines.append(
+                tag("polyline", points=_points(after, seen - 1, last, low, high), class_="ahead",
+                    vector_effect="non-scaling-stroke")
+            )  # fmt: skip
+    spans = "; ".join(
+        f"{name} from {float(x.min()):.3g} to {float(x.max()):.3g}"
+        for name, x in zip(names[:_MOST_LINES], past[:_MOST_LINES], strict=True)
+    )
+    box, told = f"0 0 {_WIDTH} {_HEIGHT}", f"Window {i + 1}, {seen} values: {spans}"
+    drawn = tag("svg", *lines, viewBox=box, preserveAspectRatio="none", role="img", aria_label=told)
+    return tag("li", tag("figure", drawn, tag("figcaption", f"window {i + 1}"), class_="window"))
+
+
+def items(g: Gallery) -> list[Html]:
+    """The first items of a set without classes, whatever they are."""
+    most, total = min(_MOST, len(g.inputs)), sum(g.sizes)
+    if g.inputs.ndim == 4:
+        shown, noun = _pairs(g, most), "items"
+    elif g.inputs.ndim == 3:
+        names = g.columns if len(g.columns) == g.inputs.shape[1] else tuple(map(str, range(1, g.inputs.shape[1] + 1)))
+        shown = tag("ul", *(_window(g, i, names) for i in range(most)), class_="items windows")
+        noun = "windows; each variable has a scale of its own, dashed is what follows"
+    else:
+        shown, noun = _table(g, most), "rows, in the data's own units"
+    return [shown, tag("p", f"{most:,} of {total:,} {noun}.", class_="note")]
