@@ -161,7 +161,7 @@ def test_nothing_of_the_held_part_is_trained_on(pictures: Splits, monkeypatch: p
         return plain(train, draws, per_class, codec, rows, **more)
 
     monkeypatch.setattr(rivals, "packed_set", spy)
-    whole = {x.numpy().tobytes() for x in source.raw(held)}
+    whole = {x.numpy().tobytes() for x in held.raw(torch.arange(len(held)))}
     kept = fit.raw(torch.arange(len(fit)))
     assert isinstance(kept, Tensor)
     assert len(fit) + len(held) == len(source)
