@@ -1,5 +1,6 @@
 """A run that starts from an earlier set begins with its very inputs, and says so."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import torch
 import potstill
 from potstill.core import Splits
 from potstill.errors import PotstillError
-from potstill.testing import toy_source
+from potstill.methods.decoupled._parts import Beginning
+from potstill.rng import generator
+from potstill.testing import toy_problem, toy_source
 
 DATA = Splits(train=toy_source("image"), test=None)
 
@@ -30,6 +33,15 @@ def test_it_starts_from_the_inputs_of_an_earlier_set(method: str, tmp_path: Path
     earlier.save(file)
     assert made(method, initial=file).card["initial"] == again.card["initial"]
     assert not torch.equal(made(method, initial=earlier, steps=1).inputs, again.inputs)
+
+
+@pytest.mark.parametrize("how", ["noise", "real", "mosaic"])
+def test_recovery_starts_from_it_too_whatever_its_own_start(how: Any) -> None:
+    problem = toy_problem()
+    x = torch.rand(8, 1, 8, 8, generator=generator(3))
+    begin = Beginning(how=how, rank="lowest", factor=2, samples=4, crops=1)
+    found = begin(dataclasses.replace(problem, initial=x), (), generator(1))
+    torch.testing.assert_close(found, problem.train.normalization.apply(x))
 
 
 def test_a_set_that_does_not_fit_is_refused_with_the_reason() -> None:

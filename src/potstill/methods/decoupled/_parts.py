@@ -40,6 +40,8 @@ class Beginning:
     crops: int
 
     def __call__(self, problem: Problem, members: Sequence[Member], rng: Generator) -> Tensor:
+        if problem.initial is not None:
+            return first_inputs(problem, "real", rng)
         if self.how != "mosaic":
             return first_inputs(problem, self.how, rng)
         return mosaics(
