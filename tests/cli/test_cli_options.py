@@ -69,6 +69,7 @@ OPTIONS = {
         "DATA",
         "--methods",
         "--ipc",
+        "--items",
         "--out",
         "--budget",
         "--effort",

@@ -14,6 +14,7 @@ from potstill.cli.parsing import Misuse, parse
 from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.execution import Processes
+from potstill.testing.toy import windows_source
 from potstill.verbs.compare import compare
 
 WORDS = ["digits", "--methods", "dm", "--ipc", "1", "--out", "board"]
@@ -214,3 +215,19 @@ def test_a_comparison_that_was_cut_makes_only_the_cells_that_are_missing(folder:
     board(folder, methods=("herding",), executor="serial")
     assert kept.stat().st_mtime_ns == before
     assert (folder / "herding-ipc1.scorecard.json").exists()
+
+
+def test_where_there_are_no_classes_sizes_are_items_in_all(tmp_path: Path) -> None:
+    source = windows_source(40)
+    given: dict[str, Any] = {
+        "out": tmp_path, "network": "mlp-w8", "seeds": 2, "steps": 8, "effort": "quick"
+    }  # fmt: skip
+    board = compare(Splits(train=source, test=source), ["k-center"], items=[4, 8], **given)
+    assert [row["items"] for row in board["rows"]] == [4, 4, 8, 8]
+    means = [row["scorecard"]["score"]["mean"] for row in board["rows"] if row["ipc"] == 8]
+    assert means == sorted(means)  # less is better, so the least comes first
+    assert (tmp_path / "random-items8.scorecard.json").exists()
+    again = compare(Splits(train=source, test=source), ["k-center"], items=[4, 8], **given)
+    assert again == board
+    with pytest.raises(PotstillError, match="sizes once"):
+        compare(Splits(train=source, test=source), ["k-center"], 1, items=1, out=tmp_path)

@@ -302,8 +302,10 @@ class Compare(DataCommand):
     """The real data."""
     methods: Names
     """Which methods, with commas between them."""
-    ipc: Integers
+    ipc: Annotated[Integers | None, _unset("N,…")] = None
     """Which sizes: stored items per class, with commas between them."""
+    items: Annotated[Integers | None, _unset("N,…")] = None
+    """Or in all, where there are no classes."""
     out: Annotated[Path, arg(metavar="DIR")]
     """The folder for the distilled sets, their scorecards and leaderboard.json."""
     effort: Annotated[Literal["quick", "good", "published"] | None, _unset("quick|good|published")] = None

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from potstill import registry
 from potstill.asked import asked_budget, asked_effort, renamed
-from potstill.core import Splits
+from potstill.core import Budget, Splits
 from potstill.driver import Interrupted, Progress, versions
 from potstill.errors import PotstillError, unknown
 from potstill.evaluation import Protocol
@@ -39,8 +39,9 @@ FAIR = (
 def compare(
     data: Any,
     methods: Sequence[str],
-    ipc: Sequence[int],
+    ipc: Sequence[int] | int | None = None,
     *,
+    items: Sequence[int] | int | None = None,
     out: Path,
     effort: str | None = None,
     budget: str | float | None = None,
@@ -69,6 +70,7 @@ def compare(
         data: anything ``load_data`` takes.
         methods: registered names.
         ipc: items per class.
+        items: items in all, in place of ``ipc``: where there are no classes.
         network: to distil and to measure with: a registered name, or one of your own as `potstill.distill` takes it.
         out: folder, made if it is not there.
         effort: how hard each method tries, as for `potstill.distill`.
@@ -88,9 +90,14 @@ def compare(
             there; or a method or protocol has no such option.
         Interrupted: a signal came; the same call goes on from the checkpoint of the cell under way.
     """
-    sizes = list(ipc) if isinstance(ipc, Sequence) and not isinstance(ipc, str) else [ipc]
+    if (ipc is None) == (items is None):
+        raise PotstillError("a comparison needs its sizes once: ipc, items per class, or items in all")
+    asked = ipc if items is None else items
+    unit: Literal["ipc", "items"] = "ipc" if items is None else "items"
+    sizes: list[Any] = list(asked) if isinstance(asked, Sequence) and not isinstance(asked, str) else [asked]
     if not sizes or not all(type(amount) is int and amount >= 1 for amount in sizes):
-        raise PotstillError(f"ipc must be whole numbers of at least 1 item per class, such as [1, 10], not {ipc!r:.80}")
+        what = "item per class" if items is None else "item in all"
+        raise PotstillError(f"{unit} must be whole numbers of at least 1 {what}, such as [1, 10], not {asked!r:.80}")
     given_methods = [methods] if isinstance(methods, str) else methods
     names, options = list(dict.fromkeys(["random", *given_methods])), options or {}
     for name in options:
@@ -116,7 +123,7 @@ def compare(
         cells = [
             _Cell(
                 method=name, ipc=amount, options=options.get(name, {}), data=splits.train.content_hash, making=making,
-                measuring=measuring, protocol=chosen, stem=out / f"{_file_name(name)}-ipc{amount}",
+                measuring=measuring, protocol=chosen, stem=out / f"{_file_name(name)}-{unit}{amount}", unit=unit,
                 device=device,
             )
             for amount in dict.fromkeys(sizes) for name in names
@@ -208,6 +215,8 @@ class _Cell:
 
     method: str
     ipc: int
+    """Items per class, or in all, as ``unit`` says."""
+    unit: Literal["ipc", "items"]
     options: Mapping[str, Any]
     data: str
     """The content hash of the training data."""
@@ -216,6 +225,14 @@ class _Cell:
     protocol: Protocol
     stem: Path
     device: str
+
+    @property
+    def per_class(self) -> int | None:
+        return self.ipc if self.unit == "ipc" else None
+
+    @property
+    def in_all(self) -> int | None:
+        return self.ipc if self.unit == "items" else None
 
     @property
     def file(self) -> Path:
@@ -235,7 +252,7 @@ class _Cell:
         making = {name: value for name, value in self.making.items() if (name, value) != ("effort", "published")}
         making["time_budget"] = making.pop("budget")
         return {
-            "method": self.method, "ipc": self.ipc, "data": self.data,
+            "method": self.method, self.unit: self.ipc, "data": self.data,
             **{name: str(value) if isinstance(value, OwnNetwork) else value for name, value in making.items()},
             "options": dict(self.options) or None, **self.measuring, "overrides": self.measuring["overrides"] or None,
         }  # fmt: skip
@@ -257,13 +274,20 @@ class _Cell:
             return  # it cannot be made, and says so when its turn comes
         if self.file.exists():
             card = load(self.file).card
-            said = {name: card[name] for name in ("method", "config", "seed", "ipc")} | {
+            counted = ("ipc",) if self.unit == "ipc" else ()
+            said = {name: card[name] for name in ("method", "config", "seed", *counted)} | {
                 "network": card.get("network"), "source": card["source"].get("hash"), "zca": None,
                 "limits": card.get("limits", {}),  # earlier versions said none: such a set is adopted without a budget
             }  # fmt: skip
             limits = {"steps": None, "time_budget": self.making["budget"]}
             _same(
-                self.file, said, {**{n: v for n, v in wanted.items() if n in said}, "ipc": self.ipc, "limits": limits}
+                self.file,
+                said,
+                {
+                    **{n: v for n, v in wanted.items() if n in said},
+                    **dict.fromkeys(counted, self.ipc),
+                    "limits": limits,
+                },
             )
         elif self.checkpoint.exists():
             identity, computed = read_identity(self.checkpoint)
@@ -286,7 +310,8 @@ class _Cell:
         else:
             with _failing():
                 small = distill(
-                    splits, self.method, ipc=self.ipc, **self.making, device=self.device, executor=executor,
+                    splits, self.method, ipc=self.per_class, items=self.in_all, **self.making, device=self.device,
+                    executor=executor,
                     checkpoint=self.checkpoint, resume=self.checkpoint.exists(),
                     progress=None if progress is None else lambda p: progress(self.stem.name, p), **self.options,
                 )  # fmt: skip
@@ -324,7 +349,8 @@ class _Cell:
 
     def _identity(self, splits: Splits) -> dict[str, Any]:
         settled = settle(
-            splits, self.method, ipc=self.ipc, budget=None, network=self.making["network"], parametrization=None,
+            splits, self.method, ipc=None, budget=Budget(unit=self.unit, amount=self.ipc),
+            network=self.making["network"], parametrization=None,
             labels=None, augment=None, zca=None, device=self.device, effort=self.making["effort"], **self.options,
         )  # fmt: skip
         return identity_of(settled, self.making["seed"])

@@ -139,11 +139,16 @@ def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
     command = parsed.command
     assert isinstance(command, Compare)
+    if (command.ipc is None) == (command.items is None):
+        raise Misuse(
+            "compare needs its sizes once: --ipc 1,10 (items per class), or --items 10,100 where there are none"
+        )
     splits = load_data(command, command.data, watcher)
     board = compare(
         splits,
         command.methods,
         command.ipc,
+        items=command.items,
         out=command.out,
         effort=command.effort,
         budget=command.budget,
@@ -188,7 +193,18 @@ def _leaderboard(board: Mapping[str, Any]) -> str:
         )
     metric = next(iter(metrics), Metric.of(None))
     over = f"{metric.gap_unit} over random"
-    head = ["ipc", "method", metric.titled, "95% interval", "n", "items", "bytes", "stored", over]
+    per_class = all("per_class" in row.get("scorecard", {"per_class": ()}) for row in board["rows"])
+    head = [
+        "ipc" if per_class else "size",
+        "method",
+        metric.titled,
+        "95% interval",
+        "n",
+        "items",
+        "bytes",
+        "stored",
+        over,
+    ]
     table = columns(head, rows)
     ended = [
         f"{row['method']} at {row['ipc']}: {row['scorecard']['outcome']['message']}" for row in board["rows"]
