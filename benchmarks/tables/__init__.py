@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.tables import architecture, choice, data, labels, matching, registry, selection, stored
+from benchmarks.tables import architecture, choice, data, kinds, labels, matching, registry, selection, stored
 
 __all__ = ["main", "render"]
 
@@ -27,6 +27,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "committees": labels.committees,
     "effort": matching.effort,
     "imagenet": labels.imagenet,
+    "kinds": kinds.kinds,
     "knowledge": labels.knowledge,
     "labellers": labels.labellers,
     "methods": registry.methods,
