@@ -39,7 +39,7 @@ def kinds(root: Path) -> str:
     head: list[object] = ["data", "learner", "score", "method", "its sets", "random, same bytes", "full data", "bytes"]
     machine = held["machine"]
     said = (
-        "\n\nMean over sets, and each set in brackets; 3 students a set (a learner that draws nothing is fitted once), by "
+        "\n\nMean over sets, and each in brackets; 3 students a set (a learner that draws nothing is fitted once), by "
         "protocol `potstill`; pairs: 2 sets × 2 students, shortened. Penguins' body mass (342 rows), hourly water flow "
         "(1,268 points in time), 1,911 emoji with their names at 32 × 32. Fixed settings, nothing tuned. "
         f"{machine['processor']}, torch {machine['torch']}. `benchmarks/kinds.py`"

@@ -1,5 +1,6 @@
 """Pages of scores of which less is better."""
 
+import dataclasses
 import html
 import re
 from typing import Any
@@ -47,6 +48,15 @@ def test_where_less_is_better_the_page_says_so_and_ranks_so() -> None:
     assert "Lowest mean: dm, 120." in both
     assert "That is −35 price against random real samples of the same bytes." in both
     assert both.index("dm") < both.index("k-center") or both.index("Lowest mean") > 0
+
+
+def test_sizes_without_classes_are_of_what_is_counted() -> None:
+    board = [in_price(m, v, (-35.0, -40.0, -30.0)) for m, v in (("dm", 120.0), ("dc", 121.0))]
+    of_windows = {"ipc": 10, "task": {"name": "forecast"}, "input": {"kind": "series"}}
+    shown = [dataclasses.replace(e, card={**e.card, **of_windows}) for e in board]
+    said = words(render(shown, title="Flow", command="potstill report x"))
+    assert "10 windows" in said
+    assert "per class" not in said
 
 
 def test_an_error_that_is_surely_lower_is_better() -> None:

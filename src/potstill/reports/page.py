@@ -160,7 +160,8 @@ def _leaderboard(entries: Sequence[tuple[str, Entry]]) -> list[Html]:
         )
     for members in groups.values():
         entry = members[0][1]
-        title = _where(entry) if entry.ipc is None else f"{count(entry.ipc)} per class"
+        size = "per class" if entry.classes or not entry.card.get("task") else entry.noun
+        title = _where(entry) if entry.ipc is None else f"{count(entry.ipc)} {size}"
         below = [tag("p", tag("bdi", _where(entry)), class_="soft")] if entry.ipc is not None else []
         out.append(tag("section", tag("h3", tag("bdi", title)), *below, *_board(members), class_="board"))
     unmeasured = [entry.name for _, entry in entries if entry.score is None]
