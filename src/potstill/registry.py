@@ -15,11 +15,11 @@ from importlib.metadata import entry_points
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from potstill.core import Effort, InputSpec, Method, Parametrization
+from potstill.core import Effort, Method
 from potstill.errors import PotstillError, meant, nearest, unknown
 from potstill.ownfile import OwnFile, names_file
 
-__all__ = ["Group", "decoder_of", "effort_fields", "make_method", "method_class", "names", "part", "resolve", "targets"]
+__all__ = ["Group", "effort_fields", "make_method", "method_class", "names", "part", "resolve", "targets"]
 
 Group = Literal[
     "methods", "networks", "augmentations", "parametrizations", "protocols", "stores", "learners", "tasks", "loaders"
@@ -222,20 +222,6 @@ def part(group: Group, spelled: str) -> Any:
         if not equals:
             raise PotstillError(f"{group[:-1]} {name}: write {key}=VALUE, not {setting!r}")
     return make(**values)
-
-
-def decoder_of(spelled: str, input: InputSpec) -> Parametrization:
-    """The parametrization that is spelled, for inputs of this kind: of inputs with names ``NAME=PARAMETRIZATION`` is
-    that of one part (`potstill.parametrize.named`).
-
-    Raises:
-        PotstillError: as `part` raises it, or there is no such part.
-    """
-    if input.parts:
-        made: Parametrization = importlib.import_module("potstill.parametrize.named").named(spelled, input)
-        return made
-    alone: Parametrization = part("parametrizations", spelled)
-    return alone
 
 
 def _defaults(make: Callable[..., Any]) -> dict[str, Any] | None:

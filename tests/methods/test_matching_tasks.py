@@ -15,7 +15,7 @@ from potstill.inputs import index, tensors
 from potstill.methods._matching import inputs_of
 from potstill.methods.distribution.dm import DM
 from potstill.methods.gradient.dc import DC
-from potstill.registry import decoder_of
+from potstill.parametrize.named import decoder_of
 from potstill.rng import generator
 from potstill.testing import check_method, toy_problem
 from potstill.testing.toy import mixed_source, pairs_source, windows_source

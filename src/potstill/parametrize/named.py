@@ -27,11 +27,22 @@ from potstill.parametrize.pixels import Pixels
 from potstill.registry import part
 from potstill.store import largest
 
-__all__ = ["Named", "named"]
+__all__ = ["Named", "decoder_of", "named"]
 
 _SHARED = "decoder/"
 _SHARES = 1 << 12
 """Parts of the numbers that the part with the parametrization may get."""
+
+
+def decoder_of(spelled: str, input: InputSpec) -> Parametrization:
+    """The parametrization that is spelled, for inputs of this kind: of inputs with names ``NAME=PARAMETRIZATION`` is
+    that of one part.
+
+    Raises:
+        PotstillError: as `potstill.registry.part` raises it, or there is no such part.
+    """
+    made: Parametrization = named(spelled, input) if input.parts else part("parametrizations", spelled)
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)

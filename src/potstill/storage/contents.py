@@ -16,7 +16,7 @@ from torch import Tensor
 from potstill.core import Inputs, InputSpec, Normalization, Parametrization, Store, Stored
 from potstill.errors import PotstillError
 from potstill.inputs import mapped, names_of, tensors
-from potstill.registry import decoder_of
+from potstill.parametrize.named import decoder_of
 from potstill.storage.card import input_of
 from potstill.storage.checks import WHITENING, check_shapes, ragged
 from potstill.store import classes_stored, ints_stored, read, rows_stored, store_name

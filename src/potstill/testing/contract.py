@@ -46,7 +46,8 @@ from potstill.evaluation.together import Stack, fit_together
 from potstill.functional.train import parameters
 from potstill.inputs import OFFSETS, VALUES, count, tensors
 from potstill.nn import factory, stackable
-from potstill.registry import decoder_of, make_method, resolve, targets
+from potstill.parametrize.named import decoder_of
+from potstill.registry import make_method, resolve, targets
 from potstill.rng import generator
 from potstill.storage import pack, unpack
 from potstill.tasks import Fits, Metric, Task, targets_of, task_of

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill import registry
 from potstill.amounts import amounts, rounding, writing
 from potstill.asked import Watching, asked_amounts, asked_effort, kept, watched
 from potstill.augment.named import augmentation_name, named_augmentation
@@ -32,6 +31,7 @@ from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
 from potstill.inputs import moved
 from potstill.nn import OwnFactory, OwnNetwork, factory, given, usual
+from potstill.parametrize.named import decoder_of
 from potstill.registry import make_method
 from potstill.running import Settled, identity_of, run_settled
 from potstill.storage import Distilled, load
@@ -282,7 +282,7 @@ def settle(
             f"--items {wanted.amount}"
         )
     parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
-    decoder = registry.decoder_of(parts["parametrization"] or "pixels", train.input)
+    decoder = decoder_of(parts["parametrization"] or "pixels", train.input)
     soft = info.soft or getattr(made, "labels", "hard") != "hard"
     few = moved(train.raw(torch.arange(min(len(train), 8))), "cpu")
     plain = isinstance(task, Classification) and isinstance(few, Tensor)
