@@ -32,7 +32,7 @@ from potstill.functional.distribution import amplitude_phase_gap, characteristic
 from potstill.functional.leaves import Rule
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState, Start
-from potstill.methods.distribution import _sampling
+from potstill.methods.distribution._sampling import climbed, frequencies, network
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded
 from potstill.methods.distribution._values import FeatureValues, in_trained
 from potstill.rng import draw_seed, generator
@@ -128,7 +128,7 @@ class NCFM(FeatureValues, Engineered[MatchState]):
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
         h = F.normalize(real.features, dim=1)
         seed = draw_seed(rng)
-        t = _sampling.frequencies(memory, h.shape[1], self._count, generator(seed)).to(h)
+        t = frequencies(memory, h.shape[1], self._count, generator(seed)).to(h)
         re, im = characteristic(h, t, real.weights)
         kept = {"re": re, "im": im, "shared/t": t}
         if self.sampler:  # the maximisation needs Φ_T as a function of t
@@ -144,7 +144,7 @@ class NCFM(FeatureValues, Engineered[MatchState]):
     def begin(self, problem: Problem, rng: Generator) -> Memory:
         # the greatest number, not infinity: a state holds finite numbers only
         plateau = {"best": torch.tensor(3.4e38), "waited": torch.tensor(0), "scale": torch.tensor(1.0)}
-        return plateau | (_sampling.network(problem.network(draw_seed(rng)), problem, rng) if self.sampler else {})
+        return plateau | (network(problem.network(draw_seed(rng)), problem, rng) if self.sampler else {})
 
     def remember(self, state: MatchState, real: Statistics, views: Callable[[], Views]) -> Memory:
         memory = dict(state.memory)
@@ -167,7 +167,7 @@ class NCFM(FeatureValues, Engineered[MatchState]):
 
         def loss(psi: Memory) -> Tensor:
             rng = generator(int(real["shared/seed"]))
-            t = _sampling.frequencies({**memory, **psi}, syn.features.shape[1], self._count, rng).to(syn.features)
+            t = frequencies({**memory, **psi}, syn.features.shape[1], self._count, rng).to(syn.features)
             phi = characteristic(F.normalize(syn.features, dim=1), t, syn.weights)
             parts = [
                 characteristic(h, t, h.new_full((1, len(h)), 1 / len(h)))
@@ -176,4 +176,4 @@ class NCFM(FeatureValues, Engineered[MatchState]):
             target = (torch.cat([re for re, _ in parts]), torch.cat([im for _, im in parts]))
             return self.scale * amplitude_phase_gap(target, phi, self.alpha, self.beta)
 
-        return _sampling.climbed(memory, loss, self.lr_sampler, self.momentum)
+        return climbed(memory, loss, self.lr_sampler, self.momentum)
