@@ -131,7 +131,7 @@ def amounts(
         each = largest(lambda n: size(n * k) <= most, 8 * most)
         return (max(1, each),) * k, (each * one,) * k
     bits_of_one = bits_each(store, (64, one) if spec.parts else (64, *spec.shape), seen)
-    known = decoder.bounded and most <= _TRIED
+    known = decoder.bounded and most <= _TRIED and not problem.needed
 
     def fits(each: int) -> bool:
         tried = dataclasses.replace(problem, numbers=(each,) * k)

@@ -19,9 +19,9 @@ from potstill.tasks import Metric, Task, task_of
 
 __all__ = [
     "Asset", "AssetJob", "Augmentation", "Batch", "Budget", "Effort", "Efforts", "Family", "Ground", "InputSpec",
-    "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Network", "NetworkFactory", "Normalization",
-    "Parametrization", "Part", "Payload", "Problem", "Result", "Scored", "Selection", "Source", "Space", "Splits",
-    "Store", "Stored", "Synthetic", "Task", "Trained", "Whitening",
+    "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Needs", "Network", "NetworkFactory",
+    "Normalization", "Parametrization", "Part", "Payload", "Problem", "Result", "Scored", "Selection", "Source",
+    "Space", "Splits", "Store", "Stored", "Synthetic", "Task", "Trained", "Whitening",
 ]  # fmt: skip
 
 Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
@@ -293,6 +293,23 @@ class Parametrization(Protocol):
         ...
 
 
+@runtime_checkable
+class Needs(Protocol):
+    """A `Parametrization` that decodes by assets, such as a generator, which are shared and in no set's file.
+
+    Each opens to named tensors: their hash stands on the card, and a reader finds them by it. ``sizes`` is asked before
+    they are there, ``encode`` and ``decode`` after. A field that is not compared can hold them: it is no setting.
+    """
+
+    def assets(self, problem: "Problem", /) -> "tuple[Asset, ...]":
+        """What it decodes by; a function of the data and the settings."""
+        ...
+
+    def given(self, assets: Mapping[str, Payload], /) -> Parametrization:
+        """The same, equal to itself, with what its assets opened to, by their names."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A tensor as a file has it."""
@@ -393,6 +410,17 @@ class Problem:
             PotstillError: the budget is too small for the parametrization.
         """
         return self.parametrization.sizes(self.held, self.train.input.shape)
+
+    @property
+    def needed(self) -> "tuple[Asset, ...]":
+        """What its parametrization decodes by."""
+        return self.parametrization.assets(self) if isinstance(self.parametrization, Needs) else ()
+
+    def with_assets(self, assets: Mapping[str, Any]) -> "Problem":
+        """The same with ``assets`` by name, of which its parametrization has what it needs."""
+        mine = {a.name: {n: t.to(self.train.device) for n, t in assets[a.name].items()} for a in self.needed}
+        p = self.parametrization
+        return replace(self, assets=assets, parametrization=p.given(mine) if mine and isinstance(p, Needs) else p)
 
     def decode(self, payload: Payload) -> Any:
         """The inputs that ``payload`` stands for, classes in label order, differentiable."""

@@ -225,8 +225,10 @@ def part(group: Group, spelled: str) -> Any:
 
 
 def _defaults(make: Callable[..., Any]) -> dict[str, Any] | None:
-    """The settings of a part and their defaults; ``None`` where it is no dataclass and has none to give."""
-    return {f.name: f.default for f in dataclasses.fields(make)} if dataclasses.is_dataclass(make) else None
+    """The settings of a part and their defaults, its fields that are compared; ``None``: it is no dataclass."""
+    if not dataclasses.is_dataclass(make):
+        return None
+    return {f.name: f.default for f in dataclasses.fields(make) if f.compare}
 
 
 def method_class(name: str) -> type[Method[Any]]:

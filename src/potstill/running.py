@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from potstill.asked import fewer
-from potstill.assets import forecast, obtain
+from potstill.assets import forecast, obtain, wanted_by
 from potstill.augment.named import named_augmentation
 from potstill.core import Augmentation, Effort, Ground, Method, Problem, Selection, Space, Store, Stored
 from potstill.data import on_card
@@ -25,10 +25,10 @@ from potstill.parametrize.aware import Aware
 from potstill.registry import effort_fields
 from potstill.rng import derive, generator
 from potstill.storage import Distilled
+from potstill.storage.decoders import keep_decoder, said_of, state_hash
 from potstill.storage.scores import Scores
 from potstill.store import Exact, Float, Uniform, read, store_name
 from potstill.store.patches import Patches
-from potstill.supervise.writer import state_hash
 from potstill.tasks import targets_of
 from potstill.units import about, clock
 from potstill.watch import Watcher
@@ -100,6 +100,11 @@ def run_settled(
         identity["scores"] = {n: float(values[values.isfinite()].sum()) for n, values in known.items()}
     if networks is not None:
         identity["networks"] = [state_hash({**t.theta, **t.buffers}) for t in problem.assets[_GIVEN]]
+    needed = {asset.name: problem.assets[asset.name] for asset in problem.needed}
+    if needed:
+        identity["decoder"] = {n: state_hash(tensors) for n, tensors in needed.items()}
+        for tensors in needed.values():
+            _kept(tensors, watcher)
     watcher.begin(name, fewer(settled.effort, made, watcher.line, prepares=False))
     done = run(
         made,
@@ -161,14 +166,14 @@ def _prepared(
     settled: Settled, preparing: Callable[[str, int, int], None], watcher: Watcher, budget: float | None,
     executor: Executor | None, networks: Any,
 ) -> tuple[Problem, float]:  # fmt: skip
-    """The problem with the assets that the method asks for, and the seconds that went into them.
+    """The problem with the assets that the method and the parametrization ask for, and the seconds that went into them.
 
     Raises:
         PotstillError: they will take, or have taken, all of the budget; or networks are given to no use.
     """
     method, problem = settled.method, settled.problem
-    wanted, given = method.assets(problem), {} if networks is None else {_GIVEN: networks}
-    if given and all(asset.name not in given for asset in wanted):
+    wanted, given = wanted_by(method, problem), {} if networks is None else {_GIVEN: networks}
+    if given and all(asset.name not in given for asset in method.assets(problem)):
         raise PotstillError(f"{settled.name} asks for no trained networks, but some are given; leave networks out")
     if not wanted:
         return problem, 0.0
@@ -198,7 +203,15 @@ def _prepared(
             f"{what} took {clock(took)}, all of the budget of {clock(budget)}; they are kept, so the same command goes "
             "on from there"
         )
-    return dataclasses.replace(problem, assets=assets), seconds
+    return problem.with_assets(assets), seconds
+
+
+def _kept(tensors: Mapping[str, Tensor], watcher: Watcher) -> None:
+    """Keep what a set decodes by where a reader looks for it."""
+    try:
+        keep_decoder(tensors)
+    except PotstillError as error:
+        watcher.warn(f"what the set decodes by could not be kept, so reading it will need decoder=FILE: {error}")
 
 
 def _artefact(
@@ -223,7 +236,7 @@ def _artefact(
     index: Tensor | None = None
     weights: Tensor | None = None
     learned: Mapping[str, Tensor] = {}
-    decoder: Mapping[str, str] | None = None
+    decoder: Mapping[str, Any] | None = None
     payload: Mapping[str, Tensor] = {}
     packed: Mapping[str, Stored] = {}
     captions: tuple[str, ...] = ()
@@ -250,6 +263,9 @@ def _artefact(
         elif spelled != "pixels":
             payload = {n: t.detach().cpu() for n, t in result.payload.items()}
             decoder = {"parametrization": spelled, "space": result.space}
+    needed = [(asset, problem.assets[asset.name]) for asset in problem.needed if decoder is not None]
+    if decoder is not None and needed:
+        decoder = {**decoder, **said_of(needed)}
     known: dict[str, Any] = {
         "network": problem.network.name,
         "history": list(done.history),
@@ -269,6 +285,7 @@ def _artefact(
             payload=payload,
             packed=packed,
             decoder=decoder,
+            shared={asset.name: tensors for asset, tensors in needed},
             index=index,
             weights=weights,
             learned=learned,
@@ -351,7 +368,7 @@ def _of_assets(settled: Settled, problem: Problem, given: bool) -> dict[str, lis
     ground = Ground(
         train=problem.train, network=problem.network, augmentation=lambda name: named_augmentation(name, problem.train)
     )
-    for asset in settled.method.assets(problem):
+    for asset in wanted_by(settled.method, problem):
         if asset.name in problem.assets:
             for name, entry in asset.on_card(problem.assets[asset.name], ground).items():
                 brought = _NOBODYS if given and asset.name == _GIVEN else {}

@@ -20,7 +20,7 @@ from potstill.methods.distribution.dance import DANCE
 from potstill.methods.selection.random import Random
 from potstill.nn import factory
 from potstill.storage import cache_folder, read_tensors, write_tensors
-from potstill.supervise.writer import state_hash
+from potstill.storage.decoders import state_hash
 from potstill.testing import toy_source
 from potstill.verbs.plan import plan
 

@@ -1,6 +1,6 @@
 from potstill.assets.forecast import Expected, forecast
 from potstill.assets.networks import TrainedNetworks, TrainNetwork, kept_part
-from potstill.assets.obtain import obtain
+from potstill.assets.obtain import obtain, wanted_by
 from potstill.assets.records import Record, Recording, RecordTraining
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "forecast",
     "kept_part",
     "obtain",
+    "wanted_by",
 ]

@@ -33,9 +33,9 @@ from potstill.functional.train import parameters
 from potstill.nn import factory
 from potstill.rng import derive, generator
 from potstill.storage import cache_folder, read_tensors, write_tensors
+from potstill.storage.decoders import state_hash
 from potstill.supervise.about import same_order
 from potstill.supervise.teacher import Teacher, fresh_teacher, train_epoch
-from potstill.supervise.writer import state_hash
 
 __all__ = ["TrainNetwork", "TrainedNetworks", "Training", "Untrained", "kept_part", "work_of"]
 

@@ -4,11 +4,24 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from potstill.core import Asset, AssetJob, Augmentation, Ground, NetworkFactory, Source
-from potstill.errors import PotstillWarning
+from potstill.core import Asset, AssetJob, Augmentation, Ground, Method, NetworkFactory, Problem, Source
+from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Executor, choose
 
-__all__ = ["obtain"]
+__all__ = ["obtain", "wanted_by"]
+
+
+def wanted_by(method: Method[Any], problem: Problem) -> tuple[Asset, ...]:
+    """What the method asks for, and then what the problem's parametrization decodes by.
+
+    Raises:
+        PotstillError: two of them have one name.
+    """
+    wanted = (*method.assets(problem), *problem.needed)
+    names = [asset.name for asset in wanted]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise PotstillError(f"each asset needs a name of its own, but {twice[0]!r} is asked for twice; rename one")
+    return wanted
 
 
 def obtain(

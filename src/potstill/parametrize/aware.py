@@ -10,12 +10,12 @@ store rounds to. Each has the gradient of learned step sizes (LSQ; Esser et al.,
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Generator, Tensor
 
-from potstill.core import Parametrization, Payload, Problem, Store, Stored
+from potstill.core import Asset, Needs, Parametrization, Payload, Problem, Store, Stored
 from potstill.errors import PotstillError
 from potstill.store import ints_stored, read
 from potstill.store.named import store_name
@@ -83,6 +83,14 @@ class Aware:
     def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
         """As many as without rounding."""
         return self.inner.sizes(numbers, shape)
+
+    def assets(self, problem: Problem, /) -> tuple[Asset, ...]:
+        """As without rounding."""
+        return self.inner.assets(problem) if isinstance(self.inner, Needs) else ()
+
+    def given(self, assets: Mapping[str, Payload], /) -> "Aware":
+        """The same with what ``inner`` needs."""
+        return replace(self, inner=self.inner.given(assets)) if isinstance(self.inner, Needs) else self
 
     def encode(self, x: Any, problem: Problem, rng: Generator, /) -> Payload:
         """The payload of ``inner``, and levels fitted to it where they are learned."""

@@ -15,6 +15,7 @@ from potstill.core import (
     Batch,
     Inputs,
     InputSpec,
+    Needs,
     Normalization,
     Parametrization,
     Payload,
@@ -190,7 +191,7 @@ def named(spelled: str, input: InputSpec) -> Named:
     where one part is a picture.
 
     Raises:
-        PotstillError: there is no such part, or not one that is a picture.
+        PotstillError: there is no such part, or not one that is a picture, or it needs assets (`Needs`).
     """
     first, equals, rest = spelled.partition("=")
     if equals and ":" not in first:
@@ -208,4 +209,9 @@ def named(spelled: str, input: InputSpec) -> Named:
             )
         first, rest = pictures[0], spelled
     inner: Parametrization = part("parametrizations", rest)
+    if isinstance(inner, Needs):
+        raise PotstillError(
+            f"parametrization {rest} decodes by what is made of whole inputs, so that it cannot be of {first!r} alone; "
+            "take another"
+        )
     return Named(input=input) if isinstance(inner, Pixels) else Named(input=input, part=first, inner=inner)

@@ -31,7 +31,7 @@ from potstill.storage.card import (
     read_card,
     read_task,
 )
-from potstill.storage.checks import RATE, check_content, check_learned, check_rest
+from potstill.storage.checks import RATE, check_content, check_labels, check_learned, check_rest
 from potstill.storage.contents import (
     SHARED,
     WHITENING,
@@ -41,6 +41,7 @@ from potstill.storage.contents import (
     read_contents,
     write_contents,
 )
+from potstill.storage.decoders import Shared
 from potstill.storage.files import read_tensors, write_tensors
 from potstill.store import Float
 from potstill.tasks import Classification
@@ -112,7 +113,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
 
     def __init__(
         self,
-        inputs: Inputs,
+        inputs: Inputs | None,
         labels: Tensor,
         card: Mapping[str, Any],
         *,
@@ -123,15 +124,16 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         learned: Mapping[str, Tensor] | None = None,
         captions: tuple[str, ...] = (),
         tensors: Mapping[str, Tensor],
+        missing: str = "",
     ) -> None:
         self._inputs, self._labels, self._index, self._weights = inputs, labels, index, weights
-        self._captions = captions
+        self._captions, self._missing = captions, missing
         self.tensors: dict[str, Tensor] = dict(tensors)
         self.payload: Mapping[str, Tensor] = MappingProxyType(dict(payload or {}))
         self.learned: Mapping[str, Tensor] = MappingProxyType(dict(learned or {}))
         self.card: dict[str, Any] = dict(card)
         self.normalization = normalization
-        self._model_space: Any = normalization.apply(inputs)
+        self._model_space: Any = None if inputs is None else normalization.apply(inputs)
 
     @classmethod
     def build(
@@ -159,7 +161,8 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         extra: Mapping[str, Any] | None = None,
         store: Store | None = None,
         packed: Mapping[str, Stored] | None = None,
-        decoder: Mapping[str, str] | None = None,
+        decoder: Mapping[str, Any] | None = None,
+        shared: Mapping[str, Mapping[str, Tensor]] | None = None,
         decoded: bool = False,
         coded: bool = True,
     ) -> "Distilled":
@@ -178,6 +181,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
             packed: payload that is packed already, by its name.
             decoder: ``parametrization``, a registered name with its settings, and the ``space`` (model, data) that it
                 decodes to. Without it decoded inputs lie in the file beside the payload.
+            shared: what the card's decoder says that it decodes by, by the asset's name; not in the file.
             decoded: write them there in any case, for readers that have no decoder.
             coded: say on the card how many bytes the tensors would take entropy-coded, where they are not too many.
 
@@ -234,7 +238,9 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
             sizes["coded"] = coded_size(tensors, said)
         card = plain({**card, "store": {**card.get("store", {}), **said}, "bytes": sizes})
         # What is in memory is what a reader of the file gets.
-        got = read_contents(dict(tensors), card, normalization, 2**62)
+        got = read_contents(dict(tensors), card, normalization, 2**62, shared or None)
+        if got.inputs is None:
+            raise PotstillError(f"this set: {got.missing}")
         check_content("this set", got.inputs, got.labels, input, len(classes), task)
         card["space"] = _space(got.inputs, input)
         return cls(
@@ -246,8 +252,17 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
     @property
     def inputs(self) -> Any:
         """float32 (n, …) in data units (pixels around [0,1]), as a reader of the file gets them; or such tensors, codes
-        and words (`potstill.inputs`) with names."""
+        and words (`potstill.inputs`) with names.
+
+        Raises:
+            PotstillError: what they decode by is not on this machine.
+        """
+        self._whole()
         return self._inputs
+
+    def _whole(self) -> None:
+        if self._missing:
+            raise PotstillError(self._missing)
 
     @property
     def labels(self) -> Tensor:
@@ -297,6 +312,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
 
     def __getitem__(self, item: int) -> tuple[Any, Tensor]:
         """(input, label) number ``item``, the input in model space: ready to train on. Weights: see `weighted`."""
+        self._whole()
         return one(self._model_space, item), self.labels[item]
 
     def __repr__(self) -> str:
@@ -314,7 +330,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
             ("steps", f"{cost['steps']:,} in {cost['seconds']:,.0f} s" if {"steps", "seconds"} <= cost.keys() else "?"),
         ]
         shown = facts(repr(self), rows)
-        if spec["kind"] != "image" or not self.classified:
+        if spec["kind"] != "image" or not self.classified or self._missing:
             return shown
         hard = self.hard_labels
         first = (torch.where(hard == c)[0][:MOST_PICTURES] for c in range(min(MOST_CLASSES, len(self.classes))))
@@ -343,6 +359,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
 
     def weighted(self) -> Dataset[tuple[Any, ...]]:
         """A ``Dataset`` of (input, label, weight), weights with mean 1: all 1 where the set has none."""
+        self._whole()
         weight = torch.ones(len(self)) if (found := self.sample_weight) is None else found
         if isinstance(self._model_space, Tensor):
             return TensorDataset(self._model_space, self.labels, weight)
@@ -357,6 +374,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
 
     def model_space(self) -> Any:
         """All inputs as students see them (n, …)."""
+        self._whole()
         return self._model_space
 
     def to_dict(self) -> dict[str, Any]:
@@ -450,10 +468,15 @@ def save(distilled: Distilled, path: str | Path) -> Path:
     return path
 
 
-def load(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Distilled:
+def load(path: str | Path, *, max_bytes: int = MAX_BYTES, decoder: Shared | None = None) -> Distilled:
     """Read a set. Nothing in the file is run, and nothing in it is believed before it is checked.
 
+    A set that decodes by an asset which is not on this machine has labels and a card, and says so where its inputs are
+    asked for.
+
     Args:
+        decoder: the file of the asset that it decodes by, or by its name files and tensors; else it is looked for in
+            the cache. Its hash must be the one on the card.
         max_bytes: refuse larger files.
 
     Raises:
@@ -461,10 +484,17 @@ def load(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Distilled:
     """
     path = Path(path)
     tensors, metadata = read_tensors(path, max_bytes)
-    return checked(path, read_card(path, metadata), tensors, max_bytes)
+    card = read_card(path, metadata)
+    said = card.get("decoder")
+    if decoder is not None and not (isinstance(said, dict) and said.get("assets")):
+        raise PotstillError(f"{path}: decodes by no asset, but a decoder is given; leave it out")
+    return checked(path, card, tensors, max_bytes, decoder)
 
 
-def checked(path: Path, card: dict[str, Any], tensors: dict[str, Tensor], max_bytes: int = MAX_BYTES) -> Distilled:
+def checked(
+    path: Path, card: dict[str, Any], tensors: dict[str, Tensor], max_bytes: int = MAX_BYTES,
+    decoder: Shared | None = None,
+) -> Distilled:  # fmt: skip
     """The set of a card and the tensors of its file, once they fit each other.
 
     Raises:
@@ -474,10 +504,15 @@ def checked(path: Path, card: dict[str, Any], tensors: dict[str, Tensor], max_by
     normalization = normalization_of(path, card, tensors)
     try:
         task = read_task(card)
-        got = _first(tensors) if card["format"] == FIRST else read_contents(tensors, card, normalization, max_bytes)
+        first = card["format"] == FIRST
+        got = _first(tensors) if first else read_contents(tensors, card, normalization, max_bytes, decoder)
     except PotstillError as error:
         raise PotstillError(f"{path}: {error}") from error
-    check_content(str(path), got.inputs, got.labels, spec, len(card["classes"]), task)
+    n, k = len(got.labels) if got.labels.ndim else 0, len(card["classes"])
+    if got.inputs is None:
+        check_labels(str(path), got.labels, n, k, task)
+    else:
+        check_content(str(path), got.inputs, got.labels, spec, k, task)
     if tensors:
         raise PotstillError(
             f"{path}: tensor {min(tensors)[:80]!r} is not of format {card['format']}; get the file again"
@@ -485,7 +520,6 @@ def checked(path: Path, card: dict[str, Any], tensors: dict[str, Tensor], max_by
     check_rest(str(path), got.inputs, len(got.labels), got.payload, got.index, got.weights, normalization)
     check_learned(str(path), got.learned, card["training"])
     w = normalization.whitening
-    first = card["format"] == FIRST
     sizes = _first_sizes(held["inputs"], got.labels, got.payload, w, got.weights) if first else file_bytes(held)
     if any(card["bytes"].get(n) != sizes.get(n) for n in {*SIZES, *sizes}):
         raise PotstillError(
@@ -495,6 +529,7 @@ def checked(path: Path, card: dict[str, Any], tensors: dict[str, Tensor], max_by
     return Distilled(
         got.inputs, got.labels, card, normalization=normalization, payload=got.payload, index=got.index,
         weights=got.weights, learned=got.learned, captions=got.captions, tensors=held,
+        missing=f"{path}: {got.missing}" if got.missing else "",
     )  # fmt: skip
 
 

@@ -12,7 +12,9 @@ from potstill.errors import PotstillError
 from potstill.inputs import OFFSETS, VALUES, names_of, tensors
 from potstill.tasks import Classification
 
-__all__ = ["RATE", "WHITENING", "check_content", "check_learned", "check_rest", "check_shapes", "ragged"]
+__all__ = [
+    "RATE", "WHITENING", "check_content", "check_labels", "check_learned", "check_rest", "check_shapes", "ragged",
+]  # fmt: skip
 
 RATE = "student/lr"
 """The learning rate of students, where a method learned it."""
@@ -29,6 +31,17 @@ def check_content(what: str, inputs: Inputs, labels: Tensor, spec: InputSpec, cl
     check_shapes(what, inputs, spec, n)
     if not _all_finite(inputs):
         raise PotstillError(f"{what}: inputs must be finite, but some are NaN or infinite; distil it again")
+    check_labels(what, labels, n, classes, task)
+
+
+def check_labels(what: str, labels: Tensor, n: int, classes: int, task: Task | None) -> None:
+    """Targets of ``n`` inputs, as the task has them.
+
+    Raises:
+        PotstillError: they are not.
+    """
+    if n == 0:
+        raise PotstillError(f"{what}: at least one input with its target is required")
     if not isinstance(task, Classification):
         _check_targets(what, labels, n, task)
         return
@@ -71,8 +84,8 @@ def _finite(tensor: Tensor) -> bool:
 
 
 def check_rest(
-    what: str, inputs: Inputs, n: int, payload: Mapping[str, Tensor], index: Tensor | None, weights: Tensor | None,
-    normalization: Normalization,
+    what: str, inputs: Inputs | None, n: int, payload: Mapping[str, Tensor], index: Tensor | None,
+    weights: Tensor | None, normalization: Normalization,
 ) -> None:  # fmt: skip
     if bad := [name for name, tensor in payload.items() if not _finite(tensor)]:
         raise PotstillError(f"{what}: payload {bad[0][:80]!r} must be finite, but some of it is NaN or infinite")
@@ -82,6 +95,8 @@ def check_rest(
         fits = weights.dtype == torch.float32 and weights.shape == (n,) and _finite(weights)
         if not fits or float(weights.min()) < 0 or float(weights.max()) <= 0:
             raise PotstillError(f"{what}: weights must be one finite float32 ≥ 0 for each of {n} inputs, and not all 0")
+    if inputs is None:  # what they decode by is not here
+        return
     if isinstance(inputs, Tensor):
         _check_normalization(what, inputs, normalization)
         return

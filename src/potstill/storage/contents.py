@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.core import Inputs, InputSpec, Normalization, Parametrization, Store, Stored
+from potstill.core import Inputs, InputSpec, Needs, Normalization, Parametrization, Store, Stored
 from potstill.errors import PotstillError
 from potstill.inputs import mapped, names_of, tensors
 from potstill.parametrize.named import decoder_of
 from potstill.storage.card import input_of
 from potstill.storage.checks import WHITENING, check_shapes, ragged
+from potstill.storage.decoders import Shared, Without, open_decoders
 from potstill.store import classes_stored, ints_stored, read, rows_stored, store_name
 from potstill.store.coded import code
 from potstill.store.plain import Exact, Float
@@ -43,21 +44,23 @@ _MOST_SETTING = 1 << 16
 class Contents:
     """What a reader gets of a file."""
 
-    inputs: Inputs
-    """float32 (n, …) in data units; of inputs with names also int64 codes and words."""
+    inputs: Inputs | None
+    """float32 (n, …) in data units; of inputs with names also int64 codes and words; ``None``: see ``missing``."""
     labels: Tensor
     payload: Mapping[str, Tensor]
     index: Tensor | None
     weights: Tensor | None
     learned: Mapping[str, Tensor]
     captions: tuple[str, ...] = ()
+    missing: str = ""
+    """What they decode by that is not on this machine, in a sentence."""
 
 
 def write_contents(
     inputs: Inputs, labels: Tensor, *, classes: int | None, store: Store, normalization: Normalization,
     input: InputSpec, payload: Mapping[str, Tensor], packed: Mapping[str, Stored], index: Tensor | None,
     weights: Tensor | None, learned: Mapping[str, Tensor],
-    decoder: Mapping[str, str] | None, decoded_too: bool, captions: Sequence[str],
+    decoder: Mapping[str, Any] | None, decoded_too: bool, captions: Sequence[str],
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:  # fmt: skip
     """The tensors of the file by name, and the card's ``store``.
 
@@ -206,9 +209,13 @@ def _affine(x: Tensor, normalization: Normalization) -> Tensor:
 
 
 def read_contents(
-    held: dict[str, Tensor], card: Mapping[str, Any], normalization: Normalization, max_bytes: int
-) -> Contents:
+    held: dict[str, Tensor], card: Mapping[str, Any], normalization: Normalization, max_bytes: int,
+    shared: Shared | None = None,
+) -> Contents:  # fmt: skip
     """What the tensors of a file are, by its card; ``held`` is used up.
+
+    Args:
+        shared: what it decodes by that is in no set's file; else that is looked for in the cache.
 
     Raises:
         PotstillError: they contradict each other, or this machine has no such decoder.
@@ -242,16 +249,20 @@ def read_contents(
     if odd := sorted(found):
         raise PotstillError(f"tensor {odd[0][:80]!r} is not of this format; get the file again")
     whole = {n.removeprefix(DECODED).removeprefix("/"): held.pop(n) for n in sorted(held) if _is_decoded(n)}
-    inputs = unpack_all(parts, input_of(card["input"]), normalised, normalization) if parts else None
+    inputs, missing = unpack_all(parts, input_of(card["input"]), normalised, normalization) if parts else None, ""
     if inputs is None and payload:
         beside = whole.get("", whole) if whole else None
-        inputs = beside if beside is not None else decoded(payload, card, normalization, len(labels), max_bytes)
+        try:
+            inputs = decoded(payload, card, normalization, len(labels), max_bytes, shared) if beside is None else beside
+        except Without as error:
+            missing = str(error)
     elif payload or whole:
         inputs = None
-    if inputs is None or (isinstance(inputs, Tensor) and inputs.dtype != torch.float32):
+    if (inputs is None and not missing) or (isinstance(inputs, Tensor) and inputs.dtype != torch.float32):
         raise PotstillError("holds no tensor 'inputs' of numbers, or another beside it; it is not a distilled set")
     return Contents(
         inputs=inputs, labels=labels, payload=payload, index=index, weights=weights, learned=learned, captions=captions,
+        missing=missing,
     )  # fmt: skip
 
 
@@ -264,11 +275,13 @@ def _beside(row: Tensor, x: Tensor) -> Tensor:
 
 
 def decoded(
-    payload: Mapping[str, Tensor], card: Mapping[str, Any], normalization: Normalization, n: int, max_bytes: int
-) -> Inputs:
+    payload: Mapping[str, Tensor], card: Mapping[str, Any], normalization: Normalization, n: int, max_bytes: int,
+    shared: Shared | None = None,
+) -> Inputs:  # fmt: skip
     """The ``n`` inputs, in data units, that a payload decodes to by the card's ``decoder``.
 
     Raises:
+        Without: what it decodes by is not here.
         PotstillError: there is no such decoder here, or it does not fit the payload.
     """
     said, spec = card.get("decoder"), input_of(card["input"])
@@ -284,8 +297,13 @@ def decoded(
     for name, value in {**vars(parametrization), **vars(getattr(parametrization, "inner", spec.__class__))}.items():
         if isinstance(value, int) and value > _MOST_SETTING:
             raise PotstillError(f"its decoder has {name} {value:,}, more than {_MOST_SETTING:,}; it is refused")
+    if isinstance(getattr(parametrization, "inner", parametrization), Needs) != bool(said.get("assets")):
+        raise PotstillError(f"its decoder {spelled!r} and the assets on its card do not fit; get the file again")
+    assets = open_decoders(said, shared, max_bytes)
     try:
         with torch.no_grad():
+            if isinstance(parametrization, Needs) and assets:
+                parametrization = parametrization.given(assets)
             made = parametrization.decode(payload, spec.shape)
     except (RuntimeError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError, OverflowError) as error:
         # Whatever a decoder of torch operations says to a payload that was not made for it: the file is wrong.

@@ -1,6 +1,5 @@
 """Writing a store of labels: teachers look at every view of every stored epoch once."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,12 +16,13 @@ from potstill.augment.views import Views
 from potstill.errors import PotstillError
 from potstill.functional.counter import permutation
 from potstill.rng import derive
+from potstill.storage.decoders import state_hash
 from potstill.storage.mapped import fill
 from potstill.supervise.about import About, Statistics, same_order
 from potstill.supervise.coding import Coding
 from potstill.supervise.store import LabelStore, content_hash, layout
 
-__all__ = ["Expert", "committee", "logits_of", "network_hash", "pool_of", "state_hash", "write_labels"]
+__all__ = ["Expert", "committee", "logits_of", "network_hash", "pool_of", "write_labels"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +43,6 @@ class Expert:
 def network_hash(network: nn.Module) -> str:
     """SHA-256 of all parameters and buffers: names, types, shapes and bytes."""
     return state_hash(network.state_dict())
-
-
-def state_hash(state: Mapping[str, Tensor]) -> str:
-    """The same of parameters and buffers by name."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def logits_of(network: nn.Module, x: Tensor, statistics: Statistics = "running") -> Float[Tensor, "m k"]:

@@ -11,7 +11,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_type_hints
 from unittest import mock
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from potstill.augment.named import named_augmentation
 from potstill.core import (
+    Asset,
     Augmentation,
     Batch,
     Ground,
@@ -103,10 +104,14 @@ def toy_problem(
         parametrization=decoder,
     )
     specs = () if method is None else method.settled(problem)[0].assets(problem)
-    none = named_augmentation("none", source)
-    ground = Ground(train=source, network=problem.network, augmentation=lambda name: none)
-    assets = {asset.name: asset.open([job.compute() for job in asset.jobs(ground)]) for asset in specs}
-    return dataclasses.replace(problem, assets=assets)
+    return _opened(problem, (*specs, *problem.needed))
+
+
+def _opened(problem: Problem, assets: Sequence[Asset]) -> Problem:
+    """The problem with ``assets`` made in memory."""
+    none = named_augmentation("none", problem.train)
+    ground = Ground(train=problem.train, network=problem.network, augmentation=lambda name: none)
+    return problem.with_assets({a.name: a.open([job.compute() for job in a.jobs(ground)]) for a in assets})
 
 
 def _bits(state: Any) -> dict[str, Any]:
@@ -502,6 +507,17 @@ def check_parametrization(make: Callable[[], Parametrization], side: int = 16) -
     wide = dataclasses.replace(problem, counts=(8,) * k).sizes
     _require(all(b >= a for a, b in zip(sizes, wide, strict=True)), "a larger budget must not give fewer inputs")
     x = torch.rand(sum(sizes), *shape, generator=generator(2))
+    if needed := problem.needed:
+        problem, twice = _opened(problem, needed), _opened(problem, needed)
+        p, made = problem.parametrization, [dict(problem.assets[asset.name]) for asset in needed]
+        _require(
+            all(isinstance(t, Tensor) for m in made for t in m.values()), "what it needs must open to named tensors"
+        )
+        _require(
+            all(_same(m, dict(twice.assets[asset.name])) for m, asset in zip(made, needed, strict=True)),
+            "what it needs must have the same bits each time it is made",
+        )
+        _require(p == make(), "with what it needs a parametrization must be equal to itself")
     with _untouched("a parametrization"):
         payload, again = (p.encode(x, problem, generator(3)) for _ in range(2))
         decoded = problem.decode(payload)

@@ -35,8 +35,8 @@ from potstill.parametrize.named import decoder_of
 from potstill.registry import make_method
 from potstill.running import Settled, identity_of, run_settled
 from potstill.storage import Distilled, load
+from potstill.storage.decoders import state_hash
 from potstill.storage.scores import Scores, read_scores
-from potstill.supervise.writer import state_hash
 from potstill.tasks import Classification, task_of
 from potstill.verbs.load import as_splits, pick_device
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from potstill.asked import asked_amounts, asked_effort
-from potstill.assets import forecast
+from potstill.assets import forecast, wanted_by
 from potstill.augment.named import named_augmentation
 from potstill.core import Budget, Ground, Method, Part, Problem, Result, Selection, Source, Store
 from potstill.errors import PotstillError
@@ -248,7 +248,8 @@ def _look(settled: Settled, seed: int, asked: int | None, executor: Executor | N
         moving, graph = _moving(problem, result)
         counts = Counts(
             resident=0, loading=0, samples=len(problem.train),
-            networks=sum(getattr(asset, "held", 0) for asset in problem.assets.values()),
+            networks=sum(getattr(asset, "held", 0) for asset in problem.assets.values())
+            + sum(tensor_bytes(problem.assets[asset.name]) for asset in problem.needed),
             state=tensor_bytes(pack(state)[0]), moving=moving,
             moments=moving * (2 if getattr(method, "optimizer", "sgd") == "adamw" else 1),
             decoded=tensor_bytes(inputs), graph=graph,
@@ -276,12 +277,12 @@ def _with_stand_ins(method: Method[Any], problem: Problem) -> tuple[Problem, tup
     """
     assets: dict[str, Any] = {}
     needed: list[Needed] = []
-    for asset in method.assets(problem):
+    for asset in wanted_by(method, problem):
         jobs = asset.jobs(_ground(problem))
         kept = sum(job.there() for job in jobs)
         needed.append(Needed(name=asset.name, count=len(jobs), kept=kept, recipe=dict(asset.recipe)))
         assets[asset.name] = asset.stand_in(jobs)
-    return dataclasses.replace(problem, assets=assets), tuple(needed)
+    return problem.with_assets(assets), tuple(needed)
 
 
 def _ground(problem: Problem) -> Ground:
@@ -294,7 +295,7 @@ def _training(
 ) -> list[Walked]:
     """A little of the making of each asset that is not there yet, where this process makes it."""
     walked: list[Walked] = []
-    for asset, needed in zip(method.assets(problem), networks, strict=True):
+    for asset, needed in zip(wanted_by(method, problem), networks, strict=True):
         missing = needed.count - needed.kept
         if not missing or not isinstance(executor or choose(missing, problem.train.device, problem.network), Serial):
             continue
@@ -414,8 +415,8 @@ def _with_seconds(settled: Settled, networks: tuple[Needed, ...], executor: Exec
     """The networks that must be trained first, with how long that will take."""
     train = settled.problem.train
     coming = forecast(
-        settled.method.assets(settled.problem), train, settled.problem.network, lambda n: named_augmentation(n, train),
-        executor,
+        wanted_by(settled.method, settled.problem), train, settled.problem.network,
+        lambda n: named_augmentation(n, train), executor,
     )  # fmt: skip
     seconds = {e.name: e.seconds for e in coming}
     return tuple(dataclasses.replace(n, seconds=seconds.get(n.name, 0.0)) for n in networks)
