@@ -126,7 +126,7 @@ def test_agreement_is_the_share_of_intended_classes(pictures: Splits, small: Dis
     (made,) = labellers._entries(small.card)
     train = pictures.train
     make = factory(BN, train.input, len(train.classes))
-    teacher = labellers._from_card([made], train, make, lambda n: student_augmentation(n, train), None)
+    teacher = labellers._from_card([made], train, make, lambda n: student_augmentation(n, train), None, None)
     x, y = small.model_space(), small.hard_labels
     assert isinstance(x, Tensor)
     assert found["agreement"] == float((teacher.labeller()(x).argmax(1) == y).double().mean())
