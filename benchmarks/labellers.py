@@ -205,8 +205,8 @@ class Bench:
         p = self.protocol.resolve(train.name, make.name, train.input)
         jobs = [
             Job(
-                make=make, x=x, y=y, protocol=p, lr=p.lr[0], steps=p.steps[0], teachers=teachers,
-                augment=student_augmentation(p.augment, train), seed=derive(seed, "student", n),
+                make=make, x=x, y=y, protocol=p, lr=p.recipe.lr[0], steps=p.recipe.steps[0], teachers=teachers,
+                augment=student_augmentation(p.recipe.augment, train), seed=derive(seed, "student", n),
             )
             for n in range(self.args.students)
         ]  # fmt: skip

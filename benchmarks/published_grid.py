@@ -164,7 +164,7 @@ def epochs_of(protocol: str, data: str, given: int | None) -> int:
     if given is not None:
         return given
     kind = resolve("protocols", protocol)
-    found = next((c.epochs for c in kind.cases if data in (c.sources or ()) and c.epochs), kind.epochs)
+    found = next((c.epochs for c in kind.cases if data in (c.sources or ()) and c.epochs), kind.recipe.epochs)
     return int(found)
 
 

@@ -96,7 +96,7 @@ def accuracies(args: argparse.Namespace) -> dict[str, Any]:
     assert batch.y is not None
     make = factory(args.network, train_data.input, len(train_data.classes), args.device)
     protocol = DSA.override(epochs=args.epochs)
-    augment = named_augmentation(protocol.augment, train_data)
+    augment = named_augmentation(protocol.recipe.augment, train_data)
     jobs = [
         Job(make=make, x=batch.x, y=batch.y, protocol=protocol, lr=0.01, steps=None, augment=augment, seed=s)
         for s in range(args.pairs)

@@ -240,9 +240,9 @@ def protocols(names: Sequence[str]) -> dict[str, Any]:
     small = potstill.distill(splits, "random", ipc=2)
     for name in names:
         protocol = registry.resolve("protocols", name)
-        changes: dict[str, Any] = {"steps": 4} if protocol.steps else {"epochs": 3}
-        if protocol.labels == "teacher":
-            changes |= {"teacher_epochs": 1, "committee": (network,) if protocol.committee else ()}
+        changes: dict[str, Any] = {"steps": 4} if protocol.recipe.steps else {"epochs": 3}
+        if protocol.teaching.labels == "teacher":
+            changes |= {"teacher_epochs": 1, "committee": (network,) if protocol.teaching.committee else ()}
 
         def measured(device: str, name: str = name, changes: Any = changes, **more: Any) -> float:
             score = potstill.evaluate(
@@ -251,7 +251,7 @@ def protocols(names: Sequence[str]) -> dict[str, Any]:
             )  # fmt: skip
             return float(score.content["accuracy"]["mean"])
 
-        beside = {} if protocol.labels == "teacher" else {"side_by_side": 2}
+        beside = {} if protocol.teaching.labels == "teacher" else {"side_by_side": 2}
         there = _attempt(failures, name, lambda measured=measured, beside=beside: measured(DEVICE, **beside))
         if there is not None:
             apart[name] = abs(there - measured("cpu"))

@@ -347,7 +347,7 @@ class _BrokenProtocol(Protocol):
 
     def fingerprint(self) -> str:
         if self.summary == "batch is left out":
-            return dataclasses.replace(self, batch=1, summary="").fingerprint()
+            return self.change(batch=1, summary="").fingerprint()
         if self.summary == "unstable":
             return str(id(self))
         return super().fingerprint()
@@ -357,11 +357,11 @@ class _BrokenProtocol(Protocol):
             torch.randn(1)
         found = super().resolve(source, network, input)
         if self.summary == "tables too":
-            return dataclasses.replace(found, augment=self.augment)
+            return found.change(augment=self.recipe.augment)
         if self.summary == "clock":
             import time
 
-            return dataclasses.replace(found, momentum=time.time() % 97 / 97)
+            return found.change(momentum=time.time() % 97 / 97)
         if self.summary == "cases stay":
             return dataclasses.replace(found, cases=self.cases)
         return found
@@ -387,7 +387,7 @@ def test_check_protocol_finds_a_planted_defect(defect: str, sentence: str) -> No
 def _broken(defect: str, **changes: object) -> _BrokenProtocol:
     given = registry.resolve("protocols", "dsa")
     fields = {f.name: getattr(given, f.name) for f in dataclasses.fields(given)}
-    return _BrokenProtocol(**fields | {"summary": defect} | changes)
+    return _BrokenProtocol(**fields).change(summary=defect, **changes)
 
 
 def test_check_protocol_passes_without_a_defect_and_names_what_cannot_be_resolved() -> None:
@@ -397,7 +397,7 @@ def test_check_protocol_passes_without_a_defect_and_names_what_cannot_be_resolve
     with pytest.raises(ContractError, match="in their ranges, but: unknown network 'convnot'"):
         check_protocol(_broken("none", network="convnot"))
     wrong = _broken("none")
-    object.__setattr__(wrong, "momentum", 1.5)
+    object.__setattr__(wrong.recipe, "momentum", 1.5)
     with pytest.raises(ContractError, match=r"momentum must be in \[0, 1\)"):
         check_protocol(wrong)
 

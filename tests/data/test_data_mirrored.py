@@ -50,7 +50,7 @@ def test_the_augmentation_follows_and_the_card_says_it(tmp_path):
     small = {}
     for said in (True, False):
         data = arrays(mirror=said)
-        assert ("noflip" in repr(DSA.resolve("usps", "convnet", data.train.input).augment)) == (not said)
+        assert ("noflip" in repr(DSA.resolve("usps", "convnet", data.train.input).recipe.augment)) == (not said)
         small[said] = potstill.distill(data, method="dm", ipc=1, network="convnet-d1-w4", iterations=1, augment="dsa")
         assert small[said].card["input"]["mirrored"] == small[said].input.mirrored == said
     assert small[False].card["config"]["augment"] == "dsa-noflip"

@@ -1,11 +1,12 @@
 import dataclasses
+import json
 
 import pytest
 
 from potstill import registry
 from potstill.core import InputSpec
 from potstill.errors import PotstillError
-from potstill.evaluation.protocol import Case, Protocol
+from potstill.evaluation.protocol import Case, Choosing, Protocol, Recipe, Teaching
 from potstill.evaluation.protocols.cda import PROTOCOL as CDA
 from potstill.evaluation.protocols.datadam import PROTOCOL as DATADAM
 from potstill.evaluation.protocols.datm_soft import PROTOCOL as DATM
@@ -104,7 +105,7 @@ def _asked(protocol: Protocol) -> list[Protocol]:
         protocol.override(augment="none", mix="mixup", mix_prob=0.25), protocol.quick(),
         protocol.override(select="last"),
     ]  # fmt: skip
-    if protocol.labels == "teacher":
+    if protocol.teaching.labels == "teacher":
         several.append(protocol.override(teachers=3, temperature=2.5, teacher_epochs=9, precision="bfloat16"))
     return several
 
@@ -128,22 +129,31 @@ def test_every_field_is_part_of_the_fingerprint() -> None:
         "precision": "bfloat16", "teacher_statistics": "batch", "shortened": True,
     }  # fmt: skip
     together = {"steps", "select", "labels", "loss"}  # each with another
-    assert {f.name for f in dataclasses.fields(Protocol)} == changed.keys() | together
-    taught = [dataclasses.replace(DC, labels="teacher", loss=loss).fingerprint() for loss in ("kl", "mse")]
+    assert DC.flat().keys() == changed.keys() | together
+    taught = [DC.change(labels="teacher", loss=loss).fingerprint() for loss in ("kl", "mse")]
     assert len({*taught, DC.fingerprint()}) == 3
-    prints = {dataclasses.replace(DC, **{field: value}).fingerprint() for field, value in changed.items()}
-    prints |= {dataclasses.replace(DC, epochs=None, steps=(5,)).fingerprint(), DC.fingerprint()}
-    prints.add(dataclasses.replace(DC, cases=(Case(epochs=3, test_every=9),)).fingerprint())
+    prints = {DC.change(**{field: value}).fingerprint() for field, value in changed.items()}
+    prints |= {DC.change(epochs=None, steps=(5,)).fingerprint(), DC.fingerprint()}
+    prints.add(DC.change(cases=(Case(epochs=3, test_every=9),)).fingerprint())
     assert len(prints) == len(changed) + 3
-    unselected = dataclasses.replace(IDC, select="last")
+    unselected = IDC.change(select="last")
     assert len({p.fingerprint() for p in (IDC, unselected, IDC.override(select="last"))}) == 3
 
 
 @pytest.mark.parametrize("published", [DC, DSA])
 def test_the_published_recipe(published: Protocol) -> None:
-    assert (published.lr, published.momentum, published.weight_decay, published.batch) == ((0.01,), 0.9, 5e-4, 256)
-    assert (published.schedule, published.drop_factor, published.reset_momentum) == ("drop", 0.1, True)
-    assert published.extra_epoch
+    assert (published.recipe.lr, published.recipe.momentum, published.recipe.weight_decay, published.recipe.batch) == (
+        (0.01,),
+        0.9,
+        5e-4,
+        256,
+    )
+    assert (published.recipe.schedule, published.recipe.drop_factor, published.recipe.reset_momentum) == (
+        "drop",
+        0.1,
+        True,
+    )
+    assert published.recipe.extra_epoch
     assert published.students == 20
     assert not published.optimistic
 
@@ -184,86 +194,157 @@ def test_length_and_augmentation_depend_on_data_and_network_as_published(
 ) -> None:
     spec = InputSpec(kind="image", shape=(1, 8, 8), mirrored=source not in ("digits", "mnist", "mnist-5k", "svhn"))
     found = protocol.resolve(source, network, spec)
-    assert (found.epochs, found.augment) == (epochs, augment)
-    assert protocol.resolve(source, network, TABLE).augment == "none"
-    other = protocol.resolve("somebody's own", network, spec).augment
+    assert (found.recipe.epochs, found.recipe.augment) == (epochs, augment)
+    assert protocol.resolve(source, network, TABLE).recipe.augment == "none"
+    other = protocol.resolve("somebody's own", network, spec).recipe.augment
     assert ("noflip" in other) == ("noflip" in augment), "the data decide, not their name"
 
 
 def test_the_recipe_of_idc() -> None:
-    assert (IDC.optimizer, IDC.lr, IDC.momentum, IDC.weight_decay, IDC.batch) == ("sgd", (0.01,), 0.9, 5e-4, 64)
-    assert (IDC.schedule, IDC.milestones, IDC.drop_factor, IDC.reset_momentum) == ("steps", (2 / 3, 5 / 6), 0.2, False)
-    assert (IDC.mix, IDC.mix_prob, IDC.mix_beta, IDC.extra_epoch) == ("cutmix", 0.5, 1.0, False)
-    assert (IDC.select, IDC.test_every, IDC.optimistic, IDC.students) == ("best-on-test", 250, True, 3)
+    assert (IDC.recipe.optimizer, IDC.recipe.lr, IDC.recipe.momentum, IDC.recipe.weight_decay, IDC.recipe.batch) == (
+        "sgd",
+        (0.01,),
+        0.9,
+        5e-4,
+        64,
+    )
+    assert (IDC.recipe.schedule, IDC.recipe.milestones, IDC.recipe.drop_factor, IDC.recipe.reset_momentum) == (
+        "steps",
+        (2 / 3, 5 / 6),
+        0.2,
+        False,
+    )
+    assert (IDC.recipe.mix, IDC.recipe.mix_prob, IDC.recipe.mix_beta, IDC.recipe.extra_epoch) == (
+        "cutmix",
+        0.5,
+        1.0,
+        False,
+    )
+    assert (IDC.choosing.select, IDC.choosing.test_every, IDC.optimistic, IDC.students) == (
+        "best-on-test",
+        250,
+        True,
+        3,
+    )
 
 
 def test_the_recipe_of_ncfm() -> None:
-    assert (NCFM.optimizer, NCFM.lr, NCFM.weight_decay, NCFM.batch) == ("adamw", (0.001,), 0.01, 128)
-    assert (NCFM.schedule, NCFM.milestones) == ("steps", (0.2, 0.4, 0.6, 0.8))
-    assert (NCFM.drop_factor, NCFM.reset_momentum, NCFM.extra_epoch) == (0.5, False, False)
-    assert (NCFM.mix, NCFM.mix_prob, NCFM.mix_beta) == ("cutmix", 0.5, 1.0)
-    assert (NCFM.select, NCFM.test_every, NCFM.optimistic, NCFM.students) == ("best-on-test", 100, True, 10)
-    assert NCFM.resolve("tiny-imagenet", CONVNET, IMAGE).test_every == 50
-    assert NCFM.override(test_every=3).resolve("tiny-imagenet", CONVNET, IMAGE).test_every == 3
+    assert (NCFM.recipe.optimizer, NCFM.recipe.lr, NCFM.recipe.weight_decay, NCFM.recipe.batch) == (
+        "adamw",
+        (0.001,),
+        0.01,
+        128,
+    )
+    assert (NCFM.recipe.schedule, NCFM.recipe.milestones) == ("steps", (0.2, 0.4, 0.6, 0.8))
+    assert (NCFM.recipe.drop_factor, NCFM.recipe.reset_momentum, NCFM.recipe.extra_epoch) == (0.5, False, False)
+    assert (NCFM.recipe.mix, NCFM.recipe.mix_prob, NCFM.recipe.mix_beta) == ("cutmix", 0.5, 1.0)
+    assert (NCFM.choosing.select, NCFM.choosing.test_every, NCFM.optimistic, NCFM.students) == (
+        "best-on-test",
+        100,
+        True,
+        10,
+    )
+    assert NCFM.resolve("tiny-imagenet", CONVNET, IMAGE).choosing.test_every == 50
+    assert NCFM.override(test_every=3).resolve("tiny-imagenet", CONVNET, IMAGE).choosing.test_every == 3
+
+
+def _differs(one: Protocol, other: Protocol) -> set[str]:
+    return {name for name, value in one.flat().items() if value != other.flat()[name]}
 
 
 def test_datadam_is_dsa_with_another_batch_length_and_network() -> None:
     named = {"name", "paper", "summary", "published_runs"}
-    differs = {f.name for f in dataclasses.fields(DSA) if getattr(DSA, f.name) != getattr(DATADAM, f.name)}
+    differs = _differs(DSA, DATADAM)
     assert differs - named == {"batch", "epochs", "network", "students"}
-    assert (DATADAM.batch, DATADAM.epochs, DATADAM.network, DATADAM.students) == (64, 1800, "convnet-batch", 10)
-    assert (DATADAM.select, DATADAM.optimistic) == ("last", False)
+    assert (DATADAM.recipe.batch, DATADAM.recipe.epochs, DATADAM.network, DATADAM.students) == (
+        64,
+        1800,
+        "convnet-batch",
+        10,
+    )
+    assert (DATADAM.choosing.select, DATADAM.optimistic) == ("last", False)
 
 
 def test_cda_is_sre2l_in_small_batches() -> None:
     named = {"name", "paper", "summary"}
-    differs = {f.name for f in dataclasses.fields(CDA) if getattr(CDA, f.name) != getattr(SRE2L, f.name)}
+    differs = _differs(CDA, SRE2L)
     assert differs - named == {"batch"}
-    assert (CDA.batch, CDA.temperature, CDA.t_squared, CDA.mix, CDA.mix_prob) == (128, 20.0, False, "cutmix", 1.0)
+    assert (
+        CDA.recipe.batch,
+        CDA.teaching.temperature,
+        CDA.teaching.t_squared,
+        CDA.recipe.mix,
+        CDA.recipe.mix_prob,
+    ) == (128, 20.0, False, "cutmix", 1.0)
 
 
 def test_datm_is_dsa_with_another_batch_and_the_rate_of_the_set() -> None:
     named = {"name", "paper", "summary", "published_runs"}
-    differs = {f.name for f in dataclasses.fields(DATM) if getattr(DATM, f.name) != getattr(DSA, f.name)}
+    differs = _differs(DATM, DSA)
     assert differs - named == {"batch", "students", "lr_of_set"}
-    assert (DATM.batch, DATM.students, DATM.labels, DATM.optimistic) == (128, 5, "given", False)
+    assert (DATM.recipe.batch, DATM.students, DATM.teaching.labels, DATM.optimistic) == (128, 5, "given", False)
 
 
 def test_the_recipe_of_edc() -> None:
-    assert (EDC.optimizer, EDC.lr, EDC.weight_decay, EDC.decay, EDC.batch) == ("adamw", (0.001,), 0.01, "matrices", 100)
-    assert (EDC.epochs, EDC.schedule, EDC.rate_per, EDC.ema) == (300, "half-cosine", "epoch", 0.99)
-    assert (EDC.augment, EDC.mix, EDC.mix_prob) == ("patches", "cutmix", 1.0)
-    assert (EDC.labels, EDC.loss, EDC.hard_weight, EDC.teachers + len(EDC.committee)) == ("teacher", "mse", 0.025, 4)
-    assert (EDC.select, EDC.test_every, EDC.optimistic) == ("best-on-test", 30, True)
+    assert (EDC.recipe.optimizer, EDC.recipe.lr, EDC.recipe.weight_decay, EDC.recipe.decay, EDC.recipe.batch) == (
+        "adamw",
+        (0.001,),
+        0.01,
+        "matrices",
+        100,
+    )
+    assert (EDC.recipe.epochs, EDC.recipe.schedule, EDC.recipe.rate_per, EDC.recipe.ema) == (
+        300,
+        "half-cosine",
+        "epoch",
+        0.99,
+    )
+    assert (EDC.recipe.augment, EDC.recipe.mix, EDC.recipe.mix_prob) == ("patches", "cutmix", 1.0)
+    assert (
+        EDC.teaching.labels,
+        EDC.teaching.loss,
+        EDC.teaching.hard_weight,
+        EDC.teaching.teachers + len(EDC.teaching.committee),
+    ) == ("teacher", "mse", 0.025, 4)
+    assert (EDC.choosing.select, EDC.choosing.test_every, EDC.optimistic) == ("best-on-test", 30, True)
 
 
 def test_the_recipe_of_no_distillation() -> None:
-    assert (NODISTILL.optimizer, NODISTILL.lr, NODISTILL.momentum, NODISTILL.weight_decay) == (
+    assert (
+        NODISTILL.recipe.optimizer,
+        NODISTILL.recipe.lr,
+        NODISTILL.recipe.momentum,
+        NODISTILL.recipe.weight_decay,
+    ) == (
         "sgd",
         (0.01,),
         0.9,
         5e-4,
     )
-    assert (NODISTILL.batch, NODISTILL.epochs, NODISTILL.extra_epoch) == (256, 3000, True)
-    assert (NODISTILL.milestones, NODISTILL.drop_factor) == ((0.25, 0.5, 0.75, 1.0), 0.3)
-    assert not NODISTILL.reset_momentum
-    assert (NODISTILL.labels, NODISTILL.mix, NODISTILL.students) == ("given", "none", 5)
-    assert (NODISTILL.select, NODISTILL.test_every, NODISTILL.optimistic) == ("best-on-test", 200, True)
+    assert (NODISTILL.recipe.batch, NODISTILL.recipe.epochs, NODISTILL.recipe.extra_epoch) == (256, 3000, True)
+    assert (NODISTILL.recipe.milestones, NODISTILL.recipe.drop_factor) == ((0.25, 0.5, 0.75, 1.0), 0.3)
+    assert not NODISTILL.recipe.reset_momentum
+    assert (NODISTILL.teaching.labels, NODISTILL.recipe.mix, NODISTILL.students) == ("given", "none", 5)
+    assert (NODISTILL.choosing.select, NODISTILL.choosing.test_every, NODISTILL.optimistic) == (
+        "best-on-test",
+        200,
+        True,
+    )
 
 
 def test_tables_are_not_mixed() -> None:
-    assert IDC.resolve("x", "mlp-w128", TABLE).mix == "none"
-    assert IDC.resolve("x", CONVNET, IMAGE).mix == "cutmix"
+    assert IDC.resolve("x", "mlp-w128", TABLE).recipe.mix == "none"
+    assert IDC.resolve("x", CONVNET, IMAGE).recipe.mix == "cutmix"
 
 
 def test_whether_a_result_is_optimistic_follows_what_is_selected() -> None:
     assert not IDC.override(select="last").optimistic
     assert IDC.override(epochs=4).optimistic
     assert DC.override(select="best-on-test", test_every=5).optimistic
-    for_another_reason = dataclasses.replace(DC, optimistic=True)
+    for_another_reason = DC.change(optimistic=True)
     assert for_another_reason.override(select="last").optimistic
     with pytest.raises(PotstillError, match="optimistic must be true with best-on-test"):
-        dataclasses.replace(IDC, optimistic=False)
+        IDC.change(optimistic=False)
     with pytest.raises(PotstillError, match="unknown option 'optimistic'"):
         IDC.override(optimistic=False)
 
@@ -271,24 +352,24 @@ def test_whether_a_result_is_optimistic_follows_what_is_selected() -> None:
 def test_an_override_changes_the_fingerprint_and_nothing_else() -> None:
     shorter = DSA.override(epochs=20)
     assert shorter.fingerprint() != DSA.fingerprint()
-    assert dataclasses.replace(shorter, epochs=1000) == DSA
-    assert DSA.epochs == 1000
+    assert shorter.change(epochs=1000) == DSA
+    assert DSA.recipe.epochs == 1000
 
 
 def test_epochs_and_steps_take_each_others_place() -> None:
     by_epochs = POTSTILL.override(epochs=20)
-    assert (by_epochs.epochs, by_epochs.steps) == (20, ())
+    assert (by_epochs.recipe.epochs, by_epochs.recipe.steps) == (20, ())
     by_steps = DSA.override(steps=50)
-    assert (by_steps.epochs, by_steps.steps) == (None, (50,))
-    assert POTSTILL.override(lr=0.02).lr == (0.02,)
-    assert POTSTILL.override(lr=[0.02, 0.04]).lr == (0.02, 0.04)
+    assert (by_steps.recipe.epochs, by_steps.recipe.steps) == (None, (50,))
+    assert POTSTILL.override(lr=0.02).recipe.lr == (0.02,)
+    assert POTSTILL.override(lr=[0.02, 0.04]).recipe.lr == (0.02, 0.04)
 
 
 def test_an_override_also_holds_where_the_publication_makes_an_exception() -> None:
-    assert DC.override(epochs=20).resolve("mnist", CONVNET, IMAGE).epochs == 20
-    assert DC.override(epochs=20).resolve("mnist", CONVNET, IMAGE).augment == "dc"
-    assert DC.override(steps=20).resolve("mnist", CONVNET, IMAGE).steps == (20,)
-    assert DSA.override(augment="none").resolve("mnist", CONVNET, IMAGE).augment == "none"
+    assert DC.override(epochs=20).resolve("mnist", CONVNET, IMAGE).recipe.epochs == 20
+    assert DC.override(epochs=20).resolve("mnist", CONVNET, IMAGE).recipe.augment == "dc"
+    assert DC.override(steps=20).resolve("mnist", CONVNET, IMAGE).recipe.steps == (20,)
+    assert DSA.override(augment="none").resolve("mnist", CONVNET, IMAGE).recipe.augment == "none"
 
 
 @pytest.mark.parametrize(
@@ -329,3 +410,34 @@ def test_a_bad_override_is_refused_in_one_line(changes: dict[str, object], messa
         DSA.override(**changes)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("protocol dsa: ")
+
+
+def test_a_field_of_a_part_is_named_once_and_changed_alone() -> None:
+    parts = [Protocol, Recipe, Teaching, Choosing]
+    names = [
+        f.name for part in parts for f in dataclasses.fields(part) if f.name not in ("recipe", "teaching", "choosing")
+    ]
+    assert sorted(names) == sorted(DSA.flat())
+    changed = DSA.change(epochs=7)
+    assert (changed.recipe.epochs, changed.cases, changed.teaching, changed.choosing) == (
+        7, DSA.cases, DSA.teaching, DSA.choosing,
+    )  # fmt: skip
+    assert DSA.change(**DSA.flat()) == DSA
+    with pytest.raises(PotstillError, match="protocol dsa: unknown field 'epoch'.*epochs"):
+        DSA.change(epoch=7)
+
+
+def test_a_part_refuses_what_is_out_of_range_by_itself() -> None:
+    with pytest.raises(PotstillError, match=r"^momentum must be in \[0, 1\), but it is 1.5"):
+        Recipe(epochs=1, momentum=1.5)
+    with pytest.raises(PotstillError, match="^loss must be kl or mse with labels teacher"):
+        Teaching(labels="teacher")
+    with pytest.raises(PotstillError, match="^test_every must be a whole number of at least 1"):
+        Choosing(select="best-on-test")
+
+
+def test_late_fields_stand_in_the_canonical_form_where_they_are_not_their_default() -> None:
+    said = json.loads(DC.canonical())
+    assert said["momentum"] == 0.9
+    assert "ema" not in said
+    assert json.loads(DC.override(ema=0.5).canonical())["ema"] == 0.5

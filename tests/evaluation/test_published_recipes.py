@@ -37,7 +37,7 @@ def job(pictures: Splits, protocol: Protocol, **changes: Any) -> Job:
     assert batch.y is not None
     fields: dict[str, Any] = {
         "make": factory("convnet-d1-w8", data.input, 4), "x": batch.x, "y": batch.y, "protocol": protocol,
-        "lr": protocol.lr[0], "steps": None, "augment": none(), "seed": 7,
+        "lr": protocol.recipe.lr[0], "steps": None, "augment": none(), "seed": 7,
     }  # fmt: skip
     return Job(**(fields | changes))
 
@@ -48,11 +48,11 @@ def naive(given: Job, optimiser: Any, scheduler: Any, rates: list[float]) -> Net
     opt = optimiser(net.parameters())
     steps = scheduler(opt)
     mix = CutMix(alpha=1.0, prob=0.5)
-    assert given.protocol.epochs is not None
-    for _ in range(given.protocol.epochs):
+    assert given.protocol.recipe.epochs is not None
+    for _ in range(given.protocol.recipe.epochs):
         order = torch.randperm(len(given.x), generator=rng)
-        for start in range(0, len(order), given.protocol.batch):
-            at = order[start : start + given.protocol.batch]
+        for start in range(0, len(order), given.protocol.recipe.batch):
+            at = order[start : start + given.protocol.recipe.batch]
             shape = tuple(given.x.shape[1:])
             x = given.augment.apply(given.x[at], given.augment.draw(len(at), shape, rng))
             drawn = mix.draw(len(at), shape, rng)
@@ -305,7 +305,7 @@ def test_without_augmentation_means_without_mixes(
 
     def fitted(network: Any, given: Job, *args: Any) -> None:
         if given.protocol.name == IDC.name:  # not those that try codecs for real samples
-            mixes.append((given.protocol.mix, str(bool(given.augment == none()))))
+            mixes.append((given.protocol.recipe.mix, str(bool(given.augment == none()))))
         original(network, given, *args)
 
     monkeypatch.setattr(student, "fit", fitted)
@@ -330,7 +330,9 @@ def test_soft_rows_are_trained_on_as_they_are(pictures: Splits) -> None:
         net, rng = given.make(derive(7, "network")).train(), generator(7, "samples")
         opt = sgd(net.parameters())
         for epoch in range(4):
-            if protocol.schedule == "steps":  # 0.25, 0.5, 0.75 of three epochs are 0, 1 and 2; the extra one is 3
+            if (
+                protocol.recipe.schedule == "steps"
+            ):  # 0.25, 0.5, 0.75 of three epochs are 0, 1 and 2; the extra one is 3
                 opt.param_groups[0]["lr"] = 0.01 * 0.3 ** (epoch + 1)
             elif epoch == 3:
                 opt = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9, weight_decay=5e-4)

@@ -35,10 +35,10 @@ def test_quick_is_no_longer_than_it_says_and_has_another_fingerprint(name: str) 
     assert not protocol.shortened
     assert quick.fingerprint() != protocol.fingerprint()
     assert quick.students <= 3
-    assert (quick.epochs or 0) <= 100
-    assert max(quick.steps, default=0) <= 60
-    assert quick.validation_students == 1
-    assert all(case.epochs is None for case in quick.cases) or quick.steps
+    assert (quick.recipe.epochs or 0) <= 100
+    assert max(quick.recipe.steps, default=0) <= 60
+    assert quick.choosing.validation_students == 1
+    assert all(case.epochs is None for case in quick.cases) or quick.recipe.steps
     with pytest.raises(PotstillError, match="shortened"):
         protocol.override(shortened=True)
 

@@ -93,7 +93,7 @@ def test_epochs_plus_one_rate_drop_and_fresh_momentum_exactly_as_published(
 )
 def test_the_published_lengths(protocol: Protocol, epochs: int, drops: tuple[int, ...]) -> None:
     assert lengths(protocol, 10, None) == (epochs, 1, drops)
-    assert lengths(protocol, protocol.batch + 1, None) == (epochs, 2, drops)
+    assert lengths(protocol, protocol.recipe.batch + 1, None) == (epochs, 2, drops)
 
 
 def test_milestones_are_the_integer_parts_at_every_length() -> None:
@@ -120,12 +120,12 @@ def naive(given: Job) -> Network:
     """The published loop, written down once more: autograd into ``grad``, a plain update by hand."""
     p, net = given.protocol, given.make(derive(given.seed, "network")).train()
     rng = generator(given.seed, "samples")
-    assert p.epochs is not None
+    assert p.recipe.epochs is not None
     lr, velocity = given.lr, [torch.zeros_like(w) for w in net.parameters()]
-    for epoch in range(p.epochs + 1):
+    for epoch in range(p.recipe.epochs + 1):
         order = torch.randperm(len(given.x), generator=rng)
-        for start in range(0, len(order), p.batch):
-            batch = order[start : start + p.batch]
+        for start in range(0, len(order), p.recipe.batch):
+            batch = order[start : start + p.recipe.batch]
             x = given.augment.apply(given.x[batch], given.augment.draw(len(batch), tuple(given.x.shape[1:]), rng))
             net.zero_grad()
             F.cross_entropy(net(x), given.y[batch]).backward()
@@ -134,7 +134,7 @@ def naive(given: Job) -> Network:
                     assert w.grad is not None
                     v.mul_(0.9).add_(w.grad + 5e-4 * w)
                     w.sub_(lr * v)
-        if epoch == p.epochs // 2 + 1:
+        if epoch == p.recipe.epochs // 2 + 1:
             lr *= 0.1
             velocity = [torch.zeros_like(w) for w in net.parameters()]
     return net

@@ -50,7 +50,7 @@ def job(pictures: Splits, protocol: Protocol, teachers: Teachers | None, **chang
     assert batch.y is not None
     fields: dict[str, Any] = {
         "make": factory(NETWORK, pictures.train.input, 4), "x": batch.x, "y": batch.y, "protocol": protocol,
-        "lr": protocol.lr[0], "steps": None, "augment": none(), "seed": 7, "teachers": teachers,
+        "lr": protocol.recipe.lr[0], "steps": None, "augment": none(), "seed": 7, "teachers": teachers,
     }  # fmt: skip
     return Job(**(fields | changes))
 
@@ -164,10 +164,10 @@ def test_every_look_sees_the_average_and_training_goes_on_from_the_weights(pictu
     fit(quiet, given)  # nobody looks: the same weights
     assert all(torch.equal(a, b) for a, b in zip(quiet.state_dict().values(), net.state_dict().values(), strict=True))
     plain, _ = _fresh(pictures, protocol)
-    fit(plain, replace(given, protocol=replace(protocol, ema=0.0)))
+    fit(plain, replace(given, protocol=protocol.change(ema=0.0)))
     assert not torch.equal(next(plain.parameters()), next(net.parameters()))
     still, _ = _fresh(pictures, protocol)
-    fit(still, replace(given, protocol=replace(protocol, ema=1e-12)))  # an average that forgets at once
+    fit(still, replace(given, protocol=protocol.change(ema=1e-12)))  # an average that forgets at once
     for a, b in zip(still.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(a, b)
 
@@ -244,12 +244,12 @@ def test_the_losses_of_a_teacher() -> None:
 
 
 def test_the_batch_goes_by_the_items_of_a_class() -> None:
-    found = [RDED.sized(items, classes).batch for items, classes in ((10, 10), (99, 10), (100, 10), (500, 10))]
+    found = [RDED.sized(items, classes).recipe.batch for items, classes in ((10, 10), (99, 10), (100, 10), (500, 10))]
     assert found == [10, 10, 50, 100]
-    assert RDED.sized(1000, 100).batch == 100  # 10 per class: twice 50
-    assert RDED.sized(4, 4).batch == 4  # never more than there is
+    assert RDED.sized(1000, 100).recipe.batch == 100  # 10 per class: twice 50
+    assert RDED.sized(4, 4).recipe.batch == 4  # never more than there is
     assert SRE2L.sized(4, 4) == SRE2L
-    assert RDED.override(batch=7).sized(500, 10).batch == 7  # who says a batch gets it
+    assert RDED.override(batch=7).sized(500, 10).recipe.batch == 7  # who says a batch gets it
 
 
 def test_looks_at_the_test_data_come_late(pictures: Splits) -> None:
@@ -257,7 +257,7 @@ def test_looks_at_the_test_data_come_late(pictures: Splits) -> None:
     protocol = RDED.override(epochs=20, test_every=5)
     fit(*_fresh(pictures, protocol), lambda: looks.append(1))
     assert len(looks) == 1 + 0  # of epochs 5, 10, 15 and 20 only the last is not before 16
-    fit(*_fresh(pictures, replace(protocol, test_from=0.0)), lambda: looks.append(1))
+    fit(*_fresh(pictures, protocol.change(test_from=0.0)), lambda: looks.append(1))
     assert len(looks) == 1 + 4
 
 
@@ -299,7 +299,7 @@ def test_an_evaluation_with_a_teacher(pictures: Splits, make_set: Any, monkeypat
     assert score["bytes"]["teachers"] == first.bytes > 0
     # HLR is about hard labels: those students had no teacher
     assert plain
-    assert {given.protocol.loss for given in plain} == {"cross-entropy"}
+    assert {given.protocol.teaching.loss for given in plain} == {"cross-entropy"}
     assert score["scores"]["hlr"] is not None
     again = evaluate(small, pictures, protocol=protocol, networks=[NETWORK, "mlp"], executor=Serial()).to_dict()
     assert {n: v for n, v in again.items() if n != "cost"} == {n: v for n, v in score.items() if n != "cost"}

@@ -81,7 +81,7 @@ def assert_alike(jobs: Sequence[Job], adam_rounding: float) -> None:
 def test_every_student_learns_what_it_learns_alone(
     pictures: Splits, protocol: Protocol, augment: Any, adam_rounding: float
 ) -> None:
-    steps = protocol.steps[0] if protocol.steps else None
+    steps = protocol.recipe.steps[0] if protocol.recipe.steps else None
     assert_alike(jobs_of(pictures, protocol=protocol, augment=augment, steps=steps), adam_rounding)
 
 

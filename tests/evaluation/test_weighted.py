@@ -40,7 +40,7 @@ def job(pictures: Splits, protocol: Protocol, weights: Tensor | None, **changes:
     assert batch.y is not None
     make = contract._Double(factory("convnet-d1-w8", pictures.train.input, 4))
     teachers = None
-    if protocol.labels == "teacher":
+    if protocol.teaching.labels == "teacher":
         net = make(5)
         teachers = Teachers(make=make, trained=(Trained(seed=5, theta=parameters(net), buffers={}),))
     fields: dict[str, Any] = {
@@ -107,13 +107,13 @@ def test_a_mix_has_the_weights_of_its_samples_in_their_shares(pictures: Splits, 
         else:
             w = share * w + (1 - share) * w[drawn.partner]
             teacher = one.teachers.networks()[0](x)
-            if protocol.loss == "kl":
-                T = protocol.temperature
+            if protocol.teaching.loss == "kl":
+                T = protocol.teaching.temperature
                 p, q = (teacher / T).softmax(1), (net(x) / T).log_softmax(1)
-                said = w * (p * (p.log() - q)).sum(1) * (T * T if protocol.t_squared else 1)
+                said = w * (p * (p.log() - q)).sum(1) * (T * T if protocol.teaching.t_squared else 1)
             else:
                 said = w * (net(x) - teacher).square().mean(1)
-            said = said - protocol.hard_weight * w * (own * log_p).sum(1)
+            said = said - protocol.teaching.hard_weight * w * (own * log_p).sum(1)
         assert rows.shape == (6, 4)
         wanted = torch.autograd.grad(said.mean(), list(net.parameters()))
         seen: list[Any] = []
@@ -165,15 +165,15 @@ def test_stored_labels_are_weighted_too(pictures: Splits, make_set: Any, tmp_pat
     stored = store.stored_epoch(1)
     mixes = store.about.views.mixes(stored, index, len(x), tuple(x.shape[1:]))  # type: ignore[union-attr]
     assert mixes is not None
-    T, view = protocol.temperature, store.view(x, stored, index)
+    T, view = protocol.teaching.temperature, store.view(x, stored, index)
     p, q = store.decode(stored, index, T), (net(view) / T).log_softmax(1)
     each = (p * (p.log() - q)).sum(1)
     weight = mixes.share * w[index] + (1 - mixes.share) * w[mixes.partner]
     assert float(weight.std()) > 0
-    torch.testing.assert_close(found, (weight * each).mean() * (T * T if protocol.t_squared else 1))
+    torch.testing.assert_close(found, (weight * each).mean() * (T * T if protocol.teaching.t_squared else 1))
     plain = stored_loss(protocol, net, store, x, made.labels, 1, index)
     torch.testing.assert_close(stored_loss(protocol, net, store, x, made.labels, 1, index, torch.ones(len(x))), plain)
-    assert torch.equal(plain, kl(net(view), p, temperature=T, t_squared=protocol.t_squared))
+    assert torch.equal(plain, kl(net(view), p, temperature=T, t_squared=protocol.teaching.t_squared))
 
 
 def weighing(made: Distilled, weights: Tensor | None) -> Distilled:

@@ -125,13 +125,12 @@ def _options(kind: str, name: str, taken: Set[str], effort: Any = None) -> _Part
         raise Misuse(str(error)) from error
     # A method is registered as a class with defaults, a protocol as a value.
     base, about = (found, found.info.title) if kind == "method" else (type(found), found.summary)
-    set_by_effort = effort_fields(found, effort) if kind == "method" else {}
-    docs = field_docs(base)
+    said = effort_fields(found, effort) if kind == "method" else found.flat()
     fields: list[Any] = []
     for leaf in _leaves(base):
-        default = set_by_effort.get(leaf.name, getattr(found, leaf.name, leaf.default))
+        default = said.get(leaf.name, getattr(found, leaf.name, leaf.default))
         if leaf.name not in taken and _is_plain(default):
-            doc = docs.get(leaf.name, "")
+            doc = field_docs(leaf.owner).get(leaf.name, "")
             shown = arg(help=f"Not so: {doc}" if default is True else doc)
             hint: Any = Annotated[leaf.hint, shown]
             fields.append((leaf.name, hint, dataclasses.field(default=default)))
@@ -191,6 +190,8 @@ class _Leaf(NamedTuple):
     name: str
     hint: Any
     default: Any
+    owner: Any
+    """The class that it is a field of."""
 
     @property
     def positional(self) -> bool:
@@ -221,7 +222,7 @@ def _leaves(cls: Any) -> list[_Leaf]:
         elif field.init:
             made = field.default_factory
             default = field.default if made is dataclasses.MISSING else made()
-            found.append(_Leaf(field.name, hints[field.name], default))
+            found.append(_Leaf(field.name, hints[field.name], default, cls))
     return found
 
 

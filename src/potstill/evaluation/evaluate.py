@@ -195,7 +195,7 @@ def evaluate(
         )
         for make in makes
     )  # fmt: skip
-    if bench.protocol.labels == "teacher" and (fitted or not bench.classes):
+    if bench.protocol.teaching.labels == "teacher" and (fitted or not bench.classes):
         why = f"the task is {task.name}" if not bench.classes else "the student is no network"
         raise PotstillError(
             f"protocol {protocol.name} has a teacher label every batch of a network's classes, but {why}; choose "
@@ -212,7 +212,7 @@ def evaluate(
         steps=min(STEPS, max(1, _updates(bench.protocol, len(distilled)))),
     )  # fmt: skip
     # under a teacher's labels random samples are random-soft
-    names = [n for n in RIVALS if n != "random-soft" or bench.protocol.labels == "given"] if baselines else []
+    names = [n for n in RIVALS if n != "random-soft" or bench.protocol.teaching.labels == "given"] if baselines else []
     own_learner = bench.make if isinstance(bench.make, Learned) else None
     if not bench.classes:
         names, robust_scores = names[:1], False
@@ -227,7 +227,7 @@ def evaluate(
             soft="random-soft" in names, trials=len(names) * trials(field), trial_steps=field.steps,
         ))  # fmt: skip
     labeller: Labeller | None = None
-    if bench.protocol.labels == "teacher" and (stored is None or baselines):
+    if bench.protocol.teaching.labels == "teacher" and (stored is None or baselines):
         # one committee for all sets and all students
         labeller = labeller_of(bench.protocol, distilled, train, bench.make, bench.augment, bench.report, executor)
         bench, *others = (replace(b, teachers=labeller.teachers) for b in (bench, *others))
@@ -266,7 +266,7 @@ def evaluate(
     }
     made_of = distilled.card["source"].get("hash")
     # as potstill.evaluation.together groups them
-    alone = own_learner is not None or bench.protocol.labels == "teacher" or not stackable(bench.make)
+    alone = own_learner is not None or bench.protocol.teaching.labels == "teacher" or not stackable(bench.make)
     beside = 1 if alone else min(students, bench.side_by_side)
     content = {
         "protocol": protocol.name,
@@ -345,7 +345,7 @@ def _default(source: Source) -> str:
 def _executor(protocol: Protocol, make: NetworkFactory, train: Source, n: int, students: int, others: bool) -> Executor:
     """Processes for long work, this process for short. It decides the time that is taken and nothing else."""
     updates = _updates(protocol, n)
-    samples = min(n, protocol.batch) * updates * students
+    samples = min(n, protocol.recipe.batch) * updates * students
     if others:
         samples += int(RECIPE["steps"]) * int(RECIPE["batch"]) + 256 * TEACHER_STEPS
     return Serial() if 3 * work(make, train.input) * samples / RATE < SHORT else choose(students, make.device, make)
@@ -415,14 +415,14 @@ def _rivals(
 
 def _updates(protocol: Protocol, n: int) -> int:
     """The most updates that a student on ``n`` inputs makes."""
-    return max(protocol.steps, default=0) or (protocol.epochs or 0) * math.ceil(n / protocol.batch)
+    return max(protocol.recipe.steps, default=0) or (protocol.recipe.epochs or 0) * math.ceil(n / protocol.recipe.batch)
 
 
 def _draws(bench: _Bench) -> int:
     """Random draws that are measured: one for each student, and with few students more, where they cost little."""
     p, more = bench.protocol, DRAWS - bench.students
-    updates = max(p.steps, default=0) or (p.epochs or 0)
-    cost = 3 * work(bench.make, bench.train.input) * updates * p.batch * more
+    updates = max(p.recipe.steps, default=0) or (p.recipe.epochs or 0)
+    cost = 3 * work(bench.make, bench.train.input) * updates * p.recipe.batch * more
     return DRAWS if 0 < cost <= CHEAP else bench.students
 
 
@@ -456,8 +456,8 @@ def _measure(
     """
     p = bench.protocol.sized(count(made.of(0)[0]), groups(bench.train))
     bench = replace(bench, protocol=p)
-    p = p if augment != "none" else replace(p, mix="none")
-    name = p.augment if augment is None else augment
+    p = p if augment != "none" else p.change(mix="none")
+    name = p.recipe.augment if augment is None else augment
     augmentation = bench.augment(name)
     fitted = bench.make if isinstance(bench.make, Learned) else None
     settings = dict(chosen or (_choose(bench, what, made, augmentation) if fitted is None else _UNCHOSEN))
@@ -496,12 +496,12 @@ def _per_class(answers: Sequence[Tensor | None], test: Source) -> list[float]:
 def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentation) -> dict[str, Any]:
     """Learning rate first, at the greatest length; then the length. On a part of the training data, never on test."""
     p = bench.protocol
-    least = p.least_epochs * math.ceil(count(made.of(0)[0]) / p.batch)
-    lengths: tuple[int | None, ...] = tuple(dict.fromkeys(max(s, least) for s in p.steps)) or (None,)
-    rates = (made.lr,) if p.lr_of_set and made.lr is not None else p.lr
+    least = p.recipe.least_epochs * math.ceil(count(made.of(0)[0]) / p.recipe.batch)
+    lengths: tuple[int | None, ...] = tuple(dict.fromkeys(max(s, least) for s in p.recipe.steps)) or (None,)
+    rates = (made.lr,) if p.choosing.lr_of_set and made.lr is not None else p.recipe.lr
     if len(rates) * len(lengths) == 1:
         return {"lr": rates[0], "steps": lengths[0]}
-    fraction = min(p.validation, p.validation_most / len(bench.train))
+    fraction = min(p.choosing.validation, p.choosing.validation_most / len(bench.train))
     held = holdout(bench.train, fraction, derive(bench.seed, "validation") % 2**31)[1]
 
     targets, metric = targets_of(held), bench.task.metric
@@ -518,13 +518,13 @@ def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentat
                 augment=augmentation, seed=derive(bench.seed, "choice", n), teachers=bench.teachers,
                 stored=made.stored, weights=made.weights, task=bench.task,
             )
-            for (lr, steps), n in itertools.product(fresh, range(p.validation_students))
+            for (lr, steps), n in itertools.product(fresh, range(p.choosing.validation_students))
         ]  # fmt: skip
         found = [
             lost if q is None else bench.task.score(q, targets) for q in _run(bench, f"{what}: choosing", jobs, held)
         ]
         for i, pair in enumerate(fresh):
-            scores[pair] = _mean(found[i * p.validation_students : (i + 1) * p.validation_students])
+            scores[pair] = _mean(found[i * p.choosing.validation_students : (i + 1) * p.choosing.validation_students])
         # the first of equals: the lower rate, the shorter length
         return max(pairs, key=lambda pair: metric.sign * scores[pair])
 
@@ -555,11 +555,11 @@ def _scores(
         if reference is not None:
             found["hlr"] = hlr(reference["mean"], _mean(own.values))
         return found
-    given = bench.protocol.labels == "given"
+    given = bench.protocol.teaching.labels == "given"
     if reference is not None and ((distilled.labels.ndim == 1 and given) or robust):
         hard = own
         if distilled.labels.ndim == 2 or not given:
-            plain = replace(bench.protocol, labels="given", loss="cross-entropy", hard_weight=0.0)
+            plain = bench.protocol.change(labels="given", loss="cross-entropy", hard_weight=0.0)
             y = distilled.hard_labels.to(bench.train.device)
             pairs = [(own_set.pairs[0][0], y)]
             hard = _measure(

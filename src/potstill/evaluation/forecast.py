@@ -44,10 +44,14 @@ def expected_seconds(
     updates: dict[int, int] = {}
     for size, chooses in [(n, True) for n in items] + [(n, False) for n in again]:
         p = protocol.sized(size, max(1, len(train.classes)))
-        passes = math.ceil(size / p.batch)
-        lengths = sorted({max(s, p.least_epochs * passes) for s in p.steps}) or [(p.epochs or 0) * passes]
-        chosen = p.validation_students * (len(p.lr) * (len(p.lr) > 1) * lengths[-1] + sum(lengths[:-1]))
-        batch = min(p.batch, size)
+        passes = math.ceil(size / p.recipe.batch)
+        lengths = sorted({max(s, p.recipe.least_epochs * passes) for s in p.recipe.steps}) or [
+            (p.recipe.epochs or 0) * passes
+        ]
+        chosen = p.choosing.validation_students * (
+            len(p.recipe.lr) * (len(p.recipe.lr) > 1) * lengths[-1] + sum(lengths[:-1])
+        )
+        batch = min(p.recipe.batch, size)
         updates[batch] = updates.get(batch, 0) + chosen * chooses + students * lengths[-1]
     each = {batch: _seconds(make, train, batch, threads) for batch in (min(updates), max(updates))}
 
@@ -62,12 +66,14 @@ def expected_seconds(
         small = narrow(make, train)
         total += trials * trial_steps * _seconds(small, train, min(BATCH, len(train)), threads) / workers
     p = protocol
-    if full or soft or p.labels == "teacher":
+    if full or soft or p.teaching.labels == "teacher":
         on_real = _seconds(make, train, int(RECIPE["batch"]), threads) / int(RECIPE["batch"])  # a sample
         total += on_real * (full * int(RECIPE["steps"]) * int(RECIPE["batch"]) + soft * TEACHER_STEPS * SOFT_BATCH)
-        if p.labels == "teacher":  # trained once, then asked for the labels of every batch
-            total += (p.teachers + len(p.committee)) * p.teacher_epochs * len(train) * on_real
-            total += (p.teachers + len(p.committee)) * trained / workers / 3
+        if p.teaching.labels == "teacher":  # trained once, then asked for the labels of every batch
+            total += (
+                (p.teaching.teachers + len(p.teaching.committee)) * p.teaching.teacher_epochs * len(train) * on_real
+            )
+            total += (p.teaching.teachers + len(p.teaching.committee)) * trained / workers / 3
     return total
 
 

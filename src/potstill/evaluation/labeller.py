@@ -134,7 +134,7 @@ def labeller_of(
         teachers = _from_card(entries, train, make, augmentation, progress, executor)
     else:
         teachers = teachers_of(protocol, train, _first(protocol, train, make), augmentation, progress, executor)
-    label = teachers.labeller(protocol.teacher_statistics)
+    label = teachers.labeller(protocol.teaching.teacher_statistics)
     networks = _networks(teachers)
     made_by = sorted(h for e in entries for h in e.hashes)
     own = sorted(h for _, h in networks) == made_by if entries else None
@@ -151,19 +151,19 @@ def names_of(protocol: Protocol, distilled: Distilled, train: Source, make: Netw
     entries = _entries(distilled.card)
     if _choice(protocol, entries, make)[0] == "set":
         return [e.network for e in entries for _ in e.hashes]
-    others = [factory(n, train.input, len(train.classes), train.device).name for n in protocol.committee]
-    return [*[_first(protocol, train, make).name] * protocol.teachers, *others]
+    others = [factory(n, train.input, len(train.classes), train.device).name for n in protocol.teaching.committee]
+    return [*[_first(protocol, train, make).name] * protocol.teaching.teachers, *others]
 
 
 def labels_itself(protocol: Protocol, distilled: Distilled) -> bool:
     """Whether the teachers that made the set label it: then it is not held against samples that others label."""
-    asked = protocol.labels == "teacher" and not protocol.teacher and not protocol.committee
+    asked = protocol.teaching.labels == "teacher" and not protocol.teaching.teacher and not protocol.teaching.committee
     return asked and bool(_entries(distilled.card))
 
 
 def _choice(protocol: Protocol, entries: Sequence[_Entry], make: NetworkFactory) -> tuple[Chosen, str]:
     """Who says which networks label, and why it is not the set, where they made it."""
-    if protocol.teacher or protocol.committee:
+    if protocol.teaching.teacher or protocol.teaching.committee:
         return "protocol", "the protocol names another" if entries else ""
     if strange := next((e.network for e in entries if not named(e.network) and e.network != make.name), None):
         return "student", f"its teacher is a network of its maker's own, {strange}, and was not given"
@@ -171,7 +171,8 @@ def _choice(protocol: Protocol, entries: Sequence[_Entry], make: NetworkFactory)
 
 
 def _first(protocol: Protocol, train: Source, make: NetworkFactory) -> NetworkFactory:
-    return factory(protocol.teacher, train.input, len(train.classes), train.device) if protocol.teacher else make
+    named = protocol.teaching.teacher
+    return factory(named, train.input, len(train.classes), train.device) if named else make
 
 
 def stored_labeller(asked: Labeller | None, distilled: Distilled, store: Labels) -> Labeller:

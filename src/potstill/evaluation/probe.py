@@ -83,7 +83,7 @@ class Probe:
     def operations(self, samples: int) -> float:
         """Counted operations of one student on a set of ``samples``: its updates and its answers."""
         one = work(self.make, self.held.input)
-        updates = self.protocol.steps[0] * min(samples, self.protocol.batch)
+        updates = self.protocol.recipe.steps[0] * min(samples, self.protocol.recipe.batch)
         return float(one * (3 * updates + len(self.held)))
 
     def answers(
@@ -103,8 +103,8 @@ class Probe:
         jobs = [
             Job(
                 make=self.make, x=pairs[n % len(pairs)][0], y=pairs[n % len(pairs)][1], protocol=self.protocol,
-                lr=self.protocol.lr[0], steps=self.protocol.steps[0], augment=self.augment, weights=weights,
-                seed=derive(self.seed, "probe", n), task=task,
+                lr=self.protocol.recipe.lr[0], steps=self.protocol.recipe.steps[0], augment=self.augment,
+                weights=weights, seed=derive(self.seed, "probe", n), task=task,
             )
             for pairs in candidates for n in numbers
         ]  # fmt: skip
@@ -170,7 +170,7 @@ def probe_of(
     protocol = PROTOCOL.override(steps=steps, batch=BATCH, lr=lr, least_epochs=0)
     protocol = protocol.resolve(train.name, small.name, train.input)
     return Probe(
-        make=small, held=held, protocol=protocol, augment=named_augmentation(protocol.augment, train),
+        make=small, held=held, protocol=protocol, augment=named_augmentation(protocol.recipe.augment, train),
         students=students, seed=seed, executor=executor or Serial(),
     )  # fmt: skip
 
@@ -313,7 +313,7 @@ def fewest_bits(
         chosen, why = first, "a loss of half a point could not be ruled out for fewer bits"
     return chosen, {
         "chosen": None if chosen is None else chosen.name, "probed": True, "why": why, "margin": MARGIN,
-        "students": students, "samples": len(held), "network": probe.make.name, "steps": probe.protocol.steps[0],
+        "students": students, "samples": len(held), "network": probe.make.name, "steps": probe.protocol.recipe.steps[0],
         "operations": most - bench.left, "accuracy": bench.accuracy, "tried": list(bench.tried.values()),
     }  # fmt: skip
 

@@ -5,15 +5,18 @@ import fnmatch
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from potstill.core import InputSpec
 from potstill.errors import PotstillError, unknown
 from potstill.supervise.about import Statistics
 
-__all__ = ["Case", "Labels", "Loss", "Mixing", "Optimizer", "Precision", "Protocol", "Schedule", "Selection"]
+__all__ = [
+    "Case", "Choosing", "Labels", "Loss", "Mixing", "Optimizer", "Precision", "Protocol", "Recipe", "Schedule",
+    "Selection", "Teaching",
+]  # fmt: skip
 
 Schedule = Literal["drop", "cosine", "half-cosine", "steps"]
 Optimizer = Literal["sgd", "adamw"]
@@ -24,20 +27,15 @@ Selection = Literal["last", "best-on-test"]
 Precision = Literal["float32", "bfloat16"]
 QUICK_STUDENTS, QUICK_EPOCHS, QUICK_STEPS, QUICK_TEACHER_EPOCHS = 3, 100, 60, 20
 """What `Protocol.quick` leaves of students, of epochs or steps, and of teachers' epochs, at most. Ours."""
-_FIXED = ("name", "version", "paper", "summary", "optimistic", "published_runs", "network", "cases", "shortened")
-"""Fields that say which protocol it is: an override cannot change them."""
-_LATER = frozenset({
-    "optimizer", "milestones", "mix", "mix_prob", "mix_beta", "select", "test_every", "network", "test_from", "decay",
-    "rate_per", "batch_by_ipc", "labels", "loss", "temperature", "t_squared", "hard_weight", "teacher", "teachers",
-    "teacher_epochs", "teacher_lr", "teacher_batch", "teacher_weight_decay", "teacher_augment", "committee", "ema",
-    "lr_of_set", "precision", "teacher_statistics", "mirrored", "shortened",
-})  # fmt: skip
-"""Fields that came when numbers had been made already. At its default such a field is left out of the fingerprint, so
-that the fingerprints of protocols that do not use it stay what they were."""
-
-
+FORM = 1
+"""Of `Protocol.canonical`. Fields that came after this form stand in it only where they differ from their default, so
+that the fingerprints of protocols that do not use them stay what they were."""
 _NOT_MIRRORED = ("digits", "mnist", "mnist-5k", "svhn")
 """What fingerprints say for ``Case(mirrored=False)``."""
+
+
+LATE = {"since": 2}
+"""Of a field that came when numbers had been made already: the form from which on it is always said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +46,13 @@ class Case:
     """Names of the data; empty for any."""
     networks: str = "*"
     """Pattern of the student's full name, as in a shell."""
-    mirrored: bool | None = None
+    mirrored: bool | None = field(default=None, metadata=LATE)
     """Whether a mirrored picture is still of its class (``InputSpec.mirrored``); ``None``: either."""
     epochs: int | None = None
     """In place of the protocol's epochs."""
     augment: str | None = None
     """In place of the protocol's augmentation."""
-    test_every: int | None = None
+    test_every: int | None = field(default=None, metadata=LATE)
     """In place of the protocol's ``test_every``."""
 
     def fits(self, source: str, network: str, mirrored: bool) -> bool:
@@ -63,39 +61,79 @@ class Case:
         return named and self.mirrored in (None, mirrored) and fnmatch.fnmatchcase(network, self.networks)
 
 
+def _own(value: Any) -> dict[str, Any]:
+    """The fields that a value says itself, without those of its parts."""
+    found = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return {name: held for name, held in found.items() if not dataclasses.is_dataclass(held)}
+
+
+def _said(value: Any) -> dict[str, Any]:
+    """What the canonical form says of a value's own fields."""
+    if isinstance(value, Case) and value.mirrored is False and not value.sources:
+        # Once a list of names, which stands in every fingerprint that was published.
+        value = dataclasses.replace(value, mirrored=None, sources=_NOT_MIRRORED)
+    fields = {f.name: f for f in dataclasses.fields(value)}
+    return {
+        name: held
+        for name, held in _own(value).items()
+        if fields[name].metadata.get("since", 1) <= FORM or held != fields[name].default
+    }
+
+
+def _need(kept: bool, what: str, found: object) -> None:
+    if not kept:
+        raise PotstillError(f"{what}, but it is {found!r}; change it")
+
+
+def _is(kind: type, value: object) -> bool:
+    """Whether ``value`` is a number of that kind; an int is a float, a bool is neither."""
+    return isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
+
+
+def _check_kinds(kind: type, said: Any) -> None:
+    """Choices, switches and names are what their annotation says."""
+    for name, hint in get_type_hints(kind).items():
+        value = getattr(said, name)
+        if get_origin(hint) is Literal:
+            _need(value in get_args(hint), f"{name} must be {' or '.join(get_args(hint))}", value)
+        elif hint is bool:
+            _need(isinstance(value, bool), f"{name} must be true or false", value)
+        elif hint is str or hint == str | None:
+            _need(isinstance(value, str) or (value is None and hint is not str), f"{name} must be a name", value)
+
+
+def _check_counts(said: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(said, name)
+        _need(_is(int, value) and value >= 1, f"{name} must be a whole number of at least 1", value)
+
+
+def _check_ranges(said: Any, **below: float) -> None:
+    """Each named field is a number from 0 to below its bound."""
+    for name, bound in below.items():
+        value = getattr(said, name)
+        _need(_is(float, value) and 0 <= value < bound, f"{name} must be in [0, {bound:g})", value)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """Every field is part of the fingerprint: two scorecards with the same one were measured alike. Where a teacher
-    labels, each scorecard says which one did (``labeller``).
+class Recipe:
+    """How a student is trained.
 
     Raises:
         PotstillError: a value out of its range, or both or neither of ``epochs`` and ``steps``.
     """
 
-    name: str
-    version: int
-    paper: str
-    """Who published it, and where the details were read."""
-    summary: str
-    optimistic: bool = False
-    """Published with a choice (best epoch, learning rate) made on test data. It follows an override of ``select``."""
-    students: int = 5
-    """Networks trained on the set."""
-    published_runs: str = ""
-    """Repeats of the publication, where they differ from ``students``."""
     lr: tuple[float, ...] = (0.01,)
     """Learning rate; of several, one is chosen on validation data."""
-    lr_of_set: bool = False
-    """Take the rate that was learned with a set, where its card has one (``training.learned_lr``), not ``lr``."""
-    optimizer: Optimizer = "sgd"
+    optimizer: Optimizer = field(default="sgd", metadata=LATE)
     """``adamw`` has torch's betas (0.9, 0.999) and eps (1e-8), and decays weights apart from the gradient."""
     momentum: float = 0.9
     """Of ``sgd``."""
     weight_decay: float = 5e-4
-    decay: Literal["all", "matrices"] = "all"
+    decay: Literal["all", "matrices"] = field(default="all", metadata=LATE)
     """Which parameters decay: all, or those with more than one axis (no biases, no norms)."""
     batch: int = 256
-    batch_by_ipc: tuple[tuple[int, int], ...] = ()
+    batch_by_ipc: tuple[tuple[int, int], ...] = field(default=(), metadata=LATE)
     """(items per class, batch) pairs, fewest items first: a set takes the batch of the last pair that it reaches, in
     place of ``batch``; twice that from 100 classes on, and never more than it has items."""
     epochs: int | None = None
@@ -110,84 +148,223 @@ class Protocol:
     """``drop``: after epoch number E//2+1 the rate is times ``drop_factor``. ``cosine``: to zero over all steps.
     ``half-cosine``: (1 + cos(πt/2T))/2, which ends at half the rate. ``steps``: times ``drop_factor`` at each of the
     ``milestones``."""
-    rate_per: Literal["step", "epoch"] = "step"
+    rate_per: Literal["step", "epoch"] = field(default="step", metadata=LATE)
     """How often the rate of a cosine is set."""
-    milestones: tuple[float, ...] = ()
+    milestones: tuple[float, ...] = field(default=(), metadata=LATE)
     """For ``steps``: parts of the epochs, each in (0, 1), rounded down to whole epochs; 1 is the ``extra_epoch``."""
     drop_factor: float = 0.1
     reset_momentum: bool = True
     """At a drop the optimiser is made anew, so its momentum starts from zero."""
-    ema: float = 0.0
+    ema: float = field(default=0.0, metadata=LATE)
     """What a moving average of the weights, and of BatchNorm's statistics with them, keeps at each update, in [0, 1):
     the average is what is tested. 0: there is none."""
     augment: str = "none"
     """Per-sample augmentation of pictures: a registered name, ``dc`` or ``dc-batch-norm``."""
-    mix: Mixing = "none"
+    mix: Mixing = field(default="none", metadata=LATE)
     """``cutmix``, ``mixup``: batches of augmented pictures are mixed, and their labels with them."""
-    mix_prob: float = 0.5
+    mix_prob: float = field(default=0.5, metadata=LATE)
     """The probability that a batch is mixed, in [0, 1]."""
-    mix_beta: float = 1.0
+    mix_beta: float = field(default=1.0, metadata=LATE)
     """The share that is kept is drawn from Beta(this, this); above 0, 1 is even."""
-    select: Selection = "last"
-    """Whose predictions count. ``best-on-test``: the epoch that does best on the test data, which is optimistic."""
-    test_every: int = 0
-    """For ``best-on-test``: look at the test data after every so many epochs, and after the last."""
-    test_from: float = 0.0
-    """For ``best-on-test``: look at nothing before this part of the epochs, in [0, 1)."""
-    labels: Labels = "given"
-    """``given``: the set's own. ``teacher``: every batch, augmented and mixed, is labelled by networks that were
-    trained on the real training data, and the set's own labels count for nothing but ``hard_weight``."""
-    loss: Loss = "cross-entropy"
-    """On a teacher's labels: ``kl`` between tempered softmaxes, or ``mse`` between logits."""
-    temperature: float = 1.0
-    """Of ``kl``, above 0."""
-    t_squared: bool = False
-    """Whether ``kl`` is multiplied with the temperature's square, as Hinton et al. do (arXiv:1503.02531)."""
-    hard_weight: float = 0.0
-    """How much of the cross-entropy with the set's own classes joins a teacher's loss; they are not mixed."""
-    teacher: str | None = None
-    """The teacher's network; by default the teachers that the set was made for, where its card names some, as they were
-    trained then; else the student's network. Baselines have the set's labeller (`potstill.evaluation.labeller`)."""
-    teachers: int = 1
-    """A committee gives the mean of its logits."""
-    precision: Precision = "float32"
+    precision: Precision = field(default="float32", metadata=LATE)
     """In which students' products are computed; weights, norms, losses and gradients' sums stay float32 in both.
     ``bfloat16`` (torch's autocast) is for hardware that is faster with it."""
-    committee: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.check(self)
+
+    @classmethod
+    def check(cls, said: Any) -> None:
+        """Refuse fields out of their range. ``said`` may be no value of this class yet: a person may type anything."""
+        _check_kinds(cls, said)
+        _check_counts(said, "batch")
+        _need(_is(int, said.least_epochs), "least_epochs must be a whole number", said.least_epochs)
+        for name, given in (("epochs", () if said.epochs is None else (said.epochs,)), ("steps", said.steps)):
+            _need(all(_is(int, v) and v >= 1 for v in given), f"{name} must be whole numbers of at least 1", given)
+        _need(bool(said.lr) and all(_is(float, v) and 0 < v < math.inf for v in said.lr), "lr must be above 0", said.lr)
+        _check_ranges(said, momentum=1.0, weight_decay=math.inf, drop_factor=math.inf, ema=1.0)
+        rule = said.batch_by_ipc
+        pairs = all(len(pair) == 2 and all(_is(int, v) and v >= 1 for v in pair) for pair in rule)
+        _need(pairs and list(rule) == sorted(rule), "batch_by_ipc must be pairs of items and batch, fewest first", rule)
+        parts, end = said.milestones, [1] if said.extra_epoch else []
+        known = isinstance(parts, tuple) and all(_is(float, v) and (0 < v < 1 or v in end) for v in parts)
+        _need(known, "milestones must be parts of the epochs between 0 and 1", parts)
+        _need(bool(parts) or said.schedule != "steps", "milestones must be given for schedule steps", parts)
+        prob, beta = said.mix_prob, said.mix_beta
+        _need(_is(float, prob) and 0 <= prob <= 1, "mix_prob must be in [0, 1]", prob)
+        _need(_is(float, beta) and 0 < beta < math.inf, "mix_beta must be above 0", beta)
+        if (said.epochs is None) == (not said.steps):
+            raise PotstillError("say the length once: epochs or steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teaching:
+    """What a student learns from: the set's own labels, or those of teachers, and how these are trained.
+
+    Raises:
+        PotstillError: a value out of its range.
+    """
+
+    labels: Labels = field(default="given", metadata=LATE)
+    """``given``: the set's own. ``teacher``: every batch, augmented and mixed, is labelled by networks that were
+    trained on the real training data, and the set's own labels count for nothing but ``hard_weight``."""
+    loss: Loss = field(default="cross-entropy", metadata=LATE)
+    """On a teacher's labels: ``kl`` between tempered softmaxes, or ``mse`` between logits."""
+    temperature: float = field(default=1.0, metadata=LATE)
+    """Of ``kl``, above 0."""
+    t_squared: bool = field(default=False, metadata=LATE)
+    """Whether ``kl`` is multiplied with the temperature's square, as Hinton et al. do (arXiv:1503.02531)."""
+    hard_weight: float = field(default=0.0, metadata=LATE)
+    """How much of the cross-entropy with the set's own classes joins a teacher's loss; they are not mixed."""
+    teacher: str | None = field(default=None, metadata=LATE)
+    """The teacher's network; by default the teachers that the set was made for, where its card names some, as they were
+    trained then; else the student's network. Baselines have the set's labeller (`potstill.evaluation.labeller`)."""
+    teachers: int = field(default=1, metadata=LATE)
+    """A committee gives the mean of its logits."""
+    committee: tuple[str, ...] = field(default=(), metadata=LATE)
     """Networks of further teachers, one of each."""
-    teacher_epochs: int = 200
+    teacher_epochs: int = field(default=200, metadata=LATE)
     """Passes of a teacher over the training data."""
-    teacher_lr: float = 0.1
+    teacher_lr: float = field(default=0.1, metadata=LATE)
     """Of SGD with momentum 0.9, along a cosine to zero."""
-    teacher_batch: int = 128
+    teacher_batch: int = field(default=128, metadata=LATE)
     """Samples in a teacher's batch."""
-    teacher_weight_decay: float = 5e-4
+    teacher_weight_decay: float = field(default=5e-4, metadata=LATE)
     """Of a teacher's training."""
-    teacher_augment: str = "pad-crop"
+    teacher_augment: str = field(default="pad-crop", metadata=LATE)
     """Per-sample augmentation of a teacher's training: a registered name."""
-    teacher_statistics: Statistics = "running"
+    teacher_statistics: Statistics = field(default="running", metadata=LATE)
     """What a teacher's BatchNorms go by as it labels: the statistics of its training (evaluation mode), or those of the
     ``batch`` of views that it labels (batch-specific soft labels)."""
-    network: str | None = None
-    """The student for pictures where the user names none; else it is the network that the set was made with."""
-    cases: tuple[Case, ...] = ()
-    """Exceptions; the first that fits counts."""
+
+    def __post_init__(self) -> None:
+        self.check(self)
+
+    @classmethod
+    def check(cls, said: Any) -> None:
+        """Refuse fields out of their range. ``said`` may be no value of this class yet: a person may type anything."""
+        _check_kinds(cls, said)
+        _check_counts(said, "teachers", "teacher_epochs", "teacher_batch")
+        _check_ranges(said, hard_weight=math.inf, teacher_weight_decay=math.inf)
+        for name, value in (("temperature", said.temperature), ("teacher_lr", said.teacher_lr)):
+            _need(_is(float, value) and 0 < value < math.inf, f"{name} must be above 0", value)
+        taught = said.labels == "teacher"
+        _need(taught == (said.loss != "cross-entropy"), "loss must be kl or mse with labels teacher", said.loss)
+        members = said.committee
+        named = isinstance(members, tuple) and all(isinstance(m, str) for m in members)
+        _need(named, "committee must be names", members)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choosing:
+    """What is chosen, of rates, lengths and epochs, and on which data.
+
+    Raises:
+        PotstillError: a value out of its range.
+    """
+
+    lr_of_set: bool = field(default=False, metadata=LATE)
+    """Take the rate that was learned with a set, where its card has one (``training.learned_lr``), not ``lr``."""
+    select: Selection = field(default="last", metadata=LATE)
+    """Whose predictions count. ``best-on-test``: the epoch that does best on the test data, which is optimistic."""
+    test_every: int = field(default=0, metadata=LATE)
+    """For ``best-on-test``: look at the test data after every so many epochs, and after the last."""
+    test_from: float = field(default=0.0, metadata=LATE)
+    """For ``best-on-test``: look at nothing before this part of the epochs, in [0, 1)."""
     validation: float = 0.0
     """Part of the *training* data that choices are made on."""
     validation_students: int = 2
     validation_most: int = 1000
     """At most so many validation samples."""
 
-    shortened: bool = False
+    def __post_init__(self) -> None:
+        self.check(self)
+
+    @classmethod
+    def check(cls, said: Any) -> None:
+        """Refuse fields out of their range. ``said`` may be no value of this class yet: a person may type anything."""
+        _check_kinds(cls, said)
+        _check_counts(said, "validation_students", "validation_most")
+        _check_ranges(said, validation=1.0, test_from=1.0)
+        best, every = said.select == "best-on-test", said.test_every
+        _need(_is(int, every) and every >= best, f"test_every must be a whole number of at least {int(best)}", every)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Every field, of its parts too, is part of the fingerprint: two scorecards with the same one were measured alike.
+    Where a teacher labels, each scorecard says which one did (``labeller``).
+
+    Raises:
+        PotstillError: a value out of its range, or values that do not go together.
+    """
+
+    name: str
+    version: int
+    paper: str
+    """Who published it, and where the details were read."""
+    summary: str
+    optimistic: bool = False
+    """Published with a choice (best epoch, learning rate) made on test data. It follows an override of ``select``."""
+    students: int = 5
+    """Networks trained on the set."""
+    published_runs: str = ""
+    """Repeats of the publication, where they differ from ``students``."""
+    network: str | None = field(default=None, metadata=LATE)
+    """The student for pictures where the user names none; else it is the network that the set was made with."""
+    cases: tuple[Case, ...] = ()
+    """Exceptions; the first that fits counts."""
+    shortened: bool = field(default=False, metadata=LATE)
     """Made by `quick`: to look at a set, not to report it."""
+    recipe: Recipe
+    """How a student is trained."""
+    teaching: Teaching = field(default_factory=Teaching)
+    """What a student learns from."""
+    choosing: Choosing = field(default_factory=Choosing)
+    """What is chosen, and on which data."""
 
     def __post_init__(self) -> None:
-        _check({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+        best, lr, steps = self.choosing.select == "best-on-test", self.recipe.lr, self.recipe.steps
+        try:
+            _check_counts(self, "students")
+            _need(self.network is None or isinstance(self.network, str), "network must be a name", self.network)
+            _need(self.optimistic or not best, "optimistic must be true with best-on-test", self.optimistic)
+            if len(lr) * max(1, len(steps)) > 1 and self.choosing.validation == 0:
+                raise PotstillError("a choice needs validation data; set validation above 0")
+        except PotstillError as error:
+            raise PotstillError(f"protocol {self.name}: {error}") from None
+
+    def flat(self) -> dict[str, Any]:
+        """Its fields, those of its parts in place of the parts, by name: no name stands twice."""
+        return {name: value for owner in (self, *self._parts().values()) for name, value in _own(owner).items()}
+
+    def canonical(self) -> str:
+        """All that is measured, as JSON in form ``FORM``: what the fingerprint is made of."""
+        said = {name: value for owner in (self, *self._parts().values()) for name, value in _said(owner).items()}
+        return json.dumps(said | {"cases": [_said(case) for case in self.cases]}, sort_keys=True)
 
     def fingerprint(self) -> str:
-        """SHA-256 of all fields, 16 hex digits."""
-        text = json.dumps(_said(self) | {"cases": [_said(case) for case in self.cases]}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """SHA-256 of its canonical form, 16 hex digits."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
+
+    def change(self, **fields: Any) -> "Protocol":
+        """This protocol with other values of `flat` fields, and nothing else; `override` sees to what goes with them.
+
+        Raises:
+            PotstillError: there is no such field, or a value is out of range.
+        """
+        known = self.flat()
+        for name in fields.keys() - known.keys():
+            raise PotstillError(f"protocol {self.name}: {unknown('field', name, [*known])}")
+        values: dict[str, Any] = {name: value for name, value in fields.items() if name in _own(self)}
+        try:
+            for name, part in self._parts().items():
+                mine = {n: v for n, v in fields.items() if n in _own(part)}
+                part.check(SimpleNamespace(**_own(part) | mine))
+                values[name] = dataclasses.replace(part, **mine)
+        except PotstillError as error:
+            raise PotstillError(f"protocol {self.name}: {error}") from None
+        return dataclasses.replace(self, **values)
 
     def override(self, **changes: Any) -> "Protocol":
         """This protocol with other fields; its fingerprint then differs.
@@ -200,7 +377,7 @@ class Protocol:
         Raises:
             PotstillError: there is no such field, it names the protocol, or the value is out of range.
         """
-        known = [f.name for f in dataclasses.fields(self) if f.name not in _FIXED]
+        known = ["students", *(name for part in self._parts().values() for name in _own(part))]
         for name, value in changes.items():
             if name not in known:
                 raise PotstillError(f"protocol {self.name}: {unknown('option', name, known)}")
@@ -217,118 +394,44 @@ class Protocol:
             empty: dict[str, Any] = {name: None}
             cases = tuple(dataclasses.replace(case, **empty) for case in cases)
         if "select" in changes:
-            otherwise = self.optimistic and self.select == "last"  # for a reason that stays
+            otherwise = self.optimistic and self.choosing.select == "last"  # for a reason that stays
             changes["optimistic"] = otherwise or changes["select"] == "best-on-test"
-        merged = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | changes | {"cases": cases}
-        _check(merged)  # before a value is made: what a person typed may be of any type
-        return dataclasses.replace(self, **merged)
+        return self.change(**changes, cases=cases)
 
     def quick(self) -> "Protocol":
         """This protocol shortened, with another fingerprint: ``QUICK_STUDENTS`` students, at most ``QUICK_EPOCHS``
         epochs or ``QUICK_STEPS`` updates, one student for each choice, and teachers of ``QUICK_TEACHER_EPOCHS``."""
         length: dict[str, Any] = (
-            {"steps": (min(*self.steps, QUICK_STEPS),)}
-            if self.steps
-            else {"epochs": min(self.epochs or 1, QUICK_EPOCHS)}
+            {"steps": (min(*self.recipe.steps, QUICK_STEPS),)}
+            if self.recipe.steps
+            else {"epochs": min(self.recipe.epochs or 1, QUICK_EPOCHS)}
         )
         shorter = self.override(
             **length, students=min(self.students, QUICK_STUDENTS), validation_students=1,
-            teacher_epochs=min(self.teacher_epochs, QUICK_TEACHER_EPOCHS),
+            teacher_epochs=min(self.teaching.teacher_epochs, QUICK_TEACHER_EPOCHS),
         )  # fmt: skip
         return dataclasses.replace(shorter, shortened=True)
 
     def sized(self, items: int, classes: int) -> "Protocol":
         """What it says for a set of so many items of so many classes: its batch."""
-        reached = [batch for ipc, batch in self.batch_by_ipc if items >= ipc * classes]
+        reached = [batch for ipc, batch in self.recipe.batch_by_ipc if items >= ipc * classes]
         if not reached:
             return self
-        return dataclasses.replace(self, batch=min(items, reached[-1] * (2 if classes >= 100 else 1)), batch_by_ipc=())
+        return self.change(batch=min(items, reached[-1] * (2 if classes >= 100 else 1)), batch_by_ipc=())
 
     def resolve(self, source: str, network: str, input: InputSpec) -> "Protocol":
         """What it says for this data and this student: the case that fits is filled in; only pictures are augmented
         and mixed."""
         case = next((c for c in self.cases if c.fits(source, network, input.mirrored)), Case())
-        image = input.kind == "image"
-        return dataclasses.replace(
-            self,
-            epochs=case.epochs or self.epochs,
-            augment=(case.augment or self.augment) if image else "none",
-            mix=self.mix if image else "none",
-            teacher_augment=self.teacher_augment if image else "none",
-            test_every=case.test_every or self.test_every,
+        image, recipe = input.kind == "image", self.recipe
+        return self.change(
+            epochs=case.epochs or recipe.epochs,
+            augment=(case.augment or recipe.augment) if image else "none",
+            mix=recipe.mix if image else "none",
+            teacher_augment=self.teaching.teacher_augment if image else "none",
+            test_every=case.test_every or self.choosing.test_every,
             cases=(),
         )
 
-
-def _said(value: Protocol | Case) -> dict[str, Any]:
-    """The fields that a fingerprint is made of."""
-    if isinstance(value, Case) and value.mirrored is False and not value.sources:
-        # Once a list of names, which stands in every fingerprint that was published.
-        value = dataclasses.replace(value, mirrored=None, sources=_NOT_MIRRORED)
-    defaults = {f.name: f.default for f in dataclasses.fields(value)}
-    return {n: v for n, v in dataclasses.asdict(value).items() if n not in _LATER or v != defaults[n]}
-
-
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "schedule": get_args(Schedule), "optimizer": get_args(Optimizer), "mix": get_args(Mixing),
-    "select": get_args(Selection), "labels": get_args(Labels), "loss": get_args(Loss), "decay": ("all", "matrices"),
-    "rate_per": ("step", "epoch"), "precision": get_args(Precision), "teacher_statistics": get_args(Statistics),
-}  # fmt: skip
-
-
-def _check(values: Mapping[str, Any]) -> None:
-    def need(kept: bool, what: str, found: object) -> None:
-        if not kept:
-            raise PotstillError(f"protocol {values['name']}: {what}, but it is {found!r}; change it")
-
-    for name in (
-        "students", "batch", "validation_students", "validation_most", "teachers", "teacher_epochs", "teacher_batch"
-    ):  # fmt: skip
-        need(_is(int, values[name]) and values[name] >= 1, f"{name} must be a whole number of at least 1", values[name])
-    epochs, steps, lr = values["epochs"], values["steps"], values["lr"]
-    for name, given in (("epochs", () if epochs is None else (epochs,)), ("steps", steps)):
-        need(all(_is(int, v) and v >= 1 for v in given), f"{name} must be whole numbers of at least 1", given)
-    need(bool(lr) and all(_is(float, v) and 0 < v < math.inf for v in lr), "lr must be above 0", lr)
-    for name, below in (
-        ("momentum", 1.0), ("weight_decay", math.inf), ("drop_factor", math.inf), ("validation", 1.0),
-        ("hard_weight", math.inf), ("teacher_weight_decay", math.inf), ("test_from", 1.0), ("ema", 1.0),
-    ):  # fmt: skip
-        need(_is(float, values[name]) and 0 <= values[name] < below, f"{name} must be in [0, {below:g})", values[name])
-    need(_is(int, values["least_epochs"]), "least_epochs must be a whole number", values["least_epochs"])
-    for name in ("temperature", "teacher_lr"):
-        need(_is(float, values[name]) and 0 < values[name] < math.inf, f"{name} must be above 0", values[name])
-    for name in ("extra_epoch", "reset_momentum", "t_squared", "lr_of_set"):
-        need(isinstance(values[name], bool), f"{name} must be true or false", values[name])
-    for name in ("augment", "teacher_augment"):
-        need(isinstance(values[name], str), f"{name} must be a name", values[name])
-    rule = values["batch_by_ipc"]
-    pairs = all(len(pair) == 2 and all(_is(int, v) and v >= 1 for v in pair) for pair in rule)
-    need(pairs and list(rule) == sorted(rule), "batch_by_ipc must be pairs of items and batch, fewest first", rule)
-    taught = values["labels"] == "teacher"
-    need(taught == (values["loss"] != "cross-entropy"), "loss must be kl or mse with labels teacher", values["loss"])
-    for name, known in _CHOICES.items():
-        need(values[name] in known, f"{name} must be {' or '.join(known)}", values[name])
-    milestones = values["milestones"]
-    end = [1] if values["extra_epoch"] else []
-    parts = isinstance(milestones, tuple) and all(_is(float, v) and (0 < v < 1 or v in end) for v in milestones)
-    need(parts, "milestones must be parts of the epochs between 0 and 1", milestones)
-    need(bool(milestones) or values["schedule"] != "steps", "milestones must be given for schedule steps", milestones)
-    prob, beta = values["mix_prob"], values["mix_beta"]
-    need(_is(float, prob) and 0 <= prob <= 1, "mix_prob must be in [0, 1]", prob)
-    need(_is(float, beta) and 0 < beta < math.inf, "mix_beta must be above 0", beta)
-    for name in ("network", "teacher"):
-        need(values[name] is None or isinstance(values[name], str), f"{name} must be a name", values[name])
-    members = values["committee"]
-    need(isinstance(members, tuple) and all(isinstance(m, str) for m in members), "committee must be names", members)
-    best, every = values["select"] == "best-on-test", values["test_every"]
-    need(_is(int, every) and every >= best, f"test_every must be a whole number of at least {int(best)}", every)
-    need(values["optimistic"] or not best, "optimistic must be true with best-on-test", values["optimistic"])
-    if (epochs is None) == (not steps):
-        raise PotstillError(f"protocol {values['name']}: say the length once: epochs or steps")
-    if len(lr) * max(1, len(steps)) > 1 and values["validation"] == 0:
-        raise PotstillError(f"protocol {values['name']}: a choice needs validation data; set validation above 0")
-
-
-def _is(kind: type, value: object) -> bool:
-    """Whether ``value`` is a number of that kind; an int is a float, a bool is neither."""
-    return isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
+    def _parts(self) -> dict[str, Recipe | Teaching | Choosing]:
+        return {"recipe": self.recipe, "teaching": self.teaching, "choosing": self.choosing}

@@ -76,18 +76,18 @@ def lengths(protocol: Protocol, n: int, steps: int | None) -> tuple[int, int, tu
     With ``steps``, epochs are as many as hold them and the last is cut short. At an epoch that stands twice the rate
     drops twice, as torch's MultiStepLR has it.
     """
-    per_epoch = math.ceil(n / protocol.batch)
+    per_epoch = math.ceil(n / protocol.recipe.batch)
     if steps is not None:
         epochs = math.ceil(steps / per_epoch)
     else:
-        epochs = (protocol.epochs or 0) + (1 if protocol.extra_epoch else 0)
-    said = protocol.epochs or epochs
+        epochs = (protocol.recipe.epochs or 0) + (1 if protocol.recipe.extra_epoch else 0)
+    said = protocol.recipe.epochs or epochs
     drops: tuple[int, ...] = ()
-    if protocol.schedule == "drop":
+    if protocol.recipe.schedule == "drop":
         drops = (said // 2 + 2,)  # after epoch number E//2+1
-    elif protocol.schedule == "steps":
+    elif protocol.recipe.schedule == "steps":
         # the small addend: 2/3 of 3 epochs must be 2, whatever is lost in rounding 2/3
-        drops = tuple(math.floor(part * said + 1e-6) for part in protocol.milestones)
+        drops = tuple(math.floor(part * said + 1e-6) for part in protocol.recipe.milestones)
     return epochs, per_epoch, drops
 
 
@@ -111,16 +111,16 @@ def schedule(job: Job) -> Iterator[Epoch]:
     lr, done = job.lr, 0
     for epoch in range(epochs):
         times = drops.count(epoch)
-        lr *= p.drop_factor**times
+        lr *= p.recipe.drop_factor**times
         updates = range(done, min(done + per_epoch, total))
         rates = tuple(lr for _ in updates)
-        if p.schedule in ("cosine", "half-cosine"):
-            half = 1 if p.schedule == "cosine" else 2
-            parts = (update / total if p.rate_per == "step" else epoch / epochs for update in updates)
+        if p.recipe.schedule in ("cosine", "half-cosine"):
+            half = 1 if p.recipe.schedule == "cosine" else 2
+            parts = (update / total if p.recipe.rate_per == "step" else epoch / epochs for update in updates)
             rates = tuple(lr * 0.5 * (1 + math.cos(math.pi * part / half)) for part in parts)
         done += len(rates)
-        looked_at = (epoch + 1) % max(1, p.test_every) == 0 and epoch + 1 >= p.test_from * epochs
-        yield Epoch(rates, anew=times > 0 and p.reset_momentum, looked_at=looked_at or epoch + 1 == epochs)
+        looked_at = (epoch + 1) % max(1, p.choosing.test_every) == 0 and epoch + 1 >= p.choosing.test_from * epochs
+        yield Epoch(rates, anew=times > 0 and p.recipe.reset_momentum, looked_at=looked_at or epoch + 1 == epochs)
 
 
 def precise(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
@@ -147,34 +147,38 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
         look: called after every ``test_every`` epochs and after the last; it must leave the weights as they are.
     """
     p = job.protocol
-    if (p.labels == "teacher") != (job.teachers is not None or job.stored is not None):
-        raise ValueError(f"protocol {p.name} has labels {p.labels!r}, so a job has teachers then, and only then")
+    if (p.teaching.labels == "teacher") != (job.teachers is not None or job.stored is not None):
+        raise ValueError(
+            f"protocol {p.name} has labels {p.teaching.labels!r}, so a job has teachers then, and only then"
+        )
     network.train()
     rng = generator(job.seed, "samples")
     n = count(job.x)
     parameters = list(network.parameters())
     asked = None if job.stored is not None else job.teachers
-    mix, label = mixing(p), None if asked is None else asked.labeller(p.teacher_statistics)
+    mix, label = mixing(p), None if asked is None else asked.labeller(p.teaching.teacher_statistics)
     classes = _classes(network, job) if mix is not None or job.weights is not None else 0
     given = label is None and job.stored is None
     # cross-entropy is linear in its rows: there a weight multiplies the row, through any mix
     every_y = job.y
     if job.weights is not None and given:
         every_y = weighed(job.y, job.weights, classes, only(job.x, "a weight").dtype)
-    average = Average(network.state_dict(), p.ema) if p.ema else None
+    average = Average(network.state_dict(), p.recipe.ema) if p.recipe.ema else None
     moves = optimiser(p, parameters, job.lr)
 
     criterion = cross_entropy if job.task is None else job.task.loss
 
     def logits(x: Inputs) -> Tensor:
-        with precise(p.precision, device_of(x)):
+        with precise(p.recipe.precision, device_of(x)):
             made: Tensor = network(x)
         return made.to(x.dtype) if isinstance(x, Tensor) else made.float()
 
     for number, epoch in enumerate(schedule(job)):
         if epoch.anew:
             moves = optimiser(p, parameters, job.lr)
-        for rate, batch in zip(epoch.rates, torch.split(torch.randperm(n, generator=rng), p.batch), strict=False):
+        for rate, batch in zip(
+            epoch.rates, torch.split(torch.randperm(n, generator=rng), p.recipe.batch), strict=False
+        ):
             for group in moves.param_groups:
                 group["lr"] = rate
             if job.stored is not None:
@@ -243,14 +247,16 @@ class Average:
 def optimiser(p: Protocol, every: Sequence[Tensor], lr: float, axes: int = 0) -> torch.optim.Optimizer:
     """The protocol's, for ``every`` parameter, of which the first ``axes`` axes are those of several students."""
     parameters: list[dict[str, object]] = [{"params": list(every)}]
-    if p.decay == "matrices":
+    if p.recipe.decay == "matrices":
         parameters = [
             {"params": [w for w in every if w.ndim - axes > 1]},
             {"params": [w for w in every if w.ndim - axes < 2], "weight_decay": 0.0},
         ]  # fmt: skip
-    if p.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=lr, weight_decay=p.weight_decay, fused=True)
-    return torch.optim.SGD(parameters, lr=lr, momentum=p.momentum, weight_decay=p.weight_decay, fused=True)
+    if p.recipe.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=lr, weight_decay=p.recipe.weight_decay, fused=True)
+    return torch.optim.SGD(
+        parameters, lr=lr, momentum=p.recipe.momentum, weight_decay=p.recipe.weight_decay, fused=True
+    )
 
 
 def give(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
@@ -289,10 +295,10 @@ def train_and_predict(source: Source, job: Job) -> Tensor | None:
     """
     if isinstance(job.make, Learned):
         return job.make.answers(source, job.x, job.y, job.weights, job.seed)
-    if job.protocol.select == "best-on-test":
+    if job.protocol.choosing.select == "best-on-test":
         return _best(source, job)
     network = train(job)
-    return predict(network, source, job.protocol.precision) if _finite(network) else None
+    return predict(network, source, job.protocol.recipe.precision) if _finite(network) else None
 
 
 def _best(source: Source, job: Job) -> Tensor | None:
@@ -304,7 +310,7 @@ def _best(source: Source, job: Job) -> Tensor | None:
     def look() -> None:
         nonlocal best, found
         if _finite(network):
-            predicted = predict(network, source, job.protocol.precision)
+            predicted = predict(network, source, job.protocol.recipe.precision)
             score = task.score(predicted, targets)
             if found is None or task.metric.better(score, best):  # the first of equals
                 best, found = score, predicted

@@ -94,13 +94,13 @@ def teachers_of(
         make: the architecture of all but the protocol's committee.
         executor: where they are trained.
     """
+    said = protocol.teaching
     recipe: dict[str, float | int | str] = {
-        "epochs": protocol.teacher_epochs, "batch": protocol.teacher_batch, "lr": protocol.teacher_lr,
-        "momentum": 0.9, "weight_decay": protocol.teacher_weight_decay, "augment": protocol.teacher_augment,
-        "schedule": "cosine",
+        "epochs": said.teacher_epochs, "batch": said.teacher_batch, "lr": said.teacher_lr, "momentum": 0.9,
+        "weight_decay": said.teacher_weight_decay, "augment": said.teacher_augment, "schedule": "cosine",
     }  # fmt: skip
-    spec = TrainedNetworks(name="teachers", count=protocol.teachers, recipe=recipe)
-    others = [factory(name, train.input, len(train.classes), train.device) for name in protocol.committee]
+    spec = TrainedNetworks(name="teachers", count=said.teachers, recipe=recipe)
+    others = [factory(name, train.input, len(train.classes), train.device) for name in said.committee]
     specs = [
         TrainedNetworks(name=f"teachers/{n}", count=1, recipe={**recipe, "network": other.name})
         for n, other in enumerate(others)
@@ -119,9 +119,9 @@ def taught_loss(
     Args:
         weight: each sample's loss is multiplied by its own before the mean.
     """
-    if p.loss == "kl":
-        T = p.temperature
-        loss = kl(logits, (teacher / T).softmax(1), temperature=T, t_squared=p.t_squared, weight=weight)
+    if p.teaching.loss == "kl":
+        T = p.teaching.temperature
+        loss = kl(logits, (teacher / T).softmax(1), temperature=T, t_squared=p.teaching.t_squared, weight=weight)
     else:
         loss = _squares(logits, teacher, weight)
     return loss + _hard(p, logits, y, weight)
@@ -135,12 +135,12 @@ def _squares(logits: Tensor, teacher: Tensor, weight: Tensor | None) -> Tensor:
 
 def _hard(p: Protocol, logits: Tensor, y: Tensor, weight: Tensor | None) -> Tensor | float:
     """What the set's own labels, classes or rows, add to a teacher's loss: by their class."""
-    if not p.hard_weight:
+    if not p.teaching.hard_weight:
         return 0.0
     y = y if y.ndim == 1 else y.argmax(1)
     if weight is None:
-        return p.hard_weight * F.cross_entropy(logits, y)
-    return p.hard_weight * (F.cross_entropy(logits, y, reduction="none") * weight).mean()
+        return p.teaching.hard_weight * F.cross_entropy(logits, y)
+    return p.teaching.hard_weight * (F.cross_entropy(logits, y, reduction="none") * weight).mean()
 
 
 def stored_loss(
@@ -155,13 +155,19 @@ def stored_loss(
     Raises:
         PotstillError: the store lacks what the protocol's loss needs.
     """
-    view, target = store.batch_of(x, epoch, index, p.temperature if p.loss == "kl" else None)
+    view, target = store.batch_of(x, epoch, index, p.teaching.temperature if p.teaching.loss == "kl" else None)
     logits = student(view)
     weight = None
     if weights is not None:
         weight = store.mixed(weights, store.stored_epoch(epoch), index, tuple(view.shape[1:]))
-    if p.loss == "kl":
-        loss = kl(logits, target.to(view.device), temperature=p.temperature, t_squared=p.t_squared, weight=weight)
+    if p.teaching.loss == "kl":
+        loss = kl(
+            logits,
+            target.to(view.device),
+            temperature=p.teaching.temperature,
+            t_squared=p.teaching.t_squared,
+            weight=weight,
+        )
     else:
         loss = _squares(logits, target.to(view.device), weight)
     return loss + _hard(p, logits, y[index.to(y.device)], weight)
@@ -173,16 +179,16 @@ def check_stored(p: Protocol, store: Labels) -> None:
     Raises:
         PotstillError: the protocol's labels are the set's own, or the statistics differ.
     """
-    if p.labels != "teacher":
+    if p.teaching.labels != "teacher":
         raise PotstillError(
             f"protocol {p.name} trains on the set's own labels, but stored ones were given; leave them out, or choose "
             "a protocol in which a teacher labels"
         )
     found = store.about.statistics
-    if isinstance(store.about.views, Views) and found != p.teacher_statistics:
+    if isinstance(store.about.views, Views) and found != p.teaching.teacher_statistics:
         raise PotstillError(
-            f"protocol {p.name} has labels by a teacher's {p.teacher_statistics} statistics, but these were made by "
-            f"{found} ones; label anew, or say teacher_statistics={found}"
+            f"protocol {p.name} has labels by a teacher's {p.teaching.teacher_statistics} statistics, but these were "
+            f"made by {found} ones; label anew, or say teacher_statistics={found}"
         )
 
 
@@ -192,15 +198,15 @@ def views_of(p: Protocol, augment: Augmentation, seed: int) -> Views:
     Raises:
         PotstillError: the protocol asks no teacher, or its augmentation is not made of crops and flips.
     """
-    if p.labels != "teacher":
+    if p.teaching.labels != "teacher":
         raise PotstillError(
             f"labels are stored for protocols in which a teacher labels, but {p.name} takes the set's own; choose "
             "sre2l or rded"
         )
-    if p.augment != "none" and not isinstance(augment, Crops | PadCrop):
+    if p.recipe.augment != "none" and not isinstance(augment, Crops | PadCrop):
         raise PotstillError(
-            f"views that are stored are crops, shifts and flips, but protocol {p.name} has augmentation {p.augment!r}; "
-            "choose rrc, pad-crop, patches, flip or none"
+            f"views that are stored are crops, shifts and flips, but protocol {p.name} has augmentation "
+            f"{p.recipe.augment!r}; choose rrc, pad-crop, patches, flip or none"
         )
     scale, ratio, pad, cells = None, (3 / 4, 4 / 3), 0, 1
     if isinstance(augment, PadCrop):
@@ -211,12 +217,13 @@ def views_of(p: Protocol, augment: Augmentation, seed: int) -> Views:
             scale, ratio = augment.scale, augment.ratio
     return Views(
         seed=seed, scale=scale, ratio=ratio, flip=augment.flip if isinstance(augment, Crops | PadCrop) else 0.0,
-        mix=p.mix, mix_beta=p.mix_beta, mix_prob=p.mix_prob if p.mix != "none" else 0.0, patches=cells, pad=pad,
+        mix=p.recipe.mix, mix_beta=p.recipe.mix_beta, mix_prob=p.recipe.mix_prob if p.recipe.mix != "none" else 0.0,
+        patches=cells, pad=pad,
     )  # fmt: skip
 
 
 def mixing(p: Protocol) -> Mix | None:
     """How the protocol mixes batches."""
-    if p.mix == "none":
+    if p.recipe.mix == "none":
         return None
-    return (CutMix if p.mix == "cutmix" else MixUp)(alpha=p.mix_beta, prob=p.mix_prob)
+    return (CutMix if p.recipe.mix == "cutmix" else MixUp)(alpha=p.recipe.mix_beta, prob=p.recipe.mix_prob)

@@ -153,7 +153,7 @@ def fit_together(jobs: Sequence[Job], look: Callable[[Stack], None] | None = Non
         look: called where the protocol looks; it must leave the weights as they are.
     """
     job, p = jobs[0], jobs[0].protocol
-    stack = Stack([one.make(derive(one.seed, "network")) for one in jobs], p.precision)
+    stack = Stack([one.make(derive(one.seed, "network")) for one in jobs], p.recipe.precision)
     parameters = list(stack.parameters.values())
     orders = [generator(one.seed, "samples") for one in jobs]
     first = _one(job)
@@ -164,13 +164,13 @@ def fit_together(jobs: Sequence[Job], look: Callable[[Stack], None] | None = Non
         with torch.no_grad():
             classes = stack(first[:1].unsqueeze(0), training=False).shape[2]
     samples = _Samples(jobs, classes)
-    average = Average(stack.state, p.ema) if p.ema else None
+    average = Average(stack.state, p.recipe.ema) if p.recipe.ema else None
     moves = optimiser(p, parameters, job.lr, axes=1)
     for epoch in schedule(job):
         if epoch.anew:
             moves = optimiser(p, parameters, job.lr, axes=1)
         order = torch.stack([torch.randperm(n, generator=rng) for rng in orders])
-        for rate, batch in zip(epoch.rates, torch.split(order, p.batch, 1), strict=False):
+        for rate, batch in zip(epoch.rates, torch.split(order, p.recipe.batch, 1), strict=False):
             for group in moves.param_groups:
                 group["lr"] = rate
             x, y = samples.take(batch)
@@ -260,7 +260,7 @@ def _together(source: Source, jobs: Sequence[Job]) -> list[Tensor | None]:
             if found[student] is None or task.metric.better(score, best[student]):  # the first of equals
                 best[student], found[student] = score, predicted
 
-    if jobs[0].protocol.select == "best-on-test":
+    if jobs[0].protocol.choosing.select == "best-on-test":
         fit_together(jobs, look)
         return found
     look(fit_together(jobs))

@@ -550,17 +550,18 @@ def check_protocol(protocol: Protocol | str, *, epochs: int = 2) -> None:
     given: Protocol = resolve("protocols", protocol) if isinstance(protocol, str) else protocol
     _require(isinstance(given, Protocol), f"a protocol must be a Protocol, not {type(given).__name__}")
     _require(bool(given.name and given.paper and given.summary), "a protocol must say name, paper and summary")
-    values = json.loads(json.dumps(dataclasses.asdict(given), default=repr))
+    values = json.loads(json.dumps(given.flat() | {"cases": [*map(dataclasses.asdict, given.cases)]}, default=repr))
     cases = tuple(Case(**_tuples(case)) for case in values["cases"])
     try:
-        again = type(given)(**_tuples(values) | {"cases": cases})
+        again = given.change(**_tuples(values) | {"cases": cases})
         shorter = given.override(epochs=epochs)
         if given.network is not None:
             factory(given.network, InputSpec(kind="image", shape=(3, 32, 32)), 10)
     except PotstillError as error:
         raise ContractError(f"a protocol's fields must be in their ranges, but: {error}") from error
     _require(again == given, f"a protocol's fields must survive JSON, but {values} does not")
-    changed = {dataclasses.replace(given, batch=given.batch + 1), given.override(batch=given.batch + 1)}
+    more = given.recipe.batch + 1
+    changed = {given.change(batch=more), given.override(batch=more)}
     prints = [given.fingerprint(), given.fingerprint(), again.fingerprint()]
     _require(len(set(prints)) == 1, f"a protocol must have one fingerprint, also when it is read again, not {prints}")
     _require(
@@ -589,11 +590,14 @@ def _check_student(protocol: Protocol, kind: str, name: str, mirrored: bool, tra
     with _untouched("a protocol"):
         said, again = (protocol.resolve(name, make.name, source.input) for _ in range(2))
     _require(said == again, "resolve must say the same at every call")
-    _require(not said.cases and (said.epochs is None) != (not said.steps), "resolve must leave one length and no cases")
-    plain = said.augment == said.mix == "none"
+    _require(
+        not said.cases and (said.recipe.epochs is None) != (not said.recipe.steps),
+        "resolve must leave one length and no cases",
+    )
+    plain = said.recipe.augment == said.recipe.mix == "none"
     _require(kind == "image" or plain, f"only pictures are augmented and mixed, but {name} as a {kind} is")
     try:
-        augment = student_augmentation(said.augment, source)
+        augment = student_augmentation(said.recipe.augment, source)
     except PotstillError as error:
         raise ContractError(f"the augmentation for {name} must be registered, but: {error}") from error
     if not trained:
@@ -603,12 +607,12 @@ def _check_student(protocol: Protocol, kind: str, name: str, mirrored: bool, tra
     assert batch.y is not None
     x, y = batch.x.clone(), batch.y.clone()
     teachers = None
-    if said.labels == "teacher":
+    if said.teaching.labels == "teacher":
         network = make(5)
         theta, buffers = parameters(network), {n: b.clone() for n, b in network.named_buffers()}
         teachers = Teachers(make=make, trained=(Trained(seed=5, theta=theta, buffers=buffers),))
     job = Job(
-        make=make, x=x, y=y, protocol=said, lr=said.lr[0], steps=None, augment=augment, seed=3, teachers=teachers
+        make=make, x=x, y=y, protocol=said, lr=said.recipe.lr[0], steps=None, augment=augment, seed=3, teachers=teachers
     )  # fmt: skip
     with _untouched("a student's training"):
         one, two = train(job).state_dict(), train(job).state_dict()

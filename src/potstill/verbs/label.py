@@ -55,7 +55,7 @@ class _Task:
         said, classes = self.said, self.seen.classes
         rows = forecast(
             len(self.small), classes, pool_of(self.epochs, pool), top_k, dtype or "float16",
-            temperature=said.temperature, level=said.loss == "mse",
+            temperature=said.teaching.temperature, level=said.teaching.loss == "mse",
         )  # fmt: skip
         try:
             kind = teacher_type(dtype)
@@ -134,7 +134,7 @@ def label(
     if store_as == "auto":
         store_as = "teacher" if sizes.get("teacher", sizes["rows"]) < sizes["rows"] else "rows"
     x = x.to(seen.device)
-    shared = said.sized(len(x), len(seen.classes)).batch if said.teacher_statistics == "batch" else 256
+    shared = said.sized(len(x), len(seen.classes)).recipe.batch if said.teaching.teacher_statistics == "batch" else 256
     labeller = labeller_of(said, small, seen, task.make, lambda n: student_augmentation(n, seen), progress, runner)
     if labeller.warning is not None:
         warnings.warn(labeller.warning, PotstillWarning, stacklevel=2)
@@ -143,13 +143,13 @@ def label(
     if store_as == "teacher":
         return write_teacher(
             out, experts, x, task.views, classes=seen.classes, input=seen.input, dtype=teacher_type(dtype),
-            statistics=said.teacher_statistics, batch=shared,
+            statistics=said.teaching.teacher_statistics, batch=shared,
         )  # fmt: skip
     return write_labels(
         out, experts, x, task.views, classes=seen.classes,
         epochs=task.epochs, pool=pool, top_k=top_k, dtype=dtype or "float16",
-        temperature=said.temperature, level=said.loss == "mse",
-        statistics=said.teacher_statistics, batch=shared,
+        temperature=said.teaching.temperature, level=said.teaching.loss == "mse",
+        statistics=said.teaching.teacher_statistics, batch=shared,
         progress=None if progress is None else lambda done, total: progress("labels", done, total),
     )  # fmt: skip
 
@@ -164,7 +164,7 @@ def _published(
     return import_fkd(
         folder, out, classes=task.seen.classes, items=len(x), picture=picture, size=picture,
         inputs_hash=content_hash(x), epochs=epochs, top_k=top_k, dtype=dtype or "float16",
-        temperature=task.said.temperature, level=task.said.loss == "mse",
+        temperature=task.said.teaching.temperature, level=task.said.teaching.loss == "mse",
         progress=None if progress is None else lambda done, total: progress("labels", done, total),
     )  # fmt: skip
 
@@ -201,9 +201,14 @@ def _task(
     name = given(network) or chosen.network or carded_network(small) or default_network(seen)
     make = factory(name, seen.input, len(seen.classes), seen.device)
     said = chosen.resolve(seen.name, make.name, seen.input)
-    views = views_of(said, student_augmentation(said.augment, seen), seed)
+    views = views_of(said, student_augmentation(said.recipe.augment, seen), seed)
     return _Task(
-        small=small, seen=seen, said=said, make=make, views=views, epochs=(said.epochs or 0) + said.extra_epoch
+        small=small,
+        seen=seen,
+        said=said,
+        make=make,
+        views=views,
+        epochs=(said.recipe.epochs or 0) + said.recipe.extra_epoch,
     )
 
 

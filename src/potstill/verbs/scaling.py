@@ -109,7 +109,7 @@ def scaling(
     settings: dict[str, Any] = {
         "version": VERSION, "data": train.content_hash, "network": make.name, "ipc": list(budgets),
         "stops": list(epochs), "sets": sets, "steps": steps, "lr": lr, "validation": validation, "seed": seed,
-        "augment": protocol.augment, "batch": batch, "teacher": dict(TEACHER),
+        "augment": protocol.recipe.augment, "batch": batch, "teacher": dict(TEACHER),
     }  # fmt: skip
     file = Path(out) / "scaling.json"
     cells = _read(file, settings)
@@ -210,9 +210,10 @@ class _Bench:
         index = torch.cat([of_class[:n] for of_class in self.sets[at]])
         x = _inputs(self.train, index)
         y = self.train.labels[index].to(x.device) if stop is None else self.rows(teachers[stop], x)
+        recipe = self.protocol.recipe
         return Job(
-            make=self.make, x=x, y=y, protocol=self.protocol, lr=self.protocol.lr[0], steps=self.protocol.steps[0],
-            augment=student_augmentation(self.protocol.augment, self.train), seed=derive(self.seed, "student", at),
+            make=self.make, x=x, y=y, protocol=self.protocol, lr=recipe.lr[0], steps=recipe.steps[0],
+            augment=student_augmentation(recipe.augment, self.train), seed=derive(self.seed, "student", at),
         )  # fmt: skip
 
 

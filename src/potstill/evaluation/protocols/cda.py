@@ -10,14 +10,11 @@ divergence at temperature 20 without T².
 with SGD (0.2, momentum 0.9, weight decay 1e-4) for 100 epochs of batch 256 without mixing, and with T²: override it.
 """
 
-from dataclasses import replace
-
 from potstill.evaluation.protocols import sre2l
 
 __all__ = ["PROTOCOL"]
 
-PROTOCOL = replace(
-    sre2l.PROTOCOL,
+PROTOCOL = sre2l.PROTOCOL.change(
     name="cda",
     paper="arXiv:2311.18838",
     summary="CDA's recipe: SRe2L's for ImageNet with batches of 128, KL at T = 20, best epoch on test",

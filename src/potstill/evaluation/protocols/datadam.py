@@ -14,7 +14,7 @@ best of the sets that one distillation passes through, by test accuracy; that is
 measures the set that it is given. Published: 1 distilled set × 10 networks.
 """
 
-from potstill.evaluation.protocol import Case, Protocol
+from potstill.evaluation.protocol import Case, Protocol, Recipe
 
 __all__ = ["PROTOCOL"]
 
@@ -25,11 +25,13 @@ PROTOCOL = Protocol(
     summary="DataDAM's recipe: 1801 epochs of SGD on a ConvNet with batch norm, DSA augmentation, last epoch",
     students=10,
     published_runs="1 distilled set x 10 networks",
-    batch=64,
-    epochs=1800,
-    extra_epoch=True,
-    schedule="drop",
-    augment="dsa",
     network="convnet-batch",
     cases=(Case(mirrored=False, augment="dsa-noflip"),),
+    recipe=Recipe(
+        batch=64,
+        epochs=1800,
+        extra_epoch=True,
+        schedule="drop",
+        augment="dsa",
+    ),
 )

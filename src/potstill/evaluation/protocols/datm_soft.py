@@ -10,7 +10,7 @@ test data, which is not part of measuring a set. CIFAR is published with ZCA whi
 made. The published configurations test one network, the code's default is five.
 """
 
-from potstill.evaluation.protocol import Case, Protocol
+from potstill.evaluation.protocol import Case, Choosing, Protocol, Recipe
 
 __all__ = ["PROTOCOL"]
 
@@ -21,11 +21,15 @@ PROTOCOL = Protocol(
     summary="DATM's recipe: 1001 epochs of SGD at the rate learned with the set, soft labels, DSA, last epoch",
     students=5,
     published_runs="1 distilled set x 1 network",
-    lr_of_set=True,
-    batch=128,
-    epochs=1000,
-    extra_epoch=True,
-    schedule="drop",
-    augment="dsa",
     cases=(Case(mirrored=False, augment="dsa-noflip"),),
+    recipe=Recipe(
+        batch=128,
+        epochs=1000,
+        extra_epoch=True,
+        schedule="drop",
+        augment="dsa",
+    ),
+    choosing=Choosing(
+        lr_of_set=True,
+    ),
 )

@@ -6,7 +6,7 @@ cropped, scaled or rotated) and the ConvNet with batch norm (each is cropped or 
 Published: 5 distilled sets × 20 networks.
 """
 
-from potstill.evaluation.protocol import Case, Protocol
+from potstill.evaluation.protocol import Case, Protocol, Recipe
 
 __all__ = ["PROTOCOL"]
 
@@ -17,11 +17,13 @@ PROTOCOL = Protocol(
     summary="DC's recipe: 301 epochs of SGD, no augmentation (MNIST: DC's own, 1001 epochs), last epoch",
     students=20,
     published_runs="5 distilled sets x 20 networks",
-    epochs=300,
-    extra_epoch=True,
-    schedule="drop",
     cases=(
         Case(networks="convnet-*batch*", epochs=1000, augment="dc-batch-norm"),
         Case(sources=("mnist", "mnist-5k"), epochs=1000, augment="dc"),
+    ),
+    recipe=Recipe(
+        epochs=300,
+        extra_epoch=True,
+        schedule="drop",
     ),
 )

@@ -4,7 +4,7 @@ As ``dc``, with 1001 epochs and the siamese augmentation drawn for each sample o
 Published: 5 distilled sets × 20 networks.
 """
 
-from potstill.evaluation.protocol import Case, Protocol
+from potstill.evaluation.protocol import Case, Protocol, Recipe
 
 __all__ = ["PROTOCOL"]
 
@@ -15,9 +15,11 @@ PROTOCOL = Protocol(
     summary="DSA's recipe: 1001 epochs of SGD with per-sample DSA augmentation, last epoch",
     students=20,
     published_runs="5 distilled sets x 20 networks",
-    epochs=1000,
-    extra_epoch=True,
-    schedule="drop",
-    augment="dsa",
     cases=(Case(mirrored=False, augment="dsa-noflip"),),
+    recipe=Recipe(
+        epochs=1000,
+        extra_epoch=True,
+        schedule="drop",
+        augment="dsa",
+    ),
 )

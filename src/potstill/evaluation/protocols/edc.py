@@ -17,7 +17,7 @@ published with other settings: SGD at 0.1 (momentum 0.875, weight decay 5e-4), b
 shuffled quarters, and from five sixths of the epochs on a line to zero.
 """
 
-from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.protocol import Choosing, Protocol, Recipe, Teaching
 
 __all__ = ["PROTOCOL"]
 
@@ -28,24 +28,30 @@ PROTOCOL = Protocol(
     summary="EDC's ImageNet recipe: a committee's logits, MSE, half a cosine, averaged weights, best epoch on test",
     optimistic=True,
     students=3,
-    lr=(0.001,),
-    optimizer="adamw",
-    weight_decay=0.01,
-    decay="matrices",
-    batch=100,
-    epochs=300,
-    schedule="half-cosine",
-    rate_per="epoch",
-    ema=0.99,
-    augment="patches",
-    mix="cutmix",
-    mix_prob=1.0,
-    labels="teacher",
-    loss="mse",
-    hard_weight=0.025,
-    teacher="resnet18-batch",
-    committee=("convnet-batch", "vgg11-batch", "alexnet-batch"),
-    select="best-on-test",
-    test_every=30,
     network="resnet18-batch",
+    recipe=Recipe(
+        lr=(0.001,),
+        optimizer="adamw",
+        weight_decay=0.01,
+        decay="matrices",
+        batch=100,
+        epochs=300,
+        schedule="half-cosine",
+        rate_per="epoch",
+        ema=0.99,
+        augment="patches",
+        mix="cutmix",
+        mix_prob=1.0,
+    ),
+    teaching=Teaching(
+        labels="teacher",
+        loss="mse",
+        hard_weight=0.025,
+        teacher="resnet18-batch",
+        committee=("convnet-batch", "vgg11-batch", "alexnet-batch"),
+    ),
+    choosing=Choosing(
+        select="best-on-test",
+        test_every=30,
+    ),
 )

@@ -23,7 +23,7 @@ What the code does besides, and a protocol here cannot tell, as it knows the dat
 Published: the README evaluates 1 distilled set × 3 networks.
 """
 
-from potstill.evaluation.protocol import Case, Protocol
+from potstill.evaluation.protocol import Case, Choosing, Protocol, Recipe
 
 __all__ = ["PROTOCOL"]
 
@@ -35,15 +35,19 @@ PROTOCOL = Protocol(
     optimistic=True,
     students=3,
     published_runs="1 distilled set x 3 networks",
-    batch=64,
-    epochs=1000,
-    schedule="steps",
-    milestones=(2 / 3, 5 / 6),
-    drop_factor=0.2,
-    reset_momentum=False,
-    augment="idc-eval",
-    mix="cutmix",
-    select="best-on-test",
-    test_every=250,
     cases=(Case(mirrored=False, augment="idc-eval-noflip"),),
+    recipe=Recipe(
+        batch=64,
+        epochs=1000,
+        schedule="steps",
+        milestones=(2 / 3, 5 / 6),
+        drop_factor=0.2,
+        reset_momentum=False,
+        augment="idc-eval",
+        mix="cutmix",
+    ),
+    choosing=Choosing(
+        select="best-on-test",
+        test_every=250,
+    ),
 )

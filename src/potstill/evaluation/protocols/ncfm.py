@@ -15,7 +15,7 @@ is one. Soft labels of a teacher, which the code offers as an option, come here 
 Published: 10 networks (ImageNet: 3) on one distilled set. No digits are published; they are not flipped.
 """
 
-from potstill.evaluation.protocol import Case, Protocol
+from potstill.evaluation.protocol import Case, Choosing, Protocol, Recipe
 
 __all__ = ["PROTOCOL"]
 
@@ -27,21 +27,25 @@ PROTOCOL = Protocol(
     optimistic=True,
     students=10,
     published_runs="1 distilled set x 10 networks",
-    lr=(0.001,),
-    optimizer="adamw",
-    weight_decay=0.01,
-    batch=128,
-    epochs=2000,
-    schedule="steps",
-    milestones=(0.2, 0.4, 0.6, 0.8),
-    drop_factor=0.5,
-    reset_momentum=False,
-    augment="idc-eval",
-    mix="cutmix",
-    select="best-on-test",
-    test_every=100,
     cases=(
         Case(sources=("tiny-imagenet", "tiny-imagenet-200", "tinyimagenet"), epochs=300, test_every=50),
         Case(mirrored=False, augment="idc-eval-noflip"),
+    ),
+    recipe=Recipe(
+        lr=(0.001,),
+        optimizer="adamw",
+        weight_decay=0.01,
+        batch=128,
+        epochs=2000,
+        schedule="steps",
+        milestones=(0.2, 0.4, 0.6, 0.8),
+        drop_factor=0.5,
+        reset_momentum=False,
+        augment="idc-eval",
+        mix="cutmix",
+    ),
+    choosing=Choosing(
+        select="best-on-test",
+        test_every=100,
     ),
 )

@@ -11,7 +11,7 @@ Tiny-ImageNet is published with 1000 epochs, and at a rate of 0.1 from 10 pictur
 at 1e-3 to 5e-3 along a cosine; CIFAR-10 with ZCA whitening. Override these.
 """
 
-from potstill.evaluation.protocol import Case, Protocol
+from potstill.evaluation.protocol import Case, Choosing, Protocol, Recipe
 
 __all__ = ["PROTOCOL"]
 
@@ -22,17 +22,21 @@ PROTOCOL = Protocol(
     summary="Random pictures' recipe: 3001 epochs of SGD on soft labels with DSA, best of 16 epochs on test",
     optimistic=True,
     students=5,
-    epochs=3000,
-    extra_epoch=True,
-    schedule="steps",
-    milestones=(0.25, 0.5, 0.75, 1.0),
-    drop_factor=0.3,
-    reset_momentum=False,
-    augment="dsa",
-    select="best-on-test",
-    test_every=200,
     cases=(
         Case(sources=("tiny-imagenet", "tiny-imagenet-200", "tinyimagenet"), epochs=1000),
         Case(mirrored=False, augment="dsa-noflip"),
+    ),
+    recipe=Recipe(
+        epochs=3000,
+        extra_epoch=True,
+        schedule="steps",
+        milestones=(0.25, 0.5, 0.75, 1.0),
+        drop_factor=0.3,
+        reset_momentum=False,
+        augment="dsa",
+    ),
+    choosing=Choosing(
+        select="best-on-test",
+        test_every=200,
     ),
 )

@@ -4,7 +4,7 @@ Learning rate and length are chosen for every set, its baselines too, on a valid
 at least five fresh networks are trained and the last step counts. Test data are read once, at the end.
 """
 
-from potstill.evaluation.protocol import Case, Protocol
+from potstill.evaluation.protocol import Case, Choosing, Protocol, Recipe
 
 __all__ = ["PROTOCOL"]
 
@@ -14,11 +14,15 @@ PROTOCOL = Protocol(
     paper="Potstill",
     summary="rate and length chosen on validation data cut from train, cosine, last step, 5 networks",
     students=5,
-    lr=(0.01, 0.03, 0.1),
-    steps=(60, 180),
-    least_epochs=20,
-    schedule="cosine",
-    augment="dsa",
     cases=(Case(mirrored=False, augment="dsa-noflip"),),
-    validation=0.2,
+    recipe=Recipe(
+        lr=(0.01, 0.03, 0.1),
+        steps=(60, 180),
+        least_epochs=20,
+        schedule="cosine",
+        augment="dsa",
+    ),
+    choosing=Choosing(
+        validation=0.2,
+    ),
 )

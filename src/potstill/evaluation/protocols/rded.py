@@ -15,7 +15,7 @@ batch 25, AlexNet and transformers 1e-4, VGG 5e-4, MobileNet 0.0025, EfficientNe
 ``sre2l-cifar``; the publication's were made by its authors.
 """
 
-from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.protocol import Choosing, Protocol, Recipe, Teaching
 
 __all__ = ["PROTOCOL"]
 
@@ -26,23 +26,29 @@ PROTOCOL = Protocol(
     summary="RDED's recipe: a teacher labels every CutMix batch, KL at T = 20, half a cosine, best late epoch on test",
     optimistic=True,
     students=3,
-    lr=(0.001,),
-    optimizer="adamw",
-    weight_decay=0.01,
-    decay="matrices",
-    batch=100,
-    batch_by_ipc=((1, 10), (10, 50), (50, 100)),
-    epochs=300,
-    schedule="half-cosine",
-    rate_per="epoch",
-    augment="flip",
-    mix="cutmix",
-    mix_prob=1.0,
-    labels="teacher",
-    loss="kl",
-    temperature=20.0,
-    select="best-on-test",
-    test_every=10,
-    test_from=0.8,
     network="resnet18-batch",
+    recipe=Recipe(
+        lr=(0.001,),
+        optimizer="adamw",
+        weight_decay=0.01,
+        decay="matrices",
+        batch=100,
+        batch_by_ipc=((1, 10), (10, 50), (50, 100)),
+        epochs=300,
+        schedule="half-cosine",
+        rate_per="epoch",
+        augment="flip",
+        mix="cutmix",
+        mix_prob=1.0,
+    ),
+    teaching=Teaching(
+        labels="teacher",
+        loss="kl",
+        temperature=20.0,
+    ),
+    choosing=Choosing(
+        select="best-on-test",
+        test_every=10,
+        test_from=0.8,
+    ),
 )

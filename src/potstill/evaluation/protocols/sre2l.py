@@ -14,7 +14,7 @@ data by the recipe that the same repository gives for CIFAR (SGD 0.1, momentum 0
 epochs, batch 128). It has the student's architecture, ResNet-18 with BatchNorm, whose stem is that for small pictures.
 """
 
-from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.protocol import Choosing, Protocol, Recipe, Teaching
 
 __all__ = ["PROTOCOL"]
 
@@ -25,21 +25,27 @@ PROTOCOL = Protocol(
     summary="SRe2L's ImageNet recipe: a teacher labels every CutMix batch, KL at T = 20, best epoch on test",
     optimistic=True,
     students=3,
-    lr=(0.001,),
-    optimizer="adamw",
-    weight_decay=0.01,
-    decay="matrices",
-    batch=1024,
-    epochs=300,
-    schedule="cosine",
-    rate_per="epoch",
-    augment="rrc",
-    mix="cutmix",
-    mix_prob=1.0,
-    labels="teacher",
-    loss="kl",
-    temperature=20.0,
-    select="best-on-test",
-    test_every=10,
     network="resnet18-batch",
+    recipe=Recipe(
+        lr=(0.001,),
+        optimizer="adamw",
+        weight_decay=0.01,
+        decay="matrices",
+        batch=1024,
+        epochs=300,
+        schedule="cosine",
+        rate_per="epoch",
+        augment="rrc",
+        mix="cutmix",
+        mix_prob=1.0,
+    ),
+    teaching=Teaching(
+        labels="teacher",
+        loss="kl",
+        temperature=20.0,
+    ),
+    choosing=Choosing(
+        select="best-on-test",
+        test_every=10,
+    ),
 )

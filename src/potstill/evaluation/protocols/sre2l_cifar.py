@@ -13,7 +13,7 @@ Teacher and student are ResNet-18 with BatchNorm and a stem for small pictures; 
 repository does (SGD 0.1, momentum 0.9, weight decay 5e-4, cosine, 200 epochs, batch 128, shifts and flips).
 """
 
-from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.protocol import Protocol, Recipe, Teaching
 
 __all__ = ["PROTOCOL"]
 
@@ -23,20 +23,24 @@ PROTOCOL = Protocol(
     paper="arXiv:2306.13092",
     summary="SRe2L's recipe for small pictures: a teacher labels MixUp batches by their statistics, KL at T = 30",
     students=3,
-    lr=(0.001,),
-    optimizer="adamw",
-    weight_decay=0.01,
-    batch=128,
-    epochs=400,
-    schedule="cosine",
-    rate_per="epoch",
-    augment="pad-crop",
-    mix="mixup",
-    mix_prob=1.0,
-    mix_beta=0.8,
-    labels="teacher",
-    loss="kl",
-    temperature=30.0,
-    teacher_statistics="batch",
     network="resnet18-batch",
+    recipe=Recipe(
+        lr=(0.001,),
+        optimizer="adamw",
+        weight_decay=0.01,
+        batch=128,
+        epochs=400,
+        schedule="cosine",
+        rate_per="epoch",
+        augment="pad-crop",
+        mix="mixup",
+        mix_prob=1.0,
+        mix_beta=0.8,
+    ),
+    teaching=Teaching(
+        labels="teacher",
+        loss="kl",
+        temperature=30.0,
+        teacher_statistics="batch",
+    ),
 )
