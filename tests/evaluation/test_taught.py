@@ -79,7 +79,7 @@ def test_students_equal_a_plain_loop(
     teachers = replace(
         teachers, make=double(teachers.make), trained=tuple(_wide(t) for t in teachers.trained)
     )  # fmt: skip
-    given = job(pictures, replace(short, batch=4), teachers, make=double(factory(NETWORK, pictures.train.input, 4)))
+    given = job(pictures, short.change(batch=4), teachers, make=double(factory(NETWORK, pictures.train.input, 4)))
     given = replace(given, x=given.x.double())
     mine = train(given)
     net, rng = given.make(derive(7, "network")).train(), generator(7, "samples")
@@ -116,7 +116,7 @@ def test_students_of_edc_equal_a_plain_loop_and_are_tested_as_their_average(
         teachers, make=double(teachers.make), trained=tuple(_wide(t) for t in teachers.trained[:1]),
         others=(replace(teachers, make=double(teachers.make), trained=tuple(_wide(t) for t in teachers.trained[1:])),),
     )  # fmt: skip
-    given = job(pictures, replace(short, batch=4), teachers, make=double(factory(NETWORK, pictures.train.input, 4)))
+    given = job(pictures, short.change(batch=4), teachers, make=double(factory(NETWORK, pictures.train.input, 4)))
     given = replace(given, x=given.x.double(), augment=patches())
     mine = train(given)
     net, rng = given.make(derive(7, "network")).train(), generator(7, "samples")
@@ -233,10 +233,10 @@ def test_the_losses_of_a_teacher() -> None:
     rng = generator(3)
     z, t = torch.randn(5, 3, generator=rng), torch.randn(5, 3, generator=rng)
     y = torch.tensor([0, 1, 2, 1, 0])
-    kl = replace(SRE2L, temperature=2.0, t_squared=True)
+    kl = SRE2L.change(temperature=2.0, t_squared=True)
     p, q = (t / 2).softmax(1), (z / 2).softmax(1)
     assert float(taught_loss(kl, z, t, y)) == pytest.approx(float((p * (p / q).log()).sum() / 5 * 4), rel=1e-5)
-    mse = replace(SRE2L, loss="mse", hard_weight=0.25)
+    mse = SRE2L.change(loss="mse", hard_weight=0.25)
     want = ((z - t) ** 2).mean() + 0.25 * F.cross_entropy(z, y)
     assert float(taught_loss(mse, z, t, y)) == pytest.approx(float(want), rel=1e-6)
     rows = F.one_hot(y, 3) * 0.5 + 0.5 / 3  # of rows their class counts
