@@ -6,12 +6,20 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.tables.parts import table
+from potstill.evaluation.statistics import summary
 
 __all__ = ["kinds"]
 
 
 def _three(values: list[float]) -> str:
     return f"{fmean(values):.4g} ({', '.join(f'{v:.3g}' for v in values)})"
+
+
+def _gap(own: list[float], other: list[float]) -> str:
+    """The difference, paired by set, with Student's t over sets."""
+    found = summary([a - b for a, b in zip(own, other, strict=True)])
+    ends = found["ci95"]
+    return f"{found['mean']:+.3g}" + ("" if ends is None else f" [{ends[0]:+.3g}, {ends[1]:+.3g}]")
 
 
 def kinds(root: Path) -> str:
@@ -33,15 +41,27 @@ def kinds(root: Path) -> str:
         full = [f["full"]["mean"] for f in found if f["full"] is not None]
         shown.append([
             kind, learner, f"{metric['metric']}, {metric['direction']} is better", f"`{method}`",
-            _three([f["score"]["mean"] for f in found]), _three(same), _three(full) if full else "",
+            _three([f["score"]["mean"] for f in found]), _three(same), _gap([f["score"]["mean"] for f in found], same),
+            _three(full) if full else "",
             f"{max(sizes[kind, method]):,}",
         ])  # fmt: skip
-    head: list[object] = ["data", "learner", "score", "method", "its sets", "random, same bytes", "full data", "bytes"]
+    head: list[object] = [
+        "data",
+        "learner",
+        "score",
+        "method",
+        "its sets",
+        "random, same bytes",
+        "difference",
+        "full data",
+        "bytes",
+    ]
     machine = held["machine"]
     said = (
-        "\n\nMean over sets, and each in brackets; 3 students a set (a learner that draws nothing is fitted once), by "
-        "protocol `potstill`; pairs: 2 sets × 2 students, shortened. Penguins' body mass (342 rows), hourly water flow "
-        "(1,268 points in time), 1,911 emoji with their names at 32 × 32. Fixed settings, nothing tuned. "
+        "Mean over sets, and each in brackets; differences are paired by set, with 95 % intervals of Student's t, which "
+        "are wide as sets are few. 3 students a set (a learner that draws nothing is fitted once), by protocol "
+        "`potstill`; pairs: 2 sets × 2 students, shortened. Penguins' body mass (342 rows), hourly water flow (1,268 "
+        "points in time), 1,911 emoji with their names at 32 × 32. Fixed settings, nothing tuned. "
         f"{machine['processor']}, torch {machine['torch']}. `benchmarks/kinds.py`"
     )
-    return table(head, shown) + said
+    return f"{table(head, shown)}\n\n{said}"
