@@ -68,7 +68,7 @@ class Held(Distilled):
         self.normalization, self.spec = train.normalization, train.input
         self._inputs: Any = train.raw(torch.arange(8))
         self._model_space: Any = batch.x
-        self._labels, self._weights = batch.y, weights
+        self._labels, self._weights, self._missing = batch.y, weights, ""
 
     @property
     def input(self) -> InputSpec:

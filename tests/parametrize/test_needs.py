@@ -21,6 +21,7 @@ from potstill.core import Asset, Ground, InputSpec, Needs, Payload, Problem, Spl
 from potstill.errors import PotstillError
 from potstill.nn import factory
 from potstill.parametrize.aware import Aware
+from potstill.parametrize.named import decoder_of
 from potstill.storage import cache_folder, read_tensors, write_tensors
 from potstill.storage.artefact import checked
 from potstill.storage.decoders import state_hash
@@ -279,7 +280,7 @@ def test_it_cannot_be_of_one_part() -> None:
     with pytest.raises(
         PotstillError, match=r"parametrization linear:rank=3 decodes by .* of 'image' alone; take another"
     ):
-        registry.decoder_of("image=linear:rank=3", pair)
+        decoder_of("image=linear:rank=3", pair)
 
 
 # --- the contract -----------------------------------------------------------------------------------------------------
