@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import potstill
 from potstill.augment.siamese import none
 from potstill.core import Batch, InputSpec, Network, Normalization, Splits
 from potstill.data import SeriesSource, TensorSource
@@ -24,6 +25,7 @@ from potstill.rng import derive, generator
 from potstill.storage import Distilled
 from potstill.tasks import Forecast, Regression, Retrieval, task_of
 from potstill.testing import check_source
+from potstill.testing.toy import pairs_source
 
 SHORT = PROTOCOL.override(steps=30, lr=0.02, least_epochs=0, students=2)
 
@@ -286,3 +288,11 @@ def test_choices_about_a_series_are_made_on_what_comes_later() -> None:
     assert isinstance(fit, SeriesSource)
     assert isinstance(later, SeriesSource)
     assert int(fit.starts.max()) + 8 + 2 <= int(later.starts.min())
+
+
+def test_pairs_have_a_network_where_none_is_named() -> None:
+    source = pairs_source()
+    whole = Splits(train=source, test=source)
+    small = potstill.distill(whole, "random", items=6, progress=None)
+    given: dict[str, Any] = {"seeds": 1, "steps": 2, "lr": 0.01, "baselines": False, "full": False, "progress": None}
+    assert potstill.evaluate(small, whole, **given).to_dict()["network"] == "towers-w32"

@@ -89,8 +89,8 @@ def _arrays(task: Regression, data: object, asked: Reading) -> Splits:
         given = tuple(given[k] for k in keys)
     if not isinstance(given, tuple | list) or len(given) not in (2, 4):
         raise PotstillError(
-            "a real-valued target is read from a csv, parquet or npz file, a data frame, or arrays (x, y); this is a "
-            f"{type(data).__name__}"
+            "a real-valued target is read from a csv, parquet or npz file, a data frame, or arrays (x, y), not from "
+            + (repr(str(data)) if isinstance(data, str | Path) else f"a {type(data).__name__}")
         )
     targets = [_targets(y, name) for y in given[1::2]]
     groups = [np.zeros(len(t), dtype=np.int64) for t in targets]

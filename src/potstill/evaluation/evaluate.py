@@ -49,7 +49,7 @@ from potstill.evaluation.taught import Teachers, check_stored
 from potstill.evaluation.together import at_most, predictions
 from potstill.execution import Executor, Serial, choose
 from potstill.inputs import count, moved, only
-from potstill.nn import OwnNetwork, factory, stackable
+from potstill.nn import OwnNetwork, factory, stackable, usual
 from potstill.rng import derive
 from potstill.storage import Distilled
 from potstill.supervise.store import content_hash
@@ -173,7 +173,7 @@ def evaluate(
     check_fit(distilled, splits.train)
     train, test = (as_seen(s, distilled) for s in (splits.train, splits.test))
     published = protocol.network if train.input.kind == "image" else None
-    students_of = list(dict.fromkeys(networks or [published or carded_network(distilled) or _default(train)]))
+    students_of = list(dict.fromkeys(networks or [published or carded_network(distilled) or usual(train.input)]))
     students = protocol.students if seeds is None else seeds
     if students < 1:
         raise PotstillError(f"at least one student is needed, but seeds is {students}")
@@ -336,10 +336,6 @@ def _label_bytes(bench: _Bench, stored: Labels | None) -> dict[str, int]:
     if stored is not None:
         return {"stored_labels": stored.nbytes}
     return {} if bench.teachers is None else {"teachers": bench.teachers.bytes}
-
-
-def _default(source: Source) -> str:
-    return "convnet" if source.input.kind == "image" else "mlp"
 
 
 def _executor(protocol: Protocol, make: NetworkFactory, train: Source, n: int, students: int, others: bool) -> Executor:

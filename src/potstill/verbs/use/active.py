@@ -14,7 +14,7 @@ from potstill.data import TensorSource
 from potstill.errors import PotstillError, unknown
 from potstill.functional.acquisition import badge, core_set, entropy, least_confidence, margin, top
 from potstill.functional.sampling import distinct
-from potstill.nn import OwnNetwork, factory, given
+from potstill.nn import OwnNetwork, factory, given, usual
 from potstill.rng import derive, generator
 from potstill.supervise.teacher import train_teacher
 
@@ -204,7 +204,7 @@ def network_name(how: Learner, pool: Source) -> str:
 
 
 def _network(how: Learner, pool: Source) -> str | OwnNetwork:
-    return given(how.network) or ("convnet" if pool.input.kind == "image" else "mlp")
+    return given(how.network) or usual(pool.input)
 
 
 def learner_factory(how: Learner, pool: Source) -> NetworkFactory:
