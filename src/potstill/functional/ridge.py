@@ -1,0 +1,103 @@
+r"""Kernel ridge regression in closed form, in float64, differentiable by kernels and targets.
+
+.. math::
+    \alpha = (K_{SS} + \lambda I)^{-1} Y_S, \qquad \hat Y_T = K_{TS}\,\alpha, \qquad
+    \lambda = \rho \, \operatorname{tr}(K_{SS}) / n
+
+The penalty is in proportion to the mean of the diagonal, so that ρ means the same whatever the kernel's scale (Nguyen,
+Chen, Lee, ICLR 2021, arXiv:2011.00050, whose program has ρ = 1e-6; Zhou, Nezhadarya, Ba, NeurIPS 2022,
+arXiv:2206.00719). Of a kernel that is linear in features of d numbers, n > d samples are solved in the primal form,
+which has the same λ: XᵀX has the trace of XXᵀ.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from potstill.errors import PotstillError
+
+__all__ = ["RETRIES", "linear", "predict", "solve"]
+
+RETRIES = 8
+"""How often λ is made ten times larger where the matrix is not positive definite in float64."""
+
+LEAST = 1e-14
+"""The ρ that the retries begin at, where ridge is below it."""
+
+
+def solve(k_ss: Float[Tensor, "n n"], y_s: Float[Tensor, "n t"], ridge: float = 1e-6) -> Float[Tensor, "n t"]:
+    """``(k_ss + λ·I)⁻¹ y_s`` with ``λ = ridge · trace(k_ss) / n``, by a Cholesky decomposition in float64.
+
+    Where rounding leaves the matrix without one, as with two equal samples and no ridge, λ is made ten times larger,
+    at most `RETRIES` times.
+
+    Args:
+        k_ss: symmetric, positive semidefinite; (n, n).
+        y_s: targets; (n, t).
+        ridge: over the mean of the diagonal; at least 0.
+
+    Returns:
+        float64 (n, t), differentiable by both.
+
+    Raises:
+        PotstillError: the matrix holds NaN or infinity, its diagonal is zero, or it is singular all the same.
+    """
+    n = len(k_ss)
+    return _solved(k_ss.double(), y_s.double(), ridge, k_ss.diagonal().double().sum() / n, f"of {n} items")
+
+
+def predict(
+    k_ts: Float[Tensor, "m n"], k_ss: Float[Tensor, "n n"], y_s: Float[Tensor, "n t"], ridge: float = 1e-6
+) -> Float[Tensor, "m t"]:
+    """What ridge regression on ``y_s`` says of other samples: ``k_ts`` times `solve`, in float64.
+
+    Raises:
+        PotstillError: as `solve`.
+    """
+    return k_ts.double() @ solve(k_ss, y_s, ridge)
+
+
+def linear(x: Float[Tensor, "n d"], y: Float[Tensor, "n t"], ridge: float = 1e-6) -> Float[Tensor, "d t"]:
+    """The weights of ridge regression on features: ``Xᵀ (XXᵀ + λI)⁻¹ Y``, or ``(XᵀX + λI)⁻¹ XᵀY`` where n > d.
+
+    Both have ``λ = ridge · trace(XXᵀ) / n``, so that they are the same weights.
+
+    Args:
+        x: features; a column of ones is the caller's.
+        y: targets.
+
+    Returns:
+        float64 (d, t), differentiable by both.
+
+    Raises:
+        PotstillError: as `solve`.
+    """
+    (n, d), x, y = x.shape, x.double(), y.double()
+    if n <= d:
+        return x.T @ solve(x @ x.T, y, ridge)
+    return _solved(x.T @ x, x.T @ y, ridge, x.square().sum() / n, f"of {d} features")
+
+
+def _solved(k: Tensor, y: Tensor, ridge: float, mean: Tensor, of: str) -> Tensor:
+    """``(k + ridge · mean · I)⁻¹ y``; ``of`` says what the matrix is of."""
+    if not (bool(torch.isfinite(k).all()) and bool(torch.isfinite(y).all())):
+        raise PotstillError(
+            f"ridge regression needs finite numbers, but the kernel matrix {of} or its targets hold NaN or infinity; "
+            "lower the learning rate"
+        )
+    n, size = len(k), float(mean.detach())
+    if size <= 0.0:
+        raise PotstillError(f"a kernel matrix must have a diagonal above 0, but that {of} has none; check the inputs")
+    eye = torch.eye(n, dtype=k.dtype, device=k.device)
+    # A pivot of rounding errors alone may still be above 0: then there is a decomposition that means nothing.
+    floor = torch.finfo(k.dtype).eps * n * size
+    tried = ridge
+    for again in range(RETRIES + 1):
+        tried = ridge if again == 0 else max(tried, LEAST) * 10
+        lower, wrong = torch.linalg.cholesky_ex(k + tried * mean * eye)
+        if int(wrong) == 0 and float(lower.detach().diagonal().min()) ** 2 > floor:
+            return torch.cholesky_solve(y, lower)
+    raise PotstillError(
+        f"the kernel matrix {of} is singular even with a ridge of {tried:.0e} of its mean diagonal; "
+        "make sure that no two items are equal, or raise the ridge"
+    )
