@@ -16,7 +16,7 @@ __all__ = ["Stop", "draw", "flows", "layers", "listed"]
 SAMPLE = (
     ("potstill.verbs.load:load_data", "a folder, a table, a series becomes a source"),
     ("potstill.data.memory:TensorSource.fetch", "a batch is normalised when it is asked for"),
-    ("potstill.methods._matching:first_inputs", "a method takes its first values from it"),
+    ("potstill.methods._starts:first_inputs", "a method takes its first values from it"),
     ("potstill.driver:run", "the one loop makes the steps"),
     ("potstill.core:Synthetic", "what was learned, as a payload"),
     ("potstill.running:run_settled", "decoded, and written as the store says"),

@@ -456,6 +456,8 @@ class Synthetic:
     learned: Mapping[str, Tensor] = field(default_factory=dict)
     """What was learned beside inputs and labels, by name, floating. ``student/lr``: one number, the rate that students
     are to train at; it stands on the card as ``training.learned_lr``, where protocols read it."""
+    scores: bool = False
+    """Whether labels of classes are real values, in units where a hard label is one-hot − 1/k: no distributions."""
 
 
 Result: TypeAlias = Selection | Synthetic

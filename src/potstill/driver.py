@@ -17,7 +17,7 @@ import torch
 from torch import Generator
 
 from potstill.core import Method, Metrics, Problem
-from potstill.errors import PotstillError
+from potstill.errors import NotFinite, PotstillError
 from potstill.execution.memory import peak_memory
 from potstill.locks import only_run
 from potstill.native import computing
@@ -254,8 +254,12 @@ def _run(
                 save()
                 assert checkpoint is not None  # the handlers are installed only with a checkpoint
                 raise Interrupted(checkpoint, step)
-            following, metrics = method.step(problem, state, rng)
-            if (what := _non_finite(metrics, following)) is not None:
+            try:
+                following, metrics = method.step(problem, state, rng)
+                what = _non_finite(metrics, following)
+            except NotFinite as error:
+                what = str(error)
+            if what is not None:
                 return ended(
                     "not finite",
                     f"step {step + 1}: {what}; the state of step {step} is kept; try a lower learning rate",

@@ -3,11 +3,15 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["PotstillError", "PotstillWarning", "meant", "nearest", "unknown"]
+__all__ = ["NotFinite", "PotstillError", "PotstillWarning", "meant", "nearest", "unknown"]
 
 
 class PotstillError(Exception):
     """Expected failure. The message is one line; the command line prints it to stderr and exits 1."""
+
+
+class NotFinite(PotstillError):
+    """A step of a method met a value that is not finite, and says where. The run ends with the state before it."""
 
 
 class PotstillWarning(UserWarning):

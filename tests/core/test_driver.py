@@ -15,7 +15,7 @@ import potstill
 from potstill import driver
 from potstill.core import Method, MethodInfo, Metrics, Problem, Synthetic
 from potstill.driver import Interrupted, Progress, run
-from potstill.errors import PotstillError
+from potstill.errors import NotFinite, PotstillError
 from potstill.methods.distribution.dm import DM
 from potstill.rng import generator
 from potstill.storage import describe, inspect, write_checkpoint
@@ -37,6 +37,7 @@ class Walk(Method[WalkState]):
     length: int = 10
     nan_metric_at: int = -1
     nan_state_at: int = -1
+    raises_at: int = -1
     signal_at: int = -1
 
     def init(self, problem: Problem, rng: Generator) -> WalkState:
@@ -49,6 +50,8 @@ class Walk(Method[WalkState]):
             os.kill(os.getpid(), signal.SIGTERM)
         if n == self.nan_state_at:
             x = x / 0
+        if n == self.raises_at:
+            raise NotFinite("inner step 7 of 9 made weights that are not finite")
         return WalkState(x=x, steps=n), {"loss": float("nan") if n == self.nan_metric_at else 1.0 / n}
 
     def done(self, problem: Problem, state: WalkState) -> bool:
@@ -91,7 +94,11 @@ def test_a_time_budget_stops_a_run_after_the_step_under_way() -> None:
 
 @pytest.mark.parametrize(
     ("method", "what"),
-    [(Walk(nan_metric_at=4), "loss is nan"), (Walk(nan_state_at=4), "x holds NaN or infinity")],
+    [
+        (Walk(nan_metric_at=4), "loss is nan"),
+        (Walk(nan_state_at=4), "x holds NaN or infinity"),
+        (Walk(raises_at=4), "inner step 7 of 9 made weights that are not finite; the state of step 3 is kept"),
+    ],
 )
 def test_a_value_that_is_not_finite_stops_the_run_at_the_last_finite_state(method: Walk, what: str) -> None:
     done = go(method)

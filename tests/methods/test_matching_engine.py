@@ -8,13 +8,16 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import MethodInfo, Network, Part, Problem
+from potstill.core import Inputs, MethodInfo, Network, Part, Problem
+from potstill.errors import PotstillError
 from potstill.functional.leaves import Rule, Rules, values
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Descent, Matching, MatchState, Networks, Objective, Seen, Sloped
 from potstill.methods._networks import Ready
+from potstill.methods._starts import Chooser
 from potstill.rng import generator
 from potstill.testing import check_method, toy_problem
+from potstill.testing.toy import windows_source
 
 WANTED = 0.25
 
@@ -123,3 +126,121 @@ def test_what_is_neither_inputs_nor_labels_is_learned() -> None:
 
 def test_a_method_of_the_engine_keeps_the_contract() -> None:
     check_method(Pulled())
+
+
+@dataclass(frozen=True)
+class Nothing(Pull):
+    """The same squares, with no gradient from the second step on: as an objective that skips a step."""
+
+    def pulled(self, problem: Problem, classes: list[int], seen: Seen) -> Sloped:
+        loss, slopes = super().pulled(problem, classes, seen)
+        return (loss, {}) if classes == [2] else (loss, slopes)
+
+
+def moved(engine: Matching, problem: Problem, steps: int) -> list[MatchState]:
+    states, rng = [engine.init(problem, generator(0))], generator(1)
+    for _ in range(steps):
+        states.append(engine.step(problem, states[-1], rng)[0])
+    return states
+
+
+def engine(**other: object) -> Matching:
+    return replace(Pulled().engine(toy_problem()), **other)  # type: ignore[arg-type]
+
+
+def test_an_objective_that_gives_no_gradient_makes_no_move() -> None:
+    problem = toy_problem()
+    rules = {"": Rule(lr=0.1, momentum=0.9, weight_decay=0.1)}
+    some = engine(objective=Nothing(), rules=lambda state, last: rules)
+    begun, after = moved(some, problem, 1)
+    # three of four turns moved; in the third nothing did, neither by momentum nor by decay
+    assert after.leaves.count == 3
+    full = moved(replace(some, objective=Pull()), problem, 1)[1]
+    assert full.leaves.count == 4
+    assert not torch.equal(full.leaves.held["payload/inputs"], after.leaves.held["payload/inputs"])
+    assert set(begun.leaves.held) == set(after.leaves.held)
+
+
+def test_the_result_may_be_a_moving_average() -> None:
+    problem = toy_problem()
+    plain, mean = engine(), engine(average=0.75)
+    states, others = moved(plain, problem, 3), moved(mean, problem, 3)
+    assert states[3].leaves.held.keys() == others[3].leaves.held.keys()
+    for name, value in states[3].leaves.held.items():  # what moves is not touched by it
+        assert torch.equal(value, others[3].leaves.held[name])
+    kept = states[0].leaves.held
+    for state in states[1:]:
+        kept = {n: 0.75 * kept[n] + 0.25 * state.leaves.held[n] for n in kept}
+    result, last = mean.result(problem, others[3]), plain.result(problem, states[3])
+    torch.testing.assert_close(result.payload["inputs"], kept["payload/inputs"])
+    torch.testing.assert_close(result.labels, kept["labels/logits"].softmax(1))
+    assert not torch.allclose(result.payload["inputs"], last.payload["inputs"])
+    # what is learned beside them is the last, and the objective's own memory goes on
+    assert torch.equal(result.learned["student/lr"], last.learned["student/lr"])
+    assert int(others[3].memory["steps"]) == 3
+    assert torch.equal(mean.result(problem, others[0]).payload["inputs"], others[0].leaves.held["payload/inputs"])
+
+
+def test_labels_may_be_real_values_that_are_shown_as_they_are() -> None:
+    problem, some = toy_problem(), engine(labels="scores")
+    begun, after = moved(some, problem, 1)
+    rows = torch.eye(4).repeat_interleave(2, 0) - 0.25
+    assert torch.equal(begun.leaves.held["labels/scores"], rows)
+    for _ in range(4):
+        rows = rows - 2.0 * 2 * (rows - rows.mean(1, keepdim=True))
+    torch.testing.assert_close(after.leaves.held["labels/scores"], rows)
+    result = some.result(problem, after)
+    assert result.scores
+    assert torch.equal(result.labels, after.leaves.held["labels/scores"])
+    assert result.learned.keys() == {"student/lr"}
+    assert not engine().result(problem, moved(engine(), problem, 0)[0]).scores
+
+
+def test_real_targets_may_move_as_well() -> None:
+    problem = toy_problem(source=windows_source(), network="mlp-w8", ipc=4)
+    some = engine(labels="scores", start="real")
+    begun, after = moved(some, problem, 1)
+    assert begun.leaves.held["labels/scores"].shape == (4, 6)
+    fixed = moved(replace(some, labels="hard"), problem, 0)[0].leaves.held["labels/targets"]
+    assert torch.equal(begun.leaves.held["labels/scores"], fixed)
+    result = some.result(problem, after)
+    assert not result.scores  # they are targets in their own units
+    assert torch.equal(result.labels, after.leaves.held["labels/scores"])
+    assert not torch.equal(result.labels, fixed)
+
+
+@dataclass(frozen=True)
+class Last:
+    """The last samples of each class, and logits that depend on what they are."""
+
+    def samples(self, problem: Problem, wanted: tuple[int, ...], rng: Generator) -> tuple[Tensor, ...]:
+        return tuple(own[-n:] for own, n in zip(problem.by_class, wanted, strict=True))
+
+    def logits(self, problem: Problem, x: Inputs) -> Tensor:
+        assert isinstance(x, Tensor)
+        return x.flatten(1)[:, : problem.num_classes]
+
+
+def test_a_start_may_choose_samples_and_first_logits() -> None:
+    problem = toy_problem()
+    index = torch.cat([own[-2:] for own in problem.by_class])
+    assert isinstance(Last(), Chooser)
+    for space in ("model", "data"):
+        (state,) = moved(engine(start=Last(), space=space), problem, 0)
+        shown = problem.train.fetch(index).x if space == "model" else problem.train.raw(index)
+        assert torch.equal(state.leaves.held["payload/inputs"], shown)
+        # they are those of what networks see, whatever is stored
+        wanted = Last().logits(problem, problem.train.fetch(index).x)
+        torch.testing.assert_close(state.leaves.held["labels/logits"], wanted)
+    given = replace(problem, initial=problem.train.raw(index.flip(0)))
+    (state,) = moved(engine(start=Last()), given, 0)
+    torch.testing.assert_close(
+        state.leaves.held["labels/logits"], Last().logits(given, problem.train.fetch(index.flip(0)).x)
+    )
+    (hard,) = moved(engine(start=Last(), labels="hard"), problem, 0)
+    assert "labels/logits" not in hard.leaves.held
+
+
+def test_a_class_with_fewer_samples_than_its_budget_is_refused_before_a_start_chooses() -> None:
+    with pytest.raises(PotstillError, match="12"):
+        engine(start=Last()).init(toy_problem(ipc=13), generator(0))

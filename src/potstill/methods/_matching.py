@@ -5,7 +5,6 @@ What differs between methods are the parts: the objective (`potstill.methods.gra
 (`potstill.methods._networks` and its neighbours), the rules by which leaves move, and the start.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,15 +14,22 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Asset, Inputs, Metrics, Network, Normalization, Part, Problem, Space, Synthetic
-from potstill.errors import PotstillError
-from potstill.functional.coreset import central
-from potstill.functional.features import embed_real
 from potstill.functional.leaves import Leaves, Rule, Rules, descend, planted, under, values
-from potstill.functional.sampling import random_per_class
 from potstill.inputs import device_of
+from potstill.methods._starts import (
+    Chooser,
+    Start,
+    first_logits,
+    first_samples,
+    first_scores,
+    hard_labels,
+    has_classes,
+)  # fmt: skip
 from potstill.rng import draw_seed
 
 __all__ = [
+    "LOGITS",
+    "SCORES",
     "TARGETS",
     "Descent",
     "Labels",
@@ -38,21 +44,15 @@ __all__ = [
     "augmenting",
     "bounds",
     "descended",
-    "first_inputs",
-    "first_samples",
-    "hard_labels",
-    "has_classes",
-    "image",
     "inputs_of",
     "moves",
-    "nearest_to_centres",
     "rate",
     "seen_inputs",
     "shown",
 ]  # fmt: skip
 
-Start: TypeAlias = Literal["real", "noise", "k-means"]
-Labels: TypeAlias = Literal["hard", "learned"]
+Labels: TypeAlias = Literal["hard", "learned", "scores"]
+"""As they are; logits that move, shown as rows that sum to 1; or real values that move, shown as they are."""
 
 Seen: TypeAlias = Mapping[str, Tensor]
 """What an objective looks at: ``inputs`` in model space (``inputs/NAME`` of each where they have names), ``labels``
@@ -64,11 +64,14 @@ TARGETS = "labels/targets"
 Sloped: TypeAlias = tuple[float, Mapping[str, Tensor]]
 """A loss, and its gradients by the names of `Seen`."""
 
-CONFIDENCE = 0.9
-"""What learned labels first give their own class. Ours."""
+LOGITS = "labels/logits"
+"""The leaf of learned labels that are rows which sum to 1: their logits."""
 
-K_MEANS_ITERATIONS = 20
-"""Of a start from centres. Ours."""
+SCORES = "labels/scores"
+"""The leaf of labels that are real values: of classes, in units where a hard label is one-hot − 1/k."""
+
+AVERAGE = "average/"
+"""Before the names of leaves in a memory: their moving averages."""
 
 B = TypeVar("B")
 
@@ -95,7 +98,7 @@ class MatchState:
     """Everything that evolves while a method matches."""
 
     leaves: Leaves
-    """``payload/…``, and ``labels/logits`` where labels are learned."""
+    """``payload/…``, and where labels are learned ``labels/logits`` or `SCORES`."""
     pool: tuple[PoolMember, ...] = ()
     """Networks that train along."""
     block: int = 0
@@ -177,7 +180,7 @@ class Matching:
     iterations: int
     steps: int | None
     """How many steps the iterations take, where it is known."""
-    start: Start
+    start: Start | Chooser
     labels: Labels
     space: Space = "model"
     """``data``: the payload decodes to data units and is normalised afterwards."""
@@ -187,6 +190,8 @@ class Matching:
     """What must be made before the first step."""
     first_seen: bool = False
     """A start from centres looks at the network that is matched first, as DREAM's condense.py does."""
+    average: float = 0.0
+    """Above 0, in [0, 1): the result is a moving average of payload and labels, which keeps so much at every step."""
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return self.needs
@@ -196,14 +201,22 @@ class Matching:
         x, y = first_samples(problem, self.start, rng, self.space, seed)
         encoded = problem.parametrization.encode(x, problem, rng)
         first = {f"payload/{n}": t for n, t in encoded.items()} | dict(self.beside)
-        if y is not None:
-            first[TARGETS] = y
-        elif self.labels == "learned":
-            first["labels/logits"] = _first_logits(problem).to(device_of(x))
+        first |= {n: t.to(device_of(x)) for n, t in self._first_labels(problem, x, y).items()}
         bare = MatchState(leaves=planted({}, {}))
         state = replace(bare, leaves=planted(first, self._rules(bare, False)))
         state = self.networks.begin(problem, state, rng, seed)
         return replace(state, memory={**state.memory, **self.objective.begin(problem, rng)})
+
+    def _first_labels(self, problem: Problem, x: Inputs, y: Tensor | None) -> dict[str, Tensor]:
+        if self.labels == "scores" and (y is None or y.is_floating_point()):
+            return {SCORES: first_scores(problem) if y is None else y}
+        if y is not None:
+            return {TARGETS: y}
+        if self.labels != "learned":
+            return {}
+        if isinstance(self.start, Chooser):
+            return {LOGITS: self.start.logits(problem, _normal(problem, x, self.space))}
+        return {LOGITS: first_logits(problem)}
 
     def step(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[MatchState, Metrics]:
         state, block = self.objective.block(problem, self.networks, state, rng)
@@ -217,20 +230,27 @@ class Matching:
             metrics[name] = loss / share
         after = replace(state, leaves=leaves, loss=sum(metrics.values()))
         after = self.objective.after(problem, after, block)
+        if self.average:
+            after = replace(after, memory={**after.memory, **self._averaged(state, leaves)})
         return self.networks.follow(problem, after, block.net, rng), metrics
 
     def done(self, problem: Problem, state: MatchState) -> bool:
         return state.iteration >= self.iterations
 
     def result(self, problem: Problem, state: MatchState) -> Synthetic:
-        found = values(state.leaves, self._rules(state, False))
-        logits, targets = found.pop("labels/logits", None), found.pop(TARGETS, None)
-        given = hard_labels(problem) if targets is None else targets
+        held = {**state.leaves.held, **under(AVERAGE, state.memory)}
+        found = values(replace(state.leaves, held=held), self._rules(state, False))
         return Synthetic(
-            payload=under("payload/", found), space=self.space,
-            labels=given if logits is None else logits.softmax(1),
-            learned={n: t for n, t in found.items() if not n.startswith("payload/")},
+            payload=under("payload/", found), space=self.space, labels=_labels(problem, found),
+            scores=SCORES in found and has_classes(problem),
+            learned={n: t for n, t in found.items() if not n.startswith(("payload/", "labels/"))},
         )  # fmt: skip
+
+    def _averaged(self, before: MatchState, leaves: Leaves) -> dict[str, Tensor]:
+        """The moving averages after a move, by their names in a memory. They begin as the first values."""
+        kept = {**before.leaves.held, **under(AVERAGE, before.memory)}
+        moving = (n for n in leaves.first if n.startswith(("payload/", "labels/")))
+        return {AVERAGE + n: torch.lerp(leaves.held[n], kept[n], self.average) for n in moving}
 
     def _rules(self, state: MatchState, last: bool) -> Rules:
         """The rules; targets that are no classes stay as they are."""
@@ -260,22 +280,6 @@ def augmenting(problem: Problem) -> Callable[[Any, Any], Any]:
     return lambda x, params: apply(x, params) if isinstance(x, Tensor) else x
 
 
-def has_classes(problem: Problem) -> bool:
-    """Whether the groups that real samples are drawn by are what is to be learned."""
-    return problem.task.name == "classification"
-
-
-def image(x: Inputs) -> Tensor:
-    """The one tensor of an input.
-
-    Raises:
-        PotstillError: the input is a named set of tensors.
-    """
-    if not isinstance(x, Tensor):
-        raise PotstillError(f"matching needs inputs of one tensor, but these have {', '.join(x)}; join them into one")
-    return x
-
-
 def moves(
     payload: Rule, lr_labels: float, optimizer: Literal["sgd", "adamw"] | None = None, factor: float = 1.0
 ) -> Rules:
@@ -302,85 +306,22 @@ def rate(problem: Problem, lr: float, side: int) -> float:
     return lr * problem.ipc / 10 * area
 
 
-def nearest_to_centres(
-    problem: Problem, net: Network, index: Tensor, n: int, rng: Generator, iterations: int
-) -> Tensor:
-    """The samples of a class that lie nearest to ``n`` k-means centres of its embeddings; all where it has no more."""
-    if len(index) <= n:
-        return index
-    parts = [embed_real(net, problem.train.fetch(some).x) for some in torch.split(index, 2048)]
-    return index[central(torch.cat(parts), n, rng, iterations).cpu()]
-
-
-def first_inputs(
-    problem: Problem, how: Start, rng: Generator, space: Space = "model", seed: int | None = None
-) -> Tensor:
-    """What decoded inputs of one tensor begin as: as `first_samples`."""
-    return image(first_samples(problem, how, rng, space, seed)[0])
-
-
-def first_samples(
-    problem: Problem, how: Start, rng: Generator, space: Space = "model", seed: int | None = None
-) -> tuple[Inputs, Tensor | None]:
-    """What decoded inputs begin as: random real samples of each class, those nearest to k-means centres, or noise.
-
-    The centres are those of embeddings in an untrained network, made from ``seed`` or from one that is drawn (DREAM).
-    Noise is standard normal in model space; in data units its quarter about one half, clamped to [0, 1] (IDC's).
-    Where the problem has inputs to start from, it is those, and nothing is drawn.
-
-    Returns:
-        The inputs, and the targets of the real samples that they are, where those are no classes.
-
-    Raises:
-        PotstillError: a class has fewer samples than a start from real ones needs, or there are no classes, and noise
-            would have no targets.
-    """
-    if problem.initial is not None:
-        x = problem.initial.to(problem.train.device)
-        return x if space == "data" else problem.train.normalization.apply(x), None
-    if how == "noise" and not has_classes(problem):
-        raise PotstillError(
-            f"noise has no {problem.task.name} targets; start from real samples: --start real, or --start k-means"
-        )
-    sizes, shape = problem.sizes, problem.train.input.shape
-    if how == "noise":
-        x = torch.randn(sum(sizes), *shape, generator=rng)
-        return ((x / 4 + 0.5).clamp(0, 1) if space == "data" else x).to(problem.train.device), None
-    # A class must have as many samples as its budget holds; where they decode to more inputs, samples come again.
-    wanted = tuple(
-        min(size, max(n, len(i))) for n, size, i in zip(problem.counts, sizes, problem.by_class, strict=True)
-    )
-    chosen = random_per_class(problem.by_class, wanted, rng, problem.train.classes)
-    if how == "k-means":
-        net = problem.network(draw_seed(rng) if seed is None else seed).eval().requires_grad_(False)
-        chosen = tuple(
-            nearest_to_centres(problem, net, index, n, rng, K_MEANS_ITERATIONS)
-            for index, n in zip(problem.by_class, wanted, strict=True)
-        )
-    index = torch.cat([i[torch.arange(size) % len(i)] for i, size in zip(chosen, sizes, strict=True)])
-    batch = problem.train.fetch(index)
-    return problem.train.raw(index) if space == "data" else batch.x, None if has_classes(problem) else batch.y
-
-
-def hard_labels(problem: Problem) -> Tensor:
-    """The class of every decoded input, int64, on the CPU."""
-    return torch.repeat_interleave(torch.arange(problem.num_classes), torch.tensor(problem.sizes))
-
-
-def _first_logits(problem: Problem) -> Tensor:
-    k = problem.num_classes
-    height = math.log(CONFIDENCE * (k - 1) / (1 - CONFIDENCE))
-    return height * torch.nn.functional.one_hot(hard_labels(problem), k).float()
-
-
 def inputs_of(problem: Problem, leaves: Leaves, space: Space) -> tuple[Any, Tensor]:
     """The decoded inputs in model space, and their targets: classes, or rows where they are learned. No graph."""
     with torch.no_grad():
         x = _normal(problem, problem.decode(under("payload/", leaves.held)), space)
-    if (targets := leaves.held.get(TARGETS)) is not None:
-        return x, targets
-    logits = leaves.held.get("labels/logits")
-    return x, hard_labels(problem).to(device_of(x)) if logits is None else logits.softmax(1)
+    return x, _labels(problem, leaves.held).to(device_of(x))
+
+
+def _labels(problem: Problem, found: Mapping[str, Tensor]) -> Tensor:
+    """Targets as the leaves have them; the classes where none does."""
+    rows = learned_rows(found)
+    return found.get(TARGETS, hard_labels(problem)) if rows is None else rows
+
+
+def learned_rows(found: Mapping[str, Tensor]) -> Tensor | None:
+    """The rows that learned labels stand for, differentiable; ``None`` where none are learned."""
+    return found[LOGITS].softmax(1) if LOGITS in found else found.get(SCORES)
 
 
 def _normal(problem: Problem, decoded: Inputs, space: Space) -> Inputs:
@@ -391,7 +332,10 @@ def _normal(problem: Problem, decoded: Inputs, space: Space) -> Inputs:
 def descended(
     problem: Problem, leaves: Leaves, objective: Callable[[Seen], Sloped], rules: Rules, space: Space = "model"
 ) -> tuple[Leaves, float]:
-    """The leaves after one move down an objective of what they decode to, and the loss before it."""
+    """The leaves after one move down an objective of what they decode to, and the loss before it.
+
+    An objective that gives no gradient at all makes no move: what does not move by momentum either.
+    """
     known = values(leaves, rules)
     with torch.enable_grad():
         moving = {
@@ -399,13 +343,16 @@ def descended(
             if n in leaves.first and n.startswith(("payload/", "labels/"))
         }  # fmt: skip
         ends = shown(_normal(problem, problem.decode(under("payload/", {**known, **moving})), space))
-        if "labels/logits" in moving:
-            ends["labels"] = moving["labels/logits"].softmax(1)
+        if (rows := learned_rows(moving)) is not None:
+            ends["labels"] = rows
     beside = {n: t for n, t in known.items() if not n.startswith(("payload/", "labels/")) or n == TARGETS}
     loss, slopes = objective({n: t.detach() for n, t in ends.items()} | beside)
-    through = [n for n in ends if n in slopes]
-    found = torch.autograd.grad(
-        [ends[n] for n in through], tuple(moving.values()), [slopes[n] for n in through], allow_unused=True
-    )
-    grads = {n: g for n, g in zip(moving, found, strict=True) if g is not None}
+    if not slopes:
+        return leaves, loss
+    through, grads = [n for n in ends if n in slopes], dict[str, Tensor]()
+    if through:
+        found = torch.autograd.grad(
+            [ends[n] for n in through], tuple(moving.values()), [slopes[n] for n in through], allow_unused=True
+        )
+        grads = {n: g for n, g in zip(moving, found, strict=True) if g is not None}
     return descend(leaves, grads | {n: slopes[n] for n in slopes if n not in ends}, rules), loss

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from potstill.core import Payload, Problem
 from potstill.functional.transforms import resize
-from potstill.methods._matching import hard_labels
+from potstill.methods._starts import hard_labels
 from potstill.methods.decoupled._state import RecoverState, bounds
 from potstill.parametrize.pixels import Pixels
 

@@ -13,7 +13,7 @@ from potstill.core import InputSpec, Problem
 from potstill.functional.crops import Curriculum, crop_bound, cropped
 from potstill.functional.statistics import densification, pixel_length, total_variation
 from potstill.functional.transforms import resize
-from potstill.methods._matching import first_inputs
+from potstill.methods._starts import first_inputs
 from potstill.methods.decoupled._realism import Rank, mosaics
 from potstill.methods.decoupled._teachers import Member
 

@@ -11,7 +11,7 @@ from potstill.augment.crop import boxes
 from potstill.core import Problem
 from potstill.functional.crops import centred, cropped, mosaic
 from potstill.functional.sampling import draw_per_class
-from potstill.methods._matching import image
+from potstill.methods._starts import image
 from potstill.methods.decoupled._teachers import CHUNK, Member
 
 __all__ = ["chosen", "class_mosaics", "mosaics", "score"]

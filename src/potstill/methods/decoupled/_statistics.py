@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from potstill.core import Problem
 from potstill.data.passes import grouped
 from potstill.functional.statistics import Seen, followed, gap, of_batch_norm, of_convolution, watch
-from potstill.methods._matching import image
+from potstill.methods._starts import image
 from potstill.methods.decoupled._teachers import CHUNK, Member, Rules
 from potstill.methods.decoupled._turn import Turn, Voice
 

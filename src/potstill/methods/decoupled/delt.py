@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.data.passes import each
 from potstill.functional.crops import Curriculum
-from potstill.methods._matching import image
+from potstill.methods._starts import image
 from potstill.methods.decoupled._parts import Groups
 from potstill.methods.decoupled._realism import score
 from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught

@@ -19,7 +19,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Problem, Synthetic
-from potstill.methods._matching import first_inputs
+from potstill.methods._starts import first_inputs
 from potstill.methods.decoupled._realism import class_mosaics, score
 from potstill.methods.decoupled._teachers import Taught
 from potstill.rng import generator

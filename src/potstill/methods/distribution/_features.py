@@ -26,11 +26,11 @@ from potstill.methods._matching import (
     Seen,
     Sloped,
     augmenting,
-    hard_labels,
     inputs_of,
     seen_inputs,
     shown,
-)
+)  # fmt: skip
+from potstill.methods._starts import hard_labels
 from potstill.methods.distribution._statistics import (
     Measure,
     Memory,

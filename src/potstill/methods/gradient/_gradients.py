@@ -21,13 +21,12 @@ from potstill.methods._matching import (
     Seen,
     Sloped,
     augmenting,
-    has_classes,
     inputs_of,
-    nearest_to_centres,
     seen_inputs,
 )  # fmt: skip
 from potstill.methods._matching import shown as named
 from potstill.methods._networks import load
+from potstill.methods._starts import has_classes, nearest_to_centres
 from potstill.rng import generator
 
 __all__ = ["Gradients", "Sampler"]

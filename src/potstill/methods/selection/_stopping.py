@@ -14,7 +14,7 @@ from torch import Tensor
 
 from potstill.core import Problem, Trained
 from potstill.functional.train import train_step
-from potstill.methods._matching import image
+from potstill.methods._starts import image
 from potstill.rng import derive, generator
 from potstill.supervise.teacher import Teacher, fresh_teacher, soft_rows
 

@@ -21,8 +21,8 @@ from torch import Tensor
 from potstill.assets.records import check_kept, kept_epochs
 from potstill.core import Asset, MethodInfo, Problem
 from potstill.functional.gradient_norms import gradient_norms, last_layer_norms
-from potstill.methods._matching import image
 from potstill.methods._networks import load
+from potstill.methods._starts import image
 from potstill.methods.selection._record import ByRecord, record_of
 
 __all__ = ["GraNd"]

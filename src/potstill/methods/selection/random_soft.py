@@ -22,7 +22,7 @@ from potstill.assets import TrainedNetworks, kept_part
 from potstill.core import Method, MethodInfo, Metrics, Part, Problem, Selection
 from potstill.errors import PotstillError
 from potstill.functional.sampling import random_per_class
-from potstill.methods._matching import image
+from potstill.methods._starts import image
 from potstill.methods.selection._greedy import check_enough
 from potstill.methods.selection._stopping import Choice, Trial, begin, best, epochs_of, tried
 from potstill.rng import draw_seed, generator

@@ -1,0 +1,145 @@
+"""What inputs and labels of a matched set begin as: real samples, those nearest to centres, noise, or those chosen."""
+
+import math
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import Inputs, Network, Problem, Space
+from potstill.errors import PotstillError
+from potstill.functional.coreset import central
+from potstill.functional.features import embed_real
+from potstill.functional.sampling import random_per_class
+from potstill.rng import draw_seed
+
+__all__ = [
+    "Chooser",
+    "Start",
+    "first_inputs",
+    "first_logits",
+    "first_samples",
+    "first_scores",
+    "hard_labels",
+    "has_classes",
+    "image",
+    "nearest_to_centres",
+]  # fmt: skip
+
+Start: TypeAlias = Literal["real", "noise", "k-means"]
+
+CONFIDENCE = 0.9
+"""What learned labels first give their own class. Ours."""
+
+K_MEANS_ITERATIONS = 20
+"""Of a start from centres. Ours."""
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """A start of its own: which real samples a set begins with, and their first labels."""
+
+    def samples(self, problem: Problem, wanted: tuple[int, ...], rng: Generator, /) -> tuple[Tensor, ...]:
+        """Indices of as many real samples of each class as are wanted, in label order."""
+        ...
+
+    def logits(self, problem: Problem, x: Inputs, /) -> Tensor:
+        """First logits (n, k) of the decoded inputs, which are in model space, where labels are learned."""
+        ...
+
+
+def has_classes(problem: Problem) -> bool:
+    """Whether the groups that real samples are drawn by are what is to be learned."""
+    return problem.task.name == "classification"
+
+
+def image(x: Inputs) -> Tensor:
+    """The one tensor of an input.
+
+    Raises:
+        PotstillError: the input is a named set of tensors.
+    """
+    if not isinstance(x, Tensor):
+        raise PotstillError(f"matching needs inputs of one tensor, but these have {', '.join(x)}; join them into one")
+    return x
+
+
+def nearest_to_centres(
+    problem: Problem, net: Network, index: Tensor, n: int, rng: Generator, iterations: int
+) -> Tensor:
+    """The samples of a class that lie nearest to ``n`` k-means centres of its embeddings; all where it has no more."""
+    if len(index) <= n:
+        return index
+    parts = [embed_real(net, problem.train.fetch(some).x) for some in torch.split(index, 2048)]
+    return index[central(torch.cat(parts), n, rng, iterations).cpu()]
+
+
+def first_inputs(
+    problem: Problem, how: Start, rng: Generator, space: Space = "model", seed: int | None = None
+) -> Tensor:
+    """What decoded inputs of one tensor begin as: as `first_samples`."""
+    return image(first_samples(problem, how, rng, space, seed)[0])
+
+
+def first_samples(
+    problem: Problem, how: Start | Chooser, rng: Generator, space: Space = "model", seed: int | None = None
+) -> tuple[Inputs, Tensor | None]:
+    """What decoded inputs begin as: random real samples of each class, those nearest to k-means centres, noise,
+    or those that ``how`` chooses.
+
+    The centres are those of embeddings in an untrained network, made from ``seed`` or from one that is drawn (DREAM).
+    Noise is standard normal in model space; in data units its quarter about one half, clamped to [0, 1] (IDC's).
+    Where the problem has inputs to start from, it is those, and nothing is drawn.
+
+    Returns:
+        The inputs, and the targets of the real samples that they are, where those are no classes.
+
+    Raises:
+        PotstillError: a class has fewer samples than a start from real ones needs, or there are no classes, and noise
+            would have no targets.
+    """
+    if problem.initial is not None:
+        x = problem.initial.to(problem.train.device)
+        return x if space == "data" else problem.train.normalization.apply(x), None
+    if how == "noise" and not has_classes(problem):
+        raise PotstillError(
+            f"noise has no {problem.task.name} targets; start from real samples: --start real, or --start k-means"
+        )
+    sizes, shape = problem.sizes, problem.train.input.shape
+    if how == "noise":
+        x = torch.randn(sum(sizes), *shape, generator=rng)
+        return ((x / 4 + 0.5).clamp(0, 1) if space == "data" else x).to(problem.train.device), None
+    # A class must have as many samples as its budget holds; where they decode to more inputs, samples come again.
+    wanted = tuple(
+        min(size, max(n, len(i))) for n, size, i in zip(problem.counts, sizes, problem.by_class, strict=True)
+    )
+    chosen = random_per_class(problem.by_class, wanted, rng, problem.train.classes)
+    if isinstance(how, Chooser):
+        chosen = how.samples(problem, wanted, rng)
+    elif how == "k-means":
+        net = problem.network(draw_seed(rng) if seed is None else seed).eval().requires_grad_(False)
+        chosen = tuple(
+            nearest_to_centres(problem, net, index, n, rng, K_MEANS_ITERATIONS)
+            for index, n in zip(problem.by_class, wanted, strict=True)
+        )
+    index = torch.cat([i[torch.arange(size) % len(i)] for i, size in zip(chosen, sizes, strict=True)])
+    batch = problem.train.fetch(index)
+    return problem.train.raw(index) if space == "data" else batch.x, None if has_classes(problem) else batch.y
+
+
+def hard_labels(problem: Problem) -> Tensor:
+    """The class of every decoded input, int64, on the CPU."""
+    return torch.repeat_interleave(torch.arange(problem.num_classes), torch.tensor(problem.sizes))
+
+
+def first_logits(problem: Problem) -> Tensor:
+    """Logits (n, k) that give every decoded input's own class `CONFIDENCE`, and the others equal shares of the rest."""
+    k = problem.num_classes
+    height = math.log(CONFIDENCE * (k - 1) / (1 - CONFIDENCE))
+    return height * torch.nn.functional.one_hot(hard_labels(problem), k).float()
+
+
+def first_scores(problem: Problem) -> Tensor:
+    """Hard labels as real values (n, k): one-hot − 1/k, whose rows sum to 0."""
+    k = problem.num_classes
+    return torch.nn.functional.one_hot(hard_labels(problem), k).float() - 1 / k
