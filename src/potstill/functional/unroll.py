@@ -1,0 +1,547 @@
+"""A student's training as a function of what it is trained on, and the gradients of where it ends.
+
+A student's state s (weights, and the optimiser's moments) takes N steps ``s_{i+1} = U(s_i, x, β)``, where x are the
+leaves (inputs, labels, whatever a loss looks at) and β is the learning rate; ``outer`` says how good ``θ_N`` is. Three
+ways to its gradients by x, β and θ_0:
+
+- ``full``: one graph of all steps. Exact; memory grows with N.
+- ``replay``: the states are kept, and one step after the other is made anew, from the last to the first, with the
+  graph of this step alone. With λ the gradient by s_{i+1}, one vector-Jacobian product gives
+
+  .. math:: (λ_i,\\; ∂x,\\; ∂β) = λ_{i+1}^{\\top} \\frac{∂U(s_i, x, β)}{∂(s_i, x, β)}, \\qquad λ_N = ∇outer(θ_N)
+
+  which is what ``full`` computes, in the memory of one step (reverse-mode differentiation with recomputing; Maclaurin
+  et al., arXiv:1502.03492, do so for SGD). About a third more arithmetic than ``full``: the first pass.
+- ``tesla``: the approximation of Cui et al. (TESLA, arXiv:2211.10586, equations 5 to 9): λ stays ``∇outer(θ_N)``, as if
+  θ_i did not depend on the steps before. For plain SGD alone. With their outer loss ‖θ_N − θ*‖² / ‖θ_0 − θ*‖² it is
+  their formula with its factor 2 (where their program repeats a tuple instead, and so computes half of it).
+
+A loss must give the same value for the same arguments: what it draws, it draws by the number of the step.
+"""
+
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import IO, Literal, NamedTuple, TypeAlias, final, overload
+
+import torch
+from torch import Tensor
+
+from potstill.errors import PotstillError
+from potstill.functional.optim import sgd
+
+__all__ = [
+    "IN_MEMORY",
+    "Inner",
+    "Loss",
+    "Mode",
+    "Outer",
+    "State",
+    "Trail",
+    "Unrolled",
+    "advance",
+    "begin",
+    "begun",
+    "last",
+    "slopes",
+    "train",
+]
+
+Loss: TypeAlias = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], int], Tensor]
+"""The student's loss of (θ, leaves, number of the step), a scalar."""
+
+Outer: TypeAlias = Callable[[Mapping[str, Tensor]], Tensor]
+"""What is asked of the weights at the end, a scalar."""
+
+Mode: TypeAlias = Literal["replay", "full", "tesla"]
+
+IN_MEMORY = 16 * 2**20
+"""Bytes of a trail that are kept in memory; a longer one lies in a temporary file. Ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inner:
+    """The student's optimiser: ``torch.optim.SGD`` (dampening 0, no Nesterov) or ``torch.optim.Adam``.
+
+    Raises:
+        PotstillError: a value out of its range.
+    """
+
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    momentum: float = 0.0
+    """Of SGD, in [0, 1)."""
+    weight_decay: float = 0.0
+    """Added to the gradient as ``weight_decay · θ``, in both."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of Adam."""
+    eps: float = 1e-8
+    """Of Adam."""
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in ("sgd", "adam"):
+            raise PotstillError(f"the inner optimiser must be sgd or adam, but it is {self.optimizer!r}")
+        if not 0 <= self.momentum < 1 or not all(0 <= b < 1 for b in self.betas):
+            raise PotstillError(
+                f"momentum and betas must be in [0, 1), but they are {self.momentum:g} and {self.betas}; "
+                "0.9 and (0.9, 0.999) are usual"
+            )
+        if self.optimizer == "adam" and self.momentum:
+            raise PotstillError(f"adam takes no momentum, but it is {self.momentum:g}; set betas instead")
+        if self.weight_decay < 0 or self.eps <= 0:
+            raise PotstillError(
+                f"weight_decay must be at least 0 and eps above 0, but they are {self.weight_decay:g} and {self.eps:g}"
+            )
+
+    @property
+    def moments(self) -> int:
+        """How many tensors of the weights' size it carries beside them."""
+        return 2 if self.optimizer == "adam" else int(self.momentum > 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A student between two steps."""
+
+    theta: Mapping[str, Tensor]
+    first: Mapping[str, Tensor] = field(default_factory=dict)
+    """SGD's velocity where it has momentum, or Adam's first moment; else empty."""
+    second: Mapping[str, Tensor] = field(default_factory=dict)
+    """Adam's second moment; else empty."""
+    count: int = 0
+    """Steps made with this optimiser."""
+
+
+class Unrolled(NamedTuple):
+    """The outer loss and its gradients."""
+
+    loss: float
+    leaves: dict[str, Tensor]
+    """By every leaf of floating numbers; zeros where no step uses it."""
+    lr: Tensor
+    """By the learning rate, a scalar."""
+    theta: dict[str, Tensor]
+    """By the first weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Flat:
+    """A state as one vector for the weights and one for each moment."""
+
+    parts: tuple[Tensor, ...]
+    """Weights, then `Inner.moments` moments, each (p,)."""
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Names and shapes of what the vectors hold."""
+
+    shapes: Mapping[str, torch.Size]
+    moments: int
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, state: State, inner: Inner) -> "_Form":
+        if not state.theta:
+            raise ValueError("a state has no weights")
+        kinds = {(t.dtype, t.device) for t in state.theta.values()}
+        if len(kinds) > 1:
+            raise ValueError(f"weights must be of one dtype on one device, but they are {sorted(map(str, kinds))}")
+        carried = (state.first, state.second)
+        if any(set(m) != (set(state.theta) if i < inner.moments else set()) for i, m in enumerate(carried)):
+            raise ValueError(f"the state was not begun for {inner}; begin(theta, inner) makes one that is")
+        ((dtype, device),) = kinds
+        return cls({n: t.shape for n, t in state.theta.items()}, inner.moments, dtype, device)
+
+    @property
+    def size(self) -> int:
+        return sum(map(prod, self.shapes.values()))
+
+    def flat(self, state: State) -> _Flat:
+        found = (state.theta, state.first, state.second)[: 1 + self.moments]
+        return _Flat(tuple(torch.cat([m[n].detach().reshape(-1) for n in self.shapes]) for m in found), state.count)
+
+    def named(self, vector: Tensor) -> dict[str, Tensor]:
+        """Views of it."""
+        pieces = torch.split(vector, [prod(s) for s in self.shapes.values()])
+        return {n: t.view(s) for t, (n, s) in zip(pieces, self.shapes.items(), strict=True)}
+
+    def state(self, flat: _Flat) -> State:
+        theta, *moments = (self.named(t) for t in flat.parts)
+        first, second = (*moments, {}, {})[:2]
+        return State(theta=theta, first=first, second=second, count=flat.count)
+
+
+@final
+class Trail(Sequence[State]):
+    """The states of a training, from the one before the first step to the one after the last.
+
+    An item is a fresh `State`; ``trail[i]`` is that after i steps.
+    """
+
+    def __init__(self, form: _Form, steps: range, count: int, limit: int) -> None:
+        self.steps = steps
+        """The numbers of the steps, as the loss gets them."""
+        self._form, self._count, self._stored = form, count, 0
+        self._memory: list[tuple[Tensor, ...]] = []
+        self._file: IO[bytes] | None = None
+        each = (1 + form.moments) * form.size * torch.empty((), dtype=form.dtype).element_size()
+        self._each, self._spills = each, each * (len(steps) + 1) > limit
+
+    def __len__(self) -> int:
+        """States that are known: steps and one more, or 1 if it is only `begun`."""
+        return self._stored
+
+    @property
+    def spilled(self) -> bool:
+        """Whether it lies in a file."""
+        return self._file is not None
+
+    @overload
+    def __getitem__(self, index: int) -> State: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[State]: ...
+    def __getitem__(self, index: int | slice) -> State | list[State]:
+        found = range(self._stored)[index]
+        if isinstance(found, range):
+            return [self[i] for i in found]
+        flat = self.flat(found)
+        return self._form.state(_Flat(tuple(t.clone() for t in flat.parts), flat.count))
+
+    def __iter__(self) -> Iterator[State]:
+        return (self[i] for i in range(self._stored))
+
+    def flat(self, index: int) -> _Flat:
+        """The vectors after ``index`` steps: those that are kept; they are not written into."""
+        if self._file is None:
+            return _Flat(self._memory[index], self._count + index)
+        whole = torch.empty(1 + self._form.moments, self._form.size, dtype=self._form.dtype)
+        self._file.seek(index * self._each)
+        read = self._file.readinto(whole.view(-1).view(torch.uint8).numpy().data)  # type: ignore[attr-defined]
+        if read != self._each:
+            raise PotstillError(
+                f"the temporary file of a training's states is cut off after {read:,} of {self._each:,} bytes; free "
+                "space in the temporary folder (TMPDIR) and run again"
+            )
+        return _Flat(tuple(whole.to(self._form.device).unbind()), self._count + index)
+
+    def append(self, flat: _Flat) -> None:
+        """Keep one more state."""
+        if not self._spills:
+            self._memory.append(flat.parts)
+        else:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  (closed when the trail goes)
+                weakref.finalize(self, self._file.close)
+            try:
+                self._file.seek(self._stored * self._each)
+                for part in flat.parts:
+                    left = part.detach().cpu().contiguous().view(torch.uint8).numpy().data
+                    while left:
+                        left = left[self._file.write(left) :]
+            except OSError as error:
+                raise PotstillError(
+                    f"a training of {len(self.steps)} steps keeps {self._each * (len(self.steps) + 1):,} bytes in the "
+                    f"temporary folder, but it cannot be written ({error.strerror}); set TMPDIR to a folder with room"
+                ) from error
+        self._stored += 1
+
+
+def begin(theta: Mapping[str, Tensor], inner: Inner) -> State:
+    """A student with these weights that has made no step. The weights are copied."""
+    zeros = [{n: torch.zeros_like(t) for n, t in theta.items()} for _ in range(inner.moments)]
+    first, second = (*zeros, {}, {})[:2]
+    return State(theta={n: t.detach().clone() for n, t in theta.items()}, first=first, second=second)
+
+
+def begun(state: State, steps: range) -> Trail:
+    """A trail of which only the first state is known: enough for mode ``full``, which keeps its own."""
+    moments = bool(state.first) + bool(state.second)
+    some = next(iter(state.theta.values()))
+    form = _Form({n: t.shape for n, t in state.theta.items()}, moments, some.dtype, some.device)
+    trail = Trail(form, steps, state.count, 2**63)
+    trail.append(form.flat(state))
+    return trail
+
+
+def advance(
+    loss: Loss, state: State, leaves: Mapping[str, Tensor], lr: float | Tensor, inner: Inner, step: int
+) -> State:
+    """The state after one step. No graph is kept, and nothing is written into the arguments.
+
+    Raises:
+        PotstillError: the loss or a weight is not finite.
+    """
+    return last(loss, state, leaves, lr, inner, range(step, step + 1))
+
+
+def last(
+    loss: Loss, state: State, leaves: Mapping[str, Tensor], lr: float | Tensor, inner: Inner, steps: range
+) -> State:
+    """The state after ``steps``, and none between them: a burn-in. Otherwise as `train`."""
+    form = _Form.of(state, inner)
+    flat = form.flat(state)
+    for after in _walk(loss, form, flat, leaves, lr, inner, steps):
+        flat = after
+    return form.state(flat)
+
+
+def train(
+    loss: Loss,
+    state: State,
+    leaves: Mapping[str, Tensor],
+    lr: float | Tensor,
+    inner: Inner,
+    steps: range,
+    *,
+    limit: int = IN_MEMORY,
+) -> Trail:
+    """Train a student, and keep all its states.
+
+    Args:
+        loss: its loss; called once for each of ``steps``.
+        state: as `begin` made it, or as another training left it.
+        leaves: what the loss looks at, by name.
+        lr: the learning rate; a scalar tensor may be one.
+        steps: their numbers, as the loss gets them.
+        limit: bytes of states that stay in memory; more of them all lie in an unnamed temporary file, which takes the
+            same bits, so that memory does not grow with the number of steps.
+
+    Raises:
+        PotstillError: the loss or a weight is not finite; the step is named.
+    """
+    form = _Form.of(state, inner)
+    trail = Trail(form, steps, state.count, limit)
+    first = form.flat(state)
+    trail.append(first)
+    for flat in _walk(loss, form, first, leaves, lr, inner, steps):
+        trail.append(flat)
+    return trail
+
+
+def slopes(
+    loss: Loss,
+    trail: Trail,
+    leaves: Mapping[str, Tensor],
+    lr: float | Tensor,
+    inner: Inner,
+    outer: Outer,
+    mode: Mode = "replay",
+    until: int | None = None,
+) -> Unrolled:
+    """Gradients of ``outer`` at the end of a training by what went into it.
+
+    Args:
+        loss, leaves, lr, inner: those that the trail was made with.
+        trail: what `train` returned; for ``full`` what `begun` returns is enough.
+        outer: of the weights after ``until`` steps.
+        mode: see the module's text.
+        until: how many steps count; all of them if it is ``None``.
+
+    Raises:
+        PotstillError: a value on the way is not finite (the step is named), or ``tesla`` is asked of another optimiser
+            than plain SGD.
+        ValueError: the trail is shorter than ``until``.
+    """
+    n = len(trail.steps) if until is None else until
+    if not 0 <= n <= len(trail.steps) or (mode != "full" and n >= len(trail)):
+        raise ValueError(f"a trail of {len(trail) - 1} steps was given, but the gradients of {n} are wanted")
+    if mode == "tesla" and (inner.optimizer != "sgd" or inner.momentum or inner.weight_decay):
+        raise PotstillError(
+            f"tesla approximates SGD without momentum and weight decay, but the student has {_spelled(inner)}; "
+            "use mode replay, which is exact"
+        )
+    beta = _rate(lr, trail._form).requires_grad_()
+    if mode == "full":
+        return _full(loss, trail, leaves, beta, inner, outer, n)
+    return _backwards(loss, trail, leaves, beta, inner, outer, n, through=mode == "replay")
+
+
+def _full(
+    loss: Loss, trail: Trail, leaves: Mapping[str, Tensor], beta: Tensor, inner: Inner, outer: Outer, n: int
+) -> Unrolled:
+    form, x = trail._form, _moving(leaves)
+    flat = trail.flat(0)
+    flat = replace(flat, parts=tuple(t.detach().requires_grad_() for t in flat.parts))
+    first, flags = flat.parts[0], list[Tensor]()
+    with torch.enable_grad():
+        for step in trail.steps[:n]:
+            theta = form.named(flat.parts[0])
+            value = loss(theta, {**leaves, **x}, step)
+            g = _joined(torch.autograd.grad(value, tuple(theta.values()), create_graph=True, allow_unused=True), theta)
+            flat = _Flat(_updated(flat.parts, g, beta, inner, flat.count), flat.count + 1)
+            flags.append(_finite(value, flat.parts[0]))
+        _check(flags, trail.steps[:n], "the student's loss or weights", float(beta.detach()))
+        value = outer(form.named(flat.parts[0]))
+        wanted = (first, beta, *x.values())
+        found = torch.autograd.grad(value, wanted, allow_unused=True)
+    by_theta, by_lr, *by_leaves = (torch.zeros_like(t) if g is None else g for g, t in zip(found, wanted, strict=True))
+    if not bool(_finite(*by_leaves, by_theta, by_lr)):
+        raise PotstillError(
+            f"the gradients through {n} steps are not finite; use mode replay, which says at which step, or fewer steps"
+        )
+    return _unrolled(value, dict(zip(x, by_leaves, strict=True)), by_lr, form.named(by_theta))
+
+
+def _backwards(
+    loss: Loss,
+    trail: Trail,
+    leaves: Mapping[str, Tensor],
+    beta: Tensor,
+    inner: Inner,
+    outer: Outer,
+    n: int,
+    through: bool,
+) -> Unrolled:
+    """Step by step from the end; ``through``: whether weights depend on the steps before."""
+    form = trail._form
+    end = trail.flat(n).parts[0].detach().requires_grad_()
+    with torch.enable_grad():
+        value = outer(form.named(end))
+        (found,) = torch.autograd.grad(value, (end,), allow_unused=True)
+    cotangents = (torch.zeros_like(end) if found is None else found, *(torch.zeros_like(end),) * form.moments)
+    sums = {name: torch.zeros_like(t) for name, t in _moving(leaves).items()}
+    by_lr, flags = torch.zeros_like(beta), [_finite(value, *cotangents)]
+    for i in reversed(range(n)):
+        cotangents, of_lr, of_leaves = _pulled(
+            loss, form, trail.flat(i), leaves, beta, inner, trail.steps[i], cotangents, through
+        )
+        for name, slope in of_leaves.items():
+            sums[name] += slope
+        by_lr = by_lr + of_lr
+        flags.append(_finite(of_lr, *cotangents, *of_leaves.values()))
+    before = [trail.steps[i] for i in reversed(range(n))]
+    _check(flags, ["the outer loss", *before], "the gradient on the way back", float(beta.detach()))
+    return _unrolled(value, sums, by_lr, form.named(cotangents[0]))
+
+
+def _pulled(
+    loss: Loss,
+    form: _Form,
+    flat: _Flat,
+    leaves: Mapping[str, Tensor],
+    beta: Tensor,
+    inner: Inner,
+    step: int,
+    cotangents: tuple[Tensor, ...],
+    through: bool,
+) -> tuple[tuple[Tensor, ...], Tensor, dict[str, Tensor]]:
+    """One step's vector-Jacobian product: by the state before it, the rate and the leaves that it used."""
+    x = _moving(leaves)
+    theta = {name: t.requires_grad_() for name, t in form.named(flat.parts[0].detach()).items()}
+    with torch.enable_grad():
+        value = loss(theta, {**leaves, **x}, step)
+        grads = torch.autograd.grad(value, tuple(theta.values()), create_graph=True, allow_unused=True)
+        # The update's own product, on vectors: the network's graph begins where the gradient does.
+        g = _joined(grads, theta).detach().requires_grad_()
+        parts = tuple(t.detach().requires_grad_() for t in flat.parts)
+        made = _updated(parts, g, beta, inner, flat.count)
+        of_g, of_lr, *of_parts = torch.autograd.grad(made, (g, beta, *parts), cotangents)
+    carrying = [
+        (t, c) for t, c in zip(grads, form.named(of_g).values(), strict=True) if t is not None and t.requires_grad
+    ]
+    wanted = (*(theta.values() if through else ()), *x.values())
+    found: Sequence[Tensor | None] = [None] * len(wanted)
+    if carrying and wanted:
+        outputs, given = zip(*carrying, strict=True)
+        found = torch.autograd.grad(outputs, wanted, given, allow_unused=True)
+    if through:
+        of_parts[0] = of_parts[0] + _joined(found[: len(theta)], theta)
+    by_leaves = dict(zip(x, found[len(wanted) - len(x) :], strict=True))
+    return tuple(of_parts), of_lr, {name: t for name, t in by_leaves.items() if t is not None}
+
+
+def _walk(
+    loss: Loss,
+    form: _Form,
+    flat: _Flat,
+    leaves: Mapping[str, Tensor],
+    lr: float | Tensor,
+    inner: Inner,
+    steps: range,
+) -> Iterator[_Flat]:
+    """The states after each of ``steps``."""
+    still, flags = {name: t.detach() for name, t in leaves.items()}, list[Tensor]()
+    beta = _rate(lr, form)
+    for step in steps:
+        theta = {name: t.requires_grad_() for name, t in form.named(flat.parts[0].detach()).items()}
+        with torch.enable_grad():
+            value = loss(theta, still, step)
+            g = _joined(torch.autograd.grad(value, tuple(theta.values()), allow_unused=True), theta)
+        with torch.no_grad():
+            flat = _Flat(_updated(flat.parts, g, beta, inner, flat.count), flat.count + 1)
+            flags.append(_finite(value, flat.parts[0]))
+        yield flat
+    _check(flags, steps, "the student's loss or weights", float(beta.detach()))
+
+
+def _updated(
+    parts: tuple[Tensor, ...], g: Tensor, lr: Tensor, inner: Inner, count: int
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Weights and moments after an update, of vectors; differentiable by all of them and ``lr``."""
+    if inner.optimizer == "sgd":
+        (theta,), (velocity,) = sgd(
+            (parts[0],), (g,), parts[1:] or None, lr=lr, momentum=inner.momentum, weight_decay=inner.weight_decay
+        )
+        return (theta, velocity) if inner.momentum else (theta,)
+    theta, first, second = parts
+    g = torch.add(g, theta, alpha=inner.weight_decay) if inner.weight_decay else g
+    b1, b2 = inner.betas
+    m = torch.lerp(first, g, 1 - b1)
+    v = torch.addcmul(second * b2, g, g, value=1 - b2)
+    root = _root(v) / (1 - b2 ** (count + 1)) ** 0.5 + inner.eps
+    return theta - (lr / (1 - b1 ** (count + 1))) * (m / root), m, v
+
+
+def _root(v: Tensor) -> Tensor:
+    """√v with slope 0 at 0, where v = 0 means that no gradient was ever there: m is 0 too, and the update's slope by m
+    alone is the true one."""
+    zero = v == 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, v).sqrt())
+
+
+def _joined(grads: Sequence[Tensor | None], like: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([
+        torch.zeros_like(t).reshape(-1) if g is None else g.reshape(-1)
+        for g, t in zip(grads, like.values(), strict=True)
+    ])  # fmt: skip
+
+
+def _moving(leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n: t.detach().requires_grad_() for n, t in leaves.items() if t.is_floating_point()}
+
+
+def _rate(lr: float | Tensor, form: _Form) -> Tensor:
+    return torch.as_tensor(lr, dtype=form.dtype, device=form.device).detach().reshape(()).clone()
+
+
+def _finite(*values: Tensor) -> Tensor:
+    """Whether all of them are finite: a tensor, so that a GPU need not be waited for."""
+    with torch.no_grad():
+        return torch.stack([v.detach().isfinite().all() for v in values]).all()
+
+
+def _check(flags: Sequence[Tensor], steps: Sequence[int | str], what: str, lr: float) -> None:
+    if not flags:
+        return
+    well = torch.stack(list(flags))
+    if bool(well.all()):
+        return
+    step = steps[int(well.int().argmin())]
+    where = step if isinstance(step, str) else f"inner step {step}"
+    raise PotstillError(
+        f"{what} must be finite, but at {where} it is not (learning rate {lr:g}); take a smaller learning rate, or "
+        "fewer steps"
+    )
+
+
+def _spelled(inner: Inner) -> str:
+    settings = f"momentum {inner.momentum:g}" if inner.optimizer == "sgd" else f"betas {inner.betas}"
+    return f"{inner.optimizer} with {settings} and weight decay {inner.weight_decay:g}"
+
+
+def _unrolled(value: Tensor, leaves: dict[str, Tensor], lr: Tensor, theta: dict[str, Tensor]) -> Unrolled:
+    return Unrolled(float(value.detach()), leaves, lr, theta)
