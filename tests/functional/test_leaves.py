@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from potstill.functional.leaves import Leaves, Rule, Rules, descend, planted, rule_of, under, values
+from potstill.functional.optim import adabelief, lamb
 
 
 def moved(first: Tensor, rule: Rule, grads: list[Tensor]) -> Tensor:
@@ -78,3 +79,27 @@ def test_a_leaf_without_a_gradient_goes_on_with_its_momentum() -> None:
     leaves = descend(planted({"a": torch.zeros(())}, rules), {"a": torch.ones(())}, rules)
     after: Leaves = descend(leaves, {}, rules)
     assert float(after.held["a"]) == pytest.approx(-1.5)
+
+
+@pytest.mark.parametrize("optimizer", ["lamb", "adabelief"])
+def test_other_optimisers_move_leaves_too(optimizer: str) -> None:
+    step = {"lamb": lamb, "adabelief": adabelief}[optimizer]
+    rng = torch.Generator().manual_seed(0)
+    first, *grads = torch.randn(4, 3, 2, generator=rng)
+    p, m, v = ({"": t} for t in (first, torch.zeros(3, 2), torch.zeros(3, 2)))
+    for count, g in enumerate(grads):
+        p, m, v = step(p, {"": g}, m, v, count, lr=0.1, weight_decay=0.01)
+    rule = Rule(lr=0.1, optimizer=optimizer, weight_decay=0.01)  # type: ignore[arg-type]
+    assert torch.equal(moved(first, rule, grads), p[""])
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_a_leaf_with_units_moves_as_what_is_over_them(positive: bool) -> None:
+    """Adam's first step is the rate, whatever the gradient: here the rate times the unit of each column."""
+    rules: Rules = {"": Rule(lr=0.1, optimizer="adamw", units=(1000.0, 0.01), positive=positive)}
+    first = torch.tensor([[5000.0, 0.03], [7000.0, 0.05]])
+    leaves = planted({"a": first}, rules)
+    torch.testing.assert_close(values(leaves, rules)["a"], first)
+    after = values(descend(leaves, {"a": torch.tensor([[1.0, -1e6], [2e-3, -3.0]])}, rules), rules)["a"]
+    went = after.log() - first.log() if positive else after - first
+    torch.testing.assert_close(went, torch.tensor([[-100.0, 0.001]] * 2), rtol=1e-3, atol=1e-5)

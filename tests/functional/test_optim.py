@@ -1,9 +1,9 @@
-"""The functional SGD and AdamW are torch's, and leave their arguments alone."""
+"""The functional SGD and AdamW are torch's, the others their papers', and all leave their arguments alone."""
 
 import pytest
 import torch
 
-from potstill.functional.optim import adamw, sgd, zeros
+from potstill.functional.optim import adabelief, adamw, lamb, sgd, zeros
 from potstill.rng import generator
 
 
@@ -94,3 +94,59 @@ def test_the_first_step_of_adamw_is_known() -> None:
     assert torch.equal(still["a"], p["a"])
     with pytest.raises(ValueError, match="same names"):
         adamw(p, {"b": g["a"]}, zeros(p), zeros(p), 0, lr=0.1)
+
+
+def _by_hand(name: str, p: float, grads: list[float], lr: float, decay: float) -> float:
+    """A tensor of one number, as the papers write it."""
+    m, v = 0.0, 0.0
+    for t, g in enumerate(grads, 1):
+        m = 0.9 * m + 0.1 * g
+        if name == "lamb":
+            v = 0.999 * v + 0.001 * g * g
+            u = m / (1 - 0.9**t) / ((v / (1 - 0.999**t)) ** 0.5 + 1e-6) + decay * p
+            p -= lr * (abs(p) / abs(u) if p and u else 1.0) * u
+        else:
+            v = 0.999 * v + 0.001 * (g - m) ** 2 + 1e-16
+            u = m / (1 - 0.9**t) / ((v / (1 - 0.999**t)) ** 0.5 + 1e-16)
+            p = p * (1 - lr * decay) - lr * u
+    return p
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("name", ["lamb", "adabelief"])
+def test_lamb_and_adabelief_are_what_their_papers_write(name: str, decay: float) -> None:
+    step = {"lamb": lamb, "adabelief": adabelief}[name]
+    grads = [0.3, -0.7, 0.2, 0.2, 1.5]
+    p, m, v = ({"a": torch.tensor([x], dtype=torch.float64)} for x in (0.8, 0.0, 0.0))
+    first = p["a"].clone()
+    kept = p["a"]
+    for count, g in enumerate(grads):
+        p, m, v = step(
+            p, {"a": torch.tensor([g], dtype=torch.float64)}, m, v, count, lr=0.05, weight_decay=decay
+        )  # fmt: skip
+    assert float(p["a"]) == pytest.approx(_by_hand(name, 0.8, grads, 0.05, decay), rel=1e-12)
+    assert torch.equal(kept, first)
+    with pytest.raises(ValueError, match="same names"):
+        step(p, {"b": p["a"]}, m, v, 0, lr=0.1)
+
+
+def test_lamb_moves_each_tensor_by_a_part_of_its_own_length() -> None:
+    rng = generator(3, "lamb")
+    p = {"small": torch.randn(50, generator=rng) * 1e-3, "large": torch.randn(50, generator=rng) * 1e3}
+    g = {n: torch.randn(50, generator=rng) for n in p}
+    after, _, _ = lamb(p, g, zeros(p), zeros(p), 0, lr=0.01)
+    for n in p:
+        assert float((after[n] - p[n]).norm() / p[n].norm()) == pytest.approx(0.01, rel=1e-4)
+    nothing = {"a": torch.zeros(3)}
+    assert torch.equal(lamb(nothing, nothing, nothing, nothing, 0, lr=0.1)[0]["a"], torch.zeros(3))
+    moved, _, _ = lamb(nothing, {"a": torch.ones(3)}, nothing, nothing, 0, lr=0.1)
+    assert moved["a"].tolist() == pytest.approx([-0.1] * 3, rel=1e-4)
+
+
+def test_adabelief_takes_long_steps_where_the_gradient_is_as_its_mean_says() -> None:
+    p = {"steady": torch.zeros(1, dtype=torch.float64), "wild": torch.zeros(1, dtype=torch.float64)}
+    m, v = zeros(p), zeros(p)
+    for count in range(40):
+        g = {"steady": torch.ones_like(p["steady"]), "wild": torch.full_like(p["wild"], 1.0 + 3 * (-1) ** count)}
+        p, m, v = adabelief(p, g, m, v, count, lr=0.01)
+    assert float(p["steady"]) < 3 * float(p["wild"]) < 0

@@ -12,9 +12,13 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from potstill.functional.optim import adamw, sgd, zeros
+from potstill.functional.optim import adabelief, adamw, lamb, sgd, zeros
 
-__all__ = ["Leaves", "Rule", "Rules", "descend", "planted", "rule_of", "under", "values"]
+__all__ = ["Leaves", "Optimizer", "Rule", "Rules", "descend", "planted", "rule_of", "under", "values"]
+
+Optimizer: TypeAlias = Literal["sgd", "adamw", "lamb", "adabelief"]
+
+_ADAPTIVE = {"adamw": adamw, "lamb": lamb, "adabelief": adabelief}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +26,7 @@ class Rule:
     """How leaves of a prefix move."""
 
     lr: float
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Optimizer = "sgd"
     momentum: float = 0.0
     """Of SGD."""
     weight_decay: float = 0.0
@@ -30,6 +34,9 @@ class Rule:
     """Bounds that values are put back into after every move."""
     positive: bool = False
     """The logarithm is held and moves, so that the value is above 0 whatever the step."""
+    units: tuple[float, ...] = ()
+    """Of each number of the last axis, above 0: values over these are held and move, so that a rate means as much for
+    targets in thousands as for ones in tenths. None: as they are. Bounds are then of what is held."""
 
 
 Rules: TypeAlias = Mapping[str, Rule]
@@ -41,11 +48,12 @@ class Leaves:
     """All that an optimiser holds, as a value."""
 
     held: Mapping[str, Tensor]
-    """By name; where the rule is ``positive``, logarithms. Whole numbers (positions) do not move."""
+    """By name; where the rule is ``positive``, logarithms; where it has ``units``, values over them. Whole numbers
+    (positions) do not move."""
     first: Mapping[str, Tensor]
-    """SGD's velocity, or AdamW's first moment, of all that moves."""
+    """SGD's velocity, or the first moment of another optimiser, of all that moves."""
     second: Mapping[str, Tensor]
-    """AdamW's second moment."""
+    """The second moment."""
     count: int = 0
     """Moves made."""
 
@@ -77,14 +85,21 @@ def planted(first: Mapping[str, Tensor], rules: Rules) -> Leaves:
             if not bool((value > 0).all()):
                 raise ValueError(f"{name!r} must be above 0, but it is {float(value.min()):g} somewhere")
             held[name] = held[name].log()
+        if value.is_floating_point() and (units := rule_of(name, rules).units):
+            held[name] = held[name] / value.new_tensor(units)
     moving = {n: t for n, t in held.items() if t.is_floating_point()}
-    twice = {n: t for n, t in moving.items() if rule_of(n, rules).optimizer == "adamw"}
+    twice = {n: t for n, t in moving.items() if rule_of(n, rules).optimizer in _ADAPTIVE}
     return Leaves(held=held, first=zeros(moving), second=zeros(twice))
 
 
 def values(leaves: Leaves, rules: Rules) -> dict[str, Tensor]:
     """What the leaves stand for, by name."""
-    return {n: t.exp() if n in leaves.first and rule_of(n, rules).positive else t for n, t in leaves.held.items()}
+    return {n: _value(t, rule_of(n, rules)) if n in leaves.first else t for n, t in leaves.held.items()}
+
+
+def _value(t: Tensor, rule: Rule) -> Tensor:
+    t = t * t.new_tensor(rule.units) if rule.units else t
+    return t.exp() if rule.positive else t
 
 
 def under(prefix: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -107,7 +122,8 @@ def descend(leaves: Leaves, grads: Mapping[str, Tensor], rules: Rules) -> Leaves
     for name in leaves.first:
         rule, p = rule_of(name, rules), leaves.held[name]
         g = torch.zeros_like(p) if (found := grads.get(name)) is None else found
-        g = g * p.exp() if rule.positive else g
+        g = g * _value(p, rule) if rule.positive else g
+        g = g * g.new_tensor(rule.units) if rule.units else g
         if rule.optimizer == "sgd":
             after, speed = sgd(
                 (p,), (g,), (first[name],), lr=rule.lr, momentum=rule.momentum, weight_decay=rule.weight_decay
@@ -115,7 +131,8 @@ def descend(leaves: Leaves, grads: Mapping[str, Tensor], rules: Rules) -> Leaves
             held[name], first[name] = after[0], speed[0]
         else:
             m, v = {"": first[name]}, {"": second[name]}
-            moved = adamw({"": p}, {"": g}, m, v, leaves.count, lr=rule.lr, weight_decay=rule.weight_decay)
+            step = _ADAPTIVE[rule.optimizer]
+            moved = step({"": p}, {"": g}, m, v, leaves.count, lr=rule.lr, weight_decay=rule.weight_decay)
             held[name], first[name], second[name] = (t[""] for t in moved)
         if rule.within is not None:
             held[name] = held[name].clamp(*rule.within)

@@ -1,14 +1,17 @@
 """Optimiser steps as functions of values: nothing is written into its arguments, so old states stay valid."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["adamw", "sgd", "zeros"]
+__all__ = ["adabelief", "adamw", "lamb", "sgd", "zeros"]
 
 P = TypeVar("P", tuple[Tensor, ...], Mapping[str, Tensor])
+
+Moved: TypeAlias = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
+"""Parameters, first and second moments after a step."""
 
 
 def zeros(params: P) -> P:
@@ -80,7 +83,7 @@ def adamw(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
-) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+) -> Moved:
     """One step of AdamW (Loshchilov and Hutter, arXiv:1711.05101, algorithm 2), as ``torch.optim.AdamW`` makes it.
 
     Args:
@@ -107,3 +110,91 @@ def adamw(
             for n, p in params.items()
         }
     return after, m, v
+
+
+def lamb(
+    params: Mapping[str, Tensor],
+    grads: Mapping[str, Tensor],
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    count: int,
+    *,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-6,
+    weight_decay: float = 0.0,
+) -> Moved:
+    """One step of LAMB (You et al., ICLR 2020, arXiv:1904.00962, algorithm 2, φ the identity).
+
+    ``u = m̂ / (√v̂ + eps) + weight_decay · p``, ``p ← p − lr · ‖p‖ / ‖u‖ · u`` for each tensor by itself; where one of
+    the norms is zero, their ratio counts as 1.
+
+    Args:
+        params, grads, first, second, count: as `adamw` has them.
+        lr, betas, eps, weight_decay: as there; eps is that of FRePo's optimiser.
+
+    Returns:
+        New parameters, first and second moments. Nothing is recorded by autograd.
+
+    Raises:
+        ValueError: the parts differ in names.
+    """
+    _same_names(params, grads, first, second)
+    b1, b2 = betas
+    correct1, correct2 = 1 - b1 ** (count + 1), 1 - b2 ** (count + 1)
+    after, m, v = dict[str, Tensor](), dict[str, Tensor](), dict[str, Tensor]()
+    with torch.no_grad():
+        for n, g in grads.items():
+            p = params[n]
+            m[n] = torch.lerp(first[n], g, 1 - b1)
+            v[n] = torch.addcmul(second[n] * b2, g, g, value=1 - b2)
+            u = (m[n] / correct1) / ((v[n] / correct2).sqrt() + eps) + weight_decay * p
+            length, step = p.norm(), u.norm()
+            ratio = torch.where((length > 0) & (step > 0), length / step, torch.ones_like(length))
+            after[n] = p - lr * ratio * u
+    return after, m, v
+
+
+def adabelief(
+    params: Mapping[str, Tensor],
+    grads: Mapping[str, Tensor],
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    count: int,
+    *,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-16,
+    weight_decay: float = 0.0,
+) -> Moved:
+    """One step of AdaBelief (Zhuang et al., NeurIPS 2020, arXiv:2010.07468, algorithm 2) with decoupled decay.
+
+    Adam, but the second moment is that of ``g − m``: steps are long where the gradient is as its mean says.
+    ``s ← β₂ s + (1 − β₂)(g − m)² + eps``, ``p ← p · (1 − lr · weight_decay) − lr · m̂ / (√ŝ + eps)``.
+
+    Args:
+        params, grads, first, second, count: as `adamw` has them; ``second`` is s.
+        lr, betas, eps, weight_decay: as there; eps is that of RFAD's and RCIG's optimisers.
+
+    Returns:
+        New parameters, first and second moments. Nothing is recorded by autograd.
+
+    Raises:
+        ValueError: the parts differ in names.
+    """
+    _same_names(params, grads, first, second)
+    b1, b2 = betas
+    correct1, correct2 = 1 - b1 ** (count + 1), 1 - b2 ** (count + 1)
+    after, m, s = dict[str, Tensor](), dict[str, Tensor](), dict[str, Tensor]()
+    with torch.no_grad():
+        for n, g in grads.items():
+            m[n] = torch.lerp(first[n], g, 1 - b1)
+            s[n] = second[n] * b2 + (1 - b2) * (g - m[n]).square() + eps
+            step = (m[n] / correct1) / ((s[n] / correct2).sqrt() + eps)
+            after[n] = params[n] * (1 - lr * weight_decay) - lr * step
+    return after, m, s
+
+
+def _same_names(*parts: Mapping[str, Tensor]) -> None:
+    if any(part.keys() != parts[0].keys() for part in parts):
+        raise ValueError("params, grads and both moments must have the same names")
