@@ -85,7 +85,7 @@ def rounding(decoder: Parametrization, store: Store | None, selects: bool) -> Pa
 
 
 def amounts(
-    problem: Problem, wanted: Budget, store: Store, info: MethodInfo, soft: bool
+    problem: Problem, wanted: Budget, store: Store, info: MethodInfo, soft: bool, *, scores: bool = False
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Items of each class, and for a budget in bytes the float32 numbers that each class of a synthetic set may store.
 
@@ -106,7 +106,7 @@ def amounts(
     alike = {"image"} if spec.parts else set(kinds.values()) - {"series"}
     held = {name: x for name, x in tensors(sample).items() if kinds.get(name) in alike}
     seen = held.get("")
-    labels = _target_bytes(train, store.label_bits if soft else None)
+    labels = _target_bytes(train, store.label_bits if soft else None, scores)
     whole = _whole_bytes(train)
 
     def values(n: int) -> int:
@@ -151,11 +151,11 @@ def amounts(
     return tuple(max(1, n // one) for n in numbers), numbers
 
 
-def _target_bytes(train: Source, bits: int | None) -> Callable[[int], int]:
+def _target_bytes(train: Source, bits: int | None, scores: bool = False) -> Callable[[int], int]:
     """Bytes of the targets of so many inputs, at most: rows of ``bits`` each, classes, real values or numbers."""
     task = task_of(train)
     if isinstance(task, Classification):
-        return lambda n: label_bytes(n, task.k, bits)
+        return lambda n: label_bytes(n, task.k, bits, scores=scores)
     targets = targets_of(train)
     each = targets[:1].numel()
     if targets.is_floating_point():

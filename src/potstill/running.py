@@ -13,7 +13,7 @@ from torch import Tensor
 from potstill.asked import fewer
 from potstill.assets import forecast, obtain, wanted_by
 from potstill.augment.named import named_augmentation
-from potstill.core import Augmentation, Effort, Ground, Method, Problem, Selection, Space, Store, Stored
+from potstill.core import Augmentation, Effort, Ground, Method, Problem, Selection, Space, Store, Stored, Synthetic
 from potstill.data import on_card
 from potstill.driver import Progress, Run, run
 from potstill.errors import PotstillError
@@ -240,6 +240,7 @@ def _artefact(
     payload: Mapping[str, Tensor] = {}
     packed: Mapping[str, Stored] = {}
     captions: tuple[str, ...] = ()
+    scores = isinstance(result, Synthetic) and result.scores
     if isinstance(result, Selection):
         index, weights = result.index.cpu(), result.weights
         inputs = train.raw(index)
@@ -290,6 +291,7 @@ def _artefact(
             weights=weights,
             learned=learned,
             captions=captions,
+            scores=scores,
             task=problem.task,
             store=store,
             coded=coded,

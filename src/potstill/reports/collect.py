@@ -108,6 +108,7 @@ def _gallery(path: Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> 
         columns=tuple(map(str, columns)),
         real="index" in arrays,
         weights=None if weights is None else weights[index] / weights.mean(dtype=np.float64),
+        scores=None if "scores" not in arrays else (float(arrays["scores"].min()), float(arrays["scores"].max())),
     )
 
 

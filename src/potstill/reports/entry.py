@@ -19,7 +19,8 @@ class Gallery:
 
     ``labels`` are classes (n,) or rows of probabilities (n, k). ``counts`` are the items of each class in the whole set
     where ``inputs`` holds only some of them. ``columns`` are a table's column names. ``real``: they are real samples.
-    ``weights``: how much each input counts, over the mean of the whole set.
+    ``weights``: how much each input counts, over the mean of the whole set. ``scores``: the least and the greatest of
+    labels that are scores; ``labels`` are then the probabilities that cross-entropy reads of them.
 
     Without classes ``labels`` are 0, ``targets`` (n, …) what is to be learned, ``target_names`` what each is called,
     and ``captions`` the text of each input, where it has one.
@@ -35,6 +36,7 @@ class Gallery:
     targets: Num[np.ndarray, "n ..."] | None = None
     target_names: tuple[str, ...] = ()
     captions: tuple[str, ...] = ()
+    scores: tuple[float, float] | None = None
 
     @property
     def hard(self) -> Num[np.ndarray, " n"]:

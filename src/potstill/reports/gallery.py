@@ -31,6 +31,13 @@ def _tile(g: Gallery, i: int, alt: str, wanted: int) -> Html:
     return tag("span", drawn, tag("small", weight), class_="weighed")
 
 
+def _scores(found: tuple[float, float]) -> str:
+    return (
+        f"Labels are scores, from {found[0]:.2f} to {found[1]:.2f}: real numbers in which a hard label is one-hot − "
+        "1/k. Cross-entropy reads the nearest rows of probabilities; each input stands with its highest class."
+    )
+
+
 def _more(total: int, here: int, noun: str) -> str:
     return f"{total:,} {noun}" if total == here else f"{here:,} of {total:,} shown"
 
@@ -67,7 +74,9 @@ def _pictures(g: Gallery) -> list[Html]:
         )
     if g.weights is not None:
         notes.append(_WEIGHTS)
-    if g.labels.ndim == 2:
+    if g.scores is not None:
+        notes.append(_scores(g.scores))
+    elif g.labels.ndim == 2:
         notes.append("Labels are rows of probabilities; pictures stand with their most probable class.")
     row = tag("ul", *shelves, class_="shelf")
     if most <= _FEW:
@@ -98,9 +107,11 @@ def _rows(g: Gallery) -> list[Html]:
     note = f"{len(body):,} of {sum(g.sizes):,} rows"
     if len(kept) < len(columns):
         note += f", {len(kept)} of {len(columns):,} columns"
+    note += f", in the data's own units.{f' {_WEIGHTS}' if weights else ''}"
+    note += "" if g.scores is None else f" {_scores(g.scores)}"
     return [
         tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="Distilled rows"),
-        tag("p", f"{note}, in the data's own units.{f' {_WEIGHTS}' if weights else ''}", class_="note"),
+        tag("p", note, class_="note"),
     ]
 
 

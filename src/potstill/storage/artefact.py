@@ -15,7 +15,8 @@ from torch.utils.data import Dataset, TensorDataset
 
 from potstill.core import Inputs, InputSpec, Normalization, Store, Stored, Task, Whitening
 from potstill.errors import PotstillError
-from potstill.inputs import mapped, names_of, one, tensors
+from potstill.functional.simplex import probabilities
+from potstill.inputs import count, mapped, names_of, one, tensors
 from potstill.native import loaded
 from potstill.notebook import MOST_CLASSES, MOST_PICTURES, facts, shelf
 from potstill.storage.card import (
@@ -30,8 +31,9 @@ from potstill.storage.card import (
     plain,
     read_card,
     read_task,
+    said_scores,
 )
-from potstill.storage.checks import RATE, check_content, check_labels, check_learned, check_rest
+from potstill.storage.checks import RATE, check_content, check_labels, check_learned, check_rest, check_scores
 from potstill.storage.contents import (
     SHARED,
     WHITENING,
@@ -123,11 +125,12 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         weights: Tensor | None = None,
         learned: Mapping[str, Tensor] | None = None,
         captions: tuple[str, ...] = (),
+        scores: Tensor | None = None,
         tensors: Mapping[str, Tensor],
         missing: str = "",
     ) -> None:
         self._inputs, self._labels, self._index, self._weights = inputs, labels, index, weights
-        self._captions, self._missing = captions, missing
+        self._captions, self._scores, self._missing = captions, scores, missing
         self.tensors: dict[str, Tensor] = dict(tensors)
         self.payload: Mapping[str, Tensor] = MappingProxyType(dict(payload or {}))
         self.learned: Mapping[str, Tensor] = MappingProxyType(dict(learned or {}))
@@ -165,6 +168,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         shared: Mapping[str, Mapping[str, Tensor]] | None = None,
         decoded: bool = False,
         coded: bool = True,
+        scores: bool = False,
     ) -> "Distilled":
         """A set with its card filled in, as ``load`` reads it back: what the store loses is lost already.
 
@@ -183,11 +187,13 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
                 decodes to. Without it decoded inputs lie in the file beside the payload.
             shared: what the card's decoder says that it decodes by, by the asset's name; not in the file.
             decoded: write them there in any case, for readers that have no decoder.
+            scores: ``labels`` are float rows (n, k) in units in which a hard label is one-hot − 1/k; of the set that
+                is made, ``labels`` are the nearest probabilities, and ``scores`` what was given.
             coded: say on the card how many bytes the tensors would take entropy-coded, where they are not too many.
 
         Raises:
             PotstillError: inputs, labels, weights or what was learned break the format (not finite, not as many, rows
-                that do not sum to 1, a rate that is none).
+                that do not sum to 1, scores of another number of classes, a rate that is none).
             TypeError: the card is given something that is not JSON.
         """
         inputs = as_stored(inputs, input)
@@ -202,7 +208,9 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         if len(set(classes)) != len(classes):
             raise PotstillError("this set: a class name stands there twice; give each class its own name")
         task = task or Classification(k=len(classes))
-        check_content("this set", inputs, labels, input, len(classes), task)
+        if scores:
+            check_scores("this set", labels, count(inputs), len(classes))
+        check_content("this set", inputs, probabilities(labels) if scores else labels, input, len(classes), task)
         check_rest("this set", inputs, len(labels), payload, index, weights, normalization)
         if captions and len(captions) != len(labels):
             raise PotstillError(f"this set: {len(labels)} inputs need as many captions, but there are {len(captions)}")
@@ -223,6 +231,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
             "outcome": outcome,
             "decoder": None if not payload or decoder is None else dict(decoder),
             "cost": cost,
+            **({"labels": said_scores(len(classes))} if scores else {}),
             "versions": {
                 "potstill": version("potstill"), "torch": torch.__version__, "python": platform.python_version(),
                 "kernels": loaded(),
@@ -232,6 +241,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
             inputs, labels, classes=len(classes) if classified(card) else None, store=store or Float(),
             normalization=normalization, input=input, payload=payload, packed=packed or {}, index=index,
             weights=weights, learned=learned, decoder=decoder, decoded_too=decoded, captions=captions,
+            scores=scores,
         )  # fmt: skip
         sizes = file_bytes(tensors)
         if coded and sizes["total"] <= MOST_CODED:
@@ -245,7 +255,8 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         card["space"] = _space(got.inputs, input)
         return cls(
             got.inputs, got.labels, card, normalization=normalization, payload=got.payload, index=got.index,
-            weights=got.weights, learned=got.learned, captions=got.captions, tensors=tensors,
+            weights=got.weights, learned=got.learned, captions=got.captions, scores=got.scores,
+            tensors=tensors,
         )  # fmt: skip
 
     # What is read from the tensors of the file cannot be set beside them: saving would not know of it.
@@ -267,8 +278,14 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
     @property
     def labels(self) -> Tensor:
         """The task's targets: int64 classes (n,) or float32 rows (n, k) that sum to 1; real values (n, t), numbers of
-        pairs (n,)."""
+        pairs (n,). Of a set with `scores`: the nearest probabilities to scores + 1/k, which cross-entropy reads."""
         return self._labels
+
+    @property
+    def scores(self) -> Tensor | None:
+        """float32 (n, k), where labels are real numbers in units in which a hard label is one-hot − 1/k (the targets of
+        ridge regression): as they are; else ``None``."""
+        return self._scores
 
     @property
     def captions(self) -> tuple[str, ...]:
@@ -528,7 +545,7 @@ def checked(
         )
     return Distilled(
         got.inputs, got.labels, card, normalization=normalization, payload=got.payload, index=got.index,
-        weights=got.weights, learned=got.learned, captions=got.captions, tensors=held,
+        weights=got.weights, learned=got.learned, captions=got.captions, scores=got.scores, tensors=held,
         missing=f"{path}: {got.missing}" if got.missing else "",
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ from potstill.storage.files import parse_json
 
 __all__ = [
     "FIRST", "FORMAT", "INDICES", "SIZES", "card_text", "classified", "described", "described_task", "input_of",
-    "plain", "read_card", "read_task",
+    "plain", "read_card", "read_task", "said_scores", "says_scores",
 ]  # fmt: skip
 
 FORMAT = "potstill/2"
@@ -126,6 +126,8 @@ def _wrong(card: Mapping[str, Any]) -> str | None:
     task = card.get("task", {"name": ""})
     if not isinstance(task, dict) or not isinstance(task.get("name"), str):
         return "task"
+    if "labels" in card and not (isinstance(card["labels"], dict) and isinstance(card["labels"].get("kind"), str)):
+        return "labels"
     for key in SIZES:
         if not _is(card["bytes"].get(key), int) or card["bytes"][key] < 0:
             return f"bytes.{key}"
@@ -180,6 +182,32 @@ def input_of(said: Mapping[str, Any]) -> InputSpec:
 def described_task(task: Task) -> dict[str, Any]:
     """What the card says of a task: its name in the registry and its fields."""
     return {"name": task.name, **(asdict(task) if is_dataclass(task) and not isinstance(task, type) else {})}
+
+
+def said_scores(classes: int) -> dict[str, Any]:
+    """What the card says under ``labels`` of labels that are scores. Cards of other labels say nothing there."""
+    return {
+        "kind": "scores",
+        "hard_label": {"own": 1 - 1 / classes, "other": -1 / classes},
+        "probabilities": "the nearest point of the simplex to scores + 1/k, in squared distance",
+        "exports": "labels, y, soft_label and .soft.json are these probabilities; scores are under that name",
+    }
+
+
+def says_scores(card: Mapping[str, Any]) -> bool:
+    """Whether the card says that labels are scores.
+
+    Raises:
+        PotstillError: it says that they are something else.
+    """
+    if (said := card.get("labels")) is None:
+        return False
+    if said["kind"] != "scores":
+        raise PotstillError(
+            f"its labels are {said['kind'][:40]!r}, but this version reads classes, probabilities and scores; upgrade "
+            "potstill to read it"
+        )
+    return True
 
 
 def classified(card: Mapping[str, Any]) -> bool:

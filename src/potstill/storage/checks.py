@@ -13,7 +13,8 @@ from potstill.inputs import OFFSETS, VALUES, names_of, tensors
 from potstill.tasks import Classification
 
 __all__ = [
-    "RATE", "WHITENING", "check_content", "check_labels", "check_learned", "check_rest", "check_shapes", "ragged",
+    "RATE", "WHITENING", "check_content", "check_labels", "check_learned", "check_rest", "check_scores", "check_shapes",
+    "ragged",
 ]  # fmt: skip
 
 RATE = "student/lr"
@@ -56,6 +57,21 @@ def check_labels(what: str, labels: Tensor, n: int, classes: int, task: Task | N
         raise PotstillError(f"{what}: labels must be in 0…{classes - 1}, one for each input")
     if task.k != classes:
         raise PotstillError(f"{what}: the card says {classes} classes, but its task {task.k}; get the file again")
+
+
+def check_scores(what: str, scores: Tensor, n: int, classes: int) -> None:
+    """Scores of ``n`` inputs.
+
+    Raises:
+        PotstillError: they are no finite rows of one number for each class.
+    """
+    if scores.dtype != torch.float32 or tuple(scores.shape) != (n, classes) or classes < 1:
+        raise PotstillError(
+            f"{what}: scores must be float32 rows of {classes} numbers, one for each class, but they are "
+            f"{str(scores.dtype).removeprefix('torch.')} {list(scores.shape)}; give each of {n} inputs such a row"
+        )
+    if not _finite(scores):
+        raise PotstillError(f"{what}: scores must be finite, but some are NaN or infinite; distil it again")
 
 
 def _check_targets(what: str, labels: Tensor, n: int, task: Task | None) -> None:

@@ -15,19 +15,22 @@ from torch import Tensor
 
 from potstill.core import Inputs, InputSpec, Needs, Normalization, Parametrization, Store, Stored
 from potstill.errors import PotstillError
+from potstill.functional.packing import MOST_BITS
+from potstill.functional.simplex import probabilities
 from potstill.inputs import mapped, names_of, tensors
 from potstill.parametrize.named import decoder_of
-from potstill.storage.card import input_of
-from potstill.storage.checks import WHITENING, check_shapes, ragged
+from potstill.storage.card import input_of, says_scores
+from potstill.storage.checks import WHITENING, check_scores, check_shapes, ragged
 from potstill.storage.decoders import Shared, Without, open_decoders
 from potstill.store import classes_stored, ints_stored, read, rows_stored, store_name
 from potstill.store.coded import code
 from potstill.store.plain import Exact, Float
+from potstill.store.uniform import Uniform
 
 __all__ = [
-    "CAPTIONS", "DECODED", "SHARED", "WHITENING", "Contents", "coded_size", "decoded", "file_bytes", "labels_stored",
-    "normalised_units", "pack_all", "pack_inputs", "read_contents", "texts_stored", "unpack_all", "unpack_inputs",
-    "write_contents",
+    "CAPTIONS", "DECODED", "SCORES", "SHARED", "WHITENING", "Contents", "coded_size", "decoded", "file_bytes",
+    "labels_stored", "normalised_units", "pack_all", "pack_inputs", "read_contents", "scores_stored", "texts_stored",
+    "unpack_all", "unpack_inputs", "write_contents",
 ]  # fmt: skip
 
 SHARED = "decoder/"
@@ -36,6 +39,7 @@ DECODED = "decoded"
 LEARNED = "learned/"
 _PREFIXES = ("payload/", LEARNED)
 CAPTIONS = "captions"
+SCORES = "scores"
 _MOST_SETTING = 1 << 16
 """No whole number of a decoder's settings in a stranger's file is larger."""
 
@@ -47,11 +51,14 @@ class Contents:
     inputs: Inputs | None
     """float32 (n, …) in data units; of inputs with names also int64 codes and words; ``None``: see ``missing``."""
     labels: Tensor
+    """Of scores: the probabilities that they are read as."""
     payload: Mapping[str, Tensor]
     index: Tensor | None
     weights: Tensor | None
     learned: Mapping[str, Tensor]
     captions: tuple[str, ...] = ()
+    scores: Tensor | None = None
+    """float32 (n, k), where labels are scores."""
     missing: str = ""
     """What they decode by that is not on this machine, in a sentence."""
 
@@ -60,7 +67,7 @@ def write_contents(
     inputs: Inputs, labels: Tensor, *, classes: int | None, store: Store, normalization: Normalization,
     input: InputSpec, payload: Mapping[str, Tensor], packed: Mapping[str, Stored], index: Tensor | None,
     weights: Tensor | None, learned: Mapping[str, Tensor],
-    decoder: Mapping[str, Any] | None, decoded_too: bool, captions: Sequence[str],
+    decoder: Mapping[str, Any] | None, decoded_too: bool, captions: Sequence[str], scores: bool = False,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:  # fmt: skip
     """The tensors of the file by name, and the card's ``store``.
 
@@ -73,6 +80,7 @@ def write_contents(
         decoder: which registered parametrization decodes the payload; ``None``: none.
         decoded_too: write the decoded inputs as well.
         captions: a text for each input, or none.
+        scores: ``labels`` are scores, and written under that name: who reads tensors alone takes them for nothing else.
 
     Raises:
         PotstillError: the store cannot write it, or a name of the payload or of what was learned has a dot.
@@ -85,7 +93,10 @@ def write_contents(
         parts, normalised = pack_all(inputs, input, store, normalization)
     for name, tensor in payload.items():
         parts[f"payload/{name}"] = packed.get(name) or _packed(tensor, store)
-    parts["labels"] = labels_stored(labels, classes, store)
+    if scores:
+        parts[SCORES] = scores_stored(labels, store)
+    else:
+        parts["labels"] = labels_stored(labels, classes, store)
     parts |= texts_stored(captions)
     if index is not None:
         parts["index"] = ints_stored(index)
@@ -110,6 +121,12 @@ def labels_stored(labels: Tensor, classes: int | None, store: Store) -> Stored:
     if classes is None:
         return Float().pack(labels) if labels.is_floating_point() else ints_stored(labels)
     return rows_stored(labels, store.label_bits) if labels.is_floating_point() else classes_stored(labels, classes)
+
+
+def scores_stored(scores: Tensor, store: Store) -> Stored:
+    """Scores as a file has them: in as many bits as the store gives soft labels, codes with ranges of their own."""
+    bits = store.label_bits
+    return Float().pack(scores) if bits > MOST_BITS else Uniform(bits=bits).pack(scores)
 
 
 def texts_stored(texts: Sequence[str]) -> dict[str, Stored]:
@@ -242,6 +259,12 @@ def read_contents(
         raise PotstillError("holds inputs of one tensor and inputs with names; get the file again")
     normalised = store.get("normalised") if isinstance(store, dict) else None
     labels, index, weights = found.pop("labels", None), found.pop("index", None), found.pop("weights", None)
+    scores = found.pop(SCORES, None)
+    if (scores is None) == says_scores(card) or (scores is not None and labels is not None):
+        raise PotstillError("its card and its tensors do not agree on whether labels are scores; get the file again")
+    if scores is not None:
+        check_scores("its file", scores, len(scores) if scores.ndim else 0, len(card["classes"]))
+        labels = probabilities(scores)
     if labels is None:
         raise PotstillError("holds no tensor 'labels'; it is not a distilled set")
     captions = _texts(found, len(labels) if labels.ndim else 0)
@@ -262,7 +285,7 @@ def read_contents(
         raise PotstillError("holds no tensor 'inputs' of numbers, or another beside it; it is not a distilled set")
     return Contents(
         inputs=inputs, labels=labels, payload=payload, index=index, weights=weights, learned=learned, captions=captions,
-        missing=missing,
+        scores=scores, missing=missing,
     )  # fmt: skip
 
 
@@ -339,6 +362,7 @@ def file_bytes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     sizes = {"inputs": 0, "labels": 0, "decoder": 0}
     for name, tensor in tensors.items():
         what = name.partition("/")[0].partition(".")[0]
+        what = "labels" if what == SCORES else what
         if what == "payload":
             what = "decoder" if name.startswith(f"payload/{SHARED}") else "inputs"
         sizes[what] = sizes.get(what, 0) + tensor.numel() * tensor.element_size()

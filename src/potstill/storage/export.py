@@ -47,7 +47,9 @@ def export(distilled: Distilled, to: str, path: str | Path) -> Path:
     part that is a picture. Targets that are no classes are ``y``, a column ``target``, ``.target.json``. Texts of
     samples are ``texts``, a column ``text``, ``.txt``, and ``metadata.jsonl`` beside the pictures.
 
-    Weights are those of the method, as `Distilled.weights`.
+    Weights are those of the method, as `Distilled.weights`. Labels that are scores are exported as the probabilities
+    that cross-entropy reads of them, and as they are beside these: ``scores`` in ``npz``, ``labels.json`` and a column,
+    ``.scores.json``. The card says so.
 
     A file is replaced; a folder with something in it never is.
 
@@ -74,6 +76,8 @@ def _npz(distilled: Distilled, path: Path) -> None:
         "std": normalization.std.numpy(),
         "card": np.array(json.dumps(distilled.card)),
     }
+    if distilled.scores is not None:
+        arrays["scores"] = distilled.scores.numpy()
     for name, part in normalization.parts.items():
         arrays |= {f"mean/{name}": part.mean.numpy(), f"std/{name}": part.std.numpy()}
     if distilled.captions:
@@ -89,7 +93,7 @@ def _npz(distilled: Distilled, path: Path) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-_LABELS = {"label", "soft_label", "weight", "text", "target"}
+_LABELS = {"label", "soft_label", "scores", "weight", "text", "target"}
 """Columns that are no values of inputs."""
 
 
@@ -138,7 +142,8 @@ def _target_columns(distilled: Distilled) -> _Columns:
             return {"target": _lists(labels.flatten(1).numpy(), kind)}
         return {"target": (pa.array(labels.flatten().numpy()), {"dtype": kind, "_type": "Value"})}
     columns: _Columns = {"label": (hard, {"names": list(distilled.classes), "_type": "ClassLabel"})}
-    return columns | ({"soft_label": _lists(labels.numpy(), "float32")} if distilled.soft else {})
+    columns |= {"soft_label": _lists(labels.numpy(), "float32")} if distilled.soft else {}
+    return columns | ({} if distilled.scores is None else {"scores": _lists(distilled.scores.numpy(), "float32")})
 
 
 def _parquet(distilled: Distilled, path: Path) -> None:
@@ -209,6 +214,8 @@ def _tar(distilled: Distilled, samples: range, out: io.BufferedIOBase) -> None:
             if distilled.soft or not distilled.classified:
                 named = "soft.json" if distilled.soft else "target.json"
                 files[named] = json.dumps(distilled.labels[i].tolist()).encode()
+            if distilled.scores is not None:
+                files["scores.json"] = json.dumps(distilled.scores[i].tolist()).encode()
             if distilled.captions:
                 files["txt"] = distilled.captions[i].encode("utf-8", "replace")
             if distilled.weights is not None:

@@ -15,6 +15,9 @@ __all__ = ["describe", "inspect"]
 _MOST_NAMES = 12
 
 
+_SCORES = "scores (real rows; a hard label is one-hot − 1/k)"
+
+
 def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
     """The card, the tensors (shape, dtype, bytes), items per class, and the range of the inputs: JSON values.
 
@@ -27,7 +30,13 @@ def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
         "card": small.to_dict(),
         "items": len(small),
         "kind": "selection" if small.selected else "synthetic",
-        "labels": "soft" if small.soft else "hard" if small.classified else _targets(small.labels),
+        "labels": _SCORES
+        if small.scores is not None
+        else "soft"
+        if small.soft
+        else "hard"
+        if small.classified
+        else _targets(small.labels),
         "per_class": dict(zip(small.classes, counts, strict=True)),
         "range": _range(small.inputs),
         "weights": None if small.weights is None else _spread(small.weights),
@@ -40,6 +49,12 @@ def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
             for name, tensor in stored_tensors(small).items()
         },
     }
+
+
+def _labels(small: Distilled) -> str:
+    if small.scores is not None:
+        return _SCORES
+    return "soft" if small.soft else "hard" if small.classified else _targets(small.labels)
 
 
 def _targets(targets: torch.Tensor) -> str:

@@ -157,6 +157,8 @@ def write_png(distilled: Distilled, path: Path) -> None:
         }  # fmt: skip
         if distilled.weights is not None:
             said["weights"] = distilled.weights.tolist()
+        if distilled.scores is not None:
+            said["scores"] = distilled.scores.tolist()
         if distilled.captions:
             rows = zip(files, distilled.captions, strict=True)
             lines = [json.dumps({"file_name": file, "text": text}) + "\n" for file, text in rows]

@@ -57,8 +57,14 @@ def bits_each(store: Store, shape: tuple[int, ...], sample: Tensor | None = None
     return 8 * values_bytes(store, shape, sample) / max(1, math.prod(shape))
 
 
-def label_bytes(n: int, classes: int, bits: int | None) -> int:
-    """Bytes of the labels of ``n`` inputs in the order of classes, at most: rows of ``bits`` each, or classes."""
+def label_bytes(n: int, classes: int, bits: int | None, *, scores: bool = False) -> int:
+    """Bytes of the labels of ``n`` inputs in the order of classes, at most: rows of ``bits`` each, or classes.
+
+    Args:
+        scores: the rows are real numbers, so their codes have ranges.
+    """
+    if scores and bits is not None and bits <= MOST_BITS:
+        return values_bytes(Uniform(bits=bits), (n, classes))
     if bits is not None:
         return 4 * n * classes if bits >= 32 else packed_bytes(n * classes, bits)
     width = 1 if n < 1 << 8 else 2 if n < 1 << 15 else 4

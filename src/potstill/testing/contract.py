@@ -308,6 +308,14 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
             return
         soft = result.labels.is_floating_point()
         labels, rows = (result.labels.argmax(1), result.labels) if soft else (result.labels, None)
+        if result.scores:
+            fits = soft and tuple(result.labels.shape) == (many, k) and bool(torch.isfinite(result.labels).all())
+            _require(fits, f"scores must be finite float rows of {k} numbers, one for each class")
+            _require(many == sum(problem.sizes), f"the budget is {sum(problem.sizes)} items, not {many}")
+            _require(
+                info.soft or getattr(method, "labels", "hard") != "hard", "scores need info.soft or labels='scores'"
+            )
+            return
     soft_asked = info.soft or getattr(method, "labels", "hard") != "hard"
     _require((rows is not None) == soft_asked, f"info.soft is {info.soft}, but the labels say otherwise")
     if soft_asked and not info.soft:

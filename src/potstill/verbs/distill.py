@@ -311,7 +311,7 @@ def settle(
         augment=named_augmentation(parts["augment"] or "none", train),
         parametrization=decoder,
     )
-    counts, numbers = amounts(problem, wanted, limit, info, soft)
+    counts, numbers = amounts(problem, wanted, limit, info, soft, scores=getattr(made, "labels", None) == "scores")
     rounds = rounding(decoder, written, info.selects)
     problem = dataclasses.replace(problem, counts=counts, numbers=numbers, parametrization=rounds)
     if not info.selects:

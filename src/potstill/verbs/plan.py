@@ -17,7 +17,7 @@ from torch import Tensor
 from potstill.asked import asked_amounts, asked_effort
 from potstill.assets import forecast, wanted_by
 from potstill.augment.named import named_augmentation
-from potstill.core import Budget, Ground, Method, Part, Problem, Result, Selection, Source, Store
+from potstill.core import Budget, Ground, Method, Part, Problem, Result, Selection, Source, Store, Synthetic
 from potstill.errors import PotstillError
 from potstill.execution import Executor, Serial, asked_executor, choose
 from potstill.execution.memory import peak_memory, resident_memory, return_freed_memory
@@ -333,7 +333,7 @@ def _bytes(settled: Settled, result: Result, n: int, labels: Tensor, payload: Ma
     elif not payload:
         sizes["inputs"] = values_bytes(store, (n, *train.input.shape), _like(train, result, store))
     if classified and labels.is_floating_point():
-        sizes["labels"] = label_bytes(n, k, store.label_bits)
+        sizes["labels"] = label_bytes(n, k, store.label_bits, scores=isinstance(result, Synthetic) and result.scores)
     else:
         sizes["labels"] = nbytes(labels_stored(labels.cpu(), k if classified else None, store))
     if isinstance(result, Selection) and (texts := getattr(train, "texts", ())):

@@ -39,6 +39,7 @@ def _arrays(path: Path) -> Mapping[str, Any]:
     small = load(path)
     shown, columns = _shown(small)
     held = {"inputs": shown, "labels": small.labels, "weights": small.weights, "index": small.index}
+    held["scores"] = small.scores
     if not small.classified:
         held |= {"labels": small.hard_labels, "targets": small.labels}
     arrays = {name: tensor.numpy() for name, tensor in held.items() if tensor is not None}
