@@ -323,7 +323,8 @@ class TrainedNetworks:
         train, make = ground.train, ground.network
         recipe = {n: value for n, value in self.recipe.items() if n != "network"}
         if "network" in self.recipe:
-            make = factory(str(self.recipe["network"]), train.input, len(train.classes), make.device)
+            name, k = str(self.recipe["network"]), len(train.classes)
+            make = factory(name, train.input, k, make.device, normalization=train.normalization)
         picture = train.input.kind == "image"
         augment = ground.augmentation(str(recipe.get("augment", "none")) if picture else "none")
         return tuple(

@@ -182,7 +182,7 @@ def evaluate(
     task = task_of(train)
     makes = [
         learned(name, train) if isinstance(name, str) and names_learner(name)
-        else factory(name, train.input, task.outputs, train.device)
+        else factory(name, train.input, task.outputs, train.device, normalization=train.normalization)
         for name in students_of
     ]  # fmt: skip
     fitted = any(isinstance(make, Learned) for make in makes)

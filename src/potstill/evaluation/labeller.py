@@ -151,7 +151,10 @@ def names_of(protocol: Protocol, distilled: Distilled, train: Source, make: Netw
     entries = _entries(distilled.card)
     if _choice(protocol, entries, make)[0] == "set":
         return [e.network for e in entries for _ in e.hashes]
-    others = [factory(n, train.input, len(train.classes), train.device).name for n in protocol.teaching.committee]
+    others = [
+        factory(n, train.input, len(train.classes), train.device, normalization=train.normalization).name
+        for n in protocol.teaching.committee
+    ]
     return [*[_first(protocol, train, make).name] * protocol.teaching.teachers, *others]
 
 
@@ -172,7 +175,9 @@ def _choice(protocol: Protocol, entries: Sequence[_Entry], make: NetworkFactory)
 
 def _first(protocol: Protocol, train: Source, make: NetworkFactory) -> NetworkFactory:
     named = protocol.teaching.teacher
-    return factory(named, train.input, len(train.classes), train.device) if named else make
+    if not named:
+        return make
+    return factory(named, train.input, len(train.classes), train.device, normalization=train.normalization)
 
 
 def stored_labeller(asked: Labeller | None, distilled: Distilled, store: Labels) -> Labeller:
@@ -225,7 +230,11 @@ def _from_card(
 ) -> Teachers:  # fmt: skip
     """The networks themselves, from the cache or trained again."""
     k = len(train.classes)
-    makes = [make if e.network == make.name else factory(e.network, train.input, k, train.device) for e in entries]
+    makes = [
+        make if e.network == make.name
+        else factory(e.network, train.input, k, train.device, normalization=train.normalization)
+        for e in entries
+    ]  # fmt: skip
     parts: list[Teachers] = []
     for n, (entry, one) in enumerate(zip(entries, makes, strict=True)):
         spec = TrainedNetworks(name=f"teachers/{n}", count=len(entry.hashes), recipe=entry.recipe)

@@ -141,7 +141,7 @@ def narrow(make: NetworkFactory, train: Source) -> NetworkFactory:
     if match is None or int(match[2]) <= WIDTH:
         return make
     name = f"{match[1]}{WIDTH}{make.name[match.end() :]}"
-    return factory(name, train.input, task_of(train).outputs, make.device)
+    return factory(name, train.input, task_of(train).outputs, make.device, normalization=train.normalization)
 
 
 def held_part(

@@ -6,7 +6,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -17,9 +17,11 @@ from potstill.core import Augmentation, Batch, Inputs, Network, NetworkFactory, 
 from potstill.data.passes import each
 from potstill.evaluation.learned import Learned
 from potstill.evaluation.protocol import Precision, Protocol
+from potstill.evaluation.still import features_of, head
 from potstill.evaluation.taught import Teachers, mixing, stored_loss, taught_loss
 from potstill.functional.train import cross_entropy
 from potstill.inputs import count, device_of, index, only, split
+from potstill.nn import Frozen
 from potstill.rng import derive, generator
 from potstill.supervise.teacher_store import Labels
 from potstill.tasks import targets_of, task_of
@@ -167,10 +169,15 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
     moves = optimiser(p, parameters, job.lr)
 
     criterion = cross_entropy if job.task is None else job.task.loss
+    answers: Callable[..., Tensor] = network
+    with precise(p.recipe.precision, device_of(job.x)):
+        still = head(network, job.x, job.augment) if mix is None and given else None
+    if still is not None:
+        answers, job = still[0], replace(job, x=still[1])
 
     def logits(x: Inputs) -> Tensor:
         with precise(p.recipe.precision, device_of(x)):
-            made: Tensor = network(x)
+            made = answers(x)
         return made.to(x.dtype) if isinstance(x, Tensor) else made.float()
 
     for number, epoch in enumerate(schedule(job)):
@@ -284,6 +291,14 @@ def predict(network: torch.nn.Module, source: Source, precision: Precision = "fl
             return task.answer(network(batch.x)).cpu()
 
     with torch.no_grad():
+        if isinstance(network, Frozen):
+            with precise(precision, source.device):
+                features = features_of(network, source, TEST_CHUNK, precision)
+            if features is not None:
+                features = features.to(network.classifier.weight.device)
+                return torch.cat(
+                    [task.answer(network.classifier(some)).cpu() for some in torch.split(features, TEST_CHUNK)]
+                )
         return each(source, torch.arange(len(source)), TEST_CHUNK, answered)
 
 

@@ -100,7 +100,10 @@ def teachers_of(
         "weight_decay": said.teacher_weight_decay, "augment": said.teacher_augment, "schedule": "cosine",
     }  # fmt: skip
     spec = TrainedNetworks(name="teachers", count=said.teachers, recipe=recipe)
-    others = [factory(name, train.input, len(train.classes), train.device) for name in said.committee]
+    others = [
+        factory(name, train.input, len(train.classes), train.device, normalization=train.normalization)
+        for name in said.committee
+    ]
     specs = [
         TrainedNetworks(name=f"teachers/{n}", count=1, recipe={**recipe, "network": other.name})
         for n, other in enumerate(others)

@@ -1,5 +1,6 @@
 """The field's networks, exactly as published, by name; and networks of the user's own."""
 
+from potstill.nn.frozen import Frozen, FrozenFactory
 from potstill.nn.init import initialise
 from potstill.nn.own import OwnFactory, OwnNetwork, given
 from potstill.nn.zoo import (
@@ -16,6 +17,8 @@ from potstill.nn.zoo import (
 
 __all__ = [
     "Factory",
+    "Frozen",
+    "FrozenFactory",
     "NetworkEntry",
     "OwnFactory",
     "OwnNetwork",

@@ -14,7 +14,7 @@ from potstill.core import InputSpec, Network
 from potstill.errors import PotstillError
 from potstill.rng import derive
 
-__all__ = ["bridged"]
+__all__ = ["bridged", "package"]
 
 _HEADS = ("fc", "classifier", "heads", "head")
 """Where torchvision's families keep their classifier."""
@@ -38,14 +38,19 @@ class _Bridged(Network):
         return logits
 
 
-def _package(name: str) -> ModuleType:
+def package(name: str) -> ModuleType:
+    """The module of that name.
+
+    Raises:
+        PotstillError: it is not installed, or does not work.
+    """
     try:
         return importlib.import_module(name)
     except (ImportError, RuntimeError) as error:  # a torchvision made for another torch raises RuntimeError
-        package = name.partition(".")[0]
+        root = name.partition(".")[0]
         raise PotstillError(
-            f"networks of {package} need it installed and working, but importing it failed "
-            f"({str(error).splitlines()[0]}); pip install {package}"
+            f"networks of {root} need it installed and working, but importing it failed "
+            f"({str(error).splitlines()[0]}); pip install {root}"
         ) from error
 
 
@@ -57,7 +62,7 @@ def _no_such(package: str, model: str, names: list[str]) -> PotstillError:
 
 
 def _timm(model: str, shape: tuple[int, int, int]) -> tuple[nn.Module, None]:
-    library: Any = _package("timm")
+    library: Any = package("timm")
     if not library.is_model(model):
         raise _no_such("timm", model, library.list_models())
     config = library.get_pretrained_cfg(model)
@@ -67,7 +72,7 @@ def _timm(model: str, shape: tuple[int, int, int]) -> tuple[nn.Module, None]:
 
 
 def _torchvision(model: str, shape: tuple[int, int, int], num_classes: int) -> tuple[nn.Module, nn.Module]:
-    library: Any = _package("torchvision.models")
+    library: Any = package("torchvision.models")
     names = library.list_models(module=library)
     if model not in names:
         raise _no_such("torchvision", model, names)

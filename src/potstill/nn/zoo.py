@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from potstill import registry
-from potstill.core import InputSpec, Network, NetworkFactory
+from potstill.core import InputSpec, Network, NetworkFactory, Normalization
 from potstill.errors import PotstillError, meant, unknown
 from potstill.inputs import zeros
 from potstill.nn.bridge import bridged
 from potstill.nn.classic import MLP, VGG, AlexNet, LeNet, Linear
 from potstill.nn.convnet import ConvNet, default_depth
+from potstill.nn.efficientnet import Folded
+from potstill.nn.frozen import BACKBONES, Frozen, FrozenFactory, frozen_factory, names_backbone
 from potstill.nn.init import allocated, built
 from potstill.nn.own import OwnFactory, OwnNetwork, own_factory
 from potstill.nn.resnet import ResNet
@@ -76,6 +78,7 @@ def catalogue() -> tuple[NetworkEntry, ...]:
             ("pair",),
         ),
         NetworkEntry("vit-tiny", "vision transformer, 6 layers of 192; our size", "arXiv:2010.11929"),
+        *(NetworkEntry(name, about.title, about.paper) for name, about in BACKBONES.items()),
         NetworkEntry("timm:NAME", "any model of timm, where it is installed", "pypi.org/project/timm"),
         NetworkEntry(
             "torchvision:NAME", "any model of torchvision, where it is installed", "pypi.org/project/torchvision"
@@ -107,8 +110,13 @@ class Factory:
 
 
 def factory(
-    name: str | OwnNetwork, input: InputSpec, num_classes: int, device: torch.device | str = "cpu"
-) -> Factory | OwnFactory:
+    name: str | OwnNetwork,
+    input: InputSpec,
+    num_classes: int,
+    device: torch.device | str = "cpu",
+    *,
+    normalization: Normalization | None = None,
+) -> Factory | OwnFactory | FrozenFactory:
     """The factory for a network's name.
 
     Args:
@@ -117,6 +125,8 @@ def factory(
         input: what it eats; pictures (c, h, w), or any one tensor for ``mlp`` and ``linear``.
         num_classes: k ≥ 1.
         device: where its networks are put.
+        normalization: of the data; backbones that others trained see their inputs without it. ``None``: inputs come in
+            data units.
 
     Raises:
         PotstillError: the name is not known, or the network cannot eat such inputs; the message names the smallest
@@ -130,6 +140,8 @@ def factory(
     if model and package in _PACKAGES:
         bridged(package, model, input, num_classes, 0)
         return Factory(name, input, num_classes, torch.device(device))
+    if names_backbone(name):
+        return frozen_factory(name, input, num_classes, torch.device(device), normalization)
     canonical, make = _parse(name, input, num_classes)
     narrow = re.sub(r"^(convnet-d\d+-w)\d+", r"\g<1>4", canonical)  # a width may be refused, but decides no sizes
     if not (_fits(make, None, "meta") and _fits(_parse(narrow, input, num_classes)[1], input, "cpu")):
@@ -160,13 +172,16 @@ def described(name: str, input: InputSpec, num_classes: int) -> Network:
 
 
 def named(name: str) -> bool:
-    """Whether ``name`` is one of this package's networks or of timm's or torchvision's: what anybody's card may say."""
-    return name.partition("-")[0] in _FAMILIES or name.partition(":")[0] in _PACKAGES
+    """Whether ``name`` is one of this package's networks or of timm's or torchvision's, or a backbone that anybody can
+    have: what anybody's card may say."""
+    return name.partition("-")[0] in _FAMILIES or name.partition(":")[0] in _PACKAGES or names_backbone(name)
 
 
 def stackable(make: NetworkFactory) -> bool:
     """Whether several of its networks can be trained as one (`potstill.evaluation.together`)."""
-    return make.side_by_side if isinstance(make, OwnFactory) else ":" not in make.name
+    if isinstance(make, OwnFactory):
+        return make.side_by_side
+    return not isinstance(make, FrozenFactory) and ":" not in make.name
 
 
 def _fits(make: Callable[[], Network], spec: InputSpec | None, device: str) -> bool:
@@ -316,8 +331,8 @@ def flops(network: torch.nn.Module, shape: tuple[int, ...] | InputSpec) -> int:
         assert isinstance(weight, torch.Tensor)
         total += 2 * weight[0].numel() * output.numel()
 
-    counted = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear)
-    modules = list(network.modules())
+    counted = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear, Folded)
+    modules = [*network.modules(), *(network.trunk.modules() if isinstance(network, Frozen) else ())]
     training = [m.training for m in modules]
     hooks = [m.register_forward_hook(count) for m in modules if isinstance(m, counted)]
     try:

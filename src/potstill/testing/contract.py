@@ -99,7 +99,7 @@ def toy_problem(
     problem = Problem(
         train=source,
         counts=(ipc,) * max(1, len(source.classes)),
-        network=factory(name, given, task_of(source).outputs),
+        network=factory(name, given, task_of(source).outputs, normalization=source.normalization),
         augment=named_augmentation(augment, source),
         parametrization=decoder,
     )

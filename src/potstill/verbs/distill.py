@@ -290,7 +290,8 @@ def settle(
     asks = own or getattr(made, "network", None)
     make: NetworkFactory = Without(train.input, train.device)
     if asks is not None or not train.input.parts or default_network(train) != "mlp":
-        make = factory(asks or default_network(train), train.input, task.outputs, train.device)
+        asked = asks or default_network(train)
+        make = factory(asked, train.input, task.outputs, train.device, normalization=train.normalization)
     if info.family in ("gradient", "trajectory") and isinstance(make, OwnFactory) and make.once_only is not None:
         raise PotstillError(
             f"method {name} differentiates gradients, but those of network {make.name} cannot be ({make.once_only}); "

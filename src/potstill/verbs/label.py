@@ -199,7 +199,7 @@ def _task(
     check_fit(small, train)
     seen = as_seen(train, small)
     name = given(network) or chosen.network or carded_network(small) or default_network(seen)
-    make = factory(name, seen.input, len(seen.classes), seen.device)
+    make = factory(name, seen.input, len(seen.classes), seen.device, normalization=seen.normalization)
     said = chosen.resolve(seen.name, make.name, seen.input)
     views = views_of(said, student_augmentation(said.recipe.augment, seen), seed)
     return _Task(

@@ -102,7 +102,8 @@ def scaling(
     train = splits.train.to(pick_device(device))
     if not isinstance(train, TensorSource):
         raise PotstillError(f"scaling needs data that are held in memory, but {train.name} is not; give arrays")
-    make = factory(given(network) or default_network(train), train.input, len(train.classes), train.device)
+    name = given(network) or default_network(train)
+    make = factory(name, train.input, len(train.classes), train.device, normalization=train.normalization)
     base: Protocol = registry.resolve("protocols", "potstill")
     protocol = base.override(steps=steps, batch=batch, lr=lr, least_epochs=0)
     protocol = protocol.resolve(train.name, make.name, train.input)

@@ -66,4 +66,5 @@ def member(name: str, problem: Problem) -> NetworkFactory:
     Raises:
         PotstillError: the name is not known, or it cannot take such inputs.
     """
-    return factory(name, problem.train.input, problem.num_classes, problem.network.device)
+    train = problem.train
+    return factory(name, train.input, problem.num_classes, problem.network.device, normalization=train.normalization)

@@ -209,7 +209,8 @@ def _network(how: Learner, pool: Source) -> str | OwnNetwork:
 
 def learner_factory(how: Learner, pool: Source) -> NetworkFactory:
     """Fresh networks of the learner, for the pool's inputs and classes."""
-    return factory(_network(how, pool), pool.input, len(pool.classes), pool.device)
+    k = len(pool.classes)
+    return factory(_network(how, pool), pool.input, k, pool.device, normalization=pool.normalization)
 
 
 def fitted(how: Learner, make: NetworkFactory, source: Source, seed: int, number: int) -> Network:
