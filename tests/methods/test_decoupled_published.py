@@ -18,7 +18,7 @@ from potstill.core import Method, Splits
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.functional.statistics import densification
-from potstill.methods.decoupled._published import nearest
+from potstill.methods._published import nearest
 from potstill.methods.decoupled.cv_dd import CVDD
 from potstill.methods.decoupled.dwa import DWA
 from potstill.methods.decoupled.edc import EDC

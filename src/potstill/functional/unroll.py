@@ -29,7 +29,7 @@ from typing import IO, Literal, NamedTuple, TypeAlias, final, overload
 import torch
 from torch import Tensor
 
-from potstill.errors import PotstillError
+from potstill.errors import NotFinite, PotstillError
 from potstill.functional.optim import sgd
 
 __all__ = [
@@ -273,7 +273,7 @@ def advance(
     """The state after one step. No graph is kept, and nothing is written into the arguments.
 
     Raises:
-        PotstillError: the loss or a weight is not finite.
+        NotFinite: the loss or a weight is not finite.
     """
     return last(loss, state, leaves, lr, inner, range(step, step + 1))
 
@@ -311,7 +311,7 @@ def train(
             same bits, so that memory does not grow with the number of steps.
 
     Raises:
-        PotstillError: the loss or a weight is not finite; the step is named.
+        NotFinite: the loss or a weight is not finite; the step is named.
     """
     form = _Form.of(state, inner)
     trail = Trail(form, steps, state.count, limit)
@@ -342,8 +342,8 @@ def slopes(
         until: how many steps count; all of them if it is ``None``.
 
     Raises:
-        PotstillError: a value on the way is not finite (the step is named), or ``tesla`` is asked of another optimiser
-            than plain SGD.
+        NotFinite: a value on the way is not finite; the step is named.
+        PotstillError: ``tesla`` is asked of another optimiser than plain SGD.
         ValueError: the trail is shorter than ``until``.
     """
     n = len(trail.steps) if until is None else until
@@ -380,7 +380,7 @@ def _full(
         found = torch.autograd.grad(value, wanted, allow_unused=True)
     by_theta, by_lr, *by_leaves = (torch.zeros_like(t) if g is None else g for g, t in zip(found, wanted, strict=True))
     if not bool(_finite(*by_leaves, by_theta, by_lr)):
-        raise PotstillError(
+        raise NotFinite(
             f"the gradients through {n} steps are not finite; use mode replay, which says at which step, or fewer steps"
         )
     return _unrolled(value, dict(zip(x, by_leaves, strict=True)), by_lr, form.named(by_theta))
@@ -532,7 +532,7 @@ def _check(flags: Sequence[Tensor], steps: Sequence[int | str], what: str, lr: f
         return
     step = steps[int(well.int().argmin())]
     where = step if isinstance(step, str) else f"inner step {step}"
-    raise PotstillError(
+    raise NotFinite(
         f"{what} must be finite, but at {where} it is not (learning rate {lr:g}); take a smaller learning rate, or "
         "fewer steps"
     )

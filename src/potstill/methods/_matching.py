@@ -51,8 +51,8 @@ __all__ = [
     "shown",
 ]  # fmt: skip
 
-Labels: TypeAlias = Literal["hard", "learned", "scores"]
-"""As they are; logits that move, shown as rows that sum to 1; or real values that move, shown as they are."""
+Labels: TypeAlias = Literal["hard", "learned"]
+"""As they are, or logits that move, shown as rows that sum to 1."""
 
 Seen: TypeAlias = Mapping[str, Tensor]
 """What an objective looks at: ``inputs`` in model space (``inputs/NAME`` of each where they have names), ``labels``
@@ -181,7 +181,8 @@ class Matching:
     steps: int | None
     """How many steps the iterations take, where it is known."""
     start: Start | Chooser
-    labels: Labels
+    labels: Labels | Literal["scores"]
+    """``scores``: real values that move, shown as they are."""
     space: Space = "model"
     """``data``: the payload decodes to data units and is normalised afterwards."""
     beside: Mapping[str, Tensor] = field(default_factory=dict)

@@ -17,8 +17,8 @@ from potstill.core import Asset, Network, NetworkFactory, Part, Problem, Source,
 from potstill.data.passes import each
 from potstill.errors import PotstillError
 from potstill.functional.statistics import watch
+from potstill.methods._published import Published, fitting, member, nearest
 from potstill.methods._starts import hard_labels, image
-from potstill.methods.decoupled._published import Published, fitting, member, nearest
 
 __all__ = ["CHUNK", "Labeller", "Member", "Rules", "Taught", "Teachers", "of_member"]
 

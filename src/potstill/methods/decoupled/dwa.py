@@ -27,7 +27,7 @@ from torch.func import functional_call
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.statistics import length
-from potstill.methods.decoupled._published import BY_DATA, ByData, Published
+from potstill.methods._published import BY_DATA, ByData, Published
 from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._statistics import Running
 from potstill.methods.decoupled._teachers import Member

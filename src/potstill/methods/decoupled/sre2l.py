@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods.decoupled._published import BY_DATA, ByData, Published
+from potstill.methods._published import BY_DATA, ByData, Published
 from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
 
 __all__ = ["SRe2L"]

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from potstill.core import Efforts, MethodInfo, Payload, Problem
 from potstill.errors import PotstillError
-from potstill.methods.decoupled._published import BY_DATA, ByData
+from potstill.methods._published import BY_DATA, ByData
 from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._turn import Turn, Voice
 from potstill.parametrize.aware import Aware
