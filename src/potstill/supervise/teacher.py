@@ -5,6 +5,7 @@ Early-stopped teachers: Qin et al., "A Label is Worth a Thousand Images in Datas
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +17,7 @@ from potstill.augment.mix import CutMix
 from potstill.core import Augmentation, Batch, Inputs, Source, Task
 from potstill.data.passes import ahead
 from potstill.errors import PotstillError
+from potstill.functional.flat import Flat, flat_step
 from potstill.functional.train import parameters, train_step
 from potstill.inputs import count, only
 from potstill.tasks import Classification, task_of
@@ -94,8 +96,10 @@ def _stepped(
     lr: float,
     momentum: float,
     weight_decay: float,
+    flat: Flat | None = None,
 ) -> tuple[Teacher, Float[Tensor, ""]]:
-    after = train_step(
+    step = train_step if flat is None else partial(flat_step, flat=flat)
+    after = step(
         network, teacher.params, teacher.velocity, x, y, lr=lr, momentum=momentum, weight_decay=weight_decay,
         buffers=teacher.buffers, criterion=task.loss,
     )  # fmt: skip
@@ -122,6 +126,7 @@ def train_epoch(
     weight_decay: float,
     augment: Augmentation,
     cutmix: float = 0.0,
+    flat: Flat | None = None,
 ) -> Teacher:
     """One pass of SGD over the samples at ``order``, each augmented on its own: how IDC, DANCE and NCFM train networks.
 
@@ -129,6 +134,7 @@ def train_epoch(
         order: indices in the order in which they are met; the last batch may be smaller, none is a pass of no steps.
         cutmix: the part of the batches of pictures that CutMix mixes, in [0, 1]. Where there is any, a cutout is left
             out of IDC's augmentation.
+        flat: go towards flat minima (`potstill.functional.flat`): two gradients a step.
         network, teacher, source, rng, batch, lr, momentum, weight_decay: as for `teacher_step`.
 
     Raises:
@@ -145,7 +151,9 @@ def train_epoch(
         x = augment.apply(x, augment.draw(len(x), shape, rng))
         if mix is not None:
             x, y = mix.apply(x, y, mix.draw(len(x), shape, rng), len(source.classes))
-        teacher, _ = _stepped(network, teacher, x, y, task, lr=lr, momentum=momentum, weight_decay=weight_decay)
+        teacher, _ = _stepped(
+            network, teacher, x, y, task, lr=lr, momentum=momentum, weight_decay=weight_decay, flat=flat
+        )
     return teacher
 
 
