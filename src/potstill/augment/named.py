@@ -7,7 +7,7 @@ __all__ = ["augmentation_name", "named_augmentation"]
 
 _NOFLIP = {
     "dsa": "dsa-noflip", "idc-eval": "idc-eval-noflip", "flip": "none", "rrc": "rrc-noflip",
-    "pad-crop": "pad-crop-noflip", "patches": "patches-noflip", "cim": "cim-noflip",
+    "pad-crop": "pad-crop-noflip", "patches": "patches-noflip", "cim": "cim-noflip", "flip-rotate": "rotate",
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from potstill.errors import PotstillError, unknown
 
-__all__ = ["GROUPS", "Drawn", "Siamese", "dsa", "dsa_noflip", "joined", "none"]
+__all__ = ["GROUPS", "Drawn", "Siamese", "dsa", "dsa_noflip", "flip_rotate", "joined", "none", "rotate"]
 
 GROUPS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 """The published groups of operations; "color" is brightness, then saturation, then contrast."""
@@ -170,6 +170,16 @@ def dsa() -> Siamese:
 def dsa_noflip() -> Siamese:
     """DSA's augmentation without mirror images, as published for digits (MNIST, SVHN)."""
     return Siamese(strategy=("color", "crop", "cutout", "scale", "rotate"))
+
+
+def flip_rotate() -> Siamese:
+    """Of unrolled training (RaT-BPTT, Remember the Past): mirror images, or rotations by up to 15°, for a batch."""
+    return Siamese(strategy=("flip", "rotate"))
+
+
+def rotate() -> Siamese:
+    """The same without mirror images."""
+    return Siamese(strategy=("rotate",))
 
 
 def _part(side: int, ratio: float) -> int:

@@ -1,0 +1,83 @@
+"""The values that methods of unrolled training share, and the engine that they build."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+
+from potstill.functional.leaves import Rule, Rules
+from potstill.functional.unroll import Inner
+from potstill.methods._matching import Matching, MatchState
+from potstill.methods._starts import Start
+from potstill.methods.performance._unrolled import RATE, Students, Unrolling
+from potstill.methods.performance._windows import Batches, Windows
+
+__all__ = ["StudentValues", "unrolled"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentValues:
+    """What every method of unrolled training has; those without a default are the publication's."""
+
+    state_type: ClassVar[type] = MatchState
+    may_be_zero: ClassVar[tuple[str, ...]] = ("students",)
+    fractions: ClassVar[tuple[str, ...]] = ("momentum",)
+
+    iterations: int
+    batch_real: int
+    start: Start
+    labels: Literal["hard", "learned"] = "hard"
+    """Learned labels join the optimisation, as a softmax of logits. Ours."""
+    lr_labels: float = 0.05
+    """Learning rate of the labels' logits, where they are learned. Ours."""
+    optimizer: Literal["sgd", "adamw"]
+    lr: float
+    momentum: float = 0.0
+    """Momentum of what is stored, with SGD."""
+    lr_net: float
+    momentum_net: float = 0.0
+    """Momentum of the students, with SGD; below 1."""
+    learn_lr: bool = False
+    """The students' learning rate is learned too, from ``lr_net`` on, and stored with the set. Ours."""
+    lr_lr: float = 0.01
+    """Learning rate of its logarithm, with Adam, where it is learned. Ours."""
+    students: int = 0
+    """How many students there are, which begin as the networks of the seeds 0, 1, …; 0: a fresh one at every step."""
+
+
+def unrolled(
+    method: StudentValues,
+    *,
+    windows: Windows,
+    batches: Batches,
+    inner: Inner,
+    clip: float = 0.0,
+    average: float = 0.0,
+    factor: Callable[[MatchState], float] | None = None,
+) -> Matching:
+    """The engine of a method with these windows and batches of its students.
+
+    Args:
+        factor: what all rates are multiplied with at a state.
+    """
+    payload = Rule(lr=method.lr, optimizer=method.optimizer, momentum=method.momentum)
+    rules: Rules = {
+        "payload/": payload,
+        "labels/": Rule(lr=method.lr_labels, optimizer=method.optimizer, momentum=method.momentum),
+        "student/": Rule(lr=method.lr_lr, optimizer="adamw", positive=True),
+    }
+
+    def at(state: MatchState, last: bool) -> Rules:
+        times = 1.0 if factor is None else factor(state)
+        return rules if times == 1.0 else {n: replace(rule, lr=rule.lr * times) for n, rule in rules.items()}
+
+    return Matching(
+        objective=Unrolling(
+            windows=windows, batches=batches, inner=inner, lr=method.lr_net, batch_real=method.batch_real, clip=clip,
+            average=average,
+        ),
+        networks=Students(known=method.students), rules=at, iterations=method.iterations,
+        steps=method.iterations, start=method.start, labels=method.labels,
+        beside={RATE: torch.tensor(method.lr_net)} if method.learn_lr else {},
+    )  # fmt: skip

@@ -1,0 +1,341 @@
+r"""The objective of unrolled training: the loss, on real samples, of a student that was trained on what is stored.
+
+.. math:: \min_S \; E_{\theta_0, w}\, \ell_T(\theta_{s+W}), \qquad \theta_{i+1} = U(\theta_i, \nabla \ell_S(\theta_i))
+
+with a window w of W steps after a burn-in of s, through which alone gradients go (truncated backpropagation through
+time). They are exact in the memory of one step (`potstill.functional.unroll`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import final
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import Inputs, Network, Part, Problem, Space
+from potstill.functional.sampling import draw_per_class
+from potstill.functional.train import loss as loss_of
+from potstill.functional.train import parameters
+from potstill.functional.unroll import (
+    IN_MEMORY,
+    Inner,
+    Loss,
+    Mode,
+    Outer,
+    State,
+    advance,
+    begin,
+    last,
+    slopes,
+    train,
+)  # fmt: skip
+from potstill.inputs import count, device_of, index, split
+from potstill.methods._matching import (
+    TARGETS,
+    Descent,
+    MatchState,
+    Networks,
+    Seen,
+    Sloped,
+    augmenting,
+    inputs_of,
+    seen_inputs,
+    shown,
+)  # fmt: skip
+from potstill.methods._starts import hard_labels, has_classes
+from potstill.methods.performance._windows import Batches, Windows
+from potstill.rng import draw_seed, generator
+
+__all__ = ["RATE", "RATES", "Block", "Real", "Students", "Unrolling", "clipped", "moving", "real_loss", "student_loss"]
+
+RATE, RATES = "student/lr", "student/rates"
+"""The leaf of a learned learning rate, and that of one for each step."""
+
+CHUNK = 256
+"""Real samples that pass a network at once. Ours: the gradient is that of all, in the memory of so many."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Students:
+    """Networks of unrolled training: an untrained one for every step."""
+
+    known: int = 0
+    """How many there are, which are those of the seeds 0, 1, …; 0: every step draws another."""
+
+    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
+        return state
+
+    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
+        drawn = int(torch.randint(self.known, (1,), generator=rng)) if self.known else draw_seed(rng)
+        return problem.network(drawn).train(), None
+
+    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
+        return replace(state, iteration=state.iteration + 1)
+
+    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Real:
+    """A batch of real samples, augmented."""
+
+    x: Inputs
+    y: Tensor
+
+    @classmethod
+    def drawn(cls, problem: Problem, batch: int, rng: Generator) -> "Real":
+        """About ``batch`` samples, equally many of each class, at least one, all of a class that has no more."""
+        each = max(1, batch // problem.num_classes)
+        at = torch.cat(draw_per_class(problem.by_class, each, rng))
+        found = problem.train.fetch(at)
+        drawn = problem.augment.draw(len(at), problem.train.input.shape, rng)
+        y = found.y
+        if has_classes(problem) or y is None:
+            y = problem.train.labels[at].to(device_of(found.x))
+        with torch.no_grad():
+            return cls(x=augmenting(problem)(found.x, drawn), y=y)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """What the descent of one step looks at."""
+
+    net: Network
+    start: int
+    """Steps of the burn-in."""
+    batches: list[tuple[Tensor | None, object]]
+    """For each step of the student: which decoded inputs it sees, and how they are augmented."""
+    real: Real
+    found: dict[str, float] = field(default_factory=dict)
+    """What the descent leaves for the state after it: ``norm``, before clipping, and ``right``."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Unrolling:
+    """The loss of students after a burn-in and a window, on real samples."""
+
+    windows: Windows
+    batches: Batches
+    inner: Inner
+    lr: float
+    """The students' learning rate, where it is not learned."""
+    batch_real: int
+    """Real samples of a step."""
+    space: Space = "model"
+    clip: float = 0.0
+    """The gradient by the decoded inputs is no longer than this, or with ``average`` than so many times the moving
+    average of its norm; 0: it is as it is."""
+    average: float = 0.0
+    """How much of that average stays in a step; 0: there is none."""
+    mode: Mode = "replay"
+
+    def begin(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
+        return {}
+
+    def block(
+        self, problem: Problem, networks: Networks, state: MatchState, rng: Generator
+    ) -> tuple[MatchState, Block]:
+        net = networks.embedder(problem, state, rng)[0]
+
+        def probe(n: int) -> Tensor:
+            student = networks.embedder(problem, state, rng)[0]
+            return self.norms(problem, state, student, [self.drawn(problem, i, rng) for i in range(n)])
+
+        held = {n: t for n, t in state.memory.items() if n != "norm"}
+        memory = self.windows.begin(held, probe, rng)
+        start, size = self.windows.choose(memory, rng)
+        batches = [self.drawn(problem, i, rng) for i in range(start + size)]
+        kept = {n: t for n, t in state.memory.items() if n == "norm"}
+        made = Block(net=net, start=start, batches=batches, real=Real.drawn(problem, self.batch_real, rng))
+        return replace(state, memory={**memory, **kept}), made
+
+    def descents(self, problem: Problem, state: MatchState, block: Block) -> Iterator[Descent]:
+        def compared(classes: list[int], seen: Seen) -> Sloped:
+            return self.compared(problem, state, block, seen)
+
+        yield Descent("loss", compared, [list(range(problem.num_classes))])
+
+    def compared(self, problem: Problem, state: MatchState, block: Block, seen: Seen) -> Sloped:
+        """The loss on real samples, and its gradients, clipped."""
+        leaves, lr = moving(seen), seen.get(RATE, 1.0 if RATES in seen else self.lr)
+        loss = student_loss(problem, block.net, block.batches, seen)
+        at = last(loss, begin(parameters(block.net), self.inner), leaves, lr, self.inner, range(block.start))
+        trail = train(loss, at, leaves, lr, self.inner, range(block.start, len(block.batches)))
+        outer = real_loss(problem, block.net, block.real, block.found)
+        made = slopes(loss, trail, leaves, lr, self.inner, outer, self.mode)
+        found = made.leaves | ({RATE: made.lr} if RATE in seen else {})
+        return made.loss, clipped(found, self._longest(state, found, block))
+
+    def _longest(self, state: MatchState, found: Mapping[str, Tensor], block: Block) -> float:
+        """How long the gradient may be; the average is that with this step's (distill_higher.py of RaT-BPTT)."""
+        if not self.clip:
+            return 0.0
+        norm = length(found)
+        if not self.average:
+            return self.clip
+        before = state.memory.get("norm")
+        norm = norm if before is None else self.average * float(before) + (1 - self.average) * norm
+        block.found["norm"] = norm
+        return self.clip * norm
+
+    def after(self, problem: Problem, state: MatchState, block: Block) -> MatchState:
+        held = {n: t for n, t in state.memory.items() if n != "norm"}
+        memory = dict(self.windows.after(held, block.found["right"]))
+        if "norm" in block.found:
+            memory["norm"] = torch.tensor(block.found["norm"])
+        return replace(state, memory=memory)
+
+    def drawn(self, problem: Problem, step: int, rng: Generator) -> tuple[Tensor | None, object]:
+        """What a step of a student looks at."""
+        rows = self.batches(problem.sizes, step, rng)
+        n = sum(problem.sizes) if rows is None else len(rows)
+        return rows, problem.augment.draw(n, problem.train.input.shape, rng)
+
+    def norms(
+        self, problem: Problem, state: MatchState, net: Network, batches: list[tuple[Tensor | None, object]]
+    ) -> Tensor:
+        """Norms of the gradients of a student's steps (n,)."""
+        seen = self._present(problem, state)
+        loss, made = student_loss(problem, net, batches, seen), list[Tensor]()
+        student = begin(parameters(net), self.inner)
+        for i in range(len(batches)):
+            after = advance(loss, student, moving(seen), self.lr, self.inner, i)
+            made.append(_norm_of_step(student, after, self.inner, self.lr))
+            student = after
+        return torch.stack(made)
+
+    def _present(self, problem: Problem, state: MatchState) -> dict[str, Tensor]:
+        """What is seen at this state, without a graph. Learned rates are not: the values of leaves need their rules."""
+        S, rows = inputs_of(problem, state.leaves, self.space)
+        seen = shown(S)
+        if not has_classes(problem):
+            seen[TARGETS] = rows
+        elif rows.is_floating_point():
+            seen["labels"] = rows
+        return seen
+
+    def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
+        rng = generator(0, "plan")
+        total, window = self.windows.most
+        net, seen = problem.network(0), self._present(problem, state)
+        loss = student_loss(problem, net, [self.drawn(problem, 0, rng)], seen)
+        n, real = self.batches.size(problem.sizes), Real.drawn(problem, self.batch_real, rng)
+
+        def replayed() -> object:
+            student = begin(parameters(net), self.inner)
+            trail = train(loss, student, moving(seen), self.lr, self.inner, range(1))
+            kept = torch.empty(min(IN_MEMORY, 4 * window * sum(t.numel() for t in _all(student))), dtype=torch.uint8)
+            return slopes(loss, trail, moving(seen), self.lr, self.inner, _sum, self.mode), kept
+
+        def asked() -> object:
+            theta = {name: t.requires_grad_() for name, t in parameters(net).items()}
+            with torch.enable_grad():
+                return torch.autograd.grad(real_loss(problem, net, real, {})(theta), tuple(theta.values()))
+
+        return (
+            Part(what="a step of a student", samples=n * total, size=n, ready=lambda _: replayed, when="descent"),
+            Part(
+                what="real samples of the student's end", real=True, samples=len(real.y), size=min(CHUNK, len(real.y)),
+                ready=lambda _: asked, when="descent",
+            ),
+        )  # fmt: skip
+
+
+def _sum(theta: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack([t.sum() for t in theta.values()]).sum()
+
+
+def _all(state: State) -> list[Tensor]:
+    return [*state.theta.values(), *state.first.values(), *state.second.values()]
+
+
+def _norm_of_step(before: State, after: State, inner: Inner, lr: float) -> Tensor:
+    """Of the gradient that led from one state to the next."""
+    if inner.optimizer == "adam":
+        decay = inner.betas[0]
+        grads = [(after.first[n] - decay * m) / (1 - decay) for n, m in before.first.items()]
+    elif inner.momentum:
+        grads = [after.first[n] - inner.momentum * v for n, v in before.first.items()]
+    else:
+        grads = [(t - after.theta[n]) / lr for n, t in before.theta.items()]
+    return torch.stack([g.square().sum() for g in grads]).sum().sqrt()
+
+
+def moving(seen: Seen) -> dict[str, Tensor]:
+    """What gradients are asked of, apart from the learned rate that steps share: inputs, labels, rates of steps."""
+    return {n: t for n, t in seen.items() if t.is_floating_point() and n not in (TARGETS, RATE)}
+
+
+def student_loss(
+    problem: Problem, net: Network, batches: list[tuple[Tensor | None, object]], seen: Seen
+) -> Loss:  # fmt: skip
+    """The student's loss at its step i: that of the task, on batch i of what is decoded.
+
+    Where there are rates of steps, it is multiplied with that of the step, so that a student of plain SGD at rate 1
+    makes steps at these rates.
+    """
+    apply, criterion, fixed = augmenting(problem), problem.task.loss, dict(seen)
+    hard = hard_labels(problem).to(device_of(seen_inputs(seen))) if has_classes(problem) else None
+
+    def loss(theta: Mapping[str, Tensor], leaves: Mapping[str, Tensor], step: int) -> Tensor:
+        rows, drawn = batches[step]
+        now = {**fixed, **leaves}
+        x, y = seen_inputs(now), now.get("labels", now.get(TARGETS, hard))
+        assert y is not None
+        if rows is not None:
+            x, y = index(x, rows), y.index_select(0, rows.to(y.device))
+        value = loss_of(net, theta, apply(x, drawn), y, criterion=criterion)
+        return value * now[RATES][step] if RATES in now else value
+
+    return loss
+
+
+def real_loss(problem: Problem, net: Network, real: Real, found: dict[str, float]) -> Outer:
+    """The task's loss of weights on real samples, `CHUNK` at once, whose first derivative is exact.
+
+    The parts' gradients are summed as they come; what is returned is linear in the weights, with this value and slope.
+    ``found`` gets ``right``: the part of them that the student is right about, or 0 where there are no classes.
+    """
+    criterion, n, classed = problem.task.loss, count(real.x), has_classes(problem)
+
+    def outer(theta: Mapping[str, Tensor]) -> Tensor:
+        used = {name: t.detach().requires_grad_() for name, t in theta.items()}
+        total, right = torch.zeros(()), 0
+        sums: dict[str, Tensor] = {}
+
+        def counting(output: Tensor, y: Tensor) -> Tensor:
+            nonlocal right
+            right += int((output.detach().argmax(1) == y).sum()) if classed else 0
+            return criterion(output, y)
+
+        for x, y in zip(split(real.x, CHUNK), torch.split(real.y, CHUNK), strict=True):
+            with torch.enable_grad():
+                value = loss_of(net, used, x, y, criterion=counting) * (len(y) / n)
+                grads = torch.autograd.grad(value, tuple(used.values()), allow_unused=True)
+            total = total.to(value) + value.detach()
+            for name, g in zip(used, grads, strict=True):
+                if g is not None:
+                    sums[name] = sums[name] + g if name in sums else g
+        found["right"] = right / n
+        straight = [((t - t.detach()) * sums[name]).sum() for name, t in theta.items() if name in sums]
+        return total + torch.stack(straight).sum()
+
+    return outer
+
+
+def length(found: Mapping[str, Tensor]) -> float:
+    """The norm of the gradient by the decoded inputs."""
+    parts = [g.square().sum() for n, g in found.items() if n.startswith("inputs")]
+    return float(torch.stack(parts).sum().sqrt()) if parts else 0.0
+
+
+def clipped(found: Mapping[str, Tensor], longest: float) -> dict[str, Tensor]:
+    """The gradients, those by the inputs shortened to ``longest`` where they are longer; 0: none is."""
+    norm = length(found)
+    if not longest or norm <= longest:
+        return dict(found)
+    return {n: g * (longest / norm) if n.startswith("inputs") else g for n, g in found.items()}

@@ -1,0 +1,58 @@
+r"""AT-BPTT: Exploring Automatic Truncated Optimization for Dataset Distillation (2025): windows that adapt.
+
+.. math::
+    \min_S \; E_{\theta_0} \; \ell_T(\theta_{s+W}), \qquad
+    P(s = t) = \mathrm{softmax}(\lVert \nabla \ell_S(\theta_0) \rVert, …, \lVert \nabla \ell_S(\theta_{T-1}) \rVert)_t,
+    \qquad W = W_0 - d + 2 d \, r_s / T
+
+RaT-BPTT with windows whose place follows the norms of a student's gradients and whose size follows the rank r of how
+fast these change, in three stages that end when students on real samples stop getting better
+(`potstill.methods.performance._windows.Adaptive` says them in full). Everything else is RaT-BPTT's.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from potstill.core import Efforts, MethodInfo, Problem
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState
+from potstill.methods.performance._windows import Adaptive
+from potstill.methods.performance.rat_bptt import WindowValues
+
+__all__ = ["ATBPTT"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ATBPTT(WindowValues, Engineered[MatchState]):
+    """Gradients through a window of a student's training that lies where gradients are."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="When Random Is Not Enough: Exploring Automatic Truncated Optimization for Dataset Distillation",
+        paper="https://github.com/GH209515338/AT-BPTT",
+        year=2025,
+        family="performance",
+        kinds=("*",),
+        named=True,
+        training={"lr": 0.001, "optimizer": "adam", "augmentation": "flip-rotate", "steps": 1000},
+    )
+    may_be_zero: ClassVar[tuple[str, ...]] = ("students", "swing")
+    efforts: ClassVar[Efforts] = {
+        "quick": {
+            "iterations": 300, "batch_real": 256, "start": "real", "lr": 0.03, "lr_net": 0.005, "window": 10,
+            "swing": 3, "total": 30,
+        },
+        "good": {
+            "iterations": 3_000, "batch_real": 512, "start": "real", "lr": 0.02, "lr_net": 0.005, "window": 15,
+            "swing": 4, "total": 50,
+        },
+    }  # fmt: skip
+
+    window: int = 40
+    """W_0: steps that gradients go through (README, --window)."""
+    swing: int = 10
+    """d: how much longer or shorter a window becomes (README, -d)."""
+    interval: int = 10
+    """Steps that one look at a student's gradients serves: a pass over the real data, as published (50,000 / 5,000)."""
+
+    def engine(self, problem: Problem) -> Matching:
+        return self.built(Adaptive(size=self.window, total=self.total, swing=self.swing, interval=self.interval))

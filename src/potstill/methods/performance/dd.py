@@ -1,0 +1,94 @@
+r"""DD: Dataset Distillation (Wang, Zhu, Torralba, Efros, 2018, arXiv:1811.10959), algorithm 1 and equation 5.
+
+.. math::
+    \min_{S, \eta} \; E_{\theta_0}\, \ell_T(\theta_N), \qquad
+    \theta_{i+1} = \theta_i - \eta_i \nabla \ell_{S_{i \bmod M}}(\theta_i), \qquad N = M \cdot \text{epochs}
+
+Each of M steps has samples of its own, ``per_step`` of each class (M is what the budget then gives), and each of the N
+steps a learned rate. The student begins at random, or at one that is known (``students=1``: the network of the seed 0):
+what is made then serves that network alone. The set's samples stand in the order of their steps; a protocol that mixes
+them loses much (issue 36 of the repository). The rates are stored as ``student/rates``, and their mean as the learned
+rate that protocols read.
+Followed is the program (train_distilled_image.py, base_options.py), but for two things: rates are kept positive as
+exponentials, where the program takes a softplus, and what is stored moves by Adam with β₁ = 0.9, where it has 0.5.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+
+from potstill.core import Efforts, MethodInfo, Problem, Result, Synthetic
+from potstill.functional.unroll import Inner
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState
+from potstill.methods._starts import Start
+from potstill.methods.performance._students import StudentValues, unrolled
+from potstill.methods.performance._unrolled import RATE, RATES
+from potstill.methods.performance._windows import Turns, Whole
+
+__all__ = ["DD"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DD(StudentValues, Engineered[MatchState]):
+    """Gradients through a few steps of a student, each on samples and at a rate of its own."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Dataset Distillation",
+        paper="arXiv:1811.10959",
+        year=2018,
+        family="performance",
+        kinds=("*",),
+        named=True,
+        tasks=("*",),
+        training={"lr": 0.02, "augmentation": "none", "epochs": 3},
+    )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 600, "batch_real": 256, "start": "real", "lr": 0.03, "decay_every": 150},
+        "good": {"iterations": 6_000, "batch_real": 512, "start": "real", "lr": 0.03, "decay_every": 1_500},
+    }
+
+    iterations: int = 23_600
+    """Steps: 400 passes over MNIST (base_options.py, --epochs)."""
+    batch_real: int = 1024
+    """Real samples of a step, as many of each class (--batch_size)."""
+    start: Start = "noise"
+    """Start from noise (train_distilled_image.py)."""
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    """What moves the stored values."""
+    lr: float = 0.01
+    """Learning rate of what is stored (--lr)."""
+    decay_every: int = 2360
+    """Steps after which all rates are halved: 40 passes (--decay_epochs)."""
+    decay: float = 0.5
+    """What they are multiplied with (--decay_factor)."""
+    lr_net: float = 0.02
+    """The rate that every step of a student begins with (--distill_lr; 0.001 for CIFAR-10)."""
+    learn_lr: bool = True
+    """The steps' rates are learned."""
+    epochs: int = 3
+    """Passes of a student over its steps (--distill_epochs)."""
+    per_step: int = 1
+    """Decoded inputs of each class in a step of a student (--distilled_images_per_class_per_step)."""
+    augment: str = "none"
+    """Augmentation of the student's batches and of the real one."""
+    network: str = "convnet"
+    """The student (published: LeNet for MNIST, AlexCifarNet for CIFAR-10)."""
+    parametrization: str = "pixels"
+    """What is optimised."""
+
+    def engine(self, problem: Problem) -> Matching:
+        turns = Turns(per_class=self.per_step)
+        steps = turns.steps(problem.sizes) * self.epochs
+        made = unrolled(
+            replace(self, learn_lr=False), windows=Whole(steps=steps), batches=turns, inner=Inner(),
+            factor=lambda state: self.decay ** (state.iteration // self.decay_every),
+        )  # fmt: skip
+        return replace(made, beside={RATES: torch.full((steps,), self.lr_net)} if self.learn_lr else {})
+
+    def result(self, problem: Problem, state: MatchState) -> Result:
+        made = super().result(problem, state)
+        assert isinstance(made, Synthetic)
+        rates = made.learned.get(RATES)
+        return made if rates is None else replace(made, learned={**made.learned, RATE: rates.mean()})

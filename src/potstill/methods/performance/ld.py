@@ -1,0 +1,174 @@
+r"""LD: Flexible Dataset Distillation: Learn Labels Instead of Images (Bohdal et al., 2020, arXiv:2006.08572).
+
+.. math::
+    \min_Y \; \ell_T\big(\theta - \alpha \nabla_\theta \ell(f_\theta(X_b), Y_b)\big)
+
+Real pictures X stay as they are; their labels Y are learned, by second-order gradients (algorithm 1). Each step takes
+one SGD step of the student on a batch b of them, asks real samples, and moves Y; then the student itself takes an Adam
+step on the same batch, with the labels as they were. A student begins anew when the moving average of its error has not
+fallen for so many steps (label_distillation_or2.py).
+Two things differ: labels are a softmax of logits, where the program clamps rows to [0, 1] and divides by their sum; and
+they begin at their pictures' classes (``_matching.CONFIDENCE``), where the program's are uniform.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, final
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import Efforts, MethodInfo, Network, Part, Problem
+from potstill.functional.leaves import Rule, Rules, under
+from potstill.functional.train import parameters
+from potstill.functional.unroll import Inner, State, advance, begin, slopes, train
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Descent, Matching, MatchState, Networks, Seen, Sloped
+from potstill.methods._starts import Start
+from potstill.methods.performance._unrolled import Real, Students, Unrolling, real_loss, student_loss
+from potstill.methods.performance._windows import Some, Whole
+from potstill.rng import draw_seed
+
+__all__ = ["LD", "OneAhead"]
+
+ADAM = Inner(optimizer="adam")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    net: Network
+    seed: int
+    """Of the student that begins if this one has served."""
+    batch: list[tuple[Tensor | None, object]]
+    real: Real
+    found: dict[str, float] = field(default_factory=dict)
+    after: list[State] = field(default_factory=list)
+    """The student after its own step, which the descent makes."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class OneAhead:
+    """The loss on real samples one step of a student ahead, which trains along; only labels are asked for gradients."""
+
+    unrolling: Unrolling
+    """A window of one step."""
+    lr_along: float
+    patience: int
+
+    def begin(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
+        return self._fresh(problem, draw_seed(rng))
+
+    def _fresh(self, problem: Problem, seed: int) -> dict[str, Tensor]:
+        student = begin(parameters(problem.network(seed)), ADAM)
+        return _flat(student) | {"errors": torch.zeros(0), "lowest": torch.tensor(torch.inf), "since": torch.tensor(0)}
+
+    def block(
+        self, problem: Problem, networks: Networks, state: MatchState, rng: Generator
+    ) -> tuple[MatchState, _Block]:
+        net = networks.embedder(problem, state, rng)[0]
+        batch = [self.unrolling.drawn(problem, 0, rng)]
+        real = Real.drawn(problem, self.unrolling.batch_real, rng)
+        return state, _Block(net=net, seed=draw_seed(rng), batch=batch, real=real)
+
+    def descents(self, problem: Problem, state: MatchState, block: _Block) -> Iterator[Descent]:
+        def compared(classes: list[int], seen: Seen) -> Sloped:
+            student, fixed = _state(state.memory), {n: t for n, t in seen.items() if n != "labels"}
+            loss, leaves = student_loss(problem, block.net, block.batch, fixed), {"labels": seen["labels"]}
+            lr, inner = self.unrolling.lr, self.unrolling.inner
+            trail = train(loss, begin(student.theta, inner), leaves, lr, inner, range(1))
+            outer = real_loss(problem, block.net, block.real, block.found)
+            made = slopes(loss, trail, leaves, lr, inner, outer)
+            block.after.append(advance(loss, student, leaves, self.lr_along, ADAM, 0))
+            return made.loss, made.leaves
+
+        yield Descent("loss", compared, [list(range(problem.num_classes))])
+
+    def after(self, problem: Problem, state: MatchState, block: _Block) -> MatchState:
+        """The student after its step, or another where the mean of its last errors has stopped falling."""
+        error = torch.tensor([1 - block.found["right"]])
+        errors, held = torch.cat([state.memory["errors"], error])[-self.patience :], state.memory
+        lowest, since = float(held["lowest"]), int(held["since"])
+        if len(errors) == self.patience:
+            since = 0 if float(errors.sum()) < lowest else since + 1
+            lowest = min(lowest, float(errors.sum()))
+        if since > self.patience:
+            return replace(state, memory=self._fresh(problem, block.seed))
+        known = {"errors": errors, "lowest": torch.tensor(lowest), "since": torch.tensor(since)}
+        return replace(state, memory=_flat(block.after[-1]) | known)
+
+    def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
+        return self.unrolling.parts(problem, networks, state)
+
+
+def _flat(student: State) -> dict[str, Tensor]:
+    made = {"count": torch.tensor(student.count)}
+    for name in ("theta", "first", "second"):
+        made |= {f"{name}/{n}": t for n, t in getattr(student, name).items()}
+    return made
+
+
+def _state(memory: Mapping[str, Tensor]) -> State:
+    return State(
+        theta=under("theta/", memory), first=under("first/", memory), second=under("second/", memory),
+        count=int(memory["count"]),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class LD(Engineered[MatchState]):
+    """Learn the labels of real pictures that stay as they are."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Flexible Dataset Distillation: Learn Labels Instead of Images",
+        paper="arXiv:2006.08572",
+        year=2020,
+        family="performance",
+        soft=True,
+        kinds=("*",),
+        named=True,
+        training={"lr": 0.001, "optimizer": "adam", "augmentation": "none", "batch": 50},
+    )
+    state_type: ClassVar[type] = MatchState
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 1_000, "batch_real": 256, "lr_labels": 0.05},
+        "good": {"iterations": 6_000, "batch_real": 512, "lr_labels": 0.02},
+    }
+
+    iterations: int = 19_600
+    """Steps: 400 passes over 50,000 samples (experiment_configs, epochs)."""
+    batch_real: int = 1024
+    """Real samples of a step, as many of each class (arg_extractor.py, --batch_size)."""
+    start: Start = "real"
+    """The pictures: random real ones."""
+    lr_labels: float = 0.01
+    """Learning rate of the labels' logits, with Adam (published: Adam's 0.001 on rows)."""
+    lr_net: float = 0.01
+    """α: rate of the step that gradients go through (--inner_lr)."""
+    lr_along: float = 0.001
+    """Learning rate of the student itself, with Adam."""
+    batch_inner: int = 50
+    """Pictures in a step of the student (--inner_batch_size)."""
+    patience: int = 50
+    """Errors in the moving average, and steps that it may stand still (stats_gap: 50 for 100 pictures, 200 for
+    more)."""
+    labels: Literal["learned"] = "learned"
+    """Labels are what is learned."""
+    augment: str = "none"
+    """Augmentation of the student's batches and of the real one."""
+    network: str = "convnet"
+    """The student (published: LeNet for MNIST, AlexNet for CIFAR)."""
+    parametrization: str = "pixels"
+    """How the pictures are stored."""
+
+    def engine(self, problem: Problem) -> Matching:
+        rules: Rules = {"payload/": Rule(lr=0.0), "labels/": Rule(lr=self.lr_labels, optimizer="adamw")}
+        unrolling = Unrolling(
+            windows=Whole(steps=1), batches=Some(batch=self.batch_inner), inner=Inner(), lr=self.lr_net,
+            batch_real=self.batch_real,
+        )  # fmt: skip
+        return Matching(
+            objective=OneAhead(unrolling=unrolling, lr_along=self.lr_along, patience=self.patience),
+            networks=Students(), rules=lambda state, last: rules, iterations=self.iterations, steps=self.iterations,
+            start=self.start, labels=self.labels,
+        )  # fmt: skip

@@ -1,0 +1,88 @@
+r"""Remember the Past: Distilling Datasets into Addressable Memories (Deng, Russakovsky, 2022, arXiv:2206.02916).
+
+.. math::
+    \min_{M, A} \; E_{\theta_0}\, \ell_T(\theta_N), \qquad x_i = \mathrm{up}\Big(\sum_b A_{ib} M_b\Big),
+    \qquad v_{i+1} = \mu v_i + \nabla \ell_{S_i}(\theta_i), \quad \theta_{i+1} = \theta_i - \eta v_{i+1}
+
+Gradients go through all N steps of a fresh student that trains with momentum (section 3.2, algorithm 1), on minibatches
+of every class, and into bases that all classes share (the parametrization ``memory``). Followed is the program's run
+script for CIFAR-10 (run_scripts, README). Three things in it differ here: the penalty of the coefficients
+(--coeff_reg_alpha 1e-4) is left out, as in the program it is added to the student's loss, whose gradient by weights
+does not contain it, so that it has no effect; the norm that is cut to 2 is that of the gradient by the decoded inputs,
+not by what is stored; and all steps of a student see fresh augmentations, where it has any, not one that they share.
+The memory's start is near to the initial inputs (ours); ``--parametrization memory:start=random`` is the published.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from potstill.core import Efforts, MethodInfo, Problem
+from potstill.functional.unroll import Inner
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState
+from potstill.methods._starts import Start
+from potstill.methods.performance._students import StudentValues, unrolled
+from potstill.methods.performance._windows import Balanced, Whole
+
+__all__ = ["Remember"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remember(StudentValues, Engineered[MatchState]):
+    """Gradients through the whole training of students with momentum, into an addressable memory."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Remember the Past: Distilling Datasets into Addressable Memories for Neural Networks",
+        paper="arXiv:2206.02916",
+        year=2022,
+        family="performance",
+        kinds=("*",),
+        named=True,
+        tasks=("*",),
+        training={"lr": 0.01, "augmentation": "none", "epochs": 300},
+    )
+    efforts: ClassVar[Efforts] = {
+        "quick": {
+            "iterations": 150, "batch_real": 256, "optimizer": "adamw", "lr": 0.01, "lr_net": 0.02, "inner_steps": 15,
+            "batch_per_class": 4,
+        },
+        "good": {
+            "iterations": 1_500, "batch_real": 512, "optimizer": "adamw", "lr": 0.01, "lr_net": 0.02, "inner_steps": 30,
+            "batch_per_class": 4,
+        },
+    }  # fmt: skip
+
+    iterations: int = 500_000
+    """Steps (configs, n_iters)."""
+    batch_real: int = 640
+    """Real samples of a step, as many of each class (runners, n_queries: 64 of each of CIFAR-10's classes)."""
+    start: Start = "real"
+    """The memory begins near to random real samples. Ours."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """What moves the stored values (configs, compressor_optim)."""
+    lr: float = 0.1
+    """Learning rate of what is stored (configs)."""
+    momentum: float = 0.5
+    """Its momentum (configs)."""
+    lr_net: float = 0.01
+    """Learning rate of the students (configs, bptt_optim)."""
+    momentum_net: float = 0.9
+    """Their momentum (README); below 1."""
+    inner_steps: int = 150
+    """N: steps of a student (README)."""
+    batch_per_class: int = 32
+    """Decoded inputs of each class in a step of a student (README, minibatch_size)."""
+    clip: float = 2.0
+    """The gradient is cut to this norm (runners, clip_grad_norm_); 0: it is not."""
+    augment: str = "none"
+    """Augmentation of the student's batches and of the real one (README: none, or flip_rotate)."""
+    network: str = "convnet"
+    """The student."""
+    parametrization: str = "memory"
+    """What is optimised."""
+
+    def engine(self, problem: Problem) -> Matching:
+        return unrolled(
+            self, windows=Whole(steps=self.inner_steps), batches=Balanced(per_class=self.batch_per_class),
+            inner=Inner(momentum=self.momentum_net), clip=self.clip,
+        )  # fmt: skip
