@@ -21,7 +21,8 @@ from potstill.execution import Processes, Serial
 from potstill.functional.flat import Flat, climb, direction, flat_step
 from potstill.functional.train import gradients, parameters, train_step
 from potstill.nn import factory
-from potstill.testing import toy_source, windows_source
+from potstill.testing import toy_source
+from potstill.testing.toy import windows_source
 
 SOURCE = toy_source("image")
 MAKE = factory("convnet-d1-w4", SOURCE.input, 4)
