@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from potstill.asked import fewer
-from potstill.assets import forecast, obtain, wanted_by
+from potstill.assets import Trajectories, forecast, obtain, wanted_by
 from potstill.augment.named import named_augmentation
 from potstill.core import Augmentation, Effort, Ground, Method, Problem, Selection, Space, Store, Stored, Synthetic
 from potstill.data import on_card
@@ -37,10 +37,10 @@ __all__ = ["Settled", "identity_of", "run_settled"]
 
 _TRIED = (8, 6, 5, 4, 3, 2)
 """Bits that ``auto`` tries, from many to few."""
-_GIVEN = "networks"
-"""The asset in whose place trained networks can be given."""
+_GIVEN: Mapping[str, str] = {"networks": "trained networks", "experts": "expert trajectories"}
+"""The assets in whose place something can be given, and what they are."""
 _NOBODYS: Mapping[str, Any] = {"given": True, "labels": False, "recipe": {}}
-"""What a card says of networks that were given: nobody can make them again, so that they label no student."""
+"""What a card says of what was given: nobody can make them again, so that they label no student."""
 _TRIAL = 20
 """Steps below which a run is shorter than what finding its bits takes."""
 
@@ -75,7 +75,7 @@ def run_settled(
     settled: Settled, watcher: Watcher, budget: float | None, *, seed: int, steps: int | None, zca: str | None,
     checkpoint: Path | None, resume: bool, anyway: bool, checkpoint_every: float, progress: Callable[[Progress], None],
     preparing: Callable[[str, int, int], None], command: str | None, table: Scores | None,
-    executor: Executor | None = None, networks: Any = None,
+    executor: Executor | None = None, given: Mapping[str, Any] | None = None,
 ) -> Distilled:  # fmt: skip
     """Preparation, steps and result of a run that is settled. Arguments and errors as for `potstill.distill`.
 
@@ -83,14 +83,14 @@ def run_settled(
         watcher: is told what comes and how long it will take.
         budget: seconds, of preparation and steps.
         table: scores to select by, in place of what the method would ask for.
-        networks: trained ones in place of those that the method would have made.
+        given: what stands in for assets of these names, in place of what would have been made.
     """
     name, made = settled.name, settled.method
     for note in settled.chosen if watcher.line else ():  # before the work, which may take long
         watcher.note(note)
-    begun = time.monotonic()
+    begun, brought = time.monotonic(), dict(given or {})
     if table is None:
-        problem, prepared = _prepared(settled, preparing, watcher, budget, executor, networks)
+        problem, prepared = _prepared(settled, preparing, watcher, budget, executor, brought)
     else:
         known = table.of(name, settled.problem.train)
         problem, prepared = dataclasses.replace(settled.problem, assets={"scores": known}), table.methods[name].seconds
@@ -98,8 +98,8 @@ def run_settled(
     identity = identity_of(settled, seed, zca)
     if table is not None:
         identity["scores"] = {n: float(values[values.isfinite()].sum()) for n, values in known.items()}
-    if networks is not None:
-        identity["networks"] = [state_hash({**t.theta, **t.buffers}) for t in problem.assets[_GIVEN]]
+    for asked in brought:
+        identity[asked] = _content(problem.assets[asked])
     needed = {asset.name: problem.assets[asset.name] for asset in problem.needed}
     if needed:
         identity["decoder"] = {n: state_hash(tensors) for n, tensors in needed.items()}
@@ -134,7 +134,7 @@ def run_settled(
         watcher=watcher,
         counted=preparing,
         executor=executor,
-        given=networks is not None,
+        given=frozenset(brought),
     )
 
 
@@ -156,6 +156,13 @@ def identity_of(settled: Settled, seed: int, zca: str | None = None) -> dict[str
     }
 
 
+def _content(brought: Any) -> Any:
+    """What decides the bits of what was given: the hash of experts, of each network where there is none."""
+    if isinstance(brought, Trajectories):
+        return brought.digest
+    return [state_hash({**t.theta, **t.buffers}) for t in brought]
+
+
 def _rounded(problem: Problem) -> dict[str, Any]:
     """How what is stored is rounded in every step, where it is."""
     p = problem.parametrization
@@ -164,17 +171,17 @@ def _rounded(problem: Problem) -> dict[str, Any]:
 
 def _prepared(
     settled: Settled, preparing: Callable[[str, int, int], None], watcher: Watcher, budget: float | None,
-    executor: Executor | None, networks: Any,
+    executor: Executor | None, given: Mapping[str, Any],
 ) -> tuple[Problem, float]:  # fmt: skip
     """The problem with the assets that the method and the parametrization ask for, and the seconds that went into them.
 
     Raises:
-        PotstillError: they will take, or have taken, all of the budget; or networks are given to no use.
+        PotstillError: they will take, or have taken, all of the budget; or something is given to no use.
     """
     method, problem = settled.method, settled.problem
-    wanted, given = wanted_by(method, problem), {} if networks is None else {_GIVEN: networks}
-    if given and all(asset.name not in given for asset in method.assets(problem)):
-        raise PotstillError(f"{settled.name} asks for no trained networks, but some are given; leave networks out")
+    wanted, known = wanted_by(method, problem), {asset.name for asset in method.assets(problem)}
+    if idle := [name for name in given if name not in known]:
+        raise PotstillError(f"{settled.name} asks for no {_GIVEN[idle[0]]}, but some are given; leave {idle[0]} out")
     if not wanted:
         return problem, 0.0
 
@@ -227,7 +234,7 @@ def _artefact(
     watcher: Watcher,
     counted: Callable[[str, int, int], None],
     executor: Executor | None,
-    given: bool,
+    given: frozenset[str],
 ) -> Distilled:
     """The state's result as an artefact: decoded, in data units, with its card, written as the store says."""
     method, train = settled.method, problem.train
@@ -364,7 +371,7 @@ def _fewest(
     return written((Exact() if selected else Float()) if choice is None else stores[choice.name], {"auto": said})
 
 
-def _of_assets(settled: Settled, problem: Problem, given: bool) -> dict[str, list[Mapping[str, Any]]]:
+def _of_assets(settled: Settled, problem: Problem, given: frozenset[str]) -> dict[str, list[Mapping[str, Any]]]:
     """What a card says of the assets that are in the problem's hands: lists by name, such as ``teachers``."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     ground = Ground(
@@ -373,7 +380,7 @@ def _of_assets(settled: Settled, problem: Problem, given: bool) -> dict[str, lis
     for asset in wanted_by(settled.method, problem):
         if asset.name in problem.assets:
             for name, entry in asset.on_card(problem.assets[asset.name], ground).items():
-                brought = _NOBODYS if given and asset.name == _GIVEN else {}
+                brought = _NOBODYS if asset.name in given else {}
                 found.setdefault(name, []).append({**entry, **brought})
     return found
 

@@ -11,15 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
+import potstill
 from potstill.assets import ExpertTraining, ExpertTrajectories, Trajectories, Trajectory, forecast, obtain
 from potstill.assets import trajectories as module
 from potstill.assets.curriculum import PAD, Order
 from potstill.augment.named import named_augmentation
-from potstill.core import Asset, AssetJob, Ground
+from potstill.cli.main import main
+from potstill.core import Asset, AssetJob, Ground, Problem, Splits
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Processes, Serial
 from potstill.functional.flat import Flat, climb, direction, flat_step
 from potstill.functional.train import gradients, parameters, train_step
+from potstill.methods.distribution.dm import DM
+from potstill.methods.selection.random import Random
 from potstill.nn import factory
 from potstill.testing import toy_source
 from potstill.testing.toy import windows_source
@@ -534,3 +538,67 @@ def test_a_kept_file_under_another_name_is_refused_with_both_named() -> None:
     job.path().rename(other.path())
     with pytest.raises(PotstillError, match=r"an expert of network convnet-d1-w4.*, but the run's is convnet-d1-w5"):
         other.kept()
+
+
+# --- through distill -----------------------------------------------------------------------------------------------
+
+DATA = Splits(train=SOURCE, test=None)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NeedsExperts(Random):
+    """A method that reads experts."""
+
+    network: str = "convnet-d1-w4"
+
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
+        return (SPEC,)
+
+    def init(self, problem: Problem, rng: torch.Generator) -> Any:
+        experts = problem.assets["experts"]
+        assert len(experts) == 2
+        assert set(experts[0].at(1)) == {n for n, _ in problem.network(0).named_parameters()}
+        return super().init(problem, rng)
+
+
+def test_distil_makes_them_or_takes_those_that_are_given_and_says_so(tmp_path: Path) -> None:
+    (needed,) = potstill.plan(DATA, NeedsExperts(), ipc=1, measure=0).networks
+    assert (needed.name, needed.count, needed.kept) == ("experts", 2, 0)
+    small = potstill.distill(DATA, NeedsExperts(), ipc=1)
+    (entry,) = small.card["experts"]
+    assert (entry["epochs"], entry["recipe"]["optimizer"]) == (3, "sgd")
+    assert small.card["cost"]["preparation_seconds"] > 0
+    path = tmp_path / "replay_buffer_0.pt"
+    torch.save(buffer_of(), path)
+    (entry,) = potstill.distill(DATA, NeedsExperts(), ipc=1, experts=[path]).card["experts"]
+    assert (entry["given"], entry["recipe"], entry["count"]) == (True, {}, 2)
+    with pytest.raises(
+        PotstillError, match="random asks for no expert trajectories, but some are given; leave experts"
+    ):
+        potstill.distill(DATA, "random", ipc=1, experts=path)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Slowly(DM):
+    """A method of several steps that reads experts."""
+
+    def assets(self, problem: Problem) -> tuple[Asset, ...]:
+        return (SPEC,)
+
+
+def test_a_checkpoint_from_other_experts_is_not_gone_on_with(tmp_path: Path) -> None:
+    for n in (0, 1):
+        torch.save([*buffer_of()[n:], *buffer_of()[:n]], tmp_path / f"{n}.pt")
+    method = Slowly(iterations=3, batch_real=6)
+    asked: dict[str, Any] = {"ipc": 1, "checkpoint": tmp_path / "run.checkpoint", "network": "convnet-d1-w4"}
+    potstill.distill(DATA, method, **asked, experts=tmp_path / "0.pt", steps=1, checkpoint_every=0)
+    with pytest.raises(PotstillError, match="experts"):
+        potstill.distill(DATA, method, **asked, experts=tmp_path / "1.pt", resume=True)
+
+
+def test_the_command_line_takes_paths_of_experts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(buffer_of(), tmp_path / "0.pt")
+    said = main(["distill", "digits", "--method", "random", "--ipc", "1", "--experts", str(tmp_path / "0.pt"),
+                 str(tmp_path), "--out", str(tmp_path / "o.safetensors")])  # fmt: skip
+    assert said == 1
+    assert "random asks for no expert trajectories, but some are given; leave experts out" in capsys.readouterr().err

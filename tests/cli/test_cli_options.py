@@ -28,7 +28,7 @@ MAKING = (
     | {"--network", "--parametrization", "--labels", "--augment", "--zca", "--store", "--device", "--executor"}
 )
 OPTIONS = {
-    "distill": MAKING | {"--out", "--resume", "--resume-anyway", "--checkpoint-every", "--scores"},
+    "distill": MAKING | {"--out", "--resume", "--resume-anyway", "--checkpoint-every", "--scores", "--experts"},
     "plan": MAKING | {"--measure"},
     "evaluate": COMMON
     | READING

@@ -166,6 +166,9 @@ class Distill(Making):
     """Time between checkpoints."""
     scores: Annotated[Path | None, _unset("SCORES.parquet")] = None
     """Select by these numbers, as `potstill score` writes them, instead of making them."""
+    experts: Annotated[tuple[Path, ...], arg(metavar="PATH ...", help_behavior_hint="")] = ()
+    """Match these expert trajectories, instead of training them: files that an earlier run kept, published replay
+    buffers (replay_buffer_0.pt), or folders of them."""
 
 
 @dataclass(frozen=True, kw_only=True)

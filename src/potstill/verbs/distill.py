@@ -101,6 +101,7 @@ def distill(
     scores: Scores | str | Path | None = None,
     executor: Executor | str | None = None,
     networks: Any = None,
+    experts: Any = None,
     initial: Distilled | str | Path | None = None,
     **options: Any,
 ) -> Distilled:
@@ -142,6 +143,9 @@ def distill(
             many processes as help.
         networks: trained ones, in place of those that the method would have trained: values
             (`potstill.core.Trained`) or paths of kept ones.
+        experts: expert trajectories, in place of those that the method would have trained: files that an earlier run
+            kept, published replay buffers (``replay_buffer_0.pt``), folders of either, or values
+            (`potstill.assets.Trajectory`).
         initial: an earlier set, or its path: what is optimised starts from its inputs, in place of the method's own
             start. It has as many inputs of each class as this one will have.
         **options: fields of the method.
@@ -170,7 +174,8 @@ def distill(
             settled, watcher, seconds, seed=seed, steps=steps, zca=zca, checkpoint=checkpoint,
             resume=resume or resume_anyway, anyway=resume_anyway, checkpoint_every=checkpoint_every,
             progress=progress if callable(progress) else watcher, preparing=preparing or watcher.count,
-            command=command, table=table, executor=asked_executor(executor), networks=networks,
+            command=command, table=table, executor=asked_executor(executor),
+            given={name: value for name, value in (("networks", networks), ("experts", experts)) if value is not None},
         )  # fmt: skip
 
 

@@ -71,6 +71,7 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         progress=watcher,
         command=line,
         scores=command.scores,
+        experts=command.experts or None,
         **_settings(command, parsed),
     )
     return_freed_memory()  # the state is gone, and the file is written as one piece
