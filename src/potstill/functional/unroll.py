@@ -182,14 +182,17 @@ class Trail(Sequence[State]):
     An item is a fresh `State`; ``trail[i]`` is that after i steps.
     """
 
-    def __init__(self, form: _Form, steps: range, count: int, limit: int) -> None:
+    def __init__(self, form: _Form, steps: range, count: int, limit: int, states: int) -> None:
         self.steps = steps
         """The numbers of the steps, as the loss gets them."""
         self._form, self._count, self._stored = form, count, 0
-        self._memory: list[tuple[Tensor, ...]] = []
         self._file: IO[bytes] | None = None
-        each = (1 + form.moments) * form.size * torch.empty((), dtype=form.dtype).element_size()
-        self._each, self._spills = each, each * (len(steps) + 1) > limit
+        self._each = (1 + form.moments) * form.size * torch.empty((), dtype=form.dtype).element_size()
+        self._memory: Tensor | None = None
+        if self._each * states <= limit:
+            # At once: pieces between the graphs of the steps would leave holes in the heap.
+            shape = states, 1 + form.moments, form.size
+            self._memory = torch.empty(shape, dtype=form.dtype, device=form.device)
 
     def __len__(self) -> int:
         """States that are known: steps and one more, or 1 if it is only `begun`."""
@@ -198,7 +201,7 @@ class Trail(Sequence[State]):
     @property
     def spilled(self) -> bool:
         """Whether it lies in a file."""
-        return self._file is not None
+        return self._memory is None
 
     @overload
     def __getitem__(self, index: int) -> State: ...
@@ -216,8 +219,9 @@ class Trail(Sequence[State]):
 
     def flat(self, index: int) -> _Flat:
         """The vectors after ``index`` steps: those that are kept; they are not written into."""
-        if self._file is None:
-            return _Flat(self._memory[index], self._count + index)
+        if self._memory is not None:
+            return _Flat(self._memory[index].unbind(), self._count + index)
+        assert self._file is not None, "a state is there"
         whole = torch.empty(1 + self._form.moments, self._form.size, dtype=self._form.dtype)
         self._file.seek(index * self._each)
         read = self._file.readinto(whole.view(-1).view(torch.uint8).numpy().data)  # type: ignore[attr-defined]
@@ -230,8 +234,9 @@ class Trail(Sequence[State]):
 
     def append(self, flat: _Flat) -> None:
         """Keep one more state."""
-        if not self._spills:
-            self._memory.append(flat.parts)
+        if self._memory is not None:
+            for place, part in zip(self._memory[self._stored], flat.parts, strict=True):
+                place.copy_(part)
         else:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  (closed when the trail goes)
@@ -262,7 +267,7 @@ def begun(state: State, steps: range) -> Trail:
     moments = bool(state.first) + bool(state.second)
     some = next(iter(state.theta.values()))
     form = _Form({n: t.shape for n, t in state.theta.items()}, moments, some.dtype, some.device)
-    trail = Trail(form, steps, state.count, 2**63)
+    trail = Trail(form, steps, state.count, limit=2**63, states=1)
     trail.append(form.flat(state))
     return trail
 
@@ -314,7 +319,7 @@ def train(
         NotFinite: the loss or a weight is not finite; the step is named.
     """
     form = _Form.of(state, inner)
-    trail = Trail(form, steps, state.count, limit)
+    trail = Trail(form, steps, state.count, limit, len(steps) + 1)
     first = form.flat(state)
     trail.append(first)
     for flat in _walk(loss, form, first, leaves, lr, inner, steps):
