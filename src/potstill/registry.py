@@ -60,6 +60,7 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "dsa": "potstill.methods.gradient.dsa:DSA",
         "idc": "potstill.methods.gradient.idc:IDC",
         "dream": "potstill.methods.gradient.dream:DREAM",
+        "lgm": "potstill.methods.gradient.lgm:LGM",
         "dm": "potstill.methods.distribution.dm:DM",
         "cafe": "potstill.methods.distribution.cafe:CAFE",
         "idm": "potstill.methods.distribution.idm:IDM",

@@ -229,8 +229,8 @@ def test_bounds_follow_the_annotation_and_the_default() -> None:
 
 
 MATCHING = (
-    "dc", "dsa", "idc", "dream", "dm", "cafe", "idm", "datadam", "m3d", "ncfm", "dance", "dsdm", "dd", "remember",
-    "rat-bptt", "at-bptt",
+    "dc", "dsa", "idc", "dream", "lgm", "dm", "cafe", "idm", "datadam", "m3d", "ncfm", "dance", "dsdm", "dd",
+    "remember", "rat-bptt", "at-bptt",
 )  # fmt: skip
 
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from potstill.errors import unknown
 
-__all__ = ["Distance", "DistanceName", "convolutional", "cosine", "cosine_rows", "distance", "mse"]
+__all__ = ["Distance", "DistanceName", "convolutional", "cosine", "cosine_rows", "distance", "linear_gradient", "mse"]
 
 DistanceName: TypeAlias = Literal["ours", "mse", "cos"]
 """The names DC gave its three distances."""
@@ -103,3 +104,21 @@ def convolutional(metric: Literal["mse", "l1"]) -> Distance:
         return torch.stack([((s - r) ** 2).sum() if metric == "mse" else (s - r).abs().sum() for s, r in used]).sum()
 
     return gap
+
+
+def linear_gradient(
+    features: Float[Tensor, "n d"], targets: Tensor, weight: Float[Tensor, "k d"]
+) -> Float[Tensor, "k d+1"]:
+    """The gradient of a linear classifier's mean cross-entropy, in closed form, differentiable by features and targets.
+
+    ``(softmax(h Wᵀ) − y)ᵀ [h, 1] / n``: of the weights, and in the last column of a bias that is 0. Linear gradient
+    matching (arXiv:2511.16674, equation 2).
+
+    Args:
+        features: what is classified.
+        targets: classes (n,), int64, or rows (n, k) that sum to 1.
+        weight: of the classifier.
+    """
+    y = targets if targets.is_floating_point() else F.one_hot(targets, len(weight)).to(features)
+    wrong = (features @ weight.T).softmax(1) - y
+    return torch.cat([wrong.T @ features, wrong.sum(0)[:, None]], 1) / len(features)
