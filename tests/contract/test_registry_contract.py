@@ -40,6 +40,7 @@ SMALL = {
     "frequencies": 32,
     "frequencies_sampler": 32,
     "pool_first": 2,
+    "nets": 2,
     "train_steps": 2,
     "data_train": 24,
     "iterations": 4,
@@ -142,6 +143,7 @@ def test_the_counts_that_may_be_zero() -> None:
         "rded": {"epochs_trained"},
         "cim": {"epochs_trained"},
         "dq": {"epochs_trained"},
+        "kip": {"depth"},
         "cv-dd": {"pad", "jitter", "epochs_trained", "batch_labels"},
         **recovered,
     }

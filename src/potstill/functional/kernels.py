@@ -35,7 +35,7 @@ class FullyConnected:
     """The kernel of a fully connected ReLU network of ``depth`` hidden layers, in float64."""
 
     depth: int = 1
-    """Hidden layers; 0 is the linear kernel."""
+    """Hidden layers; 0 is the linear kernel, σ_w² · x·x' / d + σ_b²."""
     kind: Literal["ntk", "nngp"] = "ntk"
     weights: float = 2.0
     """σ_w²."""
@@ -106,10 +106,9 @@ def _first(c: Tensor) -> Tensor:
 
 
 def embedded(networks: Sequence[Network], x: Inputs) -> Float[Tensor, "n d"]:
-    """Features ``φ(x)`` whose products are a random-feature kernel: what the networks embed, side by side.
+    """What the networks embed, side by side: features whose kernel is `FullyConnected` of depth 0.
 
-    They are divided by √(numbers in all), so that ``φ(x) · φ(x')`` is a mean that more and wider networks make more
-    exact, and does not grow with them.
+    That divides products by how many features there are, so that more and wider networks make the kernel more exact,
+    and no larger.
     """
-    found = [net.embed(x) for net in networks]
-    return torch.cat(found, 1) / math.sqrt(sum(h.shape[1] for h in found))
+    return torch.cat([net.embed(x) for net in networks], 1)

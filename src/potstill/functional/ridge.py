@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from potstill.errors import PotstillError
+from potstill.errors import NotFinite
 
 __all__ = ["RETRIES", "linear", "predict", "solve"]
 
@@ -40,7 +40,7 @@ def solve(k_ss: Float[Tensor, "n n"], y_s: Float[Tensor, "n t"], ridge: float = 
         float64 (n, t), differentiable by both.
 
     Raises:
-        PotstillError: the matrix holds NaN or infinity, its diagonal is zero, or it is singular all the same.
+        NotFinite: the matrix holds NaN or infinity, its diagonal is zero, or it is singular all the same.
     """
     n = len(k_ss)
     return _solved(k_ss.double(), y_s.double(), ridge, k_ss.diagonal().double().sum() / n, f"of {n} items")
@@ -52,7 +52,7 @@ def predict(
     """What ridge regression on ``y_s`` says of other samples: ``k_ts`` times `solve`, in float64.
 
     Raises:
-        PotstillError: as `solve`.
+        NotFinite: as `solve`.
     """
     return k_ts.double() @ solve(k_ss, y_s, ridge)
 
@@ -70,7 +70,7 @@ def linear(x: Float[Tensor, "n d"], y: Float[Tensor, "n t"], ridge: float = 1e-6
         float64 (d, t), differentiable by both.
 
     Raises:
-        PotstillError: as `solve`.
+        NotFinite: as `solve`.
     """
     (n, d), x, y = x.shape, x.double(), y.double()
     if n <= d:
@@ -81,13 +81,12 @@ def linear(x: Float[Tensor, "n d"], y: Float[Tensor, "n t"], ridge: float = 1e-6
 def _solved(k: Tensor, y: Tensor, ridge: float, mean: Tensor, of: str) -> Tensor:
     """``(k + ridge · mean · I)⁻¹ y``; ``of`` says what the matrix is of."""
     if not (bool(torch.isfinite(k).all()) and bool(torch.isfinite(y).all())):
-        raise PotstillError(
-            f"ridge regression needs finite numbers, but the kernel matrix {of} or its targets hold NaN or infinity; "
-            "lower the learning rate"
+        raise NotFinite(
+            f"ridge regression needs finite numbers, but the kernel matrix {of} or its targets hold NaN or infinity"
         )
     n, size = len(k), float(mean.detach())
     if size <= 0.0:
-        raise PotstillError(f"a kernel matrix must have a diagonal above 0, but that {of} has none; check the inputs")
+        raise NotFinite(f"a kernel matrix must have a diagonal above 0, but that {of} has none")
     eye = torch.eye(n, dtype=k.dtype, device=k.device)
     # A pivot of rounding errors alone may still be above 0: then there is a decomposition that means nothing.
     floor = torch.finfo(k.dtype).eps * n * size
@@ -97,7 +96,7 @@ def _solved(k: Tensor, y: Tensor, ridge: float, mean: Tensor, of: str) -> Tensor
         lower, wrong = torch.linalg.cholesky_ex(k + tried * mean * eye)
         if int(wrong) == 0 and float(lower.detach().diagonal().min()) ** 2 > floor:
             return torch.cholesky_solve(y, lower)
-    raise PotstillError(
+    raise NotFinite(
         f"the kernel matrix {of} is singular even with a ridge of {tried:.0e} of its mean diagonal; "
-        "make sure that no two items are equal, or raise the ridge"
+        "no two items may be equal; raise the ridge"
     )

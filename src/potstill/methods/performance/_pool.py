@@ -1,0 +1,104 @@
+"""FRePo's networks: a pool of several ages, of which the one that served a step then trains on what is stored."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias, final
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import Inputs, Network, Part, Problem
+from potstill.functional.leaves import under
+from potstill.functional.optim import adamw
+from potstill.functional.sampling import distinct
+from potstill.functional.train import gradients
+from potstill.inputs import index
+from potstill.methods._matching import MatchState, PoolMember
+from potstill.methods._networks import fresh_member, load
+from potstill.rng import generator
+
+__all__ = ["STEPS", "OnTheSet", "Stored"]
+
+Stored: TypeAlias = Callable[[Problem, MatchState], tuple[Inputs, Tensor]]
+"""What is stored, as networks learn it: inputs in model space and rows of numbers. No graph."""
+
+STEPS = "pool/steps"
+"""In a memory, of each network (n, 2): its age, and the steps that it has made."""
+
+
+def half_squares(outputs: Tensor, y: Tensor) -> Tensor:
+    """Half the squared error, summed over outputs, mean over samples."""
+    return 0.5 * (outputs - y.to(outputs.dtype)).square().sum(1).mean()
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class OnTheSet:
+    """Networks that train on what is stored, a step of Adam after each step that they serve, until they are too old."""
+
+    count: int
+    oldest: int
+    """Age after which a network gives way to an untrained one. The first ones are of all ages below it."""
+    lr: float
+    batch: int
+    """Items of a step, at most."""
+    stored: Stored
+
+    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
+        ages = torch.tensor([[self.oldest // self.count * i, 0] for i in range(self.count)])
+        pool = tuple(_untrained(problem, rng) for _ in range(self.count))
+        return replace(state, pool=pool, memory={**state.memory, STEPS: ages})
+
+    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
+        member = state.pool[self._place(state)]
+        return load(problem, member.seed, member.theta, member.buffers).eval(), None
+
+    def _place(self, state: MatchState) -> int:
+        """Of the network that serves the present step."""
+        return int(torch.randint(self.count, (1,), generator=generator(state.block, "member")))
+
+    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
+        place = self._place(state)
+        ages, pool = state.memory[STEPS].clone(), list(state.pool)
+        if int(ages[place, 0]) > self.oldest:
+            pool[place], ages[place] = _untrained(problem, rng), torch.zeros(2, dtype=ages.dtype)
+        else:
+            pool[place] = self._trained(problem, state, pool[place], int(ages[place, 1]), rng)
+            ages[place] += 1
+        return replace(
+            state, pool=tuple(pool), memory={**state.memory, STEPS: ages}, iteration=state.iteration + 1
+        )  # fmt: skip
+
+    def _trained(
+        self, problem: Problem, state: MatchState, member: PoolMember, steps: int, rng: Generator
+    ) -> PoolMember:
+        x, y = self.stored(problem, state)
+        if len(y) > self.batch:
+            some = distinct(len(y), self.batch, rng)
+            x, y = index(x, some), y[some]
+        net = problem.network(member.seed).train()
+        buffers = {n: b.clone() for n, b in member.buffers.items()}
+        found = gradients(net, member.theta, x, y, buffers=buffers, criterion=half_squares)
+        theta, first, second = adamw(
+            member.theta, dict(zip(member.theta, found, strict=True)), under("first/", member.velocity),
+            under("second/", member.velocity), steps, lr=self.lr,
+        )  # fmt: skip
+        return replace(member, theta=theta, velocity=_moments(first, second), buffers=buffers)
+
+    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+        n = min(len(self.stored(problem, state)[1]), self.batch)
+
+        def train(_: int) -> Callable[[], object]:
+            return lambda: self._trained(problem, state, state.pool[0], 0, generator(0, "plan"))
+
+        return (Part(what="the network's training", samples=n, size=n, ready=train, when="after"),)
+
+
+def _untrained(problem: Problem, rng: Generator) -> PoolMember:
+    member = fresh_member(problem, rng)
+    return replace(member, velocity=_moments(member.velocity, member.velocity))
+
+
+def _moments(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Both of Adam's moments, as one velocity."""
+    return {f"first/{n}": t for n, t in first.items()} | {f"second/{n}": t for n, t in second.items()}

@@ -1,0 +1,234 @@
+"""The objective of closed forms: how well kernel ridge regression on what is stored foretells real samples.
+
+Inputs and targets of a set are all that such a learner has, and its answer has a formula, so that its loss on real
+samples is differentiated by both without a step of training. Targets of classes are one-hot − 1/k, real ones are in
+deviations of the training part; what is stored stays in the task's own units.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, final
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from potstill.core import Inputs, InputSpec, Network, Part, Problem, Space
+from potstill.functional.features import input_rows
+from potstill.functional.kernels import FullyConnected, embedded
+from potstill.functional.leaves import Rules, under, values
+from potstill.functional.ridge import predict
+from potstill.functional.sampling import distinct, draw_per_class
+from potstill.inputs import split
+from potstill.methods._matching import (
+    LOGITS,
+    SCORES,
+    TARGETS,
+    Descent,
+    MatchState,
+    Networks,
+    Seen,
+    Sloped,
+    augmenting,
+    seen_inputs,
+    shown,
+)  # fmt: skip
+from potstill.methods._starts import hard_labels, has_classes
+from potstill.rng import draw_seed, generator
+
+__all__ = ["TEMPERATURE", "Fit", "InputsAlone", "KernelRidge", "deviations", "stored", "wanted"]
+
+Fit: TypeAlias = Literal["mean", "sum", "platt"]
+"""Half the squared error, as mean over all numbers (KIP) or as mean over samples of the sum (FRePo), or cross-entropy
+of the answers times a learned temperature (RFAD, after Platt)."""
+
+TEMPERATURE = "kernel/temperature"
+"""The leaf that answers are multiplied with before their softmax."""
+
+_PASS = 2**18
+"""Input numbers of real samples in one pass through networks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """What the moves of one step have in common."""
+
+    net: Network
+    nets: tuple[Network, ...]
+    omega: object
+    """The augmentation that all share."""
+    rows: Tensor
+    """Features of the real samples."""
+    targets: Tensor
+    """Theirs, float64 (n, t)."""
+    y: Tensor
+    """As the task has them."""
+
+
+class _Alone(Network):
+    """Inputs as rows of numbers."""
+
+    def __init__(self, input: InputSpec) -> None:
+        super().__init__()
+        self.input = input
+
+    def embed(self, x: Inputs) -> Tensor:
+        return input_rows(x, self.input)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class InputsAlone:
+    """No network: what embeds an input is the input. Kernels of infinitely wide networks need no more."""
+
+    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
+        return state
+
+    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
+        return _Alone(problem.train.input), None
+
+    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
+        return replace(state, iteration=state.iteration + 1)
+
+    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+        return ()
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class KernelRidge:
+    """Fit real samples by kernel ridge regression on what is stored."""
+
+    kernel: FullyConnected
+    """Of what the networks embed."""
+    batch_real: int
+    """Real samples of a step, of all classes together."""
+    ridge: float
+    """Over the mean of the kernel's diagonal."""
+    fit: Fit
+    space: Space = "model"
+    nets: int = 1
+    """Networks whose features stand side by side."""
+    balanced: bool = True
+    """As many real samples of each class; otherwise as they come."""
+    margin: bool = False
+    """A learned label's largest number is to stay 1/k above the next (FRePo)."""
+
+    def begin(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
+        return {}
+
+    def block(
+        self, problem: Problem, networks: Networks, state: MatchState, rng: Generator
+    ) -> tuple[MatchState, Block]:
+        state = replace(state, block=draw_seed(rng))
+        drawn = generator(state.block, "block")
+        return state, self._block(problem, networks, state, self._drawn(problem, drawn), drawn)
+
+    def _block(self, problem: Problem, networks: Networks, state: MatchState, index: Tensor, rng: Generator) -> Block:
+        nets = tuple(networks.embedder(problem, state, rng)[0].requires_grad_(False) for _ in range(self.nets))
+        omega = problem.augment.draw(1, problem.train.input.shape, rng)
+        batch = problem.train.fetch(index)
+        y = batch.y if batch.y is not None else problem.train.labels[index]
+        part = max(1, _PASS // max(1, problem.train.input.numbers))
+        with torch.no_grad():
+            rows = torch.cat([embedded(nets, augmenting(problem)(some, omega)) for some in split(batch.x, part)])
+        return Block(net=nets[0], nets=nets, omega=omega, rows=rows, targets=wanted(problem, y), y=y)
+
+    def _drawn(self, problem: Problem, rng: Generator) -> Tensor:
+        if not self.balanced:
+            return distinct(len(problem.train), self.batch_real, rng)
+        return torch.cat(draw_per_class(problem.by_class, -(-self.batch_real // problem.num_classes), rng))
+
+    def descents(self, problem: Problem, state: MatchState, block: Block) -> Iterator[Descent]:
+        probable = LOGITS in state.leaves.held
+
+        def fitted(classes: list[int], seen: Seen) -> Sloped:
+            return self.fitted(problem, block, seen, probable)
+
+        yield Descent("loss", fitted, [list(range(problem.num_classes))])
+
+    def fitted(self, problem: Problem, block: Block, seen: Seen, probable: bool) -> Sloped:
+        """The loss on the block's real samples; ``probable``: labels are learned rows that sum to 1."""
+        moving = {n: t for n, t in seen.items() if t.is_floating_point() and n != TARGETS}
+        leaves = {n: t.detach().clone().requires_grad_() for n, t in moving.items()}
+        with torch.enable_grad():
+            S = seen_inputs({**seen, **leaves})
+            rows = embedded(block.nets, augmenting(problem)(S, block.omega))
+            y = self._targets(problem, leaves, seen, probable)
+            answers = predict(self.kernel(block.rows, rows), self.kernel(rows, rows), y, self.ridge)
+            if self.fit == "platt" and has_classes(problem):
+                loss = F.cross_entropy(leaves[TEMPERATURE].double() * answers, block.y.long())
+            else:
+                squares = (answers - block.targets).square()
+                loss = 0.5 * (squares.sum(1).mean() if self.fit == "sum" else squares.mean())
+            if self.margin and "labels" in leaves and has_classes(problem):
+                best = y.topk(2, 1).values
+                loss = loss - (best[:, 0] - best[:, 1]).clamp_max(1 / problem.num_classes).mean()
+        found = torch.autograd.grad(loss, tuple(leaves.values()), allow_unused=True)
+        slopes = {n: g for n, g in zip(leaves, found, strict=True) if g is not None}
+        return float(loss.detach()), slopes
+
+    def _targets(self, problem: Problem, leaves: Mapping[str, Tensor], seen: Seen, probable: bool) -> Tensor:
+        """Of what is stored, as the learner has them, differentiable."""
+        if "labels" not in leaves:
+            return wanted(problem, seen.get(TARGETS, hard_labels(problem))).to(next(iter(leaves.values())).device)
+        y = leaves["labels"].double()
+        if not has_classes(problem):
+            return scaled(problem, y)
+        return y - 1 / problem.num_classes if probable else y
+
+    def after(self, problem: Problem, state: MatchState, block: Block) -> MatchState:
+        return state
+
+    def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
+        index = self._drawn(problem, generator(0, "plan"))
+        held, k = state.leaves.held, problem.num_classes
+        seen = {n: t.detach() for n, t in shown(problem.decode(under("payload/", held))).items()}
+        n = len(next(iter(seen.values())))
+        if learned := sorted({LOGITS, SCORES} & held.keys()):
+            seen["labels"] = torch.zeros_like(held[learned[0]])
+        seen |= {name: held[name] for name in (TARGETS, TEMPERATURE) if name in held}
+
+        def real(_: int) -> Callable[[], Block]:
+            return lambda: self._block(problem, networks, state, index, generator(0, "plan"))
+
+        def synthetic(_: int) -> Callable[[], object]:
+            block = real(1)()
+            return lambda: self.fitted(problem, block, seen, LOGITS in held)[0]
+
+        return (
+            Part(what="features of real samples", real=True, samples=len(index), size=-(-len(index) // k), ready=real),
+            Part(what="ridge regression", samples=n, size=n, ready=synthetic, when="descent"),
+        )
+
+
+def deviations(problem: Problem) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each real target, by what the task makes of a network's zeros and ones."""
+    zeros = torch.zeros(1, problem.task.outputs, dtype=torch.float64)
+    mean = problem.task.answer(zeros)
+    return mean[0], (problem.task.answer(zeros + 1) - mean)[0]
+
+
+def scaled(problem: Problem, y: Tensor) -> Tensor:
+    """Real targets less their mean, over their deviation, float64."""
+    mean, std = deviations(problem)
+    return (y.double() - mean.to(y.device)) / std.to(y.device)
+
+
+def wanted(problem: Problem, y: Tensor) -> Tensor:
+    """Targets as ridge regression fits them, float64 (n, t): classes and rows less 1/k, real ones scaled."""
+    if not has_classes(problem):
+        return scaled(problem, y)
+    k = problem.num_classes
+    return (y.double() if y.is_floating_point() else F.one_hot(y.long(), k).double()) - 1 / k
+
+
+def stored(problem: Problem, state: MatchState, rules: Rules) -> tuple[Inputs, Tensor]:
+    """What is stored as a learner has it: inputs that the leaves decode to, and targets as in `wanted`. No graph."""
+    known = values(state.leaves, rules)
+    with torch.no_grad():
+        x: Inputs = problem.decode(under("payload/", known))
+    if SCORES in known:
+        return x, known[SCORES].double() if has_classes(problem) else scaled(problem, known[SCORES])
+    rows = known[LOGITS].softmax(1) if LOGITS in known else known.get(TARGETS, hard_labels(problem))
+    return x, wanted(problem, rows)

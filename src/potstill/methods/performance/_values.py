@@ -1,0 +1,59 @@
+"""The values that methods of kernel ridge regression share, and the engine that they build."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, TypeAlias
+
+from potstill.core import Problem
+from potstill.functional.leaves import Optimizer, Rule, Rules
+from potstill.methods._matching import MatchState
+from potstill.methods._starts import Start, has_classes
+from potstill.methods.performance._ridge import TEMPERATURE, deviations
+
+__all__ = ["KernelValues", "Labels", "cosine", "rules_of"]
+
+Labels: TypeAlias = Literal["hard", "learned", "scores"]
+"""The classes; learned rows that sum to 1; or learned real values, which real targets are too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelValues:
+    """What every method has whose learner is kernel ridge regression; the defaults are those of the final classes."""
+
+    state_type: ClassVar[type] = MatchState
+    fractions: ClassVar[tuple[str, ...]] = ("momentum",)
+
+    iterations: int
+    lr: float
+    batch_real: int
+    ridge: float
+    optimizer: Optimizer
+    labels: Labels
+    start: Start = "real"
+    """Start from random real samples."""
+    lr_labels: float | None = None
+    """Learning rate of labels and real targets, where they are learned; None: that of the inputs, as published."""
+    momentum: float = 0.0
+    """Of SGD, where that is the optimiser."""
+
+
+def rules_of(method: KernelValues, problem: Problem, *, factor: float = 1.0, temperature: float = 0.0) -> Rules:
+    """How leaves move. Real targets do in their deviations.
+
+    Args:
+        factor: what rates are multiplied with.
+        temperature: the rate of the temperature's logarithm.
+    """
+    payload = Rule(lr=method.lr * factor, optimizer=method.optimizer, momentum=method.momentum)
+    rate = method.lr if method.lr_labels is None else method.lr_labels
+    units = () if has_classes(problem) else tuple(deviations(problem)[1].tolist())
+    return {
+        "payload/": payload,
+        "labels/": replace(payload, lr=rate * factor, units=units),
+        TEMPERATURE: Rule(lr=temperature, optimizer=method.optimizer, momentum=method.momentum, positive=True),
+    }
+
+
+def cosine(state: MatchState, iterations: int, end: float) -> float:
+    """From 1 down to ``end`` along half a cosine, over the iterations."""
+    return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, state.iteration / iterations)))

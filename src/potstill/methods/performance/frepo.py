@@ -1,0 +1,99 @@
+r"""FRePo: neural Feature Regression with Pooling (Zhou, Nezhadarya, Ba, NeurIPS 2022, arXiv:2206.00719), algorithm 1.
+
+.. math::
+    \min_{X_S, Y_S} \; E_{\theta \sim \text{pool}} \; \tfrac{1}{2} \Big\lVert Y_T - h_\theta(X_T) h_\theta(X_S)^\top
+        \big(h_\theta(X_S) h_\theta(X_S)^\top + \lambda I\big)^{-1} Y_S \Big\rVert^2
+        - \tfrac{1}{n} \sum_i \min\big(Y_i^{(1)} - Y_i^{(2)}, \tfrac{1}{k}\big)
+
+h_θ is the embedding of a network, whose head alone is trained, in closed form. The networks are a pool of all ages:
+the one that served a step then trains on the set for a step, and gives way to an untrained one when it is too old.
+Y⁽¹⁾ and Y⁽²⁾ are the largest and the next number of a label. The program (github.com/yongchao97/FRePo) is followed.
+Its network has 128, 256 and 512 channels and no norm but a BatchNorm while the set is made; here it is the problem's:
+``convnet-nonorm`` is nearest. Not here: that it starts with labels over √(k/10), which is 1 for ten classes, and that
+on CIFAR it also shows every picture mirrored.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from potstill.core import Efforts, MethodInfo, Problem
+from potstill.functional.kernels import FullyConnected
+from potstill.functional.leaves import Optimizer, Rules
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState
+from potstill.methods.performance._pool import OnTheSet
+from potstill.methods.performance._ridge import KernelRidge, stored
+from potstill.methods.performance._values import KernelValues, Labels, cosine, rules_of
+
+__all__ = ["FRePo"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FRePo(KernelValues, Engineered[MatchState]):
+    """Samples from which ridge regression on the features of networks in training foretells the real ones."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Dataset Distillation using Neural Feature Regression",
+        paper="arXiv:2206.00719",
+        year=2022,
+        family="performance",
+        kinds=("*",),
+        named=True,
+        tasks=("classification", "regression", "forecast"),
+    )
+    fractions: ClassVar[tuple[str, ...]] = ("momentum", "lr_end")
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 300, "batch_real": 256, "lr": 0.01},
+        "good": {"iterations": 10_000, "batch_real": 512, "lr": 3e-3},
+    }
+
+    iterations: int = 500_000
+    """Steps (README, --num_train_steps)."""
+    lr: float = 3e-4
+    """Learning rate of inputs and labels at first (distill.py, config.kernel.learning_rate)."""
+    lr_end: float = 0.1
+    """Part of it that is left at the end of the cosine (frepo.py, alpha)."""
+    optimizer: Optimizer = "lamb"
+    """What moves them (config.kernel.optimizer)."""
+    batch_real: int = 1024
+    """Real samples of a step, as they come (config.kernel.batch_size)."""
+    ridge: float = 1e-6
+    """Over the mean of the kernel's diagonal (frepo.py, reg)."""
+    labels: Labels = "scores"
+    """Learned real values (--learn_label), or the classes."""
+    nets: int = 10
+    """In the pool (--num_nn_state)."""
+    oldest: int = 100
+    """Steps after which a network is exchanged (--max_online_updates). The first ones are of ages 0 to this."""
+    lr_net: float = 3e-4
+    """Learning rate of the networks, of Adam (config.online.learning_rate)."""
+    batch_train: int = 1000
+    """Items of the set in a step of a network, at most (config.kernel.eval_batch_size)."""
+    margin: bool = True
+    """Whether a label's largest number is to stay 1/k above the next (frepo.py, lb_margin_th)."""
+    augment: str = "none"
+    """Siamese augmentation of what is compared; there is none where the program makes its sets."""
+    network: str = "convnet"
+    """Networks of the pool."""
+    parametrization: str = "pixels"
+    """What is optimised."""
+
+    def engine(self, problem: Problem) -> Matching:
+        first = rules_of(self, problem)
+
+        def rules(state: MatchState, last: bool) -> Rules:
+            return rules_of(self, problem, factor=cosine(state, self.iterations, self.lr_end))
+
+        pool = OnTheSet(
+            count=self.nets, oldest=self.oldest, lr=self.lr_net, batch=self.batch_train,
+            stored=partial(stored, rules=first),
+        )  # fmt: skip
+        return Matching(
+            objective=KernelRidge(
+                kernel=FullyConnected(depth=0, weights=1.0, biases=0.0), batch_real=self.batch_real, ridge=self.ridge,
+                fit="sum", balanced=False, margin=self.margin,
+            ),
+            networks=pool, rules=rules, iterations=self.iterations, steps=self.iterations, start=self.start,
+            labels=self.labels,
+        )  # fmt: skip

@@ -1,0 +1,73 @@
+r"""KIP: Kernel Inducing Points (Nguyen, Chen, Lee, ICLR 2021, arXiv:2011.00050; NeurIPS 2021, arXiv:2107.13034), eq. 2.
+
+.. math::
+    \min_{X_S, y_S} \; \tfrac{1}{2} \, E_{T} \Big\lVert y_T - K_{TS} (K_{SS} + \lambda I)^{-1} y_S \Big\rVert^2,
+    \qquad \lambda = \rho \, \operatorname{tr}(K_{SS}) / n
+
+K is the neural tangent kernel of an infinitely wide fully connected ReLU network (`potstill.functional.kernels`): no
+network is made, and all is in float64. The program (google-research/kip/KIP.ipynb) is followed; its convolutional
+kernels, which the papers' best numbers are of, took a cluster and are not here. Targets of classes are one-hot − 1/k.
+What it makes is for the learner that it was made with: kernel ridge regression with the same kernel.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from potstill.core import Efforts, MethodInfo, Problem
+from potstill.functional.kernels import FullyConnected
+from potstill.functional.leaves import Optimizer
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState
+from potstill.methods.performance._ridge import InputsAlone, KernelRidge
+from potstill.methods.performance._values import KernelValues, Labels, rules_of
+
+__all__ = ["KIP"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KIP(KernelValues, Engineered[MatchState]):
+    """Samples from which kernel ridge regression with a wide network's kernel foretells the real ones."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Dataset Meta-Learning from Kernel Ridge-Regression",
+        paper="arXiv:2011.00050",
+        year=2021,
+        family="performance",
+        kinds=("*",),
+        named=True,
+        tasks=("classification", "regression", "forecast"),
+    )
+    may_be_zero: ClassVar[tuple[str, ...]] = ("depth",)
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 300, "batch_real": 2000, "labels": "scores"},
+        "good": {"iterations": 3000, "labels": "scores"},
+    }
+
+    iterations: int = 1000
+    """Steps (KIP.ipynb: about 1,000 or more for full convergence)."""
+    lr: float = 4e-2
+    """Learning rate of inputs and, where they are learned, of targets (LEARNING_RATE)."""
+    optimizer: Optimizer = "adamw"
+    """What moves them: Adam, which is AdamW without decay."""
+    batch_real: int = 5000
+    """Real samples of a step, as many of each class (TARGET_BATCH_SIZE)."""
+    ridge: float = 1e-6
+    """ρ, over the mean of the kernel's diagonal (reg)."""
+    depth: int = 1
+    """Hidden layers of the network: 1 to 3 are the papers' FC1 to FC3 (DEPTH); 0 is the linear kernel."""
+    labels: Labels = "hard"
+    """Targets are the classes (LEARN_LABELS False), or learned real values: ``scores``."""
+    augment: str = "none"
+    """Siamese augmentation."""
+    parametrization: str = "pixels"
+    """What is optimised."""
+
+    def engine(self, problem: Problem) -> Matching:
+        rules = rules_of(self, problem)
+        return Matching(
+            objective=KernelRidge(
+                kernel=FullyConnected(depth=self.depth), batch_real=self.batch_real, ridge=self.ridge, fit="mean"
+            ),
+            networks=InputsAlone(), rules=lambda state, last: rules, iterations=self.iterations,
+            steps=self.iterations, start=self.start, labels=self.labels,
+        )  # fmt: skip

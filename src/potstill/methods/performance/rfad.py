@@ -1,0 +1,89 @@
+r"""RFAD: Random Feature Approximation for Dataset Distillation (Loo et al., NeurIPS 2022, arXiv:2210.12067), eq. 4-6.
+
+.. math::
+    \min_{X_S, y_S, \tau} \; E_\theta \; \ell\big(e^\tau K_{TS} (K_{SS} + \lambda I)^{-1} y_S,\; y_T\big),
+    \qquad K = \sigma_w^2 \, F F^\top + \sigma_b^2, \quad
+    F = \tfrac{1}{\sqrt{N d}} \big[h_{\theta_1}(x), \ldots, h_{\theta_N}(x)\big]
+
+N untrained networks at every step: their features side by side make the kernel of an infinitely wide one (NNGP)
+approximately. ℓ is cross-entropy of answers times a learned temperature (Platt scaling), or half the mean squared
+error. The program (github.com/yolky/RFAD) is followed: σ_w² = 2, σ_b² = 0.01, λ = 5e-3 of the mean of the diagonal. Its
+networks are ConvNets of width 256 without norm whose weights are normal with variance 2 over their inputs; here they
+are the problem's, drawn as PyTorch draws them. Not here: a linear map of all pixels that it learns beside the set and
+folds into it at the end.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from potstill.core import Efforts, MethodInfo, Problem
+from potstill.functional.kernels import FullyConnected
+from potstill.functional.leaves import Optimizer
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState
+from potstill.methods._networks import Ready
+from potstill.methods._starts import has_classes
+from potstill.methods.performance._ridge import TEMPERATURE, KernelRidge
+from potstill.methods.performance._values import KernelValues, Labels, rules_of
+
+__all__ = ["RFAD"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RFAD(KernelValues, Engineered[MatchState]):
+    """Samples from which ridge regression on the features of many untrained networks foretells the real ones."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Efficient Dataset Distillation using Random Feature Approximation",
+        paper="arXiv:2210.12067",
+        year=2022,
+        family="performance",
+        kinds=("*",),
+        named=True,
+        tasks=("classification", "regression", "forecast"),
+    )
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 150, "batch_real": 256, "nets": 2, "lr": 0.02},
+        "good": {"iterations": 2000, "batch_real": 512, "nets": 4, "lr": 5e-3},
+    }
+
+    iterations: int = 100_000
+    """Steps, at most (run_distillation.py, n_iters; it stops early by a held-out part of the training data, which is
+    not done here)."""
+    lr: float = 1e-3
+    """Learning rate of inputs and labels (--lr)."""
+    lr_temperature: float = 1e-2
+    """That of the temperature's logarithm (distillation.py)."""
+    optimizer: Optimizer = "adabelief"
+    """What moves them (distillation.py)."""
+    batch_real: int = 5120
+    """Real samples of a step, as they come (--n_batches 4, of 1,280 each)."""
+    ridge: float = 5e-3
+    """Over the mean of the kernel's diagonal (--jit)."""
+    nets: int = 8
+    """N (--n_models)."""
+    platt: bool = True
+    """Cross-entropy with a learned temperature, of classes (--platt); otherwise half the mean squared error."""
+    labels: Labels = "scores"
+    """Learned real values (--learn_labels), or the classes."""
+    augment: str = "none"
+    """Siamese augmentation."""
+    network: str = "convnet"
+    """Networks whose features stand side by side, fresh at every step; ``convnet-w256-nonorm`` is nearest to the
+    published one."""
+    parametrization: str = "pixels"
+    """What is optimised."""
+
+    def engine(self, problem: Problem) -> Matching:
+        rules = rules_of(self, problem, temperature=self.lr_temperature)
+        platt = self.platt and has_classes(problem)
+        return Matching(
+            objective=KernelRidge(
+                kernel=FullyConnected(depth=0), batch_real=self.batch_real, ridge=self.ridge,
+                fit="platt" if platt else "mean", nets=self.nets, balanced=False,
+            ),
+            networks=Ready(), rules=lambda state, last: rules, iterations=self.iterations, steps=self.iterations,
+            start=self.start, labels=self.labels, beside={TEMPERATURE: torch.ones(())} if platt else {},
+        )  # fmt: skip
