@@ -83,7 +83,7 @@ def test_they_are_an_asset_that_is_made_once_and_then_read_from_one_file_each(ca
     assert all(equal(a, b) for a, b in zip(first, again, strict=True))
     assert not equal(first[0], first[1])
     assert first.digest == again.digest
-    assert len(list(cache.iterdir())) == 2, "nothing is left beside them"
+    assert sorted(f.suffix for f in cache.iterdir()) == [".progress", ".progress", ".safetensors", ".safetensors"]
 
 
 def test_a_snapshot_is_a_copy_and_each_differs_from_the_others() -> None:
@@ -149,7 +149,7 @@ def test_a_longer_training_begins_as_a_shorter_one_unless_the_rate_falls(monkeyp
 
 def test_what_is_cut_off_or_damaged_is_made_anew_and_never_loaded(cache: Path) -> None:
     first, _ = made()
-    files = sorted(cache.iterdir())
+    files = sorted(cache.glob("*.safetensors"))
     contents = [f.read_bytes() for f in files]
     files[0].write_bytes(contents[0][:-10])
     whole = bytearray(contents[1])
@@ -160,6 +160,43 @@ def test_what_is_cut_off_or_damaged_is_made_anew_and_never_loaded(cache: Path) -
     assert all(equal(a, b) for a, b in zip(first, again, strict=True))
     files[0].write_bytes(b"")
     assert made()[1][0][1] == 1
+
+
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.5}, {"curriculum": "pad"}])
+def test_a_longer_training_goes_on_from_a_shorter_one_and_serves_as_one(
+    settings: dict[str, Any], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short, long = job_of(epochs=2, **settings), job_of(epochs=5, **settings)
+    whole = long.compute()
+    assert short.produce() is None
+    assert (short.there(), long.there()) == (True, False)
+    assert long.kept() is None
+    assert long.left() == 3 / 5 * (whole.epochs * len(SOURCE)) or settings.get("curriculum")
+    passes, plain = list[int](), module.train_epoch
+
+    def counted(*args: Any, **options: Any) -> Any:
+        passes.append(1)
+        return plain(*args, **options)
+
+    monkeypatch.setattr(module, "train_epoch", counted)
+    assert long.produce() is None
+    assert len(passes) == 3
+    kept, early = long.kept(), short.kept()
+    assert kept is not None
+    assert early is not None
+    assert equal(kept, whole)
+    assert kept.digest == whole.digest
+    assert early.digest == short.compute().digest != kept.digest
+    assert (early.epochs, kept.epochs) == (2, 5)
+    with pytest.raises(PotstillError, match="snapshots after 0 to 2 epochs"):
+        early.at(3)
+    assert early.seconds < kept.seconds
+    for file in cache.glob(".*.progress"):
+        file.unlink()
+    assert job_of(epochs=6, **settings).produce() is None, "what nothing goes on from is made anew"
+    again = job_of(epochs=5, **settings).kept()
+    assert again is not None
+    assert again.digest == kept.digest
 
 
 class Stopped(Exception):
@@ -194,7 +231,7 @@ def test_a_training_goes_on_after_its_last_whole_epoch_with_the_same_bits(
     assert kept is not None
     assert equal(kept, whole)
     assert all(torch.equal(t, whole.trained(4).buffers[n]) for n, t in kept.trained(4).buffers.items())
-    assert len(list(cache.iterdir())) == 1
+    assert len(list(cache.iterdir())) == 2, "the file, and the state to go on from"
 
 
 @pytest.mark.parametrize("broken", ["state", "rows", "none"])
@@ -271,13 +308,14 @@ def test_experts_that_cannot_be_kept_are_used_all_the_same(tmp_path: Path, monke
 def test_the_name_holds_all_that_decides_the_bits_and_nothing_else() -> None:
     job = job_of()
     others = [
-        dataclasses.replace(job, number=1), job_of(epochs=4), job_of(lr=0.1), job_of(optimizer="gsam"),
+        dataclasses.replace(job, number=1), job_of(lr=0.1), job_of(optimizer="gsam"),
         job_of(curriculum="pad"), job_of(make=factory("convnet-d1-w5", SOURCE.input, 4)), job_of(augment="none"),
         job_of(train=toy_source("image", per_class=11)), job_of(optimizer="gsam", rho=0.5),
-        job_of(optimizer="gsam", alpha=0.5),
+        job_of(optimizer="gsam", alpha=0.5), job_of(schedule="decay"),
     ]  # fmt: skip
+    assert job_of(schedule="decay", epochs=4).path() != job_of(schedule="decay").path()
     assert len({j.path() for j in [job, *others]}) == 11
-    assert job_of(rho=0.5).path() == job_of(momentum=0.0).path() == job.path()
+    assert job_of(rho=0.5).path() == job_of(momentum=0.0).path() == job_of(epochs=9).path() == job.path()
 
 
 @pytest.mark.parametrize(("settings", "said"), [
@@ -406,6 +444,7 @@ def test_a_curriculum_trains_on_the_easy_ones_first(monkeypatch: pytest.MonkeyPa
         easiest = pool[scores[pool].argsort(stable=True)][:9].tolist()  # 75 % of 12
         assert met[0] & set(pool.tolist()) == set(easiest)
     assert job.left() == 36 + 36
+    assert job_of(curriculum="pad", epochs=2, score_epochs=3, score_runs=1).left() == 36 + 36 + 3 * len(SOURCE)
 
 
 def test_a_curriculum_without_classes_is_refused() -> None:
@@ -530,6 +569,7 @@ def test_a_kept_expert_is_read_and_one_of_another_network_or_of_other_data_refus
     files[0].write_bytes(files[0].read_bytes()[:-3])
     with pytest.raises(PotstillError, match="cut off or damaged"):
         given(files[0])
+    assert given(files[1], needed=1).epochs == 3, "all that there is"
 
 
 def test_a_kept_file_under_another_name_is_refused_with_both_named() -> None:

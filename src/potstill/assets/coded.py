@@ -27,7 +27,19 @@ from potstill.errors import PotstillError
 from potstill.storage.files import DIGEST
 from potstill.storage.mapped import Field, Plan, mapped, plan
 
-__all__ = ["FORMAT", "Coded", "InFile", "Layout", "Rows", "Snapshot", "layout_said", "read_file", "read_rows"]
+__all__ = [
+    "FORMAT",
+    "Coded",
+    "InFile",
+    "Layout",
+    "Rows",
+    "Snapshot",
+    "content",
+    "digest",
+    "layout_said",
+    "read_file",
+    "read_rows",
+]
 
 Snapshot: TypeAlias = tuple[Float[Tensor, " p"], Float[Tensor, " b"]]
 """Parameters and running statistics in a row each, in memory that nobody else has."""
@@ -37,6 +49,7 @@ FORMAT = "potstill-trajectory/1"
 TOP = 15
 """The largest difference lies in [2^14, 2^15) once it is scaled."""
 _ZEROS = "0" * 64
+_HASH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,7 @@ def fields(layout: Layout, epochs: int) -> dict[str, Field]:
     return {
         "first": Field("F32", (1, layout.size)), "later": Field("F16", (epochs, layout.size)),
         "scale": Field("F32", (epochs,)), "seconds": Field("F32", (epochs + 1,)), **running,
+        "chain": Field("U8", (epochs + 1, _HASH)),
     }  # fmt: skip
 
 
@@ -106,17 +120,22 @@ class Rows:
     def put(self, epoch: int, theta: Tensor, buffers: Tensor, seconds: float) -> None:
         """What the expert is after ``epoch`` epochs; the first must be there before the others."""
         self._write("seconds", epoch, np.array([seconds], np.float32))
+        made = hashlib.sha256(b"" if epoch == 0 else self._read("chain", epoch - 1).tobytes())
         if self.layout.running:
             self._write("buffers", epoch, buffers.numpy())
+            made.update(buffers.numpy().tobytes())
         if epoch == 0:
             self._first = theta.numpy().copy()
             self._write("first", 0, self._first)
-            return
-        if self._first is None:
-            self._first = self._read("first", 0).copy()
-        coded, scale = _coded(theta.numpy() - self._first)
-        self._write("scale", epoch - 1, np.array([scale], np.float32))
-        self._write("later", epoch - 1, coded)
+            made.update(self._first.tobytes())
+        else:
+            if self._first is None:
+                self._first = self._read("first", 0).reshape(-1).copy()
+            coded, scale = _coded(theta.numpy() - self._first)
+            self._write("scale", epoch - 1, np.array([scale], np.float32))
+            self._write("later", epoch - 1, coded)
+            made.update(coded.tobytes() + np.float32(scale).tobytes())
+        self._write("chain", epoch, np.frombuffer(made.digest(), np.uint8))
 
     def _write(self, name: str, row: int, values: NDArray[Any]) -> None:
         raise NotImplementedError
@@ -149,14 +168,6 @@ class Coded(Rows):
     def size(self) -> int:
         """Bytes."""
         return sum(values.nbytes for values in self.values.values())
-
-    def digest(self) -> str:
-        """Hash of the numbers."""
-        made = hashlib.sha256()
-        for name in sorted(self.values):
-            if name != "seconds":
-                made.update(self.values[name].tobytes())
-        return made.hexdigest()
 
 
 class InFile(Rows):
@@ -206,13 +217,11 @@ class InFile(Rows):
         self.file.seek(place)
         return np.frombuffer(self.file.read(width), self._kinds[name].dtype)
 
-    def digest(self, epoch: int) -> str:
-        """Hash of all rows up to ``epoch``, as they are in the file."""
-        made = hashlib.sha256()
-        for name in sorted(self._kinds):
-            for row in range({"first": 1, "later": epoch, "scale": epoch}.get(name, epoch + 1)):
-                made.update(self._read(name, row).tobytes())
-        return made.hexdigest()
+    def take(self, values: Mapping[str, NDArray[Any]], epoch: int) -> None:
+        """Write what another file holds up to ``epoch``."""
+        for name, count in _rows(values, epoch):
+            for row in range(count):
+                self._write(name, row, values[name][row : row + 1])
 
     def finish(self) -> None:
         """Write the file's hash into its header, and all to the disk."""
@@ -238,6 +247,24 @@ def read_rows(values: Mapping[str, NDArray[Any]], epoch: int) -> Snapshot:
         theta.add_(later.mul_(float(values["scale"][epoch - 1])))
     row = values["buffers"][epoch] if "buffers" in values else np.empty(0, np.float32)
     return theta, torch.from_numpy(np.array(row, np.float32))
+
+
+def _rows(values: Mapping[str, NDArray[Any]], epoch: int) -> list[tuple[str, int]]:
+    return [(name, {"first": 1, "later": epoch, "scale": epoch}.get(name, epoch + 1)) for name in sorted(values)]
+
+
+def digest(values: Mapping[str, NDArray[Any]], epoch: int) -> str:
+    """Hash of all that is there up to ``epoch``."""
+    made = hashlib.sha256()
+    for name, count in _rows(values, epoch):
+        for row in range(count):
+            made.update(values[name][row].tobytes())
+    return made.hexdigest()
+
+
+def content(values: Mapping[str, NDArray[Any]], epoch: int) -> str:
+    """Hash of the snapshots up to ``epoch``: the same whether there are later ones or not."""
+    return bytes(values["chain"][epoch].tobytes()).hex()
 
 
 def read_file(path: Path, check: bool) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

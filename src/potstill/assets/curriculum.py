@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
@@ -89,17 +90,24 @@ class Order:
             for n in range(self.runs)
         )
 
+    def path(self) -> Path:
+        """Where the scores are kept."""
+        said = json.dumps(["grand last layer", 1, *(job.path().name for job in self.trainings())])
+        return cache_folder() / "orders" / f"{hashlib.sha256(said.encode()).hexdigest()}.safetensors"
+
+    def left(self) -> float:
+        """Samples that training its networks will still pass."""
+        return 0.0 if self.path().exists() else sum(job.left() for job in self.trainings() if not job.there())
+
     def scores(self) -> Float[Tensor, " n"]:
         """The mean norm of each sample's last-layer gradient."""
-        jobs = self.trainings()
-        said = json.dumps(["grand last layer", 1, *(job.path().name for job in jobs)])
-        path = cache_folder() / "orders" / f"{hashlib.sha256(said.encode()).hexdigest()}.safetensors"
+        path = self.path()
         with contextlib.suppress(PotstillError, KeyError):  # not there or not readable: it is made again
             found = read_tensors(path, 2**40)[0]["scores"]
             if found.shape == (len(self.train),):
                 return found
         total = torch.zeros(len(self.train))
-        for job in jobs:
+        for job in self.trainings():
             if (kept := job.kept()) is None:
                 made = job.produce()
                 kept = job.kept() if made is None else made[0]

@@ -7,13 +7,15 @@ curriculum (``curriculum: pad``). The first snapshot is the network as it begins
 
 Each expert is a job. It is kept as one file that is mapped and not read (`potstill.assets.coded`): any snapshot is
 decoded by itself, into memory of its own. A training that was stopped goes on after its last whole epoch of a minute
-or less before, with the same bits; a file that is cut off or damaged is made anew; of two runs that want the same
-expert one makes it and the other waits.
+or less before, with the same bits, and so does a short one of which more epochs are wanted; the first epochs of a long
+one serve as a short one. A file that is cut off or damaged is made anew; of two runs that want the same expert one
+makes it and the other waits.
 
 Experts are not trained side by side as one network. On a CPU that is slower (`potstill.evaluation.together`: one
 expert's products fill the core, and kernels of our own are for networks alone); a process for each core is what helps.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -32,7 +34,19 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill.assets.buffers import Found, found_in, replay_buffer
-from potstill.assets.coded import FORMAT, Coded, InFile, Layout, Rows, Snapshot, layout_said, read_file, read_rows
+from potstill.assets.coded import (
+    FORMAT,
+    Coded,
+    InFile,
+    Layout,
+    Rows,
+    Snapshot,
+    content,
+    digest,
+    layout_said,
+    read_file,
+    read_rows,
+)
 from potstill.assets.curriculum import PAD, Order
 from potstill.assets.networks import TrainedNetworks, Training, kept_part, work_of
 from potstill.core import Ground, NetworkFactory, Source, Trained
@@ -43,7 +57,7 @@ from potstill.functional.train import parameters
 from potstill.locks import take
 from potstill.rng import derive, generator
 from potstill.storage import cache_folder, read_tensors, write_tensors
-from potstill.storage.files import DIGEST
+from potstill.storage.files import read_metadata
 from potstill.supervise.about import same_order
 from potstill.supervise.teacher import Teacher, fresh_teacher, train_epoch
 
@@ -240,8 +254,12 @@ class ExpertTraining(Training):
         return kept_part(self.train.labels, float(self.said["holdout"]))
 
     def _rng(self) -> torch.Generator:
-        decides = {name: value for name, value in self.said.items() if name != "epochs" or not self._any_length}
-        return generator(self.seed, "training", json.dumps(decides, sort_keys=True))
+        return generator(self.seed, "training", json.dumps(self._decides, sort_keys=True))
+
+    @property
+    def _decides(self) -> dict[str, float | int | str]:
+        """What of the recipe decides the snapshots that there are: not how many, where the rate does not know it."""
+        return {name: value for name, value in self.said.items() if name != "epochs" or not self._any_length}
 
     @property
     def _any_length(self) -> bool:
@@ -300,14 +318,15 @@ class ExpertTraining(Training):
     # --- what is on the disk --------------------------------------------------------------------------------------
 
     def path(self, epoch: int | None = None) -> Path:
-        """Where it is kept: a name made of everything that decides its bits."""
+        """Where it is kept: a name made of everything that decides its bits. A longer training has the same name, where
+        the shorter one is its beginning."""
         n = self.train.normalization
         white = [] if n.whitening is None else [
             hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
         ]  # fmt: skip
         what = {
             "data": self.train.content_hash, "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
-            "network": self.make.name, "augment": repr(self.augment), "recipe": self.said, "number": self.number,
+            "network": self.make.name, "augment": repr(self.augment), "recipe": self._decides, "number": self.number,
             "version": _VERSION,
         }  # fmt: skip
         key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
@@ -325,11 +344,15 @@ class ExpertTraining(Training):
         return {
             "format": FORMAT, "layout": layout_said(layout), "network": self.make.name, "key": self.path().stem,
             "data": self.train.content_hash, "source": self.train.name, "classes": json.dumps(self.train.classes),
-            "seed": str(self.seed), "number": str(self.number), "recipe": json.dumps(self.said, sort_keys=True),
+            "seed": str(self.seed), "number": str(self.number), "recipe": json.dumps(self._decides, sort_keys=True),
+            "epochs": str(self.epochs),
         }  # fmt: skip
 
     def there(self) -> bool:
-        return self.path().exists()
+        try:
+            return int(read_metadata(self.path(), MAX_BYTES)["epochs"]) >= self.epochs
+        except (PotstillError, KeyError, ValueError):
+            return False
 
     def kept(self) -> Trajectory | None:
         """What an earlier run kept, checked by its hash now, and read when it is asked for.
@@ -340,12 +363,11 @@ class ExpertTraining(Training):
         if not self.there():
             return None
         try:
-            found = opened(self.path(), self.make, self.train)
+            return opened(self.path(), self.make, self.train, self.epochs)
         except _Foreign:
             raise
         except PotstillError:
             return None  # cut off, damaged or not readable: it is made again
-        return found if found.epochs == self.epochs else None
 
     def produce(self) -> tuple[Trajectory, str] | None:
         path = self.path()
@@ -364,20 +386,19 @@ class ExpertTraining(Training):
                 rows = InFile(file, layout, self.epochs, self._said(layout))
                 self._fill(rows)
                 os.replace(self._part, path)
-                self._progress.unlink(missing_ok=True)
+                if not self._any_length:
+                    self._progress.unlink(missing_ok=True)  # nothing goes on from there
         except OSError as error:
             return self.compute(), f"{path.parent}: cannot be written ({error.strerror})"
         return None
 
     def _fill(self, rows: InFile) -> None:
-        state = self._saved(rows)
-        if state.epoch == 0:
-            rows.begin()
-        written = time.monotonic()
+        state, written = self._begun(rows), time.monotonic()
 
         def after(state: _State) -> None:
             nonlocal written
-            if state.epoch < self.epochs and time.monotonic() - written > EVERY:
+            last = state.epoch == self.epochs
+            if time.monotonic() - written > EVERY or (last and self._any_length):
                 self._save(rows, state)
                 written = time.monotonic()
 
@@ -390,8 +411,8 @@ class ExpertTraining(Training):
         self.run(rows, self._first())
         return Trajectory(
             seed=self.seed, epochs=self.epochs, layout=layout, device=self.make.device, read=_Held(rows),
-            digest=rows.digest(), classes=self.train.classes, seconds=float(rows.values["seconds"][-1]),
-            held=rows.size,
+            digest=content(rows.values, self.epochs), classes=self.train.classes,
+            seconds=float(rows.values["seconds"][-1]), held=rows.size,
         )  # fmt: skip
 
     def left(self) -> float:
@@ -400,11 +421,13 @@ class ExpertTraining(Training):
             return float((self.epochs - done) * len(kept))
         sizes = torch.bincount(self.train.labels[kept]).tolist()
         parts = [PAD.part(epoch) for epoch in range(done, self.epochs)]
-        return float(sum(max(1, int(high * n) - int(low * n)) for low, high in parts for n in sizes if n))
+        first = self.order.left() if self.number == 0 else 0.0  # one expert trains them for all
+        return first + sum(max(1, int(high * n) - int(low * n)) for low, high in parts for n in sizes if n)
 
     def _epochs_saved(self) -> int:
         try:
-            return int(json.loads(read_tensors(self._progress, MAX_BYTES)[1]["said"])["epoch"])
+            epoch = int(json.loads(read_metadata(self._progress, MAX_BYTES)["said"])["epoch"])
+            return min(epoch, self.epochs)
         except (PotstillError, KeyError, ValueError, TypeError):
             return 0
 
@@ -415,45 +438,66 @@ class ExpertTraining(Training):
         t = state.teacher
         said = {
             "epoch": state.epoch, "seconds": state.seconds, "step": t.step, "right": t.right, "seen": t.seen,
-            "rows": rows.digest(state.epoch),
+            "rows": digest(read_file(self._part, check=False)[0], state.epoch),
         }  # fmt: skip
-        parts = {f"{kind}/{n}": v for kind, values in _moving(t).items() for n, v in values.items()}
+        parts = {f"{kind}/{n}": v for kind, values in self._moving(t).items() for n, v in values.items()}
         try:
             write_tensors(self._progress, {**parts, "rng": state.rng}, {"said": json.dumps(said)})
         except PotstillError as error:
             raise OSError(0, str(error)) from error
 
-    def _saved(self, rows: InFile) -> _State:
-        """The state that was written last, if it is whole and the file holds what it counts; else the first."""
-        first = self._first()
+    def _moving(self, teacher: Teacher) -> dict[str, Mapping[str, Tensor]]:
+        speed = {"velocity": teacher.velocity} if float(self.said["momentum"]) else {}
+        return {"params": teacher.params, "buffers": teacher.buffers, **speed}
+
+    def _begun(self, rows: InFile) -> _State:
+        """The state to go on from, the file filled up to there: of the training that was stopped, or of a shorter one
+        that was kept; the first where that state is not whole, or no file holds what it counts."""
+        if (saved := self._saved()) is None or saved[0].epoch > self.epochs:
+            rows.begin()
+            return self._first()
+        state, said = saved
+        if rows.begun() and digest(read_file(self._part, check=False)[0], state.epoch) == said:
+            return state
+        rows.begin()
+        with contextlib.suppress(PotstillError):  # not there, or cut off
+            values, about = read_file(self.path(), check=False)
+            if int(about["epochs"]) >= state.epoch and digest(values, state.epoch) == said:
+                rows.take(values, state.epoch)
+                return state
+        return self._first()
+
+    def _saved(self) -> tuple[_State, str] | None:
+        """The state that was written last, if it is whole, and the hash of the rows up to there."""
+        first = fresh_teacher(self.make(self.seed))
         try:
             tensors, metadata = read_tensors(self._progress, MAX_BYTES)
             said = json.loads(metadata["said"])
-            if not rows.begun() or rows.digest(said["epoch"]) != said["rows"]:
-                return first
             moving = {
                 kind: {n: tensors[f"{kind}/{n}"].to(t.device) for n, t in values.items()}
-                for kind, values in _moving(first.teacher).items()
+                for kind, values in self._moving(first).items()
             }
-            teacher = Teacher(**moving, step=said["step"], right=said["right"], seen=said["seen"])
-            return _State(epoch=said["epoch"], teacher=teacher, rng=tensors["rng"], seconds=said["seconds"])
-        except (PotstillError, KeyError, ValueError, TypeError, IndexError):
-            return first
-
-
-def _moving(teacher: Teacher) -> dict[str, Mapping[str, Tensor]]:
-    return {"params": teacher.params, "velocity": teacher.velocity, "buffers": teacher.buffers}
+            epoch, seconds, rows = int(said["epoch"]), float(said["seconds"]), str(said["rows"])
+            step, right, seen = (int(said[name]) for name in ("step", "right", "seen"))
+            rng = tensors["rng"]
+        except (PotstillError, KeyError, ValueError, TypeError):
+            return None  # not there or not readable: it begins anew
+        teacher = dataclasses.replace(first, **moving, step=step, right=right, seen=seen)
+        return _State(epoch=epoch, teacher=teacher, rng=rng, seconds=seconds), rows
 
 
 class _Foreign(PotstillError):
     """A file of another network or of other data."""
 
 
-def opened(path: Path, make: NetworkFactory, train: Source) -> Trajectory:
+def opened(path: Path, make: NetworkFactory, train: Source, asked: int = 0) -> Trajectory:
     """An expert that was kept, checked by its hash.
 
+    Args:
+        asked: epochs of it that are wanted; 0: all.
+
     Raises:
-        PotstillError: it is none, cut off, damaged, or of another network or other data; both are named.
+        PotstillError: it is none, cut off, damaged, too short, or of another network or other data; both are named.
     """
     values, said = read_file(path, check=True)
     layout = Layout.of(make(0))
@@ -477,11 +521,14 @@ def opened(path: Path, make: NetworkFactory, train: Source) -> Trajectory:
     wanted = {"first": (1, layout.size), "later": (epochs, layout.size), "scale": (epochs,), "seconds": (epochs + 1,)}
     if layout.running:
         wanted["buffers"] = (epochs + 1, layout.running)
+    wanted["chain"] = (epochs + 1, 32)
     if {name: v.shape for name, v in values.items()} != wanted:
         raise PotstillError(f"{path}: not a whole expert trajectory; get the file again")
+    if (last := asked or epochs) > epochs:
+        raise PotstillError(f"{path}: an expert of {epochs} epochs, but {asked} are needed; train it longer")
     return Trajectory(
-        seed=seed, epochs=epochs, layout=layout, device=make.device, read=_File(path), digest=said[DIGEST],
-        classes=classes, seconds=float(values["seconds"][-1]),
+        seed=seed, epochs=last, layout=layout, device=make.device, read=_File(path), digest=content(values, last),
+        classes=classes, seconds=float(values["seconds"][last]),
     )  # fmt: skip
 
 
