@@ -137,6 +137,11 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "edc": "potstill.evaluation.protocols.edc:PROTOCOL",
         "datm-soft": "potstill.evaluation.protocols.datm_soft:PROTOCOL",
         "no-distillation": "potstill.evaluation.protocols.no_distillation:PROTOCOL",
+        "mtt": "potstill.evaluation.protocols.mtt:PROTOCOL",
+        "datm": "potstill.evaluation.protocols.datm:PROTOCOL",
+        "frepo": "potstill.evaluation.protocols.frepo:PROTOCOL",
+        "rat-bptt": "potstill.evaluation.protocols.rat_bptt:PROTOCOL",
+        "kip": "potstill.evaluation.protocols.kip:PROTOCOL",
     },
     "stores": {
         "float": "potstill.store.plain:Float",
@@ -152,6 +157,9 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "linear-model": "potstill.evaluation.learners.linear:LinearModel",
         "forest": "potstill.evaluation.learners.forest:Forest",
         "ridge": "potstill.evaluation.learners.ridge:Ridge",
+        "krr-ntk": "potstill.evaluation.learners.kernel:KrrNtk",
+        "nngp": "potstill.evaluation.learners.kernel:Nngp",
+        "ridge-features": "potstill.evaluation.learners.features:RidgeFeatures",
     },
     "tasks": {
         "classification": "potstill.tasks.classification:Classification",

@@ -29,6 +29,8 @@ FROZEN = {
     "sre2l-cifar": "75f53b09f891efbe", "rded": "82b59c11192fdeb4",
     "cda": "3a5572e0ce0594d4", "edc": "0ff7106658f5c7fe", "datm-soft": "96fc830e69ca188e",
     "no-distillation": "ee03f814a346a278",
+    "mtt": "bc8e105a3f0c902a", "datm": "dc28932ccb545a8e", "frepo": "f7d75a3907f857f3",
+    "rat-bptt": "2e5057df46717088", "kip": "3abfdc31ecce0b70",
 }  # fmt: skip
 """A change here is a change of what every earlier number means: it needs a new version and a changelog entry."""
 VERSIONS = {"sre2l-cifar": 2}
@@ -95,6 +97,26 @@ OVERRIDDEN = {
         "92eb75bd6907d51d", "8a6a7688a6654e7a", "7ad21e2444e374cc", "0a9b2a22a45f2754", "e4448cceaeeae8af",
         "7189a516d345f837",
     ],
+    "mtt": [
+        "7f2f2415159180ad", "1c055dc61e2c5578", "a7c4314871c811b0", "1905ac02699d1851", "c0565a66c2594e26",
+        "bc8e105a3f0c902a",
+    ],
+    "datm": [
+        "e55ca28590d33082", "4940041237ecff3f", "2a4a8a9f9b5ba909", "ff0ed05755ef9599", "7e81ac7bddbb3a85",
+        "dc28932ccb545a8e",
+    ],
+    "frepo": [
+        "e48e97c93eb04384", "67308531b6d53cd2", "a98ffb4f4de6ffcd", "77041aaf12de2295", "eedc2b865e1a88e8",
+        "f7d75a3907f857f3",
+    ],
+    "rat-bptt": [
+        "43f84926cee4a5f6", "8c77fe1ec6e6c539", "76d3a711020dd784", "71329c51a89b8abf", "d88adf00efc13f92",
+        "0e5d693610a80216",
+    ],
+    "kip": [
+        "336da4b13177c5f8", "35da2d67c73cc9f2", "7fcf335b87923c14", "4590c198bf506c05", "0f5b43cccdd60249",
+        "3abfdc31ecce0b70",
+    ],
 }  # fmt: skip
 """Fingerprints of what people ask for, in the order of `_asked`: they stand on scorecards, too."""
 
@@ -126,16 +148,19 @@ def test_every_field_is_part_of_the_fingerprint() -> None:
         "batch_by_ipc": ((1, 10),), "temperature": 4.0, "t_squared": True, "hard_weight": 0.1, "teacher": "mlp",
         "teachers": 2, "teacher_epochs": 3, "teacher_lr": 0.2, "teacher_batch": 9, "teacher_weight_decay": 0.0,
         "teacher_augment": "none", "committee": ("mlp",), "ema": 0.9, "lr_of_set": True,
-        "precision": "bfloat16", "teacher_statistics": "batch", "shortened": True,
+        "precision": "bfloat16", "teacher_statistics": "batch", "shortened": True, "test_at": (3, 5),
     }  # fmt: skip
-    together = {"steps", "select", "labels", "loss"}  # each with another
+    together = {"steps", "select", "labels", "loss", "warm_up", "lowest", "steps_by_items"}  # each with another
     assert DC.flat().keys() == changed.keys() | together
     taught = [DC.change(labels="teacher", loss=loss).fingerprint() for loss in ("kl", "mse")]
     assert len({*taught, DC.fingerprint()}) == 3
     prints = {DC.change(**{field: value}).fingerprint() for field, value in changed.items()}
     prints |= {DC.change(epochs=None, steps=(5,)).fingerprint(), DC.fingerprint()}
     prints.add(DC.change(cases=(Case(epochs=3, test_every=9),)).fingerprint())
-    assert len(prints) == len(changed) + 3
+    cosine = DC.change(schedule="cosine", epochs=None, steps=(9,))
+    more = [{}, {"warm_up": 3}, {"lowest": 0.1}, {"steps_by_items": ((10, 5),)}, {"loss": "squared"}]
+    prints |= {cosine.change(**fields).fingerprint() for fields in more}
+    assert len(prints) == len(changed) + 3 + len(more)
     unselected = IDC.change(select="last")
     assert len({p.fingerprint() for p in (IDC, unselected, IDC.override(select="last"))}) == 3
 
@@ -385,8 +410,18 @@ def test_an_override_also_holds_where_the_publication_makes_an_exception() -> No
         ({"lr": float("nan")}, "lr must be above 0"),
         ({"batch": True}, "batch must be a whole number"),
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\)"),
-        ({"schedule": "cosin"}, "schedule must be drop or cosine or half-cosine or steps, but it is 'cosin'"),
-        ({"optimizer": "adam"}, "optimizer must be sgd or adamw"),
+        ({"schedule": "cosin"}, "drop or cosine or half-cosine or steps or constant, but it is 'cosin'"),
+        ({"optimizer": "lion"}, "optimizer must be sgd or adamw or adam"),
+        ({"warm_up": 5}, "warm_up and lowest need schedule cosine, but it is 'drop'"),
+        ({"lowest": 1.0, "schedule": "cosine"}, r"lowest must be in \[0, 1\)"),
+        ({"warm_up": -1, "schedule": "cosine"}, "warm_up must be a whole number"),
+        ({"warm_up": 5, "schedule": "cosine", "rate_per": "epoch"}, "warm_up needs rate_per step"),
+        ({"steps_by_items": ((9, 5),)}, "steps_by_items needs steps"),
+        ({"steps": 5, "steps_by_items": ((9, 5), (3, 2))}, "pairs of items and updates, fewest first"),
+        ({"test_at": (5, 3)}, "test_at must be whole numbers of at least 1 that rise"),
+        ({"test_at": 0}, "test_at must be whole numbers of at least 1 that rise"),
+        ({"loss": "kl"}, "loss must be cross-entropy or squared with labels given, but it is 'kl'"),
+        ({"labels": "teacher", "loss": "squared"}, "loss must be kl or mse with labels teacher"),
         ({"mix": "mixed"}, "mix must be none or cutmix or mixup"),
         ({"select": "best"}, "select must be last or best-on-test"),
         ({"select": "best-on-test"}, "test_every must be a whole number of at least 1, but it is 0"),

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from potstill.augment.dc import dc, dc_batch_norm
+from potstill.augment.frepo import frepo, frepo_noflip
+from potstill.augment.mix import rows as as_rows
 from potstill.augment.named import augmentation_name, named_augmentation
 from potstill.core import Augmentation, Metric, NetworkFactory, Source, Splits, Task
 from potstill.data import Viewed, holdout
@@ -48,6 +50,7 @@ from potstill.evaluation.student import Job
 from potstill.evaluation.taught import Teachers, check_stored
 from potstill.evaluation.together import at_most, predictions
 from potstill.execution import Executor, Serial, choose
+from potstill.functional.simplex import centred
 from potstill.inputs import count, moved, only
 from potstill.nn import OwnNetwork, factory, stackable, usual
 from potstill.rng import derive
@@ -62,8 +65,10 @@ __all__ = ["as_seen", "carded_network", "check_fit", "evaluate", "not_made_of", 
 Report = Callable[[str, int, int], None]
 
 
-_PUBLISHED: Mapping[str, Callable[[], Augmentation]] = {"dc": dc, "dc-batch-norm": dc_batch_norm}
-"""Augmentations of protocols only: they are not differentiable, so no method may name them."""
+_PUBLISHED: Mapping[str, Callable[[], Augmentation]] = {
+    "dc": dc, "dc-batch-norm": dc_batch_norm, "frepo": frepo, "frepo-noflip": frepo_noflip,
+}  # fmt: skip
+"""Augmentations of protocols only: they cannot be differentiated, or only once, so no method may name them."""
 SHORT = 10.0
 """Seconds of computing below which starting processes takes longer than it saves."""
 RATE = 1e10
@@ -242,6 +247,7 @@ def evaluate(
     own_set = TrainingSet(
         pairs=[(x, y)], bytes=distilled.card["bytes"]["total"], stored=stored, lr=rate,
         weights=None if w is None else w.to(train.device),
+        scores=None if distilled.scores is None else distilled.scores.to(train.device),
     )  # fmt: skip
     reference, rows = _references(bench, full, "random-soft" in names)
     own = _measure(bench, "this set", own_set)
@@ -460,7 +466,8 @@ def _measure(
     students = bench.students if fitted is None or fitted.learner.draws else len(made.pairs)
     jobs = [
         Job(
-            make=bench.make, x=made.of(n)[0], y=made.of(n)[1], protocol=p, lr=settings["lr"], steps=settings["steps"],
+            make=bench.make, x=made.of(n)[0], y=_learned_from(bench, made, n), protocol=p, lr=settings["lr"],
+            steps=settings["steps"],
             augment=augmentation, seed=derive(bench.seed, "student", n), teachers=bench.teachers,
             stored=made.stored, weights=made.weights, task=bench.task,
         )
@@ -474,6 +481,19 @@ def _measure(
     settings = settings if fitted is None else {"augment": "none"}
     per_class = _per_class(answers, bench.test) if bench.classes else []
     return _Measured(values=values, per_class=per_class, chosen=settings, diverged=diverged)
+
+
+def _learned_from(bench: _Bench, made: TrainingSet, student: int) -> Tensor:
+    """The targets of a student: of classes scores, where outputs are compared with these, else classes or rows."""
+    y, k = made.of(student)[1], len(bench.train.classes)
+    if not bench.classes:
+        return y
+    if isinstance(bench.make, Learned):
+        real = made.scores is not None and getattr(bench.make.learner, "real_rows", False)
+        return made.scores + 1 / k if real and made.scores is not None else y
+    if bench.protocol.teaching.loss != "squared":
+        return y
+    return centred(as_rows(y, k, torch.float32)) if made.scores is None else made.scores
 
 
 def _per_class(answers: Sequence[Tensor | None], test: Source) -> list[float]:
@@ -510,7 +530,7 @@ def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentat
         fresh = [pair for pair in pairs if pair not in scores]
         jobs = [
             Job(
-                make=bench.make, x=made.of(n)[0], y=made.of(n)[1], protocol=p, lr=lr, steps=steps,
+                make=bench.make, x=made.of(n)[0], y=_learned_from(bench, made, n), protocol=p, lr=lr, steps=steps,
                 augment=augmentation, seed=derive(bench.seed, "choice", n), teachers=bench.teachers,
                 stored=made.stored, weights=made.weights, task=bench.task,
             )
@@ -555,7 +575,9 @@ def _scores(
     if reference is not None and ((distilled.labels.ndim == 1 and given) or robust):
         hard = own
         if distilled.labels.ndim == 2 or not given:
-            plain = bench.protocol.change(labels="given", loss="cross-entropy", hard_weight=0.0)
+            plain = bench.protocol
+            if not given:
+                plain = plain.change(labels="given", loss="cross-entropy", hard_weight=0.0)
             y = distilled.hard_labels.to(bench.train.device)
             pairs = [(own_set.pairs[0][0], y)]
             hard = _measure(

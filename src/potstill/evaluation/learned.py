@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from potstill import registry
-from potstill.core import Batch, Inputs, Source, Task
+from potstill.core import Batch, Inputs, InputSpec, Normalization, Source, Task
 from potstill.data.passes import each
 from potstill.errors import PotstillError
 from potstill.inputs import only
 from potstill.tasks import task_of
 
-__all__ = ["Learned", "Learner", "Predictor", "learned", "names_learner"]
+__all__ = ["Learned", "Learner", "Predictor", "Seeing", "learned", "names_learner"]
 
 Predictor: TypeAlias = Callable[[Tensor], Tensor]
 """Of inputs in model space (n, …), what the task's ``score`` takes, as its ``answer`` gives it: int64 classes (n,), or
@@ -51,9 +51,23 @@ class Learner(Protocol):
         """What it learns from inputs in model space (n, …) and the task's targets (n, …).
 
         Args:
+            y: of classes int64 (n,), or rows (n, k) of probabilities; of a set with scores, a learner whose attribute
+                ``real_rows`` is true gets scores + 1/k: rows in the same units that need not be probabilities.
             weights: how much each sample counts (n,), mean 1; ``None``: all alike.
             seed: decides all that it draws; torch's and NumPy's own generators are not touched.
         """
+        ...
+
+
+@runtime_checkable
+class Seeing(Protocol):
+    """A `Learner` that also asks what the inputs are, such as one that puts a network before itself."""
+
+    def fit_seen(
+        self, x: Tensor, y: Tensor, weights: Tensor | None, task: Task, seed: int, input: InputSpec,
+        normalization: Normalization, /,
+    ) -> Predictor:  # fmt: skip
+        """As ``fit``, for inputs of that kind and normalization."""
         ...
 
 
@@ -79,7 +93,11 @@ class Learned:
 
     def answers(self, source: Source, x: Inputs, y: Tensor, weights: Tensor | None, seed: int) -> Tensor:
         """What it says of every sample of ``source`` (n, …), on the CPU, once it has learned ``x`` and ``y``."""
-        predict = self.learner.fit(only(x, f"learner {self.name}"), y, weights, task_of(source), seed)
+        whole, task = only(x, f"learner {self.name}"), task_of(source)
+        if isinstance(self.learner, Seeing):
+            predict = self.learner.fit_seen(whole, y, weights, task, seed, source.input, source.normalization)
+        else:
+            predict = self.learner.fit(whole, y, weights, task, seed)
 
         def answered(batch: Batch) -> Tensor:
             return predict(only(batch.x, f"learner {self.name}")).cpu()

@@ -18,11 +18,12 @@ __all__ = [
     "Selection", "Teaching",
 ]  # fmt: skip
 
-Schedule = Literal["drop", "cosine", "half-cosine", "steps"]
-Optimizer = Literal["sgd", "adamw"]
+Schedule = Literal["drop", "cosine", "half-cosine", "steps", "constant"]
+Optimizer = Literal["sgd", "adamw", "adam"]
 Mixing = Literal["none", "cutmix", "mixup"]
 Labels = Literal["given", "teacher"]
-Loss = Literal["cross-entropy", "kl", "mse"]
+Loss = Literal["cross-entropy", "squared", "kl", "mse"]
+_LOSSES: dict[str, tuple[str, ...]] = {"given": ("cross-entropy", "squared"), "teacher": ("kl", "mse")}
 Selection = Literal["last", "best-on-test"]
 Precision = Literal["float32", "bfloat16"]
 QUICK_STUDENTS, QUICK_EPOCHS, QUICK_STEPS, QUICK_TEACHER_EPOCHS = 3, 100, 60, 20
@@ -126,7 +127,8 @@ class Recipe:
     lr: tuple[float, ...] = (0.01,)
     """Learning rate; of several, one is chosen on validation data."""
     optimizer: Optimizer = field(default="sgd", metadata=LATE)
-    """``adamw`` has torch's betas (0.9, 0.999) and eps (1e-8), and decays weights apart from the gradient."""
+    """``adamw`` and ``adam`` have torch's betas (0.9, 0.999) and eps (1e-8). ``adamw`` decays weights apart from the
+    gradient, ``adam`` in it."""
     momentum: float = 0.9
     """Of ``sgd``."""
     weight_decay: float = 5e-4
@@ -142,12 +144,20 @@ class Recipe:
     """Train one epoch more than said, as ``for ep in range(Epoch+1)`` does."""
     steps: tuple[int, ...] = ()
     """Updates; of several, one is chosen on validation data."""
+    steps_by_items: tuple[tuple[int, int], ...] = field(default=(), metadata=LATE)
+    """(items, updates) pairs, fewest items first: a set takes the updates of the last pair that it reaches, and of the
+    first where it reaches none, in place of ``steps``."""
     least_epochs: int = 0
     """With ``steps``: train at least so many passes, however large the set is."""
     schedule: Schedule = "cosine"
     """``drop``: after epoch number E//2+1 the rate is times ``drop_factor``. ``cosine``: to zero over all steps.
     ``half-cosine``: (1 + cos(πt/2T))/2, which ends at half the rate. ``steps``: times ``drop_factor`` at each of the
-    ``milestones``."""
+    ``milestones``. ``constant``: as it is."""
+    warm_up: int = field(default=0, metadata=LATE)
+    """Of a cosine by the step: so many updates first, but at most half of all, in which the rate rises from 0 in equal
+    steps. The cosine then takes the others."""
+    lowest: float = field(default=0.0, metadata=LATE)
+    """Of a cosine: it ends at this part of the rate (``half-cosine``: begins to fall towards it), in [0, 1)."""
     rate_per: Literal["step", "epoch"] = field(default="step", metadata=LATE)
     """How often the rate of a cosine is set."""
     milestones: tuple[float, ...] = field(default=(), metadata=LATE)
@@ -182,10 +192,16 @@ class Recipe:
         for name, given in (("epochs", () if said.epochs is None else (said.epochs,)), ("steps", said.steps)):
             _need(all(_is(int, v) and v >= 1 for v in given), f"{name} must be whole numbers of at least 1", given)
         _need(bool(said.lr) and all(_is(float, v) and 0 < v < math.inf for v in said.lr), "lr must be above 0", said.lr)
-        _check_ranges(said, momentum=1.0, weight_decay=math.inf, drop_factor=math.inf, ema=1.0)
-        rule = said.batch_by_ipc
-        pairs = all(len(pair) == 2 and all(_is(int, v) and v >= 1 for v in pair) for pair in rule)
-        _need(pairs and list(rule) == sorted(rule), "batch_by_ipc must be pairs of items and batch, fewest first", rule)
+        _check_ranges(said, momentum=1.0, weight_decay=math.inf, drop_factor=math.inf, ema=1.0, lowest=1.0)
+        for name, what in (("batch_by_ipc", "batch"), ("steps_by_items", "updates")):
+            rule = getattr(said, name)
+            pairs = all(len(pair) == 2 and all(_is(int, v) and v >= 1 for v in pair) for pair in rule)
+            _need(pairs and list(rule) == sorted(rule), f"{name} must be pairs of items and {what}, fewest first", rule)
+        _need(bool(said.steps) or not said.steps_by_items, "steps_by_items needs steps", said.steps)
+        _need(_is(int, said.warm_up) and said.warm_up >= 0, "warm_up must be a whole number", said.warm_up)
+        cosine = said.schedule in ("cosine", "half-cosine")
+        _need(cosine or not (said.warm_up or said.lowest), "warm_up and lowest need schedule cosine", said.schedule)
+        _need(said.rate_per == "step" or not said.warm_up, "warm_up needs rate_per step", said.rate_per)
         parts, end = said.milestones, [1] if said.extra_epoch else []
         known = isinstance(parts, tuple) and all(_is(float, v) and (0 < v < 1 or v in end) for v in parts)
         _need(known, "milestones must be parts of the epochs between 0 and 1", parts)
@@ -209,7 +225,9 @@ class Teaching:
     """``given``: the set's own. ``teacher``: every batch, augmented and mixed, is labelled by networks that were
     trained on the real training data, and the set's own labels count for nothing but ``hard_weight``."""
     loss: Loss = field(default="cross-entropy", metadata=LATE)
-    """On a teacher's labels: ``kl`` between tempered softmaxes, or ``mse`` between logits."""
+    """On the set's own labels of classes: ``cross-entropy`` with their probabilities, or ``squared``: half the squared
+    difference of the outputs from scores (one-hot rows less 1/k, of a set with scores these as they are), the mean over
+    samples and classes. On a teacher's labels: ``kl`` between tempered softmaxes, or ``mse`` between logits."""
     temperature: float = field(default=1.0, metadata=LATE)
     """Of ``kl``, above 0."""
     t_squared: bool = field(default=False, metadata=LATE)
@@ -248,8 +266,8 @@ class Teaching:
         _check_ranges(said, hard_weight=math.inf, teacher_weight_decay=math.inf)
         for name, value in (("temperature", said.temperature), ("teacher_lr", said.teacher_lr)):
             _need(_is(float, value) and 0 < value < math.inf, f"{name} must be above 0", value)
-        taught = said.labels == "teacher"
-        _need(taught == (said.loss != "cross-entropy"), "loss must be kl or mse with labels teacher", said.loss)
+        known = _LOSSES[said.labels]
+        _need(said.loss in known, f"loss must be {' or '.join(known)} with labels {said.labels}", said.loss)
         members = said.committee
         named = isinstance(members, tuple) and all(isinstance(m, str) for m in members)
         _need(named, "committee must be names", members)
@@ -269,6 +287,9 @@ class Choosing:
     """Whose predictions count. ``best-on-test``: the epoch that does best on the test data, which is optimistic."""
     test_every: int = field(default=0, metadata=LATE)
     """For ``best-on-test``: look at the test data after every so many epochs, and after the last."""
+    test_at: tuple[int, ...] = field(default=(), metadata=LATE)
+    """For ``best-on-test``: look at the test data after the epochs in which these updates lie and after the last, in
+    place of every so many epochs."""
     test_from: float = field(default=0.0, metadata=LATE)
     """For ``best-on-test``: look at nothing before this part of the epochs, in [0, 1)."""
     validation: float = 0.0
@@ -286,7 +307,10 @@ class Choosing:
         _check_kinds(cls, said)
         _check_counts(said, "validation_students", "validation_most")
         _check_ranges(said, validation=1.0, test_from=1.0)
-        best, every = said.select == "best-on-test", said.test_every
+        at = said.test_at
+        fits = isinstance(at, tuple) and all(_is(int, v) and v >= 1 for v in at) and list(at) == sorted(set(at))
+        _need(fits, "test_at must be whole numbers of at least 1 that rise", at)
+        best, every = said.select == "best-on-test" and not at, said.test_every
         _need(_is(int, every) and every >= best, f"test_every must be a whole number of at least {int(best)}", every)
 
 
@@ -369,10 +393,11 @@ class Protocol:
     def override(self, **changes: Any) -> "Protocol":
         """This protocol with other fields; its fingerprint then differs.
 
-        ``lr``, ``steps``, ``milestones`` and ``committee`` take one value or several. ``epochs`` takes the place of
-        ``steps`` and the other way round, ``batch`` that of ``batch_by_ipc``; ``epochs``, ``augment`` and
-        ``test_every`` also hold for the data and networks that the publication treats on their own. ``select`` says
-        anew whether the result is optimistic.
+        ``lr``, ``steps``, ``milestones``, ``committee`` and ``test_at`` take one value or several. ``epochs`` takes
+        the place of ``steps`` and the other way round, ``batch`` that of ``batch_by_ipc``, ``steps`` that of
+        ``steps_by_items``, ``test_every`` that of ``test_at``; ``epochs``, ``augment`` and ``test_every`` also hold for
+        the data and networks that the publication treats on their own. ``select`` says anew whether the result is
+        optimistic.
 
         Raises:
             PotstillError: there is no such field, it names the protocol, or the value is out of range.
@@ -381,14 +406,15 @@ class Protocol:
         for name, value in changes.items():
             if name not in known:
                 raise PotstillError(f"protocol {self.name}: {unknown('option', name, known)}")
-            if name in ("lr", "steps", "milestones", "committee"):
+            if name in ("lr", "steps", "milestones", "committee", "test_at"):
                 changes[name] = tuple(value) if isinstance(value, list | tuple) else (value,)
-        if "batch" in changes:
-            changes.setdefault("batch_by_ipc", ())
+        for name, rule in (("batch", "batch_by_ipc"), ("steps", "steps_by_items"), ("test_every", "test_at")):
+            if name in changes:
+                changes.setdefault(rule, ())
         if changes.get("steps") and "epochs" not in changes:
             changes["epochs"] = None
         elif changes.get("epochs") is not None and "steps" not in changes:
-            changes["steps"] = ()
+            changes |= {"steps": (), "steps_by_items": ()}
         cases = self.cases
         for name in {"epochs", "augment", "test_every"} & changes.keys():
             empty: dict[str, Any] = {name: None}
@@ -413,7 +439,10 @@ class Protocol:
         return dataclasses.replace(shorter, shortened=True)
 
     def sized(self, items: int, classes: int) -> "Protocol":
-        """What it says for a set of so many items of so many classes: its batch."""
+        """What it says for a set of so many items of so many classes: its batch, and its length in updates."""
+        if rule := self.recipe.steps_by_items:
+            steps = [steps for least, steps in rule if items >= least] or [rule[0][1]]
+            return self.change(steps=(steps[-1],), steps_by_items=()).sized(items, classes)
         reached = [batch for ipc, batch in self.recipe.batch_by_ipc if items >= ipc * classes]
         if not reached:
             return self

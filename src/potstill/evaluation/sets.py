@@ -38,6 +38,8 @@ class TrainingSet:
     """What each sample's loss is multiplied by, mean 1; for one pair."""
     lr: float | None = None
     """The learning rate that was learned with it."""
+    scores: Tensor | None = None
+    """Of one pair whose labels are scores (n, k): these; the pair has the probabilities that they are read as."""
 
     @property
     def items(self) -> int:

@@ -19,18 +19,19 @@ from potstill.evaluation.learned import Learned
 from potstill.evaluation.protocol import Precision, Protocol
 from potstill.evaluation.still import features_of, head
 from potstill.evaluation.taught import Teachers, mixing, stored_loss, taught_loss
-from potstill.functional.train import cross_entropy
+from potstill.functional.train import Criterion, cross_entropy
 from potstill.inputs import count, device_of, index, only, split
 from potstill.nn import Frozen
 from potstill.rng import derive, generator
 from potstill.supervise.teacher_store import Labels
-from potstill.tasks import targets_of, task_of
+from potstill.tasks import Classification, targets_of, task_of
 
 __all__ = [
     "TEST_CHUNK",
     "Average",
     "Epoch",
     "Job",
+    "criterion_of",
     "fit",
     "give",
     "lengths",
@@ -38,6 +39,8 @@ __all__ = [
     "precise",
     "predict",
     "schedule",
+    "scored",
+    "squared_loss",
     "train",
     "train_and_predict",
     "weighed",
@@ -55,7 +58,8 @@ class Job:
     x: Inputs
     """Inputs in model space (n, …), or several with names."""
     y: Tensor
-    """Targets as the task has them: int64 classes (n,) or float rows (n, k)."""
+    """Targets as the task has them: int64 classes (n,) or float rows (n, k); where the protocol compares outputs with
+    scores, these."""
     task: Task | None = None
     """Whose loss trains; ``None``: cross-entropy of classes."""
     weights: Tensor | None = None
@@ -117,11 +121,18 @@ def schedule(job: Job) -> Iterator[Epoch]:
         updates = range(done, min(done + per_epoch, total))
         rates = tuple(lr for _ in updates)
         if p.recipe.schedule in ("cosine", "half-cosine"):
-            half = 1 if p.recipe.schedule == "cosine" else 2
-            parts = (update / total if p.recipe.rate_per == "step" else epoch / epochs for update in updates)
-            rates = tuple(lr * 0.5 * (1 + math.cos(math.pi * part / half)) for part in parts)
-        done += len(rates)
+            half, low = 1 if p.recipe.schedule == "cosine" else 2, p.recipe.lowest
+            first = min(p.recipe.warm_up, total // 2)
+            left = total - first
+            parts = (
+                max(0, update - first) / left if p.recipe.rate_per == "step" else epoch / epochs for update in updates
+            )
+            falls = ((1 - low) * 0.5 * (1 + math.cos(math.pi * part / half)) + low for part in parts)
+            rates = tuple(lr * (u / first if u < first else fall) for u, fall in zip(updates, falls, strict=True))
+        before, done = done, done + len(rates)
         looked_at = (epoch + 1) % max(1, p.choosing.test_every) == 0 and epoch + 1 >= p.choosing.test_from * epochs
+        if p.choosing.test_at:
+            looked_at = any(before < update <= done for update in p.choosing.test_at)
         yield Epoch(rates, anew=times > 0 and p.recipe.reset_momentum, looked_at=looked_at or epoch + 1 == epochs)
 
 
@@ -163,12 +174,13 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
     given = label is None and job.stored is None
     # cross-entropy is linear in its rows: there a weight multiplies the row, through any mix
     every_y = job.y
-    if job.weights is not None and given:
+    squared = scored(job)
+    if job.weights is not None and given and not squared:
         every_y = weighed(job.y, job.weights, classes, only(job.x, "a weight").dtype)
     average = Average(network.state_dict(), p.recipe.ema) if p.recipe.ema else None
     moves = optimiser(p, parameters, job.lr)
 
-    criterion = cross_entropy if job.task is None else job.task.loss
+    criterion = criterion_of(job)
     answers: Callable[..., Tensor] = network
     with precise(p.recipe.precision, device_of(job.x)):
         still = head(network, job.x, job.augment) if mix is None and given else None
@@ -204,7 +216,12 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
                     if weight is not None:
                         weight = drawn.share * weight + (1 - drawn.share) * weight[drawn.partner.to(weight.device)]
                 said = logits(x)
-                loss = criterion(said, y) if label is None else taught_loss(p, said, label(x), y, weight)
+                if label is not None:
+                    loss = taught_loss(p, said, label(x), y, weight)
+                elif squared and weight is not None:
+                    loss = (weight.to(said)[:, None] * 0.5 * (said - y.to(said)).square()).mean()
+                else:
+                    loss = criterion(said, y)
             gradients = torch.autograd.grad(loss, parameters)
             give(parameters, gradients)
             moves.step()
@@ -218,6 +235,23 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
                 average.swap(network.state_dict())
     if average is not None:
         average.swap(network.state_dict())
+
+
+def scored(job: Job) -> bool:
+    """Whether a student's outputs are compared with scores: ``y`` are these then, float rows (n, k)."""
+    return job.protocol.teaching.loss == "squared" and (job.task is None or isinstance(job.task, Classification))
+
+
+def squared_loss(outputs: Float[Tensor, "n k"], scores: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
+    """Half the squared difference, the mean over samples and classes."""
+    return 0.5 * (outputs - scores.to(outputs)).square().mean()
+
+
+def criterion_of(job: Job) -> Criterion:
+    """The loss of outputs from the set's own labels."""
+    if scored(job):
+        return squared_loss
+    return cross_entropy if job.task is None else job.task.loss
 
 
 def weighed(y: Tensor, weights: Tensor, classes: int, dtype: torch.dtype) -> Float[Tensor, "n k"]:
@@ -259,6 +293,8 @@ def optimiser(p: Protocol, every: Sequence[Tensor], lr: float, axes: int = 0) ->
             {"params": [w for w in every if w.ndim - axes > 1]},
             {"params": [w for w in every if w.ndim - axes < 2], "weight_decay": 0.0},
         ]  # fmt: skip
+    if p.recipe.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=lr, weight_decay=p.recipe.weight_decay, fused=True)
     if p.recipe.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=lr, weight_decay=p.recipe.weight_decay, fused=True)
     return torch.optim.SGD(

@@ -24,16 +24,17 @@ from potstill.evaluation.student import (
     TEST_CHUNK,
     Average,
     Job,
+    criterion_of,
     give,
     optimiser,
     precise,
     schedule,
+    scored,
     train_and_predict,
     weighed,
 )
 from potstill.evaluation.taught import mixing
 from potstill.execution import Executor
-from potstill.functional.train import cross_entropy
 from potstill.inputs import only
 from potstill.nn import stackable
 from potstill.rng import derive, generator
@@ -116,6 +117,7 @@ def _alike(one: Job, other: Job) -> bool:
     if isinstance(one.make, Learned):
         return False
     own = all(job.teachers is None and job.stored is None and isinstance(job.x, Tensor) for job in (one, other))
+    own = own and not (scored(one) and one.weights is not None)  # a squared error is not linear in its targets
     return own and said(one) == said(other) and stackable(one.make)
 
 
@@ -158,7 +160,7 @@ def fit_together(jobs: Sequence[Job], look: Callable[[Stack], None] | None = Non
     orders = [generator(one.seed, "samples") for one in jobs]
     first = _one(job)
     n, shape = len(first), tuple(first.shape[1:])
-    criterion = cross_entropy if job.task is None else job.task.loss
+    criterion = criterion_of(job)
     mix, classes = mixing(p), 0
     if mix is not None or job.weights is not None:
         with torch.no_grad():

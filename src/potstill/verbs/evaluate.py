@@ -48,9 +48,10 @@ def evaluate(
         data: what it was made of: anything ``load_data`` takes, or what it returned, with a test split.
         protocol: a registered name, or a protocol as a value.
         network: which students, one or several; the first is the headline, the others make the cross-architecture
-            table. Names of networks, or of learners that are none (``linear-model``, ``forest``, ``ridge``), or classes
-            and functions of your own that make a ``torch.nn.Module``, or ``file.py:Net``. By default the protocol's,
-            else the one that the set was made with, unless that is its maker's own.
+            table. Names of networks, or of learners that are none (``linear-model``, ``forest``, ``ridge``, the
+            closed forms ``krr-ntk``, ``nngp``, ``ridge-features``), or classes and functions of your own that make a
+            ``torch.nn.Module``, or ``file.py:Net``. By default the protocol's, else the one that the set was made with,
+            unless that is its maker's own.
         quick: a shorter protocol that says so, to look at a set and not to report it (`Protocol.quick`): few students
             and epochs, no robust scores and no reference on the full data. What is given besides wins over it.
         seeds: students per network.

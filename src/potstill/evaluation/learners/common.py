@@ -1,11 +1,17 @@
-"""What scikit-learn's estimators are given: rows of numbers, classes or real values, and a weight for each."""
+"""What learners are given: scikit-learn's estimators rows of numbers, classes or real values, and a weight for each;
+closed forms targets that are centred."""
 
 import numpy as np
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-__all__ = ["answers_of", "matrix", "training_rows"]
+from potstill.augment.mix import rows
+from potstill.core import Task
+from potstill.functional.simplex import centred
+from potstill.tasks import Classification
+
+__all__ = ["answered", "answers_of", "matrix", "scores_of", "training_rows"]
 
 
 def matrix(x: Tensor) -> Float[np.ndarray, "n d"]:
@@ -41,3 +47,21 @@ def answers_of(found: Num[np.ndarray, "n ..."], classes: bool) -> Tensor:
     """Predictions as a task's ``score`` takes them: int64 classes (n,), or float32 values (n, t)."""
     made = torch.from_numpy(np.ascontiguousarray(found))
     return made.long() if classes else made.float().reshape(len(made), -1)
+
+
+def scores_of(y: Tensor, weights: Tensor | None, task: Task) -> tuple[Float[Tensor, "n t"], Float[Tensor, " t"]]:
+    """Targets that are centred, float64, and what is added to predictions: of classes one-hot rows, or the rows that
+    are given, less 1/k, and nothing; of real values what they differ from their weighted mean, and that.
+    """
+    if isinstance(task, Classification):
+        made = centred(rows(y.detach(), task.outputs, torch.float64))
+        return made, torch.zeros_like(made[0])
+    values = y.detach().double().reshape(len(y), -1)
+    share = torch.ones_like(values[:, :1]) if weights is None else weights.to(values)[:, None]
+    mean = (share * values).sum(0) / share.sum()
+    return values - mean, mean
+
+
+def answered(outputs: Float[Tensor, "n t"], task: Task) -> Tensor:
+    """Outputs of a closed form as a task's ``score`` takes them: the likeliest class (n,), or float32 values (n, t)."""
+    return outputs.argmax(1) if isinstance(task, Classification) else outputs.float()

@@ -1,6 +1,7 @@
 """Ridge regression in closed form: of real values, and of classes by rows that have a one at their class."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ class Ridge:
     samples than inputs, the dual of it.
     """
 
+    real_rows: ClassVar[bool] = True
     penalty: float = 0.01
     """Over the mean variance of the inputs. Ours."""
 

@@ -1,0 +1,148 @@
+"""The augmentation that FRePo trains students with (arXiv:2206.00719; lib/dataset/augmax of the published code).
+
+One operation is drawn for a batch, and each sample has parameters of its own. Pixels from beyond a picture are those of
+its edge, where DSA has zeros. It is for students, not for matching: torch's bilinear sampling is differentiated once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import pi
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from potstill.augment.siamese import Drawn
+from potstill.errors import PotstillError, unknown
+
+__all__ = ["OPERATIONS", "FRePoAugment", "frepo", "frepo_noflip"]
+
+OPERATIONS = ("flip", "color", "crop", "rotate", "translate", "cutout")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FRePoAugment:
+    """One of ``strategy`` for each batch; a `potstill.core.Augmentation`. Of pictures of h × w pixels:
+
+    - flip: left to right with probability 1/2.
+    - color: a brightness from [−``color``, ``color``] is added, then the distance from the picture's mean, then that
+      from each pixel's mean over channels, is times a factor whose logarithm is even in the same range.
+    - crop: enlarged by a factor from [``zoom[0]``, ``zoom[1]``], even in its logarithm, then a window of h × w that
+      lies within it (or around it, below 1).
+    - rotate: by up to ``rotate`` degrees.
+    - translate: by up to ``translate`` of each side, not in whole pixels.
+    - cutout: a rectangle of ``cutout`` of each side within the picture is 0.
+
+    Raises:
+        PotstillError: an unknown operation.
+    """
+
+    strategy: tuple[str, ...] = OPERATIONS
+    color: float = 0.25
+    zoom: tuple[float, float] = (0.8, 1.25)
+    rotate: float = 15.0
+    translate: float = 0.125
+    cutout: float = 0.25
+
+    def __post_init__(self) -> None:
+        for operation in self.strategy:
+            if operation not in OPERATIONS:
+                raise unknown("augmentation", operation, OPERATIONS)
+
+    def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
+        """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.
+
+        Raises:
+            PotstillError: the shape is not that of a picture.
+        """
+        if len(shape) != 3:
+            raise PotstillError(
+                f"this augmentation needs pictures (c, h, w), but one input is {shape}; use the augmentation 'none'"
+            )
+        one = self.strategy[int(torch.randint(len(self.strategy), (1,), generator=rng))]
+        return Drawn((one,), self._values(one, n, shape[1], shape[2], rng), n)
+
+    def _values(self, operation: str, n: int, h: int, w: int, rng: Generator) -> dict[str, Tensor]:
+        def even(limit: float) -> Tensor:
+            return (2 * torch.rand(n, generator=rng, dtype=torch.float64) - 1) * limit
+
+        match operation:
+            case "flip":
+                return {"flip": torch.rand(n, generator=rng) < 0.5}
+            case "color":
+                c = self.color
+                return {"brightness": even(c), "contrast": even(c).exp(), "saturation": even(c).exp()}
+            case "crop":
+                low, high = torch.tensor(self.zoom, dtype=torch.float64).log().tolist()
+                zoom = ((low + high) / 2 + even((high - low) / 2)).exp()
+                room = (zoom - 1).abs()  # of each side, in parts of it, in both directions half
+                return {"zoom": zoom, "y": even(1.0) * room / zoom, "x": even(1.0) * room / zoom}
+            case "rotate":
+                return {"angle": even(self.rotate / 180 * pi), "ratio": torch.full((n,), w / h, dtype=torch.float64)}
+            case "translate":
+                return {"y": -even(2 * self.translate), "x": -even(2 * self.translate)}
+            case _:
+                size = {"y": int(h * self.cutout), "x": int(w * self.cutout)}
+                first = {
+                    name: torch.randint(side - size[name] + 1, (n,), generator=rng)
+                    for name, side in (("y", h), ("x", w))
+                }
+                return first | {f"{name}_end": first[name] + size[name] for name in size}
+
+    def apply(self, x: Tensor, params: Drawn, /) -> Tensor:
+        """``x`` (m, c, h, w) transformed; of the same shape.
+
+        Raises:
+            ValueError: the parameters were drawn for another number of samples, and not for one.
+        """
+        if params.n not in (1, len(x)):
+            raise ValueError(f"parameters drawn for {params.n} samples cannot be applied to {len(x)}")
+        (operation,), v = params.groups, params.values
+        if operation == "flip":
+            return torch.where(v["flip"].to(x.device).reshape(-1, 1, 1, 1), x.flip(3), x)
+        if operation == "color":
+            return _colored(x, v)
+        if operation == "cutout":
+            inside = [
+                (place >= v[name].to(x.device)[:, None]) & (place < v[f"{name}_end"].to(x.device)[:, None])
+                for name, place in (
+                    ("y", torch.arange(x.shape[2], device=x.device)), ("x", torch.arange(x.shape[3], device=x.device))
+                )
+            ]  # fmt: skip
+            return x.masked_fill((inside[0].unsqueeze(2) & inside[1].unsqueeze(1)).unsqueeze(1), 0.0)
+        return _sampled(x, _places(operation, v))
+
+
+def frepo() -> FRePoAugment:
+    """As published for pictures that may be mirrored."""
+    return FRePoAugment()
+
+
+def frepo_noflip() -> FRePoAugment:
+    """The same without mirror images, as published for MNIST and Fashion-MNIST."""
+    return FRePoAugment(strategy=OPERATIONS[1:])
+
+
+def _colored(x: Tensor, v: Mapping[str, Tensor]) -> Tensor:
+    b, c, s = (v[name].to(x).reshape(-1, 1, 1, 1) for name in ("brightness", "contrast", "saturation"))
+    x = x + b
+    mean = x.mean((1, 2, 3), keepdim=True)
+    x = (x - mean) * c + mean
+    grey = x.mean(1, keepdim=True)
+    return (x - grey) * s + grey
+
+
+def _places(operation: str, v: Mapping[str, Tensor]) -> Tensor:
+    """Where each pixel comes from: (n, 2, 3) on coordinates in [-1, 1], as `torch.nn.functional.affine_grid` has it."""
+    if operation == "rotate":  # in pixels, so that a picture that is not square is not sheared
+        cos, sin, ratio = v["angle"].cos(), v["angle"].sin(), v["ratio"]
+        nought = torch.zeros_like(cos)
+        return torch.stack([cos, -sin / ratio, nought, sin * ratio, cos, nought], 1).reshape(-1, 2, 3)
+    scale = 1 / v["zoom"] if operation == "crop" else torch.ones_like(v["x"])
+    nought = torch.zeros_like(scale)
+    return torch.stack([scale, nought, v["x"], nought, scale, v["y"]], 1).reshape(-1, 2, 3)
+
+
+def _sampled(x: Tensor, places: Tensor) -> Tensor:
+    grid = F.affine_grid(places.to(x), [len(places), *x.shape[1:]], align_corners=False)
+    return F.grid_sample(x, grid.expand(len(x), -1, -1, -1), padding_mode="border", align_corners=False)

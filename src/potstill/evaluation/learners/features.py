@@ -1,0 +1,82 @@
+"""Ridge regression on what a network makes of the inputs: random features, or those of a frozen backbone."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from potstill.core import InputSpec, Normalization, Task
+from potstill.errors import PotstillError
+from potstill.evaluation.learned import Predictor
+from potstill.evaluation.learners.common import answered, scores_of
+from potstill.functional.kernels import embedded
+from potstill.functional.ridge import linear
+from potstill.inputs import split
+from potstill.nn import factory, usual
+from potstill.nn.frozen import names_backbone
+from potstill.rng import derive
+
+__all__ = ["RidgeFeatures"]
+
+_CHUNK = 500
+"""Samples that pass a network at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RidgeFeatures:
+    """Least squares with a penalty in closed form, in float64, on the features before a network's classifier: of a
+    backbone that others trained, or of untrained networks, whose products are a random-feature kernel
+    (arXiv:2210.12067). Of classes on scores, one-hot rows less 1/k. With weights it minimises the weighted squares.
+
+    Raises:
+        PotstillError: a setting out of its range.
+    """
+
+    real_rows: ClassVar[bool] = True
+    network: str = ""
+    """Its name; empty: of pictures ``convnet-nonorm``, else ``mlp``."""
+    count: int = 1
+    """Networks side by side, of untrained ones: each with other parameters, by the seed."""
+    ridge: float = 1e-6
+    """λ over the mean of the squared lengths of the features."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("count", 1), ("ridge", 0)):
+            if not getattr(self, name) >= least:
+                raise PotstillError(f"{self.name}: {name} must be at least {least}, not {getattr(self, name)}")
+
+    @property
+    def name(self) -> str:
+        return "ridge-features"
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return ("classification", "regression", "forecast")
+
+    @property
+    def draws(self) -> bool:
+        return not names_backbone(self.network)
+
+    def fit(self, x: Tensor, y: Tensor, weights: Tensor | None, task: Task, seed: int) -> Predictor:
+        spec = InputSpec(kind="image" if x.ndim == 4 else "table", shape=tuple(x.shape[1:]))
+        return self.fit_seen(x, y, weights, task, seed, spec, None)
+
+    def fit_seen(
+        self, x: Tensor, y: Tensor, weights: Tensor | None, task: Task, seed: int, input: InputSpec,
+        normalization: Normalization | None,
+    ) -> Predictor:  # fmt: skip
+        """As ``fit``, for inputs that are known: a backbone sees its inputs without their normalization."""
+        name = self.network or ("convnet-nonorm" if input.kind == "image" else usual(input))
+        make = factory(name, input, task.outputs, x.device, normalization=normalization)
+        alike = 1 if names_backbone(name) else self.count
+        nets = [make(derive(seed, "features", n)).eval() for n in range(alike)]
+
+        def features(inputs: Tensor) -> Tensor:
+            with torch.no_grad():
+                return torch.cat([embedded(nets, some).double() for some in split(inputs, _CHUNK)])
+
+        rows, (targets, mean) = features(x.detach()), scores_of(y, weights, task)
+        root = torch.ones_like(rows[:, :1]) if weights is None else weights.to(rows).sqrt()[:, None]
+        w = linear(root * rows, root * targets, self.ridge)
+        return lambda inputs: answered(features(inputs) @ w + mean, task)
