@@ -64,6 +64,7 @@ SMALL = {
     "total": 5,
     "swing": 1,
     "inner_steps": 3,
+    "student_steps": 3,
 }
 """Settings that shorten a method where it has them; the promise itself does not depend on them."""
 
@@ -140,6 +141,7 @@ def test_the_counts_that_may_be_zero() -> None:
         "remember": {"students"},
         "rat-bptt": {"students", "least"},
         "at-bptt": {"students", "swing"},
+        **{n: {"batch", "start_from", "expansion"} for n in ("mtt", "tesla", "ftd", "att", "datm", "pad")},
         "rded": {"epochs_trained"},
         "cim": {"epochs_trained"},
         "dq": {"epochs_trained"},

@@ -31,7 +31,7 @@ class Rule:
     """Of SGD."""
     weight_decay: float = 0.0
     within: tuple[float, float] | None = None
-    """Bounds that values are put back into after every move."""
+    """Bounds that values are put back into after every move; of logarithms where it is ``positive``."""
     positive: bool = False
     """The logarithm is held and moves, so that the value is above 0 whatever the step."""
     units: tuple[float, ...] = ()

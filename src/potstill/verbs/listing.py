@@ -66,7 +66,7 @@ def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
                 "year": info.year,
                 "summary": _first_line(kind),
                 "selects": info.selects,
-                "soft": info.soft or getattr(kind, "labels", "hard") == "soft",
+                "soft": info.soft or getattr(kind, "labels", "hard") != "hard",
                 "unpublished": info.unpublished,
                 "weighs": info.weighs,
                 "kinds": list(info.kinds),

@@ -1,0 +1,72 @@
+"""A start that experts choose (DATM): samples that they classify rightly, and the logits that they give them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import Inputs, Network, Problem
+from potstill.functional.sampling import random_per_class
+from potstill.methods._networks import load
+from potstill.methods._starts import hard_labels, image
+from potstill.methods.trajectory._trajectory import experts
+
+__all__ = ["Chosen"]
+
+CHUNK = 256
+"""Samples that pass an expert together."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """Samples and logits by the experts as they end (a `potstill.methods._starts.Chooser`)."""
+
+    right: bool = True
+    """Take samples that an expert classifies rightly; otherwise random ones, and only the logits are the experts'."""
+
+    def samples(self, problem: Problem, wanted: tuple[int, ...], rng: Generator) -> tuple[Tensor, ...]:
+        """Of each class, in a random order, those that the first expert has right, then those that the second has
+        right, and so on; where no expert has enough right, the others in that order.
+
+        As published they come in the order of the data, so that sets of any seed would begin alike.
+        """
+        if not self.right:
+            return random_per_class(problem.by_class, wanted, rng, problem.train.classes)
+        orders = [own[torch.randperm(len(own), generator=rng)] for own in problem.by_class]
+        taken = [torch.empty(0, dtype=torch.int64) for _ in orders]
+        for net in _ends(problem):
+            for c, (order, n) in enumerate(zip(orders, wanted, strict=True)):
+                for some in torch.split(order[~torch.isin(order, taken[c])], CHUNK):
+                    if len(taken[c]) >= n:
+                        break
+                    with torch.no_grad():
+                        answers = net(problem.train.fetch(some).x).argmax(1).cpu()
+                    taken[c] = torch.cat([taken[c], some[answers == c]])[:n]
+            if all(len(t) == n for t, n in zip(taken, wanted, strict=True)):
+                break
+        rest = (order[~torch.isin(order, t)] for order, t in zip(orders, taken, strict=True))
+        return tuple(torch.cat([t, more])[:n] for t, more, n in zip(taken, rest, wanted, strict=True))
+
+    def logits(self, problem: Problem, x: Inputs) -> Tensor:
+        """The mean logits (n, k) of the experts that classify a sample rightly; of all experts where none does."""
+        y = hard_labels(problem)
+        every = torch.stack([_logits(net, x) for net in _ends(problem)])
+        right = every.argmax(2) == y.to(every.device)
+        weights = torch.where(right.any(0), right, True).to(every.dtype)
+        return (every * weights[..., None]).sum(0) / weights.sum(0)[:, None]
+
+
+def _ends(problem: Problem) -> Iterator[Network]:
+    """Each expert as it ends, as a network."""
+    found = experts(problem)
+    for one in found:
+        trained = one.trained(one.epochs)
+        yield load(problem, trained.seed, trained.theta, trained.buffers).eval().requires_grad_(False)
+
+
+def _logits(net: Network, x: Inputs) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([net(some) for some in torch.split(image(x), CHUNK)])

@@ -1,0 +1,219 @@
+"""The values that methods of trajectory matching share, their published tables, and the engine that they build."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
+
+import torch
+
+from potstill.assets.trajectories import ExpertTrajectories
+from potstill.core import Problem
+from potstill.errors import PotstillError
+from potstill.functional.leaves import Rule, Rules
+from potstill.functional.unroll import Mode
+from potstill.methods._matching import Labels, Matching, MatchState
+from potstill.methods._networks import Ready
+from potstill.methods._published import BY_DATA, ByData, Settings
+from potstill.methods._starts import Chooser, Start
+from potstill.methods.trajectory._chosen import Chosen
+from potstill.methods.trajectory._trajectory import RATE, Span, TrajectoryEnds
+
+__all__ = ["Published", "Started", "TrajectoryValues", "following", "setting"]
+
+T = TypeVar("T", bound="TrajectoryValues")
+
+FURTHEST = 1000.0
+"""The factor that a learned rate may be from its beginning, either way, so that no step makes it 0. Ours."""
+
+Started: TypeAlias = Literal["real", "noise", "k-means", "right"]
+"""What a set begins as; ``right``: real samples that experts classify rightly."""
+
+Published: TypeAlias = Mapping[tuple[int, int], Settings]
+"""Classes and items per class of a published run → its settings."""
+
+
+def setting(table: Published, classes: int, ipc: int) -> Settings:
+    """The published run that is nearest: first in classes, then in items per class, both as ratios."""
+
+    def away(run: tuple[int, int]) -> tuple[float, float]:
+        return abs(math.log(run[0] / classes)), abs(math.log(run[1] / ipc))
+
+    return table[min(table, key=away)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryValues:
+    """What every method of the family has. What is `BY_DATA` is that of the published run whose classes and items per
+    class are nearest.
+
+    ``lr_rate`` is the published rate of the student's rate β itself. Here log β moves, so that β stays above 0. To
+    first order a step of SGD on log β with the rate lr_rate / β_0² moves β by −lr_rate (β / β_0)² ∂L/∂β, which is the
+    published step where β is still β_0; as β falls, so do its steps.
+    """
+
+    state_type: ClassVar[type] = MatchState
+    may_be_zero: ClassVar[tuple[str, ...]] = ("batch", "start_from", "expansion")
+    fractions: ClassVar[tuple[str, ...]] = ("momentum", "momentum_labels", "average", "drop")
+    positive: ClassVar[tuple[str, ...]] = ("lr_student",)
+    published: ClassVar[Published]
+    """The published runs."""
+
+    iterations: int = 5000
+    """Steps (distill.py, --Iteration)."""
+    student_steps: ByData[int] = BY_DATA
+    """N: steps of the student (--syn_steps)."""
+    ahead: ByData[int] = BY_DATA
+    """M: epochs of the expert that it is compared with (--expert_epochs)."""
+    start_from: ByData[int] = BY_DATA
+    """The first epoch of experts that students start from."""
+    start_first: ByData[int] = BY_DATA
+    """They start below this epoch, in the beginning."""
+    start_until: ByData[int] = BY_DATA
+    """They start below this epoch, in the end (--max_start_epoch)."""
+    expansion: ByData[int] = BY_DATA
+    """Iterations over which the one bound grows to the other; 0: it is the latter from the beginning."""
+    batch: ByData[int] = BY_DATA
+    """Decoded samples of a student's step (--batch_syn); 0: all."""
+    lr: ByData[float] = BY_DATA
+    """Learning rate of what is stored (--lr_img), in model space. It is that of pixels for every parametrization."""
+    momentum: float = 0.5
+    """Its momentum (distill.py)."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """What moves the stored values. Parametrizations with weights of their own (``field``) need AdamW."""
+    lr_student: ByData[float] = BY_DATA
+    """β_0: the rate that students train at, in the beginning (--lr_teacher); it is learned."""
+    lr_rate: ByData[float] = BY_DATA
+    """Learning rate of that rate, as published (--lr_lr); 0: it stays."""
+    labels: Labels = "hard"
+    """Learned labels join the optimisation. Ours; hard as published."""
+    lr_labels: ByData[float] = BY_DATA
+    """Learning rate of the labels' logits, where they are learned (DATM's --lr_y)."""
+    momentum_labels: float = 0.9
+    """Momentum of the labels (DATM.py)."""
+    mode: Mode = "replay"
+    """How the student's training is differentiated: ``replay`` exactly in the memory of one of its steps, ``full``
+    exactly in one graph, ``tesla`` by TESLA's approximation."""
+    average: float = 0.0
+    """Above 0: the result is a moving average of what is stored, which keeps so much at every step (FTD)."""
+    nearest: bool = False
+    """Compare the student's step that comes nearest to the target, not its last (ATT)."""
+    drop: ByData[float] = 0.0
+    """The part of the parameters, those nearest to the target, that the loss leaves out (PAD)."""
+    threshold: ByData[float] = 0.0
+    """Above 0: steps with a larger loss are skipped (DATM)."""
+    start: Started = "real"
+    """Start from random real samples, or from such as experts classify rightly (DATM)."""
+    networks_trained: int = 100
+    """Experts (buffer.py, --num_experts)."""
+    epochs_trained: int = 50
+    """Epochs of each (--train_epochs)."""
+    lr_trained: float = 0.01
+    """Their learning rate, of SGD (--lr_teacher)."""
+    batch_trained: int = 256
+    """Batch of their training (--batch_train)."""
+    flat: bool = False
+    """Train them towards flat minima, by GSAM with ρ = 0.01 and α = 0.3 (FTD)."""
+    curriculum: Literal["none", "pad"] = "none"
+    """Show them easy samples first, and later leave the easiest out (PAD)."""
+    augment_training: str = "dsa"
+    """Per-sample augmentation of that training (--dsa)."""
+    augment: str = "dsa"
+    """Per-sample augmentation of the student's training (--dsa)."""
+    network: str = "convnet"
+    """Network of experts and students."""
+    parametrization: str = "pixels"
+    """What is optimised."""
+
+    def settled(self: T, problem: Problem) -> tuple[T, tuple[str, ...]]:
+        """With what is left to the data. A published span that experts do not reach is cut, which is said."""
+        nearby = setting(self.published, problem.num_classes, problem.ipc)
+        left = [f.name for f in fields(self) if f.default is None and getattr(self, f.name) is None]
+        values: dict[str, Any] = {n: {**_USUAL, **nearby}.get(n) for n in left}
+        until = self.start_until if self.start_until is not None else nearby["start_until"]
+        if "start_first" in values and values["start_first"] is None:
+            values["start_first"] = until
+        made, said = replace(self, **values), tuple[str, ...]()
+        ahead = min(made.ahead, made.epochs_trained) if "ahead" in left else made.ahead
+        reached = made.epochs_trained + 1 - ahead
+        if "start_until" in left and made.start_until > reached:
+            said = (
+                f"students start from experts' epochs below {max(reached, 1)}, where {made.start_until} is published: "
+                f"experts have {made.epochs_trained}",
+            )
+        cut: dict[str, Any] = {"ahead": ahead}
+        cut |= {n: max(min(getattr(made, n), reached), 1) for n in ("start_until", "start_first") if n in left}
+        if "start_from" in left:
+            cut["start_from"] = min(made.start_from, max(reached - 1, 0))
+        return replace(made, **cut), said
+
+
+_USUAL: Settings = {
+    "start_from": 0, "expansion": 0, "batch": 0, "lr_student": 0.01, "lr_labels": 2.0, "threshold": 0.0, "drop": 0.0,
+    "average": 0.0,
+}  # fmt: skip
+"""Where a published run says nothing else."""
+
+
+def following(method: TrajectoryValues, problem: Problem) -> Matching:
+    """The engine of a method.
+
+    Raises:
+        PotstillError: fields are left to the data, or students would start or be compared beyond the experts' end.
+    """
+    if left := [f.name for f in fields(method) if f.default is None and getattr(method, f.name) is None]:
+        name = type(method).__name__
+        raise PotstillError(f"{name} leaves {left[0]} to the data; take method.settled(problem)[0], or give {left[0]}")
+    latest = max(method.start_until, method.start_first) - 1 + method.ahead
+    if latest > method.epochs_trained:
+        raise PotstillError(
+            f"students start below epoch {max(method.start_until, method.start_first)} and are compared with experts "
+            f"{method.ahead} later, so experts must have {latest} epochs, but they have {method.epochs_trained}; raise "
+            "epochs_trained, or lower start_until or ahead"
+        )
+    if method.start_from >= method.start_until:
+        raise PotstillError(
+            f"start_from must be below start_until, but they are {method.start_from} and {method.start_until}"
+        )
+    recipe: dict[str, float | int | str] = {
+        "epochs": method.epochs_trained, "batch": method.batch_trained, "lr": method.lr_trained,
+        "augment": method.augment_training,
+    }  # fmt: skip
+    if method.flat:
+        recipe |= {"optimizer": "gsam", "rho": 0.01, "alpha": 0.3}
+    if method.curriculum != "none":
+        recipe["curriculum"] = method.curriculum
+    return Matching(
+        objective=TrajectoryEnds(
+            steps=method.student_steps, ahead=method.ahead, batch=method.batch, mode=method.mode,
+            nearest=method.nearest,
+            span=Span(
+                low=method.start_from, first=method.start_first, last=method.start_until, over=method.expansion
+            ),
+            drop=method.drop, threshold=method.threshold,
+        ),
+        networks=Ready(), needs=(ExpertTrajectories(count=method.networks_trained, recipe=recipe, needed=latest),),
+        rules=lambda state, last: moving(method), iterations=method.iterations, steps=method.iterations,
+        start=_start(method), labels=method.labels, beside={RATE: torch.tensor(method.lr_student)},
+        average=method.average,
+    )  # fmt: skip
+
+
+def moving(method: TrajectoryValues) -> Rules:
+    """How each leaf moves. The student's rate stays within `FURTHEST` of what it begins as."""
+    begun, reach = math.log(method.lr_student), math.log(FURTHEST)
+    return {
+        "payload/": Rule(lr=method.lr, momentum=method.momentum, optimizer=method.optimizer),
+        "labels/": Rule(lr=method.lr_labels, momentum=method.momentum_labels, optimizer=method.optimizer),
+        "student/": Rule(
+            lr=method.lr_rate / method.lr_student**2, momentum=0.5, positive=True, within=(begun - reach, begun + reach)
+        ),
+    }
+
+
+def _start(method: TrajectoryValues) -> Start | Chooser:
+    if method.start == "right":
+        return Chosen(right=True)
+    if method.labels == "learned" and method.start == "real":
+        return Chosen(right=False)
+    return method.start
