@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Part, Problem, Space
+from potstill.errors import NotFinite
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import loss as loss_of
 from potstill.functional.train import parameters
@@ -26,6 +27,7 @@ from potstill.functional.unroll import (
     State,
     advance,
     begin,
+    begun,
     last,
     slopes,
     train,
@@ -54,6 +56,11 @@ RATE, RATES = "student/lr", "student/rates"
 
 CHUNK = 256
 """Real samples that pass a network at once. Ours: the gradient is that of all, in the memory of so many."""
+
+
+SMALL = 2**18
+"""Numbers that a window's steps look at, in all, up to which one graph holds it: about a quarter faster than replay.
+With a ConvNet of width 128 that is a quarter to three quarters of a GB. Ours."""
 
 
 @final
@@ -131,7 +138,8 @@ class Unrolling:
     average of its norm; 0: it is as it is."""
     average: float = 0.0
     """How much of that average stays in a step; 0: there is none."""
-    mode: Mode = "replay"
+    mode: Mode | None = None
+    """How gradients go through a window; ``None``: in one graph where that is small (`SMALL`), else in replay."""
 
     def begin(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
         return {}
@@ -164,11 +172,22 @@ class Unrolling:
         leaves, lr = moving(seen), seen.get(RATE, 1.0 if RATES in seen else self.lr)
         loss = student_loss(problem, block.net, block.batches, seen)
         at = last(loss, begin(parameters(block.net), self.inner), leaves, lr, self.inner, range(block.start))
-        trail = train(loss, at, leaves, lr, self.inner, range(block.start, len(block.batches)))
         outer = real_loss(problem, block.net, block.real, block.found)
-        made = slopes(loss, trail, leaves, lr, self.inner, outer, self.mode)
+        mode, window = self._mode(problem, len(block.batches) - block.start), range(block.start, len(block.batches))
+        try:
+            known = begun(at, window) if mode == "full" else train(loss, at, leaves, lr, self.inner, window)
+            made = slopes(loss, known, leaves, lr, self.inner, outer, mode)
+        except NotFinite:
+            if mode != "full":
+                raise
+            trail = train(loss, at, leaves, lr, self.inner, window)  # replay says at which step
+            made = slopes(loss, trail, leaves, lr, self.inner, outer)
         found = made.leaves | ({RATE: made.lr} if RATE in seen else {})
         return made.loss, clipped(found, self._longest(state, found, block))
+
+    def _mode(self, problem: Problem, window: int) -> Mode:
+        numbers = window * self.batches.size(problem.sizes) * problem.train.input.numbers
+        return self.mode or ("full" if numbers <= SMALL else "replay")
 
     def _longest(self, state: MatchState, found: Mapping[str, Tensor], block: Block) -> float:
         """How long the gradient may be; the average is that with this step's (distill_higher.py of RaT-BPTT)."""
@@ -222,14 +241,16 @@ class Unrolling:
         rng = generator(0, "plan")
         total, window = self.windows.most
         net, seen = problem.network(0), self._present(problem, state)
-        loss = student_loss(problem, net, [self.drawn(problem, 0, rng)], seen)
+        loss = student_loss(problem, net, [self.drawn(problem, i, rng) for i in range(window)], seen)
         n, real = self.batches.size(problem.sizes), Real.drawn(problem, self.batch_real, rng)
 
         def replayed() -> object:
-            student = begin(parameters(net), self.inner)
+            student, mode = begin(parameters(net), self.inner), self._mode(problem, window)
+            if mode == "full":
+                return slopes(loss, begun(student, range(window)), moving(seen), self.lr, self.inner, _sum, mode)
             trail = train(loss, student, moving(seen), self.lr, self.inner, range(1))
             kept = torch.empty(min(IN_MEMORY, 4 * window * sum(t.numel() for t in _all(student))), dtype=torch.uint8)
-            return slopes(loss, trail, moving(seen), self.lr, self.inner, _sum, self.mode), kept
+            return slopes(loss, trail, moving(seen), self.lr, self.inner, _sum, mode), kept
 
         def asked() -> object:
             theta = {name: t.requires_grad_() for name, t in parameters(net).items()}

@@ -92,12 +92,12 @@ class RaTBPTT(WindowValues, Engineered[MatchState]):
     )
     efforts: ClassVar[Efforts] = {
         "quick": {
-            "iterations": 300, "batch_real": 256, "start": "real", "lr": 0.03, "lr_net": 0.005, "window": 10,
-            "total": 30,
+            "iterations": 200, "batch_real": 128, "start": "k-means", "lr": 0.03, "lr_net": 0.005, "window": 10,
+            "total": 20, "batch_per_class": 4,
         },
         "good": {
-            "iterations": 3_000, "batch_real": 512, "start": "real", "lr": 0.02, "lr_net": 0.005, "window": 15,
-            "total": 50,
+            "iterations": 4_000, "batch_real": 256, "start": "k-means", "lr": 0.01, "lr_net": 0.005, "window": 15,
+            "total": 40,
         },
     }  # fmt: skip
 
