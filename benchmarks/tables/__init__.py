@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.tables import architecture, choice, data, kinds, labels, matching, registry, selection, stored
+from benchmarks.tables import architecture, choice, data, frozen, kinds, labels, matching, registry, selection, stored
 
 __all__ = ["main", "render"]
 
@@ -26,6 +26,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "decoded": data.decoded,
     "committees": labels.committees,
     "effort": matching.effort,
+    "frozen": frozen.frozen,
     "imagenet": labels.imagenet,
     "kinds": kinds.kinds,
     "knowledge": labels.knowledge,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from potstill.core import InputSpec, Normalization
+from potstill.core import InputSpec, Normalization, Whitening
 from potstill.errors import PotstillError
 from potstill.nn import catalogue, factory, flops, named, stackable
 from potstill.nn import frozen as module
@@ -117,6 +117,13 @@ def test_many_pictures_pass_in_parts(trunk: Watched) -> None:
 def test_what_it_cannot_take_is_refused(name: str, spec: InputSpec, said: str, trunk: Watched) -> None:
     with pytest.raises(PotstillError, match=said):
         factory(name, spec, 3)
+
+
+def test_a_whitening_that_cannot_be_undone_is_refused(trunk: Watched) -> None:
+    white = Whitening(mean=torch.zeros(3072), matrix=torch.eye(3072), inverse=torch.eye(3072), unit=True)
+    normalization = Normalization(mean=torch.zeros(3), std=torch.ones(3), whitening=white)
+    with pytest.raises(PotstillError, match="cannot be undone; choose another"):
+        factory("watched", COLOUR, 3, normalization=normalization)
 
 
 def test_missing_weights_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

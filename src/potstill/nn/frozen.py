@@ -229,6 +229,11 @@ def frozen_factory(
         raise PotstillError(
             f"network {name} takes grey or colour pictures (1 or 3, h, w), but inputs are {what}; use mlp or linear"
         )
+    if normalization is not None and normalization.whitening is not None and normalization.whitening.unit:
+        raise PotstillError(
+            f"network {name} is to see pixels, but this whitening gives every picture the same norm, which cannot be "
+            "undone; choose another, zca=mtt or zca=frepo"
+        )
     _trunk(backbone, device)
     return FrozenFactory(
         name=f"{backbone}-r{side}", backbone=backbone, side=side, input=spec, num_classes=num_classes, device=device,
