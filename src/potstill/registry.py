@@ -83,6 +83,7 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "kip": "potstill.methods.performance.kip:KIP",
         "frepo": "potstill.methods.performance.frepo:FRePo",
         "rfad": "potstill.methods.performance.rfad:RFAD",
+        "rcig": "potstill.methods.performance.rcig:RCIG",
         "sre2l": "potstill.methods.decoupled.sre2l:SRe2L",
         "cda": "potstill.methods.decoupled.cda:CDA",
         "sre2l++": "potstill.methods.decoupled.sre2l_plus:SRe2LPlus",

@@ -34,7 +34,7 @@ def half_squares(outputs: Tensor, y: Tensor) -> Tensor:
 @final
 @dataclass(frozen=True, kw_only=True)
 class OnTheSet:
-    """Networks that train on what is stored, a step of Adam after each step that they serve, until they are too old."""
+    """Networks that train on what is stored, by Adam after each step that they serve, until they are too old."""
 
     count: int
     oldest: int
@@ -43,9 +43,14 @@ class OnTheSet:
     batch: int
     """Items of a step, at most."""
     stored: Stored
+    steps: int = 1
+    """Steps after one that it served, at most: a random number."""
+    staggered: bool = True
+    """Whether the first networks count as if they were of all ages."""
 
     def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
-        ages = torch.tensor([[self.oldest // self.count * i, 0] for i in range(self.count)])
+        apart = self.oldest // self.count if self.staggered else 0
+        ages = torch.tensor([[apart * i, 0] for i in range(self.count)])
         pool = tuple(_untrained(problem, rng) for _ in range(self.count))
         return replace(state, pool=pool, memory={**state.memory, STEPS: ages})
 
@@ -63,8 +68,10 @@ class OnTheSet:
         if int(ages[place, 0]) > self.oldest:
             pool[place], ages[place] = _untrained(problem, rng), torch.zeros(2, dtype=ages.dtype)
         else:
-            pool[place] = self._trained(problem, state, pool[place], int(ages[place, 1]), rng)
-            ages[place] += 1
+            steps = 1 if self.steps == 1 else int(torch.randint(1, self.steps + 1, (1,), generator=rng))
+            for _ in range(steps):
+                pool[place] = self._trained(problem, state, pool[place], int(ages[place, 1]), rng)
+                ages[place] += 1
         return replace(
             state, pool=tuple(pool), memory={**state.memory, STEPS: ages}, iteration=state.iteration + 1
         )  # fmt: skip
@@ -91,7 +98,7 @@ class OnTheSet:
         def train(_: int) -> Callable[[], object]:
             return lambda: self._trained(problem, state, state.pool[0], 0, generator(0, "plan"))
 
-        return (Part(what="the network's training", samples=n, size=n, ready=train, when="after"),)
+        return (Part(what="the network's training", samples=n * self.steps, size=n, ready=train, when="after"),)
 
 
 def _untrained(problem: Problem, rng: Generator) -> PoolMember:

@@ -36,7 +36,10 @@ from potstill.methods._matching import (
 from potstill.methods._starts import hard_labels, has_classes
 from potstill.rng import draw_seed, generator
 
-__all__ = ["TEMPERATURE", "Fit", "InputsAlone", "KernelRidge", "deviations", "stored", "wanted"]
+__all__ = [
+    "PASS", "TEMPERATURE", "Fit", "InputsAlone", "KernelRidge", "deviations", "fit_loss", "margin", "stored",
+    "targets_of_set", "wanted",
+]  # fmt: skip
 
 Fit: TypeAlias = Literal["mean", "sum", "platt"]
 """Half the squared error, as mean over all numbers (KIP) or as mean over samples of the sum (FRePo), or cross-entropy
@@ -45,7 +48,7 @@ of the answers times a learned temperature (RFAD, after Platt)."""
 TEMPERATURE = "kernel/temperature"
 """The leaf that answers are multiplied with before their softmax."""
 
-_PASS = 2**18
+PASS = 2**18
 """Input numbers of real samples in one pass through networks."""
 
 
@@ -129,7 +132,7 @@ class KernelRidge:
         omega = problem.augment.draw(1, problem.train.input.shape, rng)
         batch = problem.train.fetch(index)
         y = batch.y if batch.y is not None else problem.train.labels[index]
-        part = max(1, _PASS // max(1, problem.train.input.numbers))
+        part = max(1, PASS // max(1, problem.train.input.numbers))
         with torch.no_grad():
             rows = torch.cat([embedded(nets, augmenting(problem)(some, omega)) for some in split(batch.x, part)])
         return Block(net=nets[0], nets=nets, omega=omega, rows=rows, targets=wanted(problem, y), y=y)
@@ -154,28 +157,14 @@ class KernelRidge:
         with torch.enable_grad():
             S = seen_inputs({**seen, **leaves})
             rows = embedded(block.nets, augmenting(problem)(S, block.omega))
-            y = self._targets(problem, leaves, seen, probable)
+            y = targets_of_set(problem, leaves, seen, probable)
             answers = predict(self.kernel(block.rows, rows), self.kernel(rows, rows), y, self.ridge)
-            if self.fit == "platt" and has_classes(problem):
-                loss = F.cross_entropy(leaves[TEMPERATURE].double() * answers, block.y.long())
-            else:
-                squares = (answers - block.targets).square()
-                loss = 0.5 * (squares.sum(1).mean() if self.fit == "sum" else squares.mean())
-            if self.margin and "labels" in leaves and has_classes(problem):
-                best = y.topk(2, 1).values
-                loss = loss - (best[:, 0] - best[:, 1]).clamp_max(1 / problem.num_classes).mean()
+            loss = fit_loss(problem, self.fit, answers, block.targets, block.y, leaves)
+            if self.margin:
+                loss = loss - margin(problem, leaves, y)
         found = torch.autograd.grad(loss, tuple(leaves.values()), allow_unused=True)
         slopes = {n: g for n, g in zip(leaves, found, strict=True) if g is not None}
         return float(loss.detach()), slopes
-
-    def _targets(self, problem: Problem, leaves: Mapping[str, Tensor], seen: Seen, probable: bool) -> Tensor:
-        """Of what is stored, as the learner has them, differentiable."""
-        if "labels" not in leaves:
-            return wanted(problem, seen.get(TARGETS, hard_labels(problem))).to(next(iter(leaves.values())).device)
-        y = leaves["labels"].double()
-        if not has_classes(problem):
-            return scaled(problem, y)
-        return y - 1 / problem.num_classes if probable else y
 
     def after(self, problem: Problem, state: MatchState, block: Block) -> MatchState:
         return state
@@ -200,6 +189,34 @@ class KernelRidge:
             Part(what="features of real samples", real=True, samples=len(index), size=-(-len(index) // k), ready=real),
             Part(what="ridge regression", samples=n, size=n, ready=synthetic, when="descent"),
         )
+
+
+def fit_loss(
+    problem: Problem, fit: Fit, answers: Tensor, targets: Tensor, y: Tensor, leaves: Mapping[str, Tensor]
+) -> Tensor:
+    """How far answers (n, t) are from real samples' targets (n, t), which are ``y`` as the task has them."""
+    if fit == "platt" and has_classes(problem):
+        return F.cross_entropy(leaves[TEMPERATURE].double() * answers, y.long())
+    squares = (answers - targets).square()
+    return 0.5 * (squares.sum(1).mean() if fit == "sum" else squares.mean())
+
+
+def margin(problem: Problem, leaves: Mapping[str, Tensor], y: Tensor) -> Tensor:
+    """By how much the largest number of a learned label is above the next, in the mean and at most 1/k."""
+    if "labels" not in leaves or not has_classes(problem):
+        return y.new_zeros(())
+    best = y.topk(2, 1).values
+    return (best[:, 0] - best[:, 1]).clamp_max(1 / problem.num_classes).mean()
+
+
+def targets_of_set(problem: Problem, leaves: Mapping[str, Tensor], seen: Seen, probable: bool) -> Tensor:
+    """Of what is stored, as the learner has them, differentiable; ``probable``: they are rows that sum to 1."""
+    if "labels" not in leaves:
+        return wanted(problem, seen.get(TARGETS, hard_labels(problem))).to(next(iter(leaves.values())).device)
+    y = leaves["labels"].double()
+    if not has_classes(problem):
+        return scaled(problem, y)
+    return y - 1 / problem.num_classes if probable else y
 
 
 def deviations(problem: Problem) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,187 @@
+r"""The objective of RCIG: a learner that fits the set by a linearised network, differentiated at its solution.
+
+The learner's outputs are ``J(x) ω + h(x) W``: the network made linear in its parameters, and a head on its features.
+The head has a closed form for any ω (`potstill.functional.ridge`), so that what is left to be solved is linear in ω:
+
+.. math::
+    (J_S^\top A^{-1} J_S + I)\, \omega = J_S^\top A^{-1} y_S, \qquad A = K_{SS} + \lambda I
+
+The loss on real samples depends on the set directly, at ω, and through ω: with g its slope by ω and v the solution of
+the same system for g, that part of its slope is ``∂/∂S ⟨J_S v, A⁻¹(y_S − J_S ω)⟩``.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Generator, Tensor
+
+from potstill.core import Inputs, Network, Part, Problem
+from potstill.functional.leaves import under
+from potstill.functional.ridge import solve
+from potstill.functional.sampling import distinct
+from potstill.functional.tangents import Linearised, conjugate_gradients
+from potstill.inputs import split, tensors
+from potstill.methods._matching import (
+    LOGITS,
+    SCORES,
+    TARGETS,
+    Descent,
+    MatchState,
+    Networks,
+    Seen,
+    Sloped,
+    augmenting,
+    seen_inputs,
+    shown,
+)  # fmt: skip
+from potstill.methods.performance._ridge import PASS, TEMPERATURE, Fit, fit_loss, margin, targets_of_set, wanted
+from potstill.rng import draw_seed, generator
+
+__all__ = ["ImplicitRidge"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Real:
+    """What the moves of one step have in common."""
+
+    net: Network
+    omega: object
+    """The augmentation that all share."""
+    x: Inputs
+    """Real samples, augmented."""
+    y: Tensor
+    """Their targets as the task has them."""
+    targets: Tensor
+    """As the learner has them, float64 (n, t)."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ImplicitRidge:
+    """Fit real samples by a linearised network and a head that were fitted to what is stored."""
+
+    batch_real: int
+    ridge: float
+    """λ over the number of items."""
+    fit: Fit
+    inner: int
+    """Steps of conjugate gradients towards ω, from zero."""
+    backward: int
+    """Steps of them towards v."""
+    margin: bool = True
+    clip: bool = True
+    """Whether the slope through ω is at most as long as the direct one, of inputs and labels each."""
+
+    def begin(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
+        return {}
+
+    def block(self, problem: Problem, networks: Networks, state: MatchState, rng: Generator) -> tuple[MatchState, Real]:
+        state = replace(state, block=draw_seed(rng))
+        drawn = generator(state.block, "block")
+        return state, self._block(problem, networks, state, drawn)
+
+    def _block(self, problem: Problem, networks: Networks, state: MatchState, rng: Generator) -> Real:
+        net = networks.embedder(problem, state, rng)[0]
+        omega = problem.augment.draw(1, problem.train.input.shape, rng)
+        index = distinct(len(problem.train), self.batch_real, rng)
+        batch = problem.train.fetch(index)
+        y = batch.y if batch.y is not None else problem.train.labels[index]
+        x = augmenting(problem)(batch.x, omega)
+        return Real(net=net, omega=omega, x=x, y=y, targets=wanted(problem, y))
+
+    def descents(self, problem: Problem, state: MatchState, block: Real) -> Iterator[Descent]:
+        probable = LOGITS in state.leaves.held
+
+        def fitted(classes: list[int], seen: Seen) -> Sloped:
+            return self.fitted(problem, block, seen, probable)
+
+        yield Descent("loss", fitted, [list(range(problem.num_classes))])
+
+    def after(self, problem: Problem, state: MatchState, block: Real) -> MatchState:
+        return state
+
+    def fitted(self, problem: Problem, block: Real, seen: Seen, probable: bool) -> Sloped:
+        """The loss on the block's real samples, and its whole slope; ``probable``: labels are rows that sum to 1."""
+        moving = {n: t for n, t in seen.items() if t.is_floating_point() and n != TARGETS}
+        leaves = {n: t.detach().clone().requires_grad_() for n, t in moving.items()}
+        ends = tuple(leaves.values())
+        with torch.enable_grad():
+            S = seen_inputs({**seen, **leaves})
+            set_ = Linearised(block.net, augmenting(problem)(S, block.omega), in_body)
+            y = targets_of_set(problem, leaves, seen, probable)
+            h = set_.features.double()
+            eye = torch.eye(len(h), dtype=h.dtype, device=h.device)
+            a = h @ h.T + self.ridge * len(h) * eye
+            inverse = solve(a.detach(), eye, 0.0)
+
+            def system(v: Mapping[str, Tensor]) -> dict[str, Tensor]:
+                return {n: t + v[n] for n, t in set_.pull(inverse @ set_.push(v).double()).items()}
+
+            omega = conjugate_gradients(system, set_.pull(inverse @ y.detach()), self.inner)
+            found = set_.push(omega, graph=True)
+            weights = solve(a, y - found.double(), 0.0)
+            real, outputs = self._real(block, omega)
+            outputs = outputs.double().requires_grad_()
+            answers = outputs + (real.double() @ h.T) @ weights
+            loss = fit_loss(problem, self.fit, answers, block.targets, block.y, leaves)
+            whole = loss - margin(problem, leaves, y) if self.margin else loss
+            *direct, by_outputs, by_found = torch.autograd.grad(
+                whole, (*ends, outputs, found), retain_graph=True, allow_unused=True
+            )
+            g = self._pulled(block, by_outputs)
+            if by_found is not None:
+                g = {n: t + g[n] for n, t in set_.pull(by_found).items()}
+            v = conjugate_gradients(system, g, self.backward)
+            through = (set_.push(v, graph=True).double() * weights).sum()
+            implicit = torch.autograd.grad(through, ends, allow_unused=True)
+        slopes = {n: d + self._short(i, d) for n, d, i in zip(leaves, direct, implicit, strict=True) if d is not None}
+        return float(whole.detach()), slopes
+
+    def _short(self, implicit: Tensor | None, direct: Tensor) -> Tensor:
+        if implicit is None:
+            return torch.zeros_like(direct)
+        long = float(implicit.norm())
+        return implicit * min(1.0, float(direct.norm()) / long) if self.clip and long > 0 else implicit
+
+    def _real(self, block: Real, omega: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Features and outputs of real samples."""
+        made = [Linearised(block.net, some, in_body) for some in split(block.x, _part(block.x))]
+        return torch.cat([m.features.detach() for m in made]), torch.cat([m.push(omega) for m in made])
+
+    def _pulled(self, block: Real, r: Tensor) -> dict[str, Tensor]:
+        """``Jᵀ r`` of real samples."""
+        total: dict[str, Tensor] = {}
+        for some, part in zip(split(block.x, _part(block.x)), torch.split(r, _part(block.x)), strict=True):
+            found = Linearised(block.net, some, in_body).pull(part)
+            total = {n: t + total[n] if total else t for n, t in found.items()}
+        return total
+
+    def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
+        held = state.leaves.held
+        seen = {n: t.detach() for n, t in shown(problem.decode(under("payload/", held))).items()}
+        n = len(next(iter(seen.values())))
+        if learned := sorted({LOGITS, SCORES} & held.keys()):
+            seen["labels"] = torch.zeros_like(held[learned[0]])
+        seen |= {name: held[name] for name in (TARGETS, TEMPERATURE) if name in held}
+
+        def whole(_: int) -> Callable[[], object]:
+            block = self._block(problem, networks, state, generator(0, "plan"))
+            return lambda: self.fitted(problem, block, seen, LOGITS in held)[0]
+
+        many = min(self.batch_real, len(problem.train))
+        return (
+            Part(what="implicit gradients", real=True, samples=many + n, size=many + n, ready=whole, when="descent"),
+        )
+
+
+def in_body(name: str) -> bool:
+    """Whether a parameter is one that the model is linear in: all but the head's weights, which have a closed form."""
+    return not (name.startswith("classifier.") and name.endswith("weight"))
+
+
+def _part(x: Inputs) -> int:
+    """Samples of a pass."""
+    numbers = max(t[0].numel() for t in tensors(x).values())
+    return max(1, PASS // max(1, numbers))

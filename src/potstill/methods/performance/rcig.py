@@ -1,0 +1,107 @@
+r"""RCIG: Reparameterized Convexified Implicit Gradients (Loo et al., ICML 2023, arXiv:2302.06755), equations 3 to 8.
+
+.. math::
+    \min_{S, \tau} \; \ell\big(e^\tau f_{\omega^*(S), W^*(S)}(X_T), y_T\big), \quad
+    f_{\omega, W}(x) = J_\theta(x)\,\omega + h_\theta(x)\,W, \quad
+    (\omega^*, W^*) = \arg\min \tfrac{1}{2} \lVert y_S - f(X_S) \rVert^2
+        + \tfrac{\lambda}{2} \big(\lVert \omega \rVert^2 + \lVert W \rVert^2\big)
+
+The learner is the network θ made linear in its parameters; its head has a closed form (reparameterization), so that
+what is left is a convex problem, at whose solution the loss is differentiated by the implicit function theorem. The
+networks are a pool that trains on the set along the way. The set is a moving average.
+
+The program (github.com/yolky/RCIG) is followed in all but these: both linear systems are solved by conjugate gradients,
+where it takes 20 steps of Adam at rates that it searches for; the network is the problem's, where it has one of 128,
+256 and 512 channels without norm and a softplus (β = 60) for the relu: a relu's kinks have no slope here; pictures are
+not mirrored.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import torch
+
+from potstill.core import Efforts, MethodInfo, Problem
+from potstill.functional.leaves import Optimizer
+from potstill.methods._engine import Engineered
+from potstill.methods._matching import Matching, MatchState
+from potstill.methods._starts import has_classes
+from potstill.methods.performance._implicit import ImplicitRidge
+from potstill.methods.performance._pool import OnTheSet
+from potstill.methods.performance._ridge import TEMPERATURE, stored
+from potstill.methods.performance._values import KernelValues, Labels, rules_of
+
+__all__ = ["RCIG"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RCIG(KernelValues, Engineered[MatchState]):
+    """Samples on which a linearised network, fitted to them, foretells the real ones: by implicit gradients."""
+
+    info: ClassVar[MethodInfo] = MethodInfo(
+        title="Dataset Distillation with Convexified Implicit Gradients",
+        paper="arXiv:2302.06755",
+        year=2023,
+        family="performance",
+        kinds=("*",),
+        tasks=("classification", "regression", "forecast"),
+    )
+    fractions: ClassVar[tuple[str, ...]] = ("momentum", "average")
+    efforts: ClassVar[Efforts] = {
+        "quick": {"iterations": 60, "batch_real": 128, "inner": 5, "backward": 5, "lr": 0.02, "average": 0.9},
+        "good": {"iterations": 1000, "batch_real": 256, "inner": 10, "backward": 10},
+    }
+
+    iterations: int = 10_000
+    """Steps (distill_dataset.py, --max_steps)."""
+    lr: float = 3e-3
+    """Learning rate of inputs and labels (configs_final/depth_3.txt, proto_learning_rate)."""
+    lr_temperature: float = 0.03
+    """That of the temperature's logarithm (algorithms.py)."""
+    optimizer: Optimizer = "adabelief"
+    """What moves them (algorithms.py)."""
+    average: float = 0.99
+    """Part of the moving average that stays at every step (algorithms.py, get_updated_ema); 0: none is taken."""
+    batch_real: int = 1024
+    """Real samples of a step, as they come (distill_dataset.py, config.kernel.batch_size)."""
+    ridge: float = 5e-4
+    """λ over the number of items (l2_rate)."""
+    inner: int = 20
+    """Steps towards ω (n_inner_steps)."""
+    backward: int = 20
+    """Steps of the system that its slope needs (n_hinv_steps)."""
+    nets: int = 30
+    """Networks in the pool (pool_model_count)."""
+    oldest: int = 100
+    """Steps after which a network is exchanged (max_online_steps)."""
+    steps_net: int = 15
+    """Steps of a network after each that it serves: a random number up to this (one less than n_max_steps_pool)."""
+    lr_net: float = 5e-5
+    """Learning rate of the networks, of Adam (pool_learning_rate)."""
+    batch_train: int = 1000
+    """Items of the set in a step of a network, at most. Ours; all of them in the program but of its largest sets."""
+    labels: Labels = "scores"
+    """Learned real values (learn_labels), or the classes."""
+    augment: str = "none"
+    """Siamese augmentation (aug)."""
+    network: str = "convnet"
+    """Networks of the pool; ``convnet-nonorm`` is nearest to the published one."""
+    parametrization: str = "pixels"
+    """What is optimised."""
+
+    def engine(self, problem: Problem) -> Matching:
+        rules, classes = rules_of(self, problem, temperature=self.lr_temperature), has_classes(problem)
+        pool = OnTheSet(
+            count=self.nets, oldest=self.oldest, lr=self.lr_net, batch=self.batch_train, steps=self.steps_net,
+            staggered=False, stored=partial(stored, rules=rules),
+        )  # fmt: skip
+        return Matching(
+            objective=ImplicitRidge(
+                batch_real=self.batch_real, ridge=self.ridge, fit="platt" if classes else "mean", inner=self.inner,
+                backward=self.backward,
+            ),
+            networks=pool, rules=lambda state, last: rules, iterations=self.iterations, steps=self.iterations,
+            start=self.start, labels=self.labels, average=self.average,
+            beside={TEMPERATURE: torch.ones(())} if classes else {},
+        )  # fmt: skip
