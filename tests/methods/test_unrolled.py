@@ -487,3 +487,28 @@ def test_a_regression_gets_better() -> None:
         assert math.isfinite(history[-1]["loss"])
         errors.append(sum(row["loss"] for row in history[-5:]) / len(history[-5:]))
     assert errors[1] < 0.8 * errors[0]
+
+
+def test_real_values_are_labels_of_classes_and_real_targets() -> None:
+    """Of classes the student sees scores + 1/k: at first the loss is that of hard labels, and labels have slopes."""
+    method = replace(RAT, labels="scores", lr_labels=0.1)
+    problem = toy_problem(method)
+    losses = []
+    for m in (method, replace(RAT, labels="hard")):
+        state, metrics = m.step(problem, m.init(problem, generator(3)), generator(3))
+        losses.append(metrics["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    state = method.init(problem, generator(3))
+    after, _ = method.step(problem, state, generator(3))
+    a, b = (method.result(problem, s) for s in (state, after))
+    assert isinstance(a, Synthetic) and isinstance(b, Synthetic)  # noqa: PT018
+    assert b.scores
+    assert not torch.equal(a.labels, b.labels)
+    check_method(replace(method, network="mlp-w8"), source=windows_source(), ipc=4, steps=2)
+    targets = toy_problem(replace(method, network="mlp"), ipc=4, source=windows_source())
+    state = method.init(targets, generator(3))
+    after, _ = method.step(targets, state, generator(3))
+    x, y = method.result(targets, state), method.result(targets, after)
+    assert isinstance(x, Synthetic) and isinstance(y, Synthetic)  # noqa: PT018
+    moved = (y.labels - x.labels).abs() / x.labels.std(0)
+    assert 0 < float(moved.max()) < 1

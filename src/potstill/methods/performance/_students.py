@@ -6,10 +6,12 @@ from typing import ClassVar, Literal
 
 import torch
 
+from potstill.core import Problem
 from potstill.functional.leaves import Rule, Rules
 from potstill.functional.unroll import Inner
 from potstill.methods._matching import Matching, MatchState
-from potstill.methods._starts import Start
+from potstill.methods._starts import Start, has_classes
+from potstill.methods.performance._ridge import deviations
 from potstill.methods.performance._unrolled import RATE, Students, Unrolling
 from potstill.methods.performance._windows import Batches, Windows
 
@@ -27,10 +29,12 @@ class StudentValues:
     iterations: int
     batch_real: int
     start: Start
-    labels: Literal["hard", "learned"] = "hard"
-    """Learned labels join the optimisation, as a softmax of logits. Ours."""
+    labels: Literal["hard", "learned", "scores"] = "hard"
+    """Learned labels join the optimisation, as a softmax of logits; ``scores``: as real values, and so do real targets.
+    Ours."""
     lr_labels: float = 0.05
-    """Learning rate of the labels' logits, where they are learned. Ours."""
+    """Learning rate of the labels' logits or values, where they are learned; of real targets in their deviations.
+    Ours."""
     optimizer: Literal["sgd", "adamw"]
     lr: float
     momentum: float = 0.0
@@ -48,6 +52,7 @@ class StudentValues:
 
 def unrolled(
     method: StudentValues,
+    problem: Problem,
     *,
     windows: Windows,
     batches: Batches,
@@ -61,10 +66,11 @@ def unrolled(
     Args:
         factor: what all rates are multiplied with at a state.
     """
+    units = () if has_classes(problem) else tuple(deviations(problem)[1].tolist())
     payload = Rule(lr=method.lr, optimizer=method.optimizer, momentum=method.momentum)
     rules: Rules = {
         "payload/": payload,
-        "labels/": Rule(lr=method.lr_labels, optimizer=method.optimizer, momentum=method.momentum),
+        "labels/": replace(payload, lr=method.lr_labels, units=units),
         "student/": Rule(lr=method.lr_lr, optimizer="adamw", positive=True),
     }
 

@@ -34,6 +34,7 @@ from potstill.functional.unroll import (
 )  # fmt: skip
 from potstill.inputs import count, device_of, index, split
 from potstill.methods._matching import (
+    SCORES,
     TARGETS,
     Descent,
     MatchState,
@@ -170,7 +171,7 @@ class Unrolling:
     def compared(self, problem: Problem, state: MatchState, block: Block, seen: Seen) -> Sloped:
         """The loss on real samples, and its gradients, clipped."""
         leaves, lr = moving(seen), seen.get(RATE, 1.0 if RATES in seen else self.lr)
-        loss = student_loss(problem, block.net, block.batches, seen)
+        loss = student_loss(problem, block.net, block.batches, seen, scores=_scored(problem, state))
         at = last(loss, begin(parameters(block.net), self.inner), leaves, lr, self.inner, range(block.start))
         outer = real_loss(problem, block.net, block.real, block.found)
         mode, window = self._mode(problem, len(block.batches) - block.start), range(block.start, len(block.batches))
@@ -219,7 +220,7 @@ class Unrolling:
     ) -> Tensor:
         """Norms of the gradients of a student's steps (n,)."""
         seen = self._present(problem, state)
-        loss, made = student_loss(problem, net, batches, seen), list[Tensor]()
+        loss, made = student_loss(problem, net, batches, seen, scores=_scored(problem, state)), list[Tensor]()
         student = begin(parameters(net), self.inner)
         for i in range(len(batches)):
             after = advance(loss, student, moving(seen), self.lr, self.inner, i)
@@ -231,17 +232,19 @@ class Unrolling:
         """What is seen at this state, without a graph. Learned rates are not: the values of leaves need their rules."""
         S, rows = inputs_of(problem, state.leaves, self.space)
         seen = shown(S)
-        if not has_classes(problem):
-            seen[TARGETS] = rows
-        elif rows.is_floating_point():
+        if SCORES in state.leaves.held or (has_classes(problem) and rows.is_floating_point()):
             seen["labels"] = rows
+        elif not has_classes(problem):
+            seen[TARGETS] = rows
         return seen
 
     def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
         rng = generator(0, "plan")
         total, window = self.windows.most
         net, seen = problem.network(0), self._present(problem, state)
-        loss = student_loss(problem, net, [self.drawn(problem, i, rng) for i in range(window)], seen)
+        loss = student_loss(
+            problem, net, [self.drawn(problem, i, rng) for i in range(window)], seen, scores=_scored(problem, state)
+        )
         n, real = self.batches.size(problem.sizes), Real.drawn(problem, self.batch_real, rng)
 
         def replayed() -> object:
@@ -291,15 +294,22 @@ def moving(seen: Seen) -> dict[str, Tensor]:
     return {n: t for n, t in seen.items() if t.is_floating_point() and n not in (TARGETS, RATE)}
 
 
+def _scored(problem: Problem, state: MatchState) -> bool:
+    """Whether labels of classes are real values."""
+    return SCORES in state.leaves.held and has_classes(problem)
+
+
 def student_loss(
-    problem: Problem, net: Network, batches: list[tuple[Tensor | None, object]], seen: Seen
-) -> Loss:  # fmt: skip
+    problem: Problem, net: Network, batches: list[tuple[Tensor | None, object]], seen: Seen, *, scores: bool = False
+) -> Loss:
     """The student's loss at its step i: that of the task, on batch i of what is decoded.
 
     Where there are rates of steps, it is multiplied with that of the step, so that a student of plain SGD at rate 1
-    makes steps at these rates.
+    makes steps at these rates. ``scores``: labels are those of classes as real values, to which 1/k is added; a row may
+    then have negative numbers, and pushes a student away from a class.
     """
     apply, criterion, fixed = augmenting(problem), problem.task.loss, dict(seen)
+    above = 1 / problem.num_classes if scores else 0.0
     hard = hard_labels(problem).to(device_of(seen_inputs(seen))) if has_classes(problem) else None
 
     def loss(theta: Mapping[str, Tensor], leaves: Mapping[str, Tensor], step: int) -> Tensor:
@@ -309,6 +319,7 @@ def student_loss(
         assert y is not None
         if rows is not None:
             x, y = index(x, rows), y.index_select(0, rows.to(y.device))
+        y = y + above if above else y
         value = loss_of(net, theta, apply(x, drawn), y, criterion=criterion)
         return value * now[RATES][step] if RATES in now else value
 

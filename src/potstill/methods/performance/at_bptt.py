@@ -55,4 +55,5 @@ class ATBPTT(WindowValues, Engineered[MatchState]):
     """Steps that one look at a student's gradients serves: a pass over the real data, as published (50,000 / 5,000)."""
 
     def engine(self, problem: Problem) -> Matching:
-        return self.built(Adaptive(size=self.window, total=self.total, swing=self.swing, interval=self.interval))
+        windows = Adaptive(size=self.window, total=self.total, swing=self.swing, interval=self.interval)
+        return self.built(problem, windows)

@@ -82,7 +82,7 @@ class DD(StudentValues, Engineered[MatchState]):
         turns = Turns(per_class=self.per_step)
         steps = turns.steps(problem.sizes) * self.epochs
         made = unrolled(
-            replace(self, learn_lr=False), windows=Whole(steps=steps), batches=turns, inner=Inner(),
+            replace(self, learn_lr=False), problem, windows=Whole(steps=steps), batches=turns, inner=Inner(),
             factor=lambda state: self.decay ** (state.iteration // self.decay_every),
         )  # fmt: skip
         return replace(made, beside={RATES: torch.full((steps,), self.lr_net)} if self.learn_lr else {})

@@ -10,7 +10,7 @@ Where the program (framework/base.py, distill_higher.py) says more than the pape
 draws s once for a pass over the real data unless ``--complete_random`` is given, here every step draws; its real batch
 is one of a pass over all samples, here it is balanced; its pictures begin with unit norm because its whitened data
 have it, here noise is standard normal in model space. Labels that it learns (``--train_y``, CIFAR-100 and
-Tiny-ImageNet) are rows cut at 0; learned labels here are a softmax of logits.
+Tiny-ImageNet) are rows cut at 0; learned labels here are a softmax of logits, or ``scores``, which are not cut.
 """
 
 from dataclasses import dataclass
@@ -66,12 +66,12 @@ class WindowValues(StudentValues):
     parametrization: str = "pixels"
     """What is optimised."""
 
-    def built(self, windows: Windows) -> Matching:
+    def built(self, problem: Problem, windows: Windows) -> Matching:
         """The engine with these windows."""
         # with Adam, momentum has no meaning; the program's SGD has 0.9 and weight decay 5e-4 (distill_higher.py)
         momentum = self.momentum_net if self.inner_optimizer == "sgd" else 0.0
         return unrolled(
-            self, windows=windows, batches=Balanced(per_class=self.batch_per_class),
+            self, problem, windows=windows, batches=Balanced(per_class=self.batch_per_class),
             inner=Inner(optimizer=self.inner_optimizer, momentum=momentum), clip=self.clip, average=self.average,
         )  # fmt: skip
 
@@ -105,4 +105,4 @@ class RaTBPTT(WindowValues, Engineered[MatchState]):
     """The burn-in is no shorter than this (--minwindow)."""
 
     def engine(self, problem: Problem) -> Matching:
-        return self.built(Random(size=self.window, total=self.total, least=self.least))
+        return self.built(problem, Random(size=self.window, total=self.total, least=self.least))

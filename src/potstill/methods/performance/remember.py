@@ -83,6 +83,6 @@ class Remember(StudentValues, Engineered[MatchState]):
 
     def engine(self, problem: Problem) -> Matching:
         return unrolled(
-            self, windows=Whole(steps=self.inner_steps), batches=Balanced(per_class=self.batch_per_class),
+            self, problem, windows=Whole(steps=self.inner_steps), batches=Balanced(per_class=self.batch_per_class),
             inner=Inner(momentum=self.momentum_net), clip=self.clip,
         )  # fmt: skip
