@@ -9,7 +9,19 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.tables import architecture, choice, data, frozen, kinds, labels, matching, registry, selection, stored
+from benchmarks.tables import (
+    architecture,
+    choice,
+    data,
+    frozen,
+    kinds,
+    labels,
+    matching,
+    registry,
+    selection,
+    stored,
+    strong,
+)
 
 __all__ = ["main", "render"]
 
@@ -49,6 +61,8 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "label-classes": labels.label_classes,
     "stored-labels-cost": labels.stored_labels_cost,
     "streaming": labels.streaming,
+    "strong": strong.strong,
+    "strong-across": strong.strong_across,
     "students": matching.students,
     "time-to-accuracy": matching.time_to_accuracy,
 }

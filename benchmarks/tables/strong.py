@@ -1,0 +1,80 @@
+"""How strong small sets are by the seconds they get: benchmarks/strong.py."""
+
+import json
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from benchmarks.tables.parts import mean_and_half, table
+
+__all__ = ["strong", "strong_across"]
+
+_OWN = "potstill-short"
+_NAMES = {
+    "fashion-mnist-ipc1": "Fashion-MNIST, 31,440 bytes",
+    "fashion-mnist-ipc10": "Fashion-MNIST, 314,400 bytes",
+    "fashion-mnist-true3930": "Fashion-MNIST, 3,930 true bytes",
+    "mnist-5k-ipc1": "MNIST-5k, 31,440 bytes",
+    "mnist-5k-true3930": "MNIST-5k, 3,930 true bytes",
+}
+
+
+def _cells(root: Path) -> dict[str, tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """What was measured on test data, by data and bytes: the machine, and the cells."""
+    found: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
+    for path in sorted((root / "results" / "strong").glob("*.json")):
+        held = json.loads(path.read_text(encoding="utf-8"))
+        found[path.stem] = held["machine"], [c for c in held["cells"].values() if c["where"] == "test"]
+    return found
+
+
+def _by_set(cell: dict[str, Any]) -> str:
+    return " ".join(f"{100 * fmean(values):.1f}" for values in cell["values_of_sets"])
+
+
+def strong(root: Path) -> str:
+    """A table for each data set and size: what was made, in how many seconds, and what students reach."""
+    parts: list[str] = []
+    for name, (machine, cells) in _cells(root).items():
+        of = [c for c in cells if c["network"].endswith("w128") and c["protocol"] == _OWN]
+        rows: list[list[object]] = [
+            [
+                f"`{c['arm']}`", c["inputs"], f"{c['bytes']['total']:,}",
+                "—" if not c["seconds_asked"] else f"{fmean(c['seconds']):,.0f}",
+                f"{c['preparation_seconds']:,.0f}" if c["preparation_seconds"] else "",
+                c["made_in"].rpartition("-")[2] or "—", mean_and_half(c["accuracy"]), _by_set(c), c["students"],
+            ]
+            for c in sorted(of, key=lambda c: -float(c["accuracy"]["mean"]))
+        ]  # fmt: skip
+        head: list[object] = [
+            "arm", "inputs", "bytes", "seconds a set", "beforehand, s", "made in width", "accuracy, %", "each set",
+            "students a set",
+        ]  # fmt: skip
+        said = (
+            "± is half of a 95 % interval over means of sets (Student's t), sampling of the test data in it; sets are "
+            f"few, so it is wide. {machine['processor']}, one thread a run, torch {machine['torch']}."
+        )
+        parts.append(f"**{_NAMES.get(name, name)}**\n\n{table(head, rows)}\n\n{said}")
+    return "\n\n".join(parts) or "Nothing has been measured yet."
+
+
+def strong_across(root: Path) -> str:
+    """The sets that were measured by more than one protocol or network."""
+    rows: list[list[object]] = []
+    for name, (_, cells) in _cells(root).items():
+        keyed: dict[tuple[str, float, str], list[dict[str, Any]]] = {}
+        for c in cells:
+            keyed.setdefault((c["arm"], c["seconds_asked"], c["made_in"]), []).append(c)
+        for (arm, seconds, _), some in keyed.items():
+            if len(some) < 2:
+                continue
+            rows += [
+                [
+                    _NAMES.get(name, name), f"`{arm}`", f"{seconds:g}" if seconds else "—", f"`{c['protocol']}`",
+                    f"`{c['network']}`", mean_and_half(c["accuracy"]),
+                    f"{len(c['values_of_sets'])} × {c['students']}",
+                ]
+                for c in some
+            ]  # fmt: skip
+    head: list[object] = ["data", "arm", "seconds", "protocol", "student", "accuracy, %", "sets × students"]
+    return table(head, rows) if rows else "Nothing has been measured yet."
