@@ -106,7 +106,7 @@ OVERRIDDEN = {
         "dc28932ccb545a8e",
     ],
     "frepo": [
-        "e48e97c93eb04384", "67308531b6d53cd2", "a98ffb4f4de6ffcd", "77041aaf12de2295", "eedc2b865e1a88e8",
+        "e48e97c93eb04384", "67308531b6d53cd2", "a98ffb4f4de6ffcd", "77041aaf12de2295", "1889cb73db699f27",
         "f7d75a3907f857f3",
     ],
     "rat-bptt": [

@@ -426,9 +426,10 @@ class Protocol:
 
     def quick(self) -> "Protocol":
         """This protocol shortened, with another fingerprint: ``QUICK_STUDENTS`` students, at most ``QUICK_EPOCHS``
-        epochs or ``QUICK_STEPS`` updates, one student for each choice, and teachers of ``QUICK_TEACHER_EPOCHS``."""
+        epochs or ``QUICK_STEPS`` updates (as many as warm it up, where these are more), one student for each choice,
+        and teachers of ``QUICK_TEACHER_EPOCHS``."""
         length: dict[str, Any] = (
-            {"steps": (min(*self.recipe.steps, QUICK_STEPS),)}
+            {"steps": (min(*self.recipe.steps, max(QUICK_STEPS, self.recipe.warm_up)),)}
             if self.recipe.steps
             else {"epochs": min(self.recipe.epochs or 1, QUICK_EPOCHS)}
         )
