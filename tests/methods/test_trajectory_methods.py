@@ -19,6 +19,7 @@ from potstill.errors import NotFinite, PotstillError
 from potstill.functional.leaves import descend, planted, values
 from potstill.functional.train import parameters
 from potstill.methods._matching import MatchState
+from potstill.methods.trajectory import _trajectory
 from potstill.methods.trajectory._chosen import Chosen
 from potstill.methods.trajectory._trajectory import RATE, Block, Span, TrajectoryEnds, chunks, distance
 from potstill.methods.trajectory._values import TrajectoryValues, moving
@@ -108,7 +109,7 @@ def by_hand(block: Block, seen: Mapping[str, Tensor], drop: float = 0.0) -> tupl
 OBJECTIVE = TrajectoryEnds(steps=4, ahead=2, span=Span(low=0, first=3, last=3), batch=5)
 
 
-@pytest.mark.parametrize("mode", ["replay", "full"])
+@pytest.mark.parametrize("mode", ["replay", "full", None])
 @pytest.mark.parametrize("drop", [0.0, 0.4])
 def test_the_objective_is_the_loop_written_by_hand(mode: Any, drop: float) -> None:
     problem = problem_with()
@@ -152,6 +153,27 @@ def test_teslas_gradient_is_another_and_not_far_off() -> None:
     assert again == pytest.approx(loss, rel=1e-12)
     cosine = F.cosine_similarity(exact["inputs"].flatten(), tesla["inputs"].flatten(), 0)
     assert 0.8 < float(cosine) < 0.999
+
+
+def test_what_is_large_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    plain = _trajectory.slopes
+    monkeypatch.setattr(_trajectory, "slopes", lambda *args: asked.append(args[6]) or plain(*args))
+    problem = problem_with()
+    block, seen = doubled(problem, OBJECTIVE)
+    for held in (4 * 5 * 64, 4 * 5 * 64 - 1):
+        monkeypatch.setattr(_trajectory, "HELD", held)
+        OBJECTIVE.compared(problem, block, seen)
+    replace(OBJECTIVE, mode="replay").compared(problem, block, seen)
+    assert asked == ["full", "replay", "replay"]
+
+
+@pytest.mark.parametrize("start", ["real", "k-means", "right", "noise"])
+def test_learned_labels_begin_as_the_experts_logits(start: Any) -> None:
+    problem = problem_with()
+    state = small(MTT, problem, start=start, labels="learned").init(problem, generator(0))
+    logits, x = state.leaves.held["labels/logits"], state.leaves.held["payload/inputs"]
+    assert torch.equal(logits, Chosen().logits(problem, x)) == (start != "noise")
 
 
 def test_hard_labels_are_the_classes() -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "hard_labels",
     "has_classes",
     "image",
+    "near_centres",
     "nearest_to_centres",
 ]  # fmt: skip
 
@@ -74,6 +75,14 @@ def nearest_to_centres(
     return index[central(torch.cat(parts), n, rng, iterations).cpu()]
 
 
+def near_centres(problem: Problem, net: Network, wanted: tuple[int, ...], rng: Generator) -> tuple[Tensor, ...]:
+    """Of each class as many samples as are wanted: those nearest to so many k-means centres of ``net``'s embeddings."""
+    return tuple(
+        nearest_to_centres(problem, net, index, n, rng, K_MEANS_ITERATIONS)
+        for index, n in zip(problem.by_class, wanted, strict=True)
+    )
+
+
 def first_inputs(
     problem: Problem, how: Start, rng: Generator, space: Space = "model", seed: int | None = None
 ) -> Tensor:
@@ -118,10 +127,7 @@ def first_samples(
         chosen = how.samples(problem, wanted, rng)
     elif how == "k-means":
         net = problem.network(draw_seed(rng) if seed is None else seed).eval().requires_grad_(False)
-        chosen = tuple(
-            nearest_to_centres(problem, net, index, n, rng, K_MEANS_ITERATIONS)
-            for index, n in zip(problem.by_class, wanted, strict=True)
-        )
+        chosen = near_centres(problem, net, wanted, rng)
     index = torch.cat([i[torch.arange(size) % len(i)] for i, size in zip(chosen, sizes, strict=True)])
     batch = problem.train.fetch(index)
     return problem.train.raw(index) if space == "data" else batch.x, None if has_classes(problem) else batch.y

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import torch
 from torch import Generator, Tensor
@@ -10,8 +10,9 @@ from torch import Generator, Tensor
 from potstill.core import Inputs, Network, Problem
 from potstill.functional.sampling import random_per_class
 from potstill.methods._networks import load
-from potstill.methods._starts import hard_labels, image
+from potstill.methods._starts import hard_labels, image, near_centres
 from potstill.methods.trajectory._trajectory import experts
+from potstill.rng import draw_seed
 
 __all__ = ["Chosen"]
 
@@ -24,8 +25,8 @@ CHUNK = 256
 class Chosen:
     """Samples and logits by the experts as they end (a `potstill.methods._starts.Chooser`)."""
 
-    right: bool = True
-    """Take samples that an expert classifies rightly; otherwise random ones, and only the logits are the experts'."""
+    how: Literal["right", "real", "k-means"] = "right"
+    """Take samples that an expert classifies rightly; otherwise only the logits are the experts'."""
 
     def samples(self, problem: Problem, wanted: tuple[int, ...], rng: Generator) -> tuple[Tensor, ...]:
         """Of each class, in a random order, those that the first expert has right, then those that the second has
@@ -33,7 +34,10 @@ class Chosen:
 
         As published they come in the order of the data, so that sets of any seed would begin alike.
         """
-        if not self.right:
+        if self.how == "k-means":
+            net = problem.network(draw_seed(rng)).eval().requires_grad_(False)
+            return near_centres(problem, net, wanted, rng)
+        if self.how == "real":
             return random_per_class(problem.by_class, wanted, rng, problem.train.classes)
         orders = [own[torch.randperm(len(own), generator=rng)] for own in problem.by_class]
         taken = [torch.empty(0, dtype=torch.int64) for _ in orders]

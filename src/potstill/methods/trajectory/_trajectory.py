@@ -10,7 +10,7 @@ with parameters of their own for each sample and one group of operations for a b
 What it is differentiated by, and in which memory, is a mode of `potstill.functional.unroll`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final, runtime_checkable
 
@@ -18,9 +18,9 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Network, Part, Problem, Trained
-from potstill.errors import PotstillError
+from potstill.errors import NotFinite, PotstillError
 from potstill.functional.train import loss as loss_of
-from potstill.functional.unroll import Inner, Mode, Trail, begin, begun, slopes, train
+from potstill.functional.unroll import Inner, Loss, Mode, Trail, Unrolled, begin, begun, slopes, train
 from potstill.inputs import count, device_of, index
 from potstill.methods._matching import (
     TARGETS,
@@ -42,6 +42,9 @@ __all__ = ["RATE", "Block", "Expert", "Span", "TrajectoryEnds", "chunks", "dista
 RATE = "student/lr"
 """The leaf of the rate that students train at."""
 
+HELD = 2**18
+"""Numbers that a student's steps look at, in all, up to which one graph holds them: about a quarter faster than replay.
+With a ConvNet of width 128 that is a quarter to three quarters of a GB. Ours."""
 STILL = 1e-12
 """An expert that goes less far, of the squared length of its weights, stands still. Ours."""
 TRIES = 20
@@ -103,7 +106,8 @@ class TrajectoryEnds:
     span: Span
     batch: int = 0
     """Samples of an inner step; 0 or as many as there are: all."""
-    mode: Mode = "replay"
+    mode: Mode | None = None
+    """How the student's training is differentiated; ``None``: in one graph where small (`HELD`), else in replay."""
     nearest: bool = False
     """Compare the step that comes nearest to the target (by ‖θ_j − θ*‖₁), not the last (ATT)."""
     drop: float = 0.0
@@ -147,28 +151,40 @@ class TrajectoryEnds:
             NotFinite: the student's training, or the way back, is not finite; the inner step is named.
         """
         leaves = {n: t for n, t in seen.items() if n != RATE}
-        lr, inner, steps = seen[RATE], Inner(), range(len(block.rows))
-        loss = student_loss(problem, block)
-        state, until = begin(block.start, inner), None
-        trail: Trail
-        if self.mode == "full" and not self.nearest:
-            trail = begun(state, steps)
-        else:
-            trail = train(loss, state, leaves, lr, inner, steps)
-            until = nearest_step(trail, block.target) if self.nearest else None
-
-        def outer(theta: Mapping[str, Tensor]) -> Tensor:
-            return distance(theta, block.start, block.target, self.drop)
-
-        found = slopes(loss, trail, leaves, lr, inner, outer, self.mode, until)
+        lr, loss, mode = seen[RATE], student_loss(problem, block), self._mode(problem)
+        try:
+            found = self._slopes(loss, block, leaves, lr, mode)
+        except NotFinite:
+            if mode != "full":
+                raise
+            found = self._slopes(loss, block, leaves, lr, "replay")  # which says at which step
         if self.threshold and not found.loss <= self.threshold:
             return found.loss, {}
         moving = {n: g for n, g in found.leaves.items() if n != TARGETS}
         return found.loss, {**moving, RATE: found.lr.reshape(lr.shape).to(lr.dtype)}
 
+    def _slopes(self, loss: Loss, block: Block, leaves: Seen, lr: Tensor, mode: Mode) -> Unrolled:
+        inner, steps, first, until = Inner(), range(len(block.rows)), begin(block.start, Inner()), None
+        if mode == "full" and not self.nearest:
+            trail = begun(first, steps)
+        else:
+            trail = train(loss, first, leaves, lr, inner, steps)
+            until = nearest_step(trail, block.target) if self.nearest else None
+
+        def outer(theta: Mapping[str, Tensor]) -> Tensor:
+            return distance(theta, block.start, block.target, self.drop)
+
+        return slopes(loss, trail, leaves, lr, inner, outer, mode, until)
+
+    def _mode(self, problem: Problem) -> Mode:
+        n = sum(problem.sizes)
+        looked_at = self.steps * (min(self.batch, n) or n) * problem.train.input.numbers
+        return self.mode or ("full" if looked_at <= HELD else "replay")
+
     def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
         rng, one = generator(0, "plan"), experts(problem)[0]
-        n, made = sum(problem.sizes), self.steps if self.mode == "full" else min(self.steps, 2)
+        held = self._mode(problem) == "full"
+        n, made = sum(problem.sizes), self.steps if held else min(self.steps, 2)
         rows = chunks(n, self.batch, made, rng)
         omega = [problem.augment.draw(len(some), problem.train.input.shape, rng) for some in rows]
         net = problem.network(draw_seed(rng)).train()
@@ -177,7 +193,7 @@ class TrajectoryEnds:
         seen = {**shown(x), **({"labels": y} if y.is_floating_point() else {}), RATE: torch.tensor(1e-3)}
         size = len(rows[0])
         return (Part(
-            what="student's training", samples=self.steps * size, size=size * (made if self.mode == "full" else 1),
+            what="student's training", samples=self.steps * size, size=size * (made if held else 1),
             ready=lambda _: lambda: self.compared(problem, block, seen), when="descent",
         ),)  # fmt: skip
 
@@ -207,7 +223,7 @@ def chunks(n: int, batch: int, steps: int, rng: Generator) -> tuple[Tensor, ...]
     return tuple(rows[:steps])
 
 
-def student_loss(problem: Problem, block: Block) -> Callable[[Mapping[str, Tensor], Seen, int], Tensor]:
+def student_loss(problem: Problem, block: Block) -> Loss:
     """The student's loss at (θ, leaves, inner step)."""
     apply, criterion, hard = augmenting(problem), problem.task.loss, hard_labels(problem)
 

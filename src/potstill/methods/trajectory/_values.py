@@ -11,7 +11,6 @@ from potstill.assets.trajectories import ExpertTrajectories
 from potstill.core import Problem
 from potstill.errors import PotstillError
 from potstill.functional.leaves import Rule, Rules
-from potstill.functional.unroll import Mode
 from potstill.methods._matching import Labels, Matching, MatchState
 from potstill.methods._networks import Ready
 from potstill.methods._published import BY_DATA, ByData, Settings
@@ -86,14 +85,15 @@ class TrajectoryValues:
     lr_rate: ByData[float] = BY_DATA
     """Learning rate of that rate, as published (--lr_lr); 0: it stays."""
     labels: Labels = "hard"
-    """Learned labels join the optimisation. Ours; hard as published."""
+    """Learned labels join the optimisation; they begin as the experts' logits. Ours; hard as published."""
     lr_labels: ByData[float] = BY_DATA
     """Learning rate of the labels' logits, where they are learned (DATM's --lr_y)."""
     momentum_labels: float = 0.9
     """Momentum of the labels (DATM.py)."""
-    mode: Mode = "replay"
+    mode: Literal["auto", "replay", "full", "tesla"] = "auto"
     """How the student's training is differentiated: ``replay`` exactly in the memory of one of its steps, ``full``
-    exactly in one graph, ``tesla`` by TESLA's approximation."""
+    exactly in one graph, ``auto`` in one graph where it is small and else in replay, ``tesla`` by TESLA's
+    approximation."""
     average: float = 0.0
     """Above 0: the result is a moving average of what is stored, which keeps so much at every step (FTD)."""
     nearest: bool = False
@@ -185,8 +185,8 @@ def following(method: TrajectoryValues, problem: Problem) -> Matching:
         recipe["curriculum"] = method.curriculum
     return Matching(
         objective=TrajectoryEnds(
-            steps=method.student_steps, ahead=method.ahead, batch=method.batch, mode=method.mode,
-            nearest=method.nearest,
+            steps=method.student_steps, ahead=method.ahead, batch=method.batch, nearest=method.nearest,
+            mode=None if method.mode == "auto" else method.mode,
             span=Span(
                 low=method.start_from, first=method.start_first, last=method.start_until, over=method.expansion
             ),
@@ -212,8 +212,6 @@ def moving(method: TrajectoryValues) -> Rules:
 
 
 def _start(method: TrajectoryValues) -> Start | Chooser:
-    if method.start == "right":
-        return Chosen(right=True)
-    if method.labels == "learned" and method.start == "real":
-        return Chosen(right=False)
+    if method.start == "right" or (method.labels == "learned" and method.start != "noise"):
+        return Chosen(how=method.start)
     return method.start

@@ -8,7 +8,7 @@ steps of plain SGD on the set, at a learned rate. The objective: `potstill.metho
 
 Published for CIFAR at 1 and 10 per class, and CIFAR-100 at 50, is data whitened by the transform of this family
 (``--zca mtt``); without it sets transfer better to other networks (the authors' advice, issue 18). Its gradient is that
-of the whole unroll, here with ``mode="replay"`` in the memory of one step.
+of the whole unroll, here exactly in the memory of one step (``mode="replay"``) where a graph of all would be large.
 """
 
 from dataclasses import dataclass

@@ -12,10 +12,9 @@ rates of inputs are halved here, where the gradient is the paper's. Its labels o
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.functional.unroll import Mode
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState
 from potstill.methods.trajectory._values import Published, TrajectoryValues, following
@@ -52,7 +51,7 @@ class TESLA(TrajectoryValues, Engineered[MatchState]):
     }
     published: ClassVar[Published] = RUNS
 
-    mode: Mode = "tesla"
+    mode: Literal["auto", "replay", "full", "tesla"] = "tesla"
     """TESLA's approximation."""
 
     def engine(self, problem: Problem) -> Matching:
