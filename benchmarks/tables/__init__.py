@@ -21,6 +21,7 @@ from benchmarks.tables import (
     selection,
     stored,
     strong,
+    trajectories,
 )
 
 __all__ = ["main", "render"]
@@ -38,6 +39,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "decoded": data.decoded,
     "committees": labels.committees,
     "effort": matching.effort,
+    "experts": trajectories.experts,
     "frozen": frozen.frozen,
     "imagenet": labels.imagenet,
     "kinds": kinds.kinds,

@@ -18,6 +18,7 @@ from potstill.assets.curriculum import PAD, Order
 from potstill.augment.named import named_augmentation
 from potstill.cli.main import main
 from potstill.core import Asset, AssetJob, Ground, Problem, Splits
+from potstill.data import load
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Processes, Serial
 from potstill.functional.flat import Flat, climb, direction, flat_step
@@ -634,6 +635,30 @@ def test_a_checkpoint_from_other_experts_is_not_gone_on_with(tmp_path: Path) -> 
     potstill.distill(DATA, method, **asked, experts=tmp_path / "0.pt", steps=1, checkpoint_every=0)
     with pytest.raises(PotstillError, match="experts"):
         potstill.distill(DATA, method, **asked, experts=tmp_path / "1.pt", resume=True)
+
+
+def test_a_published_buffer_is_matched_through_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Experts of convnet-d1-w4 for the bundled digits, as buffer.py would have written them."""
+    digits = load("digits").train
+    job = ExpertTrajectories(count=1, recipe={"epochs": 3, "lr": 0.05}).jobs(
+        ground(factory("convnet-d1-w4", digits.input, 10), digits)
+    )[0]
+    expert = job.compute()
+    path, out = tmp_path / "replay_buffer_0.pt", tmp_path / "o.safetensors"
+    torch.save([[list(expert.at(e).values()) for e in range(4)]], path)
+    words = ["distill", "digits", "--method", "mtt", "--ipc", "1", "--experts", str(path), "--out", str(out), "--steps",
+             "2", "--network", "convnet-d1-w4", "--epochs-trained", "3", "--start-until", "1", "--student-steps", "2",
+             "--quiet"]  # fmt: skip
+    assert main(words) == 0
+    (entry,) = potstill.load(out).card["experts"]
+    assert (entry["given"], entry["count"], entry["epochs"]) == (True, 1, 3)
+    assert main([*words, "--network", "convnet-d1-w5"]) == 1
+    assert "of convnet-d1-w5-instance-avg is of shape (5, 1, 3, 3)" in capsys.readouterr().err
+    path.write_bytes(path.read_bytes()[:1000])
+    assert main(words) == 1
+    assert "replay_buffer_0.pt: not a whole replay buffer" in capsys.readouterr().err
 
 
 def test_the_command_line_takes_paths_of_experts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
