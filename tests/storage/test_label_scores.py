@@ -135,5 +135,5 @@ def test_exports_hold_both_readings_by_name(tmp_path: Path) -> None:
 def test_a_page_says_that_labels_are_scores(tmp_path: Path) -> None:
     path = make().save(tmp_path / "set.safetensors")
     page = potstill.report(path, tmp_path / "page.html").read_text()
-    assert "Labels are scores, from -" in page
+    assert "Labels are scores, from −" in page
     assert "Labels are rows of probabilities" not in page

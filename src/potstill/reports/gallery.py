@@ -32,8 +32,9 @@ def _tile(g: Gallery, i: int, alt: str, wanted: int) -> Html:
 
 
 def _scores(found: tuple[float, float]) -> str:
+    low, high = (f"{end:.2f}".replace("-", "−") for end in found)
     return (
-        f"Labels are scores, from {found[0]:.2f} to {found[1]:.2f}: real numbers in which a hard label is one-hot − "
+        f"Labels are scores, from {low} to {high}: real numbers in which a hard label is one-hot − "
         "1/k. Cross-entropy reads the nearest rows of probabilities; each input stands with its highest class."
     )
 
