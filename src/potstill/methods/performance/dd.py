@@ -45,8 +45,8 @@ class DD(StudentValues, Engineered[MatchState]):
         training={"lr": 0.02, "augmentation": "none", "epochs": 3},
     )
     efforts: ClassVar[Efforts] = {
-        "quick": {"iterations": 600, "batch_real": 256, "start": "real", "lr": 0.03, "decay_every": 150},
-        "good": {"iterations": 6_000, "batch_real": 512, "start": "real", "lr": 0.03, "decay_every": 1_500},
+        "quick": {"iterations": 600, "batch_real": 128, "start": "k-means", "lr": 0.03, "decay_every": 150},
+        "good": {"iterations": 6_000, "batch_real": 256, "start": "k-means", "lr": 0.03, "decay_every": 1_500},
     }
 
     iterations: int = 23_600

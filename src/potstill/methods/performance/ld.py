@@ -131,8 +131,8 @@ class LD(Engineered[MatchState]):
     )
     state_type: ClassVar[type] = MatchState
     efforts: ClassVar[Efforts] = {
-        "quick": {"iterations": 1_000, "batch_real": 256, "lr_labels": 0.05},
-        "good": {"iterations": 6_000, "batch_real": 512, "lr_labels": 0.02},
+        "quick": {"iterations": 600, "batch_real": 128, "start": "k-means", "lr_labels": 0.05},
+        "good": {"iterations": 6_000, "batch_real": 256, "start": "k-means", "lr_labels": 0.02},
     }
 
     iterations: int = 19_600

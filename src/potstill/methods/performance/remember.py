@@ -43,12 +43,12 @@ class Remember(StudentValues, Engineered[MatchState]):
     )
     efforts: ClassVar[Efforts] = {
         "quick": {
-            "iterations": 150, "batch_real": 256, "optimizer": "adamw", "lr": 0.01, "lr_net": 0.02, "inner_steps": 15,
-            "batch_per_class": 4,
+            "iterations": 120, "batch_real": 128, "start": "k-means", "optimizer": "adamw", "lr": 0.01, "lr_net": 0.02,
+            "inner_steps": 15, "batch_per_class": 3,
         },
         "good": {
-            "iterations": 1_500, "batch_real": 512, "optimizer": "adamw", "lr": 0.01, "lr_net": 0.02, "inner_steps": 30,
-            "batch_per_class": 4,
+            "iterations": 2_000, "batch_real": 256, "start": "k-means", "optimizer": "adamw", "lr": 0.01,
+            "lr_net": 0.02, "inner_steps": 30, "batch_per_class": 4,
         },
     }  # fmt: skip
 
