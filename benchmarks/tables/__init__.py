@@ -67,6 +67,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "strong-across": strong.strong_across,
     "students": matching.students,
     "time-to-accuracy": matching.time_to_accuracy,
+    "unroll": matching.unroll,
 }
 
 

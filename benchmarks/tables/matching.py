@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from statistics import mean, median
 from typing import Any
 
 from benchmarks.tables.parts import mean_and_half, table
 
-__all__ = ["effort", "recipes", "results", "scaling", "speed", "students", "time_to_accuracy"]
+__all__ = ["effort", "recipes", "results", "scaling", "speed", "students", "time_to_accuracy", "unroll"]
 
 
 _WORK = {
@@ -292,3 +293,109 @@ def _undistilled(rows: list[dict[str, Any]]) -> str:
         ])  # fmt: skip
     told = f"Not distilled, the same kind of students; intervals over sets. {rows[0]['machine']['processor']}."
     return "\n\n" + table(head, body) + "\n\n" + told
+
+
+def unroll(root: Path) -> str:
+    path = root / "results" / "unroll.json"
+    if not path.exists():
+        return "Nothing has been measured yet."
+    made = json.loads(path.read_text(encoding="utf-8"))
+    parts = {"memory": _unroll_memory, "limit": _unroll_limit, "time": _unroll_time, "beside": _unroll_beside}
+    parts["tesla"] = _unroll_tesla
+    return "\n\n".join(part(made[name]) for name, part in parts.items() if name in made)
+
+
+def _on(made: dict[str, Any]) -> str:
+    m = made["machine"]
+    return f"{m['processor']}, one thread, torch {m['torch']}."
+
+
+def _unroll_memory(made: dict[str, Any]) -> str:
+    peaks = {mode: {r["steps"]: r["peak"] for r in made["rows"] if r["mode"] == mode} for mode in ("replay", "full")}
+    steps = sorted(peaks["replay"])
+    rows: list[list[object]] = [
+        [f"`{mode}`", *(f"{peaks[mode][n] / 1e6:,.0f}" if n in peaks[mode] else "not run" for n in steps)]
+        for mode in peaks
+    ]
+    low, high = made["replay_spread"]
+    about = (
+        f"Peak of the process, MB, over inner steps; {made['network']}, 100 pictures of 28×28 a step, SGD; a process "
+        f"per number. `replay` is within {100 * low:+.1f} % and {100 * high:+.1f} % of its median; `full` takes "
+        f"{made['full_bytes_per_step'] / 1e6:.0f} MB a step, so that {steps[-1]} steps would be "
+        f"{made['full_at_most_steps'] / 1e9:.1f} GB. {_on(made)}"
+    )
+    return table(["mode", *(f"{n} steps" for n in steps)], rows) + f"\n\n{about}"
+
+
+def _unroll_limit(made: dict[str, Any]) -> str:
+    said = [
+        f"`{r['mode']}` "
+        + (
+            f"finishes ({r['peak'] / 1e6:,.0f} MB at its peak)"
+            if r["finished"]
+            else f"ends with “{r.get('said', 'killed')}” at {r.get('peak', 0) / 1e6:,.0f} MB"
+        )
+        for r in made["rows"]
+    ]
+    first = made["rows"][0]
+    return (
+        f"{first['steps']} steps of the same in a process that may hold {first['limit'] / 1e9:.0f} GB of data "
+        f"(RLIMIT_DATA): {'; '.join(said)}."
+    )
+
+
+def _unroll_time(made: dict[str, Any]) -> str:
+    rows: list[list[object]] = [
+        [
+            f"convnet-d3-w{r['width']}", r["samples"], r["steps"],
+            r["optimizer"] + (f", momentum {r['momentum']:g}" if r["momentum"] else ""),
+            f"{median(r['seconds']['full']):.2f}", f"{median(r['seconds']['replay']):.2f}",
+            f"{r['replay_over_full']:.2f}× ({r['range'][0]:.2f} to {r['range'][1]:.2f})", r["n"],
+        ]
+        for r in made["rows"]
+    ]  # fmt: skip
+    head: list[object] = ["network", "pictures a step", "steps", "optimiser", "`full`, s", "`replay`, s", "ratio", "n"]
+    about = f"Medians of interleaved runs, seconds of the processor, the first pass of `replay` included. {_on(made)}"
+    return table(head, rows) + f"\n\n{about}"
+
+
+def _unroll_beside(made: dict[str, Any]) -> str:
+    names = {"mtt": "MTT", "rat": "RaT-BPTT"}
+    rows: list[list[object]] = [
+        [
+            names[r["what"]], r["steps"], *(f"{median(t):.1f}" for t in r["seconds"].values()),
+            f"{r['published_over_replay']:.1f}×", f"{r['published_over_full']:.1f}×",
+            *(f"{r['peaks'][what] / 1e6:,.0f}" for what in (f"{r['what']} replay", r["what"])),
+            f"{r['agreement']:.0e}", r["n"],
+        ]
+        for r in made["rows"]
+    ]  # fmt: skip
+    head: list[object] = [
+        "an outer step of", "inner steps", "`replay`, s", "`full`, s", "published, s", "`replay` faster",
+        "`full` faster", "`replay`, MB", "published, MB", "difference of gradients", "n",
+    ]  # fmt: skip
+    about = (
+        f"The published code and ours, {made['network']}, the same weights and 100 pictures, in turns, medians of "
+        f"seconds of the processor; RaT-BPTT with as many steps of burn-in and {made['real']} real samples. The "
+        f"difference is that of the gradients without augmentation in float64, relative. {_on(made)}"
+    )
+    return table(head, rows) + f"\n\n{about}"
+
+
+def _unroll_tesla(made: dict[str, Any]) -> str:
+    steps = sorted({r["steps"] for r in made["rows"]})
+
+    def cell(lr: float, n: int) -> str:
+        some = [r for r in made["rows"] if (r["lr"], r["steps"]) == (lr, n)]
+        cosine, norm, rate = ([r[key] for r in some] for key in ("cosine", "norm", "rate"))
+        return f"{mean(cosine):.3f} (least {min(cosine):.3f}), {mean(norm):.2f}, {mean(rate):.2f}"
+
+    rates = sorted({r["lr"] for r in made["rows"]})
+    rows: list[list[object]] = [[f"{lr:g}", *(cell(lr, n) for n in steps)] for lr in rates]
+    experts = len({r["expert"] for r in made["rows"]})
+    about = (
+        f"`tesla` beside the exact gradient: cosine of the gradients by the pictures, ratio of their norms, ratio of "
+        f"the gradients by the learning rate; means over {experts} experts of `mnist-5k` ({made['network']}, start "
+        f"after one epoch, target two later), {made['samples']} pictures, DSA. {_on(made)}"
+    )
+    return table(["learning rate", *(f"{n} steps" for n in steps)], rows) + f"\n\n{about}"
