@@ -25,7 +25,8 @@ def frozen(root: Path) -> str:
         gap = ""
         if row != "random" and len(found) == len(means["random"]):
             difference = summary([a - b for a, b in zip(found, means["random"], strict=True)])
-            gap = "{:+.1f} [{:+.1f}, {:+.1f}]".format(difference["mean"], *difference["ci95"])
+            ends = difference["ci95"]
+            gap = f"{difference['mean']:+.1f}" + ("" if ends is None else f" [{ends[0]:+.1f}, {ends[1]:+.1f}]")
         seconds = sum(c["seconds"] for c in rows[row]) / len(found)
         mean = f"{sum(found) / len(found):.1f} ({', '.join(f'{v:.1f}' for v in found)})"
         shown.append([f"`{row}`", mean, gap, f"{seconds:.0f}"])

@@ -5,7 +5,7 @@ A picture is first brought to what the backbone was trained on, differentiably: 
 values in [0, 1], one grey channel three times, resized (bilinear, antialiased) so that its shorter side is the ``N`` of
 ``-rN``, then in the backbone's own normalisation. Values outside [0, 1] stay outside. Where no side is said it is that
 of the backbone's training, but pictures are enlarged three times at most: of 32×32 crops of photographs
-EfficientNet-Lite0's features tell more at 96 than at 224, for a tenth of the time (docs/methods/gradient.md).
+EfficientNet-Lite0's features tell more at 96 than at 224, for a tenth of the time (docs/own-networks.md).
 
 ==================  ============================================  ==================================================
 name                weights                                       licence and source

@@ -27,6 +27,11 @@ from potstill.methods.gradient._linear import LinearGradients, Views
 
 __all__ = ["LGM"]
 
+_FEW: dict[str, float | int | str] = {
+    "views": 1, "batch_real": 256, "reuse": 8, "start": "real", "noise": 0.0, "augment": "none",
+}  # fmt: skip
+"""Where steps are few: pictures as they are, of which crops of small ones tell little."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LGM(Engineered[MatchState]):
@@ -43,8 +48,8 @@ class LGM(Engineered[MatchState]):
     state_type: ClassVar[type] = MatchState
     fractions: ClassVar[tuple[str, ...]] = ("momentum",)
     efforts: ClassVar[Efforts] = {
-        "quick": {"iterations": 60, "views": 3, "start": "real", "lr": 0.02},
-        "good": {"iterations": 600, "views": 5, "start": "real", "lr": 0.01},
+        "quick": {"iterations": 60, "lr": 0.01, **_FEW},
+        "good": {"iterations": 600, "lr": 0.005, **_FEW},
     }
 
     iterations: int = 5000
