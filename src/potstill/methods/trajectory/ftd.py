@@ -52,8 +52,17 @@ class FTD(TrajectoryValues, Engineered[MatchState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     efforts: ClassVar[Efforts] = {
-        "quick": {"networks_trained": 2, "epochs_trained": 6, "iterations": 150, "student_steps": 15, "average": 0.9},
-        "good": {"networks_trained": 8, "epochs_trained": 12, "iterations": 1500, "average": 0.99},
+        "quick": {
+            "networks_trained": 3,
+            "epochs_trained": 8,
+            "start": "k-means",
+            "iterations": 150,
+            "lr": 1000.0,
+            "lr_rate": 1e-5,
+            "student_steps": 15,
+            "average": 0.9,
+        },
+        "good": {"networks_trained": 10, "epochs_trained": 25, "start": "k-means", "iterations": 1000, "average": 0.99},
     }
     published: ClassVar[Published] = RUNS
 

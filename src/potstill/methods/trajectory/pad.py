@@ -39,8 +39,16 @@ class PAD(TrajectoryValues, Engineered[MatchState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     efforts: ClassVar[Efforts] = {
-        "quick": {"networks_trained": 2, "epochs_trained": 6, "iterations": 150, "student_steps": 15, "expansion": 50},
-        "good": {"networks_trained": 8, "epochs_trained": 20, "iterations": 1500, "expansion": 300},
+        "quick": {
+            "networks_trained": 3,
+            "epochs_trained": 8,
+            "iterations": 150,
+            "lr": 1000.0,
+            "lr_rate": 1e-5,
+            "student_steps": 15,
+            "expansion": 50,
+        },
+        "good": {"networks_trained": 10, "epochs_trained": 40, "iterations": 1000, "expansion": 300},
     }
     published: ClassVar[Published] = RUNS
 
