@@ -187,6 +187,8 @@ class Matching:
     """``data``: the payload decodes to data units and is normalised afterwards."""
     beside: Mapping[str, Tensor] = field(default_factory=dict)
     """Further leaves as they begin, such as ``student/lr``."""
+    told: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
+    """What the set says of what these have become, by name."""
     needs: tuple[Asset, ...] = ()
     """What must be made before the first step."""
     first_seen: bool = False
@@ -244,7 +246,7 @@ class Matching:
         return Synthetic(
             payload=under("payload/", found), space=self.space, labels=_labels(problem, found),
             scores=SCORES in found and has_classes(problem),
-            learned={n: t for n, t in found.items() if not n.startswith(("payload/", "labels/"))},
+            learned=self.told({n: t for n, t in found.items() if not n.startswith(("payload/", "labels/"))}),
         )  # fmt: skip
 
     def _averaged(self, before: MatchState, leaves: Leaves) -> dict[str, Tensor]:

@@ -1,5 +1,4 @@
-r"""FADRM: Fast and Accurate Data Residual Matching for Dataset Distillation (Cui et al., NeurIPS 2025,
-arXiv:2506.24125).
+r"""FADRM: Fast and Accurate Data Residual Matching (Cui et al., NeurIPS 2025, arXiv:2506.24125).
 
 .. math::
     X \leftarrow \alpha\, \mathrm{resize}(X, s_{j+1}) + (1 - \alpha)\, \mathrm{resize}(P, s_{j+1})

@@ -5,8 +5,7 @@ r"""DM: Dataset Condensation with Distribution Matching (Zhao and Bilen, WACV 20
     \sum_c \Big\lVert \tfrac{1}{|B_c^T|} \sum_{x \in B_c^T} \psi_\vartheta(A_\omega(x))
                     - \tfrac{1}{|B_c^S|} \sum_{s \in B_c^S} \psi_\vartheta(A_\omega(s)) \Big\rVert^2
 
-ψ is the embedding of a freshly initialised network, ω one siamese augmentation per class, shared by the real batch T
-and the synthetic samples S of the class.
+ψ is the embedding of a fresh network, ω one siamese augmentation per class, shared by real T and synthetic samples S.
 """
 
 from dataclasses import dataclass

@@ -16,14 +16,15 @@ from typing import ClassVar
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState
+from potstill.methods.performance._students import StudentValues
 from potstill.methods.performance._windows import Adaptive
-from potstill.methods.performance.rat_bptt import WindowValues
+from potstill.methods.performance.rat_bptt import WindowValues, windowed
 
 __all__ = ["ATBPTT"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ATBPTT(WindowValues, Engineered[MatchState]):
+class ATBPTT(WindowValues, StudentValues, Engineered[MatchState]):
     """Gradients through a window of a student's training that lies where gradients are."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -56,4 +57,4 @@ class ATBPTT(WindowValues, Engineered[MatchState]):
 
     def engine(self, problem: Problem) -> Matching:
         windows = Adaptive(size=self.window, total=self.total, swing=self.swing, interval=self.interval)
-        return self.built(problem, windows)
+        return windowed(self, self, problem, windows)

@@ -13,12 +13,14 @@ Followed is the program (train_distilled_image.py, base_options.py), but for two
 exponentials, where the program takes a softplus, and what is stored moves by Adam with β₁ = 0.9, where it has 0.5.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
+from torch import Tensor
 
-from potstill.core import Efforts, MethodInfo, Problem, Result, Synthetic
+from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.unroll import Inner
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState
@@ -85,10 +87,10 @@ class DD(StudentValues, Engineered[MatchState]):
             replace(self, learn_lr=False), problem, windows=Whole(steps=steps), batches=turns, inner=Inner(),
             factor=lambda state: self.decay ** (state.iteration // self.decay_every),
         )  # fmt: skip
-        return replace(made, beside={RATES: torch.full((steps,), self.lr_net)} if self.learn_lr else {})
+        rates = {RATES: torch.full((steps,), self.lr_net)} if self.learn_lr else {}
+        return replace(made, beside=rates, told=_with_mean)
 
-    def result(self, problem: Problem, state: MatchState) -> Result:
-        made = super().result(problem, state)
-        assert isinstance(made, Synthetic)
-        rates = made.learned.get(RATES)
-        return made if rates is None else replace(made, learned={**made.learned, RATE: rates.mean()})
+
+def _with_mean(learned: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """What was learned, and the mean of the rates."""
+    return {**learned, RATE: learned[RATES].mean()} if RATES in learned else learned

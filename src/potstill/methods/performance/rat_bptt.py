@@ -24,11 +24,11 @@ from potstill.methods._starts import Start
 from potstill.methods.performance._students import StudentValues, unrolled
 from potstill.methods.performance._windows import Balanced, Random, Windows
 
-__all__ = ["RaTBPTT", "WindowValues"]
+__all__ = ["RaTBPTT", "WindowValues", "windowed"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowValues(StudentValues):
+class WindowValues:
     """Of RaT-BPTT and AT-BPTT. The defaults are those of RaT-BPTT's README for CIFAR-10 at 10 per class."""
 
     may_be_zero: ClassVar[tuple[str, ...]] = ("students", "least")
@@ -66,18 +66,19 @@ class WindowValues(StudentValues):
     parametrization: str = "pixels"
     """What is optimised."""
 
-    def built(self, problem: Problem, windows: Windows) -> Matching:
-        """The engine with these windows."""
-        # with Adam, momentum has no meaning; the program's SGD has 0.9 and weight decay 5e-4 (distill_higher.py)
-        momentum = self.momentum_net if self.inner_optimizer == "sgd" else 0.0
-        return unrolled(
-            self, problem, windows=windows, batches=Balanced(per_class=self.batch_per_class),
-            inner=Inner(optimizer=self.inner_optimizer, momentum=momentum), clip=self.clip, average=self.average,
-        )  # fmt: skip
+
+def windowed(method: StudentValues, values: WindowValues, problem: Problem, windows: Windows) -> Matching:
+    """The engine of a method that has both kinds of values, with these windows."""
+    # with Adam, momentum has no meaning; the program's SGD has 0.9 and weight decay 5e-4 (distill_higher.py)
+    momentum = method.momentum_net if values.inner_optimizer == "sgd" else 0.0
+    return unrolled(
+        method, problem, windows=windows, batches=Balanced(per_class=values.batch_per_class),
+        inner=Inner(optimizer=values.inner_optimizer, momentum=momentum), clip=values.clip, average=values.average,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class RaTBPTT(WindowValues, Engineered[MatchState]):
+class RaTBPTT(WindowValues, StudentValues, Engineered[MatchState]):
     """Gradients through a window of a student's training that lies at random."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -105,4 +106,4 @@ class RaTBPTT(WindowValues, Engineered[MatchState]):
     """The burn-in is no shorter than this (--minwindow)."""
 
     def engine(self, problem: Problem) -> Matching:
-        return self.built(problem, Random(size=self.window, total=self.total, least=self.least))
+        return windowed(self, self, problem, Random(size=self.window, total=self.total, least=self.least))
