@@ -71,14 +71,14 @@ class KernelRidge:
 
 @dataclass(frozen=True, kw_only=True)
 class KrrNtk(KernelRidge):
-    """With the neural tangent kernel: what a wide network learns by gradient descent (arXiv:1806.07572)."""
+    """Kernel ridge regression with the neural tangent kernel of a wide network, depth=1 (arXiv:1806.07572)."""
 
     kind: ClassVar[Literal["ntk", "nngp"]] = "ntk"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Nngp(KernelRidge):
-    """With the covariance of a wide network's outputs at its beginning: what training its last layer learns
-    (arXiv:1711.00165)."""
+    """Kernel ridge regression with the covariance of a wide network's outputs at its beginning, depth=1
+    (arXiv:1711.00165): what training its last layer alone learns."""
 
     kind: ClassVar[Literal["ntk", "nngp"]] = "nngp"
