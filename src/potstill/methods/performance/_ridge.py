@@ -2,7 +2,8 @@
 
 Inputs and targets of a set are all that such a learner has, and its answer has a formula, so that its loss on real
 samples is differentiated by both without a step of training. Targets of classes are one-hot − 1/k, real ones are in
-deviations of the training part; what is stored stays in the task's own units.
+deviations of the training part, and the learner fits what they differ from the set's own mean, as the learners of
+`potstill.evaluation.learners` do; what is stored stays in the task's own units.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -158,7 +159,8 @@ class KernelRidge:
             S = seen_inputs({**seen, **leaves})
             rows = embedded(block.nets, augmenting(problem)(S, block.omega))
             y = targets_of_set(problem, leaves, seen, probable)
-            answers = predict(self.kernel(block.rows, rows), self.kernel(rows, rows), y, self.ridge)
+            mean = y.new_zeros(y.shape[1]) if has_classes(problem) else y.mean(0)
+            answers = predict(self.kernel(block.rows, rows), self.kernel(rows, rows), y - mean, self.ridge) + mean
             loss = fit_loss(problem, self.fit, answers, block.targets, block.y, leaves)
             if self.margin:
                 loss = loss - margin(problem, leaves, y)

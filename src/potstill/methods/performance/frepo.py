@@ -44,8 +44,15 @@ class FRePo(KernelValues, Engineered[MatchState]):
     )
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "lr_end")
     efforts: ClassVar[Efforts] = {
-        "quick": {"iterations": 300, "batch_real": 256, "lr": 0.01},
-        "good": {"iterations": 10_000, "batch_real": 512, "lr": 3e-3},
+        "quick": {
+            "iterations": 600,
+            "batch_real": 256,
+            "lr": 0.01,
+            "lr_net": 1e-3,
+            "ridge": 1e-3,
+            "start": "k-means",
+        },
+        "good": {"iterations": 10_000, "batch_real": 512, "lr": 3e-3, "start": "k-means"},
     }
 
     iterations: int = 500_000

@@ -39,7 +39,7 @@ class KIP(KernelValues, Engineered[MatchState]):
     )
     may_be_zero: ClassVar[tuple[str, ...]] = ("depth",)
     efforts: ClassVar[Efforts] = {
-        "quick": {"iterations": 300, "batch_real": 2000, "labels": "scores"},
+        "quick": {"iterations": 600, "batch_real": 2000, "labels": "scores"},
         "good": {"iterations": 3000, "labels": "scores"},
     }
 

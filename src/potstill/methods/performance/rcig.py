@@ -49,8 +49,16 @@ class RCIG(KernelValues, Engineered[MatchState]):
     )
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "average")
     efforts: ClassVar[Efforts] = {
-        "quick": {"iterations": 60, "batch_real": 128, "inner": 5, "backward": 5, "lr": 0.02, "average": 0.9},
-        "good": {"iterations": 1000, "batch_real": 256, "inner": 10, "backward": 10},
+        "quick": {
+            "iterations": 100,
+            "batch_real": 128,
+            "inner": 5,
+            "backward": 5,
+            "lr": 0.02,
+            "average": 0.9,
+            "start": "k-means",
+        },
+        "good": {"iterations": 1000, "batch_real": 256, "inner": 10, "backward": 10, "start": "k-means"},
     }
 
     iterations: int = 10_000

@@ -45,8 +45,8 @@ class RFAD(KernelValues, Engineered[MatchState]):
         tasks=("classification", "regression", "forecast"),
     )
     efforts: ClassVar[Efforts] = {
-        "quick": {"iterations": 150, "batch_real": 256, "nets": 2, "lr": 0.02},
-        "good": {"iterations": 2000, "batch_real": 512, "nets": 4, "lr": 5e-3},
+        "quick": {"iterations": 400, "batch_real": 256, "nets": 2, "lr": 0.02, "start": "k-means"},
+        "good": {"iterations": 2000, "batch_real": 512, "nets": 4, "lr": 5e-3, "start": "k-means"},
     }
 
     iterations: int = 100_000
