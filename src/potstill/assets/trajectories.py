@@ -11,8 +11,9 @@ or less before, with the same bits, and so does a short one of which more epochs
 one serve as a short one. A file that is cut off or damaged is made anew; of two runs that want the same expert one
 makes it and the other waits.
 
-Experts are not trained side by side as one network. On a CPU that is slower (`potstill.evaluation.together`: one
-expert's products fill the core, and kernels of our own are for networks alone); a process for each core is what helps.
+Experts are not trained side by side as one network. On a CPU that takes 4 to 6 times as long
+(``benchmarks/experts.py``): one expert's products fill the core, and kernels of our own are for networks alone. There a
+process for each core helps.
 """
 
 import contextlib
