@@ -34,10 +34,10 @@ def frozen(root: Path) -> str:
     machine = held["machine"]
     said = (
         f"Accuracy in percent of a linear classifier of {held['network']}, trained on one 32 × 32 picture of each of "
-        f"ten classes: mean over {max(map(len, means.values()))} sets and each of them; differences to random ones are "
-        f"paired by set, with 95 % intervals of Student's t. `photo-patches`, {train} pictures of each class to train "
-        f"with and {test} to test. Logistic regression on the features of all {train * 10:,} gets "
-        f"{100 * held['whole']:.1f}. {machine['processor']}, one thread, torch {machine['torch']}. "
+        f"ten classes: mean over at most {max(map(len, means.values()))} sets and each of them; differences to random "
+        "ones are paired by set, with 95 % intervals of Student's t. `photo-patches`, "
+        f"{train} pictures of each class to train with and {test} to test. Logistic regression on the features of all "
+        f"{train * 10:,} gets {100 * held['whole']:.1f}. {machine['processor']}, one thread, torch {machine['torch']}. "
         "`benchmarks/frozen.py`"
     )
     return f"{table(['method', 'its sets', 'difference to random', 'seconds of a core'], shown)}\n\n{said}"
