@@ -70,7 +70,7 @@ class Held(Distilled):
         self.normalization, self.spec = train.normalization, train.input
         self._inputs: Any = train.raw(torch.arange(8))
         self._model_space: Any = batch.x
-        self._labels, self._weights, self._missing = batch.y, weights, ""
+        self._labels, self._weights, self._missing, self._scores = batch.y, weights, "", None
 
     @property
     def input(self) -> InputSpec:

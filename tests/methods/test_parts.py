@@ -24,6 +24,10 @@ QUICK = {
     "epochs_recorded": 3, "trajectory": 3, "runs": 2, "window": 3, "checkpoints": 2, "epoch": 2,
 }  # fmt: skip
 """Settings that shorten a method where it has them."""
+EXPERTS = {"epochs_trained": 5, "start_from": 0, "start_until": 2, "ahead": 2, "student_steps": 2}
+"""Of methods that match trajectories, whose experts must have been somewhere."""
+OWN = {"at-bptt": {"swing": 0}}
+"""A plan counts the longest window, which few draws may not meet."""
 
 
 def parts_of(method: Method[Any], **options: Any) -> dict[str, Part]:
@@ -80,7 +84,8 @@ def test_a_pool_grows_with_the_steps() -> None:
 def test_parts_run_leave_the_state_alone_and_hold_no_more_than_a_step(name: str) -> None:
     kind: type[Method[Any]] = resolve("methods", name)
     taken = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    method = kind(**{n: value for n, value in QUICK.items() if n in taken})
+    quick = QUICK | (EXPERTS if kind.info.family == "trajectory" else {}) | OWN.get(name, {})
+    method = kind(**{n: value for n, value in quick.items() if n in taken})
     problem = toy_problem(method)
     method, _ = method.settled(problem)
     state = method.init(problem, generator(0))

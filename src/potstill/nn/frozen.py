@@ -108,7 +108,7 @@ def _vit(name: str, size: str, features: int) -> Backbone:
 
 BACKBONES: dict[str, Backbone] = {
     "efficientnet-lite0": Backbone(
-        title="EfficientNet-Lite0 of ImageNet, frozen; -rN side of its pictures; needs potstill[backbones]",
+        title="EfficientNet-Lite0 of ImageNet, frozen; -rN side of its pictures; needs the extra backbones",
         paper="arXiv:1905.11946", features=FEATURES, side=224, step=1, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5),
         load=_efficientnet,
     ),

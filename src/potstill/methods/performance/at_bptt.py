@@ -17,8 +17,8 @@ from potstill.core import Efforts, MethodInfo, Problem
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState
 from potstill.methods.performance._students import StudentValues
+from potstill.methods.performance._windowed import WindowValues, windowed
 from potstill.methods.performance._windows import Adaptive
-from potstill.methods.performance.rat_bptt import WindowValues, windowed
 
 __all__ = ["ATBPTT"]
 

@@ -45,16 +45,11 @@ class ATT(TrajectoryValues, Engineered[MatchState]):
     )
     efforts: ClassVar[Efforts] = {
         "quick": {
-            "networks_trained": 3,
-            "epochs_trained": 8,
-            "start": "k-means",
-            "iterations": 150,
-            "lr": 1000.0,
-            "lr_rate": 1e-5,
-            "student_steps": 20,
+            "networks_trained": 3, "epochs_trained": 8, "start": "k-means", "iterations": 150, "lr": 1000.0,
+            "lr_rate": 1e-5, "student_steps": 20,
         },
         "good": {"networks_trained": 10, "epochs_trained": 25, "start": "k-means", "iterations": 1000},
-    }
+    }  # fmt: skip
     published: ClassVar[Published] = RUNS
 
     nearest: bool = True

@@ -16,46 +16,10 @@ from potstill.core import Efforts, MethodInfo, Problem
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Labels, Matching, MatchState
 from potstill.methods._published import BY_DATA, ByData
+from potstill.methods.trajectory._runs import DATM as RUNS
 from potstill.methods.trajectory._values import Published, Started, TrajectoryValues, following
 
 __all__ = ["DATM", "RUNS"]
-
-_LARGE = {"lr": 50.0, "lr_labels": 10.0, "start_from": 40, "start_until": 60, "batch": 1000, "lr_rate": 1e-5}
-_HUNDRED = {"lr": 1000.0, "lr_labels": 10.0, "lr_rate": 1e-5}
-_TINY = {"lr_labels": 10.0, "lr_rate": 1e-4}
-_ALL = {"ahead": 2, "threshold": 1.0, "lr_student": 0.01}
-
-RUNS: Published = {
-    (10, 1): {
-        **_ALL, "student_steps": 80, "lr": 100.0, "lr_labels": 5.0, "threshold": 1.1, "start_until": 4, "lr_rate": 1e-7,
-    },
-    (10, 10): {
-        **_ALL, "student_steps": 80, "lr": 100.0, "lr_labels": 2.0, "start_first": 10, "start_until": 20,
-        "expansion": 1000, "lr_rate": 1e-5,
-    },
-    (10, 50): {
-        **_ALL, "student_steps": 80, "lr": 1000.0, "lr_labels": 2.0, "start_first": 20, "start_until": 40,
-        "expansion": 2000, "lr_rate": 1e-5,
-    },
-    (10, 500): {**_ALL, "student_steps": 40, **_LARGE},
-    (10, 1000): {**_ALL, "student_steps": 100, **_LARGE},
-    (100, 1): {
-        **_ALL, "student_steps": 40, "ahead": 3, "start_first": 10, "start_until": 20, "expansion": 1000, **_HUNDRED,
-    },
-    (100, 10): {
-        **_ALL, "student_steps": 80, "start_first": 30, "start_until": 50, "expansion": 2000, "batch": 1000, **_HUNDRED,
-    },
-    (100, 50): {**_ALL, "student_steps": 80, "start_from": 20, "start_until": 70, "batch": 1000, **_HUNDRED},
-    (100, 100): {
-        **_ALL, "student_steps": 80, "start_from": 30, "start_until": 70, "batch": 1000, **_HUNDRED, "lr": 50.0,
-    },
-    (200, 1): {
-        **_ALL, "student_steps": 40, "lr": 1e4, "start_first": 15, "start_until": 20, "expansion": 1000, **_TINY,
-    },
-    (200, 10): {**_ALL, "student_steps": 40, "lr": 100.0, "start_from": 10, "start_until": 50, "batch": 500, **_TINY},
-    (200, 50): {**_ALL, "student_steps": 20, "lr": 100.0, "start_from": 40, "start_until": 70, "batch": 1000, **_TINY},
-}  # fmt: skip
-"""The repository's configs: CIFAR-10, CIFAR-100 and Tiny-ImageNet. Where one says no value here, its neighbour's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +36,11 @@ class DATM(TrajectoryValues, Engineered[MatchState]):
     )
     efforts: ClassVar[Efforts] = {
         "quick": {
-            "networks_trained": 3,
-            "epochs_trained": 8,
-            "iterations": 150,
-            "lr": 1000.0,
-            "lr_rate": 1e-5,
-            "student_steps": 15,
-            "expansion": 50,
+            "networks_trained": 3, "epochs_trained": 8, "iterations": 150, "lr": 1000.0, "lr_rate": 1e-5,
+            "student_steps": 15, "expansion": 50,
         },
         "good": {"networks_trained": 10, "epochs_trained": 40, "iterations": 1000, "expansion": 300},
-    }
+    }  # fmt: skip
     published: ClassVar[Published] = RUNS
 
     iterations: int = 10_000

@@ -53,17 +53,11 @@ class FTD(TrajectoryValues, Engineered[MatchState]):
     )
     efforts: ClassVar[Efforts] = {
         "quick": {
-            "networks_trained": 3,
-            "epochs_trained": 8,
-            "start": "k-means",
-            "iterations": 150,
-            "lr": 1000.0,
-            "lr_rate": 1e-5,
-            "student_steps": 15,
-            "average": 0.9,
+            "networks_trained": 3, "epochs_trained": 8, "start": "k-means", "iterations": 150, "lr": 1000.0,
+            "lr_rate": 1e-5, "student_steps": 15, "average": 0.9,
         },
         "good": {"networks_trained": 10, "epochs_trained": 25, "start": "k-means", "iterations": 1000, "average": 0.99},
-    }
+    }  # fmt: skip
     published: ClassVar[Published] = RUNS
 
     average: ByData[float] = BY_DATA

@@ -17,25 +17,10 @@ from typing import ClassVar
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState
+from potstill.methods.trajectory._runs import MTT as RUNS
 from potstill.methods.trajectory._values import Published, TrajectoryValues, following
 
 __all__ = ["MTT", "RUNS"]
-
-_SMALL = {"lr_rate": 1e-5, "lr_student": 0.01}
-_TINY = {"lr_rate": 1e-4, "lr_student": 0.01, "lr": 1e4}
-
-RUNS: Published = {
-    (10, 1): {"student_steps": 50, "ahead": 2, "start_until": 2, "lr": 100.0, "lr_rate": 1e-7, "lr_student": 0.01},
-    (10, 10): {"student_steps": 30, "ahead": 2, "start_until": 20, "lr": 100.0, "lr_rate": 1e-5, "lr_student": 1e-3},
-    (10, 50): {"student_steps": 30, "ahead": 2, "start_until": 40, "lr": 1000.0, "lr_rate": 1e-5, "lr_student": 1e-3},
-    (100, 1): {"student_steps": 20, "ahead": 3, "start_until": 20, "lr": 1000.0, **_SMALL},
-    (100, 10): {"student_steps": 20, "ahead": 2, "start_until": 20, "lr": 1000.0, **_SMALL},
-    (100, 50): {"student_steps": 80, "ahead": 2, "start_until": 40, "lr": 1000.0, "batch": 125, **_SMALL},
-    (200, 1): {"student_steps": 10, "ahead": 2, "start_until": 10, **_TINY},
-    (200, 10): {"student_steps": 20, "ahead": 2, "start_until": 40, "batch": 200, **_TINY},
-    (200, 50): {"student_steps": 20, "ahead": 2, "start_until": 40, "batch": 300, **_TINY},
-}
-"""CIFAR-10, CIFAR-100 and Tiny-ImageNet at 1, 10 and 50 per class (the README's table and its scripts)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +37,11 @@ class MTT(TrajectoryValues, Engineered[MatchState]):
     )
     efforts: ClassVar[Efforts] = {
         "quick": {
-            "networks_trained": 3,
-            "epochs_trained": 8,
-            "start": "k-means",
-            "iterations": 150,
-            "lr": 1000.0,
-            "lr_rate": 1e-5,
-            "student_steps": 15,
+            "networks_trained": 3, "epochs_trained": 8, "start": "k-means", "iterations": 150, "lr": 1000.0,
+            "lr_rate": 1e-5, "student_steps": 15,
         },
         "good": {"networks_trained": 10, "epochs_trained": 25, "start": "k-means", "iterations": 1000},
-    }
+    }  # fmt: skip
     published: ClassVar[Published] = RUNS
 
     def engine(self, problem: Problem) -> Matching:

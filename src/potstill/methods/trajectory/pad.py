@@ -15,8 +15,8 @@ from potstill.core import Efforts, MethodInfo, Problem
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Labels, Matching, MatchState
 from potstill.methods._published import BY_DATA, ByData
+from potstill.methods.trajectory._runs import DATM as DATM_RUNS
 from potstill.methods.trajectory._values import Published, Started, TrajectoryValues, following
-from potstill.methods.trajectory.datm import RUNS as DATM_RUNS
 
 __all__ = ["PAD"]
 
@@ -40,16 +40,11 @@ class PAD(TrajectoryValues, Engineered[MatchState]):
     )
     efforts: ClassVar[Efforts] = {
         "quick": {
-            "networks_trained": 3,
-            "epochs_trained": 8,
-            "iterations": 150,
-            "lr": 1000.0,
-            "lr_rate": 1e-5,
-            "student_steps": 15,
-            "expansion": 50,
+            "networks_trained": 3, "epochs_trained": 8, "iterations": 150, "lr": 1000.0, "lr_rate": 1e-5,
+            "student_steps": 15, "expansion": 50,
         },
         "good": {"networks_trained": 10, "epochs_trained": 40, "iterations": 1000, "expansion": 300},
-    }
+    }  # fmt: skip
     published: ClassVar[Published] = RUNS
 
     iterations: int = 10_000

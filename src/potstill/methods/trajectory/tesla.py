@@ -17,8 +17,8 @@ from typing import ClassVar, Literal
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState
+from potstill.methods.trajectory._runs import MTT as MTT_RUNS
 from potstill.methods.trajectory._values import Published, TrajectoryValues, following
-from potstill.methods.trajectory.mtt import RUNS as MTT_RUNS
 
 __all__ = ["TESLA"]
 
@@ -47,16 +47,11 @@ class TESLA(TrajectoryValues, Engineered[MatchState]):
     )
     efforts: ClassVar[Efforts] = {
         "quick": {
-            "networks_trained": 3,
-            "epochs_trained": 8,
-            "start": "k-means",
-            "iterations": 150,
-            "lr": 500.0,
-            "lr_rate": 1e-5,
-            "student_steps": 15,
+            "networks_trained": 3, "epochs_trained": 8, "start": "k-means", "iterations": 150, "lr": 500.0,
+            "lr_rate": 1e-5, "student_steps": 15,
         },
         "good": {"networks_trained": 10, "epochs_trained": 25, "start": "k-means", "iterations": 1000},
-    }
+    }  # fmt: skip
     published: ClassVar[Published] = RUNS
 
     mode: Literal["auto", "replay", "full", "tesla"] = "tesla"
