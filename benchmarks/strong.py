@@ -84,7 +84,13 @@ PROTOCOLS: dict[str, Callable[[], Protocol]] = {
     "potstill-short": short,
     **{name: partial(resolve, "protocols", name) for name in ("dsa", "frepo", "mtt", "datm", "rat-bptt")},
 }
-BASELINES = ("random", "k-means")
+BASELINES: dict[str, dict[str, Any]] = {
+    "random": {"method": "random"},
+    "k-means": {"method": "k-means"},
+    "random-tiles": {"method": "dm", "parametrization": "tiles", "steps": 0},
+    "random-frequency": {"method": "dm", "parametrization": "frequency:kept=64", "steps": 0},
+}
+"""Real samples, as they are, or as the start of a run that makes no step."""
 PROBE_SEED = 1000
 """Of the short runs: none of the sets' seeds."""
 
@@ -138,7 +144,7 @@ class Bench:
 
     def options(self, name: str) -> dict[str, Any]:
         """What `potstill.distill` is told of the arm."""
-        options = {"network": self.args.network, **ARMS.get(name, {"method": name})}
+        options = {"network": self.args.network, **ARMS[name]}
         if not self.args.true:
             options["store"] = "float32"
         return options
@@ -161,8 +167,8 @@ class Bench:
             begun = time.process_time()
             small = potstill.distill(
                 Splits(train=self.train, test=None), bytes=self.bytes, seed=seed, device="cpu", progress=None,
-                executor="serial", **({} if name in BASELINES else self.long(name, steps or 1)),
-                **({"method": name, "store": "float32"} if name in BASELINES else {}),
+                executor="serial",
+                **(BASELINES[name] | {"store": "float32"} if name in BASELINES else self.long(name, steps or 1)),
             )  # fmt: skip
             small.save(self.path(name, seed))
             took = time.process_time() - begun
@@ -208,7 +214,7 @@ class Bench:
                 "steps": [s.card["cost"]["steps"] for s in smalls],
                 "seconds": [s.card["cost"]["seconds"] for s in smalls],
                 "preparation_seconds": card["cost"]["preparation_seconds"],
-                "options": {k: str(v) for k, v in (ARMS.get(name) or {"method": name}).items()},
+                "options": {k: str(v) for k, v in (ARMS.get(name) or BASELINES[name]).items()},
                 "scored_in": round(time.process_time() - begun, 1),
             }  # fmt: skip
             found = json.loads(out.read_text()) if out.exists() else {"machine": machine(), "cells": {}}

@@ -40,19 +40,20 @@ def strong(root: Path) -> str:
         rows: list[list[object]] = [
             [
                 f"`{c['arm']}`", c["inputs"], f"{c['bytes']['total']:,}",
-                "—" if not c["seconds_asked"] else f"{fmean(c['seconds']):,.0f}",
+                f"{c['seconds_asked']:g}" if c["seconds_asked"] else "—",
                 f"{c['preparation_seconds']:,.0f}" if c["preparation_seconds"] else "",
                 c["made_in"].rpartition("-")[2] or "—", mean_and_half(c["accuracy"]), _by_set(c), c["students"],
             ]
             for c in sorted(of, key=lambda c: -float(c["accuracy"]["mean"]))
         ]  # fmt: skip
         head: list[object] = [
-            "arm", "inputs", "bytes", "seconds a set", "beforehand, s", "made in width", "accuracy, %", "each set",
+            "arm", "inputs", "bytes", "seconds of a core", "beforehand, s", "made in width", "accuracy, %", "each set",
             "students a set",
         ]  # fmt: skip
         said = (
             "± is half of a 95 % interval over means of sets (Student's t), sampling of the test data in it; sets are "
-            f"few, so it is wide. {machine['processor']}, one thread a run, torch {machine['torch']}."
+            "few, so it is wide. Beforehand: by the clock, with other work on the machine, once for all sets. "
+            f"{machine['processor']}, one thread a run, torch {machine['torch']}."
         )
         parts.append(f"**{_NAMES.get(name, name)}**\n\n{table(head, rows)}\n\n{said}")
     return "\n\n".join(parts) or "Nothing has been measured yet."
