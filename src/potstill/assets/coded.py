@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,7 @@ def fields(layout: Layout, epochs: int) -> dict[str, Field]:
     }  # fmt: skip
 
 
-class Rows:
+class Rows(ABC):
     """Rows of a trajectory that is being made, in memory or in a file; both give the same bits."""
 
     def __init__(self, layout: Layout, epochs: int) -> None:
@@ -140,11 +141,13 @@ class Rows:
             made.update(coded.tobytes() + np.float32(scale).tobytes())
         self._write("chain", epoch, np.frombuffer(made.digest(), np.uint8))
 
+    @abstractmethod
     def _write(self, name: str, row: int, values: NDArray[Any]) -> None:
-        raise NotImplementedError
+        """Keep a row of a field."""
 
+    @abstractmethod
     def _read(self, name: str, row: int) -> NDArray[Any]:
-        raise NotImplementedError
+        """A row of a field."""
 
 
 def _coded(difference: NDArray[np.float32]) -> tuple[NDArray[np.float16], float]:
