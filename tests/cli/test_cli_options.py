@@ -92,7 +92,7 @@ OPTIONS = {
     "csod": COMMON | {"ANNOTATIONS", "--n", "--out", "--images", "--redundancy", "--crop"},
     "report": COMMON | {"PATHS", "--out"},
     "inspect": COMMON | {"FILE"},
-    "export": COMMON | READING | {"FILE", "--to", "--out", "--data", "--link"},
+    "export": COMMON | READING | {"FILE", "--to", "--out", "--data", "--link", "--license"},
     "rebuild": COMMON | READING | {"FILE", "--data", "--out"},
     "methods": COMMON | {"NAMES"},
     "protocols": COMMON,

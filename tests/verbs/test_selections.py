@@ -256,5 +256,6 @@ def test_the_commands(photos, tmp_path, capsys):
     status, error = run("export", small, "--to", "files", "--data", photos, "--size", 4, "--out", tmp_path / "no")
     assert status == 1
     assert error.count("hash") == 2
-    assert run("export", small, "--to", "hf", "--out", tmp_path / "no")[0] == 2
+    assert run("export", small, "--to", "files", "--out", tmp_path / "no")[0] == 2
+    assert run("export", small, "--to", "npz", "--license", "mit", "--out", tmp_path / "no.npz")[0] == 2
     assert run("export", small, "--to", "npz", "--data", photos, "--out", tmp_path / "no.npz")[0] == 2

@@ -452,8 +452,9 @@ class Inspect(Command):
 class Export(DataCommand):
     """Write a distilled set in a form that other programs read.
 
-    Of a selection also: files, the chosen pictures of a folder; hf, the chosen rows as a Hugging Face data set, both
-    taken from --data; and indices, the set without its inputs, which `potstill rebuild` puts together again.
+    hf is a folder that Hugging Face's datasets.load_dataset reads, with a card and a program that trains on it. Of a
+    selection also: files, the chosen pictures of a folder; hf with --data, the chosen rows as they are there; and
+    indices, the set without its inputs, which `potstill rebuild` puts together again.
     """
 
     file: File
@@ -466,9 +467,11 @@ class Export(DataCommand):
     out: Annotated[Path, arg(metavar="PATH")]
     """Where to: a folder for png, webdataset, files and hf, a file for the others."""
     data: Annotated[str | None, _unset("DATA")] = None
-    """For files and hf: the real data that the selection was made of."""
+    """For files, and for hf of a selection's original rows: the real data that it was made of."""
     link: Annotated[Literal["copy", "hard", "symbolic"], arg(metavar="copy|hard|symbolic")] = "copy"
     """For files: copy them, or link to the originals."""
+    license: Annotated[str | None, _unset("ID")] = None
+    """For hf: what others may do with the set, as the Hub names it (cc-by-4.0); usually as its source says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -508,7 +511,7 @@ COMMANDS: dict[str, tuple[type[Command], str]] = {
     "csod": (Csod, "a coreset of images with boxes: COCO's or VOC's annotations to a subset of them"),
     "report": (Report, "one page of scorecards, leaderboards and pictures"),
     "inspect": (Inspect, "what is in a distilled set"),
-    "export": (Export, "a distilled set as png, npz, parquet or webdataset; a selection as files or rows"),
+    "export": (Export, "a distilled set as png, npz, parquet, webdataset or for Hugging Face; a selection as files"),
     "rebuild": (Rebuild, "a selection's indices and its data as a set again"),
     "methods": (ListMethods, "list the ways to distil, or the options of those that are named"),
     "protocols": (Listing, "list the ways to measure"),

@@ -402,6 +402,36 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         """Write the set to ``path``; see ``save``."""
         return save(self, path)
 
+    def to_hf(self, path: str | Path, *, license: str | None = None) -> Path:
+        """A Hugging Face data set in a new folder ``path``: ``datasets.load_dataset`` reads it, without Potstill.
+
+        ``license`` is an identifier of the Hub's, such as ``cc-by-4.0``: usually that of the data it was made of. See
+        ``potstill.storage.hugging_face``.
+
+        Raises:
+            PotstillError: the path is taken or cannot be written.
+        """
+        from potstill.storage.hugging_face import to_hf
+
+        return to_hf(self, path, license=license)
+
+    def push_to_hub(
+        self, repo: str, *, license: str | None = None, private: bool = True, token: str | None = None, api: Any = None
+    ) -> str:
+        """Publish that folder as the data set ``repo`` (``USER/NAME``) of the Hugging Face Hub, and return its address.
+
+        Args:
+            license: what others may do with it; a set that is not private needs one.
+            token: the Hub's, else that of ``hf auth login``.
+            api: what talks to the Hub, by default ``huggingface_hub.HfApi``.
+
+        Raises:
+            PotstillError: there is no licence, or the Hub refuses or cannot be reached.
+        """
+        from potstill.storage.hugging_face import push_to_hub
+
+        return push_to_hub(self, repo, license=license, private=private, token=token, api=api)
+
 
 class _Weighted(Dataset[tuple[Any, ...]]):
     """(input, label, weight) of inputs with names."""

@@ -18,7 +18,7 @@ from potstill.storage.files import write_atomic
 from potstill.storage.folders import write_folder
 from potstill.storage.pictures import as_pictures, can_be_pictures, pictures_of, png_bytes, write_png
 
-__all__ = ["FORMATS", "ExportFormat", "export"]
+__all__ = ["FORMATS", "LABELS", "ExportFormat", "arrow_table", "export"]
 
 ExportFormat = Literal["png", "npz", "parquet", "webdataset"]
 FORMATS: tuple[str, ...] = get_args(ExportFormat)
@@ -93,7 +93,7 @@ def _npz(distilled: Distilled, path: Path) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-_LABELS = {"label", "soft_label", "scores", "weight", "text", "target"}
+LABELS = {"label", "soft_label", "scores", "weight", "text", "target"}
 """Columns that are no values of inputs."""
 
 
@@ -101,7 +101,7 @@ def _column_names(said: tuple[str, ...], count: int) -> list[str]:
     """A table's column names where the card has them, else x0, x1, …; never those that the labels take."""
     known = len(said) == len(set(said)) == count
     names = list(said) if known else [f"x{n}" for n in range(count)]
-    while taken := _LABELS & set(names):
+    while taken := LABELS & set(names):
         names = [f"{n}_value" if n in taken else n for n in names]
         names = names if len(set(names)) == count else [f"x{n}" for n in range(count)]
     return names
@@ -118,13 +118,25 @@ def _lists(rows: Iterable[Any], kind: str) -> tuple[Any, Any]:
     return pa.array(list(rows), type=pa.list_(getattr(pa, kind)())), {"feature": value, "_type": "Sequence"}
 
 
-def _part_columns(name: str, spec: InputSpec, x: Tensor, offsets: Tensor | None) -> _Columns:
+def _array(x: np.ndarray, kind: str) -> tuple[Any, Any]:
+    """Arrays (n, …) of two to five axes each as lists of lists, which Hugging Face reads as arrays of their shape."""
+    import pyarrow as pa
+
+    made = pa.array(x.reshape(-1))
+    for size in x.shape[:0:-1]:
+        made = pa.ListArray.from_arrays(pa.array(np.arange(0, len(made) + 1, size, dtype=np.int32)), made)
+    return made, {"shape": list(x.shape[1:]), "dtype": kind, "_type": f"Array{x.ndim - 1}D"}
+
+
+def _part_columns(name: str, spec: InputSpec, x: Tensor, offsets: Tensor | None, shaped: bool) -> _Columns:
     """The columns of an input, or of a part of it: one for each value of a table, else one."""
     import pyarrow as pa
 
     kind = "float32" if x.is_floating_point() else "int64"
     if offsets is not None:
         return {name: _lists(np.split(x.numpy(), offsets[1:].numpy()), kind)}
+    if shaped and 3 <= x.ndim <= 6:
+        return {name: _array(x.numpy(), kind)}
     if spec.kind == "image" or x.ndim != 2:
         return {name: _lists(x.flatten(1).numpy(), kind)}
     named = _column_names(spec.columns, x.shape[1])
@@ -146,17 +158,21 @@ def _target_columns(distilled: Distilled) -> _Columns:
     return columns | ({} if distilled.scores is None else {"scores": _lists(distilled.scores.numpy(), "float32")})
 
 
-def _parquet(distilled: Distilled, path: Path) -> None:
+def arrow_table(distilled: Distilled, *, shaped: bool = False) -> Any:
+    """The set as an Arrow table, a row for each input, with Hugging Face's words for its columns in the metadata.
+
+    Args:
+        shaped: inputs of two to five axes are arrays of that shape in place of flat lists.
+    """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     spec, columns = distilled.input, _Columns()
     for name, part in spec.parts or (("input", spec),):
         held = tensors(distilled.inputs)
         x = held.get(name + VALUES, held.get(name)) if spec.parts else distilled.inputs
         assert x is not None
-        made = _part_columns(name, part, x, held.get(name + OFFSETS))
-        taken = {*columns, *_LABELS, "image"} if spec.parts else set()
+        made = _part_columns(name, part, x, held.get(name + OFFSETS), shaped)
+        taken = {*columns, *LABELS, "image"} if spec.parts else set()
         columns |= {f"{n}_values" if n in taken else n: c for n, c in made.items()}
     if can_be_pictures(distilled):
         encoded = [{"bytes": png_bytes(p), "path": None} for p in as_pictures(_pictures(distilled))]
@@ -172,9 +188,15 @@ def _parquet(distilled: Distilled, path: Path) -> None:
         "huggingface": json.dumps({"info": {"features": features}}),
         "potstill": json.dumps({"shape": list(distilled.input.shape), "card": distilled.card}),
     }
-    buffer = io.BytesIO()
     table = pa.table({name: column for name, (column, _) in columns.items()})
-    pq.write_table(table.replace_schema_metadata(metadata), buffer)
+    return table.replace_schema_metadata(metadata)
+
+
+def _parquet(distilled: Distilled, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(arrow_table(distilled), buffer)
     write_atomic(path, buffer.getvalue())
 
 

@@ -35,20 +35,23 @@ _OTHERS = "--to parquet writes the inputs as the set holds them"
 
 
 def export(
-    distilled: Distilled, to: str, path: str | Path, *, data: Any = None, link: Link = "copy", **reading: Any
-) -> Path:
+    distilled: Distilled, to: str, path: str | Path, *, data: Any = None, link: Link = "copy",
+    license: str | None = None, **reading: Any,
+) -> Path:  # fmt: skip
     """Write a set in another form.
 
     - ``png``, ``npz``, ``parquet``, ``webdataset``: see ``potstill.storage.export``; they need no data.
     - ``indices``: a selection without its inputs, one file that `rebuild` puts together with the data again.
     - ``files``: the chosen original pictures, a folder for each class, with ``selection.json`` beside them.
-    - ``hf``: the chosen rows as a Hugging Face data set in a folder that ``datasets.load_from_disk`` reads.
+    - ``hf``: a Hugging Face data set in a folder that ``datasets.load_dataset`` reads, with its card; with ``data``,
+      the chosen rows with all the columns that they have there, for ``datasets.load_from_disk``.
 
     Where samples have weights, every form has them: ``selection.json`` a list ``weights``, ``hf`` a column ``weight``.
 
     Args:
-        data: for ``files`` and ``hf``, what the selection was made of.
+        data: for ``files`` and rows of ``hf``, what the selection was made of.
         link: for ``files`` of a folder: ``copy``, or ``hard`` or ``symbolic`` links to the originals.
+        license: for ``hf`` without ``data``, an identifier of the Hub's that its card states.
         **reading: options of ``load_data`` that the data were read with (``size``, ``split_seed``, ``skip_bad``, …).
 
     Raises:
@@ -58,6 +61,8 @@ def export(
     if to == "indices":
         storage.write_indices(distilled, path)
         return path
+    if to == "hf" and data is None:
+        return distilled.to_hf(path, license=license)
     if to not in WITH_DATA:
         if to not in FORMATS:
             raise unknown("export format", to, (*FORMATS, "indices", *WITH_DATA))

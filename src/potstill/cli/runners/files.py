@@ -24,12 +24,14 @@ def run_export(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
     command = parsed.command
     assert isinstance(command, Export)
-    if (command.data is None) == (command.to in WITH_DATA):
+    if command.to != "hf" and (command.data is None) == (command.to in WITH_DATA):
         needs = "needs the data that the selection was made of: --data DATA"
         raise Misuse(f"export: --to {command.to} {needs if command.data is None else 'needs no --data; leave it out'}")
+    if command.license is not None and (command.to != "hf" or command.data is not None):
+        raise Misuse("export: --license stands on the card of --to hf without --data; leave it out")
     small = load(command.file)
     if command.data is None:
-        written = export(small, command.to, command.out)
+        written = export(small, command.to, command.out, license=command.license)
     else:
         check_selection(small, f"an export to {command.to}")
         train = load_data(command, command.data, watcher, small.card).train
