@@ -64,7 +64,14 @@ ARMS: dict[str, dict[str, Any]] = {
     "frepo-frequency": {"method": "frepo", "parametrization": "frequency:kept=64", **KERNEL},
     "frepo-memory": {"method": "frepo", "parametrization": "memory", **KERNEL},
     "rfad-frequency": {"method": "rfad", "parametrization": "frequency:kept=64", **QUICK, "start": "real"},
+    "frepo-frequency160": {"method": "frepo", "parametrization": "frequency:kept=160", **KERNEL},
+    "dm-frequency160": {"method": "dm", "parametrization": "frequency:kept=160", **MATCHED},
+    "rfad-frequency100": {"method": "rfad", "parametrization": "frequency:kept=100", **QUICK, "start": "real"},
+    "rfad-frequency160": {"method": "rfad", "parametrization": "frequency:kept=160", **QUICK, "start": "real"},
+    "rfad-frequency256": {"method": "rfad", "parametrization": "frequency:kept=256", **QUICK, "start": "real"},
+    "rcig-frequency": {"method": "rcig", "parametrization": "frequency:kept=64", **QUICK, "start": "real"},
     "kip": {"method": "kip", **QUICK},
+    "kip-frequency": {"method": "kip", "parametrization": "frequency:kept=64", **QUICK, "start": "real"},
     "rat-bptt": {"method": "rat-bptt", **QUICK},
     "rat-bptt-tiles": {"method": "rat-bptt", "parametrization": "tiles", **QUICK},
     "rat-bptt-frequency": {"method": "rat-bptt", "parametrization": "frequency:kept=64", **QUICK},
@@ -97,8 +104,10 @@ BASELINES: dict[str, dict[str, Any]] = {
     "k-means": {"method": "k-means"},
     "random-tiles": {"method": "dm", "parametrization": "tiles", "steps": 0},
     "random-frequency": {"method": "dm", "parametrization": "frequency:kept=64", "steps": 0},
+    "random-frequency160": {"method": "dm", "parametrization": "frequency:kept=160", "steps": 0},
+    "random-frequency256": {"method": "dm", "parametrization": "frequency:kept=256", "steps": 0},
 }
-"""Real samples, as they are, or as the start of a run that makes no step."""
+"""Real samples, as they are, or as the start of a run that makes no step. With ``--true`` all have 4 bits a value."""
 PROBE_SEED = 1000
 """Of the short runs: none of the sets' seeds."""
 
@@ -153,9 +162,11 @@ class Bench:
     def options(self, name: str) -> dict[str, Any]:
         """What `potstill.distill` is told of the arm."""
         options = {"network": self.args.network, **ARMS[name]}
-        if not self.args.true:
-            options["store"] = "float32"
-        return options
+        return options | {"store": "uint4" if self.args.true else "float32"}
+
+    def untrained(self, name: str) -> dict[str, Any]:
+        """The same of real samples, in as many bits."""
+        return BASELINES[name] | {"store": "uint4" if self.args.true else "float32"}
 
     def path(self, name: str, seed: int) -> Path:
         seconds = 0 if name in BASELINES else round(self.args.seconds)
@@ -176,7 +187,7 @@ class Bench:
             small = potstill.distill(
                 Splits(train=self.train, test=None), bytes=self.bytes, seed=seed, device="cpu", progress=None,
                 executor="serial",
-                **(BASELINES[name] | {"store": "float32"} if name in BASELINES else self.long(name, steps or 1)),
+                **(self.untrained(name) if name in BASELINES else self.long(name, steps or 1)),
             )  # fmt: skip
             small.save(self.path(name, seed))
             took = time.process_time() - begun
