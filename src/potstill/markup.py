@@ -7,7 +7,7 @@ import html
 import re
 from collections.abc import Iterable
 
-__all__ = ["Html", "join", "one_line", "tag", "text"]
+__all__ = ["Html", "join", "one_line", "plain_line", "tag", "text"]
 
 _VOID = frozenset({"br", "col", "img", "line", "link", "meta", "circle", "polyline", "rect", "path"})
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -46,6 +46,11 @@ def tag(name: str, /, *children: str | None, **attributes: str | int | float | N
     if name in _VOID:
         return Html(f"<{name}{written}>" if name in {"br", "col", "img", "link", "meta"} else f"<{name}{written}/>")
     return Html(f"<{name}{written}>{join(children)}</{name}>")
+
+
+def plain_line(value: object) -> str:
+    """``value`` as one line of text, not as markup, without what `text` takes out."""
+    return " ".join(html.unescape(text(value)).split())
 
 
 def one_line(text: str) -> str:

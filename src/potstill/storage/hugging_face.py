@@ -1,7 +1,8 @@
 """A distilled set as a Hugging Face data set: a folder that ``datasets.load_dataset`` reads, and its way to the Hub.
 
 ``data/train-*.parquet`` has a row for each input, decoded and in data units; ``distilled.safetensors`` is the set with
-its whole card; ``README.md`` says of both what a person has to know, with a program that trains on them.
+its whole card; ``README.md`` says of both what a person has to know, with a program that trains on them, and
+``croissant.json`` says it to machines.
 """
 
 import html
@@ -17,16 +18,18 @@ from typing import Any
 import yaml
 
 from potstill.errors import PotstillError
-from potstill.markup import text
+from potstill.markup import plain_line
 from potstill.storage.artefact import Distilled, save, shape_words
+from potstill.storage.croissant import croissant
 from potstill.storage.export import LABELS, arrow_table
 from potstill.storage.files import write_atomic
 from potstill.storage.folders import write_folder
 
-__all__ = ["ROWS", "SET", "push_to_hub", "to_hf"]
+__all__ = ["ABOUT", "ROWS", "SET", "push_to_hub", "to_hf"]
 
 ROWS = "data/train-00000-of-00001.parquet"
 SET = "distilled.safetensors"
+ABOUT = "croissant.json"
 _SIZES = (
     (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
@@ -107,18 +110,17 @@ def _fill(folder: Path, distilled: Distilled, license: str | None, place: _Place
     (folder / ROWS).parent.mkdir()
     write_atomic(folder / ROWS, buffer.getvalue())
     save(distilled, folder / SET)
+    columns = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    files = {ROWS: buffer.getvalue(), SET: (folder / SET).read_bytes()}
+    about = json.dumps(croissant(distilled, columns, files, license), indent=1)
+    write_atomic(folder / ABOUT, about.encode())
     page = f"---\n{_header(distilled, license)}---\n\n{_page(distilled, table.column_names, license, place)}"
     write_atomic(folder / "README.md", page.encode())
 
 
-def _plain(value: object) -> str:
-    """Text of a stranger without line breaks and what turns or hides other text."""
-    return " ".join(html.unescape(text(value)).split())
-
-
 def _shown(value: object) -> str:
     """Text of a stranger in Markdown, where none of it is markup."""
-    return re.sub(r"([\\`*_|~$\[\]])", r"\\\1", html.escape(_plain(value), quote=False))
+    return re.sub(r"([\\`*_|~$\[\]])", r"\\\1", html.escape(plain_line(value), quote=False))
 
 
 def _header(distilled: Distilled, license: str | None) -> str:
@@ -126,7 +128,7 @@ def _header(distilled: Distilled, license: str | None) -> str:
     card, n = distilled.card, len(distilled)
     kind = "coreset" if distilled.selected else "synthetic"
     said: dict[str, Any] = {
-        "pretty_name": f"{_plain(card['source'].get('name'))} distilled by {_plain(card['method'])}"
+        "pretty_name": f"{plain_line(card['source'].get('name'))} distilled by {plain_line(card['method'])}"
     }
     if license is not None:
         said["license"] = license
@@ -218,7 +220,7 @@ def _facts(distilled: Distilled) -> Iterable[tuple[str, str]]:
 
 def _code(value: object) -> str:
     """Text of a stranger between backticks."""
-    return "`" + _plain(value).replace("`", "'").replace("|", "¦") + "`"
+    return "`" + plain_line(value).replace("`", "'").replace("|", "¦") + "`"
 
 
 def _program(distilled: Distilled, columns: Sequence[str], place: _Place) -> str:
