@@ -80,7 +80,7 @@ OPTIONS = {
         "--device",
         "--executor",
     }
-    | {"--set"},
+    | {"--set", "--grid", "--sets", "--bytes", "--parametrizations", "--stores", "--protocols"},
     "scaling": COMMON
     | READING
     | {"DATA", "--out", "--ipc", "--stops", "--sets", "--steps", "--batch", "--lr", "--validation", "--network"}

@@ -82,11 +82,10 @@ def test_a_set_of_the_same_settings_is_adopted(folder: Path) -> None:
 
 
 def test_one_student_has_no_interval_and_is_shown_without(folder: Path) -> None:
-    from potstill.cli.runners.measuring import _leaderboard
+    from potstill.cli.ranked import board_text
 
     rows = board(folder, methods=("herding",), seeds=1)
-    shown = _leaderboard(rows).splitlines()
-    assert len(shown) == 4
+    shown = board_text(rows).splitlines()
     assert shown[-1].startswith("Fair: random stands here for as many real samples")
     assert "None" not in "".join(shown)
 

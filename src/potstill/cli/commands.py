@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from potstill.cli.values import Bytes, Integers, Names, Seconds, Size
+from potstill.cli.values import Amounts, Bytes, Integers, Names, Seconds, Size, Spelled
 
 __all__ = [
     "COMMANDS",
@@ -295,10 +295,12 @@ class Score(DataCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(DataCommand):
-    """Run several methods on DATA at several sizes and measure each: a leaderboard.
+    """Run several methods on DATA at several sizes and measure each: a leaderboard that says what is better, and what
+    only looks so.
 
-    The same command again goes on where an interrupted one stopped: cells that are finished are read, not run. The
-    protocol's own settings are options too (--protocol NAME --help lists them).
+    The same command again goes on where an interrupted one stopped: cells that are finished are read, not run; a larger
+    grid takes over those of a smaller one. The protocol's own settings are options too (--protocol NAME --help lists
+    them).
     """
 
     data: Data
@@ -309,6 +311,16 @@ class Compare(DataCommand):
     """Which sizes: stored items per class, with commas between them."""
     items: Annotated[Integers | None, _unset("N,…")] = None
     """Or in all, where there are no classes."""
+    bytes: Annotated[Amounts | None, _unset("20kB,…")] = None
+    """Which sizes, beside or in place of these: stored bytes in all."""
+    sets: Annotated[int, arg(metavar="N")] = 1
+    """How many sets of each, with the seeds S, S+1, …: methods are told apart over sets, so three or more for that."""
+    parametrizations: Annotated[Spelled | None, _unset("NAME,…")] = None
+    """What is stored and optimised, each in turn: of `potstill parametrizations`. (default: the methods' own)"""
+    stores: Annotated[Spelled | None, _unset("NAME,…")] = None
+    """How values are written, each in turn: of `potstill stores`. (default: as distill does)"""
+    grid: Annotated[Path | None, _unset("GRID.yaml")] = None
+    """Any of these options from a file, by their names; the command line wins."""
     out: Annotated[Path, arg(metavar="DIR")]
     """The folder for the distilled sets, their scorecards and leaderboard.json."""
     effort: Annotated[Literal["quick", "good", "published"] | None, _unset("quick|good|published")] = None
@@ -316,15 +328,18 @@ class Compare(DataCommand):
     budget: Annotated[Seconds | None, _unset("10m")] = None
     """Time for each distillation (s, m, h)."""
     seeds: Annotated[int | None, _unset("K")] = None
-    """How many independent trainings for each score."""
+    """How many independent trainings on each set."""
     seed: Annotated[int, arg(metavar="S")] = 0
     """Decides everything that is drawn."""
     protocol: Annotated[str, arg(metavar="NAME")] = "potstill"
     """How to measure: one of `potstill protocols`."""
+    protocols: Annotated[Names | None, _unset("NAME,…")] = None
+    """Or several of them."""
     network: Annotated[str | None, _unset("NAME")] = None
     """The network to distil and to measure with."""
     set: Annotated[UseAppendAction[tuple[str, ...]], _unset("METHOD.FIELD=VALUE")] = ()
-    """An option of one of the methods, such as dm.iterations=500; may be given several times."""
+    """An option of one of the methods, such as dm.iterations=500, or of one of the protocols, such as
+    protocol:dc.epochs=50; may be given several times."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
     executor: Annotated[Workers | None, _unset("serial|processes")] = None

@@ -10,7 +10,7 @@ import inspect
 import io
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -19,6 +19,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
 
 from potstill.cli import recipe
 from potstill.cli.commands import COMMANDS, Command, Compare, Distill, Evaluate, Label, Listing, Making, Score
+from potstill.cli.grid import grid_words
 from potstill.errors import PotstillError, meant, unknown
 
 __all__ = ["Misuse", "Parsed", "effort_of", "last_value", "parse"]
@@ -44,7 +45,7 @@ class Parsed:
     command: Command
     options: Mapping[str, Any]
     by_method: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    """Options of several methods, of ``compare``."""
+    """Options of several methods and, as ``protocol:NAME``, of several protocols, of ``compare``."""
     effort: str | None = None
     """Of a command that makes a set."""
 
@@ -60,6 +61,8 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
     cls, about = COMMANDS[name]
     doc = f"{about[0].upper()}{about[1:]}." if cls is Listing else inspect.getdoc(cls)
     given: dict[str, Any] = {}
+    if cls is Compare:
+        argv = _with_grid(argv)
     path = last_value(argv, "--recipe") if issubclass(cls, Making) else None
     if path is not None:
         given = recipe.read(Path(path))
@@ -80,7 +83,7 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
         values = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(chosen)}
         changed = {key: value for key, value in values.items() if value != getattr(standard, key)}
     command = parsed.command
-    each = _by_method(command.set, ["random", *command.methods]) if isinstance(command, Compare) else {}
+    each = _by_method(command) if isinstance(command, Compare) else {}
     effort = effort_of(argv, given) if isinstance(command, Making) else None
     return Parsed(name=name, command=command, options=changed, by_method=each, effort=effort)
 
@@ -103,7 +106,8 @@ def _part(cls: Any, argv: Sequence[str], given: Mapping[str, Any]) -> _Part | No
     kind = "method" if issubclass(cls, Making) else "protocol" if issubclass(cls, Evaluate | Label | Compare) else None
     if kind is None or set(argv) in ({"--help"}, {"-h"}):
         return None
-    name = last_value(argv, f"--{kind}") or str(given.get(kind, getattr(cls, kind)))
+    several = (last_value(argv, "--protocols") or "").split(",")[0].strip() if cls is Compare else ""
+    name = last_value(argv, f"--{kind}") or several or str(given.get(kind, getattr(cls, kind)))
     taken = {leaf.name for leaf in _leaves(cls)} | (_NAMES_A_PROTOCOL if kind == "protocol" else set())
     return _options(kind, name, taken, effort_of(argv, given) if kind == "method" else None)
 
@@ -141,33 +145,50 @@ def _options(kind: str, name: str, taken: Set[str], effort: Any = None) -> _Part
     return _Part(kind, name, options)
 
 
-def _by_method(entries: Iterable[str], methods: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """``METHOD.FIELD=VALUE`` each, by method and field; values are read as ``distill --FIELD VALUE`` reads them.
+def _with_grid(argv: Sequence[str]) -> Sequence[str]:
+    """The words with those of ``--grid`` before them, so that the command line's own win.
+
+    Raises:
+        Misuse: both one and several protocols are named.
+    """
+    path = last_value(argv, "--grid")
+    words = argv if path is None else [*grid_words(Path(path), argv), *argv]
+    if last_value(words, "--protocol") is not None and last_value(words, "--protocols") is not None:
+        raise Misuse("compare: --protocol names one, --protocols several; give one of the two")
+    return words
+
+
+def _by_method(command: Compare) -> dict[str, dict[str, Any]]:
+    """``METHOD.FIELD=VALUE`` and ``protocol:NAME.FIELD=VALUE``, by method or protocol and field; values are read as
+    ``distill --FIELD VALUE`` or ``evaluate --FIELD VALUE`` reads them.
 
     Raises:
         Misuse: an entry is written otherwise, or names what is not there, or has a value of the wrong type.
     """
+    methods, protocols = ["random", *command.methods], command.protocols or (command.protocol,)
     found: dict[str, dict[str, Any]] = {}
-    for entry in entries:
+    for entry in command.set:
         key, equals, text = entry.partition("=")
-        method, dot, field = key.rpartition(".")
+        whose, dot, field = key.rpartition(".")
         if not equals or not dot:
             raise Misuse(f"--set {entry}: write METHOD.FIELD=VALUE, such as dm.iterations=500")
-        if method not in methods:
-            raise Misuse(f"--set {entry}: {unknown('method of --methods', method, methods)}")
-        options = _options("method", method, set()).options
+        kind, name, known_names = "method", whose, list(methods)
+        if whose.startswith("protocol:"):
+            kind, name, known_names = "protocol", whose.removeprefix("protocol:"), list(protocols)
+        if name not in known_names:
+            raise Misuse(f"--set {entry}: {unknown(f'{kind} of --{kind}s', name, known_names)}")
+        options = _options(kind, name, _NAMES_A_PROTOCOL if kind == "protocol" else set()).options
         known = {leaf.name: leaf for leaf in _leaves(options)}
         if (leaf := known.get(field.replace("-", "_"))) is None:
-            raise Misuse(f"--set {entry}: method {method}: {unknown('option', field, known)}")
+            raise Misuse(f"--set {entry}: {kind} {name}: {unknown('option', field, known)}")
         try:
             words = _words(leaf, {"true": True, "false": False}.get(text.lower()) if leaf.switch else text)
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 made = tyro.cli(options, args=words, config=_CONFIG)
         except (SystemExit, ValueError) as error:
-            raise Misuse(
-                f"--set {entry}: {field} cannot be {text!r}; see potstill distill --method {method} --help"
-            ) from error
-        found.setdefault(method, {})[leaf.name] = getattr(made, leaf.name)
+            see = f"distill --method {name}" if kind == "method" else f"evaluate --protocol {name}"
+            raise Misuse(f"--set {entry}: {field} cannot be {text!r}; see potstill {see} --help") from error
+        found.setdefault(whose, {})[leaf.name] = getattr(made, leaf.name)
     return found
 
 
@@ -254,7 +275,11 @@ def _check_names(command: Command) -> None:
         case Score():
             wanted = {"methods": [*command.methods]}
         case Compare():
-            wanted = {"protocols": [command.protocol], "methods": [*command.methods]}
+            wanted = {
+                "protocols": [command.protocol, *(command.protocols or ())], "methods": [*command.methods],
+                # NAME=PARAMETRIZATION is of one part of the inputs
+                "parametrizations": [s for s in command.parametrizations or () if "=" not in s.partition(":")[0]],
+            }  # fmt: skip
         case _:
             return
     from potstill.ownfile import names_file

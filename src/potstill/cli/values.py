@@ -7,7 +7,21 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from potstill.units import byte_count, duration
 
-__all__ = ["Bytes", "Integers", "Names", "Seconds", "Size", "duration", "integers", "names", "size"]
+__all__ = [
+    "Amounts",
+    "Bytes",
+    "Integers",
+    "Names",
+    "Seconds",
+    "Size",
+    "Spelled",
+    "amounts",
+    "duration",
+    "integers",
+    "names",
+    "size",
+    "spelled",
+]
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -34,6 +48,35 @@ def integers(text: str) -> tuple[int, ...]:
             f"different whole numbers above 0 with commas between them are needed, such as 1,10, not {text!r}"
         )
     return tuple(int(part) for part in parts)
+
+
+def spelled(text: str) -> tuple[str, ...]:
+    """The parts in ``tiles:factor=2,pixels``, whose settings have commas, too: ``a:b=1,c=2,d`` is two.
+
+    Raises:
+        ValueError: a part is empty or comes twice.
+    """
+    found: list[str] = []
+    for part in (part.strip() for part in text.split(",")):
+        if found and ":" in found[-1] and re.fullmatch(r"\w+=[^:]*", part):
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    if "" in found or len(set(found)) < len(found):
+        raise ValueError(f"different names with commas between them are needed, such as pixels,tiles, not {text!r}")
+    return tuple(found)
+
+
+def amounts(text: str) -> tuple[int, ...]:
+    """The bytes in ``20kB,100kB``.
+
+    Raises:
+        ValueError: a part is no size above 0 or comes twice.
+    """
+    found = tuple(byte_count(part) for part in text.split(","))
+    if len(set(found)) < len(found) or min(found) < 1:
+        raise ValueError(f"different sizes above 0 with commas between them are needed, such as 20kB,1MB, not {text!r}")
+    return found
 
 
 def size(text: str) -> tuple[int, int]:
@@ -64,5 +107,7 @@ _Bytes = NewType("_Bytes", int)
 Seconds = Annotated[_Seconds, _spec(duration, float, "10m", lambda value: f"{value:g}s")]
 Names = Annotated[tuple[str, ...], _spec(names, tuple, "A,B,C", ",".join)]
 Integers = Annotated[tuple[int, ...], _spec(integers, tuple, "1,10", lambda value: ",".join(map(str, value)))]
+Spelled = Annotated[tuple[str, ...], _spec(spelled, tuple, "A,B", ",".join)]
+Amounts = Annotated[tuple[int, ...], _spec(amounts, tuple, "20kB,100kB", lambda value: ",".join(map(str, value)))]
 Size = Annotated[tuple[int, int], _spec(size, tuple, "HxW", lambda value: f"{value[0]}x{value[1]}")]
 Bytes = Annotated[_Bytes, _spec(byte_count, int, "20kB", str)]

@@ -3,17 +3,16 @@
 import os
 import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from potstill.cli.commands import Compare, Evaluate, Label, Report, Scaling
 from potstill.cli.parsing import Misuse, Parsed
+from potstill.cli.ranked import board_text
 from potstill.cli.runners.parts import Answer, load_data
 from potstill.cli.scaled import scaling_text
-from potstill.cli.text import columns, json_document, plural
+from potstill.cli.text import json_document, plural
 from potstill.errors import PotstillError, PotstillWarning
-from potstill.metric import Metric
-from potstill.units import stored_as
 from potstill.watch import Watcher
 
 if TYPE_CHECKING:
@@ -139,9 +138,11 @@ def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
     command = parsed.command
     assert isinstance(command, Compare)
-    if (command.ipc is None) == (command.items is None):
+    sizes = (command.ipc, command.items, command.bytes)
+    if sizes == (None,) * 3 or (command.ipc is not None and command.items is not None):
         raise Misuse(
-            "compare needs its sizes once: --ipc 1,10 (items per class), or --items 10,100 where there are none"
+            "compare needs its sizes once: --ipc 1,10 (items per class), or --items 10,100 where there are none; and, "
+            "or instead, --bytes 20kB,100kB"
         )
     splits = load_data(command, command.data, watcher)
     board = compare(
@@ -149,11 +150,16 @@ def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         command.methods,
         command.ipc,
         items=command.items,
+        bytes=command.bytes,
+        parametrizations=command.parametrizations or (),
+        stores=command.stores or (),
+        sets=command.sets,
         out=command.out,
         effort=command.effort,
         budget=command.budget,
         seeds=command.seeds,
         protocol=command.protocol,
+        protocols=command.protocols,
         network=command.network,
         device=command.device,
         executor=command.executor,
@@ -166,56 +172,7 @@ def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     if len(failed) == len(board["rows"]):
         raise PotstillError(f"every cell failed; the first: {failed[0]}")
     page = shlex.join(["potstill", "report", str(command.out), "--out", str(command.out / "report.html")])
-    return Answer(board, f"{_leaderboard(board)}\nMake a page of it: {page}")
-
-
-def _leaderboard(board: Mapping[str, Any]) -> str:
-    rows, metrics = [], dict[Metric, None]()
-    for row in board["rows"]:
-        if "scorecard" not in row:
-            rows.append([row["ipc"], row["method"], "failed", "", "", "", "", "", row["error"]])
-            continue
-        score, gap = row["scorecard"], row.get("difference")
-        metric, own = Metric.of(score), score.get("score") or score["accuracy"]
-        metrics[metric] = None
-        rows.append(
-            [
-                row["ipc"],
-                row["method"],
-                metric.shown(own["mean"]).replace("%", " %"),
-                "" if own["ci95"] is None else " to ".join(map(metric.shown, own["ci95"])).replace("%", ""),
-                score["n"],
-                "" if row.get("items") is None else f"{row['items']:,}",
-                f"{score['bytes']['total']:,}",
-                stored_as(row.get("store")),
-                "" if gap is None else metric.gap(gap["mean"]) + _ends(metric, gap["ci95"]),
-            ]
-        )
-    metric = next(iter(metrics), Metric.of(None))
-    over = f"{metric.gap_unit} over random"
-    per_class = all("per_class" in row.get("scorecard", {"per_class": ()}) for row in board["rows"])
-    head = [
-        "ipc" if per_class else "size",
-        "method",
-        metric.titled,
-        "95% interval",
-        "n",
-        "items",
-        "bytes",
-        "stored",
-        over,
-    ]
-    table = columns(head, rows)
-    ended = [
-        f"{row['method']} at {row['ipc']}: {row['scorecard']['outcome']['message']}" for row in board["rows"]
-        if row.get("scorecard", {}).get("outcome", {}).get("kind") == "not finite"
-    ]  # fmt: skip
-    return "\n".join([table, *ended, *([f"Fair: {board['fair']}."] if board.get("fair") else [])])
-
-
-def _ends(metric: Metric, ends: Sequence[float] | None) -> str:
-    """Of a difference; nothing where one student has none."""
-    return "" if ends is None else f" [{', '.join(map(metric.gap, ends))}]"
+    return Answer(board, f"{board_text(board)}\nMake a page of it: {page}")
 
 
 def run_scaling(parsed: Parsed, line: str, watcher: Watcher) -> Answer:

@@ -1,0 +1,147 @@
+"""From what a comparison is asked for to its cells: sizes, methods, parametrizations, stores, protocols, sets."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from potstill import registry
+from potstill.core import Source
+from potstill.errors import PotstillError, unknown
+from potstill.parametrize.named import decoder_of
+from potstill.store import store as stored_by
+from potstill.units import byte_count
+from potstill.verbs.comparing.cells import Cell, Measure, Unit
+
+__all__ = ["OF_PROTOCOL", "asked_measures", "asked_methods", "asked_sizes", "cells_of", "check_storage"]
+
+OF_PROTOCOL = "protocol:"
+"""Before a protocol's name, where options of methods and of protocols stand in one mapping: ``dc`` is both."""
+
+
+def asked_sizes(
+    ipc: Sequence[int] | int | None,
+    items: Sequence[int] | int | None,
+    bytes: Sequence[int | str] | int | str | None,
+) -> list[tuple[Unit, int]]:
+    """How much each set keeps, in the order asked for: items per class or in all, then bytes.
+
+    Raises:
+        PotstillError: no size is given, both kinds of items are, or one is no amount.
+    """
+    if (ipc is not None and items is not None) or (ipc is None and items is None and bytes is None):
+        raise PotstillError(
+            "a comparison needs its sizes once: ipc, items per class, or items in all; and, or instead, bytes"
+        )
+    found: list[tuple[Unit, int]] = []
+    wanted: list[tuple[Unit, Any]] = [("ipc", ipc), ("items", items), ("bytes", bytes)]
+    for unit, asked in wanted:
+        if asked is None:
+            continue
+        amounts: list[Any] = list(asked) if isinstance(asked, Sequence) and not isinstance(asked, str) else [asked]
+        if unit == "bytes":
+            try:
+                amounts = [byte_count(a) if isinstance(a, str) else a for a in amounts]
+            except ValueError as error:
+                raise PotstillError(f"bytes: {error}") from error
+        if not amounts or not all(type(amount) is int and amount >= 1 for amount in amounts):
+            what = {"ipc": "item per class", "items": "item in all", "bytes": "byte"}[unit]
+            raise PotstillError(
+                f"{unit} must be whole numbers of at least 1 {what}, such as [1, 10], not {asked!r:.80}"
+            )
+        found += [(unit, amount) for amount in dict.fromkeys(amounts)]
+    return found
+
+
+def asked_methods(methods: Sequence[str] | str, options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The methods, ``random`` first; their options are looked at.
+
+    Raises:
+        PotstillError: there are options of what is not compared, or a method has no such option.
+    """
+    names = list(dict.fromkeys(["random", *([methods] if isinstance(methods, str) else methods)]))
+    for name in options:
+        if name.startswith(OF_PROTOCOL):
+            continue
+        if name not in names:
+            raise unknown("method with options", name, names)
+        if name in registry.names("methods"):  # others are reported with their cells
+            registry.make_method(name, options[name])
+    return names
+
+
+def asked_measures(
+    protocols: Sequence[str], seeds: int | None, overrides: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]
+) -> tuple[Measure, ...]:
+    """The protocols with their options: what all are given, and what each is given over that.
+
+    Raises:
+        PotstillError: there is no such protocol, or it has no such option.
+    """
+    names = list(dict.fromkeys(protocols))
+    if not names:
+        raise PotstillError("a comparison needs a protocol, such as potstill; leave protocols out for that one")
+    of_each = {n.removeprefix(OF_PROTOCOL): dict(o) for n, o in options.items() if n.startswith(OF_PROTOCOL)}
+    for name in of_each:
+        if name not in names:
+            raise unknown("protocol with options", name, names)
+    found = []
+    for name in names:
+        chosen, given = registry.resolve("protocols", name), {**overrides, **of_each.get(name, {})}
+        found.append(
+            Measure(
+                name=name, protocol=chosen.override(**given) if given else chosen, seeds=seeds, overrides=given,
+                alone=len(names) == 1,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def check_storage(parametrizations: Sequence[str], stores: Sequence[str], train: Source) -> None:
+    """
+    Raises:
+        PotstillError: one of them does not exist, or does not suit the data.
+    """
+    for spelled in parametrizations:
+        decoder_of(spelled, train.input)
+    for spelled in stores:
+        if spelled != "auto":
+            stored_by(spelled)
+
+
+def cells_of(
+    sizes: Sequence[tuple[Unit, int]], methods: Sequence[str], parametrizations: Sequence[str], stores: Sequence[str],
+    sets: int, *, options: Mapping[str, Mapping[str, Any]], data: str, making: Mapping[str, Any],
+    measures: tuple[Measure, ...], folder: Path, device: str,
+) -> list[Cell]:  # fmt: skip
+    """All cells, the first set of everything before the second of anything, so that a board is soon complete.
+
+    A method that has no parametrization to choose is made once in place of once for each.
+
+    Raises:
+        PotstillError: two cells would have files of one name.
+    """
+    over = {name: (tuple(parametrizations) or (None,)) if _chooses(name) else (None,) for name in methods}
+    cells = [
+        Cell(
+            method=name, unit=unit, amount=amount, parametrization=parametrization, store=store, at=at,
+            options=options.get(name, {}), data=data, making=making, measures=measures, folder=folder, device=device,
+        )
+        for at in range(sets) for unit, amount in sizes for name in methods
+        for parametrization in dict.fromkeys(over[name]) for store in dict.fromkeys(stores) or [None]
+    ]  # fmt: skip
+    taken: dict[str, Cell] = {}
+    for cell in cells:
+        if (other := taken.setdefault(cell.stem, cell)) is not cell:
+            pair = [(c.method, c.parametrization, c.store) for c in (other, cell)]
+            raise PotstillError(f"two cells would be called {cell.stem}: {pair[0]} and {pair[1]}; compare them apart")
+    return cells
+
+
+def _chooses(method: str) -> bool:
+    """Whether a method has a parametrization to choose; one that cannot be made says so in its cell."""
+    try:
+        made = registry.make_method(method, {})[1]
+    except PotstillError:
+        return False
+    return any(field.name == "parametrization" for field in dataclasses.fields(made))  # type: ignore[arg-type]

@@ -1,0 +1,151 @@
+"""What can be told from a board: every pair at one size under one protocol is tested; what is no better is a tie."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations, groupby
+from typing import Any
+
+from potstill.evaluation.statistics import answers_of, difference, holm, paired
+from potstill.metric import Metric
+
+__all__ = ["LEVEL", "against", "judge", "size_said", "tested"]
+
+LEVEL = 0.05
+"""Of p, corrected by Holm over all pairs at one size under one protocol. All pairs, and not those with the best alone:
+the best was picked by the same scores."""
+FEW = 3
+"""Sets below which a paired test has hardly any power, which is said."""
+
+
+def tested(sets: int) -> str:
+    """How a board with so many sets was tested, in words."""
+    if sets < 2:
+        return (
+            "each has one set: Welch's t-tests over its students, corrected by Holm over all pairs at one size under "
+            "one protocol, say which of these sets is better, and not which method, as another seed may turn it; "
+            f"ask for {FEW} sets or more"
+        )
+    few = f"; {sets} are few, so little can be told: ask for {FEW} or more" if sets < FEW else ""
+    return (
+        f"t-tests over {sets} sets of each, paired by their seeds and corrected by Holm over all pairs at one size "
+        f"under one protocol{few}"
+    )
+
+
+def against(
+    a: Mapping[int, Sequence[float]], b: Mapping[int, Sequence[float]], sets: int, metric: Metric, samples: int
+) -> dict[str, Any]:
+    """``a`` less ``b``: ``mean``, ``ci95``, ``p``, by which ``kind`` of test, and its ``n``.
+
+    Args:
+        a, b: the scores of each set's students, by the number of the set.
+        sets: asked for in all. Of one, students are tested (``welch``); of several, the sets' means (``paired``).
+        samples: in the test split.
+    """
+    if sets < 2:
+        found = difference(a[0], b[0], answers_of(metric, samples))
+        return {**found, "kind": "welch", "n": min(len(a[0]), len(b[0]))}
+    both = sorted(a.keys() & b.keys())
+    means, others = [_mean(a[at]) for at in both], [_mean(b[at]) for at in both]
+    students = min((len(side[at]) for side in (a, b) for at in both), default=1)
+    return {**paired(means, others, answers_of(metric, samples * students)), "kind": "paired", "n": len(both)}
+
+
+def judge(
+    rows: Sequence[dict[str, Any]], scores: Mapping[str, Mapping[int, Sequence[float]]], sets: int, metric: Metric,
+    samples: int,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:  # fmt: skip
+    """Test the rows, say for each its ``rank``, whether it is ``best`` and whether ``tied`` with it, and correct their
+    differences from random.
+
+    Args:
+        rows: of the board, those of one size and protocol beside each other, best first; failed ones are passed over.
+        scores: by the row's ``id``, the scores of each set's students by the number of the set.
+
+    Returns:
+        The tests, of every pair, and the verdicts, one for each size and protocol.
+    """
+    tests: list[dict[str, Any]] = []
+    verdicts: list[dict[str, Any]] = []
+    for key, group in groupby(rows, key=lambda row: (row["unit"], row["amount"], row["protocol"])):
+        ranked = [row for row in group if row["id"] in scores]
+        if not ranked:
+            continue
+        where = dict(zip(("unit", "amount", "protocol"), key, strict=True))
+        found = [
+            {**where, "a": a["id"], "b": b["id"]} | against(scores[a["id"]], scores[b["id"]], sets, metric, samples)
+            for a, b in combinations(ranked, 2)
+        ]
+        for test, p in zip(found, holm([test["p"] for test in found]), strict=True):
+            sure = p is not None and p <= LEVEL
+            test |= {
+                "p_holm": p,
+                "verdict": "tie" if not sure else "a" if metric.better(test["mean"], 0.0) else "b",
+            }
+        tests += found
+        verdicts.append({**where, **_verdict(ranked, found, metric)})
+    return tests, verdicts
+
+
+def _verdict(ranked: Sequence[dict[str, Any]], tests: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str, Any]:
+    """The best of one size and protocol, what ties with it, and a sentence. ``ranked`` is marked."""
+    by_pair = {(t["a"], t["b"]): t for t in tests}
+    best = ranked[0]
+    worse = [row["id"] for row in ranked[1:] if by_pair[best["id"], row["id"]]["verdict"] == "a"]
+    for at, row in enumerate(ranked):
+        row |= {"rank": at + 1, "best": at == 0, "tied": row["id"] not in worse}
+        if (gap := row.get("difference")) is not None and (rival := gap.get("over")) is not None:
+            pair = by_pair.get((row["id"], rival)) or by_pair[rival, row["id"]]
+            gap["p_holm"] = pair["p_holm"]
+    tied = [row["id"] for row in ranked[1:] if row["tied"]]
+    gap = best.get("difference")
+    beats: bool | None = None
+    if gap is not None:
+        p = gap["p_holm"] if gap.get("over") is not None else gap["p"]
+        beats = p is not None and p <= LEVEL and metric.better(gap["mean"], 0.0)
+    return {
+        "best": best["id"], "tied": tied, "worse": worse, "beats_random": beats,
+        "text": _said(best, [row for row in ranked[1:] if row["tied"]], worse, beats, metric),
+    }  # fmt: skip
+
+
+def _said(
+    best: Mapping[str, Any], tied: Sequence[Mapping[str, Any]], worse: Sequence[str], beats: bool | None, metric: Metric
+) -> str:
+    """``At 10 items per class under potstill: dm has the best mean …``."""
+    name, score = _name(best), metric.shown(best["score"]["mean"])
+    head = f"At {size_said(best['unit'], best['amount'])} under {best['protocol']}"
+    if not tied and not worse:
+        return f"{head}: {name} alone was measured, with {score}."
+    first = f"{head}: {name} is better than all others, with {score}." if not tied else (
+        f"{head}: {name} has the best mean, {score}, but cannot be told apart from {_and([_name(r) for r in tied])}."
+    )  # fmt: skip
+    gap = best.get("difference")
+    if gap is None:
+        return first + (" Random real samples lead." if best["method"] == "random" else "")
+    by = f"{metric.gap(gap['mean'])} {metric.gap_unit}" + (
+        "" if gap["ci95"] is None else f" [{', '.join(map(metric.gap, gap['ci95']))}]"
+    )
+    p = gap.get("p_holm", gap["p"])
+    if beats:
+        return f"{first} Over random: {by}, p = {p:.2g}."
+    doubt = "" if p is None else f", p = {p:.2g}"
+    return f"{first} Random real samples may be as good here ({by}{doubt})."
+
+
+def size_said(unit: str, amount: int) -> str:
+    """A size in words: ``10 items per class``, ``20,000 bytes``."""
+    noun = "byte" if unit == "bytes" else "item"
+    return f"{amount:,} {noun}" + ("" if amount == 1 else "s") + {"ipc": " per class", "items": " in all"}.get(unit, "")
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """A row's method with the parametrization and the store that were asked for."""
+    return " ".join(str(row[key]) for key in ("method", "parametrization", "store_asked") if row.get(key) is not None)
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
