@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from potstill.verbs.distill import distill
     from potstill.verbs.evaluate import evaluate
     from potstill.verbs.export import export, rebuild
+    from potstill.verbs.importing import import_set
     from potstill.verbs.label import label
     from potstill.verbs.load import load_data
     from potstill.verbs.plan import plan
@@ -37,6 +38,7 @@ _HOMES = {
     "distill": "potstill.verbs.distill",
     "evaluate": "potstill.verbs.evaluate",
     "export": "potstill.verbs.export",
+    "import_set": "potstill.verbs.importing",
     "inspect": "potstill.storage",
     "label": "potstill.verbs.label",
     "load": "potstill.storage",
@@ -62,6 +64,7 @@ __all__ = [
     "distill",
     "evaluate",
     "export",
+    "import_set",
     "inspect",
     "label",
     "load",

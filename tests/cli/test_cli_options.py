@@ -93,6 +93,10 @@ OPTIONS = {
     "report": COMMON | {"PATHS", "--out"},
     "inspect": COMMON | {"FILE"},
     "export": COMMON | READING | {"FILE", "--to", "--out", "--data", "--link", "--license"},
+    "import": COMMON
+    | READING
+    | {"PATH", "--out", "--format", "--known", "--data", "--mean", "--std", "--zca", "--factor", "--run", "--lr"}
+    | {"--method"},
     "rebuild": COMMON | READING | {"FILE", "--data", "--out"},
     "methods": COMMON | {"NAMES"},
     "protocols": COMMON,

@@ -20,6 +20,7 @@ __all__ = [
     "Distill",
     "Evaluate",
     "Export",
+    "Import",
     "Inspect",
     "ListMethods",
     "Listing",
@@ -490,6 +491,41 @@ class Export(DataCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Import(DataCommand):
+    """Read a set that another program released, and write it as a set of Potstill. Nothing in its files is run.
+
+    dc: res_*.pt of DC, DSA, DM; mtt: images_best.pt with labels_best.pt; datm: with lr_best.pt as well; idc: data.pt;
+    folder: pictures in a folder for each class (SRe2L, RDED, EDC). Tensors that were normalised or whitened are led
+    back to pixels: say by what, with --mean and --std, --known or --data.
+    """
+
+    path: Annotated[Positional[Path], arg(metavar="PATH")]
+    """The file, or the folder that it lies in."""
+    out: Annotated[Path, arg(metavar="SET.safetensors")]
+    """The set to write."""
+    format: Annotated[Literal["dc", "mtt", "datm", "idc", "folder"] | None, _unset("dc|mtt|datm|idc|folder")] = None
+    """Who wrote it (else as its files are named)."""
+    known: Annotated[str | None, _unset("NAME")] = None
+    """The data's known name, for published constants and class names: cifar10, mnist, …; they are not read."""
+    data: Annotated[str | None, _unset("DATA")] = None
+    """The real data that it was made of: read for class names, hash and constants."""
+    mean: Annotated[tuple[float, ...] | None, _unset("M ...")] = None
+    """What was subtracted from each channel."""
+    std: Annotated[tuple[float, ...] | None, _unset("S ...")] = None
+    """What each channel was then divided by."""
+    zca: Annotated[Literal["mtt", "frepo"] | None, _unset("mtt|frepo")] = None
+    """The tensors are whitened as these papers do; needs --data, which the whitening is fitted on."""
+    factor: Annotated[int | None, _unset("F")] = None
+    """Of idc: pictures along a side of each stored one (else what the path says, as in factor2)."""
+    run: Annotated[int | None, _unset("N")] = None
+    """Of dc: which of the file's experiments, from 0 (else the last)."""
+    lr: Annotated[float | None, _unset("LR")] = None
+    """The learning rate that was learned with it, where no file has it."""
+    method: Annotated[str | None, _unset("NAME")] = None
+    """What made it (else as the files are named)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rebuild(DataCommand):
     """Put a selection that was stored as indices together with its data again: the same set, to the last bit."""
 
@@ -527,6 +563,7 @@ COMMANDS: dict[str, tuple[type[Command], str]] = {
     "report": (Report, "one page of scorecards, leaderboards and pictures"),
     "inspect": (Inspect, "what is in a distilled set"),
     "export": (Export, "a distilled set as png, npz, parquet, webdataset or for Hugging Face; a selection as files"),
+    "import": (Import, "a set that DC, DM, MTT, DATM, IDC, SRe2L or RDED released, as a set of Potstill"),
     "rebuild": (Rebuild, "a selection's indices and its data as a set again"),
     "methods": (ListMethods, "list the ways to distil, or the options of those that are named"),
     "protocols": (Listing, "list the ways to measure"),

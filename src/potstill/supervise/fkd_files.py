@@ -12,9 +12,7 @@ function of ours in the place of NumPy's: any other object is refused before it 
 more than they weigh are refused too.
 """
 
-import struct
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,38 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from potstill.errors import PotstillError
+from potstill.storage.foreign import PLAIN
 
 __all__ = ["FKDBatch", "read_batch"]
-
-_FORMATS = {"i8": "<q", "i4": "<i", "f8": "<d", "f4": "<f"}
-
-
-class _Kind:
-    """What stands in for ``numpy.dtype``: the kind of a plain number, or nothing."""
-
-    def __init__(self, code: object, *rest: object) -> None:
-        if code not in _FORMATS:
-            raise ValueError(f"a NumPy value of type {code!r:.20}")
-        self.format = _FORMATS[str(code)]
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if len(state) < 2 or state[1] != "<":
-            raise ValueError("a NumPy value of another byte order")
-
-
-def _number(kind: _Kind, raw: bytes) -> int | float:
-    """What stands in for ``numpy.core.multiarray.scalar``."""
-    if not isinstance(kind, _Kind) or not isinstance(raw, bytes):
-        raise ValueError("a NumPy value that is no plain number")
-    value: int | float = struct.unpack(kind.format, raw)[0]
-    return value
-
-
-_ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_Kind, "numpy.dtype"),
-    (_number, "numpy.core.multiarray.scalar"),  # NumPy 1
-    (_number, "numpy._core.multiarray.scalar"),  # NumPy 2
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +66,7 @@ def read_batch(path: Path, picture: tuple[int, int], classes: int) -> FKDBatch:
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
                 raise PotstillError(f"{path}: would unpack to more than it weighs; get the file again")
-        with torch.serialization.safe_globals(_ALLOWED):
+        with torch.serialization.safe_globals(PLAIN):
             said = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise PotstillError(f"{path}: no such file; the folder is not whole, get it again") from error

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from potstill.cli.parsing import Parsed
-from potstill.cli.runners.files import run_export, run_inspect, run_rebuild
+from potstill.cli.runners.files import run_export, run_import, run_inspect, run_rebuild
 from potstill.cli.runners.listed import LISTINGS
 from potstill.cli.runners.making import run_distill, run_plan
 from potstill.cli.runners.measuring import run_compare, run_evaluate, run_label, run_report, run_scaling
@@ -26,6 +26,7 @@ RUNNERS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
     "report": run_report,
     "inspect": run_inspect,
     "export": run_export,
+    "import": run_import,
     "rebuild": run_rebuild,
     **LISTINGS,
 }

@@ -1,12 +1,14 @@
 """Commands that look at a set, or turn it into other files."""
 
-from potstill.cli.commands import Export, Inspect, Rebuild
+import shlex
+
+from potstill.cli.commands import Export, Import, Inspect, Rebuild
 from potstill.cli.parsing import Misuse, Parsed
-from potstill.cli.runners.parts import Answer, contents, load_data
+from potstill.cli.runners.parts import Answer, contents, data_words, load_data
 from potstill.cli.text import plural
 from potstill.watch import Watcher
 
-__all__ = ["run_export", "run_inspect", "run_rebuild"]
+__all__ = ["run_export", "run_import", "run_inspect", "run_rebuild"]
 
 
 def run_inspect(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
@@ -41,6 +43,28 @@ def run_export(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         )  # fmt: skip
     return Answer(
         {"path": str(written), "to": command.to, "items": len(small)}, f"{written}: {plural(len(small), 'item')}"
+    )
+
+
+def run_import(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.storage import check_writable
+    from potstill.verbs.importing import import_set
+
+    command = parsed.command
+    assert isinstance(command, Import)
+    check_writable(command.out)
+    small = import_set(
+        command.path, command.format, known=command.known,
+        data=None if command.data is None else load_data(command, command.data, watcher), mean=command.mean,
+        std=command.std, zca=command.zca, factor=command.factor, run=-1 if command.run is None else command.run,
+        lr=command.lr, method=command.method, size=command.reading.size,
+    )  # fmt: skip
+    small.save(command.out)
+    following = ["potstill", "evaluate", str(command.out), "--data", command.data or command.known or "DATA"]
+    following += data_words(command.reading)
+    return Answer(
+        {"path": str(command.out), "items": len(small), **small.card},
+        f"{command.out}: {contents(small.card, len(small))}\nMeasure it: {shlex.join(following)}",
     )
 
 
