@@ -1,6 +1,6 @@
 # Set-up and checks. `make demo` and `make test` are all that a fresh machine needs; both work in .venv and nowhere else.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check docs browser clean
+.PHONY: help demo test test-all check docs browser wheel-check clean
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -60,6 +60,9 @@ check: $(VENV)/.installed-dev  ## lint, types, import rules, docs and all that t
 
 docs: $(VENV)/.installed-dev  ## the documentation, in build/site
 	$(BIN)/mkdocs build --quiet --strict --site-dir build/site
+
+wheel-check: $(VENV)/.installed-dev  ## wheel and sdist, and the wheel tried in an environment of its own, away from here
+	$(BIN)/python .ci/wheel_check.py
 
 clean:
 	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -105,6 +105,7 @@ OPTIONS = {
     "parametrizations": COMMON,
     "augmentations": COMMON,
     "stores": COMMON,
+    "completion": COMMON | {"SHELL"},
 }
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "Command",
     "Common",
     "Compare",
+    "Completion",
     "Csod",
     "DataCommand",
     "DataOptions",
@@ -550,6 +551,18 @@ class ListMethods(Listing):
     """Methods whose options are wanted, with their defaults and what they mean."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Completion(Command):
+    """Print what makes a shell complete commands, options, and names of methods, networks and so on at the Tab key.
+
+    bash: `potstill completion bash > ~/.local/share/bash-completion/completions/potstill`. zsh: into a file `_potstill`
+    in a folder of $fpath. fish: into ~/.config/fish/completions/potstill.fish. Then open a new shell.
+    """
+
+    shell: Annotated[Positional[Literal["bash", "zsh", "fish"]], arg(metavar="bash|zsh|fish")]
+    """The shell."""
+
+
 COMMANDS: dict[str, tuple[type[Command], str]] = {
     "distill": (Distill, "make a small training set out of a large one"),
     "plan": (Plan, "what a distillation would cost: steps, memory, size, before it starts"),
@@ -572,5 +585,6 @@ COMMANDS: dict[str, tuple[type[Command], str]] = {
     "parametrizations": (Listing, "list what can be stored and optimised"),
     "augmentations": (Listing, "list the augmentations"),
     "stores": (Listing, "list how values can be written"),
+    "completion": (Completion, "what makes bash, zsh or fish complete all this"),
 }
 """Every command: its options and one line about it."""

@@ -22,7 +22,7 @@ from potstill.cli.commands import COMMANDS, Command, Compare, Distill, Evaluate,
 from potstill.cli.grid import grid_words
 from potstill.errors import PotstillError, meant, unknown
 
-__all__ = ["Misuse", "Parsed", "effort_of", "last_value", "parse"]
+__all__ = ["Misuse", "Parsed", "effort_of", "last_value", "options_of", "parse"]
 
 _CONFIG = (FlagCreatePairsOff, OmitArgPrefixes)
 _POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
@@ -227,6 +227,14 @@ class _Leaf(NamedTuple):
     def flag(self) -> str:
         return ("--no-" if self.switch and self.default else "--") + self.name.replace("_", "-")
 
+    @property
+    def about(self) -> str:
+        """What it is, on one line: of a field, the words below it; of a method's option, its help."""
+        from potstill.verbs.listing import field_docs
+
+        told = [part.help for part in typing.get_args(self.hint) if getattr(part, "help", None) is not None]
+        return " ".join(str(told[0] if told else field_docs(self.owner).get(self.name, "")).split())
+
 
 def _bare(hint: Any) -> Any:
     return typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
@@ -245,6 +253,19 @@ def _leaves(cls: Any) -> list[_Leaf]:
             default = field.default if made is dataclasses.MISSING else made()
             found.append(_Leaf(field.name, hints[field.name], default, cls))
     return found
+
+
+def options_of(command: str, kind: str | None = None, name: str = "") -> list[_Leaf]:
+    """What follows ``--`` of a command; with a kind, ``method`` or ``protocol``, what the one named adds to that.
+
+    Raises:
+        Misuse: there is none of that name.
+    """
+    own = _leaves(COMMANDS[command][0])
+    if kind is None:
+        return [leaf for leaf in own if not leaf.positional]
+    taken = {leaf.name for leaf in own} | (_NAMES_A_PROTOCOL if kind == "protocol" else set())
+    return _leaves(_options(kind, name, taken).options)
 
 
 def _check_options(argv: Sequence[str], leaves: Sequence[_Leaf], whose: str) -> None:

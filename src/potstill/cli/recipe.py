@@ -5,7 +5,16 @@ from typing import Any
 
 from potstill.errors import PotstillError
 
-__all__ = ["read"]
+__all__ = ["find", "read"]
+
+
+def find(path: Path) -> Path:
+    """Where the recipe is that ``--recipe`` names: a file, else one that comes with Potstill (``dm``, ``recipes/dm.yaml``)."""
+    if path.exists() or path.suffix not in ("", ".yaml") or str(path.parent) not in (".", "recipes"):
+        return path
+    package = Path(__file__).resolve().parents[1]
+    folders = (package / "recipes", package.parents[1] / "recipes")  # of a wheel, and of a checkout
+    return next((at for folder in folders if (at := folder / f"{path.stem}.yaml").is_file()), path)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -16,11 +25,14 @@ def read(path: Path) -> dict[str, Any]:
     """
     import yaml  # only where there is a recipe
 
+    path = find(path)
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise PotstillError(f"{path}: cannot read the recipe ({reason}); give the path of a YAML file") from error
+        raise PotstillError(
+            f"{path}: cannot read the recipe ({reason}); give the path of a YAML file, or the name of a recipe that comes with Potstill, such as dm"
+        ) from error
     except (RecursionError, ValueError) as error:  # no end of brackets; a date or number that there is not
         what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise PotstillError(f"{path}: cannot read the recipe ({what}); write one 'option: value' a line") from error

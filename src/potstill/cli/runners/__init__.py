@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from potstill.cli.parsing import Parsed
+from potstill.cli.runners.completing import run_completion
 from potstill.cli.runners.files import run_export, run_import, run_inspect, run_rebuild
 from potstill.cli.runners.listed import LISTINGS
 from potstill.cli.runners.making import run_distill, run_plan
@@ -29,5 +30,6 @@ RUNNERS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
     "import": run_import,
     "rebuild": run_rebuild,
     **LISTINGS,
+    "completion": run_completion,
 }
 """What each command does."""

@@ -1,0 +1,269 @@
+"""What a shell needs to complete a command line: made of the same dataclasses that the command line is parsed by.
+
+The answer is a script with all names in it, so that the Tab key waits for no Python. It knows what was installed when
+it was made: make it anew after an update.
+"""
+
+import functools
+import typing
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+from potstill.cli.commands import COMMANDS
+from potstill.cli.parsing import options_of
+from potstill.registry import names
+
+__all__ = ["Option", "script", "table"]
+
+Shell = Literal["bash", "zsh", "fish"]
+_NAMES: dict[str, typing.Any] = {
+    "--method": "methods",
+    "--methods": "methods",
+    "--network": "networks",
+    "--protocol": "protocols",
+    "--augment": "augmentations",
+    "--parametrization": "parametrizations",
+    "--store": "stores",
+}
+"""Options whose values are names of the registry."""
+
+
+class Option(NamedTuple):
+    """One option: its flag, whether a value follows, which values there are (none: files), and what it is."""
+
+    flag: str
+    value: bool
+    values: tuple[str, ...]
+    about: str
+
+
+_HELP = Option("--help", False, (), "Show all options")
+
+
+def table() -> dict[str, list[Option]]:
+    """Every command's options by its name; what a method or protocol adds, under ``--method NAME`` and so on."""
+    found = {command: [*map(_option, options_of(command)), _HELP] for command in COMMANDS}
+    for name in names("methods"):
+        found[f"--method {name}"] = [*map(_option, options_of("distill", "method", name))]
+    for name in names("protocols"):
+        found[f"--protocol {name}"] = [*map(_option, options_of("evaluate", "protocol", name))]
+    return found
+
+
+def _option(leaf: Any) -> Option:
+    values = tuple(dict.fromkeys(_choices(leaf.hint)))
+    if group := _NAMES.get(leaf.flag):
+        values = names(group)
+    return Option(leaf.flag, not leaf.switch, values, leaf.about.split(". ")[0].rstrip("."))
+
+
+def _choices(hint: Any) -> list[str]:
+    """The words of every ``Literal`` within a type."""
+    if typing.get_origin(hint) is Literal:
+        return [str(value) for value in typing.get_args(hint)]
+    return [word for part in typing.get_args(hint) for word in _choices(part)]
+
+
+@functools.cache
+def _data() -> tuple[str, ...]:
+    from potstill.verbs.listing import list_data
+
+    return tuple(row["name"] for row in list_data() if " " not in row["name"])
+
+
+def script(shell: Shell) -> str:
+    """The script for ``shell``.
+
+    Raises:
+        PotstillError: an installed package registers a name that is taken.
+    """
+    return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell]()
+
+
+_FUNCTION = r"""
+# Options of the command $1 that are not of all its kind: of the method or protocol that the line names.
+__potstill_part() {
+    local command=$1 method=dm protocol=potstill word before=
+    shift
+    for word in "$@"; do
+        case $before in
+            --method) method=$word ;;
+            --protocol) protocol=$word ;;
+        esac
+        case $word in
+            --method=*) method=${word#*=} ;;
+            --protocol=*) protocol=${word#*=} ;;
+        esac
+        before=$word
+    done
+    case $command in
+        distill|plan) printf '%s' "--method $method" ;;
+        evaluate|label|compare) printf '%s' "--protocol $protocol" ;;
+    esac
+}
+"""
+
+
+def _cases(rows: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"        '{key}') printf '%s' '{words}' ;;" for key, words in rows)
+
+
+def _common() -> str:
+    """Functions of what bash and zsh both understand: words after a command, values after an option."""
+    found = table()
+    flags = [(key, " ".join(option.flag for option in options)) for key, options in found.items()]
+    values: dict[str, str] = {}
+    for key, options in found.items():
+        for option in options:
+            words = " ".join(option.values) if option.values else "/" if option.value else ""
+            if words:
+                values[f"{key} {option.flag}"] = words
+    return (
+        "# Made by `potstill completion`; make it anew after an update.\n"
+        + _FUNCTION
+        + f"""
+__potstill_flags() {{
+    case $1 in
+{_cases(flags)}
+    esac
+}}
+
+# What may follow an option: words, or / where it is a file or a value of one's own.
+__potstill_values() {{
+    case $1 in
+{_cases(list(values.items()))}
+    esac
+}}
+"""
+    )
+
+
+def _bash() -> str:
+    return (
+        _common()
+        + f"""
+_potstill() {{
+    local here=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} command=${{COMP_WORDS[1]}}
+    local part values begun=
+    COMPREPLY=()
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        COMPREPLY=($(compgen -W '{" ".join(COMMANDS)} --help --version' -- "$here"))
+        return
+    fi
+    [ "$here" = = ] && here=
+    [ "$before" = = ] && before=${{COMP_WORDS[COMP_CWORD-2]}}
+    part=$(__potstill_part "${{COMP_WORDS[@]:1:COMP_CWORD-1}}")
+    values=$(__potstill_values "$command $before")
+    [ -n "$values" ] || values=$(__potstill_values "$part $before")
+    if [ "$values" = / ]; then
+        COMPREPLY=($(compgen -f -- "$here"))
+    elif [ -n "$values" ]; then
+        case $before:$here in
+            --methods:*,*) begun=${{here%,*}},; here=${{here##*,}} ;;
+        esac
+        COMPREPLY=($(compgen -P "$begun" -W "$values" -- "$here"))
+    elif [[ $here == -* ]]; then
+        COMPREPLY=($(compgen -W "$(__potstill_flags "$command") $(__potstill_flags "$part")" -- "$here"))
+    else
+        case $command in
+            distill|plan|score|compare|scaling|active)
+                COMPREPLY=($(compgen -W '{" ".join(_data())}' -- "$here") $(compgen -f -- "$here")) ;;
+            methods) COMPREPLY=($(compgen -W '{" ".join(names("methods"))}' -- "$here")) ;;
+            completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- "$here")) ;;
+            *) COMPREPLY=($(compgen -f -- "$here")) ;;
+        esac
+    fi
+}}
+complete -o filenames -F _potstill potstill"""
+    )
+
+
+def _zsh() -> str:
+    rows = " ".join(f"'{name}:{_plain(about)}'" for name, (_, about) in COMMANDS.items())
+    return (
+        "#compdef potstill\n"
+        + _common()
+        + f"""
+_potstill() {{
+    local command=$words[2] before=$words[CURRENT-1] part values
+    local -a commands=({rows})
+    if (( CURRENT == 2 )); then
+        _describe command commands
+        return
+    fi
+    part=$(__potstill_part "${{(@)words[2,CURRENT-1]}}")
+    values=$(__potstill_values "$command $before")
+    [[ -n $values ]] || values=$(__potstill_values "$part $before")
+    if [[ $values == / ]]; then
+        _files
+    elif [[ -n $values ]]; then
+        if [[ $before == --methods ]]; then
+            compset -P '*,'
+        fi
+        compadd -- ${{=values}}
+    elif [[ $words[CURRENT] == -* ]]; then
+        compadd -- ${{=$(__potstill_flags "$command")}} ${{=$(__potstill_flags "$part")}}
+    else
+        case $command in
+            distill|plan|score|compare|scaling|active) compadd -- {" ".join(_data())}; _files ;;
+            methods) compadd -- {" ".join(names("methods"))} ;;
+            completion) compadd -- bash zsh fish ;;
+            *) _files ;;
+        esac
+    fi
+}}
+if [[ $funcstack[1] == _potstill ]]; then
+    _potstill "$@"
+else
+    compdef _potstill potstill
+fi"""
+    )
+
+
+def _plain(text: str) -> str:
+    """Text that may stand between single quotes in every shell."""
+    return "".join(c for c in text.replace("'", "’").replace("\\", "/").replace(":", ",") if c.isprintable())
+
+
+_FISH = r"""# Made by `potstill completion`; make it anew after an update.
+function __potstill_part
+    set -l words (commandline -opc)
+    set -l chosen $argv[2]
+    for i in (seq 2 (count $words))
+        if test "$words[$i]" = "--$argv[1]"; and test $i -lt (count $words)
+            set chosen $words[(math $i + 1)]
+        else if string match -q -- "--$argv[1]=*" $words[$i]
+            set chosen (string replace -- "--$argv[1]=" "" $words[$i])
+        end
+    end
+    test "$chosen" = "$argv[3]"
+end
+complete -c potstill -f
+complete -c potstill -n __fish_use_subcommand -l version -d "Which version this is"
+complete -c potstill -n __fish_use_subcommand -l help -d "What there is"
+"""
+
+
+def _fish() -> str:
+    lines = [_FISH.rstrip()]
+    for name, (_, about) in COMMANDS.items():
+        lines.append(f"complete -c potstill -n __fish_use_subcommand -a {name} -d '{_plain(about)}'")
+    within = "__fish_seen_subcommand_from"
+    for key, options in table().items():
+        kind, _, name = key.partition(" ")
+        match kind:
+            case "--method":
+                where = f"{within} distill plan; and __potstill_part method dm {name}"
+            case "--protocol":
+                where = f"{within} evaluate label compare; and __potstill_part protocol potstill {name}"
+            case _:
+                where = f"{within} {key}"
+        for option in options:
+            values = f" -xa '{' '.join(option.values)}'" if option.values else " -rF" if option.value else ""
+            lines.append(f"complete -c potstill -n '{where}' -l {option.flag[2:]}{values} -d '{_plain(option.about)}'")
+    making = "distill plan score compare scaling active"
+    lines.append(f"complete -c potstill -n '{within} {making}' -Fa '{' '.join(_data())}'")
+    lines.append(f"complete -c potstill -n '{within} methods' -a '{' '.join(names('methods'))}'")
+    lines.append(f"complete -c potstill -n '{within} completion' -a 'bash zsh fish'")
+    lines.append(f"complete -c potstill -n '{within} evaluate label report inspect export rebuild csod' -F")
+    return "\n".join(lines)
