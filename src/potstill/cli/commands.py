@@ -122,7 +122,7 @@ class Making(DataCommand):
     """How many steps: minutes on a laptop, about an hour, or what the paper says. A number that `potstill methods NAME`
     shows, never a clock; options that are given win. (default: quick; published with --steps, --budget or --recipe)"""
     recipe: Annotated[Path | None, _unset("R.yaml")] = None
-    """Options from a file, by their names; the command line wins."""
+    """Options from a file, by their names, or of a recipe that comes with Potstill (dm); the command line wins."""
     steps: Annotated[int | None, _unset("N")] = None
     """Stop after this many steps."""
     budget: Annotated[Seconds | None, _unset("10m")] = None

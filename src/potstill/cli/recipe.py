@@ -9,7 +9,7 @@ __all__ = ["find", "read"]
 
 
 def find(path: Path) -> Path:
-    """Where the recipe is that ``--recipe`` names: a file, else one that comes with Potstill (``dm``, ``recipes/dm.yaml``)."""
+    """The file ``--recipe`` names: one that is there, or comes with Potstill (``dm``, ``recipes/dm.yaml``)."""
     if path.exists() or path.suffix not in ("", ".yaml") or str(path.parent) not in (".", "recipes"):
         return path
     package = Path(__file__).resolve().parents[1]
@@ -31,7 +31,7 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise PotstillError(
-            f"{path}: cannot read the recipe ({reason}); give the path of a YAML file, or the name of a recipe that comes with Potstill, such as dm"
+            f"{path}: cannot read the recipe ({reason}); give the path of a YAML file, or a name such as dm"
         ) from error
     except (RecursionError, ValueError) as error:  # no end of brackets; a date or number that there is not
         what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
