@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from potstill.verbs.report import report
     from potstill.verbs.scaling import scaling
     from potstill.verbs.score import score
+    from potstill.verbs.study import study
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,7 @@ _HOMES = {
     "report": "potstill.verbs.report",
     "scaling": "potstill.verbs.scaling",
     "score": "potstill.verbs.score",
+    "study": "potstill.verbs.study",
 }
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "report",
     "scaling",
     "score",
+    "study",
 ]
 
 

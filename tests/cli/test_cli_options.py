@@ -85,6 +85,10 @@ OPTIONS = {
     | READING
     | {"DATA", "--out", "--ipc", "--stops", "--sets", "--steps", "--batch", "--lr", "--validation", "--network"}
     | {"--seed", "--device", "--executor"},
+    "study": COMMON
+    | READING
+    | {"FILE", "--data", "--parts", "--plan", "--on", "--students", "--steps", "--lr", "--real", "--stops", "--groups"}
+    | {"--network", "--seed", "--out", "--device", "--executor"},
     "active": COMMON
     | READING
     | {"DATA", "--acquire", "--rounds", "--per-round", "--start", "--candidates", "--fraction", "--network", "--steps"}

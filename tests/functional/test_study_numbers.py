@@ -109,6 +109,7 @@ def test_the_usual_gap_is_the_median_of_nearest_others():
     gaps = sorted(min(math.dist(a, b) for j, b in enumerate(x.tolist()) if i != j) for i, a in enumerate(x.tolist()))
     assert usual_gap(x, generator(0)) == pytest.approx(gaps[30], rel=1e-5)
     assert usual_gap(torch.zeros(5, 2), generator(0)) == 0
+    assert usual_gap(1000 + torch.tensor([[0.0], [0.0], [1.0]]), generator(0)) < 1e-4
     assert usual_gap(x[:1], generator(0)) == math.inf
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "Report",
     "Scaling",
     "Score",
+    "Study",
 ]
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
@@ -349,6 +350,51 @@ class Compare(DataCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Study(DataCommand):
+    """Write the report card of a distilled set: what students learn from it besides their score.
+
+    Parts, cheap ones first: nearest (the nearest real sample of each item, and copies), labeller (whether networks of
+    real data read the items), calibration, mixing (the set beside real samples), agreement (with networks of real data
+    that were stopped early), curvature of the loss, influence (students without each item). What each will take is said
+    before it runs. Nothing is chosen by what is found.
+    """
+
+    file: File
+    """The distilled set."""
+    data: Annotated[str, arg(metavar="DATA")]
+    """The real data that it was made of."""
+    parts: Annotated[Names | None, _unset("A,B,C")] = None
+    """Which parts, with commas between them (else all)."""
+    plan: Flag = False
+    """Only say what it will take."""
+    on: Annotated[Literal["test", "validation"] | None, _unset("test|validation")] = None
+    """Which real samples students are asked about; validation is a fifth of the training part, which the set may have
+    been made of. (default: test, where there is one)"""
+    students: Annotated[int | None, _unset("K")] = None
+    """Students of each training set (else 3)."""
+    steps: Annotated[int | None, _unset("N")] = None
+    """Updates of every student (else 180)."""
+    lr: Annotated[float | None, _unset("R")] = None
+    """Their learning rate (else that which was learned with the set, or 0.03)."""
+    real: Annotated[Integers | None, _unset("N,…")] = None
+    """For mixing: real samples per class that are added (else 1,5,20)."""
+    stops: Annotated[Integers | None, _unset("N,…")] = None
+    """For agreement and labeller: updates after which networks of real data are looked at (else 1,3,10,30,100,300)."""
+    groups: Annotated[int | None, _unset("N")] = None
+    """For influence: items that are left out one by one, at most; of larger sets groups of a class (else 100)."""
+    network: Annotated[str | None, _unset("NAME")] = None
+    """The students' network (else that which the set was made with)."""
+    seed: Annotated[int, arg(metavar="S")] = 0
+    """Decides everything that is drawn."""
+    out: Annotated[Path | None, _unset("SET.study.json")] = None
+    """Also write the report card here; beside the set, `potstill report` shows it."""
+    device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
+    """Where to compute."""
+    executor: Annotated[Workers | None, _unset("serial|processes")] = None
+    """Where independent jobs run: one after another, or in a process for each core. (default: what is faster)"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scaling(DataCommand):
     """Measure what a teacher's soft labels buy in data, over budgets and stops of the teacher, and fit a law to it.
 
@@ -571,6 +617,7 @@ COMMANDS: dict[str, tuple[type[Command], str]] = {
     "score": (Score, "numbers of every sample, to sort and to select by, in one parquet file"),
     "compare": (Compare, "a leaderboard of several methods on your own data"),
     "scaling": (Scaling, "what a soft label buys in data, as a law with its interval"),
+    "study": (Study, "the report card of a set: what its students are like, which items matter, what is a copy"),
     "active": (Active, "what labels cost: accuracy against labels, chosen actively and at random"),
     "csod": (Csod, "a coreset of images with boxes: COCO's or VOC's annotations to a subset of them"),
     "report": (Report, "one page of scorecards, leaderboards and pictures"),

@@ -15,7 +15,7 @@ from potstill.execution import Executor, Processes
 from potstill.functional.train import parameters, train_step
 from potstill.tasks import task_of
 
-__all__ = ["expected_seconds"]
+__all__ = ["expected_seconds", "step_seconds"]
 
 ENOUGH, MOST = 1.0, 20
 """Seconds, and number, of updates that are run to time one; two at least."""
@@ -53,7 +53,7 @@ def expected_seconds(
         )
         batch = min(p.recipe.batch, size)
         updates[batch] = updates.get(batch, 0) + chosen * chooses + students * lengths[-1]
-    each = {batch: _seconds(make, train, batch, threads) for batch in (min(updates), max(updates))}
+    each = {batch: step_seconds(make, train, batch, threads) for batch in (min(updates), max(updates))}
 
     def seconds(batch: int) -> float:
         """Of an update, along a line between the smallest and the largest batch."""
@@ -64,10 +64,10 @@ def expected_seconds(
     total = trained / workers
     if trials:
         small = narrow(make, train)
-        total += trials * trial_steps * _seconds(small, train, min(BATCH, len(train)), threads) / workers
+        total += trials * trial_steps * step_seconds(small, train, min(BATCH, len(train)), threads) / workers
     p = protocol
     if full or soft or p.teaching.labels == "teacher":
-        on_real = _seconds(make, train, int(RECIPE["batch"]), threads) / int(RECIPE["batch"])  # a sample
+        on_real = step_seconds(make, train, int(RECIPE["batch"]), threads) / int(RECIPE["batch"])  # a sample
         total += on_real * (full * int(RECIPE["steps"]) * int(RECIPE["batch"]) + soft * TEACHER_STEPS * SOFT_BATCH)
         if p.teaching.labels == "teacher":  # trained once, then asked for the labels of every batch
             total += (
@@ -77,8 +77,8 @@ def expected_seconds(
     return total
 
 
-def _seconds(make: NetworkFactory, train: Source, batch: int, threads: int | None) -> float:
-    """Of an update: the least of some, since what else runs on the machine can only make one longer."""
+def step_seconds(make: NetworkFactory, train: Source, batch: int, threads: int | None = None) -> float:
+    """Of an update on so many samples: the least of some, as what else runs on the machine can only make one longer."""
     net, size, before = make(0).train(), min(batch, len(train)), torch.get_num_threads()
     fetched = train.fetch(torch.arange(size))
     x, theta, buffers = fetched.x, parameters(net), {n: b.detach().clone() for n, b in net.named_buffers()}

@@ -6,15 +6,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
-from potstill.functional.distances import nearest, squared
+from potstill.functional.distances import chunks, squared_pairs
 from potstill.functional.sampling import distinct
 
 __all__ = ["WITHIN", "Nearest", "nearest_rows", "usual_gap"]
 
 WITHIN = 0.5
 """A row is nearly a copy where its nearest real row is nearer than this part of `usual_gap`. Ours."""
-_CHUNK = 2048
-"""Rows of the many that are compared with the few at a time; the few are candidates of a product each."""
+_CANDIDATES = 8
+"""Rows that products put forward: they cannot tell rows apart that nearly coincide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,34 +34,35 @@ class Nearest:
 
 
 def nearest_rows(few: Float[Tensor, "m d"], many: Float[Tensor, "n d"]) -> Nearest:
-    """The nearest row of ``many`` to each of ``few``, the lowest on a tie, measured again by differences: rows that
-    are equal are at 0, whatever products round."""
-    index, _ = nearest(few, many)
-    index = _sure(few, many, index)
-    gaps = torch.stack([(row - many[i]).double().square().sum() for row, i in zip(few, index.tolist(), strict=True)])
-    return Nearest(index=index, distance=gaps.sqrt())
+    """The nearest row of ``many`` to each of ``few``: products find some candidates, and differences say which it is,
+    so that rows that are equal are at 0. The lowest on a tie."""
+    held = min(_CANDIDATES, len(many))
+    best = torch.full((len(few), held), float("inf"), dtype=few.dtype, device=few.device)
+    at = torch.zeros(len(few), held, dtype=torch.int64, device=few.device)
+    for part in chunks(len(many), max(len(few), many.shape[1])):
+        gaps = squared_pairs(few, many[part])
+        found = gaps.topk(min(held, gaps.shape[1]), largest=False)
+        both, places = torch.cat([best, found.values], 1), torch.cat([at, found.indices + part.start], 1)
+        best, kept = both.topk(held, largest=False)
+        at = places.gather(1, kept)
+    at = at.sort(1).values
+    gaps = (few[:, None, :] - many[at]).double().square().sum(2)
+    place = gaps.argmin(1, keepdim=True)
+    return Nearest(index=at.gather(1, place)[:, 0], distance=gaps.gather(1, place)[:, 0].sqrt())
 
 
-def _sure(few: Tensor, many: Tensor, index: Tensor) -> Tensor:
-    """Each index again by differences: products cannot tell rows apart that nearly coincide."""
-    if len(few) * many.numel() > 1 << 28:  # a quarter of a thousand million differences: products must do
-        return index
-    return torch.stack([squared(many, row).argmin() for row in few]).to(index)
-
-
-def usual_gap(x: Float[Tensor, "n d"], rng: Generator, most: int = 1000) -> float:
+def usual_gap(x: Float[Tensor, "n d"], rng: Generator, most: int = 500) -> float:
     """The median distance of a row to its nearest other row, of at most ``most`` rows drawn from ``rng``; infinite of
-    a single row. Rows that stand there twice are at 0."""
+    a single row. Rows that stand there twice are at 0, up to rounding."""
     if len(x) < 2:
         return float("inf")
     at = distinct(len(x), min(most, len(x)), rng).to(x.device)
     gaps = torch.full((len(at),), float("inf"), dtype=torch.float64, device=x.device)
     rows = x[at].double()
-    for begin in range(0, len(x), _CHUNK):
-        part = x[begin : begin + _CHUNK].double()
-        found = torch.cdist(rows, part, compute_mode="donot_use_mm_for_euclid_dist")
-        own = at - begin
-        inside = (own >= 0) & (own < len(part))
+    for part in chunks(len(x), max(len(at), x.shape[1])):
+        found = squared_pairs(rows, x[part].double())
+        own = at - part.start
+        inside = (own >= 0) & (own < found.shape[1])
         found[inside, own[inside]] = float("inf")
         gaps = torch.minimum(gaps, found.min(1).values)
-    return float(gaps.median())
+    return float(gaps.median().sqrt())

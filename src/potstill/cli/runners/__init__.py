@@ -10,6 +10,7 @@ from potstill.cli.runners.making import run_distill, run_plan
 from potstill.cli.runners.measuring import run_compare, run_evaluate, run_label, run_report, run_scaling
 from potstill.cli.runners.parts import Answer
 from potstill.cli.runners.selecting import run_active, run_csod, run_score
+from potstill.cli.runners.studying import run_study
 from potstill.watch import Watcher
 
 __all__ = ["RUNNERS", "Answer"]
@@ -22,6 +23,7 @@ RUNNERS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
     "score": run_score,
     "compare": run_compare,
     "scaling": run_scaling,
+    "study": run_study,
     "active": run_active,
     "csod": run_csod,
     "report": run_report,

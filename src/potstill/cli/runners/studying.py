@@ -1,0 +1,47 @@
+"""The command that writes a set's report card."""
+
+import warnings
+from typing import Any
+
+from potstill.cli.commands import Study
+from potstill.cli.parsing import Misuse, Parsed
+from potstill.cli.runners.parts import Answer, load_data
+from potstill.cli.studied import plan_text, study_text
+from potstill.cli.text import json_document
+from potstill.errors import PotstillWarning
+from potstill.watch import Watcher
+
+__all__ = ["run_study"]
+
+
+def run_study(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.evaluation import not_made_of
+    from potstill.storage import Distilled, check_writable, holds_indices, load, read_indices, write_atomic
+    from potstill.verbs.study import beside, study
+
+    command = parsed.command
+    assert isinstance(command, Study)
+    if command.out is not None:
+        if not command.out.name.endswith("study.json"):
+            raise Misuse(f"--out {command.out}: the file's name must end in study.json, as petals.study.json does")
+        check_writable(command.out)
+    small = command.file if holds_indices(command.file) else load(command.file)
+    splits = load_data(command, command.data, watcher)
+    card = small.card if isinstance(small, Distilled) else read_indices(small)[1]
+    if (doubt := not_made_of(card["source"], splits.train)) is not None:
+        watcher.warn(doubt)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PotstillWarning)  # it has just been said
+        found = study(
+            small, splits, parts=command.parts, plan=command.plan, on=command.on, students=command.students,
+            steps=command.steps, lr=command.lr, real=command.real, stops=command.stops, groups=command.groups,
+            network=command.network, seed=command.seed, device=command.device, executor=command.executor,
+            progress=watcher,
+        )  # fmt: skip
+    value: dict[str, Any] = {**found, "file": str(command.file), "command": line}
+    if command.plan:
+        return Answer(value, plan_text(found))
+    if command.out is not None:
+        held = {**value, "file": beside(command.file, command.out)}
+        write_atomic(command.out, (json_document(held) + "\n").encode())
+    return Answer(value, study_text(found))
