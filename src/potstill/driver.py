@@ -152,6 +152,7 @@ def run(
     anyway: bool = False,
     progress: Callable[[Progress], None] | None = None,
     spent: float = 0.0,
+    keep: bool = False,
 ) -> Run[S]:
     """Run ``method`` on ``problem`` until it is done, a budget is reached, a value is not finite, or a signal comes.
 
@@ -165,6 +166,7 @@ def run(
         anyway: continue it also where other versions or kernels computed it until there: see
             `potstill.storage.checkpoint`.
         spent: seconds of the budget that went before the first step. A resumed run counts those that it had counted.
+        keep: write the checkpoint also where ``steps`` are reached, so that a longer run can go on from there.
 
     Raises:
         Interrupted: a signal came; the checkpoint is written.
@@ -175,7 +177,7 @@ def run(
         return _run(
             method, problem, rng=rng, identity=identity, steps=steps, time_budget=time_budget, checkpoint=checkpoint,
             checkpoint_every=checkpoint_every, resume=resume, anyway=anyway, progress=progress,
-            spent=spent,
+            spent=spent, keep=keep,
         )  # fmt: skip
 
 
@@ -193,6 +195,7 @@ def _run(
     anyway: bool,
     progress: Callable[[Progress], None] | None,
     spent: float,
+    keep: bool,
 ) -> Run[S]:
     """`run`, once nobody else writes to ``checkpoint``."""
     if problem.train.device.type == "cuda":
@@ -247,6 +250,8 @@ def _run(
             if method.done(problem, state):
                 return ended("finished", f"all {step} steps of the method were made")
             if steps is not None and step >= steps:
+                if keep:
+                    save()
                 return ended("steps reached", f"stopped after {step} steps, as asked")
             if time_budget is not None and seconds() + spent >= time_budget:
                 return ended("budget reached", f"stopped after {step} steps: the budget of {time_budget:g} s was used")

@@ -75,7 +75,7 @@ def run_settled(
     settled: Settled, watcher: Watcher, budget: float | None, *, seed: int, steps: int | None, zca: str | None,
     checkpoint: Path | None, resume: bool, anyway: bool, checkpoint_every: float, progress: Callable[[Progress], None],
     preparing: Callable[[str, int, int], None], command: str | None, table: Scores | None,
-    executor: Executor | None = None, given: Mapping[str, Any] | None = None,
+    executor: Executor | None = None, given: Mapping[str, Any] | None = None, keep: bool = False,
 ) -> Distilled:  # fmt: skip
     """Preparation, steps and result of a run that is settled. Arguments and errors as for `potstill.distill`.
 
@@ -84,6 +84,7 @@ def run_settled(
         budget: seconds, of preparation and steps.
         table: scores to select by, in place of what the method would ask for.
         given: what stands in for assets of these names, in place of what would have been made.
+        keep: write the checkpoint also where the steps are reached.
     """
     name, made = settled.name, settled.method
     for note in settled.chosen if watcher.line else ():  # before the work, which may take long
@@ -119,6 +120,7 @@ def run_settled(
         anyway=anyway,
         progress=progress,
         spent=spent,
+        keep=keep,
     )
     return_freed_memory()  # the set is made in large pieces, which do not fit what steps have left behind
     limits = {"steps": steps, "time_budget": budget}

@@ -112,7 +112,7 @@ class Making(DataCommand):
     data: Data
     """The real data."""
     method: Annotated[str, arg(metavar="NAME")] = "dm"
-    """How: one of `potstill methods`."""
+    """How: one of `potstill methods`, or auto: chosen on training data that are held out, within --budget."""
     ipc: Annotated[int | None, _unset("N")] = None
     """How much: stored items per class."""
     items: Annotated[int | None, _unset("N")] = None

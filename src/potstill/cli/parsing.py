@@ -121,8 +121,12 @@ def _options(kind: str, name: str, taken: Set[str], effort: Any = None) -> _Part
         Misuse: there is none of that name.
     """
     from potstill.registry import effort_fields, method_class, resolve
-    from potstill.verbs.listing import efforts_of, efforts_said, field_docs  # slow: it imports torch
+    from potstill.verbs.listing import efforts_of, efforts_said  # slow: it imports torch
 
+    if kind == "method" and name == "auto":
+        from potstill.verbs.candidates import AutoOptions
+
+        return _Part(kind, name, _as_options(_leaves(AutoOptions), {}, taken, inspect.getdoc(AutoOptions) or ""))
     try:
         found: Any = method_class(name) if kind == "method" else resolve("protocols", name)
     except PotstillError as error:
@@ -130,9 +134,20 @@ def _options(kind: str, name: str, taken: Set[str], effort: Any = None) -> _Part
     # A method is registered as a class with defaults, a protocol as a value.
     base, about = (found, found.info.title) if kind == "method" else (type(found), found.summary)
     said = effort_fields(found, effort) if kind == "method" else found.flat()
+    leaves = _leaves(base)
+    defaults = {leaf.name: said.get(leaf.name, getattr(found, leaf.name, leaf.default)) for leaf in leaves}
+    if kind == "method":
+        about = "\n".join([about, *efforts_said(efforts_of(found))])
+    return _Part(kind, name, _as_options(leaves, defaults, taken, about))
+
+
+def _as_options(leaves: Sequence["_Leaf"], defaults: Mapping[str, Any], taken: Set[str], about: str) -> Any:
+    """A dataclass of those fields that can be written on a command line and whose names are not ``taken``."""
+    from potstill.verbs.listing import field_docs
+
     fields: list[Any] = []
-    for leaf in _leaves(base):
-        default = said.get(leaf.name, getattr(found, leaf.name, leaf.default))
+    for leaf in leaves:
+        default = defaults.get(leaf.name, leaf.default)
         if leaf.name not in taken and _is_plain(default):
             doc = field_docs(leaf.owner).get(leaf.name, "")
             shown = arg(help=f"Not so: {doc}" if default is True else doc)
@@ -140,9 +155,7 @@ def _options(kind: str, name: str, taken: Set[str], effort: Any = None) -> _Part
             fields.append((leaf.name, hint, dataclasses.field(default=default)))
     options = dataclasses.make_dataclass("Options", fields, frozen=True, kw_only=True)
     options.__doc__ = about
-    if kind == "method":
-        options.__doc__ = "\n".join([about, *efforts_said(efforts_of(found))])
-    return _Part(kind, name, options)
+    return options
 
 
 def _with_grid(argv: Sequence[str]) -> Sequence[str]:

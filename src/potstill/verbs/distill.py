@@ -109,7 +109,9 @@ def distill(
 
     Args:
         data: anything ``load_data`` takes, or what it returned. Only the training split is touched.
-        method: a registered name, or a method as a value, e.g. ``DM(iterations=500)``.
+        method: a registered name, or a method as a value, e.g. ``DM(iterations=500)``; or ``auto``: chosen on a part
+            held out of the training data, within ``budget`` (docs/auto.md), with fields of
+            `potstill.verbs.candidates.AutoOptions` as options.
         ipc: items per class; or ``items`` in all; or stored ``bytes``, as a number or text: ``20kB``.
         effort: how many steps a method that is named makes: ``quick`` (minutes on a laptop), ``good`` (about an hour)
             or ``published`` (what its paper says). Each is a number of steps that `potstill methods NAME` shows, so
@@ -160,6 +162,19 @@ def distill(
         raise PotstillError(
             f"steps must be a whole number of at least 0, but they are {steps!r}; leave them out for all that there are"
         )
+    if method == "auto":
+        from potstill.verbs.auto import choose  # which makes its sets with this module
+
+        _only_for_one(
+            steps=steps, effort=effort, parametrization=parametrization, labels=labels, augment=augment, zca=zca,
+            scores=scores, networks=networks, experts=experts, initial=initial, resume=resume or resume_anyway or None,
+        )  # fmt: skip
+        with watched(progress) as watcher:
+            return choose(
+                data, keep, seconds, watcher, options, seed=seed, network=network, store=store, device=device,
+                executor=asked_executor(executor), command=command,
+                progress=progress if callable(progress) and progress is not watcher else None,
+            )  # fmt: skip
     hard = asked_effort(effort, method, steps, seconds)
     if (table := read_scores(scores) if isinstance(scores, str | Path) else scores) is not None:
         network, augment, options = _as_scored(table, method, network, augment, zca, options)
@@ -177,6 +192,18 @@ def distill(
             command=command, table=table, executor=asked_executor(executor),
             given={name: value for name, value in (("networks", networks), ("experts", experts)) if value is not None},
         )  # fmt: skip
+
+
+def _only_for_one(**asked: Any) -> None:
+    """
+    Raises:
+        PotstillError: something is asked for that goes with one method that is named.
+    """
+    if said := next((name for name, value in asked.items() if value is not None), None):
+        raise PotstillError(
+            f"auto chooses the method and what goes with it, but {said} was given; leave it out, name one method, or "
+            "write it into candidates"
+        )
 
 
 def _from(settled: Settled, earlier: Distilled) -> Settled:

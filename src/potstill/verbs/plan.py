@@ -181,6 +181,11 @@ def plan(
     """
     if measure is not None and measure < 0:
         raise PotstillError(f"the number of steps to measure must be at least 0, but it is {measure}; leave it out")
+    if method == "auto":
+        raise PotstillError(
+            "a plan is of one method, but auto tries several and takes the time that --budget gives it, five minutes "
+            "where it gives none; name the method to plan"
+        )
     executor = asked_executor(executor)
     keep, seconds = asked_amounts(ipc, items, bytes, budget, options)
     settled = settle(

@@ -14,7 +14,10 @@ __all__ = ["LISTINGS", "run_methods"]
 
 def _methods(rows: list[dict[str, Any]]) -> str:
     cells = [[r["name"], r["family"], r["year"], r["paper"], r["title"]] for r in rows]
-    hint = "`potstill methods NAME` shows a method's options."
+    hint = (
+        "`potstill methods NAME` shows a method's options. `potstill distill DATA --method auto --budget 5m` tries a\n"
+        "few of them on training data that it holds out, and takes the best; real samples where nothing is better."
+    )
     return columns(["method", "family", "year", "paper", "title"], cells) + f"\n\n{hint}"
 
 
@@ -40,6 +43,10 @@ def run_methods(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     command, rows = parsed.command, list_methods()
     assert isinstance(command, ListMethods)
     by_name = {row["name"]: row for row in rows}
+    if "auto" in command.names:
+        raise Misuse(
+            "auto is no method: it chooses among them; potstill distill --method auto --help shows its options"
+        )
     if strange := next((name for name in command.names if name not in by_name), None):
         raise Misuse(str(unknown("method", strange, by_name)))
     if not command.names:

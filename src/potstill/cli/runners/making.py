@@ -40,7 +40,9 @@ def _settings(command: Making, parsed: Parsed) -> dict[str, Any]:
         "device",
         "executor",
     )
-    return {**{name: getattr(command, name) for name in names}, "effort": parsed.effort, **parsed.options}
+    # auto has none unless it is asked for one, which it then refuses
+    effort = command.effort if command.method == "auto" else parsed.effort
+    return {**{name: getattr(command, name) for name in names}, "effort": effort, **parsed.options}
 
 
 def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
@@ -64,7 +66,7 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         splits,
         command.method,
         **kept,
-        checkpoint=checkpoint,
+        checkpoint=None if command.method == "auto" else checkpoint,  # a choice begins anew
         resume=resume,
         resume_anyway=command.resume_anyway,
         checkpoint_every=command.checkpoint_every,
@@ -86,6 +88,8 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         f"{outcome['message']}, in {clock(card['cost']['seconds'])} on {card['cost']['device']}\n"
         f"Measure it: {shlex.join(following)}"
     )
+    if (choice := card.get("choice")) is not None:
+        text = f"{choice['text']}\n{text}"
     failure = None
     if outcome["kind"] == "not finite":
         failure = f"{command.method} diverged: {outcome['message']} (in {command.out})"
