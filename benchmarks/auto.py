@@ -7,8 +7,8 @@
 For each repeat (a seed) `auto` chooses within ``--budget`` seconds. The **grid** then makes each of the same candidates
 for as long as auto's answer had for itself, at least 0.4 of the budget, in steps by what a step was seen to cost.
 Grid and answer are made of the same training part and judged by fresh students (``--students``) on a validation part of
-the training data that neither has seen; test data are not read. The gap is the accuracy of the grid's best cell, which is
-picked on those same students and samples and so flattered, minus that of what auto chose. It counts as significantly
+the training data that neither has seen; test data are not read. The gap is the accuracy of the grid's best cell, which
+is picked on those same students and samples and so flattered, minus that of what auto chose. It counts as significantly
 worse where the two-sided 95 % interval over students and samples lies above 0.
 
 Results: results/auto/DATA-BYTES.json, one for each; the rows of docs/auto.md are printed from them with ``--table``.

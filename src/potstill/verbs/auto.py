@@ -20,7 +20,7 @@ import torch
 
 from potstill.core import Budget, NetworkFactory, Source, Splits, Store
 from potstill.data import holdout
-from potstill.driver import Progress
+from potstill.driver import Interrupted, Progress
 from potstill.errors import PotstillError
 from potstill.evaluation.probe import HELD, Probe, loss_between, narrow, probe_of
 from potstill.execution import Executor
@@ -92,11 +92,15 @@ def choose(
         raise PotstillError(f"auto: some candidates have steps, but {lacks} has none; give them to all or to none")
     timed = not any(c.steps for c in made)
     with tempfile.TemporaryDirectory(prefix="potstill-auto-") as folder:
-        return _Choice(
+        choice = _Choice(
             splits=splits, wanted=wanted, seconds=(seconds or SECONDS) if timed else None, watcher=watcher, asked=asked,
             seed=seed, network=network, device=device, executor=executor, command=command, folder=Path(folder),
             entries=[Entry(candidate=c) for c in candidates], progress=progress or watcher, begun=time.monotonic(),
-        ).answer()  # fmt: skip
+        )  # fmt: skip
+        try:
+            return choice.answer()
+        except Interrupted as error:  # what its checkpoint holds goes with the folder
+            raise KeyboardInterrupt from error
 
 
 @dataclasses.dataclass(kw_only=True)
