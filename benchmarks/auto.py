@@ -20,18 +20,21 @@ import json
 import time
 from pathlib import Path
 from statistics import mean
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from machine import machine
 
 import potstill
+from potstill import driver
 from potstill.core import Source, Splits
 from potstill.data import holdout
 from potstill.evaluation.probe import Probe, loss_between, probe_of
 from potstill.nn import factory
 from potstill.rng import derive
 from potstill.tasks import task_of
+from potstill.verbs import auto
 from potstill.verbs.candidates import Candidate
 
 STUDENT_STEPS = 150
@@ -46,9 +49,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--students", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("results/auto"))
+    parser.add_argument(
+        "--own-time", action="store_true", help="count the process's own seconds, on a machine that others use too"
+    )
     parser.add_argument("--table", action="store_true", help="only print the rows of what is there")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.own_time:
+        for module in (driver, auto):  # they read the clock by time.monotonic alone
+            vars(module)["time"] = SimpleNamespace(monotonic=time.process_time)
     if not args.table:
         measure(args)
     for path in sorted(args.out.glob("*.json")):
@@ -81,11 +90,11 @@ def repeat(train: Any, args: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Auto and the grid with one seed."""
     kept, held = holdout(train, min(0.25, 1500 / len(train)), derive(seed, "benchmark") % 2**31)
     splits = Splits(train=kept, test=None)
-    begun = time.monotonic()
+    begun = time.process_time()
     answer = potstill.distill(
         splits, "auto", bytes=args.bytes, budget=args.budget, seed=seed, device="cpu", executor="serial", progress=None
     )
-    took = time.monotonic() - begun
+    took = time.process_time() - begun
     choice = answer.card["choice"]
     probe = judge(kept, held, choice, args.students, seed)
     each = max(answer.card["cost"]["seconds"], 0.4 * args.budget)  # as long as a made answer has
@@ -96,9 +105,9 @@ def repeat(train: Any, args: argparse.Namespace, seed: int) -> dict[str, Any]:
         if tried["left_out"] and not tried["seconds_a_step"]:
             print(f"  {candidate.name}: {tried['left_out']}", flush=True)
             continue
-        begun = time.monotonic()
+        begun = time.process_time()
         made = cell(splits, candidate, choice, each, tried["seconds_a_step"], seed)
-        spent += time.monotonic() - begun
+        spent += time.process_time() - begun
         if candidate.name != choice["chosen"]:
             right[candidate.name] = seen(probe, made)
     accuracy = {name: float(r.double().mean()) for name, r in right.items()}
