@@ -11,7 +11,8 @@ __all__ = ["rung_sizes", "share", "steps_in", "survivors"]
 
 
 def rung_sizes(candidates: int) -> tuple[int, ...]:
-    """How many candidates each rung has: halved, rounded up, until one would be left: ``6`` gives ``(6, 3, 2)``.
+    """How many candidates each rung has: halved, rounded up, to one, which goes on alone: ``6``
+    gives ``(6, 3, 2, 1)``.
 
     Raises:
         ValueError: there is no candidate.
@@ -19,8 +20,8 @@ def rung_sizes(candidates: int) -> tuple[int, ...]:
     if candidates < 1:
         raise ValueError(f"at least one candidate is needed, not {candidates}")
     sizes = [candidates]
-    while (following := math.ceil(sizes[-1] / 2)) > 1:
-        sizes.append(following)
+    while sizes[-1] > 1:
+        sizes.append(math.ceil(sizes[-1] / 2))
     return tuple(sizes)
 
 

@@ -1,9 +1,10 @@
 """``--method auto``: successive halving over a short list of ways to make a set, on held-out training data.
 
 All candidates get the same bytes. Each rung gives more steps to fewer of them, and goes on from where the rung before
-stopped. Students on one half of the held-out part say who goes on; fresh students on the other half say whether the
-winner is better than the best real samples. Where that cannot be told, the real samples are the answer. The answer is
-then made of all training data. Test data are not read.
+stopped; the last is the winner's alone, until it is about as long as the answer will be. Students on one half of the
+held-out part say who goes on; fresh students on the other half say whether the winner is better than the best real
+samples. Where that cannot be told, the real samples are the answer. The answer is then made of all training data. Test
+data are not read.
 
 A clock decides how many steps a rung has, once, from what a step of each candidate costs. They stand on the card: a run
 that is told them (``candidates``) needs no clock, and ends with the same bits.
@@ -291,7 +292,7 @@ class _Choice:
         return self.folder / f"{self.entries.index(entry)}.checkpoint"
 
     def _rungs(self, probe: Probe, sizes: tuple[int, ...]) -> list[Entry]:
-        """The candidates of the last rung, best first."""
+        """The winner, which the last rung has alone; nobody where nothing could be tried."""
         alive = [e for e in self.entries if not e.candidate.real and e.left_out is None]
         for rung, size in enumerate(sizes):
             alive = [alive[i] for i in survivors([e.accuracy for e in alive], size)] if rung else alive
