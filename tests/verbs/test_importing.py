@@ -258,4 +258,6 @@ def test_the_command(tmp_path: Path, digits: Splits, pixels: torch.Tensor, capsy
     assert "Measure it: potstill evaluate" in capsys.readouterr().out
     assert same(potstill.load(out).inputs, pixels)
     assert main(["inspect", str(out)]) == 0
-    assert "imported" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "imported: released set" in shown
+    assert "None" not in shown

@@ -155,7 +155,9 @@ def describe(found: dict[str, Any]) -> str:
         + (f", weights {size['weights']:,}" if "weights" in size else "")
         + (f", captions {size['captions']:,}" if "captions" in size else "")
         + (f" (and a whitening of {_shown(size['whitening'])})" if "whitening" in size else ""),
-        f"cost        {_shown(cost.get('steps'))} steps, {spent} on {_shown(cost.get('device'))}",
+        f"cost        {_shown(cost.get('steps'))} steps, {spent} on {_shown(cost.get('device'))}"
+        if cost
+        else "cost        not known",
         f"outcome     {_shown(outcome.get('kind'))}: {_shown(outcome.get('message'), 200)}",
         f"made with   {', '.join(f'{_shown(n)} {_shown(v)}' for n, v in card['versions'].items())}",
         *_resumed(card),
