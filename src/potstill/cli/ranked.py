@@ -18,7 +18,8 @@ def board_text(board: Mapping[str, Any]) -> str:
     sets, protocols = board["sets"] > 1, len(board["protocols"]) > 1
     head = [
         "ipc" if per_class else "size", *(["protocol"] if protocols else []), "", "method", metric.titled,
-        "95% interval", "sets" if sets else "n", "items", "bytes", "stored", "s", f"{metric.gap_unit} over random",
+        "95% interval", "sets" if sets else "n", "items", "bytes", "stored", "seconds",
+        f"{metric.gap_unit} over random",
     ]  # fmt: skip
     rows = [_cells(row, metric, per_class, protocols) for row in every]
     ended = [

@@ -14,6 +14,8 @@ LEVEL = 0.05
 the best was picked by the same scores."""
 FEW = 3
 """Sets below which a paired test has hardly any power, which is said."""
+ENOUGH = 5
+"""Sets below which it is said that more would tell more. Ours."""
 
 
 def tested(sets: int) -> str:
@@ -25,9 +27,10 @@ def tested(sets: int) -> str:
             f"ask for {FEW} sets or more"
         )
     few = f"; {sets} are few, so little can be told: ask for {FEW} or more" if sets < FEW else ""
+    few = few or ("; more sets tell smaller differences" if sets < ENOUGH else "")
     return (
         f"t-tests over {sets} sets of each, paired by their seeds and corrected by Holm over all pairs at one size "
-        f"under one protocol{few}"
+        f"under one protocol (intervals are not corrected){few}"
     )
 
 
@@ -129,7 +132,7 @@ def _said(
     if beats:
         return f"{first} Over random: {by}, p = {p:.2g}."
     doubt = "" if p is None else f", p = {p:.2g}"
-    return f"{first} Random real samples may be as good here ({by}{doubt})."
+    return f"{first} That it is better than random real samples cannot be said: {by}{doubt}."
 
 
 def size_said(unit: str, amount: int) -> str:
