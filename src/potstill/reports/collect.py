@@ -18,6 +18,7 @@ from potstill.metric import Metric
 from potstill.reports.entry import Entry, Gallery
 from potstill.reports.gallery import shown
 from potstill.reports.numbers import estimate
+from potstill.reports.study import is_study
 
 __all__ = ["Decode", "collect", "read_set"]
 
@@ -186,17 +187,27 @@ class _Set:
     card: Mapping[str, Any]
     gallery: Gallery | None
     scorecards: list[Mapping[str, Any]] = field(default_factory=list)
+    study: Mapping[str, Any] | None = None
 
     def entries(self) -> list[Entry]:
         name = self.path.stem
         if len(self.scorecards) <= 1:
-            return [Entry(name=name, card=self.card, scorecard=next(iter(self.scorecards), None), gallery=self.gallery)]
+            return [
+                Entry(
+                    name=name,
+                    card=self.card,
+                    scorecard=next(iter(self.scorecards), None),
+                    gallery=self.gallery,
+                    study=self.study,
+                )
+            ]
         return [
             Entry(
                 name=f"{name} · {s.get('protocol', '')} · {s.get('network', '')}",
                 card=self.card,
                 scorecard=s,
                 gallery=self.gallery,
+                study=self.study,
             )
             for s in self.scorecards
         ]
@@ -281,7 +292,9 @@ def _files(path: Path) -> list[Path]:
     kept = [
         p
         for p in found
-        if p.suffix == ".safetensors" or p.name == "leaderboard.json" or p.name.endswith("scorecard.json")
+        if p.suffix == ".safetensors"
+        or p.name == "leaderboard.json"
+        or p.name.endswith(("scorecard.json", "study.json"))
     ]
     if not kept:
         raise PotstillError(
@@ -301,7 +314,7 @@ def _foreign(path: Path) -> bool:
 
 def _stem(path: Path) -> str:
     name = path.name.removesuffix(".json")
-    return name.removesuffix(".scorecard")
+    return name.removesuffix(".scorecard").removesuffix(".study")
 
 
 def _same(card: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
@@ -362,6 +375,12 @@ def collect(paths: Sequence[Path], decode: Decode | None = None) -> list[Entry]:
         if path.suffix == ".safetensors":
             continue
         value = _json(path)
+        if is_study(value):
+            if (owner := _owner(sets, path, value)) is not None:
+                owner.study = value
+            else:
+                loose.append(Entry(name=_stem(path), card=dict(value.get("set") or {}), study=value))
+            continue
         if not _is_scorecard(value):
             rows += [(path, row) for row in _rows(path, value)]
             continue

@@ -67,6 +67,8 @@ class Entry:
     scorecard: Mapping[str, Any] | None = None
     gallery: Gallery | None = None
     curve: Sequence[Mapping[str, Any]] | None = None
+    study: Mapping[str, Any] | None = None
+    """Its report card, as `potstill study` writes it."""
 
     def part(self, key: str) -> Mapping[str, Any]:
         """A mapping of the card, empty where the card has none."""

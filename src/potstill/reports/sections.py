@@ -23,6 +23,7 @@ from potstill.reports.numbers import (
     size,
     verdict,
 )
+from potstill.reports.study import study_section
 from potstill.units import stored_as
 
 __all__ = ["about", "difference_cell", "estimate_cells", "headline", "how", "parts", "sentence", "table", "warnings"]
@@ -493,6 +494,7 @@ def parts(entry: Entry, level: int) -> list[Html]:
         "On other networks": _networks(entry),
         "Class by class": _per_class(entry),
         "Robust scores": _scores(entry),
+        "Report card": study_section(entry.study),
         "While it was distilled": _curve(entry),
         "Storage and cost": _storage(entry),
         "Where it comes from": _provenance(entry),

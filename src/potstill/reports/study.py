@@ -1,0 +1,172 @@
+"""A set's report card as a section of its page. All text of data is escaped as it enters."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from potstill.markup import Html, tag
+from potstill.metric import Metric
+from potstill.reports.numbers import estimate, interval, number, percent, shown
+
+__all__ = ["is_study", "study_section"]
+
+_SHOWN = 12
+
+
+def is_study(value: object) -> bool:
+    """Whether JSON is what `potstill study` writes."""
+    return isinstance(value, dict) and str(value.get("format", "")).startswith("potstill/study/")
+
+
+def study_section(study: Mapping[str, Any] | None) -> list[Html] | None:
+    """Every part that was computed, with a sentence on how; ``None`` without a report card."""
+    if study is None:
+        return None
+    parts, asked, recipe = (_of(study, key) for key in ("parts", "asked", "recipe"))
+    head = (
+        f"Students are {study.get('network')}, {recipe.get('students')} of each training set, {recipe.get('steps')} "
+        f"updates; they are asked about {asked.get('samples')} samples of the {asked.get('part')} part. Nothing was "
+        "chosen by these numbers."
+    )
+    made = [tag("p", head, class_="soft")]
+    for name, write in _WRITERS.items():
+        if part := _of(parts, name):
+            made += write(part)
+    left = _of(study, "left_out")
+    return [*made, *(tag("p", f"Left out: {name}, as {why}.", class_="note") for name, why in left.items())]
+
+
+def _of(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = value.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _rows(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    found = value.get(key)
+    return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
+
+
+def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:
+    cells = [tag("th", name, scope="col") for name in head]
+    body = [
+        tag("tr", tag("th", tag("bdi", str(first)), scope="row"), *(tag("td", tag("bdi", str(c))) for c in rest))
+        for first, *rest in rows
+    ]
+    inner = tag("table", tag("caption", caption), tag("thead", tag("tr", *cells)), tag("tbody", *body))
+    return tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=caption)
+
+
+def _share(value: object) -> str:
+    found = estimate(value)
+    return percent(None if found is None else found.mean)
+
+
+def _plain(value: object) -> str:
+    found = estimate(value)
+    return "—" if found is None else f"{found.mean:.4g}"
+
+
+def _nearest(part: Mapping[str, Any]) -> list[Html]:
+    items = sorted(_rows(part, "items"), key=lambda i: number(i.get("distance")) or 0.0)
+    said = (
+        f"Copies of training samples: {part.get('exact')} exact, {part.get('near')} nearer than half of what is usual."
+    )
+    said += " The set is a selection, so that copies are what it is made of." if part.get("selected") else ""
+    if test := _of(part, "test"):
+        said += f" Of test samples: {test.get('exact')} exact, {test.get('near')} near."
+    rows = [
+        [i.get("item"), i.get("class", "—"), i.get("sample"), i.get("sample_class", "—"), _plain(i.get("distance")),
+         _plain(i.get("relative")), i.get("copy") or "no"]
+        for i in items[:_SHOWN]
+    ]  # fmt: skip
+    head = ["Item", "Class", "Nearest sample", "Its class", "Distance", "Of what is usual", "Copy"]
+    return [tag("p", said), _table("Items nearest to real samples", head, rows)]
+
+
+def _labeller(part: Mapping[str, Any]) -> list[Html]:
+    said = (
+        f"Networks of real data take {_share(part.get('agreement'))} of the items for what they are labelled, and "
+        f"{_share(part.get('real'))} of real samples."
+    )
+    rows = [
+        [r.get("steps"), percent(number(r.get("items"))), percent(number(r.get("real")))] for r in _rows(part, "curve")
+    ]
+    return [tag("p", said), _table("Who reads the items", ["After updates", "Items", "Real samples"], rows)]
+
+
+def _calibration(part: Mapping[str, Any]) -> list[Html]:
+    rows = [
+        [name, _share(_of(part, of).get("ece")), percent(number(_of(part, of).get("confidence"))),
+         percent(number(_of(part, of).get("accuracy")))]
+        for name, of in (("The set", "set"), ("As many real samples", "random"))
+    ]  # fmt: skip
+    caption = f"Calibration error over {part.get('bins')} bins of equal width"
+    return [_table(caption, ["Students of", "Calibration error", "Confidence", "Accuracy"], rows)]
+
+
+def _mixing(part: Mapping[str, Any]) -> list[Html]:
+    metric, rows = Metric.of({"score": part.get("metric")}), []
+    for r in _rows(part, "curve"):
+        means = [estimate(r.get(key)) for key in ("with_set", "real_alone", "real_instead", "difference")]
+        gap = means[3]
+        said = "—" if gap is None else f"{metric.gap(gap.mean)} ({interval(gap, metric, difference=True)})"
+        rows.append([r.get("k"), *(shown(None if m is None else m.mean, metric) for m in means[:3]), said])
+    head = [
+        f"Real samples per {part.get('per')}", "With the set", "Alone", "With real ones in its place",
+        f"Set less real, {metric.gap_unit}",
+    ]  # fmt: skip
+    return [_table(f"Mixed with real samples: {metric.titled}", head, rows)]
+
+
+def _agreement(part: Mapping[str, Any]) -> list[Html]:
+    peak, subset, early = (_of(part, key) for key in ("peak", "subset", "early"))
+    if not peak:
+        return []
+    said = (
+        f"Students of the set agree most, {_share(peak.get('agreement'))}, with networks of real data that were "
+        f"stopped after {peak.get('steps')} updates."
+    )
+    if subset:
+        said += (
+            f" At the nearest accuracy: {_share(early.get('agreement'))} with networks stopped early, "
+            f"{_share(subset.get('agreement'))} with networks of {subset.get('items')} random real samples."
+        )
+    rows = [
+        [r.get("steps"), percent(number(r.get("accuracy"))), _share(r.get("agreement"))] for r in _rows(part, "curve")
+    ]
+    return [
+        tag("p", said),
+        _table("Agreement with networks stopped early", ["Stopped after updates", "Its accuracy", "Agreement"], rows),
+    ]
+
+
+def _curvature(part: Mapping[str, Any]) -> list[Html]:
+    rows = []
+    for name, of in (("The set", "set"), ("As many real samples", "random")):
+        for on, what in (("real", "real samples"), ("set", "the set")):
+            m = _of(_of(part, of), on)
+            rows.append([name, what, *(_plain(m.get(key)) for key in ("loss", "trace", "eigenvalue"))])
+    head = ["Students of", "Loss on", "Loss", "Trace of its Hessian", "Largest eigenvalue"]
+    return [_table("Curvature of the loss where students end", head, rows)]
+
+
+def _influence(part: Mapping[str, Any]) -> list[Html]:
+    rows = [
+        [" ".join(map(str, i.get("items", [])[:6])), i.get("class", "—"), _plain(i.get("loss")),
+         "yes" if i.get("told") else "no"]
+        for i in _rows(part, "items")
+    ]  # fmt: skip
+    rows = rows if len(rows) <= _SHOWN else [*rows[: _SHOWN // 2], *rows[-_SHOWN // 2 :]]
+    said = (
+        f"Loss that real samples gain when an item is left out: above zero the item helps. Told from zero: "
+        f"{part.get('helps')} help, {part.get('harms')} harm."
+    )
+    return [
+        tag("p", said),
+        _table("Influence of items", ["Left out", "Class", "Loss without it", "Told from zero"], rows),
+    ]
+
+
+_WRITERS = {
+    "nearest": _nearest, "labeller": _labeller, "calibration": _calibration, "mixing": _mixing,
+    "agreement": _agreement, "curvature": _curvature, "influence": _influence,
+}  # fmt: skip
