@@ -102,12 +102,14 @@ PROTOCOLS: dict[str, Callable[[], Protocol]] = {
 BASELINES: dict[str, dict[str, Any]] = {
     "random": {"method": "random"},
     "k-means": {"method": "k-means"},
+    "random-2bits": {"method": "random", "store": "uint2"},
+    "k-means-2bits": {"method": "k-means", "store": "uint2"},
     "random-tiles": {"method": "dm", "parametrization": "tiles", "steps": 0},
     "random-frequency": {"method": "dm", "parametrization": "frequency:kept=64", "steps": 0},
     "random-frequency160": {"method": "dm", "parametrization": "frequency:kept=160", "steps": 0},
     "random-frequency256": {"method": "dm", "parametrization": "frequency:kept=256", "steps": 0},
 }
-"""Real samples, as they are, or as the start of a run that makes no step. With ``--true`` all have 4 bits a value."""
+"""Real samples, as they are, or as the start of a run that makes no step. With ``--true`` they have 4 bits a value."""
 PROBE_SEED = 1000
 """Of the short runs: none of the sets' seeds."""
 
@@ -166,7 +168,7 @@ class Bench:
 
     def untrained(self, name: str) -> dict[str, Any]:
         """The same of real samples, in as many bits."""
-        return BASELINES[name] | {"store": "uint4" if self.args.true else "float32"}
+        return {"store": "uint4" if self.args.true else "float32"} | BASELINES[name]
 
     def path(self, name: str, seed: int) -> Path:
         seconds = 0 if name in BASELINES else round(self.args.seconds)
