@@ -14,6 +14,8 @@ _NAMES = {
     "fashion-mnist-ipc1": "Fashion-MNIST, 31,440 bytes",
     "fashion-mnist-ipc10": "Fashion-MNIST, 314,400 bytes",
     "fashion-mnist-true3930": "Fashion-MNIST, 3,930 true bytes",
+    "fashion-mnist-true39300": "Fashion-MNIST, 39,300 true bytes",
+    "fashion-mnist-true196500": "Fashion-MNIST, 196,500 true bytes",
     "mnist-5k-ipc1": "MNIST-5k, 31,440 bytes",
     "mnist-5k-true3930": "MNIST-5k, 3,930 true bytes",
 }
