@@ -15,7 +15,17 @@ from potstill.parametrize import Pixels
 from potstill.parametrize.aware import Aware
 from potstill.parametrize.named import Named
 from potstill.rng import generator
-from potstill.store import Exact, Uniform, bits_each, index_bytes, label_bytes, largest, values_bytes
+from potstill.store import (
+    Exact,
+    Uniform,
+    bits_each,
+    index_bytes,
+    ints_stored,
+    label_bytes,
+    largest,
+    nbytes,
+    values_bytes,
+)  # fmt: skip
 from potstill.store import store as stored_by
 from potstill.tasks import Classification, targets_of, task_of
 
@@ -133,21 +143,31 @@ def amounts(
     bits_of_one = bits_each(store, (64, one) if spec.parts else (64, *spec.shape), seen)
     known = decoder.bounded and most <= _TRIED and not problem.needed
 
-    def fits(each: int) -> bool:
+    def spent(each: int, exact: bool) -> int:
+        """Bytes of a set of so many numbers a class; 0 where they are too few for one input."""
         tried = dataclasses.replace(problem, numbers=(each,) * k)
         try:
             inputs = sum(tried.sizes)
         except PotstillError:
-            return True  # too little for a single input, which is said where it is used
-        if known:
+            return 0  # said where it is used
+        if exact:
             stored = decoder.encode(zeros(spec, inputs), tried, generator(0))
             codes = {name for name in stored if spec.parts and not stored[name].is_floating_point()}
-            size = sum(values_bytes(store, tuple(t.shape), seen) for name, t in stored.items() if name not in codes)
+            size = sum(
+                values_bytes(store, tuple(t.shape), seen) if t.is_floating_point() else nbytes(ints_stored(t))
+                for name, t in stored.items()
+                if name not in codes
+            )
         else:
             size = math.ceil(1.06 * k * each * bits_of_one / 8) + _RANGES
-        return size + whole(inputs) + labels(inputs) <= most
+        return size + whole(inputs) + labels(inputs)
 
-    numbers = (largest(fits, math.ceil(8.5 * most / bits_of_one / k)),) * k
+    each = largest(lambda n: spent(n, known) <= most, math.ceil(8.5 * most / bits_of_one / k))
+    if not known and most <= _TRIED and not problem.needed:
+        # Whole numbers, such as positions, are not written in the values' few bits, so the estimate may be too low.
+        while (taken := spent(each, True)) > most:
+            each = min(each - 1, each * most // taken)
+    numbers = (each,) * k
     return tuple(max(1, n // one) for n in numbers), numbers
 
 

@@ -1,5 +1,6 @@
 import pytest
 
+import potstill
 from potstill.units import stored_as
 
 
@@ -20,3 +21,14 @@ from potstill.units import stored_as
 )
 def test_how_values_are_stored_is_said_in_words(spelled: str | None, per_class: int | None, said: str) -> None:
     assert stored_as(spelled, per_class) == said
+
+
+@pytest.mark.parametrize(("method", "parametrization"), [("frepo", "frequency:kept=64"), ("dm", "memory")])
+def test_a_budget_in_bytes_is_kept_where_whole_numbers_are_stored_beside_values(
+    method: str, parametrization: str
+) -> None:
+    small = potstill.distill(
+        "mnist-5k", method=method, bytes=3930, parametrization=parametrization, store="uint4", steps=0, progress=None,
+        executor="serial",
+    )  # fmt: skip
+    assert 2600 < small.card["bytes"]["total"] <= 3930
