@@ -94,7 +94,8 @@ OPTIONS = {
     | {"DATA", "--acquire", "--rounds", "--per-round", "--start", "--candidates", "--fraction", "--network", "--steps"}
     | {"--batch", "--lr", "--seeds", "--seed", "--out", "--plot", "--device"},
     "csod": COMMON | {"ANNOTATIONS", "--n", "--out", "--images", "--redundancy", "--crop"},
-    "report": COMMON | {"PATHS", "--out"},
+    "report": COMMON | READING | {"PATHS", "--out", "--data"},
+    "view": COMMON | READING | {"DIR", "--port", "--data"},
     "inspect": COMMON | {"FILE"},
     "export": COMMON | READING | {"FILE", "--to", "--out", "--data", "--link", "--license"},
     "import": COMMON

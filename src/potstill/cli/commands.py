@@ -494,13 +494,34 @@ class Csod(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(Command):
-    """Make one page, readable offline, of scorecards, leaderboards and distilled sets."""
+class Report(DataCommand):
+    """Make one page, readable offline, of scorecards, leaderboards and distilled sets.
+
+    Of the folder of a comparison it is the page of the whole question: accuracy against bytes and time, a leaderboard
+    that sorts and filters, pictures side by side.
+    """
 
     paths: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR|FILE ...", help_behavior_hint="(at least one)")]
     """Folders to look through, or single files."""
     out: Annotated[Path, arg(metavar="page.html")]
     """The page to write."""
+    data: Annotated[str | None, _unset("DATA")] = None
+    """Of a comparison: its real data, to show the nearest real picture beside each distilled one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View(DataCommand):
+    """Serve the page of a comparison on this machine while it runs; the page loads itself again as cells are done.
+
+    Only this machine reaches it (127.0.0.1), and nothing but the page is served. Ctrl-C ends it.
+    """
+
+    folder: Annotated[Positional[Path], arg(metavar="DIR")]
+    """The folder of the comparison."""
+    port: Annotated[int, arg(metavar="N")] = 8620
+    """Where: http://127.0.0.1:N/; 0 takes any port that is free."""
+    data: Annotated[str | None, _unset("DATA")] = None
+    """Its real data, to show the nearest real picture beside each distilled one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -621,6 +642,7 @@ COMMANDS: dict[str, tuple[type[Command], str]] = {
     "active": (Active, "what labels cost: accuracy against labels, chosen actively and at random"),
     "csod": (Csod, "a coreset of images with boxes: COCO's or VOC's annotations to a subset of them"),
     "report": (Report, "one page of scorecards, leaderboards and pictures"),
+    "view": (View, "the page of a comparison, live on this machine while it runs"),
     "inspect": (Inspect, "what is in a distilled set"),
     "export": (Export, "a distilled set as png, npz, parquet, webdataset or for Hugging Face; a selection as files"),
     "import": (Import, "a set that DC, DM, MTT, DATM, IDC, SRe2L or RDED released, as a set of Potstill"),

@@ -7,7 +7,7 @@ from potstill.cli.runners.completing import run_completion
 from potstill.cli.runners.files import run_export, run_import, run_inspect, run_rebuild
 from potstill.cli.runners.listed import LISTINGS
 from potstill.cli.runners.making import run_distill, run_plan
-from potstill.cli.runners.measuring import run_compare, run_evaluate, run_label, run_report, run_scaling
+from potstill.cli.runners.measuring import run_compare, run_evaluate, run_label, run_report, run_scaling, run_view
 from potstill.cli.runners.parts import Answer
 from potstill.cli.runners.selecting import run_active, run_csod, run_score
 from potstill.cli.runners.studying import run_study
@@ -27,6 +27,7 @@ RUNNERS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
     "active": run_active,
     "csod": run_csod,
     "report": run_report,
+    "view": run_view,
     "inspect": run_inspect,
     "export": run_export,
     "import": run_import,

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from potstill.cli.commands import Compare, Evaluate, Label, Report, Scaling
+from potstill.cli.commands import Compare, Evaluate, Label, Report, Scaling, View
 from potstill.cli.parsing import Misuse, Parsed
 from potstill.cli.ranked import board_text
 from potstill.cli.runners.parts import Answer, load_data
@@ -18,7 +18,7 @@ from potstill.watch import Watcher
 if TYPE_CHECKING:
     from potstill.supervise.store import LabelStore
 
-__all__ = ["run_compare", "run_evaluate", "run_label", "run_report", "run_scaling"]
+__all__ = ["run_compare", "run_evaluate", "run_label", "run_report", "run_scaling", "run_view"]
 
 _LITTLE = 0.5
 """Of the probability: labels that keep less say little of what the teacher said."""
@@ -199,5 +199,20 @@ def run_report(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     if not command.paths:
         raise Misuse("report: give at least one folder or file of results")
     check_writable(command.out)
-    page = report(command.paths, command.out)
+    data = None if command.data is None else load_data(command, command.data, watcher)
+    page = report(command.paths, command.out, data=data)
     return Answer({"path": str(page)}, str(page))
+
+
+def run_view(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.verbs.view import view
+
+    command = parsed.command
+    assert isinstance(command, View)
+    data = None if command.data is None else load_data(command, command.data, watcher)
+
+    def ready(url: str) -> None:
+        watcher.note(f"{url} shows {command.folder} until Ctrl-C")
+
+    view(command.folder, port=command.port, data=data, command=line, ready=ready)
+    return Answer({"folder": str(command.folder)}, "Stopped.")

@@ -1,0 +1,109 @@
+(() => {
+  "use strict";
+  const $ = (s, of = document) => of.querySelector(s), all = (s, of = document) => [...of.querySelectorAll(s)];
+  const root = document.documentElement, kept = "potstill:" + document.title;
+  const state = (() => { try { return JSON.parse(sessionStorage.getItem(kept)) || {}; } catch { return {}; } })();
+  const keep = () => { try { sessionStorage.setItem(kept, JSON.stringify(state)); } catch { /* not allowed: forget */ } };
+
+  // Colours: as the system, light, dark.
+  const theme = $("#theme"), names = ["as the system", "light", "dark"];
+  const paint = () => {
+    const k = names.indexOf(state.theme);
+    if (k > 0) root.dataset.theme = state.theme; else delete root.dataset.theme;
+    theme.textContent = "Colours: " + names[Math.max(k, 0)];
+  };
+  theme.hidden = false;
+  theme.onclick = () => { state.theme = names[(Math.max(names.indexOf(state.theme), 0) + 1) % 3]; keep(); paint(); };
+  paint();
+
+  // The leaderboard: sort by a column, filter by what the form says.
+  const table = $("#rows"), form = $("#filters");
+  if (table && form) {
+    const body = $("tbody", table), rows = all("tr", body), heads = all("thead th", table), said = $("#rows-said");
+    const key = (row, k) => row.cells[k].dataset.v;
+    const numeric = heads.map((_, k) => rows.every(r => key(r, k) === "" || !isNaN(key(r, k))));
+    const order = () => {
+      const [k, down] = state.sort || [];
+      heads.forEach((h, j) => j === k ? h.setAttribute("aria-sort", down ? "descending" : "ascending")
+        : h.removeAttribute("aria-sort"));
+      if (k === undefined || k >= heads.length) return;
+      const sorted = [...rows].sort((a, b) => {
+        const x = key(a, k), y = key(b, k);
+        if (x === "" || y === "") return (x === "") - (y === "");
+        return (numeric[k] ? x - y : x.localeCompare(y)) * (down ? -1 : 1);
+      });
+      body.append(...sorted);
+    };
+    heads.forEach((head, k) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.onclick = () => {
+        state.sort = [k, state.sort && state.sort[0] === k ? !state.sort[1] : numeric[k]];
+        keep(); order(); tell();
+      };
+    });
+    const field = name => form.elements[name];
+    const shown = row => {
+      const d = row.dataset, of = name => !field(name) || !field(name).value || field(name).value === d[name];
+      return of("method") && of("size") && of("protocol") && (!field("top").checked || d.top === "1")
+        && row.textContent.toLowerCase().includes(field("find").value.trim().toLowerCase());
+    };
+    const tell = () => {
+      const seen = rows.filter(r => !r.hidden).length, [k, down] = state.sort || [];
+      said.textContent = `${seen} of ${rows.length} rows` + (k === undefined ? "" :
+        `, sorted by ${heads[k].textContent.toLowerCase()}, ${down ? "largest" : "smallest"} first`);
+    };
+    const filter = () => {
+      rows.forEach(row => { row.hidden = !shown(row); });
+      const gone = new Set(rows.filter(r => r.hidden).map(r => r.dataset.id));
+      all(".front g[data-id]").forEach(g => g.classList.toggle("out", gone.has(g.dataset.id)));
+      tell();
+    };
+    const fields = ["find", "method", "size", "protocol", "top"].filter(name => field(name));
+    fields.forEach(name => {
+      if (state[name] !== undefined) field(name)[name === "top" ? "checked" : "value"] = state[name];
+    });
+    form.oninput = () => {
+      fields.forEach(name => { state[name] = field(name)[name === "top" ? "checked" : "value"]; });
+      keep(); filter();
+    };
+    form.onsubmit = event => event.preventDefault();
+    form.onreset = () => setTimeout(form.oninput);
+    form.hidden = false;
+    order(); filter();
+  }
+
+  // The gallery: one class, larger pictures.
+  const look = $("#looking");
+  if (look) {
+    const pick = look.elements.class, zoom = look.elements.zoom;
+    const draw = () => {
+      all(".wall>li").forEach(li => { li.hidden = pick.value !== "" && li.dataset.class !== pick.value; });
+      all(".wall").forEach(wall => wall.style.setProperty("--zoom", zoom.value));
+    };
+    look.oninput = draw;
+    look.onsubmit = event => event.preventDefault();
+    look.hidden = false;
+    draw();
+  }
+
+  // A link to a closed part opens it.
+  const open = () => {
+    const at = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (at && at.tagName === "DETAILS") { at.open = true; at.scrollIntoView(); }
+  };
+  addEventListener("hashchange", open);
+  open();
+
+  // Served live: ask for the version, and load again when it is another.
+  if (root.dataset.version) {
+    setInterval(async () => {
+      try {
+        const answer = await fetch("version", { cache: "no-store" });
+        if (answer.ok && (await answer.text()).trim() !== root.dataset.version) location.reload();
+      } catch { $("#live").textContent = "The server has stopped: this is what it showed last."; }
+    }, 2000);
+  }
+})();
