@@ -42,17 +42,17 @@ def classes(board: Board) -> list[Html]:
             )
         )
     if out:
-        note = "Share of each class's test samples that is right, mean over students. Bold: highest mean of the class."
+        note = "Share of each class's test samples that is right, mean over students of the first set. Bold: highest."
         out.insert(0, tag("p", f"{note} No test was made of single classes.", class_="note"))
     return out
 
 
 def _per_class(row: Row) -> list[float]:
+    """Of the scorecard: ``{"name", "mean"}`` for each class, or bare fractions; empty where there are none."""
     held = row.scorecard.get("per_class")
-    if isinstance(held, Mapping):
-        held = list(held.values())
-    found = [number(x) for x in held] if isinstance(held, list) else []
-    return [x for x in found if x is not None] if all(x is not None and 0 <= x <= 1 for x in found) else []
+    means = [x.get("mean") if isinstance(x, Mapping) else x for x in held] if isinstance(held, list) else []
+    found = [x for x in map(number, means) if x is not None and 0 <= x <= 1]
+    return found if len(found) == len(means) else []
 
 
 def _class(name: str, by: Sequence[float | None]) -> Html:

@@ -10,6 +10,9 @@ from potstill.units import stored_as
 
 __all__ = ["leaderboard"]
 
+_LEVEL = 0.05
+"""A corrected p above it is a tie, whatever the uncorrected interval beside it says."""
+
 
 def _cell(said: str | Html, key: float | str | None, **more: str | None) -> Html:
     """A cell that sorts by ``key``; without one it stays last."""
@@ -28,7 +31,8 @@ def _gap(row: Row) -> Html:
     gap, metric = row.difference, row.metric
     if gap is None:
         return _cell("—", None)
-    tone = {1: "better", 0: "open", -1: "worse"}[significant(gap, metric)]
+    told = 0 if row.p is not None and row.p >= _LEVEL else significant(gap, metric)
+    tone = {1: "better", 0: "open", -1: "worse"}[told]
     parts = [tag("span", points(gap.mean, metric), class_=tone)]
     if gap.low is not None:
         parts.append(tag("span", f" [{interval(gap, metric, difference=True)}]", class_="soft"))

@@ -59,7 +59,7 @@ def _findings(board: Board) -> list[Html]:
     for group, said in board.said:
         where = sizes.get(group, f"{group[2]:g}") + (f", {group[0]}" if several else "")
         lines.append(tag("li", tag("b", tag("bdi", where)), ": ", tag("bdi", said)))
-    note = tag("p", board.test, class_="note") if board.test else None
+    note = tag("p", board.test.rstrip(".") + ".", class_="note") if board.test else None
     return [tag("ul", *lines, class_="says-list"), *([note] if note else [])] if lines else []
 
 
