@@ -95,7 +95,7 @@ OPTIONS = {
     | {"--batch", "--lr", "--seeds", "--seed", "--out", "--plot", "--device"},
     "csod": COMMON | {"ANNOTATIONS", "--n", "--out", "--images", "--redundancy", "--crop"},
     "report": COMMON | READING | {"PATHS", "--out", "--data"},
-    "view": COMMON | READING | {"DIR", "--port", "--data"},
+    "view": COMMON | READING | {"FOLDER", "--port", "--data"},
     "inspect": COMMON | {"FILE"},
     "export": COMMON | READING | {"FILE", "--to", "--out", "--data", "--link", "--license"},
     "import": COMMON
