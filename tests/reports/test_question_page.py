@@ -245,11 +245,10 @@ def test_a_live_page_follows_the_run(served: tuple[Path, Server], browser: Brows
     page.goto(server.url)
     assert "Nothing to show yet" in page.locator("#live").inner_text()
     comparison(folder, digits)
-    page.wait_for_selector("#rows", timeout=20_000)
-    assert "8 of 9 cells are done" in page.locator("#live").inner_text()
+    page.locator("#live", has_text="8 of 9 cells are done").wait_for(timeout=20_000)
     page.locator("#filters [name=method]").select_option("dm")
     (folder / "kip-ipc1.safetensors.checkpoint").write_bytes(b"")
-    page.wait_for_function("document.querySelector('#live').textContent.includes('kip-ipc1')", timeout=20_000)
+    page.locator("#live", has_text="kip-ipc1").wait_for(timeout=20_000)
     assert set(methods(page)) == {"dm"}, "what was filtered stays filtered"
     assert wrong == []
     context.close()
