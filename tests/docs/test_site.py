@@ -1,0 +1,41 @@
+"""Pages that are made when the site is built."""
+
+import re
+import sys
+
+import pytest
+
+from potstill.registry import method_class
+from potstill.verbs.listing import list_methods
+
+pages = pytest.importorskip("benchmarks.site_pages", reason="the site is built with the docs extra")
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=row["name"]) for row in list_methods(outside=False)])
+def test_a_method_has_a_page_with_everything(row):
+    page = pages.method_page(row)
+    assert page.startswith(f"# {row['name']}\n")
+    for option in row["options"]:
+        switched = "no-" if option["default"] is True else ""
+        assert f"| `--{switched}{option['name'].replace('_', '-')}` |" in page
+    assert ".. math::" not in page
+    said = sys.modules[method_class(row["name"]).__module__].__doc__ or ""
+    assert page.count("<math") == said.count(".. math::")
+
+
+def test_a_page_shows_what_was_measured():
+    page = pages.method_page(next(row for row in list_methods() if row["name"] == "dm"))
+    assert re.search(r"\[Beside what was published\]\(\.\./results\.md\)", page)
+    assert "| `dm`, " in page
+    assert "| `dc`, " not in page
+    other = pages.numbers("dsa")  # the name of a protocol, too
+    assert "| `dsa`, " in other
+    assert "| `dm`, " not in other
+
+
+def test_the_reference_has_all_names():
+    import potstill
+
+    text = (pages.ROOT / "docs/api.md").read_text(encoding="utf-8")
+    public = {name for name in potstill.__all__ if not name.startswith("_")}
+    assert set(re.findall(r"^::: potstill\.(\w+)$", text, re.MULTILINE)) == public
