@@ -160,7 +160,7 @@ def test_a_longer_protocol_is_expected_to_take_longer(digits: Any) -> None:
 
     def updates(**changes: Any) -> float:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(forecast, "_seconds", lambda *a: 1.0)
+            patch.setattr(forecast, "step_seconds", lambda *a: 1.0)
             return forecast.expected_seconds(protocol.override(**changes), make, digits.train, Serial(), **what)
 
     assert updates(lr=0.01, steps=50, validation=0) == 5 * 50
