@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, Literal, TypeVar
@@ -20,7 +19,7 @@ from potstill.core import Method, Metrics, Problem
 from potstill.errors import NotFinite, PotstillError
 from potstill.execution.memory import peak_memory
 from potstill.locks import only_run
-from potstill.native import computing
+from potstill.native import versions
 from potstill.storage import Checkpoint, pack, read_checkpoint, write_checkpoint
 
 __all__ = ["Interrupted", "Outcome", "Progress", "Run", "run", "versions"]
@@ -113,11 +112,6 @@ def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return peak_memory()
-
-
-def versions() -> dict[str, str]:
-    """What must be the same for a resumed run to end with the bits of one that was left alone."""
-    return {"potstill": version("potstill"), "torch": torch.__version__, **computing()}
 
 
 def _meta(path: Path, meta: Mapping[str, Any]) -> tuple[float, int, list[Mapping[str, float]], list[Mapping[str, Any]]]:

@@ -2,7 +2,7 @@
 
 Outside packages add entries under the entry-point groups ``potstill.methods``, ``potstill.networks``,
 ``potstill.augmentations``, ``potstill.parametrizations``, ``potstill.protocols``, ``potstill.stores``,
-``potstill.learners``, ``potstill.tasks`` and ``potstill.loaders``.
+``potstill.learners``, ``potstill.tasks``, ``potstill.loaders`` and ``potstill.executors``.
 """
 
 import dataclasses
@@ -22,8 +22,9 @@ from potstill.ownfile import OwnFile, names_file
 __all__ = ["Group", "effort_fields", "make_method", "method_class", "names", "part", "resolve", "targets"]
 
 Group = Literal[
-    "methods", "networks", "augmentations", "parametrizations", "protocols", "stores", "learners", "tasks", "loaders"
-]
+    "methods", "networks", "augmentations", "parametrizations", "protocols", "stores", "learners", "tasks", "loaders",
+    "executors",
+]  # fmt: skip
 
 _BUILTIN: dict[Group, dict[str, str]] = {
     "methods": {
@@ -178,6 +179,11 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "regression": "potstill.data.real:read_real",
         "forecast": "potstill.data.series:read_series",
         "retrieval": "potstill.data.pairs:read_pairs",
+    },
+    "executors": {
+        "serial": "potstill.execution.executor:Serial",
+        "processes": "potstill.execution.processes:Processes",
+        "ray": "potstill.execution.cluster:Ray",
     },
 }
 

@@ -25,7 +25,17 @@ MAKING = (
     COMMON
     | READING
     | {"DATA", "--method", "--ipc", "--items", "--bytes", "--recipe", "--effort", "--steps", "--budget", "--seed"}
-    | {"--network", "--parametrization", "--labels", "--augment", "--zca", "--store", "--device", "--executor"}
+    | {
+        "--network",
+        "--parametrization",
+        "--labels",
+        "--augment",
+        "--zca",
+        "--store",
+        "--device",
+        "--executor",
+        "--address",
+    }
 )
 OPTIONS = {
     "distill": MAKING | {"--out", "--resume", "--resume-anyway", "--checkpoint-every", "--scores", "--experts"},
@@ -40,6 +50,7 @@ OPTIONS = {
         "--out",
         "--device",
         "--executor",
+        "--address",
         "--stored",
         "--side-by-side",
     },
@@ -59,10 +70,11 @@ OPTIONS = {
         "--seed",
         "--device",
         "--executor",
+        "--address",
     },
     "score": COMMON
     | READING
-    | {"DATA", "--methods", "--out", "--network", "--epochs", "--runs", "--map", "--device", "--executor"},
+    | {"DATA", "--methods", "--out", "--network", "--epochs", "--runs", "--map", "--device", "--executor", "--address"},
     "compare": COMMON
     | READING
     | {
@@ -79,16 +91,17 @@ OPTIONS = {
         "--network",
         "--device",
         "--executor",
+        "--address",
     }
     | {"--set", "--grid", "--sets", "--bytes", "--parametrizations", "--stores", "--protocols"},
     "scaling": COMMON
     | READING
     | {"DATA", "--out", "--ipc", "--stops", "--sets", "--steps", "--batch", "--lr", "--validation", "--network"}
-    | {"--seed", "--device", "--executor"},
+    | {"--seed", "--device", "--executor", "--address"},
     "study": COMMON
     | READING
     | {"FILE", "--data", "--parts", "--plan", "--on", "--students", "--steps", "--lr", "--real", "--stops", "--groups"}
-    | {"--network", "--seed", "--out", "--device", "--executor"},
+    | {"--network", "--seed", "--out", "--device", "--executor", "--address"},
     "active": COMMON
     | READING
     | {"DATA", "--acquire", "--rounds", "--per-round", "--start", "--candidates", "--fraction", "--network", "--steps"}

@@ -178,4 +178,4 @@ def test_processes_are_chosen_for_many_jobs_on_the_cpu_only(monkeypatch: pytest.
 
 def test_a_pool_needs_a_worker() -> None:
     with pytest.raises(PotstillError, match="at least 1 worker"):
-        Processes(0)
+        Processes(-1)

@@ -35,7 +35,6 @@ __all__ = [
 ]
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
-Workers: TypeAlias = Literal["serial", "processes"]
 Data = Annotated[Positional[str], arg(metavar="DATA")]
 File = Annotated[Positional[Path], arg(metavar="FILE.safetensors")]
 
@@ -145,8 +144,11 @@ class Making(DataCommand):
     that can be told on a part of the training data. (default: auto; chosen samples as they are; with --bytes uint4)"""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
-    executor: Annotated[Workers | None, _unset("serial|processes")] = None
-    """Where independent jobs run: one after another, or in a process for each core. (default: what is faster)"""
+    executor: Annotated[str | None, _unset("serial|processes|ray")] = None
+    """Where independent jobs run: one after another, in a process for each core (or processes:workers=4), or as tasks
+    of Ray. (default: what is faster)"""
+    address: Annotated[str | None, _unset("HOST:PORT")] = None
+    """With --executor ray: the cluster (auto: the one that this machine is part of), if not this machine alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,8 +229,11 @@ class Evaluate(DataCommand):
     """Also write the scorecard here."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
-    executor: Annotated[Workers | None, _unset("serial|processes")] = None
-    """Where independent jobs run: one after another, or in a process for each core. (default: what is faster)"""
+    executor: Annotated[str | None, _unset("serial|processes|ray")] = None
+    """Where independent jobs run: one after another, in a process for each core (or processes:workers=4), or as tasks
+    of Ray. (default: what is faster)"""
+    address: Annotated[str | None, _unset("HOST:PORT")] = None
+    """With --executor ray: the cluster (auto: the one that this machine is part of), if not this machine alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,8 +269,11 @@ class Label(DataCommand):
     """Decides the views."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
-    executor: Annotated[Workers | None, _unset("serial|processes")] = None
-    """Where independent jobs run: one after another, or in a process for each core. (default: what is faster)"""
+    executor: Annotated[str | None, _unset("serial|processes|ray")] = None
+    """Where independent jobs run: one after another, in a process for each core (or processes:workers=4), or as tasks
+    of Ray. (default: what is faster)"""
+    address: Annotated[str | None, _unset("HOST:PORT")] = None
+    """With --executor ray: the cluster (auto: the one that this machine is part of), if not this machine alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,8 +300,11 @@ class Score(DataCommand):
     """Also draw the data map of cartography, which must be among the methods."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
-    executor: Annotated[Workers | None, _unset("serial|processes")] = None
-    """Where independent jobs run: one after another, or in a process for each core. (default: what is faster)"""
+    executor: Annotated[str | None, _unset("serial|processes|ray")] = None
+    """Where independent jobs run: one after another, in a process for each core (or processes:workers=4), or as tasks
+    of Ray. (default: what is faster)"""
+    address: Annotated[str | None, _unset("HOST:PORT")] = None
+    """With --executor ray: the cluster (auto: the one that this machine is part of), if not this machine alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,8 +356,11 @@ class Compare(DataCommand):
     protocol:dc.epochs=50; may be given several times."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
-    executor: Annotated[Workers | None, _unset("serial|processes")] = None
-    """Where independent jobs run: one after another, or in a process for each core. (default: what is faster)"""
+    executor: Annotated[str | None, _unset("serial|processes|ray")] = None
+    """Where independent jobs run: one after another, in a process for each core (or processes:workers=4), or as tasks
+    of Ray. (default: what is faster)"""
+    address: Annotated[str | None, _unset("HOST:PORT")] = None
+    """With --executor ray: the cluster (auto: the one that this machine is part of), if not this machine alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -390,8 +404,11 @@ class Study(DataCommand):
     """Also write the report card here; beside the set, `potstill report` shows it."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
-    executor: Annotated[Workers | None, _unset("serial|processes")] = None
-    """Where independent jobs run: one after another, or in a process for each core. (default: what is faster)"""
+    executor: Annotated[str | None, _unset("serial|processes|ray")] = None
+    """Where independent jobs run: one after another, in a process for each core (or processes:workers=4), or as tasks
+    of Ray. (default: what is faster)"""
+    address: Annotated[str | None, _unset("HOST:PORT")] = None
+    """With --executor ray: the cluster (auto: the one that this machine is part of), if not this machine alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -426,8 +443,11 @@ class Scaling(DataCommand):
     """Decides everything that is drawn."""
     device: Annotated[Device, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where to compute."""
-    executor: Annotated[Workers | None, _unset("serial|processes")] = None
-    """Where independent jobs run: one after another, or in a process for each core. (default: what is faster)"""
+    executor: Annotated[str | None, _unset("serial|processes|ray")] = None
+    """Where independent jobs run: one after another, in a process for each core (or processes:workers=4), or as tasks
+    of Ray. (default: what is faster)"""
+    address: Annotated[str | None, _unset("HOST:PORT")] = None
+    """With --executor ray: the cluster (auto: the one that this machine is part of), if not this machine alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -303,6 +303,10 @@ def last_value(argv: Sequence[str], flag: str) -> str | None:
 
 def _check_names(command: Command) -> None:
     """Names that stand in the registry are looked up before any data are read."""
+    executor, address = getattr(command, "executor", None), getattr(command, "address", None)
+    if address is not None and (executor or "").partition(":")[0] != "ray":
+        raise Misuse(f"--address {address} is of a Ray cluster; add --executor ray or leave it out")
+    wanted: dict[str, list[str | None]] = {}
     match command:
         case Making():
             wanted = {"augmentations": [command.augment], "parametrizations": [command.parametrization]}
@@ -315,7 +319,11 @@ def _check_names(command: Command) -> None:
                 "parametrizations": [s for s in command.parametrizations or () if "=" not in s.partition(":")[0]],
             }  # fmt: skip
         case _:
-            return
+            pass
+    if executor is not None:
+        wanted = {**wanted, "executors": [executor]}
+    if not wanted:
+        return
     from potstill.ownfile import names_file
     from potstill.registry import Group, names
 

@@ -1,7 +1,8 @@
-"""Where independent jobs go: this process, or this machine's processes. It knows nothing of methods."""
+"""Where independent jobs go: this process, this machine's processes, or a Ray cluster. It knows nothing of methods."""
 
 from potstill.execution.choice import asked_executor, choose
+from potstill.execution.cluster import Ray
 from potstill.execution.executor import Executor, Serial, portable
 from potstill.execution.processes import Processes
 
-__all__ = ["Executor", "Processes", "Serial", "asked_executor", "choose", "portable"]
+__all__ = ["Executor", "Processes", "Ray", "Serial", "asked_executor", "choose", "portable"]

@@ -1,6 +1,7 @@
 """What an executor is, and the one that stays in this process."""
 
 import io
+import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ import torch
 
 from potstill.errors import PotstillError
 
-__all__ = ["Executor", "Serial", "dumps", "portable", "torch_threads"]
+__all__ = ["Executor", "Serial", "cores", "dumps", "portable", "torch_threads"]
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -29,6 +30,11 @@ class Executor(Protocol):
         The first exception of a job is raised when its turn comes; jobs after it may or may not have run.
         """
         ...
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

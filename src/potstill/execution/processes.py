@@ -13,12 +13,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, TypeVar
 
 from potstill.errors import PotstillError
-from potstill.execution.executor import dumps
-from potstill.execution.worker import read, write
+from potstill.execution.executor import cores, dumps
+from potstill.execution.worker import read, result, write
 
 __all__ = ["Processes"]
 
@@ -29,8 +30,11 @@ _START = "import sys; sys.path[:] = {path!r}; from potstill.execution.worker imp
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
+@dataclass(eq=False)
 class Processes:
     """``workers`` processes with ``threads`` torch threads each. They start with the first ``map`` and are kept.
+
+    ``workers`` 0: one for each core.
 
     A job's exception is raised here as itself, with the worker's traceback as a note. Ctrl-C, `close`, leaving a
     ``with`` block and the end of the program stop the workers.
@@ -39,12 +43,16 @@ class Processes:
         PotstillError: (from ``map``) a job or the function cannot be pickled, or a worker died.
     """
 
-    def __init__(self, workers: int, threads: int = 1) -> None:
-        if workers < 1 or threads < 1:
-            raise PotstillError(f"at least 1 worker with 1 thread is required, but {workers} × {threads} were asked")
-        self.workers = workers
-        self.threads = threads
-        self._running: list[subprocess.Popen[bytes]] = []
+    workers: int = 0
+    threads: int = 1
+    _running: "list[subprocess.Popen[bytes]]" = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.workers = self.workers or cores()
+        if self.workers < 1 or self.threads < 1:
+            raise PotstillError(
+                f"at least 1 worker with 1 thread is required, but {self.workers} × {self.threads} were asked"
+            )
         self._end = weakref.finalize(self, _stop, self._running)
 
     def __enter__(self) -> "Processes":
@@ -95,14 +103,7 @@ class Processes:
                 if key < 0:  # a worker died or a job could not be sent: no use waiting for the others
                     raise answer
                 early[key] = answer
-            kind, value, *trace = early.pop(i)
-            if kind == "done":
-                yield value
-            elif kind == "raised":
-                value.add_note(f"in a worker process:\n{trace[0]}")
-                raise value
-            else:
-                raise PotstillError(f"a job failed in a worker process: {value}")
+            yield result(early.pop(i))
 
     def _start(self, n: int) -> None:
         self._running[:] = [worker for worker in self._running if worker.poll() is None]

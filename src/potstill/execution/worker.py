@@ -10,7 +10,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, BinaryIO, cast
 
-__all__ = ["read", "serve", "write"]
+from potstill.errors import PotstillError
+
+__all__ = ["answer", "opened", "read", "result", "serve", "write"]
 
 _LENGTH = struct.Struct(">Q")
 
@@ -38,8 +40,9 @@ def _loaded(function: bytes) -> Callable[[Any], Any]:
     return cast(Callable[[Any], Any], pickle.loads(function))
 
 
-def _answer(function: bytes, job: bytes) -> bytes:
-    """("done", result) or ("raised", exception, traceback); ("lost", text) for an exception that does not travel."""
+def answer(function: bytes, job: bytes) -> bytes:
+    """What `opened` reads: ("done", result) or ("raised", exception, traceback); ("lost", text) for an exception that
+    does not travel."""
     try:
         return pickle.dumps(("done", _loaded(function)(pickle.loads(job))), pickle.HIGHEST_PROTOCOL)
     except Exception as error:  # every one of them: the caller is in another process, and it decides
@@ -50,6 +53,26 @@ def _answer(function: bytes, job: bytes) -> bytes:
         except (pickle.PicklingError, TypeError, AttributeError, ValueError):
             return pickle.dumps(("lost", f"{type(error).__name__}: {error}", trace), pickle.HIGHEST_PROTOCOL)
         return sent
+
+
+def opened(reply: bytes) -> Any:
+    """The result in an answer, or its exception, raised as itself with the worker's traceback as a note."""
+    return result(pickle.loads(reply))
+
+
+def result(reply: tuple[Any, ...]) -> Any:
+    """As `opened`, of an answer that is unpickled.
+
+    Raises:
+        PotstillError: the job raised what does not travel.
+    """
+    kind, value, *trace = reply
+    if kind == "done":
+        return value
+    if kind == "raised":
+        value.add_note(f"in a worker process:\n{trace[0]}")
+        raise value
+    raise PotstillError(f"a job failed in a worker process: {value}")
 
 
 def serve(threads: int) -> None:
@@ -70,4 +93,4 @@ def serve(threads: int) -> None:
         if kind == "fn":
             function = payload
         else:
-            write(answers, _answer(function, payload))
+            write(answers, answer(function, payload))

@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from potstill.folders import cache_folder
 
-__all__ = ["available", "computing", "library", "loaded", "run"]
+__all__ = ["available", "computing", "library", "loaded", "run", "versions"]
 
 _FLAGS = ("-O3", "-std=gnu11", "-fopenmp", "-fPIC")
 _FOR = {
@@ -60,6 +61,11 @@ def computing() -> dict[str, str]:
         "processor": torch.backends.cpu.get_cpu_capability(),
         "kernels": " ".join(sorted(found)) if len(found) == len(_NAMES) else "none",
     }
+
+
+def versions() -> dict[str, str]:
+    """What must be the same for the same seed to give the same bits: of Potstill, torch, processor and kernels."""
+    return {"potstill": version("potstill"), "torch": torch.__version__, **computing()}
 
 
 def run(name: str, function: str, *arguments: Tensor | float | None) -> int | None:

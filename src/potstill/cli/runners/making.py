@@ -7,7 +7,7 @@ from typing import Any
 from potstill.cli.commands import Distill, Making, Plan
 from potstill.cli.costs import costs
 from potstill.cli.parsing import Misuse, Parsed
-from potstill.cli.runners.parts import Answer, contents, data_words, load_data
+from potstill.cli.runners.parts import Answer, contents, data_words, load_data, workers
 from potstill.cli.text import clock
 from potstill.watch import Watcher
 
@@ -38,11 +38,15 @@ def _settings(command: Making, parsed: Parsed) -> dict[str, Any]:
         "zca",
         "store",
         "device",
-        "executor",
     )
     # auto has none unless it is asked for one, which it then refuses
     effort = command.effort if command.method == "auto" else parsed.effort
-    return {**{name: getattr(command, name) for name in names}, "effort": effort, **parsed.options}
+    return {
+        **{name: getattr(command, name) for name in names},
+        "effort": effort,
+        "executor": workers(command),
+        **parsed.options,
+    }
 
 
 def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from potstill.cli.commands import Compare, Evaluate, Label, Report, Scaling, View
 from potstill.cli.parsing import Misuse, Parsed
 from potstill.cli.ranked import board_text
-from potstill.cli.runners.parts import Answer, load_data
+from potstill.cli.runners.parts import Answer, load_data, workers
 from potstill.cli.scaled import scaling_text
 from potstill.cli.text import json_document, plural
 from potstill.errors import PotstillError, PotstillWarning
@@ -56,7 +56,7 @@ def run_evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
             weights=not command.no_weights,
             side_by_side=command.side_by_side,
             device=command.device,
-            executor=command.executor,
+            executor=workers(command),
             progress=watcher,
             **parsed.options,
         )
@@ -86,7 +86,7 @@ def run_label(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     sizes = label_bytes(small, splits, **asked) if command.fkd is None else {}
     store = label(
         small, splits, command.out, store_as=command.store_as, fkd=command.fkd, seed=command.seed,
-        executor=command.executor, progress=watcher.count, **asked,
+        executor=workers(command), progress=watcher.count, **asked,
     )  # fmt: skip
     about = store.about
     value = {
@@ -162,7 +162,7 @@ def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         protocols=command.protocols,
         network=command.network,
         device=command.device,
-        executor=command.executor,
+        executor=workers(command),
         seed=command.seed,
         options=parsed.by_method,
         progress=watcher.of,
@@ -185,7 +185,7 @@ def run_scaling(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     found = scaling(
         splits, ipc=command.ipc, stops=command.stops, out=command.out, network=command.network, sets=command.sets,
         steps=command.steps, batch=command.batch, lr=command.lr, validation=command.validation, seed=command.seed,
-        device=command.device, executor=command.executor, progress=watcher.count,
+        device=command.device, executor=workers(command), progress=watcher.count,
     )  # fmt: skip
     return Answer({**found, "command": line}, f"{scaling_text(found)}\nPlot: {command.out / 'scaling.svg'}")
 

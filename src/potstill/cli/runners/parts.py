@@ -3,14 +3,14 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from potstill.cli.commands import DataCommand, DataOptions
 from potstill.cli.text import plural
 from potstill.core import Splits
 from potstill.watch import Watcher
 
-__all__ = ["Answer", "contents", "data_words", "load_data"]
+__all__ = ["Answer", "contents", "data_words", "load_data", "workers"]
 
 
 class Answer(NamedTuple):
@@ -20,6 +20,22 @@ class Answer(NamedTuple):
     text: str
     failure: str | None = None
     """Why it has failed although it has something to say: the last line on stderr, and exit status 1."""
+
+
+class Working(Protocol):
+    """A command whose jobs may run elsewhere."""
+
+    @property
+    def executor(self) -> str | None: ...
+    @property
+    def address(self) -> str | None: ...
+
+
+def workers(command: Working) -> str | None:
+    """The executor with its address, as one word: ``ray:address=HOST:PORT``."""
+    if command.executor is None or command.address is None:
+        return command.executor
+    return f"{command.executor}{',' if ':' in command.executor else ':'}address={command.address}"
 
 
 def load_data(command: DataCommand, data: str, watcher: Watcher, card: Mapping[str, Any] | None = None) -> Splits:

@@ -6,7 +6,7 @@ from typing import Any
 
 from potstill.cli.commands import Active, Csod, Score
 from potstill.cli.parsing import Misuse, Parsed
-from potstill.cli.runners.parts import Answer, data_words, load_data
+from potstill.cli.runners.parts import Answer, data_words, load_data, workers
 from potstill.cli.text import columns, json_document, plural
 from potstill.errors import PotstillError
 from potstill.watch import Watcher
@@ -29,7 +29,7 @@ def run_score(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     given = {"epochs_recorded": command.epochs, "runs": command.runs}
     made = score(
         load_data(command, command.data, watcher), command.methods, command.out, network=command.network,
-        device=command.device, executor=command.executor,
+        device=command.device, executor=workers(command),
         progress=watcher.count,
         **{name: value for name, value in given.items() if value is not None},
     )  # fmt: skip

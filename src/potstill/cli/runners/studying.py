@@ -5,7 +5,7 @@ from typing import Any
 
 from potstill.cli.commands import Study
 from potstill.cli.parsing import Misuse, Parsed
-from potstill.cli.runners.parts import Answer, load_data
+from potstill.cli.runners.parts import Answer, load_data, workers
 from potstill.cli.studied import plan_text, study_text
 from potstill.cli.text import json_document
 from potstill.errors import PotstillWarning
@@ -35,7 +35,7 @@ def run_study(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         found = study(
             small, splits, parts=command.parts, plan=command.plan, on=command.on, students=command.students,
             steps=command.steps, lr=command.lr, real=command.real, stops=command.stops, groups=command.groups,
-            network=command.network, seed=command.seed, device=command.device, executor=command.executor,
+            network=command.network, seed=command.seed, device=command.device, executor=workers(command),
             progress=watcher,
         )  # fmt: skip
     value: dict[str, Any] = {**found, "file": str(command.file), "command": line}

@@ -1,0 +1,191 @@
+"""Jobs on a Ray cluster: this machine's, made for the occasion, or one that stands.
+
+A job is sent as `potstill.execution.Processes` sends it and answers in the same way, so its bits and its exceptions are
+the same. Ray adds what one machine cannot have: a job whose worker or node dies is begun again elsewhere, and what all
+jobs share (a function with its data) goes to each node once, through the object store. Jobs that write files (experts,
+cells of a comparison) write them where they run: the nodes need one file system, as they need one Potstill.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, TypeVar
+
+import torch
+
+from potstill.errors import PotstillError, PotstillWarning
+from potstill.execution.executor import cores, dumps
+from potstill.execution.worker import answer, opened
+from potstill.native import versions
+
+__all__ = ["Ray"]
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+OWN_STORE = 256 * 2**20
+"""Bytes of the object store of a cluster of our own: what jobs share and answer, not the data's size times jobs."""
+SENT = ("POTSTILL_", "ATEN_CPU_CAPABILITY")
+"""Beginnings of the names of environment variables that jobs see as this process does."""
+
+
+@dataclass(eq=False)
+class Ray:
+    """Jobs as tasks of Ray.
+
+    Args:
+        address: of a cluster: ``auto`` (the one that this machine is part of), ``HOST:PORT`` or ``ray://HOST:PORT``.
+            "": a cluster of this machine alone, which ends with this process, or with ``close``. A session that the
+            process has begun by itself is taken as it is.
+        workers: jobs at a time in a cluster of our own; 0: as many as cores.
+        threads: of torch for each job, and cores that it is given.
+        gpus: that each job is given, or a part of one.
+        retries: how often a job is begun again whose worker or node is gone.
+
+    Raises:
+        PotstillError: (from ``map``) Ray is not installed, there is no such cluster, a job cannot be pickled, or its
+            workers died more often than that.
+    """
+
+    address: str = ""
+    workers: int = 0
+    threads: int = 1
+    gpus: float = 0.0
+    retries: int = 5
+    _own: bool = field(default=False, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.workers < 0 or self.threads < 1 or self.gpus < 0 or self.retries < 0:
+            raise PotstillError(
+                "executor ray: workers, gpus and retries must be 0 or more and threads at least 1, but they are "
+                f"{self.workers}, {self.gpus:g}, {self.retries} and {self.threads}"
+            )
+        if self.address and self.workers:
+            raise PotstillError("executor ray: a cluster that stands has its own workers; leave out workers or address")
+
+    def __enter__(self) -> "Ray":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the cluster, and end it where it is our own; a later ``map`` begins anew."""
+        if self._own:
+            _ray().shutdown()
+            self._own = False
+
+    def map(self, fn: Callable[[J], R], jobs: Sequence[J], /) -> Iterator[R]:
+        """Results in the order of ``jobs``. What is not done when the caller stops is cancelled."""
+        if not jobs:
+            return
+        function, sent = dumps(fn), [dumps(job) for job in jobs]
+        ray = self._session()
+        task = ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=self.retries)(_run)
+        shared = ray.put(function)
+        waiting = [task.remote(shared, job, self.threads, os.getcwd()) for job in sent]
+        here, others = versions(), False
+        waiting.reverse()
+        try:
+            while waiting:
+                reply, where = _got(ray, waiting[-1], self.retries)
+                waiting.pop()
+                if where != here and not others:
+                    others = True
+                    _warn_of(here, where)
+                yield opened(reply)
+        finally:
+            for reference in waiting:
+                ray.cancel(reference, force=True)
+
+    def _session(self) -> Any:
+        ray = _ray()
+        if ray.is_initialized():
+            return ray
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody unless it is asked for
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        own: dict[str, Any] = {
+            "address": "local", "num_cpus": (self.workers or cores()) * self.threads, "include_dashboard": False,
+            "object_store_memory": OWN_STORE,
+        }  # fmt: skip
+        seen = {name: value for name, value in os.environ.items() if name.startswith(SENT)}
+        seen["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        try:
+            with _signals_kept():
+                ray.init(
+                    **({"address": self.address} if self.address else own), runtime_env={"env_vars": seen},
+                    log_to_driver=False, logging_level="error",
+                )  # fmt: skip
+        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+            said = " ".join(str(error).split())[:200]
+            where = f"at {self.address}" if self.address else "on this machine"
+            raise PotstillError(
+                f"executor ray: no cluster {where} ({said}); start one (ray start --head) or choose processes"
+            ) from error
+        self._own = True
+        return ray
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise PotstillError(
+            "executor ray: needs the package ray; install it (pip install 'potstill[ray]') or choose processes"
+        ) from error
+    return ray
+
+
+def _run(function: bytes, job: bytes, threads: int, folder: str) -> tuple[bytes, dict[str, str]]:
+    """What a worker does: the answer to a job, and what computed it. Paths mean what they mean in ``folder``."""
+    from potstill.execution.memory import keep_freed_memory
+
+    with contextlib.suppress(OSError):  # there is none on a machine of its own: then no path can be meant
+        os.chdir(folder)
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    return answer(function, job), versions()
+
+
+def _got(ray: Any, reference: Any, retries: int) -> tuple[bytes, dict[str, str]]:
+    try:
+        found: tuple[bytes, dict[str, str]] = ray.get(reference)
+    except ray.exceptions.RayError as error:
+        said = str(error).strip().partition("\n")[0][:200]
+        raise PotstillError(
+            f"a job was begun on the cluster and {retries} times again, but its worker ended each time ({said}); if "
+            "memory ran out, give each job more cores (threads=2) so that fewer run at a time"
+        ) from error
+    return found
+
+
+def _warn_of(here: dict[str, str], there: dict[str, str]) -> None:
+    differing = [f"{name} {there[name]} there and {here[name]} here" for name in here if there.get(name) != here[name]]
+    warnings.warn(
+        f"jobs ran where other bits are computed ({'; '.join(differing)}): what they give is worth as much, but the "
+        "same seed gives other last digits than on this machine alone",
+        PotstillWarning, stacklevel=4,
+    )  # fmt: skip
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself; a run that saves on it takes it back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
