@@ -41,8 +41,9 @@ def die(_: int) -> None:
 
 
 def nap(path: str) -> str:
-    time.sleep(60)
-    Path(path).touch()
+    if path:
+        time.sleep(60)
+        Path(path).touch()
     return path
 
 
@@ -98,12 +99,9 @@ def test_a_job_that_always_dies_is_named(local: Ray) -> None:
 
 
 def test_what_nobody_waits_for_is_cancelled(local: Ray, tmp_path: Path) -> None:
-    results = local.map(square, [1])
-    assert next(results) == 1
-    naps = local.map(nap, [str(tmp_path / "a"), str(tmp_path / "b")])
-    with pytest.raises(StopIteration):
-        naps.close()  # type: ignore[attr-defined]
-        next(naps)
+    naps = local.map(nap, ["", str(tmp_path / "a"), str(tmp_path / "b")])
+    assert next(naps) == ""
+    naps.close()  # type: ignore[attr-defined]
     assert list(local.map(square, range(4))) == [0, 1, 4, 9]
     assert not list(tmp_path.iterdir()), "they would have had to end before there were cores for these"
 
@@ -114,7 +112,7 @@ def test_paths_mean_what_they_mean_here(local: Ray, tmp_path: Path, monkeypatch:
 
 
 def test_variables_of_ours_go_along_and_signals_stay(local: Ray, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(local.map(told, ["PYTHONPATH"]))[0].split(os.pathsep)[0] == next(p for p in sys.path if p)
+    assert str(next(local.map(told, ["PYTHONPATH"]))).split(os.pathsep)[0] == next(p for p in sys.path if p)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
@@ -135,5 +133,5 @@ def test_what_is_asked_for_is_checked() -> None:
         Ray(address="auto", workers=2)
     with pytest.raises(PotstillError, match="0 or more"):
         Ray(retries=-1)
-    with pytest.raises(PotstillError, match="nearest|known|there"):
+    with pytest.raises(PotstillError, match="executor"):
         asked_executor("rey")

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from potstill.cli.commands import DataCommand, DataOptions
 from potstill.cli.text import plural
@@ -22,6 +22,7 @@ class Answer(NamedTuple):
     """Why it has failed although it has something to say: the last line on stderr, and exit status 1."""
 
 
+@runtime_checkable
 class Working(Protocol):
     """A command whose jobs may run elsewhere."""
 
