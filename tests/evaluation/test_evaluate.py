@@ -73,6 +73,9 @@ def test_the_scorecard_has_the_contracts_keys_and_is_json(pictures: Splits, make
     assert [row["name"] for row in card["per_class"]] == ["c0", "c1", "c2", "c3"]
     # 12 test samples of each class, so the mean over classes is the accuracy
     assert sum(row["mean"] for row in card["per_class"]) / 4 == pytest.approx(card["accuracy"]["mean"])
+    assert [sum(row) for row in card["confusion"]] == [12 * 3] * 4, "every answer of three students"
+    right = [row[c] / 36 for c, row in enumerate(card["confusion"])]
+    assert right == pytest.approx([row["mean"] for row in card["per_class"]])
     assert card["difference"]["random"]["mean"] == pytest.approx(card["scores"]["ior"])
     assert card["chosen"]["lr"] in (0.0003, 0.003)
     assert card["chosen"]["steps"] in (4, 12)
@@ -328,6 +331,7 @@ def test_students_that_diverge_count_as_chance_and_are_counted(pictures: Splits,
     card = score.to_dict()
     assert (card["diverged"], card["accuracy"]["values"]) == (2, [0.25, 0.25])
     assert [row["mean"] for row in card["per_class"]] == [0.25] * 4
+    assert card["confusion"] == [[0] * 4] * 4, "who diverged takes nothing for anything"
     assert "2 students ended with weights that are not finite" in str(score)
 
 

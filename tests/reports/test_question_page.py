@@ -93,6 +93,13 @@ def test_without_script_everything_is_there(show: Show, digits: Gallery, tmp_pat
     assert "Paired t tests, Holm." in page.locator("#found").inner_text()
     assert page.locator("#rows tbody button").count() == 0
     assert "Hardest on average: 8, 72.6%." in page.locator("#classes").inner_text()
+    mistakes = page.get_by_role("region", name="Commonest mistakes, 1 per class, potstill").locator("tbody tr")
+    assert mistakes.nth(1).inner_text().split("\t") == ["dm", "8 for 3 11.0%", "1 for 7 2.0%", "—"]
+    matrix = page.locator(".confused table").first
+    assert "Best mean: dm, 1 per class" in matrix.locator("caption").inner_text()
+    assert matrix.locator("tbody tr").nth(8).inner_text().split("\t") == [
+        "8", "·", "·", "·", "11", "·", "·", "·", "·", "89", "·",
+    ]  # fmt: skip
 
 
 def test_colours_follow_the_system_until_they_are_chosen(show: Show, digits: Gallery, tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ SHORT = 10.0
 """Seconds of computing below which starting processes takes longer than it saves."""
 RATE = 1e10
 """Operations per second and core, to judge what is short. Ours: a small network on a plain core."""
+MOST_CONFUSED = 32
+"""Of more classes no confusion is kept: its numbers grow with their square."""
 
 
 _UNCHOSEN: Mapping[str, Any] = {"lr": 0.0, "steps": None}
@@ -126,6 +128,8 @@ class _Measured:
     values: list[float]
     per_class: list[float]
     """Accuracy on each class; empty where there are none."""
+    confusion: list[list[int]]
+    """Of each class how often it was taken for which; empty where there are none, or more than `MOST_CONFUSED`."""
     chosen: Mapping[str, Any]
     diverged: int
 
@@ -305,6 +309,7 @@ def evaluate(
             {"per_class": [{"name": c, "mean": a} for c, a in zip(train.classes, own.per_class, strict=True)]}
             if bench.classes else {}
         ),
+        **({"confusion": own.confusion} if own.confusion else {}),
         "networks": by_network,
         "chosen": dict(own.chosen),
         "diverged": own.diverged,
@@ -480,7 +485,8 @@ def _measure(
     settings["augment"] = augmentation_name(name, bench.train.input)
     settings = settings if fitted is None else {"augment": "none"}
     per_class = _per_class(answers, bench.test) if bench.classes else []
-    return _Measured(values=values, per_class=per_class, chosen=settings, diverged=diverged)
+    confusion = _confusion(answers, bench.test) if bench.classes and len(bench.test.classes) <= MOST_CONFUSED else []
+    return _Measured(values=values, per_class=per_class, confusion=confusion, chosen=settings, diverged=diverged)
 
 
 def _learned_from(bench: _Bench, made: TrainingSet, student: int) -> Tensor:
@@ -507,6 +513,16 @@ def _per_class(answers: Sequence[Tensor | None], test: Source) -> list[float]:
             else torch.bincount(labels[said == labels], minlength=k) / sizes / len(answers)
         )
     return hits.tolist()
+
+
+def _confusion(answers: Sequence[Tensor | None], test: Source) -> list[list[int]]:
+    """Of each class's test samples (row) how many were taken for which (column), without students that diverged."""
+    k = len(test.classes)
+    counts = torch.zeros(k * k, dtype=torch.int64)
+    for said in answers:
+        if said is not None:
+            counts += torch.bincount((test.labels * k + said).cpu(), minlength=k * k)
+    return counts.reshape(k, k).tolist()
 
 
 def _choose(bench: _Bench, what: str, made: TrainingSet, augmentation: Augmentation) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from importlib.resources import files
 from potstill.markup import Html, tag
 from potstill.reports.numbers import count, duration
 from potstill.reports.question.board import Board, Row
+from potstill.reports.question.confusions import confusions
 from potstill.reports.question.costs import classes, origin, sets, storage
 from potstill.reports.question.frontier import frontier, legend, slots
 from potstill.reports.question.leader import leaderboard
@@ -103,7 +104,7 @@ def render_board(
         _part("What it costs", "cost", _frontiers(board)),
         _part("Leaderboard", "leaderboard", leaderboard(board, anchors)),
         _part("Pictures side by side", "gallery", walls(board, near or {}, near is not None)),
-        _part("Classes", "classes", classes(board)),
+        _part("Classes", "classes", [*classes(board), *confusions(board)]),
         _part("What is stored", "storage", storage(board)),
         _part("Each set", "sets", sets(board, anchors)),
         _part("Where it came from", "origin", [origin(board), tag("pre", tag("code", command), tabindex=0)]),
