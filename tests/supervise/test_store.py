@@ -11,7 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from potstill.augment.views import Views
 from potstill.errors import PotstillError
 from potstill.functional.counter import permutation
 from potstill.rng import derive
-from potstill.storage.mapped import fill
+from potstill.storage.mapped import Plan, fill, seal
 from potstill.supervise.store import LabelStore, content_hash, forecast, layout, views_of_epoch
 from potstill.supervise.writer import Expert, committee, network_hash, write_labels
 
@@ -328,7 +328,7 @@ FUZZ = settings(deadline=None, max_examples=60, suppress_health_check=[HealthChe
 @given(st.data())
 @FUZZ
 def test_cut_and_changed_files_are_refused_or_read(path: Path, tmp_path: Path, data: st.DataObject) -> None:
-    content = bytearray(path.read_bytes())
+    content = bytearray(changed(path))
     header = 8 + struct.unpack("<Q", content[:8])[0]
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, header + 40))
@@ -338,13 +338,41 @@ def test_cut_and_changed_files_are_refused_or_read(path: Path, tmp_path: Path, d
     opened(bytes(content), tmp_path / "changed")
 
 
+@given(st.data())
+@FUZZ
+def test_a_bit_that_fell_over_is_noticed(path: Path, tmp_path: Path, data: st.DataObject) -> None:
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    (tmp_path / "flipped").write_bytes(content)
+    with pytest.raises(PotstillError):
+        LabelStore(tmp_path / "flipped")
+
+
+def test_a_writer_that_was_stopped_after_the_hash_goes_on(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sealed(file: BinaryIO, planned: Plan) -> None:
+        seal(file, planned)
+        raise OSError("the power went")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("potstill.storage.mapped.seal", sealed)
+        with pytest.raises(PotstillError, match="the power went"):
+            write(tmp_path / "mine", record_every=0.0)
+    calls: list[tuple[int, int]] = []
+    write(tmp_path / "mine", record_every=0.0, progress=lambda *rows: calls.append(rows))
+    assert not calls, "all labels were there"
+    assert (tmp_path / "mine").read_bytes() == path.read_bytes()
+
+
 def changed(path: Path, **said: Any) -> bytes:
-    """The file with other entries in its description, its header made to fit."""
+    """The file with other entries in its description, its header made to fit, and without its hash, as a stranger may
+    leave it out: what follows must hold without one."""
     content = path.read_bytes()
     length = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8 : 8 + length])
     about = json.loads(header["__metadata__"]["labels"]) | said
-    header["__metadata__"]["labels"] = json.dumps(about)
+    header["__metadata__"] = {"labels": json.dumps(about)}
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + content[8 + length :]
 

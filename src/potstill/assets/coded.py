@@ -28,8 +28,8 @@ from torch import Tensor
 
 from potstill.core import Network
 from potstill.errors import PotstillError
-from potstill.storage.files import DIGEST
-from potstill.storage.mapped import Field, Plan, mapped, plan
+from potstill.storage.files import DIGEST, ZEROS
+from potstill.storage.mapped import Field, Plan, mapped, plan, seal
 
 __all__ = [
     "FORMAT",
@@ -52,7 +52,6 @@ FORMAT = "potstill-trajectory/1"
 
 TOP = 15
 """The largest difference lies in [2^14, 2^15) once it is scaled."""
-_ZEROS = "0" * 64
 _HASH = 32
 
 
@@ -182,7 +181,7 @@ class InFile(Rows):
     def __init__(self, file: BinaryIO, layout: Layout, epochs: int, said: Mapping[str, str]) -> None:
         super().__init__(layout, epochs)
         self.file = file
-        self.plan: Plan = plan(self._kinds, {**said, DIGEST: _ZEROS})
+        self.plan: Plan = plan(self._kinds, {**said, DIGEST: ZEROS})
 
     def begin(self) -> None:
         """An empty file, of its whole size.
@@ -231,18 +230,7 @@ class InFile(Rows):
 
     def finish(self) -> None:
         """Write the file's hash into its header, and all to the disk."""
-        self.file.flush()
-        self.file.seek(0)
-        made = hashlib.sha256()
-        while piece := self.file.read(2**22):
-            made.update(piece)
-        header = self.plan.header.replace(
-            f'"{DIGEST}":"{_ZEROS}"'.encode(), f'"{DIGEST}":"{made.hexdigest()}"'.encode()
-        )
-        self.file.seek(0)
-        self.file.write(header)
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        seal(self.file, self.plan)
 
 
 def read_rows(values: Mapping[str, NDArray[Any]], epoch: int) -> Snapshot:

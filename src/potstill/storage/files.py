@@ -31,6 +31,7 @@ from potstill.locks import is_free, taken_and_named
 __all__ = [
     "DIGEST",
     "DTYPES",
+    "ZEROS",
     "HashOfFile",
     "beside",
     "check_head",
@@ -59,7 +60,8 @@ MAX_DIGITS = 300
 MAX_DEPTH = 64
 DIGEST = "sha256"
 """The metadata's key for the hash of the file."""
-_ZEROS = "0" * 64
+ZEROS = "0" * 64
+"""In its place while the file is hashed."""
 _HEX = re.compile(r"[0-9a-f]{64}")
 _MAX_DIMENSIONS = 32
 _PICKLE = (b"\x80", b"PK\x03\x04")
@@ -204,18 +206,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     described = json.loads(bytes(content[8 : 8 + length]))
     values = content[8 + length :]
     # Written anew: the library keeps no order among several entries of metadata.
-    said = {"__metadata__": {**dict(sorted(metadata.items())), DIGEST: _ZEROS}, **described}
+    said = {"__metadata__": {**dict(sorted(metadata.items())), DIGEST: ZEROS}, **described}
     text = json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER:
         raise PotstillError(f"{path}: its description takes {len(text):,} bytes, more than {MAX_HEADER:,}; shorten it")
     header = struct.pack("<Q", len(text)) + text
     digest = _digest([header, values])
-    entry = f'"{DIGEST}":"{_ZEROS}"'.encode()
+    entry = f'"{DIGEST}":"{ZEROS}"'.encode()
     at = header.index(entry)  # the only place: within a text, quotes would be escaped
-    write_atomic(
-        path, header[:at] + entry.replace(_ZEROS.encode(), digest.encode()) + header[at + len(entry) :], values
-    )
+    write_atomic(path, header[:at] + entry.replace(ZEROS.encode(), digest.encode()) + header[at + len(entry) :], values)
 
 
 def _digest(pieces: Iterable[bytes | memoryview]) -> str:
@@ -311,7 +311,7 @@ class HashOfFile:
                 raise self._damaged()
             return
         entry = f'"{DIGEST}":"{self._said}"'.encode()
-        self._digest = hashlib.sha256(header.replace(entry, f'"{DIGEST}":"{_ZEROS}"'.encode(), 1))
+        self._digest = hashlib.sha256(header.replace(entry, f'"{DIGEST}":"{ZEROS}"'.encode(), 1))
 
     def update(self, values: bytes | bytearray | memoryview) -> None:
         """The next bytes of the file."""

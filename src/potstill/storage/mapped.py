@@ -26,7 +26,9 @@ from numpy.typing import NDArray
 from potstill.errors import PotstillError
 from potstill.locks import take
 from potstill.storage.files import (
+    DIGEST,
     MAX_HEADER,
+    ZEROS,
     HashOfFile,
     check_head,
     check_writable,
@@ -36,7 +38,7 @@ from potstill.storage.files import (
     write_atomic,
 )
 
-__all__ = ["Field", "Plan", "fill", "mapped", "plan"]
+__all__ = ["Field", "Plan", "fill", "mapped", "plan", "seal"]
 
 _KINDS = {"U8": "|u1", "U16": "<u2", "U32": "<u4", "I16": "<i2", "I32": "<i4", "F16": "<f2", "F32": "<f4"}
 _NUMPY = {
@@ -223,6 +225,7 @@ def _fill(
         finally:  # also when the user interrupts
             if done > recorded or done == total:
                 _note(file, record, identity, done)
+        seal(file, planned)
         os.replace(part, path.resolve())
         record.unlink(missing_ok=True)
     except OSError as error:
@@ -231,9 +234,36 @@ def _fill(
         ) from error
 
 
+def seal(file: BinaryIO, planned: Plan) -> None:
+    """Write the file's hash into its header, where that has room for one (`DIGEST`: `ZEROS`), and all to the disk."""
+    entry = _entry(ZEROS)
+    if entry in planned.header:
+        file.seek(0)
+        file.write(planned.header)  # without the hash that an attempt before this one may have left
+        file.seek(0)
+        made = hashlib.sha256()
+        while piece := file.read(2**22):
+            made.update(piece)
+        file.seek(planned.header.index(entry))
+        file.write(_entry(made.hexdigest()))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _entry(digest: str) -> bytes:
+    return f'"{DIGEST}":"{digest}"'.encode()
+
+
 def _begins(path: Path, planned: Plan) -> bool:
+    """Whether it is such a file, whatever its hash."""
     with open(path, "rb") as file:
-        return path.stat().st_size == planned.size and file.read(len(planned.header)) == planned.header
+        found = file.read(len(planned.header))
+        size = os.fstat(file.fileno()).st_size
+    at = planned.header.find(_entry(ZEROS))
+    if at >= 0:
+        end = at + len(_entry(ZEROS))
+        found = found[:at] + planned.header[at:end] + found[end:]
+    return size == planned.size and found == planned.header
 
 
 def _resumed(part: Path, record: Path, identity: str, planned: Plan) -> int:

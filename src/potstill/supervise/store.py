@@ -31,18 +31,24 @@ from potstill.augment.views import Views
 from potstill.errors import PotstillError
 from potstill.functional.counter import permutation
 from potstill.rng import derive
+from potstill.storage.files import DIGEST, ZEROS
 from potstill.storage.mapped import Field, Plan, mapped, plan
 from potstill.supervise.about import About
 from potstill.supervise.coding import Coding
 
 __all__ = ["LabelStore", "content_hash", "forecast", "layout", "mixed_values", "views_of_epoch"]
 
+CHECKED = 2**28
+"""Bytes up to which a store is read once and held against its hash when it is opened: a fraction of a second. Larger
+ones by ``potstill verify``."""
+
 
 def layout(about: About) -> Plan:
     """The file that ``about`` describes, to the byte."""
     rows = about.coding.fields() | (about.views.fields() if isinstance(about.views, Recorded) else {})
     fields = {n: Field(kind, (about.epochs, about.items, *shape)) for n, (kind, shape) in rows.items()}
-    return plan(fields, {"labels": json.dumps(about.to_json(), ensure_ascii=False, separators=(",", ":"))})
+    said = json.dumps(about.to_json(), ensure_ascii=False, separators=(",", ":"))
+    return plan(fields, {"labels": said, DIGEST: ZEROS})
 
 
 def forecast(
@@ -79,6 +85,13 @@ def forecast(
         statistics="running" if batch is None else "batch", batch=batch,
     )  # fmt: skip
     return layout(about).tensor_bytes
+
+
+def _small(path: Path) -> bool:
+    try:
+        return path.stat().st_size <= CHECKED
+    except (OSError, ValueError):
+        return False  # whoever reads it says what is wrong
 
 
 def content_hash(inputs: Tensor | Fetch, items: int | None = None, chunk: int = 256) -> str:
@@ -120,7 +133,7 @@ class LabelStore:
             PotstillError: the file is missing, cut off, foreign, of a newer format, or contradicts itself: one line.
         """
         self.path = Path(path)
-        self._fields, metadata = mapped(self.path)
+        self._fields, metadata = mapped(self.path, check=_small(self.path))
         self.about = About.read(self.path, metadata)
         planned = layout(self.about)
         wanted = {name: (field.dtype, field.shape) for name, (_, field) in planned.fields.items()}
