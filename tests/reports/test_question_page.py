@@ -90,6 +90,11 @@ def test_without_script_everything_is_there(show: Show, digits: Gallery, tmp_pat
     assert len(methods(page)) == 9
     assert page.locator("#filters, #looking, #theme").locator("visible=true").count() == 0
     assert "dm is best at 5; k-means ties." in page.locator("#found").inner_text()
+    short = page.get_by_role("region", name="In short").locator("tbody tr")
+    assert short.first.inner_text().split("\t") == [
+        "1 per class", "dm", "80.0%", "78.8 to 81.2%", "k-means", "k-means, 7.8 kB", "dm, 2.0 s",
+    ]  # fmt: skip
+    assert short.last.inner_text().split("\t")[0] == "All real data"
     assert "Paired t tests, Holm." in page.locator("#found").inner_text()
     assert page.locator("#rows tbody button").count() == 0
     assert "Hardest on average: 8, 72.6%." in page.locator("#classes").inner_text()

@@ -59,7 +59,9 @@ def test_how_numbers_read() -> None:
         "3.1 MB",
         "2.5 GB",
     ]
-    assert [duration(x) for x in (4.2, 200, 7500)] == ["4.2 s", "3 min 20 s", "2 h 5 min"]
+    assert [duration(x) for x in (0.0, 0.03, 4.2, 200, 7500)] == [
+        "0.0 s", "under 0.1 s", "4.2 s", "3 min 20 s", "2 h 5 min",
+    ]  # fmt: skip
     assert [number(x) for x in (1, 2.5, True, "3", None, math.nan, math.inf, 10**400)] == [1.0, 2.5, *[None] * 6]
     assert interval(Estimate(mean=0.9, low=0.89, high=0.912)) == "89.0 to 91.2%"
 

@@ -164,6 +164,8 @@ def duration(seconds: float | None) -> str:
     """Seconds the way a person says them: ``4.2 s``, ``3 min 20 s``, ``2 h 5 min``."""
     if seconds is None:
         return "—"
+    if 0 < seconds < 0.05:
+        return "under 0.1 s"
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -21,8 +21,9 @@ Read = Callable[[Path], Entry]
 class Row:
     """One method at one size, stored one way, under one protocol.
 
-    ``seconds`` is what making it took, ``bytes`` what training on it needs as stored. ``best`` and ``tied`` are of its
-    size and protocol; ``tied`` says that it cannot be told apart from the best.
+    ``seconds`` is what making one set took, ``bytes`` what training on it needs as stored. ``spent`` and ``measuring``
+    are the seconds of making and of measuring all of its sets. ``best`` and ``tied`` are of its size and protocol;
+    ``tied`` says that it cannot be told apart from the best.
     """
 
     id: str
@@ -40,6 +41,8 @@ class Row:
     items: float | None = None
     store: str | None = None
     seconds: float | None = None
+    spent: float | None = None
+    measuring: float | None = None
     rank: int | None = None
     best: bool = False
     tied: bool = False
@@ -51,6 +54,11 @@ class Row:
     @property
     def metric(self) -> Metric:
         return Metric.of(self.scorecard or None)
+
+    @property
+    def full(self) -> Estimate | None:
+        """What training on all real data gives, measured alike."""
+        return estimate(self.scorecard.get("full"))
 
     @property
     def label(self) -> str:
@@ -182,12 +190,22 @@ def _row(row: Mapping[str, Any], held: Mapping[str, Any]) -> Row:
         items=_first(row.get("items"), _mapping(card.get("set")).get("items")),
         store=str(row.get("store") or _mapping(card.get("set")).get("store") or "") or None,
         seconds=next((x for x in paid if x is not None), None),
+        spent=_sum(row, "seconds"),
+        measuring=_sum(row, "evaluate_seconds"),
         rank=None if number(row.get("rank")) is None else int(row["rank"]),
         best=row.get("best") is True,
         tied=row.get("tied") is True,
         error=str(row.get("error") or ""),
         file=Path(str(row.get("file") or card.get("file") or "")).name,
     )
+
+
+def _sum(row: Mapping[str, Any], key: str) -> float | None:
+    """Over a row's sets, as far as they say."""
+    cells = row.get("cells")
+    held = [_mapping(cell).get(key) for cell in cells] if isinstance(cells, list) else [row.get(key)]
+    found = [x for x in map(number, held) if x is not None]
+    return sum(found) if found else None
 
 
 def _first(*values: object) -> float | None:

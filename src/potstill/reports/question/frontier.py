@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from potstill.markup import Html, tag
 from potstill.metric import Metric
 from potstill.reports.figures import value
-from potstill.reports.numbers import duration, interval, shown, size
+from potstill.reports.numbers import Estimate, duration, interval, shown, size
 from potstill.reports.question.board import Row
 from potstill.reports.sections import table
 
@@ -26,11 +26,13 @@ _SHAPES = (
 )
 _HEIGHT = 320
 _LEAST_SECONDS = 0.01
+_LANE = 13
+"""Pixels between marks that stand side by side."""
 
 
 def slots(rows: Sequence[Row]) -> dict[str, int]:
-    """The colour and shape of each method."""
-    found = dict.fromkeys(row.method for row in rows)
+    """The colour and shape of each method: by name, so that they stay as the ranks change."""
+    found = sorted({row.method for row in rows})
     return {m: 0 if m == "random" else 1 + k % (MARKS - 1) for k, m in enumerate(m for m in found if m != "random")} | (
         {"random": 0} if "random" in found else {}
     )
@@ -105,9 +107,8 @@ def frontier(rows: Sequence[Row], of: dict[str, int], what: str, key: str) -> Ht
     floor = 1.0 if what == "bytes" else _LEAST_SECONDS
     xs = [max(c, floor) for _, _, c in drawn]
     left, right = min(xs) / 1.25, max(xs) * 1.25
-    ends = [y for _, e, _ in drawn for y in (e.mean, e.low, e.high) if y is not None]
-    spread = max(max(ends) - min(ends), 0.02 if metric.unit == "fraction" else 1e-6 + 0.02 * abs(max(ends)))
-    low, high = max(metric.low, min(ends) - 0.06 * spread), min(metric.high, max(ends) + 0.06 * spread)
+    whole = next((row.full.mean for row, _, _ in drawn if row.full is not None), None)
+    low, high, cut = _range([e for _, e, _ in drawn], whole, metric)
 
     def across(x: float) -> float:
         return 100 * math.log(x / left) / math.log(right / left)
@@ -123,12 +124,22 @@ def frontier(rows: Sequence[Row], of: dict[str, int], what: str, key: str) -> Ht
             for t in _ticks(left, right)]  # fmt: skip
     grid += [tag("line", x1=0, x2="100%", y1=f"{up(t):.2f}%", y2=f"{up(t):.2f}%", class_="grid")
              for t in _levels(low, high)]  # fmt: skip
-    marks = [_dot(row, f"{across(x):.2f}%", up, of, what) for x, (row, _, _) in zip(xs, drawn, strict=True)]
+    aside = _aside([(across(x), up(e.mean)) for x, (_, e, _) in zip(xs, drawn, strict=True)])
+    marks = [
+        _dot(row, f"{across(x):.2f}%", up, of, what, lane)
+        for x, (row, _, _), lane in zip(xs, drawn, aside, strict=True)
+    ]
+    threads: dict[str, list[tuple[float, float]]] = {}
+    for k in sorted(range(len(drawn)), key=lambda k: xs[k]) if what == "bytes" else ():
+        threads.setdefault(drawn[k][0].label, []).append((across(xs[k]), up(drawn[k][1].mean)))
+    methods = {row.label: row.method for row, _, _ in drawn}
     svg = tag(
         "svg",
         tag("title", title, id=f"{key}-t"),
         tag("desc", said, id=f"{key}-d"),
         *grid,
+        *_whole(whole, up, metric),
+        *(_thread(places, of[methods[label]], methods[label]) for label, places in threads.items()),
         _steps([(across(xs[k]), up(drawn[k][1].mean)) for k in best]),
         *marks,
         height=_HEIGHT,
@@ -138,7 +149,10 @@ def frontier(rows: Sequence[Row], of: dict[str, int], what: str, key: str) -> Ht
     ys = [tag("span", shown(t, metric), style=f"top:{up(t):.2f}%") for t in _levels(low, high)]
     below = [tag("span", tick(t), style=f"left:{across(t):.2f}%") for t in _ticks(left, right)]
     clamped = what == "time" and any(c < floor for _, _, c in drawn)
-    note = f"{said} Mark: mean; line: 95% interval. Cost on a logarithmic scale."
+    note = f"{said} Mark: mean; upright line: 95% interval. Cost on a logarithmic scale."
+    note += " Dashed: what nothing cheaper beats." + (" Thin lines join the sizes of a method." if threads else "")
+    note += " Intervals that reach beyond the drawing are cut." if cut else ""
+    note += " Marks that would hide each other stand side by side." if any(aside) else ""
     note += " The score axis does not start at zero." if low else ""
     note += f" Less than {_LEAST_SECONDS:g} s is drawn at {_LEAST_SECONDS:g} s." if clamped else ""
     return tag(
@@ -160,10 +174,56 @@ def frontier(rows: Sequence[Row], of: dict[str, int], what: str, key: str) -> Ht
 def _said(best: Sequence[tuple[Row, object]], metric: Metric, name: str) -> str:
     steps = [f"{row.label} at {row.size}, {shown(row.score.mean, metric)}" for row, _ in best if row.score is not None]
     shown_steps = steps if len(steps) <= 6 else [*steps[:3], "…", *steps[-2:]]
-    return f"Best means as {name} grows: {'; '.join(shown_steps)}."
+    grow = "bytes grow" if name == "bytes" else "time grows"
+    return f"Best means as {grow}: {'; '.join(shown_steps)}."
 
 
-def _dot(row: Row, x: str, up: Callable[[float], float], of: dict[str, int], what: str) -> Html:
+def _range(scores: Sequence[Estimate], whole: float | None, metric: Metric) -> tuple[float, float, bool]:
+    """Ends of the score's axis, and whether intervals are cut there: means are never more than squeezed to a third."""
+    means = [e.mean for e in scores] + ([] if whole is None else [whole])
+    least = 0.02 if metric.unit == "fraction" else 1e-6 + 0.02 * abs(max(means))
+    spread = max(max(means) - min(means), least)
+    ends = [y for e in scores for y in (e.low, e.high) if y is not None]
+    low, high = min([*means, *ends]), max([*means, *ends])
+    bottom, top = max(low, min(means) - spread), min(high, max(means) + spread)
+    room = 0.06 * max(top - bottom, least)
+    return max(metric.low, bottom - room), min(metric.high, top + room), low < bottom or high > top
+
+
+_NEAR = (2.0, 5.0)
+"""Marks nearer than so much of the drawing's width and height, in percent, hide each other."""
+
+
+def _aside(places: Sequence[tuple[float, float]]) -> list[int]:
+    """How far each mark is moved aside: 0, or the number of its lane beside (1, -1, 2, …)."""
+    lanes: list[int] = []
+    for k, (x, y) in enumerate(places):
+        taken = {
+            lanes[j] for j, (u, v) in enumerate(places[:k]) if abs(u - x) < _NEAR[0] and abs(v - y) < _NEAR[1]
+        }  # fmt: skip
+        lanes.append(
+            next(lane for lane in (0, *(s * n for n in range(1, k + 2) for s in (1, -1))) if lane not in taken)
+        )
+    return lanes
+
+
+def _whole(whole: float | None, up: Callable[[float], float], metric: Metric) -> list[Html]:
+    """A line at what all real data give."""
+    if whole is None:
+        return []
+    y = f"{up(whole):.2f}%"
+    said = tag("text", f"all real data: {shown(whole, metric)}", x=4, y=y, dy=-5)
+    return [tag("g", tag("line", x1=0, x2="100%", y1=y, y2=y), said, class_="whole")]
+
+
+def _thread(places: Sequence[tuple[float, float]], slot: int, method: str) -> Html:
+    """A method's sizes, joined."""
+    line = tag("polyline", points=" ".join(f"{x:.2f},{y:.2f}" for x, y in places), vector_effect="non-scaling-stroke")
+    box = "0 0 100 100"
+    return tag("svg", line, viewBox=box, preserveAspectRatio="none", class_=f"thread m{slot}", data_method=method)
+
+
+def _dot(row: Row, x: str, up: Callable[[float], float], of: dict[str, int], what: str, lane: int) -> Html:
     assert row.score is not None
     e, slot = row.score, of[row.method]
     spent = size(row.bytes) if what == "bytes" else duration(row.seconds)
@@ -172,7 +232,8 @@ def _dot(row: Row, x: str, up: Callable[[float], float], of: dict[str, int], wha
         lines.append(tag("line", x1=x, x2=x, y1=f"{up(e.low):.2f}%", y2=f"{up(e.high):.2f}%", class_="whisker"))
     spread = "" if e.low is None else f" ({interval(e, row.metric)})"
     said = f"{row.label}, {row.size}: {shown(e.mean, row.metric)}{spread}, {spent}"
-    return tag("g", tag("title", said), *lines, _mark(slot, x, f"{up(e.mean):.2f}%"), class_=f"m{slot}", data_id=row.id)
+    mark, moved = _mark(slot, x, f"{up(e.mean):.2f}%"), f"translate({_LANE * lane} 0)" if lane else None
+    return tag("g", tag("title", said), *lines, mark, class_=f"m{slot}", data_id=row.id, transform=moved)
 
 
 def _steps(places: Sequence[tuple[float, float]]) -> Html:

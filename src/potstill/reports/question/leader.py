@@ -19,6 +19,10 @@ def _cell(said: str | Html, key: float | str | None, **more: str | None) -> Html
     return tag("td", said, data_v="" if key is None else str(key), **more)
 
 
+def _counted(n: float, over: str) -> str:
+    return f"{count(n)} {over.removesuffix('s') if n == 1 else over}"
+
+
 def _verdict(row: Row) -> Html:
     if row.score is None:
         return _cell("failed" if row.error else "not measured", 9)
@@ -54,7 +58,7 @@ def _line(row: Row, several: bool, anchors: Mapping[str, str]) -> Html:
         *([_cell(tag("bdi", row.protocol), row.protocol)] if several else []),
         _cell("—" if e is None else value(shown(e.mean, metric), e.mean), None if e is None else e.mean),
         _cell("—" if e is None else interval(e, metric), None if e is None else e.low),
-        _cell("—" if e is None or e.n is None else f"{e.n} {row.over}", None if e is None else e.n),
+        _cell("—" if e is None or e.n is None else _counted(e.n, row.over), None if e is None else e.n),
         _verdict(row),
         _gap(row),
         _cell(value(size(row.bytes), row.bytes), row.bytes),

@@ -2,11 +2,13 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from potstill.markup import Html, tag
 from potstill.reports.numbers import count, duration
+from potstill.reports.question.answers import answers
 from potstill.reports.question.board import Board, Row
 from potstill.reports.question.confusions import confusions
 from potstill.reports.question.costs import classes, origin, sets, storage
@@ -15,6 +17,10 @@ from potstill.reports.question.leader import leaderboard
 from potstill.reports.question.walls import Near, walls
 
 __all__ = ["policy", "render_board", "waiting"]
+
+
+_HEAD = re.compile(r"^At [\d,]+ [a-z ]{1,30} under [^:]{1,60}: ")
+"""How a verdict begins; its size and protocol stand before it on the page."""
 
 
 def _own(name: str) -> str:
@@ -59,9 +65,10 @@ def _findings(board: Board) -> list[Html]:
     lines = []
     for group, said in board.said:
         where = sizes.get(group, f"{group[2]:g}") + (f", {group[0]}" if several else "")
-        lines.append(tag("li", tag("b", tag("bdi", where)), ": ", tag("bdi", said)))
+        lines.append(tag("li", tag("b", tag("bdi", where)), ": ", tag("bdi", _HEAD.sub("", said))))
     note = tag("p", board.test.rstrip(".") + ".", class_="note") if board.test else None
-    return [tag("ul", *lines, class_="says-list"), *([note] if note else [])] if lines else []
+    told = [tag("ul", *lines, class_="says-list"), *([note] if note else [])] if lines else []
+    return [*answers(board), *told]
 
 
 def _frontiers(board: Board) -> list[Html]:
@@ -110,9 +117,11 @@ def render_board(
         _part("Where it came from", "origin", [origin(board), tag("pre", tag("code", command), tabindex=0)]),
     ]
     methods, sizes = {row.label for row in board.rows}, {row.size for row in board.rows}
-    seconds = sum(row.seconds or 0 for row in board.rows)
+    made = sum(row.spent or row.seconds or 0 for row in board.rows)
+    measured = sum(row.measuring or 0 for row in board.rows)
     lede = f"{_n(len(methods), 'method')} at {_n(len(sizes), 'size')}, {_n(len(board.measured), 'score')}"
-    spent = f", made in {duration(seconds)}" if seconds else ""
+    spent = f", made in {duration(made)}" if made else ""
+    spent += f" and measured in {duration(measured)}" if made and measured else ""
     links = [(name, key) for name, key in _LINKS if any(s is not None and f' id="{key}"' in s[:60] for s in sections)]
     top = tag(
         "header",

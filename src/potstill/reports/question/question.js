@@ -59,6 +59,8 @@
       rows.forEach(row => { row.hidden = !shown(row); });
       const gone = new Set(rows.filter(r => r.hidden).map(r => r.dataset.id));
       all(".front g[data-id]").forEach(g => g.classList.toggle("out", gone.has(g.dataset.id)));
+      const seen = new Set(rows.filter(r => !r.hidden).map(r => r.dataset.method));
+      all(".front .thread").forEach(t => t.classList.toggle("out", !seen.has(t.dataset.method)));
       tell();
     };
     const fields = ["find", "method", "size", "protocol", "top"].filter(name => field(name));
