@@ -38,7 +38,8 @@ MAKING = (
     }
 )
 OPTIONS = {
-    "distill": MAKING | {"--out", "--resume", "--resume-anyway", "--checkpoint-every", "--scores", "--experts"},
+    "distill": MAKING
+    | {"--out", "--resume", "--resume-anyway", "--checkpoint-every", "--scores", "--experts", "--log"},
     "plan": MAKING | {"--measure"},
     "evaluate": COMMON
     | READING

@@ -174,6 +174,8 @@ class Distill(Making):
     experts: Annotated[tuple[Path, ...], arg(metavar="PATH ...", help_behavior_hint="")] = ()
     """Match these expert trajectories, instead of training them: files that an earlier run kept, published replay
     buffers (replay_buffer_0.pt), or folders of them."""
+    log: Annotated[tuple[str, ...], arg(metavar="NAME:PLACE ...", help_behavior_hint="")] = ()
+    """Where settings, numbers of steps and the result also go: tensorboard:DIR, wandb:PROJECT, mlflow:EXPERIMENT."""
 
 
 @dataclass(frozen=True, kw_only=True)

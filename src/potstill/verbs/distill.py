@@ -30,6 +30,7 @@ from potstill.errors import PotstillError
 from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
 from potstill.inputs import moved
+from potstill.loggers import Logging, logged
 from potstill.nn import OwnFactory, OwnNetwork, factory, given, usual
 from potstill.parametrize.named import decoder_of
 from potstill.registry import make_method
@@ -103,6 +104,7 @@ def distill(
     networks: Any = None,
     experts: Any = None,
     initial: Distilled | str | Path | None = None,
+    log: Logging = None,
     **options: Any,
 ) -> Distilled:
     """Make a distilled set of ``data``.
@@ -150,6 +152,8 @@ def distill(
             (`potstill.assets.Trajectory`).
         initial: an earlier set, or its path: what is optimised starts from its inputs, in place of the method's own
             start. It has as many inputs of each class as this one will have.
+        log: where settings, the numbers of steps and the result also go: ``tensorboard:DIR``, ``wandb:PROJECT``,
+            ``mlflow:EXPERIMENT``, a `potstill.loggers.Logger`, or several.
         **options: fields of the method.
 
     Raises:
@@ -167,7 +171,8 @@ def distill(
 
         _only_for_one(
             steps=steps, effort=effort, parametrization=parametrization, labels=labels, augment=augment, zca=zca,
-            scores=scores, networks=networks, experts=experts, initial=initial, resume=resume or resume_anyway or None,
+            scores=scores, networks=networks, experts=experts, initial=initial, log=log,
+            resume=resume or resume_anyway or None,
         )  # fmt: skip
         with watched(progress) as watcher:
             return choose(
@@ -184,14 +189,38 @@ def distill(
     )  # fmt: skip
     if initial is not None:
         settled = _from(settled, initial if isinstance(initial, Distilled) else load(initial))
-    with watched(progress) as watcher:
-        return run_settled(
+    with watched(progress) as watcher, logged(log, lambda: _settings(settled, seed), watcher.warn) as (told, ended):
+        shown = progress if callable(progress) else watcher
+        small = run_settled(
             settled, watcher, seconds, seed=seed, steps=steps, zca=zca, checkpoint=checkpoint,
             resume=resume or resume_anyway, anyway=resume_anyway, checkpoint_every=checkpoint_every,
-            progress=progress if callable(progress) else watcher, preparing=preparing or watcher.count,
+            progress=shown if told is None else _both(shown, told), preparing=preparing or watcher.count,
             command=command, table=table, executor=asked_executor(executor),
             given={name: value for name, value in (("networks", networks), ("experts", experts)) if value is not None},
         )  # fmt: skip
+        card = small.card
+        ended({
+            "items": len(small), "bytes": card["bytes"]["total"], "seconds": card["cost"]["seconds"],
+            "outcome": card["outcome"]["kind"],
+        })  # fmt: skip
+        return small
+
+
+def _both(first: Callable[[Any], None], second: Callable[[Any], None]) -> Callable[[Any], None]:
+    def tell(seen: Any) -> None:
+        first(seen)
+        second(seen)
+
+    return tell
+
+
+def _settings(settled: Settled, seed: int) -> dict[str, Any]:
+    """What a log says of a run before its first step."""
+    train = settled.problem.train
+    fields: Mapping[str, Any] = dataclasses.asdict(settled.method)  # type: ignore[call-overload]
+    said = {"method": settled.name, "data": train.name, "data.hash": train.content_hash, "seed": seed}
+    said |= {"items": sum(settled.problem.counts), "effort": settled.effort or "given"}
+    return {**said, **{f"config.{name}": value for name, value in fields.items()}}
 
 
 def _only_for_one(**asked: Any) -> None:

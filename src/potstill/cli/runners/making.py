@@ -78,6 +78,7 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         command=line,
         scores=command.scores,
         experts=command.experts or None,
+        log=command.log or None,
         **_settings(command, parsed),
     )
     return_freed_memory()  # the state is gone, and the file is written as one piece
