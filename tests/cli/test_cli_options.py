@@ -111,6 +111,8 @@ OPTIONS = {
     "report": COMMON | READING | {"PATHS", "--out", "--data"},
     "view": COMMON | READING | {"FOLDER", "--port", "--data"},
     "inspect": COMMON | {"FILE"},
+    "verify": COMMON | {"PATHS"},
+    "cache": COMMON | {"WHAT", "--kind", "--unused", "--at-most", "--damaged"},
     "export": COMMON | READING | {"FILE", "--to", "--out", "--data", "--link", "--license"},
     "import": COMMON
     | READING

@@ -296,15 +296,12 @@ def test_what_does_not_fit_the_file_is_refused(table: Path, tmp_path: Path) -> N
     with pytest.raises(PotstillError, match=r"are of aum, not of entropy.*potstill score --methods entropy"):
         potstill.distill(data, "entropy", ipc=1, scores=few)
     for broken, said in (
-        (rows.slice(0, 20), "not those of|index"),
-        (rows.replace_schema_metadata({}), "metadata"),
-        (rows.drop_columns(["aum"]), "aum"),
+        (rows.slice(0, 20), "damaged, or changed"),
+        (rows.replace_schema_metadata({}), "not a file of scores.*metadata"),
+        (rows.drop_columns(["aum"]), "not a file of scores.*aum"),
     ):
         pq.write_table(broken, few)
-        if "not those" in said:
-            assert len(read_scores(few)) == 20  # whole by itself; it is the data that it does not fit
-            continue
-        with pytest.raises(PotstillError, match=f"not a file of scores.*{said}"):
+        with pytest.raises(PotstillError, match=said):
             read_scores(few)
     few.write_bytes(b"PAR1 no")
     with pytest.raises(PotstillError, match="not a parquet file that can be read"):

@@ -11,6 +11,7 @@ from potstill.cli.values import Amounts, Bytes, Integers, Names, Seconds, Size, 
 __all__ = [
     "COMMANDS",
     "Active",
+    "Cache",
     "Command",
     "Common",
     "Compare",
@@ -32,6 +33,7 @@ __all__ = [
     "Scaling",
     "Score",
     "Study",
+    "Verify",
 ]
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
@@ -163,7 +165,8 @@ class Distill(Making):
     out: Annotated[Path, arg(metavar="FILE.safetensors")]
     """The file to write. A run's checkpoint lies beside it until the run is finished."""
     resume: Flag = False
-    """Go on from the checkpoint of an interrupted run."""
+    """Go on from the checkpoint of an interrupted run; start where there is none, and do nothing where this command has
+    finished before."""
     resume_anyway: Flag = False
     """Go on also where other versions or kernels made the checkpoint: the bits are then those of neither, and the set's
     card says so."""
@@ -555,6 +558,38 @@ class Inspect(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Verify(Command):
+    """Say what files are and whether they are whole: read all of each, hold it against its hash, and run nothing in it.
+
+    Of a folder: every file in it and below that Potstill writes. Exit status 1 where one is not whole.
+    """
+
+    paths: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR|FILE ...", help_behavior_hint="(at least one)")]
+    """Files, or folders to look through."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache(Command):
+    """List, verify or prune what is kept so that it need not be made again (in $POTSTILL_CACHE).
+
+    Anything there may be deleted at any time, also while runs go on: what a run then lacks it makes again.
+    """
+
+    what: Annotated[
+        Positional[Literal["list", "verify", "prune"]], arg(metavar="list|verify|prune", help_behavior_hint="")
+    ] = "list"
+    """What to do."""
+    kind: Annotated[str | None, _unset("KIND")] = None
+    """prune: only this kind, as list names it."""
+    unused: Annotated[int | None, _unset("DAYS")] = None
+    """prune: what nobody used for so many days."""
+    at_most: Annotated[Bytes | None, _unset("5GB")] = None
+    """prune: until no more is left, what was used longest ago first."""
+    damaged: Flag = False
+    """prune: what is not whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Export(DataCommand):
     """Write a distilled set in a form that other programs read.
 
@@ -666,6 +701,7 @@ COMMANDS: dict[str, tuple[type[Command], str]] = {
     "report": (Report, "one page of scorecards, leaderboards and pictures"),
     "view": (View, "the page of a comparison, live on this machine while it runs"),
     "inspect": (Inspect, "what is in a distilled set"),
+    "verify": (Verify, "what files are, and whether they are whole"),
     "export": (Export, "a distilled set as png, npz, parquet, webdataset or for Hugging Face; a selection as files"),
     "import": (Import, "a set that DC, DM, MTT, DATM, IDC, SRe2L or RDED released, as a set of Potstill"),
     "rebuild": (Rebuild, "a selection's indices and its data as a set again"),
@@ -676,6 +712,7 @@ COMMANDS: dict[str, tuple[type[Command], str]] = {
     "parametrizations": (Listing, "list what can be stored and optimised"),
     "augmentations": (Listing, "list the augmentations"),
     "stores": (Listing, "list how values can be written"),
+    "cache": (Cache, "list, verify or prune what is kept so that it need not be made again"),
     "completion": (Completion, "what makes bash, zsh or fish complete all this"),
 }
 """Every command: its options and one line about it."""

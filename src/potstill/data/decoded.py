@@ -122,6 +122,11 @@ def _read(file: Path) -> tuple[tuple[Gathered, str] | None, str | None]:
     return None, "were damaged"
 
 
+def is_whole(file: Path) -> bool:
+    """Whether a file of decoded pictures holds what it was written with."""
+    return _read(file)[0] is not None
+
+
 def _write(file: Path, got: Gathered, content: str) -> None:
     """Keep what was decoded. A disk that is full is no reason to stop: the pictures are here."""
     kept = torch.tensor(got.kept, dtype=torch.int64)

@@ -14,7 +14,8 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,7 +39,7 @@ from potstill.storage.files import (
     write_atomic,
 )
 
-__all__ = ["Field", "Plan", "fill", "mapped", "plan", "seal"]
+__all__ = ["Field", "Plan", "fill", "mapped", "plan", "seal", "whole"]
 
 _KINDS = {"U8": "|u1", "U16": "<u2", "U32": "<u4", "I16": "<i2", "I32": "<i4", "F16": "<f2", "F32": "<f4"}
 _NUMPY = {
@@ -118,6 +119,34 @@ def mapped(path: Path, max_bytes: int = 2**48, check: bool = False) -> tuple[dic
     Raises:
         PotstillError: one line that says what is wrong with the file.
     """
+    with _opened(path, max_bytes) as (file, begin, entries, metadata, size):
+        if check:
+            _hashed(path, file, begin, metadata)
+        memory = np.memmap(file, np.uint8, "r") if size > begin else np.empty(0, np.uint8)
+    made: dict[str, NDArray[Any]] = {}
+    at = begin
+    for name, (dtype, shape, count) in entries.items():
+        if dtype not in _NUMPY:
+            raise PotstillError(f"{path}: tensor {name[:80]!r} is of a type that is not mapped; get the file again")
+        made[name] = np.asarray(memory[at : at + count]).view(_NUMPY[dtype]).reshape(shape)
+        at += count
+    return made, metadata
+
+
+def whole(path: Path, max_bytes: int = 2**48) -> tuple[str, ...]:
+    """Read all of a file once, in pieces, against the hash that it may say of itself; the names of its tensors.
+
+    Raises:
+        PotstillError: one line that says what is wrong with the file.
+    """
+    with _opened(path, max_bytes) as (file, begin, entries, metadata, _):
+        _hashed(path, file, begin, metadata)
+    return tuple(entries)
+
+
+@contextmanager
+def _opened(path: Path, max_bytes: int) -> Iterator[tuple[BinaryIO, int, Mapping[str, Any], dict[str, str], int]]:
+    """The open file, where its values begin, its tensors, its metadata and its size."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise PotstillError(f"{path}: one safetensors file is required, but this is a folder, a device or a pipe")
@@ -128,25 +157,19 @@ def mapped(path: Path, max_bytes: int = 2**48, check: bool = False) -> tuple[dic
             (length,) = struct.unpack("<Q", head[:8])
             header = head[8:] + file.read(length - 1)
             entries, metadata = parse_header(path, header, size - 8 - length)
-            if check:
-                hashed = HashOfFile(path, head[:8] + header, metadata)
-                while piece := file.read(2**22):
-                    hashed.update(piece)
-                hashed.check()
-                file.seek(8 + length)
-            whole = np.memmap(file, np.uint8, "r") if size > 8 + length else np.empty(0, np.uint8)
+            yield file, 8 + length, entries, metadata, size
     except FileNotFoundError as error:
         raise PotstillError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise PotstillError(f"{path}: cannot be read ({reason(error)}); check the path") from error
-    made: dict[str, NDArray[Any]] = {}
-    at = 8 + length
-    for name, (dtype, shape, count) in entries.items():
-        if dtype not in _NUMPY:
-            raise PotstillError(f"{path}: tensor {name[:80]!r} is of a type that is not mapped; get the file again")
-        made[name] = np.asarray(whole[at : at + count]).view(_NUMPY[dtype]).reshape(shape)
-        at += count
-    return made, metadata
+
+
+def _hashed(path: Path, file: BinaryIO, begin: int, metadata: Mapping[str, str]) -> None:
+    file.seek(0)
+    hashed = HashOfFile(path, file.read(begin), metadata)
+    while piece := file.read(2**22):
+        hashed.update(piece)
+    hashed.check()
 
 
 def fill(

@@ -4,6 +4,7 @@ Rows may be in any order: ``index`` says whose they are. The file's own metadata
 their content hash, and every method with all settings that decide its numbers.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from potstill.core import Source
 from potstill.errors import PotstillError
-from potstill.storage.files import check_writable, parse_json, write_atomic
+from potstill.storage.files import DIGEST, check_writable, parse_json, write_atomic
 
 __all__ = ["MethodScores", "Scores", "read_scores", "write_scores"]
 
@@ -111,12 +112,25 @@ def write_scores(scores: Scores, path: Path) -> None:
         about[method] = {"columns": list(said.columns), "config": dict(said.config), "seconds": said.seconds}
     described = {
         "format": _FORMAT, "source": scores.source, "hash": scores.hash, "classes": list(scores.classes),
-        "methods": about,
+        "methods": about, DIGEST: _digest(scores),
     }  # fmt: skip
     table = pa.table(rows).replace_schema_metadata({"potstill": json.dumps(described)})
     buffer = BytesIO()
     pq.write_table(table, buffer, write_page_checksum=True)
     write_atomic(path, buffer.getvalue())
+
+
+def _digest(scores: Scores) -> str:
+    """Hash of all that is read from a file, in the order of the samples: rows may be sorted otherwise."""
+    methods = {name: [m.config, m.seconds, list(m.columns)] for name, m in scores.methods.items()}
+    names, region = [_text(name) for name in scores.names], list(map(str, scores.region))
+    said = [scores.source, scores.hash, [_text(c) for c in scores.classes], names, region, methods]
+    made = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    columns = [m.columns[c] for _, m in sorted(scores.methods.items()) for c in m.columns]
+    for values in (scores.labels, scores.first, *columns):
+        if values is not None:
+            made.update(values.cpu().contiguous().numpy().tobytes())
+    return made.hexdigest()
 
 
 def _text(name: str) -> str:
@@ -128,7 +142,8 @@ def read_scores(path: str | Path) -> Scores:
     """A file of scores, whatever the order of its rows.
 
     Raises:
-        PotstillError: it is not one, or not whole; the message says what is missing.
+        PotstillError: it is not one, or not whole, or its numbers are not those that were written; the message says
+            what is missing.
     """
     path = Path(path)
     try:
@@ -140,12 +155,17 @@ def read_scores(path: str | Path) -> Scores:
         raise PotstillError(f"{path}: not a parquet file that can be read ({what}); make it anew") from error
     try:
         said = parse_json((table.schema.metadata or {}).get(b"potstill", b"null"))
-        return _scores(table, said)
+        scores = _scores(table, said)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, pa.ArrowException) as error:
         raise PotstillError(
             f"{path}: not a file of scores ({type(error).__name__}: {' '.join(str(error).split())[:200]}); only files "
             "that potstill score wrote, with all rows and their metadata, can be selected from"
         ) from error
+    if said.get(DIGEST, (found := _digest(scores))) != found:  # files of earlier versions say none
+        raise PotstillError(
+            f"{path}: damaged, or changed: it does not have the numbers that it was written with; make it anew"
+        )
+    return scores
 
 
 def _scores(table: Any, said: Any) -> Scores:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from potstill.cli.parsing import Parsed
 from potstill.cli.runners.completing import run_completion
 from potstill.cli.runners.files import run_export, run_import, run_inspect, run_rebuild
+from potstill.cli.runners.keeping import run_cache, run_verify
 from potstill.cli.runners.listed import LISTINGS
 from potstill.cli.runners.making import run_distill, run_plan
 from potstill.cli.runners.measuring import run_compare, run_evaluate, run_label, run_report, run_scaling, run_view
@@ -29,10 +30,12 @@ RUNNERS: dict[str, Callable[[Parsed, str, Watcher], Answer]] = {
     "report": run_report,
     "view": run_view,
     "inspect": run_inspect,
+    "verify": run_verify,
     "export": run_export,
     "import": run_import,
     "rebuild": run_rebuild,
     **LISTINGS,
+    "cache": run_cache,
     "completion": run_completion,
 }
 """What each command does."""

@@ -9,6 +9,7 @@ from potstill.cli.costs import costs
 from potstill.cli.parsing import Misuse, Parsed
 from potstill.cli.runners.parts import Answer, contents, data_words, load_data, workers
 from potstill.cli.text import clock
+from potstill.errors import PotstillError
 from potstill.watch import Watcher
 
 __all__ = ["run_distill", "run_plan"]
@@ -62,7 +63,13 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     check_writable(command.out)
     checkpoint = Path(f"{command.out}.checkpoint")
     splits = load_data(command, command.data, watcher)
-    resume = command.resume or command.resume_anyway
+    asked = command.resume or command.resume_anyway
+    resume = asked and checkpoint.exists()
+    if asked and not resume and (finished := _finished(command.out, line, splits.train.content_hash)) is not None:
+        watcher.note(f"{command.out}: this command has finished before; nothing was done")
+        return finished
+    if asked and not resume:
+        watcher.note("there is no unfinished run to resume; this run starts afresh")
     if checkpoint.exists() and not resume:
         watcher.note(f"{checkpoint} holds an interrupted run; this run starts afresh and will replace it")
     watcher.begin(command.method)
@@ -99,6 +106,25 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     if outcome["kind"] == "not finite":
         failure = f"{command.method} diverged: {outcome['message']} (in {command.out})"
     return Answer({"path": str(command.out), "items": len(small), **card}, text, failure)
+
+
+def _finished(out: Path, line: str, data: str) -> Answer | None:
+    """What the same command made of the same data, if it has ended: a scheduler that starts it once more gets that."""
+    from potstill.storage import load
+
+    try:
+        small = load(out)
+    except PotstillError:
+        return None
+    if small.card["source"].get("hash") != data or _bare(str(small.card.get("command"))) != _bare(line):
+        return None
+    text = f"{out}: {contents(small.card, len(small))}, made by {small.card['method']}, was there"
+    return Answer({"path": str(out), "items": len(small), **small.card}, text)
+
+
+def _bare(line: str) -> list[str]:
+    """The words of a command that decide what it makes."""
+    return [word for word in shlex.split(line) if word not in ("--resume", "--resume-anyway", "--quiet", "--json")]
 
 
 def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
