@@ -10,7 +10,8 @@ import torch
 
 from potstill.errors import PotstillError
 from potstill.reports import Entry, read_set
-from potstill.reports.question import Board, Near, read_board, render_board
+from potstill.reports.question import Among, Board, Near, Row, read_board, render_board
+from potstill.verbs.among import Directions
 from potstill.verbs.arrays import arrays_of
 from potstill.verbs.load import load_data
 
@@ -38,6 +39,7 @@ class Folder:
     _sets: dict[Path, tuple[tuple[int, int], Entry]] = field(default_factory=dict)
     _near: dict[Path, tuple[tuple[int, int], Near | None]] = field(default_factory=dict)
     _real: Any = None
+    _directions: Directions | None = None
 
     def version(self) -> str:
         """Changes whenever a page would: names, times and sizes of the results, names of what is being made."""
@@ -58,9 +60,15 @@ class Folder:
         """
         board = read_board(self.path, self._set)
         near = {row.id: near for row in board.rows if (near := self._nearest(row.file, board)) is not None}
+        places = {row.id: at for row in board.rows if (at := self._places(row)) is not None}
         title = f"{board.source}: {self.path.resolve().name}"
         return render_board(
-            board, title=title, command=command, near=None if self.data is None else near, version=version
+            board,
+            title=title,
+            command=command,
+            near=None if self.data is None else near,
+            places=Among(real=self._directions.real, of=places) if self._directions is not None else None,
+            version=version,
         )
 
     def _set(self, path: Path) -> Entry:
@@ -83,6 +91,25 @@ class Folder:
         g = entry.gallery
         if g is None or g.real or g.inputs.ndim != 4 or not g.classes or not len(g.inputs):
             return None
+        train = self._training(path, entry)
+        pictures, distances = _neighbours(train, torch.from_numpy(g.inputs), torch.from_numpy(np.asarray(g.hard)))
+        return Near(pictures=pictures, distances=distances)
+
+    def _places(self, row: Row) -> np.ndarray | None:
+        """Where a row's inputs lie among the real samples."""
+        if self.data is None or row.entry is None or row.entry.gallery is None or not len(row.entry.gallery.inputs):
+            return None
+        train = self._training(self.path / row.file, row.entry)
+        if self._directions is None:
+            self._directions = Directions.of(train)
+        return None if self._directions is None else self._directions.places(row.entry.gallery.inputs)
+
+    def _training(self, path: Path, entry: Entry) -> Any:
+        """The training data.
+
+        Raises:
+            PotstillError: they are others than the set in ``path`` was made of.
+        """
         if self._real is None:
             self._real = self.data if hasattr(self.data, "train") else load_data(self.data)
         train = self._real.train
@@ -92,8 +119,7 @@ class Folder:
                 f"{path}: was made of other training data than {train.name}; give the data of the comparison, with the "
                 "same reading options, or leave --data out"
             )
-        pictures, distances = _neighbours(train, torch.from_numpy(g.inputs), torch.from_numpy(np.asarray(g.hard)))
-        return Near(pictures=pictures, distances=distances)
+        return train
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from potstill.markup import Html, tag
 from potstill.reports.numbers import count, duration
+from potstill.reports.question.among import Among, among
 from potstill.reports.question.answers import answers
 from potstill.reports.question.board import Board, Row
 from potstill.reports.question.confusions import confusions
@@ -95,7 +96,13 @@ def _progress(board: Board, live: bool) -> Html | None:
 
 
 def render_board(
-    board: Board, *, title: str, command: str, near: Mapping[str, Near] | None = None, version: str | None = None
+    board: Board,
+    *,
+    title: str,
+    command: str,
+    near: Mapping[str, Near] | None = None,
+    places: Among | None = None,
+    version: str | None = None,
 ) -> str:
     """The page of ``board`` as one HTML document that loads nothing. Its one script is ours and never holds data.
 
@@ -103,6 +110,7 @@ def render_board(
         title: the page's name.
         command: what makes the page again.
         near: the real pictures nearest to those of a row, by the row's id; ``None``: the training data are not at hand.
+        places: where the sets lie among real samples.
         version: of a page that is served live: it loads itself again when the server says another.
     """
     anchors = {row.id: f"set-{k}" for k, row in enumerate(board.rows, 1) if row.entry is not None}
@@ -110,7 +118,7 @@ def render_board(
         _part("What was found", "found", _findings(board)),
         _part("What it costs", "cost", _frontiers(board)),
         _part("Leaderboard", "leaderboard", leaderboard(board, anchors)),
-        _part("Pictures side by side", "gallery", walls(board, near or {}, near is not None)),
+        _part("Side by side", "gallery", [*walls(board, near or {}, near is not None), *among(board, places)]),
         _part("Classes", "classes", [*classes(board), *confusions(board)]),
         _part("What is stored", "storage", storage(board)),
         _part("Each set", "sets", sets(board, anchors)),
@@ -147,7 +155,7 @@ _LINKS = (
     ("Findings", "found"),
     ("Cost", "cost"),
     ("Leaderboard", "leaderboard"),
-    ("Pictures", "gallery"),
+    ("Side by side", "gallery"),
     ("Classes", "classes"),
     ("Storage", "storage"),
     ("Each set", "sets"),

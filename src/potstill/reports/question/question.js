@@ -82,7 +82,9 @@
   if (look) {
     const pick = look.elements.class, zoom = look.elements.zoom;
     const draw = () => {
-      all(".wall>li").forEach(li => { li.hidden = pick.value !== "" && li.dataset.class !== pick.value; });
+      const other = m => pick.value !== "" && m.dataset.class !== pick.value;
+      all(".wall>li").forEach(li => { li.hidden = other(li); });
+      all(".map [data-class]").forEach(m => m.classList.toggle("out", other(m)));
       all(".wall").forEach(wall => wall.style.setProperty("--zoom", zoom.value));
     };
     look.oninput = draw;
