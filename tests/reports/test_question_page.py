@@ -92,7 +92,7 @@ def test_without_script_everything_is_there(show: Show, digits: Gallery, tmp_pat
     assert "dm is best at 5; k-means ties." in page.locator("#found").inner_text()
     short = page.get_by_role("region", name="In short").locator("tbody tr")
     assert short.first.inner_text().split("\t") == [
-        "1 per class", "dm", "80.0%", "78.8 to 81.2%", "k-means", "k-means, 7.8 kB", "dm, 2.0 s",
+        "1 per class", "dm", "80.0%", "78.8 to 81.2%", "k-means", "k-means (79.5%): 7.8 kB", "dm (80.0%): 2.0 s",
     ]  # fmt: skip
     assert short.last.inner_text().split("\t")[0] == "All real data"
     assert "Paired t tests, Holm." in page.locator("#found").inner_text()

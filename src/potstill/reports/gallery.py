@@ -6,6 +6,7 @@ from potstill.markup import Html, join, tag
 from potstill.notebook import picture
 from potstill.reports.entry import Gallery
 from potstill.reports.items import items
+from potstill.reports.parallel import parallel
 
 __all__ = ["gallery", "shown"]
 
@@ -105,12 +106,15 @@ def _rows(g: Gallery) -> list[Html]:
     names = (*weights, *kept)
     head = tag("tr", tag("th", "class", scope="col"), *(tag("th", tag("bdi", name), scope="col") for name in names))
     table = tag("table", tag("caption", "Distilled rows by class"), tag("thead", head), tag("tbody", *body))
+    drawn = [i for c, take in enumerate(shown(g.sizes)) for i in np.flatnonzero(g.hard == c)[:take].tolist()]
+    lines = parallel(flat[drawn], columns, g.hard[drawn].astype(np.int64), g.classes)
     note = f"{len(body):,} of {sum(g.sizes):,} rows"
     if len(kept) < len(columns):
         note += f", {len(kept)} of {len(columns):,} columns"
     note += f", in the data's own units.{f' {_WEIGHTS}' if weights else ''}"
     note += "" if g.scores is None else f" {_scores(g.scores)}"
     return [
+        *([] if lines is None else [lines]),
         tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="Distilled rows"),
         tag("p", note, class_="note"),
     ]

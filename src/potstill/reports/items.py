@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from potstill.markup import Html, tag
+from potstill.markup import Html, join, tag
 from potstill.notebook import picture
 from potstill.reports.entry import Gallery
+from potstill.reports.parallel import parallel
 
 __all__ = ["items"]
 
@@ -43,7 +44,12 @@ def _table(g: Gallery, most: int) -> Html:
     head = tag("tr", tag("th", "item", scope="col"), *(tag("th", name, scope="col") for name in heads))
     table = tag("table", tag("caption", "Distilled rows and what is to be learned of each"), tag("thead", head),
                 tag("tbody", *body))  # fmt: skip
-    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="Distilled rows")
+    rows = flat[:most]
+    if g.targets is not None:  # first, as not all columns are drawn
+        rows = np.concatenate([g.targets[:most].reshape(most, -1)[:, :wide], rows], 1)
+    names = [*(f"{name} (target)" for name in asked), *columns[: flat.shape[1]]]
+    lines = parallel(rows, names, np.zeros(most, dtype=np.int64), ())
+    return join([lines, tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="Distilled rows")])
 
 
 def _points(values: Float[np.ndarray, " t"], first: int, last: int, low: float, high: float) -> str:

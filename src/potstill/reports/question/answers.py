@@ -58,8 +58,9 @@ def answers(board: Board) -> list[Html]:
         "Fewest bytes of these", "Least time of these",
     )  # fmt: skip
     note = (
-        "“These” are the best and all that cannot be told apart from it: take the one that costs you least. "
-        "Time is that of making one set."
+        "“These” are the best mean and all that cannot be told apart from it. That is not to be equal: where sets are "
+        "few, or differ much from each other, a large difference stays open, and more sets settle it (--sets). Time is "
+        "that of making one set."
     )
     return [tag("div", table("In short", head, body), class_="answers"), tag("p", note, class_="note")]
 
@@ -82,4 +83,5 @@ def _least(rows: Sequence[Row], what: str) -> Html:
     row = min(known, key=lambda row: cost[row.id] or 0.0)
     spent = cost[row.id]
     said = size(spent) if what == "bytes" else duration(spent)
-    return tag("td", tag("bdi", row.label), tag("span", ", ", value(said, spent), class_="soft"))
+    mean = "" if row.score is None else f" ({shown(row.score.mean, row.metric)})"
+    return tag("td", tag("bdi", row.label), mean, ": ", tag("span", value(said, spent), class_="soft"))

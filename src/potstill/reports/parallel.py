@@ -1,0 +1,84 @@
+"""Rows of a table as lines over parallel axes, one axis a column."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from potstill.markup import Html, tag
+
+__all__ = ["parallel"]
+
+_MOST_AXES, _MOST_LINES, _MARKS = 12, 240, 8
+_HEIGHT, _STEP, _EDGE, _TOP, _BOTTOM = 230, 92, 46, 34, 22
+
+
+def parallel(
+    rows: Float[np.ndarray, "n d"], columns: Sequence[str], labels: Int[np.ndarray, " n"], classes: Sequence[str]
+) -> Html | None:
+    """A drawing of at most 240 rows over the first 12 columns; ``None`` of fewer than two columns or no rows.
+
+    Each axis runs from its column's least to its greatest value, so that units do not matter. Where there are classes
+    each has a colour and, of up to eight, a pattern of dashes.
+
+    Args:
+        labels: the class of each row; ignored without ``classes``.
+    """
+    n, d = len(rows), min(rows.shape[1], _MOST_AXES)
+    if n == 0 or d < 2:
+        return None
+    every = -(-n // _MOST_LINES)
+    shown, of = np.nan_to_num(rows[::every, :d].astype(np.float64)), labels[::every]
+    low, high = shown.min(0), shown.max(0)
+    flat = high - low < 1e-12 * np.maximum(1.0, np.abs(high))
+    share = np.where(flat, 0.5, (shown - low) / np.where(flat, 1.0, high - low))
+    xs = [_EDGE + _STEP * j for j in range(d)]
+    room = _HEIGHT - _TOP - _BOTTOM
+    lines = [
+        tag(
+            "polyline",
+            points=" ".join(f"{x},{_TOP + room * (1 - s):.1f}" for x, s in zip(xs, row, strict=True)),
+            class_=f"p{c % _MARKS}" if classes else "p0",
+        )
+        for row, c in zip(share, of.tolist(), strict=True)
+    ]
+    axes: list[Html] = []
+    for j, x in enumerate(xs):
+        name = columns[j] if j < len(columns) else f"column {j + 1}"
+        axes += [
+            tag("line", x1=x, x2=x, y1=_TOP, y2=_TOP + room, class_="axis"),
+            tag("text", _short(name), tag("title", name), x=x, y=12, class_="of"),
+            tag("text", f"{high[j]:.3g}", x=x, y=_TOP - 6),
+            tag("text", f"{low[j]:.3g}", x=x, y=_HEIGHT - 6),
+        ]
+    width = 2 * _EDGE + _STEP * (d - 1)
+    said = f"{len(shown):,} rows as lines over {d} columns, each from its least to its greatest value"
+    svg = tag(
+        "svg", *axes, *lines, viewBox=f"0 0 {width} {_HEIGHT}", width=width, height=_HEIGHT, role="img",
+        aria_label=said + "; the table holds the same",
+    )  # fmt: skip
+    note = f"{said}."
+    note += f" {rows.shape[1] - d:,} more columns are not drawn." if rows.shape[1] > d else ""
+    note += f" One row of {every} is drawn." if every > 1 else ""
+    note += " Colours and dashes repeat after eight classes." if len(classes) > _MARKS else ""
+    box = tag("div", svg, class_="scroll", tabindex=0, role="region", aria_label=said)
+    return tag("figure", _keys(classes), box, tag("figcaption", note), class_="parallel")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 13 else name[:12] + "…"
+
+
+def _keys(classes: Sequence[str]) -> Html | None:
+    """Which line is which class, for the first eight."""
+    if not classes:
+        return None
+    keys = [
+        tag(
+            "li",
+            tag("svg", tag("polyline", points="0,8 26,8", class_=f"p{c}"), width=26, height=16, aria_hidden="true"),
+            tag("bdi", name),
+        )
+        for c, name in enumerate(classes[:_MARKS])
+    ]
+    return tag("ul", *keys, class_="line-keys")
