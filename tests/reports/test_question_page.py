@@ -92,16 +92,18 @@ def test_without_script_everything_is_there(show: Show, digits: Gallery, tmp_pat
     assert "dm is best at 5; k-means ties." in page.locator("#found").inner_text()
     short = page.get_by_role("region", name="In short").locator("tbody tr")
     assert short.first.inner_text().split("\t") == [
-        "1 per class", "dm", "80.0%", "78.8 to 81.2%", "k-means", "k-means (79.5%): 7.8 kB", "dm (80.0%): 2.0 s",
+        "1 per class", "dm", "80.0% [78.8 to 81.2%]", "15.7 kB", "2.0 s", "k-means",
+        "k-means (79.5%): 7.8 kB", "dm (80.0%): 2.0 s",
     ]  # fmt: skip
     assert short.last.inner_text().split("\t")[0] == "All real data"
     assert "Paired t tests, Holm." in page.locator("#found").inner_text()
     assert page.locator("#rows tbody button").count() == 0
     assert "Hardest on average: 8, 72.6%." in page.locator("#classes").inner_text()
     mistakes = page.get_by_role("region", name="Commonest mistakes, 1 per class, potstill").locator("tbody tr")
-    assert mistakes.nth(1).inner_text().split("\t") == ["dm", "8 for 3 11.0%", "1 for 7 2.0%", "—"]
+    assert mistakes.nth(1).inner_text().split("\t") == ["dm", "8 as 3 11.0%", "1 as 7 2.0%", "—"]
     matrix = page.locator(".confused table").first
     assert "Best mean: dm, 1 per class" in matrix.locator("caption").inner_text()
+    assert "dm, the best mean, in percent" in page.locator("#classes").inner_text()
     assert matrix.locator("tbody tr").nth(8).inner_text().split("\t") == [
         "8", "·", "·", "·", "11", "·", "·", "·", "·", "89", "·",
     ]  # fmt: skip

@@ -29,7 +29,9 @@ def answers(board: Board) -> list[Html]:
                 "tr",
                 tag("th", tag("bdi", where), scope="row"),
                 tag("td", tag("b", tag("bdi", best.label))),
-                *_score(best.score, best.metric),
+                _score(best.score, best.metric),
+                tag("td", value(size(best.bytes), best.bytes)),
+                tag("td", value(duration(best.seconds), best.seconds)),
                 tag("td", _others([row for row in top if row is not best], len(rows))),
                 _least(top, "bytes"),
                 _least(top, "seconds"),
@@ -41,21 +43,21 @@ def answers(board: Board) -> list[Html]:
     if all_of_it is not None and all_of_it.full is not None:
         held = all_of_it.scorecard.get("full")
         bytes_ = number(held.get("bytes")) if isinstance(held, dict) else None
-        cells = [tag("td", "—"), tag("td", "—" if bytes_ is None else value(size(bytes_), bytes_)), tag("td", "—")]
+        cells = [tag("td", "—" if bytes_ is None else value(size(bytes_), bytes_)), *[tag("td", "—")] * 4]
         body.append(
             tag(
                 "tr",
                 tag("th", "All real data", scope="row"),
                 tag("td", "—"),
-                *_score(all_of_it.full, all_of_it.metric),
+                _score(all_of_it.full, all_of_it.metric),
                 *cells,
                 class_="whole",
             )
         )
     metric = board.measured[0].metric.titled
     head = (
-        "Size", "Best mean", metric[:1].upper() + metric[1:], "95% interval", "Not told apart from it",
-        "Fewest bytes of these", "Least time of these",
+        "Size", "Best mean", f"{metric[:1].upper()}{metric[1:]}, 95% interval", "Bytes", "Time",
+        "Not told apart from it", "Fewest bytes of these", "Least time of these",
     )  # fmt: skip
     note = (
         "“These” are the best mean and all that cannot be told apart from it. That is not to be equal: where sets are "
@@ -65,8 +67,9 @@ def answers(board: Board) -> list[Html]:
     return [tag("div", table("In short", head, body), class_="answers"), tag("p", note, class_="note")]
 
 
-def _score(e: Estimate, metric: Metric) -> list[Html]:
-    return [tag("td", value(shown(e.mean, metric), e.mean)), tag("td", "—" if e.low is None else interval(e, metric))]
+def _score(e: Estimate, metric: Metric) -> Html:
+    ends = None if e.low is None else tag("span", f" [{interval(e, metric)}]", class_="soft")
+    return tag("td", value(shown(e.mean, metric), e.mean), ends)
 
 
 def _others(ties: Sequence[Row], measured: int) -> Html:

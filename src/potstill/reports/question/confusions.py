@@ -65,7 +65,7 @@ def _mistakes(row: Row, found: Sequence[Sequence[int]], names: Sequence[str]) ->
         key=lambda mistake: -mistake[0],
     )[:_MOST]
     cells = [
-        tag("td", tag("bdi", names[c]), " for ", tag("bdi", names[d]), tag("span", f" {percent(share)}", class_="soft"))
+        tag("td", tag("bdi", names[c]), " as ", tag("bdi", names[d]), tag("span", f" {percent(share)}", class_="soft"))
         for share, c, d in rated
     ]
     return tag("tr", tag("th", tag("bdi", row.label), scope="row"), *cells, *[tag("td", "—")] * (_MOST - len(cells)))
@@ -77,9 +77,11 @@ def _matrix(row: Row, found: Sequence[Sequence[int]], names: Sequence[str], titl
         total = sum(of)
         cells = [_cell(n / total if total else 0.0, n, c == d) for d, n in enumerate(of)]
         body.append(tag("tr", tag("th", tag("bdi", names[c]), scope="row"), *cells))
-    what = "Best mean" if row.best else "First"
-    caption = f"{what}: {row.label}, {title}. Down: the real class; across: what it was taken for"
-    return tag("div", table(caption, ("Class", *names), body), class_="confused")
+    what, said = ("Best mean", "the best mean, ") if row.best else ("First", "")
+    how = "Down: the real class; across: what it was taken for."
+    caption = f"{what}: {row.label}, {title}. {how}"
+    words = tag("p", tag("bdi", row.label), f", {said}in percent. {how}", class_="note")
+    return tag("div", words, table(caption, ("Class", *names), body), class_="confused")
 
 
 def _cell(share: float, n: int, right: bool) -> Html:
