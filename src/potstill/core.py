@@ -21,7 +21,7 @@ __all__ = [
     "Asset", "AssetJob", "Augmentation", "Batch", "Budget", "Effort", "Efforts", "Family", "Ground", "InputSpec",
     "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Needs", "Network", "NetworkFactory",
     "Normalization", "Parametrization", "Part", "Payload", "Problem", "Result", "Scored", "Selection", "Source",
-    "Space", "Splits", "Store", "Stored", "Synthetic", "Task", "Trained", "Whitening",
+    "Space", "Splits", "Store", "Stored", "Synthetic", "Task", "Trained", "Whitening", "labels_asked",
 ]  # fmt: skip
 
 Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
@@ -696,3 +696,12 @@ class Method(ABC, Generic[S]):
     def parts(self, problem: Problem, state: S) -> "tuple[Part, ...] | None":
         """What a step consists of, for a plan of its memory; ``None``: not said, and no memory is predicted."""
         return None
+
+
+def labels_asked(method: Method[Any] | type[Method[Any]]) -> str:
+    """The field ``labels`` of a method (``soft``, ``learned``, …), or ``hard`` of one that has none.
+
+    A function of that name is a helper of its author's, and asks for nothing.
+    """
+    found = getattr(method, "labels", "hard")
+    return found if isinstance(found, str) else "hard"

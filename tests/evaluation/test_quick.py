@@ -165,3 +165,14 @@ def test_a_longer_protocol_is_expected_to_take_longer(digits: Any) -> None:
 
     assert updates(lr=0.01, steps=50, validation=0) == 5 * 50
     assert updates() == 5 * 180 + 2 * (3 * 180 + 60)
+
+
+def test_a_scorecard_is_saved_and_its_page_finds_it(
+    small: potstill.Distilled, digits: potstill.Splits, tmp_path: Path
+) -> None:
+    score = potstill.evaluate(small, digits, quick=True, seeds=1, epochs=1, **SMALL)
+    small.save(tmp_path / "small.safetensors")
+    kept = score.save(tmp_path / "small.scorecard.json")
+    assert json.loads(kept.read_text())["accuracy"]["mean"] == pytest.approx(score.accuracy)
+    page = potstill.report(tmp_path, tmp_path / "page.html").read_text()
+    assert f"{100 * score.accuracy:.1f}" in page

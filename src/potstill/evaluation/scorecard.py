@@ -1,13 +1,17 @@
 """What a protocol measured, as a value that prints as a table and converts to the contract's JSON."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from potstill.errors import PotstillError
 from potstill.markup import join, one_line, tag
 from potstill.metric import Metric
 from potstill.notebook import table
+from potstill.storage import write_atomic
+from potstill.storage.card import plain
 from potstill.units import stored_as
 
 __all__ = ["SCORES", "Scorecard"]
@@ -78,6 +82,16 @@ class Scorecard:
     def to_dict(self) -> dict[str, Any]:
         """The scorecard as JSON values, under the contract's keys."""
         return dict(self.content)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the JSON document; a page finds its set by its name: ``small.scorecard.json`` beside
+        ``small.safetensors``.
+
+        Raises:
+            PotstillError: the file cannot be written.
+        """
+        write_atomic(Path(path), (json.dumps(plain(self.to_dict()), indent=1, allow_nan=False) + "\n").encode())
+        return Path(path)
 
     @property
     def _head(self) -> tuple[str, ...]:

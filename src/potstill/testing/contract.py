@@ -37,6 +37,7 @@ from potstill.core import (
     Source,
     Synthetic,
     Trained,
+    labels_asked,
 )
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
@@ -314,11 +315,9 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
             fits = soft and tuple(result.labels.shape) == (many, k) and bool(torch.isfinite(result.labels).all())
             _require(fits, f"scores must be finite float rows of {k} numbers, one for each class")
             _require(many == sum(problem.sizes), f"the budget is {sum(problem.sizes)} items, not {many}")
-            _require(
-                info.soft or getattr(method, "labels", "hard") != "hard", "scores need info.soft or labels='scores'"
-            )
+            _require(info.soft or labels_asked(method) != "hard", "scores need info.soft or labels='scores'")
             return
-    soft_asked = info.soft or getattr(method, "labels", "hard") != "hard"
+    soft_asked = info.soft or labels_asked(method) != "hard"
     _require((rows is not None) == soft_asked, f"info.soft is {info.soft}, but the labels say otherwise")
     if soft_asked and not info.soft:
         return  # labels that are learned, or a teacher's, may be of another class; their number was checked

@@ -24,6 +24,7 @@ from potstill.core import (
     Scored,
     Source,
     Store,
+    labels_asked,
 )
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
@@ -344,7 +345,7 @@ def settle(
         )
     parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
     decoder = decoder_of(parts["parametrization"] or "pixels", train.input)
-    soft = info.soft or getattr(made, "labels", "hard") != "hard"
+    soft = info.soft or labels_asked(made) != "hard"
     few = moved(train.raw(torch.arange(min(len(train), 8))), "cpu")
     plain = isinstance(task, Classification) and isinstance(few, Tensor)
     written, limit = writing(store, wanted, decoder, info.selects, few, plain)
@@ -373,7 +374,7 @@ def settle(
         augment=named_augmentation(parts["augment"] or "none", train),
         parametrization=decoder,
     )
-    counts, numbers = amounts(problem, wanted, limit, info, soft, scores=getattr(made, "labels", None) == "scores")
+    counts, numbers = amounts(problem, wanted, limit, info, soft, scores=labels_asked(made) == "scores")
     rounds = rounding(decoder, written, info.selects)
     problem = dataclasses.replace(problem, counts=counts, numbers=numbers, parametrization=rounds)
     if not info.selects:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from potstill import registry
-from potstill.core import Effort
+from potstill.core import Effort, labels_asked
 
 __all__ = [
     "efforts_of",
@@ -66,7 +66,7 @@ def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
                 "year": info.year,
                 "summary": _first_line(kind),
                 "selects": info.selects,
-                "soft": info.soft or getattr(kind, "labels", "hard") != "hard",
+                "soft": info.soft or labels_asked(kind) != "hard",
                 "unpublished": info.unpublished,
                 "weighs": info.weighs,
                 "kinds": list(info.kinds),

@@ -17,7 +17,19 @@ from torch import Tensor
 from potstill.asked import asked_amounts, asked_effort
 from potstill.assets import forecast, wanted_by
 from potstill.augment.named import named_augmentation
-from potstill.core import Budget, Ground, Method, Part, Problem, Result, Selection, Source, Store, Synthetic
+from potstill.core import (
+    Budget,
+    Ground,
+    Method,
+    Part,
+    Problem,
+    Result,
+    Selection,
+    Source,
+    Store,
+    Synthetic,
+    labels_asked,
+)
 from potstill.errors import PotstillError
 from potstill.execution import Executor, Serial, asked_executor, choose
 from potstill.execution.memory import peak_memory, resident_memory, return_freed_memory
@@ -236,7 +248,7 @@ def _look(settled: Settled, seed: int, asked: int | None, executor: Executor | N
     problem, networks = _with_stand_ins(method, settled.problem)
     rng = generator(seed, "distill", name)
     state = method.init(problem, rng)
-    soft = getattr(method, "labels", None) == "soft"
+    soft = labels_asked(method) == "soft"
     # Rows that a teacher gives every input take long to make, and are known by their size.
     hard: Any = {"labels": "hard"} if soft else {}
     result = dataclasses.replace(method, **hard).result(problem, state)  # type: ignore[type-var]

@@ -1,0 +1,75 @@
+"""The notebooks in ``examples/`` are run as they are, in a kernel of their own, and are kept without outputs.
+
+``make check`` runs them.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyter_client import AsyncKernelManager
+from nbclient import NotebookClient
+
+import potstill
+from potstill.core import labels_asked
+from potstill.ownfile import OwnFile
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+SAID = {
+    "pictures": r"this set +\d.*\n(?s:.)*page\.html: \d+ kB",
+    "table": r"column 'magnesium' is empty(?s:.)*all rows +\S+ +\S+ +142",
+    "own_method": r"(?m)^lvq\.py:LVQ +0\.\d+(?s:.)*random",
+    "continual": r"no memory +0\.\d\d (?s:.)*dm +0\.\d\d",
+}
+"""What a notebook prints when it is through."""
+
+
+def read(name):
+    return nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
+
+
+def test_there_are_no_others():
+    assert {path.stem for path in EXAMPLES.glob("*.ipynb")} == set(SAID)
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_a_notebook_is_kept_without_outputs_and_paths(name):
+    kept = read(name)
+    nbformat.validate(kept)
+    for cell in kept.cells:
+        assert not cell.get("outputs")
+        assert cell.get("execution_count") is None
+    assert not re.search(r"/(home|root|Users|work|tmp)/", (EXAMPLES / f"{name}.ipynb").read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SAID)
+def test_a_notebook_runs(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "run"))
+    kept = read(name)
+    kernel = AsyncKernelManager(kernel_name="python3")
+    kernel.kernel_spec.argv[0] = sys.executable
+    NotebookClient(kept, km=kernel, timeout=300, resources={"metadata": {"path": str(EXAMPLES)}}).execute()
+    outputs = [output for cell in kept.cells for output in cell.get("outputs", [])]
+    printed = "\n".join(o.get("text") or str(o.get("data", {}).get("text/plain", "")) for o in outputs)
+    assert re.search(SAID[name], printed), printed
+    assert str(tmp_path) not in printed
+    assert not {path.name for path in EXAMPLES.iterdir()} - {
+        *(f"{n}.ipynb" for n in SAID), "README.md", "lvq.py", "outside", "__pycache__",
+    }  # fmt: skip
+
+
+def test_a_helper_called_labels_asks_for_no_soft_labels():
+    """It was taken for the field of that name, so that a set in bytes was counted with rows of labels."""
+    kind = OwnFile.read(f"{EXAMPLES / 'lvq.py'}:LVQ").load()
+    assert labels_asked(kind) == "hard"
+    small = potstill.distill("digits", method=kind(iterations=1), bytes=900, progress=None)
+    random = potstill.distill("digits", "random", bytes=900, progress=None)
+    assert len(small) >= len(random)
