@@ -67,7 +67,7 @@ def test_a_notebook_runs(name, tmp_path, monkeypatch):
 
 
 def test_a_helper_called_labels_asks_for_no_soft_labels():
-    """It was taken for the field of that name, so that hard labels broke the contract, and bytes were counted with rows."""
+    """It was taken for the field of that name, so that hard labels were said to break the contract."""
     kind = OwnFile.read(f"{EXAMPLES / 'lvq.py'}:LVQ").load()
     assert labels_asked(kind) == "hard"
     check_method(kind(iterations=2), steps=2, kind="table")

@@ -176,3 +176,13 @@ def test_a_scorecard_is_saved_and_its_page_finds_it(
     assert json.loads(kept.read_text())["accuracy"]["mean"] == pytest.approx(score.accuracy)
     page = potstill.report(tmp_path, tmp_path / "page.html").read_text()
     assert f"{100 * score.accuracy:.1f}" in page
+
+
+def test_what_was_asked_for_already_is_no_advice(
+    small: potstill.Distilled, digits: potstill.Splits, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("potstill.watch.LONG", 0.0)
+    potstill.evaluate(small, digits, quick=True, seeds=1, epochs=1, **{**SMALL, "progress": "auto"})
+    said = capsys.readouterr().err
+    assert 'for less: a narrower network, such as "convnet-w32"' in said
+    assert "quick=True" not in said

@@ -86,7 +86,7 @@ def evaluate(
         warnings.warn(doubt, PotstillWarning, stacklevel=2)
     with watched(progress) as watcher:
         shown = progress == "auto" or isinstance(progress, Watcher)  # else nobody would see a forecast
-        watcher.begin("evaluation", "--quick, --seeds K or --no-full" if watcher.line else "quick=True or seeds=K")
+        watcher.begin("evaluation", _less(quick, watcher.line))
         return measure(
             small,
             splits,
@@ -104,3 +104,10 @@ def evaluate(
             progress=progress if callable(progress) and not isinstance(progress, Watcher) else watcher.count,
             expect=(lambda s: watcher.expect("evaluation", s, "evaluation")) if shown else None,
         )
+
+
+def _less(quick: bool, line: bool) -> str:
+    """How to ask for a shorter evaluation; what was asked for already is no advice."""
+    if quick:
+        return "a narrower --network, such as convnet-w32" if line else 'a narrower network, such as "convnet-w32"'
+    return "--quick, --seeds K or --no-full" if line else "quick=True or seeds=K"
