@@ -66,7 +66,7 @@ def parallel(
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 13 else name[:12] + "…"
+    return name if len(name) <= 12 else name[:11] + "…"
 
 
 def _keys(classes: Sequence[str]) -> Html | None:
