@@ -173,6 +173,22 @@ def test_idc_decodes_as_published_and_weighs_what_is_stored(
         potstill.import_set(tmp_path / "data.pt", data=digits)
 
 
+def test_ncfm_is_read_at_its_last_iteration(tmp_path: Path, digits: Splits, pixels: torch.Tensor) -> None:
+    run = tmp_path / "adamw_lr_img_0.0100_numr_reqs4096_factor2_20250601"
+    (run / "distilled_data").mkdir(parents=True)
+    for name, moved in (("init", 0.3), (9000, 0.2), (20000, 0.0)):  # as gather_save_visualize of NCFM saves
+        held = (pixels + moved).requires_grad_(True)
+        torch.save([held.detach().cpu(), LABELS.cpu()], run / "distilled_data" / f"data_{name}.pt")
+    x, y = published_decode(pixels, LABELS, 2)
+    for path in (run, run / "distilled_data", run / "distilled_data" / "data_20000.pt"):
+        small = potstill.import_set(path, data=digits)
+        assert same(small.inputs, x)
+        assert torch.equal(small.labels, y)
+        assert (small.card["method"], small.card["imported"]["form"]) == ("ncfm", "ncfm")
+    first = potstill.import_set(run / "distilled_data" / "data_init.pt", data=digits, factor=1)
+    assert same(first.inputs, pixels + 0.3)
+
+
 def test_a_folder_of_jpegs_has_its_classes_by_position(tmp_path: Path, digits: Splits, pixels: torch.Tensor) -> None:
     for c in range(10):  # as SRe2L's recovery names them
         (tmp_path / "syn" / f"new{c:03d}").mkdir(parents=True)

@@ -620,15 +620,17 @@ class Import(DataCommand):
     """Read a set that another program released, and write it as a set of Potstill. Nothing in its files is run.
 
     dc: res_*.pt of DC, DSA, DM; mtt: images_best.pt with labels_best.pt; datm: with lr_best.pt as well; idc: data.pt;
-    folder: pictures in a folder for each class (SRe2L, RDED, EDC). Tensors that were normalised or whitened are led
-    back to pixels: say by what, with --mean and --std, --known or --data.
+    ncfm: data_N.pt; folder: pictures in a folder for each class (SRe2L, RDED, EDC). Tensors that were normalised or
+    whitened are led back to pixels: say by what, with --mean and --std, --known or --data.
     """
 
     path: Annotated[Positional[Path], arg(metavar="PATH")]
     """The file, or the folder that it lies in."""
     out: Annotated[Path, arg(metavar="SET.safetensors")]
     """The set to write."""
-    format: Annotated[Literal["dc", "mtt", "datm", "idc", "folder"] | None, _unset("dc|mtt|datm|idc|folder")] = None
+    format: Annotated[
+        Literal["dc", "mtt", "datm", "idc", "ncfm", "folder"] | None, _unset("dc|mtt|datm|idc|ncfm|folder")
+    ] = None
     """Who wrote it (else as its files are named)."""
     known: Annotated[str | None, _unset("NAME")] = None
     """The data's known name, for published constants and class names: cifar10, mnist, …; they are not read."""
@@ -641,7 +643,7 @@ class Import(DataCommand):
     zca: Annotated[Literal["mtt", "frepo"] | None, _unset("mtt|frepo")] = None
     """The tensors are whitened as these papers do; needs --data, which the whitening is fitted on."""
     factor: Annotated[int | None, _unset("F")] = None
-    """Of idc: pictures along a side of each stored one (else what the path says, as in factor2)."""
+    """Of idc and ncfm: pictures along a side of each stored one (else what the path says, as in factor2)."""
     run: Annotated[int | None, _unset("N")] = None
     """Of dc: which of the file's experiments, from 0 (else the last)."""
     lr: Annotated[float | None, _unset("LR")] = None

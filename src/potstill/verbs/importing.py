@@ -21,7 +21,7 @@ from potstill.verbs.released import RELEASED, Released, form_of, read_released
 
 __all__ = ["RELEASED", "import_set"]
 
-_OF_CIFAR10 = ("mtt", "datm", "idc")
+_OF_CIFAR10 = ("mtt", "datm", "idc", "ncfm")
 """Programs that normalise CIFAR-100 with CIFAR-10's numbers."""
 
 
@@ -48,12 +48,12 @@ def import_set(
 
     Args:
         path: the file, or the folder that it lies in; see ``potstill.verbs.released``.
-        form: ``dc``, ``mtt``, ``datm``, ``idc`` or ``folder``; by default what the files are named like.
+        form: ``dc``, ``mtt``, ``datm``, ``idc``, ``ncfm`` or ``folder``; by default what the files are named like.
         known: a name with published constants and class names (``cifar10``); nothing is read for it.
         data: the real data that the set was made of, as for `load_data`: class names, hash, constants, whitening.
         mean, std: of each channel, by which the images were normalised; 0 and 1 where they were not.
         zca: ``mtt``, ``frepo`` or ``kip``: the images are whitened as these papers do.
-        factor: of ``idc``: pictures along a side of each stored one; 1: none. By default what the path says.
+        factor: of ``idc`` and ``ncfm``: pictures along a side of each stored one; 1: none. By default as the path says.
         run: of ``dc``: which of the file's experiments.
         lr: the learning rate that was learned with the set, where no file has it.
         method: what made it, by default as the files or the form are called.
@@ -172,9 +172,9 @@ def _hard(labels: Tensor) -> Tensor:
 
 
 def _factor(of: _Origin, factor: int | None) -> int:
-    if of.form != "idc":
+    if of.form not in ("idc", "ncfm"):
         if factor is not None:
-            raise PotstillError(f"factor belongs to the form idc, not to {of.form}; leave it out")
+            raise PotstillError(f"factor belongs to the forms idc and ncfm, not to {of.form}; leave it out")
         return 1
     known = of.found.factor if factor is None else factor
     if known is None:

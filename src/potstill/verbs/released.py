@@ -6,6 +6,7 @@
 | ``mtt`` (MTT, FTD, TESLA) | ``images_best.pt`` and ``labels_best.pt`` | normalised or whitened | classes |
 | ``datm`` (DATM) | these and ``lr_best.pt`` | normalised or whitened | logits of a soft label |
 | ``idc`` (IDC, DREAM) | ``data.pt``: ``[images, labels]`` | in [0,1], f × f pictures in each | classes |
+| ``ncfm`` (NCFM) | ``data_N.pt``, of iteration N: ``[images, labels]`` | as ``idc`` |
 | ``folder`` (SRe2L, RDED, EDC) | a folder of pictures for each class | pictures | the folders, sorted |
 """
 
@@ -25,7 +26,7 @@ from potstill.verbs.load import load_data
 
 __all__ = ["RELEASED", "Form", "Released", "form_of", "read_released"]
 
-Form = Literal["dc", "mtt", "datm", "idc", "folder"]
+Form = Literal["dc", "mtt", "datm", "idc", "ncfm", "folder"]
 RELEASED: tuple[str, ...] = get_args(Form)
 
 
@@ -48,7 +49,7 @@ class Released:
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each file, by its name."""
     factor: int | None = None
-    """f of the form ``idc``, where the path says it."""
+    """f of the forms ``idc`` and ``ncfm``, where the path says it."""
 
 
 def form_of(path: Path) -> Form:
@@ -62,17 +63,21 @@ def form_of(path: Path) -> Form:
             return "datm" if (path / "lr_best.pt").is_file() else "mtt"
         if (path / "data.pt").is_file():
             return "idc"
+        if _iterations(path):
+            return "ncfm"
         if any(p.is_dir() for p in path.iterdir()):
             return "folder"
     elif path.name == "data.pt":
         return "idc"
+    elif _ITERATION.fullmatch(path.name):
+        return "ncfm"
     elif re.match(r"images_\w+\.pt$", path.name):
         return "datm" if _beside(path, "lr").is_file() else "mtt"
     elif path.suffix in (".pt", ".pth"):
         return "dc"
     raise PotstillError(
         f"{path}: no released set that is known by its files; give a res_*.pt, images_best.pt beside labels_best.pt, "
-        "data.pt, or a folder of pictures for each class"
+        "data.pt, data_N.pt, or a folder of pictures for each class"
     )
 
 
@@ -97,14 +102,26 @@ def read_released(
         return _folder(path, size)
     if form == "dc":
         return _dc(path, run, max_bytes)
-    if form == "idc":
-        file = path / "data.pt" if path.is_dir() else path
+    if form in ("idc", "ncfm"):
+        file = path
+        if path.is_dir():
+            file = (_iterations(path) or [path / "data_N.pt"])[-1] if form == "ncfm" else path / "data.pt"
         images, labels = _pair(read_torch(file, max_bytes), file)
         found = re.search(r"factor(\d)", path.resolve().as_posix())
         return Released(
-            images, labels, True, "idc", files=_hashes(file), factor=None if found is None else int(found[1])
+            images, labels, True, form, files=_hashes(file), factor=None if found is None else int(found[1])
         )
     return _trajectory(path, form, max_bytes)
+
+
+_ITERATION = re.compile(r"data_(init|\d+)\.pt")
+
+
+def _iterations(folder: Path) -> list[Path]:
+    """NCFM's files in a run's folder, or in its ``distilled_data``, the last iteration last."""
+    inner = folder / "distilled_data"
+    found = {p: m[1] for p in (inner if inner.is_dir() else folder).iterdir() if (m := _ITERATION.fullmatch(p.name))}
+    return sorted(found, key=lambda p: -1 if found[p] == "init" else int(found[p]))
 
 
 def _hashes(*files: Path) -> dict[str, str]:
