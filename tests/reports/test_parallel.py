@@ -54,4 +54,7 @@ def test_the_gallery_of_a_table_has_it() -> None:
                    columns=tuple(wine.feature_names))  # fmt: skip
     shown = gallery(held)
     assert len(points(shown)) == 6
-    assert shown.index("<svg") < shown.index("Distilled rows by class")
+    assert shown.index("<svg") > shown.index("Distilled rows by class"), "the table comes first"
+    twice = gallery(held, "dm") + gallery(held, "random")
+    named = re.findall(r'aria-label="([^"]*)"', twice)
+    assert len(named) == len(set(named)) == 6, "who hears the names of a page's parts must tell them apart"

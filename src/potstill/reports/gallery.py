@@ -6,7 +6,7 @@ from potstill.markup import Html, join, tag
 from potstill.notebook import picture
 from potstill.reports.entry import Gallery
 from potstill.reports.items import items
-from potstill.reports.parallel import parallel
+from potstill.reports.parallel import called, parallel
 
 __all__ = ["gallery", "shown"]
 
@@ -88,7 +88,7 @@ def _pictures(g: Gallery) -> list[Html]:
     return [row, *([tag("p", " ".join(notes), class_="note")] if notes else [])]
 
 
-def _rows(g: Gallery) -> list[Html]:
+def _rows(g: Gallery, of: str) -> list[Html]:
     flat = g.inputs.reshape(len(g.inputs), -1)
     columns = g.columns if len(g.columns) == flat.shape[1] else tuple(f"column {j + 1}" for j in range(flat.shape[1]))
     kept = columns[:_MOST_COLUMNS]
@@ -107,22 +107,22 @@ def _rows(g: Gallery) -> list[Html]:
     head = tag("tr", tag("th", "class", scope="col"), *(tag("th", tag("bdi", name), scope="col") for name in names))
     table = tag("table", tag("caption", "Distilled rows by class"), tag("thead", head), tag("tbody", *body))
     drawn = [i for c, take in enumerate(shown(g.sizes)) for i in np.flatnonzero(g.hard == c)[:take].tolist()]
-    lines = parallel(flat[drawn], columns, g.hard[drawn].astype(np.int64), g.classes)
+    lines = parallel(flat[drawn], columns, g.hard[drawn].astype(np.int64), g.classes, of)
     note = f"{len(body):,} of {sum(g.sizes):,} rows"
     if len(kept) < len(columns):
         note += f", {len(kept)} of {len(columns):,} columns"
     note += f", in the data's own units.{f' {_WEIGHTS}' if weights else ''}"
     note += "" if g.scores is None else f" {_scores(g.scores)}"
     return [
-        *([] if lines is None else [lines]),
-        tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="Distilled rows"),
+        tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=called("Distilled rows", of)),
         tag("p", note, class_="note"),
+        *([] if lines is None else [lines]),
     ]
 
 
-def gallery(g: Gallery) -> Html:
+def gallery(g: Gallery, of: str = "") -> Html:
     """The inputs of ``g`` by class: pictures clamped to [0,1] and drawn with sharp pixels, or a table; without classes
-    one after another."""
+    one after another. ``of`` says whose they are, where a page shows several, to who hears the names of its parts."""
     if not g.classes:
-        return join(items(g))
-    return join(_pictures(g) if g.inputs.ndim == 4 else _rows(g))
+        return join(items(g, of))
+    return join(_pictures(g) if g.inputs.ndim == 4 else _rows(g, of))

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from potstill.markup import Html, join, tag
 from potstill.notebook import picture
 from potstill.reports.entry import Gallery
-from potstill.reports.parallel import parallel
+from potstill.reports.parallel import called, parallel
 
 __all__ = ["items"]
 
@@ -31,7 +31,7 @@ def _target(g: Gallery, i: int) -> list[Html]:
     return [tag("td", f"{value:.4g}") for value in g.targets[i].reshape(-1)[:_MOST_COLUMNS]]
 
 
-def _table(g: Gallery, most: int) -> Html:
+def _table(g: Gallery, most: int, of: str) -> Html:
     flat = g.inputs.reshape(len(g.inputs), -1)[:, :_MOST_COLUMNS]
     columns = g.columns if len(g.columns) >= flat.shape[1] else tuple(f"column {j + 1}" for j in range(flat.shape[1]))
     wide = 0 if g.targets is None else min(_MOST_COLUMNS, int(np.prod(g.targets.shape[1:])))
@@ -48,8 +48,10 @@ def _table(g: Gallery, most: int) -> Html:
     if g.targets is not None:  # first, as not all columns are drawn
         rows = np.concatenate([g.targets[:most].reshape(most, -1)[:, :wide], rows], 1)
     names = [*(f"{name} (target)" for name in asked), *columns[: flat.shape[1]]]
-    lines = parallel(rows, names, np.zeros(most, dtype=np.int64), ())
-    return join([lines, tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="Distilled rows")])
+    lines = parallel(rows, names, np.zeros(most, dtype=np.int64), (), of)
+    return join(
+        [lines, tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=called("Distilled rows", of))]
+    )
 
 
 def _points(values: Float[np.ndarray, " t"], first: int, last: int, low: float, high: float) -> str:
@@ -88,8 +90,8 @@ def _window(g: Gallery, i: int, names: Sequence[str]) -> Html:
     return tag("li", tag("figure", drawn, tag("figcaption", f"window {i + 1}"), class_="window"))
 
 
-def items(g: Gallery) -> list[Html]:
-    """The first items of a set without classes, whatever they are."""
+def items(g: Gallery, of: str = "") -> list[Html]:
+    """The first items of a set without classes, whatever they are; ``of`` says whose."""
     most, total = min(_MOST, len(g.inputs)), sum(g.sizes)
     if g.inputs.ndim == 4:
         shown, noun = _pairs(g, most), "items"
@@ -98,5 +100,5 @@ def items(g: Gallery) -> list[Html]:
         shown = tag("ul", *(_window(g, i, names) for i in range(most)), class_="items windows")
         noun = "windows; each variable has a scale of its own, dashed is what follows"
     else:
-        shown, noun = _table(g, most), "rows, in the data's own units"
+        shown, noun = _table(g, most, of), "rows, in the data's own units"
     return [shown, tag("p", f"{most:,} of {total:,} {noun}.", class_="note")]

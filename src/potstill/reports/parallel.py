@@ -7,14 +7,18 @@ from jaxtyping import Float, Int
 
 from potstill.markup import Html, tag
 
-__all__ = ["parallel"]
+__all__ = ["called", "parallel"]
 
 _MOST_AXES, _MOST_LINES, _MARKS = 12, 240, 8
 _HEIGHT, _STEP, _EDGE, _TOP, _BOTTOM = 230, 92, 46, 34, 22
 
 
 def parallel(
-    rows: Float[np.ndarray, "n d"], columns: Sequence[str], labels: Int[np.ndarray, " n"], classes: Sequence[str]
+    rows: Float[np.ndarray, "n d"],
+    columns: Sequence[str],
+    labels: Int[np.ndarray, " n"],
+    classes: Sequence[str],
+    of: str = "",
 ) -> Html | None:
     """A drawing of at most 240 rows over the first 12 columns; ``None`` of fewer than two columns or no rows.
 
@@ -23,12 +27,13 @@ def parallel(
 
     Args:
         labels: the class of each row; ignored without ``classes``.
+        of: whose rows they are, where a page shows several.
     """
     n, d = len(rows), min(rows.shape[1], _MOST_AXES)
     if n == 0 or d < 2:
         return None
     every = -(-n // _MOST_LINES)
-    shown, of = np.nan_to_num(rows[::every, :d].astype(np.float64)), labels[::every]
+    shown, which = np.nan_to_num(rows[::every, :d].astype(np.float64)), labels[::every]
     low, high = shown.min(0), shown.max(0)
     flat = high - low < 1e-12 * np.maximum(1.0, np.abs(high))
     share = np.where(flat, 0.5, (shown - low) / np.where(flat, 1.0, high - low))
@@ -40,7 +45,7 @@ def parallel(
             points=" ".join(f"{x},{_TOP + room * (1 - s):.1f}" for x, s in zip(xs, row, strict=True)),
             class_=f"p{c % _MARKS}" if classes else "p0",
         )
-        for row, c in zip(share, of.tolist(), strict=True)
+        for row, c in zip(share, which.tolist(), strict=True)
     ]
     axes: list[Html] = []
     for j, x in enumerate(xs):
@@ -55,14 +60,19 @@ def parallel(
     said = f"{len(shown):,} rows as lines over {d} columns, each from its least to its greatest value"
     svg = tag(
         "svg", *axes, *lines, viewBox=f"0 0 {width} {_HEIGHT}", width=width, height=_HEIGHT, role="img",
-        aria_label=said + "; the table holds the same",
+        aria_label=called(f"{said}; the table holds the same", of),
     )  # fmt: skip
     note = f"{said}."
     note += f" {rows.shape[1] - d:,} more columns are not drawn." if rows.shape[1] > d else ""
     note += f" One row of {every} is drawn." if every > 1 else ""
     note += " Colours and dashes repeat after eight classes." if len(classes) > _MARKS else ""
-    box = tag("div", svg, class_="scroll", tabindex=0, role="region", aria_label=said)
+    box = tag("div", svg, class_="scroll", tabindex=0, role="region", aria_label=called("Rows as lines", of))
     return tag("figure", _keys(classes), box, tag("figcaption", note), class_="parallel")
+
+
+def called(what: str, of: str) -> str:
+    """The name of a part for who hears it: no two parts of a page may have the same."""
+    return f"{of}: {what}" if of else what
 
 
 def _short(name: str) -> str:

@@ -484,12 +484,17 @@ def _command(entry: Entry) -> list[Html] | None:
     return [tag("pre", tag("code", str(command)), tabindex=0) for command in commands if command] or None
 
 
+def _inputs(entry: Entry) -> list[Html] | None:
+    held = entry.gallery
+    return [gallery(held, entry.name)] if held is not None and len(held.inputs) else None
+
+
 def parts(entry: Entry, level: int) -> list[Html]:
     """Every section about ``entry`` that has something to show, with headings of ``level``."""
     heading = f"h{level}"
     pictures = f"The {entry.noun}"
     made = {
-        pictures: [gallery(entry.gallery)] if entry.gallery is not None and len(entry.gallery.inputs) else None,
+        pictures: _inputs(entry),
         "How good is it?": _scorecard(entry),
         "On other networks": _networks(entry),
         "Class by class": _per_class(entry),

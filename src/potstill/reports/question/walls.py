@@ -139,7 +139,7 @@ def walls(board: Board, near: Mapping[str, Near], given: bool) -> list[Html]:
                 classes |= dict.fromkeys(g.classes)
                 cut = cut or len(g.inputs) < sum(g.sizes)
             elif row.entry is not None and row.entry.gallery is not None:
-                inner += [tag("h4", tag("bdi", row.label)), gallery(row.entry.gallery)]
+                inner += [tag("h4", tag("bdi", row.label)), gallery(row.entry.gallery, f"{row.label}, {size}")]
         parts.append(tag("details", tag("summary", tag("h3", size)), *inner, open=None if parts else ""))
     if not parts:
         return []
