@@ -2,7 +2,7 @@
 
 import pickle
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -108,7 +108,7 @@ def test_the_catalogue_names_what_can_be_made() -> None:
             assert factory(entry.name, InputSpec(kind="table", shape=(6,)), 3)(0)(torch.ones(2, 6)).shape == (2, 3)
 
 
-@pytest.mark.parametrize("package", ["timm", "torchvision"])
+@pytest.mark.parametrize("package", ["timm", "torchvision", "transformers"])
 def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setitem(sys.modules, f"{package}.models", None)
@@ -132,9 +132,21 @@ class Trunk(nn.Module):
         return self.fc(self.attention(tokens, tokens, tokens, need_weights=False)[0].mean(1))
 
 
+class Answers(nn.Module):
+    """As transformers makes them: settings in a value, and logits in another."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.trunk = Trunk(config.num_channels, 0)
+        self.classifier: nn.Module = nn.Linear(6, config.num_labels)
+
+    def forward(self, pixel_values: Tensor) -> Any:
+        return SimpleNamespace(logits=self.classifier(self.trunk(pixel_values)))
+
+
 @pytest.fixture
 def packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand-ins with the functions of timm and torchvision that are called."""
+    """Stand-ins with the functions of timm, torchvision and transformers that are called."""
     timm, torchvision, models = ModuleType("timm"), ModuleType("torchvision"), ModuleType("torchvision.models")
     vars(timm).update(
         is_model=lambda name: name == "small",
@@ -146,12 +158,18 @@ def packages(monkeypatch: pytest.MonkeyPatch) -> None:
         list_models=lambda module: ["small"], get_model=lambda name, weights, num_classes: Trunk(3, num_classes)
     )
     vars(torchvision).update(models=models)
-    for module in (timm, torchvision, models):
+    transformers, auto = ModuleType("transformers"), ModuleType("transformers.models.auto.modeling_auto")
+    vars(auto).update(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES={"small": "Small"})
+    vars(transformers).update(
+        AutoConfig=SimpleNamespace(for_model=lambda name: SimpleNamespace(num_channels=3, num_labels=2)),
+        AutoModelForImageClassification=SimpleNamespace(from_config=Answers),
+    )
+    for module in (timm, torchvision, models, transformers, auto):
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
 @pytest.mark.usefixtures("packages")
-@pytest.mark.parametrize("name", ["timm:small", "torchvision:small"])
+@pytest.mark.parametrize("name", ["timm:small", "torchvision:small", "transformers:small"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_models_of_other_packages(name: str, channels: int) -> None:
     before = torch.get_rng_state()
@@ -172,7 +190,7 @@ def test_models_of_other_packages(name: str, channels: int) -> None:
 
 
 @pytest.mark.usefixtures("packages")
-@pytest.mark.parametrize("package", ["timm", "torchvision"])
+@pytest.mark.parametrize("package", ["timm", "torchvision", "transformers"])
 def test_models_of_other_packages_fail_in_one_line(package: str) -> None:
     with pytest.raises(PotstillError, match="did you mean small"):
         factory(f"{package}:smal", COLOUR, 5)

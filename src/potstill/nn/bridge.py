@@ -1,4 +1,4 @@
-"""Networks of timm and torchvision by name, where those are installed."""
+"""Networks of timm, torchvision and transformers by name, where those are installed."""
 
 import difflib
 import importlib
@@ -57,7 +57,8 @@ def package(name: str) -> ModuleType:
 def _no_such(package: str, model: str, names: list[str]) -> PotstillError:
     # these packages know a thousand names, too many to list when none is near
     near = difflib.get_close_matches(model, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"{package}'s list_models() names the {len(names)} it has"
+    where = "its table of image classifiers" if package == "transformers" else "list_models()"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"{package}'s {where} names the {len(names)} it has"
     return PotstillError(f"unknown {package} model {model!r}; {hint}")
 
 
@@ -90,6 +91,38 @@ def _torchvision(model: str, shape: tuple[int, int, int], num_classes: int) -> t
     return whole, classifier
 
 
+class _Logits(nn.Module):
+    """A model of transformers whose classifier was taken off: its logits are then its features."""
+
+    def __init__(self, whole: nn.Module) -> None:
+        super().__init__()
+        self.whole = whole
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.whole(pixel_values=x).logits
+        return features
+
+
+def _transformers(kind: str, shape: tuple[int, int, int], num_classes: int) -> tuple[nn.Module, nn.Module]:
+    """By the kind of model with its default sizes: names of the hub would be asked for over the network."""
+    library: Any = package("transformers")
+    known = package("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+    if kind not in known:
+        raise _no_such("transformers", kind, list(known))
+    config = library.AutoConfig.for_model(kind)
+    config.num_labels = num_classes
+    sides = shape[1] if shape[1] == shape[2] else shape[1:]
+    for field, value in (("num_channels", shape[0]), ("image_size", sides)):
+        if hasattr(config, field):
+            setattr(config, field, value)
+    whole = library.AutoModelForImageClassification.from_config(config)
+    classifier = getattr(whole, "classifier", None)
+    if not isinstance(classifier, nn.Module):
+        raise PotstillError(f"transformers model {kind!r} has no classifier that can be taken off; choose another")
+    whole.classifier = nn.Identity()
+    return _Logits(whole), classifier
+
+
 def _rechannel(whole: nn.Module, channels: int) -> None:
     """Replaces the first convolution by one like it for ``channels``, freshly drawn."""
     name, old = next((n, m) for n, m in whole.named_modules() if isinstance(m, nn.Conv2d))
@@ -100,11 +133,17 @@ def _rechannel(whole: nn.Module, channels: int) -> None:
     setattr(whole.get_submodule(parent), attribute, new)
 
 
+def _made(package: str, model: str, shape: tuple[int, int, int], k: int) -> tuple[nn.Module, nn.Module | None]:
+    if package == "timm":
+        return _timm(model, shape)
+    return (_transformers if package == "transformers" else _torchvision)(model, shape, k)
+
+
 def bridged(package: str, model: str, spec: InputSpec, num_classes: int, seed: int) -> Network:
-    """A fresh ``timm:MODEL`` or ``torchvision:MODEL`` with that package's own initial weights, on the CPU.
+    """A fresh ``timm:MODEL``, ``torchvision:MODEL`` or ``transformers:KIND`` with their own first weights, on the CPU.
 
     Those packages draw from the global generator, so it is forked and seeded meanwhile, and is afterwards as before.
-    A timm model's features go to a linear layer with PyTorch's default weights; a torchvision model keeps its head.
+    A timm model's features go to a linear layer with PyTorch's default weights; the others keep their heads.
 
     Raises:
         PotstillError: the package is not installed, has no such model, or the model does not eat such pictures.
@@ -117,7 +156,7 @@ def bridged(package: str, model: str, spec: InputSpec, num_classes: int, seed: i
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, package, model))
         try:
-            trunk, head = _timm(model, (c, h, w)) if package == "timm" else _torchvision(model, (c, h, w), num_classes)
+            trunk, head = _made(package, model, (c, h, w), num_classes)
             with torch.no_grad():
                 features = trunk.eval()(torch.zeros(1, c, h, w)).flatten(1).shape[1]
             network = _Bridged(trunk, nn.Linear(features, num_classes) if head is None else head)

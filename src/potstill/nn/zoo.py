@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _DC = "networks.py of DC, arXiv:2006.05929"
-_PACKAGES = ("timm", "torchvision")
+_PACKAGES = ("timm", "torchvision", "transformers")
 _ACTIVATIONS = ("relu", "sigmoid", "leaky", "swish")
 _NORMS = ("instance", "batch", "layer", "group", "nonorm")
 _POOLINGS = ("avg", "max", "nopool")
@@ -82,6 +82,11 @@ def catalogue() -> tuple[NetworkEntry, ...]:
         NetworkEntry("timm:NAME", "any model of timm, where it is installed", "pypi.org/project/timm"),
         NetworkEntry(
             "torchvision:NAME", "any model of torchvision, where it is installed", "pypi.org/project/torchvision"
+        ),
+        NetworkEntry(
+            "transformers:KIND",
+            "any kind of image classifier of transformers (vit, resnet), where it is installed",
+            "pypi.org/project/transformers",
         ),
         NetworkEntry("FILE.py:NAME", "a class or function of a file of your own", "yours", ("*",)),
         *(
@@ -172,8 +177,8 @@ def described(name: str, input: InputSpec, num_classes: int) -> Network:
 
 
 def named(name: str) -> bool:
-    """Whether ``name`` is one of this package's networks or of timm's or torchvision's, or a backbone that anybody can
-    have: what anybody's card may say."""
+    """Whether ``name`` is one of this package's networks, of timm's, torchvision's or transformers', or a backbone that
+    anybody can have: what anybody's card may say."""
     return name.partition("-")[0] in _FAMILIES or name.partition(":")[0] in _PACKAGES or names_backbone(name)
 
 
