@@ -11,8 +11,8 @@ __all__ = ["rung_sizes", "share", "steps_in", "survivors"]
 
 
 def rung_sizes(candidates: int) -> tuple[int, ...]:
-    """How many candidates each rung has: halved, rounded up, to one, which goes on alone: ``6``
-    gives ``(6, 3, 2, 1)``.
+    """How many candidates each rung has at most: a third, rounded up, to one, which goes on alone: ``6`` gives
+    ``(6, 2, 1)``.
 
     Raises:
         ValueError: there is no candidate.
@@ -21,7 +21,7 @@ def rung_sizes(candidates: int) -> tuple[int, ...]:
         raise ValueError(f"at least one candidate is needed, not {candidates}")
     sizes = [candidates]
     while sizes[-1] > 1:
-        sizes.append(math.ceil(sizes[-1] / 2))
+        sizes.append(math.ceil(sizes[-1] / 3))
     return tuple(sizes)
 
 

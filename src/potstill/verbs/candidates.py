@@ -2,7 +2,7 @@
 
 import ast
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,9 @@ from potstill.core import Source
 from potstill.errors import PotstillError
 from potstill.tasks import Classification, task_of
 
-__all__ = ["SPELLED", "AutoOptions", "Candidate", "check_served", "usual_candidates"]
+__all__ = [
+    "SPELLED", "AutoOptions", "Candidate", "asked_candidates", "check_served", "options_of", "usual_candidates",
+]  # fmt: skip
 
 SPELLED = "METHOD[:field=value,…][/PARAMETRIZATION][%STORE][@STEPS,…]"
 """How a candidate is written."""
@@ -19,6 +21,10 @@ _FEW = "batch_real=64"
 """Real samples of each class in a step: a quarter of the published, as in docs/how-to-choose.md."""
 _RATE = f"{_FEW},optimizer=adamw,lr=0.02"
 """What validation chose for most cells of that page that are not made at the published rate."""
+
+
+_TINY = 16
+"""Pictures with a shorter side have no resolution to lose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,12 +104,13 @@ class AutoOptions:
     With @STEPS, as a card says them, no clock decides anything. Real samples must be among them."""
     validation: float = 0.3
     """Part of the training data that is held out, and at most 3,000 samples: half to choose, half to confirm."""
-    students: int = 2
-    """Students that say who goes on, of each candidate in each rung."""
+    students: int = 3
+    """Students that say who goes on, at most, of each candidate: one in the first rung, one more in each. A short
+    budget has fewer."""
     confirm: int = 5
-    """Fresh students of the winner and of the best real samples, who say whether it is better."""
+    """Fresh students of the winner and of the best real samples, who say whether it is better. A short budget has 3."""
     student_steps: int = 0
-    """Updates of a student. 0: what a fifth of the budget buys, from 60 to 300."""
+    """Updates of a student. 0: what a quarter of the budget buys, from 40 to 300."""
 
     def __post_init__(self) -> None:
         """
@@ -123,6 +130,44 @@ def _value(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
+
+
+def options_of(options: Mapping[str, Any], store: object) -> AutoOptions:
+    """
+    Raises:
+        PotstillError: an option does not exist or is out of range, or the store is no name.
+    """
+    known = {field.name for field in dataclasses.fields(AutoOptions)}
+    if strange := next((name for name in options if name not in known), None):
+        raise PotstillError(
+            f"auto has no option {strange!r}; it has {', '.join(sorted(known))}. Fields of a method stand in "
+            f"candidates: {SPELLED}"
+        )
+    if store is not None and not isinstance(store, str):
+        raise PotstillError("auto takes a store by its name, such as uint4, as its candidates are words")
+    words = options.get("candidates", ())
+    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+        raise PotstillError(f"auto: candidates must be several words, each {SPELLED}")
+    return AutoOptions(**{**options, "candidates": tuple(words)})
+
+
+def asked_candidates(asked: AutoOptions, source: Source, store: str | None) -> tuple[Candidate, ...]:
+    """What to choose among: what was asked for, each written as ``store`` where it does not say how, or the usual list.
+
+    Raises:
+        PotstillError: one is spelled wrong, none keeps real samples, or some have steps and others none.
+    """
+    read = [Candidate.read(text) for text in asked.candidates]
+    candidates = tuple(
+        c if c.store or store is None else dataclasses.replace(c, store=store) for c in read
+    ) or usual_candidates(source, store)
+    if not any(c.real for c in candidates):
+        raise PotstillError("auto holds every candidate against real samples; add random or k-means to the candidates")
+    made = [c for c in candidates if not c.real]
+    if any(c.steps for c in made) and not all(c.steps for c in made):
+        lacks = next(c.name for c in made if not c.steps)
+        raise PotstillError(f"auto: some candidates have steps, but {lacks} has none; give them to all or to none")
+    return candidates
 
 
 def check_served(source: Source) -> None:
@@ -152,17 +197,16 @@ def usual_candidates(source: Source, store: str | None) -> tuple[Candidate, ...]
     image = source.input.kind == "image"
     bits = "uint4" if image else "uint8"
     real = ["random", f"random%{bits}", "k-means", f"k-means%{bits}", f"herding%{bits}"]
-    if image:
-        sides = source.input.shape[-2:]
+    sides = source.input.shape[-2:]
+    if image and min(sides) >= _TINY:
         pixels = sides[0] * sides[1]
         cosines = f"frequency:kept={max(1, pixels // 16, min(64, pixels // 4))}"
         made = [
-            f"dm:{_RATE}/{cosines}", f"m3d:{_RATE}", f"frepo/{cosines}", f"m3d:{_FEW}/tiles", f"rfad/{cosines}",
-            f"dm:{_FEW}",
-            *([f"m3d:{_FEW}/small:factor=2"] if min(sides) >= 24 else []),
+            f"dm:{_FEW}", f"dm:{_RATE}/{cosines}", f"m3d:{_RATE}", f"frepo/{cosines}", f"m3d:{_FEW}/tiles",
+            f"rfad/{cosines}", *([f"m3d:{_FEW}/small:factor=2"] if min(sides) >= 24 else []),
         ]  # fmt: skip
-    else:
-        made = [f"dm:{_FEW}", f"m3d:{_RATE}", "frepo", "rfad", f"m3d:{_FEW}"]
+    else:  # too few numbers for half the resolution or for few coefficients
+        made = [f"dm:{_FEW}", "frepo", "rfad", f"m3d:{_RATE}/pixels", f"dm:{_RATE}", f"m3d:{_FEW}/pixels"]
     found = [Candidate.read(text) for text in (*real, *made)]
     if store is not None:
         found = [dataclasses.replace(candidate, store=store) for candidate in found]

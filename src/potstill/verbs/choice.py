@@ -1,8 +1,13 @@
 """What a card says of a choice that ``--method auto`` made, as JSON and as one paragraph."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from potstill.evaluation.probe import Loss, Probe
 from potstill.running import Settled
@@ -28,14 +33,35 @@ class Entry:
     stopped: bool = False
     """It cannot go on: it diverged or is finished."""
     rungs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    """Of each rung: ``steps``, ``accuracy`` and ``seconds``."""
+    """Of each rung that it was in: ``steps``, ``accuracy`` and ``students``."""
+    right: list[Bool[Tensor, " held"]] = dataclasses.field(default_factory=list)
+    """Of each student of its set as it is: which samples it got right, of those that choose."""
+    asked_at: int = 0
+    """Steps of the set that they learned."""
     left_out: str | None = None
     """Why it is none any more."""
 
     @property
     def accuracy(self) -> float:
-        """Of the last rung, a fraction."""
-        return float(self.rungs[-1]["accuracy"])
+        """Of the students of its set as it is, a fraction."""
+        return float(torch.stack(self.right).double().mean())
+
+    @property
+    def gain(self) -> float:
+        """From one rung to the next when last asked, as a fraction; infinite before it was asked twice."""
+        known = [r["accuracy"] for r in self.rungs if r["accuracy"] is not None]
+        return known[-1] - known[-2] if len(known) > 1 else math.inf
+
+    def note(self) -> None:
+        """Keep what was said of it in the rung that ends."""
+        asked = self.asked_at == self.steps
+        self.rungs.append(
+            {
+                "steps": self.steps,
+                "accuracy": self.accuracy if asked else None,
+                "students": len(self.right) if asked else 0,
+            }
+        )
 
 
 def on_card(
@@ -91,7 +117,8 @@ def on_card(
     }  # fmt: skip
     if gain is not None:
         said["difference"] = {
-            "mean": gain[0].mean, "ci95": [gain[0].low, gain[0].high], "winner": gain[1][0], "rival": gain[1][1],
+            "mean": gain[0].mean, "ci95": [gain[0].low, gain[0].high], "shown": gain[0].low > 0,
+            "winner": gain[1][0], "rival": gain[1][1],
             "unit": "fraction of held-out samples that students tell right",
         }  # fmt: skip
     return {"text": _text(said, entries, winner, rival, gain, final), **said}
@@ -129,7 +156,7 @@ def _text(
     parts.append(
         "Students told right when last asked: "
         + ", ".join(
-            f"{e.candidate.words()} {e.accuracy:.1%}" + ("" if e.candidate.real else f" after {e.steps:,} steps")
+            f"{e.candidate.words()} {e.accuracy:.1%}" + ("" if e.candidate.real else f" after {e.asked_at:,} steps")
             for e in ranked
         )
     )
@@ -152,6 +179,8 @@ def _text(
     else:
         parts.append(f"So the set is {winner.candidate.words() if winner else ''}, made anew of all training samples")
         parts[-1] += f" in {final:,} steps"
+        if gain is not None and gain[0].low <= 0:
+            parts[-1] += "; it was ahead, but that it is better than the real samples is not shown"
     if lost := [e for e in entries if e.left_out is not None]:
         parts.append("Left out: " + "; ".join(f"{e.candidate.words()} ({e.left_out})" for e in lost))
     return ". ".join(parts) + "."

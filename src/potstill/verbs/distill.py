@@ -173,13 +173,13 @@ def distill(
         _only_for_one(
             steps=steps, effort=effort, parametrization=parametrization, labels=labels, augment=augment, zca=zca,
             scores=scores, networks=networks, experts=experts, initial=initial, log=log,
-            resume=resume or resume_anyway or None,
         )  # fmt: skip
         with watched(progress) as watcher:
             return choose(
                 data, keep, seconds, watcher, options, seed=seed, network=network, store=store, device=device,
                 executor=asked_executor(executor), command=command,
                 progress=progress if callable(progress) and progress is not watcher else None,
+                checkpoint=checkpoint, resume=resume or resume_anyway, anyway=resume_anyway,
             )  # fmt: skip
     hard = asked_effort(effort, method, steps, seconds)
     if (table := read_scores(scores) if isinstance(scores, str | Path) else scores) is not None:

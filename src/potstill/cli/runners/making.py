@@ -77,7 +77,7 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         splits,
         command.method,
         **kept,
-        checkpoint=None if command.method == "auto" else checkpoint,  # a choice begins anew
+        checkpoint=checkpoint,
         resume=resume,
         resume_anyway=command.resume_anyway,
         checkpoint_every=command.checkpoint_every,
