@@ -10,8 +10,9 @@ times, with other seeds, within a tenth of the seconds that the grid took, stude
 
 The gap is the accuracy of the grid's best candidate, over its sets, minus that of what auto chose. The best is picked
 on the same students and samples, and so flattered; the fair gap picks it on one half of the samples and measures it on
-the other, both ways. It counts as significantly worse where the two-sided 95 % interval of the gap, in pairs over students
-and samples, lies above 0. Seconds are those of the process's own processor, as other work may share the machine.
+the other, both ways. It counts as significantly worse where the two-sided 95 % interval of the gap, in pairs over
+students and samples, lies above 0. Seconds are those of the process's own processor, as other work may share the
+machine.
 
 Results: results/auto/DATA-BYTES.json, written after every cell; what is there is not made again.
 ``python -m benchmarks.tables`` writes the rows of docs/auto.md.

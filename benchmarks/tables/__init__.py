@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.tables import (
     architecture,
     choice,
+    chosen,
     data,
     frozen,
     imported,
@@ -31,6 +32,7 @@ __all__ = ["main", "render"]
 _BLOCKS: dict[str, Callable[[Path], str]] = {
     "active": selection.active,
     "architecture": architecture.listed,
+    "auto": chosen.auto,
     "bytes": stored.bytes_of_data,
     "bytes-ahead": stored.ahead,
     "bytes-codecs": stored.codecs,

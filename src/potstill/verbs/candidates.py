@@ -188,15 +188,15 @@ def check_served(source: Source) -> None:
 
 
 def usual_candidates(source: Source, store: str | None) -> tuple[Candidate, ...]:
-    """A short list for such data, the most promising first: pictures, or anything flat. Real samples are always among
-    them, as they are and in few bits.
+    """A short list for such data, the most promising first: pictures, small pictures, or anything flat. Real samples
+    are always among them, as they are and in few bits; drawn ones come last, as a lucky draw does not come again.
 
     Args:
         store: the only one to write with; ``None``: each kind's usual ones.
     """
     image = source.input.kind == "image"
     bits = "uint4" if image else "uint8"
-    real = ["random", f"random%{bits}", "k-means", f"k-means%{bits}", f"herding%{bits}"]
+    real = [f"k-means%{bits}", f"herding%{bits}", "k-means", f"random%{bits}", "random"]
     sides = source.input.shape[-2:]
     if image and min(sides) >= _TINY:
         pixels = sides[0] * sides[1]
