@@ -261,9 +261,15 @@ def test_a_live_page_follows_the_run(served: tuple[Path, Server], browser: Brows
     comparison(folder, digits)
     page.locator("#live", has_text="8 of 9 cells are done").wait_for(timeout=20_000)
     page.locator("#filters [name=method]").select_option("dm")
+    page.locator("#looking [name=class]").select_option("3")
+    page.locator("#gallery summary").nth(1).click()
+    page.locator("#found").click()
     (folder / "kip-ipc1.safetensors.checkpoint").write_bytes(b"")
     page.locator("#live", has_text="kip-ipc1").wait_for(timeout=20_000)
     assert set(methods(page)) == {"dm"}, "what was filtered stays filtered"
+    assert page.locator("#looking [name=class]").input_value() == "3", "what was chosen stays chosen"
+    assert page.locator("#gallery details").nth(1).get_attribute("open") is not None, "what was opened stays open"
+    assert page.locator("#sets details").first.get_attribute("open") is None
     assert wrong == []
     context.close()
 

@@ -87,11 +87,22 @@
       all(".map [data-class]").forEach(m => m.classList.toggle("out", other(m)));
       all(".wall").forEach(wall => wall.style.setProperty("--zoom", zoom.value));
     };
-    look.oninput = draw;
+    if ([...pick.options].some(o => o.value === state.class)) pick.value = state.class;
+    if (state.zoom) zoom.value = state.zoom;
+    look.oninput = () => { state.class = pick.value; state.zoom = zoom.value; keep(); draw(); };
     look.onsubmit = event => event.preventDefault();
     look.hidden = false;
     draw();
   }
+
+  // Parts stay open or closed as the page loads itself again.
+  const text = (s, of) => { const e = of && $(s, of); return e ? e.tagName + e.textContent : ""; };
+  const opened = state.open || (state.open = {});
+  all("main details").forEach(d => {
+    const key = [d.closest("section").id, text("h3", d.closest("figure")), text("summary>*", d), text("summary", d)].join();
+    if (key in opened) d.open = opened[key];
+    d.addEventListener("toggle", () => { opened[key] = d.open; keep(); });
+  });
 
   // A link to a closed part opens it.
   const open = () => {
