@@ -244,5 +244,8 @@ def test_other_tasks_and_plans_are_refused_in_one_line(digits, tmp_path, capsys)
         potstill.distill(real, "auto", bytes=400, progress=None)
     with pytest.raises(PotstillError, match="a plan is of one method"):
         potstill.plan(digits, "auto", bytes=400)
+    with pytest.raises(PotstillError, match="auto is no method to compare"):
+        potstill.compare(digits, ["dm", "auto"], bytes=400, out=tmp_path / "board")
+    assert not (tmp_path / "board").exists()
     assert main(["methods", "auto"]) == 2
     assert "chooses among them" in capsys.readouterr().err

@@ -57,9 +57,14 @@ def asked_methods(methods: Sequence[str] | str, options: Mapping[str, Mapping[st
     """The methods, ``random`` first; their options are looked at.
 
     Raises:
-        PotstillError: there are options of what is not compared, or a method has no such option.
+        PotstillError: there are options of what is not compared, a method has no such option, or one is ``auto``.
     """
     names = list(dict.fromkeys(["random", *([methods] if isinstance(methods, str) else methods)]))
+    if "auto" in names:
+        raise PotstillError(
+            "auto is no method to compare, as it makes another one's set in each cell; name the methods, or make its "
+            "set with `potstill distill --method auto` and measure it with `potstill evaluate`"
+        )
     for name in options:
         if name.startswith(OF_PROTOCOL):
             continue
