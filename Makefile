@@ -56,10 +56,10 @@ check: $(VENV)/.installed-dev  ## lint, types, import rules, docs and all that t
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PYTEST) -q tests/docs
-	$(BIN)/mkdocs build --quiet --strict --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir build/site
 
 docs: $(VENV)/.installed-dev  ## the documentation, in build/site
-	$(BIN)/mkdocs build --quiet --strict --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir build/site
 
 wheel-check: $(VENV)/.installed-dev  ## wheel and sdist, and the wheel tried in an environment of its own, away from here
 	$(BIN)/python .ci/wheel_check.py
