@@ -42,6 +42,7 @@ def three_steps(monkeypatch):
         monkeypatch.setattr(module, "steps_in", lambda seconds, cost, least=1: max(least, 3))
 
 
+TAUGHT = {"student_steps": 40, "students": 1, "confirm": 3}
 SOME = ["random", "dm:batch_real=8,reuse=1", "dm:batch_real=8,lr=0.1,reuse=1"]
 TOLD = {"bytes": 450, "seed": 3, "budget": "1h", "candidates": SOME, **SMALL, **QUICK}
 
@@ -179,7 +180,7 @@ def test_time_that_others_use_is_not_counted(monkeypatch):
 
 def test_a_set_that_teaches_more_wins_and_is_made_of_all_data(digits):
     some = ["random%exact", "dm:batch_real=16,lr=1.0@15,40,50", "dm:start=noise@0,0"]
-    small = potstill.distill(digits, "auto", bytes=420, candidates=some, **SMALL, student_steps=40, confirm=3)
+    small = potstill.distill(digits, "auto", bytes=420, candidates=some, **SMALL, **TAUGHT)
     choice = small.card["choice"]
     assert choice["answer"] == "made", choice["text"]
     assert choice["difference"]["ci95"][0] > 0
