@@ -27,7 +27,7 @@ def auto(root: Path) -> str:
         means = {name: float(right.mean()) for name, right in grid.items()}
         best = max(means, key=lambda name: means[name])
         chosen = [_right(found, cell) for cell in found["auto"].values()]
-        gaps = [loss_between(grid[best], right, sure=0.975) for right in chosen]  # type: ignore[arg-type]
+        gaps = [loss_between(grid[best], right, sure=0.975) for right in chosen]
         fair = [100 * _fair(grid, right) for right in chosen]
         whole = summary([100 * gap.mean for gap in gaps])
         ends = whole["ci95"]

@@ -8,7 +8,7 @@ pairs. The cost is counted in operations, never by a clock: what is chosen depen
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -186,7 +186,11 @@ class Loss:
     """Below it lies the loss, at that confidence."""
 
 
-def loss_between(full: Bool[Tensor, "students held"], fewer: Bool[Tensor, "students held"], sure: float = 0.95) -> Loss:
+Right: TypeAlias = Bool[Tensor, "students held"] | Float[Tensor, "students held"]
+"""What each student got right of the held-out samples: a bool, or in how many of several sets, as a share."""
+
+
+def loss_between(full: Right, fewer: Right, sure: float = 0.95) -> Loss:
     """The loss of ``fewer`` against ``full``, in pairs over students and over samples.
 
     Both are drawn: other students and other samples would say something else. With d of student s and sample i the
