@@ -174,3 +174,20 @@ def test_resume_starts_and_ends_by_itself(tmp_path: Path, capsys: pytest.Capture
     assert main([*words, "--seed", "1"]) == 0
     assert "starts afresh" in capsys.readouterr().err
     assert out.stat().st_mtime_ns != first
+
+
+def test_the_folder_of_a_choice_under_way_is_no_checkpoint_of_another_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.safetensors"
+    kept = Path(f"{out}.checkpoint")
+    kept.mkdir()
+    (kept / "journal.json").write_text("{}")
+    for resume in ([], ["--resume"]):
+        words = ["distill", "digits", "--method", "random", "--ipc", "1", "--out", str(out), "--quiet", *resume]
+        assert main(words) == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert "as a choice of method auto leaves under way" in said
+        assert (kept / "journal.json").read_text() == "{}", "nothing is lost"
+        assert not out.exists()

@@ -181,6 +181,11 @@ def distill(
                 progress=progress if callable(progress) and progress is not watcher else None,
                 checkpoint=checkpoint, resume=resume or resume_anyway, anyway=resume_anyway,
             )  # fmt: skip
+    if checkpoint is not None and Path(checkpoint).is_dir():
+        raise PotstillError(
+            f"{checkpoint}: a folder, as a choice of method auto leaves under way, but a checkpoint is a file; resume "
+            "that choice, or remove the folder"
+        )
     hard = asked_effort(effort, method, steps, seconds)
     if (table := read_scores(scores) if isinstance(scores, str | Path) else scores) is not None:
         network, augment, options = _as_scored(table, method, network, augment, zca, options)
