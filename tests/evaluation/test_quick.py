@@ -186,3 +186,20 @@ def test_what_was_asked_for_already_is_no_advice(
     said = capsys.readouterr().err
     assert 'for less: a narrower network, such as "convnet-w32"' in said
     assert "quick=True" not in said
+
+
+def test_a_quick_look_tries_few_ways_and_says_which_rival_it_leaves_out(digits: Any, small: Any) -> None:
+    few = {**SMALL, "baselines": True, "seeds": 1, "epochs": 1}
+    quick = potstill.evaluate(small, digits, quick=True, **few)
+    rivals = quick.content["baselines"]
+    assert set(rivals) == {"random", "herding", "random-items"}
+    assert quick.content["left_out"] == {
+        "random-soft": "a quick look at a set of classes alone does not train its teacher"
+    }
+    assert "random-soft was left out: a quick look" in str(quick)
+    tried = {name: rivals[name]["tried"] for name in ("random", "herding")}
+    assert len(tried["random"]) > 1
+    assert [t["store"] for t in tried["herding"]] == [tried["random"][0]["store"]], "the best of the first, untried"
+    soft = potstill.distill(digits, "random-soft", ipc=1, steps=1, network="convnet-d1-w4", progress=None, device="cpu")
+    assert soft.soft
+    assert "random-soft" in potstill.evaluate(soft, digits, quick=True, **few).content["baselines"]

@@ -213,7 +213,8 @@ class Evaluate(DataCommand):
     """The networks to train on it; more than one also says how well the set carries over."""
     quick: Flag = False
     """A shortened protocol, to look at a set and not to report it: 3 students, at most 100 epochs or 60 updates, no
-    robust scores, no full data. The scorecard says so and its fingerprint differs."""
+    robust scores, no full data, few ways to store real samples, and with labels that are classes none with soft labels.
+    The scorecard says so and its fingerprint differs."""
     seeds: Annotated[int | None, _unset("K")] = None
     """How many independent trainings (else as many as the protocol says)."""
     seed: Annotated[int, arg(metavar="S")] = 0

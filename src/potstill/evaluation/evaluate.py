@@ -37,6 +37,7 @@ from potstill.evaluation.rivals import (
     groups,
     guessed_items,
     leading,
+    passed_on,
     rival,
     room_of,
     same_items,
@@ -223,6 +224,11 @@ def evaluate(
     # under a teacher's labels random samples are random-soft
     names = [n for n in RIVALS if n != "random-soft" or bench.protocol.teaching.labels == "given"] if baselines else []
     own_learner = bench.make if isinstance(bench.make, Learned) else None
+    unasked: dict[str, str] = {}
+    if field.quick and "random-soft" in names and bench.classes and own_learner is None and not distilled.soft:
+        # its teacher and its students are a third of the time that is left
+        names = [n for n in names if n != "random-soft"]
+        unasked = {"random-soft": "a quick look at a set of classes alone does not train its teacher"}
     if not bench.classes:
         names, robust_scores = names[:1], False
     elif own_learner is not None:  # random-soft's labels are a network's
@@ -256,6 +262,7 @@ def evaluate(
     reference, rows = _references(bench, full, "random-soft" in names)
     own = _measure(bench, "this set", own_set)
     rivals, left_out = _rivals(bench, field, names, distilled, rows)
+    left_out |= unasked
     scores = _scores(bench, own, own_set, distilled, rivals, reference, robust_scores)
     metric = task.metric
     random = rivals.get("random")
@@ -400,7 +407,7 @@ def _rivals(
         try:
             made = rival(
                 name, field, draws=draws, rows=rows,
-                among=leading(found["random"][0]) if "random" in found else (),
+                among=leading(found["random"][0], passed_on(field)) if "random" in found else (),
                 say=lambda what, done, total, name=name: bench.report(f"{name}: {what}", done, total),  # type: ignore[misc]
             )  # fmt: skip
         except PotstillError as error:

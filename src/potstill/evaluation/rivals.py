@@ -27,7 +27,16 @@ from potstill.functional.sampling import class_indices
 from potstill.inputs import moved, only, tensors
 from potstill.rng import derive, generator
 from potstill.storage.contents import normalised_units, pack_inputs, unpack_inputs
-from potstill.store import classes_stored, nbytes, read, rows_stored, store
+from potstill.store import (
+    classes_stored,
+    decided_by_shape,
+    label_bytes,
+    nbytes,
+    read,
+    rows_stored,
+    store,
+    values_bytes,
+)
 from potstill.store.coded import coded_bytes
 from potstill.store.plain import ints_stored
 from potstill.supervise.teacher import soft_rows
@@ -47,6 +56,7 @@ __all__ = [
     "leading",
     "most_that_fit",
     "packed_set",
+    "passed_on",
     "rival",
     "room_of",
     "same_items",
@@ -142,6 +152,12 @@ def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Mappi
     return {name: _part(t, codec) for name, t in x.items()}, labels
 
 
+def _foreseen(train: Source, index: Tensor, codec: str, soft: bool) -> int:
+    """What `_stored` will take, by shapes and labels alone."""
+    labels = label_bytes(len(index), len(train.classes), ROW_BITS) if soft else nbytes(_targets_stored(train, index))
+    return values_bytes(store(codec), (len(index), *train.input.shape)) + labels
+
+
 def _part(x: Tensor, codec: str) -> Stored:
     """Values by the codec, codes and words as they are."""
     return store(codec).pack(x) if x.is_floating_point() else ints_stored(x)
@@ -178,6 +194,19 @@ def most_that_fit(train: Source, order: Order, room: int, codec: str, *, soft: b
         except PotstillError:
             return False  # too many for one picture file, or values that the codec does not hold
 
+    def foreseen(n: int) -> bool:
+        return _foreseen(train, _taken(order, n), codec, soft) <= room
+
+    if not train.input.parts and decided_by_shape(store(codec)):
+        with suppress(PotstillError):  # no such shapes
+            found = _most(foreseen, most, guess)
+            if found == 0 or fits(found):  # what is foreseen is the least that it can be
+                return found
+    return _most(fits, most, guess)
+
+
+def _most(fits: Callable[[int], bool], most: int, guess: int) -> int:
+    """The greatest number up to ``most`` that fits, where what is below one that fits does too."""
     low, high, step = 0, most + 1, 1
     n = max(1, min(guess, most))
     while high - low > 1:
@@ -270,7 +299,8 @@ def _fitting(train: Source, order: Order, where: Field, soft: bool, among: Seque
 def trials(where: Field) -> int:
     """Small students that the choice of a codec trains, about, in the mean of three baselines."""
     ways = sum(len(family) for family in codecs(where.train.input, where.quick, where.room))
-    return FIRST * (ways + 2 * PASSED_ON) // 3 + (0 if where.quick else THEN * LEFT)
+    again = passed_on(where)
+    return FIRST * (ways + 2 * (again if again > 1 else 0)) // 3 + (0 if where.quick else THEN * LEFT)
 
 
 def guessed_items(where: Field) -> int:
@@ -279,9 +309,14 @@ def guessed_items(where: Field) -> int:
     return int(min(len(where.train), max(groups(where.train), where.room / each)))
 
 
-def leading(made: TrainingSet) -> list[str]:
+def passed_on(where: Field) -> int:
+    """Codecs, the best for ``random``, that are tried for the other baselines; one alone is taken without a trial."""
+    return 1 if where.quick else PASSED_ON
+
+
+def leading(made: TrainingSet, most: int = PASSED_ON) -> list[str]:
     """The codecs that did best for it."""
-    return [tried["store"] for tried in made.tried[:PASSED_ON]]
+    return [tried["store"] for tried in made.tried[:most]]
 
 
 def rival(

@@ -3,7 +3,7 @@
 from potstill.store.named import store, store_name
 from potstill.store.packed import nbytes, read
 from potstill.store.plain import Exact, Float, classes_stored, ints_stored, rows_stored
-from potstill.store.sizes import bits_each, index_bytes, label_bytes, largest, values_bytes
+from potstill.store.sizes import bits_each, decided_by_shape, index_bytes, label_bytes, largest, values_bytes
 from potstill.store.uniform import Uniform
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Uniform",
     "bits_each",
     "classes_stored",
+    "decided_by_shape",
     "index_bytes",
     "ints_stored",
     "label_bytes",

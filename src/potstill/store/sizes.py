@@ -12,7 +12,7 @@ from potstill.store.packed import nbytes
 from potstill.store.plain import Float
 from potstill.store.uniform import Uniform, range_axis
 
-__all__ = ["Sized", "bits_each", "index_bytes", "label_bytes", "largest", "values_bytes"]
+__all__ = ["Sized", "bits_each", "decided_by_shape", "index_bytes", "label_bytes", "largest", "values_bytes"]
 
 
 @runtime_checkable
@@ -26,6 +26,11 @@ class Sized(Protocol):
             PotstillError: it takes no such values.
         """
         ...
+
+
+def decided_by_shape(store: Store) -> bool:
+    """Whether `values_bytes` knows the bytes by the shape alone. Ranges that no float of 16 bits holds take more."""
+    return isinstance(store, Float | Uniform | Sized)
 
 
 def values_bytes(store: Store, shape: tuple[int, ...], sample: Tensor | None = None) -> int:
