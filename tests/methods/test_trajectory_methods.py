@@ -471,3 +471,25 @@ def test_everything_that_is_stored_moves(kind: type[TrajectoryValues], labels: A
     (part,) = method.parts(problem, state)
     part.ready(1)()
     assert part.samples == 3 * sum(problem.sizes)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_experts_train_in_smaller_batches_where_data_are_few_and_that_is_said(kind: type[TrajectoryValues]) -> None:
+    problem = problem_with()
+    n = len(problem.train)
+    published = kind().settled(problem)[0]
+    assert published.batch_trained == 256
+    small, said = kind(updates_trained=n // 10).settled(problem)
+    assert small.batch_trained == n // (n // 10)
+    assert said == (f"experts train in batches of {small.batch_trained}, as there are {n:,} samples",)
+    assert small.settled(problem) == (small, ()), "settling again says nothing and changes nothing"
+    assert kind(updates_trained=10 * n).settled(problem)[0].batch_trained == 8
+    assert kind(updates_trained=1, batch_trained=4).settled(problem)[0].batch_trained == 4
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_quick_experts_make_more_than_a_few_updates_an_epoch_on_small_data(kind: type[TrajectoryValues]) -> None:
+    quick = kind(**kind.efforts["quick"])
+    problem = problem_with()
+    batch = quick.settled(problem)[0].batch_trained
+    assert batch == 8 or len(problem.train) / batch >= 40

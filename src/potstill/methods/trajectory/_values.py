@@ -18,12 +18,20 @@ from potstill.methods._starts import Chooser, Start
 from potstill.methods.trajectory._chosen import Chosen
 from potstill.methods.trajectory._trajectory import RATE, Span, TrajectoryEnds
 
-__all__ = ["Published", "Started", "TrajectoryValues", "following", "setting"]
+__all__ = ["QUICK", "Published", "Started", "TrajectoryValues", "following", "setting"]
 
 T = TypeVar("T", bound="TrajectoryValues")
 
 FURTHEST = 1000.0
 """The factor that a learned rate may be from its beginning, either way, so that no step makes it 0. Ours."""
+
+QUICK: Mapping[str, Any] = {
+    "networks_trained": 3, "epochs_trained": 8, "updates_trained": 80, "iterations": 150, "ahead": 1,
+    "student_steps": 30, "optimizer": "adamw", "lr": 0.03, "lr_labels": 0.05, "lr_rate": 1e-5,
+}  # fmt: skip
+"""Of the family's quick effort: experts that learn on small data too, an end that a student can reach, and steps that
+are as long whatever the scale of the slopes: at the published rate of SGD, 1,000, sets of 50 small inputs ran away.
+Chosen on held-out training data (``benchmarks/small_data.py``; docs/strong.md)."""
 
 Started: TypeAlias = Literal["real", "noise", "k-means", "right"]
 """What a set begins as; ``right``: real samples that experts classify rightly."""
@@ -52,7 +60,7 @@ class TrajectoryValues:
     """
 
     state_type: ClassVar[type] = MatchState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("batch", "start_from", "expansion")
+    may_be_zero: ClassVar[tuple[str, ...]] = ("batch", "start_from", "expansion", "updates_trained")
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "momentum_labels", "average", "drop")
     positive: ClassVar[tuple[str, ...]] = ("lr_student",)
     published: ClassVar[Published]
@@ -112,6 +120,9 @@ class TrajectoryValues:
     """Their learning rate, of SGD (--lr_teacher)."""
     batch_trained: int = 256
     """Batch of their training (--batch_train)."""
+    updates_trained: int = 0
+    """An epoch of theirs has at least so many updates, by smaller batches where data are few: with six an epoch, as
+    1,400 samples in batches of 256 give, experts hardly learn. 0: the batch is the same for all data, as published."""
     flat: bool = False
     """Train them towards flat minima, by GSAM with ρ = 0.01 and α = 0.3 (FTD)."""
     curriculum: Literal["none", "pad"] = "none"
@@ -141,12 +152,19 @@ class TrajectoryValues:
                 f"students start from experts' epochs below {max(reached, 1)}, where {made.start_until} is published: "
                 f"experts have {made.epochs_trained}",
             )
+        fewer = len(problem.train) // made.updates_trained if made.updates_trained else made.batch_trained
+        if fewer < made.batch_trained:
+            made = replace(made, batch_trained=max(fewer, SMALLEST_BATCH))
+            said += (f"experts train in batches of {made.batch_trained}, as there are {len(problem.train):,} samples",)
         cut: dict[str, Any] = {"ahead": ahead}
         cut |= {n: max(min(getattr(made, n), reached), 1) for n in ("start_until", "start_first") if n in left}
         if "start_from" in left:
             cut["start_from"] = min(made.start_from, max(reached - 1, 0))
         return replace(made, **cut), said
 
+
+SMALLEST_BATCH = 8
+"""Below it an update is noise: tiny data have fewer updates an epoch instead."""
 
 _USUAL: Settings = {
     "start_from": 0, "expansion": 0, "batch": 0, "lr_student": 0.01, "lr_labels": 2.0, "threshold": 0.0, "drop": 0.0,

@@ -17,7 +17,7 @@ from potstill.methods._engine import Engineered
 from potstill.methods._matching import Labels, Matching, MatchState
 from potstill.methods._published import BY_DATA, ByData
 from potstill.methods.trajectory._runs import DATM as RUNS
-from potstill.methods.trajectory._values import Published, Started, TrajectoryValues, following
+from potstill.methods.trajectory._values import QUICK, Published, Started, TrajectoryValues, following
 
 __all__ = ["DATM", "RUNS"]
 
@@ -35,10 +35,7 @@ class DATM(TrajectoryValues, Engineered[MatchState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     efforts: ClassVar[Efforts] = {
-        "quick": {
-            "networks_trained": 3, "epochs_trained": 8, "iterations": 150, "lr": 1000.0, "lr_rate": 1e-5,
-            "student_steps": 15, "expansion": 50,
-        },
+        "quick": {**QUICK, "expansion": 50},
         "good": {"networks_trained": 10, "epochs_trained": 40, "iterations": 1000, "expansion": 300},
     }  # fmt: skip
     published: ClassVar[Published] = RUNS

@@ -15,7 +15,7 @@ from potstill.core import Efforts, MethodInfo, Problem
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState
 from potstill.methods._published import BY_DATA, ByData
-from potstill.methods.trajectory._values import Published, TrajectoryValues, following
+from potstill.methods.trajectory._values import QUICK, Published, TrajectoryValues, following
 
 __all__ = ["FTD"]
 
@@ -52,10 +52,7 @@ class FTD(TrajectoryValues, Engineered[MatchState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     efforts: ClassVar[Efforts] = {
-        "quick": {
-            "networks_trained": 3, "epochs_trained": 8, "start": "k-means", "iterations": 150, "lr": 1000.0,
-            "lr_rate": 1e-5, "student_steps": 15, "average": 0.9,
-        },
+        "quick": {**QUICK, "start": "k-means", "average": 0.9},
         "good": {"networks_trained": 10, "epochs_trained": 25, "start": "k-means", "iterations": 1000, "average": 0.99},
     }  # fmt: skip
     published: ClassVar[Published] = RUNS
