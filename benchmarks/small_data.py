@@ -23,6 +23,12 @@ from potstill.evaluation import evaluate
 from potstill.execution import Serial
 from potstill.registry import resolve
 
+BEFORE: dict[str, Any] = {
+    "networks_trained": 3, "epochs_trained": 8, "iterations": 150, "ahead": 2, "student_steps": 15, "lr": 1000.0,
+    "lr_rate": 1e-5, "lr_labels": 2.0,
+}  # fmt: skip
+OWN: dict[str, dict[str, Any]] = {"mtt": {"start": "k-means"}, "datm": {"expansion": 50}}
+"""The quick settings that the methods had first; arms differ from these."""
 NEAR = {"updates_trained": 80, "ahead": 1, "student_steps": 30}
 """Experts that learn, and an end that a student can reach."""
 ADAM = {"optimizer": "adamw", "lr_labels": 0.05}
@@ -39,13 +45,13 @@ ARMS: dict[str, dict[str, Any]] = {
     "near, adamw 0.1": {**NEAR, **ADAM, "lr": 0.1},
     "adamw 0.03": {**ADAM, "lr": 0.03},
 }
-"""Quick settings, and what differs from them."""
+"""What differs from them. The quick settings of now are ``near, adamw 0.03``."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits")
-    parser.add_argument("--methods", nargs="+", default=["mtt", "datm"])
+    parser.add_argument("--methods", nargs="+", choices=list(OWN), default=list(OWN))
     parser.add_argument("--arms", nargs="+", choices=list(ARMS))
     parser.add_argument("--ipc", type=int, default=5)
     parser.add_argument("--sets", type=int, default=1)
@@ -70,7 +76,7 @@ def main() -> None:
             continue
         values, seconds, losses = [], [], []
         for seed in range(args.sets):
-            given = options if method == "random" else {"effort": "quick", "network": args.network, **options}
+            given = options if method == "random" else {"network": args.network, **BEFORE, **OWN[method], **options}
             small = potstill.distill(
                 Splits(train=train, test=None), method=method, bytes=args.ipc * classes * 4 * (numbers + classes),
                 seed=seed, store="float32", device="cpu", executor="serial", progress=None, **given,

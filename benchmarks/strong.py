@@ -51,6 +51,10 @@ MTT = {
     "start": "real", "lr": 100.0, "lr_rate": 1e-7, "networks_trained": 2, "epochs_trained": 6, "mode": "replay",
 }  # fmt: skip
 """What those settings were when the table was made, where they have changed since."""
+SGD = {
+    "updates_trained": 0, "ahead": 2, "student_steps": 15, "optimizer": "sgd", "lr": 1000.0, "lr_labels": 5.0,
+}  # fmt: skip
+"""The first quick settings of the trajectory methods, of their first rows; rows with ``-now`` are of today's."""
 MATCHED = {"batch_real": 64, "reuse": 4}
 ARMS: dict[str, dict[str, Any]] = {
     "dm": {"method": "dm", **MATCHED},
@@ -93,14 +97,16 @@ ARMS: dict[str, dict[str, Any]] = {
     "remember": {"method": "remember", **QUICK, **REMEMBER},
     "dd": {"method": "dd", **QUICK},
     "ld": {"method": "ld", **QUICK},
-    "mtt-tiles": {"method": "mtt", "parametrization": "tiles", **QUICK},
-    "mtt-frequency": {"method": "mtt", "parametrization": "frequency:kept=64", **QUICK, **MTT},
-    "mtt-frequency2": {"method": "mtt", "parametrization": "frequency:kept=64", **QUICK},
-    "tesla-frequency": {"method": "tesla", "parametrization": "frequency:kept=64", **QUICK},
-    "att-frequency": {"method": "att", "parametrization": "frequency:kept=64", **QUICK},
-    "ftd-frequency": {"method": "ftd", "parametrization": "frequency:kept=64", **QUICK},
-    "datm-frequency": {"method": "datm", "parametrization": "frequency:kept=64", **QUICK},
-    "pad-frequency": {"method": "pad", "parametrization": "frequency:kept=64", **QUICK},
+    "mtt-tiles": {"method": "mtt", "parametrization": "tiles", **QUICK, **SGD},
+    "mtt-frequency": {"method": "mtt", "parametrization": "frequency:kept=64", **QUICK, **SGD, **MTT},
+    "mtt-now-frequency": {"method": "mtt", "parametrization": "frequency:kept=64", **QUICK},
+    "datm-now-frequency": {"method": "datm", "parametrization": "frequency:kept=64", **QUICK},
+    "tesla-now-frequency": {"method": "tesla", "parametrization": "frequency:kept=64", **QUICK},
+    "tesla-frequency": {"method": "tesla", "parametrization": "frequency:kept=64", **QUICK, **SGD, "lr": 500.0},
+    "att-frequency": {"method": "att", "parametrization": "frequency:kept=64", **QUICK, **SGD, "student_steps": 20},
+    "ftd-frequency": {"method": "ftd", "parametrization": "frequency:kept=64", **QUICK, **SGD},
+    "datm-frequency": {"method": "datm", "parametrization": "frequency:kept=64", **QUICK, **SGD},
+    "pad-frequency": {"method": "pad", "parametrization": "frequency:kept=64", **QUICK, **SGD},
 }
 """Of each arm, what `potstill.distill` is told."""
 
@@ -143,6 +149,7 @@ def main() -> None:
     parser.add_argument("--sets", type=int, default=2)
     parser.add_argument("--validation", type=float, default=0.05, help="part of the training data that is held out")
     parser.add_argument("--held", action="store_true", help="score on the held-out part, not on test data")
+    parser.add_argument("--classes", action="store_true", help="train on the likeliest class of each learned label")
     parser.add_argument("--protocol", default="potstill-short", choices=list(PROTOCOLS))
     parser.add_argument("--networks", nargs="+", default=["convnet-d3-w128"])
     parser.add_argument("--students", type=int, default=3, help="for each set and network")
@@ -233,17 +240,19 @@ class Bench:
         for network in args.networks:
             made_in = "" if name in BASELINES else args.network
             seconds = 0 if name in BASELINES else round(args.seconds)
-            key = f"{name}|{seconds}|{made_in}|{args.protocol}|{network}|{where}"
+            key = f"{name}|{seconds}|{made_in}|{args.protocol}|{network}|{where}{'|classes' if args.classes else ''}"
             paths = [p for seed in range(args.sets) if (p := self.path(name, seed)).exists()]
             found = json.loads(out.read_text()) if out.exists() else {"machine": machine(), "cells": {}}
             had = found["cells"].get(key, {}).get("values_of_sets", [])
             if not paths or len(had) >= len(paths):
                 continue
             begun, smalls = time.process_time(), [potstill.load(p) for p in paths]
+            smalls = [of_classes(s) for s in smalls] if args.classes else smalls
             values = had + [self.students(s, network, seed) for seed, s in list(enumerate(smalls))[len(had) :]]
             card = smalls[0].card
             cell = {
-                "arm": name, "seconds_asked": seconds, "made_in": made_in, "where": where,
+                "arm": name, "seconds_asked": seconds, "made_in": made_in,
+                "where": where + args.classes * " by classes",
                 "protocol": args.protocol, "network": network,
                 "values_of_sets": values, "accuracy": summary([sum(v) / len(v) for v in values], len(self.test)),
                 "students": args.students, "inputs": len(smalls[0]), "bytes": card["bytes"], "budget": self.bytes,
@@ -270,6 +279,16 @@ class Bench:
         )  # fmt: skip
         values: list[float] = score.to_dict()["accuracy"]["values"]
         return values
+
+
+def of_classes(small: potstill.Distilled) -> potstill.Distilled:
+    """The same inputs with the likeliest class of each label: whether harm is in the inputs or in the labels."""
+    card = small.card
+    return potstill.Distilled.build(
+        small.inputs, small.hard_labels, method=card["method"], config=card["config"], seed=card["seed"],
+        ipc=card["ipc"], classes=small.classes, input=small.input, normalization=small.normalization, training={},
+        source=card["source"], outcome=card["outcome"], cost=card["cost"],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -158,7 +158,8 @@ class Watcher(AbstractContextManager["Watcher"]):
             if seen.budget is not None:
                 shares.append(min(seen.seconds / seen.budget, 1.0))
             share = max(shares, default=None)
-            parts = [f"step {seen.step:,}" + (f" of {seen.total:,}" if seen.total else "")]
+            nearer = bool(shares) and shares[0] == share  # steps that the time will not reach say nothing
+            parts = [f"step {seen.step:,}" + (f" of {seen.total:,}" if seen.total and nearer else "")]
             parts.append(clock(seen.seconds) + (f" of {clock(seen.budget)}" if seen.budget is not None else ""))
             if left is not None and self._pace.settled and share != 1.0:
                 parts.append(f"about {roughly(left)} left")

@@ -67,6 +67,18 @@ def test_what_takes_over_an_hour_is_forecast_at_once_with_how_to_ask_for_less(cl
     assert sum("for less" in line for line in lines) == 1
 
 
+def test_of_steps_and_time_the_line_shows_the_end_that_comes_first(clock: Clock, capsys: Any) -> None:
+    with Watcher(quiet=False) as watcher:
+        watcher.begin("dm")
+        steps(watcher, clock, 8, 2.5, total=20_000, budget=60.0)
+        watcher.begin("random")
+        steps(watcher, clock, 2, 2.5, total=2, budget=60.0)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "potstill: dm: step 1, 2 s of 1 min 0 s"
+    assert not [line for line in lines if "of 20,000" in line]
+    assert [line for line in lines if "random: step 2 of 2, 5 s of 1 min 0 s" in line]
+
+
 def test_a_budget_that_ends_it_sooner_needs_no_warning(clock: Clock, capsys: Any) -> None:
     with Watcher(quiet=False) as watcher:
         watcher.begin("dm", "--effort quick")
