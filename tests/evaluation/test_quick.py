@@ -143,7 +143,7 @@ def test_how_long_it_will_take_is_said_before_it_begins(
 def test_a_longer_protocol_is_expected_to_take_longer(digits: Any) -> None:
     """Counted in updates: the seconds of one are a matter of the machine."""
     from potstill.evaluation import forecast
-    from potstill.execution import Serial
+    from potstill.execution import Executor, Processes, Ray, Serial
     from potstill.nn import factory
 
     make = factory("mlp-w8", digits.train.input, 10)
@@ -158,12 +158,15 @@ def test_a_longer_protocol_is_expected_to_take_longer(digits: Any) -> None:
         "soft": False,
     }
 
-    def updates(**changes: Any) -> float:
+    def updates(executor: Executor | None = None, **changes: Any) -> float:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(forecast, "step_seconds", lambda *a: 1.0)
-            return forecast.expected_seconds(protocol.override(**changes), make, digits.train, Serial(), **what)
+            where = executor or Serial()
+            return forecast.expected_seconds(protocol.override(**changes), make, digits.train, where, **what)
 
     assert updates(lr=0.01, steps=50, validation=0) == 5 * 50
+    for wide in (Processes(5), Ray(workers=5)):
+        assert updates(wide, lr=0.01, steps=50, validation=0) == 50, "side by side"
     assert updates() == 5 * 180 + 2 * (3 * 180 + 60)
 
 

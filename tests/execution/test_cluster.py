@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from potstill.errors import PotstillError, PotstillWarning
-from potstill.execution import Executor, Ray, Serial, asked_executor
+from potstill.execution import Executor, Processes, Ray, Serial, asked_executor, side_by_side
 from potstill.execution import cluster as module
 from potstill.native import versions
 from tests.execution.test_processes import Product, chatter, fail_at_three, fussy, settings, square
@@ -120,6 +120,16 @@ def test_another_processor_is_not_passed_over(local: Ray, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "versions", lambda: {**versions(), "processor": "PDP-11"})
     with pytest.warns(PotstillWarning, match=r"other bits are computed \(processor .* there and PDP-11 here\)"):
         assert list(local.map(square, [2, 3])) == [4, 9]
+
+
+def test_a_forecast_knows_how_many_jobs_run_at_a_time(local: Ray) -> None:
+    assert side_by_side(Serial()) == (1, None)
+    assert side_by_side(Processes(3, threads=2)) == (3, 2)
+    assert side_by_side(Ray(workers=3)) == (3, 1)
+    list(local.map(square, [1]))  # its cluster of two cores stands
+    assert side_by_side(Ray(address="auto")) == (2, 1)
+    assert side_by_side(Ray(address="auto", threads=2)) == (1, 2)
+    assert Ray(address="auto", gpus=1.0).places() == 1, "no GPU is there: jobs wait, and none is divided by 0"
 
 
 def test_what_is_asked_for_is_checked() -> None:

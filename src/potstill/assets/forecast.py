@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from potstill.core import Asset, AssetJob, Augmentation, Ground, NetworkFactory, Source
-from potstill.execution import Executor, Processes, choose
+from potstill.execution import Executor, choose, side_by_side
 
 __all__ = ["Expected", "forecast"]
 
@@ -43,8 +43,9 @@ def forecast(
         if not missing:
             continue
         runner = executor or choose(len(missing), train.device)
-        workers = min(runner.workers, len(missing)) if isinstance(runner, Processes) else 1
-        each = _seconds_per_unit(missing[0], runner.threads if isinstance(runner, Processes) else None, train.device)
+        places, threads = side_by_side(runner)
+        workers = min(places, len(missing))
+        each = _seconds_per_unit(missing[0], threads, train.device)
         left = sum(job.left() for job in missing)
         found.append(Expected(name=asset.name, work=asset.work(missing), seconds=each * left / workers))
     return tuple(found)

@@ -11,7 +11,7 @@ from potstill.evaluation.full import RECIPE
 from potstill.evaluation.probe import BATCH, narrow
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.sets import TEACHER_STEPS
-from potstill.execution import Executor, Processes
+from potstill.execution import Executor, side_by_side
 from potstill.functional.train import parameters, train_step
 from potstill.tasks import task_of
 
@@ -39,8 +39,7 @@ def expected_seconds(
         full: whether the network is trained on the full data too.
         soft: whether the teacher of random-soft is.
     """
-    workers = executor.workers if isinstance(executor, Processes) else 1
-    threads = executor.threads if isinstance(executor, Processes) else None
+    workers, threads = side_by_side(executor)
     updates: dict[int, int] = {}
     for size, chooses in [(n, True) for n in items] + [(n, False) for n in again]:
         p = protocol.sized(size, max(1, len(train.classes)))

@@ -2,7 +2,7 @@
 
 from potstill.execution.choice import asked_executor, choose
 from potstill.execution.cluster import Ray
-from potstill.execution.executor import Executor, Serial, portable
+from potstill.execution.executor import Executor, Serial, portable, side_by_side
 from potstill.execution.processes import Processes
 
-__all__ = ["Executor", "Processes", "Ray", "Serial", "asked_executor", "choose", "portable"]
+__all__ = ["Executor", "Processes", "Ray", "Serial", "asked_executor", "choose", "portable", "side_by_side"]

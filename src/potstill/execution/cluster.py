@@ -70,6 +70,18 @@ class Ray:
         if self.address and self.workers:
             raise PotstillError("executor ray: a cluster that stands has its own workers; leave out workers or address")
 
+    def places(self) -> int:
+        """Jobs at a time: of a cluster that stands, as many as its cores and GPUs hold when it is asked.
+
+        Raises:
+            PotstillError: there is no such cluster.
+        """
+        if not self.address:
+            return self.workers or cores()
+        has = self._session().cluster_resources()
+        room = [has.get("CPU", 0.0) / self.threads] + ([has.get("GPU", 0.0) / self.gpus] if self.gpus else [])
+        return max(1, int(min(room)))
+
     def __enter__(self) -> "Ray":
         return self
 

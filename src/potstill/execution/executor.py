@@ -14,7 +14,7 @@ import torch
 
 from potstill.errors import PotstillError
 
-__all__ = ["Executor", "Serial", "cores", "dumps", "portable", "torch_threads"]
+__all__ = ["Executor", "Serial", "Wide", "cores", "dumps", "portable", "side_by_side", "torch_threads"]
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -30,6 +30,23 @@ class Executor(Protocol):
         The first exception of a job is raised when its turn comes; jobs after it may or may not have run.
         """
         ...
+
+
+@runtime_checkable
+class Wide(Protocol):
+    """An executor that runs jobs side by side, and can say how many."""
+
+    threads: int
+    """Of torch, that each has."""
+
+    def places(self) -> int:
+        """Jobs at a time."""
+        ...
+
+
+def side_by_side(executor: Executor) -> tuple[int, int | None]:
+    """Jobs that it runs at a time, for a forecast, and the threads of each; ``None``: those of this process."""
+    return (executor.places(), executor.threads) if isinstance(executor, Wide) else (1, None)
 
 
 def cores() -> int:

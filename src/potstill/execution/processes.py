@@ -55,6 +55,10 @@ class Processes:
             )
         self._end = weakref.finalize(self, _stop, self._running)
 
+    def places(self) -> int:
+        """Jobs at a time."""
+        return self.workers
+
     def __enter__(self) -> "Processes":
         return self
 
