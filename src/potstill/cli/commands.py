@@ -186,12 +186,14 @@ class Plan(Making):
     """Say what `potstill distill` with the same options would cost, without running it.
 
     First the time and the memory at its peak: some steps are run for that. Then the parts that were chosen, the size of
-    the set, the steps, the real samples that each reads, networks that must be trained first, and the memory term by
-    term. The method's own settings are options too (--method NAME --help lists them).
+    the set, the steps, the real samples that each reads, and networks that must be trained first. The method's own
+    settings are options too (--method NAME --help lists them).
     """
 
     measure: Annotated[int | None, _unset("K")] = None
     """Run so many steps, after one that is not timed, to say how long all take; 0: none (else as many as 5 s hold)."""
+    details: Flag = False
+    """Also say what passes a network in each step, and the memory term by term. --json always has both."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 __all__ = ["costs"]
 
 
-def costs(plan: "Plan", time_budget: float | None) -> str:
-    """The plan for a person: what runs, what comes out, the passes of a step, memory term by term, time if measured."""
+def costs(plan: "Plan", time_budget: float | None, details: bool = False) -> str:
+    """The plan for a person: what runs, what comes out, time if measured; with ``details`` the passes of a step and
+    memory term by term."""
     shape = f" of {'×'.join(map(str, plan.shape))}" if plan.shape else ""
     noun = {"image": "picture", "pair": "pair", "series": "window"}.get(plan.kind, "row")
     low, high = plan.per_class
@@ -34,9 +35,9 @@ def costs(plan: "Plan", time_budget: float | None) -> str:
     ]
     if plan.measured is not None:
         lines.append(_time(plan, time_budget))
-    if plan.passes:
+    if details and plan.passes:
         lines += ["", _passes(plan)]
-    if plan.memory is not None:
+    if details and plan.memory is not None:
         lines += ["", _memory(plan.memory)]
     return "\n".join(lines)
 

@@ -139,4 +139,6 @@ def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     made = plan(splits, command.method, **kept, measure=command.measure, **_settings(command, parsed))
     for note in made.notes[len(splits.notes) :]:  # what the method left out
         watcher.note(note)
-    return Answer({**made.to_dict(), "time_budget": command.budget, "command": line}, costs(made, command.budget))
+    return Answer(
+        {**made.to_dict(), "time_budget": command.budget, "command": line}, costs(made, command.budget, command.details)
+    )
