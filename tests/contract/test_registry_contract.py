@@ -141,7 +141,10 @@ def test_the_counts_that_may_be_zero() -> None:
         "remember": {"students"},
         "rat-bptt": {"students", "least"},
         "at-bptt": {"students", "swing"},
-        **{n: {"batch", "start_from", "expansion"} for n in ("mtt", "tesla", "ftd", "att", "datm", "pad")},
+        **{
+            n: {"batch", "start_from", "expansion", "updates_trained"}
+            for n in ("mtt", "tesla", "ftd", "att", "datm", "pad")
+        },
         "rded": {"epochs_trained"},
         "cim": {"epochs_trained"},
         "dq": {"epochs_trained"},
