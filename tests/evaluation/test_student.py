@@ -10,6 +10,7 @@ from torch import Tensor
 
 from potstill.augment.siamese import dsa, none
 from potstill.core import Network, Splits
+from potstill.errors import PotstillWarning
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.protocols.datadam import PROTOCOL as DATADAM
 from potstill.evaluation.protocols.dc import PROTOCOL as DC
@@ -211,3 +212,29 @@ def test_predictions_are_made_in_evaluation_mode_and_do_not_depend_on_chunks(pic
     sure = likeliest.values.diff(dim=1).abs().flatten() > 1e-4  # nearer ones may fall either way by rounding
     assert int(sure.sum()) > 0.9 * len(sure)
     assert torch.equal(found[sure], likeliest.indices[sure, 0])
+
+
+def test_a_student_whose_batch_is_too_large_for_memory_ends_as_it_would_have(pictures: Splits) -> None:
+    given = job(pictures, n=8)
+    whole = train(given)
+
+    class Small:
+        """The same networks, on a machine that holds three samples."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(given.make, name)
+
+        def __call__(self, seed: int) -> Network:
+            made = given.make(seed)
+
+            def check(_: Any, inputs: tuple[Tensor, ...]) -> None:
+                if made.training and len(inputs[0]) > 3:
+                    raise MemoryError("injected")
+
+            made.register_forward_pre_hook(check)
+            return made
+
+    with pytest.warns(PotstillWarning, match="2 at a time from here on, with the same result"):
+        parts = train(replace(given, make=Small()))
+    for name, value in whole.state_dict().items():
+        assert torch.allclose(parts.state_dict()[name], value, rtol=1e-3, atol=1e-5), name

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -19,6 +20,7 @@ from potstill.evaluation.learned import Learned
 from potstill.evaluation.protocol import Precision, Protocol
 from potstill.evaluation.still import features_of, head
 from potstill.evaluation.taught import Teachers, mixing, stored_loss, taught_loss
+from potstill.functional.slices import passed
 from potstill.functional.train import Criterion, cross_entropy
 from potstill.inputs import count, device_of, index, only, split
 from potstill.nn import Frozen
@@ -203,8 +205,10 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
             if job.stored is not None:
                 x = only(job.x, "a stored label")
                 loss = stored_loss(p, logits, job.stored, x, job.y, number, batch, job.weights)
+                gradients = torch.autograd.grad(loss, parameters)
             elif not isinstance(job.x, Tensor):  # with names: there is nothing that could augment or mix them
-                loss = criterion(logits(index(job.x, batch)), job.y[batch])
+                own = partial(_against, criterion, y=job.y[batch])
+                gradients = passed(network, logits, parameters, index(job.x, batch), own)[2]
             else:
                 shape = tuple(job.x.shape[1:])
                 x, y = job.augment.apply(job.x[batch], job.augment.draw(len(batch), shape, rng)), every_y[batch]
@@ -215,14 +219,12 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
                     y = y if label is not None else mixed  # a teacher says what a mix is; classes stay as they are
                     if weight is not None:
                         weight = drawn.share * weight + (1 - drawn.share) * weight[drawn.partner.to(weight.device)]
-                said = logits(x)
+                own = partial(_against, criterion, y=y)
                 if label is not None:
-                    loss = taught_loss(p, said, label(x), y, weight)
+                    own = partial(_taught, p, label(x), y, weight)
                 elif squared and weight is not None:
-                    loss = (weight.to(said)[:, None] * 0.5 * (said - y.to(said)).square()).mean()
-                else:
-                    loss = criterion(said, y)
-            gradients = torch.autograd.grad(loss, parameters)
+                    own = partial(_weighed_squares, weight, y)
+                gradients = passed(network, logits, parameters, x, own)[2]
             give(parameters, gradients)
             moves.step()
             if average is not None:
@@ -235,6 +237,18 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
                 average.swap(network.state_dict())
     if average is not None:
         average.swap(network.state_dict())
+
+
+def _against(criterion: Criterion, outputs: Tensor, *, y: Tensor) -> Tensor:
+    return criterion(outputs, y)
+
+
+def _taught(p: Protocol, told: Tensor, y: Tensor, weight: Tensor | None, outputs: Tensor) -> Tensor:
+    return taught_loss(p, outputs, told, y, weight)
+
+
+def _weighed_squares(weight: Tensor, y: Tensor, outputs: Tensor) -> Tensor:
+    return (weight.to(outputs)[:, None] * 0.5 * (outputs - y.to(outputs)).square()).mean()
 
 
 def scored(job: Job) -> bool:

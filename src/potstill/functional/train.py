@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from potstill.core import Inputs
 from potstill.functional.optim import sgd
+from potstill.functional.slices import passed
 from potstill.inputs import mapped
 
 __all__ = ["Criterion", "Stepped", "cross_entropy", "gradients", "loss", "parameters", "train_step"]
@@ -100,6 +101,8 @@ def train_step(
 ) -> Stepped:
     """One SGD step on one batch, as a function: arguments and network stay as they were.
 
+    Where memory does not hold the batch it is passed in parts, with the same result (`potstill.functional.slices`).
+
     Args:
         network, params, x, y, criterion: as for `loss`.
         velocity: of the step before; ``None`` before the first.
@@ -113,9 +116,11 @@ def train_step(
     fresh = {name: b.detach().clone() for name, b in kept.items()}
     with torch.enable_grad():
         used = {n: p.detach().requires_grad_() for n, p in params.items()}
-        logits = functional_call(network, {**used, **fresh}, (mapped(Tensor.detach, x),))
-        value = criterion(logits, y)
-        grads = dict(zip(used, torch.autograd.grad(value, tuple(used.values())), strict=True))
+        value, logits, slopes = passed(
+            network, lambda some: functional_call(network, {**used, **fresh}, (some,)), tuple(used.values()),
+            mapped(Tensor.detach, x), lambda outputs: criterion(outputs, y),
+        )  # fmt: skip
+        grads = dict(zip(used, slopes, strict=True))
     with torch.no_grad():
         after, speed = sgd(
             {n: p.detach() for n, p in params.items()},
@@ -125,4 +130,4 @@ def train_step(
             momentum=momentum,
             weight_decay=weight_decay,
         )
-    return Stepped(after, speed, fresh, value.detach(), logits.detach())
+    return Stepped(after, speed, fresh, value, logits)
