@@ -40,7 +40,7 @@ MAKING = (
 OPTIONS = {
     "distill": MAKING
     | {"--out", "--resume", "--resume-anyway", "--checkpoint-every", "--scores", "--experts", "--log"},
-    "plan": MAKING | {"--measure"},
+    "plan": MAKING | {"--measure", "--details"},
     "evaluate": COMMON
     | READING
     | {"FILE", "--data", "--protocol", "--network", "--seeds", "--seed", "--no-baselines", "--no-full"}
