@@ -34,6 +34,7 @@ from potstill.inputs import moved
 from potstill.loggers import Logging, logged
 from potstill.nn import OwnFactory, OwnNetwork, factory, given, usual
 from potstill.parametrize.named import decoder_of
+from potstill.parametrize.tiles import LEAST_CELL, Tiles
 from potstill.registry import make_method
 from potstill.running import Settled, identity_of, run_settled
 from potstill.storage import Distilled, load
@@ -340,6 +341,9 @@ def settle(
         raise PotstillError(
             f"method {name} works on {' and '.join(info.kinds)} data, but this is {train.input.kind} data"
         )
+    chosen: tuple[str, ...] = ()
+    if parametrization is None and isinstance(method, str):
+        made, chosen = _whole(name, made, train)
     if zca is not None:
         train = _whitened(train, zca)
     wanted = kept(ipc=ipc, budget=budget)
@@ -364,7 +368,6 @@ def settle(
             f"method {name} differentiates gradients, but those of network {make.name} cannot be ({make.once_only}); "
             "choose dm, or another network"
         )
-    chosen: tuple[str, ...] = ()
     if getattr(made, "start", None) == "noise" and not train.classes and "start" not in options:
         made = dataclasses.replace(made, start="real")  # type: ignore[type-var]
         chosen += (f"start real: noise, which {name} has by default, has no targets of {task.name}",)
@@ -389,6 +392,21 @@ def settle(
         name=name, method=made, problem=problem, read=splits.notes, chosen=(*chosen, *said), effort=effort,
         store=written,
     )  # fmt: skip
+
+
+def _whole(name: str, method: Method[Any], train: Source) -> tuple[Method[Any], tuple[str, ...]]:
+    """The method with whole pictures where its own tiles would have too few pixels, and that this was done."""
+    own = getattr(method, "parametrization", None)
+    shape = train.input.shape
+    if own is None or train.input.kind != "image" or not isinstance(tiles := decoder_of(own, train.input), Tiles):
+        return method, ()
+    if min(cell := tiles.cell(shape)) >= LEAST_CELL:
+        return method, ()
+    said = (
+        f"parametrization pixels: {own}, which {name} has by default, would cut pictures of {shape[1]} × {shape[2]} "
+        f"pixels into cells of {cell[0]} × {cell[1]}, which costs more than the samples that it adds bring"
+    )
+    return dataclasses.replace(method, parametrization="pixels"), (said,)  # type: ignore[type-var]
 
 
 def _check_suits(name: str, info: MethodInfo, train: Source) -> None:
