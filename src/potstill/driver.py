@@ -22,7 +22,7 @@ from potstill.locks import only_run
 from potstill.native import versions
 from potstill.storage import Checkpoint, pack, read_checkpoint, write_checkpoint
 
-__all__ = ["Interrupted", "Outcome", "Progress", "Run", "run", "versions"]
+__all__ = ["Interrupted", "Outcome", "Progress", "Run", "not_finite", "run", "versions"]
 
 S = TypeVar("S")
 HISTORY_POINTS = 512
@@ -98,7 +98,8 @@ class _Signals(AbstractContextManager["_Signals"]):
             signal.signal(number, handler)
 
 
-def _non_finite(metrics: Metrics, state: object) -> str | None:
+def not_finite(metrics: Metrics, state: object) -> str | None:
+    """What of a step is NaN or infinity, by its name; none: all is finite, and the run goes on."""
     for name, value in metrics.items():
         if not math.isfinite(value):
             return f"{name} is {value}"
@@ -255,7 +256,7 @@ def _run(
                 raise Interrupted(checkpoint, step)
             try:
                 following, metrics = method.step(problem, state, rng)
-                what = _non_finite(metrics, following)
+                what = not_finite(metrics, following)
             except NotFinite as error:
                 what = str(error)
             if what is not None:

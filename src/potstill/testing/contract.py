@@ -40,6 +40,7 @@ from potstill.core import (
     labels_asked,
 )
 from potstill.data import TensorSource
+from potstill.driver import not_finite
 from potstill.errors import PotstillError
 from potstill.evaluation.evaluate import student_augmentation
 from potstill.evaluation.protocol import Case, Protocol
@@ -247,6 +248,10 @@ def _trajectory(
         state, metrics = method.step(problem, state, rng)
         _require(
             all(isinstance(v, float) for v in metrics.values()), f"metrics must be plain floats by name, not {metrics}"
+        )
+        wrong = not_finite(metrics, state)
+        _require(
+            wrong is None, f"a run ends where a state or a metric is not finite, but after step {len(states)} {wrong}"
         )
         states.append((state, _bits(state), rng.get_state()))
     horizon = method.horizon(problem)

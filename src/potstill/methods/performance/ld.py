@@ -61,7 +61,8 @@ class OneAhead:
 
     def _fresh(self, problem: Problem, seed: int) -> dict[str, Tensor]:
         student = begin(parameters(problem.network(seed)), ADAM)
-        return _flat(student) | {"errors": torch.zeros(0), "lowest": torch.tensor(torch.inf), "since": torch.tensor(0)}
+        lowest = torch.tensor(self.patience + 1.0)  # above any sum of errors; a state is finite
+        return _flat(student) | {"errors": torch.zeros(0), "lowest": lowest, "since": torch.tensor(0)}
 
     def block(
         self, problem: Problem, networks: Networks, state: MatchState, rng: Generator
