@@ -146,6 +146,7 @@ def run(
     resume: bool = False,
     anyway: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    look: Callable[[int, S], None] | None = None,
     spent: float = 0.0,
     keep: bool = False,
 ) -> Run[S]:
@@ -160,6 +161,7 @@ def run(
         resume: continue from ``checkpoint``; a run that was killed then ends with the same bits.
         anyway: continue it also where other versions or kernels computed it until there: see
             `potstill.storage.checkpoint`.
+        look: shown the state before the first step, with 0, and after every step, with its number.
         spent: seconds of the budget that went before the first step. A resumed run counts those that it had counted.
         keep: write the checkpoint also where ``steps`` are reached, so that a longer run can go on from there.
 
@@ -172,7 +174,7 @@ def run(
         return _run(
             method, problem, rng=rng, identity=identity, steps=steps, time_budget=time_budget, checkpoint=checkpoint,
             checkpoint_every=checkpoint_every, resume=resume, anyway=anyway, progress=progress,
-            spent=spent, keep=keep,
+            look=look, spent=spent, keep=keep,
         )  # fmt: skip
 
 
@@ -189,6 +191,7 @@ def _run(
     resume: bool,
     anyway: bool,
     progress: Callable[[Progress], None] | None,
+    look: Callable[[int, S], None] | None,
     spent: float,
     keep: bool,
 ) -> Run[S]:
@@ -240,6 +243,8 @@ def _run(
             changes=tuple(changes),
         )
 
+    if look is not None and not resume:
+        look(step, state)
     with _Signals(active=checkpoint is not None) as signals:
         while True:
             if method.done(problem, state):
@@ -265,6 +270,8 @@ def _run(
                     f"step {step + 1}: {what}; the state of step {step} is kept; try a lower learning rate",
                 )
             state, step = following, step + 1
+            if look is not None:
+                look(step, state)
             if step % stride == 0:
                 history.append({"step": step, "seconds": round(seconds(), 3), **metrics})
                 if len(history) > HISTORY_POINTS:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 __all__ = ["Html", "join", "one_line", "plain_line", "tag", "text"]
 
-_VOID = frozenset({"br", "col", "img", "line", "link", "meta", "circle", "polyline", "rect", "path"})
+_VOID = frozenset({"br", "col", "img", "input", "line", "link", "meta", "circle", "polyline", "rect", "path"})
+_DRAWN = frozenset({"line", "circle", "polyline", "rect", "path"})
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -44,7 +45,7 @@ def tag(name: str, /, *children: str | None, **attributes: str | int | float | N
         if value is not None
     )
     if name in _VOID:
-        return Html(f"<{name}{written}>" if name in {"br", "col", "img", "link", "meta"} else f"<{name}{written}/>")
+        return Html(f"<{name}{written}/>" if name in _DRAWN else f"<{name}{written}>")
     return Html(f"<{name}{written}>{join(children)}</{name}>")
 
 

@@ -20,6 +20,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation.probe import Candidate, Pair, fewest_bits
 from potstill.execution import Executor
 from potstill.execution.memory import return_freed_memory
+from potstill.film import Film
 from potstill.inputs import moved
 from potstill.parametrize.aware import Aware
 from potstill.registry import effort_fields
@@ -76,6 +77,7 @@ def run_settled(
     checkpoint: Path | None, resume: bool, anyway: bool, checkpoint_every: float, progress: Callable[[Progress], None],
     preparing: Callable[[str, int, int], None], command: str | None, table: Scores | None,
     executor: Executor | None = None, given: Mapping[str, Any] | None = None, keep: bool = False,
+    film: Path | None = None,
 ) -> Distilled:  # fmt: skip
     """Preparation, steps and result of a run that is settled. Arguments and errors as for `potstill.distill`.
 
@@ -85,6 +87,7 @@ def run_settled(
         table: scores to select by, in place of what the method would ask for.
         given: what stands in for assets of these names, in place of what would have been made.
         keep: write the checkpoint also where the steps are reached.
+        film: file for pictures of a few steps.
     """
     name, made = settled.name, settled.method
     for note in settled.chosen if watcher.line else ():  # before the work, which may take long
@@ -106,6 +109,9 @@ def run_settled(
         identity["decoder"] = {n: state_hash(tensors) for n, tensors in needed.items()}
         for tensors in needed.values():
             _kept(tensors, watcher)
+    seen = None
+    if film is not None:
+        seen = Film(film, made, problem, identity, resume=resume, warn=watcher.warn)
     watcher.begin(name, fewer(settled.effort, made, watcher.line, prepares=False))
     done = run(
         made,
@@ -119,9 +125,12 @@ def run_settled(
         resume=resume,
         anyway=anyway,
         progress=progress,
+        look=seen,
         spent=spent,
         keep=keep,
     )
+    if seen is not None:
+        seen.last(done.outcome.step, done.state)
     return_freed_memory()  # the set is made in large pieces, which do not fit what steps have left behind
     limits = {"steps": steps, "time_budget": budget}
     return _artefact(

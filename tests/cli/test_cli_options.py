@@ -39,7 +39,7 @@ MAKING = (
 )
 OPTIONS = {
     "distill": MAKING
-    | {"--out", "--resume", "--resume-anyway", "--checkpoint-every", "--scores", "--experts", "--log"},
+    | {"--out", "--resume", "--resume-anyway", "--checkpoint-every", "--scores", "--experts", "--log", "--film"},
     "plan": MAKING | {"--measure", "--details"},
     "evaluate": COMMON
     | READING
@@ -94,7 +94,7 @@ OPTIONS = {
         "--executor",
         "--address",
     }
-    | {"--set", "--grid", "--sets", "--bytes", "--parametrizations", "--stores", "--protocols"},
+    | {"--set", "--grid", "--sets", "--bytes", "--parametrizations", "--stores", "--protocols", "--film"},
     "scaling": COMMON
     | READING
     | {"DATA", "--out", "--ipc", "--stops", "--sets", "--steps", "--batch", "--lr", "--validation", "--network"}

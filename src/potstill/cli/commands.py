@@ -179,6 +179,8 @@ class Distill(Making):
     buffers (replay_buffer_0.pt), or folders of them."""
     log: Annotated[tuple[str, ...], arg(metavar="NAME:PLACE ...", help_behavior_hint="")] = ()
     """Where settings, numbers of steps and the result also go: tensorboard:DIR, wandb:PROJECT, mlflow:EXPERIMENT."""
+    film: Flag = False
+    """Also keep some pictures at a few steps, in FILE.safetensors.film (a megabyte at most): report shows them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -359,6 +361,8 @@ class Compare(DataCommand):
     """Or several of them."""
     network: Annotated[str | None, _unset("NAME")] = None
     """The network to distil and to measure with."""
+    film: Flag = False
+    """Also keep some pictures of each set at a few steps, beside it: the page shows how they became what they are."""
     set: Annotated[UseAppendAction[tuple[str, ...]], _unset("METHOD.FIELD=VALUE")] = ()
     """An option of one of the methods, such as dm.iterations=500, or of one of the protocols, such as
     protocol:dc.epochs=50; may be given several times."""

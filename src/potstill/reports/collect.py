@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from potstill.errors import PotstillError
 from potstill.metric import Metric
 from potstill.reports.entry import Entry, Gallery
+from potstill.reports.film import Film, film_beside
 from potstill.reports.gallery import shown
 from potstill.reports.numbers import estimate
 from potstill.reports.study import is_study
@@ -188,6 +189,7 @@ class _Set:
     gallery: Gallery | None
     scorecards: list[Mapping[str, Any]] = field(default_factory=list)
     study: Mapping[str, Any] | None = None
+    film: Film | None = None
 
     def entries(self) -> list[Entry]:
         name = self.path.stem
@@ -199,6 +201,7 @@ class _Set:
                     scorecard=next(iter(self.scorecards), None),
                     gallery=self.gallery,
                     study=self.study,
+                    film=self.film,
                 )
             ]
         return [
@@ -208,6 +211,7 @@ class _Set:
                 scorecard=s,
                 gallery=self.gallery,
                 study=self.study,
+                film=self.film,
             )
             for s in self.scorecards
         ]
@@ -365,7 +369,7 @@ def collect(paths: Sequence[Path], decode: Decode | None = None) -> list[Entry]:
     files = list(dict.fromkeys(file for path in paths for file in _files(path)))
     given = set(paths)
     sets = [
-        _Set(path, *read_set(path, decode))
+        _Set(path, *read_set(path, decode), film=film_beside(path))
         for path in files
         if path.suffix == ".safetensors" and (path in given or not _foreign(path))
     ]

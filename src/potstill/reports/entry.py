@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from potstill.metric import Metric
+from potstill.reports.film import Film
 from potstill.reports.numbers import Estimate, estimate, number
 
 __all__ = ["Entry", "Gallery"]
@@ -69,6 +70,8 @@ class Entry:
     curve: Sequence[Mapping[str, Any]] | None = None
     study: Mapping[str, Any] | None = None
     """Its report card, as `potstill study` writes it."""
+    film: Film | None = None
+    """Its pictures at a few steps."""
 
     def part(self, key: str) -> Mapping[str, Any]:
         """A mapping of the card, empty where the card has none."""

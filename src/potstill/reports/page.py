@@ -234,7 +234,7 @@ def _many(entries: Sequence[Entry], title: str, command: str) -> list[Html]:
             about(entry),
             warnings(entry),
             headline(entry) or _unmeasured(),
-            *parts(entry, 3),
+            *parts(entry, 3, anchor),
             tag("p", tag("a", "Back to the leaderboard", href="#leaderboard"), class_="back"),
             class_="set",
             id=anchor,

@@ -7,6 +7,7 @@ from potstill.markup import Html, join, tag
 from potstill.metric import Metric
 from potstill.reports.entry import Entry
 from potstill.reports.figures import Point, bar, bars, curves, dot_plot, value
+from potstill.reports.film import film_section
 from potstill.reports.gallery import gallery
 from potstill.reports.numbers import (
     ACCURACY,
@@ -489,12 +490,13 @@ def _inputs(entry: Entry) -> list[Html] | None:
     return [gallery(held, entry.name)] if held is not None and len(held.inputs) else None
 
 
-def parts(entry: Entry, level: int) -> list[Html]:
-    """Every section about ``entry`` that has something to show, with headings of ``level``."""
+def parts(entry: Entry, level: int, key: str = "set") -> list[Html]:
+    """Every section about ``entry`` that has something to show, with headings of ``level``; ``key`` is its own."""
     heading = f"h{level}"
     pictures = f"The {entry.noun}"
     made = {
         pictures: _inputs(entry),
+        "How they came to be": None if entry.film is None else film_section(entry.film, key, entry.name),
         "How good is it?": _scorecard(entry),
         "On other networks": _networks(entry),
         "Class by class": _per_class(entry),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from potstill.errors import PotstillError
-from potstill.reports import Entry, read_set
+from potstill.reports import Entry, Film, film_beside, read_set
 from potstill.reports.question import Among, Board, Near, Row, read_board, render_board
 from potstill.verbs.among import Directions
 from potstill.verbs.arrays import arrays_of
@@ -38,6 +38,7 @@ class Folder:
     data: Any = None
     _sets: dict[Path, tuple[tuple[int, int], Entry]] = field(default_factory=dict)
     _near: dict[Path, tuple[tuple[int, int], Near | None]] = field(default_factory=dict)
+    _seen: dict[Path, tuple[tuple[int, int], Film | str | None]] = field(default_factory=dict)
     _real: Any = None
     _directions: Directions | None = None
 
@@ -45,7 +46,7 @@ class Folder:
         """Changes whenever a page would: names, times and sizes of the results, names of what is being made."""
         digest = hashlib.sha256()
         for file in sorted(self.path.glob("*")) if self.path.is_dir() else []:
-            if file.name.endswith((".safetensors", ".json")):
+            if file.name.endswith((".safetensors", ".json", ".film")):
                 digest.update(f"{file.name}\0{_stamp(file)}\0".encode("utf-8", "surrogateescape"))
             elif file.name.endswith(".checkpoint"):
                 digest.update(f"{file.name}\0".encode("utf-8", "surrogateescape"))
@@ -68,6 +69,7 @@ class Folder:
             command=command,
             near=None if self.data is None else near,
             places=Among(real=self._directions.real, of=places) if self._directions is not None else None,
+            films=self._films(),
             version=version,
         )
 
@@ -77,6 +79,21 @@ class Folder:
             card, gallery = read_set(path, arrays_of)
             self._sets[path] = (stamp, Entry(name=path.stem, card=card, gallery=gallery))
         return self._sets[path][1]
+
+    def _films(self) -> dict[str, Film | str]:
+        """Of each set in the folder that has one, by the set's file."""
+        found: dict[str, Film | str] = {}
+        for file in sorted(self.path.glob("*.safetensors.film")):
+            path = file.with_suffix("")
+            stamp = _stamp(file)
+            if path not in self._seen or self._seen[path][0] != stamp:
+                try:
+                    self._seen[path] = (stamp, film_beside(path))
+                except PotstillError as error:
+                    self._seen[path] = (stamp, str(error))
+            if (film := self._seen[path][1]) is not None:
+                found[path.name] = film
+        return found
 
     def _nearest(self, file: str, board: Board) -> Near | None:
         path = self.path / file

@@ -44,6 +44,7 @@ def compare(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     executor: Executor | str | None = None,
     progress: Callable[[str, Progress], None] | None = None,
+    film: bool = False,
     **overrides: Any,
 ) -> dict[str, Any]:
     """Distil and evaluate every method at every size; ``random`` is always among them.
@@ -84,6 +85,7 @@ def compare(
         executor: where cells are made: ``serial``, ``processes`` (so many at a time as there are cores), or an
             `potstill.execution.Executor`. Default: one after another here, each with as many processes as help.
         progress: called with the cell's name after every step of distilling, where cells are made in this process.
+        film: keep some pictures of each made set at a few steps, beside it, for the page.
         **overrides: fields of every protocol's recipe, e.g. ``epochs=50``.
 
     Returns:
@@ -120,7 +122,10 @@ def compare(
             cell.check(splits)
         runner = asked_executor(executor)
         here = runner is None or isinstance(runner, Serial)
-        make = Maker(splits=splits, executor=None if runner is None else Serial(), progress=progress if here else None)
+        make = Maker(
+            splits=splits, executor=None if runner is None else Serial(), progress=progress if here else None,
+            film=film,
+        )  # fmt: skip
         done: list[list[Result]] = []
         written = b""
         for made in (runner or Serial(torch.get_num_threads())).map(make, cells):

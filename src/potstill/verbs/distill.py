@@ -30,6 +30,7 @@ from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
+from potstill.film import check_film
 from potstill.inputs import moved
 from potstill.loggers import Logging, logged
 from potstill.nn import OwnFactory, OwnNetwork, factory, given, usual
@@ -107,6 +108,7 @@ def distill(
     experts: Any = None,
     initial: Distilled | str | Path | None = None,
     log: Logging = None,
+    film: str | Path | None = None,
     **options: Any,
 ) -> Distilled:
     """Make a distilled set of ``data``.
@@ -156,6 +158,8 @@ def distill(
             start. It has as many inputs of each class as this one will have.
         log: where settings, the numbers of steps and the result also go: ``tensorboard:DIR``, ``wandb:PROJECT``,
             ``mlflow:EXPERIMENT``, a `potstill.loggers.Logger`, or several.
+        film: a file for some pictures at a few steps, which `report` shows: a megabyte at most. Named as the set with
+            ``.film`` behind, it is found. The set has the same bits.
         **options: fields of the method.
 
     Raises:
@@ -174,6 +178,7 @@ def distill(
         _only_for_one(
             steps=steps, effort=effort, parametrization=parametrization, labels=labels, augment=augment, zca=zca,
             scores=scores, networks=networks, experts=experts, initial=initial, log=log,
+            film=film,
         )  # fmt: skip
         with watched(progress) as watcher:
             return choose(
@@ -194,6 +199,8 @@ def distill(
         data, method, ipc=None, budget=keep, network=network, parametrization=parametrization, labels=labels,
         augment=augment, zca=zca, store=store, device=device, effort=hard, **options,
     )  # fmt: skip
+    if film is not None:
+        check_film(settled.name, settled.method, settled.problem.train)
     if initial is not None:
         settled = _from(settled, initial if isinstance(initial, Distilled) else load(initial))
     with watched(progress) as watcher, logged(log, lambda: _settings(settled, seed), watcher.warn) as (told, ended):
@@ -203,6 +210,7 @@ def distill(
             resume=resume or resume_anyway, anyway=resume_anyway, checkpoint_every=checkpoint_every,
             progress=shown if told is None else _both(shown, told), preparing=preparing or watcher.count,
             command=command, table=table, executor=asked_executor(executor),
+            film=None if film is None else Path(film),
             given={name: value for name, value in (("networks", networks), ("experts", experts)) if value is not None},
         )  # fmt: skip
         card = small.card

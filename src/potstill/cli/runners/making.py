@@ -86,11 +86,14 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         scores=command.scores,
         experts=command.experts or None,
         log=command.log or None,
+        film=Path(f"{command.out}.film") if command.film else None,
         **_settings(command, parsed),
     )
     return_freed_memory()  # the state is gone, and the file is written as one piece
     small.save(command.out)
     checkpoint.unlink(missing_ok=True)
+    if not command.film:
+        Path(f"{command.out}.film").unlink(missing_ok=True)  # it showed the set that was here before
     card, outcome = small.card, small.card["outcome"]
     following = ["potstill", "evaluate", str(command.out), "--data", command.data, *data_words(command.reading)]
     if command.network is not None:

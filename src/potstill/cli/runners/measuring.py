@@ -166,6 +166,7 @@ def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         seed=command.seed,
         options=parsed.by_method,
         progress=watcher.of,
+        film=command.film,
         **parsed.options,
     )
     failed = [row["error"] for row in board["rows"] if "scorecard" not in row]

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from potstill.markup import Html, tag
+from potstill.reports.film import Film
 from potstill.reports.numbers import count, duration
 from potstill.reports.question.among import Among, among
 from potstill.reports.question.answers import answers
 from potstill.reports.question.board import Board, Row
 from potstill.reports.question.confusions import confusions
 from potstill.reports.question.costs import classes, origin, sets, storage
+from potstill.reports.question.films import films as drawn_films
 from potstill.reports.question.frontier import frontier, legend, slots
 from potstill.reports.question.leader import leaderboard
 from potstill.reports.question.walls import Near, walls
@@ -102,6 +104,7 @@ def render_board(
     command: str,
     near: Mapping[str, Near] | None = None,
     places: Among | None = None,
+    films: Mapping[str, Film | str] | None = None,
     version: str | None = None,
 ) -> str:
     """The page of ``board`` as one HTML document that loads nothing. Its one script is ours and never holds data.
@@ -111,6 +114,7 @@ def render_board(
         command: what makes the page again.
         near: the real pictures nearest to those of a row, by the row's id; ``None``: the training data are not at hand.
         places: where the sets lie among real samples.
+        films: pictures at a few steps, by the name of the set's file, or why there are none.
         version: of a page that is served live: it loads itself again when the server says another.
     """
     anchors = {row.id: f"set-{k}" for k, row in enumerate(board.rows, 1) if row.entry is not None}
@@ -119,6 +123,7 @@ def render_board(
         _part("What it costs", "cost", _frontiers(board)),
         _part("Leaderboard", "leaderboard", leaderboard(board, anchors)),
         _part("Side by side", "gallery", [*walls(board, near or {}, near is not None), *among(board, places)]),
+        _part("How they came to be", "film", drawn_films(board, films or {})),
         _part("Classes", "classes", [*classes(board), *confusions(board)]),
         _part("What is stored", "storage", storage(board)),
         _part("Each set", "sets", sets(board, anchors)),
@@ -156,6 +161,7 @@ _LINKS = (
     ("Cost", "cost"),
     ("Leaderboard", "leaderboard"),
     ("Side by side", "gallery"),
+    ("How they came to be", "film"),
     ("Classes", "classes"),
     ("Storage", "storage"),
     ("Each set", "sets"),

@@ -95,8 +95,22 @@
     draw();
   }
 
-  // Parts stay open or closed as the page loads itself again.
   const text = (s, of) => { const e = of && $(s, of); return e ? e.tagName + e.textContent : ""; };
+
+  // Steps stay chosen as the page loads itself again; a film that was at its last step goes on with it.
+  const steps = state.steps || (state.steps = {});
+  all(".film").forEach(film => {
+    const title = text("legend", film), inputs = all("input", film), at = inputs.findIndex((_, k) =>
+      text("span", inputs[k].parentNode) === steps[title]);
+    if (at >= 0) inputs[at].checked = true;
+    film.onchange = () => {
+      const k = inputs.findIndex(i => i.checked);
+      if (k < inputs.length - 1) steps[title] = text("span", inputs[k].parentNode); else delete steps[title];
+      keep();
+    };
+  });
+
+  // Parts stay open or closed as the page loads itself again.
   const opened = state.open || (state.open = {});
   all("main details").forEach(d => {
     const key = [d.closest("section").id, text("h3", d.closest("figure")), text("summary>*", d), text("summary", d)].join();

@@ -3,8 +3,6 @@
 The pictures of a class that one method made are one strip, a few in a row: 2,000 pictures are some hundred images.
 """
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,12 +12,13 @@ from potstill.markup import Html, tag
 from potstill.reports.entry import Gallery
 from potstill.reports.gallery import gallery
 from potstill.reports.question.board import Board, Row
+from potstill.reports.strips import LONGEST, WANTED, strip
 
 __all__ = ["COPY", "Near", "walls"]
 
 COPY = 0.004
 """Root mean square difference below which a picture is a copy: a step of eight bits."""
-_IN_A_ROW, _WANTED, _LONGEST, _MOST_CLASSES = 5, 44, 64, 100
+_IN_A_ROW, _MOST_CLASSES = 5, 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,48 +34,16 @@ class Near:
     distances: np.ndarray
 
 
-def _strip(pictures: np.ndarray, alt: str, *, near: bool = False) -> Html:
-    """Pictures (n, c, h, w) next to each other in one PNG, with a pixel of nothing between."""
-    from PIL import Image
-
-    held = pictures[:, :1] if pictures.shape[1] < 3 else pictures[:, :3]
-    levels = np.rint(np.clip(np.nan_to_num(held, nan=0.0), 0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
-    n, h, w, c = levels.shape
-    if max(h, w) > _LONGEST:
-        side = (max(1, w * _LONGEST // max(h, w)), max(1, h * _LONGEST // max(h, w)))
-        small = [Image.fromarray(x[:, :, 0] if c == 1 else x).resize(side, Image.Resampling.LANCZOS) for x in levels]
-        levels = np.stack([np.asarray(x).reshape(side[1], side[0], c) for x in small])
-        n, h, w, c = levels.shape
-    sheet = np.zeros((h, n * (w + 1) - 1, c + 1), np.uint8)
-    for k, x in enumerate(levels):
-        sheet[:, k * (w + 1) : k * (w + 1) + w] = np.concatenate([x, np.full((h, w, 1), 255, np.uint8)], 2)
-    buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, format="PNG", optimize=True)
-    times = max(1, round(_WANTED / max(h, w)))
-    size = f"--w:{sheet.shape[1] * times};--h:{h * times}"
-    return tag(
-        "img",
-        src="data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"),
-        alt=alt,
-        style=size,
-        width=sheet.shape[1] * times,
-        height=h * times,
-        loading="lazy",
-        decoding="async",
-        class_="near" if near else None,
-    )
-
-
 def _side(row: Row, g: Gallery, index: Sequence[int], name: str, near: Near | None) -> Html:
     """What one method made of one class."""
     parts: list[Html] = []
     for start in range(0, len(index), _IN_A_ROW):
         some = list(index[start : start + _IN_A_ROW])
         which = f"{start + 1} to {start + len(some)}" if len(some) > 1 else f"{start + 1}"
-        parts.append(_strip(g.inputs[some], f"{row.label}, {name}, {which}"))
+        parts.append(strip(g.inputs[some], f"{row.label}, {name}, {which}"))
         if near is not None:
             far = ", ".join(f"{d:.2f}" for d in near.distances[some])
-            parts.append(_strip(near.pictures[some], f"Nearest real pictures, at distance {far}", near=True))
+            parts.append(strip(near.pictures[some], f"Nearest real pictures, at distance {far}", near=True))
     return tag("figure", tag("figcaption", tag("bdi", row.label)), *parts)
 
 
@@ -108,9 +75,9 @@ def _wall(rows: Sequence[Row], near: Mapping[str, Near]) -> list[Html]:
             shelves.append(tag("li", tag("h4", tag("bdi", name)), tag("div", *sides, class_="sides"), data_class=name))
     h, w = first.inputs.shape[2:]
     most = max(int(np.bincount(g.hard).max()) for _, g in held)
-    side = min(max(h, w), _LONGEST)
-    times = max(1, round(_WANTED / side))
-    room = min(most, _IN_A_ROW) * (min(w, _LONGEST) + 1) * times + 12
+    side = min(max(h, w), LONGEST)
+    times = max(1, round(WANTED / side))
+    room = min(most, _IN_A_ROW) * (min(w, LONGEST) + 1) * times + 12
     return [tag("ul", *shelves, class_="wall", style=f"--room:{room}px")]
 
 

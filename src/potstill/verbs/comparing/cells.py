@@ -17,6 +17,7 @@ from potstill.evaluation.labeller import labels_itself
 from potstill.execution import Executor
 from potstill.nn import OwnNetwork
 from potstill.ownfile import names_file
+from potstill.registry import make_method
 from potstill.storage import Distilled, differences, load, read_identity, write_atomic
 from potstill.verbs.distill import distill, identity_of, settle
 from potstill.verbs.evaluate import evaluate
@@ -77,10 +78,12 @@ class Maker:
     splits: Splits
     executor: Executor | None
     progress: Callable[[str, Progress], None] | None
+    film: bool = False
+    """Whether pictures of a few steps are kept beside the sets that are made of pictures."""
 
     def __call__(self, cell: "Cell") -> list[Result]:
         """Of every protocol the scorecard, or why there is none."""
-        return cell.measured(self.splits, self.executor, self.progress)
+        return cell.measured(self.splits, self.executor, self.progress, self.film)
 
 
 class _Failed(Exception):
@@ -187,8 +190,9 @@ class Cell:
             _same(self.checkpoint, computed, versions() if computed else {})
 
     def measured(
-        self, splits: Splits, executor: Executor | None, progress: Callable[[str, Progress], None] | None
-    ) -> list[Result]:
+        self, splits: Splits, executor: Executor | None, progress: Callable[[str, Progress], None] | None,
+        film: bool = False,
+    ) -> list[Result]:  # fmt: skip
         """Of every protocol the scorecard, from its file if it is there; or why there is none.
 
         Raises:
@@ -198,7 +202,7 @@ class Cell:
         if None not in kept:
             return [card for card in kept if card is not None]
         try:
-            small = self._made(splits, executor, progress)
+            small = self._made(splits, executor, progress, film)
         except _Failed as error:
             return [str(error) if card is None else card for card in kept]
         found: list[Result] = []
@@ -210,7 +214,7 @@ class Cell:
         return found
 
     def _made(
-        self, splits: Splits, executor: Executor | None, progress: Callable[[str, Progress], None] | None
+        self, splits: Splits, executor: Executor | None, progress: Callable[[str, Progress], None] | None, film: bool
     ) -> Distilled:
         """The set, from its file if it is there."""
         if self.file.exists():
@@ -220,12 +224,18 @@ class Cell:
             small = distill(
                 splits, self.method, **size, **{**self.making, "seed": self.seed}, store=self.store,
                 parametrization=self.parametrization, device=self.device, executor=executor,
+                film=Path(f"{self.file}.film") if film and self._changes(splits) else None,
                 checkpoint=self.checkpoint, resume=self.checkpoint.exists(),
                 progress=None if progress is None else lambda p: progress(self.stem, p), **self.options,
             )  # fmt: skip
         small.save(self.file)
         self.checkpoint.unlink(missing_ok=True)
         return small
+
+    def _changes(self, splits: Splits) -> bool:
+        """Whether its pictures are made in steps."""
+        made = make_method(self.method, {})[1]
+        return splits.train.input.kind == "image" and not splits.train.input.parts and not made.info.selects
 
     def _scored(
         self, small: Distilled, measure: Measure, splits: Splits, executor: Executor | None

@@ -1,0 +1,153 @@
+"""A film of a run: few pictures at few steps, of the same bits, through interruptions."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import potstill
+from potstill.cli.main import main
+from potstill.core import Budget
+from potstill.driver import Interrupted
+from potstill.errors import PotstillError
+from potstill.film import MOST, Film, picked
+from potstill.reports import film_beside
+from potstill.rng import generator
+from potstill.storage import read_tensors, write_tensors
+from potstill.verbs.distill import settle
+
+SETTINGS: dict[str, Any] = {"ipc": 4, "seed": 3, "network": "mlp", "progress": None, "store": "float32"}
+
+
+def test_the_stages_are_of_the_run_and_change_no_bit(tmp_path: Path) -> None:
+    out = tmp_path / "small.safetensors"
+    small = potstill.distill("digits", "dm", steps=6, film=f"{out}.film", **SETTINGS)
+    film = film_beside(out)
+    assert film is not None
+    assert film.steps == (0, 1, 2, 4, 6)
+    assert film.labels.tolist() == [c for c in range(10) for _ in range(3)]
+    assert all(x.shape == (30, 1, 8, 8) for x in film.pictures)
+    kept = torch.cat([torch.as_tensor(small.inputs)[small.labels == c][:3] for c in range(10)])
+    levels = (kept.clamp(0, 1) * 255).round().to(torch.uint8)
+    assert (levels.int() - torch.from_numpy(film.pictures[-1]).int()).abs().max() <= 1
+    assert (film.pictures[0] != film.pictures[-1]).any()
+    assert small.inputs.equal(potstill.distill("digits", "dm", steps=6, **SETTINGS).inputs)
+
+
+def test_an_interrupted_run_goes_on_with_its_film(tmp_path: Path) -> None:
+    out, checkpoint = tmp_path / "small.safetensors", tmp_path / "run.checkpoint"
+    given = {**SETTINGS, "steps": 12, "film": f"{out}.film", "checkpoint": checkpoint, "batch_real": 8}
+    whole = potstill.distill("digits", "dm", **given)
+    film = film_beside(out)
+    assert film is not None
+
+    def stop(seen: Any) -> None:
+        if seen.step == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        potstill.distill("digits", "dm", **{**given, "progress": stop})
+    early = film_beside(out)
+    assert early is not None
+    assert early.steps == (0, 1, 2, 4)
+    again = potstill.distill("digits", "dm", resume=True, **given)
+    assert again.inputs.equal(whole.inputs)
+    second = film_beside(out)
+    assert second is not None
+    assert second.steps == film.steps == (0, 1, 2, 4, 8, 12)
+    assert all((a == b).all() for a, b in zip(second.pictures, film.pictures, strict=True))
+
+
+def test_a_long_run_keeps_no_more(tmp_path: Path) -> None:
+    parts: dict[str, Any] = dict.fromkeys(("parametrization", "labels", "augment", "zca"))
+    budget = Budget(unit="ipc", amount=4)
+    settled = settle("digits", "dm", ipc=None, budget=budget, network="mlp", device="cpu", **parts)
+    state = settled.method.init(settled.problem, generator(0, "film"))
+    out = tmp_path / "small.safetensors"
+    film = Film(Path(f"{out}.film"), settled.method, settled.problem, {"a": 1}, resume=False, warn=pytest.fail)
+    for step in range(20_001):
+        film(step, state)
+    film.last(20_000, state)
+    held = film_beside(out)
+    assert held is not None
+    assert held.steps == (0, 256, 512, 1024, 2048, 4096, 8192, 16384, 20000)
+    assert len(held.steps) == MOST
+    another = Film(Path(f"{out}.film"), settled.method, settled.problem, {"a": 2}, resume=True, warn=pytest.fail)
+    another(1, state)
+    held = film_beside(out)
+    assert held is not None
+    assert held.steps == (1,), "what another run has left is not gone on with"
+
+
+@pytest.mark.parametrize("method", ["frepo", "frequency"])
+def test_what_is_stored_may_be_no_picture(tmp_path: Path, method: str) -> None:
+    out = tmp_path / "small.safetensors"
+    more: dict[str, Any] = {"parametrization": "frequency"} if method == "frequency" else {}
+    name = "dm" if method == "frequency" else method
+    potstill.distill("digits", name, film=f"{out}.film", steps=3, **{**SETTINGS, "ipc": 2}, **more)
+    film = film_beside(out)
+    assert film is not None
+    assert film.steps == (0, 1, 2, 3)
+    assert film.pictures[0].shape == ({"frepo": 20, "frequency": 30}[method], 1, 8, 8)
+
+
+def test_what_has_no_changing_pictures_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(PotstillError, match="random chooses real samples"):
+        potstill.distill("digits", "random", ipc=1, film=tmp_path / "f", progress=None)
+    (tmp_path / "t.csv").write_text("a,b,class\n" + "".join(f"{n},{n * n},{n % 2}\n" for n in range(20)))
+    with pytest.raises(PotstillError, match="is table data; leave film out"):
+        potstill.distill(
+            potstill.load_data(str(tmp_path / "t.csv"), label="class"), "dm", ipc=1, film=tmp_path / "f", progress=None
+        )
+    with pytest.raises(PotstillError, match="but film was given"):
+        potstill.distill("digits", "auto", ipc=1, budget="10s", film=tmp_path / "f", progress=None)
+    assert not (tmp_path / "f").exists()
+
+
+def test_a_film_that_cannot_be_written_costs_no_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = potstill.distill("digits", "dm", steps=4, film=tmp_path / "none" / "f", **SETTINGS)
+    assert len(small) == 40
+    assert capsys.readouterr().err.count("no film of the pictures") == 1
+
+
+def test_pictures_are_few_however_many_there_are() -> None:
+    many = torch.arange(100).repeat_interleave(50)
+    assert len(picked(many, 3 * 32 * 32)) == 36
+    assert picked(many, 3 * 64 * 64).tolist() == [50 * c for c in range(10)]
+    assert picked(many, 10**9).tolist() == [0]
+    assert picked(torch.zeros(50, dtype=torch.int64), 64).tolist() == list(range(12))
+
+
+def test_the_commands_keep_one_and_a_set_without_has_none_of_before(tmp_path: Path) -> None:
+    out = tmp_path / "small.safetensors"
+    words = ["distill", "digits", "--ipc", "1", "--steps", "2", "--network", "mlp", "--quiet", "--out", str(out)]
+    assert main([*words, "--film"]) == 0
+    assert film_beside(out) is not None
+    assert main(["report", str(out), "--out", str(tmp_path / "p.html")]) == 0
+    assert "How they came to be" in (tmp_path / "p.html").read_text()
+    assert main(words) == 0
+    assert not Path(f"{out}.film").exists()
+
+
+@pytest.mark.parametrize("harm", ["cut", "code", "steps", "labels", "dtype"])
+def test_a_damaged_film_is_one_line(tmp_path: Path, harm: str) -> None:
+    out = tmp_path / "small.safetensors"
+    file = Path(f"{out}.film")
+    potstill.distill("digits", "dm", steps=2, film=file, **SETTINGS)
+    tensors, metadata = read_tensors(file, 2**20)
+    said = json.loads(metadata["film"])
+    if harm == "steps":
+        said["steps"] = [2, 1, 0]
+    if harm == "labels":
+        tensors["labels"] = tensors["labels"] + 100
+    if harm == "dtype":
+        tensors["stage/1"] = tensors["stage/1"].float()
+    write_tensors(file, tensors, {"film": json.dumps(said) if harm != "code" else "[1"})
+    if harm == "cut":
+        file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(PotstillError, match="no film of a set, or damaged") as refused:
+        film_beside(out)
+    assert "\n" not in str(refused.value)
