@@ -627,8 +627,9 @@ class Import(DataCommand):
     """Read a set that another program released, and write it as a set of Potstill. Nothing in its files is run.
 
     dc: res_*.pt of DC, DSA, DM; mtt: images_best.pt with labels_best.pt; datm: with lr_best.pt as well; idc: data.pt;
-    ncfm: data_N.pt; folder: pictures in a folder for each class (SRe2L, RDED, EDC). Tensors that were normalised or
-    whitened are led back to pixels: say by what, with --mean and --std, --known or --data.
+    ncfm: data_N.pt; folder: pictures in a folder for each class (SRe2L, RDED, EDC); dilm: texts, dataset_N.json.
+    Tensors that were normalised or whitened are led back to pixels: say by what, with --mean and --std, --known or
+    --data.
     """
 
     path: Annotated[Positional[Path], arg(metavar="PATH")]
@@ -636,7 +637,7 @@ class Import(DataCommand):
     out: Annotated[Path, arg(metavar="SET.safetensors")]
     """The set to write."""
     format: Annotated[
-        Literal["dc", "mtt", "datm", "idc", "ncfm", "folder"] | None, _unset("dc|mtt|datm|idc|ncfm|folder")
+        Literal["dc", "mtt", "datm", "idc", "ncfm", "folder", "dilm"] | None, _unset("dc|mtt|datm|idc|ncfm|folder|dilm")
     ] = None
     """Who wrote it (else as its files are named)."""
     known: Annotated[str | None, _unset("NAME")] = None
@@ -652,7 +653,7 @@ class Import(DataCommand):
     factor: Annotated[int | None, _unset("F")] = None
     """Of idc and ncfm: pictures along a side of each stored one (else what the path says, as in factor2)."""
     run: Annotated[int | None, _unset("N")] = None
-    """Of dc: which of the file's experiments, from 0 (else the last)."""
+    """Of dc: which of the file's experiments; of dilm: which of the folder's files; from 0 (else the last)."""
     lr: Annotated[float | None, _unset("LR")] = None
     """The learning rate that was learned with it, where no file has it."""
     method: Annotated[str | None, _unset("NAME")] = None

@@ -27,7 +27,7 @@ __all__ = ["Misuse", "Parsed", "effort_of", "last_value", "options_of", "parse"]
 _CONFIG = (FlagCreatePairsOff, OmitArgPrefixes)
 _POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
 _NOT_IN_A_RECIPE = {"debug", "json", "quiet", "recipe", "resume", "resume_anyway"}
-_MAY_BE_LESS = {"seed", "measure", "port"}
+_MAY_BE_LESS = {"seed", "measure", "port", "run"}
 """Whole numbers that count nothing, or may count to 0."""
 _NAMES_A_PROTOCOL = {"name", "version", "paper", "summary", "optimistic", "published_runs", "students", "shortened"}
 """Fields of a protocol that are no options: what names it, and ``students``, which is ``--seeds``."""

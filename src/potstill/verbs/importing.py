@@ -18,6 +18,7 @@ from potstill.parametrize.tiles import Tiles
 from potstill.storage import Distilled
 from potstill.verbs.load import as_splits, load_data, pick_device
 from potstill.verbs.released import RELEASED, Released, form_of, read_released
+from potstill.verbs.texts import import_texts
 
 __all__ = ["RELEASED", "import_set"]
 
@@ -48,13 +49,14 @@ def import_set(
 
     Args:
         path: the file, or the folder that it lies in; see ``potstill.verbs.released``.
-        form: ``dc``, ``mtt``, ``datm``, ``idc``, ``ncfm`` or ``folder``; by default what the files are named like.
+        form: ``dc``, ``mtt``, ``datm``, ``idc``, ``ncfm``, ``folder`` or, of texts, ``dilm``; by default what the
+            files are named like.
         known: a name with published constants and class names (``cifar10``); nothing is read for it.
         data: the real data that the set was made of, as for `load_data`: class names, hash, constants, whitening.
         mean, std: of each channel, by which the images were normalised; 0 and 1 where they were not.
         zca: ``mtt``, ``frepo`` or ``kip``: the images are whitened as these papers do.
         factor: of ``idc`` and ``ncfm``: pictures along a side of each stored one; 1: none. By default as the path says.
-        run: of ``dc``: which of the file's experiments.
+        run: of ``dc``: which of the file's experiments; of ``dilm``: which of a folder's files. The last by default.
         lr: the learning rate that was learned with the set, where no file has it.
         method: what made it, by default as the files or the form are called.
         **reading: options of ``load_data``; ``size`` also of the pictures of a ``folder``.
@@ -64,6 +66,11 @@ def import_set(
     """
     path = Path(path).expanduser()
     chosen = form or form_of(path)
+    if chosen == "dilm":
+        given = {"known": known, "data": data, "mean": mean, "std": std, "zca": zca, "factor": factor, "lr": lr}
+        if said := next((name for name, value in given.items() if value is not None), None):
+            raise PotstillError(f"{said} belongs to pictures, but dilm is a set of texts; leave it out")
+        return import_texts(path, run=run, method=method)
     if known is not None and known not in STANDARD:
         raise unknown("standard set", known, STANDARD)
     if (mean is None) != (std is None):

@@ -8,6 +8,7 @@
 | ``idc`` (IDC, DREAM) | ``data.pt``: ``[images, labels]`` | in [0,1], f × f pictures in each | classes |
 | ``ncfm`` (NCFM) | ``data_N.pt``, of iteration N: ``[images, labels]`` | as ``idc`` |
 | ``folder`` (SRe2L, RDED, EDC) | a folder of pictures for each class | pictures | the folders, sorted |
+| ``dilm`` (DiLM) | ``dataset_N.json``: texts, see `potstill.verbs.texts` | none | classes |
 """
 
 import hashlib
@@ -23,10 +24,11 @@ from torch import Tensor
 from potstill.errors import PotstillError, unknown
 from potstill.storage.foreign import read_torch
 from potstill.verbs.load import load_data
+from potstill.verbs.texts import sets_in
 
 __all__ = ["RELEASED", "Form", "Released", "form_of", "read_released"]
 
-Form = Literal["dc", "mtt", "datm", "idc", "ncfm", "folder"]
+Form = Literal["dc", "mtt", "datm", "idc", "ncfm", "folder", "dilm"]
 RELEASED: tuple[str, ...] = get_args(Form)
 
 
@@ -65,6 +67,8 @@ def form_of(path: Path) -> Form:
             return "idc"
         if _iterations(path):
             return "ncfm"
+        if sets_in(path):
+            return "dilm"
         if any(p.is_dir() for p in path.iterdir()):
             return "folder"
     elif path.name == "data.pt":
@@ -73,11 +77,13 @@ def form_of(path: Path) -> Form:
         return "ncfm"
     elif re.match(r"images_\w+\.pt$", path.name):
         return "datm" if _beside(path, "lr").is_file() else "mtt"
+    elif re.fullmatch(r"dataset_\d+\.json", path.name):
+        return "dilm"
     elif path.suffix in (".pt", ".pth"):
         return "dc"
     raise PotstillError(
         f"{path}: no released set that is known by its files; give a res_*.pt, images_best.pt beside labels_best.pt, "
-        "data.pt, data_N.pt, or a folder of pictures for each class"
+        "data.pt, data_N.pt, dataset_N.json, or a folder of pictures for each class"
     )
 
 
@@ -88,7 +94,7 @@ def read_released(
 
     Args:
         path: the file, or the folder that it lies in.
-        form: one of ``RELEASED``.
+        form: one of ``RELEASED`` that has images.
         run: of the form ``dc``, which of its experiments; the last one by default.
         size: resize pictures of the form ``folder``.
         max_bytes: refuse larger files.

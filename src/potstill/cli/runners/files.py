@@ -62,9 +62,12 @@ def run_import(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     small.save(command.out)
     following = ["potstill", "evaluate", str(command.out), "--data", command.data or command.known or "DATA"]
     following += data_words(command.reading)
+    then = f"Measure it: {shlex.join(following)}"
+    if small.input.kind == "texts":
+        then = "Its texts are captions in Python (docs/how-to.md): no loader here reads real texts to measure it on"
     return Answer(
         {"path": str(command.out), "items": len(small), **small.card},
-        f"{command.out}: {contents(small.card, len(small))}\nMeasure it: {shlex.join(following)}",
+        f"{command.out}: {contents(small.card, len(small))}\n{then}",
     )
 
 
