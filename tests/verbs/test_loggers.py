@@ -1,5 +1,8 @@
 """Numbers of a run go to the loggers that are asked for, and a logger that fails costs no set."""
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -129,6 +132,24 @@ def test_wandb_is_called_as_it_wants_to_be(monkeypatch: pytest.MonkeyPatch) -> N
     assert [step for _, step in logs] == [1, 2, 3, 4]
     assert set(logs[0][0]) >= {"distill/loss", "distill/seconds"}
     assert (run.summary["items"], run.exit_code) == (10, 0)
+
+
+def test_wandb_itself_keeps_the_run_on_this_machine(tmp_path: Path) -> None:
+    # A process of its own: wandb leaves a service running until its process ends.
+    words = ["distill", "digits", "--method", "dm", "--ipc", "1", "--steps", "4", "--network", "mlp", "--json"]
+    words += ["--store", "float32", "--log", "wandb:mine", "--out", str(tmp_path / "small.safetensors")]
+    # Nothing is sent in this mode; without a key of its own wandb would ask for one otherwise.
+    where = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}
+    done = subprocess.run(
+        [sys.executable, "-m", "potstill", *words], env={**os.environ, **where}, capture_output=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["method"] == "dm", "nothing else on stdout"
+    (kept,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
+    content = kept.read_bytes()
+    assert content.count(b"distill/loss") >= 4, "each step"
+    for said in (b"config.network", b"mlp", b"steps reached", b"mine"):
+        assert said in content
 
 
 def test_mlflow_is_called_as_it_wants_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
