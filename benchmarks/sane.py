@@ -47,18 +47,21 @@ def main() -> None:
         if method in kept["methods"]:
             continue
         try:
-            cell = tried(method, train, held, protocol, args)
+            cell = tried(method, train, held, protocol, args, args.network)
         except PotstillError as error:
             cell = {"refused": str(error)}
+        if "BatchNorm" in cell.get("refused", ""):
+            network = f"{args.network}-batch"
+            cell = {"network": network, **tried(method, train, held, protocol, args, network)}
         kept["methods"][method] = cell
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(kept, indent=1) + "\n")
         print(f"{method}: {cell}", flush=True)
 
 
-def tried(method: str, train: Any, held: Any, protocol: Any, args: argparse.Namespace) -> dict[str, Any]:
-    """What students of the method's set tell right, and how it ended."""
-    given = {"network": args.network} if hasattr(resolve("methods", method), "network") else {}
+def tried(method: str, train: Any, held: Any, protocol: Any, args: argparse.Namespace, network: str) -> dict[str, Any]:
+    """What students of the method's set tell right, and how it ended; made in ``network``."""
+    given = {"network": network} if hasattr(resolve("methods", method), "network") else {}
     small = potstill.distill(
         Splits(train=train, test=None), method, ipc=args.ipc, store="float32", device="cpu", executor="serial",
         effort="quick", budget=args.budget, progress=None, **given,

@@ -27,12 +27,26 @@ def entry() -> None:
         sys.excepthook = _unexpected
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names in data may hold what the terminal cannot show
-    status = main(sys.argv[1:])
+    status = _ranked(sys.argv[1:]) if "RANK" in os.environ else main(sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         _close_stdout()
     sys.exit(status)
+
+
+def _ranked(argv: Sequence[str]) -> int:
+    """Under torchrun: rank 0 runs the command, the others help."""
+    from potstill.errors import PotstillError
+    from potstill.execution.ranks import Ranks, started
+
+    if not started():
+        return main(argv)
+    try:
+        with Ranks():
+            return main(argv)
+    except PotstillError as error:
+        return _fail(1, str(error), "--debug" in argv)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -20,7 +20,7 @@ from potstill.evaluation.learned import Learned
 from potstill.evaluation.protocol import Precision, Protocol
 from potstill.evaluation.still import features_of, head
 from potstill.evaluation.taught import Teachers, mixing, stored_loss, taught_loss
-from potstill.functional.slices import passed
+from potstill.functional.slices import Plain, passed
 from potstill.functional.train import Criterion, cross_entropy
 from potstill.inputs import count, device_of, index, only, split
 from potstill.nn import Frozen
@@ -189,6 +189,12 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
     if still is not None:
         answers, job = still[0], replace(job, x=still[1])
 
+    half = p.recipe.precision != "float32"
+    # of a network whose body stands still only the head is passed, which is not worth a message
+    plain = None if still is not None else Plain(
+        parameters=dict(network.named_parameters()), buffers=dict(network.named_buffers()), half=half
+    )  # fmt: skip
+
     def logits(x: Inputs) -> Tensor:
         with precise(p.recipe.precision, device_of(x)):
             made = answers(x)
@@ -208,7 +214,7 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
                 gradients = torch.autograd.grad(loss, parameters)
             elif not isinstance(job.x, Tensor):  # with names: there is nothing that could augment or mix them
                 own = partial(_against, criterion, y=job.y[batch])
-                gradients = passed(network, logits, parameters, index(job.x, batch), own)[2]
+                gradients = passed(network, logits, parameters, index(job.x, batch), own, plain)[2]
             else:
                 shape = tuple(job.x.shape[1:])
                 x, y = job.augment.apply(job.x[batch], job.augment.draw(len(batch), shape, rng)), every_y[batch]
@@ -224,7 +230,7 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
                     own = partial(_taught, p, label(x), y, weight)
                 elif squared and weight is not None:
                     own = partial(_weighed_squares, weight, y)
-                gradients = passed(network, logits, parameters, x, own)[2]
+                gradients = passed(network, logits, parameters, x, own, plain)[2]
             give(parameters, gradients)
             moves.step()
             if average is not None:

@@ -4,6 +4,7 @@ import torch
 
 from potstill.execution.executor import Executor, Serial, cores, portable
 from potstill.execution.processes import Processes
+from potstill.execution.ranks import active
 from potstill.registry import part
 
 __all__ = ["asked_executor", "choose"]
@@ -13,11 +14,14 @@ WORTH_STARTING = 4
 
 
 def choose(n_jobs: int, device: torch.device | str, *carried: object) -> Executor:
-    """Where ``n_jobs`` long jobs run best: one process per core on the CPU, this process on a GPU or for few jobs.
+    """Where ``n_jobs`` long jobs run best: the ranks of torchrun, where it started this process; else one process per
+    core on the CPU, this process on a GPU or for few jobs.
 
     Args:
         carried: what each job carries; where that cannot be sent to another process, all stay in this one.
     """
+    if (ranks := active()) is not None:
+        return ranks
     workers = min(cores(), n_jobs)
     if torch.device(device).type != "cpu" or workers < 2 or n_jobs < WORTH_STARTING or not portable(carried):
         return Serial()

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from potstill.core import Inputs
 from potstill.functional.optim import sgd
-from potstill.functional.slices import passed
+from potstill.functional.slices import Plain, passed
 from potstill.inputs import mapped
 
 __all__ = ["Criterion", "Stepped", "cross_entropy", "gradients", "loss", "parameters", "train_step"]
@@ -118,7 +118,7 @@ def train_step(
         used = {n: p.detach().requires_grad_() for n, p in params.items()}
         value, logits, slopes = passed(
             network, lambda some: functional_call(network, {**used, **fresh}, (some,)), tuple(used.values()),
-            mapped(Tensor.detach, x), lambda outputs: criterion(outputs, y),
+            mapped(Tensor.detach, x), lambda outputs: criterion(outputs, y), Plain(parameters=used, buffers=fresh),
         )  # fmt: skip
         grads = dict(zip(used, slopes, strict=True))
     with torch.no_grad():

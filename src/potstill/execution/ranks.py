@@ -1,0 +1,422 @@
+"""The processes that torchrun has started, on one machine or several: rank 0 runs the program, the others help.
+
+Only rank 0 reads data, draws, decides and writes. The others wait, and take a part of what they are handed:
+
+- of a batch in training (`potstill.functional.slices.sharing`) each passes its samples through the network. Rank 0
+  takes the loss of all outputs, whatever loss it is, and sends each its part of ∂ℓ/∂outputs back; the ranks' gradients
+  are summed. So the step is that of the whole batch, but for the order of sums. Weights go out and gradients come back
+  at each step, as many bytes as an all-reduce moves;
+- of independent jobs each takes every n-th, with the bits of one process.
+
+Nothing can drift apart, since the others keep nothing between steps but the architecture. Messages and tensors of the
+CPU go over gloo, those of GPUs over NCCL.
+"""
+
+import os
+import pickle
+import re
+import signal
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from potstill.core import Inputs
+from potstill.errors import PotstillError
+from potstill.execution.executor import dumps, portable, torch_threads
+from potstill.execution.synced import synchronised
+from potstill.execution.worker import answer, result
+from potstill.functional.features import uses_batch_statistics
+from potstill.functional.slices import Passed, Piece, Plain, out_of_memory, sharing, sloped
+from potstill.inputs import count, device_of, tensors
+
+__all__ = ["Ranks", "active", "started"]
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+_PATIENCE = timedelta(days=7)
+"""For the next message: rank 0 may have days of work of its own. A rank that ends is noticed at once."""
+_ACTIVE: "Ranks | None" = None
+
+
+def started() -> bool:
+    """Whether torchrun, or what speaks as it does, has started this process as one of several."""
+    said = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK", "")
+    return said[0].isdecimal() and int(said[0]) > 1 and said[1].isdecimal() and "MASTER_ADDR" in os.environ
+
+
+def active() -> "Ranks | None":
+    """The ranks that help at present."""
+    return _ACTIVE
+
+
+class Ranks:
+    """The processes of torchrun, from ``__enter__`` to ``__exit__``: an executor, and who shares batches.
+
+    The ranks other than 0 help inside ``__enter__``, and end there with `SystemExit`. So a script has the ``with``
+    before all its work::
+
+        with Ranks():
+            small = potstill.distill(...)
+
+    Args:
+        least: samples of a batch that a rank must have to be worth a message; smaller batches stay whole.
+        threads: of torch, for each of several jobs.
+
+    Raises:
+        PotstillError: (from ``__enter__``) torchrun did not start this process; (from anything later) a rank is gone.
+    """
+
+    def __init__(self, least: int = 8, threads: int = 1) -> None:
+        if least < 1 or threads < 1:
+            raise PotstillError(f"ranks: least and threads must be at least 1, but they are {least} and {threads}")
+        self.least, self.threads = least, threads
+        self.rank, self.world = 0, 1
+        self._held: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
+        self._unsent: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self._gone: list[int] = []
+        self._next = 0
+        self._busy = False
+        self._stack = ExitStack()
+
+    def places(self) -> int:
+        """Jobs at a time."""
+        return self.world
+
+    def __enter__(self) -> "Ranks":
+        global _ACTIVE
+        if not started():
+            raise PotstillError(
+                "ranks are started by torchrun, but RANK, WORLD_SIZE and MASTER_ADDR do not say so; begin with "
+                "`torchrun --nproc-per-node 2 -m potstill …`"
+            )
+        on_gpu = torch.cuda.is_available()
+        if on_gpu:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        backend = "cpu:gloo,cuda:nccl" if on_gpu and dist.is_nccl_available() else "gloo"
+        dist.init_process_group(backend, timeout=_PATIENCE)
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        if self.rank:
+            try:
+                _Helper().serve()
+            except RuntimeError as error:
+                raise _lost(error) from error
+            finally:
+                dist.destroy_process_group()
+            raise SystemExit(0)
+        _ACTIVE = self
+        self._stack.enter_context(sharing(self))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global _ACTIVE
+        _ACTIVE = None
+        self._stack.close()
+        try:
+            if not self._busy:  # in the middle of a step the others wait for something else, and end with this process
+                _tell(("end",))
+        except RuntimeError as lost:
+            if error is None:
+                raise _lost(lost) from lost
+        finally:
+            dist.destroy_process_group()
+
+    # --- jobs ---------------------------------------------------------------------------------------------------
+
+    def map(self, fn: Callable[[J], R], jobs: Sequence[J], /) -> Iterator[R]:
+        """Results in order. As many jobs as ranks or more: one each at a time. Fewer: here, one after the other, and
+        their batches are shared."""
+        if len(jobs) < self.world or not portable(fn, *jobs):
+            for job in jobs:
+                yield fn(job)
+            return
+        sent = dumps(fn)
+        for first in range(0, len(jobs), self.world):
+            some = jobs[first : first + self.world]
+            self._busy = True
+            try:
+                _tell(("jobs", sent if first == 0 else None, [dumps(job) for job in some], self.threads))
+                with torch_threads(self.threads), sharing(None):
+                    own = answer(sent, dumps(some[0]))
+                found: list[Any] = [None] * self.world
+                dist.gather_object(own, found)
+            except RuntimeError as error:
+                raise _lost(error) from error
+            self._busy = False
+            for reply in found[: len(some)]:
+                yield result(pickle.loads(reply))
+
+    # --- batches ------------------------------------------------------------------------------------------------
+
+    def passed(
+        self, network: nn.Module, forward: Callable[[Inputs], Tensor], parameters: Sequence[Tensor], x: Inputs,
+        loss_of: Callable[[Tensor], Tensor], plain: Plain,
+    ) -> Passed | None:  # fmt: skip
+        """Loss, outputs and gradients of a batch of which each rank takes a part; ``None`` for a small one, or where
+        the network cannot be sent."""
+        n = count(x)
+        key = self._key(network) if n >= self.least * self.world else None
+        if key is None:
+            return None
+        sizes = _sizes(n, self.world)
+        message = {
+            "key": key, "network": dumps(network) if network in self._unsent else None,
+            "training": [m.training for m in network.modules()], "half": plain.half, "sizes": sizes,
+            "gone": self._gone, "named": not isinstance(x, Tensor), "gpu": device_of(x).type == "cuda",
+            "like": [_like(plain.parameters), _like(plain.buffers), _like(tensors(x))],
+        }  # fmt: skip
+        self._gone, parts = [], [_rows(x, first, size) for first, size in _spans(sizes)]
+        self._busy = True
+        try:
+            _tell(("pass", message))
+            self._unsent.discard(network)
+            _broadcast([*plain.parameters.values(), *plain.buffers.values()])
+            for rank, part in enumerate(parts[1:], 1):
+                for t in tensors(part).values():
+                    dist.send(t.contiguous(), rank)
+        except RuntimeError as error:
+            raise _lost(error) from error
+        return self._gathered(network, forward, parameters, parts[0], loss_of, sizes)
+
+    def _gathered(
+        self, network: nn.Module, forward: Callable[[Inputs], Tensor], parameters: Sequence[Tensor], own: Inputs,
+        loss_of: Callable[[Tensor], Tensor], sizes: Sequence[int],
+    ) -> Passed:  # fmt: skip
+        """The rest of a step, when the others have their parts. What goes wrong here is told them first."""
+        failed: BaseException | None = None
+        together = uses_batch_statistics(network)  # then ranks also meet inside of the pass, and none can leave alone
+        try:
+            with synchronised(network, sizes[0] / sum(sizes)):
+                try:
+                    piece = Piece(forward, parameters, own)
+                except (RuntimeError, MemoryError, PotstillError) as error:
+                    if together:
+                        raise
+                    failed = error
+                self._check(_replies(None if failed is None else ""), failed)
+                outputs = [piece.outputs]
+                for rank, size in enumerate(sizes[1:], 1):
+                    outputs.append(torch.empty(size, *piece.outputs.shape[1:]).to(piece.outputs))
+                    dist.recv(outputs[-1], rank)
+                whole = torch.cat(outputs)
+                try:
+                    value, slope = sloped(whole, loss_of)
+                except Exception:
+                    _tell(("go", None))
+                    self._busy = False
+                    raise
+                _tell(("go", slope.dtype))
+                shares = torch.split(slope, list(sizes))
+                for rank, share in enumerate(shares[1:], 1):
+                    dist.send(share.contiguous(), rank)
+                try:
+                    found = piece.pulled(shares[0])
+                except (RuntimeError, MemoryError) as error:
+                    if together:
+                        raise
+                    failed = error
+                self._check(_replies(None if failed is None else ""), failed)
+            summed = _summed(found)
+        except dist.DistError as error:
+            raise _lost(error) from error
+        self._busy = False
+        return value, whole, summed
+
+    def _check(self, said: Sequence[str | None], failed: BaseException | None) -> None:
+        """All ranks know now whether one has failed, and have dropped the step.
+
+        Raises:
+            PotstillError: one has.
+        """
+        self._busy = failed is None and all(wrong is None for wrong in said)
+        if failed is not None:
+            raise failed
+        for rank, wrong in enumerate(said):
+            if wrong is not None:
+                raise PotstillError(f"rank {rank} of {self.world} could not take its part of a batch: {wrong}")
+
+    def _key(self, network: nn.Module) -> int | None:
+        """The number by which the others know the network, which is sent once; ``None`` where it cannot be."""
+        if network not in self._held:
+            if not portable(network):
+                return None
+            self._held[network] = self._next
+            self._unsent.add(network)
+            weakref.finalize(network, self._gone.append, self._next)
+            self._next += 1
+        return self._held[network]
+
+
+class _Helper:
+    """A rank other than 0."""
+
+    def __init__(self) -> None:
+        self.networks: dict[int, nn.Module] = {}
+        self.function = b""
+
+    def serve(self) -> None:
+        """Help until rank 0 has no more to do. It is rank 0 that a scheduler's signal ends, when it has saved."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        while True:
+            kind, *rest = _told()
+            if kind == "end":
+                return
+            if kind == "jobs":
+                self.function = rest[0] or self.function
+                jobs, rank = rest[1], dist.get_rank()
+                with torch_threads(rest[2]):
+                    reply = answer(self.function, jobs[rank]) if rank < len(jobs) else b""
+                dist.gather_object(reply)
+            elif kind == "pass":
+                self.share(**rest[0])
+
+    def share(
+        self, *, key: int, network: bytes | None, training: list[bool], half: bool, sizes: list[int], gone: list[int],
+        named: bool, gpu: bool, like: list[dict[str, tuple[tuple[int, ...], torch.dtype]]],
+    ) -> None:  # fmt: skip
+        """This rank's part of a batch, forward and back."""
+        device = torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")
+        for old in gone:
+            self.networks.pop(old, None)
+        if network is not None:
+            self.networks[key] = pickle.loads(network).to(device)
+        net, rank = self.networks[key], dist.get_rank()
+        for module, mode in zip(net.modules(), training, strict=True):
+            module.training = mode
+        parameters, buffers = (_empty(some, device) for some in like[:2])
+        _broadcast([*parameters.values(), *buffers.values()])
+        some = {
+            n: torch.empty(sizes[rank], *shape[1:], dtype=kind, device=device) for n, (shape, kind) in like[2].items()
+        }
+        for t in some.values():
+            dist.recv(t, 0)
+        x: Inputs = some if named else next(iter(some.values()))
+        for p in parameters.values():
+            p.requires_grad_(p.is_floating_point())
+
+        def forward(part: Inputs) -> Tensor:
+            with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
+                made: Tensor = functional_call(net, {**parameters, **buffers}, (part,))
+            first = next(iter(tensors(part).values()))
+            return made.to(first.dtype) if isinstance(part, Tensor) else made.float() if half else made
+
+        together = uses_batch_statistics(net)
+        with synchronised(net, sizes[rank] / sum(sizes)):
+            piece, wrong = None, None
+            try:
+                piece = Piece(forward, tuple(parameters.values()), x)
+            except (RuntimeError, MemoryError, PotstillError) as error:
+                if together:
+                    raise
+                wrong = _line(error)
+            if any(said is not None for said in _replies(wrong)) or piece is None:
+                return
+            dist.send(piece.outputs, 0)
+            _, kind = _told()
+            if kind is None:  # rank 0 could take no loss of them
+                return
+            slope = torch.empty(piece.outputs.shape, dtype=kind, device=device)
+            dist.recv(slope, 0)
+            found: tuple[Tensor, ...] = ()
+            try:
+                found = piece.pulled(slope)
+            except (RuntimeError, MemoryError) as error:
+                if together:
+                    raise
+                wrong = _line(error)
+            if any(said is not None for said in _replies(wrong)):
+                return
+        _summed(found)
+
+
+def _tell(message: tuple[Any, ...]) -> None:
+    dist.broadcast_object_list([message], 0, device=torch.device("cpu"))
+
+
+def _told() -> tuple[Any, ...]:
+    box: list[Any] = [None]
+    dist.broadcast_object_list(box, 0, device=torch.device("cpu"))
+    message: tuple[Any, ...] = box[0]
+    return message
+
+
+def _replies(wrong: str | None) -> list[str | None]:
+    """What went wrong at each rank, known to all of them."""
+    said: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(said, wrong)
+    return said
+
+
+def _line(error: BaseException) -> str:
+    said = " ".join(str(error).split())[:200]
+    return f"memory does not hold it ({said}); take more ranks, or a smaller batch" if out_of_memory(error) else said
+
+
+def _lost(error: BaseException) -> PotstillError:
+    said = re.sub(r"\[/[^]]*\]\s*", "", " ".join(str(error).split())).partition(". ")[0][:120]  # without gloo's files
+    return PotstillError(
+        f"all ranks of torchrun must live until the work is done, but one is gone ({said}); begin again, with --resume "
+        "where there is a checkpoint"
+    )
+
+
+def _sizes(n: int, world: int) -> list[int]:
+    """Samples of each rank, as equal as can be."""
+    return [n // world + (rank < n % world) for rank in range(world)]
+
+
+def _spans(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    first = 0
+    for size in sizes:
+        yield first, size
+        first += size
+
+
+def _rows(x: Inputs, first: int, size: int) -> Inputs:
+    return x[first : first + size] if isinstance(x, Tensor) else {n: t[first : first + size] for n, t in x.items()}
+
+
+def _like(some: Mapping[str, Tensor]) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    return {n: (tuple(t.shape), t.dtype) for n, t in some.items()}
+
+
+def _empty(like: Mapping[str, tuple[tuple[int, ...], torch.dtype]], device: torch.device) -> dict[str, Tensor]:
+    return {n: torch.empty(shape, dtype=kind, device=device) for n, (shape, kind) in like.items()}
+
+
+def _by_kind(some: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    for kind in dict.fromkeys(t.dtype for t in some):
+        yield [t for t in some if t.dtype == kind]
+
+
+def _broadcast(some: Sequence[Tensor]) -> None:
+    """Rank 0's values into every rank's tensors, in one message for each dtype."""
+    for alike in _by_kind(some):
+        flat = torch.cat([t.detach().reshape(-1) for t in alike])
+        dist.broadcast(flat, 0)
+        if dist.get_rank():
+            for t, part in zip(alike, torch.split(flat, [t.numel() for t in alike]), strict=True):
+                t.copy_(part.reshape(t.shape))
+
+
+def _summed(found: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The sum of every rank's tensors, at rank 0; elsewhere nothing of use."""
+    made = list(found)
+    for alike in _by_kind(found):
+        flat = torch.cat([t.reshape(-1) for t in alike])
+        dist.reduce(flat, 0)
+        places = [i for i, t in enumerate(found) if t.dtype == alike[0].dtype]
+        for i, part in zip(places, torch.split(flat, [t.numel() for t in alike]), strict=True):
+            made[i] = part.reshape(found[i].shape)
+    return tuple(made)

@@ -1,0 +1,80 @@
+"""BatchNorm over a batch that several ranks hold a part of.
+
+Means and variances are those of the whole batch, by two sums over the ranks that gradients go through; running
+statistics move as `torch.nn.BatchNorm2d` moves them. torch's own ``SyncBatchNorm`` runs on GPUs alone.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+__all__ = ["synchronised"]
+
+
+@contextmanager
+def synchronised(network: nn.Module, share: float) -> Iterator[None]:
+    """Every BatchNorm of the network that trains takes statistics over all ranks, each of which must be in here.
+
+    Args:
+        share: this rank's samples as a part of the batch.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    for norm in norms:
+        norm.forward = partial(_normed, norm, share)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del norm.forward
+
+
+def _normed(norm: nn.modules.batchnorm._BatchNorm, share: float, x: Tensor) -> Tensor:
+    axes, shape = [0, *range(2, x.ndim)], [1, -1, *[1] * (x.ndim - 2)]
+    wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    total = round(x.numel() / x.shape[1] / share)
+    mean = _sum(wide.sum(axes)) / total
+    centred = wide - mean.reshape(shape)
+    variance = _sum(centred.square().sum(axes)) / total
+    if norm.track_running_stats:
+        _follow(norm, mean.detach(), variance.detach() * total / max(1, total - 1))
+    made = centred * torch.rsqrt(variance + norm.eps).reshape(shape)
+    if norm.affine:
+        made = made * norm.weight.reshape(shape) + norm.bias.reshape(shape)
+    return made.to(x.dtype)
+
+
+class _Summed(torch.autograd.Function):
+    """The sum over ranks. What a rank put in moves every rank's sum, so its slope is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        made = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(made)
+        return made
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        made = slope.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(made)
+        return made
+
+
+def _sum(x: Tensor) -> Tensor:
+    summed: Tensor = _Summed.apply(x)  # type: ignore[no-untyped-call]
+    return summed
+
+
+def _follow(norm: nn.modules.batchnorm._BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    """The running statistics, moved in place."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked += 1
+    by = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), by)
+    norm.running_var.lerp_(variance.to(norm.running_var.dtype), by)

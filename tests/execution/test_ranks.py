@@ -1,0 +1,88 @@
+"""Two processes of torchrun do what one does: gradients, jobs, sets; and none waits for one that is gone."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import potstill
+from potstill.errors import PotstillError
+from potstill.execution import Ranks
+from potstill.execution.ranks import started
+
+HERE = Path(__file__).parent
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def torchrun(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*TORCHRUN, *words], capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def told(what: str) -> Any:
+    done = torchrun(str(HERE / "ranked.py"), what)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    assert lines, done.stderr
+    return json.loads(lines[-1])
+
+
+@pytest.fixture(scope="module")
+def together() -> Any:
+    return told("together")
+
+
+def test_steps_over_two_ranks_are_those_of_one(together):
+    found = dict(together["gradients"])
+    assert found.pop("networks sent") == 4
+    assert set(found) == {"group", "batch", "cumulative", "contrast"}
+    assert max(found.values()) < 1e-13, found
+
+
+def test_a_loss_or_a_job_that_fails_leaves_the_ranks_at_work(together):
+    found = together["mistakes"]
+    assert found["said"][0] == "no loss of these"
+    assert "invalid literal" in found["said"][1]
+    assert (found["after"], found["few"]) == ([1, 2, 3], [4])
+
+
+def test_experts_and_a_student_over_two_ranks(together):
+    found = together["distilled"]
+    assert found["same"]
+    assert found["scores"][0] == pytest.approx(found["scores"][1], abs=0.05)
+
+
+def test_a_rank_that_dies_is_one_line_and_nobody_waits():
+    found = told("killed")
+    assert found["said"].startswith("all ranks of torchrun must live until the work is done, but one is gone (")
+
+
+def test_the_command_line_under_torchrun_says_all_once(tmp_path):
+    out = tmp_path / "small.safetensors"
+    words = ["distill", "digits", "--method", "random", "--ipc", "1", "--out", str(out), "--json"]
+    done = torchrun("-m", "potstill", *words)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(json.dumps(json.loads(done.stdout), indent=2).splitlines())
+    assert len(potstill.load(out)) == 10
+    wrong = torchrun("-m", "potstill", "distill", "digits", "--method", "randon", "--ipc", "1", "--out", str(out))
+    assert wrong.returncode == 1
+    assert wrong.stderr.count("potstill: ") == 1
+
+
+def test_without_torchrun_there_are_no_ranks(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    assert not started()
+    with pytest.raises(PotstillError, match="torchrun --nproc-per-node 2"), Ranks():
+        pass
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    assert not started()
+    with pytest.raises(PotstillError, match="at least 1"):
+        Ranks(least=0)
