@@ -49,7 +49,7 @@ def test_arrow_keys_move_through_the_steps_without_a_script(
     html = report(filmed, tmp_path / "one.html").read_text(encoding="utf-8")
     assert "<script" not in html
     page = show(html, java_script_enabled=False, viewport={"width": width, "height": 800})
-    row = page.get_by_role("group", name="Pictures of small after so many steps")
+    row = page.get_by_role("group", name="small: Pictures after so many steps")
     assert row.get_by_role("radio").count() == 5
     assert row.get_by_role("radio", name="5").is_checked()
     seen = page.locator(".stage:visible")
@@ -78,7 +78,9 @@ def test_a_comparison_shows_those_that_are_done_and_the_one_that_is_being_made(
     shutil.copy(f"{filmed}.film", board / "dm-ipc1.safetensors.film")
     assert folder.version() != before
     shutil.copy(f"{filmed}.film", board / "dc-ipc1.safetensors.film")
-    (board / "dc-ipc1.safetensors.checkpoint").write_bytes(b"")
+    for n in (1, 2):  # of a row's further sets there is no film on the page, and they are done
+        shutil.copy(f"{filmed}.film", board / f"dm-ipc1-set{n}.safetensors.film")
+        shutil.copy(filmed, board / f"dm-ipc1-set{n}.safetensors")
     (board / "dm-ipc5.safetensors.film").write_bytes(b"<b>not one</b>")
     page = show(folder.page("c"))
     titles = page.locator("#film summary").all_inner_texts()
@@ -86,6 +88,7 @@ def test_a_comparison_shows_those_that_are_done_and_the_one_that_is_being_made(
     for part in page.locator("#film details").all():
         part.evaluate("d => { d.open = true }")
     assert "no film of a set, or damaged" in page.locator("#film details").last.inner_text()
+    assert page.locator("#film .stage:visible .when").first.inner_text() == "After 5 steps, the latest as yet."
     first, second = page.locator("#film fieldset").all()
     first.get_by_role("radio", name="0").check()
     assert second.get_by_role("radio", name="5").is_checked(), "each film has its own row"

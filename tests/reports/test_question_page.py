@@ -141,6 +141,9 @@ def test_fits_and_has_a_name_for_everything(show: Show, digits: Gallery, tmp_pat
         assert all(page.locator(f"#{key}").text_content() for key in ids)
     ids = page.locator("[id]").evaluate_all("n => n.map(e => e.id)")
     assert len(ids) == len(set(ids))
+    regions = page.locator("[role=region]").evaluate_all("n => n.map(e => e.getAttribute('aria-label'))")
+    assert len(regions) > 10
+    assert len(regions) == len(set(regions)), "each has a name of its own for who hears them"
     table = page.locator(".front table").first
     assert table.locator("tbody tr").count() == 8
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from potstill.errors import PotstillError
 from potstill.markup import Html, tag
 from potstill.reports.numbers import count
+from potstill.reports.parallel import called
 from potstill.reports.strips import strip
 
 __all__ = ["Film", "film_beside", "film_section"]
@@ -70,22 +71,23 @@ def film_beside(path: Path) -> Film | None:
     return Film(steps=steps, pictures=pictures, labels=labels, classes=classes)
 
 
-def film_section(film: Film, key: str, of: str = "") -> list[Html]:
+def film_section(film: Film, key: str, of: str = "", over: bool = True) -> list[Html]:
     """A row of steps, the last one chosen, and the pictures at each.
 
     Args:
         key: names the row's buttons: its own on a page.
         of: whose pictures they are, where a page shows several.
+        over: the run has ended.
     """
     buttons, stages = [], []
     for n, (step, pictures) in enumerate(zip(film.steps, film.pictures, strict=True)):
         last = n == len(film.steps) - 1
         button = tag("input", type="radio", name=f"film-{key}", checked="" if last else None)
         buttons.append(tag("label", button, tag("span", count(step))))
-        when = tag("p", _when(step, last), class_="when")
+        when = tag("p", _when(step, last, over), class_="when")
         stages.append(tag("div", when, *_shelf(film, pictures, step, of), class_="stage"))
-    whose = f" of {of}" if of else ""
-    row = tag("fieldset", tag("legend", f"Pictures{whose} after so many steps"), tag("div", *buttons, class_="steps"))
+    legend = tag("legend", called("Pictures after so many steps", of))
+    row = tag("fieldset", legend, tag("div", *buttons, class_="steps"))
     note = (
         "Each stage has about twice the steps of the one before. Pictures are shown before they are written in fewer "
         "bits; arrow keys move from step to step."
@@ -93,10 +95,11 @@ def film_section(film: Film, key: str, of: str = "") -> list[Html]:
     return [tag("div", row, *stages, class_="film"), tag("p", note, class_="note")]
 
 
-def _when(step: int, last: bool) -> str:
+def _when(step: int, last: bool, over: bool) -> str:
     if step == 0:
         return "Before the first step."
-    return f"After {count(step)} step{'' if step == 1 else 's'}{', the last' if last else ''}."
+    latest = (", the last" if over else ", the latest as yet") if last else ""
+    return f"After {count(step)} step{'' if step == 1 else 's'}{latest}."
 
 
 def _shelf(film: Film, pictures: np.ndarray, step: int, of: str) -> list[Html]:

@@ -24,6 +24,7 @@ from potstill.reports.numbers import (
     size,
     verdict,
 )
+from potstill.reports.parallel import called
 from potstill.reports.study import study_section
 from potstill.units import stored_as
 
@@ -65,12 +66,17 @@ _DIFFERENCES = {
 _TONE = {1: ("good", "better"), 0: ("unsure", "open"), -1: ("bad", "worse")}
 
 
-def table(caption: str, head: Sequence[str], body: Sequence[Html], *, narrow: bool = False) -> Html:
-    """A table with a caption for screen readers that scrolls inside its own box."""
+def table(caption: str, head: Sequence[str], body: Sequence[Html], *, narrow: bool = False, of: str = "") -> Html:
+    """A table with a caption for screen readers that scrolls inside its own box; ``of`` says whose it is."""
     cells = [tag("th", name, scope="col") for name in head]
     inner = tag("table", tag("caption", caption), tag("thead", tag("tr", *cells)), tag("tbody", *body))
     return tag(
-        "div", inner, class_="scroll narrow" if narrow else "scroll", tabindex=0, role="region", aria_label=caption
+        "div",
+        inner,
+        class_="scroll narrow" if narrow else "scroll",
+        tabindex=0,
+        role="region",
+        aria_label=called(caption, of),
     )
 
 
@@ -263,7 +269,7 @@ def _scorecard(entry: Entry) -> list[Html] | None:
     head = ("Trained on", "n", "Mean", "Std", "95% interval", f"This set minus it, {metric.gap_unit}", "Items", "Bytes")
     return [
         dot_plot(dots, f"Test {metric.name} under the same protocol.", metric, reference=own.mean),
-        table(f"Test {metric.titled} of this set and its baselines", head, body),
+        table(f"Test {metric.titled} of this set and its baselines", head, body, of=entry.name),
         *(tag("p", line, class_="note") for line in _fair(entry)),
     ]
 
@@ -323,7 +329,7 @@ def _networks(entry: Entry) -> list[Html] | None:
             "The same set, other networks trained on it: how far it carries beyond the one it was made with.",
             class_="soft",
         ),
-        table(f"Test {metric.titled} by network", head, body),
+        table(f"Test {metric.titled} by network", head, body, of=entry.name),
     ]
 
 
@@ -399,7 +405,7 @@ def _storage(entry: Entry) -> list[Html] | None:
                 tag("p", smaller, class_="note"),
             ]
         out.insert(0, tag("p", "Everything that training on the set needs, as stored.", class_="soft"))
-        out.append(table("Stored bytes", ("Part", "Bytes"), body, narrow=True))
+        out.append(table("Stored bytes", ("Part", "Bytes"), body, narrow=True, of=entry.name))
     facts = {
         "Time": duration(number(cost.get("seconds"))) if cost.get("seconds") is not None else "",
         "Steps": count(number(cost.get("steps"))) if cost.get("steps") is not None else "",
@@ -501,7 +507,7 @@ def parts(entry: Entry, level: int, key: str = "set") -> list[Html]:
         "On other networks": _networks(entry),
         "Class by class": _per_class(entry),
         "Robust scores": _scores(entry),
-        "Report card": study_section(entry.study),
+        "Report card": study_section(entry.study, entry.name),
         "While it was distilled": _curve(entry),
         "Storage and cost": _storage(entry),
         "Where it comes from": _provenance(entry),

@@ -6,6 +6,7 @@ from typing import Any
 from potstill.markup import Html, tag
 from potstill.metric import Metric
 from potstill.reports.numbers import estimate, interval, number, percent, shown
+from potstill.reports.parallel import called
 
 __all__ = ["is_study", "study_section"]
 
@@ -17,8 +18,12 @@ def is_study(value: object) -> bool:
     return isinstance(value, dict) and str(value.get("format", "")).startswith("potstill/study/")
 
 
-def study_section(study: Mapping[str, Any] | None) -> list[Html] | None:
-    """Every part that was computed, with a sentence on how; ``None`` without a report card."""
+def study_section(study: Mapping[str, Any] | None, of: str = "") -> list[Html] | None:
+    """Every part that was computed, with a sentence on how; ``None`` without a report card.
+
+    Args:
+        of: whose it is, where a page shows several.
+    """
     if study is None:
         return None
     parts, asked, recipe = (_of(study, key) for key in ("parts", "asked", "recipe"))
@@ -30,7 +35,7 @@ def study_section(study: Mapping[str, Any] | None) -> list[Html] | None:
     made = [tag("p", head, class_="soft")]
     for name, write in _WRITERS.items():
         if part := _of(parts, name):
-            made += write(part)
+            made += write(part, of)
     left = _of(study, "left_out")
     return [*made, *(tag("p", f"Left out: {name}, as {why}.", class_="note") for name, why in left.items())]
 
@@ -45,14 +50,14 @@ def _rows(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
 
 
-def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:
+def _table(of: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:
     cells = [tag("th", name, scope="col") for name in head]
     body = [
         tag("tr", tag("th", tag("bdi", str(first)), scope="row"), *(tag("td", tag("bdi", str(c))) for c in rest))
         for first, *rest in rows
     ]
     inner = tag("table", tag("caption", caption), tag("thead", tag("tr", *cells)), tag("tbody", *body))
-    return tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=caption)
+    return tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=called(caption, of))
 
 
 def _share(value: object) -> str:
@@ -65,7 +70,7 @@ def _plain(value: object) -> str:
     return "—" if found is None else f"{found.mean:.4g}"
 
 
-def _nearest(part: Mapping[str, Any]) -> list[Html]:
+def _nearest(part: Mapping[str, Any], of: str) -> list[Html]:
     items = sorted(_rows(part, "items"), key=lambda i: number(i.get("distance")) or 0.0)
     said = (
         f"Copies of training samples: {part.get('exact')} exact, {part.get('near')} nearer than half of what is usual."
@@ -79,10 +84,10 @@ def _nearest(part: Mapping[str, Any]) -> list[Html]:
         for i in items[:_SHOWN]
     ]  # fmt: skip
     head = ["Item", "Class", "Nearest sample", "Its class", "Distance", "Of what is usual", "Copy"]
-    return [tag("p", said), _table("Items nearest to real samples", head, rows)]
+    return [tag("p", said), _table(of, "Items nearest to real samples", head, rows)]
 
 
-def _labeller(part: Mapping[str, Any]) -> list[Html]:
+def _labeller(part: Mapping[str, Any], of: str) -> list[Html]:
     said = (
         f"Networks of real data take {_share(part.get('agreement'))} of the items for what they are labelled, and "
         f"{_share(part.get('real'))} of real samples."
@@ -90,20 +95,20 @@ def _labeller(part: Mapping[str, Any]) -> list[Html]:
     rows = [
         [r.get("steps"), percent(number(r.get("items"))), percent(number(r.get("real")))] for r in _rows(part, "curve")
     ]
-    return [tag("p", said), _table("Who reads the items", ["After updates", "Items", "Real samples"], rows)]
+    return [tag("p", said), _table(of, "Who reads the items", ["After updates", "Items", "Real samples"], rows)]
 
 
-def _calibration(part: Mapping[str, Any]) -> list[Html]:
+def _calibration(part: Mapping[str, Any], of: str) -> list[Html]:
     rows = [
-        [name, _share(_of(part, of).get("ece")), percent(number(_of(part, of).get("confidence"))),
-         percent(number(_of(part, of).get("accuracy")))]
-        for name, of in (("The set", "set"), ("As many real samples", "random"))
+        [name, _share(_of(part, key).get("ece")), percent(number(_of(part, key).get("confidence"))),
+         percent(number(_of(part, key).get("accuracy")))]
+        for name, key in (("The set", "set"), ("As many real samples", "random"))
     ]  # fmt: skip
     caption = f"Calibration error over {part.get('bins')} bins of equal width"
-    return [_table(caption, ["Students of", "Calibration error", "Confidence", "Accuracy"], rows)]
+    return [_table(of, caption, ["Students of", "Calibration error", "Confidence", "Accuracy"], rows)]
 
 
-def _mixing(part: Mapping[str, Any]) -> list[Html]:
+def _mixing(part: Mapping[str, Any], of: str) -> list[Html]:
     metric, rows = Metric.of({"score": part.get("metric")}), []
     for r in _rows(part, "curve"):
         means = [estimate(r.get(key)) for key in ("with_set", "real_alone", "real_instead", "difference")]
@@ -114,10 +119,10 @@ def _mixing(part: Mapping[str, Any]) -> list[Html]:
         f"Real samples per {part.get('per')}", "With the set", "Alone", "With real ones in its place",
         f"Set less real, {metric.gap_unit}",
     ]  # fmt: skip
-    return [_table(f"Mixed with real samples: {metric.titled}", head, rows)]
+    return [_table(of, f"Mixed with real samples: {metric.titled}", head, rows)]
 
 
-def _agreement(part: Mapping[str, Any]) -> list[Html]:
+def _agreement(part: Mapping[str, Any], of: str) -> list[Html]:
     peak, subset, early = (_of(part, key) for key in ("peak", "subset", "early"))
     if not peak:
         return []
@@ -135,21 +140,23 @@ def _agreement(part: Mapping[str, Any]) -> list[Html]:
     ]
     return [
         tag("p", said),
-        _table("Agreement with networks stopped early", ["Stopped after updates", "Its accuracy", "Agreement"], rows),
+        _table(
+            of, "Agreement with networks stopped early", ["Stopped after updates", "Its accuracy", "Agreement"], rows
+        ),
     ]
 
 
-def _curvature(part: Mapping[str, Any]) -> list[Html]:
+def _curvature(part: Mapping[str, Any], of: str) -> list[Html]:
     rows = []
-    for name, of in (("The set", "set"), ("As many real samples", "random")):
+    for name, key in (("The set", "set"), ("As many real samples", "random")):
         for on, what in (("real", "real samples"), ("set", "the set")):
-            m = _of(_of(part, of), on)
-            rows.append([name, what, *(_plain(m.get(key)) for key in ("loss", "trace", "eigenvalue"))])
+            m = _of(_of(part, key), on)
+            rows.append([name, what, *(_plain(m.get(of_it)) for of_it in ("loss", "trace", "eigenvalue"))])
     head = ["Students of", "Loss on", "Loss", "Trace of its Hessian", "Largest eigenvalue"]
-    return [_table("Curvature of the loss where students end", head, rows)]
+    return [_table(of, "Curvature of the loss where students end", head, rows)]
 
 
-def _influence(part: Mapping[str, Any]) -> list[Html]:
+def _influence(part: Mapping[str, Any], of: str) -> list[Html]:
     rows = [
         [" ".join(map(str, i.get("items", [])[:6])), i.get("class", "—"), _plain(i.get("loss")),
          "yes" if i.get("told") else "no"]
@@ -162,7 +169,7 @@ def _influence(part: Mapping[str, Any]) -> list[Html]:
     )
     return [
         tag("p", said),
-        _table("Influence of items", ["Left out", "Class", "Loss without it", "Told from zero"], rows),
+        _table(of, "Influence of items", ["Left out", "Class", "Loss without it", "Told from zero"], rows),
     ]
 
 

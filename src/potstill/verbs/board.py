@@ -81,7 +81,7 @@ class Folder:
         return self._sets[path][1]
 
     def _films(self) -> dict[str, Film | str]:
-        """Of each set in the folder that has one, by the set's file."""
+        """Of each set in the folder that has one, by the set's file; by its stem where the set is not there as yet."""
         found: dict[str, Film | str] = {}
         for file in sorted(self.path.glob("*.safetensors.film")):
             path = file.with_suffix("")
@@ -92,7 +92,7 @@ class Folder:
                 except PotstillError as error:
                     self._seen[path] = (stamp, str(error))
             if (film := self._seen[path][1]) is not None:
-                found[path.name] = film
+                found[path.name if path.is_file() else path.stem] = film
         return found
 
     def _nearest(self, file: str, board: Board) -> Near | None:

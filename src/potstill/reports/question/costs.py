@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from potstill.markup import Html, join, tag
+from potstill.markup import Html, join, plain_line, tag
 from potstill.reports.figures import value
 from potstill.reports.numbers import count, duration, number, percent, size
 from potstill.reports.question.board import Board, Row
@@ -147,12 +147,12 @@ def sets(board: Board, anchors: Mapping[str, str]) -> list[Html]:
     for row in board.rows:
         if row.id not in anchors or row.entry is None:
             continue
-        entry = replace(row.entry, gallery=None)
+        title = join([row.label, row.size, *([row.protocol] if row.protocol else [])], ", ")
+        entry = replace(row.entry, gallery=None, name=plain_line(title))
         text = [tag("p", sentence(entry), class_="lede"), about(entry), warnings(entry), headline(entry)]
         command = entry.card.get("command")
         if isinstance(command, str) and command:
             text.append(tag("pre", tag("code", command), tabindex=0))
-        title = join([row.label, row.size, *([row.protocol] if row.protocol else [])], ", ")
         inner = [part for part in (*text, *parts(entry, 4)) if part is not None]
         out.append(
             tag("details", tag("summary", tag("h3", tag("bdi", title))), *inner, id=anchors[row.id], class_="one")

@@ -13,17 +13,22 @@ def films(board: Board, held: Mapping[str, Film | str]) -> list[Html]:
     """Each film closed but the first, in the order of the leaderboard.
 
     Args:
-        held: by the name of the set's file; a text is why there is none.
+        held: by the name of the set's file, without its ending as long as the set is being made; a text is why there
+            is none.
     """
     titles: dict[str, str] = {}
     for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.rank or 99)):
         titles.setdefault(row.file, f"{row.label}, {row.size}")
-    making = {f"{name}.safetensors": f"{name}, being made" for name in board.making}
+    making = {name: f"{name}, being made" for name in held if not name.endswith(".safetensors")}
     out: list[Html] = []
-    for n, (file, title) in enumerate({**making, **titles}.items()):
-        if (film := held.get(file)) is None:
+    for n, (name, title) in enumerate({**making, **titles}.items()):
+        if (film := held.get(name)) is None:
             continue
-        inner = [tag("p", film, class_="note")] if isinstance(film, str) else film_section(film, str(n), title)
+        inner = (
+            [tag("p", film, class_="note")]
+            if isinstance(film, str)
+            else film_section(film, str(n), title, name in titles)
+        )
         head = tag("summary", tag("h3", tag("bdi", title)))
         out.append(tag("details", head, *inner, open=None if out else "", class_="one"))
     return [join(out)] if out else []
