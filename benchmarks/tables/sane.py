@@ -24,13 +24,15 @@ def sane(root: Path) -> str:
     def listed(low: float, high: float) -> str:
         return ", ".join(f"`{n}` {100 * found[n]:.1f}" for n in order if low <= found[n] - random < high) or "none"
 
-    options, refused = held["options"], [n for n, cell in held["methods"].items() if "refused" in cell]
+    options = held["options"]
+    refused = ", ".join(f"`{n}`" for n, cell in held["methods"].items() if "refused" in cell)
     said = (
         f"Random real samples: {100 * random:.1f} %. Accuracy in percent on a held-out quarter of `{options['data']}`, "
         f"{options['ipc']} float32 inputs of each class, mean of two students (`{options['network']}`); one set each, "
         "which is why five points to either side say nothing. Made by quick effort in that network (in one with "
-        f"BatchNorm where a method needs it, whose own students tell a few points more right), in at most {options['budget']:.0f} seconds, which {', '.join(f'`{n}`' for n in refused) or 'no method'} did not "
-        f"fit. {held['machine']['processor']}, torch {held['machine']['torch']}. `benchmarks/sane.py`"
+        "BatchNorm where a method needs it, whose own students tell a few points more right), in at most "
+        f"{options['budget']:.0f} seconds, which {refused or 'no method'} did not fit. {held['machine']['processor']}, "
+        f"torch {held['machine']['torch']}. `benchmarks/sane.py`"
     )
     rows: list[list[object]] = [
         ["more than 5 points above random samples", listed(NEAR, 1)],
