@@ -52,9 +52,10 @@ def gradients(ranks: Ranks) -> dict[str, Any]:
         step = partial(
             train_step, network, parameters(network), None, X, Y, lr=0.1, momentum=0.9, weight_decay=0.01
         )  # fmt: skip
-        two = step()
+        two, again = step(), step()
         with sharing(None):
             one = step()
+        found[f"{name} again"] = all(torch.equal(again.velocity[n], v) for n, v in two.velocity.items())
         gaps = [float((two.velocity[n] - v).norm() / v.norm()) for n, v in one.velocity.items() if v.norm() > 1e-12]
         gaps += [float((two.buffers[n] - b).double().norm() / b.double().norm()) for n, b in one.buffers.items()]
         found[name] = max(*gaps, abs(float(two.loss - one.loss)), float((two.logits - one.logits).abs().max()))
