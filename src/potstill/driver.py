@@ -200,7 +200,7 @@ def _run(
         torch.cuda.reset_peak_memory_stats(problem.train.device)
     history: list[Mapping[str, float]] = []
     changes: list[Mapping[str, Any]] = []
-    stride, step, before = 1, 0, 0.0
+    stride, step, before, damaged = 1, 0, 0.0, False
     here = {} if checkpoint is None else versions()
     begun = last_saved = time.monotonic()
     if resume:
@@ -209,7 +209,7 @@ def _run(
         saved: Checkpoint[S] = read_checkpoint(
             checkpoint, method.state_type, identity, versions=here, anyway=anyway
         )  # fmt: skip
-        state, step = saved.state, saved.step
+        state, step, damaged = saved.state, saved.step, saved.older
         before, stride, history, changes = _meta(checkpoint, saved.meta)
         rng.set_state(saved.rng_state)
         kept = saved.meta.get("spent", 0.0)  # earlier versions counted none
@@ -226,12 +226,14 @@ def _run(
         return before + time.monotonic() - begun
 
     def save() -> None:
+        nonlocal damaged
         if checkpoint is not None:
             meta = {"seconds": seconds(), "stride": stride, "history": history, "changes": changes, "spent": spent}
             write_checkpoint(
                 checkpoint, state=state, rng_state=rng.get_state(), step=step, identity=identity, meta=meta,
-                versions=here,
+                versions=here, keep=not damaged,
             )  # fmt: skip
+            damaged = False
 
     def ended(kind: Any, message: str) -> Run[S]:
         return Run(

@@ -15,7 +15,7 @@ import potstill
 from potstill import driver
 from potstill.core import Method, MethodInfo, Metrics, Problem, Synthetic
 from potstill.driver import Interrupted, Progress, run
-from potstill.errors import NotFinite, PotstillError
+from potstill.errors import NotFinite, PotstillError, PotstillWarning
 from potstill.methods.distribution.dm import DM
 from potstill.rng import generator
 from potstill.storage import describe, inspect, write_checkpoint
@@ -235,3 +235,39 @@ def test_the_state_that_is_kept_is_a_value() -> None:
     with pytest.raises(AttributeError):
         done.state.steps = 5
     assert replace(done.state, steps=5).steps == 5
+
+
+def _flipped(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[-3] ^= 16
+    path.write_bytes(raw)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path: Path) -> None:
+    checkpoint, older = tmp_path / "walk.checkpoint", tmp_path / "walk.checkpoint.before"
+    go(Walk(), steps=3, checkpoint=checkpoint, checkpoint_every=0.0)
+    assert older.exists()
+    good = older.read_bytes()
+    _flipped(checkpoint)
+    with pytest.warns(PotstillWarning, match=r"damaged.*; the run goes on from the checkpoint before it, of step 2"):
+        on = go(Walk(), steps=4, checkpoint=checkpoint, checkpoint_every=0.0, resume=True)
+    assert on.outcome.step == 4
+    # what was damaged does not take the place of what was good
+    assert older.read_bytes() != good  # step 4 kept step 3, which this run wrote
+    resumed = go(Walk(), checkpoint=checkpoint, resume=True)
+    assert torch.equal(resumed.state.x, go(Walk()).state.x)
+    _flipped(checkpoint)
+    _flipped(older)
+    with pytest.raises(PotstillError, match="damaged"):
+        go(Walk(), checkpoint=checkpoint, resume=True)
+
+
+def test_the_first_checkpoint_after_a_damaged_one_leaves_the_good_one(tmp_path: Path) -> None:
+    checkpoint, older = tmp_path / "walk.checkpoint", tmp_path / "walk.checkpoint.before"
+    go(Walk(), steps=3, checkpoint=checkpoint, checkpoint_every=0.0)
+    good = older.read_bytes()
+    _flipped(checkpoint)
+    with pytest.warns(PotstillWarning):
+        go(Walk(), steps=3, checkpoint=checkpoint, checkpoint_every=0.0, resume=True)
+    assert older.read_bytes() == good
+    assert checkpoint.read_bytes() != good

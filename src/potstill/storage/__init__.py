@@ -2,7 +2,14 @@
 
 from potstill.folders import cache_folder
 from potstill.storage.artefact import Distilled, item_bytes, load, save
-from potstill.storage.checkpoint import Checkpoint, differences, read_checkpoint, read_identity, write_checkpoint
+from potstill.storage.checkpoint import (
+    Checkpoint,
+    differences,
+    drop_checkpoint,
+    read_checkpoint,
+    read_identity,
+    write_checkpoint,
+)
 from potstill.storage.export import export
 from potstill.storage.files import check_writable, read_tensors, write_atomic, write_tensors
 from potstill.storage.inspect import describe, inspect
@@ -26,6 +33,7 @@ __all__ = [
     "check_writable",
     "describe",
     "differences",
+    "drop_checkpoint",
     "export",
     "holds_indices",
     "inspect",

@@ -9,6 +9,8 @@ found later.
 """
 
 import json
+import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +19,19 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, PotstillWarning
 from potstill.storage.files import read_metadata, read_tensors, write_tensors
 from potstill.storage.state import pack, unpack
 
-__all__ = ["Checkpoint", "differences", "read_checkpoint", "read_identity", "write_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "before",
+    "differences",
+    "drop_checkpoint",
+    "read_checkpoint",
+    "read_identity",
+    "write_checkpoint",
+]
 
 S = TypeVar("S")
 FORMAT = "potstill-checkpoint/2"
@@ -38,6 +48,19 @@ class Checkpoint(Generic[S]):
     meta: Mapping[str, Any]
     versions: Mapping[str, Any] | None = None
     """What computed it until here, where that is not what computes now and it was asked to go on all the same."""
+    older: bool = False
+    """It is the one before, as the newest is damaged."""
+
+
+def before(path: Path) -> Path:
+    """Where the checkpoint before the one at ``path`` is kept."""
+    return path.with_name(f"{path.name}.before")
+
+
+def drop_checkpoint(path: Path) -> None:
+    """Remove the checkpoint and the one before it, where they are."""
+    for one in (path, before(path)):
+        one.unlink(missing_ok=True)
 
 
 def write_checkpoint(
@@ -49,13 +72,15 @@ def write_checkpoint(
     identity: Mapping[str, Any],
     meta: Mapping[str, Any],
     versions: Mapping[str, Any] | None = None,
+    keep: bool = True,
 ) -> None:
-    """Write a checkpoint, atomically.
+    """Write a checkpoint, atomically. The one that was there is kept as the one before.
 
     Args:
         identity: the configuration: JSON values by name. Only a run with an equal one may continue.
         meta: JSON values that the loop keeps (elapsed time, history).
         versions: what computes the run.
+        keep: not where what is at ``path`` is known to be damaged; then the one before it stays.
 
     Raises:
         PotstillError: it cannot be written; an older checkpoint at ``path`` stays as it was.
@@ -66,7 +91,27 @@ def write_checkpoint(
     content: dict[str, Any] = {"format": FORMAT, "step": step, "identity": identity, "meta": meta}
     content |= {"versions": versions or {}, "structure": structure}
     named = {f"state/{name}": tensor for name, tensor in tensors.items()}
-    write_tensors(path, {**named, "rng": rng_state}, {"checkpoint": json.dumps(content)})
+    second = _named_twice(path) if keep else None
+    try:
+        write_tensors(path, {**named, "rng": rng_state}, {"checkpoint": json.dumps(content)})
+    except BaseException:
+        if second is not None:
+            second.unlink(missing_ok=True)
+        raise
+    if second is not None:
+        os.replace(second, before(path))
+
+
+def _named_twice(path: Path) -> Path | None:
+    """A second name of the file that is there, so that at no moment there is none; ``None`` where there is no file, or
+    the file system has no second names: then the newest is the only one."""
+    part = path.with_name(f"{path.name}.before.part")
+    try:
+        part.unlink(missing_ok=True)
+        os.link(path, part, follow_symlinks=False)
+    except OSError:
+        return None
+    return part
 
 
 def read_checkpoint(
@@ -83,12 +128,13 @@ def read_checkpoint(
         versions: what computes now; checkpoints of earlier versions do not say what computed them, and are read.
         anyway: read it though something else computed it.
 
+    Where the file is damaged, the one before it is read, which a `PotstillWarning` says.
+
     Raises:
-        PotstillError: the file is damaged, or was made with another configuration, or by something else; the message
-            says what differs.
+        PotstillError: both files are damaged, or it was made with another configuration, or by something else; the
+            message says what differs.
     """
-    tensors, metadata = read_tensors(path, MAX_BYTES)
-    content = _content(path, metadata)
+    tensors, content, older = _newest(path, identity)
     differing = differences(content["identity"], identity)
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
@@ -105,9 +151,7 @@ def read_checkpoint(
                 "has: go on where it began, begin anew, or resume anyway (--resume-anyway), which the card then says"
             )
         computed = computed if other else None
-    rng_state = tensors.pop("rng", None)
-    if rng_state is None or rng_state.dtype is not torch.uint8:
-        raise PotstillError(f"{path}: not a whole checkpoint (it lacks the generator); start anew without resume")
+    rng_state = tensors.pop("rng")
     try:
         named = {n.removeprefix("state/"): t for n, t in tensors.items()}
         state = unpack(state_type, named, content["structure"])
@@ -116,8 +160,41 @@ def read_checkpoint(
         said = " ".join(str(error).split())[:200]
         raise PotstillError(f"{path}: a checkpoint of another version of the method ({said}); start anew") from error
     return Checkpoint(
-        state=state, rng_state=rng_state, step=content["step"], meta=content["meta"], versions=computed
+        state=state, rng_state=rng_state, step=content["step"], meta=content["meta"], versions=computed, older=older
     )  # fmt: skip
+
+
+def _newest(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any], bool]:
+    """Tensors and content of the checkpoint, or of this run's one before where it is damaged, which is said."""
+    try:
+        return *_whole(path), False
+    except PotstillError as damaged:
+        if not before(path).exists():
+            raise
+        try:
+            tensors, content = _whole(before(path))
+        except PotstillError:
+            raise damaged from None
+        if differences(content["identity"], identity):  # of a run that was here before
+            raise
+        warnings.warn(
+            f"{damaged}; the run goes on from the checkpoint before it, of step {content['step']:,}",
+            PotstillWarning, stacklevel=3,
+        )  # fmt: skip
+        return tensors, content, True
+
+
+def _whole(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What is in one file, if all of it is.
+
+    Raises:
+        PotstillError: it is damaged, or no checkpoint.
+    """
+    tensors, metadata = read_tensors(path, MAX_BYTES)
+    content = _content(path, metadata)
+    if (rng := tensors.get("rng")) is None or rng.dtype is not torch.uint8:
+        raise PotstillError(f"{path}: not a whole checkpoint (it lacks the generator); start anew without resume")
+    return tensors, content
 
 
 def read_identity(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -126,7 +203,12 @@ def read_identity(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         PotstillError: the file is damaged, or is no checkpoint.
     """
-    content = _content(path, read_metadata(path, MAX_BYTES))
+    try:
+        content = _content(path, read_metadata(path, MAX_BYTES))
+    except PotstillError:
+        if not before(path).exists():
+            raise
+        content = _content(path, read_metadata(before(path), MAX_BYTES))
     return dict(content["identity"]), dict(content.get("versions", {}))
 
 

@@ -109,7 +109,7 @@ class Journal:
         """Remove what is there, files of a choice alone."""
         if self.folder.is_file():
             self.folder.unlink()
-        for path in (self._path, *self.folder.glob("*.checkpoint")):
+        for path in (self._path, *self.folder.glob("*.checkpoint"), *self.folder.glob("*.checkpoint.before")):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # none, or something else lies there
             self.folder.rmdir()

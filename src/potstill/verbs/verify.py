@@ -90,7 +90,7 @@ def _recognised(path: Path) -> tuple[str, bool, Callable[[], str]]:
         return "scores", True, lambda: _scores(path)  # each page has a checksum
     if path.suffix == ".json":
         return _json(path)
-    if path.suffix not in (".safetensors", ".checkpoint"):
+    if path.suffix not in (".safetensors", ".checkpoint", ".before"):
         return "", False, str
     said = read_metadata(path, MAX_BYTES)
     if "sum" in said and "content" in said:

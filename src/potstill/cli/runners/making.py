@@ -52,7 +52,7 @@ def _settings(command: Making, parsed: Parsed) -> dict[str, Any]:
 
 def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill.execution.memory import return_freed_memory
-    from potstill.storage import check_writable
+    from potstill.storage import check_writable, drop_checkpoint
     from potstill.verbs.distill import distill
 
     command = parsed.command
@@ -91,7 +91,7 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     )
     return_freed_memory()  # the state is gone, and the file is written as one piece
     small.save(command.out)
-    checkpoint.unlink(missing_ok=True)
+    drop_checkpoint(checkpoint)
     if not command.film:
         Path(f"{command.out}.film").unlink(missing_ok=True)  # it showed the set that was here before
     card, outcome = small.card, small.card["outcome"]

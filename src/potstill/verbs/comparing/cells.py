@@ -18,7 +18,7 @@ from potstill.execution import Executor
 from potstill.nn import OwnNetwork
 from potstill.ownfile import names_file
 from potstill.registry import make_method
-from potstill.storage import Distilled, differences, load, read_identity, write_atomic
+from potstill.storage import Distilled, differences, drop_checkpoint, load, read_identity, write_atomic
 from potstill.verbs.distill import distill, identity_of, settle
 from potstill.verbs.evaluate import evaluate
 
@@ -229,7 +229,7 @@ class Cell:
                 progress=None if progress is None else lambda p: progress(self.stem, p), **self.options,
             )  # fmt: skip
         small.save(self.file)
-        self.checkpoint.unlink(missing_ok=True)
+        drop_checkpoint(self.checkpoint)
         return small
 
     def _changes(self, splits: Splits) -> bool:
