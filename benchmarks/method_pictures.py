@@ -23,7 +23,7 @@ from potstill.verbs.listing import list_methods
 
 OUT = Path(__file__).resolve().parents[1] / "docs/img/methods"
 EACH, STEPS, SMALL = 3, 200, ("convnet-d2-w32", "convnet-d2-w32-batch")
-GAP = 1
+GAP, TIMES = 1, 6
 
 
 def sheet(pictures: torch.Tensor, labels: torch.Tensor) -> Image.Image:
@@ -36,7 +36,14 @@ def sheet(pictures: torch.Tensor, labels: torch.Tensor) -> Image.Image:
         for row, at in enumerate((labels == c).nonzero()[:EACH, 0].tolist()):
             top, left = row * (h + GAP), column * (w + GAP)
             drawn[top : top + h, left : left + w] = levels[at]
-    return Image.fromarray(drawn)
+    return drawn_larger(drawn)
+
+
+def drawn_larger(levels: np.ndarray) -> Image.Image:
+    """Every pixel as a square of ``TIMES``, in 16 greys: small files that no page needs to scale."""
+    greys = Image.fromarray(np.rint(levels / 17).astype(np.uint8).repeat(TIMES, 0).repeat(TIMES, 1), mode="P")
+    greys.putpalette([17 * k for k in range(16) for _ in range(3)])
+    return greys
 
 
 def made(name: str, digits: Any) -> tuple[potstill.Distilled, float]:
@@ -59,6 +66,16 @@ def made(name: str, digits: Any) -> tuple[potstill.Distilled, float]:
     raise why
 
 
+def file_of(name: str) -> str:
+    """A plus sign means something else in an address."""
+    return name.replace("+", "p")
+
+
+def meant(small: potstill.Distilled) -> torch.Tensor:
+    """The class that each item was made for: they lie class by class, whatever a soft label says of them."""
+    return small.hard_labels if small.index is not None else torch.arange(len(small)) * 10 // len(small)
+
+
 def main(names: list[str], out: Path) -> None:
     """Pictures of the methods of these names, or of all."""
     digits, kept = potstill.load_data("digits"), out / "made.json"
@@ -73,8 +90,7 @@ def main(names: list[str], out: Path) -> None:
         except PotstillError as error:
             print(f"{name}: no picture, as {error}", flush=True)
             continue
-        labels = small.hard_labels
-        sheet(torch.as_tensor(small.inputs), labels).save(out / f"{name}.png", optimize=True)
+        sheet(torch.as_tensor(small.inputs), meant(small)).save(out / f"{file_of(name)}.png", bits=4, optimize=True)
         card = small.card
         said[name] = {"network": card["network"], "steps": card["outcome"]["step"], "ended": card["outcome"]["kind"]}
         kept.write_text(json.dumps(said, indent=1, sort_keys=True) + "\n", encoding="utf-8")

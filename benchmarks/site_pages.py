@@ -5,6 +5,7 @@ A hook of MkDocs (``mkdocs.yml``), so that what the code says of itself is writt
 
 import dataclasses
 import inspect
+import json
 import re
 import sys
 import textwrap
@@ -15,6 +16,8 @@ from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from benchmarks.method_pictures import OUT as PICTURES
+from benchmarks.method_pictures import file_of
 from benchmarks.tables.parts import paper
 from potstill.registry import method_class
 from potstill.verbs.listing import efforts_said, field_docs, list_methods
@@ -24,6 +27,8 @@ __all__ = ["method_page", "numbers", "on_config", "on_files"]
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = {"results.md": "Beside what was published", "strong.md": "Strong small sets", "recipes.md": "Recipes"}
 """Pages whose tables are made by scripts, and have rows of methods."""
+SCROLLS = 'style="overflow-x: auto" tabindex="0"'
+"""Of an equation: on a phone it is wider than the page."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -44,7 +49,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def place(name: str) -> str:
     """Where a method's page lies: a plus sign means something else in an address."""
-    return f"method/{name.replace('+', 'p')}.md"
+    return f"method/{file_of(name)}.md"
 
 
 def method_page(row: dict[str, Any]) -> str:
@@ -62,6 +67,7 @@ def method_page(row: dict[str, Any]) -> str:
         f"```bash\npotstill distill photos/ --method {row['name']} --ipc 10 --out small.safetensors\n```",
         "## What it does",
         described(inspect.getdoc(sys.modules[kind.__module__]) or ""),
+        *picture(row),
         "## How long",
         "\n".join(f"- {said}" for said in efforts_said(row["efforts"])) or "It has one length.",
         "## Options",
@@ -72,11 +78,29 @@ def method_page(row: dict[str, Any]) -> str:
     return "\n\n".join(lines) + "\n"
 
 
+def picture(row: dict[str, Any]) -> list[str]:
+    """What it makes of the digits, where `benchmarks.method_pictures` has drawn it."""
+    name = row["name"]
+    made = json.loads((PICTURES / "made.json").read_text(encoding="utf-8")).get(name)
+    if made is None:
+        return []
+    what = "chooses from" if row["selects"] else "makes of"
+    alt = f"Three small pictures of each digit that {name} {what} the training data, digits 0 to 9 from left to right"
+    how = "" if row["selects"] else f", {made['steps']:,} steps on `{made['network']}`"
+    return [
+        "## What it makes",
+        f"![{alt}](../img/methods/{file_of(name)}.png)",
+        f"Three a class that it {what} the bundled digits (8×8): `--effort quick`, seed 0{how}. To look at, not to "
+        "measure by; `python benchmarks/method_pictures.py` makes it again.",
+    ]
+
+
 def described(text: str) -> str:
     """A module's docstring: equations as MathML, which browsers show without a script, the rest as it stands."""
     parts = re.split(r"^\.\. math::((?:[ ]+\S.*)?\n(?:^(?:[ ]+.*)?\n)*)", text + "\n", flags=re.MULTILINE)
     shown = [
-        textwrap.dedent(part).strip() if n % 2 == 0 else f"<div>{equation(part)}</div>" for n, part in enumerate(parts)
+        textwrap.dedent(part).strip() if n % 2 == 0 else f"<div {SCROLLS}>{equation(part)}</div>"
+        for n, part in enumerate(parts)
     ]
     return "\n\n".join(re.sub(r"``(.+?)``", r"`\1`", part) for part in shown if part)
 

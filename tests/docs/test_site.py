@@ -33,6 +33,21 @@ def test_a_page_shows_what_was_measured():
     assert "| `dm`, " not in other
 
 
+def test_every_method_has_a_picture_of_what_it_makes():
+    from PIL import Image
+
+    names = [row["name"] for row in list_methods(outside=False)]
+    kept = {pages.file_of(name): pages.PICTURES / f"{pages.file_of(name)}.png" for name in names}
+    for name, file in kept.items():
+        with Image.open(file) as picture:
+            picture.load()
+            assert picture.size == (6 * (10 * 9 - 1), 6 * (3 * 9 - 1)), name
+    assert {p.stem for p in pages.PICTURES.glob("*.png")} == set(kept)
+    assert sum(p.stat().st_size for p in pages.PICTURES.iterdir()) < 300_000
+    page = pages.method_page(next(row for row in list_methods() if row["name"] == "sre2l++"))
+    assert "](../img/methods/sre2lpp.png)" in page
+
+
 def test_the_reference_has_all_names():
     import potstill
 
