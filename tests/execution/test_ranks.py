@@ -15,13 +15,15 @@ from potstill.execution import Ranks
 from potstill.execution.ranks import started
 
 HERE = Path(__file__).parent
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+LOCAL = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+"""A machine's name need not be one that it can reach itself by."""
 
 
 def torchrun(*words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*TORCHRUN, *words], capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [*TORCHRUN, "--nproc-per-node", "2", *words], capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, **LOCAL},
     )  # fmt: skip
 
 
