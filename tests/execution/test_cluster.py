@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -145,3 +146,18 @@ def test_what_is_asked_for_is_checked() -> None:
         Ray(retries=-1)
     with pytest.raises(PotstillError, match="executor"):
         asked_executor("rey")
+
+
+def test_an_address_where_nobody_listens_is_found_out_at_once() -> None:
+    """Ray itself asks for minutes."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        port = taken.getsockname()[1]
+        for address in (f"127.0.0.1:{port}", f"ray://localhost:{port}"):
+            with pytest.raises(ConnectionRefusedError):
+                module._heard(address)
+        taken.listen()
+        module._heard(f"127.0.0.1:{port}")
+    with pytest.raises(ValueError, match="at most 65,535"):
+        module._heard("127.0.0.1:99999")
+    module._heard("auto")

@@ -9,6 +9,7 @@ cells of a comparison) write them where they run: the nodes need one file system
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 import warnings
@@ -32,6 +33,8 @@ R = TypeVar("R")
 
 OWN_STORE = 256 * 2**20
 """Bytes of the object store of a cluster of our own: what jobs share and answer, not the data's size times jobs."""
+LISTENS = 10.0
+"""Seconds in which whoever listens at an address answers."""
 SENT = ("POTSTILL_", "ATEN_CPU_CAPABILITY")
 """Beginnings of the names of environment variables that jobs see as this process does."""
 
@@ -132,12 +135,13 @@ class Ray:
         seen = {name: value for name, value in os.environ.items() if name.startswith(SENT)}
         seen["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         try:
+            _heard(self.address)
             with _signals_kept():
                 ray.init(
                     **({"address": self.address} if self.address else own), runtime_env={"env_vars": seen},
                     log_to_driver=False, logging_level="error",
                 )  # fmt: skip
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             said = " ".join(str(error).split())[:200]
             where = f"at {self.address}" if self.address else "on this machine"
             raise PotstillError(
@@ -145,6 +149,31 @@ class Ray:
             ) from error
         self._own = True
         return ray
+
+
+def _heard(address: str) -> None:
+    """Whether anybody listens at ``HOST:PORT``, which Ray itself finds out in minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # auto, or what Ray refuses at once
+    from ray.util import get_node_ip_address
+
+    # a cluster of this machine may listen at the machine's own address alone
+    if int(port) > 65_535:
+        raise ValueError(f"ports are at most 65,535, not {port}")
+    hosts = [host, get_node_ip_address()] if host in ("127.0.0.1", "localhost", "::1") else [host]  # type: ignore[no-untyped-call]
+    for last, one in zip([False, True][-len(hosts) :], hosts, strict=True):
+        try:
+            socket.create_connection((one, int(port)), LISTENS).close()
+        except OSError:
+            if last:
+                raise
+        else:
+            return
 
 
 def _ray() -> Any:
