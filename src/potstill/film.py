@@ -95,12 +95,10 @@ class Film:
             return None
         x = problem.decode(made.payload)
         if self._which is None:
-            classed = bool(problem.train.classes)
-            labels = made.labels.detach().cpu()
-            hard = (labels.argmax(1) if labels.ndim == 2 else labels) if classed else torch.zeros(len(x)).long()
+            hard = _classes(problem, made.labels.detach().cpu(), len(x))
             height, width = (min(_SIDE, side) for side in x.shape[2:])
-            self._which = picked(hard.long(), min(3, x.shape[1]) * height * width)
-            self._labels = hard[self._which].long()
+            self._which = picked(hard, min(3, x.shape[1]) * height * width)
+            self._labels = hard[self._which]
         if len(x) <= int(self._which.max()):
             return None  # a selection that is under way holds fewer
         some = x[self._which.to(x.device)].detach()
@@ -129,6 +127,15 @@ class Film:
                 self._which, self._labels = tensors["index"], tensors["labels"]
         except (PotstillError, KeyError, ValueError, TypeError):
             self._held, self._which = {}, None
+
+
+def _classes(problem: Problem, labels: Tensor, n: int) -> Int[Tensor, " n"]:
+    """The class that each picture is made for, whatever a soft label takes it for; 0 where there are no classes."""
+    if not problem.train.classes:
+        return torch.zeros(n, dtype=torch.int64)
+    if sum(problem.sizes) == n:  # they lie class by class
+        return torch.arange(len(problem.sizes)).repeat_interleave(torch.tensor(problem.sizes))
+    return labels.argmax(1) if labels.ndim == 2 else labels.long()
 
 
 def check_film(name: str, method: Method[Any], source: Source) -> None:

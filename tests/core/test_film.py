@@ -94,6 +94,16 @@ def test_what_is_stored_may_be_no_picture(tmp_path: Path, method: str) -> None:
     assert film.pictures[0].shape == ({"frepo": 20, "frequency": 30}[method], 1, 8, 8)
 
 
+def test_pictures_stand_with_the_class_that_they_are_made_for(tmp_path: Path) -> None:
+    out = tmp_path / "small.safetensors"
+    asked: dict[str, Any] = {**SETTINGS, "ipc": 2, "network": "convnet-d2-w16-batch", "epochs_trained": 1}
+    small = potstill.distill("digits", "sre2l", effort="quick", steps=2, film=f"{out}.film", **asked)
+    assert small.soft
+    film = film_beside(out)
+    assert film is not None
+    assert film.labels.tolist() == [c for c in range(10) for _ in range(2)], "whatever a teacher takes them for"
+
+
 def test_what_has_no_changing_pictures_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(PotstillError, match="random chooses real samples"):
         potstill.distill("digits", "random", ipc=1, film=tmp_path / "f", progress=None)
@@ -121,11 +131,15 @@ def test_pictures_are_few_however_many_there_are() -> None:
     assert picked(torch.zeros(50, dtype=torch.int64), 64).tolist() == list(range(12))
 
 
-def test_the_commands_keep_one_and_a_set_without_has_none_of_before(tmp_path: Path) -> None:
+def test_the_commands_keep_one_and_a_set_without_has_none_of_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "small.safetensors"
     words = ["distill", "digits", "--ipc", "1", "--steps", "2", "--network", "mlp", "--quiet", "--out", str(out)]
     assert main([*words, "--film"]) == 0
     assert film_beside(out) is not None
+    assert main(["verify", f"{out}.film"]) == 0
+    assert "film, 3 stages of 10 pictures" in capsys.readouterr().out
     assert main(["report", str(out), "--out", str(tmp_path / "p.html")]) == 0
     assert "How they came to be" in (tmp_path / "p.html").read_text()
     assert main(words) == 0

@@ -10,6 +10,7 @@ from typing import Any
 
 from potstill.data.decoded import is_whole
 from potstill.errors import PotstillError
+from potstill.reports import film_beside
 from potstill.storage import load
 from potstill.storage.checkpoint import read_identity
 from potstill.storage.files import DIGEST, parse_json, read_metadata, read_tensors, reason
@@ -90,7 +91,7 @@ def _recognised(path: Path) -> tuple[str, bool, Callable[[], str]]:
         return "scores", True, lambda: _scores(path)  # each page has a checksum
     if path.suffix == ".json":
         return _json(path)
-    if path.suffix not in (".safetensors", ".checkpoint", ".before"):
+    if path.suffix not in (".safetensors", ".checkpoint", ".before", ".film"):
         return "", False, str
     said = read_metadata(path, MAX_BYTES)
     if "sum" in said and "content" in said:
@@ -126,6 +127,12 @@ def _checkpoint(path: Path, said: Mapping[str, str]) -> str:
     return f"of {identity.get('method', 'a run')}, after step {parse_json(said['checkpoint'])['step']}"
 
 
+def _film(path: Path, said: Mapping[str, str]) -> str:
+    read_tensors(path, MAX_BYTES)
+    film = film_beside(path.with_suffix(""))
+    return "" if film is None else f"{len(film.steps)} stages of {len(film.labels)} pictures"
+
+
 def _trajectory(path: Path, said: Mapping[str, str]) -> str:
     _pieces(path)
     return f"{said.get('network')} on {said.get('source')}, {said.get('epochs')} epochs"
@@ -144,6 +151,7 @@ _KINDS: dict[str, tuple[str, Callable[[Path, Mapping[str, str]], str]]] = {
     "card": ("distilled set", _set),
     "labels": ("stored labels", _labels),
     "checkpoint": ("checkpoint", _checkpoint),
+    "film": ("film", _film),
     "layout": ("expert trajectory", _trajectory),
     "epoch": ("trained network", _tensors),
     "said": ("record of a training", _tensors),
