@@ -196,6 +196,12 @@ class Plan(Making):
     """Run so many steps, after one that is not timed, to say how long all take; 0: none (else as many as 5 s hold)."""
     details: Flag = False
     """Also say what passes a network in each step, and the memory term by term. --json always has both."""
+    on: Annotated[str | None, _unset("MACHINES")] = None
+    """Say it of machines that are not here: nodes=4,gpus=8,memory=80GB,flops=312T,bandwidth=100Gbit (and efficiency,
+    link, disk, cores, price), or a YAML file of these. DATA may then be like:imagenet-1k, like:imagenet-21k or
+    like:samples=50000,classes=10,shape=3x32x32, and need not be here. Labels and students are counted too."""
+    students: Annotated[str | None, _unset("PROTOCOL")] = None
+    """With --on: whose labels and students (else of the method's protocol, if it has one, or sre2l)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,14 @@ __all__ = ["find", "read"]
 
 
 def find(path: Path) -> Path:
-    """The file ``--recipe`` names: one that is there, or comes with Potstill (``dm``, ``recipes/dm.yaml``)."""
-    if path.exists() or path.suffix not in ("", ".yaml") or str(path.parent) not in (".", "recipes"):
+    """The file ``--recipe`` names: one that is there, or comes with Potstill (``dm``, ``recipes/dm.yaml``,
+    ``imagenet-1k/edc``)."""
+    inside = path.parent.relative_to("recipes") if path.parent.parts[:1] == ("recipes",) else path.parent
+    if path.exists() or path.suffix not in ("", ".yaml") or str(inside) not in (".", "imagenet-1k", "imagenet-21k"):
         return path
     package = Path(__file__).resolve().parents[1]
     folders = (package / "recipes", package.parents[1] / "recipes")  # of a wheel, and of a checkout
-    return next((at for folder in folders if (at := folder / f"{path.stem}.yaml").is_file()), path)
+    return next((at for folder in folders if (at := folder / inside / f"{path.stem}.yaml").is_file()), path)
 
 
 def read(path: Path) -> dict[str, Any]:

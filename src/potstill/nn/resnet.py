@@ -1,5 +1,8 @@
 """ResNet-18/34/50 for small pictures (He et al., arXiv:1512.03385; as with DC, arXiv:2006.05929, networks.py).
 
+With ``large`` the first layers are those of the paper for ImageNet: a 7×7 convolution that strides, and a pooling, so
+that a picture of 224 pixels costs a sixteenth.
+
 Instance norm is GroupNorm(C, C). The ``ap`` variant halves by average pooling where the other strides, and hands all
 positions to the classifier where the other averages them.
 """
@@ -56,7 +59,8 @@ class _Block(nn.Module):
 
 
 class ResNet(Network):
-    """Args: ``shape`` (c, h, w); ``depth`` 18, 34 or 50; ``batch`` norm instead of instance; ``ap`` as above.
+    """Args: ``shape`` (c, h, w); ``depth`` 18, 34 or 50; ``batch`` norm instead of instance; ``ap`` as above;
+    ``large``: ImageNet's first layers.
 
     The published mean over 4×4 positions is a mean over all of them here: the same at 28 and 32 pixels, and defined
     at other sizes.
@@ -66,13 +70,16 @@ class ResNet(Network):
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], num_classes: int, *, depth: int = 18, batch: bool = False, ap: bool = False
-    ) -> None:
+        self, shape: tuple[int, int, int], num_classes: int, *, depth: int = 18, batch: bool = False, ap: bool = False,
+        large: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         deep, plan = _PLANS[depth]
-        self.conv1 = Convolution(shape[0], 64, 3, padding=1, bias=False)
+        self.large = large
+        kernel, stride = (7, 2) if large else (3, 1)
+        self.conv1 = Convolution(shape[0], 64, kernel, stride, kernel // 2, bias=False)
         self.bn1 = _norm(64, batch)
-        c, h, w = 64, *shape[1:]
+        c, h, w = 64, *((side + 3) // 4 if large else side for side in shape[1:])
         for stage, repeats in enumerate(plan):
             blocks = []
             for n in range(repeats):
@@ -91,6 +98,8 @@ class ResNet(Network):
     def embed(self, x: Tensor) -> Tensor:
         """(n, c, h, w) → (n, 512), at depth 50 (n, 2048); with ``ap`` times the positions left."""
         y = F.relu(self.bn1(self.conv1(x)))
+        if self.large:
+            y = F.max_pool2d(y, 3, 2, 1)
         for stage in range(1, 5):
             y = self.get_submodule(f"layer{stage}")(y)
         return y.mean((2, 3)) if self.mean else y.flatten(1)

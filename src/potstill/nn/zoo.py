@@ -59,7 +59,9 @@ def catalogue() -> tuple[NetworkEntry, ...]:
     """Every family, with the grammar of its names."""
     vgg = [NetworkEntry(f"vgg{d}", f"VGG-{d}; -batch for BatchNorm", _DC) for d in (11, 13, 16, 19)]
     resnets = [
-        NetworkEntry(f"resnet{d}", f"ResNet-{d}; -batch for BatchNorm, -ap pools instead of striding", _DC)
+        NetworkEntry(
+            f"resnet{d}", f"ResNet-{d}; -batch for BatchNorm, -ap pools instead of striding, -stem7 for ImageNet", _DC
+        )
         for d in (18, 34, 50)
     ]
     parts = f"-dN depth, -wN width, {'|'.join(_ACTIVATIONS)}, {'|'.join(_NORMS)}, {'|'.join(_POOLINGS)}"
@@ -262,10 +264,11 @@ def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Networ
     if family.startswith("vgg"):
         norm = _choose(name, parts, {"norm": ("instance", "batch")})["norm"]
         return _full(family, norm == "batch" and norm), lambda: VGG(shape, k, depth=depth, batch=norm == "batch")
-    chosen = _choose(name, parts, {"pooling": ("stride", "ap"), "norm": ("instance", "batch")})
-    ap, batch = chosen["pooling"] == "ap", chosen["norm"] == "batch"
-    full = _full(family, ap and "ap", batch and "batch")
-    return full, lambda: ResNet(shape, k, depth=depth, batch=batch, ap=ap)
+    axes = {"pooling": ("stride", "ap"), "norm": ("instance", "batch"), "stem": ("stem3", "stem7")}
+    chosen = _choose(name, parts, axes)
+    ap, batch, large = chosen["pooling"] == "ap", chosen["norm"] == "batch", chosen["stem"] == "stem7"
+    full = _full(family, ap and "ap", batch and "batch", large and "stem7")
+    return full, lambda: ResNet(shape, k, depth=depth, batch=batch, ap=ap, large=large)
 
 
 def _full(family: str, *parts: str | bool) -> str:

@@ -44,7 +44,7 @@ from potstill.store import Exact, Uniform, ints_stored, label_bytes, nbytes, sto
 from potstill.tasks import Classification, targets_of
 from potstill.verbs.distill import Settled, settle
 
-__all__ = ["Measured", "Needed", "Passes", "Plan", "plan"]
+__all__ = ["Measured", "Needed", "Passes", "Plan", "ground_of", "plan", "with_stand_ins"]
 
 ENOUGH = 5.0
 """Seconds of steps that are run to know how long they take, where nobody says how many."""
@@ -245,7 +245,7 @@ class _Seen(NamedTuple):
 
 def _look(settled: Settled, seed: int, asked: int | None, executor: Executor | None) -> _Seen:
     method, name = settled.method, settled.name
-    problem, networks = _with_stand_ins(method, settled.problem)
+    problem, networks = with_stand_ins(method, settled.problem)
     rng = generator(seed, "distill", name)
     state = method.init(problem, rng)
     soft = labels_asked(method) == "soft"
@@ -287,7 +287,7 @@ def _look(settled: Settled, seed: int, asked: int | None, executor: Executor | N
     )
 
 
-def _with_stand_ins(method: Method[Any], problem: Problem) -> tuple[Problem, tuple[Needed, ...]]:
+def with_stand_ins(method: Method[Any], problem: Problem) -> tuple[Problem, tuple[Needed, ...]]:
     """The problem with untrained networks in place of the trained ones that the method asks for, which weigh the same.
 
     A problem of its own: what it caches goes with it.
@@ -295,14 +295,14 @@ def _with_stand_ins(method: Method[Any], problem: Problem) -> tuple[Problem, tup
     assets: dict[str, Any] = {}
     needed: list[Needed] = []
     for asset in wanted_by(method, problem):
-        jobs = asset.jobs(_ground(problem))
+        jobs = asset.jobs(ground_of(problem))
         kept = sum(job.there() for job in jobs)
         needed.append(Needed(name=asset.name, count=len(jobs), kept=kept, recipe=dict(asset.recipe)))
         assets[asset.name] = asset.stand_in(jobs)
     return problem.with_assets(assets), tuple(needed)
 
 
-def _ground(problem: Problem) -> Ground:
+def ground_of(problem: Problem) -> Ground:
     train = problem.train
     return Ground(train=train, network=problem.network, augmentation=lambda name: named_augmentation(name, train))
 
@@ -316,7 +316,7 @@ def _training(
         missing = needed.count - needed.kept
         if not missing or not isinstance(executor or choose(missing, problem.train.device, problem.network), Serial):
             continue
-        trial, _ = asset.jobs(_ground(problem))[0].trial()
+        trial, _ = asset.jobs(ground_of(problem))[0].trial()
         # What it makes stands among the assets already.
         walked.append(Walked(what=f"training of {needed.name}", each=held_by(trial)[0], fixed=0, at_once=1))
     return walked
@@ -397,7 +397,7 @@ def _passes(part: Part) -> Passes:
 def _timed(settled: Settled, seed: int, asked: int | None, measure: int | None) -> tuple[tuple[float, ...], int]:
     """Seconds of each of some steps, the first included, and how many steps a reading of real samples serves."""
     method, name = settled.method, settled.name
-    problem, _ = _with_stand_ins(method, settled.problem)
+    problem, _ = with_stand_ins(method, settled.problem)
     rng = generator(seed, "distill", name)
     state = method.init(problem, rng)
     around = max((part.every for part in method.parts(problem, state) or ()), default=1)

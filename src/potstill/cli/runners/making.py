@@ -138,6 +138,15 @@ def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     kept = _kept(command, parsed.name)
     if command.measure is not None and command.measure < 0:
         raise Misuse(f"plan: --measure must be at least 0, but it is {command.measure}")
+    if command.on is not None:
+        return _afar(command, parsed, kept, line, watcher)
+    if command.students is not None:
+        raise Misuse("plan: --students goes with --on, the machines that the plan is of; give both or neither")
+    if command.data.startswith("like:"):
+        raise PotstillError(
+            f"{command.data[:80]} describes data that are not here, which only plan --on takes; say which machines, or "
+            "give the data"
+        )
     splits = load_data(command, command.data, watcher)
     made = plan(splits, command.method, **kept, measure=command.measure, **_settings(command, parsed))
     for note in made.notes[len(splits.notes) :]:  # what the method left out
@@ -145,3 +154,19 @@ def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     return Answer(
         {**made.to_dict(), "time_budget": command.budget, "command": line}, costs(made, command.budget, command.details)
     )
+
+
+def _afar(command: Plan, parsed: Parsed, kept: dict[str, Any], line: str, watcher: Watcher) -> Answer:
+    """The plan of machines that are not here."""
+    from potstill.cli.afar import afar
+    from potstill.data.like import like
+    from potstill.execution.described import described_cluster
+    from potstill.verbs.afar import plan_afar
+
+    if command.measure is not None or command.budget is not None or command.details:
+        raise Misuse("plan: --on times a little of each phase by itself; leave out --measure, --budget and --details")
+    cluster = described_cluster(command.on or "")
+    data = like(command.data) if command.data.startswith("like:") else load_data(command, command.data, watcher)
+    settings = {n: v for n, v in _settings(command, parsed).items() if n not in ("budget", "device", "executor")}
+    made = plan_afar(data, command.method, cluster, protocol=command.students, **kept, **settings)
+    return Answer({**made.to_dict(), "command": line}, afar(made))

@@ -1,0 +1,175 @@
+"""Machines that are not here, as a value: how many devices, how fast, and what joins them."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from potstill.errors import PotstillError, meant
+from potstill.units import byte_count
+
+__all__ = ["Cluster", "described_cluster"]
+
+MOST = 1_000_000
+"""Devices or nodes, at most: more is a slip of the hand."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Equal nodes with equal devices. Rates are a second's."""
+
+    nodes: int = 1
+    gpus: int = 1
+    """Devices of a node."""
+    memory: int
+    """Bytes of a device."""
+    flops: float
+    """Floating-point operations of a device at its best, as its maker says, in the type that is computed in."""
+    efficiency: float = 0.35
+    """The part of that which a training reaches: an assumption, unless it is given."""
+    bandwidth: float | None = None
+    """Bytes between two nodes; needed where there are several."""
+    link: float = 50e9
+    """Bytes between two devices of a node."""
+    disk: float = 1e9
+    """Bytes that a node reads from its storage."""
+    cores: int = 8
+    """CPU cores beside each device, which decode pictures."""
+    price: float | None = None
+    """Of a device for an hour, in any money."""
+    given: tuple[str, ...] = ()
+    """Which of these were said; the others are assumed."""
+
+    @property
+    def devices(self) -> int:
+        """Of all nodes."""
+        return self.nodes * self.gpus
+
+    @property
+    def rate(self) -> float:
+        """Floating-point operations that a device is taken to do in a second."""
+        return self.flops * self.efficiency
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"\d{1,7}", text) or not 1 <= int(text) <= MOST:
+        raise ValueError(f"a whole number from 1 to {MOST:,}")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    if not re.fullmatch(r"\d+(\.\d+)?(e\d{1,2})?", text) or not 0 < float(text) < math.inf:
+        raise ValueError("a number above 0")
+    return float(text)
+
+
+def _part(text: str) -> float:
+    if not (value := _positive(text)) <= 1:
+        raise ValueError("a part above 0 and at most 1, such as 0.35")
+    return value
+
+
+def _bytes(text: str) -> int:
+    try:
+        size = byte_count(text)
+    except ValueError:
+        size = 0
+    if size <= 0:
+        raise ValueError("a size such as 80GB")
+    return size
+
+
+def _rate(text: str) -> float:
+    """Bytes a second: of ``100Gbit``, ``12GB`` or ``2GB/s``."""
+    text = re.sub(r"(/s|ps)$", "", text)
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)([MGT])bit", text):
+        value = float(match[1]) * {"M": 1e6, "G": 1e9, "T": 1e12}[match[2]] / 8
+    else:
+        try:
+            value = float(byte_count(text))
+        except ValueError:
+            value = 0.0
+    if value <= 0:
+        raise ValueError("a rate such as 100Gbit or 12GB (a second)")
+    return value
+
+
+def _flops(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d{1,2})?)([GTP]?)(?:FLOPS?(?:/s)?)?", text, re.IGNORECASE)
+    value = 0.0 if match is None else float(match[1]) * {"": 1.0, "G": 1e9, "T": 1e12, "P": 1e15}[match[2].upper()]
+    if not 1e6 <= value < 1e21:
+        raise ValueError("operations a second such as 312T or 1e15")
+    return value
+
+
+_READ: Mapping[str, Callable[[str], Any]] = {
+    "nodes": _whole, "gpus": _whole, "memory": _bytes, "flops": _flops, "efficiency": _part, "bandwidth": _rate,
+    "link": _rate, "disk": _rate, "cores": _whole, "price": _positive,
+}  # fmt: skip
+
+
+def described_cluster(spelled: str) -> Cluster:
+    """The machines of ``nodes=4,gpus=8,memory=80GB,flops=312T,bandwidth=100Gbit``, or of a YAML file of such entries.
+
+    Raises:
+        PotstillError: an entry is not known, stands there twice, is missing, or cannot be read.
+    """
+    if Path(spelled).suffix in (".yaml", ".yml"):
+        return _made(_of_file(Path(spelled)), spelled)
+    entries: dict[str, str] = {}
+    for part in spelled.split(","):
+        name, sign, value = part.partition("=")
+        name = name.strip()
+        if not sign:
+            raise PotstillError(
+                f"machines are described as nodes=4,gpus=8,memory=80GB,flops=312T,bandwidth=100Gbit or by a YAML file, "
+                f"but {part[:40]!r} has no '='"
+            )
+        if name in entries:
+            raise PotstillError(f"the machines' {name} is given twice; keep one")
+        entries[name] = value.strip()
+    return _made(entries, "the machines")
+
+
+def _of_file(path: Path) -> dict[str, str]:
+    import yaml  # only where there is a file
+
+    try:
+        if path.stat().st_size > 1_000_000:
+            raise PotstillError(f"{path}: machines are described in a few lines, but this has over a megabyte")
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise PotstillError(f"{path}: cannot read the machines ({reason}); give a YAML file, or nodes=4,…") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise PotstillError(f"{path}: not YAML; write one 'nodes: 4' a line") from error
+    if not isinstance(found, dict):
+        raise PotstillError(f"{path}: machines are a mapping, found {type(found).__name__}; write 'nodes: 4'")
+    if odd := next((n for n, v in found.items() if isinstance(v, dict | list | bool) or v is None), None):
+        raise PotstillError(f"{path}: {odd} is a number or a size, such as 4 or 80GB, not {found[odd]!r:.40}")
+    return {str(name): _plain(value) for name, value in found.items()}
+
+
+def _plain(value: object) -> str:
+    """As a person writes it: YAML reads 312e12 as a number or as text, as it likes."""
+    return f"{value:.12g}".replace("e+", "e") if isinstance(value, float) else str(value)
+
+
+def _made(entries: Mapping[str, str], where: str) -> Cluster:
+    values: dict[str, Any] = {}
+    for name, text in entries.items():
+        if name not in _READ:
+            raise PotstillError(f"{where}: no entry is called {name[:40]!r}; {meant(name[:40], _READ, 'there are')}")
+        try:
+            values[name] = _READ[name](text)
+        except (ValueError, OverflowError) as error:
+            raise PotstillError(f"{where}: {name} must be {error}, not {text[:40]!r}") from None
+    needed = [f.name for f in fields(Cluster) if f.name in ("memory", "flops") and f.name not in values]
+    if values.get("nodes", 1) > 1 and "bandwidth" not in values:
+        needed.append("bandwidth")
+    if needed:
+        example = {"memory": "80GB", "flops": "312T", "bandwidth": "100Gbit"}[needed[0]]
+        raise PotstillError(f"{where}: {needed[0]} is missing; add {needed[0]}={example}")
+    return Cluster(**values, given=tuple(values))

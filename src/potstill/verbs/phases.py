@@ -1,0 +1,111 @@
+"""Phases of a run on described machines: how long, on how many devices, and which part bounds them. Arithmetic only."""
+
+import math
+from dataclasses import dataclass
+
+from potstill.errors import PotstillError
+from potstill.execution.described import Cluster
+
+__all__ = ["LEAST", "Phase", "side_by_side", "trained"]
+
+LEAST = 0.005
+"""Seconds of a step on a device, however little it has to do: an assumption."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A part of a run that begins when the one before has ended. Seconds of wall clock, were each alone."""
+
+    name: str
+    devices: int
+    """At work."""
+    operations: float
+    compute: float
+    exchange: float
+    """Of gradients; added to the computing."""
+    read: float
+    decode: float
+    memory: int
+    """Bytes of a device."""
+    fits: bool
+    parts: int = 1
+    """Parts that a batch must be passed in to fit."""
+
+    @property
+    def seconds(self) -> float:
+        """Work and exchange, or reading, whichever takes longer."""
+        return max(self.compute + self.exchange, self.read, self.decode)
+
+    @property
+    def bound(self) -> str:
+        """What takes longest."""
+        spent = {"compute": self.compute, "exchange": self.exchange, "disk": self.read, "decoding": self.decode}
+        return max(spent, key=lambda name: spent[name])
+
+
+def trained(
+    name: str, cluster: Cluster, *, networks: int, samples: float, work: float, batch: int, weights: int, kept: float,
+    each: float, decode: float | None,
+) -> Phase:  # fmt: skip
+    """The training of equal networks: each alone on a device, or all devices on one after another, if that is shorter.
+
+    Args:
+        samples: that each network passes in all, in batches of ``batch``.
+        work: operations of a sample; ``each``: bytes that it is read from; ``decode``: seconds of a core.
+        weights: bytes of a network; ``kept``: bytes that a sample keeps for its gradients.
+    """
+    found: list[Phase] = []
+    node = min(cluster.gpus, batch)
+    for g in sorted({1, node, min(cluster.devices, batch)}):
+        groups = max(1, min(networks, cluster.devices // g))
+        rounds = math.ceil(networks / groups)
+        link = cluster.link if g <= cluster.gpus else (cluster.bandwidth or cluster.link)
+        updates = samples / batch
+        exchanged = 0.0 if g == 1 else updates * 2 * (g - 1) / g * weights / link
+        nodes = max(1, math.ceil(groups * g / cluster.gpus))
+        per_device = math.ceil(batch / g)
+        memory, parts, fits = _fitted(cluster, 3 * weights, kept, per_device)
+        phase = Phase(
+            name=name, devices=groups * g, operations=networks * samples * work,
+            compute=rounds * updates * max(LEAST, per_device * work / cluster.rate), exchange=rounds * exchanged,
+            read=networks * samples * each / (nodes * cluster.disk),
+            decode=networks * samples * (decode or 0.0) / (groups * g * cluster.cores),
+            memory=memory, fits=fits, parts=parts,
+        )  # fmt: skip
+        found.append(phase)
+    return min(found, key=lambda phase: (not phase.fits, phase.seconds))
+
+
+def side_by_side(
+    name: str, *, cluster: Cluster, work: float, jobs: int, samples: float, each: float, decode: float | None,
+    at_once: int, kept: float, weights: int, forward: bool, held: int, steps: float,
+) -> Phase:  # fmt: skip
+    """Jobs that do not wait for one another, on as many devices as there are jobs, at most.
+
+    Args:
+        work: operations of all.
+        samples: real ones that all read; ``each``: bytes of one; ``decode``: seconds of a core.
+        at_once: samples that pass a network together; ``forward``: without gradients.
+        held: bytes of the set's state, which the devices share.
+        steps: of all jobs.
+    """
+    g = min(cluster.devices, jobs)
+    rounds = math.ceil(jobs / g) * g / jobs  # the last round may leave devices idle
+    memory, parts, fits = _fitted(cluster, weights + math.ceil(held / g), kept / (8 if forward else 1), at_once)
+    nodes = math.ceil(g / cluster.gpus)
+    return Phase(
+        name=name, devices=g, operations=work, exchange=0.0, memory=memory, fits=fits, parts=parts,
+        compute=max(work / cluster.rate, steps * LEAST) / g * rounds,
+        read=samples * each / (nodes * cluster.disk), decode=samples * (decode or 0.0) / (g * cluster.cores),
+    )  # fmt: skip
+
+
+def _fitted(cluster: Cluster, always: int, kept: float, batch: int) -> tuple[int, int, bool]:
+    """Bytes, parts that the batch is halved into until it fits, and whether it does then."""
+    if batch < 1:
+        raise PotstillError(f"a batch has at least one sample, not {batch}")
+    parts = 1
+    while always + kept * math.ceil(batch / parts) > cluster.memory and parts < batch:
+        parts *= 2
+    memory = math.ceil(always + kept * math.ceil(batch / parts))
+    return memory, parts, memory <= cluster.memory
