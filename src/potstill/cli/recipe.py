@@ -25,23 +25,13 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         PotstillError: it cannot be read, is not YAML, is not a mapping, or names one option twice.
     """
-    import yaml  # only where there is a recipe
+    from potstill.plainyaml import read_yaml  # only where there is a recipe
 
     path = find(path)
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise PotstillError(
-            f"{path}: cannot read the recipe ({reason}); give the path of a YAML file, or a name such as dm"
-        ) from error
-    except (RecursionError, ValueError) as error:  # no end of brackets; a date or number that there is not
-        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise PotstillError(f"{path}: cannot read the recipe ({what}); write one 'option: value' a line") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark is not None else ""
-        raise PotstillError(f"{path}: not YAML{where}; write one 'option: value' a line") from error
+    hint = "write one 'option: value' a line"
+    found = read_yaml(
+        path, "the recipe", hint if path.is_file() else "give the path of a YAML file, or a name such as dm"
+    )
     if not isinstance(found, dict):
         raise PotstillError(
             f"{path}: a recipe is a mapping of options, found {type(found).__name__}; write 'method: dm'"

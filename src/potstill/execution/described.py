@@ -134,17 +134,10 @@ def described_cluster(spelled: str) -> Cluster:
 
 
 def _of_file(path: Path) -> dict[str, str]:
-    import yaml  # only where there is a file
+    from potstill.plainyaml import read_yaml  # only where there is a file
 
-    try:
-        if path.stat().st_size > 1_000_000:
-            raise PotstillError(f"{path}: machines are described in a few lines, but this has over a megabyte")
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise PotstillError(f"{path}: cannot read the machines ({reason}); give a YAML file, or nodes=4,…") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise PotstillError(f"{path}: not YAML; write one 'nodes: 4' a line") from error
+    hint = "write one 'nodes: 4' a line" if path.is_file() else "give a YAML file, or nodes=4,…"
+    found = read_yaml(path, "the machines", hint)
     if not isinstance(found, dict):
         raise PotstillError(f"{path}: machines are a mapping, found {type(found).__name__}; write 'nodes: 4'")
     if odd := next((n for n, v in found.items() if isinstance(v, dict | list | bool) or v is None), None):
