@@ -117,13 +117,14 @@ ARMS: dict[str, dict[str, Any]] = {
 """Of each arm, what `potstill.distill` is told."""
 
 
-def short() -> Protocol:
+def short(steps: int = 300) -> Protocol:
     """`potstill` with one rate and one length for all."""
-    return resolve("protocols", "potstill").override(steps=300, least_epochs=0, batch=128, lr=0.03, validation=0.0)
+    return resolve("protocols", "potstill").override(steps=steps, least_epochs=0, batch=128, lr=0.03, validation=0.0)
 
 
 PROTOCOLS: dict[str, Callable[[], Protocol]] = {
     "potstill-short": short,
+    "potstill-long": partial(short, 1200),
     **{name: partial(resolve, "protocols", name) for name in ("dsa", "frepo", "mtt", "datm", "rat-bptt")},
 }
 BASELINES: dict[str, dict[str, Any]] = {
