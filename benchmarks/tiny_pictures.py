@@ -1,10 +1,12 @@
 """From how many pixels on tiles help: sets over tiles and over whole pictures of the same bytes, by the pictures' side.
 
     python benchmarks/tiny_pictures.py [--sides 12 16 20 28] [--method m3d] [--sets 2]
+    python benchmarks/tiny_pictures.py --method remember --stored memory --out results/tiny-pictures-memory.json
 
 Pictures of MNIST-5k are shrunk to each side (means of areas); a quarter of the training data is held out. The method's
 quick sets of ``--ipc`` float32 pictures a class, whole and cut into 2 × 2 cells, are tested on it by students of
-protocol `potstill` (300 updates); ``digits``, 8 pixels wide, as they are. Results: results/tiny-pictures.json.
+protocol `potstill` (300 updates); ``digits``, 8 pixels wide, as they are. The second: the same of a memory's bases,
+which have half the pixels along a side. Results: results/tiny-pictures.json, and as ``--out`` says.
 """
 
 import argparse
@@ -28,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", type=int, nargs="+", default=[12, 16, 20, 28])
     parser.add_argument("--method", default="m3d")
+    parser.add_argument("--stored", default="tiles", help="the parametrization that is held against whole pictures")
     parser.add_argument("--ipc", type=int, default=5)
     parser.add_argument("--sets", type=int, default=2)
     parser.add_argument("--network", default="convnet-d3-w16")
@@ -37,7 +40,7 @@ def main() -> None:
     rows = []
     for data, side in [("digits", 8), *(("mnist-5k", side) for side in args.sides)]:
         train, held = holdout(shrunk(data, side), 0.25, 0)
-        for stored in ("pixels", "tiles"):
+        for stored in ("pixels", args.stored):
             row = {"data": data, "side": side, "stored": stored, "sets": made(train, held, stored, args)}
             rows.append(row)
             means = [sum(values) / len(values) for values in row["sets"]]

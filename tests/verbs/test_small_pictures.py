@@ -1,4 +1,4 @@
-"""A method's own tiles on pictures too small to be cut: benchmarks/tiny_pictures.py says why."""
+"""A method's own tiles and bases on pictures too small for them: benchmarks/tiny_pictures.py says why."""
 
 import torch
 
@@ -13,9 +13,9 @@ def _pictures(height: int, width: int) -> TensorSource:
     return TensorSource.make(torch.rand(40, 1, height, width, generator=rng), labels, name="made")
 
 
-def _stored(source, **options):
+def _stored(source, method="m3d", **options):
     small = potstill.distill(
-        source, "m3d", ipc=1, effort="quick", iterations=1, network="convnet-d1-w4", store="float32", device="cpu",
+        source, method, ipc=1, effort="quick", iterations=1, network="convnet-d1-w4", store="float32", device="cpu",
         progress=None, **options,
     )  # fmt: skip
     return small.card["config"]["parametrization"], len(small)
@@ -24,6 +24,11 @@ def _stored(source, **options):
 def test_pictures_of_fewer_than_eight_pixels_a_cell_stay_whole():
     assert _stored(_pictures(8, 8)) == ("pixels", 2)
     assert _stored(_pictures(28, 13)) == ("pixels", 2)
+
+
+def test_so_do_those_whose_shared_bases_would_have_fewer():
+    assert _stored(_pictures(8, 8), "remember", inner_steps=1) == ("pixels", 2)
+    assert _stored(_pictures(16, 15), "remember", inner_steps=1)[0] == "memory"
 
 
 def test_larger_ones_and_those_of_whoever_asks_are_cut():

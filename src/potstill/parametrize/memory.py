@@ -73,6 +73,14 @@ class Memory:
         """
         return (self._plan(sum(numbers), len(numbers), shape)[1],) * len(numbers)
 
+    def cell(self, shape: tuple[int, ...], /) -> tuple[int, int]:
+        """Height and width, in pixels, of the bases of pictures (c, h, w).
+
+        Raises:
+            PotstillError: the inputs are no pictures.
+        """
+        return self._base(shape)[1:]
+
     def _base(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         c, h, w = picture("memory", shape)
         return c, math.ceil(h / self.scale), math.ceil(w / self.scale)

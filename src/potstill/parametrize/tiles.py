@@ -30,18 +30,13 @@ from potstill.errors import PotstillError, unknown
 from potstill.functional.transforms import resize
 from potstill.parametrize._shared import numbers_of, picture
 
-__all__ = ["LEAST_CELL", "Tiles"]
+__all__ = ["Tiles"]
 
 _MODES = ("single", "multi", "bound")
 _SHRINKS = ("nearest", "area")
 _GREY = 0.5
 """What the published code pads with: the middle of the pixels' range. Normalised pictures have another
 middle; only the outermost cells of sizes that f does not divide show it."""
-LEAST_CELL = 8
-"""Pixels along a cell's shorter side from which on a method's own tiles are taken (ours; published cells have 14 and
-more). Quick sets of ``m3d``, beside whole pictures of the same bytes, held out, means of two sets: digits in cells of 4
-pixels 28 points behind, MNIST-5k shrunk to cells of 6 12 behind, of 8 1 behind, of 10 and 14 2 and 1 ahead
-(``benchmarks/tiny_pictures.py``, results/tiny-pictures.json)."""
 
 
 @dataclass(frozen=True, kw_only=True)

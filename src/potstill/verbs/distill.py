@@ -34,8 +34,8 @@ from potstill.film import check_film
 from potstill.inputs import moved
 from potstill.loggers import Logging, logged
 from potstill.nn import OwnFactory, OwnNetwork, factory, given, usual
+from potstill.parametrize._shared import LEAST_CELL, Reduced
 from potstill.parametrize.named import decoder_of
-from potstill.parametrize.tiles import LEAST_CELL, Tiles
 from potstill.registry import make_method
 from potstill.running import Settled, identity_of, run_settled
 from potstill.storage import Distilled, load
@@ -403,16 +403,16 @@ def settle(
 
 
 def _whole(name: str, method: Method[Any], train: Source) -> tuple[Method[Any], tuple[str, ...]]:
-    """The method with whole pictures where its own tiles would have too few pixels, and that this was done."""
+    """The method with whole pictures where its own tiles or bases would have too few pixels, and that this was done."""
     own = getattr(method, "parametrization", None)
     shape = train.input.shape
-    if own is None or train.input.kind != "image" or not isinstance(tiles := decoder_of(own, train.input), Tiles):
+    if own is None or train.input.kind != "image" or not isinstance(small := decoder_of(own, train.input), Reduced):
         return method, ()
-    if min(cell := tiles.cell(shape)) >= LEAST_CELL:
+    if min(cell := small.cell(shape)) >= LEAST_CELL:
         return method, ()
     said = (
-        f"parametrization pixels: {own}, which {name} has by default, would cut pictures of {shape[1]} × {shape[2]} "
-        f"pixels into cells of {cell[0]} × {cell[1]}, which costs more than the samples that it adds bring"
+        f"parametrization pixels: {own}, which {name} has by default, would keep pictures of {shape[1]} × {shape[2]} "
+        f"pixels in cells of {cell[0]} × {cell[1]}, which costs more than the samples that it adds bring"
     )
     return dataclasses.replace(method, parametrization="pixels"), (said,)  # type: ignore[type-var]
 
