@@ -46,13 +46,23 @@ ARMS: dict[str, dict[str, Any]] = {
     "adamw 0.03": {**ADAM, "lr": 0.03},
 }
 """What differs from them. The quick settings of now are ``near, adamw 0.03``."""
+GOOD: dict[str, dict[str, Any]] = {
+    "good, sgd": {
+        "effort": "good", "optimizer": "sgd", "updates_trained": 0, "lr": 1000.0, "lr_labels": 2.0, "ahead": 2,
+        "student_steps": 50,
+    },
+    "good, adamw 0.03": {"effort": "good", **ADAM, "updates_trained": 80, "lr": 0.03, "ahead": 2, "student_steps": 50},
+    "good, near, adamw 0.03": {"effort": "good", **NEAR, **ADAM, "lr": 0.03},
+}  # fmt: skip
+"""Of the effort ``good``, whose experts and steps are more; the first is nearly what it was on data as small."""
+ALL = {**ARMS, **GOOD}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--methods", nargs="+", choices=list(OWN), default=list(OWN))
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS))
+    parser.add_argument("--arms", nargs="+", choices=list(ALL), help="those of quick, where none is named")
     parser.add_argument("--ipc", type=int, default=5)
     parser.add_argument("--sets", type=int, default=1)
     parser.add_argument("--students", type=int, default=2)
@@ -69,14 +79,15 @@ def main() -> None:
     kept: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {"cells": {}}
     kept["machine"] = machine()
     todo = [("random", "as it is", {})]
-    todo += [(method, arm, ARMS[arm]) for method in args.methods for arm in args.arms or ARMS]
+    todo += [(method, arm, ALL[arm]) for method in args.methods for arm in args.arms or ARMS]
     for method, arm, options in todo:
         key = f"{args.data}|{args.ipc}|{method}|{arm}"
         if key in kept["cells"]:
             continue
         values, seconds, losses = [], [], []
         for seed in range(args.sets):
-            given = options if method == "random" else {"network": args.network, **BEFORE, **OWN[method], **options}
+            basis = {} if arm in GOOD or method == "random" else {**BEFORE, **OWN[method]}
+            given = options if method == "random" else {"network": args.network, **basis, **options}
             small = potstill.distill(
                 Splits(train=train, test=None), method=method, bytes=args.ipc * classes * 4 * (numbers + classes),
                 seed=seed, store="float32", device="cpu", executor="serial", progress=None, **given,
