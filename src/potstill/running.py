@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from potstill.tasks import targets_of
 from potstill.units import about, clock
 from potstill.watch import Watcher
 
-__all__ = ["Settled", "identity_of", "run_settled"]
+__all__ = ["Settled", "check_given", "identity_of", "run_settled"]
 
 _TRIED = (8, 6, 5, 4, 3, 2)
 """Bits that ``auto`` tries, from many to few."""
@@ -180,6 +180,17 @@ def _rounded(problem: Problem) -> dict[str, Any]:
     return {"store": store_name(p.store), "learned": p.learned} if isinstance(p, Aware) else {}
 
 
+def check_given(settled: Settled, given: Collection[str]) -> None:
+    """What is given in place of an asset must be one that the method asks for.
+
+    Raises:
+        PotstillError: it asks for none such.
+    """
+    known = {asset.name for asset in settled.method.assets(settled.problem)}
+    if idle := [name for name in given if name not in known]:
+        raise PotstillError(f"{settled.name} asks for no {_GIVEN[idle[0]]}, but some are given; leave {idle[0]} out")
+
+
 def _prepared(
     settled: Settled, preparing: Callable[[str, int, int], None], watcher: Watcher, budget: float | None,
     executor: Executor | None, given: Mapping[str, Any],
@@ -190,9 +201,8 @@ def _prepared(
         PotstillError: they will take, or have taken, all of the budget; or something is given to no use.
     """
     method, problem = settled.method, settled.problem
-    wanted, known = wanted_by(method, problem), {asset.name for asset in method.assets(problem)}
-    if idle := [name for name in given if name not in known]:
-        raise PotstillError(f"{settled.name} asks for no {_GIVEN[idle[0]]}, but some are given; leave {idle[0]} out")
+    wanted = wanted_by(method, problem)
+    check_given(settled, given)
     if not wanted:
         return problem, 0.0
 

@@ -613,6 +613,13 @@ def test_distil_makes_them_or_takes_those_that_are_given_and_says_so(tmp_path: P
     torch.save(buffer_of(), path)
     (entry,) = potstill.distill(DATA, NeedsExperts(), ipc=1, experts=[path]).card["experts"]
     assert (entry["given"], entry["recipe"], entry["count"]) == (True, {}, 2)
+    planned = potstill.plan(DATA, NeedsExperts(), ipc=1, experts=[path])
+    assert [(n.count, n.kept, n.seconds, n.given) for n in planned.networks] == [(2, 2, 0.0, True)]
+    torch.save(buffer_of()[:1] + [[p[:1] for p in one] for one in buffer_of()[1:]], path)
+    with pytest.raises(PotstillError):
+        potstill.plan(DATA, NeedsExperts(), ipc=1, experts=[path])
+    with pytest.raises(PotstillError, match="random asks for no expert trajectories"):
+        potstill.plan(DATA, "random", ipc=1, experts=[path])
     with pytest.raises(
         PotstillError, match="random asks for no expert trajectories, but some are given; leave experts"
     ):
@@ -654,6 +661,10 @@ def test_a_published_buffer_is_matched_through_the_command_line(
     assert main(words) == 0
     (entry,) = potstill.load(out).card["experts"]
     assert (entry["given"], entry["count"], entry["epochs"]) == (True, 1, 3)
+    capsys.readouterr()
+    plan = [w for w in words[1:] if w not in ("--out", str(out))]
+    assert main(["plan", *plan]) == 0
+    assert "before the first step: none of the experts is trained (1 given)" in capsys.readouterr().out
     assert main([*words, "--network", "convnet-d1-w5"]) == 1
     assert "of convnet-d1-w5-instance-avg is of shape (5, 1, 3, 3)" in capsys.readouterr().err
     path.write_bytes(path.read_bytes()[:1000])

@@ -40,7 +40,7 @@ MAKING = (
 OPTIONS = {
     "distill": MAKING
     | {"--out", "--resume", "--resume-anyway", "--checkpoint-every", "--scores", "--experts", "--log", "--film"},
-    "plan": MAKING | {"--measure", "--details", "--on", "--students"},
+    "plan": MAKING | {"--measure", "--details", "--on", "--students", "--experts"},
     "evaluate": COMMON
     | READING
     | {"FILE", "--data", "--protocol", "--network", "--seeds", "--seed", "--no-baselines", "--no-full"}

@@ -200,6 +200,9 @@ class Plan(Making):
     """Say it of machines that are not here: nodes=4,gpus=8,memory=80GB,flops=312T,bandwidth=100Gbit (and efficiency,
     link, disk, cores, price), or a YAML file of these. DATA may then be like:imagenet-1k, like:imagenet-21k or
     like:samples=50000,classes=10,shape=3x32x32, and need not be here. Labels and students are counted too."""
+    experts: Annotated[tuple[Path, ...], arg(metavar="PATH ...", help_behavior_hint="")] = ()
+    """Match these expert trajectories, instead of training them: files that an earlier run kept, published replay
+    buffers (replay_buffer_0.pt), or folders of them."""
     students: Annotated[str | None, _unset("PROTOCOL")] = None
     """With --on: whose labels and students (else of the method's protocol, if it has one, or sre2l)."""
 

@@ -85,7 +85,9 @@ def _steps(plan: "Plan", time_budget: float | None) -> str:
 
 def _networks(plan: "Plan") -> list[str]:
     return [
-        f"before the first step: {plural(n.count, 'network')} trained on the real data "
+        f"before the first step: none of the {n.name} is trained ({n.count:,} given)"
+        if n.given
+        else f"before the first step: {plural(n.count, 'network')} trained on the real data "
         f"({n.kept:,} of them in the cache already)"
         for n in plan.networks
     ]

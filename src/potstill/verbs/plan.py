@@ -38,6 +38,7 @@ from potstill.execution.walk import held_by, tensor_bytes, walk
 from potstill.inputs import only, tensors, zeros
 from potstill.parametrize.aware import Aware
 from potstill.rng import generator
+from potstill.running import check_given
 from potstill.storage import pack
 from potstill.storage.contents import SHARED, WHITENING, labels_stored, pack_all, texts_stored
 from potstill.store import Exact, Uniform, ints_stored, label_bytes, nbytes, store_name, values_bytes
@@ -77,6 +78,8 @@ class Needed:
     recipe: Mapping[str, float | int | str]
     seconds: float = 0.0
     """That training the others will take, where that was measured."""
+    given: bool = False
+    """They are brought, so none is trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +176,7 @@ def plan(
     store: str | Store | None = None,
     device: str = "auto",
     executor: Executor | str | None = None,
+    experts: Any = None,
     measure: int | None = None,
     **options: Any,
 ) -> Plan:
@@ -186,7 +190,7 @@ def plan(
             default as many as five seconds hold, and at least one. Networks that must be trained first are not trained;
             two batches of that are timed.
         data, method, ipc, items, bytes, effort, seed, steps, budget, network, parametrization, labels, augment, zca,
-        store, device, executor, options: as for `potstill.distill`.
+        store, device, executor, experts, options: as for `potstill.distill`.
 
     Raises:
         PotstillError: what ``potstill.distill`` would refuse, or a negative ``measure``.
@@ -205,17 +209,19 @@ def plan(
         parametrization=parametrization, labels=labels,
         augment=augment, zca=zca, store=store, device=device, **options,
     )  # fmt: skip
+    given: Mapping[str, Any] = {} if experts is None else {"experts": experts}
+    check_given(settled, given)
     train, made = settled.problem.train, settled.method
     assert train.content_hash  # computed by every run: reads all data once
     loading = peak_memory()
-    seen = _look(settled, seed, steps, executor)
+    seen = _look(settled, seed, steps, executor, given)
     return_freed_memory()
     memory = None
     if train.device.type == "cpu" and seen.counts is not None:
         memory = predict(dataclasses.replace(seen.counts, loading=loading, resident=resident_memory()))
     # Only now: what steps leave behind would be counted as held.
-    timed, around = ((), 1) if measure == 0 else _timed(settled, seed, steps, measure)
-    networks = seen.networks if measure == 0 else _with_seconds(settled, seen.networks, executor)
+    timed, around = ((), 1) if measure == 0 else _timed(settled, seed, steps, measure, given)
+    networks = seen.networks if measure == 0 else _with_seconds(settled, seen.networks, executor, given)
     config: dict[str, Any] = dataclasses.asdict(made)  # type: ignore[call-overload]
     return Plan(
         method=settled.name, config=config, network=settled.problem.network.name,
@@ -243,9 +249,11 @@ class _Seen(NamedTuple):
     counts: Counts | None
 
 
-def _look(settled: Settled, seed: int, asked: int | None, executor: Executor | None) -> _Seen:
+def _look(
+    settled: Settled, seed: int, asked: int | None, executor: Executor | None, given: Mapping[str, Any]
+) -> _Seen:  # fmt: skip
     method, name = settled.method, settled.name
-    problem, networks = with_stand_ins(method, settled.problem)
+    problem, networks = with_stand_ins(method, settled.problem, given)
     rng = generator(seed, "distill", name)
     state = method.init(problem, rng)
     soft = labels_asked(method) == "soft"
@@ -287,14 +295,24 @@ def _look(settled: Settled, seed: int, asked: int | None, executor: Executor | N
     )
 
 
-def with_stand_ins(method: Method[Any], problem: Problem) -> tuple[Problem, tuple[Needed, ...]]:
+def with_stand_ins(
+    method: Method[Any], problem: Problem, given: Mapping[str, Any] | None = None
+) -> tuple[Problem, tuple[Needed, ...]]:
     """The problem with untrained networks in place of the trained ones that the method asks for, which weigh the same.
 
-    A problem of its own: what it caches goes with it.
+    A problem of its own: what it caches goes with it. What is ``given``, by the asset's name, is taken as it is.
+
+    Raises:
+        PotstillError: what is given does not fit.
     """
     assets: dict[str, Any] = {}
     needed: list[Needed] = []
     for asset in wanted_by(method, problem):
+        if given is not None and asset.name in given:
+            brought = assets[asset.name] = asset.given(given[asset.name], ground_of(problem))
+            n = len(brought)
+            needed.append(Needed(name=asset.name, count=n, kept=n, recipe=dict(asset.recipe), given=True))
+            continue
         jobs = asset.jobs(ground_of(problem))
         kept = sum(job.there() for job in jobs)
         needed.append(Needed(name=asset.name, count=len(jobs), kept=kept, recipe=dict(asset.recipe)))
@@ -394,10 +412,12 @@ def _passes(part: Part) -> Passes:
     return Passes(what=part.what, samples=part.samples, at_once=at_once, real=part.real, every=part.every)
 
 
-def _timed(settled: Settled, seed: int, asked: int | None, measure: int | None) -> tuple[tuple[float, ...], int]:
+def _timed(
+    settled: Settled, seed: int, asked: int | None, measure: int | None, given: Mapping[str, Any]
+) -> tuple[tuple[float, ...], int]:
     """Seconds of each of some steps, the first included, and how many steps a reading of real samples serves."""
     method, name = settled.method, settled.name
-    problem, _ = with_stand_ins(method, settled.problem)
+    problem, _ = with_stand_ins(method, settled.problem, given)
     rng = generator(seed, "distill", name)
     state = method.init(problem, rng)
     around = max((part.every for part in method.parts(problem, state) or ()), default=1)
@@ -428,11 +448,13 @@ def seconds_a_step(seconds: Sequence[float], around: int) -> float:
     return (first + (around - 1) * statistics.mean(rest)) / around
 
 
-def _with_seconds(settled: Settled, networks: tuple[Needed, ...], executor: Executor | None) -> tuple[Needed, ...]:
+def _with_seconds(
+    settled: Settled, networks: tuple[Needed, ...], executor: Executor | None, given: Mapping[str, Any]
+) -> tuple[Needed, ...]:
     """The networks that must be trained first, with how long that will take."""
     train = settled.problem.train
     coming = forecast(
-        wanted_by(settled.method, settled.problem), train, settled.problem.network,
+        [a for a in wanted_by(settled.method, settled.problem) if a.name not in given], train, settled.problem.network,
         lambda n: named_augmentation(n, train), executor,
     )  # fmt: skip
     seconds = {e.name: e.seconds for e in coming}

@@ -148,7 +148,14 @@ def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
             "give the data"
         )
     splits = load_data(command, command.data, watcher)
-    made = plan(splits, command.method, **kept, measure=command.measure, **_settings(command, parsed))
+    made = plan(
+        splits,
+        command.method,
+        **kept,
+        measure=command.measure,
+        experts=command.experts or None,
+        **_settings(command, parsed),
+    )
     for note in made.notes[len(splits.notes) :]:  # what the method left out
         watcher.note(note)
     return Answer(
@@ -163,8 +170,10 @@ def _afar(command: Plan, parsed: Parsed, kept: dict[str, Any], line: str, watche
     from potstill.execution.described import described_cluster
     from potstill.verbs.afar import plan_afar
 
-    if command.measure is not None or command.budget is not None or command.details:
-        raise Misuse("plan: --on times a little of each phase by itself; leave out --measure, --budget and --details")
+    if command.measure is not None or command.budget is not None or command.details or command.experts:
+        raise Misuse(
+            "plan: --on times a little of each phase by itself; leave out --measure, --budget, --details and --experts"
+        )
     cluster = described_cluster(command.on or "")
     data = like(command.data) if command.data.startswith("like:") else load_data(command, command.data, watcher)
     settings = {n: v for n, v in _settings(command, parsed).items() if n not in ("budget", "device", "executor")}
