@@ -5,6 +5,7 @@ import re
 __all__ = ["about", "byte_count", "clock", "duration", "roughly", "seconds_of", "size_of", "stored_as"]
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_MOST_SECONDS, _MOST_BYTES = 100 * 365.25 * 86400, 2**60
 _BYTES = {
     "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
 }  # fmt: skip
@@ -14,7 +15,7 @@ def duration(text: str) -> float:
     """Seconds of ``90``, ``90s``, ``10m``, ``1.5h`` or ``1h30m``.
 
     Raises:
-        ValueError: ``text`` is not a duration above 0.
+        ValueError: ``text`` is not a duration above 0, or is one of more than a hundred years.
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", text)
     if parts and "".join(n + u for n, u in parts) == text:
@@ -24,7 +25,9 @@ def duration(text: str) -> float:
     else:
         seconds = 0.0
     if seconds <= 0:
-        raise ValueError(f"a duration above 0 such as 90s, 10m, 2h or 1h30m is needed, not {text!r}")
+        raise ValueError(f"a duration above 0 such as 90s, 10m, 2h or 1h30m is needed, not {_shown(text)}")
+    if seconds > _MOST_SECONDS:
+        raise ValueError(f"a duration of at most a hundred years is needed, not {_shown(text)}")
     return seconds
 
 
@@ -41,14 +44,20 @@ def byte_count(text: str) -> int:
     """Bytes of ``20000``, ``20kB``, ``1.5 MB`` (powers of 1,000), ``20KiB`` or ``2MiB`` (powers of 1,024).
 
     Raises:
-        ValueError: ``text`` is not a size.
+        ValueError: ``text`` is not a size, or is one beyond 2^60 bytes.
     """
     match = re.fullmatch(r"([+-]?\d+(?:\.\d+)?)\s*([a-zA-Z]*)", text.strip())
     if match is None or match[2].lower() not in _BYTES:
-        raise ValueError(f"a size such as 20000, 20kB, 1.5MB or 2MiB is needed, not {text!r}")
-    return (
-        int(float(match[1]) * _BYTES[match[2].lower()]) if "." in match[1] else int(match[1]) * _BYTES[match[2].lower()]
-    )
+        raise ValueError(f"a size such as 20000, 20kB, 1.5MB or 2MiB is needed, not {_shown(text)}")
+    factor = _BYTES[match[2].lower()]
+    if abs(float(match[1])) * factor > _MOST_BYTES:  # and an integer of thousands of digits is not read as one
+        raise ValueError(f"a size of at most 2^60 bytes is needed, not {_shown(text)}")
+    return int(float(match[1]) * factor) if "." in match[1] else int(match[1]) * factor
+
+
+def _shown(text: str) -> str:
+    """What was found, as much of it as helps."""
+    return repr(text) if len(text) <= 40 else f"{text[:40]!r} and so on"
 
 
 def clock(seconds: float) -> str:

@@ -5,6 +5,7 @@ Only the standard library is imported here, so that ``potstill --help`` answers 
 """
 
 import contextlib
+import errno
 import functools
 import io
 import os
@@ -117,6 +118,10 @@ def _command(name: str, words: Sequence[str]) -> int:
         if isinstance(error, Interrupted):
             return _fail(130, f"interrupted after step {error.step}; to go on: {_again(name, words, line)}", debug)
         return _fail(1, str(error), debug)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _fail(1, f"{str(error.filename)[:80]} …: no name that a file can have ({error.strerror})", debug)
 
 
 def _again(name: str, words: Sequence[str], line: str) -> str:

@@ -49,7 +49,7 @@ def opened(data: object) -> Opened | None:
         return None
     with suppress(RuntimeError):  # ~somebody who has no home here
         path = Path(data).expanduser()
-        if path.is_dir() and is_saved(path):
+        if os.path.isdir(path) and is_saved(path):  # as Path.is_dir, but False where no file can have that name
             return Opened(_saved(path), path.resolve().name, path)
     return None
 

@@ -1,5 +1,6 @@
 """``load``: whatever people have → ``Splits``."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -237,11 +238,11 @@ def _of_name(
         path = Path(data).expanduser()
     except RuntimeError:  # ~somebody who has no home here
         raise PotstillError(f"{text}: no such file or folder; check the path") from None
-    if path.is_dir():
+    if os.path.isdir(path):  # as Path.is_dir, but a name too long for a file is that of none
         _no_label(label, text)
         _no_missing(missing, text)
         return read_folder(path, size=size, skip_bad=skip_bad, check_cache=check_cache)
-    if path.is_file():
+    if os.path.isfile(path):
         return _of_file(path, label, size, skip_bad, missing)
     if isinstance(data, Path) or "/" in text or "\\" in text or text.startswith(("~", ".")) or path.suffix in _FILES:
         raise PotstillError(f"{text}: no such file or folder; check the path")

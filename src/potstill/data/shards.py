@@ -1,6 +1,7 @@
 """WebDataset shards: tar files whose members come in groups that share a key, ``KEY.png`` and ``KEY.cls``."""
 
 import itertools
+import os
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -21,10 +22,18 @@ _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 
 _MOST = 100_000
 """Shards of a data set, at most: ten times as many as the largest public ones have."""
+_PAIRS, _DIGITS = 50, 18
+"""Pairs of braces in a pattern, and digits of a number in them, at most."""
 
 
 def expand(pattern: str) -> Iterator[str]:
-    """Every name that the ``{000..099}`` ranges and ``{a,b}`` lists in ``pattern`` stand for, in order."""
+    """Every name that the ``{000..099}`` ranges and ``{a,b}`` lists in ``pattern`` stand for, in order.
+
+    Raises:
+        PotstillError: it has more pairs of braces, or longer numbers in them, than names of files need.
+    """
+    if (pairs := len(_BRACES.findall(pattern))) > _PAIRS:
+        raise PotstillError(f"{pattern[:80]} …: has {pairs:,} pairs of braces, at most {_PAIRS} are read; name fewer")
     match = _BRACES.search(pattern)
     if match is None:
         yield pattern
@@ -33,6 +42,8 @@ def expand(pattern: str) -> Iterator[str]:
     if listed is not None:
         choices: Iterable[str] = listed.split(",")
     else:
+        if max(len(first), len(last)) > _DIGITS:
+            raise PotstillError(f"{pattern[:80]} …: a number in braces has at most {_DIGITS} digits; name fewer shards")
         width = len(first) if first.startswith("0") or len(first) == len(last) else 0
         choices = (str(i).zfill(width) for i in range(int(first), int(last) + 1))
     for c in choices:
@@ -67,7 +78,7 @@ def shards_of(pattern: str) -> list[Path]:
     if len(names) > _MOST:
         raise PotstillError(f"{pattern}: names more than {_MOST:,} shards, and no more than that are read; name fewer")
     shards = [Path(p).expanduser() for p in names]
-    if lacking := [s for s in shards if not s.is_file()]:
+    if lacking := [s for s in shards if not os.path.isfile(s)]:
         raise PotstillError(
             f"{lacking[0]}: no such shard ({len(lacking)} of {len(shards)} that {pattern} names are missing)"
         )
