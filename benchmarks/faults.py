@@ -12,7 +12,8 @@ pwrite, sendfile, fsync, ftruncate, fallocate, rename, link, mkdir, open of a ne
 
 After each, the same command again (``distill`` with ``--resume``): it must end, and what it wrote must be what an
 undisturbed run writes, leaf by leaf: all tensors bit for bit, all values of JSON and tables. Left out of that are those
-leaves in which three undisturbed runs differ (seconds, dates), which are counted, and the typed line, in which
+leaves in which three undisturbed runs differ (seconds, dates), which are counted,
+all that is called seconds, and the typed line, in which
 ``--resume`` stands. A run that was told of a fault must
 either end well with that same result or say one line on stderr and exit 1; a traceback counts against it.
 
@@ -279,7 +280,7 @@ def measure(args: argparse.Namespace, folder: Path, result: dict[str, Any]) -> N
             continue
         seconds = (time.perf_counter() - begun) / 3
         one, two, three = (content(place) for place in places)
-        free = {n for n in one if n.endswith(".command")} | {
+        free = {n for n in one if n.endswith((".command", "seconds"))} | {
             n for n in one.keys() | two.keys() | three.keys() if not one.get(n) == two.get(n) == three.get(n)
         }
         calls = clean[0].calls
