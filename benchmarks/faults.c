@@ -14,19 +14,21 @@
 
 enum { OFF, COUNT, FAIL, FULL, KILL };
 static volatile long count, at, failed;
+static const char *volatile first;
 static volatile int mode;
 
-void faults_arm(int how, long when) { mode = how; at = when; count = failed = 0; }
+void faults_arm(int how, long when) { mode = how; at = when; count = failed = 0; first = ""; }
 long faults_count(void) { return count; }
 long faults_failed(void) { return failed; }
+const char *faults_first(void) { return first; }
 
 /* Whether this call is to fail, and how; takes: whether it needs room on the disk. */
-static int hit(int takes) {
+static int hit(const char *name, int takes) {
     if (mode == OFF) return 0;
     long now = __sync_fetch_and_add(&count, 1);
     if (mode == KILL && now == at) kill(getpid(), SIGKILL);
     int error = mode == FAIL && now == at ? EIO : mode == FULL && now >= at && takes ? ENOSPC : 0;
-    if (error) __sync_fetch_and_add(&failed, 1);
+    if (error && __sync_fetch_and_add(&failed, 1) == 0) first = name;
     return error;
 }
 static int regular(int fd) {
@@ -37,7 +39,7 @@ static int regular(int fd) {
     static type (*real)(__VA_ARGS__); \
     if (!real) real = dlsym(RTLD_NEXT, name)
 #define REFUSE(guard, takes, bad) \
-    if (guard) { int e = hit(takes); if (e) { errno = e; return bad; } }
+    if (guard) { int e = hit(__func__, takes); if (e) { errno = e; return bad; } }
 
 ssize_t write(int fd, const void *b, size_t n) {
     REAL(ssize_t, "write", int, const void *, size_t);
@@ -74,7 +76,7 @@ int ftruncate(int fd, off_t n) {
 int ftruncate64(int fd, off_t n) { return ftruncate(fd, n); }
 int posix_fallocate(int fd, off_t o, off_t n) {
     REAL(int, "posix_fallocate", int, off_t, off_t);
-    if (regular(fd)) { int e = hit(1); if (e) return e; }
+    if (regular(fd)) { int e = hit(__func__, 1); if (e) return e; }
     return real(fd, o, n);
 }
 int posix_fallocate64(int fd, off_t o, off_t n) { return posix_fallocate(fd, o, n); }

@@ -12,10 +12,9 @@ pwrite, sendfile, fsync, ftruncate, fallocate, rename, link, mkdir, open of a ne
 
 After each, the same command again (``distill`` with ``--resume``): it must end, and what it wrote must be what an
 undisturbed run writes, leaf by leaf: all tensors bit for bit, all values of JSON and tables. Left out of that are those
-leaves in which three undisturbed runs differ (seconds, dates), which are counted,
-all that is called seconds, and the typed line, in which
-``--resume`` stands. A run that was told of a fault must
-either end well with that same result or say one line on stderr and exit 1; a traceback counts against it.
+leaves in which three undisturbed runs differ (seconds, dates), which are counted, all that is called seconds or
+peak_memory, and the typed line, in which ``--resume`` stands. A run that was told of a fault must either end well with
+that same result (``borne``, and of which calls) or say one line on stderr and exit 1; a traceback counts against it.
 
 - ``bits``: one bit is turned in each of 300 files that those runs stored; `potstill verify` must notice.
 - ``lost``: parts of files left beside the output after the second run.
@@ -57,8 +56,8 @@ COMMANDS: dict[str, list[str]] = {
     "evaluate": ["evaluate", "given.safetensors", "--data", "digits", "--seeds", "2", "--epochs", "2",
                  "--no-baselines", "--out", "card.json", *SMALL],
     "compare": ["compare", "digits", "--methods", "dm,random", "--ipc", "1", "--seeds", "1", "--out", "board",
-                "--set", "dm.iterations=2", "--epochs", "2", "--no-baselines", *SMALL],
-    "score": ["score", "digits", "--methods", "el2n", "--epochs", "2", "--runs", "1", "--out", "s.parquet", *SMALL],
+                "--set", "dm.iterations=2", "--set", "protocol:potstill.epochs=2", *SMALL],
+    "score": ["score", "digits", "--methods", "el2n", "--epochs", "3", "--runs", "1", "--out", "s.parquet", *SMALL],
     "npz": ["export", "given.safetensors", "--to", "npz", "--out", "x.npz"],
     "png": ["export", "given.safetensors", "--to", "png", "--out", "pictures"],
     "parquet": ["export", "given.safetensors", "--to", "parquet", "--out", "x.parquet"],
@@ -77,6 +76,8 @@ class Ended:
     """As the shell sees it; minus the signal."""
     calls: int = 0
     failed: int = 0
+    first: str = ""
+    """The call that failed first."""
     said: list[str] = field(default_factory=list)
 
 
@@ -99,7 +100,8 @@ def _child(words: Sequence[str], place: Path, how: int, at: int, pipe: int) -> N
     except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
         status = 1
-    told = json.dumps([shim.faults_count(), shim.faults_failed()])
+    shim.faults_first.restype = ctypes.c_char_p
+    told = json.dumps([shim.faults_count(), shim.faults_failed(), shim.faults_first().decode()])
     shim.faults_arm(0, ctypes.c_long(0))
     sys.stderr.flush()
     os.write(pipe, told.encode())
@@ -121,10 +123,10 @@ def run(words: Sequence[str], place: Path, how: int = COUNT, at: int = -1, after
     _, status = os.waitpid(pid, 0)
     with os.fdopen(reader) as told:
         text = told.read()
-    calls, failed = json.loads(text) if text else (0, 0)
+    calls, failed, first = json.loads(text) if text else (0, 0, "")
     err = place.with_suffix(".err")
     said = err.read_text().splitlines() if err.exists() else []
-    return Ended(os.waitstatus_to_exitcode(status), calls, failed, said)
+    return Ended(os.waitstatus_to_exitcode(status), calls, failed, first, said)
 
 
 def leaves(value: Any, name: str = "") -> dict[str, str]:
@@ -184,6 +186,8 @@ class Tally:
     """Said one line and exited 1."""
     borne: int = 0
     """Ended well all the same."""
+    borne_calls: dict[str, int] = field(default_factory=dict)
+    """Which calls failed then."""
     killed: int = 0
     same: int = 0
     """The second run ended with what an undisturbed one writes."""
@@ -212,6 +216,7 @@ def trial(
         tally.killed += 1
     elif first.status == 0:
         tally.borne += 1
+        tally.borne_calls[first.first] = tally.borne_calls.get(first.first, 0) + 1
         found = content(place)
         if bad := [n for n in wanted.keys() | found.keys() if n not in free and wanted.get(n) != found.get(n)]:
             tally.wrong.append(f"{where}: ended well with other values: {sorted(bad)[:4]}")
@@ -221,6 +226,11 @@ def trial(
             tally.wrong.append(f"{where}: {first.said[0][:300]}")
     else:
         tally.wrong.append(f"{where}: exit {first.status}, {len(first.said)} lines: {' / '.join(first.said)[-400:]}")
+    if first.status == 0 and words[0] == "export":  # which does not write over what is there
+        tally.same += not bad
+        shutil.rmtree(place)
+        place.with_suffix(".err").unlink(missing_ok=True)
+        return
     again = run([*words, "--resume"] if words[0] == "distill" else words, place)
     if again.status != 0:
         tally.wrong.append(f"{where}, again: exit {again.status}: {' / '.join(again.said)[-400:]}")
@@ -280,7 +290,7 @@ def measure(args: argparse.Namespace, folder: Path, result: dict[str, Any]) -> N
             continue
         seconds = (time.perf_counter() - begun) / 3
         one, two, three = (content(place) for place in places)
-        free = {n for n in one if n.endswith((".command", "seconds"))} | {
+        free = {n for n in one if n.endswith((".command", "seconds", "peak_memory"))} | {
             n for n in one.keys() | two.keys() | three.keys() if not one.get(n) == two.get(n) == three.get(n)
         }
         calls = clean[0].calls
@@ -299,7 +309,9 @@ def measure(args: argparse.Namespace, folder: Path, result: dict[str, Any]) -> N
                     trial(tally, words, folder, given, one, free, FAIL if part == "errors" else FULL, n, None)
             result["rows"].append(asdict(tally))
             counts = {key: getattr(tally, key) for key in ("faults", "told", "borne", "killed", "same", "lost")}
-            print(f"{name:11} {part:7} calls {calls:4} {counts} wrong {len(tally.wrong)}", flush=True)
+            print(
+                f"{name:11} {part:7} calls {calls:4} {counts} {tally.borne_calls} wrong {len(tally.wrong)}", flush=True
+            )
             for wrong in tally.wrong[:3]:
                 print("   ", wrong, flush=True)
     if "bits" in parts:

@@ -1,6 +1,5 @@
 """One self-contained page: what a distilled set is, how good it is beside its baselines, and where it comes from."""
 
-import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -31,6 +30,7 @@ from potstill.reports.sections import (
     table,
     warnings,
 )
+from potstill.written import reason, write_atomic
 
 __all__ = ["Entry", "Gallery", "render", "write"]
 
@@ -278,15 +278,8 @@ def write(html: str, path: Path) -> None:
     """
     if not path.name:
         raise PotstillError(f"{path}: the page needs a file name, but this is a folder; choose another --out")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_text(html, encoding="utf-8")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
     except OSError as error:
-        raise PotstillError(
-            f"{path}: cannot write the page ({error.strerror or error}); choose another --out"
-        ) from error
+        raise PotstillError(f"{path}: cannot be written ({reason(error)}); choose another --out") from error
+    write_atomic(path, html.encode())

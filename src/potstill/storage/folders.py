@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from potstill.errors import PotstillError
-from potstill.storage.files import own_part, reason
+from potstill.written import confirm_name, own_part, reason, sync_folder
 
 __all__ = ["write_folder"]
+
+_FEW = 64
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
@@ -26,6 +28,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
         part, descriptor = own_part(target, _make)
         try:
             fill(part)
+            _sync(part)
             if target.exists():
                 target.rmdir()
             os.replace(part, target)
@@ -36,6 +39,20 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
         raise PotstillError(
             f"{path}: could not be written ({reason(error)}); free space or choose another path"
         ) from error
+    confirm_name(path, target.parent)
+
+
+def _sync(part: Path) -> None:
+    """Bring all that is in a folder to the disk: file by file where they are few, else at once."""
+    files = [Path(folder, name) for folder, _, names in os.walk(part) for name in names]
+    if len(files) > _FEW and hasattr(os, "sync"):
+        os.sync()  # a wait for each of thousands would take minutes
+        return
+    for file in files:
+        with open(file, "rb") as held:
+            os.fsync(held.fileno())
+    for folder, _, _ in os.walk(part):
+        sync_folder(Path(folder))
 
 
 def _make(part: Path) -> int:

@@ -32,12 +32,10 @@ from potstill.storage.files import (
     ZEROS,
     HashOfFile,
     check_head,
-    check_writable,
     parse_header,
     parse_json,
-    reason,
-    write_atomic,
 )
+from potstill.written import check_writable, confirm_name, reason, write_atomic
 
 __all__ = ["Field", "Plan", "fill", "mapped", "plan", "seal", "whole"]
 
@@ -204,18 +202,24 @@ def fill(
         raise PotstillError(f"{part}: {what}, but the unfinished file is kept there; remove it") from error
     if descriptor is None:
         raise PotstillError(f"{path}: another run is writing it; wait for it, end it, or choose another path")
-    with open(descriptor, "r+b") as file:
-        if target.exists():
-            if file.seek(0, os.SEEK_END) == 0:
-                part.unlink(missing_ok=True)
-            if _begins(target, planned):
-                return
-            raise PotstillError(f"{path}: another file is there; delete it or choose another path")
-        _fill(path, planned, parts, make, file, part, record, record_every, progress)
+    try:
+        with open(descriptor, "r+b") as file:
+            if target.exists():
+                if file.seek(0, os.SEEK_END) == 0:
+                    part.unlink(missing_ok=True)
+                if _begins(target, planned):
+                    return
+                raise PotstillError(f"{path}: another file is there; delete it or choose another path")
+            _fill(target, planned, parts, make, file, part, record, record_every, progress)
+    except OSError as error:  # of closing it too, which writes what could not be written before
+        raise PotstillError(
+            f"{path}: could not be written ({reason(error)}); free space or choose another path, the same call goes on"
+        ) from error
+    confirm_name(path, target.parent)
 
 
 def _fill(
-    path: Path,
+    target: Path,
     planned: Plan,
     parts: Sequence[tuple[int, int]],
     make: Callable[[int, int], Mapping[str, NDArray[Any]]],
@@ -231,30 +235,25 @@ def _fill(
     total = parts[-1][1]
     if done not in {0, *(end for _, end in parts)}:
         raise PotstillError(f"{record}: counts rows that no part ends with; delete it and {part.name} to begin anew")
+    if done == 0:
+        _reserve(file, part, planned)
+    recorded, since = done, time.monotonic()
     try:
-        if done == 0:
-            _reserve(file, part, planned)
-        recorded, since = done, time.monotonic()
-        try:
-            for first, end in parts:
-                if first < done:
-                    continue
-                _put(file, planned, first, end, make(first, end))
-                done = end
-                if progress is not None:
-                    progress(done, total)
-                if time.monotonic() - since >= record_every:
-                    recorded, since = _note(file, record, identity, done), time.monotonic()
-        finally:  # also when the user interrupts
-            if done > recorded or done == total:
-                _note(file, record, identity, done)
-        seal(file, planned)
-        os.replace(part, path.resolve())
-        record.unlink(missing_ok=True)
-    except OSError as error:
-        raise PotstillError(
-            f"{path}: could not be written ({reason(error)}); free space or choose another path, the same call goes on"
-        ) from error
+        for first, end in parts:
+            if first < done:
+                continue
+            _put(file, planned, first, end, make(first, end))
+            done = end
+            if progress is not None:
+                progress(done, total)
+            if time.monotonic() - since >= record_every:
+                recorded, since = _note(file, record, identity, done), time.monotonic()
+    finally:  # also when the user interrupts
+        if done > recorded or done == total:
+            _note(file, record, identity, done)
+    seal(file, planned)
+    os.replace(part, target)
+    record.unlink(missing_ok=True)
 
 
 def seal(file: BinaryIO, planned: Plan) -> None:
