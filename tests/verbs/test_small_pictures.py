@@ -28,7 +28,8 @@ def test_pictures_of_fewer_than_eight_pixels_a_cell_stay_whole():
 
 def test_so_do_those_whose_shared_bases_would_have_fewer():
     assert _stored(_pictures(8, 8), "remember", inner_steps=1) == ("pixels", 2)
-    assert _stored(_pictures(16, 15), "remember", inner_steps=1)[0] == "memory"
+    assert _stored(_pictures(26, 28), "remember", inner_steps=1) == ("pixels", 2)
+    assert _stored(_pictures(28, 27), "remember", inner_steps=1)[0] == "memory"
 
 
 def test_larger_ones_and_those_of_whoever_asks_are_cut():

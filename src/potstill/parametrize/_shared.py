@@ -6,18 +6,16 @@ from typing import Protocol, runtime_checkable
 from potstill.core import Problem
 from potstill.errors import PotstillError
 
-__all__ = ["LEAST_CELL", "Reduced", "numbers_of", "picture"]
-
-LEAST_CELL = 8
-"""Pixels along a cell's shorter side from which on a method's own parametrization of fewer pixels is taken (ours;
-published cells have 14 and more). Quick sets of ``m3d`` over tiles, beside whole pictures of the same bytes, held out,
-means of two sets: digits in cells of 4 pixels 28 points behind, MNIST-5k shrunk to cells of 6 12 behind, of 8 1 behind,
-of 10 and 14 2 and 1 ahead (``benchmarks/tiny_pictures.py``, results/tiny-pictures.json)."""
+__all__ = ["Reduced", "numbers_of", "picture"]
 
 
 @runtime_checkable
 class Reduced(Protocol):
     """A parametrization that stores pictures in fewer pixels than they have."""
+
+    @property
+    def least(self) -> int:
+        """Pixels along the shorter side of what is stored from which on a method takes it by itself."""
 
     def cell(self, shape: tuple[int, ...], /) -> tuple[int, int]:
         """Height and width, in pixels, of what is stored of pictures (c, h, w).

@@ -73,6 +73,14 @@ class Memory:
         """
         return (self._plan(sum(numbers), len(numbers), shape)[1],) * len(numbers)
 
+    @property
+    def least(self) -> int:
+        """14. Ours; published bases have 16 and more. Quick sets of ``remember``, 5 pictures a class, beside whole
+        pictures of the same bytes, held out, means of two sets: digits, bases of 4 pixels, 35 points behind, MNIST-5k
+        shrunk to bases of 6, 8, 10 and 14 pixels 14, 6, 9 and 2 behind (``benchmarks/tiny_pictures.py``,
+        results/tiny-pictures-memory.json); at one picture a class memory has its strength (docs/strong.md)."""
+        return 14
+
     def cell(self, shape: tuple[int, ...], /) -> tuple[int, int]:
         """Height and width, in pixels, of the bases of pictures (c, h, w).
 

@@ -34,7 +34,7 @@ from potstill.film import check_film
 from potstill.inputs import moved
 from potstill.loggers import Logging, logged
 from potstill.nn import OwnFactory, OwnNetwork, factory, given, usual
-from potstill.parametrize._shared import LEAST_CELL, Reduced
+from potstill.parametrize._shared import Reduced
 from potstill.parametrize.named import decoder_of
 from potstill.registry import make_method
 from potstill.running import Settled, identity_of, run_settled
@@ -408,7 +408,7 @@ def _whole(name: str, method: Method[Any], train: Source) -> tuple[Method[Any], 
     shape = train.input.shape
     if own is None or train.input.kind != "image" or not isinstance(small := decoder_of(own, train.input), Reduced):
         return method, ()
-    if min(cell := small.cell(shape)) >= LEAST_CELL:
+    if min(cell := small.cell(shape)) >= small.least:
         return method, ()
     said = (
         f"parametrization pixels: {own}, which {name} has by default, would keep pictures of {shape[1]} × {shape[2]} "
