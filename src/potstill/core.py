@@ -18,10 +18,10 @@ from torch import Generator, Tensor, nn
 from potstill.tasks import Metric, Task, task_of
 
 __all__ = [
-    "Asset", "AssetJob", "Augmentation", "Batch", "Budget", "Effort", "Efforts", "Family", "Ground", "InputSpec",
-    "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Needs", "Network", "NetworkFactory",
-    "Normalization", "Parametrization", "Part", "Payload", "Problem", "Result", "Scored", "Selection", "Source",
-    "Space", "Splits", "Store", "Stored", "Synthetic", "Task", "Trained", "Whitening", "labels_asked",
+    "Asset", "AssetJob", "Augmentation", "Batch", "Budget", "Divisible", "Effort", "Efforts", "Family", "Ground",
+    "InputSpec", "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Needs", "Network", "NetworkFactory",
+    "Normalization", "Parametrization", "Part", "Payload", "PerClass", "Problem", "Result", "Scored", "Selection",
+    "Source", "Space", "Splits", "Store", "Stored", "Synthetic", "Task", "Trained", "Whitening", "labels_asked",
 ]  # fmt: skip
 
 Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
@@ -381,6 +381,8 @@ class Problem:
     initial: Tensor | None = None
     """Decoded inputs to start from (sum(sizes), …), in data units, classes in label order; ``None``: as the method
     says."""
+    shard: tuple[int, int] | None = None
+    """First class and one past the last of those that a `Divisible` method is to match; ``None``: all."""
 
     @cached_property
     def task(self) -> Task:
@@ -391,6 +393,11 @@ class Problem:
     def num_classes(self) -> int:
         """Groups that real data are drawn by: classes, or 1 where there are none."""
         return max(1, len(self.train.classes))
+
+    @property
+    def matched(self) -> range:
+        """The classes that are matched: of the shard, or all."""
+        return range(self.num_classes) if self.shard is None else range(*self.shard)
 
     @property
     def ipc(self) -> int:
@@ -696,6 +703,34 @@ class Method(ABC, Generic[S]):
     def parts(self, problem: Problem, state: S) -> "tuple[Part, ...] | None":
         """What a step consists of, for a plan of its memory; ``None``: not said, and no memory is predicted."""
         return None
+
+
+@runtime_checkable
+class Divisible(Protocol[S]):
+    """A `Method` that can match a part of the classes by itself, where its objective is a sum over classes and what it
+    moves belongs to one class each. Then ``init`` and ``step`` of a problem with a ``shard`` do that part alone, and
+    draw all that they would draw for all classes, so that no class's way depends on how they are divided."""
+
+    def undivided(self, problem: Problem, /) -> str | None:
+        """Why the classes of this problem must be matched together; ``None``: each can be by itself."""
+        ...
+
+    def joined(self, problem: Problem, parts: Sequence[tuple[range, S]], /) -> S:
+        """One state, with what each of these has moved of its own classes. The parts cover all classes."""
+        ...
+
+
+@runtime_checkable
+class PerClass(Protocol):
+    """A `Parametrization` every floating number of which belongs to one class."""
+
+    def rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
+        """Of each floating tensor, the part of its first axis that belongs to neighbouring classes.
+
+        Args:
+            sizes: decoded inputs of each class, of all of them.
+        """
+        ...
 
 
 def labels_asked(method: Method[Any] | type[Method[Any]]) -> str:

@@ -163,7 +163,7 @@ def run(
             `potstill.storage.checkpoint`.
         look: shown the state before the first step, with 0, and after every step, with its number.
         spent: seconds of the budget that went before the first step. A resumed run counts those that it had counted.
-        keep: write the checkpoint also where ``steps`` are reached, so that a longer run can go on from there.
+        keep: write the checkpoint also at the end, so that a longer run can go on from there.
 
     Raises:
         Interrupted: a signal came; the checkpoint is written.
@@ -218,7 +218,7 @@ def _run(
             changes.append({"step": step, "versions": dict(saved.versions)})
     else:
         state = method.init(problem, rng)
-    total = method.horizon(problem)
+    first, total = step, method.horizon(problem)
     if steps is not None:
         total = steps if total is None else min(steps, total)
 
@@ -250,9 +250,11 @@ def _run(
     with _Signals(active=checkpoint is not None) as signals:
         while True:
             if method.done(problem, state):
+                if keep and step > first:
+                    save()
                 return ended("finished", f"all {step} steps of the method were made")
             if steps is not None and step >= steps:
-                if keep:
+                if keep and step > first:
                     save()
                 return ended("steps reached", f"stopped after {step} steps, as asked")
             if time_budget is not None and seconds() + spent >= time_budget:

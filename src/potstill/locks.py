@@ -16,7 +16,11 @@ from pathlib import Path
 
 from potstill.errors import PotstillError
 
-__all__ = ["is_free", "only_run", "take", "taken_and_named"]
+__all__ = ["Busy", "is_free", "only_run", "take", "taken_and_named"]
+
+
+class Busy(PotstillError):
+    """Another run has this output."""
 
 
 def is_free(descriptor: int, wait: bool = False, untold: bool = True) -> bool:
@@ -80,7 +84,7 @@ def only_run(path: Path) -> Iterator[None]:
     Where no lock can be made (the folder is missing or closed), none is: who writes there says so better.
 
     Raises:
-        PotstillError: another run lives that has this output.
+        Busy: another run lives that has this output.
     """
     try:
         target = path.resolve()
@@ -91,7 +95,7 @@ def only_run(path: Path) -> Iterator[None]:
         return
     if descriptor is None:
         whose = _whose(lock)
-        raise PotstillError(f"{path}: another run{whose} is writing it; wait for it, end it, or choose another path")
+        raise Busy(f"{path}: another run{whose} is writing it; wait for it, end it, or choose another path")
     try:
         with contextlib.suppress(OSError):  # a full disk: the lock holds without
             os.ftruncate(descriptor, 0)

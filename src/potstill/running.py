@@ -25,6 +25,7 @@ from potstill.inputs import moved
 from potstill.parametrize.aware import Aware
 from potstill.registry import effort_fields
 from potstill.rng import derive, generator
+from potstill.sharded import run_shards
 from potstill.storage import Distilled
 from potstill.storage.decoders import keep_decoder, said_of, state_hash
 from potstill.storage.scores import Scores
@@ -77,7 +78,7 @@ def run_settled(
     checkpoint: Path | None, resume: bool, anyway: bool, checkpoint_every: float, progress: Callable[[Progress], None],
     preparing: Callable[[str, int, int], None], command: str | None, table: Scores | None,
     executor: Executor | None = None, given: Mapping[str, Any] | None = None, keep: bool = False,
-    film: Path | None = None,
+    film: Path | None = None, class_shards: int | None = None,
 ) -> Distilled:  # fmt: skip
     """Preparation, steps and result of a run that is settled. Arguments and errors as for `potstill.distill`.
 
@@ -88,6 +89,7 @@ def run_settled(
         given: what stands in for assets of these names, in place of what would have been made.
         keep: write the checkpoint also where the steps are reached.
         film: file for pictures of a few steps.
+        class_shards: match the classes in so many groups, each as a job of the executor.
     """
     name, made = settled.name, settled.method
     for note in settled.chosen if watcher.line else ():  # before the work, which may take long
@@ -113,22 +115,17 @@ def run_settled(
     if film is not None:
         seen = Film(film, made, problem, identity, resume=resume, warn=watcher.warn)
     watcher.begin(name, fewer(settled.effort, made, watcher.line, prepares=False))
-    done = run(
-        made,
-        problem,
-        rng=generator(seed, "distill", name),
-        identity=identity,
-        steps=steps,
-        time_budget=budget,
-        checkpoint=checkpoint,
-        checkpoint_every=checkpoint_every,
-        resume=resume,
-        anyway=anyway,
-        progress=progress,
-        look=seen,
-        spent=spent,
-        keep=keep,
-    )
+    if class_shards is not None:
+        done: Run[Any] = run_shards(
+            name, made, problem, class_shards, seed=seed, identity=identity, steps=steps, checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every, resume=resume, anyway=anyway, executor=executor, counted=preparing,
+        )  # fmt: skip
+    else:
+        done = run(
+            made, problem, rng=generator(seed, "distill", name), identity=identity, steps=steps, time_budget=budget,
+            checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume, anyway=anyway, progress=progress,
+            look=seen, spent=spent, keep=keep,
+        )  # fmt: skip
     if seen is not None:
         seen.last(done.outcome.step, done.state)
     return_freed_memory()  # the set is made in large pieces, which do not fit what steps have left behind
@@ -146,6 +143,7 @@ def run_settled(
         counted=preparing,
         executor=executor,
         given=frozenset(brought),
+        class_shards=class_shards,
     )
 
 
@@ -256,6 +254,7 @@ def _artefact(
     counted: Callable[[str, int, int], None],
     executor: Executor | None,
     given: frozenset[str],
+    class_shards: int | None,
 ) -> Distilled:
     """The state's result as an artefact: decoded, in data units, with its card, written as the store says."""
     method, train = settled.method, problem.train
@@ -302,6 +301,7 @@ def _artefact(
         "effort": _effort(settled),
         **({} if settled.initial is None else {"initial": dict(settled.initial)}),
         "limits": dict(limits),
+        **({} if class_shards is None else {"class_shards": class_shards}),
         **_of_assets(settled, problem, given),
         **({"resumed_with_others": list(done.changes)} if done.changes else {}),
     }

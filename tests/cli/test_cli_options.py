@@ -39,7 +39,8 @@ MAKING = (
 )
 OPTIONS = {
     "distill": MAKING
-    | {"--out", "--resume", "--resume-anyway", "--checkpoint-every", "--scores", "--experts", "--log", "--film"},
+    | {"--out", "--resume", "--resume-anyway", "--checkpoint-every", "--scores", "--experts", "--log", "--film"}
+    | {"--class-shards"},
     "plan": MAKING | {"--measure", "--details", "--on", "--students", "--experts"},
     "evaluate": COMMON
     | READING

@@ -181,6 +181,9 @@ class Distill(Making):
     """Where settings, numbers of steps and the result also go: tensorboard:DIR, wandb:PROJECT, mlflow:EXPERIMENT."""
     film: Flag = False
     """Also keep some pictures at a few steps, in FILE.safetensors.film (a megabyte at most): report shows them."""
+    class_shards: Annotated[int | None, _unset("K")] = None
+    """Match the classes in K groups, each a job of the executor that goes on by itself where it is interrupted: for
+    methods whose objective is a sum over classes (dm, …)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,13 @@
 """A method that is worked by an engine: the dataclass of a paper's values, which builds the parts of one."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Generator
 
-from potstill.core import Asset, Method, Metrics, Part, Problem, Result
+from potstill.core import Asset, Divisible, Method, Metrics, Part, Problem, Result
+from potstill.errors import PotstillError
 
 __all__ = ["Engine", "Engineered"]
 
@@ -52,3 +54,18 @@ class Engineered(Method[S]):
 
     def parts(self, problem: Problem, state: S) -> tuple[Part, ...] | None:
         return self.engine(problem).parts(problem, state)
+
+    def undivided(self, problem: Problem) -> str | None:
+        engine = self.engine(problem)
+        return engine.undivided(problem) if isinstance(engine, Divisible) else "it works on all classes at once"
+
+    def joined(self, problem: Problem, parts: Sequence[tuple[range, S]]) -> S:
+        """
+        Raises:
+            PotstillError: its engine cannot match classes by themselves.
+        """
+        engine = self.engine(problem)
+        if not isinstance(engine, Divisible):
+            raise PotstillError(f"{type(self).__name__} works on all classes at once; ask ``undivided`` before")
+        joined: S = engine.joined(problem, parts)
+        return joined

@@ -5,7 +5,7 @@ What differs between methods are the parts: the objective (`potstill.methods.gra
 (`potstill.methods._networks` and its neighbours), the rules by which leaves move, and the start.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, final, runtime_checkable
@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, final
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Asset, Inputs, Metrics, Network, Normalization, Part, Problem, Space, Synthetic
+from potstill.core import Asset, Inputs, Metrics, Network, Normalization, Part, PerClass, Problem, Space, Synthetic
+from potstill.functional.features import uses_batch_statistics
 from potstill.functional.leaves import Leaves, Rule, Rules, descend, planted, under, values
 from potstill.inputs import device_of
 from potstill.methods._starts import (
@@ -31,6 +32,7 @@ __all__ = [
     "LOGITS",
     "SCORES",
     "TARGETS",
+    "Apart",
     "Descent",
     "Labels",
     "MatchState",
@@ -168,6 +170,16 @@ class Objective(Protocol[B]):
     def parts(self, problem: Problem, networks: Networks, state: MatchState, /) -> tuple[Part, ...]: ...
 
 
+@runtime_checkable
+class Apart(Protocol):
+    """An objective that is a sum over classes, or networks that do not depend on what is stored: neither lets a class
+    see another's samples."""
+
+    def undivided(self, problem: Problem, /) -> str | None:
+        """What lets them after all; ``None``: nothing."""
+        ...
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Matching:
@@ -249,6 +261,43 @@ class Matching:
             learned=self.told({n: t for n, t in found.items() if not n.startswith(("payload/", "labels/"))}),
         )  # fmt: skip
 
+    def undivided(self, problem: Problem) -> str | None:
+        if not has_classes(problem):
+            return f"{problem.task.name} has no classes to divide"
+        if self.labels != "hard":
+            return "labels are learned, by which every sample may belong to every class"
+        if self.beside or self.average:
+            return "what it learns beside the samples, or averages, is of all classes"
+        if isinstance(self.start, Chooser):
+            return "it chooses the samples that it starts from among all classes"
+        for part, what in (
+            (self.networks, "its networks train along the way, with all classes"),
+            (self.objective, "its objective is no sum over classes"),
+        ):
+            if (why := part.undivided(problem) if isinstance(part, Apart) else what) is not None:
+                return why
+        if uses_batch_statistics(problem.network(0)):
+            return f"{problem.network.name} has a BatchNorm, in which the classes of a pass see each other"
+        if not isinstance(problem.parametrization, PerClass):
+            name = type(problem.parametrization).__name__.lower()
+            return f"parametrization {name} shares what it stores between classes, or does not say what is whose"
+        return None
+
+    def joined(self, problem: Problem, parts: Sequence[tuple[range, MatchState]]) -> MatchState:
+        decoder = problem.parametrization
+        assert isinstance(decoder, PerClass)  # or it is undivided
+        _, state = parts[0]
+        made = [{n: t.clone() for n, t in of.items()} for of in _numbers(state)]
+        for classes, one in parts:
+            rows = decoder.rows(under("payload/", one.leaves.held), problem.sizes, classes)
+            for whole, part in zip(made, _numbers(one), strict=True):
+                for name, mine in rows.items():
+                    if f"payload/{name}" in whole:
+                        whole[f"payload/{name}"][mine] = part[f"payload/{name}"][mine]
+        held, first, second = made
+        leaves = replace(state.leaves, held=held, first=first, second=second)
+        return replace(state, leaves=leaves, kept={}, used=0, loss=sum(one.loss for _, one in parts))
+
     def _averaged(self, before: MatchState, leaves: Leaves) -> dict[str, Tensor]:
         """The moving averages after a move, by their names in a memory. They begin as the first values."""
         kept = {**before.leaves.held, **under(AVERAGE, before.memory)}
@@ -265,6 +314,11 @@ class Matching:
     def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
         compared = self.objective.parts(problem, self.networks, state)
         return (*compared, *self.networks.parts(problem, state))
+
+
+def _numbers(state: MatchState) -> tuple[Mapping[str, Tensor], ...]:
+    """All that moves, and how it did."""
+    return state.leaves.held, state.leaves.first, state.leaves.second
 
 
 def seen_inputs(seen: Seen) -> Inputs:

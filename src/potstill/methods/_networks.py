@@ -48,6 +48,10 @@ class Ready:
     def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
         return ()
 
+    def undivided(self, problem: Problem) -> str | None:
+        """Nothing: they stay as they are."""
+        return None
+
 
 def load(problem: Problem, seed: int, theta: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> Network:
     """A network of its own that has these parameters and buffers, which are copied.

@@ -1,6 +1,7 @@
 """Pixels: the inputs themselves, one stored item for each input (Wang et al., arXiv:1811.10959)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Generator, Tensor
@@ -40,3 +41,7 @@ class Pixels:
     def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
         """The inputs (n, …), in the order they are stored."""
         return payload["inputs"]
+
+    def rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
+        """One row for each input."""
+        return {"inputs": slice(sum(sizes[: classes.start]), sum(sizes[: classes.stop]))}

@@ -8,6 +8,7 @@ The start is means of areas of the initial inputs.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Generator, Tensor
@@ -67,3 +68,7 @@ class Small:
     def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Tensor:
         """The enlarged inputs (n, c, h, w), in the order they are stored."""
         return resize(payload["inputs"], (shape[-2], shape[-1]))
+
+    def rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
+        """One row for each input."""
+        return {"inputs": slice(sum(sizes[: classes.start]), sum(sizes[: classes.stop]))}

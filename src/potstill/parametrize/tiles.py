@@ -17,7 +17,7 @@ cell that it is decoded from. The nearest pixel moves pictures by up to half a c
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -175,6 +175,16 @@ class Tiles:
         """The enlarged cells (n, c, h, w), grouped by class in label order."""
         runs = [payload[f"inputs/{r}"] for r in range(len(payload))]
         return torch.cat([self._run(stored) for stored in runs])
+
+    def rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
+        """One row for each class, in the tensor of its run."""
+        found, first = {}, 0
+        for r in range(len(payload)):
+            k = len(payload[f"inputs/{r}"])
+            inside = (min(max(c - first, 0), k) for c in (classes.start, classes.stop))
+            found[f"inputs/{r}"] = slice(*inside)
+            first += k
+        return found
 
     def _run(self, stored: Tensor) -> Tensor:
         """Classes that store equally many, (k, n, c, h, w), to inputs (k · decoded, c, h, w)."""

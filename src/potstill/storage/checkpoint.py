@@ -8,6 +8,7 @@ Refusing is the default because what a seed promises here is bits, and a differe
 found later.
 """
 
+import contextlib
 import json
 import os
 import warnings
@@ -58,7 +59,13 @@ def before(path: Path) -> Path:
 
 
 def drop_checkpoint(path: Path) -> None:
-    """Remove the checkpoint and the one before it, where they are."""
+    """Remove the checkpoint and the one before it, where they are; or the checkpoints in a folder of them, and it."""
+    if path.is_dir() and not path.is_symlink():
+        for one in path.glob("*.checkpoint*"):
+            one.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something else is in it, which stays
+            path.rmdir()
+        return
     for one in (path, before(path)):
         one.unlink(missing_ok=True)
 

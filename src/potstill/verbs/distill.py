@@ -38,6 +38,7 @@ from potstill.parametrize._shared import Reduced
 from potstill.parametrize.named import decoder_of
 from potstill.registry import make_method
 from potstill.running import Settled, identity_of, run_settled
+from potstill.sharded import check_shards
 from potstill.storage import Distilled, load
 from potstill.storage.decoders import state_hash
 from potstill.storage.scores import Scores, read_scores
@@ -109,6 +110,7 @@ def distill(
     initial: Distilled | str | Path | None = None,
     log: Logging = None,
     film: str | Path | None = None,
+    class_shards: int | None = None,
     **options: Any,
 ) -> Distilled:
     """Make a distilled set of ``data``.
@@ -160,6 +162,9 @@ def distill(
             ``mlflow:EXPERIMENT``, a `potstill.loggers.Logger`, or several.
         film: a file for some pictures at a few steps, which `report` shows: a megabyte at most. Named as the set with
             ``.film`` behind, it is found. The set has the same bits.
+        class_shards: match the classes in so many groups, each a job of the executor with a checkpoint of its own in
+            the folder ``checkpoint`` (docs/how-to.md). For methods whose objective is a sum over classes. The bits
+            depend on how many there are, in the order of sums, and on nothing else of it.
         **options: fields of the method.
 
     Raises:
@@ -177,8 +182,8 @@ def distill(
 
         _only_for_one(
             steps=steps, effort=effort, parametrization=parametrization, labels=labels, augment=augment, zca=zca,
-            scores=scores, networks=networks, experts=experts, initial=initial, log=log,
-            film=film,
+            scores=scores, networks=networks, experts=experts, initial=initial, log=log, film=film,
+            class_shards=class_shards,
         )  # fmt: skip
         with watched(progress) as watcher:
             return choose(
@@ -187,10 +192,15 @@ def distill(
                 progress=progress if callable(progress) and progress is not watcher else None,
                 checkpoint=checkpoint, resume=resume or resume_anyway, anyway=resume_anyway,
             )  # fmt: skip
-    if checkpoint is not None and Path(checkpoint).is_dir():
+    if checkpoint is not None and class_shards is None and Path(checkpoint).is_dir():
         raise PotstillError(
-            f"{checkpoint}: a folder, as a choice of method auto leaves under way, but a checkpoint is a file; resume "
-            "that choice, or remove the folder"
+            f"{checkpoint}: a folder, as a choice of method auto or class shards leave under way, but a checkpoint is "
+            "a file; resume that run, or remove the folder"
+        )
+    if class_shards is not None and (seconds is not None or film is not None):
+        raise PotstillError(
+            f"class shards go on by themselves, so {'a budget of time' if film is None else 'a film'} cannot be kept "
+            f"over all of them; {'say steps instead' if film is None else 'leave film out'}"
         )
     hard = asked_effort(effort, method, steps, seconds)
     if (table := read_scores(scores) if isinstance(scores, str | Path) else scores) is not None:
@@ -201,6 +211,8 @@ def distill(
     )  # fmt: skip
     if film is not None:
         check_film(settled.name, settled.method, settled.problem.train)
+    if class_shards is not None:
+        check_shards(settled.name, settled.method, settled.problem, class_shards)
     if initial is not None:
         settled = _from(settled, initial if isinstance(initial, Distilled) else load(initial))
     with watched(progress) as watcher, logged(log, lambda: _settings(settled, seed), watcher.warn) as (told, ended):
@@ -210,7 +222,7 @@ def distill(
             resume=resume or resume_anyway, anyway=resume_anyway, checkpoint_every=checkpoint_every,
             progress=shown if told is None else _both(shown, told), preparing=preparing or watcher.count,
             command=command, table=table, executor=asked_executor(executor),
-            film=None if film is None else Path(film),
+            film=None if film is None else Path(film), class_shards=class_shards,
             given={name: value for name, value in (("networks", networks), ("experts", experts)) if value is not None},
         )  # fmt: skip
         card = small.card

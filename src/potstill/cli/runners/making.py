@@ -87,6 +87,7 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         experts=command.experts or None,
         log=command.log or None,
         film=Path(f"{command.out}.film") if command.film else None,
+        class_shards=command.class_shards,
         **_settings(command, parsed),
     )
     return_freed_memory()  # the state is gone, and the file is written as one piece

@@ -94,8 +94,7 @@ class Features:
         return state, Block(net=net, classifier=classifier, real=real, draws=draws, rng=drawn)
 
     def descents(self, problem: Problem, state: MatchState, block: Block) -> Iterator[Descent]:
-        k = problem.num_classes
-        every, apart = [list(range(k))], [[c] for c in range(k)]
+        every, apart = [list(problem.matched)], [[c] for c in problem.matched]
 
         def compared(classes: list[int], seen: Seen) -> Sloped:
             return self.compared(problem, state, block, seen, classes)
@@ -158,16 +157,27 @@ class Features:
         seed = draw_seed(rng)
         parts = [
             self._of_group(problem, net, draws, index, group, memory, generator(seed))
-            for group in self._real_groups(net, index)
+            for group in self._real_groups(net, index, problem.matched)
         ]
         return {n: t if is_shared(n) else joined([p[n] for p in parts]) for n, t in parts[0].items()}
 
-    def _real_groups(self, net: Network, index: Sequence[Tensor]) -> list[list[int]]:
+    def undivided(self, problem: Problem) -> str | None:
+        """Whether a gap between classes, a term of its own or what is carried along joins them."""
+        m = self.measure
+        if self.turns:
+            return "each class has a move of its own, which carries the others along by their momentum"
+        if m.crosses or m.penalty is not None:
+            return "its objective has a term of all classes together"
+        if m.begin is not None or m.remember is not None:
+            return "what it carries from step to step is of all classes"
+        return None
+
+    def _real_groups(self, net: Network, index: Sequence[Tensor], classes: range) -> list[list[int]]:
         """Classes whose real samples pass together."""
         most = 1 if self.measure.layered else FORWARD_SAMPLES  # activations are large: one class at a time
         if self.measure.joint and uses_batch_statistics(net):
             most = sum(len(i) for i in index)
-        return groups([len(i) for i in index], most)
+        return [[classes[i] for i in group] for group in groups([len(index[c]) for c in classes], most)]
 
     def _synthetic_groups(self, sizes: list[int]) -> list[list[int]]:
         """Classes whose synthetic samples pass together, where labels are hard."""
@@ -215,7 +225,8 @@ class Features:
                     x, y = apply(leaves["inputs"], draws[0]), leaves["labels"]
                     weights = row_membership(y)[part]
                 syn = self.views(net, x, weights, part)
-                real = {n: t if is_shared(n) else t[part] for n, t in block.real.items()}
+                where = [c - problem.matched.start for c in part]
+                real = {n: t if is_shared(n) else t[where] for n, t in block.real.items()}
                 value = self.measure.gap(real, syn, state.memory)
                 penalty = self.measure.penalty
                 if penalty is not None and (extra := penalty(state, net, syn, y)) is not None:
@@ -280,7 +291,7 @@ class Features:
         made = [
             Part(
                 what="real samples", real=True, classes=k, samples=sum(map(len, index)), size=max(map(len, index)),
-                ready=of_real, at_once=max(len(g) for g in self._real_groups(net, index)), every=self.reuse,
+                ready=of_real, at_once=max(len(g) for g in self._real_groups(net, index, range(k))), every=self.reuse,
             ),
             Part(
                 what="synthetic samples", classes=k, samples=sum(sizes), size=max(sizes), at_once=at_once,
