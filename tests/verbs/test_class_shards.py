@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,17 @@ from torch import Tensor
 import potstill
 from potstill import load_data
 from potstill.cli.main import main
-from potstill.core import Batch, Divisible, Method, Network, Problem
+from potstill.core import Batch, Divisible, Method, Network, Payload, Problem
 from potstill.errors import PotstillError
 from potstill.execution import Processes, Serial
+from potstill.methods.distribution import MatchState
+from potstill.methods.distribution.dm import DM
+from potstill.parametrize.pixels import Pixels
 from potstill.registry import make_method
 from potstill.rng import generator
 from potstill.sharded import groups_of
 from potstill.storage import Distilled
-from potstill.testing.contract import toy_problem
+from potstill.testing.contract import ContractError, check_method, check_parametrization, toy_problem
 
 SMALL: dict[str, Any] = {"network": "convnet-d1-w8", "store": "float32", "progress": None, "ipc": 2, "steps": 6}
 
@@ -220,3 +223,27 @@ def test_the_command_runs_shards_and_leaves_no_checkpoints(tmp_path: Path, capsy
     assert os.listdir(tmp_path) == [out.name]
     assert main([*line[:-1], "30", "--out", str(out)]) == 1
     assert "from 1 to the 10 classes" in capsys.readouterr().err
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Careless(DM):
+    """Forgets all shards but the first."""
+
+    def joined(self, problem: Problem, parts: Sequence[tuple[range, MatchState]]) -> MatchState:
+        return super().joined(problem, parts[:1])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shifted(Pixels):
+    """Gives each class the next one's rows."""
+
+    def rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
+        found = super().rows(payload, sizes, classes)["inputs"]
+        return {"inputs": slice(found.start + 1, found.stop + 1)}
+
+
+def test_the_contract_finds_shards_that_are_lost_and_rows_of_another_class() -> None:
+    with pytest.raises(ContractError, match="joined shards end elsewhere in inputs"):
+        check_method(Careless(batch_real=8))
+    with pytest.raises(ContractError, match="must change all inputs of that class and no other"):
+        check_parametrization(Shifted)

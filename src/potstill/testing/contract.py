@@ -32,6 +32,7 @@ from potstill.core import (
     Network,
     NetworkFactory,
     Parametrization,
+    PerClass,
     Problem,
     Selection,
     Source,
@@ -56,6 +57,7 @@ from potstill.registry import make_method, names, resolve, targets
 from potstill.rng import generator
 from potstill.storage import pack, unpack
 from potstill.tasks import Fits, Metric, Task, targets_of, task_of
+from potstill.testing.divided import wrong_rows, wrong_shards
 from potstill.testing.toy import toy_source
 from potstill.verbs.distill import AXES, distill
 
@@ -180,6 +182,7 @@ def check_method(
     _check_resume(method, problem, states, steps)
     for state, _, _ in (states[0], states[-1]):
         _check_result(method, problem, method.result(problem, state))
+    _require((wrong := wrong_shards(method, problem, min(steps, 2))) is None, wrong or "")
     other = _trajectory(method, problem, steps, seed=6)
     deterministic = method.info.family == "selection"
     _require(
@@ -549,6 +552,8 @@ def check_parametrization(make: Callable[[], Parametrization], side: int = 16) -
         all(g is not None and float(g.abs().sum()) > 0 for g in grads),
         "gradients must reach every floating tensor of the payload",
     )
+    if isinstance(p, PerClass):
+        _require((wrong := wrong_rows(p, payload, problem, problem.decode)) is None, wrong or "")
 
 
 def check_protocol(protocol: Protocol | str, *, epochs: int = 2) -> None:
