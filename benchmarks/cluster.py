@@ -1,6 +1,7 @@
 """Jobs on a Ray cluster whose machines die, and what a second worker brings.
 
     python benchmarks/cluster.py faults  [--every 20] [--repeat 1]
+    python benchmarks/cluster.py shards  [--every 20] [--repeat 1]
     python benchmarks/cluster.py scaling [--repeat 3]
 
 ``faults``: a comparison is made once in one process and once on a simulated cluster on this machine
@@ -8,9 +9,14 @@
 nodes is killed without warning and another joins. Compared are all tensors of all sets and all accuracies, bit by bit;
 counted is how often a cell was begun and how often it ended. ``--repeat`` makes the comparison with that many seeds.
 
-``scaling``: the same jobs (expert trajectories; students) with one worker and with two, in turns, after both are warm;
-told is the ratio of the medians of seconds by the clock, over two: 1 is perfect. One thread a worker, so on two cores
-with nothing else running.
+``shards``: the same with one distillation in class shards (``--class-shards``), each of which goes on from a checkpoint
+that it writes every five seconds.
+
+``scaling``: the same jobs (expert trajectories; class shards; students) with one worker and with two, in turns, after
+both are warm. Told are seconds by the clock, which other work on the machine lengthens, and seconds of the processor:
+those of the main process, and of each worker's jobs. Were nothing else running, a run would take those of the main
+process and of the busiest worker; the efficiency in processor seconds is the ratio of the medians of that, over two. It
+counts what is not divided and what is divided unevenly, and leaves out waiting for messages, which `simulate.py` has.
 
 Results: results/cluster.json, which each part completes.
 """
@@ -72,12 +78,15 @@ class Counted:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["faults", "scaling"])
+    parser.add_argument("what", choices=["faults", "shards", "scaling"])
     parser.add_argument("--every", type=float, default=20.0)
     parser.add_argument("--repeat", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    found = faults(args.every, args.repeat) if args.what == "faults" else scaling(args.repeat)
+    if args.what == "scaling":
+        found = scaling(args.repeat)
+    else:
+        found = faults(args.every, args.repeat, comparison if args.what == "faults" else sharded)
     kept = json.loads(OUT.read_text()) if OUT.exists() else {}
     OUT.write_text(json.dumps({**kept, args.what: {"machine": machine(), **found}}, indent=1) + "\n")
     print(json.dumps(found, indent=1))
@@ -88,6 +97,19 @@ def comparison(out: Path, executor: Any, seed: int) -> None:
         "digits", ["dm", "dsa", "k-means"], [1, 2, 5], sets=3, out=out, network="convnet-d1-w16", seeds=2, seed=seed,
         effort="quick", epochs=60, executor=executor, options={"dm": {"iterations": 150}, "dsa": {"iterations": 12}},
     )  # fmt: skip
+
+
+SHARDS = 7
+"""Of ten classes: three of two classes, four of one."""
+
+
+def sharded(out: Path, executor: Any, seed: int) -> None:
+    small = potstill.distill(
+        "mnist-5k", "dm", ipc=10, network="convnet-d2-w32", effort="published", steps=140, seed=seed, store="uint8",
+        class_shards=SHARDS, executor=executor, checkpoint=out / "run", checkpoint_every=5.0, progress=None,
+    )  # fmt: skip
+    out.mkdir(exist_ok=True)
+    small.save(out / "small.safetensors")
 
 
 def content(folder: Path) -> dict[str, Any]:
@@ -109,7 +131,7 @@ def caught(failed: list[BaseException], fn: Callable[..., None], *given: Any) ->
         failed.append(error)
 
 
-def faults(every: float, repeat: int) -> dict[str, Any]:
+def faults(every: float, repeat: int, work: Callable[[Path, Any, int], None]) -> dict[str, Any]:
     import ray
     from ray.cluster_utils import Cluster
 
@@ -118,7 +140,7 @@ def faults(every: float, repeat: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             begun = time.monotonic()
-            comparison(folder / "here", Serial(), seed)
+            work(folder / "here", Serial(), seed)
             alone = time.monotonic() - begun
             cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
             nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
@@ -126,10 +148,10 @@ def faults(every: float, repeat: int) -> dict[str, Any]:
             # Nodes begin in the main thread alone, so it is the comparison that has one of its own.
             ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
             executor, failed = Counted(Ray(retries=50), str(log)), list[BaseException]()
-            work = threading.Thread(target=caught, args=(failed, comparison, folder / "there", executor, seed))
+            running = threading.Thread(target=caught, args=(failed, work, folder / "there", executor, seed))
             begun, killed, rng = time.monotonic(), 0, random.Random(0)
-            work.start()
-            while work.join(every) or work.is_alive():
+            running.start()
+            while running.join(every) or running.is_alive():
                 cluster.remove_node(nodes.pop(rng.randrange(len(nodes))), allow_graceful=False)
                 killed += 1
                 nodes.append(cluster.add_node(num_cpus=1))
@@ -142,7 +164,7 @@ def faults(every: float, repeat: int) -> dict[str, Any]:
             ended = {line: n for line, n in lines.items() if line.startswith("ended")}
             a, b = content(folder / "here"), content(folder / "there")
             rows.append({
-                "seed": seed, "cells": len(ended), "equal": a == b, "files": len(a), "nodes_killed": killed,
+                "seed": seed, "jobs": len(ended), "equal": a == b, "files": len(a), "nodes_killed": killed,
                 "begun": sum(n for line, n in lines.items() if line.startswith("begun")),
                 "ended": sum(ended.values()), "ended_twice": sum(n > 1 for n in ended.values()),
                 "seconds_alone": round(alone, 1), "seconds_there": round(there, 1),
@@ -170,23 +192,69 @@ def students(executor: Any) -> None:
     )  # fmt: skip
 
 
+def shards(executor: Any) -> None:
+    """Ten classes in ten shards."""
+    potstill.distill(
+        "digits", "dm", ipc=10, network="convnet-d2-w32", effort="published", steps=60, store="uint8", class_shards=10,
+        executor=executor, progress=None,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A function that also says which process ran it and how long its processor worked."""
+
+    fn: Callable[[Any], Any]
+
+    def __call__(self, job: Any) -> tuple[Any, int, float]:
+        begun = time.process_time()
+        return self.fn(job), os.getpid(), time.process_time() - begun
+
+
+@dataclass
+class Weighing:
+    """An executor that keeps the processor seconds of each job, by the process that ran it."""
+
+    inner: Any
+    spent: list[tuple[int, float]]
+
+    def map(self, fn: Callable[[Any], Any], jobs: Sequence[Any], /) -> Iterator[Any]:
+        for made, process, seconds in self.inner.map(Weighed(fn), jobs):
+            self.spent.append((process, seconds))
+            yield made
+
+
+def weighed(run: Callable[[Any], None], executor: Any) -> dict[str, Any]:
+    """What one run took: seconds by the clock, of the main process, and of the busiest worker."""
+    jobs: list[tuple[int, float]] = []
+    begun, own = time.monotonic(), time.process_time()
+    run(Weighing(executor, jobs))
+    by_worker: Counter[int] = Counter()
+    for process, seconds in jobs:
+        by_worker[process] += seconds  # type: ignore[assignment]  # a Counter adds up floats, too
+    return {
+        "clock": round(time.monotonic() - begun, 2), "main": round(time.process_time() - own, 2),
+        "busiest": round(max(by_worker.values()), 2), "jobs": [round(s, 2) for _, s in jobs],
+    }  # fmt: skip
+
+
 def scaling(repeat: int) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    kinds: dict[str, Callable[[int], Any]] = {"ray": lambda n: Ray(workers=n), "processes": lambda n: Processes(n)}
-    for kind, make in kinds.items():
-        for run in (experts, students):
-            seconds: dict[int, list[float]] = {1: [], 2: []}
-            for _ in range(repeat):
-                for workers, spent in seconds.items():
-                    with make(workers) as executor:
-                        # Each worker is started and has torch before the clock runs.
-                        list(executor.map(time.sleep, [1.0] * workers * 4))
-                        begun = time.monotonic()
-                        run(executor)
-                        spent.append(time.monotonic() - begun)
-            one, two = (statistics.median(spent) for spent in seconds.values())
-            found[f"{kind} {run.__name__}"] = {"seconds": seconds, "efficiency": round(one / two / 2, 3), "n": repeat}
-            print(kind, run.__name__, found[f"{kind} {run.__name__}"], flush=True)
+    found: dict[str, Any] = {"load": os.getloadavg()[0]}
+    for run in (experts, shards, students):
+        made: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
+        for _ in range(repeat):
+            for workers, rows in made.items():
+                with Processes(workers) as executor:
+                    # Each worker is started and has torch before the clock runs.
+                    list(executor.map(time.sleep, [1.0] * workers * 2))
+                    rows.append(weighed(run, executor))
+        one, two = (statistics.median(r["main"] + r["busiest"] for r in rows) for rows in made.values())
+        clock = [statistics.median(r["clock"] for r in rows) for rows in made.values()]
+        found[run.__name__] = {
+            "efficiency_processor": round(one / two / 2, 3), "efficiency_clock": round(clock[0] / clock[1] / 2, 3),
+            "n": repeat, "runs": made,
+        }  # fmt: skip
+        print(run.__name__, {n: v for n, v in found[run.__name__].items() if n != "runs"}, flush=True)
     return found
 
 
