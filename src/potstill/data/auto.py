@@ -65,7 +65,7 @@ def _count(data: object) -> int:
         return sum(int(getattr(part, "num_rows", 0)) for part in parts)
     if not isinstance(data, str | Path):
         return 0
-    with suppress(PotstillError, RuntimeError, OSError, pa.ArrowException):
+    with suppress(PotstillError, RuntimeError, OSError, UnicodeDecodeError, pa.ArrowException):
         if is_shards(data):
             shards = shards_of(str(data))
             packed = any(s.suffix == ".gz" for s in shards)

@@ -193,7 +193,7 @@ def index_parquet(path: Path, *, label: str | None) -> Index | None:
             if picture is None:
                 return None
             given = labels_in(file.read(columns=[column]), column, name)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise PotstillError(f"{path}: not a Parquet file ({reason(error)}); write it anew") from None
     return _of_rows(ParquetReader(path, picture, name), given, None, features.get(column), name, ())
 

@@ -63,9 +63,9 @@ def _csv(path: Path, more: dict[str, Any]) -> Any:
         )
     except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
         raise PotstillError(f"{path}: not a CSV file with a header line ({reason(error)})") from None
+    once(table, path.name)
     if binary := [f.name for f in table.schema if pa.types.is_binary(f.type)]:
         raise PotstillError(f"{path}: column {binary[0]!r} is not UTF-8; save the file anew as UTF-8")
-    once(table, path.name)
     return table
 
 
@@ -145,9 +145,12 @@ def _says_more(kind: Any, texts: Any) -> bool:
 def once(table: Any, name: str) -> None:
     """
     Raises:
-        PotstillError: two columns of the Arrow ``table`` have one name.
+        PotstillError: two columns of the Arrow ``table`` have one name, or one has none that is text.
     """
-    count = Counter(c for c in table.column_names if c != "")
+    try:
+        count = Counter(c for c in table.column_names if c != "")
+    except UnicodeDecodeError:
+        raise PotstillError(f"{name}: the name of a column is not UTF-8; save the file anew as UTF-8") from None
     if twice := [c for c, n in count.items() if n > 1]:
         places = [str(i) for i, c in enumerate(table.column_names, 1) if c == twice[0]]
         raise PotstillError(
@@ -160,11 +163,13 @@ def read_parquet(path: Path) -> Any:
     """The Arrow table in a Parquet file.
 
     Raises:
-        PotstillError: the file is no Parquet file.
+        PotstillError: the file is no Parquet file, or text in it is no UTF-8.
     """
     try:
-        return pyarrow.parquet.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
+        table = pyarrow.parquet.ParquetFile(path).read()
+        table.validate(full=True)
+        return table
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise PotstillError(f"{path}: not a Parquet file ({reason(error)}); write it anew") from None
 
 

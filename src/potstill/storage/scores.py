@@ -148,9 +148,10 @@ def read_scores(path: str | Path) -> Scores:
     path = Path(path)
     try:
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        table.validate(full=True)
     except FileNotFoundError as error:
         raise PotstillError(f"{path}: no such file; make it with potstill score") from error
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         what = " ".join(str(error).split())[:200]
         raise PotstillError(f"{path}: not a parquet file that can be read ({what}); make it anew") from error
     try:

@@ -24,6 +24,8 @@ __all__ = ["RELEASED", "import_set"]
 
 _OF_CIFAR10 = ("mtt", "datm", "idc", "ncfm")
 """Programs that normalise CIFAR-100 with CIFAR-10's numbers."""
+MAX_CLASSES = 2**20
+"""A label of eight bytes can ask for the names of more classes than memory holds."""
 
 
 def import_set(
@@ -164,6 +166,10 @@ def _labels(of: _Origin) -> tuple[Tensor, tuple[str, ...]]:
     labels, folders = of.found.labels, of.found.folders
     names = STANDARD[of.known].classes if of.known is not None else () if of.train is None else of.train.classes
     k = len(folders) or (labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1)
+    if k > MAX_CLASSES:
+        raise PotstillError(
+            f"its labels count up to {k - 1:,}, and no more than {MAX_CLASSES:,} classes are read; get the file again"
+        )
     if not names:
         return labels, folders or tuple(map(str, range(k)))
     # Classes after the last that has an item leave no trace in hard labels.
