@@ -174,13 +174,11 @@ def faults(every: float, repeat: int, work: Callable[[Path, Any, int], None]) ->
 
 
 def experts(executor: Any) -> None:
-    """Four experts of MTT, into a cache of their own."""
-    with tempfile.TemporaryDirectory() as place:
-        os.environ["POTSTILL_CACHE"] = place
-        potstill.distill(
-            "digits", "mtt", ipc=1, steps=1, network="convnet-d2-w32", networks_trained=4, epochs_trained=4,
-            start_until=1, ahead=1, student_steps=1, executor=executor, progress=None,
-        )  # fmt: skip
+    """Eight experts of MTT."""
+    potstill.distill(
+        "digits", "mtt", ipc=1, steps=1, network="convnet-d2-w32", networks_trained=8, epochs_trained=4,
+        start_until=1, ahead=1, student_steps=1, store="float32", executor=executor, progress=None,
+    )  # fmt: skip
 
 
 def students(executor: Any) -> None:
@@ -244,7 +242,9 @@ def scaling(repeat: int) -> dict[str, Any]:
         made: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
         for _ in range(repeat):
             for workers, rows in made.items():
-                with Processes(workers) as executor:
+                # Each run has a cache of its own, which its workers know from their start.
+                with tempfile.TemporaryDirectory() as place, Processes(workers) as executor:
+                    os.environ["POTSTILL_CACHE"] = place
                     # Each worker is started and has torch before the clock runs.
                     list(executor.map(time.sleep, [1.0] * workers * 2))
                     rows.append(weighed(run, executor))
