@@ -143,7 +143,7 @@ def confirm_name(path: Path, folder: Path) -> None:
         sync_folder(folder)
     except OSError as error:
         raise PotstillError(
-            f"{path}: is written, but the disk does not confirm it ({reason(error)}); check the disk and write it again"
+            f"{path}: is written, but the disk does not confirm it ({reason(error)}); check the disk first"
         ) from error
 
 

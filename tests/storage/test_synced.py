@@ -12,6 +12,8 @@ from potstill.storage import mapped
 from potstill.storage.folders import write_folder
 from potstill.written import write_atomic
 
+pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="which file is synced is read from /proc")
+
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
