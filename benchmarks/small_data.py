@@ -52,9 +52,15 @@ GOOD: dict[str, dict[str, Any]] = {
         "student_steps": 50,
     },
     "good, adamw 0.03": {"effort": "good", **ADAM, "updates_trained": 80, "lr": 0.03, "ahead": 2, "student_steps": 50},
-    "good, near, adamw 0.03": {"effort": "good", **NEAR, **ADAM, "lr": 0.03},
+    "good, near, adamw 0.03": {
+        "effort": "good", **NEAR, **ADAM, "lr": 0.03, "lr_rate": 1e-5, "epochs_trained": 25,
+    },
+    "good, near, adamw 0.03, experts of 8 epochs": {
+        "effort": "good", **NEAR, **ADAM, "lr": 0.03, "lr_rate": 1e-5, "epochs_trained": 8,
+    },
 }  # fmt: skip
-"""Of the effort ``good``, whose experts and steps are more; the first is nearly what it was on data as small."""
+"""Of the effort ``good``, whose experts and steps are more; the first is nearly what it was on data as small, the last
+what it is."""
 ALL = {**ARMS, **GOOD}
 
 

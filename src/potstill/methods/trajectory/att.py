@@ -12,7 +12,7 @@ from typing import ClassVar
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState
-from potstill.methods.trajectory._values import QUICK, Published, TrajectoryValues, following
+from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
 
 __all__ = ["ATT"]
 
@@ -45,7 +45,7 @@ class ATT(TrajectoryValues, Engineered[MatchState]):
     )
     efforts: ClassVar[Efforts] = {
         "quick": {**QUICK, "start": "k-means"},
-        "good": {"networks_trained": 10, "epochs_trained": 25, "start": "k-means", "iterations": 1000},
+        "good": {**GOOD, "start": "k-means"},
     }  # fmt: skip
     published: ClassVar[Published] = RUNS
 

@@ -15,7 +15,7 @@ from potstill.core import Efforts, MethodInfo, Problem
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState
 from potstill.methods._published import BY_DATA, ByData
-from potstill.methods.trajectory._values import QUICK, Published, TrajectoryValues, following
+from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
 
 __all__ = ["FTD"]
 
@@ -53,7 +53,7 @@ class FTD(TrajectoryValues, Engineered[MatchState]):
     )
     efforts: ClassVar[Efforts] = {
         "quick": {**QUICK, "start": "k-means", "average": 0.9},
-        "good": {"networks_trained": 10, "epochs_trained": 25, "start": "k-means", "iterations": 1000, "average": 0.99},
+        "good": {**GOOD, "start": "k-means", "average": 0.99},
     }  # fmt: skip
     published: ClassVar[Published] = RUNS
 

@@ -16,7 +16,7 @@ from potstill.methods._engine import Engineered
 from potstill.methods._matching import Labels, Matching, MatchState
 from potstill.methods._published import BY_DATA, ByData
 from potstill.methods.trajectory._runs import DATM as DATM_RUNS
-from potstill.methods.trajectory._values import QUICK, Published, Started, TrajectoryValues, following
+from potstill.methods.trajectory._values import GOOD, QUICK, Published, Started, TrajectoryValues, following
 
 __all__ = ["PAD"]
 
@@ -40,7 +40,7 @@ class PAD(TrajectoryValues, Engineered[MatchState]):
     )
     efforts: ClassVar[Efforts] = {
         "quick": {**QUICK, "expansion": 50},
-        "good": {"networks_trained": 10, "epochs_trained": 40, "iterations": 1000, "expansion": 300},
+        "good": {**GOOD, "expansion": 300},
     }  # fmt: skip
     published: ClassVar[Published] = RUNS
 
