@@ -30,7 +30,8 @@ def faults(root: Path) -> str:
         f"aside). {lost} unfinished files were left beside an output. One bit was turned in each of {bits['files']} "
         f"files ({bits['distinct']} different ones; {kinds}): `potstill verify` noticed {bits['noticed']}. On digits, "
         "small settings; `experts` is `distill` with trajectories to train, `select` with real samples, and `npz`, "
-        f"`png`, `parquet`, `webdataset` and `hf` are `export`; {held['machine']['processor']}, torch {held['machine']['torch']}. `benchmarks/faults.py`"
+        f"`png`, `parquet`, `webdataset` and `hf` are `export`; {held['machine']['processor']}, torch "
+        f"{held['machine']['torch']}. `benchmarks/faults.py`"
     )
     head = ["command", "calls that write", "one call fails", "the disk is full from a call on", "killed"]
     return f"{table(head, rows)}\n\n{said}"
