@@ -6,7 +6,8 @@
 **Arms** (`ARMS`) are a method, what is stored, and the settings that make sense in minutes on a CPU; where they differ
 from the publication's they stand there. ``make`` gives each set so many seconds of one core: a short run says what a
 step takes, and all sets of an arm make the same number of steps. What is trained before the first step (expert
-trajectories) is told apart and counted beside. Sets are kept under ``--cache``; what is there is not made again.
+trajectories) is told apart and counted beside. Sets are kept under ``--cache``; what is there is not made again, and
+a run that was stopped goes on.
 
 **Bytes** are those of ``--ipc`` float32 pictures per class with an int64 label each, as papers count them; here
 labels, bases and positions are paid from the same purse. Real samples (``random``, ``k-means``) have the same bytes as
@@ -38,6 +39,7 @@ from potstill.evaluation import Protocol, evaluate
 from potstill.evaluation.statistics import summary
 from potstill.execution import Serial
 from potstill.registry import resolve
+from potstill.storage import drop_checkpoint
 
 KERNEL = {
     "start": "real", "optimizer": "adamw", "lr": 0.01, "lr_labels": 0.003, "batch_real": 512, "lr_net": 1e-3,
@@ -213,14 +215,15 @@ class Bench:
                 steps = potstill.load(self.path(name, seed)).card["cost"]["steps"]
                 continue
             if name not in BASELINES and steps is None:
-                steps = self.affordable(name)
-            begun = time.process_time()
+                steps = self.planned(name)
+            begun, checkpoint = time.process_time(), self.path(name, seed).with_suffix(".checkpoint")
             small = potstill.distill(
                 Splits(train=self.train, test=None), bytes=self.bytes, seed=seed, device="cpu", progress=None,
-                executor="serial",
+                executor="serial", checkpoint=checkpoint, resume=checkpoint.exists(),
                 **(self.untrained(name) if name in BASELINES else self.long(name, steps or 1)),
             )  # fmt: skip
             small.save(self.path(name, seed))
+            drop_checkpoint(checkpoint)
             took = time.process_time() - begun
             print(f"{self.path(name, seed).name}: {len(small)} inputs, {steps} steps, {took:.0f} s", flush=True)
 
@@ -228,6 +231,13 @@ class Bench:
         """The options of a run of so many steps: a schedule that ends with the run knows its end."""
         options = self.options(name)
         return options | {"iterations": steps}
+
+    def planned(self, name: str) -> int:
+        """How many steps, as the probe said once: a run that was stopped goes on to the same end."""
+        kept = self.path(name, 0).with_suffix(".steps")
+        if not kept.exists():
+            kept.write_text(str(self.affordable(name)))
+        return int(kept.read_text())
 
     def affordable(self, name: str) -> int:
         """How many steps the seconds buy, by a short run."""
