@@ -343,6 +343,14 @@ def test_any_card_gives_a_set_or_one_line(tmp_path: Path, data: st.DataObject) -
     one_line_or_usable(path)
 
 
+def test_a_set_of_a_task_that_is_not_known_here_is_looked_at_all_the_same(tmp_path: Path) -> None:
+    path = make().save(tmp_path / "set.safetensors")
+    card(path, task={**load(path).card["task"], "name": ""})
+    one_line_or_usable(path)
+    found = inspect(path)
+    assert (found["per_class"], len(found["card"]["classes"])) == ({}, 3)
+
+
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_header_gives_a_set_or_one_line(tmp_path: Path, data: st.DataObject) -> None:

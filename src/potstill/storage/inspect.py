@@ -37,7 +37,7 @@ def inspect(distilled: Distilled | str | Path) -> dict[str, Any]:
         else "hard"
         if small.classified
         else _targets(small.labels),
-        "per_class": dict(zip(small.classes, counts, strict=True)),
+        "per_class": dict(zip(small.classes, counts, strict=True)) if small.classified else {},
         "range": _range(small.inputs),
         "weights": None if small.weights is None else _spread(small.weights),
         "tensors": {
