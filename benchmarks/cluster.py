@@ -81,10 +81,11 @@ def main() -> None:
     parser.add_argument("what", choices=["faults", "shards", "scaling"])
     parser.add_argument("--every", type=float, default=20.0)
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--longer", type=int, default=6, help="times a second, about, that a job of scaling takes")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.what == "scaling":
-        found = scaling(args.repeat)
+        found = scaling(args.repeat, args.longer)
     else:
         found = faults(args.every, args.repeat, comparison if args.what == "faults" else sharded)
     kept = json.loads(OUT.read_text()) if OUT.exists() else {}
@@ -173,28 +174,28 @@ def faults(every: float, repeat: int, work: Callable[[Path, Any, int], None]) ->
     return {"every": every, "runs": rows}
 
 
-def experts(executor: Any) -> None:
+def experts(executor: Any, longer: int) -> None:
     """Eight experts of MTT."""
     potstill.distill(
-        "digits", "mtt", ipc=1, steps=1, network="convnet-d2-w32", networks_trained=8, epochs_trained=4,
+        "digits", "mtt", ipc=1, steps=1, network="convnet-d2-w32", networks_trained=8, epochs_trained=4 * longer,
         start_until=1, ahead=1, student_steps=1, store="float32", executor=executor, progress=None,
     )  # fmt: skip
 
 
-def students(executor: Any) -> None:
+def students(executor: Any, longer: int) -> None:
     """Eight students of one set."""
     small = potstill.distill("digits", "random", ipc=5, seed=0, progress=None)
     potstill.evaluate(
         small, "digits", network="convnet-d2-w32", seeds=8, baselines=False, full=False, robust_scores=False,
-        executor=executor, epochs=150,
+        executor=executor, epochs=150 * longer,
     )  # fmt: skip
 
 
-def shards(executor: Any) -> None:
+def shards(executor: Any, longer: int) -> None:
     """Ten classes in ten shards."""
     potstill.distill(
-        "digits", "dm", ipc=10, network="convnet-d2-w32", effort="published", steps=60, store="uint8", class_shards=10,
-        executor=executor, progress=None,
+        "digits", "dm", ipc=10, network="convnet-d2-w32", effort="published", steps=60 * longer, store="uint8",
+        class_shards=10, executor=executor, progress=None,
     )  # fmt: skip
 
 
@@ -222,11 +223,11 @@ class Weighing:
             yield made
 
 
-def weighed(run: Callable[[Any], None], executor: Any) -> dict[str, Any]:
+def weighed(run: Callable[[Any, int], None], executor: Any, longer: int) -> dict[str, Any]:
     """What one run took: seconds by the clock, of the main process, and of the busiest worker."""
     jobs: list[tuple[int, float]] = []
     begun, own = time.monotonic(), time.process_time()
-    run(Weighing(executor, jobs))
+    run(Weighing(executor, jobs), longer)
     by_worker: Counter[int] = Counter()
     for process, seconds in jobs:
         by_worker[process] += seconds  # type: ignore[assignment]  # a Counter adds up floats, too
@@ -236,8 +237,8 @@ def weighed(run: Callable[[Any], None], executor: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def scaling(repeat: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"load": os.getloadavg()[0]}
+def scaling(repeat: int, longer: int) -> dict[str, Any]:
+    found: dict[str, Any] = {"load": os.getloadavg()[0], "longer": longer}
     for run in (experts, shards, students):
         made: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
         for _ in range(repeat):
@@ -247,7 +248,7 @@ def scaling(repeat: int) -> dict[str, Any]:
                     os.environ["POTSTILL_CACHE"] = place
                     # Each worker is started and has torch before the clock runs.
                     list(executor.map(time.sleep, [1.0] * workers * 2))
-                    rows.append(weighed(run, executor))
+                    rows.append(weighed(run, executor, longer))
         one, two = (statistics.median(r["main"] + r["busiest"] for r in rows) for rows in made.values())
         clock = [statistics.median(r["clock"] for r in rows) for rows in made.values()]
         found[run.__name__] = {

@@ -58,19 +58,18 @@ def _two(root: Path) -> str:
     if kept is None:
         return ""
     names = {"experts": "eight experts", "shards": "ten class shards", "students": "eight students"}
-    found = [f"{kept[n]['efficiency_processor']:.2f} for {what}" for n, what in names.items() if n in kept]
-    busy = {n: [statistics.median(r["main"] for r in kept[n]["runs"][k]) for k in ("1", "2")] for n in names}
-    whole = {n: statistics.median(r["main"] + r["busiest"] for r in kept[n]["runs"]["1"]) for n in names}
-    share = ", ".join(f"{100 * busy[n][0] / whole[n]:.0f}" for n in names)
-    loading = {
-        n: statistics.median(r["jobs"][0] - statistics.median(r["jobs"][1:]) for r in kept[n]["runs"]["1"])
-        for n in names
-    }
+    runs = {n: kept[n]["runs"] for n in names}
+    jobs = [t for of in runs.values() for r in of["1"] for t in r["jobs"]]
+    whole = {n: statistics.median(r["main"] + r["busiest"] for r in of["1"]) for n, of in runs.items()}
+    share = ", ".join(f"{100 * statistics.median(r['main'] for r in of['1']) / whole[n]:.0f}" for n, of in runs.items())
+
+    def told(kind: str) -> str:
+        return ", ".join(f"{kept[n][kind]:.2f} for {what}" for n, what in names.items())
+
     return (
-        f"\n\nA second worker was measured on jobs of 0.4 to 1 s: efficiency {', '.join(found)}. These are "
-        f"processor seconds of the main process and of the busiest worker, medians of {kept['experts']['n']}, as the "
-        f"two cores had other work (load {kept['load']:.1f}), by which the clock says nothing. What is not divided, "
-        f"reading and storing, is {share} % of the work with one worker; the first job of each worker also loads code "
-        f"({loading['shards']:.1f} s of shards, {loading['students']:.1f} s of students). Longer jobs, of which "
-        "these are a smaller part, were not measured. `benchmarks/cluster.py scaling`"
+        f"\n\nA second worker was measured on jobs of {min(jobs):.1f} to {max(jobs):.1f} s (medians of "
+        f"{kept['experts']['n']} by turns, two cores, load {kept['load']:.1f} before). Efficiency by the clock: "
+        f"{told('efficiency_clock')}; by processor seconds of the main process and of the busiest worker: "
+        f"{told('efficiency_processor')}. What is not divided, reading and storing, is {share} % of the work with one "
+        "worker. `benchmarks/cluster.py scaling`"
     )
