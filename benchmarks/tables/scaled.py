@@ -44,7 +44,8 @@ def scaled(root: Path) -> str:
         f"{made['injected']['workers_a_node']} workers a node, {made['injected']['gbit']:g} Gbit/s from the first to "
         f"the others, {made['injected']['shared_mb']:g} MB of data. Held against 48 sleeping jobs on "
         f"{', '.join(str(r['workers']) for r in held[:-1])} and {held[-1]['workers']} workers of one machine, the "
-        f"simulated time was off by {min(gaps):+.1f} to {max(gaps):+.1f} % (medians of 3, other work on the machine). "
+        f"simulated time was off by {min(gaps):+.1f} to {max(gaps):+.1f} % (medians of 3, load "
+        f"{made['load']:.1f} before). "
         f"{machine['processor']}, torch {machine['torch']}. `benchmarks/simulate.py`"
     )
     two = _two(root)
