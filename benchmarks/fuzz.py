@@ -1,7 +1,7 @@
 """Damaged and hostile bytes for every parser and loader: nothing but a line of ours may come of them.
 
     pip install atheris
-    python benchmarks/fuzz.py [--targets npz,csv] [--seconds 40]
+    python -m benchmarks.fuzz [--targets npz,csv] [--seconds 40] [--resume]
 
 Each of `TARGETS` takes bytes, as a file or as text, and reads them as the commands do. Whatever it makes of them is
 fine but an error that is no `PotstillError` (or `ValueError`, where text is read), one of more than a line, or no end.
@@ -30,6 +30,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.fuzz_kept import KEPT
+from benchmarks.machine import machine
 
 OUT = Path("results/fuzz.json")
 Read = Callable[[bytes, Path], Any]
@@ -368,6 +371,7 @@ TARGETS: dict[str, Target] = {
     "json": Target(_text(_json), _said('{"a": [1, 2.5, null, "b"], "c": {"d": true}}'), text=True),
     "import": Target(_into("i.pt", _imported), _torch),
     "coco": Target(_into("d.json", _detected), _said(_COCO)),
+    **{name: Target(_into(file, read), seeds, fitted=fit) for name, (file, read, seeds, fit) in KEPT.items()},
 }
 
 
@@ -388,7 +392,7 @@ def wrong(target: Target, content: bytes, folder: Path) -> str:
             return ""
         last = [f for f in traceback.extract_tb(error.__traceback__) if "potstill" in f.filename][-1:]
         where = "".join(f"{Path(f.filename).name}:{f.lineno}" for f in last)
-        return f"{type(error).__name__} at {where}: {error}"[:300]
+        return f"{type(error).__name__} at {where}: {str(error).replace(str(folder), 'FOLDER')}"[:300]
     return ""
 
 
@@ -401,10 +405,14 @@ def _fuzz(name: str, seconds: int, corpus: Path, found: Path) -> None:
 
         import yaml  # noqa: F401
 
+        import potstill.assets
         import potstill.cli.grid
         import potstill.cli.recipe
         import potstill.data.detection
+        import potstill.data.formats
         import potstill.execution.described
+        import potstill.supervise.fkd_files
+        import potstill.supervise.teacher_store
         import potstill.verbs.importing
         import potstill.verbs.report
         import potstill.verbs.verify  # noqa: F401
@@ -443,27 +451,21 @@ def main() -> None:
     parser.add_argument("--found", type=Path, help="where what was found stays")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--resume", action="store_true", help="leave out the readers that OUT has already")
     args = parser.parse_args()
     if args.one:
         _fuzz(args.one[0], args.seconds, Path(args.one[1]), args.found)
         return
-    rows = []
+    rows = json.loads(args.out.read_text())["rows"] if args.resume and args.out.exists() else []
     for name in args.targets.split(","):
+        if any(row["target"] == name for row in rows):
+            continue
         with tempfile.TemporaryDirectory() as corpus, tempfile.TemporaryDirectory() as kept:
             found = args.found or Path(kept)
             found.mkdir(parents=True, exist_ok=True)
             begun = time.perf_counter()
-            command = [
-                sys.executable,
-                __file__,
-                "--one",
-                name,
-                corpus,
-                "--seconds",
-                str(args.seconds),
-                "--found",
-                found,
-            ]
+            command = [sys.executable, "-m", "benchmarks.fuzz", "--one", name, corpus, "--found", str(found)]
+            command += ["--seconds", str(args.seconds)]
             ended = subprocess.run(command, capture_output=True, text=True, errors="replace")
             tried = re.search(r"number_of_executed_units:\s*(\d+)", ended.stderr)
             reached = re.findall(r"cov: (\d+)", ended.stderr)
@@ -476,11 +478,18 @@ def main() -> None:
                 "seconds": round(time.perf_counter() - begun, 1), "found": problems,
             })  # fmt: skip
             print(rows[-1], flush=True)
-    from machine import machine
+            _write(args.out, rows, args.seconds)
 
+
+def _write(out: Path, rows: list[dict[str, Any]], seconds: int) -> None:
     total = {"tried": sum(r["tried"] for r in rows), "found": sum(len(r["found"]) for r in rows)}
-    said = {"rows": rows, **total, "seconds": round(sum(r["seconds"] for r in rows)), "machine": machine()}
-    args.out.write_text(json.dumps(said, indent=1) + "\n")
+    said = {
+        "rows": rows, **total, "seconds": round(sum(r["seconds"] for r in rows)), "seconds_each": seconds,
+        "machine": machine(),
+    }  # fmt: skip
+    beside = out.with_suffix(".part")
+    beside.write_text(json.dumps(said, indent=1) + "\n")
+    beside.replace(out)
 
 
 if __name__ == "__main__":

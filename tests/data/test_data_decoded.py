@@ -138,6 +138,18 @@ def test_a_damaged_file_is_found_and_made_again(root, data):
     file.unlink()
 
 
+def test_the_same_bytes_in_another_shape_are_not_taken(root):
+    good = load(root)
+    (file,) = kept(root)
+    content, shape = file.read_bytes(), list(good.train.inputs.shape[1:])
+    turned = content.replace(f"{shape[1]},{shape[2]}]".encode(), f"{shape[2]},{shape[1]}]".encode(), 1)
+    if turned == content:  # a square
+        turned = content.replace(b'"U8"', b'"I8"', 1)
+    assert turned != content
+    file.write_bytes(turned)
+    assert same(load(root), good)
+
+
 def test_a_truncated_and_a_zeroed_file_are_told(root):
     good = load(root)
     (file,) = kept(root)

@@ -111,3 +111,23 @@ def test_other_mat_files_are_refused():
     for content in (file.getvalue(), b"junk", b"", file.getvalue()[:150]):
         with pytest.raises(PotstillError, match="not SVHN's cropped digits"):
             read_mat(content, "train")
+
+
+def test_a_pickle_reserves_no_memory_for_what_it_does_not_hold():
+    """A place beyond the file took minutes and tens of gigabytes; a shape took as much as it claimed."""
+    with pytest.raises(PotstillError, match="asks for place 2,147,483,647 in a file of"):
+        read_pickle(b"\x80\x02]r\xff\xff\xff\x7f.", "x")
+    whole = pickle.dumps(np.zeros(3, np.uint8), 2)
+    for damaged in (whole.replace(b"K\x00\x85", b"M\xff\xff\x85", 1), whole.replace(b"_reconstruct", b"ndarray_____")):
+        assert damaged != whole
+        with pytest.raises(PotstillError, match="not a pickle of plain arrays"):
+            read_pickle(damaged, "x")
+
+
+def test_a_damaged_packed_mat_file_is_refused_in_one_line():
+    file = io.BytesIO()
+    scipy.io.savemat(file, {"X": np.zeros((2, 2, 3, 2), np.uint8), "y": np.array([[1], [10]])}, do_compression=True)
+    content = bytearray(file.getvalue())
+    content[-40] ^= 255
+    with pytest.raises(PotstillError, match="not SVHN's cropped digits"):
+        read_mat(bytes(content), "x")

@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill.core import InputSpec
+from potstill.data.meaning import axes_doubted, channels_said, exact, merged, rounded
 from potstill.data.reasons import reason
 from potstill.errors import PotstillError
 
@@ -107,12 +108,17 @@ def _reading(arrays: list[Array]) -> _Reading:
     kind = arrays[0].dtype.kind
     if kind == "b" or (kind in "iu" and low >= 0 and high == 1):
         return _Reading("two", low, high, False)
-    if arrays[0].dtype == np.uint16 and high > 255:
+    if _is_wide(arrays[0]) and high > 255:
         return _Reading("sixteen", low, high, False)
     whole = kind in "iu" or (high > 1 and all(bool((x == np.floor(x)).all()) for x in arrays))
     if whole and low >= 0 and high <= 255:
         return _Reading("eight", low, high, kind == "f")
     return _Reading("unit" if low >= 0 and high <= 1 else "given", low, high, False)
+
+
+def _is_wide(x: Array) -> bool:
+    """Whether these are whole numbers of 16 bits, in whatever order of bytes."""
+    return x.dtype.kind == "u" and x.dtype.itemsize == 2
 
 
 def _scaled(x: Array, way: str) -> Array:
@@ -132,7 +138,7 @@ def _apart(arrays: list[Array], name: str) -> None:
     """
     (low, high), (low_2, high_2) = (_range([x]) for x in arrays)
     small, large = min(high, high_2), max(high, high_2)
-    most = 255 if arrays[0].dtype == np.uint16 else 1
+    most = 255 if _is_wide(arrays[0]) else 1
     if arrays[0].dtype.kind == "b" or min(low, low_2) < 0 or not 0 < small <= most or large <= max(most, _FAR * small):
         return
     raise PotstillError(
@@ -142,7 +148,7 @@ def _apart(arrays: list[Array], name: str) -> None:
 
 
 def _type(x: Array) -> str:
-    return "floats" if x.dtype.kind == "f" else str(x.dtype)
+    return "floats" if x.dtype.kind == "f" else str(x.dtype.newbyteorder("="))
 
 
 def _pixels(arrays: list[Array], name: str) -> tuple[list[Array], str, list[str]]:
@@ -165,6 +171,7 @@ def _pixels(arrays: list[Array], name: str) -> tuple[list[Array], str, list[str]
             )
         if not strange:
             scaled = [_scaled(x, r.way) for x, r in zip(arrays, found, strict=True)]
+            scaled = exact(scaled)
             if scaled[0].dtype != scaled[1].dtype:
                 scaled = [x if x.dtype == np.float32 else x.astype(np.float32) / np.float32(255) for x in scaled]
             notes = [f"{name}: training pixels are {said[0]}, test pixels {said[1]}; each was read by its own type"]
@@ -178,7 +185,10 @@ def _pixels(arrays: list[Array], name: str) -> tuple[list[Array], str, list[str]
         "eight": [f"{name}: whole numbers up to {high:.0f} in floats: read as 8-bit pixels"] if floats else [],
         "given": [f"{name}: values from {low:.4g} to {high:.4g} are no pixels in [0,1]; kept as given"],
     }.get(way, [])
-    return [_scaled(x, way) for x in arrays], "as given" if way == "given" else "pixels in [0,1]", notes
+    scaled = [_scaled(x, way) for x in arrays]
+    if way == "given":
+        return scaled, "as given", notes
+    return exact(scaled), "pixels in [0,1]", notes + (rounded(arrays, name) if way == "unit" else [])
 
 
 def canonical(
@@ -187,7 +197,8 @@ def canonical(
     """Inputs in the form that sources hold.
 
     The channel axis of a picture is the shorter of the two it can be: (n, 28, 28, 3) has it last, (n, 3, 28, 28) second
-    (a tie goes to second). Whole numbers in 0 … 255 become uint8, anything else float32. Parts of one type are read by
+    (a tie goes to second). Whole numbers in 0 … 255 become uint8, and so do fractions that are such numbers over 255;
+    anything else float32. Parts of one type are read by
     the range of both; of two types each is scaled by its own, and where that leaves a doubt they are refused.
 
     Args:
@@ -227,10 +238,12 @@ def canonical(
         last = len(shape) == 4 and shape[3] < shape[1]
         if last:
             notes.append(f"{name}: shape {shape} read as (n, h, w, c)")
+        notes += axes_doubted(shape, name, last)
         arrays, units, more = _pixels([_channels(x, last) for x in arrays], name)
-        notes += more
+        notes += more + channels_said(arrays, name)
     else:
         units = "column values" if kind == "table" else "as given"
+        notes += [note for x in arrays[:1] if kind == "table" for note in merged(x, name)]
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is refused below
             arrays = [x.astype(np.float32) for x in arrays]
     for x in arrays:
@@ -320,13 +333,20 @@ def _lookup(y: Array, values: Array, where: str, named: str) -> Tensor:
     return torch.from_numpy(index.astype(np.int64))
 
 
+def _in_order(values: Array) -> Array:
+    """Sorted names of classes; if all of them are numbers, by number, as those of folders are."""
+    if values.dtype.kind != "U" or not all(v.isdecimal() for v in values.tolist()):
+        return values
+    return np.array(sorted(values.tolist(), key=lambda v: (int(v), v)))
+
+
 def encode_labels(
     train: Any, test: Any, *, classes: tuple[str, ...] | None = None, name: str = "arrays"
 ) -> tuple[Int[Tensor, " n"], Tensor | None, tuple[str, ...], tuple[str, ...]]:
     """Labels as int64 numbers and class names in their order.
 
     With ``classes``, integer labels are places in it and strings are looked up. Without, the sorted distinct training
-    labels are the classes (numbers sort as numbers).
+    labels are the classes (numbers sort as numbers, also where they are texts).
 
     Returns:
         train labels (n,), test labels or ``None``, class names, notes.
@@ -343,7 +363,7 @@ def encode_labels(
     elif classes is not None:
         values, named = np.asarray(classes), "among the class names"
     else:
-        values, named = np.unique(y), "a class of the training data"
+        values, named = _in_order(np.unique(y)), "a class of the training data"
         if y.dtype.kind == "i" and len(y) and not np.array_equal(values, np.arange(len(values))):
             notes = (f"{name}: labels {values[0]} … {values[-1]} numbered anew as 0 … {len(values) - 1}",)
     if len(values) == 0:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float32, Int
 from torch import Tensor
 
+from potstill.data.meaning import merged
 from potstill.errors import PotstillError, unknown
 
 __all__ = [
@@ -258,6 +259,8 @@ def encoded(
             notes.append(
                 f"{train.name}: column {raw.name!r} became days since {column.since}, the earliest in training"
             )
+        if column.kind == "number":
+            notes += merged(raw.cells[:, None], train.name, (raw.name,))
         fitted.append(column)
         for block, part in zip(blocks, parts, strict=False):
             values, strange = _encoded(column, part.columns[place])

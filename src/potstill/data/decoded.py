@@ -33,7 +33,7 @@ __all__ = ["MOST", "gathered"]
 MOST = 8 * 2**30
 """Bytes of all decoded folders together; the one that was used longest ago goes first."""
 _FEWEST = 64  # pictures; fewer are decoded in no time
-_VERSION = 1  # of what is decoded here and how: another one, another file
+_VERSION = 2  # of what is decoded here and how: another one, another file
 _TICK = 20_000_000  # ns: a file that changed so shortly before may change again under the same times
 _ABANDONED = 86_400  # s
 
@@ -104,7 +104,8 @@ def _place(root: Path, stamps: list[_Stamp], size: tuple[int, int] | None, skip_
 
 def _sum(pixels: Tensor, kept: Tensor, *texts: str) -> str:
     found = zlib.crc32(kept.numpy().tobytes(), zlib.crc32(pixels.numpy().reshape(-1).data))
-    return f"{zlib.crc32(json.dumps(texts).encode(), found):08x}"
+    forms = [[str(t.dtype), list(t.shape)] for t in (pixels, kept)]  # or the same bytes would do in another form
+    return f"{zlib.crc32(json.dumps([*texts, forms]).encode(), found):08x}"
 
 
 def _read(file: Path) -> tuple[tuple[Gathered, str] | None, str | None]:

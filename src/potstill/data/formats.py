@@ -7,6 +7,9 @@ plain numbers and nothing else.
 import io
 import math
 import pickle
+import pickletools
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,14 @@ __all__ = ["read_cifar_binary", "read_idx", "read_mat", "read_pickle"]
 Array = npt.NDArray[Any]
 
 # What loadmat raises on a damaged or foreign file; NotImplementedError on one of MATLAB v7.3, which is HDF5 inside.
-_MAT_ERRORS = (ValueError, TypeError, KeyError, NotImplementedError, OSError, IndexError)
+_MAT_ERRORS = (
+    ValueError, TypeError, KeyError, NotImplementedError, OSError, IndexError, zlib.error, MemoryError, OverflowError,
+    EOFError, AttributeError, struct.error,
+)  # fmt: skip
+_PICKLE_ERRORS = (
+    pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError,
+    OverflowError,
+)  # fmt: skip
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -51,10 +61,19 @@ def _encode(text: str, codec: str) -> bytes:
     return text.encode("latin1")
 
 
-_ADMITTED = {
-    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-    ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-    ("numpy", "ndarray"): np.ndarray,
+def _empty(kind: object, shape: tuple[int, ...], letter: object) -> Array:
+    """The array without values that a pickle begins with; its state brings the values, as many as there are bytes."""
+    if kind is not _ARRAY or shape != (0,):
+        raise pickle.UnpicklingError("it begins with more than an empty array")
+    return np.empty(0, np.uint8)
+
+
+_ARRAY = object()
+"""What stands for the type of arrays: nothing that could be called, which would reserve what the file claims."""
+_ADMITTED: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): _empty,
+    ("numpy._core.multiarray", "_reconstruct"): _empty,
+    ("numpy", "ndarray"): _ARRAY,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _encode,
 }
@@ -70,6 +89,17 @@ class _Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
 
 
+def _check_places(content: bytes) -> None:
+    """
+    Raises:
+        pickle.UnpicklingError: it puts something at a place beyond its own length, for which Python's reader would
+            reserve memory for all places before it, up to 64 GiB.
+    """
+    for code, place, _ in pickletools.genops(content):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(place or 0) <= len(content):
+            raise pickle.UnpicklingError(f"it asks for place {place:,} in a file of {len(content):,} bytes")
+
+
 def read_pickle(content: bytes, where: str) -> Any:
     """What a data set's pickle holds: arrays, lists, dictionaries, strings and numbers. It runs no code.
 
@@ -77,8 +107,9 @@ def read_pickle(content: bytes, where: str) -> Any:
         PotstillError: the file is broken, or names anything else.
     """
     try:
+        _check_places(content)
         return _Unpickler(io.BytesIO(content), encoding="latin1").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except _PICKLE_ERRORS as error:
         raise PotstillError(
             f"{where}: not a pickle of plain arrays ({reason(error)}); take the published file"
         ) from None

@@ -20,7 +20,7 @@ from potstill.data.hub import Opened, two_parts
 from potstill.data.pictures import SUFFIXES
 from potstill.data.readers import ArrowReader, FileReader, Names, ParquetReader, Reader, TarReader
 from potstill.data.reasons import reason
-from potstill.data.shards import classes_of, extension_of, key_of, name_of, shards_of
+from potstill.data.shards import classes_of, extension_of, key_of, name_of, once, shards_of
 from potstill.data.table import features_of, label_column, labels_in, picture_column
 from potstill.errors import PotstillError
 
@@ -142,7 +142,9 @@ def index_shards(pattern: str, *, skip_bad: bool) -> Index:
     for shard in shards:
         found: dict[str, dict[str, tuple[str, int, int]]] = {}
         for name, key, offset, size in _members(shard, skip_bad, notes):
-            found.setdefault(key, {})[extension_of(name.rpartition("/")[2])] = (name, offset, size)
+            files, extension = found.setdefault(key, {}), extension_of(name.rpartition("/")[2])
+            once(shard, name, extension, files)
+            files[extension] = (name, offset, size)
         before = len(members)
         with open(shard, "rb") as file:
             for number, (key, files) in enumerate(sorted(found.items()), 1):

@@ -252,7 +252,7 @@ def _of_name(
 def _of_file(
     path: Path, label: str | None, size: tuple[int, int] | None, skip_bad: bool, missing: str | None
 ) -> Parts:  # fmt: skip
-    suffix = path.suffix.lower()
+    suffix = ".tar" if path.name.endswith(".tar.gz") else path.suffix.lower()
     if suffix in (".csv", ".tsv"):
         table = read_labelled_csv(path, label)
         return read_arrow(table, None, label=label, name=path.name, base=path.parent, size=size, missing=missing)

@@ -20,11 +20,23 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
+from potstill.data.depth import Losses, Lost, eight_bits, frames_and_depth
 from potstill.data.limits import room
 from potstill.data.reasons import reason
 from potstill.errors import PotstillError
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "BadPictureError", "Gathered", "common_size", "decode", "gather", "head", "quiet"]
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "BadPictureError",
+    "Gathered",
+    "common_size",
+    "decode",
+    "fitted",
+    "gather",
+    "head",
+    "quiet",
+]
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm")
@@ -180,18 +192,8 @@ def _as_file(picture: Path | bytes | io.BufferedIOBase) -> Iterator[io.BufferedI
         yield file
 
 
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and float grey as 8-bit grey."""
-    x: npt.NDArray[Any] = np.asarray(image).astype(np.float64)
-    low, high = float(x.min()), float(x.max())
-    scale = 1.0 if image.mode == "F" else 65535.0
-    if not (low >= 0 and high <= scale):
-        raise BadPictureError(f"its grey values go from {low:.4g} to {high:.4g}; they must lie in 0 … {scale:.0f}")
-    return Image.fromarray(np.rint(x * (255 / scale)).astype(np.uint8))
-
-
-def decode(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], bool]:
-    """(h, w, 3) upright pixels that cover ``size``, cut in the middle; whether it was put on white.
+def decode(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], Lost]:
+    """(h, w, 3) upright pixels that cover ``size``, cut in the middle; what was lost on the way.
 
     Raises:
         BadPictureError: it is broken, or a decompression bomb.
@@ -201,23 +203,32 @@ def decode(picture: Picture, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint
         if image.format == "JPEG" and image is not picture:
             # Decoding at a fraction of the size, still twice what is needed, is several times faster for photographs.
             image.draft(image.mode, (2 * max(h, w),) * 2)
+        lost = frames_and_depth(image)
         shown = image
         if image is picture:  # somebody else's
             shown = ImageOps.exif_transpose(image)
         else:  # no copy where there is nothing to turn
             ImageOps.exif_transpose(image, in_place=True)
         if shown.mode in ("F", "I") or shown.mode.startswith("I;"):
-            shown = _to_eight_bits(shown)
-        clear = False
+            try:
+                grey, lost = eight_bits(shown)
+            except ValueError as error:
+                raise BadPictureError(str(error)) from None
+            shown = Image.fromarray(grey)
         if shown.has_transparency_data:
             shown = shown.convert("RGBA")
-            clear = shown.getchannel("A").getextrema() != (255, 255)
+            lost = lost._replace(clear=shown.getchannel("A").getextrema() != (255, 255))
             shown = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
         if shown.mode != "RGB":  # else it would be copied
             shown = shown.convert("RGB")
         if (shown.height, shown.width) != size:
-            shown = ImageOps.fit(shown, (w, h), Image.Resampling.BICUBIC)
-        return np.asarray(shown), clear
+            shown = fitted(shown, size)
+        return np.asarray(shown), lost
+
+
+def fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """``image`` resized bicubically to cover ``size`` (height, width), cut in the middle."""
+    return ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
 
 
 def common_size(sides: Mapping[tuple[int, int], int]) -> tuple[tuple[int, int], str | None]:
@@ -267,7 +278,8 @@ def gather(
         name: of the data, for notes.
 
     Raises:
-        PotstillError: a picture is broken or a decompression bomb (unless ``skip_bad``), or all are.
+        PotstillError: a picture is broken or a decompression bomb (unless ``skip_bad``), or all are; those of 16 bits
+            hold no value above 255.
     """
     bad: dict[str, str] = {}
 
@@ -291,17 +303,17 @@ def gather(
         room(3 * len(good) * chosen[0] * chosen[1], what, "give a smaller size, or stream them")
         pixels = np.empty((len(good), *chosen, 3), dtype=np.uint8)
         kept: list[int] = []
-        grey, clear = True, 0
+        grey, losses = True, Losses(name)
         for i in good:
             where, picture = items[i]
             try:
-                x, was_clear = decode(picture, chosen)
+                x, lost = decode(picture, chosen)
             except BadPictureError as error:
                 refuse(where, error)
                 continue
             pixels[len(kept)] = x
             kept.append(i)
-            clear += was_clear
+            losses.add(lost, where)
             grey = grey and bool((x[..., 0] == x[..., 1]).all() and (x[..., 1] == x[..., 2]).all())
         if size is not None or len(kept) in (0, len(good)):
             break
@@ -310,8 +322,7 @@ def gather(
         where, why = next(iter(bad.items()), (name, "there are no pictures"))
         raise PotstillError(f"{name}: none of {len(items)} pictures can be read, the first is {where}: {why}")
     notes = [f"{name}: {note}"] if note else []
-    if clear:
-        notes.append(f"{name}: {clear} pictures with transparency were put on white")
+    notes += losses.notes()
     if bad:
         shown = "; ".join(f"{where}: {why}" for where, why in list(bad.items())[:3])
         notes.append(f"{name}: {len(bad)} broken pictures left out ({shown}{'; …' if len(bad) > 3 else ''})")

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -182,6 +183,27 @@ def read_series(task: Forecast, data: object, asked: Reading) -> Splits:
     return Splits(train=made[0], test=made[1], notes=tuple(notes))
 
 
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _forwards(times: npt.NDArray[np.int64], what: str) -> list[str]:
+    """
+    Returns:
+        What is said of times (T,) of which a few lie before the one above them, as where a clock is set back.
+
+    Raises:
+        PotstillError: more than one in a hundred do: then the last rows are not the last in time.
+    """
+    back = np.flatnonzero(np.diff(times) < 0)
+    if 100 * back.size > len(times):
+        raise PotstillError(
+            f"{what}: the time goes back after {back.size:,} of {len(times):,} rows, first after row {back[0] + 1}; "
+            "sort the rows by time, the earliest first"
+        )
+    return [f"{what}: the time goes back after {back.size:,} of {len(times):,} rows"] if back.size else []
+
+
 def _values(data: object, asked: Reading) -> tuple[str, npt.NDArray[np.float64], tuple[str, ...], list[str]]:
     """Name, values (T, v) with NaN where they are missing, names of variables, notes."""
     table, name = None, "series"
@@ -208,7 +230,7 @@ def _values(data: object, asked: Reading) -> tuple[str, npt.NDArray[np.float64],
             raise PotstillError(f"{name}: a series is (T,) or (T, variables) of numbers, not {found.dtype}")
         array = found.reshape(len(found), -1).astype(np.float64)
         return name, array, tuple(f"variable {i + 1}" for i in range(array.shape[1])), []
-    numeric = [f.name for f in table.schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
+    numeric = [f.name for f in table.schema if _is_number(f.type)]
     if asked.label is not None and asked.label not in numeric:
         raise PotstillError(f"{name}: {unknown('column of numbers', asked.label, numeric)}")
     chosen = [asked.label] if asked.label is not None else [c for c in numeric if c and not c.startswith("Unnamed: ")]
@@ -220,4 +242,10 @@ def _values(data: object, asked: Reading) -> tuple[str, npt.NDArray[np.float64],
         for c in chosen
     ]
     notes = [f"{name}: columns {', '.join(map(repr, left))} were not read"] if left else []
+    times = [f.name for f in table.schema if pa.types.is_timestamp(f.type) or pa.types.is_date(f.type)]
+    if times:
+        seconds = table.column(times[0]).combine_chunks().cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+        notes += _forwards(seconds.drop_null().to_numpy(), f"{name}: column {times[0]!r}")
+    elif getattr(getattr(getattr(data, "index", None), "dtype", None), "kind", "") == "M":
+        notes += _forwards(np.asarray(data.index).astype(np.int64), f"{name}: its index")  # type: ignore[attr-defined]
     return name, np.stack(columns, 1).astype(np.float64), tuple(chosen), notes

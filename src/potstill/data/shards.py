@@ -4,7 +4,7 @@ import itertools
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from potstill.data.reasons import reason
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
 
-__all__ = ["classes_of", "expand", "extension_of", "is_shards", "key_of", "name_of", "read_shards", "shards_of"]
+__all__ = ["classes_of", "expand", "extension_of", "is_shards", "key_of", "name_of", "once", "read_shards", "shards_of"]
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 
@@ -53,7 +53,7 @@ def expand(pattern: str) -> Iterator[str]:
 def is_shards(data: str | Path) -> bool:
     """Whether ``data`` names shards: a tar file, or a pattern of several."""
     if isinstance(data, Path):
-        return data.suffix == ".tar"
+        return data.name.endswith((".tar", ".tar.gz"))
     return bool(re.search(r"\{.*(\.\.|,).*\}", data)) or data.endswith((".tar", ".tar.gz"))
 
 
@@ -88,12 +88,24 @@ def shards_of(pattern: str) -> list[Path]:
 def name_of(pattern: str, shards: list[Path]) -> str:
     """What shards are called as a data set."""
     first = shards[0].parent.joinpath(Path(pattern).name).name
-    return re.sub(r"[-_.]?\{.*?\}", "", first).removesuffix(".tar") or "shards"
+    return re.sub(r"[-_.]?\{.*?\}", "", first).removesuffix(".gz").removesuffix(".tar") or "shards"
+
+
+def once(shard: Path, member: str, extension: str, files: Collection[str]) -> None:
+    """
+    Raises:
+        PotstillError: the sample that ``member`` belongs to has ``files`` with that extension already.
+    """
+    if extension in files:
+        raise PotstillError(
+            f"{shard}: two files are the {extension or 'file without an ending'} of one sample, the second is "
+            f"{member}; give each sample its own name"
+        )
 
 
 def classes_of(texts: list[str]) -> list[int] | list[str]:
-    """Labels as they stand in ``.cls`` files: numbers, if all are."""
-    return [int(t) for t in texts] if all(re.fullmatch(r"-?\d+", t) for t in texts) else texts
+    """Labels as they stand in ``.cls`` files: numbers, if all are written as such; ``00`` is a name."""
+    return [int(t) for t in texts] if all(re.fullmatch(r"-?[1-9][0-9]*|0", t) for t in texts) else texts
 
 
 def _samples(shard: Path) -> dict[str, dict[str, bytes]]:
@@ -107,7 +119,9 @@ def _samples(shard: Path) -> dict[str, dict[str, bytes]]:
                     continue
                 content = tar.extractfile(member)
                 if content is not None:
-                    samples.setdefault(key_of(folder, file), {})[extension_of(file)] = content.read()
+                    files = samples.setdefault(key_of(folder, file), {})
+                    once(shard, member.name, extension_of(file), files)
+                    files[extension_of(file)] = content.read()
     except (tarfile.TarError, EOFError, OSError) as error:
         raise PotstillError(f"{shard}: not a readable tar file ({reason(error)}); make the shard anew") from None
     return samples

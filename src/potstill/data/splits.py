@@ -3,8 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Int
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -13,7 +15,7 @@ from potstill.data.columns import Column, Frame, encoded
 from potstill.data.leaks import Duplicates, first_of, leaks, together
 from potstill.data.limits import room
 from potstill.data.memory import TensorSource, chunks, data_units, fit_normalization
-from potstill.data.pictures import MAX_PIXELS
+from potstill.data.pictures import MAX_PIXELS, fitted
 from potstill.data.viewed import Viewed
 from potstill.errors import PotstillError
 from potstill.inputs import count, index
@@ -110,8 +112,15 @@ class Parts:
     """Where each training sample is among the files or rows that were read; ``None``: they are all there, in order."""
 
 
+def _as_files(x: Tensor) -> bool:
+    return x.dtype == torch.uint8 and x.shape[1] in (1, 3)
+
+
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pictures (n, c, h, w) resized with antialiasing to cover ``size``, then cut in the middle; the dtype stays."""
+    """Pictures (n, c, h, w) resized with antialiasing to cover ``size``, then cut in the middle; the dtype stays.
+
+    Pixels of 8 bits in one channel or three as files of pictures are, to the bit; others bilinearly.
+    """
     h, w = x.shape[-2:]
     scale = max(size[0] / h, size[1] / w)
     cover = [max(size[0], round(h * scale)), max(size[1], round(w * scale))]
@@ -119,6 +128,11 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     what = f"{len(x):,} pictures of {size[0]:,} × {size[1]:,}"
     room(x.shape[0] * x.shape[1] * size[0] * size[1] * x.element_size(), what, "give a smaller size")
     out = torch.empty((*x.shape[:2], *size), dtype=x.dtype)
+    if _as_files(x):
+        for i, picture in enumerate(x.movedim(1, -1).squeeze(-1).numpy()):
+            made = np.asarray(fitted(Image.fromarray(picture), size))
+            out[i] = torch.from_numpy(made.reshape(*size, -1).copy()).movedim(-1, 0)
+        return out
     start = 0
     for stored in chunks(x):
         part = functional.interpolate(data_units(stored), cover, mode="bilinear", antialias=True, align_corners=False)
@@ -253,6 +267,7 @@ def assemble(
             assert test is None or isinstance(test, Tensor)
             notes.append(
                 f"{parts.name}: pictures of {spec.shape[1]} × {spec.shape[2]} resized to {target[0]} × {target[1]}"
+                + ("" if _as_files(train) else ", bilinearly, as their values are not those of files of pictures")
             )
             train, test = _resize(train, target), None if test is None else _resize(test, target)
             spec = replace(spec, shape=(spec.shape[0], *target))

@@ -5,6 +5,7 @@ All of it as in memory, found out with as little decoding as can be.
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from potstill.core import InputSpec, Normalization, Splits
+from potstill.data.depth import Losses
 from potstill.data.indexing import Index
 from potstill.data.leaks import Duplicates, first_of_encoded, leaks, together
 from potstill.data.passes import at_once
@@ -27,6 +29,8 @@ __all__ = ["SAMPLE", "assemble_streamed", "sized"]
 
 SAMPLE = 10_000
 """Training pictures that the normalization is measured on, at most."""
+_FEW = 64
+"""Pictures that are looked at for what decoding takes away."""
 _CHUNK = 256
 """Pictures of a pass over all of them."""
 
@@ -156,6 +160,21 @@ def _is_grey(index: Index, size: tuple[int, int]) -> bool:
     return True
 
 
+def _lost(index: Index, size: tuple[int, int]) -> list[str]:
+    """What there is to say of what decoding takes away, by a look at a few pictures.
+
+    Raises:
+        PotstillError: all of 16 bits among them hold no value above 255.
+    """
+    found = Losses(index.name)
+    few = index.at[distinct(len(index.labels), _FEW, generator(0, "losses"))].sort().values.tolist()
+    with quiet():
+        for place in few:
+            with suppress(BadPictureError):  # whoever needs its pixels says so
+                found.add(decode(index.reader.read([place])[0], size)[1], index.reader.where(place))
+    return found.notes("" if len(few) == len(index.labels) else f" of {len(few)}")
+
+
 def assemble_streamed(
     index: Index, *, seed: int, test_fraction: float, size: tuple[int, int] | None, skip_bad: bool,
     device: torch.device | str, normalization: Normalization | None = None, duplicates: Duplicates | None = None,
@@ -198,6 +217,7 @@ def assemble_streamed(
         notes += drawn
     elif test is not None and (lacking := absent(classes, labels[test])):
         notes.append(f"{name}: {lacking} of {len(classes)} classes have no test samples")
+    notes += _lost(index, index.size)
     grey = _is_grey(index, index.size) if index.grey is None else index.grey
     spec = InputSpec(kind="image", shape=(1 if grey else 3, *index.size))
 

@@ -38,6 +38,9 @@ __all__ = [
 
 _LABELS = ("label", "labels", "fine_label")
 _PICTURES = ("image", "img", "picture")
+_ZERO = r"^\s*[+-]?0[0-9]"
+_ZEROS = b"potstill:zeros"
+"""Where the schema of a table from a CSV file says which columns of numbers were written with leading zeros."""
 
 
 def read_csv(path: Path) -> Any:
@@ -55,7 +58,7 @@ def _csv(path: Path, more: dict[str, Any]) -> Any:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             header = file.readline()
         found = next((d for d in ",;\t" if d in header), ",")
-        _check_quotes(path, found)
+        zeros = _check_quotes(path, found)
         table = pyarrow.csv.read_csv(
             path,
             parse_options=pyarrow.csv.ParseOptions(delimiter=found),
@@ -66,6 +69,12 @@ def _csv(path: Path, more: dict[str, Any]) -> Any:
     once(table, path.name)
     if binary := [f.name for f in table.schema if pa.types.is_binary(f.type)]:
         raise PotstillError(f"{path}: column {binary[0]!r} is not UTF-8; save the file anew as UTF-8")
+    if zeros and not more and (whole := [f.name for f in table.schema if f.name and pa.types.is_integer(f.type)]):
+        texts = _csv(path, {"include_columns": whole, "column_types": dict.fromkeys(whole, pa.string())})
+        names = [
+            c for c in whole if pyarrow.compute.any(pyarrow.compute.match_substring_regex(texts[c], _ZERO)).as_py()
+        ]
+        table = table.replace_schema_metadata({_ZEROS: json.dumps(names)} if names else None)
     return table
 
 
@@ -90,8 +99,11 @@ def read_labelled_csv(path: Path, label: str | None) -> Any:
     return table.set_column(place, column, texts) if _says_more(table.column(place).type, texts) else table
 
 
-def _check_quotes(path: Path, delimiter: str) -> None:
+def _check_quotes(path: Path, delimiter: str) -> bool:
     """Refuse a quote that is not closed on the line where it opens: it would take the next lines into its value.
+
+    Returns:
+        Whether a value may be a number that begins with a zero.
 
     Raises:
         PotstillError: there is one; its line is named.
@@ -100,13 +112,16 @@ def _check_quotes(path: Path, delimiter: str) -> None:
     # A value begins with a quote and runs to the next single one, or it holds none that counts. Nothing is tried twice.
     value = rf'(?:"(?:[^"]|"")*+(?:"(?!"))[^{d}]*+|(?!")[^{d}]*+)'
     closed = re.compile(rf"{value}(?:{d}{value})*+")
+    zero, zeros = re.compile(rf'(?:^|{d})\s*"?[+-]?0[0-9]'), False
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, 1):
+            zeros = zeros or zero.search(line) is not None
             if '"' in line and closed.fullmatch(line.rstrip("\r\n")) is None:
                 raise PotstillError(
                     f"{path}: line {number}: a quote opens a value and is not closed on that line; close it, or take "
                     "the line break out of the value"
                 )
+    return zeros
 
 
 def _check_alike(texts: list[str | None], column: str, name: str) -> None:
@@ -312,6 +327,12 @@ def read_arrow(
     if way == "refuse":
         for frame in frames:
             frame.refuse_holes()
+    wide = [c for c in json.loads((train.schema.metadata or {}).get(_ZEROS, b"[]")) if c in columns]
+    if wide:
+        notes.append(
+            f"{name}: column {', '.join(map(repr, wide[:3]))}{', …' * (len(wide) > 3)}: numbers that begin with a "
+            "zero, read as numbers; if they are names, as postcodes are, put a letter before them"
+        )
     if blank:
         notes.append(f"{name}: the column without a name (row numbers) was not read")
     y, z, classes, more = encode_labels(given[0], given[1] if test is not None else None, classes=named, name=name)

@@ -1,0 +1,99 @@
+"""What decoding takes from a picture file: bits beyond eight, transparency, further frames; and what is said of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from potstill.errors import PotstillError
+
+__all__ = ["Losses", "Lost", "eight_bits", "frames_and_depth"]
+
+
+class Lost(NamedTuple):
+    """What one picture lost."""
+
+    clear: bool = False
+    """It shows through somewhere, and was put on white."""
+    deep: bool = False
+    """More than 8 bits a channel, of which some were rounded away."""
+    dim: bool | None = None
+    """Of whole grey numbers of 16 bits that are not all 0: whether none is above 255; ``None``: of others."""
+    frames: bool = False
+    """There are several pictures in the file, and the first was taken."""
+
+
+def frames_and_depth(image: Image.Image) -> Lost:
+    """What is lost as soon as Pillow reads ``image``: further frames, and the lower bytes of colours of 16 bits."""
+    deep = image.format == "PNG" and image.mode not in ("I", "I;16") and any(";16" in str(t[3]) for t in _tiles(image))
+    return Lost(frames=getattr(image, "n_frames", 1) > 1, deep=deep)
+
+
+def _tiles(image: Image.Image) -> Iterable[Any]:
+    return getattr(image, "tile", ())
+
+
+def eight_bits(image: Image.Image) -> tuple[npt.NDArray[np.uint8], Lost]:
+    """16-bit, 32-bit and float grey as 8-bit grey (h, w), and what was lost.
+
+    Raises:
+        ValueError: its values lie outside 0 … 65,535 (of floats: 0 … 1).
+    """
+    x: npt.NDArray[Any] = np.asarray(image).astype(np.float64)
+    low, high = float(x.min()), float(x.max())
+    scale = 1.0 if image.mode == "F" else 65535.0
+    if not (low >= 0 and high <= scale):
+        raise ValueError(f"its grey values go from {low:.4g} to {high:.4g}; they must lie in 0 … {scale:.0f}")
+    made = np.rint(x * (255 / scale)).astype(np.uint8)
+    # Floats of 32 bits are not exact themselves; what is left of that is far below a step of 16 bits.
+    deep = bool(np.abs(made * (scale / 255) - x).max() > scale / 65535 / 2)
+    return made, Lost(deep=deep, dim=None if image.mode == "F" or high == 0 else high <= 255)
+
+
+@dataclass
+class Losses:
+    """Counts of what the pictures of a set lost."""
+
+    name: str
+    clear: int = 0
+    deep: int = 0
+    frames: int = 0
+    dim: int = 0
+    bright: int = 0
+    first: str = field(default="", repr=False)
+
+    def add(self, lost: Lost, where: str) -> None:
+        self.clear += lost.clear
+        self.deep += lost.deep
+        self.frames += lost.frames
+        self.bright += lost.dim is False
+        if lost.dim:
+            self.first = self.first or where
+            self.dim += 1
+
+    def notes(self, of: str = "") -> list[str]:
+        """What is said of it.
+
+        Args:
+            of: how many were looked at, where not all were.
+
+        Raises:
+            PotstillError: 16-bit pictures that hold no value above 255, so that their scale cannot be told.
+        """
+        if self.dim and not self.bright:
+            raise PotstillError(
+                f"{self.first}: a picture of 16 bits without a value above 255, as are all {self.dim:,} of 16 bits in "
+                f"{self.name}: nearly black, or 8-bit pixels in a wider file, which cannot be told; save them with "
+                "8 bits, or times 257"
+            )
+        said = []
+        if self.clear:
+            said.append(f"{self.name}: {self.clear:,}{of} pictures with transparency were put on white")
+        if self.deep:
+            said.append(f"{self.name}: {self.deep:,}{of} pictures of more than 8 bits a channel were rounded to 8")
+        if self.frames:
+            said.append(f"{self.name}: {self.frames:,}{of} files hold several pictures; the first of each was taken")
+        return said

@@ -1,0 +1,79 @@
+"""The same data in another form: what is one and the same is stored alike, and where forms differ it is said."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["axes_doubted", "channels_said", "exact", "merged", "rounded"]
+
+Array = npt.NDArray[Any]
+
+_PIXEL_CHANNELS = (1, 3, 4)
+_FEW = 4096  # values that are tried before all are
+
+
+def exact(arrays: list[Array]) -> list[Array]:
+    """Pixels in [0, 1] as the uint8 that they are 255ths of, if every one of all ``arrays`` is; else as they are.
+
+    So the same pictures are the same source, whether somebody divided by 255 before or not.
+    """
+    made = [_of_255(x) for x in arrays]
+    return [m for m in made if m is not None] if all(m is not None for m in made) else arrays
+
+
+def _of_255(x: Array) -> Array | None:
+    if x.dtype == np.uint8:
+        return x
+    for part in (x.reshape(-1)[:_FEW], x):
+        with np.errstate(over="ignore", invalid="ignore"):
+            whole = np.rint(part * np.float32(255)).clip(0, 255).astype(np.uint8)
+        if not np.array_equal(whole.astype(np.float32) / np.float32(255), part):
+            return None
+    return whole
+
+
+def rounded(arrays: list[Array], name: str) -> list[str]:
+    """What is said of pixels in [0, 1] that were rounded before they came here."""
+    if any(x.dtype.kind == "f" and x.dtype.itemsize == 2 for x in arrays):
+        return [f"{name}: floats of 16 bits, which hold three digits: not the same pixels as with more"]
+    return []
+
+
+def axes_doubted(shape: tuple[int, ...], name: str, last: bool) -> list[str]:
+    """What is said of four axes whose second and last may both be the channels."""
+    if last or len(shape) != 4 or shape[3] not in _PIXEL_CHANNELS or (shape[1] in _PIXEL_CHANNELS and shape[3] == 1):
+        return []
+    return [f"{name}: shape {shape} read as (n, c, h, w); where the last axis is the channels, move it to the second"]
+
+
+def channels_said(arrays: list[Array], name: str) -> list[str]:
+    """What is said of three channels that are all grey, and of four: files of such pictures are read otherwise."""
+    found = arrays[0].shape[1]
+    if found == 4:
+        return [f"{name}: 4 channels, kept as they are; files with transparency are put on white, which leaves 3"]
+    if found == 3 and all(np.array_equal(x[:, :1], x[:, i : i + 1]) for x in arrays for i in (1, 2)):
+        return [f"{name}: 3 equal channels, kept as they are; files of grey pictures become 1 channel"]
+    return []
+
+
+def merged(x: Array, name: str, columns: Sequence[str] = ()) -> list[str]:
+    """What is said of columns (n, d) of which float32 tells half as many values apart as there are, or fewer."""
+    if x.dtype.itemsize <= 4 and x.dtype.kind == "f":
+        return []
+    found: list[tuple[int, int, int]] = []
+    for i in range(x.shape[1]):
+        values = x[:, i][np.isfinite(x[:, i])]
+        with np.errstate(over="ignore"):
+            after = len(np.unique(values.astype(np.float32)))
+        if 2 * after <= (before := len(np.unique(values))):
+            found.append((i, before, after))
+    if not found:
+        return []
+    at, before, after = found[0]
+    more = f" (so it is with {len(found):,} of {x.shape[1]:,} columns)" if len(found) > 1 else ""
+    return [
+        f"{name}: column {columns[at] if columns else at + 1!r} has more digits than floats of 32 bits: {before:,} "
+        f"values become {after:,}{more}; subtract what all have in common"
+    ]
