@@ -1,4 +1,4 @@
-"""YAML from people and strangers: plain entries, no aliases, no key twice, a megabyte at most."""
+"""YAML from people and strangers: plain entries, no aliases, no key twice, little and flat."""
 
 from pathlib import Path
 from typing import Any
@@ -6,21 +6,26 @@ from typing import Any
 import yaml
 
 from potstill.errors import PotstillError
+from potstill.limits import hold, limits, raised
 
-__all__ = ["MAX_BYTES", "read_yaml"]
-
-MAX_BYTES = 2**20
-"""What a person writes is kilobytes."""
+__all__ = ["read_yaml"]
 
 
 class _Plain(yaml.SafeLoader):
     """Ten lines of aliases of aliases are a list of billions; and of two entries of one name YAML keeps the last."""
 
+    depth = 0
+
     def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.depth > limits().yaml_depth:
+            raise ValueError(f"{self.depth:,} levels or more; {raised('yaml_depth')}")
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem="an alias (*name), which is not read", problem_mark=mark)
-        return super().compose_node(parent, index)
+        self.depth += 1
+        made = super().compose_node(parent, index)
+        self.depth -= 1
+        return made
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen: set[str] = set()
@@ -41,11 +46,10 @@ def read_yaml(path: Path, what: str, hint: str) -> Any:
         hint: what to do about it, such as "write one 'option: value' a line".
 
     Raises:
-        PotstillError: it cannot be read, has over a megabyte, or is not plain YAML.
+        PotstillError: it cannot be read, is beyond a limit, or is not plain YAML.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise PotstillError(f"{path}: cannot read {what} (over a megabyte, where kilobytes are expected); {hint}")
+        hold("yaml_bytes", path.stat().st_size, f"{path}: cannot read {what}")
         return yaml.load(path.read_text(encoding="utf-8"), _Plain)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"

@@ -6,7 +6,7 @@ from potstill.cli.commands import COMMANDS
 from potstill.cli.main import main
 from potstill.cli.parsing import _leaves
 
-COMMON = {"--json", "--quiet", "--debug"}
+COMMON = {"--json", "--quiet", "--debug", "--limit"}
 READING = {
     "--missing",
     "--mirror",

@@ -148,8 +148,8 @@ def test_a_recipe_that_does_not_fit_is_misuse_that_names_the_file(text, said, tm
         ("!!python/object/apply:os.getcwd []\n", "not YAML"),
         ("lr: 1\nlr: 2\n", "not YAML at line 2 ('lr' stands there twice; keep one)"),
         ("a: &a [1, 1]\nb: [*a, *a]\n", "not YAML at line 2 (an alias (*name), which is not read)"),
-        ("[" * 20_000, "nested too deeply"),
-        ("# a comment\n" * 100_000, "over a megabyte"),
+        ("[" * 20_000, "limit yaml_depth is 32"),
+        ("# a comment\n" * 100_000, "limit yaml_bytes is 1,048,576"),
     ],
 )
 def test_a_recipe_that_is_none_fails_in_one_line(text, said, tmp_path):

@@ -13,8 +13,9 @@ import torch
 from picture_files import encoded, noise, put
 from PIL import Image, PngImagePlugin
 
-from potstill.data import load, pictures
+from potstill.data import load
 from potstill.errors import PotstillError
+from potstill.limits import limited
 
 
 def simple(root, classes=("ant", "bee"), n=5, content=None):
@@ -309,14 +310,17 @@ def test_the_message_of_the_design(tmp_path, monkeypatch):
 def test_decompression_bombs_are_refused_per_file(tmp_path, monkeypatch):
     root = simple(tmp_path)
     put(root / "ant/bomb.png", encoded((1, 2, 3), size=(400, 300)))
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 100_000)
     for limit in (None, 100_000, 50_000):  # Pillow itself: silent, warns, raises
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        with pytest.raises(
-            PotstillError, match=r"bomb\.png: refused, it unpacks to more than 0 million pixels; --skip"
-        ):
-            load(root)
-        assert len(load(root, skip_bad=True, test_fraction=0).train) == 10
+        with limited(pixels=100_000):
+            with pytest.raises(
+                PotstillError, match=r"bomb\.png: refused, it unpacks to more than 100,000 pixels; limit pixels is"
+            ):
+                load(root)
+            assert len(load(root, skip_bad=True, test_fraction=0).train) == 10
+        with limited(pixels=120_000):
+            assert len(load(root, test_fraction=0).train) == 11
+        assert limit == Image.MAX_IMAGE_PIXELS
 
 
 def test_all_broken_is_an_error_even_when_skipping(tmp_path):

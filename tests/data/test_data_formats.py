@@ -118,10 +118,28 @@ def test_a_pickle_reserves_no_memory_for_what_it_does_not_hold():
     with pytest.raises(PotstillError, match="asks for place 2,147,483,647 in a file of"):
         read_pickle(b"\x80\x02]r\xff\xff\xff\x7f.", "x")
     whole = pickle.dumps(np.zeros(3, np.uint8), 2)
-    for damaged in (whole.replace(b"K\x00\x85", b"M\xff\xff\x85", 1), whole.replace(b"_reconstruct", b"ndarray_____")):
+    for damaged in (
+        whole.replace(b"_reconstruct", b"ndarray_____"),
+        whole.replace(b"u1", b"O8"),
+        whole.replace(b"u1", b"u9"),
+        whole.replace(b"K\x03\x85", b"K\x09\x85"),
+    ):
         assert damaged != whole
         with pytest.raises(PotstillError, match="not a pickle of plain arrays"):
             read_pickle(damaged, "x")
+    claimed = whole.replace(b"K\x00\x85", b"J\xff\xff\xff\x7f\x85", 1)
+    assert claimed != whole
+    assert read_pickle(claimed, "x").tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["u1", "<i4", ">i4", "f8", "bool"])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_arrays_of_every_kind_come_back_from_a_pickle(kind, protocol):
+    x = np.asfortranarray(np.arange(6).reshape(2, 3).astype(kind))
+    found = read_pickle(pickle.dumps({"x": (x, [x.T])}, protocol), "x")
+    assert np.array_equal(found["x"][0], x)
+    assert np.array_equal(found["x"][1][0], x.T)
+    assert found["x"][0].dtype == x.dtype.newbyteorder("=")
 
 
 def test_a_damaged_packed_mat_file_is_refused_in_one_line():
@@ -131,3 +149,10 @@ def test_a_damaged_packed_mat_file_is_refused_in_one_line():
     content[-40] ^= 255
     with pytest.raises(PotstillError, match="not SVHN's cropped digits"):
         read_mat(bytes(content), "x")
+
+
+@pytest.mark.parametrize("sides", [(0, 2**32 - 1, 2**32 - 1, 2**32 - 1), (1,) * 70])
+def test_an_idx_file_of_no_values_in_a_shape_that_no_array_has(sides):
+    content = bytes([0, 0, 8, len(sides)]) + struct.pack(f">{len(sides)}I", *sides) + bytes(all(sides))
+    with pytest.raises(PotstillError, match="no array has the shape"):
+        read_idx(content, "x")

@@ -527,3 +527,28 @@ def test_forms_are_many():
     """So that nothing is left out above without being missed."""
     assert len(list(itertools.product(TYPES, LAYOUTS, NAMES))) > 1000
     assert len(CONTAINERS) + len(MODES) + len(TABLES) + len(ALONG) > 50
+
+
+@pytest.mark.parametrize("kind", ["series", "table"])
+def test_a_date_far_beyond_all_others_is_no_traceback(kind, tmp_path):
+    """Found by fuzzing: days of year 9,745,200 do not fit 64 bits of microseconds."""
+    days = pa.array([*range(29), 2**31 - 1], pa.int32()).cast(pa.date32())
+    table = pa.table({"day": days, "x": np.arange(30.0), "label": np.arange(30) % 2})
+    if kind == "series":
+        assert len(load_data(table.select(["day", "x"]), task="forecast:window=3,horizon=1").train)
+    else:
+        refused(table, "row 30, column 'day' is a date beyond the years")
+
+
+def test_a_series_of_numbers_beyond_floats_and_of_columns_without_names(tmp_path):
+    """Found by fuzzing, too."""
+    rows = "".join(f"2024-01-{i + 1:02d},2024-01-{i + 1:02d},{3074457345618258601 + i}\n" for i in range(28))
+    splits = load_data(write(tmp_path / "s.csv", f",,b\n{rows}"), task="forecast:window=3,horizon=1")
+    assert splits.train.input.columns == ("b",)
+    twice = pa.Table.from_arrays([DAYS, DAYS], names=["x", "x"])
+    refused(twice, "2 columns are called 'x'", task=TASK)
+
+
+def write(path, content):
+    path.write_text(content)
+    return path

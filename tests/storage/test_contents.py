@@ -140,7 +140,7 @@ def edited(path: Path, change: Any) -> Path:
     ("change", "said"),
     [
         (lambda c, t: c["decoder"].update(parametrization="tiles:factor=3"), "decodes to"),
-        (lambda c, t: c["decoder"].update(parametrization="tiles:factor=70000"), "more than 65,536"),
+        (lambda c, t: c["decoder"].update(parametrization="tiles:factor=70000"), "limit decoder_setting is 65,536"),
         (lambda c, t: c["decoder"].update(parametrization="nowhere"), "nowhere"),
         (lambda c, t: c["decoder"].update(parametrization="memory"), "does not fit its decoder 'memory'"),
         (lambda c, t: c["decoder"].update(space="other"), "decoder.space"),

@@ -59,6 +59,9 @@ class Common:
     """No progress and no notes on stderr."""
     debug: Flag = False
     """Show where an error was raised."""
+    limit: Annotated[UseAppendAction[tuple[str, ...]], _unset("NAME=VALUE")] = ()
+    """Read files beyond one of the limits that guard this machine, or fewer: pixels=200000000, archive_bytes=4TB; may
+    be given several times. Every refusal names its limit."""
 
 
 @dataclass(frozen=True, kw_only=True)

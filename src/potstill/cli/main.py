@@ -78,7 +78,21 @@ def _main(argv: Sequence[str]) -> int:
             f"options stand after the command, but {name!r} comes first" if name[:1] == "-" else f"no command {name!r}"
         )
         return _fail(2, f"{what}; {hint}")
-    return _command(name, words)
+    return _limited(name, words)
+
+
+def _limited(name: str, words: Sequence[str]) -> int:
+    """The command, under the limits that are asked for: recipes and grids are read under them, too."""
+    from potstill.cli.parsing import every_value
+    from potstill.errors import PotstillError
+    from potstill.limits import asked, limited
+
+    try:
+        wanted = asked(every_value(words, "--limit"))
+    except PotstillError as error:
+        return _fail(2, str(error), "--debug" in words)
+    with limited(**wanted):
+        return _command(name, words)
 
 
 def _command(name: str, words: Sequence[str]) -> int:
@@ -153,7 +167,8 @@ def _help() -> str:
         "usage: potstill COMMAND …\n\n"
         "Turn a large training set into a small one that trains models nearly as well, and say honestly how well.\n\n"
         f"{rows}\n\n"
-        "Every command takes --json, --quiet, --debug and --help. `potstill --version` says which version this is.\n\n"
+        "Every command takes --json, --quiet, --debug, --limit and --help. `potstill --version` says which version\n"
+        "this is.\n\n"
         "  potstill distill photos/ --method dm --ipc 10 --out small.safetensors\n"
         "  potstill evaluate small.safetensors --data photos/"
     )

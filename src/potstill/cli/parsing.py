@@ -22,11 +22,11 @@ from potstill.cli.commands import COMMANDS, Command, Compare, Distill, Evaluate,
 from potstill.cli.grid import grid_words
 from potstill.errors import PotstillError, meant, unknown
 
-__all__ = ["Misuse", "Parsed", "effort_of", "last_value", "options_of", "parse"]
+__all__ = ["Misuse", "Parsed", "effort_of", "every_value", "last_value", "options_of", "parse"]
 
 _CONFIG = (FlagCreatePairsOff, OmitArgPrefixes)
 _POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
-_NOT_IN_A_RECIPE = {"debug", "json", "quiet", "recipe", "resume", "resume_anyway"}
+_NOT_IN_A_RECIPE = {"debug", "json", "limit", "quiet", "recipe", "resume", "resume_anyway"}
 _MAY_BE_LESS = {"seed", "measure", "port", "run"}
 """Whole numbers that count nothing, or may count to 0."""
 _NAMES_A_PROTOCOL = {"name", "version", "paper", "summary", "optimistic", "published_runs", "students", "shortened"}
@@ -292,13 +292,19 @@ def _check_options(argv: Sequence[str], leaves: Sequence[_Leaf], whose: str) -> 
 
 def last_value(argv: Sequence[str], flag: str) -> str | None:
     """The last value of ``flag`` in ``argv``, before anything is parsed."""
-    value = None
-    for word, after in zip(argv, [*argv[1:], None], strict=True):
-        if word == flag:
-            value = after
+    found = every_value(argv, flag)
+    return found[-1] if found else None
+
+
+def every_value(argv: Sequence[str], flag: str) -> list[str]:
+    """The values of ``flag`` in ``argv``, before anything is parsed."""
+    found = list[str]()
+    for place, word in enumerate(argv, 1):
+        if word == flag and place < len(argv):
+            found.append(argv[place])
         elif word.startswith(f"{flag}="):
-            value = word.partition("=")[2]
-    return value
+            found.append(word.partition("=")[2])
+    return found
 
 
 def _check_names(command: Command) -> None:

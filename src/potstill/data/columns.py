@@ -17,6 +17,7 @@ from torch import Tensor
 
 from potstill.data.meaning import merged
 from potstill.errors import PotstillError, unknown
+from potstill.limits import limits, raised
 
 __all__ = [
     "Column",
@@ -34,9 +35,10 @@ __all__ = [
 Kind: TypeAlias = Literal["number", "boolean", "category", "date"]
 Missing: TypeAlias = Literal["impute", "drop", "refuse"]
 
-_MAX_CATEGORIES = 100
 _EPOCH = datetime(1970, 1, 1)
 _DAY = 86_400_000_000  # microseconds
+_UNITS = {"d": 1, "s": 86_400, "ms": 86_400_000, "us": _DAY}
+"""Of each unit of time, how many a day has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,9 +168,27 @@ def _raw(values: Any, column: str, about: Any, name: str) -> _Raw:
     if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         return _Raw(column, "number", _numbers(values, column, name))
     if types.is_date(kind) or types.is_timestamp(kind):
-        since = values.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
-        return _Raw(column, "date", _numbers(since, column, name) / _DAY)
+        return _Raw(column, "date", _days(values, column, name))
     raise PotstillError(f"{name}: column {column!r} holds {kind}; turn it into numbers or texts, or remove it")
+
+
+def _days(values: Any, column: str, name: str) -> npt.NDArray[np.float64]:
+    """Days since 1970 of dates and times, counted in their own unit: those of another may not hold them.
+
+    Raises:
+        PotstillError: one lies outside the years 1 to 9999.
+    """
+    kind = values.type
+    unit = "d" if pa.types.is_date32(kind) else "ms" if pa.types.is_date64(kind) else kind.unit
+    if unit == "ns":  # what is below a microsecond is left out
+        values, unit = values.cast(pa.timestamp("us", kind.tz), safe=False), "us"
+    whole = values.cast(pa.int32() if unit == "d" else pa.int64())
+    x = _numbers(whole, column, name) / _UNITS[unit]
+    if (bad := np.flatnonzero((x < -719_162) | (x >= 2_932_897))).size:
+        raise PotstillError(
+            f"{name}: row {int(bad[0]) + 1}, column {column!r} is a date beyond the years 1 to 9999; correct it"
+        )
+    return x
 
 
 def _numbers(values: Any, column: str, name: str, empty: float = np.nan) -> npt.NDArray[np.float64]:
@@ -204,10 +224,10 @@ def _texts(values: Any, column: str, name: str) -> _Raw:
     codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     words = [str(w) for w in coded.dictionary.to_pylist()]
     known = sorted(w for w in words if w.strip())
-    if len(known) > _MAX_CATEGORIES:
+    if len(known) > limits().categories:
         raise PotstillError(
             f"{name}: column {column!r} holds {len(known):,} different texts, which looks like free text or names; "
-            f"remove the column (up to {_MAX_CATEGORIES} categories become columns of 0 and 1)"
+            f"remove the column (each becomes a column of 0 and 1; {raised('categories')})"
         )
     places = {w: i for i, w in enumerate(known)}
     anew = np.array([*(places.get(w, -1) for w in words), -1])  # the last one is what -1 points at

@@ -22,10 +22,9 @@ from torch import Tensor
 
 from potstill.data.reasons import reason
 from potstill.errors import PotstillError
+from potstill.limits import hold
 
 __all__ = ["BoxedImage", "Detection", "load_detection", "read_picture"]
-
-_MOST_XML = 16 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -205,8 +204,7 @@ def _coco(path: Path, base: Path) -> Detection:
 def _xml(path: Path) -> ET.Element:
     """The root of an XML file without a document type, and so without entities."""
     try:
-        if path.stat().st_size > _MOST_XML:
-            raise _wrong(path, f"an annotation has at most {_MOST_XML:,} bytes")
+        hold("xml_bytes", path.stat().st_size, str(path))
         content = path.read_bytes()
     except OSError as error:
         raise PotstillError(f"{path}: cannot be read ({reason(error)})") from None

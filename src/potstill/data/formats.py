@@ -8,6 +8,7 @@ import io
 import math
 import pickle
 import pickletools
+import re
 import struct
 import zlib
 from typing import Any
@@ -29,7 +30,7 @@ _MAT_ERRORS = (
 )  # fmt: skip
 _PICKLE_ERRORS = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError,
-    OverflowError,
+    OverflowError, SystemError, RecursionError,
 )  # fmt: skip
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -53,7 +54,10 @@ def read_idx(content: bytes, where: str) -> Array:
         raise PotstillError(
             f"{where}: its header asks for {needed:,} bytes (shape {shape}), it has {len(content):,}; get it again"
         )
-    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    try:
+        return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    except ValueError as error:  # no values in more axes or places than an array can have
+        raise PotstillError(f"{where}: no array has the shape {shape} ({reason(error)}); get it again") from None
 
 
 def _encode(text: str, codec: str) -> bytes:
@@ -61,20 +65,56 @@ def _encode(text: str, codec: str) -> bytes:
     return text.encode("latin1")
 
 
-def _empty(kind: object, shape: tuple[int, ...], letter: object) -> Array:
-    """The array without values that a pickle begins with; its state brings the values, as many as there are bytes."""
-    if kind is not _ARRAY or shape != (0,):
-        raise pickle.UnpicklingError("it begins with more than an empty array")
-    return np.empty(0, np.uint8)
+class _Type:
+    """What stands for a type of numbers: its name and order of bytes, and nothing else that NumPy's own would take."""
+
+    def __init__(self, name: str, *flags: object) -> None:
+        if not isinstance(name, str) or re.fullmatch("[biuf][1248]", name) is None:
+            raise pickle.UnpicklingError(f"it asks for values of type {str(name)[:20]!r}")
+        self.name = name
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        order = state[1]
+        if not isinstance(order, str) or order not in ("<", ">", "|", "="):
+            raise pickle.UnpicklingError("it asks for values of a type that it describes itself")
+        self.name = order + self.name
+
+
+class _Values:
+    """What stands for an array: empty, until its state brings the values."""
+
+    def __init__(self, kind: object, shape: object, letter: object) -> None:
+        if kind is not _ARRAY:
+            raise pickle.UnpicklingError("it begins with more than an empty array")
+        self.array: Array = np.empty(0, np.uint8)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, kind, turned, content = state
+        raw = content.encode("latin1") if isinstance(content, str) else content  # as Python 2 wrote it
+        if not isinstance(kind, _Type) or not isinstance(raw, bytes):
+            raise pickle.UnpicklingError("it holds an array of no numbers")
+        flat = np.frombuffer(raw, np.dtype(kind.name))
+        self.array = flat.reshape(shape, order="F" if turned else "C").astype(flat.dtype.newbyteorder("="))
+
+
+def _unwrapped(value: Any) -> Any:
+    """With arrays in place of what stood for them."""
+    if isinstance(value, dict):
+        return {_unwrapped(key): _unwrapped(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_unwrapped, value))
+    if isinstance(value, _Type):
+        return np.dtype(value.name)
+    return value.array if isinstance(value, _Values) else value
 
 
 _ARRAY = object()
 """What stands for the type of arrays: nothing that could be called, which would reserve what the file claims."""
 _ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _empty,
-    ("numpy._core.multiarray", "_reconstruct"): _empty,
+    ("numpy.core.multiarray", "_reconstruct"): _Values,
+    ("numpy._core.multiarray", "_reconstruct"): _Values,
     ("numpy", "ndarray"): _ARRAY,
-    ("numpy", "dtype"): np.dtype,
+    ("numpy", "dtype"): _Type,
     ("_codecs", "encode"): _encode,
 }
 
@@ -108,7 +148,7 @@ def read_pickle(content: bytes, where: str) -> Any:
     """
     try:
         _check_places(content)
-        return _Unpickler(io.BytesIO(content), encoding="latin1").load()
+        return _unwrapped(_Unpickler(io.BytesIO(content), encoding="latin1").load())
     except _PICKLE_ERRORS as error:
         raise PotstillError(
             f"{where}: not a pickle of plain arrays ({reason(error)}); take the published file"

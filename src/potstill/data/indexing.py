@@ -17,6 +17,7 @@ from torch import Tensor
 from potstill.data.arrays import encode_labels
 from potstill.data.folder import list_folder
 from potstill.data.hub import Opened, two_parts
+from potstill.data.limits import Unpacked
 from potstill.data.pictures import SUFFIXES
 from potstill.data.readers import ArrowReader, FileReader, Names, ParquetReader, Reader, TarReader
 from potstill.data.reasons import reason
@@ -104,7 +105,9 @@ def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[st
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 last, end = "the first member", 0
+                unpacked = Unpacked(shard)
                 while (member := tar.next()) is not None:
+                    unpacked.add(member.size if member.isreg() else 0)
                     tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
                     end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK if member.isreg() else tar.offset
                     if member.isreg() and member.offset_data + member.size > length:

@@ -5,8 +5,36 @@ from contextlib import suppress
 from pathlib import Path
 
 from potstill.errors import PotstillError
+from potstill.limits import hold, limits, raised
 
-__all__ = ["memory_of_machine", "room"]
+__all__ = ["Unpacked", "memory_of_machine", "room"]
+
+_FREE = 2**30
+"""Bytes that an archive may unpack to, however small it is."""
+
+
+class Unpacked:
+    """Counts the files of an archive and what they unpack to, against the limits."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._size = path, max(1, path.stat().st_size)
+        self._members = self._bytes = 0
+
+    def add(self, size: int) -> None:
+        """Another file, of ``size`` bytes once it is unpacked; it is not read yet.
+
+        Raises:
+            PotstillError: that is one too many, or too large.
+        """
+        self._members += 1
+        self._bytes += max(0, size)
+        hold("archive_members", self._members, str(self._path))
+        hold("archive_bytes", self._bytes, str(self._path))
+        if self._bytes > max(_FREE, limits().archive_ratio * self._size):
+            raise PotstillError(
+                f"{self._path}: its {self._size:,} bytes unpack to {self._bytes:,} or more, over "
+                f"{self._bytes // self._size:,} times as many; {raised('archive_ratio')}"
+            )
 
 
 def memory_of_machine() -> int:

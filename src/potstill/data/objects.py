@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from potstill.core import InputSpec
 from potstill.data.arrays import canonical, encode_labels, one_type, to_array
-from potstill.data.limits import room
+from potstill.data.limits import Unpacked, room
 from potstill.data.pictures import gather
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
@@ -99,8 +99,9 @@ def _check_claims(path: Path, loaded: Any) -> None:
     Raises:
         PotstillError: an array in it claims more values than the file has for it, or more than fit into memory.
     """
-    total = 0
+    total, unpacked = 0, Unpacked(path)
     for member in loaded.zip.infolist():
+        unpacked.add(member.file_size)
         with loaded.zip.open(member) as file:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

@@ -24,9 +24,9 @@ from potstill.data.depth import Losses, Lost, eight_bits, frames_and_depth
 from potstill.data.limits import room
 from potstill.data.reasons import reason
 from potstill.errors import PotstillError
+from potstill.limits import limits, raised
 
 __all__ = [
-    "MAX_PIXELS",
     "SUFFIXES",
     "BadPictureError",
     "Gathered",
@@ -43,7 +43,6 @@ SUFFIXES = frozenset(
 )
 """File names that end so are pictures; others are not looked at."""
 
-MAX_PIXELS = 89_478_485  # Pillow's own line for a decompression bomb: 256 MiB of 24-bit pixels
 _EQUAL_CAP = 128  # pictures that are all of one size keep it up to this side
 _BUCKETS = (64, 32, 16, 8)  # else the largest of these that the median shorter side fills
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
@@ -80,6 +79,7 @@ class _Quiet:
         self._lock = threading.Lock()
         self._depth = 0
         self._before: warnings.catch_warnings[None] | None = None
+        self._most: int | None = None
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -88,9 +88,12 @@ class _Quiet:
             if self._depth == 1:
                 self._before = warnings.catch_warnings()
                 self._before.__enter__()
+                self._most = Image.MAX_IMAGE_PIXELS
                 warnings.simplefilter("ignore")  # remarks on odd metadata
                 # Pillow's own limit is a warning, then an error at twice the size; `_opened`'s is the one that counts.
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if Image.MAX_IMAGE_PIXELS is not None:
+                Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limits().pixels)
         try:
             yield
         finally:
@@ -98,6 +101,7 @@ class _Quiet:
                 self._depth -= 1
                 if self._depth == 0 and self._before is not None:
                     self._before.__exit__(None, None, None)
+                    Image.MAX_IMAGE_PIXELS = self._most
 
 
 quiet = _Quiet()
@@ -126,11 +130,13 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
                 return
             file: Any = io.BytesIO(picture) if isinstance(picture, bytes) else picture
             with Image.open(file) as image:
-                if image.width * image.height > MAX_PIXELS:
+                if image.width * image.height > limits().pixels:
                     raise Image.DecompressionBombError
                 yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadPictureError(f"refused, it unpacks to more than {MAX_PIXELS // 10**6} million pixels") from None
+        raise BadPictureError(
+            f"refused, it unpacks to more than {limits().pixels:,} pixels; {raised('pixels')}"
+        ) from None
     except UnidentifiedImageError:
         raise BadPictureError(f"not an image (none of its {_bytes(picture):,} bytes make a known format)") from None
     except _DECODE_ERRORS as error:

@@ -18,7 +18,7 @@ from potstill.core import Batch, InputSpec, Normalization, Splits
 from potstill.data.arrays import to_array
 from potstill.data.frames import tables_of
 from potstill.data.reading import Reading
-from potstill.data.table import read_csv, read_parquet
+from potstill.data.table import once, read_csv, read_parquet
 from potstill.errors import PotstillError, unknown
 from potstill.tasks import Forecast
 from potstill.tasks.regression import scaled
@@ -230,6 +230,7 @@ def _values(data: object, asked: Reading) -> tuple[str, npt.NDArray[np.float64],
             raise PotstillError(f"{name}: a series is (T,) or (T, variables) of numbers, not {found.dtype}")
         array = found.reshape(len(found), -1).astype(np.float64)
         return name, array, tuple(f"variable {i + 1}" for i in range(array.shape[1])), []
+    once(table, name)
     numeric = [f.name for f in table.schema if _is_number(f.type)]
     if asked.label is not None and asked.label not in numeric:
         raise PotstillError(f"{name}: {unknown('column of numbers', asked.label, numeric)}")
@@ -238,14 +239,15 @@ def _values(data: object, asked: Reading) -> tuple[str, npt.NDArray[np.float64],
         raise PotstillError(f"{name}: no column holds numbers; a series needs one")
     left = [c for c in table.column_names if c not in chosen]
     columns = [
-        table.column(c).combine_chunks().cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+        table.column(c).combine_chunks().cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
         for c in chosen
     ]
     notes = [f"{name}: columns {', '.join(map(repr, left))} were not read"] if left else []
-    times = [f.name for f in table.schema if pa.types.is_timestamp(f.type) or pa.types.is_date(f.type)]
+    times = [f.name for f in table.schema if f.name and (pa.types.is_timestamp(f.type) or pa.types.is_date(f.type))]
     if times:
-        seconds = table.column(times[0]).combine_chunks().cast(pa.timestamp("us"), safe=False).cast(pa.int64())
-        notes += _forwards(seconds.drop_null().to_numpy(), f"{name}: column {times[0]!r}")
+        moments = table.column(times[0]).combine_chunks().drop_null()
+        counted = moments.cast(pa.int32() if pa.types.is_date32(moments.type) else pa.int64())  # in units of its own
+        notes += _forwards(counted.to_numpy().astype(np.int64), f"{name}: column {times[0]!r}")
     elif getattr(getattr(getattr(data, "index", None), "dtype", None), "kind", "") == "M":
         notes += _forwards(np.asarray(data.index).astype(np.int64), f"{name}: its index")  # type: ignore[attr-defined]
     return name, np.stack(columns, 1).astype(np.float64), tuple(chosen), notes

@@ -11,19 +11,16 @@ import torch
 
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
+from potstill.data.limits import Unpacked
 from potstill.data.pictures import SUFFIXES, gather
 from potstill.data.reasons import reason
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
+from potstill.limits import hold, limits, raised
 
 __all__ = ["classes_of", "expand", "extension_of", "is_shards", "key_of", "name_of", "once", "read_shards", "shards_of"]
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
-
-_MOST = 100_000
-"""Shards of a data set, at most: ten times as many as the largest public ones have."""
-_PAIRS, _DIGITS = 50, 18
-"""Pairs of braces in a pattern, and digits of a number in them, at most."""
 
 
 def expand(pattern: str) -> Iterator[str]:
@@ -32,8 +29,7 @@ def expand(pattern: str) -> Iterator[str]:
     Raises:
         PotstillError: it has more pairs of braces, or longer numbers in them, than names of files need.
     """
-    if (pairs := len(_BRACES.findall(pattern))) > _PAIRS:
-        raise PotstillError(f"{pattern[:80]} …: has {pairs:,} pairs of braces, at most {_PAIRS} are read; name fewer")
+    hold("braces", len(_BRACES.findall(pattern)), f"{pattern[:80]} …")
     match = _BRACES.search(pattern)
     if match is None:
         yield pattern
@@ -42,8 +38,7 @@ def expand(pattern: str) -> Iterator[str]:
     if listed is not None:
         choices: Iterable[str] = listed.split(",")
     else:
-        if max(len(first), len(last)) > _DIGITS:
-            raise PotstillError(f"{pattern[:80]} …: a number in braces has at most {_DIGITS} digits; name fewer shards")
+        hold("brace_digits", max(len(first), len(last)), f"{pattern[:80]} …")
         width = len(first) if first.startswith("0") or len(first) == len(last) else 0
         choices = (str(i).zfill(width) for i in range(int(first), int(last) + 1))
     for c in choices:
@@ -74,9 +69,10 @@ def shards_of(pattern: str) -> list[Path]:
     Raises:
         PotstillError: one is not there, or too many are named.
     """
-    names = list(itertools.islice(expand(pattern), _MOST + 1))
-    if len(names) > _MOST:
-        raise PotstillError(f"{pattern}: names more than {_MOST:,} shards, and no more than that are read; name fewer")
+    most = limits().shards
+    names = list(itertools.islice(expand(pattern), most + 1))
+    if len(names) > most:
+        raise PotstillError(f"{pattern}: names more than {most:,} shards; {raised('shards')}")
     shards = [Path(p).expanduser() for p in names]
     if lacking := [s for s in shards if not os.path.isfile(s)]:
         raise PotstillError(
@@ -113,7 +109,9 @@ def _samples(shard: Path) -> dict[str, dict[str, bytes]]:
     samples: dict[str, dict[str, bytes]] = {}
     try:
         with tarfile.open(shard) as tar:
+            unpacked = Unpacked(shard)
             for member in tar:
+                unpacked.add(member.size if member.isfile() else 0)
                 folder, _, file = member.name.rpartition("/")
                 if not member.isfile() or file.startswith("."):
                     continue

@@ -15,10 +15,11 @@ from potstill.data.columns import Column, Frame, encoded
 from potstill.data.leaks import Duplicates, first_of, leaks, together
 from potstill.data.limits import room
 from potstill.data.memory import TensorSource, chunks, data_units, fit_normalization
-from potstill.data.pictures import MAX_PIXELS, fitted
+from potstill.data.pictures import fitted
 from potstill.data.viewed import Viewed
 from potstill.errors import PotstillError
 from potstill.inputs import count, index
+from potstill.limits import hold
 from potstill.rng import generator
 from potstill.tasks import Fits
 
@@ -158,11 +159,7 @@ def as_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     h, w = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     if h < 1 or w < 1:
         raise PotstillError(f"the picture size must be at least 1 × 1, not {h} × {w}")
-    if h * w > MAX_PIXELS:
-        raise PotstillError(
-            f"the picture size must be at most {MAX_PIXELS // 10**6} million pixels, not {h:,} × {w:,}; give a smaller "
-            "one"
-        )
+    hold("pixels", h * w, f"the picture size {h:,} × {w:,}")
     return h, w
 
 

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -89,7 +90,7 @@ def begin(
         return here
     step = max(1, min(_TASK, -(-len(listed) // threads)))
     tasks: list[Future[None]] = [
-        _pool(threads).submit(_decode, reader, listed[i : i + step], out[i : i + step], bad)
+        _pool(threads).submit(copy_context().run, _decode, reader, listed[i : i + step], out[i : i + step], bad)
         for i in range(0, len(listed), step)
     ]
 

@@ -6,6 +6,7 @@ All of it as in memory, found out with as little decoding as can be.
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import replace
 
 import numpy as np
@@ -60,8 +61,8 @@ def _heads(index: Index, skip_bad: bool) -> tuple[npt.NDArray[np.int64], dict[in
             look(first)
     else:
         with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(look, starts):
-                pass
+            for done in [pool.submit(copy_context().run, look, first) for first in starts]:
+                done.result()
     return found, bad
 
 

@@ -1,11 +1,13 @@
 """Arrow tables (from CSV, Parquet, Hugging Face) with a label column: tables of numbers, or pictures in a column."""
 
 import difflib
+import itertools
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +20,12 @@ import torch
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
 from potstill.data.columns import as_missing, is_text, read_frame, texts_of
+from potstill.data.limits import Unpacked, room
 from potstill.data.pictures import Picture, gather
 from potstill.data.reasons import reason
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
+from potstill.limits import hold, limits, raised
 
 __all__ = [
     "features_of",
@@ -56,8 +60,9 @@ def read_csv(path: Path) -> Any:
 def _csv(path: Path, more: dict[str, Any]) -> Any:
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
-            header = file.readline()
+            header = next(_lines(file, path), "")
         found = next((d for d in ",;\t" if d in header), ",")
+        hold("columns", header.count(found) + 1, str(path))
         zeros = _check_quotes(path, found)
         table = pyarrow.csv.read_csv(
             path,
@@ -99,6 +104,35 @@ def read_labelled_csv(path: Path, label: str | None) -> Any:
     return table.set_column(place, column, texts) if _says_more(table.column(place).type, texts) else table
 
 
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """Lines of a file, none of which is read beyond what is allowed.
+
+    Raises:
+        PotstillError: one is longer, or there are more of them than a table may have rows.
+    """
+    most, rows = limits().line_bytes, limits().rows
+    for number in itertools.count(1):
+        line = file.readline(most + 1)
+        if len(line) > most:
+            raise PotstillError(f"{path}: line {number:,} has more than {most:,} characters; {raised('line_bytes')}")
+        if number > rows + 1:
+            raise PotstillError(f"{path}: more than {rows:,} rows; {raised('rows')}")
+        if not line:
+            return
+        yield line
+
+
+def check_table(rows: int, columns: int, where: str) -> None:
+    """
+    Raises:
+        PotstillError: a table of that size is beyond a limit, or beyond this machine's memory.
+    """
+    hold("rows", rows, where)
+    hold("columns", columns, where)
+    hold("cells", rows * columns, where)
+    room(8 * rows * columns, f"{where}: {rows:,} rows of {columns:,} numbers", "give fewer")
+
+
 def _check_quotes(path: Path, delimiter: str) -> bool:
     """Refuse a quote that is not closed on the line where it opens: it would take the next lines into its value.
 
@@ -114,7 +148,7 @@ def _check_quotes(path: Path, delimiter: str) -> bool:
     closed = re.compile(rf"{value}(?:{d}{value})*+")
     zero, zeros = re.compile(rf'(?:^|{d})\s*"?[+-]?0[0-9]'), False
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_lines(file, path), 1):
             zeros = zeros or zero.search(line) is not None
             if '"' in line and closed.fullmatch(line.rstrip("\r\n")) is None:
                 raise PotstillError(
@@ -181,7 +215,12 @@ def read_parquet(path: Path) -> Any:
         PotstillError: the file is no Parquet file, or text in it is no UTF-8.
     """
     try:
-        table = pyarrow.parquet.ParquetFile(path).read()
+        file = pyarrow.parquet.ParquetFile(path)
+        about, unpacked = file.metadata, Unpacked(path)
+        check_table(about.num_rows, about.num_columns, str(path))
+        for group in range(about.num_row_groups):
+            unpacked.add(about.row_group(group).total_byte_size)
+        table = file.read()
         table.validate(full=True)
         return table
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -297,6 +336,7 @@ def read_arrow(
         raise PotstillError(f"{name}: there are no rows; give at least one sample")
     for table in tables:
         once(table, name)
+        check_table(table.num_rows, table.num_columns, name)
     features = features_of(train)
     column = label_column(train, label, features, name)
     for table in tables[1:]:
@@ -371,6 +411,7 @@ def _pictures(
         for row, value in enumerate(table.column(column).to_pylist(), 1):
             where = f"{name}{part}: row {row}"
             cell = value if isinstance(value, dict) else {"bytes": value}
+            hold("cell_bytes", len(cell.get("bytes") or b""), where)
             if cell.get("bytes") is not None:
                 items.append((where, cell["bytes"]))
             elif cell.get("path"):

@@ -24,6 +24,7 @@ import torch
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution.executor import cores, dumps
 from potstill.execution.worker import answer, opened
+from potstill.limits import within
 from potstill.native import versions
 
 __all__ = ["Ray"]
@@ -103,7 +104,7 @@ class Ray:
         """Results in the order of ``jobs``. What is not done when the caller stops is cancelled."""
         if not jobs:
             return
-        function, sent = dumps(fn), [dumps(job) for job in jobs]
+        function, sent = dumps(within(fn)), [dumps(job) for job in jobs]
         ray = self._session()
         task = ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=self.retries)(_run)
         shared = ray.put(function)

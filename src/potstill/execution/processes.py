@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from potstill.errors import PotstillError
 from potstill.execution.executor import cores, dumps
 from potstill.execution.worker import read, result, write
+from potstill.limits import within
 
 __all__ = ["Processes"]
 
@@ -75,7 +76,7 @@ class Processes:
         """Results in the order of ``jobs``. ``fn`` goes to each worker once, so what is common belongs into it."""
         if not jobs:
             return
-        function = pickle.dumps(("fn", dumps(fn)), pickle.HIGHEST_PROTOCOL)
+        function = pickle.dumps(("fn", dumps(within(fn))), pickle.HIGHEST_PROTOCOL)
         todo: queue.SimpleQueue[int] = queue.SimpleQueue()
         for i in range(len(jobs)):
             todo.put(i)

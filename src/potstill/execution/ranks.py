@@ -36,6 +36,7 @@ from potstill.execution.worker import answer, result
 from potstill.functional.features import uses_batch_statistics
 from potstill.functional.slices import Passed, Piece, Plain, out_of_memory, sharing, sloped
 from potstill.inputs import count, device_of, tensors
+from potstill.limits import within
 
 __all__ = ["Ranks", "active", "started"]
 
@@ -140,7 +141,7 @@ class Ranks:
             for job in jobs:
                 yield fn(job)
             return
-        sent = dumps(fn)
+        sent = dumps(within(fn))
         for first in range(0, len(jobs), self.world):
             some = jobs[first : first + self.world]
             self._busy = True

@@ -2,8 +2,10 @@
 
 import copy
 import math
+import os
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +19,7 @@ from potstill.core import Inputs, InputSpec, Normalization, Store, Stored, Task,
 from potstill.errors import PotstillError
 from potstill.functional.simplex import probabilities
 from potstill.inputs import count, mapped, names_of, one, tensors
+from potstill.limits import Limits, hold, limits
 from potstill.native import loaded
 from potstill.notebook import MOST_CLASSES, MOST_PICTURES, facts, shelf
 from potstill.storage.card import (
@@ -61,7 +64,7 @@ __all__ = [
     "stored_tensors",
 ]
 
-MAX_BYTES = 8 * 2**30
+MAX_BYTES = Limits().set_bytes
 MOST_CODED = 2**20
 """Bytes of a set up to which its entropy-coded size stands on its card: a second or three of computing."""
 
@@ -515,7 +518,7 @@ def save(distilled: Distilled, path: str | Path) -> Path:
     return path
 
 
-def load(path: str | Path, *, max_bytes: int = MAX_BYTES, decoder: Shared | None = None) -> Distilled:
+def load(path: str | Path, *, max_bytes: int | None = None, decoder: Shared | None = None) -> Distilled:
     """Read a set. Nothing in the file is run, and nothing in it is believed before it is checked.
 
     A set that decodes by an asset which is not on this machine has labels and a card, and says so where its inputs are
@@ -524,12 +527,16 @@ def load(path: str | Path, *, max_bytes: int = MAX_BYTES, decoder: Shared | None
     Args:
         decoder: the file of the asset that it decodes by, or by its name files and tensors; else it is looked for in
             the cache. Its hash must be the one on the card.
-        max_bytes: refuse larger files.
+        max_bytes: refuse larger files; ``None``: as the limit ``set_bytes`` says.
 
     Raises:
         PotstillError: the file is missing, cut off, foreign, of a newer format, or contradicts itself: one line.
     """
     path = Path(path)
+    if max_bytes is None:
+        max_bytes = limits().set_bytes
+        with suppress(OSError, ValueError):  # what is no path is refused below
+            hold("set_bytes", os.path.getsize(path), str(path))
     tensors, metadata = read_tensors(path, max_bytes)
     card = read_card(path, metadata)
     said = card.get("decoder")

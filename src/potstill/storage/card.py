@@ -11,6 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from potstill.core import InputSpec, Task
 from potstill.errors import PotstillError
+from potstill.limits import hold
 from potstill.registry import names, resolve
 from potstill.storage.files import parse_json
 
@@ -25,7 +26,6 @@ FIRST = "potstill/1"
 INDICES = "potstill-selection/2"
 """The format of a selection that is stored without its inputs."""
 FIRST_INDICES = "potstill-selection/1"
-MAX_CARD = 16 * 2**20
 _KEYS: dict[str, type] = {
     "method": str, "config": dict, "seed": int, "ipc": int, "classes": list, "input": dict, "normalization": dict,
     "training": dict, "source": dict, "outcome": dict, "bytes": dict, "cost": dict, "versions": dict,
@@ -63,10 +63,7 @@ def card_text(card: Mapping[str, Any]) -> str:
     text = json.dumps(card, sort_keys=True, ensure_ascii=False, allow_nan=False)
     if re.search(r"[\ud800-\udfff]", text):  # names of files that are not text: UTF-8 cannot hold them, escapes can
         text = json.dumps(card, sort_keys=True, allow_nan=False)
-    if len(text) > MAX_CARD:
-        raise PotstillError(
-            f"the card has {len(text):,} characters, more than {MAX_CARD:,}; store less in config or extra"
-        )
+    hold("card_bytes", len(text), "the card, which holds config and extra")
     return text
 
 
@@ -79,12 +76,11 @@ def read_card(path: Path, metadata: Mapping[str, str], *, indices: bool = False)
     text = metadata.get("card")
     if text is None:
         raise PotstillError(f"{path}: a safetensors file without a card; only files that potstill saved are sets")
-    if len(text) > MAX_CARD:
-        raise PotstillError(f"{path}: its card has {len(text):,} characters, more than {MAX_CARD:,}; it is refused")
+    hold("card_bytes", len(text), str(path))
     try:
         card = parse_json(text)
     except ValueError as error:
-        raise PotstillError(f"{path}: its card is not JSON; get the file again") from error
+        raise PotstillError(f"{path}: its card is not JSON ({str(error)[:120]}); get the file again") from error
     if not isinstance(card, dict):
         raise PotstillError(f"{path}: its card must be a JSON object; get the file again")
     written = card.get("format")

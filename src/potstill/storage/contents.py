@@ -18,6 +18,7 @@ from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS
 from potstill.functional.simplex import probabilities
 from potstill.inputs import mapped, names_of, tensors
+from potstill.limits import limits, raised
 from potstill.parametrize.named import decoder_of
 from potstill.storage.card import input_of, says_scores
 from potstill.storage.checks import WHITENING, check_scores, check_shapes, ragged
@@ -40,7 +41,6 @@ LEARNED = "learned/"
 _PREFIXES = ("payload/", LEARNED)
 CAPTIONS = "captions"
 SCORES = "scores"
-_MOST_SETTING = 1 << 16
 """No whole number of a decoder's settings in a stranger's file is larger."""
 
 
@@ -315,11 +315,13 @@ def decoded(
         raise PotstillError("its card lacks a valid 'decoder.space'; get the file again")
     size = n * spec.numbers
     if 4 * size > max_bytes:
-        raise PotstillError(f"its {n:,} inputs decode to {4 * size:,} bytes, more than the {max_bytes:,} allowed")
+        raise PotstillError(
+            f"its {n:,} inputs decode to {4 * size:,} bytes, more than the {max_bytes:,} allowed; {raised('set_bytes')}"
+        )
     parametrization: Parametrization = decoder_of(spelled, spec)
     for name, value in {**vars(parametrization), **vars(getattr(parametrization, "inner", spec.__class__))}.items():
-        if isinstance(value, int) and value > _MOST_SETTING:
-            raise PotstillError(f"its decoder has {name} {value:,}, more than {_MOST_SETTING:,}; it is refused")
+        if isinstance(value, int) and value > limits().decoder_setting:
+            raise PotstillError(f"its decoder has {name} {value:,}; {raised('decoder_setting')}")
     if isinstance(getattr(parametrization, "inner", parametrization), Needs) != bool(said.get("assets")):
         raise PotstillError(f"its decoder {spelled!r} and the assets on its card do not fit; get the file again")
     assets = open_decoders(said, shared, max_bytes)

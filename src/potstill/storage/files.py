@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from potstill.errors import PotstillError
+from potstill.limits import hold, limits, raised
 from potstill.written import beside, check_writable, clear_dead_parts, own_part, reason, write_atomic
 
 __all__ = [
@@ -49,17 +50,11 @@ DTYPES: dict[str, torch.dtype] = {
     "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64,
 }  # fmt: skip
 """What a file may hold, by the format's own names."""
-MAX_HEADER = 32 * 2**20
-"""A header with its card and names is kilobytes; one that claims more than this is refused before it is read."""
-MAX_DIGITS = 300
-"""Whole numbers with more digits do not fit a float: whoever prints or compares them would fail."""
-MAX_DEPTH = 64
 DIGEST = "sha256"
 """The metadata's key for the hash of the file."""
 ZEROS = "0" * 64
 """In its place while the file is hashed."""
 _HEX = re.compile(r"[0-9a-f]{64}")
-_MAX_DIMENSIONS = 32
 _PICKLE = (b"\x80", b"PK\x03\x04")
 
 
@@ -85,8 +80,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     said = {"__metadata__": {**dict(sorted(metadata.items())), DIGEST: ZEROS}, **described}
     text = json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    if len(text) > MAX_HEADER:
-        raise PotstillError(f"{path}: its description takes {len(text):,} bytes, more than {MAX_HEADER:,}; shorten it")
+    hold("header_bytes", len(text), f"{path}: its description")
     header = struct.pack("<Q", len(text)) + text
     digest = _digest([header, values])
     entry = f'"{DIGEST}":"{ZEROS}"'.encode()
@@ -118,14 +112,14 @@ def parse_json(text: str | bytes) -> Any:
         return made
 
     def whole(digits: str) -> int:
-        if len(digits) > MAX_DIGITS:
-            raise ValueError(f"a whole number of {len(digits)} digits")
+        if len(digits) > limits().json_digits:  # beyond a float: whoever prints or compares it would fail
+            raise ValueError(f"a whole number of {len(digits):,} digits; {raised('json_digits')}")
         return int(digits)
 
     try:
         parsed = json.loads(text, parse_constant=refuse, parse_int=whole, object_pairs_hook=distinct)
     except RecursionError as error:
-        raise ValueError(f"nested deeper than {MAX_DEPTH}") from error
+        raise ValueError(f"nested too deeply; {raised('json_depth')}") from error
     level, depth = [parsed], 0
     while level := [
         inner
@@ -133,8 +127,8 @@ def parse_json(text: str | bytes) -> Any:
         if isinstance(outer, dict | list)
         for inner in (outer.values() if isinstance(outer, dict) else outer)
     ]:
-        if (depth := depth + 1) > MAX_DEPTH:
-            raise ValueError(f"nested deeper than {MAX_DEPTH}")
+        if (depth := depth + 1) > limits().json_depth:
+            raise ValueError(f"nested {depth:,} levels deep or more; {raised('json_depth')}")
     return parsed
 
 
@@ -242,7 +236,9 @@ def check_head(path: Path, head: bytes, size: int, max_bytes: int) -> None:
     (length,) = struct.unpack("<Q", head[:8])
     if length < 2 or head[8:] != b"{":
         raise PotstillError(f"{path}: not a safetensors file; only files that potstill saved are sets")
-    if length > min(size - 8, MAX_HEADER):
+    if length <= size - 8:
+        hold("header_bytes", length, str(path))
+    else:
         raise PotstillError(
             f"{path}: not a whole safetensors file (its header claims {length:,} bytes, the file has {size:,}); "
             "it is cut off or of another kind"
@@ -258,7 +254,9 @@ def parse_header(path: Path, header: bytes, data: int) -> tuple[dict[str, _Entry
     try:
         parsed = parse_json(header)
     except ValueError as error:
-        raise PotstillError(f"{path}: not a safetensors file (its header is not JSON); get the file again") from error
+        raise PotstillError(
+            f"{path}: not a safetensors file (its header is not JSON: {str(error)[:120]}); get the file again"
+        ) from error
     if not isinstance(parsed, dict):
         raise PotstillError(f"{path}: not a safetensors file (its header is not an object); get the file again")
     metadata = parsed.pop("__metadata__", {})
@@ -299,7 +297,7 @@ def _entry(entry: Any) -> tuple[int, _Entry] | None:
     if dtype is None or not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
         return None
     # Zeros aside: torch also needs the strides of an empty tensor to be numbers that it can hold.
-    if len(shape) > _MAX_DIMENSIONS or math.prod(max(d, 1) for d in shape) >= 2**48:
+    if len(shape) > limits().dimensions or math.prod(max(d, 1) for d in shape) >= 2**48:
         return None
     count = math.prod(shape) * dtype.itemsize
     return (offsets[0], (dtype, shape, count)) if offsets[1] - offsets[0] == count else None

@@ -25,10 +25,10 @@ import torch
 from numpy.typing import NDArray
 
 from potstill.errors import PotstillError
+from potstill.limits import hold
 from potstill.locks import take
 from potstill.storage.files import (
     DIGEST,
-    MAX_HEADER,
     ZEROS,
     HashOfFile,
     check_head,
@@ -100,8 +100,7 @@ def plan(fields: Mapping[str, Field], metadata: Mapping[str, str]) -> Plan:
         said[name] = {"dtype": fields[name].kind, "shape": list(fields[name].shape), "data_offsets": [first, end]}
     text = json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    if len(text) > MAX_HEADER:
-        raise PotstillError(f"a description of {len(text):,} bytes is too long, {MAX_HEADER:,} are allowed; shorten it")
+    hold("header_bytes", len(text), "the description of a file")
     header = struct.pack("<Q", len(text)) + text
     return Plan(header, {name: (len(header) + said[name]["data_offsets"][0], fields[name]) for name in order})
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from potstill.core import Inputs, Source, Stored
 from potstill.errors import PotstillError
 from potstill.inputs import only, tensors
-from potstill.storage.artefact import MAX_BYTES, Distilled, as_stored, checked, normalization_of
+from potstill.limits import limits
+from potstill.storage.artefact import Distilled, as_stored, checked, normalization_of
 from potstill.storage.card import FIRST, FIRST_INDICES, FORMAT, INDICES, card_text, classified, input_of, read_card
 from potstill.storage.checks import check_shapes
 from potstill.storage.contents import CAPTIONS, labels_stored, pack_all, texts_stored, unpack_all
@@ -79,7 +80,7 @@ def holds_indices(path: Path) -> bool:
     The rest of the file is checked by what reads it.
     """
     try:
-        card = parse_json(read_metadata(path, MAX_BYTES).get("card", "null"))
+        card = parse_json(read_metadata(path, limits().set_bytes).get("card", "null"))
     except (PotstillError, ValueError):
         return False
     return isinstance(card, dict) and card.get("format") in (INDICES, FIRST_INDICES)
@@ -91,7 +92,7 @@ def read_indices(path: Path) -> tuple[Tensor, dict[str, Any], dict[str, Tensor]]
     Raises:
         PotstillError: it is missing, cut off, foreign or of another format.
     """
-    tensors, metadata = read_tensors(path, MAX_BYTES)
+    tensors, metadata = read_tensors(path, limits().set_bytes)
     card = read_card(path, metadata, indices=True)
     index = tensors.get("index")
     if card["format"] == INDICES:

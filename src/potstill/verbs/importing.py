@@ -14,6 +14,7 @@ from potstill.augment.zca import fit_normalization
 from potstill.core import InputSpec, Normalization, Source, Splits
 from potstill.data.known import STANDARD
 from potstill.errors import PotstillError, unknown
+from potstill.limits import limits, raised
 from potstill.parametrize.tiles import Tiles
 from potstill.storage import Distilled
 from potstill.verbs.load import as_splits, load_data, pick_device
@@ -24,8 +25,6 @@ __all__ = ["RELEASED", "import_set"]
 
 _OF_CIFAR10 = ("mtt", "datm", "idc", "ncfm")
 """Programs that normalise CIFAR-100 with CIFAR-10's numbers."""
-MAX_CLASSES = 2**20
-"""A label of eight bytes can ask for the names of more classes than memory holds."""
 
 
 def import_set(
@@ -166,9 +165,9 @@ def _labels(of: _Origin) -> tuple[Tensor, tuple[str, ...]]:
     labels, folders = of.found.labels, of.found.folders
     names = STANDARD[of.known].classes if of.known is not None else () if of.train is None else of.train.classes
     k = len(folders) or (labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1)
-    if k > MAX_CLASSES:
+    if k > limits().classes:  # a label of eight bytes can ask for the names of more than memory holds
         raise PotstillError(
-            f"its labels count up to {k - 1:,}, and no more than {MAX_CLASSES:,} classes are read; get the file again"
+            f"its labels count up to {k - 1:,}, so there are as many classes or a damaged label; {raised('classes')}"
         )
     if not names:
         return labels, folders or tuple(map(str, range(k)))

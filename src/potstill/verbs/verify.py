@@ -10,6 +10,7 @@ from typing import Any
 
 from potstill.data.decoded import is_whole
 from potstill.errors import PotstillError
+from potstill.limits import hold
 from potstill.reports import film_beside
 from potstill.storage import load
 from potstill.storage.checkpoint import read_identity
@@ -22,7 +23,6 @@ from potstill.supervise.teacher_store import open_labels
 __all__ = ["Verdict", "verify", "verify_file"]
 
 MAX_BYTES = 2**48
-MAX_TEXT = 2**28
 """Bytes of a text that is read: a leaderboard with curves is a few MB."""
 _LIBRARY = re.compile(r".*-([0-9a-f]{64})\.so")
 
@@ -178,8 +178,7 @@ def _scores(path: Path) -> str:
 
 
 def _json(path: Path) -> tuple[str, bool, Callable[[], str]]:
-    if path.stat().st_size > MAX_TEXT:
-        return "", False, str
+    hold("json_bytes", path.stat().st_size, str(path))
     try:
         found = parse_json(path.read_bytes())
     except ValueError as error:

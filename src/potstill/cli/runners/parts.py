@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from potstill.cli.commands import DataCommand, DataOptions
 from potstill.cli.text import plural
 from potstill.core import Splits
+from potstill.limits import changed
 from potstill.watch import Watcher
 
 __all__ = ["Answer", "contents", "data_words", "load_data", "workers"]
@@ -78,6 +79,8 @@ def data_words(options: DataOptions) -> list[str]:
             words.append("x".join(map(str, value)))
         elif value is not True:
             words.append(str(value))
+    for name, most in changed().items():
+        words += ["--limit", f"{name}={most}"]
     return words
 
 
