@@ -1,8 +1,8 @@
-"""What a run makes, seen while it makes it: some of its pictures at a few of its steps, in a small file beside the set.
+"""What a run makes, seen while it makes it: some of its inputs at a few of its steps, in a small file beside the set.
 
-Pictures are kept before the first step, after steps 1, 2, 4, 8 … and after the last one. Of these the first and the
-latest stay, ``MOST`` in all, so that a run of any length keeps as much. No generator is drawn from: the set has the
-same bits with and without.
+Inputs (pictures, rows of numbers, windows of a series) are kept before the first step, after steps 1, 2, 4, 8 … and
+after the last one. Of these the first and the latest stay, ``MOST`` in all, so that a run of any length keeps as much.
+No generator is drawn from: the set has the same bits with and without.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -26,18 +26,21 @@ FORMAT = "potstill-film/1"
 MOST = 9
 """Stages that are kept of a run."""
 _CLASSES, _EACH, _SIDE, _BYTES = 12, 3, 64, 128 * 1024
-"""Classes, pictures of each, pixels of a side, and bytes of a stage, at most."""
+"""Classes, inputs of each, pixels of a side, and bytes of a stage, at most."""
+_NOUNS = {"image": "pictures", "table": "rows", "series": "windows"}
+_AXES = {"image": (3,), "table": (1,), "series": (1, 2)}
+"""Kinds of data that the page can draw, and how many axes an input then has."""
 
 
 class Film:
-    """Keeps pictures of one run in ``path``, written anew at every stage.
+    """Keeps inputs of one run in ``path``, written anew at every stage.
 
     Args:
         path: the file.
         method, problem: what is run, which `check_film` has passed.
         identity: what decides the bits of the run: what another run has left in the file is not gone on with.
         resume: the run goes on from a checkpoint; stages that are there stay.
-        warn: told, if no pictures can be had or written; the run goes on.
+        warn: told, if no inputs can be had or written; the run goes on.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class Film:
         self._which: Int[Tensor, " n"] | None = None
         self._labels = torch.zeros(0, dtype=torch.int64)
         self._held: dict[int, Tensor] = {}
-        self._over = False
+        self._over, self._noun = False, _NOUNS[problem.train.input.kind]
         if resume:
             self._read()
 
@@ -63,15 +66,15 @@ class Film:
         if step not in self._held:
             self._keep(step, state)
         if not self._held and not self._over:
-            self._end("its method shows no pictures before it ends")
+            self._end(f"its method shows no {self._noun} before it ends")
 
     def _keep(self, step: int, state: Any) -> None:
         if self._over:
             return
         try:
             with torch.no_grad():
-                shown = self._pictures(state)
-        except Exception:  # what is half made cannot always be read; pictures are worth no run
+                shown = self._shown(state)
+        except Exception:  # what is half made cannot always be read; a film is worth no run
             return
         if shown is None:
             return
@@ -85,10 +88,10 @@ class Film:
 
     def _end(self, why: str) -> None:
         self._over = True
-        self._warn(f"no film of the pictures in {self._path.name}: {why}")
+        self._warn(f"no film of the {self._noun} in {self._path.name}: {why}")
 
-    def _pictures(self, state: Any) -> Tensor | None:
-        """uint8 (n, c, h, w); ``None`` where there is nothing to see as yet."""
+    def _shown(self, state: Any) -> Tensor | None:
+        """Of pictures uint8 (n, c, h, w), else float32 in the data's units; ``None``: nothing to see as yet."""
         problem = self._problem
         made = self._method.result(problem, state)
         if not isinstance(made, Synthetic):
@@ -96,22 +99,19 @@ class Film:
         x = problem.decode(made.payload)
         if self._which is None:
             hard = _classes(problem, made.labels.detach().cpu(), len(x))
-            height, width = (min(_SIDE, side) for side in x.shape[2:])
-            self._which = picked(hard, min(3, x.shape[1]) * height * width)
+            self._which = picked(hard, _bytes(x))
             self._labels = hard[self._which]
         if len(x) <= int(self._which.max()):
             return None  # a selection that is under way holds fewer
         some = x[self._which.to(x.device)].detach()
         some = problem.train.normalization.invert(some) if made.space == "model" else some
-        some = some[:, :1] if some.shape[1] < 3 else some[:, :3]
-        if max(some.shape[2:]) > _SIDE:
-            some = adaptive_avg_pool2d(some, (min(_SIDE, some.shape[2]), min(_SIDE, some.shape[3])))
-        levels: Tensor = (some.float().nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8).cpu()
-        return levels
+        return _levels(some) if self._noun == "pictures" else some.float().nan_to_num(0.0).cpu().contiguous()
 
     def _write(self) -> None:
         steps = sorted(self._held)
-        said = {"format": FORMAT, "key": self._key, "steps": steps, "classes": list(self._problem.train.classes)}
+        train = self._problem.train
+        said = {"format": FORMAT, "key": self._key, "steps": steps, "classes": list(train.classes)}
+        said |= {"columns": list(train.input.columns)} if self._noun != "pictures" else {}
         assert self._which is not None
         tensors = {f"stage/{n}": self._held[step] for n, step in enumerate(steps)}
         tensors |= {"labels": self._labels, "index": self._which}
@@ -130,7 +130,7 @@ class Film:
 
 
 def _classes(problem: Problem, labels: Tensor, n: int) -> Int[Tensor, " n"]:
-    """The class that each picture is made for, whatever a soft label takes it for; 0 where there are no classes."""
+    """The class that each input is made for, whatever a soft label takes it for; 0 where there are no classes."""
     if not problem.train.classes:
         return torch.zeros(n, dtype=torch.int64)
     if sum(problem.sizes) == n:  # they lie class by class
@@ -138,24 +138,43 @@ def _classes(problem: Problem, labels: Tensor, n: int) -> Int[Tensor, " n"]:
     return labels.argmax(1) if labels.ndim == 2 else labels.long()
 
 
+def _bytes(x: Tensor) -> int:
+    """Of one input in a stage."""
+    if x.ndim != 4:
+        return 4 * x[0].numel()
+    return min(3, x.shape[1]) * min(_SIDE, x.shape[2]) * min(_SIDE, x.shape[3])
+
+
+def _levels(some: Float[Tensor, "n c h w"]) -> UInt8[Tensor, "n k y x"]:
+    """One or three channels, of at most 64 pixels a side."""
+    some = some[:, :1] if some.shape[1] < 3 else some[:, :3]
+    if max(some.shape[2:]) > _SIDE:
+        some = adaptive_avg_pool2d(some, (min(_SIDE, some.shape[2]), min(_SIDE, some.shape[3])))
+    return (some.float().nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+
+
 def check_film(name: str, method: Method[Any], source: Source) -> None:
-    """Check that a run has pictures that change.
+    """Check that a run has inputs that change, and that a page can draw them.
 
     Raises:
-        PotstillError: the method of that name chooses real samples, or the data are no pictures.
+        PotstillError: the method of that name chooses real samples, or the data are of another kind.
     """
-    if source.input.kind != "image" or source.input.parts:
-        raise PotstillError(f"a film is of pictures, but {source.name} is {source.input.kind} data; leave film out")
+    kind = source.input.kind
+    if len(source.input.shape) not in _AXES.get(kind, ()):
+        raise PotstillError(
+            f"a film is of pictures, rows of numbers or windows of a series, but {source.name} is {kind} data of "
+            f"shape {list(source.input.shape)}; leave film out"
+        )
     if method.info.selects:
-        raise PotstillError(f"a film is of pictures that change, but {name} chooses real samples; leave film out")
+        raise PotstillError(f"a film is of inputs that change, but {name} chooses real samples; leave film out")
 
 
 def picked(labels: Int[Tensor, " n"], values: int) -> Int[Tensor, " m"]:
-    """Which pictures are kept: of up to 12 classes up to 3 each, the first of every class before the second.
+    """Which inputs are kept: of up to 12 classes up to 3 each, the first of every class before the second.
 
     Args:
-        labels: the class of each picture.
-        values: of one picture; 128 KiB of them are kept, and one picture at least.
+        labels: the class of each input.
+        values: bytes of one input; 128 KiB are kept, and one input at least.
     """
     classes = sorted(set(labels.tolist()))[:_CLASSES]
     each = _EACH if len(classes) > 1 else _CLASSES

@@ -88,7 +88,7 @@ def run_settled(
         table: scores to select by, in place of what the method would ask for.
         given: what stands in for assets of these names, in place of what would have been made.
         keep: write the checkpoint also where the steps are reached.
-        film: file for pictures of a few steps.
+        film: file for inputs at a few steps.
         class_shards: match the classes in so many groups, each as a job of the executor.
     """
     name, made = settled.name, settled.method

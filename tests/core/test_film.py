@@ -10,7 +10,8 @@ import torch
 
 import potstill
 from potstill.cli.main import main
-from potstill.core import Budget
+from potstill.core import Budget, Splits
+from potstill.data import TensorSource
 from potstill.driver import Interrupted
 from potstill.errors import PotstillError
 from potstill.film import MOST, Film, picked
@@ -29,11 +30,11 @@ def test_the_stages_are_of_the_run_and_change_no_bit(tmp_path: Path) -> None:
     assert film is not None
     assert film.steps == (0, 1, 2, 4, 6)
     assert film.labels.tolist() == [c for c in range(10) for _ in range(3)]
-    assert all(x.shape == (30, 1, 8, 8) for x in film.pictures)
+    assert all(x.shape == (30, 1, 8, 8) for x in film.stages)
     kept = torch.cat([torch.as_tensor(small.inputs)[small.labels == c][:3] for c in range(10)])
     levels = (kept.clamp(0, 1) * 255).round().to(torch.uint8)
-    assert (levels.int() - torch.from_numpy(film.pictures[-1]).int()).abs().max() <= 1
-    assert (film.pictures[0] != film.pictures[-1]).any()
+    assert (levels.int() - torch.from_numpy(film.stages[-1]).int()).abs().max() <= 1
+    assert (film.stages[0] != film.stages[-1]).any()
     assert small.inputs.equal(potstill.distill("digits", "dm", steps=6, **SETTINGS).inputs)
 
 
@@ -58,7 +59,7 @@ def test_an_interrupted_run_goes_on_with_its_film(tmp_path: Path) -> None:
     second = film_beside(out)
     assert second is not None
     assert second.steps == film.steps == (0, 1, 2, 4, 8, 12)
-    assert all((a == b).all() for a, b in zip(second.pictures, film.pictures, strict=True))
+    assert all((a == b).all() for a, b in zip(second.stages, film.stages, strict=True))
 
 
 def test_a_long_run_keeps_no_more(tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_what_is_stored_may_be_no_picture(tmp_path: Path, method: str) -> None:
     film = film_beside(out)
     assert film is not None
     assert film.steps == (0, 1, 2, 3)
-    assert film.pictures[0].shape == ({"frepo": 20, "frequency": 30}[method], 1, 8, 8)
+    assert film.stages[0].shape == ({"frepo": 20, "frequency": 30}[method], 1, 8, 8)
 
 
 def test_pictures_stand_with_the_class_that_they_are_made_for(tmp_path: Path) -> None:
@@ -107,11 +108,10 @@ def test_pictures_stand_with_the_class_that_they_are_made_for(tmp_path: Path) ->
 def test_what_has_no_changing_pictures_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(PotstillError, match="random chooses real samples"):
         potstill.distill("digits", "random", ipc=1, film=tmp_path / "f", progress=None)
-    (tmp_path / "t.csv").write_text("a,b,class\n" + "".join(f"{n},{n * n},{n % 2}\n" for n in range(20)))
-    with pytest.raises(PotstillError, match="is table data; leave film out"):
-        potstill.distill(
-            potstill.load_data(str(tmp_path / "t.csv"), label="class"), "dm", ipc=1, film=tmp_path / "f", progress=None
-        )
+    for kind, shape in (("sound", (2, 4)), ("series", (1, 2, 4))):
+        strange = TensorSource.make(torch.rand(8, *shape).numpy(), [0, 1] * 4, name="strange", kind=kind)
+        with pytest.raises(PotstillError, match=f"but strange is {kind} data of shape .*; leave film out"):
+            potstill.distill(Splits(train=strange, test=None), "dm", ipc=1, film=tmp_path / "f", progress=None)
     with pytest.raises(PotstillError, match="but film was given"):
         potstill.distill("digits", "auto", ipc=1, budget="10s", film=tmp_path / "f", progress=None)
     assert not (tmp_path / "f").exists()
@@ -146,7 +146,7 @@ def test_the_commands_keep_one_and_a_set_without_has_none_of_before(
     assert not Path(f"{out}.film").exists()
 
 
-@pytest.mark.parametrize("harm", ["cut", "code", "steps", "labels", "dtype"])
+@pytest.mark.parametrize("harm", ["cut", "code", "steps", "labels", "dtype", "endless"])
 def test_a_damaged_film_is_one_line(tmp_path: Path, harm: str) -> None:
     out = tmp_path / "small.safetensors"
     file = Path(f"{out}.film")
@@ -159,9 +159,47 @@ def test_a_damaged_film_is_one_line(tmp_path: Path, harm: str) -> None:
         tensors["labels"] = tensors["labels"] + 100
     if harm == "dtype":
         tensors["stage/1"] = tensors["stage/1"].float()
+    if harm == "endless":
+        rows = {name: x.flatten(1).float() for name, x in tensors.items() if x.ndim == 4}
+        rows["stage/0"][0, 0] = torch.inf
+        tensors |= rows
     write_tensors(file, tensors, {"film": json.dumps(said) if harm != "code" else "[1"})
     if harm == "cut":
         file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(PotstillError, match="no film of a set, or damaged") as refused:
         film_beside(out)
     assert "\n" not in str(refused.value)
+
+
+def test_rows_of_a_table_are_kept_in_its_units_with_its_columns(tmp_path: Path) -> None:
+    rows = "".join(f"{1000 + 10 * (n % 2) + n % 7},{n % 5 - 3 * (n % 2)},{n / 50},{'ab'[n % 2]}\n" for n in range(60))
+    (tmp_path / "t.csv").write_text("weight,<i>height</i>,age,class\n" + rows)
+    data = potstill.load_data(str(tmp_path / "t.csv"), label="class")
+    out = tmp_path / "small.safetensors"
+    given: dict[str, Any] = {"ipc": 5, "seed": 0, "progress": None, "store": "float32", "steps": 5}
+    small = potstill.distill(data, "dm", film=f"{out}.film", **given)
+    assert small.inputs.equal(potstill.distill(data, "dm", **given).inputs), "no bit changes"
+    film = film_beside(out)
+    assert film is not None
+    assert (film.noun, film.columns, film.steps) == ("rows", ("weight", "<i>height</i>", "age"), (0, 1, 2, 4, 5))
+    assert film.classes == ("a", "b")
+    assert film.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    kept = torch.cat([torch.as_tensor(small.inputs)[small.labels == c][:3] for c in range(2)])
+    torch.testing.assert_close(torch.from_numpy(film.stages[-1]), kept, rtol=1e-5, atol=1e-4)
+    assert (film.stages[0] != film.stages[-1]).any()
+    assert 990 < film.stages[0][:, 0].min() < film.stages[0][:, 0].max() < 1030, "the data's own units"
+
+
+def test_windows_of_a_series_are_kept(tmp_path: Path) -> None:
+    turns = torch.arange(300) / 7
+    (tmp_path / "s.csv").write_text("hot,cold\n" + "".join(f"{50 + 9 * t.sin():.4f},{t.cos():.4f}\n" for t in turns))
+    out = tmp_path / "small.safetensors"
+    data = potstill.load_data(str(tmp_path / "s.csv"), task="forecast:window=16,horizon=4")
+    small = potstill.distill(
+        data, "dm", items=4, steps=2, film=f"{out}.film", progress=None, store="float32", network="mlp"
+    )
+    film = film_beside(out)
+    assert film is not None
+    assert (film.noun, film.columns, film.classes) == ("windows", ("hot", "cold"), ())
+    assert film.stages[0].shape == (4, 2, 16)
+    torch.testing.assert_close(torch.from_numpy(film.stages[-1]), torch.as_tensor(small.inputs), rtol=1e-5, atol=1e-4)

@@ -68,6 +68,39 @@ def test_arrow_keys_move_through_the_steps_without_a_script(
     assert all(box and box["width"] >= 24 and box["height"] >= 24 for box in boxes)
 
 
+def test_rows_and_windows_move_on_one_scale(show: Callable[..., Page], tmp_path: Path) -> None:
+    rows = "".join(f"{n % 7},{n % 5 - 3 * (n % 2)},{n / 50},{'ab'[n % 2]}\n" for n in range(60))
+    (tmp_path / "t.csv").write_text("weight,<i>height</i>,age,class\n" + rows)
+    (tmp_path / "s.csv").write_text("hot,cold\n" + "".join(f"{n % 9},{n % 11}\n" for n in range(200)))
+    of_rows = potstill.load_data(str(tmp_path / "t.csv"), label="class")
+    of_windows = potstill.load_data(str(tmp_path / "s.csv"), task="forecast:window=8,horizon=2")
+    for name, data, many in (("rows", of_rows, {"ipc": 2}), ("windows", of_windows, {"items": 3})):
+        out = tmp_path / f"{name}.safetensors"
+        potstill.distill(
+            data, "dm", **many, steps=2, network="mlp", film=f"{out}.film", store="float32", progress=None
+        ).save(out)
+        html = report(out, tmp_path / f"{name}.html").read_text(encoding="utf-8")
+        page = show(html, java_script_enabled=False, viewport={"width": 390, "height": 800})
+        row = page.get_by_role("group", name=f"{name}: {name.capitalize()} after so many steps")
+        seen = page.locator(".film .stage:visible")
+        assert seen.count() == 1
+        drawn = seen.get_by_role("img")
+        assert drawn.count() == (1 if name == "rows" else 3)
+        after = seen.locator("svg[role=img] polyline").first.get_attribute("points")
+        row.get_by_role("radio", name="2").focus()
+        for _ in range(2):
+            page.keyboard.press("ArrowLeft")
+        assert seen.locator(".when").inner_text() == "Before the first step."
+        assert seen.locator("svg[role=img] polyline").first.get_attribute("points") != after
+        if name == "rows":
+            ends = [
+                stage.locator("svg[role=img] text").all_text_contents() for stage in page.locator(".film .stage").all()
+            ]
+            assert ends[0] == ends[1] == ends[2], "the axes stay"
+            assert any("<i>height" in text for text in ends[0])
+        assert page.locator("i").count() == 0
+
+
 def test_a_comparison_shows_those_that_are_done_and_the_one_that_is_being_made(
     show: Callable[..., Page], filmed: Path, digits: Gallery, tmp_path: Path
 ) -> None:

@@ -183,7 +183,7 @@ class Distill(Making):
     log: Annotated[tuple[str, ...], arg(metavar="NAME:PLACE ...", help_behavior_hint="")] = ()
     """Where settings, numbers of steps and the result also go: tensorboard:DIR, wandb:PROJECT, mlflow:EXPERIMENT."""
     film: Flag = False
-    """Also keep some pictures at a few steps, in FILE.safetensors.film (a megabyte at most): report shows them."""
+    """Also keep some inputs at a few steps, in FILE.safetensors.film (a megabyte at most): report shows them."""
     class_shards: Annotated[int | None, _unset("K")] = None
     """Match the classes in K groups, each a job of the executor that goes on by itself where it is interrupted: for
     methods whose objective is a sum over classes (dm, …)."""

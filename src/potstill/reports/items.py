@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from potstill.markup import Html, join, tag
 from potstill.notebook import picture
 from potstill.reports.entry import Gallery
 from potstill.reports.parallel import called, parallel
+from potstill.reports.windows import window
 
 __all__ = ["items"]
 
-_MOST, _MOST_COLUMNS, _LONGEST, _WANTED, _MOST_LINES = 48, 40, 128, 84, 12
-_WIDTH, _HEIGHT = 200, 80
+_MOST, _MOST_COLUMNS, _LONGEST, _WANTED = 48, 40, 128, 84
 
 
 def _pairs(g: Gallery, most: int) -> Html:
@@ -54,40 +53,11 @@ def _table(g: Gallery, most: int, of: str) -> Html:
     )
 
 
-def _points(values: Float[np.ndarray, " t"], first: int, last: int, low: float, high: float) -> str:
-    room = max(high - low, 1e-12)
-    return " ".join(
-        f"{_WIDTH * (first + t) / max(1, last):.1f},{_HEIGHT - _HEIGHT * (float(v) - low) / room:.1f}"
-        for t, v in enumerate(values)
-    )
-
-
 def _window(g: Gallery, i: int, names: Sequence[str]) -> Html:
-    past = g.inputs[i]
-    count, seen = past.shape
-    ahead = None
-    if g.targets is not None and g.targets[i].size and g.targets[i].size % count == 0:
-        ahead = g.targets[i].reshape(count, -1)
-    last = seen - 1 + (0 if ahead is None else ahead.shape[1])
-    lines: list[Html] = []
-    for v in range(min(count, _MOST_LINES)):
-        # Each variable has a scale of its own: units differ.
-        whole = past[v] if ahead is None else np.concatenate([past[v], ahead[v]])
-        low, high = float(whole.min()), float(whole.max())
-        lines.append(tag("polyline", points=_points(past[v], 0, last, low, high), vector_effect="non-scaling-stroke"))
-        if ahead is not None:
-            after = np.concatenate([past[v, -1:], ahead[v]])
-            lines.append(
-                tag("polyline", points=_points(after, seen - 1, last, low, high), class_="ahead",
-                    vector_effect="non-scaling-stroke")
-            )  # fmt: skip
-    spans = "; ".join(
-        f"{name} from {float(x.min()):.3g} to {float(x.max()):.3g}"
-        for name, x in zip(names[:_MOST_LINES], past[:_MOST_LINES], strict=True)
-    )
-    box, told = f"0 0 {_WIDTH} {_HEIGHT}", f"Window {i + 1}, {seen} values: {spans}"
-    drawn = tag("svg", *lines, viewBox=box, preserveAspectRatio="none", role="img", aria_label=told)
-    return tag("li", tag("figure", drawn, tag("figcaption", f"window {i + 1}"), class_="window"))
+    past, ahead = g.inputs[i], None
+    if g.targets is not None and g.targets[i].size and g.targets[i].size % len(past) == 0:
+        ahead = g.targets[i].reshape(len(past), -1)
+    return window(past, ahead, names, f"Window {i + 1}", f"window {i + 1}")
 
 
 def items(g: Gallery, of: str = "") -> list[Html]:

@@ -19,22 +19,24 @@ def parallel(
     labels: Int[np.ndarray, " n"],
     classes: Sequence[str],
     of: str = "",
+    span: tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]] | None = None,
 ) -> Html | None:
     """A drawing of at most 240 rows over the first 12 columns; ``None`` of fewer than two columns or no rows.
 
-    Each axis runs from its column's least to its greatest value, so that units do not matter. Where there are classes
-    each has a colour and, of up to eight, a pattern of dashes.
+    Each axis runs from its column's least to its greatest value, or over ``span``, so that units do not matter. Where
+    there are classes each has a colour and, of up to eight, a pattern of dashes.
 
     Args:
         labels: the class of each row; ignored without ``classes``.
         of: whose rows they are, where a page shows several.
+        span: the ends of every column's axis, no row beyond them, where several drawings are to be compared.
     """
     n, d = len(rows), min(rows.shape[1], _MOST_AXES)
     if n == 0 or d < 2:
         return None
     every = -(-n // _MOST_LINES)
     shown, which = np.nan_to_num(rows[::every, :d].astype(np.float64)), labels[::every]
-    low, high = shown.min(0), shown.max(0)
+    low, high = (shown.min(0), shown.max(0)) if span is None else (end[:d].astype(np.float64) for end in span)
     flat = high - low < 1e-12 * np.maximum(1.0, np.abs(high))
     share = np.where(flat, 0.5, (shown - low) / np.where(flat, 1.0, high - low))
     xs = [_EDGE + _STEP * j for j in range(d)]
@@ -57,10 +59,11 @@ def parallel(
             tag("text", f"{low[j]:.3g}", x=x, y=_HEIGHT - 6),
         ]
     width = 2 * _EDGE + _STEP * (d - 1)
-    said = f"{len(shown):,} rows as lines over {d} columns, each from its least to its greatest value"
+    ends = "its least to its greatest value" + ("" if span is None else " at any step")
+    said = f"{len(shown):,} rows as lines over {d} columns, each from {ends}"
     svg = tag(
         "svg", *axes, *lines, viewBox=f"0 0 {width} {_HEIGHT}", width=width, height=_HEIGHT, role="img",
-        aria_label=called(f"{said}; the table holds the same", of),
+        aria_label=called(said if span is not None else f"{said}; the table holds the same", of),
     )  # fmt: skip
     note = f"{said}."
     note += f" {rows.shape[1] - d:,} more columns are not drawn." if rows.shape[1] > d else ""

@@ -85,7 +85,7 @@ def compare(
         executor: where cells are made: ``serial``, ``processes`` (so many at a time as there are cores), or an
             `potstill.execution.Executor`. Default: one after another here, each with as many processes as help.
         progress: called with the cell's name after every step of distilling, where cells are made in this process.
-        film: keep some pictures of each made set at a few steps, beside it, for the page.
+        film: keep some inputs of each made set at a few steps, beside it, for the page.
         **overrides: fields of every protocol's recipe, e.g. ``epochs=50``.
 
     Returns:

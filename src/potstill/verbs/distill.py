@@ -160,7 +160,7 @@ def distill(
             start. It has as many inputs of each class as this one will have.
         log: where settings, the numbers of steps and the result also go: ``tensorboard:DIR``, ``wandb:PROJECT``,
             ``mlflow:EXPERIMENT``, a `potstill.loggers.Logger`, or several.
-        film: a file for some pictures at a few steps, which `report` shows: a megabyte at most. Named as the set with
+        film: a file for some inputs at a few steps, which `report` shows: a megabyte at most. Named as the set with
             ``.film`` behind, it is found. The set has the same bits.
         class_shards: match the classes in so many groups, each a job of the executor with a checkpoint of its own in
             the folder ``checkpoint`` (docs/how-to.md). For methods whose objective is a sum over classes. The bits

@@ -130,7 +130,7 @@ def _checkpoint(path: Path, said: Mapping[str, str]) -> str:
 def _film(path: Path, said: Mapping[str, str]) -> str:
     read_tensors(path, MAX_BYTES)
     film = film_beside(path.with_suffix(""))
-    return "" if film is None else f"{len(film.steps)} stages of {len(film.labels)} pictures"
+    return "" if film is None else f"{len(film.steps)} stages of {len(film.labels)} {film.noun}"
 
 
 def _trajectory(path: Path, said: Mapping[str, str]) -> str:
