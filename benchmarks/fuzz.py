@@ -478,15 +478,12 @@ def main() -> None:
                 "seconds": round(time.perf_counter() - begun, 1), "found": problems,
             })  # fmt: skip
             print(rows[-1], flush=True)
-            _write(args.out, rows, args.seconds)
+            _write(args.out, rows)
 
 
-def _write(out: Path, rows: list[dict[str, Any]], seconds: int) -> None:
+def _write(out: Path, rows: list[dict[str, Any]]) -> None:
     total = {"tried": sum(r["tried"] for r in rows), "found": sum(len(r["found"]) for r in rows)}
-    said = {
-        "rows": rows, **total, "seconds": round(sum(r["seconds"] for r in rows)), "seconds_each": seconds,
-        "machine": machine(),
-    }  # fmt: skip
+    said = {"rows": rows, **total, "seconds": round(sum(r["seconds"] for r in rows)), "machine": machine()}
     beside = out.with_suffix(".part")
     beside.write_text(json.dumps(said, indent=1) + "\n")
     beside.replace(out)

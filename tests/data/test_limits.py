@@ -245,6 +245,12 @@ def test_threads_that_decode_see_them(workers, tmp_path, monkeypatch):
         source.fetch(torch.arange(len(source)))
 
 
+def test_a_set_of_others_is_held_against_the_size_of_a_set(tmp_path):
+    path = imported(tmp_path)
+    with limited(set_bytes=500):
+        assert "limit set_bytes is 500, --limit set_bytes=N raises it" in refused(import_plain, path)
+
+
 def of_pixels(job):
     return limits().pixels + job
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from potstill.errors import PotstillError
+from potstill.limits import raised
 
 __all__ = ["PLAIN", "read_torch"]
 
@@ -61,7 +62,7 @@ def read_torch(path: Path, max_bytes: int) -> Any:
     try:
         size = path.stat().st_size
         if size > max_bytes:
-            raise PotstillError(f"{path}: {size:,} bytes are more than {max_bytes:,}, so it is not read")
+            raise PotstillError(f"{path}: {size:,} bytes are more than {max_bytes:,}; {raised('set_bytes')}")
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 unpacked = sum(entry.file_size for entry in archive.infolist())

@@ -76,7 +76,7 @@ def import_set(
         raise unknown("standard set", known, STANDARD)
     if (mean is None) != (std is None):
         raise PotstillError("both mean and std are required, or neither; give the other one, too")
-    found = read_released(path, chosen, run=run, size=reading.get("size"))
+    found = read_released(path, chosen, run=run, size=reading.get("size"), max_bytes=limits().set_bytes)
     of = _Origin(found, chosen, known, _source(data, reading))
     normalization = _normalization(of, mean, std, zca)
     inputs = found.images if found.pixels else normalization.invert(found.images)
