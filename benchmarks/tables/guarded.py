@@ -34,9 +34,13 @@ def fuzzed(root: Path) -> str:
     made = json.loads(path.read_text(encoding="utf-8"))
     rows, found = made["rows"], made["found"]
     least, most = (pick(rows, key=lambda r: int(r["tried"])) for pick in (min, max))
+    where = ", ".join(f"{r['target']} {len(r['found'])}" for r in rows if r["found"])
+    ended = (
+        f"{found} kinds of them ({where}) ended otherwise, and are mended, each with a test" if found else "none did"
+    )
     return (
         f"{len(rows)} readers were given {made['tried']:,} damaged inputs by atheris in {made['seconds'] / 60:,.0f} "
-        f"minutes, start included ({most['target']} {most['tried']:,}, {least['target']} {least['tried']:,}): "
-        f"{'none' if found == 0 else f'{found:,} of them'} ended in anything but a result or one line. "
-        f"`benchmarks/fuzz.py`, {made['machine']['processor']}."
+        f"minutes of one process, start included ({most['target']} {most['tried']:,}, {least['target']} "
+        f"{least['tried']:,}). All should end in a result or in one line: {ended}. `benchmarks/fuzz.py`, "
+        f"{made['machine']['processor']}."
     )

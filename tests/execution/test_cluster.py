@@ -14,6 +14,7 @@ import torch
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Executor, Processes, Ray, Serial, asked_executor, side_by_side
 from potstill.execution import cluster as module
+from potstill.limits import limited, limits
 from potstill.native import versions
 from tests.execution.test_processes import Product, chatter, fail_at_three, fussy, settings, square
 
@@ -63,6 +64,16 @@ def test_results_come_in_the_order_of_the_jobs_from_elsewhere(local: Ray) -> Non
     rows = list(local.map(settings, range(4)))
     assert os.getpid() not in {pid for pid, _ in rows}
     assert {threads for _, threads in rows} == {1}
+
+
+def pixels_allowed(_: int) -> int:
+    return limits().pixels
+
+
+def test_jobs_are_under_the_limits_of_whoever_sends_them(local: Ray) -> None:
+    with limited(pixels=1234):
+        assert list(local.map(pixels_allowed, range(3))) == [1234] * 3
+    assert list(local.map(pixels_allowed, range(3))) == [limits().pixels] * 3
 
 
 def test_bits_are_those_of_one_process(local: Ray) -> None:
