@@ -33,7 +33,9 @@ def test_machines_are_read_from_words_and_from_a_file(tmp_path):
     [
         ("", "has no '='"),
         ("nodes=4,gpu=8", "no entry is called 'gpu'; did you mean gpus"),
-        ("gpus=8,gpus=4", "gpus is given twice"),
+        ("gpus=8,gpus=4", "'gpus' is given twice"),
+        ("a\nb=8,a\nb=4", "is given twice"),
+        ("no\nde=4", "no entry is called"),
         ("gpus=0,memory=1GB,flops=1T", "gpus must be a whole number from 1"),
         ("gpus=-1", "gpus must be a whole number"),
         ("memory=80", "flops is missing"),

@@ -20,7 +20,7 @@ from potstill.limits import hold, limits, raised
 
 __all__ = ["classes_of", "expand", "extension_of", "is_shards", "key_of", "name_of", "once", "read_shards", "shards_of"]
 
-_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
+_BRACES = re.compile(r"\{(\d++)\.\.(\d++)\}|\{([^{},]*+,[^{}]*+)\}")  # nothing is tried twice, however long it is
 
 
 def expand(pattern: str) -> Iterator[str]:
@@ -39,6 +39,8 @@ def expand(pattern: str) -> Iterator[str]:
         choices: Iterable[str] = listed.split(",")
     else:
         hold("brace_digits", max(len(first), len(last)), f"{pattern[:80]} …")
+        if int(first) > int(last):
+            raise PotstillError(f"{pattern[:80]}: {{{first}..{last}}} counts down, which names no shard; turn it round")
         width = len(first) if first.startswith("0") or len(first) == len(last) else 0
         choices = (str(i).zfill(width) for i in range(int(first), int(last) + 1))
     for c in choices:
@@ -49,7 +51,8 @@ def is_shards(data: str | Path) -> bool:
     """Whether ``data`` names shards: a tar file, or a pattern of several."""
     if isinstance(data, Path):
         return data.name.endswith((".tar", ".tar.gz"))
-    return bool(re.search(r"\{.*(\.\.|,).*\}", data)) or data.endswith((".tar", ".tar.gz"))
+    inner = data[data.find("{") + 1 : max(data.rfind("}"), 0)] if "{" in data else ""
+    return ".." in inner or "," in inner or data.endswith((".tar", ".tar.gz"))
 
 
 def key_of(folder: str, file: str) -> str:

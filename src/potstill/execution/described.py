@@ -128,7 +128,7 @@ def described_cluster(spelled: str) -> Cluster:
                 f"but {part[:40]!r} has no '='"
             )
         if name in entries:
-            raise PotstillError(f"the machines' {name} is given twice; keep one")
+            raise PotstillError(f"the machines' {name[:40]!r} is given twice; keep one")
         entries[name] = value.strip()
     return _made(entries, "the machines")
 
@@ -141,7 +141,9 @@ def _of_file(path: Path) -> dict[str, str]:
     if not isinstance(found, dict):
         raise PotstillError(f"{path}: machines are a mapping, found {type(found).__name__}; write 'nodes: 4'")
     if odd := next((n for n, v in found.items() if isinstance(v, dict | list | bool) or v is None), None):
-        raise PotstillError(f"{path}: {odd} is a number or a size, such as 4 or 80GB, not {found[odd]!r:.40}")
+        raise PotstillError(
+            f"{path}: {str(odd)[:40]!r} is a number or a size, such as 4 or 80GB, not {found[odd]!r:.40}"
+        )
     return {str(name): _plain(value) for name, value in found.items()}
 
 
