@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import potstill
 from potstill.errors import PotstillError
 from potstill.execution import Ranks
-from potstill.execution.ranks import started
+from potstill.execution.ranks import _check_backend, backend_for, started
 
 HERE = Path(__file__).parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
@@ -59,6 +60,31 @@ def test_experts_and_a_student_over_two_ranks(together):
     found = together["distilled"]
     assert found["same"]
     assert found["scores"][0] == pytest.approx(found["scores"][1], abs=0.05)
+
+
+@pytest.mark.slow
+def test_two_workers_of_ray_train_do_what_one_does(tmp_path):
+    with tempfile.TemporaryDirectory(prefix="rt") as near:  # Ray's sockets need a short path
+        done = subprocess.run(
+            [sys.executable, str(HERE / "ray_trained.py"), str(tmp_path), near], capture_output=True, text=True,
+            timeout=300, check=False, env={**os.environ, **LOCAL},
+        )  # fmt: skip
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    assert lines, done.stderr
+    found = json.loads(lines[-1])
+    assert (found["world"], found["second"]) == (2, "again"), "the process group is Ray's, and stays"
+    gaps = {name: found["gradients"][name] for name in ("group", "batch", "cumulative", "contrast")}
+    assert 0 < max(gaps.values()) < 1e-13, "shared, and the same but for the order of sums"
+    assert found["gradients"]["networks sent"] == 4
+    assert found["distilled"]["same"]
+
+
+def test_what_carries_messages_is_chosen_by_what_there_is():
+    assert backend_for(True, True) == "cpu:gloo,cuda:nccl"
+    assert backend_for(True, False) == backend_for(False, True) == "gloo"
+    _check_backend("cpu:gloo,cuda:nccl")
+    with pytest.raises(PotstillError, match="is cuda:nccl; begin it with the backend gloo"):
+        _check_backend("cuda:nccl")
 
 
 def test_a_rank_that_dies_is_one_line_and_nobody_waits():

@@ -4,6 +4,17 @@ from potstill.execution.choice import asked_executor, choose
 from potstill.execution.cluster import Ray
 from potstill.execution.executor import Executor, Serial, portable, side_by_side
 from potstill.execution.processes import Processes
-from potstill.execution.ranks import Ranks
+from potstill.execution.ranks import Ranks, ranked
 
-__all__ = ["Executor", "Processes", "Ranks", "Ray", "Serial", "asked_executor", "choose", "portable", "side_by_side"]
+__all__ = [
+    "Executor",
+    "Processes",
+    "Ranks",
+    "Ray",
+    "Serial",
+    "asked_executor",
+    "choose",
+    "portable",
+    "ranked",
+    "side_by_side",
+]

@@ -1,4 +1,4 @@
-"""The processes that torchrun has started, on one machine or several: rank 0 runs the program, the others help.
+"""The processes that torchrun or Ray Train has started: rank 0 runs the program, the others help.
 
 Only rank 0 reads data, draws, decides and writes. The others wait, and take a part of what they are handed:
 
@@ -16,6 +16,7 @@ import os
 import pickle
 import re
 import signal
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
@@ -38,7 +39,7 @@ from potstill.functional.slices import Passed, Piece, Plain, out_of_memory, shar
 from potstill.inputs import count, device_of, tensors
 from potstill.limits import within
 
-__all__ = ["Ranks", "active", "started"]
+__all__ = ["Ranks", "active", "ranked", "started"]
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -54,9 +55,49 @@ def started() -> bool:
     return said[0].isdecimal() and int(said[0]) > 1 and said[1].isdecimal() and "MASTER_ADDR" in os.environ
 
 
+def ranked(work: Callable[[], R], ranks: "Ranks | None" = None) -> R | None:
+    """What ``work`` returns on rank 0, helped by the other ranks, where it is ``None``.
+
+    ``ranks``: other than as usual.
+
+    For programs that begin on every rank and whose ranks must return, such as the training loop of a Ray Train
+    ``TorchTrainer``; a process group that is there already is used and left as it is.
+
+    Raises:
+        PotstillError: as `Ranks`.
+    """
+    try:
+        with ranks or Ranks():
+            return work()
+    except _Helped:
+        return None
+
+
+class _Helped(SystemExit):
+    """The end of a rank that has helped."""
+
+
 def active() -> "Ranks | None":
     """The ranks that help at present."""
     return _ACTIVE
+
+
+def backend_for(on_gpu: bool, nccl: bool) -> str:
+    """What carries messages and tensors: gloo, and NCCL between GPUs where torch has it."""
+    return "cpu:gloo,cuda:nccl" if on_gpu and nccl else "gloo"
+
+
+def _check_backend(said: str) -> None:
+    """``said`` is as torch tells it: ``cpu:gloo,cuda:gloo``.
+
+    Raises:
+        PotstillError: nothing carries what is on the CPU.
+    """
+    if "cpu:gloo" not in said and "cpu:mpi" not in said:
+        raise PotstillError(
+            f"ranks need a process group for the CPU, but the one that is there already is {said}; begin it with the "
+            "backend gloo or cpu:gloo,cuda:nccl (of Ray Train: TorchConfig(backend=…))"
+        )
 
 
 class Ranks:
@@ -73,7 +114,8 @@ class Ranks:
         threads: of torch, for each of several jobs.
 
     Raises:
-        PotstillError: (from ``__enter__``) torchrun did not start this process; (from anything later) a rank is gone.
+        PotstillError: (from ``__enter__``) torchrun did not start this process, or a process group that is there
+            already cannot carry what is on the CPU; (from anything later) a rank is gone.
     """
 
     def __init__(self, least: int = 8, threads: int = 1) -> None:
@@ -86,6 +128,7 @@ class Ranks:
         self._gone: list[int] = []
         self._next = 0
         self._busy = False
+        self._own = True
         self._stack = ExitStack()
 
     def places(self) -> int:
@@ -102,8 +145,10 @@ class Ranks:
         on_gpu = torch.cuda.is_available()
         if on_gpu:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-        backend = "cpu:gloo,cuda:nccl" if on_gpu and dist.is_nccl_available() else "gloo"
-        dist.init_process_group(backend, timeout=_PATIENCE)
+        self._own = not dist.is_initialized()
+        if self._own:
+            dist.init_process_group(backend_for(on_gpu, dist.is_nccl_available()), timeout=_PATIENCE)
+        _check_backend(str(dist.get_backend_config()))
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         if self.rank:
             try:
@@ -111,8 +156,8 @@ class Ranks:
             except RuntimeError as error:
                 raise _lost(error) from error
             finally:
-                dist.destroy_process_group()
-            raise SystemExit(0)
+                self._leave()
+            raise _Helped(0)
         _ACTIVE = self
         self._stack.enter_context(sharing(self))
         return self
@@ -130,6 +175,11 @@ class Ranks:
             if error is None:
                 raise _lost(lost) from lost
         finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """End the process group, if it was begun here."""
+        if self._own:
             dist.destroy_process_group()
 
     # --- jobs ---------------------------------------------------------------------------------------------------
@@ -267,8 +317,9 @@ class _Helper:
 
     def serve(self) -> None:
         """Help until rank 0 has no more to do. It is rank 0 that a scheduler's signal ends, when it has saved."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        if threading.current_thread() is threading.main_thread():  # of Ray Train it is another
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
         while True:
             kind, *rest = _told()
             if kind == "end":
