@@ -132,6 +132,23 @@ def test_a_pickle_reserves_no_memory_for_what_it_does_not_hold():
     assert read_pickle(claimed, "x").tolist() == [0, 0, 0]
 
 
+class Described:
+    """A type of numbers that describes itself: NumPy's own takes such a state and answers with a SystemError."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def __reduce__(self):
+        return np.dtype, ("u1", False, True), self.state
+
+
+@pytest.mark.parametrize("state", [(3, 5, None), (3, "?", None), (3,), "words"])
+def test_a_type_of_numbers_is_its_name_and_order_alone(state):
+    """Found by fuzzing: a damaged state of a type, the last of these, was a SystemError of NumPy's."""
+    with pytest.raises(PotstillError, match=r"\Ax: not a pickle of plain arrays \(.*\)[^\n]*\Z"):
+        read_pickle(pickle.dumps({"data": Described(state)}, 2), "x")
+
+
 @pytest.mark.parametrize("kind", ["u1", "<i4", ">i4", "f8", "bool"])
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_arrays_of_every_kind_come_back_from_a_pickle(kind, protocol):
