@@ -17,6 +17,7 @@ from potstill.errors import PotstillError
 from potstill.execution import Ranks
 from potstill.functional.slices import Plain, passed, sharing
 from potstill.functional.train import parameters, train_step
+from potstill.limits import limited, limits
 from potstill.testing import toy_source
 
 RNG = torch.Generator().manual_seed(3)
@@ -88,7 +89,13 @@ def mistakes(ranks: Ranks) -> dict[str, Any]:
         list(ranks.map(int, ["1", "2", "three"]))
     except ValueError as error:
         said.append(str(error))
-    return {"said": said, "after": list(ranks.map(abs, [-1, -2, -3])), "few": list(ranks.map(abs, [-4]))}
+    with limited(pixels=1234):
+        held = list(ranks.map(pixels_allowed, [0, 1]))
+    return {"said": said, "after": list(ranks.map(abs, [-1, -2, -3])), "few": list(ranks.map(abs, [-4])), "held": held}
+
+
+def pixels_allowed(_: int) -> int:
+    return limits().pixels
 
 
 def distilled(ranks: Ranks) -> dict[str, Any]:

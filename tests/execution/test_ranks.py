@@ -54,6 +54,7 @@ def test_a_loss_or_a_job_that_fails_leaves_the_ranks_at_work(together):
     assert found["said"][0] == "no loss of these"
     assert "invalid literal" in found["said"][1]
     assert (found["after"], found["few"]) == ([1, 2, 3], [4])
+    assert found["held"] == [1234, 1234], "jobs are under the limits of whoever sends them"
 
 
 def test_experts_and_a_student_over_two_ranks(together):
