@@ -1,13 +1,14 @@
 """Jobs on a Ray cluster whose machines die, and what a second worker brings.
 
-    python benchmarks/cluster.py faults  [--every 20] [--repeat 1]
+    python benchmarks/cluster.py faults  [--every 20] [--repeat 1] [--sets 3]
     python benchmarks/cluster.py shards  [--every 20] [--repeat 1]
     python benchmarks/cluster.py scaling [--repeat 3]
 
-``faults``: a comparison is made once in one process and once on a simulated cluster on this machine
+``faults``: a comparison is made once by two processes of this machine and once on a simulated cluster on this machine
 (`ray.cluster_utils`: a head without cores and three nodes of one core), where every ``--every`` seconds one of the
 nodes is killed without warning and another joins. Compared are all tensors of all sets and all accuracies, bit by bit;
-counted is how often a cell was begun and how often it ended. ``--repeat`` makes the comparison with that many seeds.
+counted is how often a cell was begun and how often it ended. With six sets a cell in place of three it takes about ten
+minutes. ``--repeat`` makes the comparison with that many seeds.
 
 ``shards``: the same with one distillation in class shards (``--class-shards``), each of which goes on from a checkpoint
 that it writes every five seconds.
@@ -32,6 +33,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,21 +83,24 @@ def main() -> None:
     parser.add_argument("what", choices=["faults", "shards", "scaling"])
     parser.add_argument("--every", type=float, default=20.0)
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--sets", type=int, default=3, help="of each cell of the comparison of faults")
     parser.add_argument("--longer", type=int, default=6, help="times a second, about, that a job of scaling takes")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.what == "scaling":
         found = scaling(args.repeat, args.longer)
     else:
-        found = faults(args.every, args.repeat, comparison if args.what == "faults" else sharded)
+        found = faults(
+            args.every, args.repeat, partial(comparison, sets=args.sets) if args.what == "faults" else sharded
+        )
     kept = json.loads(OUT.read_text()) if OUT.exists() else {}
     OUT.write_text(json.dumps({**kept, args.what: {"machine": machine(), **found}}, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 
 
-def comparison(out: Path, executor: Any, seed: int) -> None:
+def comparison(out: Path, executor: Any, seed: int, sets: int = 3) -> None:
     potstill.compare(
-        "digits", ["dm", "dsa", "k-means"], [1, 2, 5], sets=3, out=out, network="convnet-d1-w16", seeds=2, seed=seed,
+        "digits", ["dm", "dsa", "k-means"], [1, 2, 5], sets=sets, out=out, network="convnet-d1-w16", seeds=2, seed=seed,
         effort="quick", epochs=60, executor=executor, options={"dm": {"iterations": 150}, "dsa": {"iterations": 12}},
     )  # fmt: skip
 
@@ -141,7 +146,7 @@ def faults(every: float, repeat: int, work: Callable[[Path, Any, int], None]) ->
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             begun = time.monotonic()
-            work(folder / "here", Serial(), seed)
+            work(folder / "here", Serial() if work is sharded else Processes(2), seed)
             alone = time.monotonic() - begun
             cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
             nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
