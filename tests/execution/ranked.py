@@ -4,10 +4,13 @@ import json
 import os
 import signal
 import sys
+import time
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,6 +18,7 @@ import potstill
 from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.execution import Ranks
+from potstill.execution import ranked as together_on_first
 from potstill.functional.slices import Plain, passed, sharing
 from potstill.functional.train import parameters, train_step
 from potstill.limits import limited, limits
@@ -141,9 +145,28 @@ def killed(ranks: Ranks) -> dict[str, Any]:
     return {}
 
 
+def after_a_while() -> str:
+    """Rank 0 alone at work, longer than the group that was there waits."""
+    time.sleep(5)
+    return "after 5 s"
+
+
+def patient() -> dict[str, Any] | None:
+    """Ranks in a process group that another program began, which is still there afterwards."""
+    dist.init_process_group("gloo", timeout=timedelta(seconds=2))
+    done = together_on_first(after_a_while)
+    held = {"done": done, "still": dist.is_initialized()}
+    dist.destroy_process_group()
+    return held if done else None
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     import ranked  # as a module: what only the main script knows is not sent
 
+    if sys.argv[1] == "patient":
+        if (found := patient()) is not None:
+            print(json.dumps(found), flush=True)
+        sys.exit()
     with Ranks(least=1) as everyone:
         print(json.dumps(getattr(ranked, sys.argv[1])(everyone)), flush=True)

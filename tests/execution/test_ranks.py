@@ -80,6 +80,10 @@ def test_two_workers_of_ray_train_do_what_one_does(tmp_path):
     assert found["distilled"]["same"]
 
 
+def test_ranks_wait_longer_than_a_group_that_is_there_would():
+    assert told("patient") == {"done": "after 5 s", "still": True}
+
+
 def test_what_carries_messages_is_chosen_by_what_there_is():
     assert backend_for(True, True) == "cpu:gloo,cuda:nccl"
     assert backend_for(True, False) == backend_for(False, True) == "gloo"
@@ -90,7 +94,7 @@ def test_what_carries_messages_is_chosen_by_what_there_is():
 
 def test_a_rank_that_dies_is_one_line_and_nobody_waits():
     found = told("killed")
-    assert found["said"].startswith("all ranks of torchrun must live until the work is done, but one is gone (")
+    assert found["said"].startswith("all ranks must live until the work is done, but one is gone (")
 
 
 def test_the_command_line_under_torchrun_says_all_once(tmp_path):

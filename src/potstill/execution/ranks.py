@@ -47,6 +47,9 @@ R = TypeVar("R")
 _PATIENCE = timedelta(days=7)
 """For the next message: rank 0 may have days of work of its own. A rank that ends is noticed at once."""
 _ACTIVE: "Ranks | None" = None
+_PATIENT: dist.ProcessGroup | None = None
+"""What carries the messages that are waited for; ``None``: the one of all, which is as patient. A group that another
+program began is not: Ray Train's gives up after half an hour."""
 
 
 def started() -> bool:
@@ -136,7 +139,7 @@ class Ranks:
         return self.world
 
     def __enter__(self) -> "Ranks":
-        global _ACTIVE
+        global _ACTIVE, _PATIENT
         if not started():
             raise PotstillError(
                 "ranks are started by torchrun, but RANK, WORLD_SIZE and MASTER_ADDR do not say so; begin with "
@@ -148,7 +151,9 @@ class Ranks:
         self._own = not dist.is_initialized()
         if self._own:
             dist.init_process_group(backend_for(on_gpu, dist.is_nccl_available()), timeout=_PATIENCE)
-        _check_backend(str(dist.get_backend_config()))
+        else:
+            _check_backend(str(dist.get_backend_config()))
+            _PATIENT = dist.new_group(backend="gloo", timeout=_PATIENCE)
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         if self.rank:
             try:
@@ -178,9 +183,10 @@ class Ranks:
             self._leave()
 
     def _leave(self) -> None:
-        """End the process group, if it was begun here."""
-        if self._own:
-            dist.destroy_process_group()
+        """End the process group that was begun here."""
+        global _PATIENT
+        dist.destroy_process_group(_PATIENT)
+        _PATIENT = None
 
     # --- jobs ---------------------------------------------------------------------------------------------------
 
@@ -200,7 +206,7 @@ class Ranks:
                 with torch_threads(self.threads), sharing(None):
                     own = answer(sent, dumps(some[0]))
                 found: list[Any] = [None] * self.world
-                dist.gather_object(own, found)
+                dist.gather_object(own, found, group=_PATIENT)
             except RuntimeError as error:
                 raise _lost(error) from error
             self._busy = False
@@ -329,7 +335,7 @@ class _Helper:
                 jobs, rank = rest[1], dist.get_rank()
                 with torch_threads(rest[2]):
                     reply = answer(self.function, jobs[rank]) if rank < len(jobs) else b""
-                dist.gather_object(reply)
+                dist.gather_object(reply, group=_PATIENT)
             elif kind == "pass":
                 self.share(**rest[0])
 
@@ -393,12 +399,12 @@ class _Helper:
 
 
 def _tell(message: tuple[Any, ...]) -> None:
-    dist.broadcast_object_list([message], 0, device=torch.device("cpu"))
+    dist.broadcast_object_list([message], 0, group=_PATIENT, device=torch.device("cpu"))
 
 
 def _told() -> tuple[Any, ...]:
     box: list[Any] = [None]
-    dist.broadcast_object_list(box, 0, device=torch.device("cpu"))
+    dist.broadcast_object_list(box, 0, group=_PATIENT, device=torch.device("cpu"))
     message: tuple[Any, ...] = box[0]
     return message
 
@@ -418,7 +424,7 @@ def _line(error: BaseException) -> str:
 def _lost(error: BaseException) -> PotstillError:
     said = re.sub(r"\[/[^]]*\]\s*", "", " ".join(str(error).split())).partition(". ")[0][:120]  # without gloo's files
     return PotstillError(
-        f"all ranks of torchrun must live until the work is done, but one is gone ({said}); begin again, with --resume "
+        f"all ranks must live until the work is done, but one is gone ({said}); begin again, with --resume "
         "where there is a checkpoint"
     )
 
