@@ -15,7 +15,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Int
 from torch import Generator, Tensor
 
+from potstill.assets.naming import named, other_machines, where
 from potstill.assets.progress import UnderWay, read_progress, write_progress
 from potstill.assets.snapshots import MAX_BYTES, Here, Kept, Snapshots, apart
 from potstill.core import Augmentation, Ground, Network, NetworkFactory, Source, Trained
@@ -60,6 +61,8 @@ class Training:
     number: int
     snapshots: tuple[int, ...] = ()
     """Epochs after which it is wanted; none: after the last."""
+    on: Mapping[str, str] = field(default_factory=where)
+    """The machine whose bits they are: the one that asks."""
 
     def __post_init__(self) -> None:
         if odd := [epoch for epoch in self.snapshots if not 0 <= epoch <= self.epochs]:
@@ -181,8 +184,7 @@ class TrainNetwork(Training):
             what |= {"recipe": {**self.recipe, "epochs": epoch}, "version": 4}  # of any training that is as long
         elif epoch != self.epochs:
             what["epoch"] = epoch
-        key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-        return cache_folder() / "networks" / f"{key}.safetensors"
+        return cache_folder() / "networks" / f"{named(what, self.on, self.make.device)}.safetensors"
 
     def there(self) -> bool:
         """Whether all its stops seem to be in the cache."""
@@ -197,6 +199,7 @@ class TrainNetwork(Training):
         readers, seconds = list[Kept](), 0.0
         for epoch in self.stops:
             if (found := self.read(epoch)) is None:
+                other_machines(self.path(epoch), "trained networks")
                 return None
             readers.append(Kept.of(self.path(epoch), found[0], self.make.device))
             seconds = found[1]

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.func import functional_call
 
+from potstill.assets.naming import named, other_machines
 from potstill.assets.networks import TrainedNetworks, Training, Untrained, kept_part, work_of
 from potstill.assets.snapshots import ByEpoch, Here, Kept, Snapshots, apart
 from potstill.core import Ground, Network, Trained
@@ -190,8 +191,7 @@ class RecordTraining(Training):
             "network": self.make.name, "augment": repr(self.augment), "number": self.number, "version": _VERSION,
             "recipe": {name: v for name, v in self.recipe.items() if name != "until"},
         }  # fmt: skip
-        key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-        return cache_folder() / "records" / key
+        return cache_folder() / "records" / named(what, self.on, self.make.device)
 
     def epochs_made(self) -> Iterator[tuple[_State, Mapping[str, Tensor], Trained | None]]:
         """The training, epoch by epoch, from the beginning: state, what it says of the samples, the network if kept."""
@@ -319,6 +319,7 @@ class RecordTraining(Training):
         networks: dict[int, Kept] = {}
         seconds = 0.0
         if (self._saved().epoch or self.epochs * self._whole()) < self.until:
+            other_machines(folder, "records of trainings")
             return None  # rows beyond the state were not confirmed
         try:
             for epoch in range(1, self.until + 1):

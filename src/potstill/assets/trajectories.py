@@ -49,6 +49,7 @@ from potstill.assets.coded import (
     read_rows,
 )
 from potstill.assets.curriculum import PAD, Order
+from potstill.assets.naming import named, other_machines
 from potstill.assets.networks import TrainedNetworks, Training, kept_part, work_of
 from potstill.core import Ground, NetworkFactory, Source, Trained
 from potstill.data.passes import shuffled
@@ -330,8 +331,7 @@ class ExpertTraining(Training):
             "network": self.make.name, "augment": repr(self.augment), "recipe": self._decides, "number": self.number,
             "version": _VERSION,
         }  # fmt: skip
-        key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-        return cache_folder() / "trajectories" / f"{key}.safetensors"
+        return cache_folder() / "trajectories" / f"{named(what, self.on, self.make.device)}.safetensors"
 
     @property
     def _part(self) -> Path:
@@ -362,6 +362,7 @@ class ExpertTraining(Training):
             PotstillError: the file at its place is of another network or of other data; both are named.
         """
         if not self.there():
+            other_machines(self.path(), "expert trajectories")
             return None
         try:
             return opened(self.path(), self.make, self.train, self.epochs)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from potstill.assets.naming import named, other_machines, where
 from potstill.core import NetworkFactory, Source
 from potstill.errors import PotstillError
 from potstill.evaluation.learned import Learned
@@ -38,6 +39,8 @@ class FullReference:
     make: NetworkFactory
     seed: int
     recipe: Mapping[str, Any] = field(default_factory=lambda: dict(RECIPE))
+    on: Mapping[str, str] = field(default_factory=where)
+    """The machine whose result it is: the one that asks."""
 
     def __call__(self) -> dict[str, Any]:
         """The score of one student trained on all of ``train``: ``mean``, ``n`` = 1, ``recipe``."""
@@ -89,14 +92,14 @@ class FullReference:
         }  # fmt: skip
 
     def _path(self) -> Path:
-        key = hashlib.sha256(json.dumps(self._what(), sort_keys=True).encode()).hexdigest()
-        return cache_folder() / "full" / f"{key}.json"
+        return cache_folder() / "full" / f"{named(self._what(), self.on, self.make.device)}.json"
 
     def kept(self) -> dict[str, Any] | None:
         """The result of an earlier call on the same data with the same network, recipe and seed."""
         try:
             found = json.loads(self._path().read_text())
         except (OSError, ValueError):
+            other_machines(self._path(), "networks on all data")
             return None  # not there, or not readable: it is measured again and written anew
         if not isinstance(found, dict) or found.get("what") != self._what():
             return None

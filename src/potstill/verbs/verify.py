@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from potstill.assets.naming import is_named
 from potstill.data.decoded import is_whole
 from potstill.errors import PotstillError
 from potstill.limits import hold
@@ -195,11 +196,8 @@ def _json(path: Path) -> tuple[str, bool, Callable[[], str]]:
 
 
 def _result(path: Path, found: Mapping[str, Any]) -> str:
-    what, said = (_of(found[name]) for name in ("what", "result"))
-    if not found.keys() <= {"what", "result", "sha256"} or found.get("sha256", said) != said or path.stem != what:
+    said = hashlib.sha256(json.dumps(found["result"], sort_keys=True).encode()).hexdigest()
+    here = found.keys() <= {"what", "result", "sha256"} and is_named(path.stem, found["what"])
+    if not here or found.get("sha256", said) != said:
         raise PotstillError("damaged: its content is not what it was written with; delete it, and it is made again")
     return ""
-
-
-def _of(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,63 @@
+"""Names of what is kept: by everything that decides its bits, the machine included.
+
+The last bits of a training depend on torch, on the kind of processor, on kernels and on the device. So where several
+machines share one cache, each finds what its own kind has made, and a shared folder changes no result. What others made
+is not taken, and a line says that it is there.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from potstill.errors import PotstillWarning
+from potstill.native import computing
+
+__all__ = ["is_named", "named", "other_machines", "where"]
+
+_ABOUT, _WHERE = 56, 16
+"""Characters of a name: of the hash of what is made, and of where."""
+
+
+def where() -> dict[str, str]:
+    """What bits depend on beside a recipe, in this process: torch, processor, kernels. Jobs carry it to their workers,
+    so that a file has one name wherever it is made."""
+    return {"torch": torch.__version__, **computing()}
+
+
+def named(what: Mapping[str, Any], on: Mapping[str, str], device: torch.device) -> str:
+    """A name for the bits that come of ``what`` (JSON values), made ``on`` such a machine and device."""
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{_hash(what)[:_ABOUT]}{_hash({**on, 'device': card})[:_WHERE]}"
+
+
+def is_named(name: str, what: Mapping[str, Any]) -> bool:
+    """Whether a name is of ``what``, made anywhere; or one that earlier versions gave it, which was its hash alone."""
+    about = _hash(what)
+    return name == about or (len(name) == _ABOUT + _WHERE and name[:_ABOUT] == about[:_ABOUT])
+
+
+def _hash(said: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def other_machines(path: Path, work: str) -> None:
+    """Say that others have made what is missing at ``path``, if they have.
+
+    Args:
+        path: a name by `named` in its folder.
+        work: what it is, in the plural.
+    """
+    if path.exists():
+        return
+    alike = path.parent.glob(f"{path.name[:_ABOUT]}{'?' * _WHERE}{path.suffix}")  # earlier versions' names are shorter
+    if any(p.name != path.name for p in alike):
+        warnings.warn(
+            f"{work} that another kind of processor, device, kernel or torch made are in the cache, but their last "
+            "bits may differ; they are trained again here, so that a shared cache changes no result",
+            PotstillWarning, stacklevel=2,
+        )  # fmt: skip
