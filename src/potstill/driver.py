@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from potstill.core import Method, Metrics, Problem
 from potstill.errors import NotFinite, PotstillError
@@ -98,12 +98,26 @@ class _Signals(AbstractContextManager["_Signals"]):
             signal.signal(number, handler)
 
 
-def not_finite(metrics: Metrics, state: object) -> str | None:
-    """What of a step is NaN or infinity, by its name; none: all is finite, and the run goes on."""
+def _same(tensor: Tensor) -> tuple[object, ...]:
+    """What two tensors have in common only where they are one memory that was not written to."""
+    if tensor.is_inference():
+        return (object(),)  # whose writes are not counted
+    return tensor.data_ptr(), tensor._version, tensor.shape, tensor.stride(), tensor.dtype
+
+
+def not_finite(metrics: Metrics, state: object, before: object = None) -> str | None:
+    """What of a step is NaN or infinity, by its name; none: all is finite, and the run goes on.
+
+    Args:
+        before: a state known to be finite. What a step leaves alone is not read again: that can be most of a large set.
+    """
+    known = {} if before is None else {n: _same(t) for n, t in pack(before)[0].items()}
     for name, value in metrics.items():
         if not math.isfinite(value):
             return f"{name} is {value}"
     for name, tensor in pack(state)[0].items():
+        if name in known and known[name] == _same(tensor):
+            continue
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             return f"{name} holds NaN or infinity"
     return None
@@ -265,7 +279,7 @@ def _run(
                 raise Interrupted(checkpoint, step)
             try:
                 following, metrics = method.step(problem, state, rng)
-                what = not_finite(metrics, following)
+                what = not_finite(metrics, following, state if step > first else None)
             except NotFinite as error:
                 what = str(error)
             if what is not None:

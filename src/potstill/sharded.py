@@ -2,7 +2,8 @@
 
 A shard is the run of some neighbouring classes, with a checkpoint of its own. It draws what the whole run would draw
 and computes what its classes need of it. So the set does not depend on where or in which order shards ran, and on how
-many there are only by the order of sums: a class's samples pass a network in other company.
+many there are at most by the order of sums: a class's samples pass a network in other company. A recovery's shards make
+batches, which hold several classes, and RDED's make classes that never met: of those the bits do not depend on it.
 """
 
 import itertools
@@ -126,7 +127,7 @@ def _joined(state: Any, done: list[Run[Any]]) -> Run[Any]:
     rows = []
     for points in zip(*(r.history for r in done), strict=False):
         if len({p["step"] for p in points}) == 1:
-            sums = {n: sum(p.get(n, 0.0) for p in points) for n in points[0]}
+            sums = {n: sum(p.get(n, 0.0) for p in points) for n in dict.fromkeys(n for p in points for n in p)}
             rows.append({**sums, "step": points[0]["step"], "seconds": round(sums["seconds"], 3)})
     return Run(
         state=state, outcome=Outcome(kind=worst.kind, message=said, step=min(r.outcome.step for r in done)),

@@ -32,6 +32,11 @@ def steps(method: Any, problem: Problem, state: Any, rng: Generator, count: int)
     return seen
 
 
+def draws(state: Any, iteration: int) -> Generator:
+    """What an iteration of the batch under way draws from."""
+    return generator(state.seed, "recovery", state.batch, iteration)
+
+
 def pixels(state: Any) -> Tensor:
     """Of all items, without the batch that is under way."""
     made: Tensor = state.payload["inputs"]

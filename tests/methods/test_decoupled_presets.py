@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from decoupled_toys import at_toy, batches, members, pixels, staged, started, steps, voices, work
+from decoupled_toys import at_toy, batches, draws, members, pixels, staged, started, steps, voices, work
 from torch import Tensor
 
 from potstill.core import Problem
@@ -208,8 +208,6 @@ def test_iterations_of_g_vbsm_against_a_naive_loop() -> None:
     net, member = problem.network(0).eval(), members(method, problem)[0]
     net.load_state_dict(dict(member.weights))
     real = problem.train.fetch(torch.arange(len(problem.train))).x
-    shadow = torch.Generator()
-    shadow.set_state(rng.get_state())
     made = steps(method, problem, state, rng, 5)
 
     def seen(a: Tensor) -> list[Tensor]:  # of a convolution's input: channels, and cells of 4×4
@@ -228,6 +226,7 @@ def test_iterations_of_g_vbsm_against_a_naive_loop() -> None:
     norm, bn, kept, left_out = problem.train.normalization, net.features[1], [None, None], 0
     for t in range(5):
         adam.param_groups[0]["lr"] = 0.05 * (1 + math.cos(math.pi * t / 6)) / 2
+        shadow = draws(state, t)
         top, left = torch.randint(5, (2,), generator=shadow).tolist()
         view = F.pad(x, (2, 2, 2, 2))[..., top : top + 8, left : left + 8]
         view = view.flip(3) if torch.rand((), generator=shadow) < 0.5 else view
@@ -277,9 +276,7 @@ def test_g_vbsm_asks_every_teacher_equally_often_and_spreads_each_class() -> Non
     problem, state, rng = started(method)
     asked = [voices(method, problem, replace(state, iteration=t))[0][0] for t in range(8)]
     assert (asked.count(0), asked.count(1)) == (4, 4)
-    kept = rng.get_state()
     dense = method.step(problem, state, rng)[1]["loss"]
-    rng.set_state(kept)
     assert dense > replace(method, densify=0.0).step(problem, state, rng)[1]["loss"]
 
 

@@ -16,13 +16,13 @@ from torch import Tensor
 import potstill
 from potstill import load_data
 from potstill.cli.main import main
-from potstill.core import Batch, Divisible, Method, Network, Payload, Problem
+from potstill.core import Batch, Divisible, Method, Network, Payload, Problem, Synthetic
 from potstill.errors import PotstillError
 from potstill.execution import Processes, Serial
 from potstill.methods.distribution import MatchState
 from potstill.methods.distribution.dm import DM
 from potstill.parametrize.pixels import Pixels
-from potstill.registry import make_method
+from potstill.registry import make_method, resolve
 from potstill.rng import generator
 from potstill.sharded import groups_of
 from potstill.storage import Distilled
@@ -145,6 +145,87 @@ def test_the_number_of_shards_changes_rounding_only(name: str, options: dict[str
             torch.testing.assert_close(t, whole[n], rtol=0, atol=1e-9)
 
 
+def quick(name: str, **changes: Any) -> Any:
+    """A method of the decoupled family, as short as can be, with what it leaves to the data settled."""
+    kind = resolve("methods", name)
+    fields = {f.name for f in dataclasses.fields(kind)}
+    given = {"epochs_trained": 1, "iterations": 3, "committee": "", "factor": 1, **changes}
+    return make_method(name, {n: v for n, v in given.items() if n in fields})[1].settled(toy_problem())[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("rded", {"samples": 6}), ("sre2l", {"batch": 2}),
+        ("delt", {"batch": 3, "iterations": 4, "round_iterations": 2}),
+        ("edc", {"batch": 2}), ("cv-dd", {"batch": 2}), ("ufc", {}), ("lpld", {"batch": 2}), ("fadrm", {"batch": 3}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("short", [False, True])
+def test_batches_of_a_recovery_and_classes_of_rded_are_those_of_the_whole_run(
+    name: str, options: dict[str, Any], short: bool
+) -> None:
+    method = quick(name, **options)
+    problem = toy_problem(method) if name == "ufc" else dataclasses.replace(toy_problem(method), counts=(3, 1, 1, 2))
+    assert isinstance(method, Divisible)
+    assert method.undivided(problem) is None
+    total = method.horizon(problem)
+    assert total is not None
+    steps = max(1, total - total // 3) if short else total
+    whole = method.result(problem, walked(method, problem, steps))
+    start = method.result(problem, walked(method, problem, 0))
+    assert isinstance(whole, Synthetic)
+    assert isinstance(start, Synthetic)
+    assert not torch.equal(problem.decode(whole.payload), problem.decode(start.payload))
+    for shards in range(1, problem.num_classes + 1):
+        ways = [(g, replaced(problem, g)) for g in groups_of(problem.num_classes, shards)]
+        parts = [(g, walked(method, one, steps)) for g, one in reversed(ways)][::-1]
+        joined = method.result(problem, method.joined(problem, parts))
+        assert isinstance(joined, Synthetic)
+        assert all(torch.equal(t, whole.payload[n]) for n, t in joined.payload.items())
+        assert torch.equal(tensor(joined.labels), tensor(whole.labels))
+
+
+def replaced(problem: Problem, classes: range) -> Problem:
+    return dataclasses.replace(problem, shard=(classes.start, classes.stop))
+
+
+def tensor(labels: Any) -> Tensor:
+    assert isinstance(labels, Tensor)
+    return labels
+
+
+def test_shards_of_a_recovery_share_its_batches_evenly_and_each_begins_none_of_the_others() -> None:
+    method = quick("sre2l", batch=1)
+    problem = toy_problem(method, ipc=3)  # 12 batches of 4 classes
+    engine = method.engine(problem)
+    begun: list[int] = []
+    for shard in groups_of(4, 3):
+        rng, mine = generator(0, "test"), replaced(problem, shard)
+        state, count = method.init(mine, rng), 0
+        while not method.done(mine, state):
+            state, metrics = method.step(mine, state, rng)
+            count += bool(metrics)
+        begun.append(count // engine.iterations)
+    assert begun == [6, 3, 3]
+
+
+def test_a_recovery_in_shards_through_processes_is_that_of_one_run(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"epochs_trained": 1, "iterations": 3, "batch": 4, "steps": None, "labels": "hard"}
+    for method, more in (("sre2l", given), ("rded", {**given, "samples": 9})):
+        more = {n: v for n, v in more.items() if method == "sre2l" or n not in ("iterations", "batch")}
+        whole = potstill.distill("digits", method, **{**SMALL, "network": "convnet-d1-w8-batch", **more})
+        with Processes(2) as two:
+            parted = potstill.distill(
+                "digits", method, class_shards=3, executor=two, checkpoint=tmp_path / method,
+                **{**SMALL, "network": "convnet-d1-w8-batch", **more},
+            )  # fmt: skip
+        assert same(whole, parted)
+        assert parted.card["outcome"]["kind"] == "finished"
+        assert len(parted.card["history"]) == len(whole.card["history"])
+        assert parted.card["history"][-1].keys() == whole.card["history"][-1].keys()
+
+
 @dataclasses.dataclass
 class Mortal:
     """Jobs one of which is killed, once, when its second checkpoint is there."""
@@ -193,6 +274,8 @@ def test_a_killed_worker_loses_no_shard_that_was_done_and_the_bits_stay(tmp_path
         ("dm", {"network": "convnet-d1-w8-batch"}, "BatchNorm"),
         ("dm", {"parametrization": "hallucinator"}, "parametrization hallucinator shares"),
         ("dm", {"store": "uint1"}, "parametrization aware shares"),
+        ("sre2l", {"parametrization": "tiles", "epochs_trained": 1}, "tiles shares what it stores between the batches"),
+        ("dq", {"epochs_trained": 1}, "works on all classes at once"),
         ("dm", {"class_shards": 11}, "from 1 to the 10 classes, but are 11"),
         ("dm", {"class_shards": 0}, "from 1 to the 10 classes, but are 0"),
         ("dm", {"budget": "10s"}, "say steps instead"),

@@ -185,8 +185,8 @@ class Distill(Making):
     film: Flag = False
     """Also keep some inputs at a few steps, in FILE.safetensors.film (a megabyte at most): report shows them."""
     class_shards: Annotated[int | None, _unset("K")] = None
-    """Match the classes in K groups, each a job of the executor that goes on by itself where it is interrupted: for
-    methods whose objective is a sum over classes (dm, …)."""
+    """Make the classes in K groups, each a job of the executor that goes on by itself where it is interrupted: for
+    methods that can (dm, m3d, rded, sre2l, …; else it is refused)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -162,9 +162,10 @@ def distill(
             ``mlflow:EXPERIMENT``, a `potstill.loggers.Logger`, or several.
         film: a file for some inputs at a few steps, which `report` shows: a megabyte at most. Named as the set with
             ``.film`` behind, it is found. The set has the same bits.
-        class_shards: match the classes in so many groups, each a job of the executor with a checkpoint of its own in
-            the folder ``checkpoint`` (docs/how-to.md). For methods whose objective is a sum over classes. The bits
-            depend on how many there are, in the order of sums, and on nothing else of it.
+        class_shards: make the classes in so many groups, each a job of the executor with a checkpoint of its own in
+            the folder ``checkpoint`` (docs/how-to.md). For methods whose objective is a sum over classes, whose bits
+            then depend on how many groups there are, in the order of sums; and for RDED and recoveries, whose bits
+            are those of the undivided run.
         **options: fields of the method.
 
     Raises:

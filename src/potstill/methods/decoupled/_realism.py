@@ -14,7 +14,7 @@ from potstill.functional.sampling import draw_per_class
 from potstill.methods._starts import image
 from potstill.methods.decoupled._teachers import CHUNK, Member
 
-__all__ = ["chosen", "class_mosaics", "mosaics", "score"]
+__all__ = ["chosen", "class_mosaics", "drawn", "mosaics", "score"]
 
 Rank: TypeAlias = Literal["lowest", "medium"]
 
@@ -50,6 +50,13 @@ def chosen(scores: Tensor, wanted: int, rank: Rank = "lowest") -> Tensor:
     return ranked[(first + torch.arange(wanted, device=ranked.device)) % len(ranked)]
 
 
+def drawn(problem: Problem, c: int, rng: Generator, *, samples: int, crops: int) -> tuple[Tensor, Tensor]:
+    """The draws of `class_mosaics`: ``samples`` pictures of a class, and ``crops`` boxes (n, 4) of each of them."""
+    (index,) = draw_per_class([problem.by_class[c]], samples, rng)
+    _, h, w = problem.train.input.shape
+    return index, boxes(len(index) * crops, h, w, (LEAST, 1.0), (1.0, 1.0), rng)
+
+
 def class_mosaics(
     problem: Problem, members: Sequence[Member], c: int, rng: Generator, *, samples: int, crops: int, factor: int,
     rank: Rank = "lowest",
@@ -60,19 +67,18 @@ def class_mosaics(
     of a black picture, not enlarged, as published.
     """
     channels, h, w = problem.train.input.shape
-    (index,) = draw_per_class([problem.by_class[c]], samples, rng)
-    pictures = image(problem.train.raw(index))
+    index, where = drawn(problem, c, rng, samples=samples, crops=crops)
+    pictures, rows = image(problem.train.raw(index)), where.tolist()
     cell = (max(1, h // factor), max(1, w // factor))
-    drawn = boxes(len(pictures) * crops, h, w, (LEAST, 1.0), (1.0, 1.0), rng).tolist()
 
     def patches(numbers: Sequence[int]) -> Tensor:
-        return torch.stack([cropped(pictures[n // crops], (*drawn[n],), cell) for n in numbers])
+        return torch.stack([cropped(pictures[n // crops], (*rows[n],), cell) for n in numbers])
 
     def scored(numbers: Sequence[int]) -> Tensor:
         return score(members, problem.train.normalization.apply(centred(patches(numbers), (h, w))), c)
 
-    every = range(len(drawn))  # a pass of crops at a time: all of them would be many times the pictures
-    scores = torch.cat([scored(every[i : i + CHUNK]) for i in range(0, len(drawn), CHUNK)])
+    every = range(len(rows))  # a pass of crops at a time: all of them would be many times the pictures
+    scores = torch.cat([scored(every[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)])
     kept = chosen(scores.reshape(len(pictures), crops), problem.sizes[c] * factor**2, rank)
     return mosaic(patches(kept.tolist()), factor, (h, w)).reshape(-1, channels, h, w)
 

@@ -3,6 +3,9 @@
 A batch of items is moved down the teachers' cross-entropy and the distance of their layers' statistics, under one
 random crop, move, flip and roll for the whole batch; then comes the next batch. One step is one iteration of one batch.
 A run that is stopped early has finished batches, one under way, and items that are still what the method begins from.
+
+No batch needs another: each draws from a seed of its own. So where what is stored lies in rows, a shard of the classes
+makes as large a part of the batches, whichever classes they hold, and waits during the others' iterations.
 """
 
 import math
@@ -19,13 +22,14 @@ from potstill.functional.crops import Curriculum
 from potstill.functional.statistics import Seen, watch
 from potstill.functional.transforms import resize
 from potstill.methods._engine import Engineered
-from potstill.methods.decoupled._canvas import Canvas, canvas_of
+from potstill.methods._starts import has_classes
+from potstill.methods.decoupled._canvas import Canvas, Whole, canvas_of
 from potstill.methods.decoupled._parts import Begin, Beginning, Groups, Prior, Stages, View
 from potstill.methods.decoupled._state import Batches, Composition, RecoverState, moved
 from potstill.methods.decoupled._statistics import Match, Running
 from potstill.methods.decoupled._teachers import Labeller, Member, Rules, Taught
 from potstill.methods.decoupled._turn import Turn, Voice, Voices, together
-from potstill.rng import generator
+from potstill.rng import draw_seed, generator
 
 __all__ = ["Aim", "Classes", "Engineered", "RecoverState", "Recovering", "Recovery", "Taught"]
 
@@ -101,10 +105,13 @@ class Recovery:
         begun = problem.parametrization.encode(self.begin(problem, members, rng), problem, rng)
         payload = {n: t.detach().clone() for n, t in begun.items()}
         real = {**self.match.real(problem, members), **self.aim.real(problem, members, rng)}
-        return RecoverState.of(payload, real)
+        return RecoverState.of(payload, real, draw_seed(rng))
 
     def step(self, problem: Problem, state: RecoverState, rng: Generator) -> tuple[RecoverState, Metrics]:
-        members, items = self.labeller.teachers.members(problem), self.batches(problem)[state.batch]
+        batches, rng = self.batches(problem), generator(state.seed, "recovery", state.batch, state.iteration)
+        if owner(problem, state.batch, len(batches)) not in problem.matched:
+            return state.waited(self.iterations), {}
+        members, items = self.labeller.teachers.members(problem), batches[state.batch]
         state = self.staged(problem, members, state, items)
         active = self.groups.entered(problem.sizes, items, state.iteration) if self.groups.count > 1 else items >= 0
         if bool(active.any()):
@@ -112,7 +119,7 @@ class Recovery:
         else:
             state, shown = replace(state, iteration=state.iteration + 1), {"loss": 0.0}
         if state.iteration == self.iterations:
-            state = RecoverState.of(self.whole(problem, state), state.real, state.batch + 1)
+            state = RecoverState.of(self.whole(problem, state), state.real, state.seed, state.batch + 1)
         return state, {**shown, "batches": state.batch + state.iteration / self.iterations}
 
     def moved(
@@ -177,6 +184,23 @@ class Recovery:
             x = problem.decode(payload)
         return Synthetic(payload=payload, labels=self.labeller.labels(problem, x))
 
+    def undivided(self, problem: Problem) -> str | None:
+        if not has_classes(problem):
+            return f"{problem.task.name} has no classes to divide"
+        if isinstance(self.canvas, Whole):
+            name = type(problem.parametrization).__name__.lower()
+            return f"parametrization {name} shares what it stores between the batches, or does not say what is whose"
+        return None
+
+    def joined(self, problem: Problem, parts: Sequence[tuple[range, RecoverState]]) -> RecoverState:
+        batches = self.batches(problem)
+        states = [next(s for r, s in parts if owner(problem, b, len(batches)) in r) for b in range(len(batches))]
+        state = states[min(parts[0][1].batch, len(states) - 1)]  # all have come as far: the one that works there
+        payload = state.payload
+        for items, one in zip(batches[: state.batch], states, strict=False):
+            payload = self.canvas.put(payload, self.canvas.taken(one.payload, items), items)
+        return replace(state, payload=payload)
+
     def horizon(self, problem: Problem) -> int:
         return len(self.batches(problem)) * self.iterations
 
@@ -188,6 +212,11 @@ class Recovery:
 
         batch = Part(what=self.what, samples=size, size=size, ready=lambda _: iterate)
         return (batch, self.labeller.part(problem))
+
+
+def owner(problem: Problem, batch: int, batches: int) -> int:
+    """The class by whose shard a batch is made: all shards get nearly as many, as far as there are enough."""
+    return batch * problem.num_classes // batches
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """What evolves while pictures are recovered, and which items share a batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import torch
@@ -36,11 +37,19 @@ class RecoverState:
     """What else belongs to the batch under way."""
     real: Mapping[str, Tensor] = field(default_factory=dict)
     """Statistics of the real data."""
+    seed: int
+    """Of all draws after the first state: those of an iteration follow from it and from the numbers of the batch and of
+    the iteration, so that a batch needs none of the others."""
 
     @classmethod
-    def of(cls, payload: Payload, real: Mapping[str, Tensor], batch: int = 0) -> "RecoverState":
+    def of(cls, payload: Payload, real: Mapping[str, Tensor], seed: int, batch: int = 0) -> "RecoverState":
         """Between two batches."""
-        return cls(payload=payload, count=torch.zeros(0, dtype=torch.int64), real=real, batch=batch)
+        return cls(payload=payload, count=torch.zeros(0, dtype=torch.int64), real=real, seed=seed, batch=batch)
+
+    def waited(self, iterations: int) -> "RecoverState":
+        """After an iteration of a batch that another shard makes."""
+        last = self.iteration + 1 == iterations
+        return replace(self, batch=self.batch + last, iteration=0 if last else self.iteration + 1)
 
     def begun(self, work: Payload, memory: Mapping[str, Tensor]) -> "RecoverState":
         """With this under way, which has not moved."""
@@ -56,10 +65,11 @@ class Batches:
     composition: Composition
 
     def __call__(self, problem: Problem) -> tuple[Tensor, ...]:
-        return plan(problem.sizes, self.size, self.composition)
+        return plan(tuple(problem.sizes), self.size, self.composition)
 
 
-def plan(sizes: Sequence[int], batch: int, how: Composition) -> tuple[Tensor, ...]:
+@lru_cache(maxsize=8)  # asked for in every iteration, and of 50,000 items as slow as one
+def plan(sizes: tuple[int, ...], batch: int, how: Composition) -> tuple[Tensor, ...]:
     """The items of each batch, by their positions in label order; every item is in exactly one."""
     starts = [sum(sizes[:c]) for c in range(len(sizes))]
     groups: list[list[int]]

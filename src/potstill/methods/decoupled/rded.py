@@ -9,9 +9,11 @@ in the middle of a black picture; the best crop of every picture is kept (divers
 (realism), and f × f of them are put together to one picture. Relabelling is as in SRe2L. Crop j · n + i goes
 to place j, in reading order, of picture i of n.
 
-One step makes the pictures of one class. Until then they are random real samples.
+One step makes the pictures of one class. Until then they are random real samples. A shard of the classes draws for the
+others, too, and makes its own: it ends with the bits of the whole run.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -19,8 +21,8 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Problem, Synthetic
-from potstill.methods._starts import first_inputs
-from potstill.methods.decoupled._realism import class_mosaics, score
+from potstill.methods._starts import first_inputs, has_classes
+from potstill.methods.decoupled._realism import class_mosaics, drawn, score
 from potstill.methods.decoupled._teachers import Taught
 from potstill.rng import generator
 
@@ -68,7 +70,11 @@ class RDED(Taught, Method[RDEDState]):
         return RDEDState(x=first_inputs(problem, "real", rng, "data"))
 
     def step(self, problem: Problem, state: RDEDState, rng: Generator) -> tuple[RDEDState, Metrics]:
-        c, members = state.classes, self.teachers().members(problem)
+        c = state.classes
+        if c not in problem.matched:
+            drawn(problem, c, rng, samples=self.samples, crops=self.crops)
+            return replace(state, classes=c + 1), {}
+        members = self.teachers().members(problem)
         made = class_mosaics(
             problem, members, c, rng, samples=self.samples, crops=self.crops, factor=self.factor
         )  # fmt: skip
@@ -83,6 +89,14 @@ class RDED(Taught, Method[RDEDState]):
     def result(self, problem: Problem, state: RDEDState) -> Synthetic:
         labels = self.labeller().labels(problem, problem.train.normalization.apply(state.x))
         return Synthetic(payload={"inputs": state.x}, labels=labels, space="data")
+
+    def undivided(self, problem: Problem) -> str | None:
+        return None if has_classes(problem) else f"{problem.task.name} has no classes to divide"
+
+    def joined(self, problem: Problem, parts: Sequence[tuple[range, RDEDState]]) -> RDEDState:
+        rows = [slice(sum(problem.sizes[: r.start]), sum(problem.sizes[: r.stop])) for r, _ in parts]
+        x = torch.cat([s.x[at] for at, (_, s) in zip(rows, parts, strict=True)])
+        return RDEDState(x=x, classes=min(s.classes for _, s in parts))
 
     def horizon(self, problem: Problem) -> int:
         return problem.num_classes
