@@ -107,6 +107,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "dance-frequency160": {"method": "dance", "parametrization": "frequency:kept=160", **QUICK},
     "idm-frequency160": {"method": "idm", "parametrization": "frequency:kept=160", **QUICK},
     "ncfm-frequency160": {"method": "ncfm", "parametrization": "frequency:kept=160", **QUICK},
+    "ncfm-2bits": {"method": "ncfm", **QUICK, "store": "uint2"},
     "mtt-now-frequency160": {"method": "mtt", "parametrization": "frequency:kept=160", **QUICK},
     "datm-now-frequency160": {"method": "datm", "parametrization": "frequency:kept=160", **QUICK},
     "tesla-now-frequency160": {"method": "tesla", "parametrization": "frequency:kept=160", **QUICK},
@@ -127,6 +128,7 @@ def short(steps: int = 300) -> Protocol:
 PROTOCOLS: dict[str, Callable[[], Protocol]] = {
     "potstill-short": short,
     "potstill-long": partial(short, 1200),
+    "potstill-longer": partial(short, 3600),
     **{name: partial(resolve, "protocols", name) for name in ("dsa", "frepo", "mtt", "datm", "rat-bptt")},
 }
 BASELINES: dict[str, dict[str, Any]] = {
@@ -194,8 +196,7 @@ class Bench:
 
     def options(self, name: str) -> dict[str, Any]:
         """What `potstill.distill` is told of the arm."""
-        options = {"network": self.args.network, **ARMS[name]}
-        return options | {"store": "uint4" if self.args.true else "float32"}
+        return {"network": self.args.network, "store": "uint4" if self.args.true else "float32"} | ARMS[name]
 
     def untrained(self, name: str) -> dict[str, Any]:
         """The same of real samples, in as many bits."""
