@@ -80,6 +80,7 @@ _BLOCKS: dict[str, Callable[[Path], str]] = {
     "streaming": labels.streaming,
     "strong": strong.strong,
     "strong-across": strong.strong_across,
+    "strong-best": strong.strong_best,
     "students": matching.students,
     "time-to-accuracy": matching.time_to_accuracy,
     "unroll": matching.unroll,

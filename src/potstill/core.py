@@ -707,16 +707,17 @@ class Method(ABC, Generic[S]):
 
 @runtime_checkable
 class Divisible(Protocol[S]):
-    """A `Method` that can match a part of the classes by itself, where its objective is a sum over classes and what it
-    moves belongs to one class each. Then ``init`` and ``step`` of a problem with a ``shard`` do that part alone, and
-    draw all that they would draw for all classes, so that no class's way depends on how they are divided."""
+    """A `Method` that can make a part of its set by itself: that of some classes, where its objective is a sum over
+    classes and what it moves belongs to one class each, or as large a part of batches that need no other. Then ``init``
+    and ``step`` of a problem with a ``shard`` do that part alone, and draw all that they would draw for the whole, so
+    that no item's way depends on how they are divided. A step of a part that belongs to another is one that waits."""
 
     def undivided(self, problem: Problem, /) -> str | None:
-        """Why the classes of this problem must be matched together; ``None``: each can be by itself."""
+        """Why the classes of this problem must be made together; ``None``: each can be by itself."""
         ...
 
     def joined(self, problem: Problem, parts: Sequence[tuple[range, S]], /) -> S:
-        """One state, with what each of these has moved of its own classes. The parts cover all classes."""
+        """One state, with what each of these has made. The parts cover all classes, and all have made as many steps."""
         ...
 
 
