@@ -108,11 +108,11 @@ def run_shards(
     )  # fmt: skip
     where = choose(shards, problem.train.device, job) if executor is None else executor
     done: list[Run[Any]] = []
-    counted("classes matched, shards", 0, shards)
+    counted("shards of classes made", 0, shards)
     try:
         for one in where.map(job, range(shards)):
             done.append(one)
-            counted("classes matched, shards", len(done), shards)
+            counted("shards of classes made", len(done), shards)
     except Interrupted as error:
         raise error if checkpoint is None else Interrupted(checkpoint, error.step) from error
     assert isinstance(method, Divisible)  # or `check_shards` has refused it
