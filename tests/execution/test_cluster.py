@@ -172,3 +172,25 @@ def test_an_address_where_nobody_listens_is_found_out_at_once() -> None:
     with pytest.raises(ValueError, match="at most 65,535"):
         module._heard("127.0.0.1:99999")
     module._heard("auto")
+
+
+def test_a_cluster_that_wants_its_token_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray says that it failed to connect, and why only in what came before."""
+
+    class Closed:
+        @staticmethod
+        def is_initialized() -> bool:
+            return False
+
+        @staticmethod
+        def init(**_: object) -> None:
+            try:
+                raise RuntimeError("ray.exceptions.AuthenticationError: RPC error: InvalidAuthToken: it is missing")
+            except RuntimeError as error:
+                raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379") from error
+
+    monkeypatch.setattr(module, "_ray", Closed)
+    monkeypatch.setattr(module, "_heard", lambda address: None)
+    with pytest.raises(PotstillError, match=r"the cluster at 10.0.0.1:6379 asks for its token; give it as") as error:
+        list(Ray(address="10.0.0.1:6379").map(square, [1]))
+    assert "\n" not in str(error.value)

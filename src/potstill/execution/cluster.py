@@ -145,11 +145,23 @@ class Ray:
         except (OSError, ValueError, RuntimeError) as error:
             said = " ".join(str(error).split())[:200]
             where = f"at {self.address}" if self.address else "on this machine"
+            if _wants_token(error):
+                raise PotstillError(
+                    f"executor ray: the cluster {where} asks for its token; give it as RAY_AUTH_TOKEN with "
+                    "RAY_AUTH_MODE=token, or copy ~/.ray/auth_token from the machine where it was started"
+                ) from error
             raise PotstillError(
                 f"executor ray: no cluster {where} ({said}); start one (ray start --head) or choose processes"
             ) from error
         self._own = True
         return ray
+
+
+def _wants_token(error: BaseException) -> bool:
+    """Whether it ends in a refusal for want of the cluster's token, which Ray wraps in a failure to connect."""
+    said = f"{type(error).__name__} {error}"
+    before = error.__cause__ or error.__context__
+    return "AuthToken" in said or "AuthenticationError" in said or (before is not None and _wants_token(before))
 
 
 def _heard(address: str) -> None:
