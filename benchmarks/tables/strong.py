@@ -13,6 +13,7 @@ _OWN = "potstill-short"
 _NAMES = {
     "fashion-mnist-ipc1": "Fashion-MNIST, 31,440 bytes",
     "fashion-mnist-ipc10": "Fashion-MNIST, 314,400 bytes",
+    "fashion-mnist-true31440": "Fashion-MNIST, 31,440 true bytes",
     "fashion-mnist-ipc50": "Fashion-MNIST, 1,572,000 bytes",
     "fashion-mnist-true3930": "Fashion-MNIST, 3,930 true bytes",
     "fashion-mnist-true39300": "Fashion-MNIST, 39,300 true bytes",
@@ -24,6 +25,7 @@ _NAMES = {
     "mnist-ipc50": "MNIST (60,000), 1,572,000 bytes",
     "mnist-true3930": "MNIST (60,000), 3,930 true bytes",
     "mnist-true39300": "MNIST (60,000), 39,300 true bytes",
+    "mnist-true31440": "MNIST (60,000), 31,440 true bytes",
     "mnist-true196500": "MNIST (60,000), 196,500 true bytes",
     "mnist-true314400": "MNIST (60,000), 314,400 true bytes",
     "mnist-true1572000": "MNIST (60,000), 1,572,000 true bytes",
