@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -168,14 +169,17 @@ def test_only_what_is_behind_by_more_than_noise_and_hope_is_dropped():
 
 
 def test_time_that_others_use_is_not_counted(monkeypatch):
-    now = {"wall": 0.0, "own": 0.0}
+    now = {"wall": 0.0, "own": 0.0, "ended": 0.0}
     monkeypatch.setattr("time.monotonic", lambda: now["wall"])
     monkeypatch.setattr("time.process_time", lambda: now["own"])
+    monkeypatch.setattr("os.times", lambda: SimpleNamespace(children_user=now["ended"], children_system=0.0))
     own, wall = Stopwatch(True, before=5.0), Stopwatch(False)
     now |= {"wall": 10.0, "own": 4.0}  # others had the processor
     assert (own.read(), wall.read()) == (9.0, 10.0)
     now |= {"wall": 12.0, "own": 8.0}  # two threads
     assert (own.read(), wall.read()) == (11.0, 12.0)
+    now |= {"wall": 20.0, "ended": 3.0}  # a process that it started has ended
+    assert (own.read(), wall.read()) == (14.0, 20.0)
 
 
 def test_a_set_that_teaches_more_wins_and_is_made_of_all_data(digits):
