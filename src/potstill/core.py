@@ -199,12 +199,14 @@ class Source(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Splits:
     """What ``load_data`` returns. ``test`` is for protocols only; a ``Problem`` never holds it. ``notes`` says what the
-    loader decided (a split drawn by seed, pictures resized, files skipped), one line each.
+    loader decided (a split drawn by seed, pictures resized, files skipped), one line each. ``reading`` holds the
+    options of ``load_data`` that say what the data are and differ from their defaults (JSON).
     """
 
     train: Source
     test: Source | None
     notes: tuple[str, ...] = ()
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return "\n".join([f"train: {self.train!r}", f"test: {self.test!r}", *(f"note: {n!r}" for n in self.notes)])

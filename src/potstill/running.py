@@ -58,6 +58,8 @@ class Settled:
     """Without what ``Method.assets`` asks for."""
     read: tuple[str, ...]
     """What the loader decided."""
+    reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Options by which the data were read (`potstill.core.Splits`)."""
     chosen: tuple[str, ...]
     """What gave way to the data: a network, settings, what the method left out."""
     effort: Effort | None = None
@@ -296,6 +298,7 @@ def _artefact(
         decoder = {**decoder, **said_of(needed)}
     known: dict[str, Any] = {
         "network": problem.network.name,
+        "reading": dict(settled.reading),
         "history": list(done.history),
         "command": command,
         "effort": _effort(settled),

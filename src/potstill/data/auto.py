@@ -11,6 +11,7 @@ import pyarrow.parquet
 from potstill.data.hub import Opened
 from potstill.data.indexing import Index, index_folder, index_hub, index_parquet, index_shards
 from potstill.data.limits import memory_of_machine
+from potstill.data.reading import Reading
 from potstill.data.shards import is_shards, shards_of
 from potstill.data.streaming import sized
 from potstill.errors import PotstillError
@@ -23,20 +24,18 @@ _MEMBER = 1024
 """Bytes of a member of a tar, at least: a header and a block. A sample has two."""
 
 
-def streamable(
-    data: object, label: str | None, size: tuple[int, int] | None, skip_bad: bool, stream: bool | None
-) -> Index | None:
+def streamable(data: object, reading: Reading) -> Index | None:
     """Where the pictures of ``data`` lie, if they are to be streamed; ``None``: they are to be held in memory.
 
     Args:
         data: a path, a pattern of shards, or an opened Hugging Face set.
-        label, size, skip_bad: as for ``load``.
-        stream: ``True``, or ``None``: as the memory decides.
+        reading: options of ``load``; ``stream`` is ``True``, or ``None``: as the memory decides.
 
     Raises:
         PotstillError: ``stream`` of data that are not pictures on a disk, or what the index meets.
     """
-    if stream:
+    label, size, skip_bad = reading.label, reading.size, reading.skip_bad
+    if reading.stream:
         if (index := indexed(data, label, skip_bad)) is None:
             raise PotstillError(
                 "only pictures on a disk can be streamed: a folder, shards, a Parquet file or a Hugging Face set with "

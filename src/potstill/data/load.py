@@ -18,7 +18,7 @@ from potstill.data.folder import read_folder
 from potstill.data.frames import tables_of
 from potstill.data.hub import opened, read_hub
 from potstill.data.known import STANDARD, of_hub, read_known
-from potstill.data.leaks import Duplicates, as_duplicates
+from potstill.data.leaks import as_duplicates
 from potstill.data.memory import TensorSource, fit_normalization
 from potstill.data.objects import read_arrays, read_dataset, read_mapping, read_npz
 from potstill.data.reading import Reading
@@ -93,52 +93,46 @@ def load(
     """
     if isinstance(data, Splits):
         return data
-    made = part("tasks", task) if isinstance(task, str) else task
-    if made is not None and made.name != "classification":
-        if stream or mirror is not None:
-            raise PotstillError(f"data for {made.name} are not streamed and not mirrored; leave these options out")
-        asked = Reading(
-            label=label, seed=seed, test_fraction=test_fraction, size=as_size(size), skip_bad=skip_bad, missing=missing,
-            duplicates=as_duplicates(duplicates), device=device,
-        )  # fmt: skip
-        read: Callable[[Task, object, Reading], Splits] = resolve("loaders", made.name)
-        return read(made, data, asked)
-    splits = _loaded(
-        data, label=label, root=root, seed=seed, test_fraction=test_fraction, size=size, skip_bad=skip_bad,
-        stream=stream, missing=missing, duplicates=as_duplicates(duplicates), check_cache=check_cache, device=device,
+    reading = Reading(
+        label=label, task=task, root=None if root is None else Path(root), seed=seed, test_fraction=test_fraction,
+        size=as_size(size), skip_bad=skip_bad, stream=stream, missing=missing, mirror=mirror,
+        duplicates=as_duplicates(duplicates), check_cache=check_cache, device=device,
     )  # fmt: skip
-    return _said_to_be_mirrored(splits, data, mirror)
+    return replace(_loaded(data, reading), reading=reading.to_json())
 
 
-def _loaded(
-    data: object, *, label: str | None, root: str | Path | None, seed: int, test_fraction: float,
-    size: int | tuple[int, int] | None, skip_bad: bool, stream: bool | None, missing: str | None,
-    duplicates: Duplicates | None, check_cache: bool, device: torch.device | str,
-) -> Splits:  # fmt: skip
-    if not 0 <= test_fraction < 1:
-        raise PotstillError(f"the test fraction must be at least 0 and below 1, not {test_fraction}")
-    target = as_size(size)
+def _loaded(data: object, reading: Reading) -> Splits:
+    task = part("tasks", reading.task) if isinstance(reading.task, str) else reading.task
+    if task is not None and task.name != "classification":
+        if reading.stream or reading.mirror is not None:
+            raise PotstillError(f"data for {task.name} are not streamed and not mirrored; leave these options out")
+        read: Callable[[Task, object, Reading], Splits] = resolve("loaders", task.name)
+        return read(task, data, reading)
+    return _said_to_be_mirrored(_classified(data, reading), data, reading.mirror)
+
+
+def _classified(data: object, reading: Reading) -> Splits:
+    if not 0 <= reading.test_fraction < 1:
+        raise PotstillError(f"the test fraction must be at least 0 and below 1, not {reading.test_fraction}")
     known = isinstance(data, str) and data in KNOWN
     hub = None if known else opened(data)
-    if stream is not False and not (known and stream is None):
-        index = streamable(None if known else hub or data, label, target, skip_bad, stream)
+    if reading.stream is not False and not (known and reading.stream is None):
+        index = streamable(None if known else hub or data, reading)
         if index is not None:
-            return assemble_streamed(
-                index, seed=seed, test_fraction=test_fraction, size=target, skip_bad=skip_bad, device=device,
-                duplicates=duplicates,
-            )  # fmt: skip
+            return assemble_streamed(index, reading)
+    label, size, skip_bad, missing = reading.label, reading.size, reading.skip_bad, reading.missing
     if isinstance(data, TensorSource):
         parts = _of_source(data)
     elif hub is not None:
-        parts = read_hub(hub, label=label, size=target, skip_bad=skip_bad, missing=missing)
+        parts = read_hub(hub, label=label, size=size, skip_bad=skip_bad, missing=missing)
     elif isinstance(data, str | Path):
-        parts = _of_name(data, label, None if root is None else Path(root), target, skip_bad, missing, check_cache)
+        parts = _of_name(data, reading)
     elif (tables := tables_of(data, label)) is not None:
-        parts = read_arrow(*tables.parts, label=tables.label, name=tables.name, size=target, missing=missing)
+        parts = read_arrow(*tables.parts, label=tables.label, name=tables.name, size=size, missing=missing)
     else:
         _no_missing(missing, "arrays and datasets of samples")
-        parts = _of_object(data, target, skip_bad)
-    return assemble(parts, seed=seed, test_fraction=test_fraction, size=target, device=device, duplicates=duplicates)
+        parts = _of_object(data, size, skip_bad)
+    return assemble(parts, reading)
 
 
 def _said_to_be_mirrored(splits: Splits, data: object, mirror: bool | None) -> Splits:
@@ -157,14 +151,14 @@ def _said_to_be_mirrored(splits: Splits, data: object, mirror: bool | None) -> S
             if part is None or isinstance(part, TensorSource | StreamSource)
         ]
         assert parts[0] is not None
-        return Splits(train=parts[0], test=parts[1], notes=splits.notes)
+        return replace(splits, train=parts[0], test=parts[1])
     if (isinstance(data, str) and data in KNOWN) or isinstance(data, TensorSource):
         return splits
     note = (
         f"{splits.train.name}: augmentations may mirror these pictures; where a mirrored one is of another class "
         "(digits, letters, left and right) say --mirror no, in Python mirror=False; --mirror yes leaves this note out"
     )
-    return Splits(train=splits.train, test=splits.test, notes=(*splits.notes, note))
+    return replace(splits, notes=(*splits.notes, note))
 
 
 def _of_source(source: TensorSource) -> Parts:
@@ -220,20 +214,17 @@ def _nested(data: tuple[Any, ...] | list[Any]) -> bool:
     return len(data) == 2 and all(isinstance(v, tuple) and len(v) == 2 for v in data)
 
 
-def _of_name(
-    data: str | Path, label: str | None, root: Path | None, size: tuple[int, int] | None, skip_bad: bool,
-    missing: str | None, check_cache: bool,
-) -> Parts:  # fmt: skip
-    text = str(data)
+def _of_name(data: str | Path, reading: Reading) -> Parts:
+    text, label, missing = str(data), reading.label, reading.missing
     if isinstance(data, str):
         if data in KNOWN:
             _no_label(label, data)
             _no_missing(missing, data)
-            return read_bundled(data) if data in BUNDLED else read_known(data, root=root)
+            return read_bundled(data) if data in BUNDLED else read_known(data, root=reading.root)
         if is_shards(data):
             _no_label(label, data)
             _no_missing(missing, data)
-            return read_shards(data, size=size, skip_bad=skip_bad)
+            return read_shards(data, size=reading.size, skip_bad=reading.skip_bad)
     try:
         path = Path(data).expanduser()
     except RuntimeError:  # ~somebody who has no home here
@@ -241,17 +232,16 @@ def _of_name(
     if os.path.isdir(path):  # as Path.is_dir, but a name too long for a file is that of none
         _no_label(label, text)
         _no_missing(missing, text)
-        return read_folder(path, size=size, skip_bad=skip_bad, check_cache=check_cache)
+        return read_folder(path, size=reading.size, skip_bad=reading.skip_bad, check_cache=reading.check_cache)
     if os.path.isfile(path):
-        return _of_file(path, label, size, skip_bad, missing)
+        return _of_file(path, reading)
     if isinstance(data, Path) or "/" in text or "\\" in text or text.startswith(("~", ".")) or path.suffix in _FILES:
         raise PotstillError(f"{text}: no such file or folder; check the path")
     raise unknown("data set", text, KNOWN)
 
 
-def _of_file(
-    path: Path, label: str | None, size: tuple[int, int] | None, skip_bad: bool, missing: str | None
-) -> Parts:  # fmt: skip
+def _of_file(path: Path, reading: Reading) -> Parts:
+    label, size, skip_bad, missing = reading.label, reading.size, reading.skip_bad, reading.missing
     suffix = ".tar" if path.name.endswith(".tar.gz") else path.suffix.lower()
     if suffix in (".csv", ".tsv"):
         table = read_labelled_csv(path, label)

@@ -125,7 +125,4 @@ def _assembled(
         ),
         classes=(), task=task, targets=torch.arange(n), names=names, notes=tuple(notes), texts=tuple(texts),
     )  # fmt: skip
-    return assemble(
-        parts, seed=asked.seed, test_fraction=asked.test_fraction, size=None, device=asked.device,
-        duplicates=asked.duplicates,
-    )  # fmt: skip
+    return assemble(parts, replace(asked, size=None))  # pictures have their size already

@@ -1,26 +1,83 @@
-"""How data are to be read, as one value: what a loader of a task is given."""
+"""The options by which data are read, as one value: on `Splits`, and on the card of every set made of them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import torch
 
+from potstill.core import Task
 from potstill.data.leaks import Duplicates
+from potstill.errors import PotstillError
 
-__all__ = ["Reading"]
+__all__ = ["Reading", "checked_reading"]
+
+_HERE = ("root", "device", "check_cache")
+"""Options that say where data are, not what they are: they are on no card."""
+_NAMES: Mapping[str, str] = {"seed": "split_seed"}
+"""Fields that `potstill.load_data` and cards call otherwise."""
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "label": str, "task": str, "split_seed": int, "test_fraction": (int, float), "size": list, "skip_bad": bool,
+    "stream": bool, "missing": str, "mirror": bool, "duplicates": str,
+}  # fmt: skip
+"""What a card may hold, by the names of `potstill.load_data`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """The options of `potstill.load_data` that concern every kind of data."""
+    """The options of `potstill.load_data`, checked where a value can be checked without the data."""
 
     label: str | None = None
     """The column of labels or targets, or of texts."""
+    task: str | Task | None = None
+    """What is to be learned; ``None``: classes."""
+    root: Path | None = None
+    """Folder of the standard files of known names."""
     seed: int = 0
     """Draws the test split where there is none."""
     test_fraction: float = 0.2
+    """Size of that split, in [0, 1)."""
     size: tuple[int, int] | None = None
     """Height and width of pictures."""
     skip_bad: bool = False
+    """Leave files out that cannot be read."""
+    stream: bool | None = None
+    """Decode pictures when they are needed; ``None``: where memory does not hold them."""
     missing: str | None = None
+    """``impute``, ``drop`` or ``refuse`` missing values of a table."""
+    mirror: bool | None = None
+    """Whether a mirrored picture is still of its class; ``None``: as is known of the data."""
     duplicates: Duplicates | None = None
+    """Copies across the split that are looked for."""
+    check_cache: bool = False
+    """Compare contents of files that were decoded before."""
     device: torch.device | str = "cpu"
+    """Device of the sources."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The options that differ from their defaults and say what the data are, by the names of `load_data`."""
+        found: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in _HERE or value == field.default or (field.name == "task" and not isinstance(value, str)):
+                continue
+            found[_NAMES.get(field.name, field.name)] = list(value) if isinstance(value, tuple) else value
+        return found
+
+
+def checked_reading(value: object) -> dict[str, Any]:
+    """The options of a card, as keywords of `potstill.load_data`.
+
+    Raises:
+        PotstillError: it is no mapping of known options to values of their types.
+    """
+    if not isinstance(value, Mapping):
+        raise PotstillError("the card's reading must be a JSON object of options; get the file again")
+    for name, option in value.items():
+        kind = _TYPES.get(name)
+        if kind is None or not isinstance(option, kind) or (isinstance(option, bool) and kind is not bool):
+            raise PotstillError(f"the card's reading has no valid {str(name)[:40]!r}; get the file again")
+        if isinstance(option, list) and (len(option) != 2 or not all(type(side) is int for side in option)):
+            raise PotstillError("the card's reading has no valid 'size'; get the file again")
+    return {name: tuple(option) if name == "size" else option for name, option in value.items()}

@@ -121,7 +121,4 @@ def _assembled(
         test_labels=None if parts.test_labels is None else torch.zeros_like(parts.test_labels),
         task=replace(task, targets=names), targets=targets[0], test_targets=targets[1] if len(targets) > 1 else None,
     )  # fmt: skip
-    return assemble(
-        parts, seed=asked.seed, test_fraction=asked.test_fraction, size=None, device=asked.device,
-        duplicates=asked.duplicates,
-    )  # fmt: skip
+    return assemble(parts, asked)

@@ -12,10 +12,11 @@ from torch.nn import functional
 
 from potstill.core import Inputs, InputSpec, Normalization, Source, Splits, Task
 from potstill.data.columns import Column, Frame, encoded
-from potstill.data.leaks import Duplicates, first_of, leaks, together
+from potstill.data.leaks import first_of, leaks, together
 from potstill.data.limits import room
 from potstill.data.memory import TensorSource, chunks, data_units, fit_normalization
 from potstill.data.pictures import fitted
+from potstill.data.reading import Reading
 from potstill.data.viewed import Viewed
 from potstill.errors import PotstillError
 from potstill.inputs import count, index
@@ -230,20 +231,12 @@ def draw_test(
     return kept, held, notes
 
 
-def assemble(
-    parts: Parts, *, seed: int, test_fraction: float, size: int | tuple[int, int] | None, device: torch.device | str,
-    duplicates: Duplicates | None = None,
-) -> Splits:  # fmt: skip
+def assemble(parts: Parts, reading: Reading) -> Splits:
     """``Splits`` of what a reader found: resized if asked, split if it has no test part, normalised by training data.
 
     Args:
         parts: what was read.
-        seed: draws the test split where there is none.
-        test_fraction: in [0, 1); 0 leaves ``test`` out.
-        size: height and width for pictures, or ``None``: as they are.
-        device: where the inputs go.
-        duplicates: ``together``: copies lie on one side of a drawn split; ``near``: nearly equal samples are counted,
-            too. Test samples that are exact copies of training samples are always looked for.
+        reading: options of ``load``. Test samples that are exact copies of training samples are always looked for.
 
     Raises:
         PotstillError: fewer than two classes, a class without training samples, lengths that differ, a bad fraction.
@@ -256,7 +249,7 @@ def assemble(
     targets, test_targets = parts.targets, parts.test_targets
     texts, test_texts = parts.texts, tuple[str, ...]()
     places = torch.arange(_size(train)) if parts.places is None else parts.places
-    if (target := as_size(size)) is not None:
+    if (target := reading.size) is not None:
         if spec.kind != "image":
             raise PotstillError(f"{parts.name}: a size was asked for, but the inputs are no pictures; leave it out")
         if target != spec.shape[1:]:
@@ -268,10 +261,10 @@ def assemble(
             )
             train, test = _resize(train, target), None if test is None else _resize(test, target)
             spec = replace(spec, shape=(spec.shape[0], *target))
-    is_drawn = test is None and test_fraction != 0
-    if test is None and test_fraction != 0:
-        kept, held, drawn = draw_test(parts.name, parts.classes, train_labels, test_fraction, seed)
-        if duplicates == "together":
+    is_drawn = test is None and reading.test_fraction != 0
+    if is_drawn:
+        kept, held, drawn = draw_test(parts.name, parts.classes, train_labels, reading.test_fraction, reading.seed)
+        if reading.duplicates == "together":
             kept, held, more = together(kept, held, first_of(train), train_labels, parts.name)
             drawn += more
         test, test_labels = _at(train, held), train_labels[held]
@@ -301,10 +294,10 @@ def assemble(
             name=parts.name, input=spec, classes=parts.classes, normalization=normalization, inputs=x, labels=y,
             places=at, columns=columns, task=task, targets=t,
         )  # fmt: skip
-        return made if made.device == torch.device(device) else made.to(device)
+        return made if made.device == torch.device(reading.device) else made.to(reading.device)
 
     second = source(test, test_labels, test_targets) if test is not None and test_labels is not None else None
     second = None if second is None else replace(second, texts=test_texts)
     first = replace(source(train, train_labels, targets, places), names=names, texts=texts)
     made = Splits(train=first, test=second)
-    return replace(made, notes=(*notes, *leaks(made, duplicates, is_drawn)))
+    return replace(made, notes=(*notes, *leaks(made, reading.duplicates, is_drawn)))

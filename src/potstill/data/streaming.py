@@ -17,9 +17,10 @@ from torch import Tensor
 from potstill.core import InputSpec, Normalization, Splits
 from potstill.data.depth import Losses
 from potstill.data.indexing import Index
-from potstill.data.leaks import Duplicates, first_of_encoded, leaks, together
+from potstill.data.leaks import first_of_encoded, leaks, together
 from potstill.data.passes import at_once
 from potstill.data.pictures import BadPictureError, common_size, decode, head, quiet
+from potstill.data.reading import Reading
 from potstill.data.splits import absent, check, draw_test
 from potstill.data.streamed import StreamSource, begin, workers
 from potstill.errors import PotstillError
@@ -176,21 +177,14 @@ def _lost(index: Index, size: tuple[int, int]) -> list[str]:
     return found.notes("" if len(few) == len(index.labels) else f" of {len(few)}")
 
 
-def assemble_streamed(
-    index: Index, *, seed: int, test_fraction: float, size: tuple[int, int] | None, skip_bad: bool,
-    device: torch.device | str, normalization: Normalization | None = None, duplicates: Duplicates | None = None,
-) -> Splits:  # fmt: skip
+def assemble_streamed(index: Index, reading: Reading, normalization: Normalization | None = None) -> Splits:
     """``Splits`` of sources that stream: the same split and sizes as in memory.
 
     Args:
         index: where the pictures are.
-        seed: draws the test split where there is none.
-        test_fraction: in [0, 1); 0 leaves ``test`` out.
-        size: height and width, or ``None``: the rule of ``pictures.gather``, from headers.
-        skip_bad: leave broken pictures out, which takes a pass over all of them.
-        device: where batches are made.
-        duplicates: as for ``splits.assemble``, by the pictures' encoded bytes; ``None``: not looked for, because that
-            reads all of them.
+        reading: options of ``load``. Without a size pictures have that of ``pictures.gather``'s rule, from headers;
+            broken ones are left out by a pass over all of them; copies are looked for where ``duplicates`` is given,
+            by encoded bytes, because that reads all of them.
         normalization: constants; ``None``: measured on at most `SAMPLE` training pictures, drawn by a fixed seed.
 
     Raises:
@@ -198,19 +192,19 @@ def assemble_streamed(
             training samples.
     """
     if index.size is None:
-        index = sized(index, size, skip_bad)
-    if skip_bad:
-        index = _whole(index, size)
+        index = sized(index, reading.size, reading.skip_bad)
+    if reading.skip_bad:
+        index = _whole(index, reading.size)
     assert index.size is not None
     name, classes, notes = index.name, index.classes, _notes(index)
     at, labels, training = index.at, index.labels, index.training
     of_test = (int((~training).sum()), labels[~training]) if index.split else None
     check(name, classes, (int(training.sum()), labels[training]), of_test)
     train, test = torch.where(training)[0], torch.where(~training)[0] if index.split else None
-    is_drawn = test is None and test_fraction != 0
-    if test is None and test_fraction != 0:
-        kept, held, drawn = draw_test(name, classes, labels[train], test_fraction, seed)
-        if duplicates == "together":
+    is_drawn = test is None and reading.test_fraction != 0
+    if is_drawn:
+        kept, held, drawn = draw_test(name, classes, labels[train], reading.test_fraction, reading.seed)
+        if reading.duplicates == "together":
             first = first_of_encoded(index.reader, at[train])
             kept, held, more = together(kept, held, first, labels[train], name)
             drawn += more
@@ -235,10 +229,10 @@ def assemble_streamed(
         notes.append(f"{name}: streamed; normalised by {used:,} of {len(train):,} training pictures")
     else:
         notes.append(f"{name}: streamed")
-    made = [None if part is None else source(part, normalization).to(device) for part in (train, test)]
+    made = [None if part is None else source(part, normalization).to(reading.device) for part in (train, test)]
     assert made[0] is not None
     splits = Splits(train=made[0], test=made[1])
-    return replace(splits, notes=(*notes, *leaks(splits, duplicates, is_drawn)))
+    return replace(splits, notes=(*notes, *leaks(splits, reading.duplicates, is_drawn)))
 
 
 def measured(source: StreamSource) -> tuple[Normalization, int]:

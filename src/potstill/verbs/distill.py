@@ -410,8 +410,8 @@ def settle(
         decoder.sizes(problem.held, train.input.shape)  # a budget that holds nothing is refused before all the work
     made, said = made.settled(problem)
     return Settled(
-        name=name, method=made, problem=problem, read=splits.notes, chosen=(*chosen, *said), effort=effort,
-        store=written,
+        name=name, method=made, problem=problem, read=splits.notes, reading=splits.reading, chosen=(*chosen, *said),
+        effort=effort, store=written,
     )  # fmt: skip
 
 

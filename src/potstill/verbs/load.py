@@ -1,5 +1,6 @@
 """Load real data, and say where it is computed on: what the other verbs begin with."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,4 +65,4 @@ def as_splits(data: Any, device: torch.device) -> Splits:
     """``data`` as splits on ``device``: what ``load_data`` takes, or what it returned."""
     splits = data if isinstance(data, Splits) else load_data(data)
     test = None if splits.test is None else splits.test.to(device)
-    return Splits(train=splits.train.to(device), test=test, notes=splits.notes)
+    return replace(splits, train=splits.train.to(device), test=test)

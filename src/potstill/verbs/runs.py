@@ -54,7 +54,7 @@ class Runs:
         if not candidate.real:
             options.setdefault("iterations", ENDLESS if iterations is None else max(1, iterations))
         return settle(
-            Splits(train=train, test=None, notes=self.splits.notes), candidate.method, ipc=None,
+            dataclasses.replace(self.splits, train=train, test=None), candidate.method, ipc=None,
             budget=Budget(unit="bytes", amount=self.bytes), network=self.network,
             parametrization=candidate.parametrization, labels=None, augment=None, zca=None, device=self.device,
             store=candidate.store, effort="quick", **options,

@@ -1,0 +1,46 @@
+"""The reading options travel from `load_data` to the card, and are checked when they come from one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import potstill
+from potstill.data.reading import Reading, checked_reading
+from potstill.errors import PotstillError
+
+
+def _table(path: Path) -> Path:
+    values = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).numpy()
+    rows = [f"{a:.4f},{b:.4f},{c:.4f},{'xy'[i % 2]}" for i, (a, b, c) in enumerate(values)]
+    path.write_text("a,b,c,kind\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_the_options_that_were_given_stand_on_the_card_and_read_the_same_data_again(tmp_path: Path) -> None:
+    table = _table(tmp_path / "t.csv")
+    given = {"label": "kind", "split_seed": 3, "test_fraction": 0.3}
+    splits = potstill.load_data(table, **given)
+    assert dict(splits.reading) == given
+    small = potstill.distill(splits, "random", ipc=2, progress=None)
+    small.save(tmp_path / "s.safetensors")
+    options = checked_reading(potstill.load(tmp_path / "s.safetensors").card["reading"])
+    again = potstill.load_data(table, **options)
+    assert again.train.content_hash == splits.train.content_hash == small.card["source"]["hash"]
+
+
+def test_where_nothing_was_given_nothing_stands_there_and_places_never_do(tmp_path: Path) -> None:
+    assert Reading(root=tmp_path, device="cpu", check_cache=True).to_json() == {}
+    assert Reading(size=(8, 9), mirror=False).to_json() == {"size": [8, 9], "mirror": False}
+    assert dict(potstill.load_data((np.zeros((4, 1, 3, 3), np.uint8), [0, 0, 1, 1])).reading) == {}
+
+
+@pytest.mark.parametrize(
+    "card",
+    [[], "label", {"root": "/"}, {"size": 8}, {"size": [8]}, {"size": [8, "8"]}, {"size": [True, True]},
+     {"split_seed": True}, {"mirror": 1}, {"label": 3}, {"test_fraction": "0.5"}],
+)  # fmt: skip
+def test_a_card_that_says_something_else_is_refused(card: object) -> None:
+    with pytest.raises(PotstillError, match=r"the card's reading .*; get the file again"):
+        checked_reading(card)
