@@ -360,3 +360,55 @@ def test_the_card_and_inspect_say_the_kinds(tmp_path, capsys):
     assert card["input"]["columns"][:3] == ["weight", "legs", "wild"]
     assert main([*words[:-2], "--out", str(tmp_path / "b.safetensors")]) == 1
     assert "row 2, column 'weight' is empty" in capsys.readouterr().err
+
+
+YES = [i % 2 == 0 for i in range(20)]
+
+
+def written(path, labels):
+    path.write_text("a,label\n" + "".join(f"{i},{y}\n" for i, y in enumerate(labels)))
+    return path
+
+
+@pytest.mark.parametrize("words", [("false", "true"), ("False", "True"), ("FALSE", "TRUE")])
+def test_classes_of_true_and_false_are_called_as_they_are_written(tmp_path, words):
+    s = load(written(tmp_path / "x.csv", [words[y] for y in YES]), test_fraction=0)
+    assert s.train.classes == words
+    assert s.train.labels.tolist() == [int(y) for y in YES]
+
+
+@pytest.mark.parametrize("form", ["parquet", "frame", "array", "list", "column of an array"])
+def test_boolean_labels_are_the_classes_false_and_true(tmp_path, form):
+    x = np.arange(20.0)[:, None] ** 2
+    if form == "parquet":
+        data = tmp_path / "x.parquet"
+        pq.write_table(pa.table({"a": x[:, 0], "label": YES}), data)
+    elif form == "frame":
+        data = pd.DataFrame({"a": x[:, 0], "label": YES})
+    else:
+        data = (x, {"array": np.array(YES), "list": YES, "column of an array": np.array(YES)[:, None]}[form])
+    s = load(data, test_fraction=0)
+    assert s.train.classes == ("False", "True")
+    assert s.train.labels.tolist() == [int(y) for y in YES]
+    mixed = load((x, np.array(YES), x[:4], [1, 0, 1, 0])) if form == "array" else None
+    assert mixed is None or mixed.train.classes == ("0", "1")
+
+
+def test_true_and_false_written_in_two_ways_are_refused(tmp_path):
+    refuse(
+        written(tmp_path / "x.csv", ["true", "false", "True", "false"]),
+        r"column 'label' holds the labels 'true' \(row 1\) and 'True' \(row 3\); whether these are one class or two",
+    )
+
+
+@pytest.mark.parametrize("form", ["csv", "frame"])
+def test_labels_in_two_forms_of_unicode_are_one_class(tmp_path, form):
+    labels = ["caf\u00e9", "cafe\u0301", "tea", "tea"] * 5
+    if form == "csv":
+        data, name = written(tmp_path / "x.csv", labels), "x.csv"
+    else:
+        data, name = pd.DataFrame({"a": range(20), "label": labels}), "frame"
+    s = load(data, test_fraction=0)
+    assert s.train.classes == ("caf\u00e9", "tea")
+    assert s.train.labels.bincount().tolist() == [10, 10]
+    assert f"{name}: labels written in different forms of Unicode were read as one class: 'café'" in s.notes

@@ -52,9 +52,47 @@ def test_train_and_test_folders_with_nested_ones_and_other_files(tmp_path):
     assert s.train.labels.bincount().tolist() == [6, 5]
     assert s.notes == (
         f"{tmp_path.name}: not read: notes/",
-        f"{tmp_path.name}: 2 files that are no pictures were not read",
+        f"{tmp_path.name}: 1 files that are no pictures were not read",
+        f"{tmp_path.name}: skipped as hidden or the system's own: .hidden/, Thumbs.db, __MACOSX/, hidden pictures",
     )
     assert s.test.normalization is s.train.normalization
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_thumbnails_and_folders_of_systems_are_no_data(tmp_path, stream):
+    """A copy from a network drive: its thumbnails doubled every picture, and its own folders became classes."""
+    root = simple(tmp_path / "bugs", n=10)
+    for junk in ("lost+found", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "#recycle"):
+        put(root / junk / "1.png", encoded((1, 2, 3)))
+    for kind in ("ant", "bee"):
+        for i in range(10):
+            put(root / kind / "@eaDir" / f"{i}.png" / "SYNOPHOTO_THUMB_M.png", encoded((1, 2, 3)))
+        put(root / kind / ".thumbnails" / "1.png", encoded((1, 2, 3)))
+        put(root / kind / "deep/__pycache__" / "x.png", encoded((1, 2, 3)))
+    s = load(root, stream=stream)
+    assert s.train.classes == ("ant", "bee")
+    assert (len(s.train), len(s.test)) == (16, 4)
+    assert [n for n in s.notes if "skipped" in n] == [
+        "bugs: skipped as hidden or the system's own: #recycle/, $RECYCLE.BIN/, .thumbnails/ (2), @eaDir/ (3), "
+        "System Volume Information/, …"
+    ]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_one_name_in_two_forms_of_unicode_is_one_class(tmp_path, stream):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    for i in range(4):
+        put(tmp_path / "train" / "tea" / f"{i}.png", encoded((i, 0, 0)))
+        put(tmp_path / "train" / (composed, decomposed)[i % 2] / f"{i}.png", encoded((i, 1, 0)))
+        put(tmp_path / "test" / ("tea", decomposed)[i % 2] / f"{i}.png", encoded((i, 2, 0)))
+    s = load(tmp_path, stream=stream)
+    assert s.train.classes == (composed, "tea")
+    assert s.train.labels.bincount().tolist() == [4, 4]
+    assert s.test.labels.bincount().tolist() == [2, 2]
+    assert (
+        f"{tmp_path.name}: 2 folders of train/ are called 'café' in different forms of Unicode; they are read as "
+        in ("".join(s.notes))
+    )
 
 
 def test_validation_stands_in_for_test(tmp_path):

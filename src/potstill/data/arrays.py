@@ -1,6 +1,8 @@
 """Arrays as people have them → tensors as sources hold them: shapes, value ranges, labels."""
 
 import math
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -340,13 +342,31 @@ def _in_order(values: Array) -> Array:
     return np.array(sorted(values.tolist(), key=lambda v: (int(v), v)))
 
 
+def _is_boolean(labels: Any, where: str) -> bool:
+    """Whether labels (n,) or (n, 1) are booleans, which have names of their own."""
+    y = labels if isinstance(labels, np.ndarray) else to_array(labels, where)
+    if y.ndim != 1 and not (y.ndim == 2 and y.shape[1] == 1):
+        return False
+    return bool(y.dtype.kind == "b" or (y.dtype.kind == "O" and y.size and all(isinstance(v, bool) for v in y.flat)))
+
+
+def _composed(texts: Array) -> tuple[Array, list[str]]:
+    """Texts in composed Unicode (NFC), and which of them were written in several forms."""
+    if texts.dtype.kind != "U":
+        return texts, []
+    written, place = np.unique(texts, return_inverse=True)
+    plain = [unicodedata.normalize("NFC", t) for t in written.tolist()]
+    return np.array(plain)[place], [t for t, n in Counter(plain).items() if n > 1]
+
+
 def encode_labels(
     train: Any, test: Any, *, classes: tuple[str, ...] | None = None, name: str = "arrays"
 ) -> tuple[Int[Tensor, " n"], Tensor | None, tuple[str, ...], tuple[str, ...]]:
     """Labels as int64 numbers and class names in their order.
 
     With ``classes``, integer labels are places in it and strings are looked up. Without, the sorted distinct training
-    labels are the classes (numbers sort as numbers, also where they are texts).
+    labels are the classes (numbers sort as numbers, also where they are texts). Booleans are the classes False and
+    True. Texts are compared in composed Unicode (NFC).
 
     Returns:
         train labels (n,), test labels or ``None``, class names, notes.
@@ -356,7 +376,14 @@ def encode_labels(
     """
     y = _column(train, name)
     z = None if test is None else _column(test, f"{name} (test)")
+    booleans = classes is None and all(_is_boolean(part, name) for part in (train, test) if part is not None)
+    y, several = _composed(y)
+    z = None if z is None else _composed(z)[0]
+    classes = None if classes is None else tuple(unicodedata.normalize("NFC", c) for c in classes)
     notes: tuple[str, ...] = ()
+    if several:
+        shown = ", ".join(map(repr, several[:3]))
+        notes = (f"{name}: labels written in different forms of Unicode were read as one class: {shown}",)
     if classes is not None and y.dtype.kind == "i":
         values: Array = np.arange(len(classes))
         named = f"in 0 … {len(classes) - 1}, as the {len(classes)} class names require"
@@ -364,7 +391,7 @@ def encode_labels(
         values, named = np.asarray(classes), "among the class names"
     else:
         values, named = _in_order(np.unique(y)), "a class of the training data"
-        if y.dtype.kind == "i" and len(y) and not np.array_equal(values, np.arange(len(values))):
+        if y.dtype.kind == "i" and not booleans and len(y) and not np.array_equal(values, np.arange(len(values))):
             notes = (f"{name}: labels {values[0]} … {values[-1]} numbered anew as 0 … {len(values) - 1}",)
     if len(values) == 0:
         raise PotstillError(f"{name}: there are no labels; give at least one sample")
@@ -373,6 +400,6 @@ def encode_labels(
     return (
         _lookup(y, values, name, named),
         None if z is None else _lookup(z, values, f"{name} (test)", named),
-        classes if classes is not None else tuple(str(v) for v in values.tolist()),
+        classes if classes is not None else tuple(str(bool(v) if booleans else v) for v in values.tolist()),
         notes,
     )

@@ -1,6 +1,8 @@
 """Folders of pictures: ``train/CLASS/**`` with ``test/CLASS/**``, or ``CLASS/**`` alone."""
 
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +23,33 @@ _TEST = ("test", "testing")
 _VALIDATION = ("val", "valid", "validation")
 
 
+_SYSTEM = frozenset(
+    (
+        "__macosx", "__pycache__", "@eadir", "#recycle", "@recycle", "@recently-snapshot", "#snapshot", "lost+found",
+        "$recycle.bin", "system volume information", "thumbnails", "_thumbnails", "_thumbs", "thumbs.db", "ehthumbs.db",
+        "desktop.ini",
+    )
+)  # fmt: skip
+"""Names, in lower case, that operating systems, storage devices and photo programs give to what is not data."""
+
+
 def _shown(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"
+    return not name.startswith(".") and name.lower() not in _SYSTEM
 
 
 def _folders(base: Path) -> list[Path]:
     return sorted((p for p in base.iterdir() if p.is_dir() and _shown(p.name)), key=lambda p: p.name)
 
 
-def _pictures(base: Path) -> tuple[list[str], int]:
-    """Picture files anywhere under ``base``, relative to it and in sorted order, and how many other files there are."""
+def _hidden_folders(base: Path) -> list[str]:
+    return [p.name for p in base.iterdir() if p.is_dir() and not _shown(p.name)]
+
+
+def _pictures(base: Path, skipped: Counter[str]) -> tuple[list[str], int]:
+    """Picture files anywhere under ``base``, relative to it and in sorted order, and how many other files there are.
+
+    Names of hidden and of system's folders and files, which are not looked into, are counted in ``skipped``.
+    """
     found: list[str] = []
     others = 0
     visited: set[str] = set()
@@ -40,14 +59,26 @@ def _pictures(base: Path) -> tuple[list[str], int]:
             below.clear()
             continue
         visited.add(real)
+        skipped.update(f"{d}/" for d in below if not _shown(d))
         below[:] = sorted(d for d in below if _shown(d))
         inner = os.path.relpath(at, base)
         for file in files:
-            if os.path.splitext(file)[1].lower() in SUFFIXES and _shown(file):
-                found.append(file if inner == os.curdir else os.path.join(inner, file))
-            else:
-                others += _shown(file)
+            is_picture = os.path.splitext(file)[1].lower() in SUFFIXES
+            if _shown(file):
+                if is_picture:
+                    found.append(file if inner == os.curdir else os.path.join(inner, file))
+                others += not is_picture
+            elif is_picture or not file.startswith("."):  # a .DS_Store is not worth a word
+                skipped["hidden pictures" if is_picture else file] += 1
     return sorted(found, key=lambda name: name.split(os.sep)), others
+
+
+def _skipped_note(name: str, skipped: Counter[str]) -> list[str]:
+    if not skipped:
+        return []
+    first = [what if n == 1 else f"{what} ({n:,})" for what, n in sorted(skipped.items())[:5]]
+    more = ", …" if len(skipped) > 5 else ""
+    return [f"{name}: skipped as hidden or the system's own: {', '.join(first)}{more}"]
 
 
 def _parts(root: Path) -> tuple[Path, Path | None, list[str]]:
@@ -73,12 +104,17 @@ def _parts(root: Path) -> tuple[Path, Path | None, list[str]]:
     return train, test, notes
 
 
-def _classes(base: Path) -> list[Path]:
-    """Class folders, sorted by name, or by number if all are numbers."""
-    folders = _folders(base)
-    if all(p.name.isdecimal() for p in folders):
-        folders.sort(key=lambda p: (int(p.name), p.name))
-    return folders
+def _classes(base: Path) -> dict[str, list[Path]]:
+    """Class folders by class, sorted by name, or by number if all are numbers.
+
+    A class is the folder's name in composed Unicode (NFC): one name in two forms, as copies between a Mac and other
+    systems make them, is one class.
+    """
+    folders: dict[str, list[Path]] = {}
+    for path in _folders(base):
+        folders.setdefault(unicodedata.normalize("NFC", path.name), []).append(path)
+    by_number = all(name.isdecimal() for name in folders)
+    return {c: folders[c] for c in sorted(folders, key=lambda c: (int(c) if by_number else 0, c))}
 
 
 class ClassFiles(NamedTuple):
@@ -107,7 +143,8 @@ class Listed:
 def list_folder(root: Path) -> Listed:
     """The pictures of a folder in image-folder layout; class names are folder names.
 
-    Hidden files and files that are no pictures (by suffix) are not looked at. Links are followed.
+    Hidden files and folders, those of systems and thumbnails (`_SYSTEM`), and files that are no pictures (by suffix)
+    are not looked at, which is noted. Links are followed.
 
     Args:
         root: holds ``train/`` and ``test/`` (or ``val/``), or the class folders themselves.
@@ -118,33 +155,41 @@ def list_folder(root: Path) -> Listed:
     name = root.resolve().name
     train, test, notes = _parts(root)
     folders = _classes(train)
-    classes = tuple(p.name for p in folders)
+    classes = tuple(folders)
     numbers = {name: i for i, name in enumerate(classes)}
     layout = f"put each picture in a folder named after its class: {root}/CLASS/1.png or {root}/train/CLASS/1.png"
     if not folders:
-        loose, _ = _pictures(root)
+        loose, _ = _pictures(root, Counter())
         what = f"{len(loose)} pictures, but no class folders" if loose else "no class folders and no pictures"
         raise PotstillError(f"{root}: there are {what}; {layout}")
     if len(folders) == 1:
         raise PotstillError(f"{train}: there is one class folder, {classes[0]}/; at least two are needed; {layout}")
     files: list[ClassFiles] = []
     others = 0
+    skipped = Counter(f"{d}/" for base in dict.fromkeys((root, train, test)) if base for d in _hidden_folders(base))
     for base, training in [(train, True)] + ([(test, False)] if test else []):
-        for folder in _classes(base):
-            found, ignored = _pictures(folder)
-            others += ignored
-            if folder.name not in numbers:
+        for label, several in _classes(base).items():
+            if label not in numbers:
                 raise PotstillError(
-                    f"{folder}: {train.name}/ has no class {folder.name!r} (it has {', '.join(classes[:5])}"
+                    f"{several[0]}: {train.name}/ has no class {label!r} (it has {', '.join(classes[:5])}"
                     f"{', …' if len(classes) > 5 else ''}); add it there or remove it here"
                 )
-            if not found:
-                raise PotstillError(f"{folder}: this class folder has no pictures; add some or remove the folder")
-            files.append(ClassFiles(training, numbers[folder.name], folder, found))
+            if len(several) > 1:
+                notes.append(
+                    f"{name}: {len(several)} folders of {base.name}/ are called {label!r} in different forms of "
+                    "Unicode; they are read as one class"
+                )
+            for folder in several:
+                found, ignored = _pictures(folder, skipped)
+                others += ignored
+                if not found:
+                    raise PotstillError(f"{folder}: this class folder has no pictures; add some or remove the folder")
+                files.append(ClassFiles(training, numbers[label], folder, found))
     if test and all(part.training for part in files):
         raise PotstillError(f"{test}: there are no class folders; {layout}")
     if others:
         notes.append(f"{name}: {others} files that are no pictures were not read")
+    notes += _skipped_note(name, skipped)
     return Listed(name=name, classes=classes, files=files, split=test is not None, notes=tuple(notes))
 
 

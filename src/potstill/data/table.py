@@ -86,22 +86,24 @@ def _csv(path: Path, more: dict[str, Any]) -> Any:
 def read_labelled_csv(path: Path, label: str | None) -> Any:
     """As `read_csv`; the column of labels keeps its text where that says more than the numbers in it.
 
-    ``01`` is not made 1, and a number too large to be counted with stays as it is written.
+    ``01`` is not made 1, ``true`` is not made 1 or ``True``, and a number too large to be counted with stays as it is
+    written.
 
     Args:
         path: the file.
         label: that column; ``None``: as `label_column` finds it.
 
     Raises:
-        PotstillError: as `read_csv`, or there is no such column, or two labels are one and the same but for zeros or
-            blanks.
+        PotstillError: as `read_csv`, or there is no such column, or two labels are one and the same but for zeros,
+            blanks, or the case of true and false.
     """
     table = read_csv(path)
     column = label_column(table, label, {}, path.name)
     texts = _csv(path, {"include_columns": [column], "column_types": {column: pa.string()}}).column(0)
-    _check_alike(texts.to_pylist(), column, path.name)
     place = table.column_names.index(column)
-    return table.set_column(place, column, texts) if _says_more(table.column(place).type, texts) else table
+    kind = table.column(place).type
+    _check_alike(texts.to_pylist(), column, path.name, pa.types.is_boolean(kind))
+    return table.set_column(place, column, texts) if _says_more(kind, texts) else table
 
 
 def _lines(file: TextIO, path: Path) -> Iterator[str]:
@@ -158,16 +160,17 @@ def _check_quotes(path: Path, delimiter: str) -> bool:
     return zeros
 
 
-def _check_alike(texts: list[str | None], column: str, name: str) -> None:
+def _check_alike(texts: list[str | None], column: str, name: str, booleans: bool) -> None:
     """
     Raises:
-        PotstillError: two labels differ in leading zeros or outer blanks alone: one class or two cannot be told.
+        PotstillError: two labels differ in leading zeros, outer blanks, or as ``booleans`` in case alone: one class or
+            two cannot be told.
     """
     seen: dict[str, tuple[str, int]] = {}
     for row, text in enumerate(texts, 1):
         if text is None:
             continue
-        before, first = seen.setdefault(_key(text), (text, row))
+        before, first = seen.setdefault(_key(text).lower() if booleans else _key(text), (text, row))
         if before != text:
             raise PotstillError(
                 f"{name}: column {column!r} holds the labels {before!r} (row {first}) and {text!r} (row {row}); "
@@ -182,7 +185,9 @@ def _key(text: str) -> str:
 
 
 def _says_more(kind: Any, texts: Any) -> bool:
-    """Whether numbers that were read from texts lost what makes them names."""
+    """Whether numbers or booleans that were read from texts lost what makes them names."""
+    if pa.types.is_boolean(kind):
+        return True
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return False
     written = [t for t in pyarrow.compute.unique(texts).to_pylist() if t and t.strip()]
