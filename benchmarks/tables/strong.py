@@ -58,18 +58,21 @@ def strong(root: Path) -> str:
             [
                 f"`{c['arm']}`", c["inputs"], f"{c['bytes']['total']:,}",
                 f"{c['seconds_asked']:g}" if c["seconds_asked"] else "—",
+                f"{fmean(c['seconds']):,.0f}" if c["seconds_asked"] and c.get("seconds") else "—",
                 f"{c['preparation_seconds']:,.0f}" if c["preparation_seconds"] else "",
                 c["made_in"].rpartition("-")[2] or "—", mean_and_half(c["accuracy"]), _by_set(c), c["students"],
             ]
             for c in sorted(of, key=lambda c: -float(c["accuracy"]["mean"]))
         ]  # fmt: skip
         head: list[object] = [
-            "arm", "inputs", "bytes", "seconds of a core", "beforehand, s", "made in width", "accuracy, %", "each set",
-            "students a set",
+            "arm", "inputs", "bytes", "seconds asked", "by the clock, s", "beforehand, s", "made in width",
+            "accuracy, %", "each set", "students a set",
         ]  # fmt: skip
         said = (
             "± is half of a 95 % interval over means of sets (Student's t), sampling of the test data in it; sets are "
-            "few, so it is wide. Beforehand: by the clock, with other work on the machine, once for all sets. "
+            "few, so it is wide. Seconds asked decide the number of steps, by what a step took when it was timed; by "
+            "the clock: what they then took, mean over sets. Beforehand: by the clock, once for all sets. Other work "
+            "was on the machine. "
             f"{machine['processor']}, one thread a run, torch {machine['torch']}."
         )
         parts.append(f"**{_NAMES.get(name, name)}**\n\n{table(head, rows)}\n\n{said}")

@@ -21,7 +21,7 @@ SAID = {
     "pictures": r"this set +\d.*\n(?s:.)*page\.html: \d+ kB",
     "table": r"column 'magnesium' is empty(?s:.)*all rows +\S+ +\S+ +142",
     "own_method": r"(?m)^lvq\.py:LVQ +0\.\d+(?s:.)*random",
-    "continual": r"no memory +0\.\d\d (?s:.)*k-means +0\.\d\d",
+    "continual": r"no memory +0\.\d\d (?s:.)*random, 2 bits +0\.\d\d (?s:.)*k-means, 2 bits +0\.\d\d",
 }
 """What a notebook prints when it is through."""
 RUN = """

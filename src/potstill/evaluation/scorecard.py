@@ -49,6 +49,20 @@ def _labelled(labeller: Mapping[str, Any] | None) -> list[str]:
     return [line, *([f"warning: {labeller['warning']}"] if labeller["warning"] else [])]
 
 
+def _chosen(content: Mapping[str, Any]) -> list[str]:
+    """Learning rates of the students: where a protocol leaves them to a choice, one fingerprint stands for several."""
+    sides = {"this set": content.get("chosen"), **{n: b.get("chosen") for n, b in content["baselines"].items()}}
+    rates = {name: f"{chosen['lr']:g}" for name, chosen in sides.items() if chosen and chosen.get("lr") is not None}
+    if not rates:
+        return []
+    updates = (content.get("chosen") or {}).get("steps")
+    if len(set(rates.values())) == 1:
+        shown = next(iter(rates.values()))
+    else:
+        shown = ", ".join(f"{name} {rate}" for name, rate in rates.items())
+    return [f"students trained with learning rate {shown}" + (f"; {updates:,} updates" if updates else "")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scorecard:
     """Accuracies are fractions, other scores in the metric's unit. ``content`` is the JSON document; the properties are
@@ -151,6 +165,7 @@ class Scorecard:
             + (" · QUICK: a shortened protocol, to look at and not to report" if c.get("quick") else ""),
             *(f"{a:<14}{b:>{wide}}{c:>{span}}{d:>4}{e:>8}{f:>12}  {g}".rstrip() for a, b, c, d, e, f, g in every),
             *self._fair(),
+            *_chosen(c),
         ]
         for name, d in c["difference"].items():
             if d["ci95"] is None:

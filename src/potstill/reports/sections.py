@@ -479,6 +479,7 @@ def _provenance(entry: Entry) -> list[Html] | None:
         else "",
         "Labels by": _labeller(entry),
         "Protocol fingerprint": tag("code", str(score["fingerprint"])) if score.get("fingerprint") else "",
+        "Chosen for the students": _inline(score["chosen"]) if isinstance(score.get("chosen"), Mapping) else "",
         "Versions": ", ".join(f"{k} {v}" for k, v in entry.part("versions").items()),
         "File format": str(card.get("format") or ""),
     }
