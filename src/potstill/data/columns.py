@@ -16,6 +16,7 @@ from jaxtyping import Float32, Int
 from torch import Tensor
 
 from potstill.data.meaning import merged
+from potstill.data.parsed import coded, parse_column
 from potstill.errors import PotstillError, unknown
 from potstill.limits import limits, raised
 
@@ -28,7 +29,7 @@ __all__ = [
     "encoded",
     "is_text",
     "on_card",
-    "read_frame",
+    "read_frames",
     "texts_of",
 ]
 
@@ -135,21 +136,47 @@ def as_missing(value: str | None) -> Missing:
     return value  # type: ignore[return-value]  # checked just now
 
 
-def read_frame(table: Any, columns: Sequence[str], features: dict[str, Any], name: str) -> Frame:
-    """The rows of an Arrow table.
+def read_frames(
+    tables: Sequence[Any], columns: Sequence[str], features: dict[str, Any], name: str, way: Missing
+) -> tuple[list[Frame], list[str]]:
+    """The rows of Arrow tables of the same columns, and notes on columns of texts that are numbers or dates.
 
     Args:
-        table: ``pyarrow.Table``.
+        tables: each a ``pyarrow.Table``; the first is the training part.
         columns: those to read.
         features: what Hugging Face wrote about them.
         name: for messages.
+        way: what is done with missing values; unless they are refused, "?" and the like are some among numbers.
 
     Raises:
-        PotstillError: a column is neither numbers, booleans, texts nor dates, holds an infinite number, or too many
-            different texts.
+        PotstillError: a column is neither numbers, booleans, texts nor dates, holds a number beyond floats of 32 bits,
+            too many different texts, or numbers in texts that cannot be read.
     """
-    read = tuple(_raw(table.column(c), c, features.get(c), name) for c in columns)
-    return Frame(name, read, np.arange(table.num_rows))
+    read: list[list[_Raw]] = [[] for _ in tables]
+    notes = []
+    names = [name, f"{name} (test part)"]
+    for column in columns:
+        values = [table.column(column) for table in tables]
+        at = [i for i, v in enumerate(values) if is_text(v.type)]
+        parsed = at and parse_column(
+            [(names[i], values[i].cast(pa.large_string())) for i in at], column, fill=way != "refuse",
+            numbers=any(_is_number(v.type) for v in values),
+        )  # fmt: skip
+        if parsed:
+            notes.append(parsed.note)
+        for i, v in enumerate(values):
+            if parsed and i in at:
+                cells = parsed.parts[at.index(i)]
+                check_range(cells, column, names[i])
+                read[i].append(_Raw(column, parsed.kind, cells))
+            else:
+                read[i].append(_raw(v, column, features.get(column), names[i]))
+    made = [Frame(name, tuple(r), np.arange(t.num_rows)) for r, t in zip(read, tables, strict=True)]
+    return made, notes
+
+
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def _raw(values: Any, column: str, about: Any, name: str) -> _Raw:
@@ -159,13 +186,11 @@ def _raw(values: Any, column: str, about: Any, name: str) -> _Raw:
         return _Raw(column, "category", _numbers(values, column, name, -1).astype(np.int64), names)
     if types.is_null(kind):
         return _Raw(column, "number", np.full(len(values), np.nan))
-    if types.is_dictionary(kind):
-        return _texts(values, column, name)
-    if is_text(kind):
+    if types.is_dictionary(kind) or is_text(kind):
         return _texts(values, column, name)
     if types.is_boolean(kind):
         return _Raw(column, "boolean", _numbers(values.cast(pa.uint8()), column, name))
-    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+    if _is_number(kind):
         return _Raw(column, "number", _numbers(values, column, name))
     if types.is_date(kind) or types.is_timestamp(kind):
         return _Raw(column, "date", _days(values, column, name))
@@ -193,13 +218,21 @@ def _days(values: Any, column: str, name: str) -> npt.NDArray[np.float64]:
 
 def _numbers(values: Any, column: str, name: str, empty: float = np.nan) -> npt.NDArray[np.float64]:
     x: npt.NDArray[np.float64] = np.array(values.cast(pa.float64(), safe=False).to_numpy())
+    check_range(x, column, name)
+    return x if np.isnan(empty) else np.where(np.isnan(x), empty, x)
+
+
+def check_range(x: npt.NDArray[np.float64], column: str, name: str) -> None:
+    """
+    Raises:
+        PotstillError: one of the cells (n,) of a column is infinite, or is that as a float of 32 bits.
+    """
     with np.errstate(over="ignore"):
         bad = np.flatnonzero(np.isinf(x.astype(np.float32)))
     if bad.size:
-        raise PotstillError(
-            f"{name}: row {int(bad[0]) + 1}, column {column!r} is {x[bad[0]]}; fill it or remove the row"
-        )
-    return x if np.isnan(empty) else np.where(np.isnan(x), empty, x)
+        found = x[bad[0]]
+        cure = "fill it or remove the row" if np.isinf(found) else "floats of 32 bits end at 3.4e38; scale the column"
+        raise PotstillError(f"{name}: row {int(bad[0]) + 1}, column {column!r} is {found}; {cure}")
 
 
 def is_text(kind: Any) -> bool:
@@ -220,9 +253,7 @@ def texts_of(values: Any) -> Any:
 
 
 def _texts(values: Any, column: str, name: str) -> _Raw:
-    coded = pa.chunked_array([texts_of(values).combine_chunks()]).dictionary_encode().chunk(0)
-    codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    words = [str(w) for w in coded.dictionary.to_pylist()]
+    codes, words = coded(texts_of(values))
     known = sorted(w for w in words if w.strip())
     if len(known) > limits().categories:
         raise PotstillError(

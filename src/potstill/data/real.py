@@ -13,7 +13,9 @@ from torch import Tensor
 
 from potstill.core import Splits
 from potstill.data.arrays import to_array
+from potstill.data.columns import as_missing, is_text
 from potstill.data.frames import tables_of
+from potstill.data.parsed import parse_column
 from potstill.data.reading import Reading
 from potstill.data.splits import Parts, assemble
 from potstill.data.table import label_column, read_arrow, read_csv, read_parquet
@@ -47,10 +49,13 @@ def read_real(task: Regression, data: object, asked: Reading) -> Splits:
 def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: str, asked: Reading) -> Splits:
     column = label_column(tables[0], label, {}, name)
     values, plain, notes = [], [], list[str]()
-    for table in tables:
-        if table is None:
-            continue
-        found = table.column(column)
+    given = [table for table in tables if table is not None]
+    for table in given[1:]:
+        if column not in table.column_names:
+            raise PotstillError(f"{name}: the test part lacks the column {column!r} of the training part")
+    for table, found in zip(
+        given, _numbers_of([t.column(column) for t in given], column, name, asked, notes), strict=True
+    ):
         if not (pa.types.is_integer(found.type) or pa.types.is_floating(found.type)):
             raise PotstillError(
                 f"{name}: a real-valued target must be a column of numbers, but {column!r} holds {found.type}; name "
@@ -59,8 +64,7 @@ def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: 
         empty = np.asarray(found.is_null(nan_is_null=True).combine_chunks())
         if empty.any() and asked.missing in ("impute", "drop"):  # nobody can say what is not known
             notes.append(f"{name}: {int(empty.sum()):,} rows without a target were left out")
-            table = table.filter(pa.array(~empty))
-            found, empty = table.column(column), empty[~empty]
+            table, found, empty = table.filter(pa.array(~empty)), found.filter(pa.array(~empty)), empty[~empty]
         numbers = np.asarray(found.combine_chunks().cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False))
         values.append(numbers)
         # a missing target is treated as a missing label is; the one group that is left has the number 0
@@ -74,6 +78,20 @@ def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: 
     if parts.test is not None and len(kept[1]) != len(parts.test):
         raise PotstillError(f"{name}: the test part has rows with missing values; leave them out of the file")
     return _assembled(task, replace(parts, notes=(*notes, *parts.notes)), (column,), kept, asked)
+
+
+def _numbers_of(columns: list[Any], column: str, name: str, asked: Reading, notes: list[str]) -> list[Any]:
+    """The columns of targets of all parts; numbers that are written as texts are read, and ``notes`` says so."""
+    at = [i for i, values in enumerate(columns) if is_text(values.type)]
+    names = [name, f"{name} (test part)"]
+    texts = [(names[i], columns[i].cast(pa.large_string())) for i in at]
+    parsed = at and parse_column(texts, column, fill=as_missing(asked.missing) != "refuse", numbers=True)
+    if not parsed or parsed.kind != "number":
+        return columns
+    notes.append(parsed.note)
+    for i, cells in zip(at, parsed.parts, strict=True):
+        columns[i] = pa.chunked_array([pa.array(cells, from_pandas=True)])
+    return columns
 
 
 def _arrays(task: Regression, data: object, asked: Reading) -> Splits:

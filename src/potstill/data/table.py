@@ -19,7 +19,7 @@ import torch
 
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
-from potstill.data.columns import as_missing, is_text, read_frame, texts_of
+from potstill.data.columns import as_missing, is_text, read_frames, texts_of
 from potstill.data.limits import Unpacked, room
 from potstill.data.pictures import Picture, gather
 from potstill.data.reasons import reason
@@ -320,7 +320,7 @@ def read_arrow(
     """Reads Arrow tables with a label column.
 
     A column of pictures (Hugging Face's ``Image``, a struct with ``bytes``, or binary) makes it a set of pictures;
-    else every other column is an input, of the kinds that ``columns.read_frame`` tells apart.
+    else every other column is an input, of the kinds that ``columns.read_frames`` tells apart.
 
     Args:
         train: ``pyarrow.Table``.
@@ -359,7 +359,7 @@ def read_arrow(
     columns = [c for c in train.column_names if c != column and c not in blank]
     if not columns:
         raise PotstillError(f"{name}: there is no column beside {column!r}; give at least one to learn from")
-    frames, notes = [read_frame(t, columns, features, name) for t in tables], list[str]()
+    frames, notes = read_frames(tables, columns, features, name, way)
     if way == "drop":
         for i, part in enumerate(("" if test is None else " of the training part", " of the test part")[: len(tables)]):
             kept = frames[i].whole & ~missing_labels(tables[i], column)
