@@ -138,7 +138,7 @@ class Bench:
         return self.distill(candidate.method, seed, **{**ends, **options}), {"steps": steps}
 
     def choice(self, seed: int, budget: float) -> tuple[potstill.Distilled, dict[str, Any]]:
-        made = self.distill("auto", seed, budget=budget)
+        made = self.distill("auto", seed, time_limit=budget)
         choice = made.card["choice"]
         return made, {
             "budget": budget, "steps": made.card["cost"]["steps"],

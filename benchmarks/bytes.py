@@ -266,7 +266,7 @@ class Bench:
         """A set, by the verbs of its method; the seconds of this process after each step go into ``marks``."""
         one, all_of_it = math.prod(self.small(c)), math.prod(self.shape)
         settled = settle(
-            Splits(train=self.train, test=None), c.maker, ipc=max(1, n * one // all_of_it), budget=None, zca=None,
+            Splits(train=self.train, test=None), c.maker, ipc=max(1, n * one // all_of_it), size_budget=None, zca=None,
             parametrization=c.over, labels=None, augment=None, device="cpu", **{"network": None, **c.options},
         )  # fmt: skip
         decoder, method = settled.problem.parametrization, settled.method

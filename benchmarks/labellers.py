@@ -261,7 +261,7 @@ def options_of(name: str, args: argparse.Namespace) -> dict[str, Any]:
         return {}
     name, _, setting = name.partition(":")
     found: dict[str, Any] = yaml.safe_load(Path(f"recipes/{name}.yaml").read_text(encoding="utf-8"))
-    options = {k.replace("-", "_"): v for k, v in found.items() if k not in ("method", "ipc", "budget", "steps")}
+    options = {k.replace("-", "_"): v for k, v in found.items() if k not in ("method", "ipc", "time_limit", "steps")}
     fields = resolve("methods", name).__dataclass_fields__
     if "committee" in options:
         options["committee"] = SECOND

@@ -29,7 +29,7 @@ def pictures(data: str) -> list[str]:
     """A folder: what it would cost, a set, its numbers, its page."""
     return [
         f"potstill plan {data} --size 32 --ipc 5",
-        f"potstill distill {data} --size 32 --network convnet-w32 --ipc 5 --budget 1m --out {MADE}",
+        f"potstill distill {data} --size 32 --network convnet-w32 --ipc 5 --time-limit 1m --out {MADE}",
         f"potstill evaluate {MADE} --data {data} --size 32 --quick --out {CARD}",
         *LAST,
     ]
@@ -44,7 +44,7 @@ def table(data: str, label: str) -> list[str]:
         f"potstill distill {data} {asked} --ipc 5 --out {MADE}",
         f"potstill evaluate {MADE} --data {data} {asked} --quick --out {CARD}",
         *LAST,
-        f"potstill distill {data} {asked} --method auto --ipc 5 --budget 1m --out chosen.safetensors",
+        f"potstill distill {data} {asked} --method auto --ipc 5 --time-limit 1m --out chosen.safetensors",
     ]
 
 

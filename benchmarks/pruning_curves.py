@@ -201,7 +201,7 @@ def select(splits: Splits, method: str, keep: float, args: argparse.Namespace, n
     asked = {"epochs_recorded": args.epochs, "lr": args.lr, **SETTINGS.get(method, {})}
     options = {n: v for n, v in asked.items() if n in fields}
     settled = settle(
-        splits, method, ipc=1, budget=None, network=network if "network" in fields else None, parametrization=None,
+        splits, method, ipc=1, size_budget=None, network=network if "network" in fields else None, parametrization=None,
         labels=None, augment=None, zca=None, device="cpu", **options,
     )  # fmt: skip
     train, made = splits.train, settled.method

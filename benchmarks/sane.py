@@ -64,7 +64,7 @@ def tried(method: str, train: Any, held: Any, protocol: Any, args: argparse.Name
     given = {"network": network} if hasattr(resolve("methods", method), "network") else {}
     small = potstill.distill(
         Splits(train=train, test=None), method, ipc=args.ipc, store="float32", device="cpu", executor="serial",
-        effort="quick", budget=args.budget, progress=None, **given,
+        effort="quick", time_limit=args.budget, progress=None, **given,
     )  # fmt: skip
     found = evaluate(
         small, Splits(train=train, test=held), protocol=protocol, networks=[args.network], seeds=2, baselines=False,

@@ -65,7 +65,7 @@ class Bench:
         assert splits.test is not None
         self.train, self.test = splits.train, splits.test
         settled = settle(
-            Splits(train=self.train, test=None), "dm", ipc=10, budget=None, zca=None, parametrization="pixels",
+            Splits(train=self.train, test=None), "dm", ipc=10, size_budget=None, zca=None, parametrization="pixels",
             labels=None, augment=None, device="cpu", **METHOD,
         )  # fmt: skip
         self.method, self.problem = settled.method, settled.problem

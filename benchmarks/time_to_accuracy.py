@@ -160,7 +160,18 @@ def ours(report: dict[str, Any], data: str, way: str, budget: float, args: argpa
     if row.get("measured") == measured:
         return row
     if not row or not out.exists():
-        words = ["distill", data, "--method", *shlex.split(way), "--ipc", str(args.ipc), "--budget", f"{budget:g}s"]
+        words = [
+            "distill",
+            data,
+            "--method",
+            *shlex.split(way),
+            "--ipc",
+            str(args.ipc),
+            "--effort",
+            "published",
+            "--time-limit",
+            f"{budget:g}s",
+        ]
         if "--network" not in words:
             words += ["--network", f"convnet-d3-w{args.width}"]
         args.folder.mkdir(parents=True, exist_ok=True)

@@ -15,10 +15,10 @@ __all__ = [
     "Counting",
     "Watching",
     "asked_amounts",
-    "asked_budget",
     "asked_effort",
     "fewer",
     "kept",
+    "parse_time_limit",
     "renamed",
     "watched",
 ]
@@ -60,31 +60,26 @@ def kept(
 
 
 def asked_amounts(
-    ipc: int | None, items: int | None, bytes: int | str | None, budget: str | float | Budget | None,
-    options: dict[str, Any],
-) -> tuple[Budget, float | None]:  # fmt: skip
-    """How much to keep, and for how many seconds; what earlier versions called them is taken out of ``options``.
+    ipc: int | None, items: int | None, bytes: int | str | None, time_limit: str | float | None
+) -> tuple[Budget, float | None]:
+    """How much to keep, and for how many seconds.
 
     Raises:
-        PotstillError: as `kept` and `asked_budget` raise it.
+        PotstillError: as `kept` and `parse_time_limit` raise it.
     """
-    old = budget if isinstance(budget, Budget) else None
-    if old is not None:
-        warnings.warn("budget is a time; how much to keep is ipc, items or bytes", DeprecationWarning, stacklevel=3)
-    (limit,) = renamed(options, {"time_budget": "budget"}, budget=None if isinstance(budget, Budget) else budget)
-    return kept(ipc, items, bytes, old), asked_budget(limit)
+    return kept(ipc, items, bytes), parse_time_limit(time_limit)
 
 
-def asked_budget(budget: str | float | None) -> float | None:
-    """Seconds of a budget of time, which may be text: ``10m``.
+def parse_time_limit(time_limit: str | float | None) -> float | None:
+    """Return the seconds of a time limit, which may be text: ``10m``.
 
     Raises:
         PotstillError: it is no duration.
     """
     try:
-        return None if budget is None else seconds_of(budget)
+        return None if time_limit is None else seconds_of(time_limit)
     except ValueError as error:
-        raise PotstillError(f"budget: {error}") from error
+        raise PotstillError(f"time_limit: {error}") from error
 
 
 def renamed(options: dict[str, Any], names: Mapping[str, str], **new: Any) -> list[Any]:
@@ -109,11 +104,9 @@ def renamed(options: dict[str, Any], names: Mapping[str, str], **new: Any) -> li
     return list(new.values())
 
 
-def asked_effort(
-    effort: str | None, method: str | Method[Any], steps: int | None = None, budget: float | None = None
-) -> Effort | None:
-    """How hard to try. Where nobody says: ``quick``; ``published`` where steps or a budget end the run; ``None`` for a
-    method that is a value, which says all of it.
+def asked_effort(effort: str | None, method: str | Method[Any], steps: int | None = None) -> Effort | None:
+    """How hard to try. Where nobody says: ``quick``; ``published`` where the steps are given; ``None`` for a method
+    that is a value, which says all of it. A time limit cuts a run and changes nothing else in it.
 
     Raises:
         PotstillError: there is no such effort, or the method is a value.
@@ -128,7 +121,7 @@ def asked_effort(
             )
         return None
     if effort is None:
-        return "quick" if steps is None and budget is None else "published"
+        return "quick" if steps is None else "published"
     found: Effort = effort  # type: ignore[assignment]  # checked above
     return found
 
@@ -143,7 +136,7 @@ def fewer(effort: Effort | None, method: Method[Any], line: bool, prepares: bool
         fields = [n for n in names if getattr(method, n, 0) > 1]
         asks += [f"fewer --{n.replace('_', '-')}" if line else f"fewer {n}" for n in fields]
     else:
-        asks += ["--steps N", "--budget 30m"] if line else ["steps=N", 'budget="30m"']
+        asks += ["--steps N", "--time-limit 30m"] if line else ["steps=N", 'time_limit="30m"']
     return " or ".join([", ".join(asks[:-1]), asks[-1]] if len(asks) > 1 else asks)
 
 

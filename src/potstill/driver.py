@@ -1,4 +1,4 @@
-"""The only loop that runs steps: budgets, checkpoints, resume, signals and the non-finite guard live here."""
+"""The only loop that runs steps: limits, checkpoints, resume, signals and the non-finite guard live here."""
 
 import contextlib
 import math
@@ -42,7 +42,7 @@ class Interrupted(PotstillError):
 class Outcome:
     """How a run ended: a value that goes onto the card, with a sentence for people."""
 
-    kind: Literal["finished", "steps reached", "budget reached", "interrupted", "not finite"]
+    kind: Literal["finished", "steps reached", "time limit reached", "interrupted", "not finite"]
     message: str
     step: int
 
@@ -54,7 +54,7 @@ class Progress:
     step: int
     total: int | None
     seconds: float
-    budget: float | None
+    time_limit: float | None
     metrics: Metrics
 
 
@@ -154,7 +154,7 @@ def run(
     rng: Generator,
     identity: Mapping[str, Any],
     steps: int | None = None,
-    time_budget: float | None = None,
+    time_limit: float | None = None,
     checkpoint: Path | None = None,
     checkpoint_every: float = 60.0,
     resume: bool = False,
@@ -164,19 +164,19 @@ def run(
     spent: float = 0.0,
     keep: bool = False,
 ) -> Run[S]:
-    """Run ``method`` on ``problem`` until it is done, a budget is reached, a value is not finite, or a signal comes.
+    """Run ``method`` on ``problem`` until it is done, a limit is reached, a value is not finite, or a signal comes.
 
     Args:
         rng: every draw of the run comes from it; its state is part of the checkpoint.
         identity: what a checkpoint must have been made with to be resumed.
         steps: stop after this many steps in all, resumed ones counted.
-        time_budget: stop after this many seconds of computing in all; the step under way is finished.
+        time_limit: stop after this many seconds of computing in all; the step under way is finished.
         checkpoint: file written every ``checkpoint_every`` seconds and on a signal. Without it, signals are left alone.
         resume: continue from ``checkpoint``; a run that was killed then ends with the same bits.
         anyway: continue it also where other versions or kernels computed it until there: see
             `potstill.storage.checkpoint`.
         look: shown the state before the first step, with 0, and after every step, with its number.
-        spent: seconds of the budget that went before the first step. A resumed run counts those that it had counted.
+        spent: seconds of the limit that went before the first step. A resumed run counts those that it had counted.
         keep: write the checkpoint also at the end, so that a longer run can go on from there.
 
     Raises:
@@ -186,7 +186,7 @@ def run(
     """
     with contextlib.nullcontext() if checkpoint is None else only_run(checkpoint):
         return _run(
-            method, problem, rng=rng, identity=identity, steps=steps, time_budget=time_budget, checkpoint=checkpoint,
+            method, problem, rng=rng, identity=identity, steps=steps, time_limit=time_limit, checkpoint=checkpoint,
             checkpoint_every=checkpoint_every, resume=resume, anyway=anyway, progress=progress,
             look=look, spent=spent, keep=keep,
         )  # fmt: skip
@@ -199,7 +199,7 @@ def _run(
     rng: Generator,
     identity: Mapping[str, Any],
     steps: int | None,
-    time_budget: float | None,
+    time_limit: float | None,
     checkpoint: Path | None,
     checkpoint_every: float,
     resume: bool,
@@ -271,8 +271,10 @@ def _run(
                 if keep and step > first:
                     save()
                 return ended("steps reached", f"stopped after {step} steps, as asked")
-            if time_budget is not None and seconds() + spent >= time_budget:
-                return ended("budget reached", f"stopped after {step} steps: the budget of {time_budget:g} s was used")
+            if time_limit is not None and seconds() + spent >= time_limit:
+                return ended(
+                    "time limit reached", f"stopped after {step} steps: the time limit of {time_limit:g} s was reached"
+                )
             if signals.raised:
                 save()
                 assert checkpoint is not None  # the handlers are installed only with a checkpoint
@@ -295,8 +297,8 @@ def _run(
                 if len(history) > HISTORY_POINTS:
                     history, stride = history[1::2], stride * 2
             if progress is not None:
-                left = None if time_budget is None else time_budget - spent
-                progress(Progress(step=step, total=total, seconds=seconds(), budget=left, metrics=metrics))
+                left = None if time_limit is None else time_limit - spent
+                progress(Progress(step=step, total=total, seconds=seconds(), time_limit=left, metrics=metrics))
             if time.monotonic() - last_saved >= checkpoint_every:
                 save()
                 last_saved = time.monotonic()

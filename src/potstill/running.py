@@ -76,7 +76,7 @@ class Settled:
 
 
 def run_settled(
-    settled: Settled, watcher: Watcher, budget: float | None, *, seed: int, steps: int | None, zca: str | None,
+    settled: Settled, watcher: Watcher, time_limit: float | None, *, seed: int, steps: int | None, zca: str | None,
     checkpoint: Path | None, resume: bool, anyway: bool, checkpoint_every: float, progress: Callable[[Progress], None],
     preparing: Callable[[str, int, int], None], command: str | None, table: Scores | None,
     executor: Executor | None = None, given: Mapping[str, Any] | None = None, keep: bool = False,
@@ -86,7 +86,7 @@ def run_settled(
 
     Args:
         watcher: is told what comes and how long it will take.
-        budget: seconds, of preparation and steps.
+        time_limit: seconds, of preparation and steps.
         table: scores to select by, in place of what the method would ask for.
         given: what stands in for assets of these names, in place of what would have been made.
         keep: write the checkpoint also where the steps are reached.
@@ -98,7 +98,7 @@ def run_settled(
         watcher.note(note)
     begun, brought = time.monotonic(), dict(given or {})
     if table is None:
-        problem, prepared = _prepared(settled, preparing, watcher, budget, executor, brought)
+        problem, prepared = _prepared(settled, preparing, watcher, time_limit, executor, brought)
     else:
         known = table.of(name, settled.problem.train)
         problem, prepared = dataclasses.replace(settled.problem, assets={"scores": known}), table.methods[name].seconds
@@ -124,14 +124,14 @@ def run_settled(
         )  # fmt: skip
     else:
         done = run(
-            made, problem, rng=generator(seed, "distill", name), identity=identity, steps=steps, time_budget=budget,
+            made, problem, rng=generator(seed, "distill", name), identity=identity, steps=steps, time_limit=time_limit,
             checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume, anyway=anyway, progress=progress,
             look=seen, spent=spent, keep=keep,
         )  # fmt: skip
     if seen is not None:
         seen.last(done.outcome.step, done.state)
     return_freed_memory()  # the set is made in large pieces, which do not fit what steps have left behind
-    limits = {"steps": steps, "time_budget": budget}
+    limits = {"steps": steps, "time_limit": time_limit}
     return _artefact(
         settled,
         problem,
@@ -192,13 +192,13 @@ def check_given(settled: Settled, given: Collection[str]) -> None:
 
 
 def _prepared(
-    settled: Settled, preparing: Callable[[str, int, int], None], watcher: Watcher, budget: float | None,
+    settled: Settled, preparing: Callable[[str, int, int], None], watcher: Watcher, time_limit: float | None,
     executor: Executor | None, given: Mapping[str, Any],
 ) -> tuple[Problem, float]:  # fmt: skip
     """The problem with the assets that the method and the parametrization ask for, and the seconds that went into them.
 
     Raises:
-        PotstillError: they will take, or have taken, all of the budget; or something is given to no use.
+        PotstillError: they will take, or have taken, all of the time limit; or something is given to no use.
     """
     method, problem = settled.method, settled.problem
     wanted = wanted_by(method, problem)
@@ -216,20 +216,20 @@ def _prepared(
     coming = forecast(to_make, problem.train, problem.network, augmentation, executor)
     needed = sum(e.seconds for e in coming)
     what = " and ".join(map(str, coming))
-    if budget is not None and needed > budget:
+    if time_limit is not None and needed > time_limit:
         raise PotstillError(
-            f"{settled.name} begins with {what}: {about(needed)} on this machine, more than the budget of "
-            f"{clock(budget)}; ask for {less}, or a longer budget"
+            f"{settled.name} begins with {what}: {about(needed)} on this machine, more than the time limit of "
+            f"{clock(time_limit)}; ask for {less}, or a longer time limit"
         )
     for e in coming:
         watcher.expect(e.name, e.seconds, f"{settled.name} begins with {e}")
     assets, seconds = obtain(
         wanted, problem.train, problem.network, augmentation, executor=executor, given=given, progress=preparing
     )
-    if budget is not None and (took := time.monotonic() - begun) > budget:
+    if time_limit is not None and (took := time.monotonic() - begun) > time_limit:
         raise PotstillError(
-            f"{what} took {clock(took)}, all of the budget of {clock(budget)}; they are kept, so the same command goes "
-            "on from there"
+            f"{what} took {clock(took)}, all of the time limit of {clock(time_limit)}; they are kept, so the same "
+            "command goes on from there"
         )
     return problem.with_assets(assets), seconds
 

@@ -26,7 +26,7 @@ __all__ = ["check_shards", "groups_of", "run_shards"]
 PATIENCE = 60.0
 """Seconds that a shard waits for its own dead predecessor to let go of the checkpoint: workers of a killed node end a
 few seconds after it."""
-_KINDS = ("interrupted", "not finite", "budget reached", "steps reached", "finished")
+_KINDS = ("interrupted", "not finite", "time limit reached", "steps reached", "finished")
 """How shards end, the worst first."""
 
 

@@ -40,7 +40,7 @@ class Seen(Protocol):
     @property
     def seconds(self) -> float: ...
     @property
-    def budget(self) -> float | None: ...
+    def time_limit(self) -> float | None: ...
     @property
     def metrics(self) -> Mapping[str, float]: ...
 
@@ -151,16 +151,16 @@ class Watcher(AbstractContextManager["Watcher"]):
         with self._lock:
             self._pace.see(seen.step, seen.seconds)
             left = None if seen.total is None else self._pace.left(seen.total)
-            if seen.budget is not None:
-                rest = max(0.0, seen.budget - seen.seconds)
+            if seen.time_limit is not None:
+                rest = max(0.0, seen.time_limit - seen.seconds)
                 left = rest if left is None else min(left, rest)
             shares = [seen.step / seen.total] if seen.total else []
-            if seen.budget is not None:
-                shares.append(min(seen.seconds / seen.budget, 1.0))
+            if seen.time_limit is not None:
+                shares.append(min(seen.seconds / seen.time_limit, 1.0))
             share = max(shares, default=None)
             nearer = bool(shares) and shares[0] == share  # steps that the time will not reach say nothing
             parts = [f"step {seen.step:,}" + (f" of {seen.total:,}" if seen.total and nearer else "")]
-            parts.append(clock(seen.seconds) + (f" of {clock(seen.budget)}" if seen.budget is not None else ""))
+            parts.append(clock(seen.seconds) + (f" of {clock(seen.time_limit)}" if seen.time_limit is not None else ""))
             if left is not None and self._pace.settled and share != 1.0:
                 parts.append(f"about {roughly(left)} left")
             parts += [f"{name} {value:.4g}" for name, value in seen.metrics.items()]

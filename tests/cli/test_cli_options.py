@@ -24,7 +24,7 @@ READING = {
 MAKING = (
     COMMON
     | READING
-    | {"DATA", "--method", "--ipc", "--items", "--bytes", "--recipe", "--effort", "--steps", "--budget", "--seed"}
+    | {"DATA", "--method", "--ipc", "--items", "--bytes", "--recipe", "--effort", "--steps", "--time-limit", "--seed"}
     | {
         "--network",
         "--parametrization",
@@ -85,7 +85,7 @@ OPTIONS = {
         "--ipc",
         "--items",
         "--out",
-        "--budget",
+        "--time-limit",
         "--effort",
         "--seeds",
         "--seed",

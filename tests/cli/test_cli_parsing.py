@@ -70,7 +70,7 @@ def test_what_does_not_exist_is_named_with_the_nearest(name, words, said):
     "words",
     [
         [*BASE, "--lr", "fast"],
-        [*BASE, "--budget", "10 parsecs"],
+        [*BASE, "--time-limit", "10 parsecs"],
         ["--out", "a.safetensors"],
         [*BASE, "--device", "tpu"],
     ],
@@ -98,10 +98,10 @@ def test_case_does_not_count_and_the_nearest_three_are_named(words, said):
 
 
 def test_a_recipe_gives_defaults_and_the_command_line_wins(tmp_path):
-    recipe = write(tmp_path, "method: dm\nipc: 3\nbudget: 10m\nlr: 5\nbatch-real: 32\nskip_bad: true\nsize: 8x9\n")
+    recipe = write(tmp_path, "method: dm\nipc: 3\ntime_limit: 10m\nlr: 5\nbatch-real: 32\nskip_bad: true\nsize: 8x9\n")
     parsed = parse("distill", ["digits", "--out", "a.safetensors", "--recipe", recipe, "--ipc", "7", "--lr", "1"])
     command = parsed.command
-    assert (command.ipc, command.budget, command.reading.skip_bad, command.reading.size) == (7, 600.0, True, (8, 9))
+    assert (command.ipc, command.time_limit, command.reading.skip_bad, command.reading.size) == (7, 600.0, True, (8, 9))
     # A recipe is run as published but for what it says; the command line's lr is that, so it is not handed on.
     assert (parsed.effort, parsed.options) == ("published", {"batch_real": 32})
 
@@ -207,8 +207,8 @@ def test_what_is_no_list_or_size(read, text):
         (["--iterations", "20000"], "quick", {"iterations": 20_000}),
         (["--effort", "good"], "good", {}),
         (["--steps", "3"], "published", {}),
-        (["--budget", "5m"], "published", {}),
-        (["--budget", "5m", "--effort", "quick"], "quick", {}),
+        (["--time-limit", "5m"], "quick", {}),
+        (["--time-limit", "5m", "--effort", "published"], "published", {}),
     ],
 )
 def test_how_hard_it_tries_and_what_is_given_wins(words, effort, options):

@@ -86,13 +86,16 @@ def test_every_option_reaches_the_library(monkeypatch, out):
         raise PotstillError("enough")
 
     replaced(monkeypatch, record)
-    words = "--budget 2m --seed 3 --steps 4 --network mlp --zca mtt --device cpu --checkpoint-every 5s --lr 2 --resume"
+    words = (
+        "--time-limit 2m --seed 3 --steps 4 --network mlp --zca mtt --device cpu --checkpoint-every 5s --lr 2 --resume"
+    )
     out.with_name(out.name + ".checkpoint").write_bytes(b"")
     assert main(["distill", "digits", "--items", "30", "--out", str(out), *words.split(), "--split-seed", "9"]) == 1
     assert seen["items"] == 30
     assert seen["data"].train.name == "digits"
     wanted = {
-        "budget": 120.0, "effort": "published", "seed": 3, "steps": 4, "network": "mlp", "zca": "mtt", "device": "cpu",
+        "time_limit": 120.0, "effort": "published", "seed": 3, "steps": 4, "network": "mlp", "zca": "mtt",
+        "device": "cpu",
         "checkpoint_every": 5.0, "lr": 2.0, "resume": True, "method": "dm", "augment": None, "parametrization": None,
         "labels": None,
     }  # fmt: skip
@@ -143,7 +146,7 @@ def test_an_output_that_cannot_be_written_is_found_before_anything_is_read(monke
 def test_progress_is_lines_where_stderr_is_no_terminal_and_none_when_quiet(monkeypatch, capsys, out):
     def steps(*args, progress, **options):
         for step in (1, 2, 3):
-            progress(Progress(step=step, total=3, seconds=step, budget=None, metrics={"loss": 0.5 / step}))
+            progress(Progress(step=step, total=3, seconds=step, time_limit=None, metrics={"loss": 0.5 / step}))
         raise PotstillError("enough")
 
     replaced(monkeypatch, steps)

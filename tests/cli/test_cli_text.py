@@ -47,7 +47,7 @@ def test_a_terminal_gets_a_bar_and_markup_in_names_is_text(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     with Watcher(quiet=False) as watcher:
         watcher.note("class [bold]cat[/bold] has one picture [/]")
-        watcher.of("dm", Progress(step=1, total=2, seconds=1.0, budget=4.0, metrics={"loss": 0.25}))
+        watcher.of("dm", Progress(step=1, total=2, seconds=1.0, time_limit=4.0, metrics={"loss": 0.25}))
         watcher._bar.refresh()
     text = shown.getvalue()
     assert "class [bold]cat[/bold] has one picture [/]" in text
@@ -59,5 +59,5 @@ def test_quiet_says_nothing_on_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", shown)
     with Watcher(quiet=True) as watcher:
         watcher.note("a note")
-        watcher.of("dm", Progress(step=1, total=None, seconds=1.0, budget=None, metrics={}))
+        watcher.of("dm", Progress(step=1, total=None, seconds=1.0, time_limit=None, metrics={}))
     assert shown.getvalue() == ""

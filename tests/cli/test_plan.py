@@ -103,9 +103,9 @@ def test_steps_are_measured_when_asked(capsys):
     assert (found["steps"], found["method_steps"]) == (10, 20_000)
     assert found["seconds"] == m["forecast"]
     assert planned(capsys, "--ipc", "1", "--measure", "0", *SMALL)["measured"] is None
-    assert main(["plan", "digits", "--ipc", "1", "--measure", "1", "--budget", "5m", *SMALL]) == 0
+    assert main(["plan", "digits", "--ipc", "1", "--measure", "1", "--time-limit", "5m", *SMALL]) == 0
     shown = capsys.readouterr().out
-    assert "steps: 20,000 as set for the method (effort published), or after 5 min 0 s" in shown
+    assert "steps: 600 as set for the method (effort quick), or after 5 min 0 s" in shown
     assert "s a step (median of 1 measured now" in shown
 
 

@@ -84,12 +84,12 @@ def test_steps_stop_a_run() -> None:
     assert (done.outcome.kind, done.outcome.step, done.state.steps) == ("steps reached", 4, 4)
 
 
-def test_a_time_budget_stops_a_run_after_the_step_under_way() -> None:
-    done = go(Walk(length=10**9), time_budget=0.05)
-    assert done.outcome.kind == "budget reached"
+def test_a_time_limit_stops_a_run_after_the_step_under_way() -> None:
+    done = go(Walk(length=10**9), time_limit=0.05)
+    assert done.outcome.kind == "time limit reached"
     assert done.outcome.step == done.state.steps >= 1
-    assert go(Walk(), time_budget=0.0).outcome.step == 0
-    assert go(Walk(), time_budget=60.0, spent=60.0).outcome.step == 0  # what went before the first step counts
+    assert go(Walk(), time_limit=0.0).outcome.step == 0
+    assert go(Walk(), time_limit=60.0, spent=60.0).outcome.step == 0  # what went before the first step counts
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_the_card_says_that_a_run_went_on_with_other_kernels(tmp_path: Path, mon
     given: dict[str, Any] = {"method": "k-means", "ipc": 1, "progress": None, "checkpoint": tmp_path / "c"}
     whole = potstill.distill((x, [0, 1] * 10), **given)
     assert "resumed_with_others" not in whole.card
-    assert whole.card["limits"] == {"steps": None, "time_budget": None}
+    assert whole.card["limits"] == {"steps": None, "time_limit": None}
     potstill.distill((x, [0, 1] * 10), steps=1, checkpoint_every=0.0, **given)
     here = driver.versions()
     monkeypatch.setattr(driver, "versions", lambda: {**here, "kernels": "others"})

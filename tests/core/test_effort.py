@@ -1,4 +1,4 @@
-"""How hard a method tries: stated fields for each effort, what is given wins, and a budget that covers preparation."""
+"""How hard a method tries: stated fields for each effort, what is given wins, and a limit that covers preparation."""
 
 import dataclasses
 from pathlib import Path
@@ -61,12 +61,18 @@ def test_what_is_given_wins_and_is_not_said_to_be_the_efforts(monkeypatch: pytes
     assert made.card["effort"] == {"name": "quick", "fields": {"reuse": 2}}
 
 
-def test_a_run_that_is_told_when_to_stop_is_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_told_its_steps_is_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3}})
-    for ends in ({"steps": 4}, {"budget": "1h", "steps": 4}):
+    for ends in ({"steps": 4}, {"time_limit": "1h", "steps": 4}):
         made = potstill.distill(DATA, "dm", **ends, **SMALL)
         assert (made.card["config"]["iterations"], made.card["cost"]["steps"]) == (20_000, 4)
-    assert potstill.distill(DATA, "dm", budget="1h", effort="quick", **SMALL).card["cost"]["steps"] == 3
+
+
+def test_a_time_limit_cuts_a_run_and_changes_nothing_else_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DM, "efforts", {"quick": {"iterations": 3}})
+    made, limited = (potstill.distill(DATA, "dm", **limit, **SMALL) for limit in ({}, {"time_limit": "1h"}))
+    assert torch.equal(made.inputs, limited.inputs)
+    assert (limited.card["effort"]["name"], limited.card["cost"]["steps"]) == ("quick", 3)
 
 
 def test_a_method_as_a_value_is_run_as_it_is() -> None:
@@ -91,43 +97,37 @@ def test_a_recipe_is_run_with_what_it_says_and_the_published_rest(path: Path) ->
     assert make_method(parsed.command.method, parsed.options, "published")[1] == kind(**parsed.options)  # type: ignore[attr-defined]
 
 
-# --- a budget of time -------------------------------------------------------------------------------------------------
+# --- a time limit ----------------------------------------------------------------------------------------------------
 
 
-def test_preparation_that_does_not_fit_into_the_budget_is_refused_before_it_begins(
+def test_preparation_that_does_not_fit_into_the_time_limit_is_refused_before_it_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
     with pytest.raises(PotstillError) as error:
-        potstill.distill(DATA, "dance", budget=0.5, networks_trained=3, epochs_trained=100_000, **SMALL)
+        potstill.distill(
+            DATA, "dance", effort="published", time_limit=0.5, networks_trained=3, epochs_trained=100_000, **SMALL
+        )
     said = str(error.value)
     assert "training 3 networks for 100,000 epochs" in said
-    assert "more than the budget of 0 s" in said
+    assert "more than the time limit of 0 s" in said
     assert 'effort="quick", fewer networks_trained or fewer epochs_trained' in said
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_preparation_counts_and_what_it_made_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The forecast is made to be wrong: the networks take longer than the whole budget."""
+    """The forecast is made to be wrong: the networks take longer than the whole time limit."""
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
     monkeypatch.setattr("potstill.running.forecast", lambda *a: ())
-    with pytest.raises(PotstillError, match="all of the budget of 0 s; they are kept"):
-        potstill.distill(DATA, "dance", budget=1e-6, networks_trained=1, epochs_trained=1, **SMALL)
+    with pytest.raises(PotstillError, match="all of the time limit of 0 s; they are kept"):
+        potstill.distill(DATA, "dance", time_limit=1e-6, networks_trained=1, epochs_trained=1, **SMALL)
     assert len(list(tmp_path.rglob("*.safetensors"))) == 1
 
 
-def test_old_names_still_work_and_say_what_they_are_called_now() -> None:
-    with pytest.warns(DeprecationWarning, match="time_budget is now called budget"):
-        made = potstill.distill(DATA, "dm", time_budget=1e-9, **SMALL)
-    assert made.card["outcome"]["kind"] == "budget reached"
-    with pytest.warns(DeprecationWarning, match="how much to keep is ipc, items or bytes"):
-        made = potstill.distill(DATA, "random", budget=potstill.Budget(unit="items", amount=8), progress=None)
-    assert len(made) == 8
-    with (
-        pytest.warns(DeprecationWarning, match="time_budget"),
-        pytest.raises(PotstillError, match="budget and time_budget are one thing; give budget alone"),
-    ):
-        potstill.distill(DATA, "dm", budget=1.0, time_budget=1.0, **SMALL)
+@pytest.mark.parametrize("old", ["budget", "time_budget"])
+def test_a_time_limit_has_one_name(old: str) -> None:
+    with pytest.raises(PotstillError, match=f"unknown option {old!r}"):
+        potstill.distill(DATA, "dm", **{old: 1e-9}, **SMALL)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_old_names_still_work_and_say_what_they_are_called_now() -> None:
         ({"ipc": 0}, "ipc must be at least 1 item per class, but it is 0"),
         ({"items": True}, "items must be a whole number, not True"),
         ({"bytes": "20 parsecs"}, "bytes: a size such as"),
-        ({"ipc": 1, "budget": "soon"}, "budget: a duration above 0 such as 90s"),
+        ({"ipc": 1, "time_limit": "soon"}, "time_limit: a duration above 0 such as 90s"),
     ],
 )
 def test_amounts_that_are_none_are_refused(asked: dict[str, Any], said: str) -> None:

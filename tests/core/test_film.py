@@ -65,7 +65,7 @@ def test_an_interrupted_run_goes_on_with_its_film(tmp_path: Path) -> None:
 def test_a_long_run_keeps_no_more(tmp_path: Path) -> None:
     parts: dict[str, Any] = dict.fromkeys(("parametrization", "labels", "augment", "zca"))
     budget = Budget(unit="ipc", amount=4)
-    settled = settle("digits", "dm", ipc=None, budget=budget, network="mlp", device="cpu", **parts)
+    settled = settle("digits", "dm", ipc=None, size_budget=budget, network="mlp", device="cpu", **parts)
     state = settled.method.init(settled.problem, generator(0, "film"))
     out = tmp_path / "small.safetensors"
     film = Film(Path(f"{out}.film"), settled.method, settled.problem, {"a": 1}, resume=False, warn=pytest.fail)
@@ -113,7 +113,7 @@ def test_what_has_no_changing_pictures_is_refused_before_any_work(tmp_path: Path
         with pytest.raises(PotstillError, match=f"but strange is {kind} data of shape .*; leave film out"):
             potstill.distill(Splits(train=strange, test=None), "dm", ipc=1, film=tmp_path / "f", progress=None)
     with pytest.raises(PotstillError, match="but film was given"):
-        potstill.distill("digits", "auto", ipc=1, budget="10s", film=tmp_path / "f", progress=None)
+        potstill.distill("digits", "auto", ipc=1, time_limit="10s", film=tmp_path / "f", progress=None)
     assert not (tmp_path / "f").exists()
 
 

@@ -128,7 +128,7 @@ def test_what_is_asked_for_stays_and_the_card_shows_what_the_rest_became() -> No
     assert (config["iterations"], config["cell"], config["crop"], config["shuffle"]) == (2, 2, 0.08, False)
     assert None not in config.values()
     found = settle(
-        data, EDC(memory=0.5), ipc=1, budget=None, network=None, parametrization=None, labels=None, augment=None,
+        data, EDC(memory=0.5), ipc=1, size_budget=None, network=None, parametrization=None, labels=None, augment=None,
         zca=None, device="cpu",
     )  # fmt: skip
     assert said(found.method, "memory", "iterations") == (0.5, 75)
@@ -245,7 +245,7 @@ def test_what_was_left_out_stands_in_the_plan_on_the_card_and_in_the_terminal(
         "crops": 1, "samples": 2, "networks_trained": 1, "effort": "published",
     }  # fmt: skip
     data = Splits(train=source(8), test=None)
-    made = plan(data, "edc", ipc=1, budget=None, measure=0, device="cpu", **options)
+    made = plan(data, "edc", ipc=1, measure=0, device="cpu", **options)
     assert any("vgg11-batch" in note for note in made.notes)
     words = [f"--{n.replace('_', '-')}={value}" for n, value in options.items()]
     path = tmp_path / "data.npz"

@@ -135,8 +135,8 @@ def test_a_step_of_rded_reads_its_samples_once_in_the_order_of_the_disk(
 def ready(splits: Splits, method: Any) -> Problem:
     """The problem with its teachers."""
     settled = settle(
-        splits, method, ipc=1, budget=None, network=None, parametrization=None, labels=None, augment=None, zca=None,
-        device="cpu",
+        splits, method, ipc=1, size_budget=None, network=None, parametrization=None, labels=None, augment=None,
+        zca=None, device="cpu",
     )  # fmt: skip
     problem, made = settled.problem, settled.method
     assets, _ = obtain(

@@ -263,7 +263,7 @@ def test_a_plan_counts_it_and_makes_nothing(cache: Path) -> None:
     assert [(n.name, n.count, n.kept, n.recipe) for n in said.networks] == [("basis", 1, 0, {"rank": 6})]
     assert not cache.exists()
     with pytest.raises(PotstillError, match="begins with fitting a basis of 6"):
-        made(budget=1e-9)
+        made(time_limit=1e-9)
 
 
 def test_it_is_rounded_while_it_is_made_and_bought_by_bytes(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def three_steps(monkeypatch):
 
 TAUGHT = {"student_steps": 40, "students": 1, "confirm": 3}
 SOME = ["random", "dm:batch_real=8,reuse=1", "dm:batch_real=8,lr=0.1,reuse=1"]
-TOLD = {"bytes": 450, "seed": 3, "budget": "1h", "candidates": SOME, **SMALL, **QUICK}
+TOLD = {"bytes": 450, "seed": 3, "time_limit": "1h", "candidates": SOME, **SMALL, **QUICK}
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_a_candidate_is_spelled_as_it_was_read():
 
 def settle_usual(source, candidate):
     return settle(
-        Splits(train=source, test=None), candidate.method, ipc=None, budget=Budget(unit="bytes", amount=2000),
+        Splits(train=source, test=None), candidate.method, ipc=None, size_budget=Budget(unit="bytes", amount=2000),
         network=None, parametrization=candidate.parametrization, labels=None, augment=None, zca=None, device="cpu",
         store=candidate.store, effort="quick", **dict(candidate.options),
     )  # fmt: skip
@@ -103,7 +103,7 @@ def test_every_usual_candidate_exists_and_some_are_real(few):
 def test_what_the_clock_chose_comes_again_without_it(few, whole):
     """Rungs that go on from checkpoints, and a run that is told their steps, end with the same bits."""
     first, choice = whole, whole.card["choice"]
-    assert choice["budget"] == 3600
+    assert choice["time_limit"] == 3600
     made = [t for t in choice["tried"] if not t["real"]]
     assert sorted(len(t["rungs"]) for t in made) == [1, 2]
     assert [t["rungs"][0]["steps"] for t in made] == [6, 6]

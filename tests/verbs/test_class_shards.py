@@ -278,7 +278,7 @@ def test_a_killed_worker_loses_no_shard_that_was_done_and_the_bits_stay(tmp_path
         ("dq", {"epochs_trained": 1}, "works on all classes at once"),
         ("dm", {"class_shards": 11}, "from 1 to the 10 classes, but are 11"),
         ("dm", {"class_shards": 0}, "from 1 to the 10 classes, but are 0"),
-        ("dm", {"budget": "10s"}, "say steps instead"),
+        ("dm", {"time_limit": "10s"}, "say steps instead"),
     ],
 )
 def test_what_cannot_be_divided_is_refused_in_one_line_before_any_work(

@@ -52,7 +52,7 @@ def forget_scorecards(folder: Path) -> None:
         ({"seed": 0}, {"seed": 1}, "seed was 0 and now is 1"),
         ({}, {"data": small(3)}, "was"),
         ({}, {"network": "linear"}, "now is 'linear'"),
-        ({"budget": 60.0}, {"budget": 90.0}, "time_budget was 60.0 and now is 90.0"),
+        ({"time_limit": 60.0}, {"time_limit": 90.0}, "time_limit was 60.0 and now is 90.0"),
     ],
     ids=["seed", "split", "network", "time"],
 )

@@ -74,7 +74,7 @@ def test_many_steps_are_thinned_and_the_last_is_told() -> None:
     with logged(kept, dict, print) as (told, ended):
         assert told is not None
         for step in range(1, total + 1):
-            told(Progress(step=step, total=total, seconds=1.0, budget=None, metrics={"loss": float(step)}))
+            told(Progress(step=step, total=total, seconds=1.0, time_limit=None, metrics={"loss": float(step)}))
         ended({"items": 1})
     assert len(kept.steps) == POINTS + 1
     assert max(kept.steps) == total
@@ -221,4 +221,4 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 def test_auto_has_no_single_run_to_log() -> None:
     with pytest.raises(PotstillError, match="but log was given"):
-        potstill.distill("digits", "auto", ipc=1, budget="10s", log="tensorboard", progress=None)
+        potstill.distill("digits", "auto", ipc=1, time_limit="10s", log="tensorboard", progress=None)

@@ -116,7 +116,7 @@ class Making(DataCommand):
     data: Data
     """The real data."""
     method: Annotated[str, arg(metavar="NAME")] = "dm"
-    """How: one of `potstill methods`, or auto: chosen on training data that are held out, within --budget."""
+    """How: one of `potstill methods`, or auto: chosen on training data that are held out, within --time-limit."""
     ipc: Annotated[int | None, _unset("N")] = None
     """How much: stored items per class."""
     items: Annotated[int | None, _unset("N")] = None
@@ -125,12 +125,12 @@ class Making(DataCommand):
     """How much, instead: stored bytes in all (B, kB, MB, KiB, MiB)."""
     effort: Annotated[Literal["quick", "good", "published"] | None, _unset("quick|good|published")] = None
     """How many steps: minutes on a laptop, about an hour, or what the paper says. A number that `potstill methods NAME`
-    shows, never a clock; options that are given win. (default: quick; published with --steps, --budget or --recipe)"""
+    shows, never a clock; options that are given win. (default: quick; published with --steps or --recipe)"""
     recipe: Annotated[Path | None, _unset("R.yaml")] = None
     """Options from a file, by their names, or of a recipe that comes with Potstill (dm); the command line wins."""
     steps: Annotated[int | None, _unset("N")] = None
     """Stop after this many steps."""
-    budget: Annotated[Seconds | None, _unset("10m")] = None
+    time_limit: Annotated[Seconds | None, _unset("10m")] = None
     """Stop after this much time (s, m, h), preparation counted, and keep what there is."""
     seed: Annotated[int, arg(metavar="S")] = 0
     """Decides everything that is drawn."""
@@ -363,8 +363,8 @@ class Compare(DataCommand):
     out: Annotated[Path, arg(metavar="DIR")]
     """The folder for the distilled sets, their scorecards and leaderboard.json."""
     effort: Annotated[Literal["quick", "good", "published"] | None, _unset("quick|good|published")] = None
-    """How hard each method tries, as for distill. (default: quick; published with --budget)"""
-    budget: Annotated[Seconds | None, _unset("10m")] = None
+    """How hard each method tries, as for distill. (default: quick)"""
+    time_limit: Annotated[Seconds | None, _unset("10m")] = None
     """Time for each distillation (s, m, h)."""
     seeds: Annotated[int | None, _unset("K")] = None
     """How many independent trainings on each set."""

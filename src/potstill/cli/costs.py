@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["costs"]
 
 
-def costs(plan: "Plan", time_budget: float | None, details: bool = False) -> str:
+def costs(plan: "Plan", time_limit: float | None, details: bool = False) -> str:
     """The plan for a person: what runs, what comes out, time if measured; with ``details`` the passes of a step and
     memory term by term."""
     shape = f" of {'×'.join(map(str, plan.shape))}" if plan.shape else ""
@@ -22,7 +22,7 @@ def costs(plan: "Plan", time_budget: float | None, details: bool = False) -> str
     classes = f" in {plan.classes:,} classes" if plan.classes else ""
     size = plan.bytes
     lines = [
-        _total(plan, time_budget),
+        _total(plan, time_limit),
         _peak(plan),
         "",
         f"{plan.method} over {plan.parametrization} in {plan.network}; labels {plan.labels}, augmentation "
@@ -30,11 +30,11 @@ def costs(plan: "Plan", time_budget: float | None, details: bool = False) -> str
         f"real data: {plural(plan.samples, noun)}{shape}{classes}",
         f"the set: {plural(plan.inputs, noun)}{per_class if plan.classes else ''}; {_stored(plan)} "
         f"({size['inputs']:,} of inputs, {size['labels']:,} of labels, {size['decoder']:,} of a decoder)",
-        _steps(plan, time_budget),
+        _steps(plan, time_limit),
         *_networks(plan),
     ]
     if plan.measured is not None:
-        lines.append(_time(plan, time_budget))
+        lines.append(_time(plan, time_limit))
     if details and plan.passes:
         lines += ["", _passes(plan)]
     if details and plan.memory is not None:
@@ -49,7 +49,7 @@ def _stored(plan: "Plan") -> str:
     return f"{total:,} bytes stored as {plan.store}"
 
 
-def _total(plan: "Plan", time_budget: float | None) -> str:
+def _total(plan: "Plan", time_limit: float | None) -> str:
     """The time that all of it takes, in the units of people."""
     prepared = sum(n.seconds for n in plan.networks)
     first = f", {about(prepared).removeprefix('about ')} of it before the first step" if prepared >= 1 else ""
@@ -57,13 +57,13 @@ def _total(plan: "Plan", time_budget: float | None) -> str:
         return "time: not measured"
     if plan.seconds is None:
         begun = f"{about(prepared)} before the first step, then " if prepared >= 1 else ""
-        until = "" if time_budget is None else f", for at most {clock(time_budget)}"
+        until = "" if time_limit is None else f", for at most {clock(time_limit)}"
         return f"time: {begun}{plan.measured.median:.2g} s a step; how many there will be is not known before{until}"
-    if time_budget is not None and time_budget < plan.seconds:
-        if prepared > time_budget:
-            return f"time: {about(prepared)} before the first step, more than the budget of {clock(time_budget)}"
+    if time_limit is not None and time_limit < plan.seconds:
+        if prepared > time_limit:
+            return f"time: {about(prepared)} before the first step, more than the time limit of {clock(time_limit)}"
         return (
-            f"time: {clock(time_budget)}, the budget; all steps would take {about(plan.seconds)} on this machine{first}"
+            f"time: {clock(time_limit)}, the limit; all steps would take {about(plan.seconds)} on this machine{first}"
         )
     return f"time: {about(plan.seconds)} on this machine{first}"
 
@@ -72,14 +72,14 @@ def _peak(plan: "Plan") -> str:
     return _unknown(plan) if plan.memory is None else f"memory: {size_of(plan.memory.peak)} at its peak"
 
 
-def _steps(plan: "Plan", time_budget: float | None) -> str:
+def _steps(plan: "Plan", time_limit: float | None) -> str:
     steps = "not known" if plan.method_steps is None else f"{plan.method_steps:,}"
     effort = "" if plan.effort is None else f" (effort {plan.effort})"
     text = f"steps: {steps} as set for the method{effort}"
     if plan.steps is not None and plan.steps != plan.method_steps:
         text += f", stopped after {plan.steps:,}"
-    if time_budget is not None:
-        text += f", or after {clock(time_budget)}"
+    if time_limit is not None:
+        text += f", or after {clock(time_limit)}"
     return text if plan.real_per_step is None else f"{text}; each reads {plural(plan.real_per_step, 'real sample')}"
 
 
@@ -93,14 +93,14 @@ def _networks(plan: "Plan") -> list[str]:
     ]
 
 
-def _time(plan: "Plan", time_budget: float | None) -> str:
+def _time(plan: "Plan", time_limit: float | None) -> str:
     m = plan.measured
     assert m is not None
     text = f"time: {m.median:.3g} s a step (median of {m.n} measured now, {m.least:.3g} to {m.most:.3g} s)"
     if m.forecast is None:
         return text
-    if time_budget is not None and time_budget < m.forecast:
-        return f"{text}; {clock(time_budget)} make about {plural(int(time_budget / m.median), 'step')}"
+    if time_limit is not None and time_limit < m.forecast:
+        return f"{text}; {clock(time_limit)} make about {plural(int(time_limit / m.median), 'step')}"
     return f"{text}; {plural(plan.steps or 0, 'step')} take about {clock(m.forecast)}"
 
 

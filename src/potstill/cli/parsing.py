@@ -208,7 +208,7 @@ def _by_method(command: Compare) -> dict[str, dict[str, Any]]:
 def effort_of(argv: Sequence[str], given: Mapping[str, Any]) -> Any:
     """The effort that a command line asks for: where it does not say, published if it says when to stop, else quick."""
     asked = last_value(argv, "--effort") or given.get("effort")
-    ends = any(last_value(argv, flag) is not None for flag in ("--steps", "--budget", "--recipe"))
+    ends = any(last_value(argv, flag) is not None for flag in ("--steps", "--recipe"))
     return asked or ("published" if ends else "quick")
 
 

@@ -66,7 +66,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         shape: of one picture, (h, w), (c, h, w) or (h, w, c), where the rows of ``X`` are flattened pictures or ``X``
             is an array of pictures; ``None``: the rows are a table's.
         steps: stop after so many steps.
-        budget: stop after so much time: seconds, or text such as ``10m``.
+        time_limit: stop after so much time: seconds, or text such as ``10m``.
         effort: ``quick``, ``good`` or ``published``, as for `potstill.distill`.
         device: ``auto``, ``cpu`` or ``cuda``.
         options: settings of the method by name, e.g. ``{"iterations": 500}``; also ``augment``, ``parametrization``
@@ -93,7 +93,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         seed: int = 0,
         shape: tuple[int, ...] | None = None,
         steps: int | None = None,
-        budget: str | float | None = None,
+        time_limit: str | float | None = None,
         effort: str | None = None,
         device: str = "auto",
         options: Mapping[str, Any] | None = None,
@@ -105,7 +105,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         self.seed = seed
         self.shape = shape
         self.steps = steps
-        self.budget = budget
+        self.time_limit = time_limit
         self.effort = effort
         self.device = device
         self.options = options
@@ -150,7 +150,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
                 seed=self.seed,
                 network=self.network,
                 steps=self.steps,
-                budget=self.budget,
+                time_limit=self.time_limit,
                 device=self.device,
                 progress=None,
                 **dict(self.options or {}),

@@ -120,20 +120,20 @@ def plan_afar(
     """
     if method == "auto":
         raise PotstillError("a plan is of one method, but auto tries several; name the method to plan")
-    keep, _ = asked_amounts(ipc, items, bytes, None, options)
+    keep, _ = asked_amounts(ipc, items, bytes, None)
     splits = Splits(train=data, test=None) if isinstance(data, LikeSource) else data
     axes: dict[str, Any] = {
         "network": network, "parametrization": parametrization, "labels": labels, "augment": augment, "zca": zca,
         "store": store, "device": "cpu",
     }  # fmt: skip
     whole = settle(
-        splits, method, ipc=None, budget=keep, effort=asked_effort(effort, method, steps, None), **axes, **options
+        splits, method, ipc=None, size_budget=keep, effort=asked_effort(effort, method, steps), **axes, **options
     )
     train, made = whole.problem.train, whole.method
     small = whole
     if isinstance(train, LikeSource):
         few = Splits(train=train.few(FEW, FEW), test=None)
-        small = settle(few, made, ipc=1, budget=None, **axes)
+        small = settle(few, made, ipc=1, size_budget=None, **axes)
     horizon = made.horizon(whole.problem)
     total = min((n for n in (horizon, steps) if n is not None), default=None)
     if total is None:

@@ -43,7 +43,7 @@ from potstill.watch import Watcher
 __all__ = ["choose"]
 
 SECONDS = 300.0
-"""The budget where none is given."""
+"""The time limit where none is given."""
 
 
 def choose(
@@ -75,7 +75,7 @@ def choose(
     limit = (seconds or SECONDS) if timed else None
     about = {
         "data": splits.train.content_hash, "candidates": [c.spelled(c.steps) for c in candidates],
-        "options": dataclasses.asdict(asked), "seed": seed, "network": str(network), "budget": limit,
+        "options": dataclasses.asdict(asked), "seed": seed, "network": str(network), "time_limit": limit,
         "keep": dataclasses.asdict(wanted), "device": str(splits.train.device),
     }  # fmt: skip
     if resume and checkpoint is None:
@@ -136,7 +136,7 @@ def _answer(race: Race, wanted: Budget, progress: Callable[[Progress], None]) ->
         entries=entries, alive=alive, rival=rival, chosen=chosen, gain=gain, final=final, bytes=runs.bytes,
         probe=judge.probe, held=(len(kept), len(judge.choosing), len(judge.confirming)), samples=len(train),
         seed=runs.seed, asked=dataclasses.asdict(race.asked),
-        network=None if runs.network is None else str(runs.network), budget=race.seconds, took=runs.spent(),
+        network=None if runs.network is None else str(runs.network), time_limit=race.seconds, took=runs.spent(),
     )  # fmt: skip
     return small
 

@@ -67,7 +67,7 @@ class Entry:
 def on_card(
     *, entries: Sequence[Entry], alive: Sequence[Entry], rival: Entry, chosen: Entry,
     gain: tuple[Loss, list[float]] | None, final: int | None, bytes: int, probe: Probe, held: tuple[int, int, int],
-    samples: int, seed: int, asked: Mapping[str, Any], network: str | None, budget: float | None, took: float,
+    samples: int, seed: int, asked: Mapping[str, Any], network: str | None, time_limit: float | None, took: float,
 ) -> dict[str, Any]:  # fmt: skip
     """``card["choice"]``: JSON values.
 
@@ -96,7 +96,7 @@ def on_card(
         "rival": rival.candidate.name,
         "difference": None,
         "bytes": bytes,
-        "budget": budget,
+        "time_limit": time_limit,
         "seconds": took,
         "held": {"made_of": held[0], "choose": held[1], "confirm": held[2], "samples": samples},
         "students": {
@@ -110,7 +110,7 @@ def on_card(
         },
         "recipe": recipe,
         "clock": (
-            "no clock: the steps were given" if budget is None else
+            "no clock: the steps were given" if time_limit is None else
             "how many steps each rung had was decided by the clock of this machine; another may choose otherwise. "
             "`repeat` holds the steps: with them no clock decides, and the same bits come again"
         ),
@@ -174,7 +174,7 @@ def _text(
         if gain is not None:
             verdict = f"real samples are {'better' if gain[0].high < 0 else 'as good'} here"
         if winner is not None and gain is not None and gain[0].high >= 0:
-            verdict += f", beside {winner.steps:,} steps of what was made, which a longer budget would let go on"
+            verdict += f", beside {winner.steps:,} steps of what was made, which a longer time limit would let go on"
         parts.append(f"So {verdict}: the set is {rival.candidate.words()}, of all training samples")
     else:
         parts.append(f"So the set is {winner.candidate.words() if winner else ''}, made anew of all training samples")

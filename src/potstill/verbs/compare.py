@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from potstill.asked import asked_budget, asked_effort, renamed
+from potstill.asked import asked_effort, parse_time_limit
 from potstill.driver import Progress
 from potstill.errors import PotstillError
 from potstill.execution import Executor, Serial, asked_executor
@@ -34,7 +34,7 @@ def compare(
     sets: int = 1,
     out: Path,
     effort: str | None = None,
-    budget: str | float | None = None,
+    time_limit: str | float | None = None,
     seeds: int | None = None,
     protocol: str = "potstill",
     protocols: Sequence[str] | None = None,
@@ -77,7 +77,7 @@ def compare(
         network: to distil and to measure with: a registered name, or one of your own as `potstill.distill` takes it.
         out: folder, made if it is not there.
         effort: how hard each method tries, as for `potstill.distill`.
-        budget: time for each cell's distilling: seconds, or text such as ``10m``.
+        time_limit: time for each cell's distilling: seconds, or text such as ``10m``.
         seeds: students per set; with one, accuracies of one set have no interval.
         protocols: how to measure: several, in place of ``protocol``.
         options: fields of methods, by the method's name: ``{"dm": {"iterations": 500}}``; and of one protocol's recipe:
@@ -100,15 +100,17 @@ def compare(
     if type(sets) is not int or sets < 1:
         raise PotstillError(f"sets must be a whole number of at least 1, not {sets!r}; leave it out for one of each")
     names = asked_methods(methods, options)
-    (limit,) = renamed(overrides, {"time_budget": "budget"}, budget=budget)
-    seconds = asked_budget(limit)
+    seconds = parse_time_limit(time_limit)
     measures = asked_measures([protocol] if protocols is None else protocols, seeds, overrides, options)
     splits = as_splits(data, pick_device(device))
     check_storage(parametrizations, stores, splits.train)
     # An option of `distill` or of `evaluate` is one line here: it is handed over, and part of every cell's settings.
     making = {
-        "seed": seed, "network": given(network), "budget": seconds, "effort": asked_effort(effort, "", None, seconds)
-    }  # fmt: skip
+        "seed": seed,
+        "network": given(network),
+        "time_limit": seconds,
+        "effort": asked_effort(effort, ""),
+    }
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

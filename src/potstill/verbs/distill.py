@@ -88,7 +88,7 @@ def distill(
     effort: str | None = None,
     seed: int = 0,
     steps: int | None = None,
-    budget: str | float | Budget | None = None,
+    time_limit: str | float | None = None,
     network: str | OwnNetwork | Callable[..., Any] | None = None,
     parametrization: str | None = None,
     labels: str | None = None,
@@ -118,16 +118,16 @@ def distill(
     Args:
         data: anything ``load_data`` takes, or what it returned. Only the training split is touched.
         method: a registered name, or a method as a value, e.g. ``DM(iterations=500)``; or ``auto``: chosen on a part
-            held out of the training data, within ``budget`` (docs/auto.md), with fields of
+            held out of the training data, within ``time_limit`` (docs/auto.md), with fields of
             `potstill.verbs.candidates.AutoOptions` as options.
         ipc: items per class; or ``items`` in all; or stored ``bytes``, as a number or text: ``20kB``.
         effort: how many steps a method that is named makes: ``quick`` (minutes on a laptop), ``good`` (about an hour)
             or ``published`` (what its paper says). Each is a number of steps that `potstill methods NAME` shows, so
             the same seed gives the same bits. Options that are given win over it. Default: ``quick``; ``published``
-            where ``steps`` or ``budget`` says when to stop. A method that is a value is run as it is.
+            where ``steps`` says when to stop. A method that is a value is run as it is.
         seed: decides every draw. The same seed gives the same bits on the CPU.
         steps: stop after this many steps of the driver.
-        budget: stop after this much time, in seconds or as text: ``10m``. What is prepared before the first step
+        time_limit: stop after this much time, in seconds or as text: ``10m``. What is prepared before the first step
             (networks trained on the data) counts.
         network, parametrization, labels, augment: parts, in place of the method's own. A network may also be a class or
             function of your own that makes a ``torch.nn.Module``, or ``file.py:Net`` (docs/own-networks.md).
@@ -170,10 +170,10 @@ def distill(
 
     Raises:
         PotstillError: something asked for does not exist, does not fit together or does not suit the data; or what
-            must be prepared does not fit into the budget.
+            must be prepared does not fit into the time limit.
         Interrupted: a signal came; ``checkpoint`` holds the run.
     """
-    keep, seconds = asked_amounts(ipc, items, bytes, budget, options)
+    keep, seconds = asked_amounts(ipc, items, bytes, time_limit)
     if steps is not None and (not isinstance(steps, int) or steps < 0):
         raise PotstillError(
             f"steps must be a whole number of at least 0, but they are {steps!r}; leave them out for all that there are"
@@ -200,14 +200,14 @@ def distill(
         )
     if class_shards is not None and (seconds is not None or film is not None):
         raise PotstillError(
-            f"class shards go on by themselves, so {'a budget of time' if film is None else 'a film'} cannot be kept "
+            f"class shards go on by themselves, so {'a time limit' if film is None else 'a film'} cannot be kept "
             f"over all of them; {'say steps instead' if film is None else 'leave film out'}"
         )
-    hard = asked_effort(effort, method, steps, seconds)
+    hard = asked_effort(effort, method, steps)
     if (table := read_scores(scores) if isinstance(scores, str | Path) else scores) is not None:
         network, augment, options = _as_scored(table, method, network, augment, zca, options)
     settled = settle(
-        data, method, ipc=None, budget=keep, network=network, parametrization=parametrization, labels=labels,
+        data, method, ipc=None, size_budget=keep, network=network, parametrization=parametrization, labels=labels,
         augment=augment, zca=zca, store=store, device=device, effort=hard, **options,
     )  # fmt: skip
     if film is not None:
@@ -327,7 +327,7 @@ def settle(
     method: str | Method[Any],
     *,
     ipc: int | None,
-    budget: Budget | None,
+    size_budget: Budget | None,
     network: str | OwnNetwork | Callable[..., Any] | None,
     parametrization: str | None,
     labels: str | None,
@@ -367,7 +367,7 @@ def settle(
         made, chosen = _whole(name, made, train)
     if zca is not None:
         train = _whitened(train, zca)
-    wanted = kept(ipc=ipc, budget=budget)
+    wanted = kept(ipc=ipc, budget=size_budget)
     if wanted.unit == "ipc" and not train.classes:
         raise PotstillError(
             f"{train.name} has no classes ({task.name}), so there are no items per class; say how many in all, with "

@@ -19,7 +19,7 @@ _FILE = "choice.json"
 
 class Stopwatch:
     """Seconds that this process had for itself: of any stretch those of the clock on the wall or those of its
-    processor, whichever are fewer, so that other work on the machine does not use up a budget.
+    processor, whichever are fewer, so that other work on the machine does not use up a time limit.
 
     Args:
         own: whether the processor's count; where other processes or a GPU do the work, only the wall's do.

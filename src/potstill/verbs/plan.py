@@ -18,7 +18,6 @@ from potstill.asked import asked_amounts, asked_effort
 from potstill.assets import forecast, wanted_by
 from potstill.augment.named import named_augmentation
 from potstill.core import (
-    Budget,
     Ground,
     Method,
     Part,
@@ -124,7 +123,7 @@ class Plan:
     method_steps: int | None
     """Steps of the method as it is set, where their number is known."""
     steps: int | None
-    """Steps that the run will make, if no budget of time ends it before."""
+    """Steps that the run will make, if no time limit ends it before."""
     effort: str | None
     """How hard it tries; ``None``: the method was given with all of its fields."""
     passes: tuple[Passes, ...] | None
@@ -167,7 +166,7 @@ def plan(
     effort: str | None = None,
     seed: int = 0,
     steps: int | None = None,
-    budget: str | float | Budget | None = None,
+    time_limit: str | float | None = None,
     network: str | Callable[..., Any] | None = None,
     parametrization: str | None = None,
     labels: str | None = None,
@@ -189,8 +188,8 @@ def plan(
         measure: run so many real steps, and one before them that is not timed, and say how long they took; 0: none. By
             default as many as five seconds hold, and at least one. Networks that must be trained first are not trained;
             two batches of that are timed.
-        data, method, ipc, items, bytes, effort, seed, steps, budget, network, parametrization, labels, augment, zca,
-        store, device, executor, experts, options: as for `potstill.distill`.
+        data, method, ipc, items, bytes, effort, seed, steps, time_limit, network, parametrization, labels, augment,
+        zca, store, device, executor, experts, options: as for `potstill.distill`.
 
     Raises:
         PotstillError: what ``potstill.distill`` would refuse, or a negative ``measure``.
@@ -199,13 +198,13 @@ def plan(
         raise PotstillError(f"the number of steps to measure must be at least 0, but it is {measure}; leave it out")
     if method == "auto":
         raise PotstillError(
-            "a plan is of one method, but auto tries several and takes the time that --budget gives it, five minutes "
-            "where it gives none; name the method to plan"
+            "a plan is of one method, but auto tries several and takes the time that --time-limit gives it, five "
+            "minutes where it gives none; name the method to plan"
         )
     executor = asked_executor(executor)
-    keep, seconds = asked_amounts(ipc, items, bytes, budget, options)
+    keep, _ = asked_amounts(ipc, items, bytes, time_limit)
     settled = settle(
-        data, method, ipc=None, budget=keep, effort=asked_effort(effort, method, steps, seconds), network=network,
+        data, method, ipc=None, size_budget=keep, effort=asked_effort(effort, method, steps), network=network,
         parametrization=parametrization, labels=labels,
         augment=augment, zca=zca, store=store, device=device, **options,
     )  # fmt: skip

@@ -27,9 +27,9 @@ from potstill.verbs.runs import Runs
 __all__ = ["Race"]
 
 CHOOSING = 0.6
-"""Part of the budget that choosing may take; the rest makes the answer of all data."""
+"""Part of the time that choosing may take; the rest makes the answer of all data."""
 JUDGING = 0.25
-"""Part of the budget for training students."""
+"""Part of the time for training students."""
 STUDENT_STEPS = (40, 300)
 """The fewest and the most updates of a student where the clock says how many."""
 CONFIRM = 3
@@ -152,11 +152,11 @@ class Race:
         steps = max(2, getattr(entry.settled.method, "reuse", 1)) + 1
         try:
             if left <= 0:
-                raise PotstillError("no time was left to try it; a longer budget reaches it")
+                raise PotstillError("no time was left to try it; a longer time limit reaches it")
             left = min(left, 2 * left / (len(others) - number))
             outcome = self.runs.run(entry, entry.settled, steps, self._kept_at(entry), limit=left).card["outcome"]
-            if outcome["kind"] == "budget reached":
-                why = f"{outcome['step']} steps took {clock(left)}, its share; a longer budget has more"
+            if outcome["kind"] == "time limit reached":
+                why = f"{outcome['step']} steps took {clock(left)}, its share; a longer time limit has more"
             elif outcome["kind"] != "steps reached":
                 why = str(outcome["message"])
         except PotstillError as error:

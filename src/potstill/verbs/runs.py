@@ -43,7 +43,7 @@ class Runs:
         """What so many random samples take as they are: the budget in bytes of all candidates."""
         plain = Candidate.read("random%exact")
         settled = settle(
-            self.splits, plain.method, ipc=None, budget=wanted, network=self.network, parametrization=None,
+            self.splits, plain.method, ipc=None, size_budget=wanted, network=self.network, parametrization=None,
             labels=None, augment=None, zca=None, device=self.device, store="exact",
         )  # fmt: skip
         return int(self.run(Entry(candidate=plain), settled, None, None).card["bytes"]["total"])
@@ -55,7 +55,7 @@ class Runs:
             options.setdefault("iterations", ENDLESS if iterations is None else max(1, iterations))
         return settle(
             dataclasses.replace(self.splits, train=train, test=None), candidate.method, ipc=None,
-            budget=Budget(unit="bytes", amount=self.bytes), network=self.network,
+            size_budget=Budget(unit="bytes", amount=self.bytes), network=self.network,
             parametrization=candidate.parametrization, labels=None, augment=None, zca=None, device=self.device,
             store=candidate.store, effort="quick", **options,
         )  # fmt: skip

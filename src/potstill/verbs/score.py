@@ -84,7 +84,7 @@ def score(
     every: dict[str, tuple[Settled, Scored, tuple[Asset, ...]]] = {}
     for name in kinds:  # all of them before any work: what does not fit is refused before the first training
         settled = settle(
-            splits, name, ipc=1, budget=None, network=network, parametrization=None, labels=None, augment=None,
+            splits, name, ipc=1, size_budget=None, network=network, parametrization=None, labels=None, augment=None,
             zca=None, device=device, **{o: v for o, v in options.items() if o in fields[name]},
         )  # fmt: skip
         assert isinstance(settled.method, Scored)

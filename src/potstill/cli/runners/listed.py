@@ -15,8 +15,8 @@ __all__ = ["LISTINGS", "run_methods"]
 def _methods(rows: list[dict[str, Any]]) -> str:
     cells = [[r["name"], r["family"], r["year"], r["paper"], r["title"]] for r in rows]
     hint = (
-        "`potstill methods NAME` shows a method's options. `potstill distill DATA --method auto --budget 5m` tries a\n"
-        "few of them on training data that it holds out, and takes the best; real samples where nothing is better."
+        "`potstill methods NAME` shows a method's options. `potstill distill DATA --method auto --time-limit 5m`\n"
+        "tries a few of them on training data that it holds out, and takes the best; real samples if nothing is better."
     )
     return columns(["method", "family", "year", "paper", "title"], cells) + f"\n\n{hint}"
 

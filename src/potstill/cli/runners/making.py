@@ -31,7 +31,7 @@ def _settings(command: Making, parsed: Parsed) -> dict[str, Any]:
     names = (
         "seed",
         "steps",
-        "budget",
+        "time_limit",
         "network",
         "parametrization",
         "labels",
@@ -160,7 +160,8 @@ def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     for note in made.notes[len(splits.notes) :]:  # what the method left out
         watcher.note(note)
     return Answer(
-        {**made.to_dict(), "time_budget": command.budget, "command": line}, costs(made, command.budget, command.details)
+        {**made.to_dict(), "time_limit": command.time_limit, "command": line},
+        costs(made, command.time_limit, command.details),
     )
 
 
@@ -171,12 +172,13 @@ def _afar(command: Plan, parsed: Parsed, kept: dict[str, Any], line: str, watche
     from potstill.execution.described import described_cluster
     from potstill.verbs.afar import plan_afar
 
-    if command.measure is not None or command.budget is not None or command.details or command.experts:
+    if command.measure is not None or command.time_limit is not None or command.details or command.experts:
         raise Misuse(
-            "plan: --on times a little of each phase by itself; leave out --measure, --budget, --details and --experts"
+            "plan: --on times a little of each phase by itself; leave out --measure, --time-limit, --details and "
+            "--experts"
         )
     cluster = described_cluster(command.on or "")
     data = like(command.data) if command.data.startswith("like:") else load_data(command, command.data, watcher)
-    settings = {n: v for n, v in _settings(command, parsed).items() if n not in ("budget", "device", "executor")}
+    settings = {n: v for n, v in _settings(command, parsed).items() if n not in ("time_limit", "device", "executor")}
     made = plan_afar(data, command.method, cluster, protocol=command.students, **kept, **settings)
     return Answer({**made.to_dict(), "command": line}, afar(made))

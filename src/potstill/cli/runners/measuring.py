@@ -156,7 +156,7 @@ def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         sets=command.sets,
         out=command.out,
         effort=command.effort,
-        budget=command.budget,
+        time_limit=command.time_limit,
         seeds=command.seeds,
         protocol=command.protocol,
         protocols=command.protocols,

@@ -143,7 +143,7 @@ class Cell:
     def settings(self, measure: Measure) -> dict[str, Any]:
         """What the scorecard says that it was made with. Nothing is ``None``, as in scorecards of earlier versions."""
         making = {name: value for name, value in self.making.items() if (name, value) != ("effort", "published")}
-        making |= {"time_budget": making.pop("budget"), "seed": self.seed}
+        making |= {"seed": self.seed}
         return {
             "method": self.method, self.unit: self.amount, "data": self.data,
             **{name: str(value) if isinstance(value, OwnNetwork) else value for name, value in making.items()},
@@ -179,9 +179,9 @@ class Cell:
             counted = ("ipc",) if self.unit == "ipc" else ()
             said = {name: card[name] for name in ("method", "config", "seed", *counted)} | {
                 "network": card.get("network"), "source": card["source"].get("hash"), "zca": None,
-                "limits": card.get("limits", {}),  # earlier versions said none: such a set is adopted without a budget
+                "limits": card.get("limits", {}),  # earlier versions said none: such a set is adopted without a limit
             }  # fmt: skip
-            limits = {"steps": None, "time_budget": self.making["budget"]}
+            limits = {"steps": None, "time_limit": self.making["time_limit"]}
             kept_of = {n: v for n, v in wanted.items() if n in said}
             _same(self.file, said, {**kept_of, **dict.fromkeys(counted, self.amount), "limits": limits})
         elif self.checkpoint.exists():
@@ -279,7 +279,7 @@ class Cell:
 
     def _identity(self, splits: Splits) -> dict[str, Any]:
         settled = settle(
-            splits, self.method, ipc=None, budget=Budget(unit=self.unit, amount=self.amount),
+            splits, self.method, ipc=None, size_budget=Budget(unit=self.unit, amount=self.amount),
             network=self.making["network"], parametrization=self.parametrization, store=self.store,
             labels=None, augment=None, zca=None, device=self.device, effort=self.making["effort"], **self.options,
         )  # fmt: skip
