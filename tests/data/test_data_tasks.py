@@ -182,7 +182,7 @@ def test_a_tower_for_each_view_learns_what_belongs_together(tmp_path: Path) -> N
 @pytest.mark.parametrize(("rows", "words"), [
     ("", "has none"),
     ("file_name,words\n0.png,x\n", "needs the columns file_name and text"),
-    ("file_name,text\n../0.png,x\n", "lies outside"),
+    ("file_name,text\n../0.png,x\n", "leads out of the folder"),
     ("file_name,text\n7.png,x\n", "7.png"),
 ])  # fmt: skip
 def test_metadata_that_cannot_be_read_are_refused(tmp_path: Path, rows: str, words: str) -> None:

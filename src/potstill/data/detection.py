@@ -23,6 +23,7 @@ from torch import Tensor
 from potstill.data.reasons import reason
 from potstill.errors import PotstillError
 from potstill.limits import hold
+from potstill.paths import path_within
 
 __all__ = ["BoxedImage", "Detection", "load_detection", "read_picture"]
 
@@ -170,8 +171,6 @@ def _coco(path: Path, base: Path) -> Detection:
             raise _wrong(path, "every image needs an id of its own")
         if not isinstance(file, str) or any(not isinstance(s, int) or s < 1 for s in sides):
             raise _wrong(path, f"image {row['id']} needs file_name, height and width")
-        if Path(file).is_absolute() or ".." in Path(file).parts:
-            raise _wrong(path, f"image {row['id']} has the file name {file[:60]!r}, which leads out of the folder")
         boxes[row["id"]], labels[row["id"]] = [], []
     crowds = 0
     for n, row in enumerate(raw["annotations"]):
@@ -190,7 +189,8 @@ def _coco(path: Path, base: Path) -> Detection:
             labels[row["image_id"]].append(label_of[row["category_id"]])
     images = tuple(
         BoxedImage(
-            id=row["id"], path=base / row["file_name"], height=row["height"], width=row["width"],
+            id=row["id"], path=path_within(base, row["file_name"], f"{path}: image {row['id']}"),
+            height=row["height"], width=row["width"],
             boxes=_boxes(boxes[row["id"]]), labels=torch.tensor(labels[row["id"]], dtype=torch.int64),
         )
         for row in raw["images"]
@@ -245,8 +245,6 @@ def _voc(folder: Path, base: Path | None) -> Detection:
     for file in files:
         root = _xml(file)
         name = _text(root, "filename", file)
-        if "/" in name or "\\" in name or name in ("..", "."):
-            raise _wrong(file, f"the file name {name[:60]!r} leads out of the folder")
         height, width = (int(_value(root, f"size/{side}", file)) for side in ("height", "width"))
         boxes: list[list[float]] = []
         labels: list[str] = []
@@ -257,7 +255,7 @@ def _voc(folder: Path, base: Path | None) -> Detection:
             # VOC counts pixels from 1 and the last one belongs to the box
             boxes.append([left - 1, top - 1, right, bottom])
             labels.append(_text(node, "name", file))
-        found.append((file, pictures / name, height, width, boxes, labels))
+        found.append((file, path_within(pictures, name, str(file)), height, width, boxes, labels))
     classes = tuple(sorted({label for *_, labels in found for label in labels}))
     if not classes:
         raise _wrong(folder, "there are no objects in any annotation")

@@ -17,6 +17,9 @@ from potstill.errors import PotstillError
 __all__ = ["Opened", "fetch_hub", "is_hub_object", "is_saved", "opened", "read_hub", "two_parts"]
 
 _TYPES = ("Dataset", "DatasetDict", "IterableDataset", "IterableDatasetDict")
+_OF_ROWS = ("parquet", "arrow", "json", "csv", "text", "sql")
+"""Builders that read rows as somebody wrote them: a path in these is that person's word. ``imagefolder`` and such find
+their files themselves."""
 _VALIDATION = ("validation", "valid", "val", "dev")
 
 
@@ -26,7 +29,7 @@ class Opened(NamedTuple):
     data: Any
     name: str
     base: Path | None = None
-    """What paths of pictures in it are relative to."""
+    """The folder that paths of pictures in it lie in; ``None``: it was made in this process, and so were they."""
 
 
 def opened(data: object) -> Opened | None:
@@ -37,14 +40,16 @@ def opened(data: object) -> Opened | None:
     """
     if is_hub_object(data):
         first = next(iter(data.values()), None) if isinstance(data, Mapping) else data
+        builder = getattr(first, "builder_name", None)
         return Opened(
-            data, str(getattr(first, "dataset_name", None) or getattr(first, "builder_name", None) or "dataset")
-        )
+            data, str(getattr(first, "dataset_name", None) or builder or "dataset"),
+            _downloads() if builder in _OF_ROWS else None,
+        )  # fmt: skip
     if isinstance(data, str) and data.startswith("hub:"):
         name, _, config = data.removeprefix("hub:").partition(":")
         if not name:
             raise PotstillError("hub: needs a name, as in hub:ylecun/mnist or hub:ufldl-stanford/svhn:cropped_digits")
-        return Opened(fetch_hub(name, config or None), name)
+        return Opened(fetch_hub(name, config or None), name, _downloads())
     if not isinstance(data, str | Path):
         return None
     with suppress(RuntimeError):  # ~somebody who has no home here
@@ -52,6 +57,13 @@ def opened(data: object) -> Opened | None:
         if os.path.isdir(path) and is_saved(path):  # as Path.is_dir, but False where no file can have that name
             return Opened(_saved(path), path.resolve().name, path)
     return None
+
+
+def _downloads() -> Path:
+    """Return the folder that Hugging Face keeps downloaded files in."""
+    import datasets
+
+    return Path(datasets.config.HF_CACHE_HOME)
 
 
 def is_hub_object(data: object) -> bool:

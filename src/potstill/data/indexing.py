@@ -225,7 +225,7 @@ def index_hub(opened: Opened, *, label: str | None) -> Index | None:
     parts = [part for part in (train, test) if part is not None]
     given = [labels_in(part.select_columns([column]).with_format("arrow")[:], column, name) for part in parts]
     whole = datasets.concatenate_datasets([part.select_columns([picture]) for part in parts])
-    reader = ArrowReader(whole, picture, name, opened.base or Path())
+    reader = ArrowReader(whole, picture, name, opened.base)
     return _of_rows(reader, given[0], given[1] if len(given) > 1 else None, features.get(column), name, notes)
 
 

@@ -21,6 +21,7 @@ from potstill.data.splits import Parts, assemble
 from potstill.data.table import read_csv
 from potstill.errors import PotstillError
 from potstill.inputs import OFFSETS, VALUES
+from potstill.paths import path_within
 from potstill.tasks import Retrieval
 
 __all__ = ["METADATA", "WORDS", "read_pairs", "words_of"]
@@ -80,13 +81,10 @@ def read_pairs(task: Retrieval, data: object, asked: Reading) -> Splits:
             f"{found}: needs the columns file_name and {asked.label or 'text'}, but has {listed}; name the column of "
             "texts with --label COLUMN"
         )
-    base = root.resolve()
     items: list[tuple[str, bytes | Path]] = []
     for row in rows:
-        path = (root / str(row["file_name"])).resolve()
-        if not path.is_relative_to(base):
-            raise PotstillError(f"{found}: {row['file_name']!r} lies outside of the folder; keep pictures within it")
-        items.append((str(row["file_name"]), path))
+        name = str(row["file_name"])
+        items.append((name, path_within(root, name, str(found))))
     got = gather(items, size=asked.size, skip_bad=asked.skip_bad, name=root.name)
     spec = InputSpec(kind="image", shape=tuple(got.pixels.shape[1:]), mirrored=False)
     texts = [str(rows[i][column]) for i in got.kept]

@@ -20,6 +20,7 @@ import pyarrow.parquet
 
 from potstill.data.reasons import reason
 from potstill.errors import PotstillError
+from potstill.paths import path_within
 
 __all__ = ["ArrowReader", "FileReader", "Names", "ParquetReader", "Reader", "TarReader", "digest"]
 
@@ -269,17 +270,27 @@ class TarReader:
         return io.BufferedReader(_Part(self._open(self._shard(place)), offset, size))
 
 
-def _cell(value: Any, base: Path, where: str) -> bytes:
-    """The bytes in a cell of pictures: they themselves, or a struct of them or of a path."""
+def path_of(name: object, base: Path | None, where: str) -> Path:
+    """Return the path in a cell of pictures.
+
+    Args:
+        base: the folder of the data, which it must lie in; ``None``: the data were made in this process, and so was it.
+    """
+    return path_within(base, name, where) if base is not None else Path(str(name))
+
+
+def _cell(value: Any, base: Path | None, where: str) -> bytes:
+    """The bytes in a cell of pictures: they themselves, or a struct of them or of a path, which ``base`` must hold."""
     cell = value if isinstance(value, dict) else {"bytes": value}
     if cell.get("bytes") is not None:
         return bytes(cell["bytes"])
     if not cell.get("path"):
         raise PotstillError(f"{where} has no picture; fill it or remove the row")
+    path = path_of(cell["path"], base, where)
     try:
-        return Path(base, cell["path"]).read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise _gone(str(base / cell["path"]), error) from None
+        raise _gone(str(path), error) from None
 
 
 class ArrowReader:
@@ -288,8 +299,8 @@ class ArrowReader:
     together = 16
     window = 8192
 
-    def __init__(self, data: Any, column: str, name: str, base: Path) -> None:
-        """``data`` is a ``datasets.Dataset``; ``base`` is what paths in ``column`` are relative to."""
+    def __init__(self, data: Any, column: str, name: str, base: Path | None) -> None:
+        """``data`` is a ``datasets.Dataset``; ``base`` is the folder that paths in ``column`` lie in."""
         self._data = data.select_columns([column]).with_format("arrow")
         self._column, self._name, self._base = column, name, base
 

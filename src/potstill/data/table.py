@@ -22,6 +22,7 @@ from potstill.data.arrays import encode_labels
 from potstill.data.columns import as_missing, is_text, read_frames, texts_of
 from potstill.data.limits import Unpacked, room
 from potstill.data.pictures import Picture, gather
+from potstill.data.readers import path_of
 from potstill.data.reasons import reason
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
@@ -327,7 +328,7 @@ def read_arrow(
         test: the same, or ``None``.
         label: the label column; ``None``: ``label``, or the only one that Hugging Face marks as classes.
         name: of the data.
-        base: what picture paths in the table are relative to.
+        base: the folder that paths of pictures in the table lie in; ``None``: any, of a table made in this process.
         size: (height, width) for pictures.
         skip_bad: leave broken pictures out.
         missing: ``impute`` (by the training part, once there is one), ``drop`` rows, or ``refuse``, which ``None`` is.
@@ -354,7 +355,7 @@ def read_arrow(
         if missing not in (None, "refuse"):
             raise PotstillError(f"{name}: holds pictures, of which no value is missing; leave --missing out")
         given = [labels_in(t, column, name) for t in tables]
-        return _pictures(tables, given, picture, named, name, base or Path(), size, skip_bad)
+        return _pictures(tables, given, picture, named, name, base, size, skip_bad)
     blank = {c for c in train.column_names if c == "" or c.startswith("Unnamed: ") or c == "__index_level_0__"}
     columns = [c for c in train.column_names if c != column and c not in blank]
     if not columns:
@@ -407,7 +408,7 @@ def _pictures(
     column: str,
     named: tuple[str, ...] | None,
     name: str,
-    base: Path,
+    base: Path | None,
     size: tuple[int, int] | None,
     skip_bad: bool,
 ) -> Parts:
@@ -420,7 +421,7 @@ def _pictures(
             if cell.get("bytes") is not None:
                 items.append((where, cell["bytes"]))
             elif cell.get("path"):
-                items.append((where, base / cell["path"]))
+                items.append((where, path_of(cell["path"], base, where)))
             else:
                 raise PotstillError(f"{where} has no picture in column {column!r}; fill it or remove the row")
     got = gather(items, size=size, skip_bad=skip_bad, name=name)

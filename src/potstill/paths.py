@@ -1,0 +1,54 @@
+"""Paths: those that data name must stay within their folder, and two that name one file are told to be one."""
+
+import itertools
+import os
+from pathlib import Path
+
+from potstill.errors import PotstillError
+
+__all__ = ["path_within"]
+
+_LONGEST, _PART = 4096, 255
+"""Letters of a path, and bytes of each name in it, that a file system may take."""
+
+
+def path_within(folder: Path, name: object, where: str) -> Path:
+    """Return the path of the file that data call ``name``, which must lie in ``folder`` or below.
+
+    Whoever made the data wrote the name, so it must not reach any other file of this machine: neither as an absolute
+    path nor by ``..`` nor through a link.
+
+    Args:
+        folder: what the name is relative to.
+        where: the place in the data, for the message.
+
+    Raises:
+        PotstillError: it is no path, or leads out of the folder.
+    """
+    shown = repr(name) if len(repr(name)) <= 80 else f"{repr(name)[:79]}…"
+    try:
+        if not isinstance(name, str) or not name:
+            raise ValueError("a text is needed")
+        if "\0" in name or len(name) > _LONGEST or any(len(os.fsencode(part)) > _PART for part in Path(name).parts):
+            raise ValueError("it is too long, or holds a NUL")
+        path = folder / name
+        if _is_plain(folder, path):  # most are, and a set has a million of them
+            return path
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, links in a circle
+        raise PotstillError(f"{where}: {shown} is no path of a file ({_said(error)}); write the name of one") from None
+    if not inside:
+        raise PotstillError(f"{where}: {shown} leads out of the folder {folder}; keep the files of data within it")
+    return path
+
+
+def _is_plain(folder: Path, path: Path) -> bool:
+    """Tell whether ``path`` goes down from ``folder`` alone, and through no link."""
+    if not path.is_relative_to(folder) or ".." in path.parts[len(folder.parts) :]:
+        return False
+    below = itertools.takewhile(lambda at: at != folder, (path, *path.parents))
+    return not any(os.path.islink(at) for at in below)
+
+
+def _said(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
