@@ -267,7 +267,8 @@ class Parametrization(Protocol):
     """What is stored and optimised, and how it decodes to inputs: a frozen dataclass whose fields are its settings.
 
     Floating tensors of a payload are optimised; integer ones (positions) are fixed once they are made. Tensors whose
-    names begin with ``decoder/`` are shared by all items.
+    names begin with ``decoder/`` are shared by all items. One that stores inputs of some kinds alone names them in
+    ``kinds``, as a `MethodInfo` does; where a method has it by default, it gives way to data of another kind.
     """
 
     @property

@@ -12,6 +12,7 @@ from covering import covering
 import potstill
 from potstill import registry
 from potstill.core import InputSpec, Method, Splits, Synthetic, Trained
+from potstill.data import TensorSource
 from potstill.driver import run
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
@@ -21,6 +22,7 @@ from potstill.parametrize.aware import Aware
 from potstill.registry import make_method
 from potstill.rng import generator
 from potstill.store import store
+from potstill.tasks import Regression, task_of
 from potstill.testing import (
     ContractError,
     check_augmentation,
@@ -33,6 +35,7 @@ from potstill.testing import (
     toy_source,
     uneven_source,
 )
+from potstill.testing.toy import windows_source
 
 SMALL = {
     "networks_trained": 2,
@@ -83,6 +86,64 @@ def test_method_keeps_the_contract(name: str, kind: str) -> None:
         return
     with pytest.raises(PotstillError, match=f"works on .* data, but this is {kind} data"):
         potstill.distill(Splits(train=toy_source(kind), test=None), method, ipc=1, steps=1)
+
+
+def real_table() -> TensorSource:
+    """Rows whose target is real."""
+    rows = toy_source("table").raw(torch.arange(48))
+    assert isinstance(rows, torch.Tensor)
+    target = rows.sum(1, keepdim=True)
+    made = TensorSource.make(rows, torch.zeros(48, dtype=torch.int64), name="toy-real", kind="table")
+    return dataclasses.replace(made, classes=(), task=Regression(targets=("y",)).fitted(target), targets=target)
+
+
+OTHER_KINDS = {"table": toy_source("table"), "real": real_table(), "series": windows_source()}
+OWN_STORED = ("dance", "dream", "dsdm", "idc", "idm", "m3d", "ncfm", "remember")
+"""Methods whose own parametrization stores pictures."""
+
+
+def test_the_methods_whose_own_parametrization_stores_pictures() -> None:
+    kinds = {n: registry.resolve("methods", n) for n in registry.names("methods")}
+    own = [n for n, kind in kinds.items() if getattr(kind, "parametrization", "pixels") != "pixels"]
+    assert tuple(sorted(n for n in own if "*" in kinds[n].info.kinds)) == OWN_STORED
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+@pytest.mark.parametrize("name", registry.names("methods"))
+def test_a_method_of_other_data_than_pictures_runs_without_a_parametrization_being_named(name: str, kind: str) -> None:
+    source = OTHER_KINDS[kind]
+    info, method = registry.resolve("methods", name).info, small(name)
+    suits = {"*", source.input.kind} & set(info.kinds) and {"*", task_of(source).name} & set(info.tasks)
+    options = {f.name: getattr(method, f.name) for f in dataclasses.fields(method) if f.name in SMALL}
+    if not suits:
+        with pytest.raises(PotstillError, match=r"data, but this is|does .* but .* is"):
+            potstill.distill(Splits(train=source, test=None), name, items=8, steps=1, progress=None)
+        return
+    amount = {"ipc": 2} if source.classes else {"items": 4}
+    made = potstill.distill(
+        Splits(train=source, test=None), name, **amount, steps=1, store="float32", progress=None, **options
+    )
+    assert len(made) == (2 * len(source.classes) or 4)
+    if name in OWN_STORED:
+        assert made.card["config"]["parametrization"] == "pixels"
+        own = registry.resolve("methods", name).parametrization
+        note = f"parametrization pixels (inputs as they are): {own}, which {name} has by default, stores pictures, and "
+        assert [n for n in made.card["source"]["notes"] if n.startswith(note)], made.card["source"]["notes"]
+
+
+@pytest.mark.parametrize("name", OWN_STORED)
+def test_a_parametrization_that_is_asked_for_and_stores_pictures_is_refused_for_a_table(name: str) -> None:
+    own = registry.resolve("methods", name).parametrization
+    with pytest.raises(PotstillError, match=f"parametrization {own} needs pictures"):
+        potstill.distill(Splits(train=toy_source("table"), test=None), name, ipc=2, parametrization=own, progress=None)
+
+
+def test_a_method_that_is_a_value_gives_way_as_its_name_does_unless_it_says_another() -> None:
+    table = Splits(train=toy_source("table"), test=None)
+    made = potstill.distill(table, small("idc"), ipc=2, steps=1, progress=None)
+    assert made.card["config"]["parametrization"] == "pixels"
+    with pytest.raises(PotstillError, match="parametrization tiles needs pictures"):
+        potstill.distill(table, small("idc", parametrization="tiles:factor=3"), ipc=2, steps=1, progress=None)
 
 
 @pytest.mark.parametrize("name", registry.names("methods"))

@@ -15,6 +15,7 @@ others, then every field is fitted to its initial picture with Adam on the mean 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -46,6 +47,7 @@ class Field:
         PotstillError: a setting is out of its range.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
     width: int = 0
     """Neurons of a layer. 0 chooses: 6 as long as that gives a class no more than 282 inputs; then the number stays and
     fields get as wide as the budget lets them (ours; published for CIFAR-10 at 1, 10, 50 pictures per class: 6, 6, 20).

@@ -20,6 +20,7 @@ Where the published code and this one differ:
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -49,6 +50,7 @@ class Frequency:
         PotstillError: a setting is out of its range.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
     kept: int = 0
     """Positions kept per channel, 1 … h · w. 0: h · w // 16, at least 1. Published run scripts: 64 of 1,024 for
     trajectory and distribution matching at one picture per class, 32 for gradient matching; 2,048 of 16,384 at

@@ -22,6 +22,7 @@ Here the networks are paid like everything else. The adversarial loss of section
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +52,7 @@ class Hallucinator:
         PotstillError: a setting is out of its range.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
     styles: int = 5
     """Networks, at least 1 (published: 5)."""
     width: int = 0

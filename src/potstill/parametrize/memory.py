@@ -17,6 +17,7 @@ no picture of the lower resolution can show. The first term is least for the tru
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -43,6 +44,7 @@ class Memory:
         PotstillError: a setting is out of its range.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
     bases: int = 0
     """B. 0 chooses: ``n = ⌊1.5 · d / k · √e⌋`` inputs of a class where the budget holds e pictures of a class as they
     are, and as many bases as the rest buys. At one CIFAR-10 picture per class that is 16 bases and 115 inputs, the

@@ -28,7 +28,7 @@ from potstill.parametrize.pixels import Pixels
 from potstill.registry import part
 from potstill.store import largest
 
-__all__ = ["Named", "decoder_of", "named"]
+__all__ = ["Named", "decoder_of", "decodes", "named"]
 
 _SHARED = "decoder/"
 _SHARES = 1 << 12
@@ -44,6 +44,19 @@ def decoder_of(spelled: str, input: InputSpec) -> Parametrization:
     """
     made: Parametrization = named(spelled, input) if input.parts else part("parametrizations", spelled)
     return made
+
+
+def decodes(spelled: str, input: InputSpec) -> bool:
+    """Whether the parametrization that is spelled, such as ``tiles:factor=2``, can store inputs of this kind; of inputs
+    with names, whether just one part is such.
+
+    Raises:
+        PotstillError: there is no such parametrization, or no such setting of it.
+    """
+    kinds: tuple[str, ...] = getattr(part("parametrizations", spelled), "kinds", ("*",))
+    if "*" in kinds:
+        return True
+    return sum(one.kind in kinds for one in (dict(input.parts).values() or (input,))) == 1
 
 
 @dataclass(frozen=True, kw_only=True)

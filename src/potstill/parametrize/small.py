@@ -10,6 +10,7 @@ The start is means of areas of the initial inputs.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Generator, Tensor
 
@@ -31,6 +32,7 @@ class Small:
         PotstillError: a setting is out of its range.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
     factor: int = 2
     """f, at least 1: how much smaller each side is."""
 

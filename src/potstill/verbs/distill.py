@@ -10,7 +10,7 @@ from torch import Tensor
 
 from potstill.amounts import amounts, rounding, writing
 from potstill.asked import Watching, asked_amounts, asked_effort, kept, watched
-from potstill.augment.named import augmentation_name, named_augmentation
+from potstill.augment.named import named_augmentation
 from potstill.augment.zca import fit_normalization
 from potstill.core import (
     Budget,
@@ -33,8 +33,7 @@ from potstill.execution.memory import keep_freed_memory, return_freed_memory
 from potstill.film import check_film
 from potstill.inputs import moved
 from potstill.loggers import Logging, logged
-from potstill.nn import OwnFactory, OwnNetwork, factory, given, usual
-from potstill.parametrize._shared import Reduced
+from potstill.nn import OwnFactory, OwnNetwork, factory, given
 from potstill.parametrize.named import decoder_of
 from potstill.registry import make_method
 from potstill.running import Settled, identity_of, run_settled
@@ -44,38 +43,9 @@ from potstill.storage.decoders import state_hash
 from potstill.storage.scores import Scores, read_scores
 from potstill.tasks import Classification, task_of
 from potstill.verbs.load import as_splits, pick_device
+from potstill.verbs.parts import AXES, default_network, default_parametrization, with_axes
 
 __all__ = ["AXES", "Settled", "default_network", "distill", "identity_of", "settle"]
-
-AXES = ("network", "augment", "parametrization", "labels")
-"""The fields of a method that name a part, and that have an option of their own."""
-
-
-def default_network(source: Source) -> str:
-    """The network used where none is named."""
-    return usual(source.input)
-
-
-def _with_axes(name: str, method: Method[Any], source: Source, asked: Mapping[str, str | None]) -> Method[Any]:
-    """The method with the parts that were asked for; defaults that only suit pictures give way for other data."""
-    fields: Mapping[str, Any] = dataclasses.asdict(method)  # type: ignore[call-overload]
-    changes: dict[str, str] = {}
-    for axis, value in asked.items():
-        if axis in fields:
-            if value is not None:
-                made = make_method(method, {axis: value})[1]  # checks the choice where the method names its choices
-                changes[axis] = getattr(made, axis)
-        elif axis == "labels" and value in (None, "soft" if method.info.soft else "hard"):
-            continue
-        elif axis != "network" and value is not None:
-            raise PotstillError(f"method {name} has no {axis} to choose, but {value!r} was asked for; leave it out")
-    if "network" in fields and asked.get("network") is None:
-        chosen = fields["network"]
-        changes["network"] = default_network(source) if chosen == "convnet" else chosen
-    if "augment" in fields:
-        chosen = asked.get("augment") or (fields["augment"] if source.input.kind == "image" else "none")
-        changes["augment"] = augmentation_name(chosen, source.input)
-    return dataclasses.replace(method, **changes)  # type: ignore[type-var]
 
 
 def distill(
@@ -345,17 +315,8 @@ def settle(
     return_freed_memory()
     train = splits.train
     name, base = make_method(method, options, effort)
-    made = _with_axes(
-        name,
-        base,
-        train,
-        {
-            "network": None if own is None else str(own),
-            "augment": augment,
-            "parametrization": parametrization,
-            "labels": labels,
-        },
-    )
+    axes = {"network": None if own is None else str(own), "augment": augment, "parametrization": parametrization}
+    made = with_axes(name, base, train, {**axes, "labels": labels})
     info, task = made.info, task_of(train)
     _check_suits(name, info, train)
     if "*" not in info.kinds and train.input.kind not in info.kinds:
@@ -363,8 +324,8 @@ def settle(
             f"method {name} works on {' and '.join(info.kinds)} data, but this is {train.input.kind} data"
         )
     chosen: tuple[str, ...] = ()
-    if parametrization is None and isinstance(method, str):
-        made, chosen = _whole(name, made, train)
+    if parametrization is None:
+        made, chosen = default_parametrization(name, made, train, named=isinstance(method, str))
     if zca is not None:
         train = _whitened(train, zca)
     wanted = kept(ipc=ipc, budget=size_budget)
@@ -413,21 +374,6 @@ def settle(
         name=name, method=made, problem=problem, read=splits.notes, reading=splits.reading, chosen=(*chosen, *said),
         effort=effort, store=written,
     )  # fmt: skip
-
-
-def _whole(name: str, method: Method[Any], train: Source) -> tuple[Method[Any], tuple[str, ...]]:
-    """The method with whole pictures where its own tiles or bases would have too few pixels, and that this was done."""
-    own = getattr(method, "parametrization", None)
-    shape = train.input.shape
-    if own is None or train.input.kind != "image" or not isinstance(small := decoder_of(own, train.input), Reduced):
-        return method, ()
-    if min(cell := small.cell(shape)) >= small.least:
-        return method, ()
-    said = (
-        f"parametrization pixels: {own}, which {name} has by default, would keep pictures of {shape[1]} × {shape[2]} "
-        f"pixels in cells of {cell[0]} × {cell[1]}, which costs more than the samples that it adds bring"
-    )
-    return dataclasses.replace(method, parametrization="pixels"), (said,)  # type: ignore[type-var]
 
 
 def _check_suits(name: str, info: MethodInfo, train: Source) -> None:
