@@ -477,7 +477,7 @@ def test_zeros_before_a_number_are_said(tmp_path):
 def test_digits_that_32_bits_do_not_hold_are_said(form):
     x = 1.7e9 + np.arange(60.0)
     data = (x[:, None], np.arange(60) % 2) if form == "array" else pa.table({"time": x, "label": np.arange(60) % 2})
-    said(data, "60 values become" if form == "array" else "'time' has more digits")
+    said(data, "60 values become" if form == "array" else "'time' is taken less 1,700,000,0")
 
 
 STEPS = np.cumsum(np.random.default_rng(0).normal(size=(90, 2)), 0)

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float32, Int
 from torch import Tensor
 
-from potstill.data.meaning import merged
+from potstill.data.meaning import merged, offsets
 from potstill.data.parsed import coded, parse_column
 from potstill.errors import PotstillError, unknown
 from potstill.limits import limits, raised
@@ -26,7 +26,9 @@ __all__ = [
     "Kind",
     "Missing",
     "as_missing",
+    "check_range",
     "encoded",
+    "is_number",
     "is_text",
     "on_card",
     "read_frames",
@@ -55,6 +57,8 @@ class Column:
     """What stands for a missing value; ``None``: there was none."""
     since: str | None = None
     """Of dates: the earliest of the training part."""
+    offset: float | None = None
+    """Of numbers: what was subtracted before they became floats of 32 bits; ``None``: nothing."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -160,7 +164,7 @@ def read_frames(
         at = [i for i, v in enumerate(values) if is_text(v.type)]
         parsed = at and parse_column(
             [(names[i], values[i].cast(pa.large_string())) for i in at], column, fill=way != "refuse",
-            numbers=any(_is_number(v.type) for v in values),
+            numbers=any(is_number(v.type) for v in values),
         )  # fmt: skip
         if parsed:
             notes.append(parsed.note)
@@ -175,7 +179,8 @@ def read_frames(
     return made, notes
 
 
-def _is_number(kind: Any) -> bool:
+def is_number(kind: Any) -> bool:
+    """Whether an Arrow type is one of numbers."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
@@ -190,7 +195,7 @@ def _raw(values: Any, column: str, about: Any, name: str) -> _Raw:
         return _texts(values, column, name)
     if types.is_boolean(kind):
         return _Raw(column, "boolean", _numbers(values.cast(pa.uint8()), column, name))
-    if _is_number(kind):
+    if is_number(kind):
         return _Raw(column, "number", _numbers(values, column, name))
     if types.is_date(kind) or types.is_timestamp(kind):
         return _Raw(column, "date", _days(values, column, name))
@@ -310,7 +315,12 @@ def encoded(
             notes.append(
                 f"{train.name}: column {raw.name!r} became days since {column.since}, the earliest in training"
             )
-        if column.kind == "number":
+        if column.offset is not None:
+            notes.append(
+                f"{train.name}: column {raw.name!r} is taken less {column.offset:,.15g}: floats of 32 bits do not hold "
+                "its digits"
+            )
+        elif column.kind == "number":
             notes += merged(raw.cells[:, None], train.name, (raw.name,))
         fitted.append(column)
         for block, part in zip(blocks, parts, strict=False):
@@ -347,7 +357,8 @@ def _fitted(raw: _Raw, other: _Raw | None) -> Column:
     if raw.kind == "boolean":
         return Column(name=raw.name, kind=raw.kind, fill=float(known.mean() > 0.5))
     since = _date(float(known.min())) if raw.kind == "date" else None
-    return Column(name=raw.name, kind=raw.kind, fill=float(np.median(known)), since=since)
+    (offset,) = offsets(known[:, None]) if raw.kind == "number" else (0.0,)
+    return Column(name=raw.name, kind=raw.kind, fill=float(np.median(known)), since=since, offset=offset or None)
 
 
 def _told(column: Column) -> str:
@@ -380,4 +391,6 @@ def _encoded(column: Column, raw: _Raw) -> tuple[npt.NDArray[np.float32], Counte
         x = np.where(raw.empty, column.fill, x)
     if column.since is not None:
         x = x - (datetime.fromisoformat(column.since) - _EPOCH) / timedelta(days=1)
+    if column.offset is not None:
+        x = x - column.offset
     return x[:, None].astype(np.float32), strange

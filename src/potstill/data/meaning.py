@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["axes_doubted", "channels_said", "exact", "merged", "rounded"]
+__all__ = ["axes_doubted", "channels_said", "exact", "merged", "offsets", "rounded"]
 
 Array = npt.NDArray[Any]
 
 _PIXEL_CHANNELS = (1, 3, 4)
 _FEW = 4096  # values that are tried before all are
+_LOST = 1e-3  # of a column's deviation: what float32 may round off before the column is centred
 
 
 def exact(arrays: list[Array]) -> list[Array]:
@@ -77,3 +78,23 @@ def merged(x: Array, name: str, columns: Sequence[str] = ()) -> list[str]:
         f"{name}: column {columns[at] if columns else at + 1!r} has more digits than floats of 32 bits: {before:,} "
         f"values become {after:,}{more}; subtract what all have in common"
     ]
+
+
+def offsets(x: Array) -> tuple[float, ...]:
+    """What is to be subtracted of each column (n, d) in float64, so that float32 holds what its values differ by.
+
+    0 where float32 rounds less than a thousandth of the column's deviation. Else a round number near the mean, so that
+    a few rows more or less do not move it.
+    """
+    found = []
+    for column in x.astype(np.float64).T:
+        values = column[np.isfinite(column)]
+        spread = float(np.ptp(values)) if values.size else 0.0
+        with np.errstate(over="ignore"):
+            lost = float(np.abs(values - values.astype(np.float32)).max(initial=0.0))
+        if not spread or not np.isfinite(lost) or lost <= _LOST * float(values.std()):
+            found.append(0.0)
+            continue
+        step = 10.0 ** np.ceil(np.log10(spread))
+        found.append(float(np.round(values.mean() / step) * step))
+    return tuple(found)

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 import torch
-from torch import Tensor
 
 from potstill.core import Splits
 from potstill.data.arrays import to_array
-from potstill.data.columns import as_missing, is_text
+from potstill.data.columns import as_missing, check_range, is_number, is_text
 from potstill.data.frames import tables_of
+from potstill.data.meaning import offsets
 from potstill.data.parsed import parse_column
 from potstill.data.reading import Reading
 from potstill.data.splits import Parts, assemble
@@ -56,16 +56,20 @@ def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: 
     for table, found in zip(
         given, _numbers_of([t.column(column) for t in given], column, name, asked, notes), strict=True
     ):
-        if not (pa.types.is_integer(found.type) or pa.types.is_floating(found.type)):
+        if not is_number(found.type):
             raise PotstillError(
                 f"{name}: a real-valued target must be a column of numbers, but {column!r} holds {found.type}; name "
                 "another with --label COLUMN, or leave --task regression out"
             )
+        where = name if table is given[0] else f"{name} (test part)"
+        check_range(np.array(found.cast(pa.float64(), safe=False).to_numpy()), column, where)
         empty = np.asarray(found.is_null(nan_is_null=True).combine_chunks())
         if empty.any() and asked.missing in ("impute", "drop"):  # nobody can say what is not known
             notes.append(f"{name}: {int(empty.sum()):,} rows without a target were left out")
             table, found, empty = table.filter(pa.array(~empty)), found.filter(pa.array(~empty)), empty[~empty]
-        numbers = np.asarray(found.combine_chunks().cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False))
+        numbers = np.asarray(
+            found.combine_chunks().cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
+        )
         values.append(numbers)
         # a missing target is treated as a missing label is; the one group that is left has the number 0
         zeros = pa.array(np.zeros(table.num_rows, dtype=np.int64), mask=empty)
@@ -123,19 +127,30 @@ def _targets(y: Any, name: str) -> npt.NDArray[np.float64]:
     values = to_array(y, f"{name}: targets")
     if values.dtype.kind not in "biuf" or values.ndim not in (1, 2):
         raise PotstillError(f"{name}: targets must be numbers, (n,) or (n, t), but they are {values.dtype}")
-    return values.reshape(len(values), -1).astype(np.float64)
+    x = values.reshape(len(values), -1).astype(np.float64)
+    for i, column in enumerate(x.T):
+        check_range(np.where(np.isinf(column), np.nan, column), f"target {i + 1}", name)
+    return x
 
 
 def _assembled(
     task: Regression, parts: Parts, names: tuple[str, ...], values: list[npt.NDArray[np.float64]], asked: Reading
 ) -> Splits:
-    targets: list[Tensor] = []
+    values = [found.reshape(len(found), -1) for found in values]
     for found in values:
         if not np.isfinite(found).all():
             raise PotstillError(f"{parts.name}: targets must be finite numbers; leave out the rows where they are not")
-        targets.append(torch.from_numpy(found.astype(np.float32).reshape(len(found), -1)))
+    offset, notes = offsets(values[0]), []
+    for column, less in zip(names, offset, strict=True):
+        if less:
+            notes.append(
+                f"{parts.name}: target {column!r} is taken less {less:,.15g}: floats of 32 bits do not hold its "
+                "digits; scores stand in its own unit"
+            )
+    task = replace(task, offset=offset if notes else ())
+    targets = [torch.from_numpy((found - np.array(offset)).astype(np.float32)) for found in values]
     parts = replace(
-        parts, classes=(), train_labels=torch.zeros_like(parts.train_labels),
+        parts, notes=(*parts.notes, *notes), classes=(), train_labels=torch.zeros_like(parts.train_labels),
         test_labels=None if parts.test_labels is None else torch.zeros_like(parts.test_labels),
         task=replace(task, targets=names), targets=targets[0], test_targets=targets[1] if len(targets) > 1 else None,
     )  # fmt: skip

@@ -8,6 +8,7 @@ from potstill.core import Source
 from potstill.errors import PotstillError
 from potstill.nn import named
 from potstill.storage import Distilled
+from potstill.tasks import task_of
 
 __all__ = ["carded_network", "check_fit", "learned_rate", "not_made_of", "same_content"]
 
@@ -83,6 +84,13 @@ def check_fit(distilled: Distilled, train: Source) -> None:
         raise PotstillError(
             f"the set holds {a.kind} inputs of {'×'.join(map(str, a.shape))}, but the data {b.kind} inputs of "
             f"{'×'.join(map(str, b.shape))}; give the data that the set was made of, at the same size"
+        )
+    offsets = [tuple((distilled.card.get("task") or {}).get("offset", ())), getattr(task_of(train), "offset", ())]
+    if offsets[0] != offsets[1]:
+        said = [", ".join(f"{v:,.15g}" for v in offset) or "nothing" for offset in offsets]
+        raise PotstillError(
+            f"the set's targets are taken less {said[0]}, the data's less {said[1]}; give the data that the "
+            "set was made of"
         )
 
 

@@ -70,7 +70,7 @@ def _npz(distilled: Distilled, path: Path) -> None:
     normalization = distilled.normalization
     arrays = {f"x/{n}" if n else "x": t.numpy() for n, t in tensors(distilled.inputs).items()}
     arrays |= {
-        "y": distilled.labels.numpy(),
+        "y": _targets(distilled),
         "classes": np.array(distilled.classes, dtype=None if distilled.classes else str),
         "mean": normalization.mean.numpy(),
         "std": normalization.std.numpy(),
@@ -144,15 +144,25 @@ def _part_columns(name: str, spec: InputSpec, x: Tensor, offsets: Tensor | None,
     return {column: (pa.array(x[:, n].numpy()), value) for n, column in enumerate(named)}
 
 
+def _targets(distilled: Distilled) -> np.ndarray:
+    """Labels or targets as stored; in float64 where the task subtracted something of them, which is added again."""
+    y: np.ndarray = distilled.labels.numpy()
+    offset = (distilled.card.get("task") or {}).get("offset")
+    if not offset:
+        return y
+    return y.astype(np.float64) + np.repeat(np.array(offset, dtype=np.float64), y.shape[1] // len(offset))
+
+
 def _target_columns(distilled: Distilled) -> _Columns:
     import pyarrow as pa
 
     labels, hard = distilled.labels, pa.array(distilled.hard_labels.numpy())
     if not distilled.classified:
-        kind = "float32" if labels.is_floating_point() else "int64"
-        if labels[:1].numel() > 1:
-            return {"target": _lists(labels.flatten(1).numpy(), kind)}
-        return {"target": (pa.array(labels.flatten().numpy()), {"dtype": kind, "_type": "Value"})}
+        y = _targets(distilled)
+        kind = str(y.dtype)
+        if y[:1].size > 1:
+            return {"target": _lists(y.reshape(len(y), -1), kind)}
+        return {"target": (pa.array(y.reshape(-1)), {"dtype": kind, "_type": "Value"})}
     columns: _Columns = {"label": (hard, {"names": list(distilled.classes), "_type": "ClassLabel"})}
     columns |= {"soft_label": _lists(labels.numpy(), "float32")} if distilled.soft else {}
     return columns | ({} if distilled.scores is None else {"scores": _lists(distilled.scores.numpy(), "float32")})

@@ -15,12 +15,14 @@ __all__ = ["Regression", "scaled"]
 def scaled(y: Float[Tensor, "n t"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each target of the training part; a constant one has deviation 1."""
     mean, std = y.double().mean(0), y.double().std(0, correction=0)
-    return tuple(mean.tolist()), tuple(torch.where(std > 1e-12, std, torch.ones_like(std)).tolist())
+    varies = (std > 0) & (std > 1e-12 * mean.abs())  # what varies by 1e-15 in its unit varies, too
+    return tuple(mean.tolist()), tuple(torch.where(varies, std, torch.ones_like(std)).tolist())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Regression:
-    """Targets are float32 (n, t) in their own units. A network learns them less their mean, over their deviation."""
+    """Targets are float32 (n, t) in their own units, less ``offset``. A network learns them less their mean, over their
+    deviation."""
 
     targets: tuple[str, ...] = ()
     """Their names (t)."""
@@ -28,6 +30,8 @@ class Regression:
     """Of the training part (t)."""
     std: tuple[float, ...] = ()
     """Of the training part (t), above 0."""
+    offset: tuple[float, ...] = ()
+    """Subtracted from the targets (t) in float64, where float32 would not hold what they differ by; (): nothing."""
 
     @property
     def name(self) -> str:
@@ -60,7 +64,7 @@ class Regression:
         return F.mse_loss(output, (y.to(output.dtype) - mean) / std)
 
     def answer(self, output: Float[Tensor, "n t"], /) -> Float[Tensor, "n t"]:
-        """What it predicts, in the targets' own units."""
+        """What it predicts, in the targets' own units, less ``offset``."""
         mean, std = self._own(output)
         return output * std + mean
 
