@@ -1,6 +1,7 @@
 """Leaves against torch's own optimisers, and what each rule promises."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -81,9 +82,10 @@ def test_a_leaf_without_a_gradient_goes_on_with_its_momentum() -> None:
     assert float(after.held["a"]) == pytest.approx(-1.5)
 
 
-@pytest.mark.parametrize("optimizer", ["lamb", "adabelief"])
+@pytest.mark.parametrize("optimizer", ["lamb", "adabelief", "adabelief-old-mean"])
 def test_other_optimisers_move_leaves_too(optimizer: str) -> None:
-    step = {"lamb": lamb, "adabelief": adabelief}[optimizer]
+    old = partial(adabelief, about="old mean")
+    step = {"lamb": lamb, "adabelief": adabelief, "adabelief-old-mean": old}[optimizer]
     rng = torch.Generator().manual_seed(0)
     first, *grads = torch.randn(4, 3, 2, generator=rng)
     p, m, v = ({"": t} for t in (first, torch.zeros(3, 2), torch.zeros(3, 2)))

@@ -130,6 +130,24 @@ def test_lamb_and_adabelief_are_what_their_papers_write(name: str, decay: float)
         step(p, {"b": p["a"]}, m, v, 0, lr=0.1)
 
 
+def test_adabelief_about_the_old_mean_is_what_optax_0_1_4_prints() -> None:
+    """By hand, and the five numbers of ``optax.adabelief(0.05)`` of version 0.1.4 in float64 (RCIG's program)."""
+    golden = [0.7500000000000279, 0.7702727874701653, 0.777509426468013, 0.7764301792252069, 0.7522317718551694]
+    p, m, s, by_hand, mean, second = (
+        *({"a": torch.tensor([x], dtype=torch.float64)} for x in (0.8, 0.0, 0.0)),
+        0.8,
+        0.0,
+        0.0,
+    )
+    for count, g in enumerate([0.3, -0.7, 0.2, 0.2, 1.5]):
+        p, m, s = adabelief(p, {"a": torch.tensor([g], dtype=torch.float64)}, m, s, count, lr=0.05, about="old mean")
+        second = 0.999 * second + 0.001 * (g - mean) ** 2 + 1e-16
+        mean = 0.9 * mean + 0.1 * g
+        by_hand -= 0.05 * (mean / (1 - 0.9 ** (count + 1))) / ((second / (1 - 0.999 ** (count + 1))) ** 0.5 + 1e-16)
+        assert float(p["a"]) == pytest.approx(by_hand, rel=1e-12)
+        assert float(p["a"]) == pytest.approx(golden[count], rel=1e-12)
+
+
 def test_lamb_moves_each_tensor_by_a_part_of_its_own_length() -> None:
     rng = generator(3, "lamb")
     p = {"small": torch.randn(50, generator=rng) * 1e-3, "large": torch.randn(50, generator=rng) * 1e3}

@@ -52,7 +52,8 @@ def test_the_slope_is_that_of_the_loss_at_the_learner_that_the_set_gives() -> No
         dual = torch.linalg.solve(k, y.flatten())
         answers = (j_t @ (j.T @ dual)).reshape(-1, 4) + h_t @ h.T @ dual.reshape(4, 4)
         found = fit_loss(problem, "platt", answers, block.targets, block.y, {TEMPERATURE: tau})
-        return float(found - margin(problem, {"labels": y}, y))
+        best = y.sort(1, descending=True).values
+        return float(found - (best[:, 0] - best[:, 1]).clamp(max=1 / 8).mean())
 
     x, y, tau = seen["inputs"], seen["labels"], seen[TEMPERATURE]
     assert objective_loss == pytest.approx(loss(x, y, tau), rel=1e-5)
@@ -64,6 +65,73 @@ def test_the_slope_is_that_of_the_loss_at_the_learner_that_the_set_gives() -> No
         problem, block, seen, False
     )  # fmt: skip
     assert short != pytest.approx(objective_loss, rel=1e-3)  # without ω it is another learner
+
+
+def test_a_label_stays_half_as_far_above_the_next_as_in_frepo() -> None:
+    """RCIG's cap is 1/(2k) (algorithms.py, get_krr_loss), FRePo's 1/k (frepo.py): here 1/8 and 1/4."""
+    problem = toy_problem(SMALL, ipc=1)
+    y = torch.tensor([[0.5, 0.3, 0.0, 0.0], [0.1, 0.15, -0.2, 0.0], [0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
+    assert float(margin(problem, {"labels": y}, y, 1 / 8)) == pytest.approx((0.125 + 0.05 + 0.125) / 3, rel=1e-12)
+    assert float(margin(problem, {"labels": y}, y, 1 / 4)) == pytest.approx((0.2 + 0.05 + 0.25) / 3, rel=1e-12)
+    assert torch.autograd.gradcheck(
+        lambda t: margin(problem, {"labels": t}, t, 1 / 8), (y.clone().requires_grad_(),)
+    )  # fmt: skip
+
+
+def test_the_released_inverse_hessian_is_that_of_all_parameters_at_a_learner_that_is_not_fitted_in_the_last() -> None:
+    """Against dense matrices in float64: v has the last layer's weights, ω has not. The exact slope is another."""
+    problem = toy_problem(SMALL, ipc=1)
+    net = factory("convnet-d1-w4-swish", problem.train.input, 4)(3).double()
+    batch = problem.train.fetch(torch.arange(0, 48, 4))
+    assert isinstance(batch.x, Tensor)
+    assert batch.y is not None
+    T, drawn = batch.x.double(), problem.augment.draw(1, problem.train.input.shape, generator(0))
+    block = Real(net=net, omega=drawn, x=T, y=batch.y, targets=wanted(problem, batch.y))
+    y = torch.eye(4, dtype=torch.float64) - 0.25
+    x = problem.train.fetch(torch.tensor([0, 12, 24, 36])).x.double()  # type: ignore[union-attr]
+    seen = {"inputs": x, "labels": y, TEMPERATURE: torch.tensor(2.0, dtype=torch.float64)}
+    made = {
+        how: ImplicitRidge(
+            batch_real=12, ridge=0.05, fit="platt", inner=200, backward=200, clip=False, margin=False,
+            inverse_hessian=how,
+        ).fitted(problem, block, seen, False)
+        for how in ("exact", "released")
+    }  # fmt: skip
+    everything = dict(net.named_parameters())
+    body = torch.cat([torch.full((p.numel(),), in_body(n)) for n, p in everything.items()])
+
+    def jacobian(some: Tensor) -> Tensor:
+        rows = [torch.autograd.grad(o, tuple(everything.values()), create_graph=True) for o in net(some).flatten()]
+        return torch.stack([torch.cat([t.flatten() for t in row]) for row in rows])
+
+    x = x.clone().requires_grad_()
+    leaf = y.clone().requires_grad_()
+    j, h, j_t, h_t = jacobian(x), net.embed(x), jacobian(T).detach(), net.embed(T).detach()
+    a = torch.kron(h @ h.T + 0.05 * 4 * torch.eye(4).double(), torch.eye(4).double())
+    still_j, still_a = j.detach(), a.detach()
+    hessian = still_j.T @ torch.linalg.solve(still_a, still_j) + torch.eye(len(body)).double()
+    right = still_j.T @ torch.linalg.solve(still_a, y.flatten())
+    omega = torch.zeros(len(body), dtype=torch.float64)
+    omega[body] = torch.linalg.solve(hessian[body][:, body], right[body])
+    omega.requires_grad_()
+    weights = torch.linalg.solve(a, leaf.flatten() - j @ omega)
+    answers = (j_t @ omega).reshape(-1, 4) + h_t @ h.T @ weights.reshape(4, 4)
+    loss = fit_loss(problem, "platt", answers, block.targets, block.y, {TEMPERATURE: seen[TEMPERATURE]})
+    direct_x, direct_y, g = torch.autograd.grad(loss, (x, leaf, omega), retain_graph=True)
+    for how, taken in (("exact", body), ("released", torch.ones_like(body))):
+        v = torch.zeros_like(g)
+        v[taken] = torch.linalg.solve(hessian[taken][:, taken], g[taken])
+        by_x, by_y = torch.autograd.grad((j @ v) @ weights, (x, leaf), retain_graph=True)
+        torch.testing.assert_close(made[how][1]["inputs"], direct_x + by_x, rtol=1e-4, atol=1e-8)
+        torch.testing.assert_close(made[how][1]["labels"], direct_y + by_y, rtol=1e-4, atol=1e-8)
+        assert made[how][0] == pytest.approx(float(loss.detach()), rel=1e-6)
+    assert not torch.allclose(made["exact"][1]["inputs"], made["released"][1]["inputs"], rtol=1e-2)
+
+
+def test_rcig_moves_by_the_adabelief_of_its_program_and_takes_the_released_system_when_asked() -> None:
+    assert RCIG().optimizer == "adabelief-old-mean"
+    assert RCIG().inverse_hessian == "exact"
+    check_method(dataclasses.replace(SMALL, inverse_hessian="released", iterations=3), steps=2)
 
 
 def test_the_slope_through_the_learner_is_no_longer_than_the_direct_one() -> None:

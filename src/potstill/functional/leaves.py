@@ -7,6 +7,7 @@ valid, and all of it is a value that a checkpoint can hold.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import torch
@@ -16,9 +17,12 @@ from potstill.functional.optim import adabelief, adamw, lamb, sgd, zeros
 
 __all__ = ["Leaves", "Optimizer", "Rule", "Rules", "descend", "planted", "rule_of", "under", "values"]
 
-Optimizer: TypeAlias = Literal["sgd", "adamw", "lamb", "adabelief"]
+Optimizer: TypeAlias = Literal["sgd", "adamw", "lamb", "adabelief", "adabelief-old-mean"]
+"""``adabelief`` is the paper's; ``adabelief-old-mean`` compares gradients with the mean before the step."""
 
-_ADAPTIVE = {"adamw": adamw, "lamb": lamb, "adabelief": adabelief}
+_ADAPTIVE = {
+    "adamw": adamw, "lamb": lamb, "adabelief": adabelief, "adabelief-old-mean": partial(adabelief, about="old mean"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Optimiser steps as functions of values: nothing is written into its arguments, so old states stay valid."""
 
 from collections.abc import Mapping
-from typing import TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -166,6 +166,7 @@ def adabelief(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-16,
     weight_decay: float = 0.0,
+    about: Literal["new mean", "old mean"] = "new mean",
 ) -> Moved:
     """One step of AdaBelief (Zhuang et al., NeurIPS 2020, arXiv:2010.07468, algorithm 2) with decoupled decay.
 
@@ -175,6 +176,9 @@ def adabelief(
     Args:
         params, grads, first, second, count: as `adamw` has them; ``second`` is s.
         lr, betas, eps, weight_decay: as there; eps is that of RFAD's and RCIG's optimisers.
+        about: which m the gradient is compared with: that of this step, as the paper (and RFAD's torch_optimizer) has
+            it, or that of the step before, as the optax of RCIG's time has it (0.1.4; 0.2.8 has the new one). The first
+            step is lr with the old mean, lr / β₁ with the new one.
 
     Returns:
         New parameters, first and second moments. Nothing is recorded by autograd.
@@ -189,7 +193,8 @@ def adabelief(
     with torch.no_grad():
         for n, g in grads.items():
             m[n] = torch.lerp(first[n], g, 1 - b1)
-            s[n] = second[n] * b2 + (1 - b2) * (g - m[n]).square() + eps
+            mean = first[n] if about == "old mean" else m[n]
+            s[n] = second[n] * b2 + (1 - b2) * (g - mean).square() + eps
             step = (m[n] / correct1) / ((s[n] / correct2).sqrt() + eps)
             after[n] = params[n] * (1 - lr * weight_decay) - lr * step
     return after, m, s

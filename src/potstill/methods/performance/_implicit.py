@@ -7,12 +7,13 @@ The head has a closed form for any ω (`potstill.functional.ridge`), so that wha
     (J_S^\top A^{-1} J_S + I)\, \omega = J_S^\top A^{-1} y_S, \qquad A = K_{SS} + \lambda I
 
 The loss on real samples depends on the set directly, at ω, and through ω: with g its slope by ω and v the solution of
-the same system for g, that part of its slope is ``∂/∂S ⟨J_S v, A⁻¹(y_S − J_S ω)⟩``.
+the same system for g, that part of its slope is ``∂/∂S ⟨J_S v, A⁻¹(y_S − J_S ω)⟩``. RCIG's program solves for v in the
+last layer's weights as well, in which the learner is not fitted (`InverseHessian`); there J_S has those columns too.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Literal, TypeAlias, final
 
 import torch
 from torch import Generator, Tensor
@@ -39,7 +40,12 @@ from potstill.methods._matching import (
 from potstill.methods.performance._ridge import PASS, TEMPERATURE, Fit, fit_loss, margin, targets_of_set, wanted
 from potstill.rng import draw_seed, generator
 
-__all__ = ["ImplicitRidge"]
+__all__ = ["ImplicitRidge", "InverseHessian"]
+
+InverseHessian: TypeAlias = Literal["exact", "released"]
+"""``exact``: the system for v is over the parameters that ω has, all but the last layer's weights, so that the slope is
+that of the fitted learner. ``released``: over those weights too, as RCIG's program has it, though ω has none of them
+and the learner is not at a minimum in them: a slope that is not the loss's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +77,11 @@ class ImplicitRidge:
     backward: int
     """Steps of them towards v."""
     margin: bool = True
+    """A learned label's largest number is to stay 1/(2k) above the next."""
     clip: bool = True
     """Whether the slope through ω is at most as long as the direct one, of inputs and labels each."""
+    inverse_hessian: InverseHessian = "exact"
+    """The parameters of the system for v."""
 
     def begin(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
         return {}
@@ -109,7 +118,7 @@ class ImplicitRidge:
         ends = tuple(leaves.values())
         with torch.enable_grad():
             S = seen_inputs({**seen, **leaves})
-            set_ = Linearised(block.net, augmenting(problem)(S, block.omega), in_body)
+            set_ = Linearised(block.net, augmenting(problem)(S, block.omega), self._taken)
             y = targets_of_set(problem, leaves, seen, probable)
             h = set_.features.double()
             eye = torch.eye(len(h), dtype=h.dtype, device=h.device)
@@ -119,14 +128,17 @@ class ImplicitRidge:
             def system(v: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 return {n: t + v[n] for n, t in set_.pull(inverse @ set_.push(v).double()).items()}
 
-            omega = conjugate_gradients(system, set_.pull(inverse @ y.detach()), self.inner)
+            # ω is zero in the last layer, whose weights have a closed form
+            omega = conjugate_gradients(
+                lambda v: _body(system(v)), _body(set_.pull(inverse @ y.detach())), self.inner
+            )  # fmt: skip
             found = set_.push(omega, graph=True)
             weights = solve(a, y - found.double(), 0.0)
             real, outputs = self._real(block, omega)
             outputs = outputs.double().requires_grad_()
             answers = outputs + (real.double() @ h.T) @ weights
             loss = fit_loss(problem, self.fit, answers, block.targets, block.y, leaves)
-            whole = loss - margin(problem, leaves, y) if self.margin else loss
+            whole = loss - margin(problem, leaves, y, 0.5 / problem.num_classes) if self.margin else loss
             *direct, by_outputs, by_found = torch.autograd.grad(
                 whole, (*ends, outputs, found), retain_graph=True, allow_unused=True
             )
@@ -139,6 +151,10 @@ class ImplicitRidge:
         slopes = {n: d + self._short(i, d) for n, d, i in zip(leaves, direct, implicit, strict=True) if d is not None}
         return float(whole.detach()), slopes
 
+    def _taken(self, name: str) -> bool:
+        """Whether a parameter is in the system for v."""
+        return self.inverse_hessian == "released" or in_body(name)
+
     def _short(self, implicit: Tensor | None, direct: Tensor) -> Tensor:
         if implicit is None:
             return torch.zeros_like(direct)
@@ -147,14 +163,14 @@ class ImplicitRidge:
 
     def _real(self, block: Real, omega: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Features and outputs of real samples."""
-        made = [Linearised(block.net, some, in_body) for some in split(block.x, _part(block.x))]
+        made = [Linearised(block.net, some, self._taken) for some in split(block.x, _part(block.x))]
         return torch.cat([m.features.detach() for m in made]), torch.cat([m.push(omega) for m in made])
 
     def _pulled(self, block: Real, r: Tensor) -> dict[str, Tensor]:
         """``Jᵀ r`` of real samples."""
         total: dict[str, Tensor] = {}
         for some, part in zip(split(block.x, _part(block.x)), torch.split(r, _part(block.x)), strict=True):
-            found = Linearised(block.net, some, in_body).pull(part)
+            found = Linearised(block.net, some, self._taken).pull(part)
             total = {n: t + total[n] if total else t for n, t in found.items()}
         return total
 
@@ -179,6 +195,11 @@ class ImplicitRidge:
 def in_body(name: str) -> bool:
     """Whether a parameter is one that the model is linear in: all but the head's weights, which have a closed form."""
     return not (name.startswith("classifier.") and name.endswith("weight"))
+
+
+def _body(v: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A tangent with zeros in place of the head's weights."""
+    return {n: t if in_body(n) else torch.zeros_like(t) for n, t in v.items()}
 
 
 def _part(x: Inputs) -> int:

@@ -163,7 +163,7 @@ class KernelRidge:
             answers = predict(self.kernel(block.rows, rows), self.kernel(rows, rows), y - mean, self.ridge) + mean
             loss = fit_loss(problem, self.fit, answers, block.targets, block.y, leaves)
             if self.margin:
-                loss = loss - margin(problem, leaves, y)
+                loss = loss - margin(problem, leaves, y, 1 / problem.num_classes)
         found = torch.autograd.grad(loss, tuple(leaves.values()), allow_unused=True)
         slopes = {n: g for n, g in zip(leaves, found, strict=True) if g is not None}
         return float(loss.detach()), slopes
@@ -203,12 +203,15 @@ def fit_loss(
     return 0.5 * (squares.sum(1).mean() if fit == "sum" else squares.mean())
 
 
-def margin(problem: Problem, leaves: Mapping[str, Tensor], y: Tensor) -> Tensor:
-    """By how much the largest number of a learned label is above the next, in the mean and at most 1/k."""
+def margin(problem: Problem, leaves: Mapping[str, Tensor], y: Tensor, cap: float) -> Tensor:
+    """Mean of how far the largest number of a learned label is above the next, each at most ``cap``.
+
+    FRePo's program has 1/k (frepo.py, lb_margin_th), RCIG's 1/(2k) (algorithms.py, get_krr_loss).
+    """
     if "labels" not in leaves or not has_classes(problem):
         return y.new_zeros(())
     best = y.topk(2, 1).values
-    return (best[:, 0] - best[:, 1]).clamp_max(1 / problem.num_classes).mean()
+    return (best[:, 0] - best[:, 1]).clamp_max(cap).mean()
 
 
 def targets_of_set(problem: Problem, leaves: Mapping[str, Tensor], seen: Seen, probable: bool) -> Tensor:

@@ -10,10 +10,13 @@ The learner is the network θ made linear in its parameters; its head has a clos
 what is left is a convex problem, at whose solution the loss is differentiated by the implicit function theorem. The
 networks are a pool that trains on the set along the way. The set is a moving average.
 
-The program (github.com/yolky/RCIG) is followed in all but these: both linear systems are solved by conjugate gradients,
-where it takes 20 steps of Adam at rates that it searches for; the network is the problem's, where it has one of 128,
-256 and 512 channels without norm and a softplus (β = 60) for the relu: a relu's kinks have no slope here; pictures are
-not mirrored.
+The program (github.com/yolky/RCIG) has the last layer's weights among the unknowns of the system that its slope is
+solved from, though the learner is not fitted in them. ``inverse_hessian`` names both: ``exact``, the default, is the
+derivative of the fitted learner; ``released`` is what the program computes. Otherwise it is followed in all but these:
+both linear systems are solved by conjugate gradients, where it takes 20 steps of Adam at rates that it searches for (in
+which, for an optimiser that leaves a masked leaf's gradient as it is, the last layer's tangent drifts by some 1e-3 of
+the head); the network is the problem's, where it has one of 128, 256 and 512 channels without norm and a softplus
+(β = 60) for the relu: a relu's kinks have no slope here; pictures are not mirrored.
 """
 
 from dataclasses import dataclass
@@ -27,7 +30,7 @@ from potstill.functional.leaves import Optimizer
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState
 from potstill.methods._starts import has_classes
-from potstill.methods.performance._implicit import ImplicitRidge
+from potstill.methods.performance._implicit import ImplicitRidge, InverseHessian
 from potstill.methods.performance._pool import OnTheSet
 from potstill.methods.performance._ridge import TEMPERATURE, stored
 from potstill.methods.performance._values import KernelValues, Labels, rules_of
@@ -67,8 +70,9 @@ class RCIG(KernelValues, Engineered[MatchState]):
     """Learning rate of inputs and labels (configs_final/depth_3.txt, proto_learning_rate)."""
     lr_temperature: float = 0.03
     """That of the temperature's logarithm (algorithms.py)."""
-    optimizer: Optimizer = "adabelief"
-    """What moves them (algorithms.py)."""
+    optimizer: Optimizer = "adabelief-old-mean"
+    """What moves them: AdaBelief about the mean before the step, as optax had it then (algorithms.py, optax.adabelief);
+    ``adabelief`` is the paper's."""
     average: float = 0.99
     """Part of the moving average that stays at every step (algorithms.py, get_updated_ema); 0: none is taken."""
     batch_real: int = 1024
@@ -79,6 +83,9 @@ class RCIG(KernelValues, Engineered[MatchState]):
     """Steps towards ω (n_inner_steps)."""
     backward: int = 20
     """Steps of the system that its slope needs (n_hinv_steps)."""
+    inverse_hessian: InverseHessian = "exact"
+    """The parameters of that system: ``exact``, those that ω has, which makes the slope the loss's own; ``released``,
+    the last layer's weights too, as the program has it (algorithms.py, get_h_inv_vp)."""
     nets: int = 30
     """Networks in the pool (pool_model_count)."""
     oldest: int = 100
@@ -107,7 +114,7 @@ class RCIG(KernelValues, Engineered[MatchState]):
         return Matching(
             objective=ImplicitRidge(
                 batch_real=self.batch_real, ridge=self.ridge, fit="platt" if classes else "mean", inner=self.inner,
-                backward=self.backward,
+                backward=self.backward, inverse_hessian=self.inverse_hessian,
             ),
             networks=pool, rules=lambda state, last: rules, iterations=self.iterations, steps=self.iterations,
             start=self.start, labels=self.labels, average=self.average,
