@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tables.parts import paper, table
+from potstill.methods._published import PublishedRun
+from potstill.registry import resolve
 from potstill.verbs.listing import list_methods, list_parametrizations, list_protocols, list_stores
 
 __all__ = ["FAMILIES", "methods", "options", "parametrizations", "protocols"]
@@ -60,8 +62,22 @@ def options(root: Path, family: str) -> str:
         ]
         about = f"{m['title']} ({m['year']}), {paper(m['paper'])}. {m['summary']}"
         body = table(["option", "default", "what it is"], rows) if rows else "It has no options."
-        parts.append(f"## {_heading(m)}\n\n{about}\n\n{body}")
+        parts.append(f"## {_heading(m)}\n\n{about}\n\n{body}{_published(m['name'])}")
     return "\n\n".join(parts)
+
+
+def _published(name: str) -> str:
+    """The published runs of a method that has a table of them: what is `None` above is that of the nearest."""
+    runs = getattr(resolve("methods", name), "published", {})
+    rows: list[list[object]] = [
+        [classes, ipc, ", ".join(f"`{n}={v}`" for n, v in run.settings.items()), run.source]
+        for (classes, ipc), run in runs.items() if isinstance(run, PublishedRun)
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    body = table(["classes", "per class", "settings", "published in"], rows)
+    head = "What is `None` above is that of the published run whose classes and items per class are nearest:"
+    return f"\n\n{head}\n\n{body}"
 
 
 def protocols(root: Path) -> str:

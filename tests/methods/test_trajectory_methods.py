@@ -1,6 +1,7 @@
 """Trajectory matching: the objective against a loop written by hand, and what each method does otherwise, as facts."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -314,6 +315,10 @@ def test_datm_starts_from_what_experts_have_right_with_their_logits() -> None:
     assert len(kinds) > 1  # among them some that no expert has right, or not all
     state = small(DATM, problem).init(problem, generator(0))
     assert state.leaves.held["labels/logits"].shape == (8, 4)
+    for several in (1, 2):  # right or not
+        torch.testing.assert_close(Chosen(label_experts=several).logits(problem, x), every[:several].mean(0))
+    real = small(DATM, problem, start="real", label_experts=1).init(problem, generator(0)).leaves.held
+    torch.testing.assert_close(real["labels/logits"], answers(real["payload/inputs"])[0])
 
 
 def test_ftd_gives_the_average_and_its_experts_are_flat() -> None:
@@ -334,7 +339,8 @@ FLAT = {**PLAIN, "optimizer": "gsam", "rho": 0.01, "alpha": 0.3}
 
 
 @pytest.mark.parametrize(("kind", "recipe"), [
-    (MTT, {**PLAIN, "epochs": 50}), (TESLA, {**PLAIN, "epochs": 50}), (ATT, {**PLAIN, "epochs": 50}),
+    (MTT, {**PLAIN, "epochs": 50}), (TESLA, {**PLAIN, "epochs": 50}),
+    (ATT, {**PLAIN, "epochs": 50, "batch": 512}),  # buffer_ATT.py, --batch_train
     (FTD, {**FLAT, "epochs": 50}), (DATM, {**FLAT, "epochs": 100}),
     (PAD, {**FLAT, "epochs": 100, "curriculum": "pad"}),
 ])  # fmt: skip
@@ -354,14 +360,26 @@ def test_experts_are_trained_as_published(kind: type[TrajectoryValues], recipe: 
     # as published in pairs with half of the gradient
     (TESLA, 10, 1, {"start_until": 5, "lr": 500.0, "mode": "tesla"}),
     (ATT, 10, 1, {"student_steps": 80, "ahead": 4, "nearest": True}),
+    # figures/table.png, and iterations, batch and decay of the README's commands
+    (ATT, 10, 1, {"iterations": 6000, "average": 0.9999}), (ATT, 10, 50, {"iterations": 1_000_000, "average": 0.999}),
+    (ATT, 100, 50, {"batch": 1200, "iterations": 100_000}), (ATT, 100, 1, {"iterations": 3000, "average": 0.9995}),
+    (ATT, 200, 10, {"lr_rate": 1e-5, "lr_student": 1e-4, "lr": 1e4, "iterations": 80_000}),
     (FTD, 10, 10, {"student_steps": 30, "flat": True, "lr_student": 0.001}),
+    # docs/parameters.png
+    (FTD, 10, 1, {"gsam_alpha": 0.3, "average": 0.9999}), (FTD, 10, 10, {"gsam_alpha": 0.3, "average": 0.9995}),
+    (FTD, 10, 50, {"gsam_alpha": 1.0, "average": 0.999}), (FTD, 100, 10, {"gsam_alpha": 1.0, "average": 0.9995}),
+    (FTD, 200, 10, {"gsam_alpha": 1.0, "average": 0.999, "batch": 500}),
     # configs/CIFAR-10/ConvIN/IPC*.yaml
     (DATM, 10, 1, {"lr_labels": 5.0, "threshold": 1.1, "start_from": 0, "start_first": 4, "start_until": 4}),
     (DATM, 10, 10, {"start_first": 10, "start_until": 20, "expansion": 1000, "labels": "learned", "start": "right"}),
     (DATM, 10, 1000, {"start_from": 40, "start_until": 60, "batch": 1000, "student_steps": 100}),
-    (DATM, 100, 1, {"ahead": 3, "lr_labels": 10.0}),
+    (DATM, 100, 1, {"ahead": 3, "lr_labels": 10.0, "label_experts": 0, "gsam_alpha": 0.3}),
+    (DATM, 100, 50, {"start": "real", "label_experts": 1}), (DATM, 200, 1, {"expansion": 2000, "start": "right"}),
     # loss_ratio of the configs
     (PAD, 10, 1, {"drop": 0.0}), (PAD, 10, 10, {"drop": 0.5}), (PAD, 10, 50, {"drop": 0.25}),
+    (PAD, 10, 50, {"ahead": 3}), (PAD, 10, 10, {"ahead": 2}), (PAD, 100, 50, {"start": "real", "label_experts": 1}),
+    (PAD, 10, 500, {"start_from": 40, "start_first": 60, "start_until": 70, "expansion": 2000}),
+    (PAD, 100, 1, {"start_first": 20, "start_until": 30, "expansion": 1000, "ahead": 3}),
     (PAD, 100, 50, {"drop": 0.0}), (PAD, 10, 10, {"iterations": 10_000, "curriculum": "pad"}),
 ])  # fmt: skip
 def test_settings_are_those_of_the_nearest_published_run(
@@ -374,6 +392,31 @@ def test_settings_are_those_of_the_nearest_published_run(
     assert not [f.name for f in dataclasses.fields(method) if getattr(method, f.name) is None]
     given = kind(lr=3.0, start_until=1).settled(problem)[0]
     assert (given.lr, given.start_until) == (3.0, 1)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_published_run_says_where_it_is_published(kind: type[TrajectoryValues]) -> None:
+    known = {f.name for f in dataclasses.fields(kind)}
+    for run_, published in kind.published.items():
+        assert published.settings.keys() <= known, run_
+        assert re.match(r"[\w.-]+/[\w.-]+@[0-9a-f]{7} \S", published.source), run_
+
+
+@pytest.mark.parametrize("effort", ["quick", "good"])
+def test_the_other_efforts_are_as_they_were(effort: str) -> None:
+    """What published runs say beyond the span of experts is fixed in them, as before they said it."""
+    toy = toy_problem(source=toy_source(classes=100, per_class=1, side=8))
+    problem = replace(toy, counts=(50,) * 100)
+    ftd, att, datm, pad = (m(**m.efforts[effort]).settled(problem)[0] for m in (FTD, ATT, DATM, PAD))
+    assert (ftd.gsam_alpha, datm.start, datm.label_experts, pad.start, pad.label_experts) == (
+        0.3,
+        "right",
+        0,
+        "right",
+        0,
+    )
+    assert (att.average, ATT(**ATT.efforts[effort]).batch_trained) == (0.0, 256)
+    assert {m.iterations for m in (att, datm)} == {{"quick": 150, "good": 1000}[effort]}
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -5,7 +5,7 @@ all leaves whose names begin with its prefix; the longest prefix decides. Nothin
 valid, and all of it is a value that a checkpoint can hold.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeAlias
@@ -13,14 +13,14 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from potstill.functional.optim import adabelief, adamw, lamb, sgd, zeros
+from potstill.functional.optim import Moved, adabelief, adamw, lamb, sgd, zeros
 
 __all__ = ["Leaves", "Optimizer", "Rule", "Rules", "descend", "planted", "rule_of", "under", "values"]
 
 Optimizer: TypeAlias = Literal["sgd", "adamw", "lamb", "adabelief", "adabelief-old-mean"]
 """``adabelief`` is the paper's; ``adabelief-old-mean`` compares gradients with the mean before the step."""
 
-_ADAPTIVE = {
+_ADAPTIVE: Mapping[str, Callable[..., Moved]] = {
     "adamw": adamw, "lamb": lamb, "adabelief": adabelief, "adabelief-old-mean": partial(adabelief, about="old mean"),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["adabelief", "adamw", "lamb", "sgd", "zeros"]
+__all__ = ["Moved", "adabelief", "adamw", "lamb", "sgd", "zeros"]
 
 P = TypeVar("P", tuple[Tensor, ...], Mapping[str, Tensor])
 

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 from potstill.core import InputSpec, NetworkFactory, Problem
 from potstill.errors import PotstillError
 from potstill.nn import factory
 
-__all__ = ["BY_DATA", "ByData", "Published", "Settings", "fitting", "member", "nearest"]
+__all__ = ["BY_DATA", "ByData", "Published", "PublishedRun", "Settings", "fitting", "member", "nearest"]
 
 T = TypeVar("T")
 if TYPE_CHECKING:
@@ -23,6 +24,16 @@ BY_DATA: Any = None
 
 Settings: TypeAlias = Mapping[str, float | int | bool | str]
 """Values by a method's fields."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedRun:
+    """The settings of one published run, and where they are published."""
+
+    settings: Settings
+    source: str
+    """Repository, its commit, and the file, figure or command in it."""
+
 
 Published: TypeAlias = Mapping[tuple[int, int], Settings]
 """Pixels along a side and classes of the data that a program is for → its settings."""

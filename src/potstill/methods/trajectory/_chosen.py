@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, final
 
 import torch
@@ -27,6 +28,8 @@ class Chosen:
 
     how: Literal["right", "real", "k-means"] = "right"
     """Take samples that an expert classifies rightly; otherwise only the logits are the experts'."""
+    label_experts: int = 0
+    """Of how many experts, the first, the mean logits are taken; 0: of all that classify a sample rightly."""
 
     def samples(self, problem: Problem, wanted: tuple[int, ...], rng: Generator) -> tuple[Tensor, ...]:
         """Of each class, in a random order, those that the first expert has right, then those that the second has
@@ -55,7 +58,13 @@ class Chosen:
         return tuple(torch.cat([t, more])[:n] for t, more, n in zip(taken, rest, wanted, strict=True))
 
     def logits(self, problem: Problem, x: Inputs) -> Tensor:
-        """The mean logits (n, k) of the experts that classify a sample rightly; of all experts where none does."""
+        """The mean logits (n, k) of the experts that classify a sample rightly; of all experts where none does.
+
+        With ``label_experts`` it is the mean of so many, right or not. The released program takes a random one for sets
+        of real samples (DATM.py, pix_init real); as all are trained alike, the first is as random as any.
+        """
+        if self.label_experts:
+            return torch.stack([_logits(net, x) for net in islice(_ends(problem), self.label_experts)]).mean(0)
         y = hard_labels(problem)
         every = torch.stack([_logits(net, x) for net in _ends(problem)])
         right = every.argmax(2) == y.to(every.device)

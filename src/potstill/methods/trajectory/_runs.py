@@ -1,16 +1,26 @@
-"""Settings that papers leave to a table by data and budget, of methods whose tables others begin with.
+"""Published settings of trajectory matching, with their sources.
 
-A run is (classes, items per class); what a field means stands in `potstill.methods.trajectory._values`.
+A run is (classes, items per class): 10 is CIFAR-10, 100 CIFAR-100, 200 Tiny-ImageNet, 1000 ImageNet-1K. What a field
+means stands in `potstill.methods.trajectory._values`. ``benchmarks/fidelity_functions.py`` compares the tables with the
+configs and commands of checkouts.
 """
 
+from collections.abc import Mapping
+
+from potstill.methods._published import PublishedRun, Settings
 from potstill.methods.trajectory._values import Published
 
-__all__ = ["DATM", "MTT"]
+__all__ = ["ATT", "DATM", "FTD", "MTT", "PAD", "TESLA"]
 
 _SMALL = {"lr_rate": 1e-5, "lr_student": 0.01}
 _TINY = {"lr_rate": 1e-4, "lr_student": 0.01, "lr": 1e4}
 
-MTT: Published = {
+
+def _from(source: str, runs: Mapping[tuple[int, int], Settings]) -> dict[tuple[int, int], PublishedRun]:
+    return {run: PublishedRun(settings=settings, source=source) for run, settings in runs.items()}
+
+
+_MTT = _from("GeorgeCazenavette/mtt-distillation@50dccea readme.md, hyper-parameters", {
     (10, 1): {"student_steps": 50, "ahead": 2, "start_until": 2, "lr": 100.0, "lr_rate": 1e-7, "lr_student": 0.01},
     (10, 10): {"student_steps": 30, "ahead": 2, "start_until": 20, "lr": 100.0, "lr_rate": 1e-5, "lr_student": 1e-3},
     (10, 50): {"student_steps": 30, "ahead": 2, "start_until": 40, "lr": 1000.0, "lr_rate": 1e-5, "lr_student": 1e-3},
@@ -20,15 +30,59 @@ MTT: Published = {
     (200, 1): {"student_steps": 10, "ahead": 2, "start_until": 10, **_TINY},
     (200, 10): {"student_steps": 20, "ahead": 2, "start_until": 40, "batch": 200, **_TINY},
     (200, 50): {"student_steps": 20, "ahead": 2, "start_until": 40, "batch": 300, **_TINY},
-}
-"""CIFAR-10, CIFAR-100 and Tiny-ImageNet at 1, 10 and 50 per class (the README's table and its scripts)."""
+})  # fmt: skip
+MTT: Published = _MTT
+
+TESLA: Published = _MTT | _from("justincui03/tesla@488842e README.md, commands; lr halved (see TESLA)", {
+    (10, 1): {"student_steps": 50, "ahead": 2, "start_until": 5, "lr": 500.0, "lr_rate": 1e-7, "lr_student": 0.01},
+    (100, 50): {**MTT[100, 50].settings, "lr": 500.0},
+    (1000, 1): {
+        "student_steps": 10, "ahead": 3, "start_until": 10, "lr": 5000.0, "lr_rate": 1e-4, "lr_student": 0.01,
+        "batch": 100,
+    },
+})  # fmt: skip
+"""Where TESLA's README has no command, MTT's."""
+
+_THOUSAND = {"lr": 1000.0, "gsam_alpha": 1.0, **_SMALL}
+
+FTD: Published = _from("AngusDujw/FTD-distillation@711532a docs/parameters.png", {
+    (10, 1): {
+        "student_steps": 50, "ahead": 2, "start_until": 2, "lr": 100.0, "lr_rate": 1e-7, "lr_student": 0.01,
+        "gsam_alpha": 0.3, "average": 0.9999,
+    },
+    (10, 10): {
+        "student_steps": 30, "ahead": 2, "start_until": 20, "lr": 100.0, "lr_rate": 1e-5, "lr_student": 1e-3,
+        "gsam_alpha": 0.3, "average": 0.9995,
+    },
+    (10, 50): {"student_steps": 30, "ahead": 2, "start_until": 40, "average": 0.999, **_THOUSAND},
+    (100, 1): {"student_steps": 40, "ahead": 3, "start_until": 20, "average": 0.9995, **_THOUSAND},
+    (100, 10): {"student_steps": 20, "ahead": 2, "start_until": 40, "average": 0.9995, **_THOUSAND},
+    (100, 50): {"student_steps": 80, "ahead": 2, "start_until": 40, "batch": 1000, "average": 0.999, **_THOUSAND},
+    (200, 1): {"student_steps": 30, "ahead": 2, "start_until": 10, "average": 0.999, "gsam_alpha": 1.0, **_TINY},
+    (200, 10): {
+        "student_steps": 20, "ahead": 2, "start_until": 40, "batch": 500, "average": 0.999, "gsam_alpha": 1.0, **_TINY,
+    },
+})  # fmt: skip
 
 _LARGE = {"lr": 50.0, "lr_labels": 10.0, "start_from": 40, "start_until": 60, "batch": 1000, "lr_rate": 1e-5}
 _HUNDRED = {"lr": 1000.0, "lr_labels": 10.0, "lr_rate": 1e-5}
 _THIN = {"lr_labels": 10.0, "lr_rate": 1e-4}
 _ALL = {"ahead": 2, "threshold": 1.0, "lr_student": 0.01}
+_REAL: Settings = {"start": "real", "label_experts": 1}
 
-DATM: Published = {
+
+def _configs(repository: str, runs: Mapping[tuple[int, int], Settings]) -> Published:
+    """Of a repository with one config a run."""
+    names = {10: "CIFAR-10", 100: "CIFAR-100", 200: "TinyImageNet"}
+    return {
+        (classes, ipc): PublishedRun(
+            settings=settings, source=f"{repository} configs/{names[classes]}/ConvIN/IPC{ipc}.yaml"
+        )
+        for (classes, ipc), settings in runs.items()
+    }
+
+
+DATM: Published = _configs("NUS-HPC-AI-Lab/DATM@97ae510", {
     (10, 1): {
         **_ALL, "student_steps": 80, "lr": 100.0, "lr_labels": 5.0, "threshold": 1.1, "start_until": 4, "lr_rate": 1e-7,
     },
@@ -48,14 +102,63 @@ DATM: Published = {
     (100, 10): {
         **_ALL, "student_steps": 80, "start_first": 30, "start_until": 50, "expansion": 2000, "batch": 1000, **_HUNDRED,
     },
-    (100, 50): {**_ALL, "student_steps": 80, "start_from": 20, "start_until": 70, "batch": 1000, **_HUNDRED},
+    (100, 50): {**_ALL, "student_steps": 80, "start_from": 20, "start_until": 70, "batch": 1000, **_HUNDRED, **_REAL},
     (100, 100): {
         **_ALL, "student_steps": 80, "start_from": 30, "start_until": 70, "batch": 1000, **_HUNDRED, "lr": 50.0,
     },
     (200, 1): {
-        **_ALL, "student_steps": 40, "lr": 1e4, "start_first": 15, "start_until": 20, "expansion": 1000, **_THIN,
+        **_ALL, "student_steps": 40, "lr": 1e4, "start_first": 15, "start_until": 20, "expansion": 2000, **_THIN,
     },
     (200, 10): {**_ALL, "student_steps": 40, "lr": 100.0, "start_from": 10, "start_until": 50, "batch": 500, **_THIN},
     (200, 50): {**_ALL, "student_steps": 20, "lr": 100.0, "start_from": 40, "start_until": 70, "batch": 1000, **_THIN},
-}  # fmt: skip
-"""The repository's configs: CIFAR-10, CIFAR-100 and Tiny-ImageNet. Where one says no value here, its neighbour's."""
+})  # fmt: skip
+
+_DROP = {(10, 1): 0.0, (10, 50): 0.25, (100, 50): 0.0}
+_OTHER: Mapping[tuple[int, int], Settings] = {
+    (10, 50): {"ahead": 3},
+    (10, 500): {"start_first": 60, "start_until": 70, "expansion": 2000},
+    (100, 1): {"start_first": 20, "start_until": 30},
+}
+"""Where PAD's configs have other values than DATM's."""
+
+PAD: Published = _configs("NUS-HPC-AI-Lab/PAD@2a4bc91", {
+    run: {**published.settings, **_OTHER.get(run, {}), "drop": _DROP.get(run, 0.5)} for run, published in DATM.items()
+})  # fmt: skip
+
+_TABLE = "NiaLiu/ATT@eec3176 figures/table.png; iterations, batch and decay: README.md, commands"
+
+ATT: Published = _from(_TABLE, {
+    (10, 1): {
+        "student_steps": 80, "ahead": 4, "start_until": 2, "lr": 100.0, "lr_rate": 1e-7, "lr_student": 0.01,
+        "iterations": 6000, "average": 0.9999,
+    },
+    (10, 10): {
+        "student_steps": 30, "ahead": 2, "start_until": 20, "lr": 1e4, "lr_rate": 1e-4, "lr_student": 0.01,
+        "iterations": 60_000, "average": 0.9999,
+    },
+    (10, 50): {
+        "student_steps": 50, "ahead": 2, "start_until": 40, "lr": 100.0, "lr_rate": 1e-5, "lr_student": 1e-3,
+        "iterations": 1_000_000, "average": 0.999,
+    },
+    (100, 1): {
+        "student_steps": 50, "ahead": 4, "start_until": 20, "lr": 500.0, **_SMALL, "iterations": 3000,
+        "average": 0.9995,
+    },
+    (100, 10): {
+        "student_steps": 20, "ahead": 2, "start_until": 40, "lr": 1000.0, **_SMALL, "iterations": 200_000,
+        "average": 0.9995,
+    },
+    (100, 50): {
+        "student_steps": 80, "ahead": 2, "start_until": 40, "lr": 1000.0, "batch": 1200, **_SMALL,
+        "iterations": 100_000, "average": 0.999,
+    },
+    (200, 1): {
+        "student_steps": 30, "ahead": 2, "start_until": 10, **_TINY, "iterations": 10_000, "average": 0.999,
+    },
+    (200, 10): {
+        "student_steps": 20, "ahead": 2, "start_until": 40, "lr": 1e4, "lr_rate": 1e-5, "lr_student": 1e-4,
+        "iterations": 80_000, "average": 0.999,
+    },
+})  # fmt: skip
+"""The README's commands for Tiny-ImageNet are comments in it; at 10 per class they have another lr_rate (1e-6) and
+lr_student (1e-3) than the figure."""

@@ -13,7 +13,7 @@ from potstill.errors import PotstillError
 from potstill.functional.leaves import Rule, Rules
 from potstill.methods._matching import Labels, Matching, MatchState
 from potstill.methods._networks import Ready
-from potstill.methods._published import BY_DATA, ByData, Settings
+from potstill.methods._published import BY_DATA, ByData, PublishedRun, Settings
 from potstill.methods._starts import Chooser, Start
 from potstill.methods.trajectory._chosen import Chosen
 from potstill.methods.trajectory._trajectory import RATE, Span, TrajectoryEnds
@@ -40,11 +40,11 @@ ran away here too, and experts of 25 epochs, whose last ones hardly move, led th
 Started: TypeAlias = Literal["real", "noise", "k-means", "right"]
 """What a set begins as; ``right``: real samples that experts classify rightly."""
 
-Published: TypeAlias = Mapping[tuple[int, int], Settings]
-"""Classes and items per class of a published run → its settings."""
+Published: TypeAlias = Mapping[tuple[int, int], PublishedRun]
+"""Classes and items per class of a published run → its settings and their source."""
 
 
-def setting(table: Published, classes: int, ipc: int) -> Settings:
+def setting(table: Published, classes: int, ipc: int) -> PublishedRun:
     """The published run that is nearest: first in classes, then in items per class, both as ratios."""
 
     def away(run: tuple[int, int]) -> tuple[float, float]:
@@ -64,13 +64,13 @@ class TrajectoryValues:
     """
 
     state_type: ClassVar[type] = MatchState
-    may_be_zero: ClassVar[tuple[str, ...]] = ("batch", "start_from", "expansion", "updates_trained")
+    may_be_zero: ClassVar[tuple[str, ...]] = ("batch", "start_from", "expansion", "updates_trained", "label_experts")
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "momentum_labels", "average", "drop")
     positive: ClassVar[tuple[str, ...]] = ("lr_student",)
     published: ClassVar[Published]
     """The published runs."""
 
-    iterations: int = 5000
+    iterations: ByData[int] = 5000
     """Steps (distill.py, --Iteration)."""
     student_steps: ByData[int] = BY_DATA
     """N: steps of the student (--syn_steps)."""
@@ -98,6 +98,8 @@ class TrajectoryValues:
     """Learning rate of that rate, as published (--lr_lr); 0: it stays."""
     labels: Labels = "hard"
     """Learned labels join the optimisation; they begin as the experts' logits. Ours; hard as published."""
+    label_experts: ByData[int] = 0
+    """Experts whose mean logits learned labels begin as, the first ones; 0: for each sample, all that have it right."""
     lr_labels: ByData[float] = BY_DATA
     """Learning rate of the labels' logits, where they are learned (DATM's --lr_y)."""
     momentum_labels: float = 0.9
@@ -106,7 +108,7 @@ class TrajectoryValues:
     """How the student's training is differentiated: ``replay`` exactly in the memory of one of its steps, ``full``
     exactly in one graph, ``auto`` in one graph where it is small and else in replay, ``tesla`` by TESLA's
     approximation."""
-    average: float = 0.0
+    average: ByData[float] = 0.0
     """Above 0: the result is a moving average of what is stored, which keeps so much at every step (FTD)."""
     nearest: bool = False
     """Compare the student's step that comes nearest to the target, not its last (ATT)."""
@@ -114,7 +116,7 @@ class TrajectoryValues:
     """The part of the parameters, those nearest to the target, that the loss leaves out (PAD)."""
     threshold: ByData[float] = 0.0
     """Above 0: steps with a larger loss are skipped (DATM)."""
-    start: Started = "real"
+    start: ByData[Started] = "real"
     """Start from random real samples, or from such as experts classify rightly (DATM)."""
     networks_trained: int = 100
     """Experts (buffer.py, --num_experts)."""
@@ -128,7 +130,9 @@ class TrajectoryValues:
     """An epoch of theirs has at least so many updates, by smaller batches where data are few: with six an epoch, as
     1,400 samples in batches of 256 give, experts hardly learn. 0: the batch is the same for all data, as published."""
     flat: bool = False
-    """Train them towards flat minima, by GSAM with ρ = 0.01 and α = 0.3 (FTD)."""
+    """Train them towards flat minima, by GSAM with ρ = 0.01 (FTD)."""
+    gsam_alpha: ByData[float] = 0.3
+    """α of GSAM: how much of the gradient's orthogonal part is taken away (buffer_FTD.py, --alpha)."""
     curriculum: Literal["none", "pad"] = "none"
     """Show them easy samples first, and later leave the easiest out (PAD)."""
     augment_training: str = "dsa"
@@ -142,7 +146,7 @@ class TrajectoryValues:
 
     def settled(self: T, problem: Problem) -> tuple[T, tuple[str, ...]]:
         """With what is left to the data. A published span that experts do not reach is cut, which is said."""
-        nearby = setting(self.published, problem.num_classes, problem.ipc)
+        nearby = setting(self.published, problem.num_classes, problem.ipc).settings
         left = [f.name for f in fields(self) if f.default is None and getattr(self, f.name) is None]
         values: dict[str, Any] = {n: {**_USUAL, **nearby}.get(n) for n in left}
         until = self.start_until if self.start_until is not None else nearby["start_until"]
@@ -172,7 +176,7 @@ SMALLEST_BATCH = 8
 
 _USUAL: Settings = {
     "start_from": 0, "expansion": 0, "batch": 0, "lr_student": 0.01, "lr_labels": 2.0, "threshold": 0.0, "drop": 0.0,
-    "average": 0.0,
+    "average": 0.0, "label_experts": 0, "start": "right", "gsam_alpha": 0.3,
 }  # fmt: skip
 """Where a published run says nothing else."""
 
@@ -202,7 +206,7 @@ def following(method: TrajectoryValues, problem: Problem) -> Matching:
         "augment": method.augment_training,
     }  # fmt: skip
     if method.flat:
-        recipe |= {"optimizer": "gsam", "rho": 0.01, "alpha": 0.3}
+        recipe |= {"optimizer": "gsam", "rho": 0.01, "alpha": method.gsam_alpha}
     if method.curriculum != "none":
         recipe["curriculum"] = method.curriculum
     return Matching(
@@ -235,5 +239,5 @@ def moving(method: TrajectoryValues) -> Rules:
 
 def _start(method: TrajectoryValues) -> Start | Chooser:
     if method.start == "right" or (method.labels == "learned" and method.start != "noise"):
-        return Chosen(how=method.start)
+        return Chosen(how=method.start, label_experts=method.label_experts)
     return method.start

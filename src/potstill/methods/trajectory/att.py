@@ -3,7 +3,9 @@ r"""ATT: Automatic Training Trajectories (Liu et al., ECCV 2024): compare the st
 .. math:: L = \frac{\lVert \theta_{j} - \theta^* \rVert^2}{\lVert \theta_0 - \theta^* \rVert^2}, \qquad
     j = \arg\min_{1 \le i \le N} \lVert \theta_i - \theta^* \rVert_1
 
-Otherwise it is MTT. What the student does after step j has no part in the loss.
+Otherwise it is MTT. What the student does after step j has no part in the loss. As in the program, experts train in
+batches of 512 (buffer_ATT.py) and the set is a moving average, which it tests beside the last one: here it is the
+result.
 """
 
 from dataclasses import dataclass
@@ -12,23 +14,11 @@ from typing import ClassVar
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState
+from potstill.methods._published import BY_DATA, ByData
+from potstill.methods.trajectory._runs import ATT as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
 
 __all__ = ["ATT"]
-
-_TINY = {"lr": 1e4, "lr_rate": 1e-4, "lr_student": 0.01}
-
-RUNS: Published = {
-    (10, 1): {"student_steps": 80, "ahead": 4, "start_until": 2, "lr": 100.0, "lr_rate": 1e-7},
-    (10, 10): {"student_steps": 30, "ahead": 2, "start_until": 20, "lr": 1e4, "lr_rate": 1e-4},
-    (10, 50): {"student_steps": 50, "ahead": 2, "start_until": 40, "lr": 100.0, "lr_rate": 1e-5, "lr_student": 1e-3},
-    (100, 1): {"student_steps": 50, "ahead": 4, "start_until": 20, "lr": 500.0, "lr_rate": 1e-5},
-    (100, 10): {"student_steps": 20, "ahead": 2, "start_until": 40, "lr": 1000.0, "lr_rate": 1e-5},
-    (100, 50): {"student_steps": 80, "ahead": 2, "start_until": 40, "lr": 1000.0, "lr_rate": 1e-5},
-    (200, 1): {"student_steps": 30, "ahead": 2, "start_until": 10, **_TINY},
-    (200, 10): {"student_steps": 20, "ahead": 2, "start_until": 40, **_TINY},
-}
-"""CIFAR-10, CIFAR-100 and Tiny-ImageNet (table.png of the repository); what it does not say is MTT's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +34,18 @@ class ATT(TrajectoryValues, Engineered[MatchState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     efforts: ClassVar[Efforts] = {
-        "quick": {**QUICK, "start": "k-means"},
-        "good": {**GOOD, "start": "k-means"},
+        "quick": {**QUICK, "start": "k-means", "batch_trained": 256, "average": 0.0},
+        "good": {**GOOD, "start": "k-means", "batch_trained": 256, "average": 0.0},
     }  # fmt: skip
     published: ClassVar[Published] = RUNS
 
+    iterations: ByData[int] = BY_DATA
+    """Steps, 3,000 to 1,000,000 by run (README, --Iteration)."""
+    average: ByData[float] = BY_DATA
+    """The result is a moving average of what is stored, which keeps so much at every step (README, --ema_decay); 0: it
+    is the last."""
+    batch_trained: int = 512
+    """Batch of the experts' training (buffer_ATT.py, --batch_train)."""
     nearest: bool = True
     """Compare the student's step that comes nearest to the target, not its last."""
 

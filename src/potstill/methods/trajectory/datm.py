@@ -5,7 +5,8 @@ r"""DATM: Difficulty-Aligned Trajectory Matching (Guo et al., ICLR 2024): later 
 
 A student's stretch begins at an epoch from a range that depends on the size of the set and whose end grows over K
 steps. Sets begin as real samples that experts classify rightly, with labels from E_x, the experts that do (from all,
-where none does: there the released program divides 0 by 0). A step whose loss is above a threshold is skipped. Experts
+where none does: there the released program divides 0 by 0); at 50 per class of CIFAR-100 they begin as random real
+ones, with the labels of one expert. A step whose loss is above a threshold is skipped. Experts
 are FTD's, of 100 epochs. Data are whitened (``--zca mtt``).
 """
 
@@ -35,8 +36,8 @@ class DATM(TrajectoryValues, Engineered[MatchState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     efforts: ClassVar[Efforts] = {
-        "quick": {**QUICK, "expansion": 50},
-        "good": {**GOOD, "expansion": 300},
+        "quick": {**QUICK, "expansion": 50, "start": "right", "label_experts": 0},
+        "good": {**GOOD, "expansion": 300, "start": "right", "label_experts": 0},
     }  # fmt: skip
     published: ClassVar[Published] = RUNS
 
@@ -45,9 +46,11 @@ class DATM(TrajectoryValues, Engineered[MatchState]):
     threshold: ByData[float] = BY_DATA
     """Steps with a larger loss are skipped (configs, threshold); 0: none."""
     labels: Labels = "learned"
-    """Labels are learned; they begin as the mean logits of the experts that are right."""
-    start: Started = "right"
-    """Start from samples that experts classify rightly (configs, pix_init)."""
+    """Labels are learned."""
+    label_experts: ByData[int] = BY_DATA
+    """Experts whose mean logits they begin as; 0: for each sample, all that have it right."""
+    start: ByData[Started] = BY_DATA
+    """Start from samples that experts classify rightly, or from random real ones (configs, pix_init)."""
     flat: bool = True
     """Train experts towards flat minima (buffer_FTD.py)."""
     epochs_trained: int = 100

@@ -15,15 +15,10 @@ from potstill.core import Efforts, MethodInfo, Problem
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Labels, Matching, MatchState
 from potstill.methods._published import BY_DATA, ByData
-from potstill.methods.trajectory._runs import DATM as DATM_RUNS
+from potstill.methods.trajectory._runs import PAD as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, Started, TrajectoryValues, following
 
 __all__ = ["PAD"]
-
-_DROP = {(10, 1): 0.0, (10, 50): 0.25, (100, 50): 0.0}
-
-RUNS: Published = {run: {**values, "drop": _DROP.get(run, 0.5)} for run, values in DATM_RUNS.items()}
-"""DATM's, with the repository's ratios (configs, loss_ratio: 0, 0.5 and 0.25 for CIFAR-10, else 0.5 or 0)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +34,8 @@ class PAD(TrajectoryValues, Engineered[MatchState]):
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
     efforts: ClassVar[Efforts] = {
-        "quick": {**QUICK, "expansion": 50},
-        "good": {**GOOD, "expansion": 300},
+        "quick": {**QUICK, "expansion": 50, "start": "right", "label_experts": 0},
+        "good": {**GOOD, "expansion": 300, "start": "right", "label_experts": 0},
     }  # fmt: skip
     published: ClassVar[Published] = RUNS
 
@@ -51,9 +46,11 @@ class PAD(TrajectoryValues, Engineered[MatchState]):
     drop: ByData[float] = BY_DATA
     """The part of the parameters, those nearest to the target, that the loss leaves out (configs, loss_ratio)."""
     labels: Labels = "learned"
-    """Labels are learned; they begin as the mean logits of the experts that are right."""
-    start: Started = "right"
-    """Start from samples that experts classify rightly (configs, pix_init)."""
+    """Labels are learned."""
+    label_experts: ByData[int] = BY_DATA
+    """Experts whose mean logits they begin as; 0: for each sample, all that have it right."""
+    start: ByData[Started] = BY_DATA
+    """Start from samples that experts classify rightly, or from random real ones (configs, pix_init)."""
     flat: bool = True
     """Train experts towards flat minima (buffer_CL.py)."""
     curriculum: Literal["none", "pad"] = "pad"

@@ -17,21 +17,10 @@ from typing import ClassVar, Literal
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState
-from potstill.methods.trajectory._runs import MTT as MTT_RUNS
+from potstill.methods.trajectory._runs import TESLA as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
 
 __all__ = ["TESLA"]
-
-RUNS: Published = {
-    **MTT_RUNS,
-    (10, 1): {"student_steps": 50, "ahead": 2, "start_until": 5, "lr": 500.0, "lr_rate": 1e-7, "lr_student": 0.01},
-    (100, 50): {**MTT_RUNS[100, 50], "lr": 500.0},
-    (1000, 1): {
-        "student_steps": 10, "ahead": 3, "start_until": 10, "lr": 5000.0, "lr_rate": 1e-4, "lr_student": 0.01,
-        "batch": 100,
-    },
-}  # fmt: skip
-"""The commands of the README; where it has none, MTT's."""
 
 
 @dataclass(frozen=True, kw_only=True)
