@@ -150,6 +150,7 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "frepo": "potstill.evaluation.protocols.frepo:PROTOCOL",
         "rat-bptt": "potstill.evaluation.protocols.rat_bptt:PROTOCOL",
         "kip": "potstill.evaluation.protocols.kip:PROTOCOL",
+        "remember": "potstill.evaluation.protocols.remember:PROTOCOL",
     },
     "stores": {
         "float": "potstill.store.plain:Float",

@@ -31,6 +31,7 @@ FROZEN = {
     "no-distillation": "ee03f814a346a278",
     "mtt": "bc8e105a3f0c902a", "datm": "dc28932ccb545a8e", "frepo": "f7d75a3907f857f3",
     "rat-bptt": "2e5057df46717088", "kip": "3abfdc31ecce0b70",
+    "remember": "33a98e5465b329a0",
 }  # fmt: skip
 """A change here is a change of what every earlier number means: it needs a new version and a changelog entry."""
 VERSIONS = {"sre2l-cifar": 2}
@@ -116,6 +117,10 @@ OVERRIDDEN = {
     "kip": [
         "336da4b13177c5f8", "35da2d67c73cc9f2", "7fcf335b87923c14", "4590c198bf506c05", "0f5b43cccdd60249",
         "3abfdc31ecce0b70",
+    ],
+    "remember": [
+        "792d36f63c90184a", "bf2c8ae582f0a849", "3c5ec7016c7a9ecf", "dd54b969868cd575", "b8f17bf2db3a90a5",
+        "33a98e5465b329a0",
     ],
 }  # fmt: skip
 """Fingerprints of what people ask for, in the order of `_asked`: they stand on scorecards, too."""

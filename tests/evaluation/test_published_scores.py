@@ -22,6 +22,7 @@ from potstill.evaluation.protocols.kip import PROTOCOL as KIP
 from potstill.evaluation.protocols.mtt import PROTOCOL as MTT
 from potstill.evaluation.protocols.potstill import PROTOCOL as POTSTILL
 from potstill.evaluation.protocols.rat_bptt import PROTOCOL as RAT
+from potstill.evaluation.protocols.remember import PROTOCOL as REMEMBER
 from potstill.evaluation.student import Job, predict, schedule, train, train_and_predict
 from potstill.evaluation.together import fit_together, groups
 from potstill.execution import Serial
@@ -112,6 +113,21 @@ def test_kip_trains_networks_by_momentum_on_squares_along_a_cosine(pictures: Spl
     given = scored_job(pictures, KIP.override(steps=11, batch=4), double, lr=0.1, steps=11)
     rates = [0.1 * 0.5 * (1 + math.cos(math.pi * t / 11)) for t in range(11)]
     theirs = plain(given, lambda p: torch.optim.SGD(p, lr=1.0, momentum=0.9, weight_decay=0.001), rates, half_squares)
+    assert_same(given, theirs, 1e-12)
+
+
+def test_remember_is_momentum_at_one_rate_without_decay_or_augmentation(pictures: Splits, double: Any) -> None:
+    """tools/trainer.py: SGD at 0.01 with momentum 0.9, batches of 640, 300 epochs, 10 networks, the last epoch."""
+    recipe = REMEMBER.recipe
+    assert (recipe.lr, recipe.momentum, recipe.weight_decay, recipe.batch) == ((0.01,), 0.9, 0.0, 640)
+    assert (recipe.epochs, recipe.schedule, recipe.augment, recipe.mix) == (300, "constant", "none", "none")
+    assert not recipe.extra_epoch
+    assert (REMEMBER.students, REMEMBER.optimistic, REMEMBER.choosing.select) == (10, False, "last")
+    rows = scores(12)[:10].softmax(1).double()
+    given = replace(scored_job(pictures, REMEMBER.override(epochs=3, batch=4), double), y=rows, lr=0.01)
+    theirs = plain(
+        given, lambda p: torch.optim.SGD(p, lr=1.0, momentum=0.9), [0.01] * 9, torch.nn.functional.cross_entropy
+    )  # fmt: skip
     assert_same(given, theirs, 1e-12)
 
 
