@@ -231,11 +231,11 @@ def test_a_part_that_is_held_out_is_not_seen(monkeypatch: pytest.MonkeyPatch) ->
     fetch = type(SOURCE).fetch
     monkeypatch.setattr(type(SOURCE), "fetch", lambda self, index: (seen.extend(index.tolist()), fetch(self, index))[1])
     job_of(holdout=0.25, epochs=1)()
-    kept = kept_part(SOURCE.labels, 0.25).tolist()
+    kept = kept_part(SOURCE, 0.25).tolist()
     assert sorted(seen) == kept
     assert 0 < len(kept) < len(SOURCE)
     assert job_of(holdout=0.25).path() != job_of().path()
-    assert kept_part(SOURCE.labels, 0).tolist() == list(range(len(SOURCE)))
+    assert kept_part(SOURCE, 0).tolist() == list(range(len(SOURCE)))
 
 
 def test_the_order_of_classes_is_kept_and_another_one_is_refused_with_both_shown() -> None:

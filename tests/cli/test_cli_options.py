@@ -11,6 +11,7 @@ READING = {
     "--missing",
     "--mirror",
     "--duplicates",
+    "--group",
     "--check-cache",
     "--data-root",
     "--label",

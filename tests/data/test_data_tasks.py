@@ -179,6 +179,68 @@ def test_a_tower_for_each_view_learns_what_belongs_together(tmp_path: Path) -> N
     assert task.score(task.answer(network(batch.x).detach()), batch.y) > 0.8 > 3 * task.worst(batch.y)
 
 
+def captions_in(folder: Path, n: int = 20, of_each: int = 5) -> Path:
+    """The layout of Flickr8k and COCO: several captions of each picture."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for i in range(n):
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+        rows += [f"{i}.png,way {j} of saying {i},{i // 4}" for j in range(of_each)]
+    (folder / "metadata.csv").write_text("file_name,text,scene\n" + "\n".join(rows) + "\n")
+    return folder
+
+
+def test_captions_of_one_picture_have_one_target_and_lie_on_one_side(tmp_path: Path) -> None:
+    splits = load_data(captions_in(tmp_path), task="retrieval")
+    train, test = splits.train, splits.test
+    assert isinstance(train, TensorSource)
+    assert isinstance(test, TensorSource)
+    assert not set(train.names) & set(test.names)
+    assert (len(train), len(test)) == (80, 20)
+    for part in (train, test):
+        assert part.targets is not None
+        assert part.targets.tolist() == [int(name.removesuffix(".png")) for name in part.names]
+    assert f"{tmp_path.name}: 100 texts of 20 pictures; those of one picture stay together" in splits.notes
+    kept, held = holdout(train, 0.25, 3)  # as a learning rate is chosen
+    assert isinstance(kept, TensorSource)
+    assert isinstance(held, TensorSource)
+    assert not set(kept.names) & set(held.names)
+    assert len(held) == 20
+    again = load_data(tmp_path, task="retrieval")
+    assert again.train.content_hash == train.content_hash
+    assert load_data(tmp_path, task="retrieval", split_seed=1).train.content_hash != train.content_hash
+
+
+def test_captions_are_grouped_by_a_column_or_by_copies_too(tmp_path: Path) -> None:
+    splits = load_data(captions_in(tmp_path), task="retrieval", group="scene")
+    assert isinstance(splits.train, TensorSource)
+    assert isinstance(splits.test, TensorSource)
+    scenes = [{int(name.removesuffix(".png")) // 4 for name in part.names} for part in (splits.train, splits.test)]
+    assert not scenes[0] & scenes[1]
+    (tmp_path / "19.png").write_bytes((tmp_path / "0.png").read_bytes())  # one picture under two names
+    copied = load_data(tmp_path, task="retrieval", test_fraction=0).train
+    assert copied.targets[-1] == copied.targets[0] == 0  # type: ignore[attr-defined]
+
+
+def test_captions_beside_arrays_of_pictures() -> None:
+    pictures = np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3), dtype=np.uint8).repeat(3, 0)
+    train = load_data((pictures, [f"text {i}" for i in range(18)]), task="retrieval", test_fraction=0).train
+    assert train.targets.tolist() == [i // 3 for i in range(18)]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("cell", ["", "  ", None])
+def test_an_empty_caption_is_refused(tmp_path: Path, suffix: str, cell: str | None) -> None:
+    rows = [{"file_name": f"{i}.png", "text": cell if i == 1 else f"number {i}"} for i in range(3)]
+    for i in range(3):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    lines = [f"{row['file_name']},{row['text'] or ''}" for row in rows]
+    text = "\n".join(["file_name,text", *lines] if suffix == "csv" else [json.dumps(row) for row in rows])
+    (tmp_path / f"metadata.{suffix}").write_text(text)
+    with pytest.raises(PotstillError, match=r"row 2 \(1\.png\) is empty in column 'text'; fill it or remove the row"):
+        load_data(tmp_path, task="retrieval")
+
+
 @pytest.mark.parametrize(("rows", "words"), [
     ("", "has none"),
     ("file_name,words\n0.png,x\n", "needs the columns file_name and text"),

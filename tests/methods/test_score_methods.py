@@ -390,7 +390,7 @@ def test_glister_takes_from_outside_what_it_validates_on_and_fills_up() -> None:
 
     method = GLISTER(epochs_recorded=2, held=0.25)
     problem = toy_problem(method, ipc=9)
-    assert set(chosen(method, problem)) == set(kept_part(problem.train.labels, 0.25).tolist())
+    assert set(chosen(method, problem)) == set(kept_part(problem.train, 0.25).tolist())
     assert sorted(chosen(method, toy_problem(method, ipc=12))) == list(range(48))
 
 

@@ -142,7 +142,7 @@ def test_what_a_stop_is_chosen_on_is_in_neither_teacher_nor_set_and_never_of_the
     fetch = type(source).fetch
     monkeypatch.setattr(type(source), "fetch", lambda self, index: (seen.extend(index.tolist()), fetch(self, index))[1])
     problem = chosen_from(method, source, monkeypatch)
-    held = set(range(80)) - set(kept_part(source.labels, 0.25).tolist())
+    held = set(range(80)) - set(kept_part(source, 0.25).tolist())
     assert len(held) == 20
     assert not held & set(seen)
     state = method.init(problem, generator(0))

@@ -98,3 +98,45 @@ def test_a_source_that_says_no_task_has_classes() -> None:
     source = toy_source("image")
     assert task_of(source) == Classification(k=len(source.classes))
     assert targets_of(source) is source.labels
+
+
+def captioned(n: int = 5, of_each: int = 4) -> tuple[Tensor, Tensor]:
+    """Embeddings of pictures with several captions each, of which all but the first lie nearest to another picture."""
+    own = torch.eye(n, dtype=torch.float64)
+    pictures, y = own.repeat_interleave(of_each, 0), torch.arange(n).repeat_interleave(of_each)
+    texts = own.roll(1, 0).repeat_interleave(of_each, 0)
+    texts[::of_each] = own
+    return torch.cat([pictures, texts], 1), y
+
+
+def test_all_captions_of_a_picture_are_right_and_a_picture_is_searched_once() -> None:
+    task = Retrieval(width=5, k=1)
+    answers, y = captioned()
+    # Each picture's nearest captions are its own first and three of the picture before: equally near ones count last.
+    assert task.ways(answers, y) == (0.0, 0.25)
+    assert Retrieval(width=5, k=4).ways(answers, y)[0] == 1.0
+    # A caption that ranks its picture second: with its copies in the gallery, four of the wrong one stood before it.
+    answers[1:4, 5:] = torch.tensor([0.9, 1.0, 0, 0, 0], dtype=torch.float64)
+    assert Retrieval(width=5, k=2).ways(answers, y)[1] == pytest.approx((5 + 3) / 20)
+
+
+def test_the_loss_takes_all_captions_of_the_picture_for_right() -> None:
+    task = Retrieval(width=5, temperature=1.0)
+    output, y = torch.cat([drawn(20, 5), drawn(20, 5).flip(0)], 1), captioned()[1]
+    a, b = (torch.nn.functional.normalize(v, dim=1) for v in output.split(5, 1))
+    likely = (a @ b.T).log_softmax(1), (b @ a.T).log_softmax(1)
+    naive = [-float(way[i, y == y[i]].mean()) for way in likely for i in range(20)]
+    assert float(task.loss(output, y)) == pytest.approx(sum(naive) / len(naive))
+
+
+def test_chance_counts_the_captions_and_the_pictures() -> None:
+    task = Retrieval(k=3)
+    y = torch.tensor([0, 0, 1, 1, 1, 2, 3])
+    rng = generator(1)
+    found = []
+    for _ in range(4000):
+        order = torch.randperm(7, generator=rng)[:3]
+        found.append([bool((y[order] == i).any()) for i in range(4)])
+    by_picture = float(torch.tensor(found).double().mean())
+    assert task.worst(y) == pytest.approx((by_picture + 3 / 4) / 2, abs=0.01)
+    assert task.worst(torch.arange(7)) == 3 / 7

@@ -28,6 +28,7 @@ from potstill.assets.progress import UnderWay, read_progress, write_progress
 from potstill.assets.snapshots import MAX_BYTES, Here, Kept, Snapshots, apart
 from potstill.core import Augmentation, Ground, Network, NetworkFactory, Source, Trained
 from potstill.data import stratify
+from potstill.data.groups import data_key, groups_of
 from potstill.data.passes import shuffled
 from potstill.errors import PotstillError
 from potstill.functional.train import parameters
@@ -146,7 +147,7 @@ class TrainNetwork(Training):
         """
         begun, net, rng = time.monotonic(), self.make(self.seed).train(), self._rng()
         made, found, first, last = fresh_teacher(net), list[tuple[Trained, float]](), 0, self.stops[-1]
-        index = kept_part(self.train.labels, float(self.recipe.get("holdout", 0)))
+        index = kept_part(self.train, float(self.recipe.get("holdout", 0)))
         key, written = json.dumps(self.stops), begun
         if (old := read_progress(self.progress(), made, key, self.seed, self.train.classes)) is not None:
             made, first, found = old.teacher, old.epoch, [*old.stops]
@@ -176,7 +177,8 @@ class TrainNetwork(Training):
             hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
         ]  # fmt: skip
         what = {
-            "data": self.train.content_hash, "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
+            "data": data_key(self.train, bool(self.recipe.get("holdout"))),
+            "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
             "network": self.make.name, "augment": repr(self.augment), "recipe": dict(self.recipe),
             "number": self.number, "version": 3,
         }  # fmt: skip
@@ -220,7 +222,7 @@ class TrainNetwork(Training):
         first = fresh_teacher(self.make(self.seed))
         begun = read_progress(self.progress(), first, json.dumps(self.stops), self.seed, self.train.classes)
         epochs = self.stops[-1] - (0 if begun is None else begun.epoch)
-        return epochs * len(kept_part(self.train.labels, float(self.recipe.get("holdout", 0))))
+        return epochs * len(kept_part(self.train, float(self.recipe.get("holdout", 0))))
 
     def read(self, epoch: int | None = None) -> tuple[Trained, float] | None:
         """What an earlier run made of it, as it was after ``epoch`` (the last), if that is there and whole.
@@ -262,15 +264,16 @@ class TrainNetwork(Training):
         return ""
 
 
-def kept_part(labels: Int[Tensor, " n"], part: float) -> Int[Tensor, " m"]:
+def kept_part(train: Source, part: float) -> Int[Tensor, " m"]:
     """The samples that a training with ``holdout`` of ``part`` sees: the same ones whoever asks, all where it is 0.
 
-    What it does not see is of use to choose on: a stop, a rate. The cut is stratified and depends on the labels alone.
+    What it does not see is of use to choose on: a stop, a rate. The cut is stratified, depends on the labels alone, and
+    keeps groups whole that the source knows.
 
     Raises:
         PotstillError: ``part`` is not in [0, 1).
     """
-    return stratify(labels, part, 0)[0] if part else torch.arange(len(labels))
+    return stratify(train.labels, part, 0, groups_of(train))[0] if part else torch.arange(len(train))
 
 
 def _fall(schedule: str, epoch: int, epochs: int) -> float:

@@ -30,6 +30,7 @@ from potstill.assets.naming import named, other_machines
 from potstill.assets.networks import TrainedNetworks, Training, Untrained, kept_part, work_of
 from potstill.assets.snapshots import ByEpoch, Here, Kept, Snapshots, apart
 from potstill.core import Ground, Network, Trained
+from potstill.data.groups import data_key
 from potstill.errors import PotstillError
 from potstill.functional import dynamics
 from potstill.rng import derive, generator
@@ -163,7 +164,7 @@ class RecordTraining(Training):
     @property
     def index(self) -> Int[Tensor, " m"]:
         """The samples that it is trained on."""
-        kept = kept_part(self.train.labels, float(self.recipe.get("holdout", 0)))
+        kept = kept_part(self.train, float(self.recipe.get("holdout", 0)))
         part = float(self.recipe.get("part", 1))
         if part == 1:
             return kept
@@ -187,7 +188,8 @@ class RecordTraining(Training):
             hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
         ]  # fmt: skip
         what = {
-            "data": self.train.content_hash, "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
+            "data": data_key(self.train, bool(self.recipe.get("holdout"))),
+            "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
             "network": self.make.name, "augment": repr(self.augment), "number": self.number, "version": _VERSION,
             "recipe": {name: v for name, v in self.recipe.items() if name != "until"},
         }  # fmt: skip

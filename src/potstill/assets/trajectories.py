@@ -52,6 +52,7 @@ from potstill.assets.curriculum import PAD, Order
 from potstill.assets.naming import named, other_machines
 from potstill.assets.networks import TrainedNetworks, Training, kept_part, work_of
 from potstill.core import Ground, NetworkFactory, Source, Trained
+from potstill.data.groups import data_key
 from potstill.data.passes import shuffled
 from potstill.errors import PotstillError, unknown
 from potstill.functional.flat import Flat
@@ -253,7 +254,7 @@ class ExpertTraining(Training):
 
     @property
     def _kept(self) -> Int[Tensor, " m"]:
-        return kept_part(self.train.labels, float(self.said["holdout"]))
+        return kept_part(self.train, float(self.said["holdout"]))
 
     def _rng(self) -> torch.Generator:
         return generator(self.seed, "training", json.dumps(self._decides, sort_keys=True))
@@ -327,7 +328,8 @@ class ExpertTraining(Training):
             hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
         ]  # fmt: skip
         what = {
-            "data": self.train.content_hash, "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
+            "data": data_key(self.train, bool(self.said["holdout"])),
+            "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
             "network": self.make.name, "augment": repr(self.augment), "recipe": self._decides, "number": self.number,
             "version": _VERSION,
         }  # fmt: skip

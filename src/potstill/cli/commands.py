@@ -87,6 +87,9 @@ class DataOptions:
     duplicates: Annotated[Literal["exact", "near", "together"] | None, _unset("exact|near|together")] = None
     """Test samples that are in training, too: count exact copies (of streamed data only if asked), or near ones as
     well; together: a split that is drawn keeps copies on one side."""
+    group: Annotated[str | None, _unset("COLUMN|REGEX|parent")] = None
+    """Related samples (frames of a clip, pictures of a patient) that a drawn split keeps on one side: a column of a
+    table; of files, parent (the folder of each) or a regular expression on the path of each; an array of an .npz."""
     check_cache: Flag = False
     """Of a folder that was decoded before: compare the files' contents, not only their names, sizes and times."""
     split_seed: Annotated[int, arg(metavar="S")] = 0

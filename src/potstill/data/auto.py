@@ -36,7 +36,7 @@ def streamable(data: object, reading: Reading) -> Index | None:
     """
     label, size, skip_bad = reading.label, reading.size, reading.skip_bad
     if reading.stream:
-        if (index := indexed(data, label, skip_bad)) is None:
+        if (index := indexed(data, label, skip_bad, reading.group)) is None:
             raise PotstillError(
                 "only pictures on a disk can be streamed: a folder, shards, a Parquet file or a Hugging Face set with "
                 "a column of pictures; leave streaming out for these data"
@@ -44,7 +44,7 @@ def streamable(data: object, reading: Reading) -> Index | None:
         return index
     most = memory_of_machine() // 2
     at_most = _count(data) * (_LARGEST if size is None else 3 * size[0] * size[1])
-    if at_most <= most or (index := indexed(data, label, skip_bad)) is None:
+    if at_most <= most or (index := indexed(data, label, skip_bad, reading.group)) is None:
         return None
     index = sized(index, size, skip_bad)
     assert index.size is not None
@@ -81,14 +81,16 @@ def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() in (".parquet", ".pq") and path.is_file()
 
 
-def indexed(data: object, label: str | None, skip_bad: bool) -> Index | None:
+def indexed(data: object, label: str | None, skip_bad: bool, group: object = None) -> Index | None:
     """Where the pictures of ``data`` lie: a path, a pattern of shards, an opened Hugging Face set; ``None`` of others.
+
+    ``group``: as for ``load``.
 
     Raises:
         PotstillError: what the index meets.
     """
     if isinstance(data, Opened):
-        return index_hub(data, label=label)
+        return _grouped(index_hub(data, label=label, group=group), group)
     if not isinstance(data, str | Path):
         return None
     try:
@@ -96,9 +98,15 @@ def indexed(data: object, label: str | None, skip_bad: bool) -> Index | None:
     except RuntimeError:  # ~somebody who has no home here
         return None
     if _is_parquet(path):
-        return index_parquet(path, label=label)
+        return _grouped(index_parquet(path, label=label, group=group), group)
     if not is_shards(data) and not path.is_dir():
         return None
     if label is not None:
         raise PotstillError(f"{data} has its own labels; leave --label out (it names the column of a table)")
-    return index_shards(str(data), skip_bad=skip_bad) if is_shards(data) else index_folder(path)
+    if is_shards(data):
+        return _grouped(index_shards(str(data), skip_bad=skip_bad, group=group), group)
+    return _grouped(index_folder(path, group), group)
+
+
+def _grouped(index: Index | None, group: object) -> Index | None:
+    return None if index is None else index.grouped(group)

@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from potstill.data.pictures import SUFFIXES
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
 
-__all__ = ["ClassFiles", "Listed", "list_folder", "read_folder"]
+__all__ = ["ClassFiles", "Listed", "files_of", "list_folder", "read_folder"]
 
 _TRAIN = ("train", "training")
 _TEST = ("test", "testing")
@@ -117,6 +117,14 @@ def _classes(base: Path) -> dict[str, list[Path]]:
     return {c: folders[c] for c in sorted(folders, key=lambda c: (int(c) if by_number else 0, c))}
 
 
+def files_of(root: Path, parts: Sequence["ClassFiles"]) -> Iterator[str]:
+    """The path of each picture relative to ``root``, with ``/``."""
+    for part in parts:
+        inner = part.folder.relative_to(root).as_posix()
+        for name in part.names:
+            yield f"{inner}/{name.replace(os.sep, '/')}"
+
+
 class ClassFiles(NamedTuple):
     """The pictures of one class in one part of a folder."""
 
@@ -207,7 +215,7 @@ def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool, che
         PotstillError: as `list_folder`, or a broken picture.
     """
     listed = list_folder(root)
-    paths = [Path(part.folder, name) for part in listed.files for name in part.names]
+    files = list(files_of(root, listed.files))
     labels = torch.tensor([part.label for part in listed.files for _ in part.names])
     is_train = torch.tensor([part.training for part in listed.files for _ in part.names])
     parts = [(part.folder, part.names) for part in listed.files]
@@ -222,7 +230,8 @@ def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool, che
         test_labels=y[~here] if listed.split else None,
         spec=InputSpec(kind="image", shape=tuple(got.pixels.shape[1:])),
         classes=listed.classes,
-        names=tuple(str(paths[i].relative_to(root)) for i in got.kept if is_train[i]),
+        names=tuple(files[i] for i in got.kept if is_train[i]),
+        test_names=tuple(files[i] for i in got.kept if not is_train[i]),
         notes=(*listed.notes, *got.notes),
         places=kept[here],
     )

@@ -145,8 +145,9 @@ def _two(data: Any, name: str) -> tuple[Any, Any, tuple[str, ...]]:
 
 
 def read_hub(
-    opened: Opened, *, label: str | None, size: tuple[int, int] | None, skip_bad: bool, missing: str | None = None
-) -> Parts:
+    opened: Opened, *, label: str | None, size: tuple[int, int] | None, skip_bad: bool, missing: str | None = None,
+    group: object = None,
+) -> Parts:  # fmt: skip
     """A ``datasets.Dataset`` or ``DatasetDict``: the picture and the label column are found by their features.
 
     Raises:
@@ -155,6 +156,7 @@ def read_hub(
     train, test, notes = two_parts(opened.data, opened.name)
     tables = [None if part is None else part.with_format("arrow")[:] for part in (train, test)]
     parts = read_arrow(
-        *tables, label=label, name=opened.name, base=opened.base, size=size, skip_bad=skip_bad, missing=missing
-    )
+        *tables, label=label, name=opened.name, base=opened.base, size=size, skip_bad=skip_bad, missing=missing,
+        group=group,
+    )  # fmt: skip
     return replace(parts, notes=(*notes, *parts.notes))

@@ -1,7 +1,7 @@
 """From names of data to where each picture lies and its class: the same samples in the same order as in memory."""
 
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill.data.arrays import encode_labels
-from potstill.data.folder import list_folder
+from potstill.data.folder import files_of, list_folder
+from potstill.data.groups import GroupValues, aligned_groups, column_groups, file_groups
 from potstill.data.hub import Opened, two_parts
 from potstill.data.limits import Unpacked
 from potstill.data.pictures import SUFFIXES
@@ -53,6 +54,8 @@ class Index:
     """The broken pictures that were left out by their place in the reader, and why."""
     grey: bool | None = None
     """Whether no picture shows colour; ``None``: not known yet."""
+    groups: GroupValues | None = None
+    """Which group each is of (n,); ``None``: not known."""
 
     @property
     def at(self) -> Int[Tensor, " n"]:
@@ -64,11 +67,27 @@ class Index:
 
     def only(self, kept: Tensor) -> "Index":
         """Those of the pictures that are ``kept`` (n,)."""
-        return replace(self, places=self.at[kept], labels=self.labels[kept], training=self.training[kept])
+        groups = None if self.groups is None else self.groups[kept.numpy()]
+        return replace(
+            self, places=self.at[kept], labels=self.labels[kept], training=self.training[kept], groups=groups
+        )
+
+    def grouped(self, group: object) -> "Index":
+        """With groups that were given as values, one for each picture.
+
+        Raises:
+            PotstillError: there are not as many.
+        """
+        if self.groups is not None or not isinstance(group, tuple):
+            return self
+        return replace(self, groups=aligned_groups(group, len(self.labels), 0, self.name)[0])
 
 
-def index_folder(root: Path) -> Index:
-    """The index of an image folder: a listing, no file is opened. Errors as ``folder.list_folder``."""
+def index_folder(root: Path, group: object = None) -> Index:
+    """The index of an image folder: a listing, no file is opened. Errors as ``folder.list_folder``.
+
+    ``group``: a text, as for ``groups.file_groups``.
+    """
     listed = list_folder(root)
     counts = torch.tensor([len(part.names) for part in listed.files])
     return Index(
@@ -79,7 +98,12 @@ def index_folder(root: Path) -> Index:
         training=torch.repeat_interleave(torch.tensor([part.training for part in listed.files]), counts),
         split=listed.split,
         notes=listed.notes,
+        groups=_file_groups(group, lambda: list(files_of(root, listed.files)), listed.name),
     )
+
+
+def _file_groups(group: object, files: Callable[[], list[str]], name: str) -> GroupValues | None:
+    return file_groups(group, files(), name) if isinstance(group, str) else None
 
 
 def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[str, str, int, int]]:
@@ -131,15 +155,17 @@ def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[st
         raise PotstillError(f"{shard}: not a readable tar file ({reason(error)}); make the shard anew") from None
 
 
-def index_shards(pattern: str, *, skip_bad: bool) -> Index:
+def index_shards(pattern: str, *, skip_bad: bool, group: object = None) -> Index:
     """The index of WebDataset shards: one pass over their headers, which reads the ``.cls`` files as well.
+
+    ``group``: a text, as for ``groups.file_groups``, of samples' keys.
 
     Raises:
         PotstillError: a shard is missing, compressed, cut off or broken (what comes before is kept with ``skip_bad``);
             a sample has no picture or no class.
     """
     shards = shards_of(pattern)
-    members, counts, texts = list[str](), list[int](), list[str]()
+    members, counts, texts, keys = list[str](), list[int](), list[str](), list[str]()
     spans: list[tuple[int, int]] = []
     notes: list[str] = []
     for shard in shards:
@@ -163,6 +189,7 @@ def index_shards(pattern: str, *, skip_bad: bool) -> Index:
                 file.seek(offset)
                 texts.append(file.read(size).decode("utf-8", errors="replace").strip())
                 members.append(picture[0])
+                keys.append(key)
                 spans.append(picture[1:])
         counts.append(len(members) - before)
     if not members:
@@ -178,11 +205,14 @@ def index_shards(pattern: str, *, skip_bad: bool) -> Index:
         training=torch.ones(len(y), dtype=torch.bool),
         split=False,
         notes=(*notes, *more),
+        groups=_file_groups(group, lambda: keys, name),
     )
 
 
-def index_parquet(path: Path, *, label: str | None) -> Index | None:
+def index_parquet(path: Path, *, label: str | None, group: object = None) -> Index | None:
     """The index of a Parquet file with a column of pictures, of which only the labels are read; ``None`` without one.
+
+    ``group``: a text, the column that says the groups.
 
     Raises:
         PotstillError: no Parquet file, no label column, a row without a label.
@@ -198,13 +228,19 @@ def index_parquet(path: Path, *, label: str | None) -> Index | None:
             if picture is None:
                 return None
             given = labels_in(file.read(columns=[column]), column, name)
+            groups = None
+            if isinstance(group, str):
+                said = file.read(columns=[group]) if group in schema.names else empty
+                groups = column_groups(said, group, name)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise PotstillError(f"{path}: not a Parquet file ({reason(error)}); write it anew") from None
-    return _of_rows(ParquetReader(path, picture, name), given, None, features.get(column), name, ())
+    return _of_rows(ParquetReader(path, picture, name), given, None, features.get(column), name, (), groups)
 
 
-def index_hub(opened: Opened, *, label: str | None) -> Index | None:
+def index_hub(opened: Opened, *, label: str | None, group: object = None) -> Index | None:
     """The index of a ``datasets.Dataset`` or ``DatasetDict`` with a column of pictures; ``None`` without one.
+
+    ``group``: a text, the column that says the groups.
 
     Its Arrow files are mapped into memory by Hugging Face, so that nothing but the rows that are read is loaded.
 
@@ -224,14 +260,24 @@ def index_hub(opened: Opened, *, label: str | None) -> Index | None:
         return None
     parts = [part for part in (train, test) if part is not None]
     given = [labels_in(part.select_columns([column]).with_format("arrow")[:], column, name) for part in parts]
+    groups = None
+    if isinstance(group, str):
+        several = [
+            column_groups(
+                p.select_columns([c for c in p.column_names if c == group]).with_format("arrow")[:], group, name
+            )
+            for p in parts
+        ]
+        groups = np.concatenate(several)
     whole = datasets.concatenate_datasets([part.select_columns([picture]) for part in parts])
     reader = ArrowReader(whole, picture, name, opened.base)
-    return _of_rows(reader, given[0], given[1] if len(given) > 1 else None, features.get(column), name, notes)
+    return _of_rows(reader, given[0], given[1] if len(given) > 1 else None, features.get(column), name, notes, groups)
 
 
 def _of_rows(
-    reader: Reader, train: list[Any], test: list[Any] | None, about: Any, name: str, notes: tuple[str, ...]
-) -> Index:
+    reader: Reader, train: list[Any], test: list[Any] | None, about: Any, name: str, notes: tuple[str, ...],
+    groups: GroupValues | None,
+) -> Index:  # fmt: skip
     if not train:
         raise PotstillError(f"{name}: there are no rows; give at least one sample")
     named = tuple(about["names"]) if isinstance(about, dict) and about.get("_type") == "ClassLabel" else None
@@ -240,5 +286,5 @@ def _of_rows(
     training = torch.arange(len(labels)) < len(y)
     return Index(
         name=name, reader=reader, labels=labels, classes=classes, training=training, split=test is not None,
-        notes=(*notes, *more),
+        notes=(*notes, *more), groups=groups,
     )  # fmt: skip

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from potstill.core import Normalization, Source, Splits, Task
+from potstill.data.arrays import to_array
 from potstill.data.auto import streamable
 from potstill.data.bundled import BUNDLED, read_bundled
 from potstill.data.columns import as_missing
@@ -54,6 +55,7 @@ def load(
     check_cache: bool = False,
     device: torch.device | str = "cpu",
     task: str | Task | None = None,
+    group: object = None,
 ) -> Splits:
     """Real data as sources: a training split, a test split, and notes on what was decided.
 
@@ -84,6 +86,11 @@ def load(
         task: what is to be learned, where the data cannot say it: ``regression`` (the label is a number),
             ``forecast:window=96,horizon=24`` (rows are points in time), ``retrieval`` (a folder of pictures with their
             texts in ``metadata.csv``); a name with settings, or a task as a value. ``None``: classes.
+        group: which samples are related (frames of a clip, pictures of a patient) and lie on one side of a drawn split
+            and of what is held out to choose on: a column of a table; of files ``parent``, the name of the folder that
+            holds each, or a regular expression that is searched in the path of each, relative to the data (its first
+            group, or all that it matches); the name of an array of an ``.npz``; or an array of groups, one for each
+            sample, the training part first.
 
     Returns:
         ``Splits`` of ``TensorSource``, or of ``StreamSource``. A ``Splits`` is returned as it is.
@@ -96,9 +103,18 @@ def load(
     reading = Reading(
         label=label, task=task, root=None if root is None else Path(root), seed=seed, test_fraction=test_fraction,
         size=as_size(size), skip_bad=skip_bad, stream=stream, missing=missing, mirror=mirror,
-        duplicates=as_duplicates(duplicates), check_cache=check_cache, device=device,
+        duplicates=as_duplicates(duplicates), group=_as_group(group), check_cache=check_cache, device=device,
     )  # fmt: skip
     return replace(_loaded(data, reading), reading=reading.to_json())
+
+
+def _as_group(group: object) -> str | tuple[Any, ...] | None:
+    if group is None or isinstance(group, str):
+        return group
+    values = to_array(group, "group").reshape(-1).tolist()
+    if (missing := next((i for i, v in enumerate(values) if v is None or v != v), None)) is not None:
+        raise PotstillError(f"the group of sample {missing} is missing; give each sample one")
+    return tuple(values)
 
 
 def _loaded(data: object, reading: Reading) -> Splits:
@@ -121,17 +137,18 @@ def _classified(data: object, reading: Reading) -> Splits:
         if index is not None:
             return assemble_streamed(index, reading)
     label, size, skip_bad, missing = reading.label, reading.size, reading.skip_bad, reading.missing
+    group = reading.group
     if isinstance(data, TensorSource):
-        parts = _of_source(data)
+        parts = _of_source(data, group)
     elif hub is not None:
-        parts = read_hub(hub, label=label, size=size, skip_bad=skip_bad, missing=missing)
+        parts = read_hub(hub, label=label, size=size, skip_bad=skip_bad, missing=missing, group=group)
     elif isinstance(data, str | Path):
         parts = _of_name(data, reading)
     elif (tables := tables_of(data, label)) is not None:
-        parts = read_arrow(*tables.parts, label=tables.label, name=tables.name, size=size, missing=missing)
+        parts = read_arrow(*tables.parts, label=tables.label, name=tables.name, size=size, missing=missing, group=group)
     else:
         _no_missing(missing, "arrays and datasets of samples")
-        parts = _of_object(data, size, skip_bad)
+        parts = _of_object(data, size, skip_bad, group)
     return assemble(parts, reading)
 
 
@@ -161,7 +178,7 @@ def _said_to_be_mirrored(splits: Splits, data: object, mirror: bool | None) -> S
     return replace(splits, notes=(*splits.notes, note))
 
 
-def _of_source(source: TensorSource) -> Parts:
+def _of_source(source: TensorSource, group: object) -> Parts:
     """A source to be split. If its normalization is no more than the fit of all its inputs, it is fitted anew on what
     stays in training, so that nothing of the test split gets in."""
     own = source.normalization
@@ -176,6 +193,8 @@ def _of_source(source: TensorSource) -> Parts:
         targets=source.targets,
         normalization=None if same else own,
         places=source.places,
+        names=source.names,
+        groups=None if source.groups is None or group is not None else source.groups.numpy(),
     )
 
 
@@ -185,7 +204,7 @@ def _alike(own: Normalization, fitted: Normalization) -> bool:
     return equal and own.whitening is None and all(_alike(n, fitted.parts[name]) for name, n in own.parts.items())
 
 
-def _of_object(data: object, size: tuple[int, int] | None, skip_bad: bool) -> Parts:
+def _of_object(data: object, size: tuple[int, int] | None, skip_bad: bool, group: object) -> Parts:
     if isinstance(data, tuple | list):
         flat = [v for pair in data for v in pair] if _nested(data) else list(data)
         if len(flat) in (2, 4):
@@ -194,7 +213,7 @@ def _of_object(data: object, size: tuple[int, int] | None, skip_bad: bool) -> Pa
             f"a {type(data).__name__} of {len(data)} was given; give (x, y) or (x_train, y_train, x_test, y_test)"
         )
     if isinstance(data, Mapping):
-        return read_mapping(data, "arrays")
+        return read_mapping(data, "arrays", group)
     if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__") and not _is_array(data)):
         return read_dataset(cast("Dataset[Any]", data), size=size, skip_bad=skip_bad)
     if isinstance(data, Source):
@@ -224,7 +243,7 @@ def _of_name(data: str | Path, reading: Reading) -> Parts:
         if is_shards(data):
             _no_label(label, data)
             _no_missing(missing, data)
-            return read_shards(data, size=reading.size, skip_bad=reading.skip_bad)
+            return read_shards(data, size=reading.size, skip_bad=reading.skip_bad, group=reading.group)
     try:
         path = Path(data).expanduser()
     except RuntimeError:  # ~somebody who has no home here
@@ -245,18 +264,20 @@ def _of_file(path: Path, reading: Reading) -> Parts:
     suffix = ".tar" if path.name.endswith(".tar.gz") else path.suffix.lower()
     if suffix in (".csv", ".tsv"):
         table = read_labelled_csv(path, label)
-        return read_arrow(table, None, label=label, name=path.name, base=path.parent, size=size, missing=missing)
+        return read_arrow(
+            table, None, label=label, name=path.name, base=path.parent, size=size, missing=missing, group=reading.group
+        )
     if suffix in (".parquet", ".pq"):
         return read_arrow(
             read_parquet(path), None, label=label, name=path.name, base=path.parent, size=size, skip_bad=skip_bad,
-            missing=missing,
+            missing=missing, group=reading.group,
         )  # fmt: skip
     _no_label(label, str(path))
     _no_missing(missing, str(path))
     if suffix == ".npz":
-        return read_npz(path)
+        return read_npz(path, reading.group)
     if suffix == ".tar":
-        return read_shards(str(path), size=size, skip_bad=skip_bad)
+        return read_shards(str(path), size=size, skip_bad=skip_bad, group=reading.group)
     raise PotstillError(f"{path}: files ending in {suffix or 'nothing'} are not read; give one of {', '.join(_FILES)}")
 
 

@@ -95,6 +95,8 @@ class TensorSource:
     """What the source calls each sample (its file), where it knows; else empty."""
     texts: tuple[str, ...] = ()
     """Of pairs with a text: the text of each sample, as people read it; else empty."""
+    groups: Int[Tensor, " n"] | None = None
+    """The number of each sample's group, of samples that a split keeps together; ``None``: not known."""
     columns: tuple[Column, ...] = ()
     """Of a table: its columns, their kinds, and what the training part says of them."""
 
@@ -107,6 +109,7 @@ class TensorSource:
             found = f"{self.labels.dtype} of shape {tuple(self.labels.shape)} on {self.labels.device}"
             raise PotstillError(f"{self.name}: labels must be int64 (n,) on the CPU, not {found}")
         several = {"inputs": count(self.inputs), "targets": len(self.labels if self.targets is None else self.targets)}
+        several["groups"] = len(self.labels if self.groups is None else self.groups)
         for what, many in several.items():
             if many != len(self.labels):
                 raise PotstillError(f"{self.name}: {many} {what} but {len(self.labels)} labels; give one each")
@@ -195,7 +198,8 @@ class TensorSource:
     def fetch(self, at: Int[Tensor, " m"], /) -> Batch:
         """The samples at ``at``: inputs in model space and their targets, both on ``device``."""
         at = at.to(self.device)
-        return Batch(self.normalization.apply(self.raw(at)), self._targets.index_select(0, at))
+        columns = {} if self.groups is None else {"group": self.groups.to(self.device)[at]}
+        return Batch(self.normalization.apply(self.raw(at)), self._targets.index_select(0, at), columns)
 
     def raw(self, at: Int[Tensor, " m"], /) -> Any:
         """The inputs at ``at`` in data units (float32; pixels in [0, 1]), on ``device``."""
@@ -215,5 +219,6 @@ class TensorSource:
             targets=None if self.targets is None else self.targets.index_select(0, at),
             places=None if self.places is None else self.places[at],
             names=tuple(self.names[i] for i in at.tolist()) if self.names else (),
+            groups=None if self.groups is None else self.groups[at],
             texts=tuple(self.texts[i] for i in at.tolist()) if self.texts else (),
         )

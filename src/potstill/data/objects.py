@@ -5,6 +5,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from potstill.core import InputSpec
 from potstill.data.arrays import canonical, encode_labels, one_type, to_array
+from potstill.data.groups import aligned_groups
 from potstill.data.limits import Unpacked, room
 from potstill.data.pictures import gather
 from potstill.data.splits import Parts
@@ -53,12 +55,17 @@ def read_arrays(
     )
 
 
-def read_mapping(arrays: Mapping[str, Any], name: str) -> Parts:
+def read_mapping(arrays: Mapping[str, Any], name: str, group: object = None) -> Parts:
     """Arrays by name: ``x_train y_train x_test y_test``, or ``x y``; ``classes`` may hold the class names.
+
+    A text as ``group`` names the array of the training part's groups, and with ``_test`` after it those of the test
+    part.
 
     Raises:
         PotstillError: the names are others.
     """
+    if isinstance(group, str):
+        return named_groups(read_mapping(arrays, name), arrays, group)
     classes = arrays.get("classes")
     for keys in _KEYS:
         if all(k in arrays for k in keys):
@@ -71,13 +78,33 @@ def read_mapping(arrays: Mapping[str, Any], name: str) -> Parts:
     )
 
 
-def read_npz(path: Path) -> Parts:
-    """An ``.npz`` file of plain arrays; pickled objects in it are refused, not run.
+def named_groups(parts: Parts, arrays: Mapping[str, Any], group: str) -> Parts:
+    """With the groups in the array that ``group`` names.
+
+    Raises:
+        PotstillError: there is none, or it has not one value for each sample.
+    """
+    if group not in arrays:
+        raise PotstillError(f"{parts.name}: there is no array {group!r} to group by; it has {', '.join(arrays)}")
+    several = [
+        None
+        if (values := arrays.get(key)) is None
+        else aligned_groups(to_array(values, key).tolist(), many, 0, parts.name)[0]
+        for key, many in (
+            (group, len(parts.train_labels)),
+            (f"{group}_test", 0 if parts.test_labels is None else len(parts.test_labels)),
+        )
+    ]
+    return replace(parts, groups=several[0], test_groups=several[1])
+
+
+def read_npz(path: Path, group: object = None) -> Parts:
+    """An ``.npz`` file of plain arrays; pickled objects in it are refused, not run. ``group``: as `read_mapping`.
 
     Raises:
         PotstillError: the file is no ``.npz``, or holds objects or other names.
     """
-    return read_mapping(read_npz_arrays(path), path.stem)
+    return read_mapping(read_npz_arrays(path), path.stem, group)
 
 
 def read_npz_arrays(path: Path) -> dict[str, Any]:

@@ -11,10 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from potstill.core import InputSpec, Splits
+from potstill.data.groups import GroupValues, aligned_groups, encode_groups, file_groups, join_groups
+from potstill.data.leaks import first_of
 from potstill.data.pictures import gather
 from potstill.data.reading import Reading
 from potstill.data.splits import Parts, assemble
@@ -68,7 +71,15 @@ def read_pairs(task: Retrieval, data: object, asked: Reading) -> Splits:
         from potstill.data.arrays import canonical
 
         pixels, _, spec, notes = canonical(data[0], None, kind="image", name="pairs")
-        return _assembled(task, "pairs", pixels, spec, [str(t) for t in data[1]], (), list(notes), asked)
+        if len(data[1]) != len(pixels):
+            raise PotstillError(f"pairs: {len(pixels)} pictures but {len(data[1])} texts; give one for each")
+        texts = [_text(t, "pairs", i, "texts", "of the array") for i, t in enumerate(data[1])]
+        groups = None
+        if asked.group is not None:
+            if isinstance(asked.group, str):
+                raise PotstillError("pairs: arrays have no column and no files to group by; give group as an array")
+            groups = aligned_groups(asked.group, len(pixels), 0, "pairs")[0]
+        return _assembled(task, "pairs", pixels, spec, texts, (), list(notes), groups, asked)
     root = Path(str(data))
     found = next((root / f for f in METADATA if (root / f).is_file()), None)
     if found is None:
@@ -81,15 +92,39 @@ def read_pairs(task: Retrieval, data: object, asked: Reading) -> Splits:
             f"{found}: needs the columns file_name and {asked.label or 'text'}, but has {listed}; name the column of "
             "texts with --label COLUMN"
         )
-    items: list[tuple[str, bytes | Path]] = []
-    for row in rows:
-        name = str(row["file_name"])
-        items.append((name, path_within(root, name, str(found))))
-    got = gather(items, size=asked.size, skip_bad=asked.skip_bad, name=root.name)
+    files = [_text(row.get("file_name"), str(found), i, "file_name", "") for i, row in enumerate(rows)]
+    texts = [_text(row.get(column), str(found), i, column, files[i]) for i, row in enumerate(rows)]
+    items = {file: path_within(root, file, str(found)) for file in files}  # one with several texts is decoded once
+    got = gather(list(items.items()), size=asked.size, skip_bad=asked.skip_bad, name=root.name)
     spec = InputSpec(kind="image", shape=tuple(got.pixels.shape[1:]), mirrored=False)
-    texts = [str(rows[i][column]) for i in got.kept]
-    names = tuple(items[i][0] for i in got.kept)
-    return _assembled(task, root.name, got.pixels, spec, texts, names, list(got.notes), asked)
+    listed_files = list(items)
+    place = {listed_files[i]: at for at, i in enumerate(got.kept)}
+    kept = [i for i, file in enumerate(files) if file in place]
+    names, groups = tuple(files[i] for i in kept), None
+    if asked.group is not None:
+        groups = _groups(asked.group, rows, files, found)[kept]
+    pixels = got.pixels[torch.tensor([place[file] for file in names])]
+    return _assembled(task, root.name, pixels, spec, [texts[i] for i in kept], names, list(got.notes), groups, asked)
+
+
+def _text(value: object, where: str, row: int, column: str, what: str) -> str:
+    """
+    Raises:
+        PotstillError: the cell is empty.
+    """
+    if value is None or value != value or not str(value).strip():
+        of = f" ({what})" if what else ""
+        raise PotstillError(f"{where}: row {row + 1}{of} is empty in column {column!r}; fill it or remove the row")
+    return str(value)
+
+
+def _groups(group: str | tuple[Any, ...], rows: list[dict[str, Any]], files: list[str], where: Path) -> GroupValues:
+    """The group of each row: as given, of a column, or of the file."""
+    if not isinstance(group, str):
+        return aligned_groups(group, len(files), 0, str(where))[0]
+    if group in rows[0]:
+        return np.array([_text(row.get(group), str(where), i, group, files[i]) for i, row in enumerate(rows)])
+    return file_groups(group, files, str(where))
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -107,12 +142,18 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _assembled(
     task: Retrieval, name: str, pixels: Tensor, spec: InputSpec, texts: list[str], names: tuple[str, ...],
-    notes: list[str], asked: Reading,
+    notes: list[str], groups: GroupValues | None, asked: Reading,
 ) -> Splits:  # fmt: skip
-    if len(texts) != len(pixels):
-        raise PotstillError(f"{name}: {len(pixels)} pictures but {len(texts)} texts; give one for each")
+    """Pairs of one picture have one target, so that all of its texts are right answers, and lie on one side."""
     image, text = task.views
     n = len(texts)
+    pictures = torch.unique(first_of(pixels), return_inverse=True)[1]
+    several = int(pictures.max()) + 1 < n
+    if several:
+        notes.append(f"{name}: {n:,} texts of {int(pictures.max()) + 1:,} pictures; those of one picture stay together")
+    related = join_groups(
+        pictures if several else None, None if groups is None else encode_groups(groups)[0],
+    )  # fmt: skip
     parts = Parts(
         name=name,
         train={image: pixels, **encoded(texts, text)},
@@ -121,6 +162,7 @@ def _assembled(
             kind="pair", shape=(), units="pixels in [0,1] and words", mirrored=False,
             parts=((image, replace(spec, mirrored=False)), (text, InputSpec(kind="words", shape=(), levels=(WORDS,)))),
         ),
-        classes=(), task=task, targets=torch.arange(n), names=names, notes=tuple(notes), texts=tuple(texts),
+        classes=(), task=task, targets=pictures, names=names, notes=tuple(notes), texts=tuple(texts),
+        groups=None if related is None else related.numpy(),
     )  # fmt: skip
-    return assemble(parts, replace(asked, size=None))  # pictures have their size already
+    return assemble(parts, asked)

@@ -15,11 +15,13 @@ __all__ = ["Reading", "checked_reading"]
 
 _HERE = ("root", "device", "check_cache")
 """Options that say where data are, not what they are: they are on no card."""
+_TEXTS = ("task", "group")
+"""Options that are on a card only where they are texts."""
 _NAMES: Mapping[str, str] = {"seed": "split_seed"}
 """Fields that `potstill.load_data` and cards call otherwise."""
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "label": str, "task": str, "split_seed": int, "test_fraction": (int, float), "size": list, "skip_bad": bool,
-    "stream": bool, "missing": str, "mirror": bool, "duplicates": str,
+    "stream": bool, "missing": str, "mirror": bool, "duplicates": str, "group": str,
 }  # fmt: skip
 """What a card may hold, by the names of `potstill.load_data`."""
 
@@ -50,6 +52,8 @@ class Reading:
     """Whether a mirrored picture is still of its class; ``None``: as is known of the data."""
     duplicates: Duplicates | None = None
     """Copies across the split that are looked for."""
+    group: str | tuple[Any, ...] | None = None
+    """Column, regular expression or ``parent`` that says which samples are related; or each sample's group."""
     check_cache: bool = False
     """Compare contents of files that were decoded before."""
     device: torch.device | str = "cpu"
@@ -60,7 +64,7 @@ class Reading:
         found: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in _HERE or value == field.default or (field.name == "task" and not isinstance(value, str)):
+            if field.name in _HERE or (field.name in _TEXTS and not isinstance(value, str)) or value == field.default:
                 continue
             found[_NAMES.get(field.name, field.name)] = list(value) if isinstance(value, tuple) else value
         return found

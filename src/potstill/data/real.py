@@ -75,7 +75,8 @@ def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: 
         zeros = pa.array(np.zeros(table.num_rows, dtype=np.int64), mask=empty)
         plain.append(table.set_column(table.column_names.index(column), column, zeros))
     parts = read_arrow(
-        plain[0], plain[1] if len(plain) > 1 else None, label=column, name=name, size=None, missing=asked.missing
+        plain[0], plain[1] if len(plain) > 1 else None, label=column, name=name, size=None, missing=asked.missing,
+        group=asked.group,
     )  # fmt: skip
     at = torch.arange(len(values[0])) if parts.places is None else parts.places
     kept = [values[0][at.numpy()], *(v[~np.isnan(v)] for v in values[1:])]
@@ -99,11 +100,12 @@ def _numbers_of(columns: list[Any], column: str, name: str, asked: Reading, note
 
 
 def _arrays(task: Regression, data: object, asked: Reading) -> Splits:
-    from potstill.data.objects import read_arrays, read_npz_arrays
+    from potstill.data.objects import named_groups, read_arrays, read_npz_arrays
 
     name, given = "arrays", data
     if isinstance(data, str | Path) and Path(data).suffix.lower() == ".npz":
         name, given = Path(data).stem, read_npz_arrays(Path(data))
+    arrays = given if isinstance(given, dict) else {}
     if isinstance(given, dict):
         keys = next((k for k in _KEYS if all(part in given for part in k)), None)
         if keys is None:
@@ -118,6 +120,8 @@ def _arrays(task: Regression, data: object, asked: Reading) -> Splits:
     groups = [np.zeros(len(t), dtype=np.int64) for t in targets]
     plain = [v for pair in zip(given[::2], groups, strict=True) for v in pair]
     parts = read_arrays(*plain, name=name)
+    if isinstance(asked.group, str) and arrays:
+        parts = named_groups(parts, arrays, asked.group)
     width = targets[0].shape[1]
     names = task.targets or (("target",) if width == 1 else tuple(f"target {i + 1}" for i in range(width)))
     return _assembled(task, parts, names, targets, asked)

@@ -11,6 +11,7 @@ import torch
 
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
+from potstill.data.groups import file_groups
 from potstill.data.limits import Unpacked
 from potstill.data.pictures import SUFFIXES, gather
 from potstill.data.reasons import reason
@@ -128,13 +129,14 @@ def _samples(shard: Path) -> dict[str, dict[str, bytes]]:
     return samples
 
 
-def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool) -> Parts:
+def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool, group: object = None) -> Parts:
     """Reads all shards that ``pattern`` names into memory, samples sorted by key within a shard.
 
     Args:
         pattern: a ``.tar`` file, or several: ``train-{000..099}.tar``.
         size: (height, width), or ``None``: see ``pictures.gather``.
         skip_bad: leave broken pictures out instead of raising.
+        group: a text, as for ``groups.file_groups``, of samples' keys.
 
     Raises:
         PotstillError: a shard is missing or broken, a sample has no picture or no ``.cls``, no samples at all.
@@ -142,6 +144,7 @@ def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool) -
     shards = shards_of(pattern)
     items: list[tuple[str, bytes]] = []
     labels: list[str] = []
+    keys: list[str] = []
     for shard in shards:
         for key, files in sorted(_samples(shard).items()):
             picture = next((files[e] for e in sorted(files) if f".{e.rpartition('.')[2]}" in SUFFIXES), None)
@@ -150,6 +153,7 @@ def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool) -
             if "cls" not in files:
                 raise PotstillError(f"{shard}: sample {key!r} has no {key}.cls; write its class there")
             items.append((f"{shard}:{key}", picture))
+            keys.append(key)
             labels.append(files["cls"].decode("utf-8", errors="replace").strip())
     if not items:
         raise PotstillError(f"{pattern}: there are no samples in {len(shards)} shards; give shards of pictures")
@@ -163,6 +167,7 @@ def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool) -
         train_labels=y,
         spec=spec,
         classes=classes,
+        groups=file_groups(group, keys, name)[got.kept] if isinstance(group, str) else None,
         notes=(*notes, *got.notes),
         places=torch.tensor(got.kept),
     )

@@ -1,5 +1,6 @@
 """Stratified splits drawn by seed, and the one way from read arrays to ``Splits``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -12,6 +13,17 @@ from torch.nn import functional
 
 from potstill.core import Inputs, InputSpec, Normalization, Source, Splits, Task
 from potstill.data.columns import Column, Frame, encoded
+from potstill.data.groups import (
+    GroupValues,
+    aligned_groups,
+    encode_groups,
+    file_groups,
+    groups_of,
+    join_groups,
+    no_groups,
+    overlap_note,
+    stratify_groups,
+)  # fmt: skip
 from potstill.data.leaks import first_of, leaks, together
 from potstill.data.limits import room
 from potstill.data.memory import TensorSource, chunks, data_units, fit_normalization
@@ -27,22 +39,28 @@ from potstill.tasks import Fits
 __all__ = ["Parts", "absent", "as_size", "assemble", "check", "draw_test", "holdout", "stratify"]
 
 
-def stratify(labels: Int[Tensor, " n"], fraction: float, seed: int) -> tuple[Int[Tensor, " k"], Int[Tensor, " h"]]:
+def stratify(
+    labels: Int[Tensor, " n"], fraction: float, seed: int, groups: Int[Tensor, " n"] | None = None
+) -> tuple[Int[Tensor, " k"], Int[Tensor, " h"]]:
     """Two sorted, disjoint index sets that cover ``labels``: what is kept and what is held out.
 
     Each class gives ``fraction`` of its samples, rounded, but at least one and never all; a class of one sample stays
-    in the kept part. The draw depends on the labels and the seed alone.
+    in the kept part. The draw depends on the labels, the seed and the groups alone.
 
     Args:
         labels: int64 classes (n,).
         fraction: in (0, 1).
         seed: any integer.
+        groups: numbers of groups (n,) that are kept whole, as `groups.stratify_groups` does it; not where each class
+            has one group alone, of which then samples are held out.
 
     Raises:
         PotstillError: ``fraction`` is not in (0, 1).
     """
     if not 0 < fraction < 1:
         raise PotstillError(f"the fraction to hold out must lie between 0 and 1, not be {fraction}")
+    if groups is not None and len((found := stratify_groups(labels, groups, fraction, seed))[1]):
+        return found
     held = torch.zeros(len(labels), dtype=torch.bool)
     for label, size in enumerate(torch.bincount(labels).tolist()):
         if size < 2:
@@ -69,6 +87,8 @@ class Ordered(Protocol):
 def holdout(source: S, fraction: float, seed: int) -> tuple[S, S]:
     """``source`` cut in two, stratified: (kept, held out), both with its classes and its normalization.
 
+    Groups that the source knows are kept whole, as `stratify` says.
+
     Args:
         source: what to cut.
         fraction: of each class to hold out, in (0, 1).
@@ -79,7 +99,7 @@ def holdout(source: S, fraction: float, seed: int) -> tuple[S, S]:
     """
     if isinstance(source, Ordered):
         return source.cut(fraction)
-    kept, held = stratify(source.labels, fraction, seed)
+    kept, held = stratify(source.labels, fraction, seed, groups_of(source))
     if len(held) == 0:
         raise PotstillError(f"{source.name}: every class has a single sample, so none can be held out; add samples")
     whole: Any = source if hasattr(source, "subset") else Viewed.of(source, source.normalization)
@@ -107,11 +127,19 @@ class Parts:
     """Published constants; ``None``: fit on the training part."""
     names: tuple[str, ...] = ()
     """What each sample of the training part is called, where that is known."""
+    test_names: tuple[str, ...] = ()
+    """The same of the test part."""
+    groups: GroupValues | None = None
+    """Which group each sample of the training part is of, where that is known (n,)."""
+    test_groups: GroupValues | None = None
+    """The same of the test part."""
     texts: tuple[str, ...] = ()
     """Of pairs with a text: the text of each sample, as people read it."""
     notes: tuple[str, ...] = ()
     places: Int[Tensor, " n"] | None = None
     """Where each training sample is among the files or rows that were read; ``None``: they are all there, in order."""
+    test_places: Int[Tensor, " m"] | None = None
+    """The same of the test part, where it is known."""
 
 
 def _as_files(x: Tensor) -> bool:
@@ -211,13 +239,16 @@ def check(
 
 
 def draw_test(
-    name: str, classes: tuple[str, ...], labels: Int[Tensor, " n"], fraction: float, seed: int
-) -> tuple[Int[Tensor, " k"], Int[Tensor, " h"], list[str]]:
+    name: str, classes: tuple[str, ...], labels: Int[Tensor, " n"], fraction: float, seed: int,
+    groups: Int[Tensor, " n"] | None = None,
+) -> tuple[Int[Tensor, " k"], Int[Tensor, " h"], list[str]]:  # fmt: skip
     """What is kept for training and what is held out as test, and notes on it. Arguments as for `stratify`.
 
     Raises:
-        PotstillError: no class has two samples.
+        PotstillError: no class has two samples, or two groups.
     """
+    if groups is not None:
+        return _draw_groups(name, classes, labels, fraction, seed, groups)
     kept, held = stratify(labels, fraction, seed)
     if len(held) == 0:
         raise PotstillError(f"{name}: every class has a single sample, so no test split can be drawn; add samples")
@@ -231,6 +262,55 @@ def draw_test(
     return kept, held, notes
 
 
+def _grouped(parts: Parts, group: str | Sequence[Any] | None) -> Parts:
+    """With the groups that ``group`` says, where the reader has not found them: by files' names, or as they are given.
+
+    Raises:
+        PotstillError: they cannot be told.
+    """
+    if group is None or parts.groups is not None:
+        return parts
+    if isinstance(group, str):
+        no_groups(None if parts.names else group, parts.name)
+        return replace(
+            parts, groups=file_groups(group, parts.names, parts.name),
+            test_groups=file_groups(group, parts.test_names, parts.name) if parts.test_names else None,
+        )  # fmt: skip
+    sizes = _size(parts.train), 0 if parts.test is None else _size(parts.test)
+    if parts.places is not None and not torch.equal(parts.places, torch.arange(sizes[0])):
+        raise PotstillError(
+            f"{parts.name}: samples were left out, so groups as an array cannot be told; give a column, or whole data"
+        )
+    train, test = aligned_groups(group, *sizes, parts.name)
+    return replace(parts, groups=train, test_groups=test)
+
+
+def _draw_groups(
+    name: str, classes: tuple[str, ...], labels: Tensor, fraction: float, seed: int, groups: Tensor
+) -> tuple[Tensor, Tensor, list[str]]:
+    stratify(labels, fraction, seed)  # refuses a bad fraction
+    kept, held = stratify_groups(labels, groups, fraction, seed)
+    whole, aside = len(torch.unique(groups)), len(torch.unique(groups[held]))
+    if len(held) == 0:
+        why = "each class lies in one group" if classes else "there is one group"
+        raise PotstillError(
+            f"{name}: no test split can be drawn that keeps {whole:,} groups whole, because {why}; give smaller groups"
+        )
+    each = " of each class" if classes else ""
+    notes = [
+        f"{name}: no test split found; {len(held):,} of {len(labels):,} samples ({aside:,} of {whole:,} whole groups, "
+        f"near {fraction:.0%}{each}) were drawn as test with seed {seed}"
+    ]
+    if lonely := absent(classes, labels[held]):
+        notes.append(f"{name}: {lonely} of {len(classes)} classes have no group to spare and no test samples")
+    if not len(stratify_groups(labels[kept], groups[kept], fraction, seed)[1]):
+        notes.append(
+            f"{name}: each class has one group left in training, so parts of it that are held out to choose on, "
+            "such as a learning rate, are of the same groups"
+        )
+    return kept, held, notes
+
+
 def assemble(parts: Parts, reading: Reading) -> Splits:
     """``Splits`` of what a reader found: resized if asked, split if it has no test part, normalised by training data.
 
@@ -241,12 +321,15 @@ def assemble(parts: Parts, reading: Reading) -> Splits:
     Raises:
         PotstillError: fewer than two classes, a class without training samples, lengths that differ, a bad fraction.
     """
+    parts = _grouped(parts, reading.group)
     of_test = None if parts.test is None or parts.test_labels is None else (_size(parts.test), parts.test_labels)
     check(parts.name, parts.classes if parts.task is None else None, (_size(parts.train), parts.train_labels), of_test)
     notes = list(parts.notes)
     train, test, spec = parts.train, parts.test, parts.spec
     train_labels, test_labels, names = parts.train_labels, parts.test_labels, parts.names
     targets, test_targets = parts.targets, parts.test_targets
+    test_names = parts.test_names
+    groups, test_groups = (None, None) if parts.groups is None else encode_groups(parts.groups, parts.test_groups)
     texts, test_texts = parts.texts, tuple[str, ...]()
     places = torch.arange(_size(train)) if parts.places is None else parts.places
     if (target := reading.size) is not None:
@@ -263,20 +346,30 @@ def assemble(parts: Parts, reading: Reading) -> Splits:
             spec = replace(spec, shape=(spec.shape[0], *target))
     is_drawn = test is None and reading.test_fraction != 0
     if is_drawn:
-        kept, held, drawn = draw_test(parts.name, parts.classes, train_labels, reading.test_fraction, reading.seed)
-        if reading.duplicates == "together":
-            kept, held, more = together(kept, held, first_of(train), train_labels, parts.name)
+        first = first_of(train) if reading.duplicates == "together" else None
+        kept, held, drawn = draw_test(
+            parts.name, parts.classes, train_labels, reading.test_fraction, reading.seed,
+            None if groups is None else join_groups(groups, first),
+        )  # fmt: skip
+        if first is not None and groups is None:
+            kept, held, more = together(kept, held, first, train_labels, parts.name)
             drawn += more
         test, test_labels = _at(train, held), train_labels[held]
         train, train_labels, places = _at(train, kept), train_labels[kept], places[kept]
         if targets is not None:
             targets, test_targets = targets[kept], targets[held]
-        names = tuple(names[i] for i in kept.tolist()) if names else ()
+        if names:
+            names, test_names = (tuple(names[i] for i in at.tolist()) for at in (kept, held))
+        if groups is not None:
+            groups, test_groups = groups[kept], groups[held]
         if parts.texts:
             texts, test_texts = (tuple(parts.texts[i] for i in at.tolist()) for at in (kept, held))
         notes += drawn
-    elif test_labels is not None and (lacking := absent(parts.classes, test_labels)):
-        notes.append(f"{parts.name}: {lacking} of {len(parts.classes)} classes have no test samples")
+    elif test_labels is not None:
+        if lacking := absent(parts.classes, test_labels):
+            notes.append(f"{parts.name}: {lacking} of {len(parts.classes)} classes have no test samples")
+        if groups is not None and test_groups is not None:
+            notes += overlap_note(groups, test_groups, parts.name)
     columns: tuple[Column, ...] = ()
     if isinstance(train, Frame):
         assert test is None or isinstance(test, Frame)
@@ -297,7 +390,7 @@ def assemble(parts: Parts, reading: Reading) -> Splits:
         return made if made.device == torch.device(reading.device) else made.to(reading.device)
 
     second = source(test, test_labels, test_targets) if test is not None and test_labels is not None else None
-    second = None if second is None else replace(second, texts=test_texts)
-    first = replace(source(train, train_labels, targets, places), names=names, texts=texts)
-    made = Splits(train=first, test=second)
+    second = None if second is None else replace(second, names=test_names, texts=test_texts, groups=test_groups)
+    whole = replace(source(train, train_labels, targets, places), names=names, texts=texts, groups=groups)
+    made = Splits(train=whole, test=second)
     return replace(made, notes=(*notes, *leaks(made, reading.duplicates, is_drawn)))

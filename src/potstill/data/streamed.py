@@ -133,6 +133,8 @@ class StreamSource:
     """Where in the reader each sample is."""
     labels: Int[Tensor, " n"]
     """int64 in [0, number of classes), on the CPU."""
+    groups: Int[Tensor, " n"] | None = None
+    """The number of each sample's group; ``None``: not known."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     """Where batches are made."""
     known: dict[str, str] = field(default_factory=dict, repr=False)
@@ -180,7 +182,9 @@ class StreamSource:
         Raises:
             PotstillError: a picture is broken or no longer there; it is named.
         """
-        return Batch(normalised(self.raw(index), self.normalization), self.labels[index.cpu()].to(self.device))
+        at = index.cpu()
+        columns = {} if self.groups is None else {"group": self.groups[at].to(self.device)}
+        return Batch(normalised(self.raw(index), self.normalization), self.labels[at].to(self.device), columns)
 
     def raw(self, index: Int[Tensor, " m"], /) -> Tensor:
         """The inputs at ``index`` in data units (float32; pixels in [0, 1]), on ``device``."""
@@ -193,4 +197,5 @@ class StreamSource:
     def subset(self, index: Int[Tensor, " m"], /) -> "StreamSource":
         """The samples at ``index`` as a source of their own, with this one's classes and normalization."""
         index = index.cpu()
-        return replace(self, places=self.places[index], labels=self.labels[index], known={})
+        groups = None if self.groups is None else self.groups[index]
+        return replace(self, places=self.places[index], labels=self.labels[index], groups=groups, known={})

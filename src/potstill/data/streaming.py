@@ -16,6 +16,7 @@ from torch import Tensor
 
 from potstill.core import InputSpec, Normalization, Splits
 from potstill.data.depth import Losses
+from potstill.data.groups import encode_groups, join_groups, overlap_note
 from potstill.data.indexing import Index
 from potstill.data.leaks import first_of_encoded, leaks, together
 from potstill.data.passes import at_once
@@ -198,20 +199,27 @@ def assemble_streamed(index: Index, reading: Reading, normalization: Normalizati
     assert index.size is not None
     name, classes, notes = index.name, index.classes, _notes(index)
     at, labels, training = index.at, index.labels, index.training
+    groups = None if index.groups is None else encode_groups(index.groups)[0]
     of_test = (int((~training).sum()), labels[~training]) if index.split else None
     check(name, classes, (int(training.sum()), labels[training]), of_test)
     train, test = torch.where(training)[0], torch.where(~training)[0] if index.split else None
     is_drawn = test is None and reading.test_fraction != 0
     if is_drawn:
-        kept, held, drawn = draw_test(name, classes, labels[train], reading.test_fraction, reading.seed)
-        if reading.duplicates == "together":
-            first = first_of_encoded(index.reader, at[train])
+        first = first_of_encoded(index.reader, at[train]) if reading.duplicates == "together" else None
+        kept, held, drawn = draw_test(
+            name, classes, labels[train], reading.test_fraction, reading.seed,
+            None if groups is None else join_groups(groups, first),
+        )  # fmt: skip
+        if first is not None and groups is None:
             kept, held, more = together(kept, held, first, labels[train], name)
             drawn += more
         train, test = train[kept], train[held]
         notes += drawn
-    elif test is not None and (lacking := absent(classes, labels[test])):
-        notes.append(f"{name}: {lacking} of {len(classes)} classes have no test samples")
+    elif test is not None:
+        if lacking := absent(classes, labels[test]):
+            notes.append(f"{name}: {lacking} of {len(classes)} classes have no test samples")
+        if groups is not None:
+            notes += overlap_note(groups[train], groups[test], name)
     notes += _lost(index, index.size)
     grey = _is_grey(index, index.size) if index.grey is None else index.grey
     spec = InputSpec(kind="image", shape=(1 if grey else 3, *index.size))
@@ -219,7 +227,7 @@ def assemble_streamed(index: Index, reading: Reading, normalization: Normalizati
     def source(part: Tensor, normal: Normalization) -> StreamSource:
         return StreamSource(
             name=name, input=spec, classes=classes, normalization=normal, reader=index.reader, places=at[part],
-            labels=labels[part],
+            labels=labels[part], groups=None if groups is None else groups[part],
         )  # fmt: skip
 
     channels = spec.shape[0]

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,6 +21,7 @@ import torch
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
 from potstill.data.columns import as_missing, is_text, read_frames, texts_of
+from potstill.data.groups import column_groups
 from potstill.data.limits import Unpacked, room
 from potstill.data.pictures import Picture, gather
 from potstill.data.readers import path_of
@@ -317,6 +319,7 @@ def read_arrow(
     size: tuple[int, int] | None = None,
     skip_bad: bool = False,
     missing: str | None = None,
+    group: object = None,
 ) -> Parts:
     """Reads Arrow tables with a label column.
 
@@ -332,10 +335,25 @@ def read_arrow(
         size: (height, width) for pictures.
         skip_bad: leave broken pictures out.
         missing: ``impute`` (by the training part, once there is one), ``drop`` rows, or ``refuse``, which ``None`` is.
+        group: a text: the column that says the groups, which is then no input.
 
     Raises:
         PotstillError: no label column, empty cells (unless ``missing`` says otherwise), columns of other kinds.
     """
+    if isinstance(group, str):
+        if group == label_column(train, label, features_of(train), name):
+            raise PotstillError(f"{name}: column {group!r} is the label, and cannot say the groups, too; name another")
+        values = [column_groups(table, group, name) for table in (train, test) if table is not None]
+        parts = read_arrow(
+            train.drop_columns([group]), None if test is None else test.drop_columns([group]), label=label, name=name,
+            base=base, size=size, skip_bad=skip_bad, missing=missing,
+        )  # fmt: skip
+        note = f"{name}: column {group!r} says the groups and is no input"
+        at, of_test = parts.places, parts.test_places
+        return replace(
+            parts, groups=values[0] if at is None else values[0][at], notes=(*parts.notes, note),
+            test_groups=None if test is None else values[1] if of_test is None else values[1][of_test],
+        )  # fmt: skip
     way = as_missing(missing)
     tables = [train] if test is None else [train, test]
     if min(t.num_rows for t in tables) == 0:
@@ -392,6 +410,7 @@ def read_arrow(
         classes=classes,
         notes=(*notes, *more),
         places=torch.from_numpy(frames[0].rows),
+        test_places=None if test is None else torch.from_numpy(frames[1].rows),
     )
 
 
@@ -439,4 +458,5 @@ def _pictures(
         classes=classes,
         notes=(*got.notes, *notes),
         places=torch.tensor(got.kept[:cut]),
+        test_places=torch.tensor(got.kept[cut:]) - len(given[0]) if len(tables) == 2 else None,
     )

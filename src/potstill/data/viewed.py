@@ -7,6 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill.core import Batch, Inputs, InputSpec, Normalization, Source, Task
+from potstill.data.groups import groups_of
 from potstill.tasks import targets_of, task_of
 
 __all__ = ["Viewed"]
@@ -44,6 +45,11 @@ class Viewed:
     @property
     def labels(self) -> Int[Tensor, " n"]:
         return self.source.labels[self.index]
+
+    @property
+    def groups(self) -> Int[Tensor, " n"] | None:
+        groups = groups_of(self.source)
+        return None if groups is None else groups[self.index]
 
     @property
     def task(self) -> Task:

@@ -13,6 +13,7 @@ import torch
 
 from potstill.assets.naming import named, other_machines, where
 from potstill.core import NetworkFactory, Source
+from potstill.data.groups import data_key
 from potstill.errors import PotstillError
 from potstill.evaluation.learned import Learned
 from potstill.evaluation.student import predict
@@ -86,7 +87,7 @@ class FullReference:
         if n.parts:
             other["parts"] = [[name, part.mean.tolist(), part.std.tolist()] for name, part in n.parts.items()]
         return other | {
-            "recipe": self._recipe, "train": self.train.content_hash, "test": self.test.content_hash,
+            "recipe": self._recipe, "train": data_key(self.train), "test": self.test.content_hash,
             "network": self.make.name, "seed": self.seed, "mean": n.mean.tolist(), "std": n.std.tolist(),
             "whitening": white,
         }  # fmt: skip

@@ -17,6 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill.core import Inputs, InputSpec, NetworkFactory, Source, Stored
+from potstill.data.groups import groups_of
 from potstill.data.splits import Ordered, stratify
 from potstill.errors import PotstillError
 from potstill.evaluation.probe import Pair, probe_of
@@ -133,7 +134,7 @@ class Field:
         fraction = min(HELD, MOST_HELD / len(train))
         if isinstance(train, Ordered):
             return train.cut(fraction)
-        kept, held = stratify(train.labels, fraction, derive(self.seed, "codec") % 2**31)
+        kept, held = stratify(train.labels, fraction, derive(self.seed, "codec") % 2**31, groups_of(train))
         return train.subset(kept), train.subset(held)  # type: ignore[attr-defined]
 
 

@@ -1,7 +1,9 @@
 """Pairs of two views, such as a picture and its text: each is to be found by the other among many.
 
 The loss is the symmetric cross-entropy of CLIP (Radford et al., arXiv:2103.00020, figure 3) with a fixed temperature;
-views of the same pair are all right answers. The score is the mean of Recall@k both ways.
+a first view (a picture) may have several second ones (its captions), which are all right answers. The score is the mean
+of Recall@k both ways, in which each first view stands once among those that are searched, as in the protocols of
+Flickr30k and COCO.
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ __all__ = ["Retrieval"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrieval:
-    """Targets are int64 (n,): the number of the pair that each sample is, so that equal numbers are one pair.
+    """Targets are int64 (n,): the number of each sample's first view, so that equal numbers are one picture.
 
     A network's output is (n, 2·d): the two views' embeddings side by side.
     """
@@ -64,26 +66,44 @@ class Retrieval:
         return torch.cat(self._views(output), 1)
 
     def ways(self, answers: Tensor, y: Tensor, /) -> tuple[float, float]:
-        """Recall@k of the second view by the first, and of the first by the second: the part of views of which one of
-        the same pair is among the k nearest; equally near ones are counted as if they came last."""
+        """Recall@k of the second view by the first, and of the first by the second: the part of views of which one that
+        belongs to it is among the k nearest; equally near ones are counted as if they came last. Samples of one number
+        are one first view: it counts once among those that ask and those that are searched."""
         a, b = self._views(answers.double())
-        same, near = y[:, None] == y[None, :], a @ b.T
-        return _recall(near, same, self.k), _recall(near.T, same.T, self.k)
+        near = a @ b.T
+        numbers, place = torch.unique(y, return_inverse=True)
+        found = _found(near, y[:, None] == y[None, :], self.k)
+        of_each = torch.zeros(len(numbers), dtype=found.dtype, device=found.device).index_add(0, place, found)
+        there = torch.full((len(numbers), len(y)), -torch.inf, dtype=near.dtype, device=near.device)
+        there = there.scatter_reduce(0, place[:, None].expand_as(near), near, "amax")
+        return (
+            float((of_each / torch.bincount(place)).mean()),
+            float(_found(there.T, y[:, None] == numbers[None, :], self.k).mean()),
+        )
 
     def score(self, answers: Tensor, y: Tensor, /) -> float:
         """The mean of Recall@k both ways."""
         return sum(self.ways(answers, y)) / 2
 
     def worst(self, y: Tensor, /) -> float:
-        """Chance."""
-        return min(1.0, self.k / max(1, len(y)))
+        """Chance: k of those that are searched, drawn at random."""
+        n = max(1, len(y))
+        counts = torch.bincount(torch.unique(y, return_inverse=True)[1])
+        if len(counts) == len(y):
+            return min(1.0, self.k / n)
+        # of n second views, c are right: none of them is among k with the chance of C(n - c, k) / C(n, k)
+        missed = torch.ones(len(counts), dtype=torch.float64)
+        for j in range(int(counts.max())):
+            missed *= torch.where(counts > j, max(0, n - self.k - j) / (n - j), 1.0)
+        return (float((1 - missed).mean()) + min(1.0, self.k / len(counts))) / 2
 
 
 def _rows(same: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
     return same / same.sum(1, keepdim=True)
 
 
-def _recall(near: Float[Tensor, "n m"], same: Tensor, k: int) -> float:
+def _found(near: Float[Tensor, "n m"], same: Tensor, k: int) -> Float[Tensor, " n"]:
+    """1 where a right one is among the k nearest of each row, else 0."""
     best = near.masked_fill(~same, -torch.inf).amax(1, keepdim=True)
     ahead = ((near >= best) & ~same).sum(1)
-    return float((ahead < k).double().mean())
+    return (ahead < k).double()

@@ -20,6 +20,7 @@ from typing import Any
 
 from potstill.core import Budget, Source, Store
 from potstill.data import holdout
+from potstill.data.groups import data_key
 from potstill.driver import Interrupted, Progress, versions
 from potstill.errors import PotstillError
 from potstill.evaluation.probe import HELD, MARGIN, Loss, loss_between, narrow
@@ -74,7 +75,7 @@ def choose(
     timed = not any(c.steps for c in candidates if not c.real)
     limit = (seconds or SECONDS) if timed else None
     about = {
-        "data": splits.train.content_hash, "candidates": [c.spelled(c.steps) for c in candidates],
+        "data": data_key(splits.train), "candidates": [c.spelled(c.steps) for c in candidates],
         "options": dataclasses.asdict(asked), "seed": seed, "network": str(network), "time_limit": limit,
         "keep": dataclasses.asdict(wanted), "device": str(splits.train.device),
     }  # fmt: skip

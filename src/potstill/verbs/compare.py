@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from potstill.asked import asked_effort, parse_time_limit
+from potstill.data.groups import data_key
 from potstill.driver import Progress
 from potstill.errors import PotstillError
 from potstill.execution import Executor, Serial, asked_executor
@@ -117,7 +118,7 @@ def compare(
         raise PotstillError(f"{out}: a folder that can be written is needed ({error.strerror})") from error
     with only_run(out / "leaderboard.json"):
         cells = cells_of(
-            sizes, names, parametrizations, stores, sets, options=options, data=splits.train.content_hash,
+            sizes, names, parametrizations, stores, sets, options=options, data=data_key(splits.train),
             making=making, measures=measures, folder=out, device=device,
         )  # fmt: skip
         for cell in cells:

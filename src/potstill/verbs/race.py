@@ -12,6 +12,7 @@ from typing import Any
 
 from potstill.core import NetworkFactory, Source
 from potstill.data import stratify
+from potstill.data.groups import groups_of
 from potstill.driver import Interrupted
 from potstill.errors import PotstillError
 from potstill.evaluation.probe import probe_of
@@ -74,7 +75,9 @@ class Race:
                 probe=probe, choosing=choosing, confirming=confirming, journal=self.journal, seconds=self.runs.spent
             )
 
-        choosing, confirming = stratify(held.labels, 0.5, derive(self.runs.seed, "auto", "confirm") % 2**31)
+        choosing, confirming = stratify(
+            held.labels, 0.5, derive(self.runs.seed, "auto", "confirm") % 2**31, groups_of(held)
+        )
         steps, students, confirm = self.once("students", lambda: self._students(judge, there))
         self.asked = dataclasses.replace(self.asked, students=students, confirm=confirm)
         used = judge(steps)

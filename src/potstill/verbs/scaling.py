@@ -19,6 +19,7 @@ from potstill import registry
 from potstill.assets import TrainedNetworks, obtain
 from potstill.core import NetworkFactory, Splits, Trained
 from potstill.data import TensorSource, holdout
+from potstill.data.groups import data_key
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
 from potstill.evaluation.evaluate import student_augmentation
@@ -108,7 +109,7 @@ def scaling(
     protocol = base.override(steps=steps, batch=batch, lr=lr, least_epochs=0)
     protocol = protocol.resolve(train.name, make.name, train.input)
     settings: dict[str, Any] = {
-        "version": VERSION, "data": train.content_hash, "network": make.name, "ipc": list(budgets),
+        "version": VERSION, "data": data_key(train), "network": make.name, "ipc": list(budgets),
         "stops": list(epochs), "sets": sets, "steps": steps, "lr": lr, "validation": validation, "seed": seed,
         "augment": protocol.recipe.augment, "batch": batch, "teacher": dict(TEACHER),
     }  # fmt: skip

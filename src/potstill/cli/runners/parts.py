@@ -59,6 +59,7 @@ def load_data(command: DataCommand, data: str, watcher: Watcher, card: Mapping[s
         stream=reading.stream or None,
         missing=reading.missing,
         duplicates=reading.duplicates,
+        group=reading.group,
         check_cache=reading.check_cache,
         mirror=None if reading.mirror is None else reading.mirror == "yes",
     )

@@ -48,7 +48,7 @@ class GLISTER(ByGradients):
     def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> Weighted:
         labels, index = problem.train.labels, problem.by_class[c]
         outside = torch.zeros(len(labels), dtype=torch.bool)
-        outside[kept_part(labels, self.held)] = True
+        outside[kept_part(problem.train, self.held)] = True
         candidates, held = index[outside[index]], index[~outside[index]]
         if not len(held):  # a class of one sample
             held = candidates

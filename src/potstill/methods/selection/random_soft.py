@@ -93,7 +93,7 @@ class RandomSoft(Method[RandomSoftState]):
                 "a stop is chosen from steps above 0, on a part of the data between 0 and 1, but stops are "
                 f"{self.stops} and validation is {self.validation:g}; change them"
             )
-        kept = len(kept_part(problem.train.labels, self.validation))
+        kept = len(kept_part(problem.train, self.validation))
         epochs = epochs_of(self.stops, kept, self.batch)
         recipe: dict[str, float | int | str] = {
             "epochs": epochs[-1], "batch": self.batch, "lr": self.lr, "momentum": self.momentum,
@@ -112,7 +112,7 @@ class RandomSoft(Method[RandomSoftState]):
     def _choosing(self, problem: Problem, rng: Generator) -> RandomSoftState:
         train = problem.train
         kept = torch.zeros(len(train), dtype=torch.bool)
-        kept[kept_part(train.labels, self.validation)] = True
+        kept[kept_part(train, self.validation)] = True
         if kept.all():
             raise PotstillError("every class has a single sample, so that none can be held out; say teacher_steps")
         by_class = [index[kept[index]] for index in problem.by_class]

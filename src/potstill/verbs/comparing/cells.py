@@ -104,7 +104,7 @@ class Cell:
     """Which of the sets it is, from 0 on; its seed is as many above the comparison's."""
     options: Mapping[str, Any]
     data: str
-    """The content hash of the training data."""
+    """The hash of the training data, and of its groups."""
     making: Mapping[str, Any]
     measures: tuple[Measure, ...]
     folder: Path

@@ -1,0 +1,203 @@
+"""Groups of related samples (frames of one clip, pictures of one patient), which a split keeps whole."""
+
+import hashlib
+import posixpath
+import re
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from potstill.errors import PotstillError
+from potstill.rng import generator
+
+__all__ = [
+    "PARENT", "GroupValues", "aligned_groups", "column_groups", "data_key", "encode_groups", "file_groups", "groups_of",
+    "join_groups", "no_groups", "overlap_note", "stratify_groups",
+]  # fmt: skip
+
+GroupValues: TypeAlias = npt.NDArray[Any]
+"""What says of each sample which group it is of: texts or integers (n,)."""
+
+PARENT = "parent"
+"""The value of ``group`` for the folder that holds each file."""
+
+
+def groups_of(source: object) -> Int[Tensor, " n"] | None:
+    """The number of each sample's group (n,), where the source knows groups."""
+    return getattr(source, "groups", None)
+
+
+def data_key(source: Any, held_out: bool = True) -> str:
+    """The source's hash, and that of its groups where samples are ``held_out`` by them: what names a kept result."""
+    groups = groups_of(source)
+    if groups is None or not held_out:
+        return str(source.content_hash)
+    return f"{source.content_hash}:{hashlib.sha256(groups.contiguous().numpy().tobytes()).hexdigest()[:16]}"
+
+
+def encode_groups(
+    train: GroupValues | Sequence[Any], test: GroupValues | Sequence[Any] | None = None
+) -> tuple[Int[Tensor, " n"], Int[Tensor, " m"] | None]:
+    """Groups as int64 numbers, one numbering for both parts."""
+    parts = [np.asarray(part) for part in (train, test) if part is not None]
+    if any(part.dtype.kind not in "iu" for part in parts):
+        parts = [part.astype(str) for part in parts]
+    numbers = torch.from_numpy(np.unique(np.concatenate(parts), return_inverse=True)[1].reshape(-1).astype(np.int64))
+    return numbers[: len(parts[0])], None if test is None else numbers[len(parts[0]) :]
+
+
+def file_groups(group: str, files: Sequence[str], name: str) -> GroupValues:
+    """The group of each file.
+
+    Args:
+        group: ``parent``: the name of the folder that holds the file, wherever that folder lies; else a regular
+            expression that is searched in the file's path: its first capturing group, or all that it matches.
+        files: paths relative to the data, with ``/``.
+        name: for messages.
+
+    Raises:
+        PotstillError: no regular expression, or one that does not match every file.
+    """
+    if group == PARENT:
+        return np.array([posixpath.basename(posixpath.dirname(file)) for file in files], dtype=np.str_)
+    try:
+        pattern = re.compile(group)
+    except re.error as error:
+        raise PotstillError(f"--group {group!r} is no regular expression ({error}); give one, or 'parent'") from None
+    found = [pattern.search(file) for file in files]
+    values = [None if match is None else match[1 if pattern.groups else 0] for match in found]
+    if lacking := [file for file, value in zip(files, values, strict=True) if value is None]:
+        raise PotstillError(
+            f"{name}: --group {group!r} finds no group in {lacking[0]} ({len(lacking):,} of {len(files):,} files); "
+            "give an expression that matches the path of every file"
+        )
+    return np.array(values, dtype=np.str_)
+
+
+def aligned_groups(values: Sequence[Any], train: int, test: int, name: str) -> tuple[GroupValues, GroupValues | None]:
+    """Given groups cut into those of the training and of the test part.
+
+    Args:
+        values: one for each sample, the training part first; those of a test part may be left out.
+        train, test: samples of both parts.
+        name: for messages.
+
+    Raises:
+        PotstillError: there are not as many as samples.
+    """
+    whole = np.asarray(values)
+    if whole.ndim != 1 or len(whole) not in (train, train + test):
+        raise PotstillError(f"{name}: {len(whole)} groups but {train + test} samples; give one group for each sample")
+    return whole[:train], whole[train:] if len(whole) > train else None
+
+
+def column_groups(table: Any, column: str, name: str) -> GroupValues:
+    """The group of each row of an Arrow table.
+
+    Raises:
+        PotstillError: there is no such column, or a cell of it is empty.
+    """
+    if column not in table.column_names:
+        if column == PARENT:
+            raise PotstillError(f"{name}: --group parent is for folders of files; of a table give a column")
+        listed = ", ".join(table.column_names[:8]) + (", …" if table.num_columns > 8 else "")
+        raise PotstillError(f"{name}: there is no column {column!r} to group by; it has {listed}")
+    values = table.column(column).to_pylist()
+    empty = [i for i, v in enumerate(values) if v is None or v != v or not str(v).strip()]
+    if empty:
+        raise PotstillError(
+            f"{name}: row {empty[0] + 1}, column {column!r} is empty, so its group is not known; fill it or remove "
+            "the row"
+        )
+    return np.array([str(v) for v in values], dtype=np.str_)
+
+
+def no_groups(group: object, what: str) -> None:
+    """
+    Raises:
+        PotstillError: ``group`` is given, of data that have nothing that could say it.
+    """
+    if group is not None:
+        raise PotstillError(
+            f"{what} has no column and no files to group by; leave --group out (in Python group may be an array)"
+        )
+
+
+def join_groups(*several: Tensor | None) -> Int[Tensor, " n"] | None:
+    """The finest groups in which no group of any of the given ones (n,) is torn apart."""
+    given = [groups.numpy() for groups in several if groups is not None]
+    if not given:
+        return None
+    if len(given) == 1:
+        return torch.from_numpy(given[0])
+    numbers = [np.unique(groups, return_inverse=True)[1].reshape(-1) for groups in given]
+    joined, before = np.arange(len(given[0])), None
+    while before is None or not np.array_equal(joined, before):  # each sample takes the least number beside it
+        before = joined.copy()
+        for number in numbers:
+            least = np.full(int(number.max(initial=-1)) + 1, len(joined))
+            np.minimum.at(least, number, joined)
+            joined = least[number]
+    return torch.from_numpy(np.unique(joined, return_inverse=True)[1].reshape(-1).astype(np.int64))
+
+
+def stratify_groups(
+    labels: Int[Tensor, " n"], groups: Int[Tensor, " n"], fraction: float, seed: int
+) -> tuple[Int[Tensor, " k"], Int[Tensor, " h"]]:
+    """As `splits.stratify`, with whole groups on either side: nothing is held out where that is impossible.
+
+    Groups are visited in an order drawn by ``seed``. One is held out where that brings the classes nearer to their
+    share (squared differences over class sizes) and leaves each class a sample; then each class without a held-out
+    sample gives the group that costs least, if there is one.
+
+    Returns:
+        Sorted, disjoint indices that cover the samples: kept, held out.
+    """
+    number = np.unique(groups.numpy(), return_inverse=True)[1].reshape(-1)
+    sizes = np.bincount(labels.numpy()).astype(np.float64)
+    many, k = int(number.max(initial=-1)) + 1, len(sizes)
+    cells, counts = np.unique(number * k + labels.numpy(), return_counts=True)
+    of_group, of_class = np.divmod(cells, max(1, k))
+    begin = np.searchsorted(of_group, np.arange(many + 1))
+    aim, held = np.maximum(1, np.round(sizes * fraction)), np.zeros(k)
+    aside = np.zeros(many, dtype=bool)
+
+    def cost(group: int) -> float:
+        at = slice(begin[group], begin[group + 1])
+        c, more = of_class[at], counts[at]
+        if aside[group] or (held[c] + more >= sizes[c]).any():
+            return np.inf
+        gap = held[c] - aim[c]
+        return float((((gap + more) ** 2 - gap**2) / sizes[c]).sum())
+
+    def take(group: int) -> None:
+        at = slice(begin[group], begin[group + 1])
+        aside[group] = True
+        held[of_class[at]] += counts[at]
+
+    for group in torch.randperm(many, generator=generator(seed, "split", "groups")).tolist():
+        if cost(group) < 0:
+            take(group)
+    for c in range(k):
+        if held[c] == 0 and (candidates := of_group[of_class == c]).size:
+            costs = [cost(group) for group in candidates.tolist()]
+            if min(costs) < np.inf:
+                take(int(candidates[int(np.argmin(costs))]))
+    out = torch.from_numpy(aside[number])
+    return torch.where(~out)[0], torch.where(out)[0]
+
+
+def overlap_note(train: Tensor, test: Tensor, name: str) -> list[str]:
+    """A note on test samples of groups that have samples in training, too: of a test part that was given."""
+    shared = torch.isin(test, train)
+    if not shared.any():
+        return []
+    return [
+        f"{name}: {int(shared.sum()):,} of {len(test):,} test samples are of groups that are in training, too "
+        f"({len(torch.unique(test[shared])):,} groups); scores on them flatter"
+    ]
