@@ -13,13 +13,25 @@ import os
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from potstill.core import Effort, Method
 from potstill.errors import PotstillError, meant, nearest, unknown
 from potstill.ownfile import OwnFile, names_file
 
-__all__ = ["Group", "effort_fields", "make_method", "method_class", "names", "part", "resolve", "targets"]
+if TYPE_CHECKING:  # names are known without torch
+    from potstill.core import Effort, Method
+
+__all__ = [
+    "Group",
+    "check_value",
+    "effort_fields",
+    "make_method",
+    "method_class",
+    "names",
+    "part",
+    "resolve",
+    "targets",
+]
 
 Group = Literal[
     "methods", "networks", "augmentations", "parametrizations", "protocols", "stores", "learners", "tasks", "loaders",
@@ -264,7 +276,7 @@ def _defaults(make: Callable[..., Any]) -> dict[str, Any] | None:
     return {f.name: f.default for f in dataclasses.fields(make) if f.compare}
 
 
-def method_class(name: str) -> type[Method[Any]]:
+def method_class(name: str) -> "type[Method[Any]]":
     """The method that a user names: a registered one, or ``file.py:Class``, which is then run.
 
     Only what a user says comes here, never the name that a set's card says.
@@ -272,6 +284,8 @@ def method_class(name: str) -> type[Method[Any]]:
     Raises:
         PotstillError: there is no such method, file or class, or it is no method.
     """
+    from potstill.core import Method
+
     kind = OwnFile.read(name).load() if names_file(name) else resolve("methods", name)
     if not (isinstance(kind, type) and issubclass(kind, Method) and dataclasses.is_dataclass(kind)):
         raise PotstillError(
@@ -282,8 +296,8 @@ def method_class(name: str) -> type[Method[Any]]:
 
 
 def make_method(
-    method: str | Method[Any], options: Mapping[str, Any], effort: Effort | None = None
-) -> tuple[str, Method[Any]]:
+    method: "str | Method[Any]", options: Mapping[str, Any], effort: "Effort | None" = None
+) -> "tuple[str, Method[Any]]":
     """A method with some of its fields replaced, and its registered name, or its class's where it is not registered.
 
     Args:
@@ -308,16 +322,16 @@ def make_method(
     made = kind(**{**effort_fields(kind, effort), **options}) if base is None else dataclasses.replace(base, **options)  # type: ignore[type-var]
     hints = get_type_hints(kind)
     for field in fields.values():
-        _check_value(f"method {name}: {field.name}", made, field, hints[field.name])
+        check_value(f"method {name}: {field.name}", made, field, hints[field.name])
     return name, made
 
 
-def effort_fields(kind: type[Method[Any]], effort: Effort | None) -> Mapping[str, Any]:
+def effort_fields(kind: "type[Method[Any]]", effort: "Effort | None") -> Mapping[str, Any]:
     """The fields of a kind of method that an effort sets apart from the published defaults."""
     return {} if effort is None or effort == "published" else kind.efforts.get(effort, {})
 
 
-def _check_value(what: str, method: Method[Any], field: Any, hint: Any) -> None:
+def check_value(what: str, method: "Method[Any]", field: Any, hint: Any) -> None:
     """Choices are checked against the annotation's literals, numbers against the annotation and their bounds."""
     value, kinds = getattr(method, field.name), _alternatives(hint)
     words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]

@@ -194,7 +194,7 @@ def test_a_listing_shows_settings_as_pairs_of_name_and_default(monkeypatch, caps
     ],
 )
 def test_a_setting_out_of_its_bounds_is_one_line_that_names_it(words, capsys, out):
-    assert main([*DISTILL, "--out", str(out), "--quiet", "--steps", "1", *words]) == 1
+    assert main([*DISTILL, "--out", str(out), "--quiet", "--steps", "1", *words]) == 2
     shown = capsys.readouterr()
     assert shown.err.count("\n") == 1
     assert f": {words[-2][2:]} must be " in shown.err
@@ -289,12 +289,18 @@ def test_a_second_command_on_one_output_is_refused_while_the_first_runs(monkeypa
         raise AssertionError("the data were read")
 
     monkeypatch.setattr(loading, "load_data", never)
+    given = out.with_name("given.safetensors")
+    given.touch()  # inputs must be there
     with only_run(out):
-        for words in (DISTILL, ["evaluate", "small.safetensors", "--data", "digits"], ["rebuild", "i", "--data", "d"]):
+        for words in (
+            DISTILL,
+            ["evaluate", str(given), "--data", "digits"],
+            ["rebuild", str(given), "--data", "digits"],
+        ):
             assert main([*words, "--out", str(out)]) == 1
             said = f"potstill: {out}: another run (process {os.getpid()}) is writing it; "
             assert capsys.readouterr().err.startswith(said)
-    assert list(out.parent.iterdir()) == []
+    assert list(out.parent.iterdir()) == [given]
 
 
 def test_a_warning_of_ours_is_a_note(monkeypatch, capsys, out):

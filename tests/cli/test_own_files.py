@@ -83,7 +83,7 @@ def test_a_methods_file_is_a_method_with_its_options(place: Path, capsys: pytest
     assert "How many are passed over." in capsys.readouterr().out
     assert main([*words, "--skipp", "3"]) == 2
     assert "did you mean --skip" in capsys.readouterr().err
-    assert main([*words, "--skip", "-1"]) == 1
+    assert main([*words, "--skip", "-1"]) == 2
     assert "skip must be at least 0" in capsys.readouterr().err
 
 

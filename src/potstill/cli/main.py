@@ -96,6 +96,7 @@ def _limited(name: str, words: Sequence[str]) -> int:
 
 
 def _command(name: str, words: Sequence[str]) -> int:
+    from potstill.cli.checks import check_words
     from potstill.cli.parsing import Misuse, parse
     from potstill.errors import PotstillError
 
@@ -103,6 +104,7 @@ def _command(name: str, words: Sequence[str]) -> int:
     debug = "--debug" in words
     try:
         parsed = parse(name, words)
+        check_words(parsed)
         # Only now, so that --help and misuse do not wait for torch.
         from potstill.cli.runners import RUNNERS
         from potstill.cli.text import json_document, one_line
@@ -127,9 +129,8 @@ def _command(name: str, words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _fail(130, f"interrupted; to go on: {_again(name, words, line)}", debug)
     except PotstillError as error:
-        from potstill.driver import Interrupted
-
-        if isinstance(error, Interrupted):
+        driver = sys.modules.get("potstill.driver")  # nothing is interrupted that was not begun
+        if driver is not None and isinstance(error, driver.Interrupted):
             return _fail(130, f"interrupted after step {error.step}; to go on: {_again(name, words, line)}", debug)
         return _fail(1, str(error), debug)
     except OSError as error:

@@ -12,6 +12,7 @@ import re
 import typing
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
 from typing import Annotated, Any, NamedTuple
 
 import tyro
@@ -19,18 +20,25 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
 
 from potstill.cli import recipe
 from potstill.cli.commands import COMMANDS, Command, Compare, Distill, Evaluate, Label, Listing, Making, Score
+from potstill.cli.declared import DeclaredClass, DeclaredValue, Unreadable, declared
 from potstill.cli.grid import grid_words
 from potstill.errors import PotstillError, meant, unknown
+from potstill.ownfile import names_file
+from potstill.registry import Group, check_value, names, targets
 
 __all__ = ["Misuse", "Parsed", "effort_of", "every_value", "last_value", "options_of", "parse"]
 
 _CONFIG = (FlagCreatePairsOff, OmitArgPrefixes)
 _POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
 _NOT_IN_A_RECIPE = {"debug", "json", "limit", "quiet", "recipe", "resume", "resume_anyway"}
+_BOUNDS = ("may_be_zero", "fractions", "positive")
+"""What a method says of its numbers."""
 _MAY_BE_LESS = {"seed", "measure", "port", "run"}
 """Whole numbers that count nothing, or may count to 0."""
-_NAMES_A_PROTOCOL = {"name", "version", "paper", "summary", "optimistic", "published_runs", "students", "shortened"}
-"""Fields of a protocol that are no options: what names it, and ``students``, which is ``--seeds``."""
+_NAMES_A_PROTOCOL = {
+    "name", "version", "paper", "summary", "optimistic", "published_runs", "students", "shortened", "cases",
+}  # fmt: skip
+"""Fields of a protocol that are no options: what names it, ``students`` (``--seeds``) and its special cases."""
 
 
 class Misuse(Exception):
@@ -82,6 +90,7 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
         chosen, standard = getattr(parsed, part.field), part.options()
         values = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(chosen)}
         changed = {key: value for key, value in values.items() if value != getattr(standard, key)}
+        _check_values(part, changed)
     command = parsed.command
     each = _by_method(command) if isinstance(command, Compare) else {}
     effort = effort_of(argv, given) if isinstance(command, Making) else None
@@ -94,6 +103,8 @@ class _Part(NamedTuple):
     kind: str
     name: str
     options: Any
+    bounds: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """Of a method: which fields may be 0, are fractions, or are above 0."""
 
     @property
     def field(self) -> str:
@@ -109,17 +120,23 @@ def _part(cls: Any, argv: Sequence[str], given: Mapping[str, Any]) -> _Part | No
     several = (last_value(argv, "--protocols") or "").split(",")[0].strip() if cls is Compare else ""
     name = last_value(argv, f"--{kind}") or several or str(given.get(kind, getattr(cls, kind)))
     taken = {leaf.name for leaf in _leaves(cls)} | (_NAMES_A_PROTOCOL if kind == "protocol" else set())
-    return _options(kind, name, taken, effort_of(argv, given) if kind == "method" else None)
+    shown = bool({"--help", "-h"} & set(argv))
+    return _options(kind, name, taken, effort_of(argv, given) if kind == "method" else None, with_help=shown)
 
 
-def _options(kind: str, name: str, taken: Set[str], effort: Any = None) -> _Part:
+def _options(kind: str, name: str, taken: Set[str], effort: Any = None, with_help: bool = False) -> _Part:
     """The options of a registered method or protocol, but for those whose names are ``taken``.
 
-    Their defaults are as the effort says, so that what is given is told apart from that.
+    Their defaults are as the effort says, so that what is given is told apart from that. They are read from the source;
+    with ``with_help``, what they mean is wanted too, and the method or protocol is imported, as where it is another
+    package's or the user's own.
 
     Raises:
         Misuse: there is none of that name.
     """
+    if not with_help:
+        with contextlib.suppress(Unreadable):
+            return _declared_options(kind, name, taken, effort)
     from potstill.registry import effort_fields, method_class, resolve
     from potstill.verbs.listing import efforts_of, efforts_said  # slow: it imports torch
 
@@ -138,18 +155,57 @@ def _options(kind: str, name: str, taken: Set[str], effort: Any = None) -> _Part
     defaults = {leaf.name: said.get(leaf.name, getattr(found, leaf.name, leaf.default)) for leaf in leaves}
     if kind == "method":
         about = "\n".join([about, *efforts_said(efforts_of(found))])
-    return _Part(kind, name, _as_options(leaves, defaults, taken, about))
+    bounds = {n: tuple(getattr(found, n, ())) for n in _BOUNDS} if kind == "method" else {}
+    return _Part(kind, name, _as_options(leaves, defaults, taken, about), bounds)
+
+
+def _declared_options(kind: str, name: str, taken: Set[str], effort: Any) -> _Part:
+    """`_options` without an import, and without what they mean.
+
+    Raises:
+        Misuse: there is none of that name.
+        Unreadable: it is not this package's, or its source is written in another way.
+    """
+    group: Any = f"{kind}s"
+    if kind == "method" and name == "auto":
+        target = "potstill.verbs.candidates:AutoOptions"
+    elif names_file(name):
+        raise Unreadable(name)
+    elif (found := targets(group).get(name)) is None:
+        raise Misuse(str(unknown(kind, name, targets(group))))
+    else:
+        target = found
+    value = declared(target)
+    if isinstance(value, DeclaredValue):  # a protocol
+        said, cls = value.flat(), value.kind
+    elif isinstance(value, DeclaredClass):
+        said, cls = (value.attribute("efforts") or {}).get(effort, {}), value
+    else:
+        raise Unreadable(target)
+    leaves = _declared_leaves(cls)
+    defaults = {leaf.name: said.get(leaf.name, leaf.default) for leaf in leaves}
+    bounds = {n: tuple(cls.attribute(n, ())) for n in _BOUNDS} if kind == "method" else {}
+    return _Part(kind, name, _as_options(leaves, defaults, taken, ""), bounds)
+
+
+def _declared_leaves(cls: DeclaredClass) -> list["_Leaf"]:
+    """The fields of ``cls``, those of its parts in place of the parts."""
+    found: list[_Leaf] = []
+    for field in cls.fields():
+        if isinstance(field.hint, DeclaredClass):
+            found += _declared_leaves(field.hint)
+        else:
+            found.append(_Leaf(field.name, field.hint, field.default, field.doc))
+    return found
 
 
 def _as_options(leaves: Sequence["_Leaf"], defaults: Mapping[str, Any], taken: Set[str], about: str) -> Any:
     """A dataclass of those fields that can be written on a command line and whose names are not ``taken``."""
-    from potstill.verbs.listing import field_docs
-
     fields: list[Any] = []
     for leaf in leaves:
         default = defaults.get(leaf.name, leaf.default)
         if leaf.name not in taken and _is_plain(default):
-            doc = field_docs(leaf.owner).get(leaf.name, "")
+            doc = leaf.documented
             shown = arg(help=f"Not so: {doc}" if default is True else doc)
             hint: Any = Annotated[leaf.hint, shown]
             fields.append((leaf.name, hint, dataclasses.field(default=default)))
@@ -190,7 +246,8 @@ def _by_method(command: Compare) -> dict[str, dict[str, Any]]:
             kind, name, known_names = "protocol", whose.removeprefix("protocol:"), list(protocols)
         if name not in known_names:
             raise Misuse(f"--set {entry}: {unknown(f'{kind} of --{kind}s', name, known_names)}")
-        options = _options(kind, name, _NAMES_A_PROTOCOL if kind == "protocol" else set()).options
+        part = _options(kind, name, _NAMES_A_PROTOCOL if kind == "protocol" else set())
+        options = part.options
         known = {leaf.name: leaf for leaf in _leaves(options)}
         if (leaf := known.get(field.replace("-", "_"))) is None:
             raise Misuse(f"--set {entry}: {kind} {name}: {unknown('option', field, known)}")
@@ -201,8 +258,27 @@ def _by_method(command: Compare) -> dict[str, dict[str, Any]]:
         except (SystemExit, ValueError) as error:
             see = f"distill --method {name}" if kind == "method" else f"evaluate --protocol {name}"
             raise Misuse(f"--set {entry}: {field} cannot be {text!r}; see potstill {see} --help") from error
+        _check_values(part, {leaf.name: getattr(made, leaf.name)})
         found.setdefault(whose, {})[leaf.name] = getattr(made, leaf.name)
     return found
+
+
+def _check_values(part: _Part, given: Mapping[str, Any]) -> None:
+    """Choices and bounds of what is given to a method, as `potstill.registry.make_method` will check them.
+
+    Raises:
+        Misuse: one is out of them.
+    """
+    if not part.bounds or part.name == "auto":
+        return
+    values: Any = SimpleNamespace(**part.bounds, **given)
+    hints = typing.get_type_hints(part.options)
+    for field in dataclasses.fields(part.options):
+        if field.name in given:
+            try:
+                check_value(f"method {part.name}: {field.name}", values, field, hints[field.name])
+            except PotstillError as error:
+                raise Misuse(str(error)) from error
 
 
 def effort_of(argv: Sequence[str], given: Mapping[str, Any]) -> Any:
@@ -225,7 +301,7 @@ class _Leaf(NamedTuple):
     hint: Any
     default: Any
     owner: Any
-    """The class that it is a field of."""
+    """The class that it is a field of; or what it means, where that was read from the source."""
 
     @property
     def positional(self) -> bool:
@@ -243,10 +319,17 @@ class _Leaf(NamedTuple):
     @property
     def about(self) -> str:
         """What it is, on one line: of a field, the words below it; of a method's option, its help."""
+        told = [part.help for part in typing.get_args(self.hint) if getattr(part, "help", None) is not None]
+        return " ".join(str(told[0] if told else self.documented).split())
+
+    @property
+    def documented(self) -> str:
+        """The string below the field in its class."""
+        if isinstance(self.owner, str):
+            return self.owner
         from potstill.verbs.listing import field_docs
 
-        told = [part.help for part in typing.get_args(self.hint) if getattr(part, "help", None) is not None]
-        return " ".join(str(told[0] if told else field_docs(self.owner).get(self.name, "")).split())
+        return field_docs(self.owner).get(self.name, "")
 
 
 def _bare(hint: Any) -> Any:
@@ -278,7 +361,7 @@ def options_of(command: str, kind: str | None = None, name: str = "") -> list[_L
     if kind is None:
         return [leaf for leaf in own if not leaf.positional]
     taken = {leaf.name for leaf in own} | (_NAMES_A_PROTOCOL if kind == "protocol" else set())
-    return _leaves(_options(kind, name, taken).options)
+    return _leaves(_options(kind, name, taken, with_help=True).options)
 
 
 def _check_options(argv: Sequence[str], leaves: Sequence[_Leaf], whose: str) -> None:
@@ -330,9 +413,6 @@ def _check_names(command: Command) -> None:
         wanted = {**wanted, "executors": [executor]}
     if not wanted:
         return
-    from potstill.ownfile import names_file
-    from potstill.registry import Group, names
-
     for group in typing.get_args(Group):
         for name in wanted.get(group, []):
             if name is None or (group == "methods" and names_file(name)):

@@ -3,7 +3,7 @@
 import shlex
 
 from potstill.cli.commands import Export, Import, Inspect, Rebuild
-from potstill.cli.parsing import Misuse, Parsed
+from potstill.cli.parsing import Parsed
 from potstill.cli.runners.parts import Answer, contents, data_words, load_data
 from potstill.cli.text import plural
 from potstill.watch import Watcher
@@ -22,15 +22,10 @@ def run_inspect(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 def run_export(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill.storage import check_selection, load
-    from potstill.verbs.export import WITH_DATA, export, export_selection
+    from potstill.verbs.export import export, export_selection
 
     command = parsed.command
     assert isinstance(command, Export)
-    if command.to != "hf" and (command.data is None) == (command.to in WITH_DATA):
-        needs = "needs the data that the selection was made of: --data DATA"
-        raise Misuse(f"export: --to {command.to} {needs if command.data is None else 'needs no --data; leave it out'}")
-    if command.license is not None and (command.to != "hf" or command.data is not None):
-        raise Misuse("export: --license stands on the card of --to hf without --data; leave it out")
     small = load(command.file)
     if command.data is None:
         written = export(small, command.to, command.out, license=command.license)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from potstill.cli.commands import Cache, Verify
-from potstill.cli.parsing import Misuse, Parsed
+from potstill.cli.parsing import Parsed
 from potstill.cli.runners.parts import Answer
 from potstill.cli.text import columns, plural
 from potstill.units import about
@@ -21,8 +21,6 @@ def run_verify(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
     command = parsed.command
     assert isinstance(command, Verify)
-    if not command.paths:
-        raise Misuse("verify: at least one file or folder is required")
     return _told([verdict for path in command.paths for verdict in verify(path)])
 
 
@@ -34,13 +32,9 @@ def run_cache(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     assert isinstance(command, Cache)
     asked = {"kind": command.kind, "unused": command.unused, "at-most": command.at_most, "damaged": command.damaged}
     given = [name for name, value in asked.items() if value]
-    if command.what != "prune" and given:
-        raise Misuse(f"cache: --{given[0]} is of prune; leave it out")
     if command.what == "verify":
         return _told(verify_cache())
     if command.what == "prune":
-        if not given:
-            raise Misuse("cache: prune needs what to delete: --unused DAYS, --at-most 5GB, --damaged, or --kind KIND")
         everything = given == ["kind"]
         files, freed = prune(
             kind=command.kind, unused_days=command.unused, at_most=0 if everything else command.at_most,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from potstill.cli.commands import ListMethods
-from potstill.cli.parsing import Misuse, Parsed
+from potstill.cli.parsing import Parsed
 from potstill.cli.runners.parts import Answer
 from potstill.cli.text import columns, filled
 from potstill.watch import Watcher
@@ -37,18 +37,11 @@ def _method(row: dict[str, Any]) -> str:
 
 
 def run_methods(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.errors import unknown
     from potstill.verbs.listing import list_methods
 
     command, rows = parsed.command, list_methods()
     assert isinstance(command, ListMethods)
     by_name = {row["name"]: row for row in rows}
-    if "auto" in command.names:
-        raise Misuse(
-            "auto is no method: it chooses among them; potstill distill --method auto --help shows its options"
-        )
-    if strange := next((name for name in command.names if name not in by_name), None):
-        raise Misuse(str(unknown("method", strange, by_name)))
     if not command.names:
         return Answer(rows, _methods(rows))
     chosen = [by_name[name] for name in dict.fromkeys(command.names)]

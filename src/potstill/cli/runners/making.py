@@ -6,7 +6,7 @@ from typing import Any
 
 from potstill.cli.commands import Distill, Making, Plan
 from potstill.cli.costs import costs
-from potstill.cli.parsing import Misuse, Parsed
+from potstill.cli.parsing import Parsed
 from potstill.cli.runners.parts import Answer, contents, data_words, load_data, workers
 from potstill.cli.text import clock
 from potstill.errors import PotstillError
@@ -15,15 +15,10 @@ from potstill.watch import Watcher
 __all__ = ["run_distill", "run_plan"]
 
 
-def _kept(command: Making, name: str) -> dict[str, Any]:
-    given: list[tuple[Any, int | None]] = [("ipc", command.ipc), ("items", command.items), ("bytes", command.bytes)]
-    chosen = [(unit, amount) for unit, amount in given if amount is not None]
-    if len(chosen) != 1:
-        raise Misuse(f"{name}: say once how much to keep: --ipc N (items per class), --items N or --bytes N")
-    unit, amount = chosen[0]
-    if amount < 1:
-        raise Misuse(f"{name}: --{unit} must be at least 1, but it is {amount}")
-    return {unit: int(amount)}
+def _kept(command: Making) -> dict[str, Any]:
+    """The amount that was given, by its unit."""
+    given: list[tuple[str, int | None]] = [("ipc", command.ipc), ("items", command.items), ("bytes", command.bytes)]
+    return {unit: int(amount) for unit, amount in given if amount is not None}
 
 
 def _settings(command: Making, parsed: Parsed) -> dict[str, Any]:
@@ -57,9 +52,7 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
     command = parsed.command
     assert isinstance(command, Distill)
-    kept = _kept(command, parsed.name)
-    if command.out.suffix != ".safetensors":
-        raise Misuse(f"--out {command.out}: the file's name must end in .safetensors")
+    kept = _kept(command)
     check_writable(command.out)
     checkpoint = Path(f"{command.out}.checkpoint")
     splits = load_data(command, command.data, watcher)
@@ -136,13 +129,9 @@ def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
     command = parsed.command
     assert isinstance(command, Plan)
-    kept = _kept(command, parsed.name)
-    if command.measure is not None and command.measure < 0:
-        raise Misuse(f"plan: --measure must be at least 0, but it is {command.measure}")
+    kept = _kept(command)
     if command.on is not None:
         return _afar(command, parsed, kept, line, watcher)
-    if command.students is not None:
-        raise Misuse("plan: --students goes with --on, the machines that the plan is of; give both or neither")
     if command.data.startswith("like:"):
         raise PotstillError(
             f"{command.data[:80]} describes data that are not here, which only plan --on takes; say which machines, or "
@@ -172,11 +161,6 @@ def _afar(command: Plan, parsed: Parsed, kept: dict[str, Any], line: str, watche
     from potstill.execution.described import described_cluster
     from potstill.verbs.afar import plan_afar
 
-    if command.measure is not None or command.time_limit is not None or command.details or command.experts:
-        raise Misuse(
-            "plan: --on times a little of each phase by itself; leave out --measure, --time-limit, --details and "
-            "--experts"
-        )
     cluster = described_cluster(command.on or "")
     data = like(command.data) if command.data.startswith("like:") else load_data(command, command.data, watcher)
     settings = {n: v for n, v in _settings(command, parsed).items() if n not in ("time_limit", "device", "executor")}

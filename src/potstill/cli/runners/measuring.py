@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from potstill.cli.commands import Compare, Evaluate, Label, Report, Scaling, View
-from potstill.cli.parsing import Misuse, Parsed
+from potstill.cli.parsing import Parsed
 from potstill.cli.ranked import board_text
 from potstill.cli.runners.parts import Answer, load_data, workers
 from potstill.cli.scaled import scaling_text
@@ -138,12 +138,6 @@ def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
     command = parsed.command
     assert isinstance(command, Compare)
-    sizes = (command.ipc, command.items, command.bytes)
-    if sizes == (None,) * 3 or (command.ipc is not None and command.items is not None):
-        raise Misuse(
-            "compare needs its sizes once: --ipc 1,10 (items per class), or --items 10,100 where there are none; and, "
-            "or instead, --bytes 20kB,100kB"
-        )
     splits = load_data(command, command.data, watcher)
     board = compare(
         splits,
@@ -197,8 +191,6 @@ def run_report(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
     command = parsed.command
     assert isinstance(command, Report)
-    if not command.paths:
-        raise Misuse("report: give at least one folder or file of results")
     check_writable(command.out)
     data = None if command.data is None else load_data(command, command.data, watcher)
     page = report(command.paths, command.out, data=data)

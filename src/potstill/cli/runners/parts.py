@@ -3,13 +3,15 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from potstill.cli.commands import DataCommand, DataOptions
 from potstill.cli.text import plural
-from potstill.core import Splits
 from potstill.limits import changed
 from potstill.watch import Watcher
+
+if TYPE_CHECKING:
+    from potstill.core import Splits
 
 __all__ = ["Answer", "contents", "data_words", "load_data", "workers"]
 
@@ -40,7 +42,7 @@ def workers(command: Working) -> str | None:
     return f"{command.executor}{',' if ':' in command.executor else ':'}address={command.address}"
 
 
-def load_data(command: DataCommand, data: str, watcher: Watcher, card: Mapping[str, Any] | None = None) -> Splits:
+def load_data(command: DataCommand, data: str, watcher: Watcher, card: Mapping[str, Any] | None = None) -> "Splits":
     """The data; with the card of a selection, read as they were for that."""
     from potstill.verbs.export import load_for
     from potstill.verbs.load import load_data

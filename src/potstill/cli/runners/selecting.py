@@ -20,11 +20,7 @@ def run_score(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
     command = parsed.command
     assert isinstance(command, Score)
-    if command.out.suffix != ".parquet":
-        raise Misuse(f"--out {command.out}: the file's name must end in .parquet")
     if command.map is not None:
-        if "cartography" not in command.methods:
-            raise Misuse("score: --map draws what cartography says; add cartography to --methods")
         check_writable(command.map)
     given = {"epochs_recorded": command.epochs, "runs": command.runs}
     made = score(

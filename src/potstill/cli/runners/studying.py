@@ -4,7 +4,7 @@ import warnings
 from typing import Any
 
 from potstill.cli.commands import Study
-from potstill.cli.parsing import Misuse, Parsed
+from potstill.cli.parsing import Parsed
 from potstill.cli.runners.parts import Answer, load_data, workers
 from potstill.cli.studied import plan_text, study_text
 from potstill.cli.text import json_document
@@ -22,8 +22,6 @@ def run_study(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     command = parsed.command
     assert isinstance(command, Study)
     if command.out is not None:
-        if not command.out.name.endswith("study.json"):
-            raise Misuse(f"--out {command.out}: the file's name must end in study.json, as petals.study.json does")
         check_writable(command.out)
     small = command.file if holds_indices(command.file) else load(command.file)
     splits = load_data(command, command.data, watcher)

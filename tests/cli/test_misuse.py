@@ -1,0 +1,134 @@
+"""What is wrong in the words alone is said without importing torch; the sources are read as Python would run them."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from potstill import registry
+from potstill.cli.declared import DeclaredClass, DeclaredValue, Unreadable, declared
+
+MADE = ("--out", "made.safetensors")
+CASES: dict[str, tuple[list[str], int, str]] = {
+    "no command": (["distil"], 2, "did you mean distill"),
+    "option before": (["--json", "distill"], 2, "options stand after the command"),
+    "option": (["distill", "digits", "--ipcs", "1", *MADE], 2, "has no option --ipcs; did you mean --ipc"),
+    "option of a method": (["distill", "digits", "--iteration", "3", *MADE], 2, "did you mean --iterations"),
+    "method": (["distill", "digits", "--method", "dmm", "--ipc", "1", *MADE], 2, "unknown method 'dmm'; did you mean"),
+    "protocol": (["evaluate", "a.safetensors", "--data", "digits", "--protocol", "dcc"], 2, "unknown protocol 'dcc'"),
+    "option of a protocol": (["evaluate", "a.safetensors", "--data", "digits", "--epoch", "3"], 2, "mean --epochs"),
+    "network": (["distill", "digits", "--network", "convnets", "--ipc", "1", *MADE], 2, "unknown network 'convnets'"),
+    "students": (["evaluate", "a.safetensors", "--data", "digits", "--network", "x"], 2, "unknown network 'x'"),
+    "parametrization": (
+        ["distill", "digits", "--parametrization", "tile", "--ipc", "1", *MADE], 2, "unknown parametrization 'tile'",
+    ),
+    "no amount": (["distill", "digits", *MADE], 2, "say once how much to keep"),
+    "two amounts": (["plan", "digits", "--ipc", "1", "--bytes", "2kB"], 2, "say once how much to keep"),
+    "amount": (["distill", "digits", "--ipc", "0", *MADE], 2, "--ipc must be at least 1, but it is 0"),
+    "number": (["distill", "digits", "--ipc", "1", "--lr", "fast", *MADE], 2, "could not convert string to float"),
+    "choice": (["distill", "digits", "--ipc", "1", "--start", "rael", *MADE], 2, "'real','noise','k-means'"),
+    "bound": (["distill", "digits", "--ipc", "1", "--iterations", "-5", *MADE], 2, "must be at least 1, but it is -5"),
+    "time": (["distill", "digits", "--ipc", "1", "--time-limit", "soon", *MADE], 2, "a duration above 0"),
+    "suffix": (["distill", "digits", "--ipc", "1", "--out", "made.pt"], 2, "must end in .safetensors"),
+    "data": (["distill", "photos/", "--ipc", "1", *MADE], 1, "photos/: no such file or folder; check the path"),
+    "name of data": (["distill", "digitz", "--ipc", "1", *MADE], 1, "unknown data set 'digitz'; did you mean digits?"),
+    "set": (["evaluate", "no.safetensors", "--data", "digits"], 1, "no.safetensors: no such file"),
+    "set to inspect": (["inspect", "no.safetensors"], 1, "no.safetensors: no such file"),
+    "results": (["report", "nowhere", "--out", "p.html"], 1, "nowhere: no such file or folder; check the path"),
+    "no results": (["report", "--out", "p.html"], 2, "give at least one folder or file of results"),
+    "sizes": (["compare", "digits", "--methods", "dm", "--out", "x"], 2, "compare needs its sizes once"),
+    "field of compare": (
+        ["compare", "digits", "--methods", "dm", "--ipc", "1", "--out", "x", "--set", "dm.iteration=3"], 2,
+        "unknown option 'iteration'; did you mean iterations",
+    ),
+    "methods": (["methods", "dmm"], 2, "unknown method 'dmm'"),
+    "limit": (["methods", "--limit", "pixel=3"], 2, "pixel"),
+    "export": (["export", "a.safetensors", "--to", "files", "--out", "x"], 2, "--to files needs the data"),
+    "cache": (["cache", "prune"], 2, "prune needs what to delete"),
+}  # fmt: skip
+PROGRAM = """
+import contextlib, io, json, sys
+from potstill.cli.main import main
+
+for name, words in json.loads(sys.argv[1]).items():
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            status = main(words)
+        except SystemExit as error:
+            status = error.code
+    print(json.dumps([name, status, err.getvalue(), sorted({"torch", "numpy", "pyarrow"} & set(sys.modules))]))
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, list[str]]]:
+    """Exit status, stderr and slow imports of each case, in one process: what one imports is seen by the next."""
+    here = tmp_path_factory.mktemp("misuse")
+    (here / "a.safetensors").write_bytes(b"")
+    words = json.dumps({name: case[0] for name, case in CASES.items()})
+    done = subprocess.run([sys.executable, "-c", PROGRAM, words], cwd=here, capture_output=True, text=True, check=True)
+    rows = map(json.loads, done.stdout.splitlines())
+    return {name: (status, err, slow) for name, status, err, slow in rows}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_misuse_is_said_without_torch(told: dict[str, tuple[int, str, list[str]]], case: str) -> None:
+    _, status, said = CASES[case]
+    found, err, slow = told[case]
+    assert (found, slow) == (status, [])
+    assert "".join(said.split()) in "".join(err.split())
+
+
+@pytest.mark.parametrize("name", registry.names("methods", outside=False))
+def test_fields_of_methods_are_read_from_their_source(name: str) -> None:
+    kind, found = registry.resolve("methods", name), declared(registry.targets("methods")[name])
+    hints = typing.get_type_hints(kind)
+    assert [(f.name, f.hint, f.default) for f in found.fields()] == [
+        (f.name, hints[f.name], f.default) for f in dataclasses.fields(kind) if f.init
+    ]
+    for attribute in ("efforts", "may_be_zero", "fractions", "positive"):
+        assert found.attribute(attribute, getattr(kind, attribute)) == getattr(kind, attribute)
+
+
+@pytest.mark.parametrize("name", registry.names("protocols", outside=False))
+def test_values_of_protocols_are_read_from_their_source(name: str) -> None:
+    found: dict[str, Any] = declared(registry.targets("protocols")[name]).flat()
+    wanted = registry.resolve("protocols", name).flat()
+    del found["cases"], wanted["cases"]
+    assert found == wanted
+
+
+@pytest.mark.parametrize("target", ["torch:nn", "potstill.nothing:X", "potstill.core:nothing", "potstill.rng:derive"])
+def test_what_cannot_be_read_says_so(target: str) -> None:
+    with pytest.raises(Unreadable):
+        declared(target)
+
+
+def test_constants_values_and_classes_are_told_apart() -> None:
+    assert declared("potstill.data.load:_FILES")[0] == ".npz"
+    assert isinstance(declared("potstill.methods.distribution.dm:DM"), DeclaredClass)
+    assert isinstance(declared("potstill.evaluation.protocols.dc:PROTOCOL"), DeclaredValue)
+
+
+@pytest.mark.parametrize("data", ["photos/", "./a.csv", "a.csv", "digitz", "~nobody-here/x", "a\\b"])
+def test_data_that_are_not_there_are_refused_alike_before_and_while_they_are_loaded(data: str, tmp_path: Path) -> None:
+    """The check that needs no torch must not refuse anything in its own words."""
+    from potstill.cli.checks import check_words
+    from potstill.cli.parsing import parse
+    from potstill.data import load
+    from potstill.errors import PotstillError
+
+    with pytest.raises(PotstillError) as late:
+        load(data)
+    parsed = parse("plan", [data, "--ipc", "1"])
+    if data.startswith("~"):
+        return  # whose home that is, is found where it is opened
+    with pytest.raises(PotstillError) as early:
+        check_words(parsed)
+    assert str(early.value) == str(late.value)
