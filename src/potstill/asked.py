@@ -126,17 +126,17 @@ def asked_effort(effort: str | None, method: str | Method[Any], steps: int | Non
     return found
 
 
-def fewer(effort: Effort | None, method: Method[Any], line: bool, prepares: bool) -> str:
-    """How to ask for less than what a forecast says, as an option of the command line or in Python."""
+def fewer(effort: Effort | None, method: Method[Any], prepares: bool) -> str:
+    """How to ask for less than what a forecast says."""
     asks = []
     if effort in ("good", "published") and type(method).efforts:
-        asks.append("--effort quick" if line else 'effort="quick"')
+        asks.append('`effort="quick"`')
     if prepares:
         names = ("networks_trained", "epochs_trained", "epochs_recorded", "runs")
         fields = [n for n in names if getattr(method, n, 0) > 1]
-        asks += [f"fewer --{n.replace('_', '-')}" if line else f"fewer {n}" for n in fields]
+        asks += [f"fewer `{n}=`" for n in fields]
     else:
-        asks += ["--steps N", "--time-limit 30m"] if line else ["steps=N", 'time_limit="30m"']
+        asks += ["`steps=N`", '`time_limit="30m"`']
     return " or ".join([", ".join(asks[:-1]), asks[-1]] if len(asks) > 1 else asks)
 
 

@@ -1,9 +1,22 @@
-"""Errors that a person can act on: what was required, what was found, what to change, in one line."""
+"""Errors that a person can act on: what was required, what was found, what to change, in one line.
+
+A message names an option as the keyword that Python takes, in backticks: `` `label="COLUMN"` ``, `` `stream=True` ``,
+`` `steps=N` ``, and `` `label=` `` where no value is meant. The command line prints such words as its own options, by
+`for_command_line`; nothing else translates them, so one text serves both.
+"""
 
 import difflib
+import re
 from collections.abc import Iterable
 
-__all__ = ["NotFinite", "PotstillError", "PotstillWarning", "meant", "nearest", "unknown"]
+__all__ = ["NotFinite", "PotstillError", "PotstillWarning", "for_command_line", "meant", "nearest", "unknown"]
+
+OPTION = re.compile(r"`([a-z][a-z_]*)=([^`\n]*)`")
+"""An option in a message."""
+_LIMIT = re.compile(r"`potstill\.limits\.limited\(([a-z_]+=[^`)\n]*)\)`")
+"""A limit in a message, as `potstill.limits.limited` takes it."""
+_YES_OR_NO = {"mirror"}
+"""Options of two values, where others are flags."""
 
 
 class PotstillError(Exception):
@@ -45,3 +58,26 @@ def unknown(noun: str, name: str, known: Iterable[str]) -> PotstillError:
         known: every registered name.
     """
     return PotstillError(f"unknown {noun} {name!r}; {meant(name, known)}")
+
+
+def for_command_line(text: str) -> str:
+    """Return ``text`` with every option as the command line spells it: `` `label="COLUMN"` `` as ``--label COLUMN``.
+
+    `` `stream=True` `` becomes ``--stream``, `` `full=False` `` ``--no-full``, `` `mirror=False` `` ``--mirror no``,
+    `` `size=(H, W)` `` ``--size HxW``, `` `networks=["a", "b"]` `` ``--networks a,b``, `` `label=` `` ``--label``,
+    and `` `potstill.limits.limited(pixels=N)` `` ``--limit pixels=N``.
+    """
+    text = _LIMIT.sub(r"--limit \1", text)
+    return OPTION.sub(lambda found: _spelled(found[1], found[2].strip()), text)
+
+
+def _spelled(name: str, value: str) -> str:
+    flag = f"--{name.replace('_', '-')}"
+    if value in ("True", "False"):
+        if name in _YES_OR_NO:
+            return f"{flag} {'yes' if value == 'True' else 'no'}"
+        return flag if value == "True" else f"--no-{flag[2:]}"
+    if value[:1] + value[-1:] in ("()", "[]"):
+        join = "x" if value[0] == "(" else ","
+        value = join.join(part.strip().strip("\"'") for part in value[1:-1].split(","))
+    return f"{flag} {value.strip(chr(34) + chr(39))}".rstrip()

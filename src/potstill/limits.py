@@ -119,7 +119,7 @@ def changed() -> dict[str, int]:
 
 def raised(name: str) -> str:
     """What the end of a refusal says: the limit, its value, and how it is raised."""
-    return f"limit {name} is {getattr(limits(), name):,}, --limit {name}=N raises it"
+    return f"limit {name} is {getattr(limits(), name):,}, `potstill.limits.limited({name}=N)` raises it"
 
 
 def hold(name: str, found: int, what: str) -> None:

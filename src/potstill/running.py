@@ -116,7 +116,7 @@ def run_settled(
     seen = None
     if film is not None:
         seen = Film(film, made, problem, identity, resume=resume, warn=watcher.warn)
-    watcher.begin(name, fewer(settled.effort, made, watcher.line, prepares=False))
+    watcher.begin(name, fewer(settled.effort, made, prepares=False))
     if class_shards is not None:
         done: Run[Any] = run_shards(
             name, made, problem, class_shards, seed=seed, identity=identity, steps=steps, checkpoint=checkpoint,
@@ -210,7 +210,7 @@ def _prepared(
         return named_augmentation(name, problem.train)
 
     begun = time.monotonic()
-    less = fewer(settled.effort, method, watcher.line, prepares=True)
+    less = fewer(settled.effort, method, prepares=True)
     watcher.begin("preparation", less)
     to_make = [asset for asset in wanted if asset.name not in given]
     coming = forecast(to_make, problem.train, problem.network, augmentation, executor)

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from potstill.errors import for_command_line
 from potstill.markup import one_line
 from potstill.units import about, clock, roughly
 
@@ -107,10 +108,15 @@ class Watcher(AbstractContextManager["Watcher"]):
 
     # --- what is told -------------------------------------------------------------------------------------------
 
+    def worded(self, text: str) -> str:
+        """``text`` with options as who watches knows them: those of the command line, or keywords of Python."""
+        return for_command_line(text) if self.line else text
+
     def note(self, text: str) -> None:
         """One line that stays."""
         if self._quiet:
             return
+        text = self.worded(text)
         with self._lock:
             if self._bar is not None:
                 self._bar.console.print(f"potstill: {one_line(text)}", markup=False, highlight=False, soft_wrap=True)
@@ -120,7 +126,7 @@ class Watcher(AbstractContextManager["Watcher"]):
     def warn(self, text: str) -> None:
         """One line that stays and cannot be overlooked, also where all else is silent."""
         with self._lock:
-            loud = f"potstill: WARNING: {one_line(text)}"
+            loud = f"potstill: WARNING: {one_line(self.worded(text))}"
             if self._bar is not None:
                 self._bar.console.print(loud, markup=False, highlight=False, soft_wrap=True, style="bold red")
             else:
@@ -128,7 +134,7 @@ class Watcher(AbstractContextManager["Watcher"]):
 
     def begin(self, what: str, less: str = "") -> None:
         """Steps that are told from now on are of ``what``; ``less`` says how to ask for fewer of them."""
-        self._named, self._less, self._pace, self._hinted = what, less, Pace(), False
+        self._named, self._less, self._pace, self._hinted = what, self.worded(less), Pace(), False
 
     def of(self, what: str, seen: Seen) -> None:
         """A step of ``what`` was made."""

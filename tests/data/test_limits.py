@@ -165,7 +165,7 @@ def test_each_limit_holds_and_says_how_it_is_raised(name, tmp_path):
     with limited(**{name: least}):
         said = refused(read, data)
     if name != "dimensions":  # one of many contradictions of a header
-        assert re.search(rf"limit {name} is {least:,}, --limit {name}=N raises it", said)
+        assert re.search(rf"limit {name} is {least:,}, `potstill.limits.limited\({name}=N\)` raises it", said)
     if not name.startswith("brace"):  # whose shards are not there
         read(data)
 
@@ -202,7 +202,9 @@ def test_an_archive_that_unpacks_to_far_more_is_refused_before_it_is_unpacked(fo
         head[148:156] = b"        "
         head[148:156] = b"%06o\0 " % sum(head)
         path.write_bytes(bytes(head) + bytes(1024))
-    with pytest.raises(PotstillError, match="limit archive_ratio is 500, --limit archive_ratio=N raises it"):
+    with pytest.raises(
+        PotstillError, match=r"limit archive_ratio is 500, `potstill\.limits\.limited\(archive_ratio=N\)` raises it"
+    ):
         load_data(str(path))
 
 
@@ -248,7 +250,7 @@ def test_threads_that_decode_see_them(workers, tmp_path, monkeypatch):
 def test_a_set_of_others_is_held_against_the_size_of_a_set(tmp_path):
     path = imported(tmp_path)
     with limited(set_bytes=500):
-        assert "limit set_bytes is 500, --limit set_bytes=N raises it" in refused(import_plain, path)
+        assert "limit set_bytes is 500, `potstill.limits.limited(set_bytes=N)` raises it" in refused(import_plain, path)
 
 
 def of_pixels(job):

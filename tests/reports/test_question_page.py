@@ -289,7 +289,7 @@ def test_nothing_else_is_served(served: tuple[Path, Server], digits: Gallery) ->
     with urllib.request.urlopen(server.url) as answer:
         assert "script-src 'sha256-" in answer.headers["Content-Security-Policy"]
         assert "unsafe-inline'; script" in answer.headers["Content-Security-Policy"]
-    with pytest.raises(PotstillError, match="choose another --port"):
+    with pytest.raises(PotstillError, match="choose another `port=`"):
         view(folder, port=server.server_port)
     with pytest.raises(PotstillError, match="a folder is needed"):
         view(folder / "none")

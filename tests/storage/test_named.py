@@ -126,7 +126,7 @@ def test_a_budget_in_bytes_is_kept_and_used(kind: str, store: str | None) -> Non
 
 
 def test_items_per_class_need_classes() -> None:
-    with pytest.raises(PotstillError, match=r"no classes.*--items 3"):
+    with pytest.raises(PotstillError, match=r"no classes.*`items=3`"):
         potstill.distill(Splits(train=pairs_source(), test=None), "random", ipc=3, progress=None)
 
 

@@ -98,7 +98,7 @@ def _limited(name: str, words: Sequence[str]) -> int:
 def _command(name: str, words: Sequence[str]) -> int:
     from potstill.cli.checks import check_words
     from potstill.cli.parsing import Misuse, parse
-    from potstill.errors import PotstillError
+    from potstill.errors import PotstillError, for_command_line
 
     line = shlex.join(["potstill", name, *words])
     debug = "--debug" in words
@@ -120,7 +120,11 @@ def _command(name: str, words: Sequence[str]) -> int:
         ):
             warnings.showwarning = functools.partial(_remark, watcher, warnings.showwarning)
             answer = RUNNERS[name](parsed, line, watcher)
-        lines = [json_document(answer.value)] if parsed.command.common.json else map(one_line, answer.text.split("\n"))
+        lines = (
+            [json_document(answer.value)]
+            if parsed.command.common.json
+            else [one_line(for_command_line(row)) for row in answer.text.split("\n")]
+        )
         print(*lines, sep="\n")
         sys.stdout.flush()
         return 0 if answer.failure is None else _fail(1, answer.failure)
@@ -152,10 +156,11 @@ def _again(name: str, words: Sequence[str], line: str) -> str:
 
 def _fail(status: int, message: str, debug: bool = False) -> int:
     from potstill.cli.text import one_line
+    from potstill.errors import for_command_line
 
     if debug:
         traceback.print_exc()
-    print(f"potstill: {one_line(message)}", file=sys.stderr)
+    print(f"potstill: {one_line(for_command_line(message))}", file=sys.stderr)
     return status
 
 

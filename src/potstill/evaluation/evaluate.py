@@ -251,7 +251,7 @@ def evaluate(
     w = distilled.sample_weight if weights else None
     if w is not None and not bench.classes and not all(isinstance(make, Learned) for make in makes):
         raise PotstillError(
-            f"a set's weights count where there are classes, but the task is {task.name}; weights=False (--no-weights) "
+            f"a set's weights count where there are classes, but the task is {task.name}; `weights=False` "
             "trains on all samples alike"
         )
     own_set = TrainingSet(

@@ -104,6 +104,6 @@ def carded_network(distilled: Distilled) -> str | None:
     if name is None or (isinstance(name, str) and named(name)):
         return name
     raise PotstillError(
-        f"the set was made with a network of its maker's own, {name}; say which network to train on it: network=Net "
-        "in Python, --network FILE.py:Net or --network convnet on the command line"
+        f"the set was made with a network of its maker's own, {name}; say which network to train on it, yours "
+        'or another: `network="FILE.py:Net"` or `network="convnet"`'
     )

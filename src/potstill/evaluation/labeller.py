@@ -206,7 +206,7 @@ def _entries(card: Mapping[str, Any]) -> list[_Entry]:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PotstillError(
             f"the set's card must say its teachers by network, recipe and hash, but it has {str(found)[:80]!r}; name a "
-            "teacher, as in --teacher convnet-batch, or get the file again"
+            'teacher, as in `teacher="convnet-batch"`, or get the file again'
         ) from error
     if sum(len(e.hashes) for e in entries) > MOST:
         raise PotstillError(f"the set's card names more than {MOST} teachers that label; name one in their place")

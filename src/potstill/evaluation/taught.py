@@ -191,7 +191,7 @@ def check_stored(p: Protocol, store: Labels) -> None:
     if isinstance(store.about.views, Views) and found != p.teaching.teacher_statistics:
         raise PotstillError(
             f"protocol {p.name} has labels by a teacher's {p.teaching.teacher_statistics} statistics, but these were "
-            f"made by {found} ones; label anew, or say teacher_statistics={found}"
+            f'made by {found} ones; label anew, or say `teacher_statistics="{found}"`'
         )
 
 

@@ -424,7 +424,7 @@ def _line(error: BaseException) -> str:
 def _lost(error: BaseException) -> PotstillError:
     said = re.sub(r"\[/[^]]*\]\s*", "", " ".join(str(error).split())).partition(". ")[0][:120]  # without gloo's files
     return PotstillError(
-        f"all ranks must live until the work is done, but one is gone ({said}); begin again, with --resume "
+        f"all ranks must live until the work is done, but one is gone ({said}); begin again, with `resume=True` "
         "where there is a checkpoint"
     )
 

@@ -232,7 +232,7 @@ def frozen_factory(
     if normalization is not None and normalization.whitening is not None and normalization.whitening.unit:
         raise PotstillError(
             f"network {name} is to see pixels, but this whitening gives every picture the same norm, which cannot be "
-            "undone; choose another, zca=mtt or zca=frepo"
+            'undone; choose another, `zca="mtt"` or `zca="frepo"`'
         )
     _trunk(backbone, device)
     return FrozenFactory(

@@ -48,7 +48,7 @@ def _json(path: Path) -> Any:
     except OSError as error:
         raise PotstillError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
     except (ValueError, RecursionError) as error:
-        raise PotstillError(f"{path}: not valid JSON ({_line(error)}); write it again with --json or --out") from error
+        raise PotstillError(f"{path}: not valid JSON ({_line(error)}); write it again") from error
 
 
 def _card(path: Path, metadata: Mapping[str, str] | None) -> Mapping[str, Any]:

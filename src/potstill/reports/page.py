@@ -277,9 +277,9 @@ def write(html: str, path: Path) -> None:
         PotstillError: the file cannot be written.
     """
     if not path.name:
-        raise PotstillError(f"{path}: the page needs a file name, but this is a folder; choose another --out")
+        raise PotstillError(f"{path}: the page needs a file name, but this is a folder; choose another `out=`")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise PotstillError(f"{path}: cannot be written ({reason(error)}); choose another --out") from error
+        raise PotstillError(f"{path}: cannot be written ({reason(error)}); choose another `out=`") from error
     write_atomic(path, html.encode())

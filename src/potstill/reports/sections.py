@@ -140,7 +140,7 @@ def warnings(entry: Entry) -> Html | None:
             (
                 "Quick.",
                 "The protocol was shortened (few students, short training), to look at the set and not to report it. "
-                "Measure without --quick for numbers to rely on.",
+                "Measure in full for numbers to rely on.",
             )
         )
     if entry.measured("data").get("made_of_train") is False:

@@ -155,7 +155,8 @@ def read_checkpoint(
         if other and not anyway:
             raise PotstillError(
                 f"{path}: computed otherwise than here: {'; '.join(other)}; going on would end in bits that neither "
-                "has: go on where it began, begin anew, or resume anyway (--resume-anyway), which the card then says"
+                "has: go on where it began, begin anew, or resume all the same, `resume_anyway=True`, which the card "
+                "then says"
             )
         computed = computed if other else None
     rng_state = tensors.pop("rng")

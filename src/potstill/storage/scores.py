@@ -76,7 +76,7 @@ class Scores:
             raise PotstillError(
                 f"these scores are of {self.source} ({len(self):,} samples, content {_short(self.hash)}), but the data "
                 f"are {train.name} ({len(train):,} samples, content {_short(train.content_hash)}); score these data, "
-                "with the same split and size, and --stream for both or for neither"
+                "with the same split and size, and `stream=True` for both or for neither"
             )
         return self.methods[method].columns
 

@@ -137,7 +137,7 @@ def plan_afar(
     horizon = made.horizon(whole.problem)
     total = min((n for n in (horizon, steps) if n is not None), default=None)
     if total is None:
-        raise PotstillError(f"{whole.name} does not say how many steps it makes; give --steps")
+        raise PotstillError(f"{whole.name} does not say how many steps it makes; give `steps=N`")
     said = _protocol(protocol, whole)
     here = _Here(whole=whole, small=small, cluster=cluster)
     n = sum(whole.problem.sizes)

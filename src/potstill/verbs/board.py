@@ -134,7 +134,7 @@ class Folder:
         if made_of is not None and made_of != train.content_hash:
             raise PotstillError(
                 f"{path}: was made of other training data than {train.name}; give the data of the comparison, with the "
-                "same reading options, or leave --data out"
+                "same reading options, or leave `data=` out"
             )
         return train
 
@@ -159,7 +159,7 @@ def _neighbours(train: Any, shown: torch.Tensor, labels: torch.Tensor) -> tuple[
             if theirs.shape[1:] != shown.shape[1:]:
                 raise PotstillError(
                     f"{train.name}: its pictures are {tuple(theirs.shape[1:])}, those of the set "
-                    f"{tuple(shown.shape[1:])}; read the data as the comparison did (--size)"
+                    f"{tuple(shown.shape[1:])}; read the data as the comparison did (`size=(H, W)`)"
                 )
             apart = torch.cdist(shown[mine].flatten(1), theirs.flatten(1), compute_mode="donot_use_mm_for_euclid_dist")
             least, which = apart.min(1)

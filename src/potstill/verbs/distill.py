@@ -332,7 +332,7 @@ def settle(
     if wanted.unit == "ipc" and not train.classes:
         raise PotstillError(
             f"{train.name} has no classes ({task.name}), so there are no items per class; say how many in all, with "
-            f"--items {wanted.amount}"
+            f"`items={wanted.amount}`"
         )
     parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
     decoder = decoder_of(parts["parametrization"] or "pixels", train.input)
@@ -413,7 +413,7 @@ class Without:
             PotstillError: always.
         """
         names = ", ".join(part for part, _ in self.input.parts)
-        raise PotstillError(f"inputs with names ({names}) need a network of their own; name one with --network")
+        raise PotstillError(f"inputs with names ({names}) need a network of their own; name one with `network=`")
 
 
 def _whitened(train: Source, family: str) -> Source:

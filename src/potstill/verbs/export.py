@@ -31,7 +31,7 @@ __all__ = ["WITH_DATA", "Link", "export", "export_selection", "load_for", "rebui
 Link = Literal["copy", "hard", "symbolic"]
 WITH_DATA = ("files", "hf")
 """Exports that take the chosen samples from the data as they are there."""
-_OTHERS = "--to parquet writes the inputs as the set holds them"
+_OTHERS = '`to="parquet"` writes the inputs as the set holds them'
 
 
 def export(
@@ -192,7 +192,8 @@ def _linked(source: Path, target: Path, link: Link) -> None:
             os.link(os.path.realpath(source), target)
         except OSError as error:
             raise PotstillError(
-                f"{source}: cannot be hard-linked to {target.parent} ({error.strerror}); use --link copy or symbolic"
+                f"{source}: cannot be hard-linked to {target.parent} ({error.strerror}); use "
+                '`link="copy"` or `link="symbolic"`'
             ) from None
 
 
@@ -208,7 +209,7 @@ def _rows(distilled: Distilled, path: Path, data: Any, places: Tensor, label: st
         if values is None:
             continue
         if name in chosen.column_names:
-            raise PotstillError(f"the data have a column {name} already; rename it, or export --to parquet")
+            raise PotstillError(f'the data have a column {name} already; rename it, or export with `to="parquet"`')
         chosen = chosen.add_column(name, values.tolist())
 
     def fill(folder: Path) -> None:

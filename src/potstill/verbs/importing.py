@@ -129,7 +129,8 @@ def _normalization(
         made = fit_normalization(_all(of.train), zca)
         if made.whitening is not None and made.whitening.unit:
             raise PotstillError(
-                "images whitened as kip cannot be led back to pixels: their length is lost; use --zca mtt or frepo"
+                'images whitened as kip cannot be led back to pixels: their length is lost; use `zca="mtt"` or '
+                '`zca="frepo"`'
             )
     elif mean is not None and std is not None:
         if not len(mean) == len(std) == channels or min(std) <= 0:

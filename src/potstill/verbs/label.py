@@ -159,7 +159,7 @@ def _published(
     dtype: str | None, progress: Callable[[str, int, int], None] | None,
 ) -> LabelStore:  # fmt: skip
     if store_as != "rows" or x.ndim != 4:
-        raise PotstillError("published labels are rows of pictures; leave --store-as out, and give a set of pictures")
+        raise PotstillError("published labels are rows of pictures; leave `store_as=` out, and give a set of pictures")
     picture = (x.shape[2], x.shape[3])
     return import_fkd(
         folder, out, classes=task.seen.classes, items=len(x), picture=picture, size=picture,

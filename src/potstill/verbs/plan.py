@@ -198,7 +198,7 @@ def plan(
         raise PotstillError(f"the number of steps to measure must be at least 0, but it is {measure}; leave it out")
     if method == "auto":
         raise PotstillError(
-            "a plan is of one method, but auto tries several and takes the time that --time-limit gives it, five "
+            "a plan is of one method, but auto tries several and takes the time that `time_limit=` gives it, five "
             "minutes where it gives none; name the method to plan"
         )
     executor = asked_executor(executor)

@@ -144,7 +144,7 @@ def _dc(path: Path, run: int, max_bytes: int) -> Released:
     if not isinstance(runs, list) or not runs:
         raise PotstillError(
             f"{path}: {{'data': [[images, labels], …]}} is required, but this is {_kind(content)}; give a res_*.pt of "
-            "DC, DSA or DM, or another --format"
+            "DC, DSA or DM, or another `format=`"
         )
     if not -len(runs) <= run < len(runs):
         raise PotstillError(f"{path}: run {run} is asked for, but it holds {len(runs)}; count from 0")
@@ -170,7 +170,7 @@ def _trajectory(path: Path, form: str, max_bytes: int) -> Released:
     pixels = file.name.startswith("images_zca")
     if form == "datm":
         if not (isinstance(labels, Tensor) and labels.ndim == 2 and labels.is_floating_point()):
-            raise PotstillError(f"{files[1]}: rows of logits are required; for classes give --format mtt")
+            raise PotstillError(f'{files[1]}: rows of logits are required; for classes give `format="mtt"`')
         labels = labels.detach().float().softmax(1)
     images, labels = _pair([images, labels], file)
     return Released(images, labels, pixels, form, lr, files=_hashes(*files))
@@ -194,15 +194,15 @@ def _pair(content: Any, path: Path) -> tuple[Tensor, Tensor]:
     """Images and labels, checked, as float32 and int64 or float32."""
     pair = list(content) if isinstance(content, list | tuple) and len(content) == 2 else []
     if not pair or not all(isinstance(t, Tensor) for t in pair):
-        raise PotstillError(f"{path}: [images, labels] are required, but this is {_kind(content)}; check --format")
+        raise PotstillError(f"{path}: [images, labels] are required, but this is {_kind(content)}; check `format=`")
     images, labels = (t.detach() for t in pair)
     soft = labels.ndim == 2 and labels.is_floating_point()
     if images.ndim != 4 or not images.is_floating_point() or len(images) == 0:
-        raise PotstillError(f"{path}: images (n, c, h, w) of floats are required, not {_kind(images)}; check --format")
+        raise PotstillError(f"{path}: images (n, c, h, w) of floats are required, not {_kind(images)}; check `format=`")
     if not (soft or (labels.ndim == 1 and labels.dtype == torch.int64)) or len(labels) != len(images):
         raise PotstillError(
             f"{path}: {len(images)} classes (int64), or rows, are required as labels, not {_kind(labels)} of "
-            f"{labels.dtype}; check --format"
+            f"{labels.dtype}; check `format=`"
         )
     if not bool(images.isfinite().all()) or (not soft and int(labels.min()) < 0):
         raise PotstillError(f"{path}: images must be finite and classes at least 0; get the file again")

@@ -38,7 +38,7 @@ def report(paths: Sequence[str | Path] | str | Path, out: str | Path, *, data: A
     if data is not None:
         raise PotstillError(
             f"{shlex.join(map(str, several))}: data are of use for one folder that potstill compare wrote, with its "
-            "leaderboard.json; give that folder, or leave --data out"
+            "leaderboard.json; give that folder, or leave `data=` out"
         )
     entries = collect([Path(p) for p in several], arrays_of)
     title = entries[0].name if len(entries) == 1 else Path(several[0]).resolve().name

@@ -98,7 +98,7 @@ def study(
     with watched(progress) as watcher:
         said = ", ".join(f"{name} {of['seconds']:.2g} s" for name, of in forecast.items())
         if progress == "auto" or isinstance(progress, Watcher):
-            watcher.begin("study", "--parts nearest,labeller" if watcher.line else "parts=('nearest',)")
+            watcher.begin("study", '`parts=["nearest", "labeller"]`')
             watcher.note(f"to be computed, about, on one worker: {said}") if watcher.line else None
         count = progress if callable(progress) and not isinstance(progress, Watcher) else watcher.count
         return measure(with_executor(bench, runner, count), asked, forecast)

@@ -70,13 +70,13 @@ def read_texts(path: Path, run: int = -1) -> Texts:
         raise PotstillError(f"{file}: cannot be read ({error.strerror or error}); check the path") from error
     except (ValueError, RecursionError) as error:
         said = " ".join(str(error).split())[:100]
-        raise PotstillError(f"{file}: a JSON object on each line is required ({said}); check --format") from error
+        raise PotstillError(f"{file}: a JSON object on each line is required ({said}); check `format=`") from error
     first = read[0] if read and isinstance(read[0], dict) else {}
     fields = tuple(name for name in first if name != _LABELS)
     if not 0 < len(fields) <= _FIELDS or not all(re.fullmatch(r"\w{1,40}", name, re.ASCII) for name in fields):
         raise PotstillError(
             f'{file}: lines such as {{"sentence": "…", "labels": 0}} are required, but the first has the fields '
-            f"{', '.join(map(repr, list(first)[:_FIELDS])) or 'of none'}; check --format"
+            f"{', '.join(map(repr, list(first)[:_FIELDS])) or 'of none'}; check `format=`"
         )
     for number, row in enumerate(read, 1):
         _check(file, number, row, fields)

@@ -114,14 +114,14 @@ def view(
     """
     path = Path(folder)
     if not path.is_dir():
-        raise PotstillError(f"{path}: a folder is needed, the --out of potstill compare; check the path")
+        raise PotstillError(f"{path}: a folder is needed, the `out=` of a comparison; check the path")
     if not 0 <= port <= 65535:
-        raise PotstillError(f"--port must be from 0 to 65535, not {port}")
+        raise PotstillError(f"`port=` must be from 0 to 65535, not {port}")
     try:
         server = Server(Folder(path, data), port, command or f"potstill view {path}")
     except OSError as error:
         raise PotstillError(
-            f"port {port} cannot be had ({error.strerror or error}); choose another --port, or 0 for any"
+            f"port {port} cannot be had ({error.strerror or error}); choose another `port=`, or 0 for any"
         ) from error
     with server:
         if ready is not None:

@@ -98,7 +98,7 @@ def _compensators(problem: Problem) -> Compensators:
     if not isinstance(made, Compensators):
         raise PotstillError(
             f"ufc makes compensators, but the parametrization is {type(made).__name__.lower()}; leave "
-            "--parametrization out, or say compensators:count=N"
+            "`parametrization=` out, or say compensators:count=N"
         )
     return made
 

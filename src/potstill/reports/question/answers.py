@@ -61,7 +61,7 @@ def answers(board: Board) -> list[Html]:
     )  # fmt: skip
     note = (
         "“These” are the best mean and all that cannot be told apart from it. That is not to be equal: where sets are "
-        "few, or differ much from each other, a large difference stays open, and more sets settle it (--sets). Time is "
+        "few, or differ much from each other, a large difference stays open, and more sets settle it. Time is "
         "that of making one set."
     )
     return [tag("div", table("In short", head, body), class_="answers"), tag("p", note, class_="note")]

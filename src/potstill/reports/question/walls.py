@@ -132,7 +132,7 @@ def walls(board: Board, near: Mapping[str, Near], given: bool) -> list[Html]:
             "Below each strip, behind the line: for each picture the real training picture of its class that is "
             "nearest to it. Pictures that are real themselves have none."
             if given
-            else "Give report the training data (--data) to see the real picture nearest to each."
+            else "Give the report the training data to see the real picture nearest to each."
         )
         top.append(tag("p", note, class_="note"))
     if near:
