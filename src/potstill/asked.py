@@ -70,8 +70,8 @@ def asked_amounts(
     return kept(ipc, items, bytes), parse_time_limit(time_limit)
 
 
-def parse_time_limit(time_limit: str | float | None) -> float | None:
-    """Return the seconds of a time limit, which may be text: ``10m``.
+def parse_time_limit(time_limit: str | float | None, name: str = "time_limit") -> float | None:
+    """Return the seconds of a time limit, which may be text: ``10m``. ``name`` is what the message calls it.
 
     Raises:
         PotstillError: it is no duration.
@@ -79,7 +79,7 @@ def parse_time_limit(time_limit: str | float | None) -> float | None:
     try:
         return None if time_limit is None else seconds_of(time_limit)
     except ValueError as error:
-        raise PotstillError(f"time_limit: {error}") from error
+        raise PotstillError(f"{name}: {error}") from error
 
 
 def renamed(options: dict[str, Any], names: Mapping[str, str], **new: Any) -> list[Any]:

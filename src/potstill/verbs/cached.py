@@ -36,17 +36,17 @@ class Kept:
         return {"kind": self.kind, "files": self.files, "bytes": self.bytes, "used_days_ago": round(self.used, 2)}
 
 
-def kept(folder: Path | None = None) -> list[Kept]:
+def kept(folder: str | Path | None = None) -> list[Kept]:
     """By kind, the largest first.
 
     Args:
         folder: of the cache, if not `potstill.folders.cache_folder`.
     """
-    now, found = time.time(), dict[str, list[tuple[int, float]]]()
-    for path in _files(folder or cache_folder()):
+    folder, now, found = Path(folder or cache_folder()), time.time(), dict[str, list[tuple[int, float]]]()
+    for path in _files(folder):
         with contextlib.suppress(OSError):  # another process has removed it meanwhile
             said = path.stat()
-            kind = path.relative_to(folder or cache_folder()).parts[0]
+            kind = path.relative_to(folder).parts[0]
             found.setdefault(kind, []).append((said.st_size, max(said.st_mtime, said.st_atime)))
     rows = [
         Kept(
@@ -58,14 +58,14 @@ def kept(folder: Path | None = None) -> list[Kept]:
     return sorted(rows, key=lambda row: (-row.bytes, row.kind))
 
 
-def verify_cache(folder: Path | None = None) -> list[Verdict]:
+def verify_cache(folder: str | Path | None = None) -> list[Verdict]:
     """A verdict for each file of the cache; see `potstill.verbs.verify`."""
-    folder = folder or cache_folder()
+    folder = Path(folder or cache_folder())
     return verify(folder) if folder.is_dir() else []
 
 
 def prune(
-    folder: Path | None = None, *, kind: str | None = None, unused_days: float | None = None,
+    folder: str | Path | None = None, *, kind: str | None = None, unused_days: float | None = None,
     at_most: int | None = None, damaged: bool = False,
 ) -> tuple[int, int]:  # fmt: skip
     """Delete files, those first that were used longest ago, and what killed processes left behind in any case.
@@ -82,7 +82,7 @@ def prune(
     Raises:
         PotstillError: there is no such kind.
     """
-    folder = folder or cache_folder()
+    folder = Path(folder or cache_folder())
     if kind is not None and not (folder / kind).is_dir():
         there = ", ".join(sorted(row.kind for row in kept(folder))) or "nothing"
         raise PotstillError(f"the cache {folder} holds no {kind!r}; there is {there}")

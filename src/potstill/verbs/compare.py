@@ -8,16 +8,18 @@ from typing import Any
 import torch
 
 from potstill.asked import asked_effort, parse_time_limit
+from potstill.core import Method
 from potstill.data.groups import data_key
 from potstill.driver import Progress
 from potstill.errors import PotstillError
+from potstill.evaluation import Protocol
 from potstill.execution import Executor, Serial, asked_executor
 from potstill.locks import only_run
 from potstill.nn import OwnNetwork, given
 from potstill.storage import write_atomic
 from potstill.verbs.comparing.board import FAIR, board
 from potstill.verbs.comparing.cells import Maker, Result, text
-from potstill.verbs.comparing.grid import asked_measures, asked_methods, asked_sizes, cells_of, check_storage
+from potstill.verbs.comparing.grid import asked_measures, asked_methods, asked_sizes, cells_of, check_storage, several
 from potstill.verbs.load import as_splits, pick_device
 
 __all__ = ["FAIR", "compare"]
@@ -25,20 +27,20 @@ __all__ = ["FAIR", "compare"]
 
 def compare(
     data: Any,
-    methods: Sequence[str],
+    methods: Sequence[str | Method[Any]] | str | Method[Any],
     ipc: Sequence[int] | int | None = None,
     *,
     items: Sequence[int] | int | None = None,
     bytes: Sequence[int | str] | int | str | None = None,
-    parametrizations: Sequence[str] = (),
-    stores: Sequence[str] = (),
+    parametrizations: Sequence[str] | str = (),
+    stores: Sequence[str] | str = (),
     sets: int = 1,
-    out: Path,
+    out: str | Path,
     effort: str | None = None,
     time_limit: str | float | None = None,
     seeds: int | None = None,
-    protocol: str = "potstill",
-    protocols: Sequence[str] | None = None,
+    protocol: str | Protocol = "potstill",
+    protocols: Sequence[str | Protocol] | str | None = None,
     network: str | OwnNetwork | Callable[..., Any] | None = None,
     device: str = "auto",
     seed: int = 0,
@@ -67,7 +69,8 @@ def compare(
 
     Args:
         data: anything ``load_data`` takes.
-        methods: registered names.
+        methods: registered names, ``file.py:Class``, or methods as values, such as ``DM(iterations=5)``, which are
+            called so on the board and run as they are, whatever ``effort`` says.
         ipc: items per class.
         items: items in all, in place of ``ipc``: where there are no classes.
         bytes: stored bytes, numbers or text such as ``20kB``, beside or in place of items.
@@ -80,6 +83,7 @@ def compare(
         effort: how hard each method tries, as for `potstill.distill`.
         time_limit: time for each cell's distilling: seconds, or text such as ``10m``.
         seeds: students per set; with one, accuracies of one set have no interval.
+        protocol: how to measure: a registered name, or a protocol as a value.
         protocols: how to measure: several, in place of ``protocol``.
         options: fields of methods, by the method's name: ``{"dm": {"iterations": 500}}``; and of one protocol's recipe:
             ``{"protocol:dc": {"epochs": 50}}``.
@@ -100,9 +104,10 @@ def compare(
     sizes, options = asked_sizes(ipc, items, bytes), options or {}
     if type(sets) is not int or sets < 1:
         raise PotstillError(f"sets must be a whole number of at least 1, not {sets!r}; leave it out for one of each")
-    names = asked_methods(methods, options)
+    asked, out = asked_methods(methods, options), Path(out)
     seconds = parse_time_limit(time_limit)
-    measures = asked_measures([protocol] if protocols is None else protocols, seeds, overrides, options)
+    parametrizations, stores = several(parametrizations), several(stores)
+    measures = asked_measures(several(protocol if protocols is None else protocols), seeds, overrides, options)
     splits = as_splits(data, pick_device(device))
     check_storage(parametrizations, stores, splits.train)
     # An option of `distill` or of `evaluate` is one line here: it is handed over, and part of every cell's settings.
@@ -118,7 +123,7 @@ def compare(
         raise PotstillError(f"{out}: a folder that can be written is needed ({error.strerror})") from error
     with only_run(out / "leaderboard.json"):
         cells = cells_of(
-            sizes, names, parametrizations, stores, sets, options=options, data=data_key(splits.train),
+            sizes, asked, parametrizations, stores, sets, options=options, data=data_key(splits.train),
             making=making, measures=measures, folder=out, device=device,
         )  # fmt: skip
         for cell in cells:

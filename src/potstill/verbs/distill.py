@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from potstill.amounts import amounts, rounding, writing
-from potstill.asked import Watching, asked_amounts, asked_effort, kept, watched
+from potstill.asked import Watching, asked_amounts, asked_effort, kept, parse_time_limit, watched
 from potstill.augment.named import named_augmentation
 from potstill.augment.zca import fit_normalization
 from potstill.core import (
@@ -66,10 +66,10 @@ def distill(
     zca: str | None = None,
     store: str | Store | None = None,
     device: str = "auto",
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     resume: bool = False,
     resume_anyway: bool = False,
-    checkpoint_every: float = 60.0,
+    checkpoint_every: str | float = 60.0,
     progress: Watching = "auto",
     preparing: Callable[[str, int, int], None] | None = None,
     command: str | None = None,
@@ -111,7 +111,7 @@ def distill(
         checkpoint: where the unfinished run is kept; with it SIGINT and SIGTERM end the run after the step under way.
         resume: continue the run in ``checkpoint``.
         resume_anyway: continue it also where other versions or kernels computed it until there; the card says so.
-        checkpoint_every: seconds between checkpoints.
+        checkpoint_every: time between checkpoints: seconds, or text such as ``60s``.
         progress: called after every step; ``auto``: show on stderr how far it is and how long it will take, as a bar
             on a terminal and as a line every ten seconds elsewhere; ``None``: show nothing.
         preparing: called while what the method needs is made before the first step (networks trained on the data):
@@ -148,6 +148,8 @@ def distill(
         raise PotstillError(
             f"steps must be a whole number of at least 0, but they are {steps!r}; leave them out for all that there are"
         )
+    checkpoint = None if checkpoint is None else Path(checkpoint)
+    every = parse_time_limit(checkpoint_every, "checkpoint_every")
     if method == "auto":
         from potstill.verbs.auto import choose  # which makes its sets with this module
 
@@ -163,7 +165,7 @@ def distill(
                 progress=progress if callable(progress) and progress is not watcher else None,
                 checkpoint=checkpoint, resume=resume or resume_anyway, anyway=resume_anyway,
             )  # fmt: skip
-    if checkpoint is not None and class_shards is None and Path(checkpoint).is_dir():
+    if checkpoint is not None and class_shards is None and checkpoint.is_dir():
         raise PotstillError(
             f"{checkpoint}: a folder, as a choice of method auto or class shards leave under way, but a checkpoint is "
             "a file; resume that run, or remove the folder"
@@ -190,7 +192,7 @@ def distill(
         shown = progress if callable(progress) else watcher
         small = run_settled(
             settled, watcher, seconds, seed=seed, steps=steps, zca=zca, checkpoint=checkpoint,
-            resume=resume or resume_anyway, anyway=resume_anyway, checkpoint_every=checkpoint_every,
+            resume=resume or resume_anyway, anyway=resume_anyway, checkpoint_every=60.0 if every is None else every,
             progress=shown if told is None else _both(shown, told), preparing=preparing or watcher.count,
             command=command, table=table, executor=asked_executor(executor),
             film=None if film is None else Path(film), class_shards=class_shards,

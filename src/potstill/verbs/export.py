@@ -35,7 +35,7 @@ _OTHERS = '`to="parquet"` writes the inputs as the set holds them'
 
 
 def export(
-    distilled: Distilled, to: str, path: str | Path, *, data: Any = None, link: Link = "copy",
+    distilled: Distilled | str | Path, to: str, path: str | Path, *, data: Any = None, link: Link = "copy",
     license: str | None = None, **reading: Any,
 ) -> Path:  # fmt: skip
     """Write a set in another form.
@@ -49,6 +49,7 @@ def export(
     Where samples have weights, every form has them: ``selection.json`` a list ``weights``, ``hf`` a column ``weight``.
 
     Args:
+        distilled: a set, or the path of its file.
         data: for ``files`` and rows of ``hf``, what the selection was made of.
         link: for ``files`` of a folder: ``copy``, or ``hard`` or ``symbolic`` links to the originals.
         license: for ``hf`` without ``data``, an identifier of the Hub's that its card states.
@@ -58,6 +59,7 @@ def export(
         PotstillError: no such form, no selection, other data than it was made of, or a path that is taken.
     """
     path = Path(path)
+    distilled = distilled if isinstance(distilled, Distilled) else storage.load(distilled)
     if to == "indices":
         storage.write_indices(distilled, path)
         return path
@@ -101,7 +103,7 @@ def rebuild(path: str | Path, data: Any, **reading: Any) -> Distilled:
 
 
 def export_selection(
-    distilled: Distilled, to: str, path: Path, data: Any, train: Source, *, link: Link = "copy",
+    distilled: Distilled, to: str, path: str | Path, data: Any, train: Source, *, link: Link = "copy",
     label: str | None = None, skip_bad: bool = False,
 ) -> Path:  # fmt: skip
     """``files`` or ``hf`` of a selection whose source has been read. Arguments and errors as for `export`."""
@@ -112,6 +114,7 @@ def export_selection(
     known = getattr(train, "places", None)
     if known is None:
         raise PotstillError(f"{train.name}: where its samples were read from is not known; {_OTHERS}")
+    path = Path(path)
     assert isinstance(known, Tensor)
     places = known[index]
     if to == "files":

@@ -35,6 +35,7 @@ from potstill.execution.memory import peak_memory, resident_memory, return_freed
 from potstill.execution.peak import Counts, Memory, Walked, predict
 from potstill.execution.walk import held_by, tensor_bytes, walk
 from potstill.inputs import only, tensors, zeros
+from potstill.nn import OwnNetwork
 from potstill.parametrize.aware import Aware
 from potstill.rng import generator
 from potstill.running import check_given
@@ -167,7 +168,7 @@ def plan(
     seed: int = 0,
     steps: int | None = None,
     time_limit: str | float | None = None,
-    network: str | Callable[..., Any] | None = None,
+    network: str | OwnNetwork | Callable[..., Any] | None = None,
     parametrization: str | None = None,
     labels: str | None = None,
     augment: str | None = None,

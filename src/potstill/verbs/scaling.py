@@ -32,7 +32,7 @@ from potstill.execution import Executor, asked_executor, choose
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.inputs import join
-from potstill.nn import factory, given
+from potstill.nn import OwnNetwork, factory, given
 from potstill.reports import law_plot
 from potstill.rng import derive, generator
 from potstill.storage import write_atomic
@@ -59,7 +59,7 @@ def scaling(
     ipc: Sequence[int] = (1, 2, 5, 10, 20, 50),
     stops: Sequence[int] = (2, 5, 10, 20, 50),
     out: str | Path,
-    network: str | Callable[..., Any] | None = None,
+    network: str | OwnNetwork | Callable[..., Any] | None = None,
     sets: int = 5,
     steps: int = 200,
     batch: int = 64,

@@ -14,12 +14,13 @@ from torch import Tensor
 from potstill import registry
 from potstill.assets import obtain
 from potstill.augment.named import named_augmentation
-from potstill.core import Asset, Scored, Source
+from potstill.core import Asset, Method, Scored, Source
 from potstill.errors import PotstillError, unknown
 from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.duplicates import Digests
 from potstill.functional.dynamics import Cartography, regions
+from potstill.nn import OwnNetwork
 from potstill.storage import check_writable
 from potstill.storage.scores import MethodScores, Scores, write_scores
 from potstill.verbs.distill import Settled, settle
@@ -42,10 +43,10 @@ def _scores(kind: Any) -> bool:
 
 def score(
     data: Any,
-    methods: Sequence[str],
+    methods: Sequence[str | Method[Any]] | str | Method[Any],
     out: str | Path | None = None,
     *,
-    network: str | Callable[..., Any] | None = None,
+    network: str | OwnNetwork | Callable[..., Any] | None = None,
     device: str = "auto",
     executor: Executor | str | None = None,
     progress: Callable[[str, int, int], None] | None = None,
@@ -57,7 +58,7 @@ def score(
 
     Args:
         data: anything ``load_data`` takes, or what it returned. Only the training split is looked at.
-        methods: registered names of methods that score: `scored_methods`.
+        methods: registered names of methods that score: `scored_methods`; ``file.py:Class``; or such methods as values.
         out: the parquet file to write; ``None`` for none.
         network: what is trained, in place of the methods' own.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -72,7 +73,8 @@ def score(
     runner = asked_executor(executor)
     if out is not None:
         check_writable(Path(out))
-    kinds = {name: _kind(name) for name in dict.fromkeys(methods)}
+    several = [methods] if isinstance(methods, str | Method) else methods
+    kinds = {name: _kind(name) for name in dict.fromkeys(several)}
     if not kinds:
         raise PotstillError(f"at least one method is needed; there are {', '.join(scored_methods())}")
     fields = {name: {f.name for f in dataclasses.fields(kind)} for name, kind in kinds.items()}
@@ -116,8 +118,8 @@ def _named(progress: Callable[[str, int, int], None], name: str, _: str, done: i
     progress(name, done, total)
 
 
-def _kind(name: str) -> Any:
-    kind = registry.method_class(name)
+def _kind(name: str | Method[Any]) -> Any:
+    kind = registry.method_class(name) if isinstance(name, str) else type(name)
     if not _scores(kind):
         raise PotstillError(f"method {name} gives samples no numbers; those that do are {', '.join(scored_methods())}")
     return kind

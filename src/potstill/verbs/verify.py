@@ -71,8 +71,9 @@ def verify(path: str | Path) -> list[Verdict]:
     return [verdict for verdict in map(verify_file, inside) if verdict.kind]
 
 
-def verify_file(path: Path) -> Verdict:
+def verify_file(path: str | Path) -> Verdict:
     """What one file is, and what is wrong with it."""
+    path = Path(path)
     found = Verdict(path=str(path), kind="", bytes=0, sealed=False)
     try:
         found = replace(found, bytes=path.stat().st_size)

@@ -1,6 +1,7 @@
 """One set of a comparison and its measurements: files in the comparison's folder, made only where they are missing."""
 
 import contextlib
+import hashlib
 import json
 import math
 import re
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from potstill.core import Budget, Splits
+from potstill.core import Budget, Method, Splits
 from potstill.driver import Interrupted, Progress, versions
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
@@ -29,6 +30,10 @@ Result: TypeAlias = Mapping[str, Any] | str
 """A scorecard, or why there is none."""
 
 
+_LONGEST = 80
+"""Characters of a method that is a value in the name of a file; the rest is told apart by a hash."""
+
+
 def text(value: Any) -> bytes:
     """JSON as it is written to files."""
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
@@ -38,9 +43,12 @@ def stem_of(
     method: str, unit: Unit, amount: int, parametrization: str | None, store: str | None, at: int
 ) -> str:  # fmt: skip
     """The name of a cell's files: ``dm-ipc10-tiles_factor_2-uint4-set1``. A method of an own file is ``pull-Pull`` of
-    ``somewhere/pull.py:Pull``; the first set has no number."""
+    ``somewhere/pull.py:Pull``, ``DM_iterations_5`` one that is a value; the first set has no number."""
     file, _, name = method.rpartition(":")
-    parts = [f"{Path(file).stem}-{name}" if names_file(method) else method, f"{unit}{amount}"]
+    plain = _plain(method).strip("_") if "(" in method else method
+    if len(plain) > _LONGEST:
+        plain = f"{plain[:_LONGEST]}-{hashlib.sha256(method.encode()).hexdigest()[:8]}"
+    parts = [f"{Path(file).stem}-{name}" if names_file(method) else plain, f"{unit}{amount}"]
     parts += [_plain(axis) for axis in (parametrization, store) if axis is not None]
     return "-".join([*parts, *([f"set{at}"] if at else [])])
 
@@ -95,6 +103,7 @@ class Cell:
     """One set, as a picklable value: its files, and everything that decides what is in them."""
 
     method: str
+    """What the board calls it."""
     unit: Unit
     amount: int
     parametrization: str | None
@@ -109,6 +118,18 @@ class Cell:
     measures: tuple[Measure, ...]
     folder: Path
     device: str
+    value: Method[Any] | None = None
+    """The method, where it is no name."""
+
+    @property
+    def asked(self) -> str | Method[Any]:
+        """What `distill` is asked for."""
+        return self.method if self.value is None else self.value
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What `distill` is asked for besides, of this cell: a value has all of its fields, whatever the effort."""
+        return {**self.making, **({} if self.value is None else {"effort": None}), "seed": self.seed}
 
     @property
     def seed(self) -> int:
@@ -142,8 +163,7 @@ class Cell:
 
     def settings(self, measure: Measure) -> dict[str, Any]:
         """What the scorecard says that it was made with. Nothing is ``None``, as in scorecards of earlier versions."""
-        making = {name: value for name, value in self.making.items() if (name, value) != ("effort", "published")}
-        making |= {"seed": self.seed}
+        making = {name: value for name, value in self.choices.items() if (name, value) != ("effort", "published")}
         return {
             "method": self.method, self.unit: self.amount, "data": self.data,
             **{name: str(value) if isinstance(value, OwnNetwork) else value for name, value in making.items()},
@@ -222,7 +242,7 @@ class Cell:
         size: dict[str, Any] = {self.unit: self.amount}
         with _failing():
             small = distill(
-                splits, self.method, **size, **{**self.making, "seed": self.seed}, store=self.store,
+                splits, self.asked, **size, **self.choices, store=self.store,
                 parametrization=self.parametrization, device=self.device, executor=executor,
                 film=Path(f"{self.file}.film") if film and self._changes(splits) else None,
                 checkpoint=self.checkpoint, resume=self.checkpoint.exists(),
@@ -234,7 +254,7 @@ class Cell:
 
     def _changes(self, splits: Splits) -> bool:
         """Whether its pictures are made in steps."""
-        made = make_method(self.method, {})[1]
+        made = make_method(self.asked, {})[1]
         return splits.train.input.kind == "image" and not splits.train.input.parts and not made.info.selects
 
     def _scored(
@@ -243,10 +263,10 @@ class Cell:
         networks = None if self.making["network"] is None else [self.making["network"]]
         with _failing():
             score = evaluate(
-                small, splits, protocol=measure.name, network=networks, seeds=measure.seeds, seed=self.seed,
+                small, splits, protocol=measure.protocol, network=networks, seeds=measure.seeds, seed=self.seed,
                 robust_scores=False, baselines=labels_itself(measure.protocol, small),
                 full=self.at == 0,  # of all the data, whichever set it is
-                device=self.device, executor=executor, progress=None, **measure.overrides,
+                device=self.device, executor=executor, progress=None,
             )  # fmt: skip
         history = [{name: _finite(value) for name, value in row.items()} for row in small.card.get("history", ())]
         result = {
@@ -279,9 +299,9 @@ class Cell:
 
     def _identity(self, splits: Splits) -> dict[str, Any]:
         settled = settle(
-            splits, self.method, ipc=None, size_budget=Budget(unit=self.unit, amount=self.amount),
+            splits, self.asked, ipc=None, size_budget=Budget(unit=self.unit, amount=self.amount),
             network=self.making["network"], parametrization=self.parametrization, store=self.store,
-            labels=None, augment=None, zca=None, device=self.device, effort=self.making["effort"], **self.options,
+            labels=None, augment=None, zca=None, device=self.device, effort=self.choices["effort"], **self.options,
         )  # fmt: skip
         return identity_of(settled, self.seed)
 
