@@ -111,7 +111,7 @@ def test_preparation_that_does_not_fit_into_the_time_limit_is_refused_before_it_
     said = str(error.value)
     assert "training 3 networks for 100,000 epochs" in said
     assert "more than the time limit of 0 s" in said
-    assert 'effort="quick", fewer networks_trained or fewer epochs_trained' in said
+    assert '`effort="quick"`, fewer `networks_trained=` or fewer `epochs_trained=`' in said
     assert not list(tmp_path.rglob("*.safetensors"))
 
 

@@ -127,7 +127,7 @@ def test_how_long_it_will_take_is_said_before_it_begins(
     settings = {"network": "mlp-w8", "seeds": 1, "steps": 2, "lr": 0.01, "device": "cpu", "full": False}
     potstill.evaluate(small, digits, **settings)
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == "potstill: evaluation: about 2 hours on this machine; for less: quick=True or seeds=K"
+    assert said[0] == "potstill: evaluation: about 2 hours on this machine; for less: `quick=True` or `seeds=K`"
     items = asked[0].pop("items")
     assert items[:2] == [10, 10]  # the set, and as many random samples
     assert len(items) == 5
@@ -187,7 +187,7 @@ def test_what_was_asked_for_already_is_no_advice(
     monkeypatch.setattr("potstill.watch.LONG", 0.0)
     potstill.evaluate(small, digits, quick=True, seeds=1, epochs=1, **{**SMALL, "progress": "auto"})
     said = capsys.readouterr().err
-    assert 'for less: a narrower network, such as "convnet-w32"' in said
+    assert 'for less: a narrower network, such as `network="convnet-w32"`' in said
     assert "quick=True" not in said
 
 

@@ -86,7 +86,7 @@ def evaluate(
         warnings.warn(doubt, PotstillWarning, stacklevel=2)
     with watched(progress) as watcher:
         shown = progress == "auto" or isinstance(progress, Watcher)  # else nobody would see a forecast
-        watcher.begin("evaluation", _less(quick))
+        watcher.begin("evaluation", _less(quick, full))
         return measure(
             small,
             splits,
@@ -106,8 +106,8 @@ def evaluate(
         )
 
 
-def _less(quick: bool) -> str:
+def _less(quick: bool, full: bool) -> str:
     """How to ask for a shorter evaluation; what was asked for already is no advice."""
     if quick:
         return 'a narrower network, such as `network="convnet-w32"`'
-    return "`quick=True`, `seeds=K` or `full=False`"
+    return "`quick=True`, `seeds=K` or `full=False`" if full else "`quick=True` or `seeds=K`"
