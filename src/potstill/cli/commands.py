@@ -626,8 +626,8 @@ class Export(DataCommand):
     file: File
     """The distilled set."""
     to: Annotated[
-        Literal["png", "npz", "parquet", "webdataset", "files", "hf", "indices"],
-        arg(metavar="png|npz|parquet|webdataset|files|hf|indices"),
+        Literal["png", "npz", "parquet", "csv", "webdataset", "files", "hf", "indices"],
+        arg(metavar="png|npz|parquet|csv|webdataset|files|hf|indices"),
     ]
     """The form."""
     out: Annotated[Path, arg(metavar="PATH")]

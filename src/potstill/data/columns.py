@@ -30,6 +30,7 @@ __all__ = [
     "encoded",
     "is_number",
     "is_text",
+    "label_type",
     "on_card",
     "read_frames",
     "texts_of",
@@ -59,6 +60,13 @@ class Column:
     """Of dates: the earliest of the training part."""
     offset: float | None = None
     """Of numbers: what was subtracted before they became floats of 32 bits; ``None``: nothing."""
+    type: str = ""
+    """The cells' type where they were read, in Arrow's words; a dictionary is ``category<TYPE>``. Empty: 64-bit floats,
+    booleans, texts; of dates, moments in microseconds."""
+    whole: bool = False
+    """Of moments: all of the training part are at midnight."""
+    absent: bool = False
+    """Whether the last category stands for missing cells."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,6 +82,7 @@ class _Raw:
     kind: Kind
     cells: npt.NDArray[Any]
     words: tuple[str, ...] = ()
+    type: str = ""
 
     @property
     def empty(self) -> npt.NDArray[np.bool_]:
@@ -120,11 +129,26 @@ class Frame:
 
 
 def on_card(source: object) -> dict[str, Any]:
-    """What a card says of the columns of a ``source``, if it has any: names, kinds, and what training says of them."""
+    """What a card says of the columns of a ``source``, if it has any: names, kinds, types, and what training says of
+    them; and the name and the type of the column of labels."""
     columns: Sequence[Column] = getattr(source, "columns", ())
-    if not columns:
-        return {}
-    return {"columns": [{n: v for n, v in asdict(c).items() if v not in (None, ())} for c in columns]}
+    label: tuple[str, str] | None = getattr(source, "label_column", None)
+    found: dict[str, Any] = {}
+    if columns:
+        said = [asdict(c).items() for c in columns]
+        found["columns"] = [
+            {n: v for n, v in of if v is not None and v is not False and v not in ((), "")} for of in said
+        ]
+    if label is not None:
+        found["label"] = {"name": label[0], **({"type": label[1]} if label[1] else {})}
+    return found
+
+
+def label_type(arrow: Any, *, named: bool = False) -> str:
+    """What the card says of the type of labels; nothing of texts, and of numbers that are places among names."""
+    if named or is_text(arrow):
+        return ""
+    return _type_word(arrow, "category") if pa.types.is_dictionary(arrow) else str(arrow)
 
 
 def as_missing(value: str | None) -> Missing:
@@ -174,9 +198,22 @@ def read_frames(
                 check_range(cells, column, names[i])
                 read[i].append(_Raw(column, parsed.kind, cells))
             else:
-                read[i].append(_raw(v, column, features.get(column), names[i]))
+                raw = _raw(v, column, features.get(column), names[i])
+                read[i].append(replace(raw, type=_type_word(v.type, raw.kind)))
     made = [Frame(name, tuple(r), np.arange(t.num_rows)) for r, t in zip(read, tables, strict=True)]
     return made, notes
+
+
+def _type_word(arrow: Any, kind: Kind) -> str:
+    """What the card says of a type; nothing where the kind of the column says it."""
+    if pa.types.is_dictionary(arrow):
+        inner = "string" if is_text(arrow.value_type) else str(arrow.value_type)
+        return f"category<{inner}>"
+    if is_text(arrow) or str(arrow) in ("double", "bool", "timestamp[us]") or pa.types.is_decimal(arrow):
+        return ""
+    if kind == "category" or pa.types.is_null(arrow):  # numbers that Hugging Face has names for
+        return ""
+    return str(arrow)
 
 
 def is_number(kind: Any) -> bool:
@@ -349,16 +386,20 @@ def _fitted(raw: _Raw, other: _Raw | None) -> Column:
         counts = np.bincount(known, minlength=len(raw.words))
         values = [w for w, n in zip(raw.words, counts, strict=True) if n]
         fill = raw.words[int(counts.argmax())]
-        if raw.empty.any():
+        absent = bool(raw.empty.any())
+        if absent:
             taken = {*raw.words, *(() if other is None else other.words)}
             fill = "missing" if "missing" not in taken else "(missing)"
             values.append(fill)
-        return Column(name=raw.name, kind=raw.kind, values=tuple(values), fill=fill)
+        return Column(name=raw.name, kind=raw.kind, values=tuple(values), fill=fill, type=raw.type, absent=absent)
     if raw.kind == "boolean":
-        return Column(name=raw.name, kind=raw.kind, fill=float(known.mean() > 0.5))
-    since = _date(float(known.min())) if raw.kind == "date" else None
-    (offset,) = offsets(known[:, None]) if raw.kind == "number" else (0.0,)
-    return Column(name=raw.name, kind=raw.kind, fill=float(np.median(known)), since=since, offset=offset or None)
+        return Column(name=raw.name, kind=raw.kind, fill=float(known.mean() > 0.5), type=raw.type)
+    column = Column(name=raw.name, kind=raw.kind, fill=float(np.median(known)), type=raw.type)
+    if raw.kind == "number":
+        (offset,) = offsets(known[:, None])
+        return replace(column, offset=offset or None)
+    whole = not raw.type.startswith("date") and bool((known % 1 == 0).all())
+    return replace(column, since=_date(float(known.min())), whole=whole)
 
 
 def _told(column: Column) -> str:

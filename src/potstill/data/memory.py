@@ -99,6 +99,8 @@ class TensorSource:
     """The number of each sample's group, of samples that a split keeps together; ``None``: not known."""
     columns: tuple[Column, ...] = ()
     """Of a table: its columns, their kinds, and what the training part says of them."""
+    label_column: tuple[str, str] | None = None
+    """Of a table: the name of the column of labels or targets, and its type."""
 
     def __post_init__(self) -> None:
         known = (torch.uint8, torch.float32) if isinstance(self.inputs, Tensor) else _KEPT

@@ -12,7 +12,7 @@ import torch
 
 from potstill.core import Splits
 from potstill.data.arrays import to_array
-from potstill.data.columns import as_missing, check_range, is_number, is_text
+from potstill.data.columns import as_missing, check_range, is_number, is_text, label_type
 from potstill.data.frames import tables_of
 from potstill.data.meaning import offsets
 from potstill.data.parsed import parse_column
@@ -49,6 +49,7 @@ def read_real(task: Regression, data: object, asked: Reading) -> Splits:
 def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: str, asked: Reading) -> Splits:
     column = label_column(tables[0], label, {}, name)
     values, plain, notes = [], [], list[str]()
+    kind = "" if is_text(found := tables[0].column(column).type) else label_type(found)
     given = [table for table in tables if table is not None]
     for table in given[1:]:
         if column not in table.column_names:
@@ -82,7 +83,8 @@ def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: 
     kept = [values[0][at.numpy()], *(v[~np.isnan(v)] for v in values[1:])]
     if parts.test is not None and len(kept[1]) != len(parts.test):
         raise PotstillError(f"{name}: the test part has rows with missing values; leave them out of the file")
-    return _assembled(task, replace(parts, notes=(*notes, *parts.notes)), (column,), kept, asked)
+    parts = replace(parts, notes=(*notes, *parts.notes), label_column=(column, kind))
+    return _assembled(task, parts, (column,), kept, asked)
 
 
 def _numbers_of(columns: list[Any], column: str, name: str, asked: Reading, notes: list[str]) -> list[Any]:

@@ -136,6 +136,8 @@ class Parts:
     texts: tuple[str, ...] = ()
     """Of pairs with a text: the text of each sample, as people read it."""
     notes: tuple[str, ...] = ()
+    label_column: tuple[str, str] | None = None
+    """Of a table: the column of labels or targets, and its type (`potstill.data.columns.label_type`)."""
     places: Int[Tensor, " n"] | None = None
     """Where each training sample is among the files or rows that were read; ``None``: they are all there, in order."""
     test_places: Int[Tensor, " m"] | None = None
@@ -385,7 +387,7 @@ def assemble(parts: Parts, reading: Reading) -> Splits:
     def source(x: Inputs, y: Tensor, t: Tensor | None, at: Tensor | None = None) -> TensorSource:
         made = TensorSource(
             name=parts.name, input=spec, classes=parts.classes, normalization=normalization, inputs=x, labels=y,
-            places=at, columns=columns, task=task, targets=t,
+            places=at, columns=columns, label_column=parts.label_column, task=task, targets=t,
         )  # fmt: skip
         return made if made.device == torch.device(reading.device) else made.to(reading.device)
 

@@ -20,7 +20,7 @@ import torch
 
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
-from potstill.data.columns import as_missing, is_text, read_frames, texts_of
+from potstill.data.columns import as_missing, is_text, label_type, read_frames, texts_of
 from potstill.data.groups import column_groups
 from potstill.data.limits import Unpacked, room
 from potstill.data.pictures import Picture, gather
@@ -375,6 +375,7 @@ def read_arrow(
         given = [labels_in(t, column, name) for t in tables]
         return _pictures(tables, given, picture, named, name, base, size, skip_bad)
     blank = {c for c in train.column_names if c == "" or c.startswith("Unnamed: ") or c == "__index_level_0__"}
+    blank |= (beside := _beside(train) & {*train.column_names} - {column})
     columns = [c for c in train.column_names if c != column and c not in blank]
     if not columns:
         raise PotstillError(f"{name}: there is no column beside {column!r}; give at least one to learn from")
@@ -397,7 +398,9 @@ def read_arrow(
             f"{name}: column {', '.join(map(repr, wide[:3]))}{', …' * (len(wide) > 3)}: numbers that begin with a "
             "zero, read as numbers; if they are names, as postcodes are, put a letter before them"
         )
-    if blank:
+    if beside:
+        notes.append(f"{name}: {', '.join(sorted(beside))}, which a distilled set has beside its rows, were not read")
+    if blank - beside:
         notes.append(f"{name}: the column without a name (row numbers) was not read")
     y, z, classes, more = encode_labels(given[0], given[1] if test is not None else None, classes=named, name=name)
     return Parts(
@@ -411,7 +414,17 @@ def read_arrow(
         notes=(*notes, *more),
         places=torch.from_numpy(frames[0].rows),
         test_places=None if test is None else torch.from_numpy(frames[1].rows),
+        label_column=(column, label_type(train.column(column).type, named=named is not None)),
     )
+
+
+def _beside(table: Any) -> set[str]:
+    """The columns of an exported set that are neither inputs nor labels: weights, soft labels."""
+    try:
+        found = json.loads((table.schema.metadata or {}).get(b"potstill", b"{}"))["beside"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return set()
+    return {name for name in found if isinstance(name, str)} if isinstance(found, list) else set()
 
 
 def _labels_of(table: Any, column: str, kept: npt.NDArray[np.bool_]) -> Any:

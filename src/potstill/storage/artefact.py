@@ -405,6 +405,20 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         """Write the set to ``path``; see ``save``."""
         return save(self, path)
 
+    def to_pandas(self) -> Any:
+        """The rows of a table as a ``pandas.DataFrame``, like the one that the set was made of.
+
+        The columns of the source in their order and types (a category is the nearest one, dates are dates, numbers are
+        rounded where the source held whole ones), then the labels by their names or the targets; where there are any,
+        ``soft_label`` (a row of probabilities in the order of `classes`), ``scores`` and ``weight``.
+
+        Raises:
+            PotstillError: the set holds no rows of a table, or pandas is not installed.
+        """
+        from potstill.storage.table_rows import source_frame
+
+        return source_frame(self)
+
     def to_hf(self, path: str | Path, *, license: str | None = None) -> Path:
         """A Hugging Face data set in a new folder ``path``: ``datasets.load_dataset`` reads it, without Potstill.
 

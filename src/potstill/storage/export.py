@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from potstill.core import InputSpec
-from potstill.errors import unknown
+from potstill.errors import PotstillError, unknown
 from potstill.inputs import OFFSETS, VALUES, one, tensors
 from potstill.storage.artefact import Distilled
 from potstill.storage.files import write_atomic
@@ -20,7 +20,7 @@ from potstill.storage.pictures import as_pictures, can_be_pictures, pictures_of,
 
 __all__ = ["FORMATS", "LABELS", "ExportFormat", "arrow_table", "export"]
 
-ExportFormat = Literal["png", "npz", "parquet", "webdataset"]
+ExportFormat = Literal["png", "npz", "parquet", "csv", "webdataset"]
 FORMATS: tuple[str, ...] = get_args(ExportFormat)
 SHARD_SAMPLES, SHARD_BYTES = 10_000, 256 * 2**20
 """A tar file holds at most so many samples, and about so many bytes of them."""
@@ -36,8 +36,9 @@ def export(distilled: Distilled, to: str, path: str | Path) -> Path:
       ``index``, ``weights``, ``whitening_mean``, ``whitening_matrix`` and ``whitening_inverse``.
     - ``parquet``: columns ``input`` (float32 list; its shape is in the schema's metadata), ``label``, ``soft_label``
       where labels are rows, ``weight`` where samples have one, and for pictures ``image`` (PNG as Hugging Face stores
-      it). A table gets one column for
-      each value in place of ``input``. ``label`` is a number; Hugging Face's metadata names the classes.
+      it). ``label`` is a number; Hugging Face's metadata names the classes. Of a table: the columns of its source, with
+      their categories, dates, class names and types, so that it is read as the source was (`source_table`).
+    - ``csv``: of a table, the same columns as text; soft labels and scores become a column for each class.
     - ``webdataset``: a folder of shards ``train-000000.tar``, or one file at a path that ends in .tar, with ``.npy``
       (float32), ``.cls``, ``.soft.json`` where labels are rows, ``.weight.json`` where samples have one, and for
       pictures ``.png``.
@@ -57,7 +58,7 @@ def export(distilled: Distilled, to: str, path: str | Path) -> Path:
         PotstillError: no such format, pictures asked of a table, or a path that is taken or cannot be written.
     """
     writers: dict[str, Callable[[Distilled, Path], None]] = {
-        "png": write_png, "npz": _npz, "parquet": _parquet, "webdataset": _webdataset,
+        "png": write_png, "npz": _npz, "parquet": _parquet, "csv": _csv, "webdataset": _webdataset,
     }  # fmt: skip
     if to not in writers:
         raise unknown("export format", to, writers)
@@ -203,10 +204,45 @@ def arrow_table(distilled: Distilled, *, shaped: bool = False) -> Any:
 
 
 def _parquet(distilled: Distilled, path: Path) -> None:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from potstill.storage.table_rows import source_table  # which imports Arrow
+
+    rows = distilled.input.kind == "table" and not distilled.input.parts
+    table = source_table(distilled) if rows else arrow_table(distilled)
+    said = table.schema.metadata
+    for at, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type) and not pa.types.is_string(field.type.value_type):
+            # Parquet keeps categories of texts alone: others would come back as numbers to count with.
+            table = table.set_column(at, field.name, table[at].cast(field.type.value_type).cast(pa.string()))
+            table = table.set_column(at, field.name, table[at].dictionary_encode())
     buffer = io.BytesIO()
-    pq.write_table(arrow_table(distilled), buffer)
+    pq.write_table(table.replace_schema_metadata(said), buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def _csv(distilled: Distilled, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.csv
+
+    from potstill.storage.table_rows import source_table
+
+    plain: dict[str, Any] = {}
+    for name, values in zip((table := source_table(distilled)).column_names, table.columns, strict=True):
+        if pa.types.is_list(values.type):
+            rows = np.asarray(values.to_pylist())
+            plain |= {f"{name}={c}": pa.array(rows[:, n]) for n, c in enumerate(distilled.classes)}
+        else:
+            plain[name] = values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
+    for name, values in plain.items():
+        if broken := [v for v in values.to_pylist() if isinstance(v, str) and ("\n" in v or "\r" in v)]:
+            raise PotstillError(
+                f"column {name!r} holds a line break in {broken[0]!r:.80}, which CSV files are not read with; export "
+                'with `to="parquet"`'
+            )
+    buffer = io.BytesIO()
+    pyarrow.csv.write_csv(pa.table(plain), buffer)
     write_atomic(path, buffer.getvalue())
 
 

@@ -40,7 +40,7 @@ def export(
 ) -> Path:  # fmt: skip
     """Write a set in another form.
 
-    - ``png``, ``npz``, ``parquet``, ``webdataset``: see ``potstill.storage.export``; they need no data.
+    - ``png``, ``npz``, ``parquet``, ``csv``, ``webdataset``: see ``potstill.storage.export``; they need no data.
     - ``indices``: a selection without its inputs, one file that `rebuild` puts together with the data again.
     - ``files``: the chosen original pictures, a folder for each class, with ``selection.json`` beside them.
     - ``hf``: a Hugging Face data set in a folder that ``datasets.load_dataset`` reads, with its card; with ``data``,
