@@ -92,7 +92,7 @@ def test_what_a_message_names_is_an_option_of_both(place: Path) -> None:
         ("resize with `size=(H, W)`", "resize with --size HxW"),
         ('`networks=["mlp", "linear"]`', "--networks mlp,linear"),
         ("leave `test_fraction=` out", "leave --test-fraction out"),
-        ("`steps=N` or `budget=\"30m\"`", "--steps N or --budget 30m"),
+        ("`steps=N` or `time_limit=\"30m\"`", "--steps N or --time-limit 30m"),
         ('`task="forecast:window=W,horizon=H"`', "--task forecast:window=W,horizon=H"),
         ("`potstill.limits.limited(pixels=N)` raises it", "--limit pixels=N raises it"),
         ("x=1, `a`, `potstill.load(y=2)` and a `b` = `c`", "x=1, `a`, `potstill.load(y=2)` and a `b` = `c`"),

@@ -90,6 +90,15 @@ def test_targets_come_back_by_their_name() -> None:
     assert found["price"].tolist() == shop()["price"].iloc[small.index.numpy()].tolist()
 
 
+def test_numbers_that_32_bits_do_not_hold_come_back(tmp_path: Path) -> None:
+    frame = shop().assign(stamp=1_600_000_000 + np.arange(N), price=1e9 + np.arange(N) / 4)
+    small = made(frame.drop(columns="species"), label="price", task="regression")
+    assert small.index is not None
+    rows = frame.iloc[small.index.numpy()]
+    assert small.to_pandas()["stamp"].tolist() == rows["stamp"].tolist()
+    assert small.to_pandas()["price"].tolist() == rows["price"].tolist()
+
+
 def test_soft_labels_and_weights_stand_beside(tmp_path: Path) -> None:
     frame = shop().rename(columns={"price": "weight"})
     small = made(frame, method="craig")

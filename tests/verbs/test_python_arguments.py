@@ -160,7 +160,7 @@ def test_a_set_is_exported_from_its_path(tmp_path: Path) -> None:
 
 def test_times_may_be_texts_everywhere(tmp_path: Path) -> None:
     small = potstill.distill(
-        data(), "dm", ipc=1, budget="10m", steps=1, checkpoint=str(tmp_path / "c"), checkpoint_every="60s",
+        data(), "dm", ipc=1, time_limit="10m", steps=1, checkpoint=str(tmp_path / "c"), checkpoint_every="60s",
         progress=None,
     )  # fmt: skip
     assert len(small) == 2

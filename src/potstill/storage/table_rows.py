@@ -242,7 +242,9 @@ def _numbers(value: npt.NDArray[np.float32], kind: str, offset: float = 0.0) -> 
         return pa.array(np.clip(np.rint(value.astype(np.float64) + offset), low, high).astype(kind))
     if _REAL.get(kind) in ("float16", "float32"):
         return pa.array((value.astype(np.float64) + offset).astype(_REAL[kind]))
-    return pa.array(value.astype(str).astype(np.float64) + offset)  # the shortest digits: 0.1 and not 0.10000000149011612
+    return pa.array(
+        value.astype(str).astype(np.float64) + offset
+    )  # the shortest digits: 0.1 and not 0.10000000149011612
 
 
 def _dates(column: _Column, days: npt.NDArray[np.float64]) -> Any:
@@ -277,13 +279,16 @@ def _targets(distilled: Distilled) -> dict[str, Any]:
             kind = "int64"
         return {name if isinstance(name, str) else "label": labels_as(names, kind)}
     y = distilled.labels.flatten(1).numpy() if distilled.labels.ndim > 1 else distilled.labels.numpy()[:, None]
+    offset = getattr(distilled.task, "offset", ()) or (0.0,) * y.shape[1]
     if isinstance(name, str) and y.shape[1] == 1 and y.dtype == np.float32:
-        return {name: _numbers(y[:, 0], kind)}
+        return {name: _numbers(y[:, 0], kind, offset[0])}
     targets = getattr(distilled.task, "targets", ())
     named = (
         column_names(targets, y.shape[1]) if targets else ["target", *(f"target_{n}" for n in range(2, 1 + y.shape[1]))]
     )
-    return {n: pa.array(y[:, at]) for at, n in enumerate(named)}
+    if not any(offset):
+        return {n: pa.array(y[:, at]) for at, n in enumerate(named)}
+    return {n: pa.array(y[:, at].astype(np.float64) + offset[at]) for at, n in enumerate(named)}
 
 
 def _is_whole(name: str) -> bool:
