@@ -9,6 +9,7 @@ from potstill.cli.parsing import _leaves
 COMMON = {"--json", "--quiet", "--debug", "--limit"}
 READING = {
     "--missing",
+    "--series",
     "--mirror",
     "--duplicates",
     "--group",

@@ -82,6 +82,8 @@ class DataOptions:
     """Read and decode pictures as they are needed. Of itself where they would fill more than half of the memory."""
     missing: Annotated[Literal["impute", "drop", "refuse"] | None, _unset("impute|drop|refuse")] = None
     """Missing values of a table: fill them by the training part, leave their rows out, or stop (the default)."""
+    series: Annotated[str | None, _unset("COLUMN")] = None
+    """The column that says which of several series a row belongs to, for --task forecast."""
     mirror: Annotated[Literal["yes", "no"] | None, _unset("yes|no")] = None
     """Whether a mirrored picture is still of its class (else: known digits are not, all others are)."""
     duplicates: Annotated[Literal["exact", "near", "together"] | None, _unset("exact|near|together")] = None

@@ -50,6 +50,7 @@ def load(
     skip_bad: bool = False,
     stream: bool | None = None,
     missing: str | None = None,
+    series: str | None = None,
     mirror: bool | None = None,
     duplicates: str | None = None,
     check_cache: bool = False,
@@ -75,6 +76,7 @@ def load(
             and Hugging Face sets. ``None``: where they would take more than half of the machine's memory (noted).
         missing: of a table: ``impute`` values that are missing, by what the training part says of their column (the
             median; of categories one of their own), ``drop`` their rows, or ``refuse`` them, as ``None`` does.
+        series: of a table to forecast: the column that says which of several series a row belongs to.
         mirror: whether a mirrored picture is still of its class: augmentations mirror it, or do not. ``None``: as the
             known sets say (digits must not be); of other pictures it is taken to be so (noted).
         duplicates: test samples that are exact copies of training samples are counted (noted); of streamed data only
@@ -102,7 +104,7 @@ def load(
         return data
     reading = Reading(
         label=label, task=task, root=None if root is None else Path(root), seed=seed, test_fraction=test_fraction,
-        size=as_size(size), skip_bad=skip_bad, stream=stream, missing=missing, mirror=mirror,
+        size=as_size(size), skip_bad=skip_bad, stream=stream, missing=missing, series=series, mirror=mirror,
         duplicates=as_duplicates(duplicates), group=_as_group(group), check_cache=check_cache, device=device,
     )  # fmt: skip
     return replace(_loaded(data, reading), reading=reading.to_json())
@@ -119,6 +121,10 @@ def _as_group(group: object) -> str | tuple[Any, ...] | None:
 
 def _loaded(data: object, reading: Reading) -> Splits:
     task = part("tasks", reading.task) if isinstance(reading.task, str) else reading.task
+    if reading.series is not None and (task is None or task.name != "forecast"):
+        raise PotstillError(
+            "series are told apart in data that are forecast; leave --series out, or say --task forecast"
+        )
     if task is not None and task.name != "classification":
         if reading.stream or reading.mirror is not None:
             raise PotstillError(f"data for {task.name} are not streamed and not mirrored; leave these options out")

@@ -21,7 +21,7 @@ _NAMES: Mapping[str, str] = {"seed": "split_seed"}
 """Fields that `potstill.load_data` and cards call otherwise."""
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "label": str, "task": str, "split_seed": int, "test_fraction": (int, float), "size": list, "skip_bad": bool,
-    "stream": bool, "missing": str, "mirror": bool, "duplicates": str, "group": str,
+    "stream": bool, "series": str, "missing": str, "mirror": bool, "duplicates": str, "group": str,
 }  # fmt: skip
 """What a card may hold, by the names of `potstill.load_data`."""
 
@@ -48,6 +48,8 @@ class Reading:
     """Decode pictures when they are needed; ``None``: where memory does not hold them."""
     missing: str | None = None
     """``impute``, ``drop`` or ``refuse`` missing values of a table."""
+    series: str | None = None
+    """The column that says which of several series a row belongs to."""
     mirror: bool | None = None
     """Whether a mirrored picture is still of its class; ``None``: as is known of the data."""
     duplicates: Duplicates | None = None

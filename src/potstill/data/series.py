@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from potstill.core import Batch, InputSpec, Normalization, Splits
 from potstill.data.arrays import to_array
+from potstill.data.columns import check_range, is_number, is_text
 from potstill.data.frames import tables_of
+from potstill.data.meaning import offsets
+from potstill.data.parsed import parse_column
 from potstill.data.reading import Reading
 from potstill.data.table import once, read_csv, read_parquet
+from potstill.data.timeline import timeline
 from potstill.errors import PotstillError, unknown
 from potstill.tasks import Forecast
 from potstill.tasks.regression import scaled
@@ -28,18 +33,21 @@ __all__ = ["SeriesSource", "read_series"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SeriesSource:
-    """Windows of one series (a ``core.Source``): inputs (v, window), targets (v·horizon,), cut out when fetched.
+    """Windows of a series (a ``core.Source``): inputs (v, window), targets (v·horizon,), cut out when fetched.
 
-    Legend: T points in time, v variables, n windows. The series is held once, however many windows there are.
+    Legend: T points in time, v variables, n windows. The series is held once, however many windows there are; several
+    series stand one after another, and no window lies on two of them.
     """
 
     name: str
     series: Float[Tensor, "T v"]
-    """In its own units."""
+    """In its own units, less the task's ``offset``."""
     starts: Int[Tensor, " n"]
     """Where each window begins."""
     task: Forecast
     normalization: Normalization
+    groups: Int[Tensor, " n"] | None = None
+    """Which of several series each window is of; ``None``: there is one."""
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -98,10 +106,13 @@ class SeriesSource:
 
     def subset(self, index: Int[Tensor, " m"], /) -> "SeriesSource":
         """The windows at ``index``, in the same series."""
-        return replace(self, starts=self.starts[index.cpu()])
+        at = index.cpu()
+        return replace(self, starts=self.starts[at], groups=None if self.groups is None else self.groups[at])
 
     def cut(self, fraction: float) -> tuple["SeriesSource", "SeriesSource"]:
         """The windows before and those after a point in time; none of the second has a value of the first in it.
+
+        Of several series each is cut by its own time.
 
         Args:
             fraction: of the time that the windows cover, for the second part, in (0, 1).
@@ -110,12 +121,18 @@ class SeriesSource:
             PotstillError: one of the parts would be empty.
         """
         whole = self.task.window + self.task.horizon
-        first, last = int(self.starts.min()), int(self.starts.max()) + whole
-        border = last - round((last - first) * fraction)
-        before, after = self.starts + whole <= border, self.starts >= border
+        groups = torch.zeros_like(self.starts) if self.groups is None else self.groups
+        before, after = (torch.zeros(len(self.starts), dtype=torch.bool) for _ in range(2))
+        for group in torch.unique(groups).tolist():
+            of_group = groups == group
+            starts = self.starts[of_group]
+            first, last = int(starts.min()), int(starts.max()) + whole
+            border = last - round((last - first) * fraction)
+            before[of_group], after[of_group] = starts + whole <= border, starts >= border
         if not bool(before.any()) or not bool(after.any()):
+            points = last - first if self.groups is None else len(self.series)
             raise PotstillError(
-                f"{self.name}: {fraction:.0%} of {last - first} points in time hold no window of {whole}; give a "
+                f"{self.name}: {fraction:.0%} of {points} points in time hold no window of {whole}; give a "
                 "larger part, or ask for less with --task forecast:window=W,horizon=H"
             )
         return self.subset(torch.where(before)[0]), self.subset(torch.where(after)[0])
@@ -134,78 +151,130 @@ class SeriesSource:
 def read_series(task: Forecast, data: object, asked: Reading) -> Splits:
     """A series in a table (a row for each point in time, a column for each variable), or as an array (T,) or (T, v).
 
-    The last part of the time is the test split; no window lies on both sides. Mean and deviation are the training
-    part's. Columns that hold no numbers (dates) are left out.
+    The last part of the time is the test split; no window lies on both sides, and none runs across a gap in time or
+    from one series into another. Mean and deviation are the training part's. Columns that hold no numbers, say when, or
+    count rows, are left out.
 
     Args:
         task: window and horizon; ``variables`` are filled in.
         data: a CSV or Parquet file, a data frame, or an array; of an ``.npz`` the array ``x``.
-        asked: ``label`` names the one column to forecast by itself; ``missing``: ``impute`` fills a gap with the value
-            before it.
+        asked: ``label`` names the one column to forecast by itself; ``series`` the column that says which series a row
+            belongs to; ``missing``: ``impute`` fills a missing value with the one before it.
 
     Raises:
-        PotstillError: it is none of these, values are missing, or it is too short for the windows.
+        PotstillError: it is none of these, values are missing, two rows have one time, or it is too short for the
+            windows.
     """
     if min(task.window, task.horizon) < 1:
         raise PotstillError(f"window and horizon must be at least 1, but they are {task.window} and {task.horizon}")
-    name, values, variables, notes = _values(data, asked)
+    found, notes = _read(data, asked)
+    name, variables = found.name, found.variables
     if not 0 < asked.test_fraction < 1:
         raise PotstillError(f"of a series a part is kept for the test, but the fraction is {asked.test_fraction}")
-    whole, first = task.window + task.horizon, np.argmax(np.isfinite(values), axis=0).max()
-    if len(values) < whole:
+    whole = task.window + task.horizon
+    if len(found.values) < whole:
         raise PotstillError(
-            f"{name}: a window and what follows it take {whole} points in time, but there are {len(values)}; ask for "
-            "less with --task forecast:window=W,horizon=H"
+            f"{name}: a window and what follows it take {whole} points in time, but there are {len(found.values)}; ask "
+            "for less with --task forecast:window=W,horizon=H"
         )
-    if (holes := int((~np.isfinite(values)).sum())) != 0:
-        if asked.missing != "impute":
-            raise PotstillError(
-                f"{name}: {holes} values are missing; --missing impute fills each with the value before it"
+    found, more = _filled(found, asked)
+    notes += more
+    at = np.arange(max(0, len(found.values) - whole + 1))
+    starts = at[found.stretch[at] == found.stretch[at + whole - 1]]
+    if not len(starts):
+        longest = int(np.bincount(found.stretch).max(initial=0))
+        raise PotstillError(
+            f"{name}: a window and what follows it take {whole} points in time, but no more than {longest} follow each "
+            "other without a gap; ask for less with --task forecast:window=W,horizon=H, or fill the gaps with rows"
+        )
+    offset = offsets(found.values)
+    for column, less in zip(variables, offset, strict=True):
+        if less:
+            notes.append(
+                f"{name}: {column!r} is taken less {less:,.15g}: floats of 32 bits do not hold its digits; scores are "
+                "in deviations"
             )
-        for t in range(1, len(values)):  # forwards only: nothing is filled from what comes later
-            values[t] = np.where(np.isfinite(values[t]), values[t], values[t - 1])
-        values = values[first:]
-        notes.append(f"{name}: {holes} missing values were filled with the value before them")
-    series = torch.from_numpy(values.astype(np.float32))
+    series = torch.from_numpy((found.values - np.array(offset)).astype(np.float32))
     plain = Normalization(torch.zeros(len(variables)), torch.ones(len(variables)))
+    several = int(found.series.max()) > 0
     every = SeriesSource(
-        name=name, series=series, starts=torch.arange(len(series) - whole + 1),
-        task=replace(task, variables=variables), normalization=plain,
+        name=name, series=series, starts=torch.from_numpy(starts),
+        groups=torch.from_numpy(found.series[starts]) if several else None,
+        task=replace(task, variables=variables, offset=offset if any(offset) else ()), normalization=plain,
     )  # fmt: skip
     train, test = every.cut(asked.test_fraction)
-    mean, std = scaled(series[: int(train.starts.max()) + whole])
+    seen = np.zeros(len(series) + 1, dtype=np.int64)
+    np.add.at(seen, train.starts.numpy(), 1)
+    np.add.at(seen, train.starts.numpy() + whole, -1)
+    mean, std = scaled(series[torch.from_numpy(np.cumsum(seen)[:-1] > 0)])
     fitted = replace(every.task, mean=mean, std=std)
     normalization = Normalization(torch.tensor(mean), torch.tensor(std))
     notes.append(
         f"{name}: the last {asked.test_fraction:.0%} of the time is the test part; no window lies on both sides"
     )
+    if several and (short := int(found.series.max()) + 1 - len(torch.unique(test.groups))):
+        notes.append(f"{name}: {short:,} series are too short, or too full of gaps, for a window in the test part")
     made = [replace(part, task=fitted, normalization=normalization).to(asked.device) for part in (train, test)]
     return Splits(train=made[0], test=made[1], notes=tuple(notes))
 
 
-def _is_number(kind: Any) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """What was read: T rows in order of time, series by series."""
+
+    name: str
+    variables: tuple[str, ...]
+    values: npt.NDArray[np.float64]
+    """(T, v), NaN where one is missing."""
+    series: npt.NDArray[np.int64]
+    """The series of each row (T,), not falling."""
+    stretch: npt.NDArray[np.int64]
+    """The stretch without a gap of each row (T,), not falling."""
+    rows: npt.NDArray[np.int64]
+    """Where each was in the data, from 0."""
 
 
-def _forwards(times: npt.NDArray[np.int64], what: str) -> list[str]:
-    """
-    Returns:
-        What is said of times (T,) of which a few lie before the one above them, as where a clock is set back.
+def _filled(found: _Found, asked: Reading) -> tuple[_Found, list[str]]:
+    """Without missing values: each is the one before it in its stretch, and a stretch begins where all have one.
 
     Raises:
-        PotstillError: more than one in a hundred do: then the last rows are not the last in time.
+        PotstillError: values are missing and that was not asked for, or a column holds none, or one beyond 32 bits.
     """
-    back = np.flatnonzero(np.diff(times) < 0)
-    if 100 * back.size > len(times):
+    values, name, notes = found.values, found.name, list[str]()
+    back = np.argsort(found.rows)
+    for i, column in enumerate(found.variables):
+        check_range(values[back, i], column, name)
+        if np.isnan(values[:, i]).all():
+            raise PotstillError(f"{name}: column {column!r} holds no value; remove the column")
+    empty = np.isnan(values)
+    if not (holes := int(empty.sum())):
+        return found, notes
+    if asked.missing != "impute":
+        row, at = min((int(found.rows[t]), int(v)) for t, v in np.argwhere(empty))
         raise PotstillError(
-            f"{what}: the time goes back after {back.size:,} of {len(times):,} rows, first after row {back[0] + 1}; "
-            "sort the rows by time, the earliest first"
+            f"{name}: {holes} values are missing; --missing impute fills each with the value before it (the first: row "
+            f"{row + 1}, column {found.variables[at]!r})"
         )
-    return [f"{what}: the time goes back after {back.size:,} of {len(times):,} rows"] if back.size else []
+    # Forwards only: nothing is filled from what comes later.
+    first = np.searchsorted(found.stretch, found.stretch)[:, None]
+    last = np.maximum.accumulate(np.where(empty, -1, np.arange(len(values))[:, None]), axis=0)
+    known = last >= first
+    kept = known.all(axis=1)
+    values = np.take_along_axis(values, np.maximum(last, 0), axis=0)[kept]
+    filled = int((empty & known)[kept].sum())
+    if filled:
+        notes.append(f"{name}: {filled} missing values were filled with the value before them")
+    if left := int((~kept).sum()):
+        late = found.variables[int((~known).sum(axis=0).argmax())]
+        notes.append(f"{name}: {left:,} rows before the first value of a column were left out ({late!r} begins last)")
+    if not len(values):
+        raise PotstillError(f"{name}: no row has a value before it, or its own, in every column; remove a column")
+    return replace(
+        found, values=values, series=found.series[kept], stretch=found.stretch[kept], rows=found.rows[kept]
+    ), notes  # fmt: skip
 
 
-def _values(data: object, asked: Reading) -> tuple[str, npt.NDArray[np.float64], tuple[str, ...], list[str]]:
-    """Name, values (T, v) with NaN where they are missing, names of variables, notes."""
+def _read(data: object, asked: Reading) -> tuple[_Found, list[str]]:
     table, name = None, "series"
     if isinstance(data, str | Path):
         path = Path(data)
@@ -223,31 +292,67 @@ def _values(data: object, asked: Reading) -> tuple[str, npt.NDArray[np.float64],
     elif (tables := tables_of(data, None)) is not None:
         table = tables.parts[0]
     if table is None:
-        if data is None:
-            raise PotstillError(f"{name}: needs an array x, (T,) or (T, variables)")
-        found = to_array(data, name)
-        if found.dtype.kind not in "biuf" or found.ndim not in (1, 2):
-            raise PotstillError(f"{name}: a series is (T,) or (T, variables) of numbers, not {found.dtype}")
-        array = found.reshape(len(found), -1).astype(np.float64)
-        return name, array, tuple(f"variable {i + 1}" for i in range(array.shape[1])), []
+        return _of_array(data, name, asked), []
     once(table, name)
-    numeric = [f.name for f in table.schema if _is_number(f.type)]
+    table, notes = _parsed(table, name, asked)
+    numeric = [f.name for f in table.schema if is_number(f.type)]
     if asked.label is not None and asked.label not in numeric:
         raise PotstillError(f"{name}: {unknown('column of numbers', asked.label, numeric)}")
-    chosen = [asked.label] if asked.label is not None else [c for c in numeric if c and not c.startswith("Unnamed: ")]
+    time = timeline(table, name, series=asked.series, label=asked.label, index=_index(data))
+    free = [c for c in numeric if c and not c.startswith("Unnamed: ") and c not in time.left]
+    chosen = [asked.label] if asked.label is not None else free
     if not chosen:
         raise PotstillError(f"{name}: no column holds numbers; a series needs one")
-    left = [c for c in table.column_names if c not in chosen]
     columns = [
         table.column(c).combine_chunks().cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
         for c in chosen
     ]
-    notes = [f"{name}: columns {', '.join(map(repr, left))} were not read"] if left else []
-    times = [f.name for f in table.schema if f.name and (pa.types.is_timestamp(f.type) or pa.types.is_date(f.type))]
-    if times:
-        moments = table.column(times[0]).combine_chunks().drop_null()
-        counted = moments.cast(pa.int32() if pa.types.is_date32(moments.type) else pa.int64())  # in units of its own
-        notes += _forwards(counted.to_numpy().astype(np.int64), f"{name}: column {times[0]!r}")
-    elif getattr(getattr(getattr(data, "index", None), "dtype", None), "kind", "") == "M":
-        notes += _forwards(np.asarray(data.index).astype(np.int64), f"{name}: its index")  # type: ignore[attr-defined]
-    return name, np.stack(columns, 1).astype(np.float64), tuple(chosen), notes
+    if left := [c for c in table.column_names if c not in chosen and c not in time.left]:
+        notes.append(f"{name}: columns {', '.join(map(repr, left))} were not read")
+    values = np.stack(columns, 1).astype(np.float64)[time.rows]
+    return _Found(name, tuple(chosen), values, time.series, time.stretch, time.rows), [*notes, *time.notes]
+
+
+def _of_array(data: object, name: str, asked: Reading) -> _Found:
+    if asked.series is not None:
+        raise PotstillError(f"{name}: an array has no column {asked.series!r} that names series; give a table")
+    if data is None:
+        raise PotstillError(f"{name}: needs an array x, (T,) or (T, variables)")
+    found = to_array(data, name)
+    if found.dtype.kind not in "biuf" or found.ndim not in (1, 2):
+        raise PotstillError(f"{name}: a series is (T,) or (T, variables) of numbers, not {found.dtype}")
+    values = found.reshape(len(found), -1).astype(np.float64)
+    one, rows = np.zeros(len(values), dtype=np.int64), np.arange(len(values))
+    return _Found(name, tuple(f"variable {i + 1}" for i in range(values.shape[1])), values, one, one, rows)
+
+
+def _parsed(table: Any, name: str, asked: Reading) -> tuple[Any, list[str]]:
+    """The table with its columns of texts that are numbers or dates as such, and what is said of them."""
+    notes = []
+    for place, field in enumerate(table.schema):
+        if not field.name or field.name == asked.series or not is_text(field.type):
+            continue
+        texts = table.column(place).cast(pa.large_string())
+        parsed = parse_column([(name, texts)], field.name, fill=asked.missing == "impute")
+        if parsed is None:
+            continue
+        cells = pa.array(parsed.parts[0], from_pandas=True)
+        if parsed.kind == "date":
+            seconds = pyarrow.compute.round(pyarrow.compute.multiply(cells, 86_400e6))
+            cells = seconds.cast(pa.int64()).cast(pa.timestamp("us"))
+        table = table.set_column(place, field.name, cells)
+        notes.append(parsed.note)
+    return table, notes
+
+
+def _index(data: object) -> npt.NDArray[np.float64] | None:
+    """Seconds since 1970 of the index of a frame of pandas, where it is one of times."""
+    index: Any = getattr(data, "index", None)
+    if getattr(getattr(index, "dtype", None), "kind", "") != "M":
+        return None
+    values = np.asarray(index.values).astype("datetime64[us]")
+    if np.isnat(values).any():
+        raise PotstillError(
+            f"series: row {int(np.isnat(values).argmax()) + 1} has no time in its index; remove the row"
+        )
+    return np.asarray(values.astype(np.int64) * 1e-6)

@@ -13,7 +13,8 @@ __all__ = ["Forecast"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """Targets are float32 (n, v·horizon), the next values of each variable in turn, in their own units."""
+    """Targets are float32 (n, v·horizon), the next values of each variable in turn, in their own units, less
+    ``offset``."""
 
     window: int = 96
     """Values of each variable that are seen. Ours: of hours, four days."""
@@ -25,6 +26,8 @@ class Forecast:
     """Of the training part (v)."""
     std: tuple[float, ...] = ()
     """Of the training part (v), above 0."""
+    offset: tuple[float, ...] = ()
+    """Subtracted from the variables (v) in float64, where float32 would not hold what they differ by; (): nothing."""
 
     @property
     def name(self) -> str:
@@ -52,7 +55,7 @@ class Forecast:
         return F.mse_loss(output, self.scaled(y.to(output.dtype)))
 
     def answer(self, output: Float[Tensor, "n t"], /) -> Float[Tensor, "n t"]:
-        """What it predicts, in the series' own units."""
+        """What it predicts, in the series' own units, less ``offset``."""
         mean, std = (output.new_tensor(v).repeat_interleave(self.horizon) for v in (self.mean, self.std))
         return output * std + mean
 

@@ -60,6 +60,7 @@ def load_data(command: DataCommand, data: str, watcher: Watcher, card: Mapping[s
         skip_bad=reading.skip_bad,
         stream=reading.stream or None,
         missing=reading.missing,
+        series=reading.series,
         duplicates=reading.duplicates,
         group=reading.group,
         check_cache=reading.check_cache,

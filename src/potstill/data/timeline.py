@@ -1,0 +1,345 @@
+"""The time in a table of a series: which rows follow each other, where there are gaps, and which columns only count."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from potstill.data.columns import is_number, is_text, texts_of
+from potstill.data.parsed import coded
+from potstill.errors import PotstillError, unknown
+
+__all__ = ["Timeline", "timeline"]
+
+Array: TypeAlias = npt.NDArray[Any]
+
+_EPOCH = datetime(1970, 1, 1)
+_DAY = 86_400.0
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_CALENDAR: dict[str, tuple[int, int]] = {
+    "year": (1000, 3000), "month": (1, 12), "day": (1, 31), "hour": (0, 24), "minute": (0, 59), "second": (0, 60),
+    "quarter": (1, 4), "week": (0, 53), "weekday": (0, 7), "dayofweek": (0, 7), "day_of_week": (0, 7),
+    "dayofyear": (1, 366), "day_of_year": (1, 366),
+}  # fmt: skip
+"""Columns of whole numbers that say when, and their range."""
+_NAMES = frozenset({"id", "index", "idx", "row", "rownames", "row_id", "no", "nr", "#"})
+_IRREGULAR = 0.1  # of the steps; where more are another, there is no regular one
+_BACK = 2 * 3600.0  # seconds that a clock may be set back
+_OFTEN = 0.01  # of the rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Timeline:
+    """Rows of a table in the order in which they are forecast: series by series, the earliest first."""
+
+    rows: npt.NDArray[np.int64]
+    """Where each is in the table (n,)."""
+    series: npt.NDArray[np.int64]
+    """The series of each (n,), not falling."""
+    stretch: npt.NDArray[np.int64]
+    """The stretch without a gap of each (n,), not falling."""
+    names: tuple[str, ...]
+    """What the series are called; none where there is one."""
+    left: tuple[str, ...]
+    """Columns that say when, or which series, and are not forecast."""
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Clock:
+    """A time for each row (n,), in seconds since 1970 or as a column counts."""
+
+    times: npt.NDArray[np.float64]
+    columns: tuple[str, ...]
+    """Where it is from; none: the frame's index."""
+    counts: bool = False
+
+    @property
+    def what(self) -> str:
+        if not self.columns:
+            return "its index"
+        return _listed(self.columns)
+
+    def said(self, time: float) -> str:
+        if self.counts:
+            return f"{time:.15g}"
+        try:
+            return (_EPOCH + timedelta(seconds=time)).isoformat(" ").removesuffix(" 00:00:00")
+        except OverflowError:
+            return f"{time / _DAY:.15g} days after 1970"
+
+    def step(self, step: float) -> str:
+        if self.counts:
+            return f"{step:.15g}"
+        for unit, seconds in (("days", _DAY), ("hours", 3600.0), ("minutes", 60.0)):
+            if step >= seconds and step % seconds == 0:
+                count = f"{step / seconds:g}"
+                return unit[:-1] if count == "1" else f"{count} {unit}"
+        return f"{step:.6g} seconds"
+
+
+def timeline(
+    table: Any, name: str, *, series: str | None = None, label: str | None = None, index: Array | None = None
+) -> Timeline:
+    """The order of a table's rows in time.
+
+    Args:
+        table: ``pyarrow.Table`` with one row for each point in time, or for each point and series.
+        name: for messages.
+        series: the column that says which series a row belongs to.
+        label: the one column that is forecast, which is then no time.
+        index: the times of a frame's index (n,), in seconds since 1970.
+
+    Raises:
+        PotstillError: there is no such column, a row has no time or no series, or two rows of a series have one time.
+    """
+    groups, names = _groups(table, name, series)
+    numeric = [f.name for f in table.schema if f.name and is_number(f.type) and f.name not in (series, label)]
+    whole = {c: x for c in numeric if (x := _whole(table.column(c))) is not None}
+    order = np.argsort(groups, kind="stable")
+    said, counting = _saying_when(whole), [c for c, x in whole.items() if _counts(x[order], groups[order])]
+    if label is None and set(numeric) <= {*said, *counting}:  # nothing else is there to forecast
+        whole, said, counting = {}, [], []
+    clock = _clock(table, name, index, whole, said, counting, groups, (series, label))
+    left = [c for c in dict.fromkeys([*said, *counting]) if c not in (clock.columns if clock else ())]
+    if names:
+        left += [c for c in whole if c not in left and _constant(whole[c], groups, len(names))]
+    notes = []
+    if names:
+        shown = ", ".join(map(repr, names[:3])) + ", …" * (len(names) > 3)
+        notes.append(f"{name}: {len(names):,} series by column {series!r} ({shown}), each split by its own time")
+    if clock is None:
+        stretch = groups[order]
+    else:
+        order, said_ = _sorted(clock, groups, order, name)
+        stretch, more = _stretches(clock, groups, order, name, "" if names else _hint(table, clock))
+        notes += [*said_, *more]
+    if clock is not None and clock.columns:
+        verb = "are the time, and no variables" if len(clock.columns) > 1 else "is the time, and no variable"
+        notes.append(f"{name}: {clock.what} {verb}")
+    if left:
+        notes.append(
+            f"{name}: not forecast: {_listed(left)} (numbers of rows, names of series or parts of a date; --label names "
+            "the one column to forecast)"
+        )
+    if not names and (some := _perhaps_series(table, whole, left, clock)):
+        notes.append(f"{name}: if column {some!r} names several series, say --series {some}: windows run across them")
+    used = tuple(dict.fromkeys([*(clock.columns if clock else ()), *left, *([series] if series else [])]))
+    return Timeline(order, groups[order], stretch, names, used, tuple(notes))
+
+
+def _groups(table: Any, name: str, series: str | None) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    if series is None:
+        return np.zeros(table.num_rows, dtype=np.int64), ()
+    if series not in table.column_names:
+        raise PotstillError(f"{name}: {unknown('column', series, table.column_names)}")
+    values = table.column(series)
+    if not is_text(values.type) and not pa.types.is_dictionary(values.type):
+        values = pa.chunked_array([values.combine_chunks().cast(pa.string())])
+    codes, words = coded(texts_of(values))
+    blank = (codes < 0) | np.isin(codes, [i for i, w in enumerate(words) if not w.strip()])
+    if blank.any():
+        raise PotstillError(
+            f"{name}: row {int(blank.argmax()) + 1} has no series in column {series!r}; fill it or remove the row"
+        )
+    return codes, tuple(words)
+
+
+def _whole(values: Any) -> npt.NDArray[np.float64] | None:
+    """The cells of a column of whole numbers without a missing one; ``None`` of others."""
+    x: npt.NDArray[np.float64] = values.cast(pa.float64(), safe=False).to_numpy()
+    return x if np.isfinite(x).all() and (x == np.round(x)).all() else None
+
+
+def _saying_when(whole: dict[str, npt.NDArray[np.float64]]) -> list[str]:
+    """Columns that are called as parts of a calendar, or as numbers of rows, and hold such numbers."""
+    found = []
+    for column, x in whole.items():
+        low, high = _CALENDAR.get(column.strip().lower(), (0, -1))
+        if column.strip().lower() in _NAMES or (low <= x.min() and x.max() <= high):
+            found.append(column)
+    return found
+
+
+def _counts(x: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]) -> bool:
+    """Whether a column (n,), series by series, goes up or down by one and the same step but for a few gaps."""
+    steps = np.diff(x)[np.diff(groups) == 0]
+    if len(steps) < 2 or steps[0] == 0 or not (np.sign(steps) == np.sign(steps[0])).all():
+        return False
+    return bool(np.unique(steps, return_counts=True)[1].max() >= (1 - _IRREGULAR) * len(steps))
+
+
+def _constant(x: npt.NDArray[np.float64], groups: npt.NDArray[np.int64], count: int) -> bool:
+    """Whether a column has one value in each of several series, and not one for all."""
+    low, high = np.full(count, np.inf), np.full(count, -np.inf)
+    np.minimum.at(low, groups, x)
+    np.maximum.at(high, groups, x)
+    return bool((low == high).all()) and bool(low.min() < low.max())
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return f"column{'s' * (len(columns) > 1)} {', '.join(map(repr, columns))}"
+
+
+def _once(times: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]) -> bool:
+    """Whether no series has a time twice."""
+    order = np.lexsort((times, groups))
+    return not bool(((np.diff(times[order]) == 0) & (np.diff(groups[order]) == 0)).any())
+
+
+def _clock(
+    table: Any, name: str, index: Array | None, whole: dict[str, npt.NDArray[np.float64]], said: Sequence[str],
+    counting: Sequence[str], groups: npt.NDArray[np.int64], others: Sequence[str | None],
+) -> _Clock | None:  # fmt: skip
+    """The time of the rows: a column of times, the frame's index, columns of a calendar, or one that counts."""
+    for field in table.schema:
+        if not field.name or field.name in others or (times := _times(table.column(field.name))) is None:
+            continue
+        _refuse_no_time(times, field.name, name)
+        clock = _Clock(times, (field.name,))
+        return clock if _once(times, groups) else _with_hours(table, clock, whole, groups)
+    if index is not None:
+        return _Clock(index, ())
+    lower = {c.strip().lower(): c for c in said}
+    if "year" in lower and _once((clock := _of_calendar(whole, lower)).times, groups):
+        return clock
+    return _Clock(whole[counting[0]], (counting[0],), counts=True) if counting else None
+
+
+def _times(values: Any) -> npt.NDArray[np.float64] | None:
+    """Seconds since 1970 of a column of dates or times; ``None`` of others."""
+    kind = values.type
+    if not (pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
+        return None
+    unit = _DAY if pa.types.is_date32(kind) else 1e-3 if pa.types.is_date64(kind) else _SECONDS[kind.unit]
+    counted = values.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64()).cast(pa.float64(), safe=False)
+    return np.asarray(counted.to_numpy() * unit)
+
+
+def _refuse_no_time(times: npt.NDArray[np.float64], column: str, name: str) -> None:
+    if (empty := np.flatnonzero(np.isnan(times))).size:
+        raise PotstillError(
+            f"{name}: row {int(empty[0]) + 1} has no time in column {column!r}; fill it or remove the row"
+        )
+
+
+def _with_hours(
+    table: Any, clock: _Clock, whole: dict[str, npt.NDArray[np.float64]], groups: npt.NDArray[np.int64]
+) -> _Clock:
+    """Dates with the time of day that stands in a column of its own, where that tells the rows apart."""
+    for field in table.schema:
+        if pa.types.is_time(field.type):
+            values = table.column(field.name)
+            wide = pa.int32() if pa.types.is_time32(field.type) else pa.int64()
+            hours = values.cast(wide).cast(pa.float64(), safe=False).to_numpy() * _SECONDS[field.type.unit]
+            if np.isfinite(hours).all() and _once(clock.times + hours, groups):
+                return _Clock(clock.times + hours, (*clock.columns, field.name))
+    times, columns = clock.times, list(clock.columns)
+    for part, seconds in (("hour", 3600.0), ("minute", 60.0)):
+        if column := next((c for c in whole if c.strip().lower() == part), None):
+            times, columns = times + seconds * whole[column], [*columns, column]
+    return _Clock(times, tuple(columns)) if len(columns) > 1 and _once(times, groups) else clock
+
+
+def _of_calendar(whole: dict[str, npt.NDArray[np.float64]], lower: dict[str, str]) -> _Clock:
+    used = [lower["year"]]
+    months = (whole[lower["year"]] - 1970) * 12
+    for part, size in (("quarter", 3), ("month", 1)):
+        if part in lower:
+            months, used = months + size * (whole[lower[part]] - 1), [*used, lower[part]]
+            if part == "quarter":
+                break
+    times = months.astype(np.int64).astype("datetime64[M]").astype("datetime64[s]").astype(np.float64)
+    for part, seconds, least in (("day", _DAY, 1), ("hour", 3600.0, 0), ("minute", 60.0, 0), ("second", 1.0, 0)):
+        if part in lower:
+            times, used = times + seconds * (whole[lower[part]] - least), [*used, lower[part]]
+    return _Clock(times, tuple(used))
+
+
+def _sorted(
+    clock: _Clock, groups: npt.NDArray[np.int64], order: npt.NDArray[np.int64], name: str
+) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """The rows of each series, the earliest first; as they stand where a clock was set back a few times."""
+    steps = np.diff(clock.times[order])[np.diff(groups[order]) == 0]
+    back = steps[steps < 0]
+    if not back.size:
+        return order, []
+    if not clock.counts and back.size <= _OFTEN * len(order) and (back >= -_BACK).all():
+        return order, [f"{name}: {clock.what}: the time goes back after {back.size:,} of {len(order):,} rows"]
+    return np.lexsort((clock.times, groups)), [f"{name}: rows were sorted by {clock.what}, the earliest first"]
+
+
+def _stretches(
+    clock: _Clock, groups: npt.NDArray[np.int64], order: npt.NDArray[np.int64], name: str, hint: str
+) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Which stretch without a gap each row is in, and what is said of gaps."""
+    times, inside = clock.times[order], np.diff(groups[order]) == 0
+    steps = np.diff(times)
+    forwards = inside & (steps >= 0)
+    if (same := np.flatnonzero(forwards & (steps == 0))).size:
+        one, two = sorted(int(r) + 1 for r in order[same[0] : same[0] + 2])
+        raise PotstillError(
+            f"{name}: rows {one:,} and {two:,} have one time, {clock.said(times[same[0]])} ({clock.what}; "
+            f"{same.size:,} such rows); leave one of them out{hint}"
+        )
+    begins = np.concatenate([[False], ~inside])
+    if not forwards.any():
+        return np.cumsum(begins), []
+    step = float(np.median(steps[forwards]))
+    odd = forwards & (np.abs(steps / step - 1) > 0.5)
+    many = int(odd.sum())
+    if many > _IRREGULAR * int(forwards.sum()):
+        low, high = clock.step(float(steps[forwards].min())), clock.step(float(steps[forwards].max()))
+        return np.cumsum(begins), [
+            f"{name}: {clock.what}: rows follow each other by {low} to {high}, without a regular step; they are taken "
+            "as equally far apart"
+        ]
+    begins[1:] |= odd
+    if not many:
+        return np.cumsum(begins), []
+    at = int(odd.argmax())
+    return np.cumsum(begins), [
+        f"{name}: {clock.what}: one row every {clock.step(step)}, and {many:,} gap{'s' * (many > 1)}, the first after "
+        f"{clock.said(times[at])}; no window runs across one"
+    ]
+
+
+def _hint(table: Any, clock: _Clock) -> str:
+    """Which column may tell series apart: with it every time is there once."""
+    for field in table.schema:
+        if not field.name or field.name in clock.columns or pa.types.is_floating(field.type):
+            continue
+        if is_text(field.type) or pa.types.is_dictionary(field.type) or pa.types.is_integer(field.type):
+            values = table.column(field.name)
+            plain = values.cast(pa.string()) if pa.types.is_integer(field.type) else texts_of(values)
+            codes = coded(plain)[0]
+            if _once(clock.times, codes) and len(np.unique(codes)) <= table.num_rows // 2:
+                return f", or say which column names the series that a row belongs to: --series {field.name}"
+    return ", or, where rows are of several series, say which column names them: --series COLUMN"
+
+
+def _perhaps_series(
+    table: Any, whole: dict[str, npt.NDArray[np.float64]], left: Sequence[str], clock: _Clock | None
+) -> str | None:
+    """A column that says the same in blocks of rows, or in turns, as names of series that stand in one table do."""
+    if clock is not None:  # every time is there once: one series
+        return None
+    for field in table.schema:
+        if not field.name or field.name in left:
+            continue
+        if is_text(field.type) or pa.types.is_dictionary(field.type):
+            x: Array = coded(texts_of(table.column(field.name)))[0]
+        elif field.name in whole:
+            x = whole[field.name]
+        else:
+            continue
+        count, n = len(np.unique(x)), len(x)
+        if not 2 <= count <= n // 3:
+            continue
+        if int((np.diff(x) != 0).sum()) == count - 1 or np.array_equal(x[count:], x[:-count]):
+            return str(field.name)
+    return None
