@@ -229,7 +229,7 @@ def test_columns_that_count_are_left_out_and_it_is_said():
     assert splits.train.task.variables == ("flow", "level")
     said(
         splits,
-        r"not forecast: columns 'id', 'year', 'hour' \(numbers of rows, names of series or parts of a date; --label",
+        r"not forecast: columns 'id', 'year', 'hour' \(numbers of rows, names of series, parts of a date; --label",
     )
     assert load(frame, label="hour").train.task.variables == ("hour",)
     counting = frame[["id", "flow"]]

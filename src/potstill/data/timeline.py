@@ -123,7 +123,7 @@ def timeline(
         notes.append(f"{name}: {clock.what} {verb}")
     if left:
         notes.append(
-            f"{name}: not forecast: {_listed(left)} (numbers of rows, names of series or parts of a date; --label names "
+            f"{name}: not forecast: {_listed(left)} (numbers of rows, names of series, parts of a date; --label names "
             "the one column to forecast)"
         )
     if not names and (some := _perhaps_series(table, whole, left, clock)):
