@@ -33,8 +33,11 @@ from potstill.rng import generator
 from potstill.testing import check_method, toy_problem
 from potstill.testing.toy import pairs_source, windows_source
 
-INNERS = {"sgd": Inner(), "momentum": Inner(momentum=0.9), "adam": Inner(optimizer="adam")}
-RATES_OF = {"sgd": 0.1, "momentum": 0.05, "adam": 0.01}
+INNERS = {
+    "sgd": Inner(), "momentum": Inner(momentum=0.9), "adam": Inner(optimizer="adam"),
+    "decayed": Inner(momentum=0.9, weight_decay=0.05),
+}  # fmt: skip
+RATES_OF = {"sgd": 0.1, "momentum": 0.05, "adam": 0.01, "decayed": 0.05}
 RAT = RaTBPTT(iterations=3, window=3, total=5, batch_real=8, batch_per_class=1, start="real", augment="none")
 AT = ATBPTT(iterations=3, window=3, total=6, swing=1, interval=2, batch_real=8, augment="none")
 REMEMBER = Remember(iterations=3, inner_steps=3, batch_real=8, batch_per_class=1, parametrization="pixels")
@@ -76,7 +79,8 @@ def written(problem: Problem, block: Block, x: Tensor, inner: str, lr: float) ->
                 for n, m in first.items()
             }
         else:
-            step = first = {n: (0.9 if inner == "momentum" else 0.0) * first[n] + g for n, g in grads.items()}
+            decay, momentum = INNERS[inner].weight_decay, INNERS[inner].momentum
+            step = first = {n: momentum * first[n] + g + decay * theta[n] for n, g in grads.items()}
         theta = {n: p - lr * step[n] for n, p in theta.items()}
         if still:
             theta = {n: p.detach().requires_grad_() for n, p in theta.items()}
@@ -316,8 +320,8 @@ def test_norms_are_those_of_the_students_gradients(inner: str) -> None:
     found = made.norms(problem, state, net, batches)
     x, y = state.leaves.held["payload/inputs"], torch.arange(4).repeat_interleave(2)
     kind = torch.optim.Adam if inner == "adam" else torch.optim.SGD
-    momentum = {"momentum": 0.9} if inner == "momentum" else {}
-    optimizer = kind(net.parameters(), lr=made.lr, **momentum)  # type: ignore[arg-type]
+    moving = {"momentum": made.inner.momentum, "weight_decay": made.inner.weight_decay} if inner != "adam" else {}
+    optimizer = kind(net.parameters(), lr=made.lr, **moving)  # type: ignore[arg-type]
     for (rows, _), norm in zip(batches, found, strict=True):
         optimizer.zero_grad()
         F.cross_entropy(net(x[rows]), y[rows]).backward()
@@ -333,6 +337,18 @@ def test_rat_bptt_as_published() -> None:
     )  # fmt: skip
     assert (RaTBPTT().clip, RaTBPTT().average, RaTBPTT().start) == (2.0, 0.9, "noise")
     assert (ATBPTT().window, ATBPTT().swing, ATBPTT().total) == (40, 10, 200)
+
+
+@pytest.mark.parametrize("method", [RAT, AT], ids=["rat-bptt", "at-bptt"])
+def test_students_by_sgd_have_the_programs_momentum_and_decay(method: Any) -> None:
+    """distill_higher.py: optim.SGD(momentum=0.9, weight_decay=5e-4), optim.Adam without."""
+    problem = toy_problem(method)
+    assert replace(method, inner_optimizer="sgd").engine(problem).objective.inner == Inner(
+        momentum=0.9, weight_decay=5e-4
+    )  # fmt: skip
+    assert method.engine(problem).objective.inner == Inner(optimizer="adam")
+    plain = replace(method, inner_optimizer="sgd", momentum_net=0.0, weight_decay_net=0.0)
+    assert plain.engine(problem).objective.inner == Inner()
 
 
 def test_remember_as_published() -> None:

@@ -278,7 +278,7 @@ def _all(state: State) -> list[Tensor]:
 
 
 def _norm_of_step(before: State, after: State, inner: Inner, lr: float) -> Tensor:
-    """Of the gradient that led from one state to the next."""
+    """Of the gradient that led from one state to the next, without the weights' decay."""
     if inner.optimizer == "adam":
         decay = inner.betas[0]
         grads = [(after.first[n] - decay * m) / (1 - decay) for n, m in before.first.items()]
@@ -286,6 +286,8 @@ def _norm_of_step(before: State, after: State, inner: Inner, lr: float) -> Tenso
         grads = [after.first[n] - inner.momentum * v for n, v in before.first.items()]
     else:
         grads = [(t - after.theta[n]) / lr for n, t in before.theta.items()]
+    if inner.weight_decay:
+        grads = [g - inner.weight_decay * t for g, t in zip(grads, before.theta.values(), strict=True)]
     return torch.stack([g.square().sum() for g in grads]).sum().sqrt()
 
 

@@ -1,4 +1,9 @@
-"""The values that RaT-BPTT and AT-BPTT share, and the engine that they build."""
+"""The values that RaT-BPTT and AT-BPTT share, and the engine that they build.
+
+The programs differentiate through a window by ``higher``, whose Adam adds eps to √v before it corrects the bias, where
+torch's (which makes the burn-in there, and all steps here) adds it after: at the first steps eps counts for as much as
+1/√(1 − β₂) = 32 times more, which no gradient above 1e-6 shows. ``benchmarks/fidelity_functions.py`` compares a window.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -35,6 +40,10 @@ class WindowValues:
     """What trains the students (--inner_optim)."""
     lr_net: float = 1e-3
     """Learning rate of the students (--inner_lr)."""
+    momentum_net: float = 0.9
+    """Momentum of the students, with SGD; below 1 (distill_higher.py). Adam has none."""
+    weight_decay_net: float = 5e-4
+    """Weight decay of the students, with SGD (distill_higher.py). Adam has none."""
     window: int = 60
     """W: steps that gradients go through (--window)."""
     total: int = 200
@@ -55,9 +64,12 @@ class WindowValues:
 
 def windowed(method: StudentValues, values: WindowValues, problem: Problem, windows: Windows) -> Matching:
     """The engine of a method that has both kinds of values, with these windows."""
-    # with Adam, momentum has no meaning; the program's SGD has 0.9 and weight decay 5e-4 (distill_higher.py)
-    momentum = method.momentum_net if values.inner_optimizer == "sgd" else 0.0
+    sgd = values.inner_optimizer == "sgd"
+    inner = Inner(
+        optimizer=values.inner_optimizer, momentum=values.momentum_net if sgd else 0.0,
+        weight_decay=values.weight_decay_net if sgd else 0.0,
+    )  # fmt: skip
     return unrolled(
         method, problem, windows=windows, batches=Balanced(per_class=values.batch_per_class),
-        inner=Inner(optimizer=values.inner_optimizer, momentum=momentum), clip=values.clip, average=values.average,
+        inner=inner, clip=values.clip, average=values.average,
     )  # fmt: skip

@@ -109,7 +109,10 @@ class Adaptive:
     A stage ends once the part of real samples that students are right about, in the mean of ``interval`` steps, has
     grown by less than ``least_gain`` so many times in a row: 0.15 of ``total`` in the first stage, 0.125 in the second.
     The program compares that count with ``==``, so that a product which is no whole number is never reached; here it
-    is rounded up. It draws one window for ``interval`` steps; here each step draws its own.
+    is rounded up. It draws one window for ``interval`` steps; here each step draws its own. It also writes the size
+    that was drawn over ``size`` (base.py, ``model.module.window``), so that the next is counted from there: sizes walk
+    in the first stage, grow by ``swing`` at each pass of the second until none fits and it stops, and shrink in the
+    third. That is taken for a slip: here ``size`` stays what the README calls the default window.
     """
 
     size: int

@@ -9,8 +9,10 @@ steps a learned rate. The student begins at random, or at one that is known (``s
 what is made then serves that network alone. The set's samples stand in the order of their steps; a protocol that mixes
 them loses much (issue 36 of the repository). The rates are stored as ``student/rates``, and their mean as the learned
 rate that protocols read.
-Followed is the program (train_distilled_image.py, base_options.py), but for two things: rates are kept positive as
-exponentials, where the program takes a softplus, and what is stored moves by Adam with β₁ = 0.9, where it has 0.5.
+Followed is the program (train_distilled_image.py, base_options.py), but for four things: rates are kept positive as
+exponentials, where the program takes a softplus; what is stored moves by Adam with β₁ = 0.9, where it has 0.5; networks
+begin as PyTorch draws them, where it has Xavier's normal weights and no biases (--init); and the real batch has as many
+of each class, where it is a part of a pass over all samples.
 """
 
 from collections.abc import Mapping
