@@ -17,9 +17,11 @@ from potstill.driver import run
 from potstill.errors import NotFinite
 from potstill.functional.features import input_rows
 from potstill.functional.kernels import FullyConnected
+from potstill.functional.leaves import descend
 from potstill.functional.ridge import predict
 from potstill.methods.performance._pool import STEPS
 from potstill.methods.performance._ridge import TEMPERATURE, deviations, wanted
+from potstill.methods.performance._values import cosine, rules_of
 from potstill.methods.performance.frepo import FRePo
 from potstill.methods.performance.kip import KIP
 from potstill.methods.performance.rfad import RFAD
@@ -230,6 +232,47 @@ def test_frepos_networks_are_of_all_ages_train_on_the_set_and_give_way() -> None
     assert oldest == 9
     assert len(seeds) > 4
     assert first.memory[STEPS].tolist() == [[0, 0], [2, 0], [4, 0], [6, 0]]
+
+
+def test_frepos_networks_serve_several_moves_in_a_row_and_then_train_for_a_step() -> None:
+    """Against the same moves made one by one: descents on one block, and one step of the network at the end."""
+    method = FRePo(iterations=100, batch_real=24, nets=3, lr_net=0.01, steps_per_network=3)
+    problem = toy_problem(method)
+    rng = generator(1)
+    state = method.init(problem, rng)
+    engine, once = method.engine(problem), dataclasses.replace(method, steps_per_network=1)
+    for _ in range(2):
+        began, by_hand = state, state
+        seed = derived = None
+        for move in range(3):
+            state, shown = method.step(problem, state, rng)
+            seed = state.block if move == 0 else seed
+            assert state.block == seed
+            assert (state.used, bool(state.kept)) == (((move + 1) % 3), move < 2)
+            _, block = engine.objective.block(
+                problem, engine.networks, dataclasses.replace(by_hand, block=state.block, used=1, kept={}), rng
+            )  # fmt: skip
+            derived = block if derived is None else derived
+            torch.testing.assert_close(block.rows, derived.rows, rtol=0, atol=0)
+            seen = {
+                "inputs": by_hand.leaves.held["payload/inputs"], "labels": by_hand.leaves.held["labels/scores"]
+            }  # fmt: skip
+            loss, slopes = engine.objective.fitted(problem, derived, seen, False)
+            assert shown["loss"] == pytest.approx(loss, rel=1e-12)
+            names = {"payload/inputs": slopes["inputs"], "labels/scores": slopes["labels"]}
+            leaves = descend(by_hand.leaves, names, rules_of(once, problem, factor=cosine(by_hand, 100, 0.1)))
+            by_hand = dataclasses.replace(by_hand, leaves=leaves, iteration=by_hand.iteration + 1)
+            torch.testing.assert_close(state.leaves.held["payload/inputs"], leaves.held["payload/inputs"])
+            changed = [i for i in range(3) if began.pool[i] is not state.pool[i]]
+            assert len(changed) == (move == 2)
+        assert state.iteration == by_hand.iteration
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_frepo_with_moves_in_a_row_keeps_the_contract(steps: int) -> None:
+    method = dataclasses.replace(ALL["frepo"], steps_per_network=steps, iterations=6)  # type: ignore[type-var]
+    check_method(method, steps=4)
+    assert FRePo().steps_per_network == 1
 
 
 def test_a_pool_learns_what_is_stored() -> None:

@@ -152,7 +152,8 @@ class Race:
         why = None
         left = CHOOSING * self.seconds - self.runs.spent()
         # a reading of real samples serves so many steps: one dear step in each round
-        steps = max(2, getattr(entry.settled.method, "reuse", 1)) + 1
+        method = entry.settled.method
+        steps = max(2, getattr(method, "reuse", 1), getattr(method, "steps_per_network", 1)) + 1
         try:
             if left <= 0:
                 raise PotstillError("no time was left to try it; a longer time limit reaches it")

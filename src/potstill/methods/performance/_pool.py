@@ -47,6 +47,8 @@ class OnTheSet:
     """Steps after one that it served, at most: a random number."""
     staggered: bool = True
     """Whether the first networks count as if they were of all ages."""
+    steps_per_network: int = 1
+    """Of the objective: steps that a network serves in a row, and after the last of which alone it trains."""
 
     def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
         apart = self.oldest // self.count if self.staggered else 0
@@ -63,6 +65,8 @@ class OnTheSet:
         return int(torch.randint(self.count, (1,), generator=generator(state.block, "member")))
 
     def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
+        if state.used:
+            return replace(state, iteration=state.iteration + 1)  # it serves the next step as well
         place = self._place(state)
         ages, pool = state.memory[STEPS].clone(), list(state.pool)
         if int(ages[place, 0]) > self.oldest:
@@ -98,7 +102,16 @@ class OnTheSet:
         def train(_: int) -> Callable[[], object]:
             return lambda: self._trained(problem, state, state.pool[0], 0, generator(0, "plan"))
 
-        return (Part(what="the network's training", samples=n * self.steps, size=n, ready=train, when="after"),)
+        return (
+            Part(
+                what="the network's training",
+                samples=n * self.steps,
+                size=n,
+                ready=train,
+                when="after",
+                every=self.steps_per_network,
+            ),
+        )
 
 
 def _untrained(problem: Problem, rng: Generator) -> PoolMember:

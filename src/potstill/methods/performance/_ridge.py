@@ -115,6 +115,8 @@ class KernelRidge:
     """Networks whose features stand side by side."""
     balanced: bool = True
     """As many real samples of each class; otherwise as they come."""
+    steps_per_network: int = 1
+    """Moves with the same networks, real samples and augmentation."""
     margin: bool = False
     """A learned label's largest number is to stay 1/k above the next (FRePo)."""
 
@@ -124,13 +126,18 @@ class KernelRidge:
     def block(
         self, problem: Problem, networks: Networks, state: MatchState, rng: Generator
     ) -> tuple[MatchState, Block]:
-        state = replace(state, block=draw_seed(rng))
+        if state.used == 0:
+            state = replace(state, block=draw_seed(rng))
         drawn = generator(state.block, "block")
         return state, self._block(problem, networks, state, self._drawn(problem, drawn), drawn)
 
     def _block(self, problem: Problem, networks: Networks, state: MatchState, index: Tensor, rng: Generator) -> Block:
         nets = tuple(networks.embedder(problem, state, rng)[0].requires_grad_(False) for _ in range(self.nets))
         omega = problem.augment.draw(1, problem.train.input.shape, rng)
+        if held := state.kept:
+            return Block(
+                net=nets[0], nets=nets, omega=omega, rows=held["rows"], targets=held["targets"], y=held["y"]
+            )  # fmt: skip
         batch = problem.train.fetch(index)
         y = batch.y if batch.y is not None else problem.train.labels[index]
         part = max(1, PASS // max(1, problem.train.input.numbers))
@@ -169,9 +176,12 @@ class KernelRidge:
         return float(loss.detach()), slopes
 
     def after(self, problem: Problem, state: MatchState, block: Block) -> MatchState:
-        return state
+        used = (state.used + 1) % self.steps_per_network
+        kept = {"rows": block.rows, "targets": block.targets, "y": block.y} if used else {}
+        return replace(state, used=used, kept=kept)
 
     def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
+        state = replace(state, used=0, kept={})
         index = self._drawn(problem, generator(0, "plan"))
         held, k = state.leaves.held, problem.num_classes
         seen = {n: t.detach() for n, t in shown(problem.decode(under("payload/", held))).items()}
@@ -188,7 +198,14 @@ class KernelRidge:
             return lambda: self.fitted(problem, block, seen, LOGITS in held)[0]
 
         return (
-            Part(what="features of real samples", real=True, samples=len(index), size=-(-len(index) // k), ready=real),
+            Part(
+                what="features of real samples",
+                real=True,
+                samples=len(index),
+                size=-(-len(index) // k),
+                ready=real,
+                every=self.steps_per_network,
+            ),
             Part(what="ridge regression", samples=n, size=n, ready=synthetic, when="descent"),
         )
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 
 from potstill.core import Problem
 from potstill.functional.leaves import Rule, Rules
 from potstill.functional.unroll import Inner
+from potstill.methods._graph_memory import mode_by_memory, unrolled_mode
 from potstill.methods._matching import Matching, MatchState
 from potstill.methods._starts import Start, has_classes
 from potstill.methods.performance._ridge import deviations
@@ -16,6 +17,8 @@ from potstill.methods.performance._unrolled import RATE, Students, Unrolling
 from potstill.methods.performance._windows import Batches, Windows
 
 __all__ = ["StudentValues", "unrolled"]
+
+T = TypeVar("T", bound="StudentValues")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +49,23 @@ class StudentValues:
     """The students' learning rate is learned too, from ``lr_net`` on, and stored with the set. Ours."""
     lr_lr: float = 0.01
     """Learning rate of its logarithm, with Adam, where it is learned. Ours."""
+    mode: Literal["auto", "replay", "full", "by-memory"] = "auto"
+    """How gradients go through a student's steps: ``replay`` exactly in the memory of one of them, ``full`` exactly in
+    one graph, ``auto`` in one graph where it is small and else in replay, whatever the machine, ``by-memory`` in one
+    graph where a quarter of the machine's memory holds it (the last bits then depend on the machine, and the card says
+    which it was). Ours."""
     students: int = 0
     """How many students there are, which begin as the networks of the seeds 0, 1, …; 0: a fresh one at every step."""
+
+    def settled(self: T, problem: Problem) -> tuple[T, tuple[str, ...]]:
+        """With a mode that goes by the machine's memory decided."""
+        if self.mode != "by-memory":
+            return self, ()
+        made: Matching = replace(self, mode="auto").engine(problem)  # type: ignore[attr-defined]
+        objective = made.objective
+        assert isinstance(objective, Unrolling)
+        mode, why = mode_by_memory(problem, objective.batches.size(problem.sizes), objective.windows.most[1])
+        return replace(self, mode=mode), (why,)
 
 
 def unrolled(
@@ -81,7 +99,7 @@ def unrolled(
     return Matching(
         objective=Unrolling(
             windows=windows, batches=batches, inner=inner, lr=method.lr_net, batch_real=method.batch_real, clip=clip,
-            average=average,
+            average=average, mode=unrolled_mode(method.mode),
         ),
         networks=Students(known=method.students), rules=at, iterations=method.iterations,
         steps=method.iterations, start=method.start, labels=method.labels,

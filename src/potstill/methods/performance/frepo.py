@@ -77,6 +77,9 @@ class FRePo(KernelValues, Engineered[MatchState]):
     """Learning rate of the networks, of Adam (config.online.learning_rate)."""
     batch_train: int = 1000
     """Items of the set in a step of a network, at most (config.kernel.eval_batch_size)."""
+    steps_per_network: int = 1
+    """Moves of the set with one network and one batch of real samples, after which that network trains for a step. More
+    is faster, as real samples pass a network once in so many. Ours; 1 as published."""
     margin: bool = True
     """Whether a label's largest number is to stay 1/k above the next (frepo.py, lb_margin_th)."""
     augment: str = "none"
@@ -94,12 +97,12 @@ class FRePo(KernelValues, Engineered[MatchState]):
 
         pool = OnTheSet(
             count=self.nets, oldest=self.oldest, lr=self.lr_net, batch=self.batch_train,
-            stored=partial(stored, rules=first),
+            stored=partial(stored, rules=first), steps_per_network=self.steps_per_network,
         )  # fmt: skip
         return Matching(
             objective=KernelRidge(
                 kernel=FullyConnected(depth=0, weights=1.0, biases=0.0), batch_real=self.batch_real, ridge=self.ridge,
-                fit="sum", balanced=False, margin=self.margin,
+                fit="sum", balanced=False, margin=self.margin, steps_per_network=self.steps_per_network,
             ),
             networks=pool, rules=rules, iterations=self.iterations, steps=self.iterations, start=self.start,
             labels=self.labels,

@@ -11,6 +11,7 @@ from potstill.assets.trajectories import ExpertTrajectories
 from potstill.core import Problem
 from potstill.errors import PotstillError
 from potstill.functional.leaves import Rule, Rules
+from potstill.methods._graph_memory import mode_by_memory, unrolled_mode
 from potstill.methods._matching import Labels, Matching, MatchState
 from potstill.methods._networks import Ready
 from potstill.methods._published import BY_DATA, ByData, PublishedRun, Settings
@@ -104,10 +105,11 @@ class TrajectoryValues:
     """Learning rate of the labels' logits, where they are learned (DATM's --lr_y)."""
     momentum_labels: float = 0.9
     """Momentum of the labels (DATM.py)."""
-    mode: Literal["auto", "replay", "full", "tesla"] = "auto"
+    mode: Literal["auto", "replay", "full", "by-memory", "tesla"] = "auto"
     """How the student's training is differentiated: ``replay`` exactly in the memory of one of its steps, ``full``
-    exactly in one graph, ``auto`` in one graph where it is small and else in replay, ``tesla`` by TESLA's
-    approximation."""
+    exactly in one graph, ``auto`` in one graph where it is small and else in replay, whatever the machine,
+    ``by-memory`` in one graph where a quarter of the machine's memory holds it (the last bits then depend on the
+    machine, and the card says which it was), ``tesla`` by TESLA's approximation."""
     average: ByData[float] = 0.0
     """Above 0: the result is a moving average of what is stored, which keeps so much at every step (FTD)."""
     nearest: bool = False
@@ -168,7 +170,12 @@ class TrajectoryValues:
         cut |= {n: max(min(getattr(made, n), reached), 1) for n in ("start_until", "start_first") if n in left}
         if "start_from" in left:
             cut["start_from"] = min(made.start_from, max(reached - 1, 0))
-        return replace(made, **cut), said
+        made = replace(made, **cut)
+        if made.mode == "by-memory":
+            n = sum(problem.sizes)
+            mode, why = mode_by_memory(problem, min(made.batch, n) or n, made.student_steps)
+            made, said = replace(made, mode=mode), (*said, why)
+        return made, said
 
 
 SMALLEST_BATCH = 8
@@ -212,7 +219,7 @@ def following(method: TrajectoryValues, problem: Problem) -> Matching:
     return Matching(
         objective=TrajectoryEnds(
             steps=method.student_steps, ahead=method.ahead, batch=method.batch, nearest=method.nearest,
-            mode=None if method.mode == "auto" else method.mode,
+            mode=unrolled_mode(method.mode),
             span=Span(
                 low=method.start_from, first=method.start_first, last=method.start_until, over=method.expansion
             ),

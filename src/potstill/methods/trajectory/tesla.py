@@ -40,7 +40,7 @@ class TESLA(TrajectoryValues, Engineered[MatchState]):
     }  # fmt: skip
     published: ClassVar[Published] = RUNS
 
-    mode: Literal["auto", "replay", "full", "tesla"] = "tesla"
+    mode: Literal["auto", "replay", "full", "by-memory", "tesla"] = "tesla"
     """TESLA's approximation."""
 
     def engine(self, problem: Problem) -> Matching:

@@ -1,0 +1,108 @@
+"""The mode ``by-memory`` of unrolled training: one graph of all steps where the machine's memory holds it.
+
+``full`` is about a quarter faster than ``replay`` (results/unroll.json), and in float32 their gradients differ in the
+last bits. So a run must not choose between them anew on each machine: ``auto``, the default, goes by the sizes of the
+data alone, and ``by-memory`` chooses once, when the method is settled. What it chose is then the method's ``mode``, on
+the card and in what a resumed run is compared with. It goes by all the memory that the machine has: what is free would
+be another number from run to run.
+"""
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from potstill.core import Problem
+from potstill.data.limits import memory_of_machine
+from potstill.errors import PotstillError
+from potstill.functional.train import loss as loss_of
+from potstill.functional.train import parameters
+from potstill.functional.unroll import Mode
+from potstill.inputs import mapped
+from potstill.methods._matching import augmenting
+from potstill.methods._starts import has_classes
+from potstill.rng import generator
+from potstill.units import size_of
+
+__all__ = ["SHARE", "Settled", "graph_bytes", "mode_by_memory", "unrolled_mode"]
+
+Settled: TypeAlias = Literal["full", "replay"]
+
+SHARE = 4
+"""A graph may take one part in so many of the machine's memory. Ours."""
+FEW = (8, 16)
+"""Samples that a step is measured with; larger numbers follow along the line. Ours."""
+
+
+def mode_by_memory(problem: Problem, samples: int, steps: int) -> tuple[Settled, str]:
+    """``full`` if the graph of a student's ``steps`` on ``samples`` each fits, else ``replay``; and a line about it."""
+    needed, most = steps * graph_bytes(problem, samples), memory_of(problem.network.device) // SHARE
+    made: Settled = "full" if needed <= most else "replay"
+    return made, (
+        f"mode {made}: one graph of {steps} steps takes about {size_of(needed)}, and a {SHARE}th of the memory here is "
+        f"{size_of(most)}"
+    )
+
+
+def unrolled_mode(asked: Literal["auto", "replay", "full", "by-memory", "tesla"]) -> Mode | None:
+    """The mode of an objective; ``None``: by the sizes of the data.
+
+    Raises:
+        PotstillError: it is ``by-memory``, which a settled method has not.
+    """
+    if asked == "by-memory":
+        raise PotstillError("mode by-memory is chosen once for a run; take method.settled(problem)[0], or give replay")
+    return None if asked == "auto" else asked
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes of memory of a device in all."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return memory_of_machine()
+
+
+def graph_bytes(problem: Problem, samples: int) -> int:
+    """Bytes that the graph of one step of a student holds, with that of its gradient, measured on a few samples.
+
+    The way back through it takes up to half as much again (a ConvNet of width 128), which `SHARE` leaves room for.
+    """
+    if samples <= FEW[1]:
+        return _held(problem, samples)
+    at = [_held(problem, n) for n in FEW]
+    return int(at[0] + (at[1] - at[0]) / (FEW[1] - FEW[0]) * (samples - FEW[0]))
+
+
+def _held(problem: Problem, samples: int) -> int:
+    """Of all tensors that autograd saves, each counted once."""
+    held: dict[int, int] = {}
+
+    def keep(t: Tensor) -> Tensor:
+        held[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        kept.append(t)  # or its place could be another's, which would not be counted
+        return t
+
+    kept: list[Tensor] = []
+    step = _step(problem, samples)
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        step()
+    return sum(held.values())
+
+
+def _step(problem: Problem, samples: int) -> Callable[[], object]:
+    """A gradient of a student's loss that can be differentiated again."""
+    batch = problem.train.fetch(torch.arange(samples) % len(problem.train))
+    y = batch.y
+    if has_classes(problem) or y is None:
+        y = problem.train.labels[torch.arange(samples) % len(problem.train)].to(problem.network.device)
+    omega = problem.augment.draw(samples, problem.train.input.shape, generator(0, "memory"))
+    net = problem.network(0).train()
+    x = mapped(lambda t: t.detach().requires_grad_(t.is_floating_point()), batch.x)
+    theta = {n: p.detach().requires_grad_() for n, p in parameters(net).items()}
+
+    def step() -> object:
+        value = loss_of(net, theta, augmenting(problem)(x, omega), y, criterion=problem.task.loss)
+        return torch.autograd.grad(value, tuple(theta.values()), create_graph=True, allow_unused=True)
+
+    return step
