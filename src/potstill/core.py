@@ -6,7 +6,7 @@ Legend: n samples, m indexed samples, k classes, c h w a picture, d features.
 import html
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, overload, runtime_checkable
@@ -15,13 +15,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from potstill.tasks import Metric, Task, task_of
+from potstill.tasks import Metric, Movement, Task, task_of
 
 __all__ = [
-    "Asset", "AssetJob", "Augmentation", "Batch", "Budget", "Divisible", "Effort", "Efforts", "Family", "Ground",
-    "InputSpec", "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Needs", "Network", "NetworkFactory",
-    "Normalization", "Parametrization", "Part", "Payload", "PerClass", "Problem", "Result", "Scored", "Selection",
-    "Source", "Space", "Splits", "Store", "Stored", "Synthetic", "Task", "Trained", "Whitening", "labels_asked",
+    "Asset", "AssetJob", "Augmentation", "Batch", "Budget", "Divisible", "Effort", "Efforts", "Family", "Geometric",
+    "Ground", "InputSpec", "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Moving", "Needs",
+    "Network", "NetworkFactory", "Normalization", "Parametrization", "Part", "Payload", "PerClass", "Problem", "Result",
+    "Scored", "Selection", "Source", "Space", "Splits", "Store", "Stored", "Synthetic", "Task", "Trained", "Whitening",
+    "labels_asked",
 ]  # fmt: skip
 
 Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
@@ -259,6 +260,29 @@ class Augmentation(Protocol):
 
     def apply(self, x: Tensor, params: Any, /) -> Tensor:
         """``x`` (m, c, h, w) transformed with ``params`` drawn for m samples, or for one and shared."""
+        ...
+
+
+@runtime_checkable
+class Geometric(Protocol):
+    """An `Augmentation` that says which of its operations move pixels. One that does not say is taken to move them."""
+
+    @property
+    def geometric(self) -> tuple[str, ...]:
+        """These, of `potstill.tasks.GEOMETRIC`; the others change values, and leave every pixel at its place."""
+        ...
+
+    def without(self, operations: Collection[str], /) -> Augmentation:
+        """The same without these of ``geometric``."""
+        ...
+
+
+@runtime_checkable
+class Moving(Geometric, Protocol):
+    """An `Augmentation` that can move other maps, such as masks, as it moved pixels."""
+
+    def movement(self, params: Any, shape: tuple[int, ...], /) -> Movement:
+        """How ``apply`` with ``params`` moves the pixels of pictures of ``shape`` (c, h, w)."""
         ...
 
 

@@ -42,6 +42,10 @@ def spoiled(defect: str) -> Any:
         outputs: int = 0 if defect == "outputs" else 1
 
         @property
+        def invariant_to(self) -> tuple[str, ...]:
+            return ("flip", "twist") if defect == "operation" else ("flip",)
+
+        @property
         def metric(self) -> Metric:
             return Metric(
                 name="error", direction="higher" if defect == "direction" else "lower", unit="metres",
@@ -77,6 +81,7 @@ def spoiled(defect: str) -> Any:
         ("range", "a float from 0.0 to 0.5"), ("cut", "grow along its gradient"),
         ("other way", "must score better than who knows nothing"), ("fewer", "24 answers"),
         ("tensor", "a score must be"), ("worst", "which is better"),
+        ("operation", "invariant_to names .'twist'., but operations are flip, shift"),
     ],
 )  # fmt: skip
 def test_a_planted_defect_is_found(defect: str, said: str) -> None:

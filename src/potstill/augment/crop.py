@@ -7,14 +7,17 @@ whose ratio is allowed; whole pixels. It is resized back bilinearly from the cro
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from potstill.augment.siamese import Siamese, mirroring, shifting
 from potstill.errors import PotstillError
+from potstill.tasks import Movement
 
 __all__ = [
     "Crops",
@@ -142,6 +145,31 @@ class Crops:
                 f"flip must be in [0, 1] and patches at least 1, but they are {self.flip:g} and {self.patches}"
             )
 
+    @property
+    def geometric(self) -> tuple[str, ...]:
+        """What moves pixels, of `potstill.tasks.GEOMETRIC`: all that it does. A crop of the whole area cuts, too, where
+        its ratio is not the picture's."""
+        return (*(("shuffle",) if self.patches > 1 else ()), "crop", *(("flip",) if self.flip else ()))
+
+    def without(self, operations: Collection[str], /) -> "Crops | PadCrop | Siamese":
+        """The same without these; no patches without crops, and nothing at all where no flip is left either."""
+        flip = 0.0 if "flip" in operations else self.flip
+        if "crop" not in operations:
+            return replace(self, patches=1 if "shuffle" in operations else self.patches, flip=flip)
+        return PadCrop(pad=0, flip=flip) if flip else Siamese(strategy=())
+
+    def movement(self, params: Drawn, shape: tuple[int, ...], /) -> Movement:
+        """How `apply` with ``params`` moves the pixels of pictures of ``shape`` (c, h, w)."""
+        h, w = shape[1:]
+        top, left, tall, wide = params.box.double().unbind(1)
+        matrix = torch.eye(3, dtype=torch.float64).repeat(params.n, 1, 1)
+        matrix[:, 0, 0], matrix[:, 0, 2] = wide / w, (2 * left + wide) / w - 1
+        matrix[:, 1, 1], matrix[:, 1, 2] = tall / h, (2 * top + tall) / h - 1
+        return Movement(
+            maps=lambda x: self.apply(x, params), size=(h, w),
+            matrix=None if self.patches > 1 else matrix @ mirroring(params.flip),
+        )  # fmt: skip
+
     def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
         """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.
 
@@ -194,6 +222,23 @@ class PadCrop:
 
     pad: int = 4
     flip: float = 0.5
+
+    @property
+    def geometric(self) -> tuple[str, ...]:
+        """What moves pixels, of `potstill.tasks.GEOMETRIC`: all that it does."""
+        return tuple(name for name, used in (("shift", self.pad), ("flip", self.flip)) if used)
+
+    def without(self, operations: Collection[str], /) -> "PadCrop | Siamese":
+        """The same without these; nothing at all where none is left."""
+        pad, flip = (0 if "shift" in operations else self.pad), (0.0 if "flip" in operations else self.flip)
+        return replace(self, pad=pad, flip=flip) if pad or flip else Siamese(strategy=())
+
+    def movement(self, params: Drawn, shape: tuple[int, ...], /) -> Movement:
+        """How `apply` with ``params`` moves the pixels of pictures of ``shape`` (c, h, w)."""
+        h, w = shape[1:]
+        down, right = (params.box[:, :2] - self.pad).unbind(1)
+        matrix = shifting(down, right, h, w) @ mirroring(params.flip)
+        return Movement(maps=lambda x: self.apply(x, params), matrix=matrix, size=(h, w))
 
     def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
         """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.

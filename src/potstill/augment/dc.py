@@ -3,8 +3,8 @@
 It is not siamese and not for matching: rotated samples carry no gradient.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -18,6 +18,9 @@ from potstill.errors import PotstillError, unknown
 __all__ = ["OPERATIONS", "Drawn", "PerSample", "dc", "dc_batch_norm"]
 
 OPERATIONS = ("crop", "scale", "rotate", "noise")
+_MOVING = {"crop": "shift", "scale": "scale", "rotate": "rotate"}
+"""Those that move pixels, and what they do of `potstill.tasks.GEOMETRIC`. By how much is not said (`Moving`): splines
+in whole degrees on a canvas of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,15 @@ class PerSample:
         for name, low, high in (("crop", 1, 1 << 20), ("scale", 0.0, 0.9), ("rotate", 1, 180), ("noise", 0.0, 1e6)):
             if not low <= (value := getattr(self, name)) <= high:
                 raise PotstillError(f"{name} must be in [{low:g}, {high:g}], but it is {value:g}; change it")
+
+    @property
+    def geometric(self) -> tuple[str, ...]:
+        """What moves pixels, of `potstill.tasks.GEOMETRIC`."""
+        return tuple(_MOVING[operation] for operation in self.strategy if operation in _MOVING)
+
+    def without(self, operations: Collection[str], /) -> "PerSample":
+        """The same without these."""
+        return replace(self, strategy=tuple(n for n in self.strategy if _MOVING.get(n) not in operations))
 
     def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
         """Parameters for ``n`` pictures of ``shape`` (c, h, w).

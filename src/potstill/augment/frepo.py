@@ -4,20 +4,23 @@ One operation is drawn for a batch, and each sample has parameters of its own. P
 its edge, where DSA has zeros. It is for students, not for matching: torch's bilinear sampling is differentiated once.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from math import pi
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.augment.siamese import Drawn
+from potstill.augment.siamese import Drawn, Siamese, homogeneous, mirroring
 from potstill.errors import PotstillError, unknown
+from potstill.tasks import Movement
 
 __all__ = ["OPERATIONS", "FRePoAugment", "frepo", "frepo_noflip"]
 
 OPERATIONS = ("flip", "color", "crop", "rotate", "translate", "cutout")
+_MOVING: Mapping[str, str] = {"flip": "flip", "crop": "scale", "rotate": "rotate", "translate": "shift"}
+"""Those that move pixels, and what they do of `potstill.tasks.GEOMETRIC`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,25 @@ class FRePoAugment:
         for operation in self.strategy:
             if operation not in OPERATIONS:
                 raise unknown("augmentation", operation, OPERATIONS)
+
+    @property
+    def geometric(self) -> tuple[str, ...]:
+        """What moves pixels, of `potstill.tasks.GEOMETRIC`."""
+        return tuple(_MOVING[operation] for operation in self.strategy if operation in _MOVING)
+
+    def without(self, operations: Collection[str], /) -> "FRePoAugment | Siamese":
+        """The same without these; nothing at all where none is left."""
+        left = tuple(name for name in self.strategy if _MOVING.get(name) not in operations)
+        return replace(self, strategy=left) if left else Siamese(strategy=())
+
+    def movement(self, params: Drawn, shape: tuple[int, ...], /) -> Movement:
+        """How `apply` with ``params`` moves the pixels of pictures of ``shape`` (c, h, w)."""
+        (operation,), h, w = params.groups, shape[1], shape[2]
+        if operation not in _MOVING:
+            return Movement(maps=lambda x: x, matrix=torch.eye(3, dtype=torch.float64)[None], size=(h, w))
+        flip = operation == "flip"
+        matrix = mirroring(params.values["flip"]) if flip else homogeneous(_places(operation, params.values))
+        return Movement(maps=lambda x: self.apply(x, params), matrix=matrix, size=(h, w))
 
     def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
         """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.

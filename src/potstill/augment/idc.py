@@ -5,13 +5,15 @@ then color, then **one** of the remaining operations that are listed (crop, scal
 color and cutout that are listed always apply.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.augment.siamese import GROUPS, Drawn, Siamese
+from potstill.augment.siamese import GROUPS, MOVING, Drawn, Siamese
 from potstill.errors import PotstillError, unknown
+from potstill.tasks import Movement
 
 __all__ = ["IDCAugment", "cim", "cim_noflip", "idc", "idc_eval", "idc_eval_noflip"]
 
@@ -65,6 +67,19 @@ class IDCAugment:
             ValueError: the parameters were drawn for another number of samples, and not for one.
         """
         return self.ranges.apply(x, params)
+
+    @property
+    def geometric(self) -> tuple[str, ...]:
+        """What moves pixels, of `potstill.tasks.GEOMETRIC`."""
+        return tuple(MOVING[group] for group in self.strategy if group in MOVING)
+
+    def without(self, operations: Collection[str], /) -> "IDCAugment":
+        """The same without the groups that do these."""
+        return replace(self, strategy=tuple(g for g in self.strategy if MOVING.get(g) not in operations))
+
+    def movement(self, params: Drawn, shape: tuple[int, ...], /) -> Movement:
+        """How `apply` with ``params`` moves the pixels of pictures of ``shape`` (c, h, w)."""
+        return self.ranges.movement(params, shape)
 
     def beside_cutmix(self) -> "IDCAugment":
         """The same without cutout, as published wherever CutMix cuts already (condense.py, diffaug)."""

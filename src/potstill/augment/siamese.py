@@ -4,8 +4,8 @@ The published code shares a transform by re-seeding the global generator; here t
 generator that is given, and applied to as many batches as one likes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import pi
 from typing import Any, Literal
 
@@ -15,11 +15,17 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from potstill.errors import PotstillError, unknown
+from potstill.tasks import Movement
 
-__all__ = ["GROUPS", "Drawn", "Siamese", "dsa", "dsa_noflip", "flip_rotate", "joined", "none", "rotate"]
+__all__ = [
+    "GROUPS", "MOVING", "Drawn", "Siamese", "dsa", "dsa_noflip", "flip_rotate", "homogeneous", "joined",
+    "mirroring", "none", "rotate", "shifting",
+]  # fmt: skip
 
 GROUPS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 """The published groups of operations; "color" is brightness, then saturation, then contrast."""
+MOVING: Mapping[str, str] = {"crop": "shift", "flip": "flip", "scale": "scale", "rotate": "rotate"}
+"""The groups that move pixels, and what they do of `potstill.tasks.GEOMETRIC`. Cutout leaves them where they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,23 @@ class Siamese:
         ):
             if not low <= (value := getattr(self, name)) <= high:
                 raise PotstillError(f"{name} must be in [{low:g}, {high:g}], but it is {value:g}; change it")
+
+    @property
+    def geometric(self) -> tuple[str, ...]:
+        """What moves pixels, of `potstill.tasks.GEOMETRIC`."""
+        return tuple(MOVING[group] for group in self.strategy if group in MOVING)
+
+    def without(self, operations: Collection[str], /) -> "Siamese":
+        """The same without the groups that do these."""
+        return replace(self, strategy=tuple(g for g in self.strategy if MOVING.get(g) not in operations))
+
+    def movement(self, params: Drawn, shape: tuple[int, ...], /) -> Movement:
+        """How `apply` with ``params`` moves the pixels of pictures of ``shape`` (c, h, w)."""
+        moving = replace(params, groups=tuple(group for group in params.groups if group in MOVING))
+        matrix = torch.eye(3, dtype=torch.float64)[None]
+        for group in moving.groups:
+            matrix = matrix @ _MATRICES[group](params.values, shape[1], shape[2])
+        return Movement(maps=lambda x: self.apply(x, moving), matrix=matrix, size=(shape[1], shape[2]))
 
     def draw(self, n: int, shape: tuple[int, ...], rng: Generator, /) -> Drawn:
         """Parameters for ``n`` pictures of ``shape`` (c, h, w), or with ``n = 1`` for a whole batch.
@@ -234,16 +257,44 @@ def _flip(spec: Siamese, x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
     return torch.where(flip.to(x.device).reshape(-1, 1, 1, 1), x.flip(3), x)
 
 
-def _scale(spec: Siamese, x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+def _scaling(values: Mapping[str, Tensor]) -> Float[Tensor, "n 2 3"]:
     sx, sy = values["scale_x"], values["scale_y"]
     nought = torch.zeros_like(sx)
-    return _warp(x, torch.stack([sx, nought, nought, nought, sy, nought], 1).reshape(-1, 2, 3))
+    return torch.stack([sx, nought, nought, nought, sy, nought], 1).reshape(-1, 2, 3)
+
+
+def _rotation(values: Mapping[str, Tensor]) -> Float[Tensor, "n 2 3"]:
+    angle = values["angle"]
+    cos, sin, nought = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    return torch.stack([cos, -sin, nought, sin, cos, nought], 1).reshape(-1, 2, 3)
+
+
+def _scale(spec: Siamese, x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+    return _warp(x, _scaling(values))
 
 
 def _rotate(spec: Siamese, x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-    angle = values["angle"]
-    cos, sin, nought = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    return _warp(x, torch.stack([cos, -sin, nought, sin, cos, nought], 1).reshape(-1, 2, 3))
+    return _warp(x, _rotation(values))
+
+
+def homogeneous(theta: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n 3 3"]:
+    """The same map with a third row, float64, so that maps in turn are a product."""
+    last = torch.tensor([[[0.0, 0.0, 1.0]]], dtype=torch.float64).expand(len(theta), 1, 3)
+    return torch.cat([theta.double(), last], 1)
+
+
+def shifting(down: Tensor, right: Tensor, h: int, w: int) -> Float[Tensor, "n 3 3"]:
+    """Where pixels come from, in [-1, 1], if row ``down`` and column ``right`` of pictures become their first."""
+    made = torch.eye(3, dtype=torch.float64).repeat(len(down), 1, 1)
+    made[:, 0, 2], made[:, 1, 2] = 2 * right.double() / w, 2 * down.double() / h
+    return made
+
+
+def mirroring(flip: Tensor) -> Float[Tensor, "n 3 3"]:
+    """Where pixels come from, in [-1, 1], of pictures of which some (bool) are mirrored, left to right."""
+    made = torch.eye(3, dtype=torch.float64).repeat(len(flip), 1, 1)
+    made[:, 0, 0] = 1 - 2 * flip.double()
+    return made
 
 
 def _warp(x: Tensor, theta: Float[Tensor, "g 2 3"]) -> Tensor:
@@ -293,6 +344,13 @@ class _Adjoint(torch.autograd.Function):
         return _Sample.apply(gradient, ctx.saved_tensors[0]), None  # type: ignore[no-untyped-call]
 
 
+_MATRICES: Mapping[str, Callable[[Mapping[str, Tensor], int, int], Tensor]] = {
+    "crop": lambda values, h, w: shifting(values["crop_y"], values["crop_x"], h, w),
+    "flip": lambda values, h, w: mirroring(values["flip"]),
+    "scale": lambda values, h, w: homogeneous(_scaling(values)),
+    "rotate": lambda values, h, w: homogeneous(_rotation(values)),
+}
+"""Where each pixel comes from, of the groups that move them."""
 _APPLY: Mapping[str, Callable[[Siamese, Tensor, Mapping[str, Tensor]], Tensor]] = {
     "color": _color,
     "crop": _crop,

@@ -12,13 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.augment.dc import dc, dc_batch_norm
-from potstill.augment.frepo import frepo, frepo_noflip
 from potstill.augment.mix import rows as as_rows
-from potstill.augment.named import augmentation_name, named_augmentation
+from potstill.augment.named import augmentation_name
 from potstill.core import Augmentation, Metric, NetworkFactory, Source, Splits, Task
 from potstill.data import Viewed, holdout
 from potstill.errors import PotstillError
+from potstill.evaluation.augmentation import student_augmentation, student_left_out
 from potstill.evaluation.fitting import carded_network, check_fit, learned_rate, not_made_of, same_content
 from potstill.evaluation.forecast import expected_seconds
 from potstill.evaluation.full import RECIPE, FullReference
@@ -61,15 +60,11 @@ from potstill.supervise.teacher import soft_rows
 from potstill.supervise.teacher_store import Labels
 from potstill.tasks import Classification, targets_of, task_of
 
-__all__ = ["as_seen", "carded_network", "check_fit", "evaluate", "not_made_of", "student_augmentation"]
+__all__ = ["as_seen", "carded_network", "check_fit", "evaluate", "not_made_of"]
 
 Report = Callable[[str, int, int], None]
 
 
-_PUBLISHED: Mapping[str, Callable[[], Augmentation]] = {
-    "dc": dc, "dc-batch-norm": dc_batch_norm, "frepo": frepo, "frepo-noflip": frepo_noflip,
-}  # fmt: skip
-"""Augmentations of protocols only: they cannot be differentiated, or only once, so no method may name them."""
 SHORT = 10.0
 """Seconds of computing below which starting processes takes longer than it saves."""
 RATE = 1e10
@@ -113,15 +108,6 @@ class _Bench:
 
     def augment(self, name: str) -> Augmentation:
         return student_augmentation(name, self.train)
-
-
-def student_augmentation(name: str, source: Source) -> Augmentation:
-    """What a protocol means by ``name`` for students on ``source``; digits are not flipped.
-
-    Raises:
-        PotstillError: there is no such name.
-    """
-    return _PUBLISHED[name]() if name in _PUBLISHED else named_augmentation(name, source)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -490,6 +476,8 @@ def _measure(
     # a student that diverged knows nothing: it counts as chance, and it is said
     values = [bench.task.worst(targets) if said is None else bench.task.score(said, targets) for said in answers]
     settings["augment"] = augmentation_name(name, bench.train.input)
+    if said := student_left_out(name, p, bench.train):
+        settings["left_out"] = said
     settings = settings if fitted is None else {"augment": "none"}
     per_class = _per_class(answers, bench.test) if bench.classes else []
     confusion = _confusion(answers, bench.test) if bench.classes and len(bench.test.classes) <= MOST_CONFUSED else []

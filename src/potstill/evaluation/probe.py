@@ -170,8 +170,8 @@ def probe_of(
     protocol = PROTOCOL.override(steps=steps, batch=BATCH, lr=lr, least_epochs=0)
     protocol = protocol.resolve(train.name, small.name, train.input)
     return Probe(
-        make=small, held=held, protocol=protocol, augment=named_augmentation(protocol.recipe.augment, train),
-        students=students, seed=seed, executor=executor or Serial(),
+        make=small, held=held, protocol=protocol, students=students, seed=seed, executor=executor or Serial(),
+        augment=named_augmentation(protocol.recipe.augment, train, moves_targets=True),
     )  # fmt: skip
 
 

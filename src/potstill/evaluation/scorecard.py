@@ -53,14 +53,15 @@ def _chosen(content: Mapping[str, Any]) -> list[str]:
     """Learning rates of the students: where a protocol leaves them to a choice, one fingerprint stands for several."""
     sides = {"this set": content.get("chosen"), **{n: b.get("chosen") for n, b in content["baselines"].items()}}
     rates = {name: f"{chosen['lr']:g}" for name, chosen in sides.items() if chosen and chosen.get("lr") is not None}
+    left_out = [f"students trained with {line}" for line in (content.get("chosen") or {}).get("left_out", ())]
     if not rates:
-        return []
+        return left_out
     updates = (content.get("chosen") or {}).get("steps")
     if len(set(rates.values())) == 1:
         shown = next(iter(rates.values()))
     else:
         shown = ", ".join(f"{name} {rate}" for name, rate in rates.items())
-    return [f"students trained with learning rate {shown}" + (f"; {updates:,} updates" if updates else "")]
+    return [f"students trained with learning rate {shown}" + (f"; {updates:,} updates" if updates else ""), *left_out]
 
 
 @dataclass(frozen=True, kw_only=True)

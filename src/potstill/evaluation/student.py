@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from potstill.augment.geometry import mixable, moved_targets
 from potstill.augment.mix import rows
 from potstill.core import Augmentation, Batch, Inputs, Network, NetworkFactory, Source, Task
 from potstill.data.passes import each
@@ -171,7 +172,8 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
     n = count(job.x)
     parameters = list(network.parameters())
     asked = None if job.stored is not None else job.teachers
-    mix, label = mixing(p), None if asked is None else asked.labeller(p.teaching.teacher_statistics)
+    mix = mixing(p) if mixable(job.task) else None
+    label = None if asked is None else asked.labeller(p.teaching.teacher_statistics)
     classes = _classes(network, job) if mix is not None or job.weights is not None else 0
     given = label is None and job.stored is None
     # cross-entropy is linear in its rows: there a weight multiplies the row, through any mix
@@ -217,7 +219,9 @@ def fit(network: Network, job: Job, look: Callable[[], None] | None = None) -> N
                 gradients = passed(network, logits, parameters, index(job.x, batch), own, plain)[2]
             else:
                 shape = tuple(job.x.shape[1:])
-                x, y = job.augment.apply(job.x[batch], job.augment.draw(len(batch), shape, rng)), every_y[batch]
+                params = job.augment.draw(len(batch), shape, rng)
+                x, y = job.augment.apply(job.x[batch], params), every_y[batch]
+                y = moved_targets(job.task, job.augment, y, params, shape)
                 weight = None if job.weights is None else job.weights[batch]
                 if mix is not None:
                     drawn = mix.draw(len(batch), shape, rng)

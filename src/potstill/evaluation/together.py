@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
+from potstill.augment.geometry import mixable, moved_targets
 from potstill.augment.siamese import Drawn, joined
 from potstill.core import Augmentation, Batch, Network, Source
 from potstill.data.passes import each
@@ -38,7 +39,7 @@ from potstill.execution import Executor
 from potstill.inputs import only
 from potstill.nn import stackable
 from potstill.rng import derive, generator
-from potstill.tasks import targets_of, task_of
+from potstill.tasks import MovableTargets, targets_of, task_of
 
 __all__ = ["Stack", "at_most", "fit_together", "groups", "predictions", "train_and_predict_together"]
 
@@ -161,7 +162,7 @@ def fit_together(jobs: Sequence[Job], look: Callable[[Stack], None] | None = Non
     first = _one(job)
     n, shape = len(first), tuple(first.shape[1:])
     criterion = criterion_of(job)
-    mix, classes = mixing(p), 0
+    mix, classes = mixing(p) if mixable(job.task) else None, 0
     if mix is not None or job.weights is not None:
         with torch.no_grad():
             classes = stack(first[:1].unsqueeze(0), training=False).shape[2]
@@ -183,6 +184,9 @@ def fit_together(jobs: Sequence[Job], look: Callable[[Stack], None] | None = Non
                 if mix is not None:
                     mixes.append(mix.draw(batch.shape[1], shape, rng))
             x = _augmented(job.augment, x, drawn)
+            if isinstance(job.task, MovableTargets):
+                moved = [moved_targets(job.task, job.augment, a, d, shape) for a, d in zip(y, drawn, strict=True)]
+                y = torch.stack(moved)
             if mix is not None:
                 pairs = [mix.apply(a, b, m, classes) for a, b, m in zip(x, y, mixes, strict=True)]
                 x, y = torch.stack([a for a, _ in pairs]), torch.stack([b for _, b in pairs])

@@ -6,8 +6,20 @@ A task is a frozen dataclass of JSON values, so that a card can hold it, registe
 from potstill.metric import Metric
 from potstill.tasks.classification import Classification
 from potstill.tasks.forecast import Forecast
+from potstill.tasks.geometry import (
+    GEOMETRIC,
+    InvariantTargets,
+    MovableTargets,
+    Movement,
+    invariances,
+    move_boxes,
+    move_maps,
+)
 from potstill.tasks.regression import Regression
 from potstill.tasks.retrieval import Retrieval
 from potstill.tasks.task import Fits, Task, targets_of, task_of
 
-__all__ = ["Classification", "Fits", "Forecast", "Metric", "Regression", "Retrieval", "Task", "targets_of", "task_of"]
+__all__ = [
+    "GEOMETRIC", "Classification", "Fits", "Forecast", "InvariantTargets", "Metric", "MovableTargets", "Movement",
+    "Regression", "Retrieval", "Task", "invariances", "move_boxes", "move_maps", "targets_of", "task_of",
+]  # fmt: skip

@@ -34,6 +34,11 @@ class Classification:
     def outputs(self) -> int:
         return self.k
 
+    @property
+    def invariant_to(self) -> tuple[str, ...]:
+        """All: a picture is of its class wherever its pixels are."""
+        return ("*",)
+
     def loss(self, output: Float[Tensor, "n k"], y: Tensor, /) -> Float[Tensor, ""]:
         """Mean over samples of ``−Σ_c y_c log softmax(output)_c``, for int classes or rows that sum to 1."""
         return F.cross_entropy(output, y.to(output.dtype) if y.is_floating_point() else y.long())

@@ -45,6 +45,11 @@ class Forecast:
     def outputs(self) -> int:
         return len(self.variables) * self.horizon
 
+    @property
+    def invariant_to(self) -> tuple[str, ...]:
+        """All: there are no pixels."""
+        return ("*",)
+
     def scaled(self, y: Tensor) -> Tensor:
         """Values (n, v·horizon) less the variable's mean, over its deviation."""
         mean, std = (y.new_tensor(v).repeat_interleave(self.horizon) for v in (self.mean, self.std))

@@ -50,6 +50,11 @@ class Regression:
     def outputs(self) -> int:
         return len(self.targets)
 
+    @property
+    def invariant_to(self) -> tuple[str, ...]:
+        """All, of one target; none of several, which may be places in the picture."""
+        return ("*",) if len(self.targets) <= 1 else ()
+
     def fitted(self, targets: Float[Tensor, "n t"], /) -> "Regression":
         """With mean and deviation of these targets."""
         mean, std = scaled(targets)

@@ -50,6 +50,11 @@ class Retrieval:
     def outputs(self) -> int:
         return 2 * self.width
 
+    @property
+    def invariant_to(self) -> tuple[str, ...]:
+        """All: a pair stays that pair."""
+        return ("*",)
+
     def _views(self, output: Tensor) -> tuple[Tensor, Tensor]:
         a, b = output.reshape(len(output), 2, -1).unbind(1)
         return F.normalize(a, dim=1), F.normalize(b, dim=1)

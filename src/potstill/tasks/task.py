@@ -13,7 +13,11 @@ __all__ = ["Fits", "Task", "targets_of", "task_of"]
 
 @runtime_checkable
 class Task(Protocol):
-    """What is to be learned: what the targets are, which loss trains on them, and which metric scores them."""
+    """What is to be learned: what the targets are, which loss trains on them, and which metric scores them.
+
+    Where inputs are pictures it says what becomes of its targets when pixels move (`potstill.tasks.InvariantTargets`,
+    `potstill.tasks.MovableTargets`). One that does not gets no augmentation that moves them.
+    """
 
     @property
     def name(self) -> str:

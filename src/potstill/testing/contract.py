@@ -43,7 +43,7 @@ from potstill.core import (
 from potstill.data import TensorSource
 from potstill.driver import not_finite
 from potstill.errors import PotstillError
-from potstill.evaluation.evaluate import student_augmentation
+from potstill.evaluation.augmentation import student_augmentation
 from potstill.evaluation.protocol import Case, Protocol
 from potstill.evaluation.student import Job, train
 from potstill.evaluation.taught import Teachers
@@ -56,7 +56,7 @@ from potstill.parametrize.named import decoder_of
 from potstill.registry import make_method, names, resolve, targets
 from potstill.rng import generator
 from potstill.storage import pack, unpack
-from potstill.tasks import Fits, Metric, Task, targets_of, task_of
+from potstill.tasks import GEOMETRIC, Fits, InvariantTargets, Metric, Task, targets_of, task_of
 from potstill.testing.divided import wrong_rows, wrong_shards
 from potstill.testing.toy import toy_source
 from potstill.verbs.distill import AXES, distill
@@ -407,6 +407,9 @@ def check_task(task: Task, y: Tensor, perfect: Tensor | None = None) -> None:
         _require(isinstance(task, Fits) and task.fitted(y) == task, "fitted twice on the same targets must be the same")
     values = json.loads(json.dumps(dataclasses.asdict(task)))  # type: ignore[call-overload]
     _require(kind(**_tuples(values)) == task, f"{kind.__name__}'s fields must survive JSON, but {values} do not")
+    if isinstance(task, InvariantTargets):
+        unknown_to = sorted(set(task.invariant_to) - {*GEOMETRIC, "*"})
+        _require(not unknown_to, f"invariant_to names {unknown_to}, but operations are {', '.join(GEOMETRIC)}, or '*'")
     metric = task.metric
     _require(
         isinstance(metric, Metric) and metric.direction in ("higher", "lower") and metric.low < metric.high,

@@ -43,7 +43,7 @@ from potstill.storage.decoders import state_hash
 from potstill.storage.scores import Scores, read_scores
 from potstill.tasks import Classification, task_of
 from potstill.verbs.load import as_splits, pick_device
-from potstill.verbs.parts import AXES, default_network, default_parametrization, with_axes
+from potstill.verbs.parts import AXES, augmentations_left_out, default_network, default_parametrization, with_axes
 
 __all__ = ["AXES", "Settled", "default_network", "distill", "identity_of", "settle"]
 
@@ -359,6 +359,7 @@ def settle(
         chosen += (
             f"network {used}: {usual}, which {name} has by default, takes pictures, and this is a {train.input.kind}",
         )
+    chosen += augmentations_left_out(made, train)
     problem = Problem(
         train=train,
         counts=(1,) * max(1, len(train.classes)),

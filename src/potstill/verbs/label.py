@@ -16,7 +16,8 @@ from potstill.augment.views import Views
 from potstill.core import NetworkFactory, Source
 from potstill.errors import PotstillError, PotstillWarning, unknown
 from potstill.evaluation import Protocol
-from potstill.evaluation.evaluate import as_seen, carded_network, check_fit, student_augmentation
+from potstill.evaluation.augmentation import student_augmentation
+from potstill.evaluation.evaluate import as_seen, carded_network, check_fit
 from potstill.evaluation.labeller import labeller_of, names_of
 from potstill.evaluation.taught import views_of
 from potstill.execution import Executor, asked_executor

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from potstill.augment.named import augmentation_name
+from potstill.augment.named import augmentation_name, left_out, registered
 from potstill.core import InputSpec, Method, Source
 from potstill.errors import PotstillError
 from potstill.nn import usual
@@ -13,7 +13,7 @@ from potstill.parametrize._shared import Reduced
 from potstill.parametrize.named import decoder_of, decodes
 from potstill.registry import make_method
 
-__all__ = ["AXES", "default_network", "default_parametrization", "with_axes"]
+__all__ = ["AXES", "augmentations_left_out", "default_network", "default_parametrization", "with_axes"]
 
 AXES = ("network", "augment", "parametrization", "labels")
 """The fields of a method that name a part, and that have an option of their own."""
@@ -77,6 +77,14 @@ def default_parametrization(
         f"pixels in cells of {cell[0]} × {cell[1]}, which costs more than the samples that it adds bring"
     )
     return dataclasses.replace(method, parametrization="pixels"), (said,)  # type: ignore[type-var]
+
+
+def augmentations_left_out(method: Method[Any], train: Source) -> tuple[str, ...]:
+    """What the method's augmentations go without, as the task's targets would be wrong, in lines."""
+    fields: Mapping[str, Any] = dataclasses.asdict(method)  # type: ignore[call-overload]
+    names = dict.fromkeys(str(value) for field, value in fields.items() if field.startswith("augment"))
+    said = (left_out(name, registered(name, train), train) for name in names)
+    return tuple(line for line in said if line is not None)
 
 
 def _defaults(method: Method[Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from potstill.data import TensorSource, holdout
 from potstill.data.groups import data_key
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
-from potstill.evaluation.evaluate import student_augmentation
+from potstill.evaluation.augmentation import student_augmentation
 from potstill.evaluation.law import LEAST, Measured, fit, misfit, worth
 from potstill.evaluation.rivals import exact_bytes
 from potstill.evaluation.statistics import summary

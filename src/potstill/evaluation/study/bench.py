@@ -13,7 +13,8 @@ from potstill.core import Augmentation, Batch, Inputs, NetworkFactory, Source, S
 from potstill.data import holdout
 from potstill.data.passes import each
 from potstill.errors import PotstillError
-from potstill.evaluation.evaluate import as_seen, student_augmentation
+from potstill.evaluation.augmentation import student_augmentation
+from potstill.evaluation.evaluate import as_seen
 from potstill.evaluation.fitting import carded_network, check_fit, learned_rate
 from potstill.evaluation.learned import names_learner
 from potstill.evaluation.probe import held_part

@@ -1,0 +1,45 @@
+"""What students are trained with: a protocol's augmentation, without what would make the task's targets wrong."""
+
+from collections.abc import Callable, Mapping
+
+from potstill.augment.dc import dc, dc_batch_norm
+from potstill.augment.frepo import frepo, frepo_noflip
+from potstill.augment.geometry import mixable
+from potstill.augment.named import fitting, left_out, registered
+from potstill.core import Augmentation, Source
+from potstill.evaluation.protocol import Protocol
+from potstill.tasks import task_of
+
+__all__ = ["student_augmentation", "student_left_out"]
+
+_PUBLISHED: Mapping[str, Callable[[], Augmentation]] = {
+    "dc": dc, "dc-batch-norm": dc_batch_norm, "frepo": frepo, "frepo-noflip": frepo_noflip,
+}  # fmt: skip
+"""Augmentations of protocols only: they cannot be differentiated, or only once, so no method may name them."""
+
+
+def _named(name: str, source: Source) -> Augmentation:
+    return _PUBLISHED[name]() if name in _PUBLISHED else registered(name, source)
+
+
+def student_augmentation(name: str, source: Source) -> Augmentation:
+    """What a protocol means by ``name`` for students on ``source``: digits are not flipped, and pixels are moved only
+    where the task's targets stay right, or move along (`potstill.evaluation.student.fit` moves them).
+
+    Raises:
+        PotstillError: there is no such name.
+    """
+    return fitting(_named(name, source), source, moves_targets=True)
+
+
+def student_left_out(name: str, protocol: Protocol, source: Source) -> list[str]:
+    """What of the protocol's augmentation, here the one of that name, and mix students on ``source`` go without, and
+    why, in lines."""
+    said = left_out(name, _named(name, source), source, moves_targets=True)
+    lines = [] if said is None else [said]
+    if protocol.recipe.mix != "none" and not mixable(task := task_of(source)):
+        lines.append(
+            f"{protocol.recipe.mix} left out, which mixes pictures: task {task.name} does not say what becomes of its "
+            "targets then"
+        )
+    return lines
