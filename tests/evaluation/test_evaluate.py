@@ -15,6 +15,7 @@ from potstill.evaluation import Protocol, Scorecard, evaluate, full, sets
 from potstill.evaluation.protocols.dc import PROTOCOL as DC
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
 from potstill.evaluation.protocols.potstill import PROTOCOL as POTSTILL
+from potstill.evaluation.samples import SampleScores
 from potstill.execution import Processes, Serial
 from potstill.testing import check_source
 
@@ -168,7 +169,29 @@ def test_more_students_are_the_same_students_and_more(pictures: Splits, make_set
     many = bare(make_set(pictures), pictures, seeds=4).to_dict()
     assert many["n"] == 4
     assert many["accuracy"]["values"][:2] == few["accuracy"]["values"]
-    assert bare(make_set(pictures), pictures, seeds=1).to_dict()["accuracy"]["ci95"] is None
+    one = bare(make_set(pictures), pictures, seeds=1)
+    low, high = one.to_dict()["accuracy"]["ci95"]
+    assert low < one.accuracy <= high
+    assert one.to_dict()["accuracy"]["ci95_same_test"] is None
+    assert "this one student" in one.to_dict()["interval"]
+    assert "its interval is of this student, and no difference is tested" in str(one)
+
+
+def test_intervals_are_wider_than_on_these_test_samples_and_no_more_students_close_them(
+    pictures: Splits, make_set: Any
+) -> None:
+    card = bare(make_set(pictures), pictures, seeds=3, baselines=True).to_dict()
+    for score in (card["score"], card["accuracy"], card["baselines"]["random"]):
+        (low, high), same = score["ci95"], score["ci95_same_test"]
+        assert low <= score["mean"] <= high
+        assert same is None or (low - 1e-9 <= same[0] and same[1] <= high + 1e-9) or score["mean"] in (0.0, 1.0)
+    assert card["interval"].startswith("for new test samples and new students")
+    assert set(card["test_samples"]) == {"this set", *card["baselines"]}
+    kept = SampleScores.read(card["test_samples"]["this set"])
+    assert kept is not None
+    assert len(kept.rows) == len(pictures.test or ())
+    assert float(kept.rows.mean()) == pytest.approx(card["score"]["mean"])
+    json.dumps(card, allow_nan=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -111,12 +111,15 @@ def test_what_draws_nothing_is_fitted_once_and_says_so(table: Splits, make_set: 
     card = measured(table, make_set(table), "linear-model", full=True)
     said = card.to_dict()
     assert said["n"] == said["accuracy"]["n"] == 1
-    assert said["accuracy"]["ci95"] is None
+    low, high = said["accuracy"]["ci95"]
+    assert low < said["accuracy"]["mean"] < high, "of the test samples: there is no other chance in it"
+    assert "new students" in said["interval"]
     assert list(said["baselines"]) == ["random", "herding", "random-items"]
     assert said["baselines"]["random"]["n"] == 3
     low, high = said["difference"]["random"]["ci95"]
     assert low < said["difference"]["random"]["mean"] < high
-    assert said["difference"]["herding"]["ci95"] is None
+    low, high = said["difference"]["herding"]["ci95"]
+    assert low < said["difference"]["herding"]["mean"] < high, "one fit each, and both are all that there is"
     assert "once, as it draws nothing" in str(card)
 
 

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from potstill.evaluation.samples import SampleScores
 from potstill.evaluation.scores import ars, hlr, ior, lrs
-from potstill.evaluation.statistics import difference, summary
+from potstill.evaluation.statistics import difference, paired, summary
 
 
 def test_summary_is_students_t() -> None:
@@ -44,18 +45,121 @@ def test_numbers_without_spread_have_no_interval() -> None:
     assert summary([3.0, 3.0]) == {"mean": 3.0, "std": 0.0, "ci95": None, "n": 2, "values": [3.0, 3.0]}
 
 
-def test_two_students_that_agree_leave_the_doubt_of_their_answers() -> None:
+def test_two_students_that_agree_leave_the_doubt_of_the_test_samples_and_not_of_twice_as_many() -> None:
     for part, answers in ((1.0, 50), (0.9, 500)):
-        both = stats.binomtest(round(2 * part * answers), 2 * answers).proportion_ci(method="wilson")
-        assert summary([part, part], answers)["ci95"] == pytest.approx(list(both))
+        wilson = stats.binomtest(round(part * answers), answers).proportion_ci(method="wilson")
+        found = summary([part, part], answers)
+        assert found["ci95"] == pytest.approx(list(wilson), abs=0.004), "t of m − 1 for z"
+        assert found["ci95"][0] < wilson.low
+        assert found["ci95_same_test"] is None, "on these test samples they agree, which is no interval"
     found = difference([0.75, 0.75], [0.5, 0.5], 10)
-    assert found["ci95"][0] < 0.25 < found["ci95"][1]
-    assert found["p"] == pytest.approx(2 * stats.norm.sf(0.25 / math.sqrt(0.625 * 0.375 * (1 / 20 + 1 / 20))))
+    assert found["ci95"][0] < 0 < 0.25 < found["ci95"][1]
+    assert 0.2 < found["p"] < 0.4, "the exact conditional test (Fisher's) of 7.5 and 5 of 10 is about there"
 
 
-def test_a_difference_of_proportions_is_newcombes_where_there_is_no_spread() -> None:
-    # Newcombe 1998, Statistics in Medicine 17, table II, method 10: 10/10 − 0/10
-    assert difference([1.0, 1.0], [0.0, 0.0], 5)["ci95"] == pytest.approx([0.6075, 1.0], abs=1e-4)
+def test_all_against_nothing_is_no_surer_than_the_test_samples() -> None:
+    # exact, two-sided, of 5 samples that all say the same: 2/2^5
+    found = difference([1.0, 1.0], [0.0, 0.0], 5)
+    assert 0 < found["ci95"][0] < 0.6
+    assert 0.01 < found["p"] < 0.0625
+
+
+def crossed(matrix: np.ndarray) -> dict[str, float]:
+    """R, C and E by their sums of squares, in plain loops."""
+    n, m = matrix.shape
+    mean = matrix.mean()
+    rows, columns = matrix.mean(0), matrix.mean(1)
+    left = sum((matrix[j, i] - rows[i] - columns[j] + mean) ** 2 for j in range(n) for i in range(m))
+    return {
+        "R": sum((v - mean) ** 2 for v in rows) / (m - 1) / m, "C": sum((v - mean) ** 2 for v in columns) / (n - 1) / n,
+        "E": left / ((m - 1) * (n - 1)) / (m * n),
+    }  # fmt: skip
+
+
+def matrices(shape: tuple[int, int], seed: int, spread: float) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    n, m = shape
+    return 5 + rng.normal(0, 1, m) + rng.normal(0, spread, (n, 1)) + rng.normal(0, 0.5, shape)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3, 3.0])
+def test_a_score_of_any_metric_has_the_variance_of_two_crossed_factors(spread: float) -> None:
+    matrix = matrices((4, 30), 1, spread)
+    held, samples = crossed(matrix), SampleScores.of(matrix)
+    assert samples is not None
+    found = summary(matrix.mean(1).tolist(), samples=samples)
+    low, high = found["ci95"]
+    assert low + high == pytest.approx(2 * matrix.mean())
+    v = held["R"] + max(0.0, held["C"] - held["E"])
+    quantile = (high - low) / 2 / math.sqrt(v)
+    assert stats.t.ppf(0.975, 29) - 1e-9 <= quantile <= stats.t.ppf(0.975, 3) + 1e-9, "between both factors' own"
+    if spread < 1:  # else the students are all of it
+        assert found["ci95_same_test"][0] > low
+        assert found["ci95_same_test"][1] < high
+
+
+def test_a_difference_pairs_test_samples_and_its_p_is_the_level_at_which_it_ends_at_zero() -> None:
+    rng = np.random.default_rng(5)
+    a = matrices((3, 200), 2, 0.02)
+    b = a + 0.1 + rng.normal(0, 0.3, a.shape)
+    one, other = SampleScores.of(a), SampleScores.of(b)
+    assert one is not None
+    assert other is not None
+    alone = difference(a.mean(1).tolist(), b.mean(1).tolist(), samples=(one, None))
+    assert alone["ci95"][0] < 0 < alone["ci95"][1] or alone["p"] > 0, "on these test samples, where one side is unknown"
+    found = difference(a.mean(1).tolist(), b.mean(1).tolist(), samples=(one, other))
+    wide = math.sqrt(a.mean(0).var() / 200 + b.mean(0).var() / 200)
+    assert found["ci95"][1] - found["ci95"][0] < 2 * 1.96 * wide, "narrower than of two independent test splits"
+    for factor, sign in ((0.999, 1), (1.001, -1)):
+        # moved until it nearly ends at 0, p is nearly 0.05
+        by = -found["mean"] + factor * (found["ci95"][1] - found["mean"])
+        moved = difference((a + by).mean(1).tolist(), b.mean(1).tolist(), samples=(SampleScores.of(a + by), other))
+        assert (moved["p"] - 0.05) * sign > 0
+        assert moved["p"] == pytest.approx(0.05, abs=1e-3)
+    back = difference(b.mean(1).tolist(), a.mean(1).tolist(), samples=(other, one))
+    assert [-v for v in reversed(back["ci95"])] == pytest.approx(found["ci95"])
+    assert back["p"] == pytest.approx(found["p"])
+
+
+def test_certainty_ends_somewhere() -> None:
+    ones, zeros = np.ones((5, 1000)), np.zeros((5, 1000))
+    both = SampleScores.of(ones), SampleScores.of(zeros)
+    found = difference([1.0] * 5, [0.0] * 5, 1000, samples=both)
+    assert 0.99 < found["ci95"][0] < 1
+    assert 0 < found["p"] < 1e-50
+    level = difference([1.0] * 5, [1.0] * 5, 1000, samples=(both[0], both[0]))
+    assert level["ci95"][0] < 0 < level["ci95"][1]
+    assert level["p"] == 1
+
+
+def test_sets_in_pairs_are_columns_of_the_same_arithmetic() -> None:
+    a, b = matrices((4, 60), 7, 0.2), matrices((4, 60), 7, 0.2) - 0.05
+    gaps = SampleScores.of(a - b)
+    found = paired(a.mean(1).tolist(), b.mean(1).tolist(), samples=gaps)
+    assert found["mean"] == pytest.approx(0.05)
+    rng = np.random.default_rng(8)
+    noisy = b + rng.normal(0, 0.4, b.shape)
+    found = paired(a.mean(1).tolist(), noisy.mean(1).tolist(), samples=SampleScores.of(a - noisy))
+    assert found["ci95"] == pytest.approx(
+        summary((a - noisy).mean(1).tolist(), samples=SampleScores.of(a - noisy))["ci95"]
+    )
+
+
+def test_scores_of_samples_are_read_as_they_were_written_and_nothing_else_is() -> None:
+    samples = SampleScores.of(matrices((3, 77), 3, 0.1))
+    assert samples is not None
+    said = samples.to_dict()
+    read = SampleScores.read(said)
+    assert read is not None
+    np.testing.assert_allclose(read.rows, samples.rows, rtol=1e-6)
+    assert read.residual == samples.residual
+    for damaged in (
+        None, 3, [], {}, {"rows": 1, "residual": 0.0}, {**said, "rows": "?"}, {**said, "rows": said["rows"][:-9]},
+        {**said, "residual": -1.0}, {**said, "residual": float("nan")}, {**said, "residual": True},
+        SampleScores(rows=np.full(5, np.inf), residual=0.0).to_dict(),
+        SampleScores(rows=np.zeros(9**6), residual=0.0).to_dict(),
+    ):  # fmt: skip
+        assert SampleScores.read(damaged) is None
 
 
 accuracies = st.integers(1, 400).flatmap(
@@ -77,9 +181,6 @@ def test_intervals_of_proportions_have_a_width_and_stay_among_proportions(
         assert 0 <= low <= found["mean"] + 1e-12
         assert found["mean"] - 1e-12 <= high <= 1
         assert low < high
-        if (plain := summary(values)["ci95"]) is not None:
-            assert low <= max(0.0, plain[0])
-            assert high >= min(1.0, plain[1])
     found, other = difference(a, b, answers), difference(b, a, answers)
     low, high = found["ci95"]
     assert -1 <= low <= found["mean"] + 1e-12
@@ -87,18 +188,6 @@ def test_intervals_of_proportions_have_a_width_and_stay_among_proportions(
     assert low < high
     assert [-v for v in reversed(other["ci95"])] == pytest.approx(found["ci95"])
     assert 0 <= found["p"] <= 1
-
-
-@pytest.mark.parametrize("spread", [0.0, 0.02])
-@pytest.mark.parametrize(("part", "answers", "runs"), [(0.98, 100, 2), (0.9, 359, 3), (0.999, 1000, 2), (0.5, 50, 5)])
-def test_intervals_hold_the_true_accuracy_as_often_as_they_say(
-    part: float, answers: int, runs: int, spread: float
-) -> None:
-    rng = np.random.default_rng(0)
-    students = np.clip(part + spread * min(part, 1 - part) * rng.standard_normal((2000, runs)), 0, 1)
-    seen = rng.binomial(answers, students) / answers
-    held = [low <= part <= high for low, high in (summary(row, answers)["ci95"] for row in seen.tolist())]
-    assert np.mean(held) > 0.945
 
 
 def test_a_few_digits_more_than_another_are_not_a_difference() -> None:

@@ -78,7 +78,7 @@ def test_leaderboard_sorts_filters_and_tells_the_frontier(show: Show, digits: Ga
     faded = page.locator(".front g.out").count()
     assert faded == 2 * 6, "both plots fade the six other points"
     page.get_by_role("button", name="Clear").click()
-    page.get_by_label("Best and ties only").check()
+    page.get_by_label("Best and not told apart from it").check()
     assert sorted(methods(page)) == ["dm", "dm", "k-means", "k-means"]
     page.locator("#filters [name=size]").select_option("5 per class")
     page.get_by_label("Find").fill("K-ME")
@@ -89,7 +89,7 @@ def test_without_script_everything_is_there(show: Show, digits: Gallery, tmp_pat
     page = show(Folder(comparison(tmp_path / "board", digits)).page("c"), java_script_enabled=False)
     assert len(methods(page)) == 9
     assert page.locator("#filters, #looking, #theme").locator("visible=true").count() == 0
-    assert "dm is best at 5; k-means ties." in page.locator("#found").inner_text()
+    assert "dm has the best mean at 5; k-means is not told apart." in page.locator("#found").inner_text()
     short = page.get_by_role("region", name="In short").locator("tbody tr")
     assert short.first.inner_text().split("\t") == [
         "1 per class", "dm", "80.0% [78.8 to 81.2%]", "15.7 kB", "2.0 s", "k-means",
@@ -185,8 +185,8 @@ def test_other_training_data_are_refused(digits: Gallery, real: Splits, tmp_path
 def test_a_leaderboard_of_before_is_ranked_here(digits: Gallery, tmp_path: Path) -> None:
     rows = {(r.method, r.amount): r for r in read_board_of(comparison(tmp_path / "board", digits, tested=False)).rows}
     assert rows["dm", 5].best
-    assert rows["k-means", 5].tied
-    assert not rows["herding", 5].tied
+    assert rows["k-means", 5].not_told_apart
+    assert not rows["herding", 5].not_told_apart
     assert rows["dm", 1].seconds == 40.0
     assert rows["mtt", 5].error
 

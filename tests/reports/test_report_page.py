@@ -121,7 +121,7 @@ def test_headline_is_the_scorecards_numbers(show: Callable[..., Seen], entry: En
     seen = show([entry])
     assert values(seen, ".head")[0] == (0.8731, "87.3%")
     head = text(seen, ".head")
-    assert "95% interval 86.5 to 88.1%, from 5 independent trainings." in head
+    assert "95% interval 86.5 to 88.1%, for other students on these test samples, from 5 independent trainings." in head
     assert "Better than random +8.1 points" in head
     assert (0.9688, "96.9%") in values(seen, ".head")
     assert "90% of it is kept" in head

@@ -1,4 +1,4 @@
-"""``compare`` over a grid: several sets, protocols, stores and sizes in bytes; what is claimed, and what is a tie."""
+"""``compare`` over a grid: several sets, protocols, stores and sizes in bytes; what is claimed, and what is not."""
 
 import json
 from pathlib import Path
@@ -63,7 +63,7 @@ def rows_of(scores: dict[str, dict[int, list[float]]], metric: Metric) -> list[d
 
 
 @pytest.mark.parametrize("metric", [ACCURACY, ERROR], ids=["higher", "lower"])
-def test_what_is_no_better_than_chance_is_a_tie_and_what_is_better_is_said(metric: Metric) -> None:
+def test_what_is_no_better_than_chance_is_not_told_apart_and_what_is_better_is_said(metric: Metric) -> None:
     noise = [0.01, -0.01, 0.0, 0.005, -0.005]
     scores = {
         "good": {k: [0.8 + e] for k, e in enumerate(noise)},
@@ -72,10 +72,10 @@ def test_what_is_no_better_than_chance_is_a_tie_and_what_is_better_is_said(metri
     }
     rows = rows_of(scores, metric)
     tests, (verdict,) = judge(rows, scores, 5, metric, 10_000)
-    marked = {row["id"]: (row["best"], row["tied"]) for row in rows}
+    marked = {row["id"]: (row["best"], row["not_told_apart"]) for row in rows}
     if metric.direction == "higher":
         assert marked == {"good": (True, True), "alike": (False, True), "bad": (False, False)}
-        assert verdict["tied"] == ["alike"]
+        assert verdict["not_told_apart"] == ["alike"]
         assert verdict["worse"] == ["bad"]
         assert "cannot be told apart from alike" in verdict["text"]
     else:

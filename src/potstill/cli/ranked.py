@@ -11,7 +11,7 @@ __all__ = ["board_text"]
 
 
 def board_text(board: Mapping[str, Any]) -> str:
-    """Every row with its interval and what it ties with, what can be told of each size, and how it was tested."""
+    """Every row with its interval, what is not told apart from the best, what can be said, and how it was tested."""
     every = board["rows"]
     metric = Metric.of(next((row["scorecard"] for row in every if "scorecard" in row), None))
     per_class = {row["unit"] for row in every} == {"ipc"}
@@ -30,8 +30,8 @@ def board_text(board: Mapping[str, Any]) -> str:
         f"{row['id']}: {len(lost)} of {len(row['cells'])} sets failed, the first: {lost[0]['error']}" for row in every
         if "error" not in row and (lost := [cell for cell in row["cells"] if "error" in cell])
     ]  # fmt: skip
-    marked = any(row.get("tied") and not row["best"] for row in every)
-    key = "* the best mean; = cannot be told apart from it" if marked else "* the best mean"
+    marked = any(row.get("not_told_apart") and not row["best"] for row in every)
+    key = "* the best mean; = not told apart from it" if marked else "* the best mean"
     return "\n".join([
         columns(head, rows), key, *ended, *missing,
         *(line for verdict in board["verdicts"] for line in filled(verdict["text"])),
@@ -48,7 +48,7 @@ def _cells(row: Mapping[str, Any], metric: Metric, per_class: bool, protocols: b
     if "scorecard" not in row:
         return [*start, "", named, "failed", "", "", "", "", "", "", row["error"]]
     score, gap = row["score"], row.get("difference")
-    mark = "*" if row["best"] else "=" if row["tied"] else ""
+    mark = "*" if row["best"] else "=" if row["not_told_apart"] else ""
     return [
         *start, mark, named, metric.shown(score["mean"]).replace("%", " %"),
         "" if score["ci95"] is None else " to ".join(map(metric.shown, score["ci95"])).replace("%", ""), score["n"],

@@ -42,10 +42,11 @@ from potstill.evaluation.rivals import (
     same_items,
     trials,
 )
+from potstill.evaluation.samples import SampleScores, sample_scores
 from potstill.evaluation.scorecard import Scorecard
 from potstill.evaluation.scores import ars, hlr, ior, lrs
 from potstill.evaluation.sets import TEACHER_STEPS, TeacherJob, TrainingSet
-from potstill.evaluation.statistics import INTERVAL, PLAIN_INTERVAL, answers_of, difference, summary
+from potstill.evaluation.statistics import INTERVAL, ONE_INTERVAL, PLAIN_INTERVAL, answers_of, difference, summary
 from potstill.evaluation.student import Job
 from potstill.evaluation.taught import Teachers, check_stored
 from potstill.evaluation.together import at_most, predictions
@@ -102,9 +103,10 @@ class _Bench:
         """Whether it is classes that are told apart."""
         return isinstance(self.task, Classification)
 
-    def summed(self, values: Sequence[float]) -> dict[str, Any]:
-        """``values`` of students, one each."""
-        return summary(values, answers_of(self.task.metric, len(self.test)), self.task.metric.low)
+    def summed(self, measured: "_Measured") -> dict[str, Any]:
+        """The scores of students, one each."""
+        metric = self.task.metric
+        return summary(measured.values, answers_of(metric, len(self.test)), metric.low, samples=measured.samples)
 
     def augment(self, name: str) -> Augmentation:
         return student_augmentation(name, self.train)
@@ -113,6 +115,8 @@ class _Bench:
 @dataclass(frozen=True, kw_only=True)
 class _Measured:
     values: list[float]
+    samples: SampleScores | None
+    """Scores of the single test samples; ``None`` where there are too few to tell."""
     per_class: list[float]
     """Accuracy on each class; empty where there are none."""
     confusion: list[list[int]]
@@ -264,6 +268,7 @@ def evaluate(
             m.values,
             answers_of(metric, len(test)),
             fixed=own_learner is not None and not own_learner.learner.draws,
+            samples=(own.samples, m.samples),
         )
         for n, (_, m) in rivals.items()
     }
@@ -280,11 +285,11 @@ def evaluate(
         "n": len(own.values),
         "optimistic": protocol.optimistic,
         "quick": protocol.shortened,
-        **({"accuracy": bench.summed(own.values)} if bench.classes else {}),
-        "score": metric.said | bench.summed(own.values),
-        "interval": PLAIN_INTERVAL if answers_of(metric, 1) is None else INTERVAL,
+        **({"accuracy": bench.summed(own)} if bench.classes else {}),
+        "score": metric.said | bench.summed(own),
+        "interval": _interval(own, own_learner),
         "baselines": {
-            n: _scored(metric, bench.summed(m.values)) | {
+            n: _scored(metric, bench.summed(m)) | {
                 "bytes": s.bytes, "coded": s.coded, "items": s.items,
                 "per_class": s.per_class if train.classes else None, "store": s.store,
                 "draws": len(s.pairs), "tried": list(s.tried), "chosen": dict(m.chosen), "difference": gaps[n],
@@ -304,6 +309,10 @@ def evaluate(
         ),
         **({"confusion": own.confusion} if own.confusion else {}),
         "networks": by_network,
+        "test_samples": {
+            n: m.samples.to_dict()
+            for n, m in (("this set", own), *((name, m) for name, (_, m) in rivals.items())) if m.samples is not None
+        },
         "chosen": dict(own.chosen),
         "diverged": own.diverged,
         **({} if labeller is None else {"labeller": labeller.to_dict()}),
@@ -323,16 +332,24 @@ def evaluate(
     return Scorecard(content=content)
 
 
+def _interval(own: _Measured, learner: Learned | None) -> str:
+    """What the set's interval holds for, in words."""
+    if own.samples is None:
+        return PLAIN_INTERVAL
+    return ONE_INTERVAL if len(own.values) == 1 and (learner is None or learner.learner.draws) else INTERVAL
+
+
 def _scored(metric: Metric, summed: Mapping[str, Any]) -> dict[str, Any]:
     """A summary and, under ``score``, the same as every task has it."""
-    return {**summed, "score": metric.said | {name: summed[name] for name in ("mean", "std", "ci95", "n")}}
+    kept = {name: summed[name] for name in ("mean", "std", "ci95", "n", "ci95_same_test") if name in summed}
+    return {**summed, "score": metric.said | kept}
 
 
 def _on(bench: _Bench, own: _Measured, random: _Measured | None) -> dict[str, Any]:
     """What was measured with one network."""
     metric = bench.task.metric
-    found = _scored(metric, bench.summed(own.values))
-    return found if random is None else {**found, "baselines": {"random": _scored(metric, bench.summed(random.values))}}
+    found = _scored(metric, bench.summed(own))
+    return found if random is None else {**found, "baselines": {"random": _scored(metric, bench.summed(random))}}
 
 
 def _label_bytes(bench: _Bench, stored: Labels | None) -> dict[str, int]:
@@ -475,13 +492,16 @@ def _measure(
     targets, diverged = targets_of(bench.test), sum(said is None for said in answers)
     # a student that diverged knows nothing: it counts as chance, and it is said
     values = [bench.task.worst(targets) if said is None else bench.task.score(said, targets) for said in answers]
+    samples = sample_scores(bench.task, answers, targets)
     settings["augment"] = augmentation_name(name, bench.train.input)
     if said := student_left_out(name, p, bench.train):
         settings["left_out"] = said
     settings = settings if fitted is None else {"augment": "none"}
     per_class = _per_class(answers, bench.test) if bench.classes else []
     confusion = _confusion(answers, bench.test) if bench.classes and len(bench.test.classes) <= MOST_CONFUSED else []
-    return _Measured(values=values, per_class=per_class, confusion=confusion, chosen=settings, diverged=diverged)
+    return _Measured(
+        values=values, samples=samples, per_class=per_class, confusion=confusion, chosen=settings, diverged=diverged
+    )  # fmt: skip
 
 
 def _learned_from(bench: _Bench, made: TrainingSet, student: int) -> Tensor:

@@ -178,6 +178,8 @@ class Scorecard:
                 f"over {name}: {metric.gap(d['mean'])} {metric.gap_unit} [{metric.gap(low)}, {metric.gap(high)}]"
                 f"{verdict}{less}"
             )
+        if c["n"] == 1 and (c.get("learner") or {"draws": True})["draws"]:
+            lines.append("one student shows no spread: its interval is of this student, and no difference is tested")
         for name, a in list(c["networks"].items())[1:]:
             lines.append(f"on {name}: {metric.shown(a['mean'])} (n {a['n']})")
         for name, value in c["scores"].items():
@@ -191,7 +193,7 @@ class Scorecard:
                 "the network on the full data ended with weights that are not finite: nothing beside it means anything"
             )
         if (learner := c.get("learner")) is not None:
-            once = "" if learner["draws"] else ", once, as it draws nothing: so this set has one score, and no interval"
+            once = "" if learner["draws"] else ", once, as it draws nothing: intervals are of the test samples"
             lines.append(
                 f"{c['network']} is fitted{once}; the protocol's epochs, rates and augmentation do not concern it"
             )

@@ -217,8 +217,14 @@ def headline(entry: Entry) -> Html | None:
                 tag("dd", what.lstrip(", "), class_="sub"),
             )
         )
-    runs = f"{own.n:,} independent trainings" if own.n and own.n > 1 else "one training: no interval can be given"
-    kept = f"95% interval {interval(own, metric)}, from {runs}." if own.low is not None else f"From {runs}."
+    many = own.n is not None and own.n > 1
+    runs = f"{own.n:,} independent trainings" if many else "one training"
+    if own.low is None:
+        kept = f"From {runs}." if many else f"From {runs}: no interval can be given."
+    else:
+        new = "ci95_same_test" in (card.get("score") or card.get("accuracy") or {})
+        whose = "new test samples and students" if new else "other students on these test samples"
+        kept = f"95% interval {interval(own, metric)}, for {whose if many else 'new test samples'}, from {runs}."
     network = str(card.get("network") or "a network")
     return tag(
         "div",

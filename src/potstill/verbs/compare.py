@@ -64,8 +64,8 @@ def compare(
     samples, at their own bytes, where `evaluate` measures random samples in the bytes of the set. A set that is
     labelled by the teacher that made it is held against random samples of the same bytes that this teacher labels too.
     Every pair at one size under one protocol is tested, corrected by Holm; what cannot be told apart from the best is
-    said to tie with it. With one set of each, students are tested, which tells sets apart and not methods; with
-    several, the means of the sets, paired by their seeds.
+    said to be so, which is not to be as good. With one set of each, students and test samples are tested, which tells
+    sets apart and not methods; with several, the means of the sets, paired by their seeds, and test samples.
 
     Args:
         data: anything ``load_data`` takes.
@@ -82,7 +82,7 @@ def compare(
         out: folder, made if it is not there.
         effort: how hard each method tries, as for `potstill.distill`.
         time_limit: time for each cell's distilling: seconds, or text such as ``10m``.
-        seeds: students per set; with one, accuracies of one set have no interval.
+        seeds: students per set; with one, intervals are of this one student, and nothing is tested.
         protocol: how to measure: a registered name, or a protocol as a value.
         protocols: how to measure: several, in place of ``protocol``.
         options: fields of methods, by the method's name: ``{"dm": {"iterations": 500}}``; and of one protocol's recipe:

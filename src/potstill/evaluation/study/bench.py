@@ -21,6 +21,7 @@ from potstill.evaluation.probe import held_part
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.protocols.potstill import PROTOCOL
 from potstill.evaluation.rivals import groups
+from potstill.evaluation.samples import SampleScores, sample_scores
 from potstill.evaluation.statistics import answers_of, summary
 from potstill.evaluation.student import TEST_CHUNK, Job, train
 from potstill.execution import Executor, Serial
@@ -196,9 +197,15 @@ class Bench:
         y = targets(self.asked)
         return [self.task.worst(y) if o is None else self.task.score(self.task.answer(o), y) for o in outputs]
 
-    def summed(self, values: Sequence[float]) -> dict[str, Any]:
+    def samples(self, outputs: Sequence[Tensor | None]) -> SampleScores | None:
+        """The task's scores of the single samples that students were asked about."""
+        said = [None if o is None else self.task.answer(o) for o in outputs]
+        return sample_scores(self.task, said, targets(self.asked))
+
+    def summed(self, values: Sequence[float], samples: SampleScores | None = None) -> dict[str, Any]:
         """``values`` of students, one each, with an interval."""
-        return summary(values, answers_of(self.task.metric, len(self.asked)), self.task.metric.low)
+        answers = answers_of(self.task.metric, len(self.asked))
+        return summary(values, answers, self.task.metric.low, samples=samples)
 
 
 def targets(source: Source) -> Tensor:

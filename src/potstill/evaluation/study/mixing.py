@@ -46,18 +46,23 @@ def mixing(bench: Bench, amounts: tuple[int, ...]) -> dict[str, Any]:
     """Scores for each k in ``amounts``, and the set's less that of real samples in its place."""
     found, answers = [], answers_of(bench.task.metric, len(bench.asked))
     for k, mixed, alone, instead in _rows(bench, amounts):
-        values = {
-            name: bench.scores(bench.outputs(lesson))
+        outputs = {
+            name: bench.outputs(lesson)
             for name, lesson in (("with_set", mixed), ("real_alone", alone), ("real_instead", instead))
             if lesson is not None
         }
+        values = {name: bench.scores(of) for name, of in outputs.items()}
+        samples = {name: bench.samples(of) for name, of in outputs.items()}
         found.append(
             {
                 "k": k,
                 "items": {"with_set": mixed.items, "real_alone": 0 if alone is None else alone.items,
                           "real_instead": instead.items},
-                **{name: bench.summed(of) for name, of in values.items()},
-                "difference": difference(values["with_set"], values["real_instead"], answers),
+                **{name: bench.summed(of, samples[name]) for name, of in values.items()},
+                "difference": difference(
+                    values["with_set"], values["real_instead"], answers,
+                    samples=(samples["with_set"], samples["real_instead"]),
+                ),
             }
         )  # fmt: skip
     return {"per": "class" if bench.classes else "set", "metric": bench.task.metric.said, "curve": found}

@@ -19,7 +19,7 @@ def answers(board: Board) -> list[Html]:
     body: list[Html] = []
     for group in groups:
         rows = [row for row in board.measured if row.group == group]
-        top = [row for row in rows if row.best or row.tied]
+        top = [row for row in rows if row.best or row.not_told_apart]
         best = next((row for row in top if row.best), None)
         if best is None or best.score is None:
             continue
@@ -72,9 +72,9 @@ def _score(e: Estimate, metric: Metric) -> Html:
     return tag("td", value(shown(e.mean, metric), e.mean), ends)
 
 
-def _others(ties: Sequence[Row], measured: int) -> Html:
-    if ties:
-        return join([tag("bdi", row.label) for row in ties], ", ")
+def _others(others: Sequence[Row], measured: int) -> Html:
+    if others:
+        return join([tag("bdi", row.label) for row in others], ", ")
     return Html("none: better than all" if measured > 1 else "nothing else was measured")
 
 

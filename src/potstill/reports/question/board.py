@@ -22,8 +22,8 @@ class Row:
     """One method at one size, stored one way, under one protocol.
 
     ``seconds`` is what making one set took, ``bytes`` what training on it needs as stored. ``spent`` and ``measuring``
-    are the seconds of making and of measuring all of its sets. ``best`` and ``tied`` are of its size and protocol;
-    ``tied`` says that it cannot be told apart from the best.
+    are the seconds of making and of measuring all of its sets. ``best`` and ``not_told_apart`` (from the best) are of
+    its size and protocol.
     """
 
     id: str
@@ -45,7 +45,7 @@ class Row:
     measuring: float | None = None
     rank: int | None = None
     best: bool = False
-    tied: bool = False
+    not_told_apart: bool = False
     error: str = ""
     entry: Entry | None = None
     file: str = ""
@@ -127,8 +127,8 @@ def read_board(folder: Path, read: Read) -> Board:
     else:
         rows, said = _ranked(rows)
         how = (
-            "Ties: the 95% interval of the difference from the best includes zero (students of one set, not corrected "
-            "for the number of methods)."
+            "Not told apart: the 95% interval of the difference from the best includes zero (students of one set, not "
+            "corrected for the number of methods)."
         )
     entry = next((row.entry for row in rows if row.entry is not None), None)
     done, total = number(held.get("done")), number(held.get("total"))
@@ -194,7 +194,7 @@ def _row(row: Mapping[str, Any], held: Mapping[str, Any]) -> Row:
         measuring=_sum(row, "evaluate_seconds"),
         rank=None if number(row.get("rank")) is None else int(row["rank"]),
         best=row.get("best") is True,
-        tied=row.get("tied") is True,
+        not_told_apart=row.get("not_told_apart") is True,
         error=str(row.get("error") or ""),
         file=Path(str(row.get("file") or card.get("file") or "")).name,
     )
@@ -262,12 +262,12 @@ def _ranked(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[tuple[str, str, 
         )
         if scored:
             best, metric = scored[0], scored[0].metric
-            ties = [not significant(_own(best) - _own(row), metric) for row in scored]
+            alikes = [not significant(_own(best) - _own(row), metric) for row in scored]
             out += [
-                replace(row, rank=k + 1, best=k == 0, tied=tie)
-                for k, (row, tie) in enumerate(zip(scored, ties, strict=True))
+                replace(row, rank=k + 1, best=k == 0, not_told_apart=alike)
+                for k, (row, alike) in enumerate(zip(scored, alikes, strict=True))
             ]
-            said.append((group, _finding(scored, ties)))
+            said.append((group, _finding(scored, alikes)))
         out += [row for row in members if row.score is None]
     return out, said
 
@@ -276,10 +276,10 @@ def _own(row: Row) -> Estimate:
     return row.score or Estimate(mean=0.0)
 
 
-def _finding(scored: Sequence[Row], ties: Sequence[bool]) -> str:
+def _finding(scored: Sequence[Row], not_told_apart: Sequence[bool]) -> str:
     best, metric = scored[0], scored[0].metric
     text = f"Best mean: {best.label}, {shown(_own(best).mean, metric)}."
-    rivals = [row.label for row, tie in zip(scored[1:], ties[1:], strict=True) if tie]
+    rivals = [row.label for row, alike in zip(scored[1:], not_told_apart[1:], strict=True) if alike]
     if rivals:
         text += f" Not told apart from it: {', '.join(rivals)}."
     random = next((row for row in scored if row.method == "random"), None)

@@ -11,7 +11,7 @@ from potstill.units import stored_as
 __all__ = ["leaderboard"]
 
 _LEVEL = 0.05
-"""A corrected p above it is a tie, whatever the uncorrected interval beside it says."""
+"""Above it a corrected p tells nothing apart, whatever the uncorrected interval beside it says."""
 
 
 def _cell(said: str | Html, key: float | str | None, **more: str | None) -> Html:
@@ -28,7 +28,7 @@ def _verdict(row: Row) -> Html:
         return _cell("failed" if row.error else "not measured", 9)
     if row.best:
         return _cell(tag("b", "best"), 0)
-    return _cell("tie with the best", 1) if row.tied else _cell("behind the best", 2)
+    return _cell("not told apart from the best", 1) if row.not_told_apart else _cell("behind the best", 2)
 
 
 def _gap(row: Row) -> Html:
@@ -74,7 +74,7 @@ def _line(row: Row, several: bool, anchors: Mapping[str, str]) -> Html:
         data_method=row.method,
         data_size=row.size,
         data_protocol=row.protocol,
-        data_top="1" if row.best or row.tied else "0",
+        data_top="1" if row.best or row.not_told_apart else "0",
     )
 
 
@@ -101,7 +101,12 @@ def leaderboard(board: Board, anchors: Mapping[str, str]) -> list[Html]:
         _choice("method", "Method", list(dict.fromkeys(row.method for row in rows))),
         _choice("size", "Size", list(dict.fromkeys(row.size for row in rows))),
         _choice("protocol", "Protocol", protocols),
-        tag("label", Html('<input type="checkbox" name="top">'), tag("span", "Best and ties only"), class_="check"),
+        tag(
+            "label",
+            Html('<input type="checkbox" name="top">'),
+            tag("span", "Best and not told apart from it"),
+            class_="check",
+        ),
         Html('<button type="reset">Clear</button>'),
         tag("p", "", role="status", id="rows-said"),
         id="filters",

@@ -7,10 +7,11 @@ from typing import Any, TypeAlias
 
 from potstill.core import Splits
 from potstill.driver import versions
+from potstill.evaluation.samples import SampleScores
 from potstill.evaluation.statistics import answers_of, summary
 from potstill.metric import Metric
 from potstill.verbs.comparing.cells import Cell, Measure, Result
-from potstill.verbs.comparing.verdicts import against, judge, tested
+from potstill.verbs.comparing.verdicts import BySet, against, judge, over_sets, tested
 
 __all__ = ["FAIR", "board"]
 
@@ -20,6 +21,9 @@ FAIR = (
 )
 """What a leaderboard says of its rival."""
 FAIR_BYTES = "at a size in bytes, random stands for the real samples that fit into them"
+
+_LARGE = ("curve", "test_samples")
+"""What of a scorecard stays in its own file."""
 
 _Row: TypeAlias = dict[str, Any]
 _Cards: TypeAlias = Mapping[int, Mapping[str, Any]]
@@ -52,11 +56,12 @@ def board(cells: Sequence[Cell], made: Iterable[Sequence[Result]], splits: Split
     metric = Metric.of(next((card for of in cards.values() for card in of.values()), None))
     samples = len(splits.test or ())
     scores = {key: {at: _values(card) for at, card in of.items()} for key, of in cards.items() if of}
+    single = {key: _single(of, "this set") for key, of in cards.items()}
     for row in rows:
         if not (of := cards[row["id"]]):
             continue
-        row["score"] = _summed(scores[row["id"]], sets, metric, samples)
-        if (gap := _difference(row, rows, of, scores, sets, metric, samples)) is not None:
+        row["score"] = _summed(scores[row["id"]], sets, metric, samples, single[row["id"]])
+        if (gap := _difference(row, rows, of, scores, sets, metric, samples, single)) is not None:
             row["difference"] = gap
     sizes = list(dict.fromkeys((cell.unit, cell.amount) for cell in cells))
     units, protocols = [unit for unit, _ in sizes], [measure.name for measure in cells[0].measures]
@@ -66,7 +71,7 @@ def board(cells: Sequence[Cell], made: Iterable[Sequence[Result]], splits: Split
         return units.index(row["unit"]), row["amount"], protocols.index(row["protocol"]), mean
 
     rows.sort(key=order)
-    tests, verdicts = judge(rows, scores, sets, metric, samples)
+    tests, verdicts = judge(rows, scores, sets, metric, samples, single)
     fair = [*([FAIR] if set(units) - {"bytes"} else []), *([FAIR_BYTES] if "bytes" in units else [])]
     return {
         "source": splits.train.name, "protocol": protocols[0], "protocols": protocols, "sets": sets,
@@ -92,7 +97,7 @@ def _row(key: str, of: Sequence[_One], cards: _Cards) -> _Row:
     if cell.unit == "bytes" and isinstance(ipc := about.get("ipc"), int | float):
         row["ipc"] = ipc
     return row | {
-        "file": cell.file.name, "scorecard": {name: v for name, v in first.result.items() if name != "curve"},
+        "file": cell.file.name, "scorecard": {name: v for name, v in first.result.items() if name not in _LARGE},
         "items": about.get("items"), "store": about.get("store"), "bytes": held.get("total"),
         "coded": held.get("coded"), "seconds": _mean_of([_making_seconds(card) for card in cards.values()]),
         "evaluate_seconds": _mean_of([card.get("cost", {}).get("seconds") for card in cards.values()]),
@@ -130,26 +135,39 @@ def _values(card: Mapping[str, Any]) -> list[float]:
     return [float(value) for value in score["values"]]
 
 
-def _summed(values: Mapping[int, Sequence[float]], sets: int, metric: Metric, samples: int) -> dict[str, Any]:
+def _single(cards: _Cards, name: str) -> dict[int, SampleScores]:
+    """By the number of the set the scores of single test samples of the set itself or of a baseline, where they are
+    kept."""
+    found = {at: SampleScores.read((card.get("test_samples") or {}).get(name)) for at, card in cards.items()}
+    return {at: scores for at, scores in found.items() if scores is not None}
+
+
+def _summed(
+    values: Mapping[int, Sequence[float]], sets: int, metric: Metric, samples: int, single: BySet
+) -> dict[str, Any]:
     """A row's score with its interval: over sets where there are several, else over the students of the one set."""
+    answers = answers_of(metric, samples)
     if sets < 2:
-        found = summary(next(iter(values.values())), answers_of(metric, samples), metric.low)
+        at, of = next(iter(values.items()))
+        found = summary(of, answers, metric.low, samples=single.get(at))
     else:
-        means, students = [sum(of) / len(of) for of in values.values()], min(map(len, values.values()))
-        found = summary(means, answers_of(metric, samples * students), metric.low)
+        means, matrix = [sum(of) / len(of) for of in values.values()], over_sets(single, list(values))
+        known = None if matrix is None else SampleScores.of(matrix)
+        found = summary(means, answers, metric.low, samples=known)
     return metric.said | found | {"over": "students" if sets < 2 else "sets"}
 
 
 def _difference(
     row: _Row, rows: Sequence[_Row], cards: _Cards, scores: Mapping[str, Mapping[int, Sequence[float]]],
-    sets: int, metric: Metric, samples: int,
+    sets: int, metric: Metric, samples: int, single: Mapping[str, BySet],
 ) -> dict[str, Any] | None:  # fmt: skip
     """A row less ``random``: real samples with this set's labeller, where the scorecards have such, else the row of
     ``random`` of this size and protocol, stored alike where there is one."""
     of = scores[row["id"]]
     own = {at: card["baselines"]["random"] for at, card in cards.items() if card.get("difference", {}).get("random")}
     if own:
-        found = against(of, {at: b["values"] for at, b in own.items()}, sets, metric, samples)
+        theirs = {at: b["values"] for at, b in own.items()}
+        found = against(of, theirs, sets, metric, samples, (single[row["id"]], _single(cards, "random")))
         return {**found, **(cards[0]["difference"]["random"] if sets < 2 else {}), "over": None}
     if row["method"] == "random":
         return None
@@ -161,4 +179,5 @@ def _difference(
     if not same:
         return None
     rival = next((other for other in same if other["store_asked"] == row["store_asked"]), same[0])
-    return {**against(of, scores[rival["id"]], sets, metric, samples), "over": rival["id"]}
+    known = single[row["id"]], single[rival["id"]]
+    return {**against(of, scores[rival["id"]], sets, metric, samples, known), "over": rival["id"]}

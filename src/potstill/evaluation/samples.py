@@ -1,0 +1,122 @@
+"""Scores of single test samples, which say how far a score depends on which samples happen to be in the test split.
+
+Of classes a sample's score is the part of students that are right. Any other metric, such as the root of a mean, is
+taken apart by the jackknife: test samples are dealt into groups, the metric is computed without each group, and
+G·θ − (G − 1)·θ_without is what the group adds to it (Tukey, Annals of Mathematical Statistics 29, 1958; Efron and
+Stein, Annals of Statistics 9, 1981). Windows of a series overlap and resemble their neighbours, so their groups are
+stretches, each at least as long as a window with its horizon.
+"""
+
+import base64
+import binascii
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from potstill.core import Task
+from potstill.tasks import Classification, Forecast
+
+__all__ = ["SampleScores", "sample_scores"]
+
+MOST = 1000
+"""Rows that are kept: of more test samples every 1,000th shares one. Ours: a scorecard holds at most 5 kB of them for
+each score."""
+GROUPS = 25
+"""Groups of the jackknife. Ours: 24 degrees of freedom, and as many computations of the metric for each student."""
+LEAST = 5
+"""Stretches of a series below which they say too little of its chance; then intervals are on these test samples."""
+
+
+@dataclass(frozen=True)
+class SampleScores:
+    """What is needed of the matrix of scores (columns: students or sets; rows: test samples or groups of them)."""
+
+    rows: Float[np.ndarray, " m"]
+    """The mean of each row over all columns."""
+    residual: float
+    """The mean square of what is neither a row's nor a column's; 0 of one column."""
+
+    @classmethod
+    def of(cls, matrix: Float[np.ndarray, "n m"]) -> "SampleScores | None":
+        """``None`` where there are fewer than two rows, or numbers that are not finite."""
+        n, m = matrix.shape
+        if m < 2 or not np.isfinite(matrix).all():
+            return None
+        rows = matrix.mean(0)
+        left = matrix - rows - matrix.mean(1, keepdims=True) + matrix.mean()
+        return cls(rows=rows, residual=float(np.square(left).sum() / ((n - 1) * (m - 1))) if n > 1 else 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values: the rows as packed float32."""
+        packed = zlib.compress(self.rows.astype("<f4").tobytes(), 9)
+        return {"rows": base64.b64encode(packed).decode(), "residual": self.residual}
+
+    @classmethod
+    def read(cls, said: Any) -> "SampleScores | None":
+        """What `to_dict` gave; ``None`` of anything else, such as scorecards of before there was this."""
+        if not isinstance(said, Mapping) or not isinstance(said.get("rows"), str):
+            return None
+        residual = said.get("residual")
+        try:
+            inflate = zlib.decompressobj()
+            raw = inflate.decompress(base64.b64decode(said["rows"], validate=True), 4 * MOST + 1)
+            rows = np.frombuffer(raw, "<f4").astype(np.float64)
+        except (binascii.Error, zlib.error, ValueError):
+            return None
+        if not isinstance(residual, int | float) or isinstance(residual, bool) or not 0 <= residual < float("inf"):
+            return None
+        return cls(rows=rows, residual=float(residual)) if 2 <= rows.size <= MOST and np.isfinite(rows).all() else None
+
+
+def sample_scores(task: Task, answers: Sequence[Tensor | None], y: Tensor) -> SampleScores | None:
+    """Of students' answers (n, …) to a test split with targets ``y`` (n, …). One that diverged, ``None``, counts as
+    chance everywhere.
+
+    Returns:
+        ``None`` where there are too few samples to tell.
+    """
+    if isinstance(task, Classification) and y.ndim == 1:
+        matrix = torch.stack([torch.full((len(y),), task.worst(y)).double() if a is None else (a == y).double()
+                              for a in answers])  # fmt: skip
+        return SampleScores.of(_grouped(matrix.numpy(), min(len(y), MOST)))
+    groups = _dealt(task, len(y))
+    if groups is None:
+        return None
+    return SampleScores.of(np.array([_jackknife(task, a, y, groups) for a in answers]))
+
+
+def _grouped(matrix: Float[np.ndarray, "n m"], groups: int) -> Float[np.ndarray, "n g"]:
+    """Means of every ``groups``-th sample."""
+    m = matrix.shape[1]
+    if groups == m:
+        return matrix
+    short = -m % groups
+    padded = np.pad(matrix, ((0, 0), (0, short))).reshape(len(matrix), -1, groups).sum(1)
+    counts = np.full(groups, -(-m // groups))
+    counts[groups - short :] -= 1
+    found: Float[np.ndarray, "n g"] = padded / counts
+    return found
+
+
+def _dealt(task: Task, m: int) -> Tensor | None:
+    """The group of each test sample (m,)."""
+    if isinstance(task, Forecast):
+        many = min(GROUPS, m // (task.window + task.horizon))
+        return None if many < LEAST else torch.arange(m) * many // m
+    return None if m < 2 else torch.arange(m) % min(m, GROUPS)
+
+
+def _jackknife(task: Task, answers: Tensor | None, y: Tensor, groups: Tensor) -> Float[np.ndarray, " g"]:
+    """What each group adds to a student's score; the mean of all is the score."""
+    many = int(groups.max()) + 1
+    if answers is None:
+        return np.full(many, task.worst(y))
+    without = np.array([task.score(answers[groups != g], y[groups != g]) for g in range(many)])
+    found: Float[np.ndarray, " g"] = task.score(answers, y) + (many - 1) * (without.mean() - without)
+    return found
