@@ -23,6 +23,7 @@ from potstill.evaluation.forecast import expected_seconds
 from potstill.evaluation.full import RECIPE, FullReference
 from potstill.evaluation.labeller import Labeller, labeller_of, stored_labeller
 from potstill.evaluation.learned import Learned, learned, names_learner
+from potstill.evaluation.naive import naive_scores, unit_errors
 from potstill.evaluation.probe import work
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.rivals import (
@@ -119,6 +120,8 @@ class _Measured:
     """Scores of the single test samples; ``None`` where there are too few to tell."""
     per_class: list[float]
     """Accuracy on each class; empty where there are none."""
+    units: Mapping[str, Mapping[str, float]]
+    """Of a forecast, errors of each variable in its own units; else empty."""
     confusion: list[list[int]]
     """Of each class how often it was taken for which; empty where there are none, or more than `MOST_CONFUSED`."""
     chosen: Mapping[str, Any]
@@ -293,6 +296,7 @@ def evaluate(
                 "bytes": s.bytes, "coded": s.coded, "items": s.items,
                 "per_class": s.per_class if train.classes else None, "store": s.store,
                 "draws": len(s.pairs), "tried": list(s.tried), "chosen": dict(m.chosen), "difference": gaps[n],
+                **({"units": m.units} if m.units else {}),
             }
             for n, (s, m) in rivals.items()
         },
@@ -308,6 +312,7 @@ def evaluate(
             if bench.classes else {}
         ),
         **({"confusion": own.confusion} if own.confusion else {}),
+        **({"units": own.units, "naive": naive_scores(task, train, test)} if own.units else {}),
         "networks": by_network,
         "test_samples": {
             n: m.samples.to_dict()
@@ -498,9 +503,11 @@ def _measure(
         settings["left_out"] = said
     settings = settings if fitted is None else {"augment": "none"}
     per_class = _per_class(answers, bench.test) if bench.classes else []
+    units = unit_errors(bench.task, answers, targets)
     confusion = _confusion(answers, bench.test) if bench.classes and len(bench.test.classes) <= MOST_CONFUSED else []
     return _Measured(
-        values=values, samples=samples, per_class=per_class, confusion=confusion, chosen=settings, diverged=diverged
+        values=values, samples=samples, per_class=per_class, units=units, confusion=confusion, chosen=settings,
+        diverged=diverged,
     )  # fmt: skip
 
 

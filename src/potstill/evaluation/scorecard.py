@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.errors import PotstillError
+from potstill.evaluation.naive import naive_lines
 from potstill.markup import join, one_line, tag
 from potstill.metric import Metric
 from potstill.notebook import table
@@ -180,6 +181,7 @@ class Scorecard:
             )
         if c["n"] == 1 and (c.get("learner") or {"draws": True})["draws"]:
             lines.append("one student shows no spread: its interval is of this student, and no difference is tested")
+        lines += naive_lines(c, metric.shown)
         for name, a in list(c["networks"].items())[1:]:
             lines.append(f"on {name}: {metric.shown(a['mean'])} (n {a['n']})")
         for name, value in c["scores"].items():

@@ -1,6 +1,7 @@
 """Numbers out of results JSON, and the way a person reads them. Fractions inside, percent only here."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from potstill.metric import Metric
 __all__ = [
     "ACCURACY",
     "Estimate",
+    "brief",
     "count",
     "duration",
     "estimate",
@@ -24,6 +26,16 @@ __all__ = [
 
 
 ACCURACY = Metric.of(None)
+
+
+def brief(text: str, most: int = 80) -> str:
+    """The first clause of a message, cut between words where it is longer than ``most`` characters."""
+    line = " ".join(text.split())
+    found = re.split(r"(?<=[.;])\s", line, maxsplit=1)[0].rstrip(";")
+    if len(found) <= most:
+        return found
+    cut = found[: most - 2]
+    return f"{cut[: cut.rfind(' ')] if ' ' in cut[most // 2 :] else cut} …"
 
 
 def number(value: object) -> float | None:

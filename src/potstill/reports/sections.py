@@ -307,7 +307,7 @@ def _fair(entry: Entry) -> list[str]:
 def _networks(entry: Entry) -> list[Html] | None:
     card, metric = entry.scorecard or {}, entry.metric
     found = [(str(name), held, estimate(held, card.get("n"))) for name, held in entry.measured("networks").items()]
-    measured = [(name, held, e) for name, held, e in found if e is not None]
+    measured = [(name, held, e) for name, held, e in found if e is not None and name != card.get("network")]
     if not measured:
         return None
     randoms = {

@@ -20,6 +20,9 @@ class Forecast:
     """Values of each variable that are seen. Ours: of hours, four days."""
     horizon: int = 24
     """Values of each variable to come that are asked for. Ours: of hours, the next day."""
+    season: int = 0
+    """Values after which a season comes again, for the seasonal forecast that sets are measured beside; 0: as the
+    training part says."""
     variables: tuple[str, ...] = ()
     """What is measured (v)."""
     mean: tuple[float, ...] = ()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from potstill.markup import Html, tag
 from potstill.reports.figures import value
-from potstill.reports.numbers import count, duration, interval, points, shown, significant, size
+from potstill.reports.numbers import brief, count, duration, interval, points, shown, significant, size
 from potstill.reports.question.board import Board, Row
 from potstill.units import stored_as
 
@@ -45,15 +45,21 @@ def _gap(row: Row) -> Html:
     return _cell(Html("".join(parts)), gap.mean)
 
 
+def _why(text: str) -> Html | None:
+    """Why a row has no score: one short line, which opens to the whole text."""
+    if not text or (short := brief(text)) == text:
+        return tag("span", text, class_="how") if text else None
+    return tag("details", tag("summary", short), text, class_="how")
+
+
 def _line(row: Row, several: bool, anchors: Mapping[str, str]) -> Html:
     e, metric = row.score, row.metric
     name: Html = tag("bdi", row.label)
     if row.id in anchors:
         name = tag("a", name, href=f"#{anchors[row.id]}")
     flag = tag("span", f" {row.flags}", class_="open") if row.flags else None
-    why = row.error or row.problem
     cells = [
-        tag("th", name, flag, tag("span", why, class_="how") if why else None, scope="row", data_v=row.label),
+        tag("th", name, flag, _why(row.error or row.problem), scope="row", data_v=row.label),
         _cell(row.size, row.amount),
         *([_cell(tag("bdi", row.protocol), row.protocol)] if several else []),
         _cell("—" if e is None else value(shown(e.mean, metric), e.mean), None if e is None else e.mean),

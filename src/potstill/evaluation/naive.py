@@ -1,0 +1,136 @@
+"""Forecasts that learn nothing, from each window alone, and errors in the units of each variable.
+
+Last value, seasonal, mean and drift: Hyndman and Athanasopoulos, Forecasting: Principles and Practice, section 5.2. A
+set that does not beat them is of no use, whatever it gains over random samples.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from potstill.core import Source, Task
+from potstill.data.series import SeriesSource
+from potstill.inputs import only
+from potstill.tasks import Forecast, targets_of
+
+__all__ = ["find_season", "naive_forecasts", "naive_lines", "naive_scores", "unit_errors"]
+
+_BATCH = 4096
+_LEAST = 0.3
+"""Autocorrelation below which a series has no season that is worth repeating. Ours."""
+
+
+def _covered(source: SeriesSource) -> Bool[Tensor, " T"]:
+    """Which points in time lie in a window of ``source`` or are asked for after one."""
+    ends = torch.zeros(len(source.series) + 1, dtype=torch.int64)
+    ends.index_add_(0, source.starts, torch.ones_like(source.starts))
+    ends.index_add_(0, source.starts + source.task.window + source.task.horizon, -torch.ones_like(source.starts))
+    return ends.cumsum(0)[:-1] > 0
+
+
+def find_season(series: Float[Tensor, "T v"], longest: int, known: Bool[Tensor, " T"] | None = None) -> int | None:
+    """Return the season of a series: the lag, from 2 to ``longest``, at which its autocorrelation has its highest peak.
+
+    The autocorrelation is that of the differences, which a trend does not raise, averaged over variables. ``None``
+    where no peak reaches 0.3. Points that are not ``known`` have no part in it.
+    """
+    steps = series.double().diff(dim=0)
+    if known is not None:
+        steps = torch.where((known[1:] & known[:-1])[:, None], steps, 0.0)
+    longest = min(longest, len(steps) // 2)
+    if longest < 2:
+        return None
+    centred = steps - steps.mean(0)
+    size = 1 << (2 * len(centred) - 1).bit_length()
+    power = torch.fft.rfft(centred, n=size, dim=0).abs().square()
+    found = torch.fft.irfft(power, n=size, dim=0)[: longest + 2]
+    spread = found[0].clamp(min=torch.finfo(torch.float64).tiny)
+    r = (found / spread).mean(1)
+    peaks = [k for k in range(2, longest + 1) if r[k] >= r[k - 1] and (k + 1 >= len(r) or r[k] >= r[k + 1])]
+    best = max(peaks, key=lambda k: float(r[k]), default=None)
+    return best if best is not None and float(r[best]) >= _LEAST else None
+
+
+def naive_forecasts(x: Float[Tensor, "n v w"], horizon: int, season: int | None) -> dict[str, Float[Tensor, "n v h"]]:
+    """Return the next ``horizon`` values by name, each told from a window alone, in its units.
+
+    ``last value`` repeats it; ``seasonal (S)`` repeats the last season of S ≤ w values; ``mean`` is that of the window;
+    ``drift`` goes on along the line from the first value to the last.
+    """
+    last, ahead = x[..., -1:], torch.arange(1, horizon + 1, dtype=x.dtype, device=x.device)
+    found = {"last value": last.expand(-1, -1, horizon)}
+    if season is not None and season <= x.shape[-1]:
+        places = x.shape[-1] - season + torch.arange(horizon, device=x.device) % season
+        found[f"seasonal ({season})"] = x[..., places]
+    found["mean"] = x.mean(-1, keepdim=True).expand(-1, -1, horizon)
+    if x.shape[-1] > 1:
+        found["drift"] = last + (last - x[..., :1]) / (x.shape[-1] - 1) * ahead
+    return found
+
+
+def naive_scores(task: Task, train: Source, test: Source) -> dict[str, dict[str, Any]]:
+    """Return ``score`` and ``units`` of each naive forecast of the test windows; nothing of another task."""
+    if not isinstance(task, Forecast):
+        return {}
+    season = task.season or None
+    if season is None and isinstance(train, SeriesSource):
+        season = find_season(train.series.cpu(), task.window, _covered(train))
+    parts: dict[str, list[Tensor]] = {}
+    for at in torch.split(torch.arange(len(test)), _BATCH):
+        for name, values in naive_forecasts(only(test.raw(at), "a naive forecast"), task.horizon, season).items():
+            parts.setdefault(name, []).append(values.flatten(1).cpu())
+    targets = targets_of(test).cpu()
+    return {
+        name: {"score": task.score(said := torch.cat(values), targets), "units": unit_errors(task, [said], targets)}
+        for name, values in parts.items()
+    }
+
+
+def unit_errors(task: Task, answers: Sequence[Tensor | None], targets: Tensor) -> dict[str, dict[str, float]]:
+    """Return ``rmse`` and ``mae`` of each variable in its own units, the mean over students; nothing of another task.
+
+    Args:
+        answers: of each student (n, v·horizon), or ``None`` of one that diverged: it is left out.
+        targets: (n, v·horizon).
+    """
+    held = [a for a in answers if a is not None]
+    if not isinstance(task, Forecast) or not held:
+        return {}
+    y = targets.double().cpu().reshape(len(targets), len(task.variables), task.horizon)
+    errors = [a.double().cpu().reshape(y.shape) - y for a in held]
+    rmse = torch.stack([e.square().mean((0, 2)).sqrt() for e in errors]).mean(0).tolist()
+    mae = torch.stack([e.abs().mean((0, 2)) for e in errors]).mean(0).tolist()
+    return {name: {"rmse": r, "mae": m} for name, r, m in zip(task.variables, rmse, mae, strict=True)}
+
+
+def naive_lines(content: Mapping[str, Any], shown: Any) -> list[str]:
+    """Return what a scorecard prints of naive forecasts and of errors in real units.
+
+    Args:
+        content: the scorecard's.
+        shown: how it writes a score.
+    """
+    naive: Mapping[str, Any] = content.get("naive") or {}
+    if not naive:
+        return []
+    own = float(content["score"]["mean"])
+    lines = ["forecasts that learn nothing: " + ", ".join(f"{n} {shown(of['score'])}" for n, of in naive.items())]
+    best = min(naive, key=lambda name: float(naive[name]["score"]))
+    if float(naive[best]["score"]) < own:
+        lines.append(f"warning: {best} is a better forecast than this set trains: {shown(naive[best]['score'])} "
+                     f"against {shown(own)}")  # fmt: skip
+    units: Mapping[str, Any] = content.get("units") or {}
+    random = content["baselines"].get("random", {}).get("units") or {}
+    for name, errors in list(units.items())[:6]:
+        beside = [f"random {random[name]['rmse']:.4g}"] if name in random else []
+        beside.append(f"{best} {naive[best]['units'][name]['rmse']:.4g}")
+        lines.append(
+            f"{name}, in its own units: off by {errors['rmse']:.4g} (root of the mean square; {', '.join(beside)}), "
+            f"{errors['mae']:.4g} on average"
+        )
+    if len(units) > 6:
+        lines.append(f"… and {len(units) - 6} more variables (under units in the scorecard)")
+    return lines
