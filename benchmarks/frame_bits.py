@@ -21,6 +21,7 @@ import contextlib
 import fnmatch
 import hashlib
 import importlib
+import inspect
 import io
 import json
 import os
@@ -511,7 +512,9 @@ class Bench:
         def resampled() -> Row:
             for home in ("potstill.integrations.sklearn", "potstill.sklearn"):
                 with contextlib.suppress(ModuleNotFoundError):
-                    made = importlib.import_module(home).Distiller(method="herding", ipc=2, seed=3)
+                    kind = importlib.import_module(home).Distiller
+                    seeded = "random_state" if "random_state" in inspect.signature(kind).parameters else "seed"
+                    made = kind(method="herding", ipc=2, **{seeded: 3})
                     held = np.load(self.data.path("table"))
                     return {"rows": digest(*made.fit_resample(held["x_train"], held["y_train"]))}
             raise RuntimeError("no Distiller")
