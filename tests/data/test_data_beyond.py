@@ -63,7 +63,7 @@ def test_scores_exports_and_cards_stand_in_the_units_of_the_data(tmp_path, capsy
         assert main(["evaluate", small, "--data", str(path), *words, "--network", "linear-model", "--json"]) == 0
         found[base] = json.loads(capsys.readouterr().out)["networks"]["linear-model"]["score"]["mean"]
         potstill.export(potstill.load(small), "parquet", tmp_path / f"{base}.parquet")
-        targets = pyarrow.parquet.read_table(tmp_path / f"{base}.parquet")["target"].to_numpy()
+        targets = pyarrow.parquet.read_table(tmp_path / f"{base}.parquet")["price"].to_numpy()
         assert set(targets) <= set(frame["price"])
     assert found[10**9] == pytest.approx(found[0], abs=1e-3)
     assert potstill.load(tmp_path / f"{10**9}.safetensors").task.offset == (1e9,)

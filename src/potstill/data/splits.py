@@ -24,6 +24,7 @@ from potstill.data.groups import (
     overlap_note,
     stratify_groups,
 )  # fmt: skip
+from potstill.data.leaking_columns import leaking_columns
 from potstill.data.leaks import first_of, leaks, together
 from potstill.data.limits import room
 from potstill.data.memory import TensorSource, chunks, data_units, fit_normalization
@@ -372,6 +373,8 @@ def assemble(parts: Parts, reading: Reading) -> Splits:
             notes.append(f"{parts.name}: {lacking} of {len(parts.classes)} classes have no test samples")
         if groups is not None and test_groups is not None:
             notes += overlap_note(groups, test_groups, parts.name)
+    if spec.kind == "table" and isinstance(train, Frame | Tensor):
+        notes += leaking_columns(train, train_labels, targets, parts.name)
     columns: tuple[Column, ...] = ()
     if isinstance(train, Frame):
         assert test is None or isinstance(test, Frame)
