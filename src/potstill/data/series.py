@@ -333,7 +333,8 @@ def _parsed(table: Any, name: str, asked: Reading) -> tuple[Any, list[str]]:
         if not field.name or field.name == asked.series or not is_text(field.type):
             continue
         texts = table.column(place).cast(pa.large_string())
-        parsed = parse_column([(name, texts)], field.name, fill=asked.missing == "impute")
+        dates = asked.label not in (None, field.name)
+        parsed = parse_column([(name, texts)], field.name, fill=asked.missing == "impute", dates=dates)
         if parsed is None:
             continue
         cells = pa.array(parsed.parts[0], from_pandas=True)
