@@ -278,6 +278,11 @@ def test_groups_that_cannot_be_told_are_refused(tmp_path: Path, data: str, group
     assert "\n" not in str(caught.value)
 
 
+def test_a_series_is_not_cut_by_groups() -> None:
+    with pytest.raises(PotstillError, match="a series is cut by time, not by groups; leave `group=` out"):
+        load(np.arange(60.0), task="forecast:window=3,horizon=1", group="station")
+
+
 def test_an_empty_cell_among_groups_is_refused() -> None:
     table = rows()
     table.loc[4, "patient"] = None

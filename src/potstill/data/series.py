@@ -165,6 +165,8 @@ def read_series(task: Forecast, data: object, asked: Reading) -> Splits:
         PotstillError: it is none of these, values are missing, two rows have one time, or it is too short for the
             windows.
     """
+    if asked.group is not None:
+        raise PotstillError("a series is cut by time, not by groups; leave `group=` out")
     if min(task.window, task.horizon) < 1:
         raise PotstillError(f"window and horizon must be at least 1, but they are {task.window} and {task.horizon}")
     found, notes = _read(data, asked)

@@ -308,8 +308,8 @@ def _draw_groups(
         notes.append(f"{name}: {lonely} of {len(classes)} classes have no group to spare and no test samples")
     if not len(stratify_groups(labels[kept], groups[kept], fraction, seed)[1]):
         notes.append(
-            f"{name}: each class has one group left in training, so parts of it that are held out to choose on, "
-            "such as a learning rate, are of the same groups"
+            f"{name}: {'each class has one group left' if classes else 'one group is left'} in training, so parts of "
+            "it that are held out to choose on, such as a learning rate, are of the same groups"
         )
     return kept, held, notes
 
