@@ -21,9 +21,9 @@ the same weights, as a user gets it: in float32 with the compiled kernels, secon
 (the kernels are for float32). Each row says how often its float32 run called them (``kernels``). They add in another
 order and by other products (docs/adr/0005), so their rows have a target of their own, `KERNELS`.
 
-Exit status 1 if an error of this run is above its target. Where two float32 results differ by more, but ours is no farther from the
-published float64 than the published float32 is, the row says that it is the rounding of the published expression, and
-the exit status is not changed.
+Exit status 1 if an error of this run is above its target. Where two float32 results differ by more, but ours is no
+farther from the published float64 than the published float32 is, the row says that it is the rounding of the published
+expression, and the exit status is not changed.
 """
 
 # ruff: noqa: NPY002 (the published code draws from the global generators, so its draws are repeated from there)
