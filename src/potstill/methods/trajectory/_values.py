@@ -175,10 +175,10 @@ class TrajectoryValues:
             n = sum(problem.sizes)
             mode, why = mode_by_memory(problem, min(made.batch, n) or n, made.student_steps)
             made, said = replace(made, mode=mode), (*said, why)
-        if (left := made.average**made.iterations) > MOSTLY_START:
+        if (begun := made.average**made.iterations) > MOSTLY_START:
             said += (
                 f"the result is a moving average that keeps {made.average:g} a step: after {made.iterations:,} steps "
-                f"{100 * left:.0f} % of it is what the set began as; a lower average, or 0, shows more of the steps",
+                f"{100 * begun:.0f} % of it is what the set began as; a lower average, or 0, shows more of the steps",
             )
         return made, said
 
