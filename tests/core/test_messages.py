@@ -45,7 +45,7 @@ def texts(path: Path) -> list[tuple[int, str]]:
     return found
 
 
-FOLDERS = sorted(p for p in ROOT.iterdir() if p.name not in ("cli", "data") and (p.is_dir() or p.suffix == ".py"))
+FOLDERS = sorted(p for p in ROOT.iterdir() if p.name not in ("cli",) and (p.is_dir() or p.suffix == ".py"))
 
 
 def messages(place: Path) -> list[tuple[str, int, str]]:

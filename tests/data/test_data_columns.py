@@ -146,7 +146,9 @@ def with_holes():
 
 
 def test_missing_values_are_refused_by_default_and_the_message_says_what_to_do():
-    refuse(with_holes(), "^frame: row 2, column 'weight' is empty; fill it or remove the row, or .*--missing impute or")
+    refuse(
+        with_holes(), "^frame: row 2, column 'weight' is empty; fill it or remove the row, or .*`missing=\"impute\"` or"
+    )
     refuse(with_holes(), "unknown way with missing values 'guess'", missing="guess")
     refuse((np.zeros((4, 2)), [0, 1, 0, 1]), "missing values are dealt with in tables", missing="drop")
     refuse("digits", "missing values are dealt with in tables", missing="impute")
@@ -189,7 +191,7 @@ def test_rows_with_missing_values_are_left_out_and_counted():
     refuse(frame, "row 12, column 'label' has no label", missing="impute")
     parts = load((frame[:30], frame[30:]), missing="drop")
     assert "frame: 2 of 10 rows of the test part have missing values and were left out" in parts.notes
-    refuse(frame.assign(weight=np.nan), "every row has a missing value; try --missing impute", missing="drop")
+    refuse(frame.assign(weight=np.nan), 'every row has a missing value; try `missing="impute"`', missing="drop")
     refuse(frame.assign(weight=np.nan).dropna(subset="label"), "'weight' is empty in the training part; remove the",
            missing="impute")  # fmt: skip
 

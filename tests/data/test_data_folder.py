@@ -323,7 +323,7 @@ def test_a_broken_picture_is_named_or_left_out(tmp_path, name):
     root = simple(tmp_path / "photos")
     put(root / "bee" / name, content)
     with pytest.raises(
-        PotstillError, match=rf"photos/bee/{name}: {reason}.*; --skip-bad leaves such files out$"
+        PotstillError, match=rf"photos/bee/{name}: {reason}.*; `skip_bad=True` leaves such files out$"
     ) as caught:
         load(root)
     assert "\n" not in str(caught.value)
@@ -341,7 +341,7 @@ def test_the_message_of_the_design(tmp_path, monkeypatch):
     with pytest.raises(PotstillError) as caught:
         load("photos/")
     assert str(caught.value) == (
-        "photos/cat/17.jpg: not an image (truncated after 2,113 bytes); --skip-bad leaves such files out"
+        "photos/cat/17.jpg: not an image (truncated after 2,113 bytes); `skip_bad=True` leaves such files out"
     )
 
 

@@ -153,7 +153,7 @@ def test_missing_everywhere_says_what_to_put_where(tmp_path):
         (tmp_path / "data").mkdir(exist_ok=True)
         with pytest.raises(PotstillError, match=f"^{name}: no files found, .* into .*/data/{name}$"):
             load(name, root=tmp_path / "data")
-        with pytest.raises(PotstillError, match=f"into DIR/{name} and give DIR as --data-root or .POTSTILL_DATA$"):
+        with pytest.raises(PotstillError, match=f"into DIR/{name} and give DIR as `data_root=` or .POTSTILL_DATA$"):
             load(name)
 
 

@@ -55,7 +55,7 @@ def test_copies_across_a_drawn_split_are_counted():
     n = equal_across(s)
     assert n > 8
     assert said(s, "exact copies") == [
-        f"arrays: {n} of 16 test samples are exact copies of training samples; --duplicates together keeps copies on "
+        f'arrays: {n} of 16 test samples are exact copies of training samples; `duplicates="together"` keeps copies on '
         "one side of a drawn split"
     ]
     assert not said(load((PIXELS, LABELS)), "exact copies")

@@ -61,10 +61,12 @@ def test_shard_errors(tmp_path):
     refuse(path, r"a\.tar: sample '1' has no 1\.cls")
     refuse(shard(path, {"1.cls": b"0", "1.txt": b"x"}), r"sample '1' has no picture, only cls, txt")
     refuse(shard(path, {}), "there are no samples in 1 shards")
-    refuse(shard(path, {"1.png": encoded(1, mode="L")[:40], "1.cls": b"0"}), r"a\.tar:1: not an image .*--skip-bad")
+    refuse(
+        shard(path, {"1.png": encoded(1, mode="L")[:40], "1.cls": b"0"}), r"a\.tar:1: not an image .*`skip_bad=True`"
+    )
     (tmp_path / "a.tar").write_bytes(b"no tar at all")
     refuse(path, r"a\.tar: not a readable tar file")
-    refuse(path, "has its own labels; leave --label out", label="y")
+    refuse(path, "has its own labels; leave `label=` out", label="y")
 
 
 @settings(max_examples=40, deadline=None)
@@ -126,5 +128,5 @@ def test_names_that_mean_nothing(data, message):
 def test_files_of_other_kinds_and_labels_where_none_are_named(tmp_path):
     (tmp_path / "x.docx").write_bytes(b"")
     refuse(tmp_path / "x.docx", r"x\.docx: files ending in \.docx are not read; give one of \.npz, \.csv")
-    refuse("digits", "digits has its own labels; leave --label out", label="y")
+    refuse("digits", "digits has its own labels; leave `label=` out", label="y")
     refuse(str(tmp_path), "has its own labels", label="y")

@@ -27,7 +27,7 @@ def test_what_is_known_what_is_said_and_what_is_noted():
     assert load("digits", mirror=True).train.input.mirrored
     unknown = arrays()
     assert unknown.train.input.mirrored
-    assert unknown.notes[-1].endswith("say --mirror no, in Python mirror=False; --mirror yes leaves this note out")
+    assert unknown.notes[-1].endswith("say `mirror=False`; `mirror=True` leaves this note out")
     for said in (True, False):
         s = arrays(mirror=said)
         assert s.train.input.mirrored == s.test.input.mirrored == said
@@ -42,7 +42,9 @@ def test_streamed_pictures_and_tables(tmp_path):
     s = load(tmp_path, stream=True, mirror=False)
     assert not s.train.input.mirrored
     assert not s.test.input.mirrored
-    with pytest.raises(PotstillError, match=r"^only pictures are mirrored, but arrays is a table; leave --mirror out$"):
+    with pytest.raises(
+        PotstillError, match=r"^only pictures are mirrored, but arrays is a table; leave `mirror=` out$"
+    ):
         load((np.zeros((8, 2)), [0, 1] * 4), mirror=False)
 
 

@@ -110,7 +110,7 @@ def test_a_mark_among_numbers_is_a_missing_value(tmp_path, mark):
     path = written(tmp_path / "t.csv", column)
     if mark != "N/A":  # which the reader of CSV knows
         refuse(path, rf"row 12, column 'a' is '{'[?]' if mark == '?' else mark}', and its other cells are numbers or "
-               "dates; correct it, or .*--missing impute or --missing drop")  # fmt: skip
+               "dates; correct it, or .*`missing=\"impute\"` or `missing=\"drop\"`")  # fmt: skip
     filled = load(path, missing="impute", test_fraction=0)
     assert filled.train.columns[0].kind == "number"
     assert values(filled)[11] == 15.5  # the median of the others
@@ -139,7 +139,7 @@ def test_a_cell_that_is_no_number_among_many_is_refused_by_name(tmp_path):
     refuse(
         path,
         r"t\.csv: row 21, column 'a' is 'about 3', which is no number, and most of its cells are numbers; correct it, "
-        "or leave it empty and say --missing impute or --missing drop; if they are names, put a letter before each",
+        'or leave it empty and say `missing="impute"` or `missing="drop"`; if they are names, put a letter before each',
     )
     refuse(path, "'about 3', which is no number.* leave it empty;", missing="impute")
 

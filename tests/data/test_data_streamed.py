@@ -390,7 +390,7 @@ def test_a_class_without_pictures(tmp_path):
 def test_a_broken_file_is_named_or_left_out(tmp_path, monkeypatch, size):
     folder(tmp_path / "photos")
     put(tmp_path / "photos/bee/3.jpg", noise((90, 60))[:2113])
-    message = r"photos/bee/3\.jpg: not an image \(truncated after 2,113 bytes\); --skip-bad leaves such files out$"
+    message = r"photos/bee/3\.jpg: not an image \(truncated after 2,113 bytes\); `skip_bad=True` leaves such files out$"
     with pytest.raises(PotstillError, match=message):  # the normalization needs it
         load(tmp_path / "photos", stream=True, size=size, test_fraction=0)
     monkeypatch.setattr(streaming, "SAMPLE", 1)
@@ -415,7 +415,7 @@ def test_a_broken_picture_in_a_shard_is_named_with_its_member(tmp_path, monkeypa
     shard(tmp_path / "x-17.tar", bad)
     source = load(pattern, stream=True, size=8, test_fraction=0).train
     with pytest.raises(
-        PotstillError, match=r"x-17\.tar:a\.jpg: not an image \(truncated after 700 bytes\); --skip-bad"
+        PotstillError, match=r"x-17\.tar:a\.jpg: not an image \(truncated after 700 bytes\); `skip_bad=True`"
     ):
         source.fetch(torch.arange(len(source)))
     read = load(pattern, stream=True, size=8, test_fraction=0, skip_bad=True)
@@ -449,7 +449,7 @@ def test_a_truncated_shard(tmp_path):
         (last.offset + 100, r"cut\.tar: truncated after 2\.cls"),
     ):
         path.write_bytes(content[:end])
-        with pytest.raises(PotstillError, match=message + ".*; make the shard anew, or --skip-bad takes what is"):
+        with pytest.raises(PotstillError, match=message + ".*; make the shard anew, or `skip_bad=True` takes what is"):
             load(path, stream=True, test_fraction=0)
         read = load(path, stream=True, skip_bad=True, test_fraction=0)
         assert len(read.train) == 2
@@ -466,7 +466,7 @@ def test_a_broken_header_inside_a_shard_is_not_taken_for_its_end(tmp_path):
     content = bytearray(path.read_bytes())
     content[at : at + 200] = b"\xff" * 200
     path.write_bytes(content)
-    with pytest.raises(PotstillError, match=r"rot\.tar: a broken header after 1\.jpg; make the shard anew, or --skip"):
+    with pytest.raises(PotstillError, match=r"rot\.tar: a broken header after 1\.jpg; make the shard anew, or `skip"):
         load(path, stream=True)
     assert len(load(path, stream=True, skip_bad=True, test_fraction=0).train) == 2
 
@@ -488,7 +488,7 @@ def test_what_cannot_be_streamed_says_so(tmp_path):
     pyarrow.parquet.write_table(pa.table({"x": [1.0, 2.0], "label": [0, 1]}), tmp_path / "t.parquet")
     with pytest.raises(PotstillError, match="only pictures on a disk can be streamed"):
         load(tmp_path / "t.parquet", stream=True)
-    with pytest.raises(PotstillError, match="has its own labels; leave --label out"):
+    with pytest.raises(PotstillError, match="has its own labels; leave `label=` out"):
         load(folder(tmp_path / "f"), stream=True, label="x")
 
 

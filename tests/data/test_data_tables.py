@@ -62,9 +62,9 @@ def test_another_label_column_and_semicolons_and_row_numbers(tmp_path):
         (
             "a,Labels\n1,x\n2,y\n",
             None,
-            r"x\.csv: there is no column 'label'; did you mean 'Labels'\? Say which with --label",
+            r"x\.csv: there is no column 'label'; did you mean 'Labels'\? Say which with `label=",
         ),
-        ("a,b\n1,x\n2,y\n", None, r"there is no column 'label'; the columns are: a, b\. Say which with --label"),
+        ("a,b\n1,x\n2,y\n", None, r"there is no column 'label'; the columns are: a, b\. Say which with `label="),
         ("AGE,pay\n1,x\n2,y\n", None, r"there is no column 'label'; the columns are: AGE, pay\. Say which"),
         ("size,spcies\n1,x\n2,y\n", "species", "no column 'species'; did you mean 'spcies'"),
         ("a,label\n1,x\n,y\n", None, "row 2, column 'a' is empty; fill it or remove the row"),
@@ -134,7 +134,7 @@ def test_parquet_picture_errors(tmp_path):
 
     good = encoded((1, 2, 3))
     write([good, good[:50]])
-    refuse(tmp_path / "x.parquet", r"x\.parquet: row 2: not an image \(truncated after 50 bytes\); --skip-bad")
+    refuse(tmp_path / "x.parquet", r"x\.parquet: row 2: not an image \(truncated after 50 bytes\); `skip_bad=True`")
     write([good, None])
     refuse(tmp_path / "x.parquet", "row 2 has no picture in column 'image'")
     write([good, good], second=[good, good])
@@ -143,7 +143,7 @@ def test_parquet_picture_errors(tmp_path):
     refuse(tmp_path / "x.parquet", r"several columns hold pictures \(p, q\)")
     write([{"bytes": None, "path": "a.png"}, {"bytes": None, "path": "b.png"}])
     (tmp_path / "a.png").write_bytes(good)
-    refuse(tmp_path / "x.parquet", "row 2: no such file; --skip-bad")
+    refuse(tmp_path / "x.parquet", "row 2: no such file; `skip_bad=True`")
     (tmp_path / "b.png").write_bytes(good)
     assert len(load(tmp_path / "x.parquet", test_fraction=0).train) == 2
 

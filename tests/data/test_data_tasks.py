@@ -129,7 +129,7 @@ def test_no_window_has_values_of_both_sides(window: int, horizon: int, length: i
 
 def test_gaps_are_filled_forwards_only(tmp_path: Path) -> None:
     path = table(tmp_path / "s.csv", "day,flow\n" + "".join(f"d{i},{'' if i == 9 else i}\n" for i in range(40)))
-    with pytest.raises(PotstillError, match="1 values are missing; --missing impute"):
+    with pytest.raises(PotstillError, match='1 values are missing; `missing="impute"`'):
         load_data(path, task="forecast:window=3,horizon=2")
     train = load_data(path, task="forecast:window=3,horizon=2", missing="impute").train
     assert isinstance(train, SeriesSource)

@@ -73,7 +73,7 @@ def test_no_window_runs_across_a_gap():
 def test_gaps_that_leave_no_window_are_refused():
     frame = flow().drop(index=range(12, 60, 12))
     refuse(
-        frame, "take 14 points in time, but no more than 12 follow each other without a gap; ask for less with --task",
+        frame, "take 14 points in time, but no more than 12 follow each other without a gap; ask for less with `task=",
         task="forecast:window=12,horizon=2",
     )  # fmt: skip
 
@@ -92,7 +92,7 @@ def test_months_and_working_days_are_no_gaps():
 def test_missing_values_are_not_filled_across_a_gap():
     frame = flow().drop(index=range(20, 26)).reset_index(drop=True)
     frame.loc[[20, 21, 30], "flow"] = np.nan
-    refuse(frame, r"3 values are missing; --missing impute fills .*\(the first: row 21, column 'flow'\)")
+    refuse(frame, r"3 values are missing; `missing=.impute.` fills .*\(the first: row 21, column 'flow'\)")
     splits = load(frame, missing="impute")
     said(splits, "1 missing values were filled")
     said(splits, "2 rows before the first value of a column were left out")
@@ -183,7 +183,7 @@ def test_several_series_are_told_apart_by_a_column(how, names):
     if how == "interleaved":
         frame = frame.sort_values("time", kind="stable")
     refuse(frame, "have one time, .*leave one of them out, or say which column names the series that a row belongs to: "
-           "--series station")  # fmt: skip
+           "`series=\"station\"`")  # fmt: skip
     splits = load(frame, series="station")
     said(splits, r"3 series by column 'station' \('\w+', '\w+', '\w+'\), each split by its own time")
     assert splits.train.task.variables == ("flow",)
@@ -202,9 +202,9 @@ def test_several_series_are_told_apart_by_a_column(how, names):
 
 def test_series_without_a_time_are_noted():
     for frame in (stations(), stations().sort_values("time", kind="stable")):
-        said(load(frame.drop(columns="time")), "if column 'station' names several series, say --series station")
+        said(load(frame.drop(columns="time")), "if column 'station' names several series, say `series=\"station\"`")
     numbered = stations(names=(4, 5, 9)).drop(columns="time")
-    said(load(numbered), "if column 'station' names several series, say --series station")
+    said(load(numbered), "if column 'station' names several series, say `series=\"station\"`")
 
 
 def test_series_of_other_lengths_and_what_is_refused():
@@ -214,7 +214,7 @@ def test_series_of_other_lengths_and_what_is_refused():
     refuse(frame, "no column 'sation'|unknown column 'sation'", series="sation")
     refuse(frame.assign(s=[None, *frame["s"][1:]]), "row 1 has no series in column 's'", series="s")
     refuse(RNG.normal(size=(60, 2)), "an array has no column 's'", series="s")
-    with pytest.raises(PotstillError, match="leave --series out, or say --task forecast"):
+    with pytest.raises(PotstillError, match='leave `series=` out, or say `task="forecast"`'):
         load_data(flow().assign(label=[0, 1] * 30), series="s")
     refuse(frame.assign(time=[pd.NaT, *frame["time"][1:]]), "row 1 has no time in column 'time'", series="s")
 
@@ -229,7 +229,7 @@ def test_columns_that_count_are_left_out_and_it_is_said():
     assert splits.train.task.variables == ("flow", "level")
     said(
         splits,
-        r"not forecast: columns 'id', 'year', 'hour' \(numbers of rows, names of series, parts of a date; --label",
+        r"not forecast: columns 'id', 'year', 'hour' \(numbers of rows, names of series, parts of a date; `label=`",
     )
     assert load(frame, label="hour").train.task.variables == ("hour",)
     counting = frame[["id", "flow"]]

@@ -102,7 +102,7 @@ def indexed(data: object, label: str | None, skip_bad: bool, group: object = Non
     if not is_shards(data) and not path.is_dir():
         return None
     if label is not None:
-        raise PotstillError(f"{data} has its own labels; leave --label out (it names the column of a table)")
+        raise PotstillError(f"{data} has its own labels; leave `label=` out (it names the column of a table)")
     if is_shards(data):
         return _grouped(index_shards(str(data), skip_bad=skip_bad, group=group), group)
     return _grouped(index_folder(path, group), group)

@@ -124,7 +124,7 @@ class Frame:
                 row = int(self.rows[at[0]]) + 1
                 raise PotstillError(
                     f"{self.name}: row {row}, column {column.name!r} is empty; fill it or remove the row, or say what "
-                    "is to be done with missing values: --missing impute or --missing drop"
+                    'is to be done with missing values: `missing="impute"` or `missing="drop"`'
                 )
 
 

@@ -70,7 +70,7 @@ class Detection:
             try:
                 digest.update(hashlib.sha256(image.path.read_bytes()).digest())
             except OSError as error:
-                raise PotstillError(f"{image.path}: cannot be read ({reason(error)}); check --images") from None
+                raise PotstillError(f"{image.path}: cannot be read ({reason(error)}); check `images=`") from None
         return digest.hexdigest()
 
     def subset(self, index: Sequence[int], about: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -279,7 +279,7 @@ def read_picture(image: BoxedImage) -> Float[Tensor, "3 h w"]:
         with Image.open(image.path) as opened:
             pixels = np.asarray(opened.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise PotstillError(f"{image.path}: not an image ({reason(error)}); check --images") from None
+        raise PotstillError(f"{image.path}: not an image ({reason(error)}); check `images=`") from None
     if pixels.shape[:2] != (image.height, image.width):
         raise PotstillError(
             f"{image.path}: is {pixels.shape[0]} × {pixels.shape[1]} (height × width), but its annotation says "

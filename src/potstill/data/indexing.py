@@ -116,7 +116,7 @@ def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[st
 
     def broken(what: str) -> None:
         if not skip_bad:
-            raise PotstillError(f"{shard}: {what}; make the shard anew, or --skip-bad takes what is whole")
+            raise PotstillError(f"{shard}: {what}; make the shard anew, or `skip_bad=True` takes what is whole")
         notes.append(f"{shard}: {what}; only what comes before was taken")
 
     try:

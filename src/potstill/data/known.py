@@ -327,7 +327,7 @@ def read_known(name: str, *, root: Path | None) -> Parts:
             data = fetch_hub(hub, config)
         except PotstillError:
             where = root or os.environ.get("POTSTILL_DATA") or "DIR"
-            hint = "" if where != "DIR" else " and give DIR as --data-root or $POTSTILL_DATA"
+            hint = "" if where != "DIR" else " and give DIR as `data_root=` or $POTSTILL_DATA"
             raise PotstillError(
                 f"{name}: no files found, and the Hub cannot be reached; put {about.files} into {where}/{name}{hint}"
             ) from None

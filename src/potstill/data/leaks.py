@@ -133,7 +133,7 @@ def leaks(splits: Splits, way: Duplicates | None, drawn: bool) -> list[str]:
         other = int((train.labels[matches[copies]] != test.labels[copies]).sum())
         apart = f", {other:,} of them under another class" if other else ""
         cure = (
-            "--duplicates together keeps copies on one side of a drawn split"
+            '`duplicates="together"` keeps copies on one side of a drawn split'
             if drawn
             else "leave them out of one part, or scores on them flatter"
         )

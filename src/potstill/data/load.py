@@ -124,7 +124,7 @@ def _loaded(data: object, reading: Reading) -> Splits:
     task = part("tasks", reading.task) if isinstance(reading.task, str) else reading.task
     if reading.series is not None and (task is None or task.name != "forecast"):
         raise PotstillError(
-            "series are told apart in data that are forecast; leave --series out, or say --task forecast"
+            'series are told apart in data that are forecast; leave `series=` out, or say `task="forecast"`'
         )
     if task is not None and task.name != "classification":
         if reading.stream or reading.mirror is not None:
@@ -164,7 +164,7 @@ def _said_to_be_mirrored(splits: Splits, data: object, mirror: bool | None) -> S
     kind = splits.train.input.kind
     if kind != "image":
         if mirror is not None:
-            raise PotstillError(f"only pictures are mirrored, but {splits.train.name} is a {kind}; leave --mirror out")
+            raise PotstillError(f"only pictures are mirrored, but {splits.train.name} is a {kind}; leave `mirror=` out")
         return splits
     if mirror is None and isinstance(data, str) and data.startswith("hub:"):
         mirror = about.mirrored if (about := of_hub(data.removeprefix("hub:"))) else None
@@ -180,7 +180,7 @@ def _said_to_be_mirrored(splits: Splits, data: object, mirror: bool | None) -> S
         return splits
     note = (
         f"{splits.train.name}: augmentations may mirror these pictures; where a mirrored one is of another class "
-        "(digits, letters, left and right) say --mirror no, in Python mirror=False; --mirror yes leaves this note out"
+        "(digits, letters, left and right) say `mirror=False`; `mirror=True` leaves this note out"
     )
     return replace(splits, notes=(*splits.notes, note))
 
@@ -295,4 +295,4 @@ def _no_missing(missing: str | None, what: str) -> None:
 
 def _no_label(label: str | None, what: str) -> None:
     if label is not None:
-        raise PotstillError(f"{what} has its own labels; leave --label out (it names the column of a table)")
+        raise PotstillError(f"{what} has its own labels; leave `label=` out (it names the column of a table)")

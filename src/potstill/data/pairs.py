@@ -90,7 +90,7 @@ def read_pairs(task: Retrieval, data: object, asked: Reading) -> Splits:
         listed = ", ".join(rows[0]) if rows else "none"
         raise PotstillError(
             f"{found}: needs the columns file_name and {asked.label or 'text'}, but has {listed}; name the column of "
-            "texts with --label COLUMN"
+            'texts with `label="COLUMN"`'
         )
     files = [_text(row.get("file_name"), str(found), i, "file_name", "") for i, row in enumerate(rows)]
     texts = [_text(row.get(column), str(found), i, column, files[i]) for i, row in enumerate(rows)]

@@ -225,7 +225,7 @@ def _refused(
     part, word = next((p, w) for p in parts for w in p.words if w in among)
     other = next(iter(_readings(word.strip())), None)
     found = f"reads as {other}" if other is not None else f"is {'no date' if way.kind == 'date' else 'no number'}"
-    empty = "leave it empty" if fill else "leave it empty and say --missing impute or --missing drop"
+    empty = "leave it empty" if fill else 'leave it empty and say `missing="impute"` or `missing="drop"`'
     return PotstillError(
         f"{_where(part, column, word)}, which {found}, and most of its cells are {way}; correct it, or {empty}; if "
         "they are names, put a letter before each"
@@ -237,7 +237,7 @@ def _refuse_markers(parts: Sequence[_Texts], column: str) -> None:
         if (word := next((w for w in part.words if w.strip() and is_marker(w)), None)) is not None:
             raise PotstillError(
                 f"{_where(part, column, word)}, and its other cells are numbers or dates; correct it, or say what is "
-                "to be done with missing values: --missing impute or --missing drop"
+                'to be done with missing values: `missing="impute"` or `missing="drop"`'
             )
 
 

@@ -291,7 +291,7 @@ def gather(
 
     def refuse(where: str, error: BadPictureError) -> None:
         if not skip_bad:
-            raise PotstillError(f"{where}: {error}; --skip-bad leaves such files out") from None
+            raise PotstillError(f"{where}: {error}; `skip_bad=True` leaves such files out") from None
         bad[where] = str(error)
 
     sides: dict[int, tuple[int, int]] = {}

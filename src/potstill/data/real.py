@@ -60,7 +60,7 @@ def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: 
         if not is_number(found.type):
             raise PotstillError(
                 f"{name}: a real-valued target must be a column of numbers, but {column!r} holds {found.type}; name "
-                "another with --label COLUMN, or leave --task regression out"
+                'another with `label="COLUMN"`, or leave `task="regression"` out'
             )
         where = name if table is given[0] else f"{name} (test part)"
         check_range(np.array(found.cast(pa.float64(), safe=False).to_numpy()), column, where)

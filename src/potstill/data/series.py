@@ -55,7 +55,7 @@ class SeriesSource:
         if len(self.starts) == 0 or int(self.starts.max()) + whole > len(self.series):
             raise PotstillError(
                 f"{self.name}: a window and what follows it take {whole} points in time, but there are "
-                f"{len(self.series)}; ask for less with --task forecast:window=W,horizon=H"
+                f'{len(self.series)}; ask for less with `task="forecast:window=W,horizon=H"`'
             )
 
     @property
@@ -133,7 +133,7 @@ class SeriesSource:
             points = last - first if self.groups is None else len(self.series)
             raise PotstillError(
                 f"{self.name}: {fraction:.0%} of {points} points in time hold no window of {whole}; give a "
-                "larger part, or ask for less with --task forecast:window=W,horizon=H"
+                'larger part, or ask for less with `task="forecast:window=W,horizon=H"`'
             )
         return self.subset(torch.where(before)[0]), self.subset(torch.where(after)[0])
 
@@ -177,7 +177,7 @@ def read_series(task: Forecast, data: object, asked: Reading) -> Splits:
     if len(found.values) < whole:
         raise PotstillError(
             f"{name}: a window and what follows it take {whole} points in time, but there are {len(found.values)}; ask "
-            "for less with --task forecast:window=W,horizon=H"
+            'for less with `task="forecast:window=W,horizon=H"`'
         )
     found, more = _filled(found, asked)
     notes += more
@@ -187,7 +187,7 @@ def read_series(task: Forecast, data: object, asked: Reading) -> Splits:
         longest = int(np.bincount(found.stretch).max(initial=0))
         raise PotstillError(
             f"{name}: a window and what follows it take {whole} points in time, but no more than {longest} follow each "
-            "other without a gap; ask for less with --task forecast:window=W,horizon=H, or fill the gaps with rows"
+            'other without a gap; ask for less with `task="forecast:window=W,horizon=H"`, or fill the gaps with rows'
         )
     offset = offsets(found.values)
     for column, less in zip(variables, offset, strict=True):
@@ -254,8 +254,8 @@ def _filled(found: _Found, asked: Reading) -> tuple[_Found, list[str]]:
     if asked.missing != "impute":
         row, at = min((int(found.rows[t]), int(v)) for t, v in np.argwhere(empty))
         raise PotstillError(
-            f"{name}: {holes} values are missing; --missing impute fills each with the value before it (the first: row "
-            f"{row + 1}, column {found.variables[at]!r})"
+            f'{name}: {holes} values are missing; `missing="impute"` fills each with the value before it (the first: '
+            f"row {row + 1}, column {found.variables[at]!r})"
         )
     # Forwards only: nothing is filled from what comes later.
     first = np.searchsorted(found.stretch, found.stretch)[:, None]

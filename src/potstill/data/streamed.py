@@ -60,7 +60,9 @@ def _decode(
                 x, _ = decode(content, size)
             except BadPictureError as error:
                 if bad is None:
-                    raise PotstillError(f"{reader.where(place)}: {error}; --skip-bad leaves such files out") from None
+                    raise PotstillError(
+                        f"{reader.where(place)}: {error}; `skip_bad=True` leaves such files out"
+                    ) from None
                 bad[place] = str(error)
                 continue
             out[i] = x.transpose(2, 0, 1)[: out.shape[1]]

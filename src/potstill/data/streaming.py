@@ -53,7 +53,7 @@ def _heads(index: Index, skip_bad: bool) -> tuple[npt.NDArray[np.int64], dict[in
                 except BadPictureError as error:
                     if not skip_bad:
                         raise PotstillError(
-                            f"{reader.where(place)}: {error}; --skip-bad leaves such files out"
+                            f"{reader.where(place)}: {error}; `skip_bad=True` leaves such files out"
                         ) from None
                     bad[place] = str(error)
 
@@ -157,7 +157,7 @@ def _is_grey(index: Index, size: tuple[int, int]) -> bool:
                 x, _ = decode(index.reader.read([place])[0], size)
             except BadPictureError as error:
                 where = index.reader.where(place)
-                raise PotstillError(f"{where}: {error}; --skip-bad leaves such files out") from None
+                raise PotstillError(f"{where}: {error}; `skip_bad=True` leaves such files out") from None
             if not bool((x[..., :1] == x).all()):
                 return False
     return True

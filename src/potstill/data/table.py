@@ -260,7 +260,7 @@ def label_column(table: Any, label: str | None, features: dict[str, Any], name: 
     real = [c for c in columns if c.lower() in near]
     listed = ", ".join(columns[:8]) + (f" and {len(columns) - 8} more" if len(columns) > 8 else "")
     hint = f"did you mean {real[0]!r}?" if real else f"the columns are: {listed}."
-    raise PotstillError(f"{name}: there is no column {label or 'label'!r}; {hint} Say which with --label COLUMN")
+    raise PotstillError(f'{name}: there is no column {label or "label"!r}; {hint} Say which with `label="COLUMN"`')
 
 
 def _is_picture(field: Any, feature: Any) -> bool:
@@ -299,12 +299,13 @@ def labels_in(table: Any, column: str, name: str) -> list[Any]:
     if (empty := missing_labels(table, column)).any():
         row = int(empty.argmax()) + 1
         raise PotstillError(
-            f"{name}: row {row}, column {column!r} has no label; fill it or remove the row (--missing drop leaves such "
+            f'{name}: row {row}, column {column!r} has no label; fill it or remove the row (`missing="drop"` leaves '
+            "such "
             "rows out)"
         )
     kind = values.type
     if pa.types.is_list(kind) or pa.types.is_struct(kind) or pa.types.is_binary(kind):
-        raise PotstillError(f"{name}: column {column!r} holds {kind}, not classes; name another with --label COLUMN")
+        raise PotstillError(f'{name}: column {column!r} holds {kind}, not classes; name another with `label="COLUMN"`')
     plain = list(values.to_pylist())
     return plain if all(isinstance(v, bool | int | float | str) for v in plain) else [str(v) for v in plain]
 
@@ -371,7 +372,7 @@ def read_arrow(
     picture = picture_column(train, column, features, name)
     if picture is not None:
         if missing not in (None, "refuse"):
-            raise PotstillError(f"{name}: holds pictures, of which no value is missing; leave --missing out")
+            raise PotstillError(f"{name}: holds pictures, of which no value is missing; leave `missing=` out")
         given = [labels_in(t, column, name) for t in tables]
         return _pictures(tables, given, picture, named, name, base, size, skip_bad)
     blank = {c for c in train.column_names if c == "" or c.startswith("Unnamed: ") or c == "__index_level_0__"}
@@ -387,7 +388,7 @@ def read_arrow(
                 notes.append(f"{name}: {left:,} of {len(kept):,} rows{part} have missing values and were left out")
                 frames[i], tables[i] = frames[i][np.flatnonzero(kept)], _labels_of(tables[i], column, kept)
             if not len(frames[i]):
-                raise PotstillError(f"{name}: every row{part} has a missing value; try --missing impute")
+                raise PotstillError(f'{name}: every row{part} has a missing value; try `missing="impute"`')
     given = [labels_in(t, column, name) for t in tables]
     if way == "refuse":
         for frame in frames:

@@ -123,11 +123,11 @@ def timeline(
         notes.append(f"{name}: {clock.what} {verb}")
     if left:
         notes.append(
-            f"{name}: not forecast: {_listed(left)} (numbers of rows, names of series, parts of a date; --label names "
+            f"{name}: not forecast: {_listed(left)} (numbers of rows, names of series, parts of a date; `label=` names "
             "the one column to forecast)"
         )
     if not names and (some := _perhaps_series(table, whole, left, clock)):
-        notes.append(f"{name}: if column {some!r} names several series, say --series {some}: windows run across them")
+        notes.append(f'{name}: if column {some!r} names several series, say `series="{some}"`: windows run across them')
     used = tuple(dict.fromkeys([*(clock.columns if clock else ()), *left, *([series] if series else [])]))
     return Timeline(order, groups[order], stretch, names, used, tuple(notes))
 
@@ -323,8 +323,8 @@ def _hint(table: Any, clock: _Clock) -> str:
             plain = values.cast(pa.string()) if pa.types.is_integer(field.type) else texts_of(values)
             codes = coded(plain)[0]
             if _once(clock.times, codes) and len(np.unique(codes)) <= table.num_rows // 2:
-                return f", or say which column names the series that a row belongs to: --series {field.name}"
-    return ", or, where rows are of several series, say which column names them: --series COLUMN"
+                return f', or say which column names the series that a row belongs to: `series="{field.name}"`'
+    return ', or, where rows are of several series, say which column names them: `series="COLUMN"`'
 
 
 def _perhaps_series(

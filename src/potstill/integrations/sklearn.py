@@ -301,7 +301,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         try:
             check_classification_targets(y)
         except ValueError as error:
-            raise ResamplingError(f'{error}; for real values say `task="regression"`') from error
+            raise ResamplingError(f'{str(error).rstrip(".")}; for real values say `task="regression"`') from error
         self.classes_, codes = np.unique(column_or_1d(y), return_inverse=True)
         if len(self.classes_) < 2:
             raise ResamplingError(f"at least two classes are needed, but y has 1 class, {self.classes_[0]!r}")
