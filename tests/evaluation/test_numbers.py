@@ -49,8 +49,7 @@ def test_two_students_that_agree_leave_the_doubt_of_the_test_samples_and_not_of_
     for part, answers in ((1.0, 50), (0.9, 500)):
         wilson = stats.binomtest(round(part * answers), answers).proportion_ci(method="wilson")
         found = summary([part, part], answers)
-        assert found["ci95"] == pytest.approx(list(wilson), abs=0.004), "t of m − 1 for z"
-        assert found["ci95"][0] < wilson.low
+        assert found["ci95"] == pytest.approx(list(wilson))
         assert found["ci95_same_test"] is None, "on these test samples they agree, which is no interval"
     found = difference([0.75, 0.75], [0.5, 0.5], 10)
     assert found["ci95"][0] < 0 < 0.25 < found["ci95"][1]

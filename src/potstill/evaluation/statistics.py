@@ -55,8 +55,8 @@ PLAIN_INTERVAL = "on these test samples: Student's t over students of this one s
 _Z = float(ndtri(0.975))
 _ALIKE = _Z**2 / 4
 """What stands beside the sum of squares of test samples: one sample's worth of doubt, as in Wilson's interval."""
-_FLIP = 0.5
-"""Of a difference, in squared answers: half an answer may always have been another. Ours, by ``coverage.py``."""
+_FLIP = 0.25
+"""Of a difference, in squared answers: a quarter of one may always have been another. Ours, by ``coverage.py``."""
 
 
 def answers_of(metric: Metric, samples: int) -> int | None:
@@ -242,9 +242,11 @@ def _of_score(
     """The interval of a score."""
     if samples is None:
         assert answers is not None
-        rows, df = mean * (1 - mean) / answers, answers - 1.0
+        rows, df = mean * (1 - mean) / answers, math.inf
     else:
         rows, df = float(samples.rows.var(ddof=1)) / samples.rows.size, samples.rows.size - 1.0
+        # a proportion's variance is known with it, which is what Wilson's interval makes use of
+        df = math.inf if answers == samples.rows.size else df
     spread = _Spread(rows, max(1.0, df), columns)
     v = spread.total
     quantile = spread.half(0.05) / math.sqrt(v) if v > 0 else -float(stdtrit(max(1.0, df), 0.025))
@@ -259,7 +261,7 @@ def _of_score(
 def _of_rows(rows: Float[np.ndarray, " m"], gap: float, answers: int | None, students: float) -> tuple[float, float]:
     """R of differences of samples (or groups of them), each of so many students, and its degrees of freedom.
 
-    Of fractions no difference is sure to the last answer: half an answer counts besides, and as much as two samples
+    Of fractions no difference is sure to the last answer: `_FLIP` counts besides, and as much as two samples
     where one side has all and the other nothing.
     """
     m = rows.size
