@@ -2,8 +2,7 @@
 
     python benchmarks/fidelity_functions.py --published CHECKOUT [--out results/fidelity/functions.json]
         [--idc CHECKOUT] [--ncfm CHECKOUT] [--datadam CHECKOUT] [--cafe CHECKOUT] [--dsdm CHECKOUT]
-        [--dance CHECKOUT] [--idm CHECKOUT] [--datm CHECKOUT] [--pad CHECKOUT] [--att CHECKOUT] [--ftd CHECKOUT]
-        [--remember CHECKOUT] [--rcig CHECKOUT] [--optax FOLDER] [--rat CHECKOUT] [--keep]
+        [--dance CHECKOUT] [--idm CHECKOUT]
 
 The first CHECKOUT is a clone of VICO-UoE/DatasetCondensation. Its utils.py and networks.py are imported from there;
 torchvision and the module that SciPy has removed are replaced by stand-ins: what is compared needs no more of them than
@@ -11,28 +10,25 @@ a rotation. Of the others, each optional, single functions, classes and statemen
 those files import what is not needed here, and some of their losses stand in the midst of a main function.
 Every case runs in float32 and float64. An error is the largest absolute difference over the largest published value.
 
-Settings of trajectory methods and of the protocol ``remember`` are counted where they differ from configs and commands
-(fidelity_matching.py, where also the steps of the matching methods are). RCIG's code needs JAX, RaT-BPTT's ``higher``;
-``--optax`` is a folder into which optax 0.1.4 was unpacked. ``--keep``: rows of the last result whose code is not given
-now stay.
-
 Wherever a network is part of it, the published side runs the published ConvNet-D3-W128 and ours the shipped one with
 the same weights, as a user gets it: in float32 with the compiled kernels, second derivatives too, in float64 without
 (the kernels are for float32). Each row says how often its float32 run called them (``kernels``). They add in another
 order and by other products (docs/adr/0005), so their rows have a target of their own, `KERNELS`.
 
-Exit status 1 if an error of this run is above its target. Where two float32 results differ by more, but ours is no
-farther from the published float64 than the published float32 is, the row says that it is the rounding of the published
-expression, and the exit status is not changed.
+Exit status 1 if an error is above its target. Where two float32 results differ by more, but ours is no farther from the
+published float64 than the published float32 is, the row says that it is the rounding of the published expression, and
+the exit status is not changed.
 """
 
 # ruff: noqa: NPY002 (the published code draws from the global generators, so its draws are repeated from there)
 
 import argparse
+import ast
 import contextlib
 import importlib
 import io
 import json
+import math
 import platform
 import subprocess
 import sys
@@ -49,9 +45,6 @@ import scipy
 import scipy.ndimage
 import torch
 import torch.nn.functional as F
-from fidelity_matching import REPOSITORIES as MATCHING
-from fidelity_matching import families
-from fidelity_parts import SEEN, TorchIn, error, normal, published, run_statements, worst
 from torch import Tensor, nn
 
 from potstill import native
@@ -83,6 +76,17 @@ SHAPES = ((3, 32, 32), (1, 28, 28), (3, 24, 40))
 SEEDS = range(5)
 
 
+class _Torch(types.ModuleType):
+    """torch with another meaning of ``torch.float``: the published code rounds to it here and there."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__("torch")
+        self.float = dtype
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
 def load(checkout: Path) -> tuple[types.ModuleType, types.ModuleType]:
     """The published utils and networks."""
     for name in ("torchvision", "torchvision.datasets", "torchvision.transforms", "scipy.ndimage.interpolation"):
@@ -102,12 +106,23 @@ def precision(utils: types.ModuleType, dtype: torch.dtype) -> Iterator[None]:
     """Run the published code in ``dtype`` throughout."""
     before, torch_before = torch.get_default_dtype(), utils.torch
     torch.set_default_dtype(dtype)
-    utils.torch = TorchIn(dtype)  # type: ignore[attr-defined]
+    utils.torch = _Torch(dtype)  # type: ignore[attr-defined]
     try:
         yield
     finally:
         torch.set_default_dtype(before)
         utils.torch = torch_before  # type: ignore[attr-defined]
+
+
+def error(ours: Tensor, theirs: Tensor) -> float:
+    if ours.shape != theirs.shape:
+        raise ValueError(f"shapes differ: {tuple(ours.shape)} and {tuple(theirs.shape)}")
+    ours, theirs = ours.detach().double(), theirs.detach().double()
+    return float((ours - theirs).abs().max() / theirs.abs().max().clamp_min(1e-300))
+
+
+def normal(dtype: torch.dtype, *shape: int, path: str) -> Tensor:
+    return torch.randn(*shape, generator=generator(0, "fidelity", path), dtype=torch.float64).to(dtype)
 
 
 def published_draws(group: str, x: Tensor, seed: int, shared: bool) -> siamese.Drawn:
@@ -324,6 +339,29 @@ def compare_dm(utils: types.ModuleType, networks: types.ModuleType, dtype: torch
 Compare = Callable[[types.ModuleType, types.ModuleType, Path, torch.dtype], float]
 
 
+def published(file: Path, *names: str, dtype: torch.dtype, **known: Any) -> dict[str, Any]:
+    """Functions and classes of a file by name, nested ones too, with torch and what is ``known`` around them."""
+    space: dict[str, Any] = {"torch": _Torch(dtype), "nn": nn, "F": F, "np": np, "ceil": math.ceil, **known}
+    tree = ast.parse(file.read_text())
+    found = {n.name: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name in names}
+    if missing := set(names) - set(found):
+        raise ValueError(f"{file} has no {', '.join(sorted(missing))}")
+    exec(compile(ast.Module([found[n] for n in names], []), str(file), "exec"), space)
+    return space
+
+
+def run_statements(file: Path, wanted: Callable[[str], bool], space: dict[str, Any]) -> int:
+    """Run the statements of a file, in their order, whose source is ``wanted``; says how many."""
+    text = file.read_text()
+    chosen = [
+        n for n in ast.walk(ast.parse(text))
+        if isinstance(n, ast.Assign | ast.AugAssign | ast.If) and wanted(ast.get_source_segment(text, n) or "")
+    ]  # fmt: skip
+    chosen.sort(key=lambda n: n.lineno)
+    exec(compile(ast.Module(list(chosen), []), str(file), "exec"), space)
+    return len(chosen)
+
+
 def ours_of(net: nn.Module, shape: tuple[int, int, int] = (3, 32, 32), width: int = 128) -> ConvNet:
     """Potstill's network with the weights of the published one, whose names of parameters are the same."""
     made = ConvNet(shape, 10, width=width).to(next(net.parameters()))
@@ -351,6 +389,18 @@ def ours_gap(
     with torch.no_grad():
         kept = measure.statistics(views(net, real, classes, layered), {}, generator(0))
     return measure.gap(kept, views(net, syn, classes, layered), {})
+
+
+SEEN: list[tuple[Tensor, Tensor]] = []
+"""What `worst` was called with: ours and the published, values and slopes. Of one case in one precision."""
+
+
+def worst(ours: Tensor, mine: Tensor, theirs: Tensor, yours: Tensor) -> float:
+    """Of the value, and of its slope by the leaves."""
+    (slope,), (expected,) = torch.autograd.grad(ours, mine), torch.autograd.grad(theirs, yours, retain_graph=True)
+    pairs = [(ours.detach(), theirs.detach()), (slope, expected)]
+    SEEN.extend(pairs)
+    return max(error(a, b) for a, b in pairs)
 
 
 def by_class(x: Tensor, classes: int) -> tuple[Tensor, ...]:
@@ -560,7 +610,6 @@ def compare_dsdm(
 REPOSITORIES = {
     "idc": "snu-mllab/Efficient-Dataset-Condensation", "ncfm": "gszfwsb/NCFM", "datadam": "DataDistillation/DataDAM",
     "cafe": "kaiwang960112/CAFE", "dsdm": "Li-Hongcheng/DSDM", "dance": "Hansong-Zhang/DANCE", "idm": "uitrbn/IDM",
-    **MATCHING,
 }  # fmt: skip
 
 
@@ -664,8 +713,6 @@ def counted() -> Iterator[list[str]]:
 
 
 def commit(checkout: Path) -> str:
-    if released := sorted(checkout.glob("*.dist-info")):
-        return released[0].stem  # an unpacked wheel
     command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -687,27 +734,22 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("results/fidelity/functions.json"))
     for name, repository in REPOSITORIES.items():
         parser.add_argument(f"--{name}", type=Path, help=f"checkout of {repository}")
-    parser.add_argument("--keep", action="store_true", help="keep the last rows of code that is not given now")
     args = parser.parse_args()
     warnings.simplefilter("ignore")  # the published code calls torch in ways that it warns about since
     torch.set_num_threads(1)
     utils, networks = load(args.published)
     checkouts = {name: getattr(args, name) for name in REPOSITORIES if getattr(args, name) is not None}
-    before = json.loads(args.out.read_text()) if args.keep and args.out.exists() else {"rows": [], "others": {}}
-    given = {REPOSITORIES[name] for name in checkouts}
     todo: list[tuple[str, str, str, Callable[[torch.dtype], float]]] = [
         ("VICO-UoE/DatasetCondensation", name, *rest) for name, rest in cases(utils, networks).items()
-        if not args.keep
-    ]  # fmt: skip
-    for whose, name, inputs, compare in (*others(), *families()):
+    ]
+    for whose, name, inputs, compare in others():
         if whose in checkouts:
             at = checkouts[whose]
             todo.append((
                 REPOSITORIES[whose], name, inputs,
                 lambda dtype, compare=compare, at=at: compare(utils, networks, at, dtype),
             ))  # fmt: skip
-    rows = [row for row in before["rows"] if row["published"] not in given]
-    kept = len(rows)
+    rows = []
     for repository, name, inputs, run in todo:
         row: dict[str, Any] = {"function": name, "published": repository, "inputs": inputs}
         seen = {}
@@ -732,7 +774,7 @@ def main() -> int:
     document = {
         "what": "largest absolute difference over the largest published value, same inputs, weights and draws",
         "published": {"repository": "VICO-UoE/DatasetCondensation", "commit": commit(args.published)},
-        "others": before["others"] | {REPOSITORIES[name]: commit(at) for name, at in checkouts.items()},
+        "others": {REPOSITORIES[name]: commit(at) for name, at in checkouts.items()},
         "targets": TARGETS | {"float32 by kernels": KERNELS},
         "kernels": native.loaded(),
         "device": "cpu, 1 thread",
@@ -741,13 +783,12 @@ def main() -> int:
             "torch": torch.__version__,
             "numpy": np.__version__,
             "scipy": scipy.__version__,
-            **{name: str(sys.modules[name].__version__) for name in ("jax",) if name in sys.modules},
         },
         "rows": rows,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    return 0 if all(verdict(row) != "ABOVE TARGET" for row in rows[kept:]) else 1
+    return 0 if all(verdict(row) != "ABOVE TARGET" for row in rows) else 1
 
 
 if __name__ == "__main__":

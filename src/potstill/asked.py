@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from potstill.core import Budget, Effort, Method
 from potstill.driver import Progress
 from potstill.errors import PotstillError, unknown
+from potstill.timelimit import TimeLimit
 from potstill.units import byte_count, seconds_of
 from potstill.watch import PATIENCE, Watcher
 
@@ -18,6 +19,7 @@ __all__ = [
     "asked_effort",
     "fewer",
     "kept",
+    "parse_duration",
     "parse_time_limit",
     "renamed",
     "watched",
@@ -60,9 +62,9 @@ def kept(
 
 
 def asked_amounts(
-    ipc: int | None, items: int | None, bytes: int | str | None, time_limit: str | float | None
-) -> tuple[Budget, float | None]:
-    """How much to keep, and for how many seconds.
+    ipc: int | None, items: int | None, bytes: int | str | None, time_limit: str | float | TimeLimit | None
+) -> tuple[Budget, TimeLimit | None]:
+    """How much to keep, and for how long, from now on where the limit does not run already.
 
     Raises:
         PotstillError: as `kept` and `parse_time_limit` raise it.
@@ -70,14 +72,25 @@ def asked_amounts(
     return kept(ipc, items, bytes), parse_time_limit(time_limit)
 
 
-def parse_time_limit(time_limit: str | float | None, name: str = "time_limit") -> float | None:
-    """Return the seconds of a time limit, which may be text: ``10m``. ``name`` is what the message calls it.
+def parse_time_limit(time_limit: str | float | TimeLimit | None) -> TimeLimit | None:
+    """Return a time limit, which may be text: ``10m``.
 
     Raises:
         PotstillError: it is no duration.
     """
+    if time_limit is None or isinstance(time_limit, TimeLimit):
+        return time_limit
+    return TimeLimit(parse_duration(time_limit, "time_limit"))
+
+
+def parse_duration(value: str | float, name: str) -> float:
+    """Return the seconds of a duration, which may be text: ``10m``. ``name`` is what the message calls it.
+
+    Raises:
+        PotstillError: it is none.
+    """
     try:
-        return None if time_limit is None else seconds_of(time_limit)
+        return seconds_of(value)
     except ValueError as error:
         raise PotstillError(f"{name}: {error}") from error
 

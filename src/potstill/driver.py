@@ -162,6 +162,7 @@ def run(
     progress: Callable[[Progress], None] | None = None,
     look: Callable[[int, S], None] | None = None,
     spent: float = 0.0,
+    reserved: float = 0.0,
     keep: bool = False,
 ) -> Run[S]:
     """Run ``method`` on ``problem`` until it is done, a limit is reached, a value is not finite, or a signal comes.
@@ -170,13 +171,14 @@ def run(
         rng: every draw of the run comes from it; its state is part of the checkpoint.
         identity: what a checkpoint must have been made with to be resumed.
         steps: stop after this many steps in all, resumed ones counted.
-        time_limit: stop after this many seconds of computing in all; the step under way is finished.
+        time_limit: stop after this many seconds of computing in all, where half a step more would be over it.
         checkpoint: file written every ``checkpoint_every`` seconds and on a signal. Without it, signals are left alone.
         resume: continue from ``checkpoint``; a run that was killed then ends with the same bits.
         anyway: continue it also where other versions or kernels computed it until there: see
             `potstill.storage.checkpoint`.
         look: shown the state before the first step, with 0, and after every step, with its number.
         spent: seconds of the limit that went before the first step. A resumed run counts those that it had counted.
+        reserved: seconds of the limit for what comes after the last step.
         keep: write the checkpoint also at the end, so that a longer run can go on from there.
 
     Raises:
@@ -188,7 +190,7 @@ def run(
         return _run(
             method, problem, rng=rng, identity=identity, steps=steps, time_limit=time_limit, checkpoint=checkpoint,
             checkpoint_every=checkpoint_every, resume=resume, anyway=anyway, progress=progress,
-            look=look, spent=spent, keep=keep,
+            look=look, spent=spent, reserved=reserved, keep=keep,
         )  # fmt: skip
 
 
@@ -207,6 +209,7 @@ def _run(
     progress: Callable[[Progress], None] | None,
     look: Callable[[int, S], None] | None,
     spent: float,
+    reserved: float,
     keep: bool,
 ) -> Run[S]:
     """`run`, once nobody else writes to ``checkpoint``."""
@@ -261,6 +264,7 @@ def _run(
 
     if look is not None and not resume:
         look(step, state)
+    first_seconds = seconds()
     with _Signals(active=checkpoint is not None) as signals:
         while True:
             if method.done(problem, state):
@@ -271,10 +275,12 @@ def _run(
                 if keep and step > first:
                     save()
                 return ended("steps reached", f"stopped after {step} steps, as asked")
-            if time_limit is not None and seconds() + spent >= time_limit:
-                return ended(
-                    "time limit reached", f"stopped after {step} steps: the time limit of {time_limit:g} s was reached"
-                )
+            half = (seconds() - first_seconds) / (step - first) / 2 if step > first else 0.0
+            if time_limit is not None and seconds() + spent + reserved + half >= time_limit:
+                of = f" of {total:,}" if total is not None else ""
+                kept = f", of which {reserved:.0f} s are kept for writing" if reserved >= 0.5 else ""
+                said = f"stopped after {step:,}{of} steps: the time limit of {time_limit:g} s was reached{kept}"
+                return ended("time limit reached", said)
             if signals.raised:
                 save()
                 assert checkpoint is not None  # the handlers are installed only with a checkpoint
@@ -297,7 +303,7 @@ def _run(
                 if len(history) > HISTORY_POINTS:
                     history, stride = history[1::2], stride * 2
             if progress is not None:
-                left = None if time_limit is None else time_limit - spent
+                left = None if time_limit is None else max(0.0, time_limit - spent - reserved)
                 progress(Progress(step=step, total=total, seconds=seconds(), time_limit=left, metrics=metrics))
             if time.monotonic() - last_saved >= checkpoint_every:
                 save()

@@ -17,7 +17,7 @@ from potstill.core import Augmentation, Effort, Ground, Method, Problem, Selecti
 from potstill.data import on_card
 from potstill.driver import Progress, Run, run
 from potstill.errors import PotstillError
-from potstill.evaluation.probe import Candidate, Pair, fewest_bits
+from potstill.evaluation.probe import Candidate, Pair, fewest_bits, search_seconds
 from potstill.execution import Executor
 from potstill.execution.memory import return_freed_memory
 from potstill.film import Film
@@ -32,6 +32,7 @@ from potstill.storage.scores import Scores
 from potstill.store import Exact, Float, Uniform, read, store_name
 from potstill.store.patches import Patches
 from potstill.tasks import targets_of
+from potstill.timelimit import TimeLimit
 from potstill.units import about, clock
 from potstill.watch import Watcher
 
@@ -45,6 +46,8 @@ _NOBODYS: Mapping[str, Any] = {"given": True, "labels": False, "recipe": {}}
 """What a card says of what was given: nobody can make them again, so that they label no student."""
 _TRIAL = 20
 """Steps below which a run is shorter than what finding its bits takes."""
+_WRITING, _SEARCHING = 0.02, 0.3
+"""Parts of a time limit that the steps leave: to write the set, and at most to find how few bits do."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ class Settled:
 
 
 def run_settled(
-    settled: Settled, watcher: Watcher, time_limit: float | None, *, seed: int, steps: int | None, zca: str | None,
+    settled: Settled, watcher: Watcher, time_limit: TimeLimit | None, *, seed: int, steps: int | None, zca: str | None,
     checkpoint: Path | None, resume: bool, anyway: bool, checkpoint_every: float, progress: Callable[[Progress], None],
     preparing: Callable[[str, int, int], None], command: str | None, table: Scores | None,
     executor: Executor | None = None, given: Mapping[str, Any] | None = None, keep: bool = False,
@@ -86,7 +89,7 @@ def run_settled(
 
     Args:
         watcher: is told what comes and how long it will take.
-        time_limit: seconds, of preparation and steps.
+        time_limit: of everything since it began: preparation, steps, and how the set is written.
         table: scores to select by, in place of what the method would ask for.
         given: what stands in for assets of these names, in place of what would have been made.
         keep: write the checkpoint also where the steps are reached.
@@ -102,7 +105,7 @@ def run_settled(
     else:
         known = table.of(name, settled.problem.train)
         problem, prepared = dataclasses.replace(settled.problem, assets={"scores": known}), table.methods[name].seconds
-    spent = time.monotonic() - begun
+    spent = time.monotonic() - begun if time_limit is None else time_limit.spent
     identity = identity_of(settled, seed, zca)
     if table is not None:
         identity["scores"] = {n: float(values[values.isfinite()].sum()) for n, values in known.items()}
@@ -124,15 +127,16 @@ def run_settled(
         )  # fmt: skip
     else:
         done = run(
-            made, problem, rng=generator(seed, "distill", name), identity=identity, steps=steps, time_limit=time_limit,
-            checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume, anyway=anyway, progress=progress,
-            look=seen, spent=spent, keep=keep,
+            made, problem, rng=generator(seed, "distill", name), identity=identity, steps=steps,
+            time_limit=None if time_limit is None else time_limit.seconds, spent=spent,
+            reserved=_reserved(settled, problem, time_limit), checkpoint=checkpoint, checkpoint_every=checkpoint_every,
+            resume=resume, anyway=anyway, progress=progress, look=seen, keep=keep,
         )  # fmt: skip
     if seen is not None:
         seen.last(done.outcome.step, done.state)
     return_freed_memory()  # the set is made in large pieces, which do not fit what steps have left behind
-    limits = {"steps": steps, "time_limit": time_limit}
-    return _artefact(
+    limits = {"steps": steps, "time_limit": None if time_limit is None else time_limit.seconds}
+    small = _artefact(
         settled,
         problem,
         done,
@@ -146,7 +150,27 @@ def run_settled(
         executor=executor,
         given=frozenset(brought),
         class_shards=class_shards,
+        time_limit=time_limit,
     )
+    if time_limit is not None and time_limit.exceeded:
+        parts = {"before the first step": spent, f"{done.outcome.step:,} steps": done.seconds}
+        parts["after the last"] = time_limit.spent - sum(parts.values())
+        told = ", ".join(f"{clock(max(0.0, seconds))} {what}" for what, seconds in parts.items())
+        watcher.warn(f"this took {clock(time_limit.spent)}, over the limit of {clock(time_limit.seconds)}: {told}")
+    return small
+
+
+def _reserved(settled: Settled, problem: Problem, time_limit: TimeLimit | None) -> float:
+    """Seconds of a limit that are left to what comes after the last step. Where not even the shortest search for bits
+    fits into its part, the steps get that, too."""
+    if time_limit is None:
+        return 0.0
+    search = 0.0
+    if settled.store is None:
+        least, most = search_seconds(problem.train, problem.network, sum(problem.sizes))
+        part = _SEARCHING * time_limit.seconds
+        search = min(most, part) if least <= part else 0.0
+    return _WRITING * time_limit.seconds + search
 
 
 def identity_of(settled: Settled, seed: int, zca: str | None = None) -> dict[str, Any]:
@@ -192,7 +216,7 @@ def check_given(settled: Settled, given: Collection[str]) -> None:
 
 
 def _prepared(
-    settled: Settled, preparing: Callable[[str, int, int], None], watcher: Watcher, time_limit: float | None,
+    settled: Settled, preparing: Callable[[str, int, int], None], watcher: Watcher, time_limit: TimeLimit | None,
     executor: Executor | None, given: Mapping[str, Any],
 ) -> tuple[Problem, float]:  # fmt: skip
     """The problem with the assets that the method and the parametrization ask for, and the seconds that went into them.
@@ -216,20 +240,20 @@ def _prepared(
     coming = forecast(to_make, problem.train, problem.network, augmentation, executor)
     needed = sum(e.seconds for e in coming)
     what = " and ".join(map(str, coming))
-    if time_limit is not None and needed > time_limit:
+    if time_limit is not None and needed > time_limit.left:
         raise PotstillError(
             f"{settled.name} begins with {what}: {about(needed)} on this machine, more than the time limit of "
-            f"{clock(time_limit)}; ask for {less}, or a longer time limit"
+            f"{clock(time_limit.seconds)}; ask for {less}, or a longer time limit"
         )
     for e in coming:
         watcher.expect(e.name, e.seconds, f"{settled.name} begins with {e}")
     assets, seconds = obtain(
         wanted, problem.train, problem.network, augmentation, executor=executor, given=given, progress=preparing
     )
-    if time_limit is not None and (took := time.monotonic() - begun) > time_limit:
+    if time_limit is not None and not time_limit.left:
         raise PotstillError(
-            f"{what} took {clock(took)}, all of the time limit of {clock(time_limit)}; they are kept, so the same "
-            "command goes on from there"
+            f"{what} took {clock(time.monotonic() - begun)}, the rest of the limit of {clock(time_limit.seconds)}; "
+            "they are kept, so the same command goes on from there"
         )
     return problem.with_assets(assets), seconds
 
@@ -257,6 +281,7 @@ def _artefact(
     executor: Executor | None,
     given: frozenset[str],
     class_shards: int | None,
+    time_limit: TimeLimit | None,
 ) -> Distilled:
     """The state's result as an artefact: decoded, in data units, with its card, written as the store says."""
     method, train = settled.method, problem.train
@@ -349,7 +374,12 @@ def _artefact(
 
     if settled.store is None:
         watcher.begin("storing")
-        return _fewest(written, problem, seed, done.outcome.step, isinstance(result, Selection), counted, executor)
+        small = _fewest(
+            written, problem, seed, done.outcome.step, isinstance(result, Selection), counted, executor, time_limit
+        )
+        if "time limit" in (why := small.card["store"].get("auto", {}).get("why", "")):
+            watcher.note(f"the set is written as uint8: {why}; --store uint4 or a longer limit may halve it")
+        return small
     try:
         return written(settled.store)
     except PotstillError as error:  # the steps are made: what this store cannot write is kept as it is
@@ -370,7 +400,7 @@ def _refined(store: Patches, decoded: Tensor, space: Space, problem: Problem, se
 
 def _fewest(
     written: Callable[..., Distilled], problem: Problem, seed: int, steps: int, selected: bool,
-    counted: Callable[[str, int, int], None], executor: Executor | None,
+    counted: Callable[[str, int, int], None], executor: Executor | None, time_limit: TimeLimit | None,
 ) -> Distilled:  # fmt: skip
     """The set in the fewest bits whose loss on a part of the training data cannot be told from none."""
     if steps < _TRIAL and not selected:
@@ -391,6 +421,7 @@ def _fewest(
     choice, said = fewest_bits(
         seen(whole), candidates, problem.train, problem.network, seed=seed, weights=weights,
         made_of=whole.index, executor=executor, progress=counted,
+        seconds=None if time_limit is None else (1 - _WRITING) * time_limit.left,
     )  # fmt: skip
     return written((Exact() if selected else Float()) if choice is None else stores[choice.name], {"auto": said})
 

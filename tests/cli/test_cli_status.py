@@ -94,12 +94,13 @@ def test_every_option_reaches_the_library(monkeypatch, out):
     assert seen["items"] == 30
     assert seen["data"].train.name == "digits"
     wanted = {
-        "time_limit": 120.0, "effort": "published", "seed": 3, "steps": 4, "network": "mlp", "zca": "mtt",
+        "effort": "published", "seed": 3, "steps": 4, "network": "mlp", "zca": "mtt",
         "device": "cpu",
         "checkpoint_every": 5.0, "lr": 2.0, "resume": True, "method": "dm", "augment": None, "parametrization": None,
         "labels": None,
     }  # fmt: skip
     assert {name: seen[name] for name in wanted} == wanted
+    assert seen["time_limit"].seconds == 120.0
     assert str(seen["checkpoint"]) == f"{out}.checkpoint"
 
 

@@ -9,7 +9,9 @@ import pytest
 
 import potstill
 from potstill.cli.main import main
-from potstill.verbs.plan import plan, seconds_a_step
+from potstill.core import Part
+from potstill.verbs.plan import plan
+from potstill.verbs.step_timing import LONGEST, _enough, seconds_a_step, usual_share
 
 CLI = [sys.executable, "-m", "potstill.cli.main"]
 SMALL = ["--network", "convnet-d1-w8", "--batch-real", "32", "--device", "cpu"]
@@ -240,3 +242,42 @@ def test_the_peak_of_a_run_is_within_a_seventh_of_its_plan(tmp_path):
     held = predicted["always"][0]["bytes"]
     assert peak - held > 50 * 2**20  # the run, not the interpreter, is what is predicted
     assert predicted["peak"] == pytest.approx(peak, rel=0.15)
+
+
+def test_a_plan_says_what_it_knows_as_it_gets_to_know_it(capsys):
+    """It was silent until its last line, for two minutes."""
+    assert main(["plan", "digits", "--ipc", "1", *SMALL]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "potstill: dm, effort quick: reading digits"
+    roughly, first = told[-2:]
+    assert re.fullmatch(r"potstill: roughly, by counted operations: .* for 600 steps; now steps are timed", roughly)
+    assert re.fullmatch(r"potstill: by the first step: .* for 600 steps", first)
+
+
+def test_steps_that_would_take_over_a_minute_are_not_timed(capsys, monkeypatch):
+    monkeypatch.setattr("potstill.verbs.step_timing.SPEED", 1e3)
+    assert main(["plan", "digits", "--ipc", "1", *SMALL, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["measured"], found["seconds"]) == (None, None)
+    assert found["rough"] > 600 * 60
+    assert main(["plan", "digits", "--ipc", "1", *SMALL]) == 0
+    shown = capsys.readouterr()
+    assert "; none is timed, as one takes about" in shown.err
+    assert shown.out.startswith("time: not measured; roughly about ")
+
+
+@pytest.mark.parametrize(
+    ("each", "n"), [([30.0], 1), ([12.0, 12.0], 1), ([9.0, 9.0, 9.0], 2), ([0.1] * 9, 9), ([6.0, 1.0, 1.0, 9.0], 4)]
+)
+def test_steps_are_timed_for_so_long_at_most(each, n):
+    """No step is begun that would end after `LONGEST`."""
+    ended = next((k for k in range(1, len(each) + 1) if _enough(each[:k])), len(each))
+    assert ended == n
+    assert n == 1 or sum(each[:n]) <= LONGEST
+
+
+def test_the_first_step_alone_counts_as_the_mean_of_a_round():
+    """It reads for all the steps that the reading serves: taken for each of them, 18 minutes were 3 hours."""
+    parts = [Part(what="real", ready=lambda n: lambda: None, samples=800, size=80, real=True, every=8)]
+    assert usual_share(parts) == 1 / 8
+    assert usual_share(None) == 1.0

@@ -249,22 +249,6 @@ def test_a_date_beside_its_hours():
     assert splits.train.task.variables == ("x",)
 
 
-def test_the_time_is_the_column_that_is_another_in_every_row():
-    frame = flow().assign(built=pd.Timestamp("1999-05-01"), cleaned=pd.Timestamp("2020-01-01"))
-    frame.loc[30:, "cleaned"] = pd.Timestamp("2021-01-01")
-    turned = frame[["built", "cleaned", "time", "flow"]].iloc[::-1]
-    said(load(turned), "rows were sorted by column 'time', the earliest first")
-    assert load(turned).train.content_hash == load(frame[["flow"]]).train.content_hash
-
-
-def test_texts_beside_the_one_column_to_forecast_need_no_format():
-    noted = flow().assign(remark=[str(i + 0.5) for i in range(59)] + ["see above"])
-    refuse(noted, "row 60, column 'remark' is 'see above', which is no number")
-    assert load(noted, label="flow").train.task.variables == ("flow",)
-    turned = noted.assign(time=noted["time"].dt.strftime("%d.%m.%Y %H:%M")).iloc[::-1]
-    said(load(turned, label="flow"), "rows were sorted by column 'time'")
-
-
 def test_a_table_of_nothing_but_counting_columns_is_forecast():
     assert load(pd.DataFrame({"x": range(60)})).train.task.variables == ("x",)
 

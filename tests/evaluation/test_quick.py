@@ -85,8 +85,8 @@ def test_a_set_of_another_split_is_said_before_it_is_measured(small: Any, tmp_pa
 
 
 def test_a_set_of_which_nobody_knows_what_it_was_made_of_is_not_doubted(digits: Any) -> None:
-    assert not_made_of({"name": "digits"}, digits.train) is None
-    assert not_made_of({"hash": digits.train.content_hash}, digits.train) is None
+    assert not_made_of({"source": {"name": "digits"}}, digits) is None
+    assert not_made_of({"source": {"hash": digits.train.content_hash}}, digits) is None
 
 
 def test_robust_scores_are_said_in_words(digits: Any, small: Any) -> None:

@@ -402,18 +402,6 @@ def test_every_published_run_says_where_it_is_published(kind: type[TrajectoryVal
         assert re.match(r"[\w.-]+/[\w.-]+@[0-9a-f]{7} \S", published.source), run_
 
 
-@pytest.mark.parametrize("kind", [ATT, FTD])
-def test_an_average_that_hardly_leaves_its_start_is_said(kind: Any) -> None:
-    problem = replace(problem_with(), counts=(1,) * 4)
-    assert kind(epochs_trained=50).settled(problem)[1] == ()
-    said = kind(iterations=150).settled(problem)[1]
-    assert said == (
-        "the result is a moving average that keeps 0.9999 a step: after 150 steps 99 % of it is what the set began as; "
-        "a lower average, or 0, shows more of the steps",
-    )
-    assert kind(iterations=150, average=0.0).settled(problem)[1] == ()
-
-
 @pytest.mark.parametrize("effort", ["quick", "good"])
 def test_the_other_efforts_are_as_they_were(effort: str) -> None:
     """What published runs say beyond the span of experts is fixed in them, as before they said it."""

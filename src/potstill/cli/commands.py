@@ -87,8 +87,8 @@ class DataOptions:
     mirror: Annotated[Literal["yes", "no"] | None, _unset("yes|no")] = None
     """Whether a mirrored picture is still of its class (else: known digits are not, all others are)."""
     duplicates: Annotated[Literal["exact", "near", "together"] | None, _unset("exact|near|together")] = None
-    """Test samples that are in training, too: exact copies alone (of streamed data only if asked), or near ones of all
-    data (else: of up to 20,000 pictures); together: a split that is drawn keeps exact copies on one side."""
+    """Test samples that are in training, too: count exact copies (of streamed data only if asked), or near ones as
+    well; together: a split that is drawn keeps copies on one side."""
     group: Annotated[str | None, _unset("COLUMN|REGEX|parent")] = None
     """Related samples (frames of a clip, pictures of a patient) that a drawn split keeps on one side: a column of a
     table; of files, parent (the folder of each) or a regular expression on the path of each; an array of an .npz."""

@@ -54,7 +54,8 @@ def _total(plan: "Plan", time_limit: float | None) -> str:
     prepared = sum(n.seconds for n in plan.networks)
     first = f", {about(prepared).removeprefix('about ')} of it before the first step" if prepared >= 1 else ""
     if plan.measured is None:
-        return "time: not measured"
+        rough = "" if plan.rough is None else f"; roughly {about(plan.rough)} by counted operations"
+        return f"time: not measured{rough}"
     if plan.seconds is None:
         begun = f"{about(prepared)} before the first step, then " if prepared >= 1 else ""
         until = "" if time_limit is None else f", for at most {clock(time_limit)}"

@@ -260,6 +260,11 @@ class DeclaredClass:
                         pass
         return [field for field in found.values() if field is not None]
 
+    def flat_fields(self) -> list[DeclaredField]:
+        """Its fields, those of its parts in place of the parts."""
+        parts = [f.hint.flat_fields() if isinstance(f.hint, DeclaredClass) else [f] for f in self.fields()]
+        return [field for part in parts for field in part]
+
     def _field(self, name: str, node: ast.AnnAssign, doc: str) -> DeclaredField | None:
         hint, value, module = self._module.evaluated(node.annotation), node.value, self._module
         match value:

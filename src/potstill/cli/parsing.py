@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import io
 import re
+import time
 import typing
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
@@ -56,6 +57,10 @@ class Parsed:
     """Options of several methods and, as ``protocol:NAME``, of several protocols, of ``compare``."""
     effort: str | None = None
     """Of a command that makes a set."""
+    given: frozenset[str] = frozenset()
+    """The command's options that stand on the line or in the recipe."""
+    begun: float = dataclasses.field(default_factory=time.monotonic)
+    """When the command was read: a time limit counts from then on."""
 
 
 def parse(name: str, argv: Sequence[str]) -> Parsed:
@@ -94,7 +99,9 @@ def parse(name: str, argv: Sequence[str]) -> Parsed:
     command = parsed.command
     each = _by_method(command) if isinstance(command, Compare) else {}
     effort = effort_of(argv, given) if isinstance(command, Making) else None
-    return Parsed(name=name, command=command, options=changed, by_method=each, effort=effort)
+    flags = {word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")}
+    said = frozenset(leaf.name for leaf in _leaves(cls) if leaf.flag in flags)
+    return Parsed(name=name, command=command, options=changed, by_method=each, effort=effort, given=said)
 
 
 class _Part(NamedTuple):
@@ -182,21 +189,10 @@ def _declared_options(kind: str, name: str, taken: Set[str], effort: Any) -> _Pa
         said, cls = (value.attribute("efforts") or {}).get(effort, {}), value
     else:
         raise Unreadable(target)
-    leaves = _declared_leaves(cls)
+    leaves = [_Leaf(*field) for field in cls.flat_fields()]
     defaults = {leaf.name: said.get(leaf.name, leaf.default) for leaf in leaves}
     bounds = {n: tuple(cls.attribute(n, ())) for n in _BOUNDS} if kind == "method" else {}
     return _Part(kind, name, _as_options(leaves, defaults, taken, ""), bounds)
-
-
-def _declared_leaves(cls: DeclaredClass) -> list["_Leaf"]:
-    """The fields of ``cls``, those of its parts in place of the parts."""
-    found: list[_Leaf] = []
-    for field in cls.fields():
-        if isinstance(field.hint, DeclaredClass):
-            found += _declared_leaves(field.hint)
-        else:
-            found.append(_Leaf(field.name, field.hint, field.default, field.doc))
-    return found
 
 
 def _as_options(leaves: Sequence["_Leaf"], defaults: Mapping[str, Any], taken: Set[str], about: str) -> Any:

@@ -1,34 +1,28 @@
 """Samples that lie in the training and in the test part: exact copies, and on request nearly equal ones."""
 
 import hashlib
-import posixpath
 from collections.abc import Iterator
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
 from potstill.core import Inputs, Source, Splits
 from potstill.data.columns import Frame
-from potstill.data.groups import groups_of
 from potstill.data.memory import chunks
 from potstill.data.readers import Reader
 from potstill.data.streamed import StreamSource
 from potstill.errors import PotstillError, unknown
-from potstill.functional.duplicates import WITHIN, Digests, near_copies, near_duplicates
+from potstill.functional.duplicates import WITHIN, Digests, near_duplicates
 from potstill.inputs import join, rows
 
 __all__ = ["Duplicates", "as_duplicates", "first_of", "first_of_encoded", "leaks", "together"]
 
 Duplicates: TypeAlias = Literal["exact", "near", "together"]
 
-MOST_NEAR = 20_000
-"""Pictures, of both parts, up to which near copies are looked for unasked: 3 to 5 seconds of a core."""
-SHOWN = 10
-"""Pairs that a note names, at most."""
 _SIDE = 16  # pictures are compared for nearness at no more than so many pixels a side
 _AT_ONCE = 256
 
@@ -115,8 +109,7 @@ def leaks(splits: Splits, way: Duplicates | None, drawn: bool) -> list[str]:
 
     Args:
         splits: sources of one kind.
-        way: ``None``: exact copies, unless the data are streamed, and near copies among up to `MOST_NEAR` pictures in
-            memory; ``exact``: those alone; ``near``: near ones of all data.
+        way: ``None``: exact copies, unless the data are streamed; ``near``: nearly equal ones, too.
         drawn: whether the split was drawn here.
     """
     train, test = splits.train, splits.test
@@ -140,10 +133,7 @@ def leaks(splits: Splits, way: Duplicates | None, drawn: bool) -> list[str]:
         notes.append(
             f"{train.name}: {count:,} of {len(test):,} test samples are exact copies of training samples{apart}; {cure}"
         )
-    few = len(train) + len(test) <= MOST_NEAR
-    if few and _pictures_in(train) is not None and (way == "near" or (way != "exact" and _in_memory(train))):
-        notes += _closest(train, test, copies, drawn, way == "near")
-    elif way == "near":
+    if way == "near":
         near = int(_near(train, test).sum())
         notes.append(
             f"{train.name}: {near:,} of {len(test):,} test samples are nearly equal to a training sample (within "
@@ -152,61 +142,19 @@ def leaks(splits: Splits, way: Duplicates | None, drawn: bool) -> list[str]:
     return notes
 
 
-def _in_memory(source: Source) -> bool:
-    return not isinstance(source, StreamSource)
-
-
-def _pictures_in(source: Source) -> str | None:
-    """The name of the pictures among the inputs, which is empty where they are all; ``None`` without any."""
-    if source.input.kind == "image":
-        return ""
-    return next((name for name, part in source.input.parts if part.kind == "image"), None)
-
-
-def _closest(train: Source, test: Source, copies: Tensor, drawn: bool, asked: bool) -> list[str]:
-    """A note on near copies that are no exact ones, and on the closest pairs of them."""
-    small = [_small(part) for part in (test, train)]
-    found = near_copies(*small)
-    (which,) = torch.where(found.found & ~copies)
-    if not len(which):
-        return [f"{train.name}: no test picture has a near copy in training"] if asked else []
-    first = which[found.distance[which].argsort(stable=True)[:SHOWN]].tolist()
-    pairs = [_pair(test, i, train, int(found.nearest[i]), drawn) for i in first]
-    more = ", …" if len(which) > len(pairs) else ""
-    cure = "`group=` keeps related ones on one side" if drawn and groups_of(train) is None else "scores on them flatter"
-    return [
-        f"{train.name}: {len(which):,} of {len(test):,} test pictures have a near copy in training "
-        f"({', '.join(sorted(pairs))}{more}); {cure}"
-    ]
-
-
-def _pair(test: Source, i: int, train: Source, j: int, drawn: bool) -> str:
-    """What two samples are called: their files, their places among what was read, or those in the two parts."""
-    names = [getattr(part, "names", ()) for part in (test, train)]
-    if all(names):
-        one, other = names[0][i], names[1][j]
-        same = posixpath.dirname(one) == posixpath.dirname(other)
-        return f"{one} ~ {posixpath.basename(other) if same else other}"
-    places = [getattr(part, "places", None) for part in (test, train)]
-    if drawn and places[0] is not None and places[1] is not None:
-        return f"samples {int(places[0][i]):,} ~ {int(places[1][j]):,}"
-    return f"test {i:,} ~ training {j:,}"
-
-
 def _near(train: Source, test: Source) -> Bool[Tensor, " m"]:
-    x = torch.cat([_small(part).flatten(1) for part in (train, test)])
+    x = torch.cat([_small(train), _small(test)])
     of_test = torch.arange(len(x)) >= len(train)
     return near_duplicates(x, across=of_test)[len(train) :]
 
 
-def _small(source: Source) -> Tensor:
-    """Inputs as networks see them, on the CPU: pictures (n, c, h, w), at no more than 16 × 16, others (n, d)."""
-    name, several = _pictures_in(source), []
+def _small(source: Source) -> Float[Tensor, "n d"]:
+    """Inputs as networks see them, on the CPU; pictures at no more than 16 × 16."""
+    several = []
     for index in torch.split(torch.arange(len(source)), _AT_ONCE):
-        found = source.fetch(index).x
-        x = found if isinstance(found, Tensor) else found[name] if name else rows(found)
-        if name is not None:
-            h, w = x.shape[2:]
+        x = rows(found) if not isinstance(found := source.fetch(index).x, Tensor) else found
+        if source.input.kind == "image":
+            h, w = source.input.shape[1:]
             x = functional.adaptive_avg_pool2d(x, (min(h, _SIDE), min(w, _SIDE)))
-        several.append((x if name is not None else x.flatten(1)).float().cpu())
+        several.append(x.flatten(1).float().cpu())
     return torch.cat(several)

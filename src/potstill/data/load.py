@@ -79,10 +79,9 @@ def load(
         series: of a table to forecast: the column that says which of several series a row belongs to.
         mirror: whether a mirrored picture is still of its class: augmentations mirror it, or do not. ``None``: as the
             known sets say (digits must not be); of other pictures it is taken to be so (noted).
-        duplicates: test samples that are copies of training samples are counted (noted), and of up to 20,000 pictures
-            near copies (the same but for noise, brightness and small shifts), of which the closest pairs are named; of
-            streamed data only if asked, as that reads all of them once. ``exact``: exact copies alone. ``near``: near
-            ones in all data. ``together``: where the split is drawn here, exact copies lie on one side of it.
+        duplicates: test samples that are exact copies of training samples are counted (noted); of streamed data only
+            with ``exact``, which reads all of them once. ``near``: nearly equal ones, too. ``together``: where the
+            split is drawn here, copies lie on one side of it.
         check_cache: of a folder that was decoded before: compare the files' contents with what is kept, not only their
             names, sizes and times.
         device: where inputs are held and batches made.

@@ -136,9 +136,7 @@ def is_marker(text: str) -> bool:
     return not bare or bare.casefold() in MARKERS
 
 
-def parse_column(
-    tables: Sequence[tuple[str, Any]], column: str, *, fill: bool, numbers: bool = False, dates: bool = False
-) -> Parsed | None:
+def parse_column(tables: Sequence[tuple[str, Any]], column: str, *, fill: bool, numbers: bool = False) -> Parsed | None:
     """What a column of texts holds if most of its texts are numbers or dates; ``None`` where they are words or codes.
 
     All tables are read in one format. Whole numbers with zeros before them are codes, and so are up to ten different
@@ -149,7 +147,6 @@ def parse_column(
         column: its name.
         fill: whether missing values are dealt with: what stands for one ("?", "n.a.") is one; else it is refused.
         numbers: whether the column is one of numbers in another table, so that these are no codes.
-        dates: whether nothing but dates is looked for.
 
     Raises:
         PotstillError: a few cells are no numbers, the cells are in several formats, or the format cannot be told.
@@ -157,7 +154,7 @@ def parse_column(
     parts = [_Texts(name, *coded(values)) for name, values in tables]
     words = list(dict.fromkeys(w for part in parts for w in part.words if not is_marker(w)))
     some = {w: _readings(w.strip()) for w in words[:_FIRST]}
-    like = [w for w, found in some.items() if any(not dates or way.kind == "date" for way in found)]
+    like = [w for w, found in some.items() if found]
     if 2 * len(like) <= len(some) or any(re.fullmatch(r"[+-]?0[0-9]+", w.strip()) for w in words):
         return None
     marked = any(w.strip() and is_marker(w) for part in parts for w in part.words)

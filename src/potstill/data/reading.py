@@ -11,7 +11,7 @@ from potstill.core import Task
 from potstill.data.leaks import Duplicates
 from potstill.errors import PotstillError
 
-__all__ = ["Reading", "checked_reading"]
+__all__ = ["Reading", "checked_reading", "merged_reading", "reading_changes"]
 
 _HERE = ("root", "device", "check_cache")
 """Options that say where data are, not what they are: they are on no card."""
@@ -87,3 +87,52 @@ def checked_reading(value: object) -> dict[str, Any]:
         if isinstance(option, list) and (len(option) != 2 or not all(type(side) is int for side in option)):
             raise PotstillError("the card's reading has no valid 'size'; get the file again")
     return {name: tuple(option) if name == "size" else option for name, option in value.items()}
+
+
+def merged_reading(card: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Keywords of `potstill.load_data`: those given, else those on the card of a set; and a note on the card's part.
+
+    Args:
+        card: of a set that was made of the data.
+        given: options that were asked for now; ``None`` is none.
+
+    Raises:
+        PotstillError: the card's reading is not valid.
+    """
+    read = checked_reading(card.get("reading", {}))
+    carded = {name: read[name] for name in _TYPES if name in read}  # in one order, whatever the file's is
+    asked = {name: value for name, value in given.items() if value is not None}
+    notes = []
+    if used := {name: value for name, value in carded.items() if name not in asked}:
+        options = ", ".join(f"{_words(name)} {_shown(value)}" for name, value in used.items())
+        notes.append(f"read as the set was made: {options}")
+    for name in (n for n in carded if n in asked):
+        if _shown(asked[name]) != _shown(carded[name]):
+            notes.append(
+                f"{_words(name)} {_shown(asked[name])}, as given; the set was made with {_shown(carded[name])}"
+            )
+    return {**carded, **asked}, tuple(notes)
+
+
+def reading_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say what differs between two cards' readings: ``size was 32x32 and now is 48x48``; empty where nothing does."""
+    names = [_NAMES.get(f.name, f.name) for f in fields(Reading)]
+    standard = {_NAMES.get(f.name, f.name): f.default for f in fields(Reading)}
+    changes = []
+    for name in names:
+        was, is_now = (_shown(reading.get(name, standard[name])) for reading in (before, now))
+        if was != is_now and (name in before or name in now):
+            changes.append(f"{_words(name)} was {was} and now is {is_now}")
+    return ", ".join(changes)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return "x".join(map(str, value))
+    if value is None:
+        return "not given"
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)

@@ -165,8 +165,6 @@ def read_series(task: Forecast, data: object, asked: Reading) -> Splits:
         PotstillError: it is none of these, values are missing, two rows have one time, or it is too short for the
             windows.
     """
-    if asked.group is not None:
-        raise PotstillError("a series is cut by time, not by groups; leave `group=` out")
     if min(task.window, task.horizon) < 1:
         raise PotstillError(f"window and horizon must be at least 1, but they are {task.window} and {task.horizon}")
     found, notes = _read(data, asked)
@@ -335,8 +333,7 @@ def _parsed(table: Any, name: str, asked: Reading) -> tuple[Any, list[str]]:
         if not field.name or field.name == asked.series or not is_text(field.type):
             continue
         texts = table.column(place).cast(pa.large_string())
-        dates = asked.label not in (None, field.name)
-        parsed = parse_column([(name, texts)], field.name, fill=asked.missing == "impute", dates=dates)
+        parsed = parse_column([(name, texts)], field.name, fill=asked.missing == "impute")
         if parsed is None:
             continue
         cells = pa.array(parsed.parts[0], from_pandas=True)

@@ -308,8 +308,8 @@ def _draw_groups(
         notes.append(f"{name}: {lonely} of {len(classes)} classes have no group to spare and no test samples")
     if not len(stratify_groups(labels[kept], groups[kept], fraction, seed)[1]):
         notes.append(
-            f"{name}: {'each class has one group left' if classes else 'one group is left'} in training, so parts of "
-            "it that are held out to choose on, such as a learning rate, are of the same groups"
+            f"{name}: each class has one group left in training, so parts of it that are held out to choose on, "
+            "such as a learning rate, are of the same groups"
         )
     return kept, held, notes
 
@@ -331,7 +331,7 @@ def assemble(parts: Parts, reading: Reading) -> Splits:
     train, test, spec = parts.train, parts.test, parts.spec
     train_labels, test_labels, names = parts.train_labels, parts.test_labels, parts.names
     targets, test_targets = parts.targets, parts.test_targets
-    test_names, test_places = parts.test_names, parts.test_places
+    test_names = parts.test_names
     groups, test_groups = (None, None) if parts.groups is None else encode_groups(parts.groups, parts.test_groups)
     texts, test_texts = parts.texts, tuple[str, ...]()
     places = torch.arange(_size(train)) if parts.places is None else parts.places
@@ -358,7 +358,7 @@ def assemble(parts: Parts, reading: Reading) -> Splits:
             kept, held, more = together(kept, held, first, train_labels, parts.name)
             drawn += more
         test, test_labels = _at(train, held), train_labels[held]
-        train, train_labels, test_places, places = _at(train, kept), train_labels[kept], places[held], places[kept]
+        train, train_labels, places = _at(train, kept), train_labels[kept], places[kept]
         if targets is not None:
             targets, test_targets = targets[kept], targets[held]
         if names:
@@ -394,9 +394,7 @@ def assemble(parts: Parts, reading: Reading) -> Splits:
         )  # fmt: skip
         return made if made.device == torch.device(reading.device) else made.to(reading.device)
 
-    second = (
-        source(test, test_labels, test_targets, test_places) if test is not None and test_labels is not None else None
-    )
+    second = source(test, test_labels, test_targets) if test is not None and test_labels is not None else None
     second = None if second is None else replace(second, names=test_names, texts=test_texts, groups=test_groups)
     whole = replace(source(train, train_labels, targets, places), names=names, texts=texts, groups=groups)
     made = Splits(train=whole, test=second)

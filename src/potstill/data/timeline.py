@@ -196,21 +196,14 @@ def _clock(
     counting: Sequence[str], groups: npt.NDArray[np.int64], others: Sequence[str | None],
 ) -> _Clock | None:  # fmt: skip
     """The time of the rows: a column of times, the frame's index, columns of a calendar, or one that counts."""
-    found: list[_Clock] = []
     for field in table.schema:
-        if field.name and field.name not in others and (times := _times(table.column(field.name))) is not None:
-            if len(times) > 1 and (times == times[0]).all():  # a date of all rows
-                continue
-            found.append(_Clock(times, (field.name,)))
-            if _once(times, groups):
-                break
-            found[-1] = _with_hours(table, found[-1], whole, groups)
+        if not field.name or field.name in others or (times := _times(table.column(field.name))) is None:
+            continue
+        _refuse_no_time(times, field.name, name)
+        clock = _Clock(times, (field.name,))
+        return clock if _once(times, groups) else _with_hours(table, clock, whole, groups)
     if index is not None:
-        found.append(_Clock(index, ()))
-    if found:  # the first that is another in every row, else the first
-        clock = next((c for c in found if _once(c.times, groups)), found[0])
-        _refuse_no_time(clock, name)
-        return clock
+        return _Clock(index, ())
     lower = {c.strip().lower(): c for c in said}
     if "year" in lower and _once((clock := _of_calendar(whole, lower)).times, groups):
         return clock
@@ -227,9 +220,11 @@ def _times(values: Any) -> npt.NDArray[np.float64] | None:
     return np.asarray(counted.to_numpy() * unit)
 
 
-def _refuse_no_time(clock: _Clock, name: str) -> None:
-    if (empty := np.flatnonzero(np.isnan(clock.times))).size:
-        raise PotstillError(f"{name}: row {int(empty[0]) + 1} has no time in {clock.what}; fill it or remove the row")
+def _refuse_no_time(times: npt.NDArray[np.float64], column: str, name: str) -> None:
+    if (empty := np.flatnonzero(np.isnan(times))).size:
+        raise PotstillError(
+            f"{name}: row {int(empty[0]) + 1} has no time in column {column!r}; fill it or remove the row"
+        )
 
 
 def _with_hours(

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from potstill.core import Source
+from potstill.core import Source, Splits
+from potstill.data.reading import reading_changes
 from potstill.errors import PotstillError
 from potstill.nn import named
 from potstill.storage import Distilled
@@ -13,21 +14,38 @@ from potstill.tasks import task_of
 __all__ = ["carded_network", "check_fit", "learned_rate", "not_made_of", "same_content"]
 
 
-def not_made_of(source: Mapping[str, Any], train: Source) -> str | None:
-    """What to say of a set whose card's ``source`` is of other samples than these; ``None`` where it is not.
+def not_made_of(card: Mapping[str, Any], splits: Splits) -> str | None:
+    """Say how the data that a set was made of differ from these; ``None`` where they do not.
 
     Args:
-        source: what the card says of the data that the set was made of.
+        card: of the set.
     """
+    source, train = card["source"], splits.train
     if same_content(source.get("hash"), train.content_hash) is not False:
         return None
     made, given = (f"{name} ({n:,} samples)" for name, n in (
         (source.get("name"), source.get("samples") or 0), (train.name, len(train)),
     ))  # fmt: skip
+    reading = card.get("reading")
+    if changes := reading_changes(reading, splits.reading) if isinstance(reading, Mapping) else "":
+        how = f"It was made of {made}, read with other options than {given} here: {changes}. Leave the options out"
+    elif made != given:
+        how = f"It was made of {made}, and this is {given}: give the same data, split by the same seed"
+    else:
+        how = (
+            f"It was made of {made}, and these have the same name and number, but other content (hash "
+            f"{_short(source['hash'])} then, {_short(train.content_hash)} now): give the same data, unchanged"
+        )
     return (
         "this set was not made of this training data: it may hold samples that it is tested on here, and then its "
-        f"score is too high. It was made of {made}, and this is {given}: give the same data, split by the same seed"
+        f"score is too high. {how}"
     )
+
+
+def _short(content_hash: str) -> str:
+    """As much of a hash as tells two apart."""
+    kind, colon, digest = content_hash.rpartition(":")
+    return f"{kind}{colon}{digest[:8]}"
 
 
 def same_content(one: str | None, other: str) -> bool | None:

@@ -6,6 +6,7 @@ pairs. The cost is counted in operations, never by a clock: what is chosen depen
 """
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -32,7 +33,7 @@ from potstill.tasks import Classification, targets_of, task_of
 
 __all__ = [
     "MARGIN", "MOST_OPERATIONS", "Candidate", "Loss", "Pair", "Probe", "fewest_bits", "held_part", "loss_between",
-    "narrow", "probe_of", "work",
+    "narrow", "probe_of", "search_seconds", "work",
 ]  # fmt: skip
 
 Pair = tuple[Inputs, Tensor]
@@ -228,6 +229,16 @@ class Candidate:
     """The set as a reader of the file gets it, and its bytes; made when it is tried, which it need not be."""
 
 
+def search_seconds(train: Source, make: NetworkFactory, samples: int) -> tuple[float, float]:
+    """About how long `fewest_bits` takes on so many samples: at least, where it tries anything, and at most."""
+    if not isinstance(task_of(train), Classification):
+        return 0.0, 0.0
+    held = held_part(train, 0)
+    probe = probe_of(make, train, train.subset(held), students=STUDENTS[1], seed=0)  # type: ignore[attr-defined]
+    all_sets = USUAL * probe.operations(samples) / SPEED
+    return STUDENTS[0] * all_sets, min(STUDENTS[1] * all_sets, MOST_OPERATIONS / SPEED)
+
+
 def fewest_bits(
     full: Pair,
     candidates: Sequence[Candidate],
@@ -241,6 +252,7 @@ def fewest_bits(
     most: float = MOST_OPERATIONS,
     executor: Executor | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    seconds: float | None = None,
 ) -> tuple[Candidate | None, dict[str, Any]]:
     """The candidate of fewest bits whose loss of accuracy against ``full`` cannot be told from none.
 
@@ -265,6 +277,8 @@ def fewest_bits(
             nothing is tried, and the first candidate is taken unprobed.
         executor: where students are trained; the result does not depend on it.
         progress: called with what is done, candidates tried, and candidates in all.
+        seconds: that may be spent. A student is timed, and so many operations as fit take the place of ``most``: what
+            is chosen then depends on this machine, too.
 
     Returns:
         The choice, and JSON that says how it came about: ``chosen``, ``why``, ``probed``, and where it was probed
@@ -289,9 +303,18 @@ def fewest_bits(
     asked: Source = train.subset(held)  # type: ignore[attr-defined]
     probe = probe_of(make, train, asked, students=STUDENTS[1], seed=seed, lr=RATE if lr is None else lr)
     one = probe.operations(count(full[0]))
+    within = ""
+    if seconds is not None:
+        begun = time.monotonic()
+        if seconds > one / SPEED:  # else not even this one would fit
+            probe.right([[full]], weights, [0])
+        took = max(time.monotonic() - begun, one / SPEED)
+        most, within = min(most, one * (seconds - took) / took), " in what is left of the time limit"
     students = min(STUDENTS[1], int(most / (one * USUAL)))
     if students < STUDENTS[0]:
-        return unprobed(f"it would take {STUDENTS[0] * USUAL * one:.1e} operations, more than {most:.1e}")
+        return unprobed(
+            f"it would take {STUDENTS[0] * USUAL * one:.1e} operations, more than {max(0.0, most):.1e}{within}"
+        )
     if executor is None:
         executor = choose(students, make.device, make) if students * one * USUAL / SPEED > 20 else Serial()
     bench = _Pairs(

@@ -18,7 +18,7 @@ from potstill.data.viewed import Viewed
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.evaluation import not_made_of
 from potstill.storage import Distilled, load
-from potstill.verbs.load import as_splits, pick_device
+from potstill.verbs.load import as_splits, load_as_made, pick_device
 
 try:
     from lightning import LightningDataModule
@@ -75,11 +75,9 @@ class DistilledData(LightningDataModule):
         self._test: Source | None = None
         if data is None:
             return
-        from potstill.verbs.load import load_data
-
-        splits = as_splits(load_data(data, **reading) if reading else data, pick_device("cpu"))
+        splits = as_splits(load_as_made(self.small.card, data, **reading), pick_device("cpu"))
         _check_suits(self.small, splits.train)
-        if (doubt := not_made_of(self.small.card["source"], splits.train)) is not None:
+        if (doubt := not_made_of(self.small.card, splits)) is not None:
             warnings.warn(doubt, PotstillWarning, stacklevel=2)
         if validation:
             self._validation = self._seen(holdout(splits.train, validation, seed)[1])

@@ -24,13 +24,14 @@ from potstill.data.groups import data_key
 from potstill.driver import Interrupted, Progress, versions
 from potstill.errors import PotstillError
 from potstill.evaluation.probe import HELD, MARGIN, Loss, loss_between, narrow
-from potstill.execution import Executor, Serial
+from potstill.execution import Executor
 from potstill.functional.halving import steps_in
 from potstill.locks import only_run
 from potstill.nn import OwnNetwork, factory
 from potstill.rng import derive
 from potstill.storage import Distilled
 from potstill.tasks import task_of
+from potstill.timelimit import TimeLimit
 from potstill.verbs.candidates import asked_candidates, check_served, options_of
 from potstill.verbs.choice import Entry, on_card
 from potstill.verbs.distill import default_network
@@ -48,7 +49,7 @@ SECONDS = 300.0
 
 
 def choose(
-    data: Any, wanted: Budget, seconds: float | None, watcher: Watcher, options: Mapping[str, Any], *, seed: int,
+    data: Any, wanted: Budget, given: TimeLimit | None, watcher: Watcher, options: Mapping[str, Any], *, seed: int,
     network: str | OwnNetwork | Callable[..., Any] | None, store: str | Store | None, device: str,
     executor: Executor | None, command: str | None, progress: Callable[[Progress], None] | None = None,
     checkpoint: Path | None = None, resume: bool = False, anyway: bool = False,
@@ -57,7 +58,7 @@ def choose(
 
     Args:
         wanted: how much to keep. Items are taken for the bytes that so many random real samples have, as they are.
-        seconds: for all of it; ``None``: five minutes.
+        given: the time limit for all of it; ``None``: five minutes.
         options: fields of `potstill.verbs.candidates.AutoOptions`.
         checkpoint: folder in which the choice under way is kept; it is removed at the end.
         resume: go on with the choice in ``checkpoint``.
@@ -73,7 +74,7 @@ def choose(
     assert store is None or isinstance(store, str)
     candidates = asked_candidates(asked, splits.train, store)
     timed = not any(c.steps for c in candidates if not c.real)
-    limit = (seconds or SECONDS) if timed else None
+    limit = (SECONDS if given is None else given.seconds) if timed else None
     about = {
         "data": data_key(splits.train), "candidates": [c.spelled(c.steps) for c in candidates],
         "options": dataclasses.asdict(asked), "seed": seed, "network": str(network), "time_limit": limit,
@@ -81,13 +82,12 @@ def choose(
     }  # fmt: skip
     if resume and checkpoint is None:
         raise PotstillError("to resume, auto needs the checkpoint that an interrupted choice left; give checkpoint")
-    own = splits.train.device.type == "cpu" and (executor is None or isinstance(executor, Serial))
     with (
         tempfile.TemporaryDirectory(prefix="potstill-auto-") as folder,
         nullcontext() if checkpoint is None else only_run(checkpoint),
     ):
         journal = Journal(checkpoint or Path(folder) / "choice", about, versions(), resume=resume, anyway=anyway)
-        watch = Stopwatch(own, journal.spent)
+        watch = Stopwatch(journal.spent + (0.0 if given is None else given.spent))
         runs = Runs(
             splits=splits, network=network or _narrow(splits.train), seed=seed, device=device, executor=executor,
             command=command, watcher=watcher, anyway=anyway, spent=watch.read,

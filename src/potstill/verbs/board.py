@@ -11,9 +11,10 @@ import torch
 from potstill.errors import PotstillError
 from potstill.reports import Entry, Film, film_beside, read_set
 from potstill.reports.question import Among, Board, Near, Row, read_board, render_board
+from potstill.storage import load
 from potstill.verbs.among import Directions
 from potstill.verbs.arrays import arrays_of
-from potstill.verbs.load import load_data
+from potstill.verbs.load import load_as_made
 
 __all__ = ["Folder", "is_comparison"]
 
@@ -128,7 +129,7 @@ class Folder:
             PotstillError: they are others than the set in ``path`` was made of.
         """
         if self._real is None:
-            self._real = self.data if hasattr(self.data, "train") else load_data(self.data)
+            self._real = load_as_made(load(path).card, self.data)
         train = self._real.train
         made_of = entry.part("source").get("hash")
         if made_of is not None and made_of != train.content_hash:

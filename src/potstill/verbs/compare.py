@@ -81,7 +81,7 @@ def compare(
         network: to distil and to measure with: a registered name, or one of your own as `potstill.distill` takes it.
         out: folder, made if it is not there.
         effort: how hard each method tries, as for `potstill.distill`.
-        time_limit: time for each cell's distilling: seconds, or text such as ``10m``.
+        time_limit: time for each set that is made, all that it takes: seconds, or text such as ``10m``.
         seeds: students per set; with one, intervals are of this one student, and nothing is tested.
         protocol: how to measure: a registered name, or a protocol as a value.
         protocols: how to measure: several, in place of ``protocol``.
@@ -105,7 +105,7 @@ def compare(
     if type(sets) is not int or sets < 1:
         raise PotstillError(f"sets must be a whole number of at least 1, not {sets!r}; leave it out for one of each")
     asked, out = asked_methods(methods, options), Path(out)
-    seconds = parse_time_limit(time_limit)
+    limit = parse_time_limit(time_limit)
     parametrizations, stores = several(parametrizations), several(stores)
     measures = asked_measures(several(protocol if protocols is None else protocols), seeds, overrides, options)
     splits = as_splits(data, pick_device(device))
@@ -114,7 +114,7 @@ def compare(
     making = {
         "seed": seed,
         "network": given(network),
-        "time_limit": seconds,
+        "time_limit": None if limit is None else limit.seconds,
         "effort": asked_effort(effort, ""),
     }
     try:

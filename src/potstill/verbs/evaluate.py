@@ -13,7 +13,7 @@ from potstill.evaluation import evaluate as measure
 from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.nn import OwnNetwork, given
-from potstill.storage import Distilled, holds_indices, load, rebuild
+from potstill.storage import Distilled, holds_indices, load, read_indices, rebuild
 from potstill.supervise.teacher_store import open_labels
 from potstill.verbs.load import as_splits, pick_device
 from potstill.watch import Watcher
@@ -45,7 +45,8 @@ def evaluate(
 
     Args:
         distilled: a set, or the path of one, also of one that holds the indices of a selection alone.
-        data: what it was made of: anything ``load_data`` takes, or what it returned, with a test split.
+        data: what it was made of: anything ``load_data`` takes, read with the options on the set's card; or what
+            ``load_data`` returned, with a test split.
         protocol: a registered name, or a protocol as a value.
         network: which students, one or several; the first is the headline, the others make the cross-architecture
             table. Names of networks, or of learners that are none (``linear-model``, ``forest``, ``ridge``, the
@@ -75,14 +76,15 @@ def evaluate(
     several = [asked] if isinstance(asked, str | OwnNetwork) or callable(asked) else asked or ()
     indices = Path(distilled) if isinstance(distilled, str | Path) and holds_indices(Path(distilled)) else None
     small = load(distilled) if isinstance(distilled, str | Path) and indices is None else distilled
-    splits = as_splits(data, pick_device(device))
+    card = small.card if isinstance(small, Distilled) else read_indices(Path(small))[1]
+    splits = as_splits(data, pick_device(device), card)
     if indices is not None:
         small = rebuild(indices, splits.train)
     assert isinstance(small, Distilled)
     chosen = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
     chosen = chosen.quick() if quick else chosen
     chosen = chosen.override(**overrides) if overrides else chosen
-    if (doubt := not_made_of(small.card["source"], splits.train)) is not None:
+    if (doubt := not_made_of(small.card, splits)) is not None:
         warnings.warn(doubt, PotstillWarning, stacklevel=2)
     with watched(progress) as watcher:
         shown = progress == "auto" or isinstance(progress, Watcher)  # else nobody would see a forecast

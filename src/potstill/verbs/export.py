@@ -4,7 +4,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -24,7 +24,7 @@ from potstill.storage import Distilled, check_selection, check_source, read_indi
 from potstill.storage.export import FORMATS
 from potstill.storage.folders import write_folder
 from potstill.storage.pictures import folder_names
-from potstill.verbs.load import as_splits, load_data, pick_device
+from potstill.verbs.load import as_splits, load_as_made, pick_device
 
 __all__ = ["WITH_DATA", "Link", "export", "export_selection", "load_for", "rebuild"]
 
@@ -74,17 +74,15 @@ def export(
     check_selection(distilled, f"an export to {to}")
     splits = load_for(distilled.card, data, **reading)
     return export_selection(
-        distilled, to, path, data, splits.train, link=link, label=reading.get("label"),
-        skip_bad=reading.get("skip_bad", False),
+        distilled, to, path, data, splits.train, link=link, label=splits.reading.get("label"),
+        skip_bad=splits.reading.get("skip_bad", False),
     )  # fmt: skip
 
 
-def load_for(card: dict[str, Any], data: Any, **reading: Any) -> Splits:
+def load_for(card: Mapping[str, Any], data: Any, **reading: Any) -> Splits:
     """The data read as they were read for the selection of this card: streamed, or into memory."""
-    if isinstance(data, Splits):
-        return data
     streamed = str(card["source"].get("hash")).startswith("encoded:")
-    return load_data(data, **{"stream": streamed, **reading})
+    return load_as_made(card, data, **{"stream": streamed, **{n: v for n, v in reading.items() if v is not None}})
 
 
 def rebuild(path: str | Path, data: Any, **reading: Any) -> Distilled:

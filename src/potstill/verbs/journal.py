@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,28 +17,14 @@ _FILE = "choice.json"
 
 
 class Stopwatch:
-    """Seconds that this process had for itself: of any stretch those of the clock on the wall or those of its
-    processor, whichever are fewer, so that other work on the machine does not use up a time limit.
+    """Seconds by the clock on the wall, from ``before`` on: seconds that went before."""
 
-    Args:
-        own: whether the processor's count; where other processes or a GPU do the work, only the wall's do.
-        before: seconds that went before.
-    """
-
-    def __init__(self, own: bool, before: float = 0.0) -> None:
-        self._own, self._sum, self._last = own, before, self._now()
-
-    def _now(self) -> tuple[float, float]:
-        ended = os.times()  # of processes that it started and that have ended, too
-        return time.monotonic(), time.process_time() + ended.children_user + ended.children_system
+    def __init__(self, before: float = 0.0) -> None:
+        self._begun = time.monotonic() - before
 
     def read(self) -> float:
         """Seconds until now."""
-        now = self._now()
-        wall, processor = (new - old for new, old in zip(now, self._last, strict=True))
-        self._sum += min(wall, processor) if self._own else wall
-        self._last = now
-        return self._sum
+        return time.monotonic() - self._begun
 
 
 class Journal:

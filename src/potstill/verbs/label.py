@@ -196,7 +196,7 @@ def _task(
     small = load(distilled) if isinstance(distilled, str | Path) else distilled
     chosen: Protocol = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
     chosen = chosen.override(**overrides) if overrides else chosen
-    train = as_splits(data, pick_device(device)).train
+    train = as_splits(data, pick_device(device), small.card).train
     check_fit(small, train)
     seen = as_seen(train, small)
     name = given(network) or chosen.network or carded_network(small) or default_network(seen)

@@ -1,5 +1,6 @@
 """Load real data, and say where it is computed on: what the other verbs begin with."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ import torch
 from potstill.asked import renamed
 from potstill.core import Splits
 from potstill.data import load as load_splits
+from potstill.data.reading import merged_reading
 from potstill.errors import PotstillError
 
-__all__ = ["as_splits", "load_data", "pick_device"]
+__all__ = ["as_splits", "load_as_made", "load_data", "pick_device"]
 
 
 def pick_device(device: str) -> torch.device:
@@ -61,8 +63,32 @@ def load_data(
     )  # fmt: skip
 
 
-def as_splits(data: Any, device: torch.device) -> Splits:
-    """``data`` as splits on ``device``: what ``load_data`` takes, or what it returned."""
-    splits = data if isinstance(data, Splits) else load_data(data)
+def load_as_made(card: Mapping[str, Any], data: object, **given: Any) -> Splits:
+    """Read data with the options on the card of a set that was made of them; what is given besides wins, with a note.
+
+    Args:
+        card: of the set.
+        data: as for `load_data`; ``Splits`` are returned as they are.
+        given: options of `load_data`; ``None`` is none.
+
+    Raises:
+        PotstillError: as `load_data` raises it, or the card's options are not valid.
+    """
+    if isinstance(data, Splits):
+        return data
+    options, notes = merged_reading(card, given)
+    if str(card.get("source", {}).get("hash")).startswith("encoded:"):
+        options.setdefault("stream", True)  # else its samples would have other hashes
+    splits = load_data(data, **options)
+    return replace(splits, notes=(*notes, *splits.notes))
+
+
+def as_splits(data: Any, device: torch.device, card: Mapping[str, Any] | None = None) -> Splits:
+    """``data`` as splits on ``device``: what ``load_data`` takes, or what it returned.
+
+    Args:
+        card: of a set that was made of ``data``, by whose options they are read.
+    """
+    splits = data if isinstance(data, Splits) else load_data(data) if card is None else load_as_made(card, data)
     test = None if splits.test is None else splits.test.to(device)
     return replace(splits, train=splits.train.to(device), test=test)

@@ -5,16 +5,14 @@ and the formula of `potstill.execution.peak` makes the memory of the whole of th
 """
 
 import dataclasses
-import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from potstill.asked import asked_amounts, asked_effort
+from potstill.asked import asked_amounts, asked_effort, watched
 from potstill.assets import forecast, wanted_by
 from potstill.augment.named import named_augmentation
 from potstill.core import (
@@ -43,14 +41,13 @@ from potstill.storage import pack
 from potstill.storage.contents import SHARED, WHITENING, labels_stored, pack_all, texts_stored
 from potstill.store import Exact, Uniform, ints_stored, label_bytes, nbytes, store_name, values_bytes
 from potstill.tasks import Classification, targets_of
+from potstill.timelimit import TimeLimit
+from potstill.units import about
 from potstill.verbs.distill import Settled, settle
+from potstill.verbs.step_timing import LONGEST, Measured, rough_seconds, summed, timed_steps
+from potstill.watch import Watcher
 
 __all__ = ["Measured", "Needed", "Passes", "Plan", "ground_of", "plan", "with_stand_ins"]
-
-ENOUGH = 5.0
-"""Seconds of steps that are run to know how long they take, where nobody says how many."""
-MOST = 64
-"""Of such steps, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,19 +77,6 @@ class Needed:
     """That training the others will take, where that was measured."""
     given: bool = False
     """They are brought, so none is trained."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """Steps that were run for the plan, after one that was not timed. Seconds of wall clock."""
-
-    n: int
-    median: float
-    least: float
-    most: float
-    forecast: float | None
-    """Their mean times the steps of the run; ``None`` where their number is not known. What costs something now and
-    then only (real statistics that serve several steps) counts as often as it came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +117,9 @@ class Plan:
     memory: Memory | None
     """On the CPU, of methods that say what a step consists of."""
     measured: Measured | None
+    rough: float | None
+    """Seconds of all steps by counted operations alone, within a factor of a few; ``None`` on a GPU and of methods that
+    do not say what passes a network."""
     notes: tuple[str, ...]
     """What the loader decided, and what the method left out."""
 
@@ -167,7 +154,7 @@ def plan(
     effort: str | None = None,
     seed: int = 0,
     steps: int | None = None,
-    time_limit: str | float | None = None,
+    time_limit: str | float | TimeLimit | None = None,
     network: str | OwnNetwork | Callable[..., Any] | None = None,
     parametrization: str | None = None,
     labels: str | None = None,
@@ -178,6 +165,7 @@ def plan(
     executor: Executor | str | None = None,
     experts: Any = None,
     measure: int | None = None,
+    progress: Watcher | Literal["auto"] | None = None,
     **options: Any,
 ) -> Plan:
     """Say what ``potstill.distill`` with the same arguments will cost.
@@ -187,8 +175,9 @@ def plan(
 
     Args:
         measure: run so many real steps, and one before them that is not timed, and say how long they took; 0: none. By
-            default as many as five seconds hold, and at least one. Networks that must be trained first are not trained;
-            two batches of that are timed.
+            default as many as five seconds hold, within 20 seconds in all, and none where one is expected to take over
+            a minute. Networks that must be trained first are not trained; two batches of that are timed.
+        progress: ``auto``: say on stderr what is known so far, a rough estimate first; ``None``: say nothing.
         data, method, ipc, items, bytes, effort, seed, steps, time_limit, network, parametrization, labels, augment,
         zca, store, device, executor, experts, options: as for `potstill.distill`.
 
@@ -214,14 +203,19 @@ def plan(
     train, made = settled.problem.train, settled.method
     assert train.content_hash  # computed by every run: reads all data once
     loading = peak_memory()
-    seen = _look(settled, seed, steps, executor, given)
-    return_freed_memory()
-    memory = None
-    if train.device.type == "cpu" and seen.counts is not None:
-        memory = predict(dataclasses.replace(seen.counts, loading=loading, resident=resident_memory()))
-    # Only now: what steps leave behind would be counted as held.
-    timed, around = ((), 1) if measure == 0 else _timed(settled, seed, steps, measure, given)
-    networks = seen.networks if measure == 0 else _with_seconds(settled, seen.networks, executor, given)
+    with watched(progress) as watcher:
+        said = _Said(watcher, measure)
+        seen = _look(settled, seed, steps, executor, given, said)
+        return_freed_memory()
+        memory = None
+        if train.device.type == "cpu" and seen.counts is not None:
+            memory = predict(dataclasses.replace(seen.counts, loading=loading, resident=resident_memory()))
+        # Only now: what steps leave behind would be counted as held.
+        timed, around = ((), 1) if measure == 0 else timed_steps(
+            settled.name, made, with_stand_ins(made, settled.problem, given)[0], seed, asked=steps, measure=measure,
+            rough=seen.rough, told=lambda first: said.first(seen.steps, first),
+        )  # fmt: skip
+        networks = seen.networks if measure == 0 else _with_seconds(settled, seen.networks, executor, given)
     config: dict[str, Any] = dataclasses.asdict(made)  # type: ignore[call-overload]
     return Plan(
         method=settled.name, config=config, network=settled.problem.network.name,
@@ -233,7 +227,8 @@ def plan(
         store="auto" if settled.store is None else store_name(settled.store),
         method_steps=seen.horizon, steps=seen.steps,
         effort=settled.effort, passes=seen.passes, networks=networks, memory=memory,
-        measured=_summed(timed, around, seen.steps), notes=settled.notes,
+        measured=summed(timed, around, seen.steps), notes=settled.notes,
+        rough=None if seen.rough is None or seen.steps is None else seen.rough * seen.steps,
     )  # fmt: skip
 
 
@@ -247,10 +242,37 @@ class _Seen(NamedTuple):
     passes: tuple[Passes, ...] | None
     networks: tuple[Needed, ...]
     counts: Counts | None
+    rough: float | None
+    """Seconds of a step, by operations."""
+
+
+class _Said(NamedTuple):
+    """Estimates that are said as they get better, while the plan is made."""
+
+    watcher: Watcher
+    measure: int | None
+
+    def rough(self, steps: int | None, seconds: float | None) -> None:
+        """By operations."""
+        if seconds is None:
+            return
+        far = self.measure is None and seconds > 3 * LONGEST
+        then = f"none is timed, as one takes {about(seconds)}; --measure 1 times it" if far else "now steps are timed"
+        then = "" if self.measure == 0 else f"; {then}"
+        self.watcher.note(f"roughly, by counted operations: {_all_steps(steps, seconds)}{then}")
+
+    def first(self, steps: int | None, seconds: float) -> None:
+        """By the first step, which warms up, too."""
+        self.watcher.note(f"by the first step: {_all_steps(steps, seconds)}")
+
+
+def _all_steps(steps: int | None, seconds: float) -> str:
+    return f"{seconds:.2g} s a step" if steps is None else f"{about(seconds * steps)} for {steps:,} steps"
 
 
 def _look(
-    settled: Settled, seed: int, asked: int | None, executor: Executor | None, given: Mapping[str, Any]
+    settled: Settled, seed: int, asked: int | None, executor: Executor | None, given: Mapping[str, Any],
+    said: "_Said",
 ) -> _Seen:  # fmt: skip
     method, name = settled.method, settled.name
     problem, networks = with_stand_ins(method, settled.problem, given)
@@ -269,6 +291,8 @@ def _look(
     parts = method.parts(problem, state)
     horizon, counts = method.horizon(problem), None
     steps = min((n for n in (horizon, asked) if n is not None), default=None)
+    rough = rough_seconds(problem, parts)
+    said.rough(steps, rough)
     if parts is not None and problem.train.device.type == "cpu":
         moving, graph = _moving(problem, result)
         counts = Counts(
@@ -292,6 +316,7 @@ def _look(
         passes=None if parts is None else tuple(_passes(part) for part in parts if part.samples),
         networks=networks,
         counts=counts,
+        rough=rough,
     )
 
 
@@ -412,42 +437,6 @@ def _passes(part: Part) -> Passes:
     return Passes(what=part.what, samples=part.samples, at_once=at_once, real=part.real, every=part.every)
 
 
-def _timed(
-    settled: Settled, seed: int, asked: int | None, measure: int | None, given: Mapping[str, Any]
-) -> tuple[tuple[float, ...], int]:
-    """Seconds of each of some steps, the first included, and how many steps a reading of real samples serves."""
-    method, name = settled.method, settled.name
-    problem, _ = with_stand_ins(method, settled.problem, given)
-    rng = generator(seed, "distill", name)
-    state = method.init(problem, rng)
-    around = max((part.every for part in method.parts(problem, state) or ()), default=1)
-    seconds: list[float] = []
-    most = MOST if measure is None else measure + 1
-    while len(seconds) < most and not method.done(problem, state) and (asked is None or len(seconds) < asked):
-        begun = time.perf_counter()
-        state, _metrics = method.step(problem, state, rng)
-        if problem.train.device.type == "cuda":
-            torch.cuda.synchronize(problem.train.device)
-        seconds.append(time.perf_counter() - begun)
-        if measure is None and (sum(seconds[1:]) > ENOUGH or (len(seconds) > 1 and sum(seconds) > 2 * ENOUGH)):
-            break  # a first step that takes long by itself is followed by one more at least
-    return tuple(seconds), around
-
-
-def seconds_a_step(seconds: Sequence[float], around: int) -> float:
-    """What a step takes in the mean, of some that were timed.
-
-    The first is left out where it can be, as it warms up. Where a reading of real samples serves ``around`` steps, and
-    the others are fewer than that, it stands for the dear one in each round: left out, it would be in none.
-    """
-    first, rest = seconds[0], seconds[1:]
-    if not rest:
-        return first
-    if len(rest) >= around:
-        return statistics.mean(rest)
-    return (first + (around - 1) * statistics.mean(rest)) / around
-
-
 def _with_seconds(
     settled: Settled, networks: tuple[Needed, ...], executor: Executor | None, given: Mapping[str, Any]
 ) -> tuple[Needed, ...]:
@@ -459,13 +448,3 @@ def _with_seconds(
     )  # fmt: skip
     seconds = {e.name: e.seconds for e in coming}
     return tuple(dataclasses.replace(n, seconds=seconds.get(n.name, 0.0)) for n in networks)
-
-
-def _summed(seconds: tuple[float, ...], around: int, steps: int | None) -> Measured | None:
-    if not seconds:
-        return None
-    warm = seconds[1:] or seconds
-    return Measured(
-        n=len(warm), median=statistics.median(warm), least=min(warm), most=max(warm),
-        forecast=None if steps is None else seconds_a_step(seconds, around) * steps,
-    )  # fmt: skip

@@ -10,6 +10,7 @@ from potstill.driver import Progress
 from potstill.execution import Executor
 from potstill.running import Settled, run_settled
 from potstill.storage import Distilled
+from potstill.timelimit import TimeLimit
 from potstill.verbs.candidates import Candidate
 from potstill.verbs.choice import Entry
 from potstill.verbs.distill import settle
@@ -75,7 +76,8 @@ class Runs:
         silent = Watcher(quiet=True)
         begun = self.spent()
         made = run_settled(
-            settled, silent if progress is None else self.watcher, limit, seed=self.seed, steps=steps, zca=None,
+            settled, silent if progress is None else self.watcher, None if limit is None else TimeLimit(limit),
+            seed=self.seed, steps=steps, zca=None,
             checkpoint=checkpoint, resume=checkpoint is not None and checkpoint.exists(), anyway=self.anyway,
             checkpoint_every=60.0, progress=seen, preparing=silent.count, command=self.command, table=None,
             executor=self.executor, keep=progress is None,

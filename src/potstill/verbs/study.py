@@ -14,7 +14,7 @@ from potstill.evaluation.study import study as measure
 from potstill.execution import Executor, Serial, asked_executor, choose
 from potstill.execution.memory import keep_freed_memory
 from potstill.nn import OwnNetwork, given
-from potstill.storage import Distilled, holds_indices, load, rebuild
+from potstill.storage import Distilled, holds_indices, load, read_indices, rebuild
 from potstill.verbs.load import as_splits, pick_device
 from potstill.watch import Watcher
 
@@ -80,17 +80,21 @@ def study(
         parts=tuple(sorted(named, key=lambda n: [*PARTS].index(n) if n in PARTS else -1)),
         **wanted,
     )
-    splits = as_splits(data, pick_device(device))
     path = Path(distilled) if isinstance(distilled, str | Path) else None
-    if path is not None:
-        distilled = rebuild(path, splits.train) if holds_indices(path) else load(path)
+    indices = path if path is not None and holds_indices(path) else None
+    if path is not None and indices is None:
+        distilled = load(path)
+    card = distilled.card if isinstance(distilled, Distilled) else read_indices(Path(distilled))[1]
+    splits = as_splits(data, pick_device(device), card)
+    if indices is not None:
+        distilled = rebuild(indices, splits.train)
     assert isinstance(distilled, Distilled)
     bench = bench_of(distilled, splits, network=given(network), on=on, students=students, steps=steps, lr=lr, seed=seed)
     forecast = expected(bench, asked)
     seconds = total(forecast)
     if plan:
         return {"expected": forecast, "seconds": seconds, "network": bench.make.name, "asked": len(bench.asked)}
-    if (doubt := not_made_of(distilled.card["source"], splits.train)) is not None:
+    if (doubt := not_made_of(distilled.card, splits)) is not None:
         warnings.warn(doubt, PotstillWarning, stacklevel=2)
     runner = asked_executor(executor)
     if runner is None:

@@ -31,10 +31,10 @@ def run_export(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         written = export(small, command.to, command.out, license=command.license)
     else:
         check_selection(small, f"an export to {command.to}")
-        train = load_data(command, command.data, watcher, small.card).train
+        splits = load_data(parsed, command.data, watcher, small.card, selected=True)
         written = export_selection(
-            small, command.to, command.out, command.data, train, link=command.link, label=command.reading.label,
-            skip_bad=command.reading.skip_bad,
+            small, command.to, command.out, command.data, splits.train, link=command.link,
+            label=splits.reading.get("label"), skip_bad=splits.reading.get("skip_bad", False),
         )  # fmt: skip
     return Answer(
         {"path": str(written), "to": command.to, "items": len(small)}, f"{written}: {plural(len(small), 'item')}"
@@ -50,7 +50,7 @@ def run_import(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     check_writable(command.out)
     small = import_set(
         command.path, command.format, known=command.known,
-        data=None if command.data is None else load_data(command, command.data, watcher), mean=command.mean,
+        data=None if command.data is None else load_data(parsed, command.data, watcher), mean=command.mean,
         std=command.std, zca=command.zca, factor=command.factor, run=-1 if command.run is None else command.run,
         lr=command.lr, method=command.method, size=command.reading.size,
     )  # fmt: skip
@@ -73,7 +73,7 @@ def run_rebuild(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     assert isinstance(command, Rebuild)
     check_writable(command.out)
     card = read_indices(command.file)[1]
-    small = rebuild(command.file, load_data(command, command.data, watcher, card).train)
+    small = rebuild(command.file, load_data(parsed, command.data, watcher, card, selected=True).train)
     small.save(command.out)
     return Answer(
         {"path": str(command.out), "items": len(small), **small.card},

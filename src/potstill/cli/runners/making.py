@@ -10,6 +10,7 @@ from potstill.cli.parsing import Parsed
 from potstill.cli.runners.parts import Answer, contents, data_words, load_data, workers
 from potstill.cli.text import clock
 from potstill.errors import PotstillError
+from potstill.timelimit import TimeLimit
 from potstill.watch import Watcher
 
 __all__ = ["run_distill", "run_plan"]
@@ -26,7 +27,6 @@ def _settings(command: Making, parsed: Parsed) -> dict[str, Any]:
     names = (
         "seed",
         "steps",
-        "time_limit",
         "network",
         "parametrization",
         "labels",
@@ -40,9 +40,18 @@ def _settings(command: Making, parsed: Parsed) -> dict[str, Any]:
     return {
         **{name: getattr(command, name) for name in names},
         "effort": effort,
+        "time_limit": None if command.time_limit is None else TimeLimit(float(command.time_limit), parsed.begun),
         "executor": workers(command),
         **parsed.options,
     }
+
+
+def _beginning(parsed: Parsed) -> str:
+    """What is known before anything is read: the method, its effort, where from."""
+    command = parsed.command
+    assert isinstance(command, Making)
+    effort = "" if parsed.effort is None else f", effort {parsed.effort}"
+    return f"{command.method}{effort}: reading {command.data}"
 
 
 def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
@@ -55,7 +64,7 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     kept = _kept(command)
     check_writable(command.out)
     checkpoint = Path(f"{command.out}.checkpoint")
-    splits = load_data(command, command.data, watcher)
+    splits = load_data(parsed, command.data, watcher)
     asked = command.resume or command.resume_anyway
     resume = asked and checkpoint.exists()
     if asked and not resume and (finished := _finished(command.out, line, splits.train.content_hash)) is not None:
@@ -89,7 +98,8 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     if not command.film:
         Path(f"{command.out}.film").unlink(missing_ok=True)  # it showed the set that was here before
     card, outcome = small.card, small.card["outcome"]
-    following = ["potstill", "evaluate", str(command.out), "--data", command.data, *data_words(command.reading)]
+    following = ["potstill", "evaluate", str(command.out), "--data", command.data]
+    following += data_words(command.reading, carded=True)
     if command.network is not None:
         following += ["--network", command.network]
     text = (
@@ -137,13 +147,15 @@ def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
             f"{command.data[:80]} describes data that are not here, which only plan --on takes; say which machines, or "
             "give the data"
         )
-    splits = load_data(command, command.data, watcher)
+    watcher.note(_beginning(parsed))
+    splits = load_data(parsed, command.data, watcher)
     made = plan(
         splits,
         command.method,
         **kept,
         measure=command.measure,
         experts=command.experts or None,
+        progress=watcher,
         **_settings(command, parsed),
     )
     for note in made.notes[len(splits.notes) :]:  # what the method left out
@@ -162,7 +174,7 @@ def _afar(command: Plan, parsed: Parsed, kept: dict[str, Any], line: str, watche
     from potstill.verbs.afar import plan_afar
 
     cluster = described_cluster(command.on or "")
-    data = like(command.data) if command.data.startswith("like:") else load_data(command, command.data, watcher)
+    data = like(command.data) if command.data.startswith("like:") else load_data(parsed, command.data, watcher)
     settings = {n: v for n, v in _settings(command, parsed).items() if n not in ("time_limit", "device", "executor")}
     made = plan_afar(data, command.method, cluster, protocol=command.students, **kept, **settings)
     return Answer({**made.to_dict(), "command": line}, afar(made))

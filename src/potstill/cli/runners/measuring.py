@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from potstill.cli.commands import Compare, Evaluate, Label, Report, Scaling, View
 from potstill.cli.parsing import Parsed
 from potstill.cli.ranked import board_text
-from potstill.cli.runners.parts import Answer, load_data, workers
+from potstill.cli.runners.parts import Answer, carded, load_data, workers
 from potstill.cli.scaled import scaling_text
 from potstill.cli.text import json_document, plural
 from potstill.errors import PotstillError, PotstillWarning
@@ -34,10 +34,9 @@ def run_evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     if command.out is not None:
         check_writable(command.out)
     small = command.file if holds_indices(command.file) else load(command.file)
-    splits = load_data(command, command.data, watcher)
-
     card = small.card if isinstance(small, Distilled) else read_indices(small)[1]
-    if (doubt := not_made_of(card["source"], splits.train)) is not None:
+    splits = load_data(parsed, command.data, watcher, card, selected=not isinstance(small, Distilled))
+    if (doubt := not_made_of(card, splits)) is not None:
         watcher.warn(doubt)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PotstillWarning)  # it has just been said
@@ -77,7 +76,7 @@ def run_label(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     assert isinstance(command, Label)
     check_writable(command.out)
     small = load(command.file)
-    splits = load_data(command, command.data, watcher)
+    splits = load_data(parsed, command.data, watcher, small.card)
 
     asked: dict[str, Any] = {
         "protocol": command.protocol, "network": command.network, "pool": command.pool, "top_k": command.top_k,
@@ -138,7 +137,7 @@ def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
     command = parsed.command
     assert isinstance(command, Compare)
-    splits = load_data(command, command.data, watcher)
+    splits = load_data(parsed, command.data, watcher, carded(command.out))
     board = compare(
         splits,
         command.methods,
@@ -175,7 +174,7 @@ def run_scaling(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
     command = parsed.command
     assert isinstance(command, Scaling)
-    splits = load_data(command, command.data, watcher)
+    splits = load_data(parsed, command.data, watcher)
 
     found = scaling(
         splits, ipc=command.ipc, stops=command.stops, out=command.out, network=command.network, sets=command.sets,
@@ -192,7 +191,9 @@ def run_report(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     command = parsed.command
     assert isinstance(command, Report)
     check_writable(command.out)
-    data = None if command.data is None else load_data(command, command.data, watcher)
+    data = None
+    if command.data is not None:
+        data = load_data(parsed, command.data, watcher, carded(command.paths[0]))
     page = report(command.paths, command.out, data=data)
     return Answer({"path": str(page)}, str(page))
 
@@ -202,7 +203,7 @@ def run_view(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
     command = parsed.command
     assert isinstance(command, View)
-    data = None if command.data is None else load_data(command, command.data, watcher)
+    data = None if command.data is None else load_data(parsed, command.data, watcher, carded(command.folder))
 
     def ready(url: str) -> None:
         watcher.note(f"{url} shows {command.folder} until Ctrl-C")

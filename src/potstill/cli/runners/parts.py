@@ -1,19 +1,22 @@
 """What runners share: their answer, reading data, words for the same data again."""
 
+import contextlib
 import dataclasses
-import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from potstill.cli.commands import DataCommand, DataOptions
+from potstill.cli.parsing import Parsed
 from potstill.cli.text import plural
+from potstill.errors import PotstillError
 from potstill.limits import changed
 from potstill.watch import Watcher
 
 if TYPE_CHECKING:
     from potstill.core import Splits
 
-__all__ = ["Answer", "contents", "data_words", "load_data", "workers"]
+__all__ = ["Answer", "carded", "contents", "data_words", "load_data", "workers"]
 
 
 class Answer(NamedTuple):
@@ -42,41 +45,59 @@ def workers(command: Working) -> str | None:
     return f"{command.executor}{',' if ':' in command.executor else ':'}address={command.address}"
 
 
-def load_data(command: DataCommand, data: str, watcher: Watcher, card: Mapping[str, Any] | None = None) -> "Splits":
-    """The data; with the card of a selection, read as they were for that."""
-    from potstill.verbs.export import load_for
-    from potstill.verbs.load import load_data
+def load_data(
+    parsed: Parsed, data: str, watcher: Watcher, card: Mapping[str, Any] | None = None, *, selected: bool = False
+) -> "Splits":
+    """Read the data and note what was decided.
 
-    reading = command.reading
-    read = load_data if card is None else functools.partial(load_for, dict(card))
-    splits: Splits = read(
-        data,
-        label=reading.label,
-        task=reading.task,
-        data_root=reading.data_root,
-        split_seed=reading.split_seed,
-        test_fraction=reading.test_fraction,
-        size=reading.size,
-        skip_bad=reading.skip_bad,
-        stream=reading.stream or None,
-        missing=reading.missing,
-        series=reading.series,
-        duplicates=reading.duplicates,
-        group=reading.group,
-        check_cache=reading.check_cache,
-        mirror=None if reading.mirror is None else reading.mirror == "yes",
-    )
+    Args:
+        card: of a set that was made of them: its options are taken where the command line gives none.
+        selected: the set is a selection, whose samples are found again only where they are read as they were.
+    """
+    from potstill.verbs.export import load_for
+    from potstill.verbs.load import load_as_made, load_data
+
+    assert isinstance(parsed.command, DataCommand)
+    options = {name: value for name, value in _asked(parsed).items() if value is not None}
+    if card is None:
+        splits: Splits = load_data(data, **options)
+    else:
+        splits = (load_for if selected else load_as_made)(card, data, **options)
     for note in splits.notes:
         watcher.note(note)
     return splits
 
 
-def data_words(options: DataOptions) -> list[str]:
-    """The options that make ``--data`` mean the same thing again."""
+def _asked(parsed: Parsed) -> dict[str, Any]:
+    """Options of `potstill.load_data` that the command line gives."""
+    assert isinstance(parsed.command, DataCommand)
+    reading = parsed.command.reading
+    given = {
+        field.name: getattr(reading, field.name)
+        for field in dataclasses.fields(DataOptions)
+        if field.name in parsed.given or getattr(reading, field.name) != field.default
+    }
+    if given.get("mirror") is not None:
+        given["mirror"] = given["mirror"] == "yes"
+    return given
+
+
+def carded(folder: Path) -> Mapping[str, Any] | None:
+    """The card of a set in a folder of results, if there is one: all of a comparison are of the same data."""
+    from potstill.storage import load
+
+    for path in sorted(folder.glob("*.safetensors")):
+        with contextlib.suppress(PotstillError):  # another program's file
+            return load(path).card
+    return None
+
+
+def data_words(options: DataOptions, *, carded: bool = False) -> list[str]:
+    """The options that make ``--data`` mean the same thing again; ``carded``: those that no set's card holds."""
     words: list[str] = []
     for field in dataclasses.fields(DataOptions):
         value = getattr(options, field.name)
-        if value == field.default or field.name == "check_cache":
+        if value == field.default or field.name == "check_cache" or (carded and field.name != "data_root"):
             continue
         words.append("--" + field.name.replace("_", "-"))
         if field.name == "size":

@@ -24,7 +24,7 @@ def run_score(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         check_writable(command.map)
     given = {"epochs_recorded": command.epochs, "runs": command.runs}
     made = score(
-        load_data(command, command.data, watcher), command.methods, command.out, network=command.network,
+        load_data(parsed, command.data, watcher), command.methods, command.out, network=command.network,
         device=command.device, executor=workers(command),
         progress=watcher.count,
         **{name: value for name, value in given.items() if value is not None},
@@ -84,7 +84,7 @@ def run_active(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     for path in (command.out, command.plot):
         if path is not None:
             check_writable(path)
-    splits = as_splits(load_data(command, command.data, watcher), pick_device(command.device))
+    splits = as_splits(load_data(parsed, command.data, watcher), pick_device(command.device))
     if splits.test is None:
         raise PotstillError(f"{command.data}: accuracy needs a test split; give a --test-fraction above 0")
     parts = (splits.train, splits.test)

@@ -24,9 +24,9 @@ def run_study(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     if command.out is not None:
         check_writable(command.out)
     small = command.file if holds_indices(command.file) else load(command.file)
-    splits = load_data(command, command.data, watcher)
     card = small.card if isinstance(small, Distilled) else read_indices(small)[1]
-    if (doubt := not_made_of(card["source"], splits.train)) is not None:
+    splits = load_data(parsed, command.data, watcher, card, selected=not isinstance(small, Distilled))
+    if (doubt := not_made_of(card, splits)) is not None:
         watcher.warn(doubt)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PotstillWarning)  # it has just been said

@@ -175,16 +175,9 @@ class TrajectoryValues:
             n = sum(problem.sizes)
             mode, why = mode_by_memory(problem, min(made.batch, n) or n, made.student_steps)
             made, said = replace(made, mode=mode), (*said, why)
-        if (begun := made.average**made.iterations) > MOSTLY_START:
-            said += (
-                f"the result is a moving average that keeps {made.average:g} a step: after {made.iterations:,} steps "
-                f"{100 * begun:.0f} % of it is what the set began as; a lower average, or 0, shows more of the steps",
-            )
         return made, said
 
 
-MOSTLY_START = 0.9
-"""A moving average of which more than this is its beginning is said to be so. Published ones have 61 % at most."""
 SMALLEST_BATCH = 8
 """Below it an update is noise: tiny data have fewer updates an epoch instead."""
 
