@@ -10,6 +10,7 @@ from torch import Tensor
 
 from potstill.core import Budget, Inputs, MethodInfo, Parametrization, Problem, Source, Store
 from potstill.errors import PotstillError
+from potstill.functional.sampling import proportional
 from potstill.inputs import OFFSETS, VALUES, lengths_of, split, tensors, zeros
 from potstill.parametrize import Pixels
 from potstill.parametrize.aware import Aware
@@ -29,7 +30,7 @@ from potstill.store import (
 from potstill.store import store as stored_by
 from potstill.tasks import Classification, targets_of, task_of
 
-__all__ = ["amounts", "rounding", "writing"]
+__all__ = ["amounts", "proportions", "rounding", "writing"]
 
 _RANGES = 64
 """Bytes kept for the ranges of a payload's tensors that are too small to have several."""
@@ -104,11 +105,13 @@ def amounts(
     """
     train, decoder = problem.train, problem.parametrization
     k, spec = problem.num_classes, train.input
+    natural = wanted.natural and len(set(_samples(problem))) > 1
     if wanted.unit != "bytes":
         try:
-            return wanted.counts(k, 1), ()
+            equal = wanted.counts(k, 1)
         except ValueError as error:
             raise PotstillError(str(error)) from error
+        return _shared_out(problem, wanted.amount) if natural else equal, ()
     most, one = wanted.amount, spec.numbers
     sample: Inputs = train.raw(torch.arange(min(len(train), 64)))
     kinds = {"": spec.kind, **{name: part.kind for name, part in spec.parts}}
@@ -136,16 +139,19 @@ def amounts(
                 f"the budget must keep at least one item{of_each}, but {most:,} bytes keep {n} in all; raise it, or "
                 'store fewer bits with `store="uint4"`'
             )
-        return Budget(unit="items", amount=n).counts(k, 1), ()
+        return _shared_out(problem, n) if natural else Budget(unit="items", amount=n).counts(k, 1), ()
     if _plain(decoder):
         each = largest(lambda n: size(n * k) <= most, 8 * most)
+        if natural and each:
+            counts = _shared_out(problem, largest(lambda n: size(n) <= most, 8 * most))
+            return counts, tuple(count * one for count in counts)
         return (max(1, each),) * k, (each * one,) * k
     bits_of_one = bits_each(store, (64, one) if spec.parts else (64, *spec.shape), seen)
     known = decoder.bounded and most <= _TRIED and not problem.needed
 
-    def spent(each: int, exact: bool) -> int:
-        """Bytes of a set of so many numbers a class; 0 where they are too few for one input."""
-        tried = dataclasses.replace(problem, numbers=(each,) * k)
+    def spent(numbers: tuple[int, ...], exact: bool) -> int:
+        """Bytes of a set of so many numbers of each class; 0 where they are too few for one input."""
+        tried = dataclasses.replace(problem, numbers=numbers)
         try:
             inputs = sum(tried.sizes)
         except PotstillError:
@@ -159,16 +165,63 @@ def amounts(
                 if name not in codes
             )
         else:
-            size = math.ceil(1.06 * k * each * bits_of_one / 8) + _RANGES
+            size = math.ceil(1.06 * sum(numbers) * bits_of_one / 8) + _RANGES
         return size + whole(inputs) + labels(inputs)
 
-    each = largest(lambda n: spent(n, known) <= most, math.ceil(8.5 * most / bits_of_one / k))
-    if not known and most <= _TRIED and not problem.needed:
-        # Whole numbers, such as positions, are not written in the values' few bits, so the estimate may be too low.
-        while (taken := spent(each, True)) > most:
-            each = min(each - 1, each * most // taken)
+    def fitting(shared: Callable[[int], tuple[int, ...]], bound: int) -> int:
+        """The greatest n whose ``shared(n)`` fits."""
+        each = largest(lambda n: spent(shared(n), known) <= most, bound)
+        if not known and most <= _TRIED and not problem.needed:
+            # Whole numbers, such as positions, are not written in the values' few bits, so the estimate may be too low.
+            while (taken := spent(shared(each), True)) > most:
+                each = min(each - 1, each * most // taken)
+        return each
+
+    each = fitting(lambda n: (n,) * k, math.ceil(8.5 * most / bits_of_one / k))
     numbers = (each,) * k
+    if natural and (unit := _least(problem, each)):
+        # In steps of what one stored input takes, of which each class gets one at least.
+        def shared(n: int) -> tuple[int, ...]:
+            return tuple(count * unit for count in _shared_out(problem, max(k, n)))
+
+        if (steps := fitting(shared, math.ceil(8.5 * most / bits_of_one / unit))) > k:
+            numbers = shared(steps)
     return tuple(max(1, n // one) for n in numbers), numbers
+
+
+def _samples(problem: Problem) -> tuple[int, ...]:
+    """Samples of each class, at least one, that natural proportions are taken from."""
+    return tuple(max(1, len(index)) for index in problem.by_class)
+
+
+def proportions(wanted: Budget, problem: Problem, info: MethodInfo) -> tuple[str, ...]:
+    """That classes get items in proportion to their samples, where that is not as many of each, in a line."""
+    if not wanted.natural or not info.balanced or len(counts := set(problem.counts)) == 1:
+        return ()
+    return (
+        f"items of each class in proportion to its samples, {min(counts):,} to {max(counts):,}; balance equal gives "
+        "each as many",
+    )
+
+
+def _shared_out(problem: Problem, total: int) -> tuple[int, ...]:
+    """``total`` items, at least one of each class, in proportion to its samples, by largest remainders; no more than a
+    class has, while there are enough."""
+    sizes = _samples(problem)
+    again = math.ceil(total / sum(sizes))  # of more items than samples, as many rounds
+    return proportional([size * max(1, again) for size in sizes], total)
+
+
+def _least(problem: Problem, enough: int) -> int:
+    """The fewest numbers that give each class an input; 0 where not even ``enough`` do."""
+
+    def fails(n: int) -> bool:
+        try:
+            return not all(dataclasses.replace(problem, numbers=(n,) * problem.num_classes).sizes)
+        except PotstillError:
+            return True
+
+    return 0 if fails(enough) else largest(fails, enough) + 1
 
 
 def _target_bytes(train: Source, bits: int | None, scores: bool = False) -> Callable[[int], int]:

@@ -34,13 +34,21 @@ Counting: TypeAlias = Watcher | Callable[[str, int, int], None] | Literal["auto"
 
 
 def kept(
-    ipc: int | None = None, items: int | None = None, bytes: int | str | None = None, budget: Budget | None = None
-) -> Budget:
-    """How much to keep, said once.
+    ipc: int | None = None, items: int | None = None, bytes: int | str | None = None, budget: Budget | None = None,
+    balance: str | None = None,
+) -> Budget:  # fmt: skip
+    """How much to keep, said once, and how it is shared out between classes.
 
     Raises:
-        PotstillError: it is said twice or not at all, it is no amount, or less than 1.
+        PotstillError: it is said twice or not at all, it is no amount, or less than 1; or there is no such balance.
     """
+    if balance is not None and balance not in ("natural", "equal"):
+        raise unknown("balance", balance, ("natural", "equal"))
+    if balance == "natural" and ipc is not None:
+        raise PotstillError(
+            "ipc is as many items of each class, but balance natural asks for items in proportion to the classes' "
+            "samples; say how much with items or bytes"
+        )
     given: list[tuple[Any, Any]] = [("ipc", ipc), ("items", items), ("bytes", bytes)]
     said = [(unit, amount) for unit, amount in given if amount is not None]
     if len(said) + (budget is not None) != 1:
@@ -58,18 +66,19 @@ def kept(
     if amount < 1:
         what = {"ipc": "1 item per class", "items": "1 item", "bytes": "1 byte"}[unit]
         raise PotstillError(f"{unit} must be at least {what}, but it is {amount}")
-    return Budget(unit=unit, amount=amount)
+    return Budget(unit=unit, amount=amount, balance=balance)  # type: ignore[arg-type]  # checked above
 
 
 def asked_amounts(
-    ipc: int | None, items: int | None, bytes: int | str | None, time_limit: str | float | TimeLimit | None
-) -> tuple[Budget, TimeLimit | None]:
+    ipc: int | None, items: int | None, bytes: int | str | None, time_limit: str | float | TimeLimit | None,
+    balance: str | None = None,
+) -> tuple[Budget, TimeLimit | None]:  # fmt: skip
     """How much to keep, and for how long, from now on where the limit does not run already.
 
     Raises:
         PotstillError: as `kept` and `parse_time_limit` raise it.
     """
-    return kept(ipc, items, bytes), parse_time_limit(time_limit)
+    return kept(ipc, items, bytes, balance=balance), parse_time_limit(time_limit)
 
 
 def parse_time_limit(time_limit: str | float | TimeLimit | None) -> TimeLimit | None:

@@ -367,9 +367,21 @@ class Budget:
 
     unit: Literal["ipc", "items", "bytes"]
     amount: int
+    balance: Literal["natural", "equal"] | None = None
+    """Items of a class: in proportion to its samples, or as many of each. ``None``: natural, but ``ipc`` is equal."""
+
+    @property
+    def natural(self) -> bool:
+        """Whether classes get items in proportion to their samples."""
+        return self.unit != "ipc" and self.balance != "equal"
+
+    @property
+    def shared(self) -> str:
+        """``natural`` or ``equal``."""
+        return "natural" if self.natural else "equal"
 
     def counts(self, num_classes: int, item_bytes: int) -> tuple[int, ...]:
-        """Stored items of each class; what does not divide evenly goes to the first classes.
+        """Stored items of each class, equally many; what does not divide evenly goes to the first classes.
 
         Args:
             num_classes: k ≥ 1.

@@ -69,6 +69,8 @@ class Settled:
     """How hard it tries; ``None``: the method was given with all of its fields."""
     store: Store | None = None
     """How the set is written; ``None``: in the fewest bits that cost nothing, which is found when it is there."""
+    balance: str = "equal"
+    """How what is kept is shared out between classes: ``natural`` or ``equal``."""
     initial: Mapping[str, str] | None = None
     """What it starts from, where that is an earlier set: its ``method`` and its ``hash``."""
 
@@ -186,6 +188,7 @@ def identity_of(settled: Settled, seed: int, zca: str | None = None) -> dict[str
         "source": problem.train.content_hash,
         **({} if problem.train.input.mirrored else {"mirrored": False}),
         "zca": zca,
+        "balance": settled.balance,
         **_rounded(problem),
         **({} if settled.initial is None else {"initial": dict(settled.initial)}),
     }
@@ -327,6 +330,7 @@ def _artefact(
         "history": list(done.history),
         "command": command,
         "effort": _effort(settled),
+        "balance": settled.balance,
         **({} if settled.initial is None else {"initial": dict(settled.initial)}),
         "limits": dict(limits),
         **({} if class_shards is None else {"class_shards": class_shards}),

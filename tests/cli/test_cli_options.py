@@ -28,6 +28,7 @@ MAKING = (
     | READING
     | {"DATA", "--method", "--ipc", "--items", "--bytes", "--recipe", "--effort", "--steps", "--time-limit", "--seed"}
     | {
+        "--balance",
         "--network",
         "--parametrization",
         "--labels",
@@ -86,6 +87,7 @@ OPTIONS = {
         "--methods",
         "--ipc",
         "--items",
+        "--balance",
         "--out",
         "--time-limit",
         "--effort",

@@ -5,12 +5,15 @@ import pytest
 import torch
 from torch import Tensor
 
+import potstill
+from potstill import registry
 from potstill.core import Splits, Whitening
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.evaluation import rivals
 from potstill.evaluation.rivals import (
     Field,
+    Proportional,
     codecs,
     exact_bytes,
     most_that_fit,
@@ -296,3 +299,26 @@ def test_small_sets_are_held_against_pictures_of_a_quarter_of_the_size() -> None
     assert any(quarter in family for family in codecs(spec, room=TIGHT))
     assert not any(quarter in family for family in codecs(spec, room=TIGHT + 1))
     assert not any(quarter in family for family in codecs(InputSpec(kind="image", shape=(1, 8, 8)), room=TIGHT))
+
+
+def test_rivals_of_a_set_in_natural_proportions_are_in_such_too() -> None:
+    labels = torch.arange(3).repeat_interleave(torch.tensor([60, 30, 6]))
+    x = torch.randn(96, 5, generator=torch.Generator().manual_seed(0)) + 3 * labels[:, None]
+    source = TensorSource.make(x, labels, classes=("a", "b", "c"), name="uneven", kind="table")
+    splits = Splits(train=source, test=source)
+    protocol = registry.resolve("protocols", "potstill").override(steps=2, lr=0.01, least_epochs=0)
+
+    def rival_of(balance: str) -> tuple[dict[str, Any], str]:
+        small = potstill.distill(splits, "random", items=18, balance=balance, progress=None)
+        made = potstill.evaluate(small, splits, protocol=protocol, network="mlp-w8", seeds=1, full=False, progress=None)
+        return made.to_dict()["baselines"]["random"], str(made)
+
+    natural, said = rival_of("natural")
+    assert (natural["balance"], natural["per_class"]) == ("natural", None)
+    assert "stored as did best on held-out training data, classes in proportion to their samples" in said
+    equal, said = rival_of("equal")
+    assert "balance" not in equal
+    assert equal["per_class"] >= 1
+    assert "in proportion" not in said
+    order = Proportional([torch.arange(60), torch.arange(60, 90), torch.arange(90, 96)], (60, 30, 6))
+    assert [order.counts(n) for n in (1, 2, 10, 60)] == [[1, 1, 1], [2, 1, 1], [10, 5, 1], [60, 30, 6]]

@@ -206,13 +206,15 @@ def test_regions_of_the_map(region: str) -> None:
 def test_balance() -> None:
     data = unbalanced()
 
-    def sizes(balance: str, items: int) -> list[int]:
-        small = potstill.distill(data, Forgetting(balance=balance, **some), items=items, network="convnet-d1-w4")  # type: ignore[arg-type]
+    def sizes(pool: str, items: int, **more: str) -> list[int]:
+        method = Forgetting(pool=pool, **some)  # type: ignore[arg-type]
+        small = potstill.distill(data, method, items=items, network="convnet-d1-w4", **more)  # type: ignore[arg-type]
         assert bool((small.labels.diff() >= 0).all())
         return torch.bincount(small.labels, minlength=4).tolist()
 
     some: dict[str, Any] = {"epochs_recorded": 3}
-    assert sizes("class", 12) == [3, 3, 3, 3]
+    assert sizes("class", 12) == [5, 4, 2, 1]  # natural: the budget's default
+    assert sizes("class", 12, balance="equal") == [3, 3, 3, 3]
     assert sizes("proportional", 10) == [4, 3, 2, 1]
     assert sum(sizes("global", 10)) == 10
     assert sizes("global", 30) == [12, 9, 6, 3]
@@ -221,7 +223,7 @@ def test_balance() -> None:
 
 
 def test_global_takes_the_hardest_of_all() -> None:
-    method = quick("entropy", balance="global")
+    method = quick("entropy", pool="global")
     problem = toy_problem(method, ipc=3)
     hardness = method.columns(problem)["entropy"]
     assert set(chosen(method, problem)) == set(hardness.argsort(descending=True)[:12].tolist())

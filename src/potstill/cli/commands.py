@@ -128,6 +128,9 @@ class Making(DataCommand):
     """How much, instead: stored items in all."""
     bytes: Annotated[Bytes | None, _unset("20kB")] = None
     """How much, instead: stored bytes in all (B, kB, MB, KiB, MiB)."""
+    balance: Annotated[Literal["natural", "equal"] | None, _unset("natural|equal")] = None
+    """How --items and --bytes are shared out: in proportion to the classes' samples, or as many of each. (default:
+    natural; with --ipc equal)"""
     effort: Annotated[Literal["quick", "good", "published"] | None, _unset("quick|good|published")] = None
     """How many steps: minutes on a laptop, about an hour, or what the paper says. A number that `potstill methods NAME`
     shows, never a clock; options that are given win. (default: quick; published with --steps or --recipe)"""
@@ -357,6 +360,8 @@ class Compare(DataCommand):
     """Or in all, where there are no classes."""
     bytes: Annotated[Amounts | None, _unset("20kB,…")] = None
     """Which sizes, beside or in place of these: stored bytes in all."""
+    balance: Annotated[Literal["natural", "equal"] | None, _unset("natural|equal")] = None
+    """How --items and --bytes are shared out between classes, as for distill. (default: natural)"""
     sets: Annotated[int, arg(metavar="N")] = 1
     """How many sets of each, with the seeds S, S+1, …: methods are told apart over sets, so three or more for that."""
     parametrizations: Annotated[Spelled | None, _unset("NAME,…")] = None

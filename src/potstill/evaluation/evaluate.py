@@ -209,8 +209,9 @@ def evaluate(
         check_stored(bench.protocol, stored)
         stored.check(train.classes, content_hash(only(x, "a stored label")))
         robust_scores = False  # the file's views are those of one augmentation
+    proportional = distilled.card.get("balance") == "natural" and len(set(train.labels.bincount().tolist())) > 1
     field = Field(
-        train=train, room=room_of(distilled.card["bytes"]), make=bench.make, seed=seed,
+        train=train, room=room_of(distilled.card["bytes"]), make=bench.make, seed=seed, natural=proportional,
         quick=bench.protocol.shortened, executor=bench.executor,
         steps=min(STEPS, max(1, _updates(bench.protocol, len(distilled)))),
     )  # fmt: skip
@@ -294,7 +295,8 @@ def evaluate(
         "baselines": {
             n: _scored(metric, bench.summed(m)) | {
                 "bytes": s.bytes, "coded": s.coded, "items": s.items,
-                "per_class": s.per_class if train.classes else None, "store": s.store,
+                "per_class": s.per_class if train.classes and not proportional else None, "store": s.store,
+                **({"balance": "natural"} if proportional else {}),
                 "draws": len(s.pairs), "tried": list(s.tried), "chosen": dict(m.chosen), "difference": gaps[n],
                 **({"units": m.units} if m.units else {}),
             }

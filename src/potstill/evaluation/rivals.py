@@ -91,6 +91,20 @@ Order = Sequence[Int[Tensor, " _"]]
 """Of each class, its samples in the order in which they are taken."""
 
 
+class Proportional(list[Tensor]):
+    """An order of which each class gives samples in proportion to its size: ``n`` of the largest, of the others their
+    share of that, one at least."""
+
+    def __init__(self, order: Order, sizes: Sequence[int]) -> None:
+        super().__init__(order)
+        self.sizes = tuple(sizes)
+
+    def counts(self, n: int) -> list[int]:
+        """Samples of each class."""
+        most = max(self.sizes)
+        return [max(1, (2 * n * size + most) // (2 * most)) for size in self.sizes]
+
+
 def codecs(spec: InputSpec, quick: bool = False, room: int = TIGHT + 1) -> tuple[tuple[str, ...], ...]:
     """Ways to write samples that are tried for ``room`` bytes: families, each from the finest to the coarsest."""
     if spec.parts:
@@ -123,6 +137,8 @@ class Field:
     """Bytes that inputs and labels may take."""
     make: NetworkFactory
     seed: int
+    natural: bool = False
+    """Classes give samples in proportion to their sizes, as in the set; else as many of each."""
     quick: bool = False
     steps: int = STEPS
     """Updates of a student that tries a codec."""
@@ -175,7 +191,8 @@ def _size(stored: tuple[Mapping[str, Stored], Stored]) -> int:
 
 
 def _taken(order: Order, per_class: int) -> Int[Tensor, " m"]:
-    return torch.cat([of_class[:per_class] for of_class in order])
+    counts = order.counts(per_class) if isinstance(order, Proportional) else [per_class] * len(order)
+    return torch.cat([of_class[:count] for of_class, count in zip(order, counts, strict=True)])
 
 
 def most_that_fit(train: Source, order: Order, room: int, codec: str, *, soft: bool = False, guess: int = 1) -> int:
@@ -252,6 +269,11 @@ def packed_set(
         pairs=pairs, bytes=max(sizes), per_class=per_class, store=codec,
         coded=None if None in coded else max(c for c in coded if c is not None),
     )  # fmt: skip
+
+
+def _shared(train: Source, order: Order, where: Field) -> Order:
+    """The order, taken in proportion to the classes' sizes where the set's own items are."""
+    return Proportional(order, torch.bincount(train.labels, minlength=len(order)).tolist()) if where.natural else order
 
 
 def _order(train: Source, name: str, seed: int, draw: str, most: int | None = None) -> Order:
@@ -338,7 +360,7 @@ def rival(
     """
     soft = name == "random-soft"
     fit, held = where.parts()
-    first = _order(fit, "random", where.seed, "trial 0")
+    first = _shared(fit, _order(fit, "random", where.seed, "trial 0"), where)
     entries = _fitting(fit, first, where, soft, among)
     if not entries:
         raise PotstillError(
@@ -350,7 +372,7 @@ def rival(
 
     def orders(train: Source, part: str, count: int) -> list[Order]:
         count = 1 if name == "herding" else count
-        return [_order(train, name, where.seed, f"{part}{n}", most) for n in range(count)]
+        return [_shared(train, _order(train, name, where.seed, f"{part}{n}", most), where) for n in range(count)]
 
     tried = _tried(where, fit, held, orders(fit, "trial ", FIRST + THEN), entries, soft, say or (lambda *_: None))
     train, taken = where.train, orders(where.train, "", draws)

@@ -142,6 +142,7 @@ class Scorecard:
             takes = "takes" if len(equal) == 1 else "take"
             lines.append(
                 f"fair: {named} {takes} no more bytes than this set, stored as did best on held-out training data"
+                + (", classes in proportion to their samples" if "balance" in held[equal[0]] else "")
             )
         if "random-items" in held:
             lines.append("random-items is as many samples as this set has, whatever they weigh: what papers compare")

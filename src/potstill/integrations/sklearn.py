@@ -74,9 +74,11 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
 
     Args:
         method: a name of `potstill methods`, or a method as a value.
-        ipc: samples of each class to keep; or ``items``, samples in all, of which each class gets an equal share; or
+        ipc: samples of each class to keep; or ``items``, samples in all; or
             ``bytes``, what the set takes when it is saved: a number, or text such as ``20kB``. Default: ``ipc=10``,
             and ``items=100`` where there are no classes.
+        balance: how ``items`` and ``bytes`` are shared out: ``natural``, in proportion to the classes' samples and one of
+            each at least (the default), or ``equal``.
         random_state: decides every draw: an int, or a ``RandomState``, of which one number is drawn at each call.
             ``None`` is 0: the same arguments give the same result here, unlike elsewhere in scikit-learn.
         task: ``regression`` where ``y`` are real values; ``None``: classes.
@@ -111,6 +113,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         ipc: int | None = None,
         items: int | None = None,
         bytes: int | str | None = None,
+        balance: str | None = None,
         random_state: Any = None,
         task: str | None = None,
         missing: str | None = None,
@@ -126,6 +129,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         self.ipc = ipc
         self.items = items
         self.bytes = bytes
+        self.balance = balance
         self.random_state = random_state
         self.task = task
         self.missing = missing
@@ -171,7 +175,8 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         source = given.source
         try:
             made = distill(
-                Splits(train=source, test=None), self.method, **self._amount(), effort=self.effort, seed=int(seed),
+                Splits(train=source, test=None), self.method, **self._amount(), effort=self.effort,
+                balance=self.balance, seed=int(seed),
                 network=self.network, steps=self.steps, time_limit=self.time_limit, device=self.device, progress=None,
                 **dict(self.options or {}),
             )  # fmt: skip

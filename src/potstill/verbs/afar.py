@@ -104,7 +104,7 @@ def plan_afar(
     ipc: int | None = None, items: int | None = None, bytes: int | str | None = None, effort: str | None = None,
     seed: int = 0, steps: int | None = None, network: str | None = None, parametrization: str | None = None,
     labels: str | None = None, augment: str | None = None, zca: str | None = None, store: str | None = None,
-    **options: Any,
+    balance: str | None = None, **options: Any,
 ) -> Afar:  # fmt: skip
     """Time, memory, disk and device-hours on ``cluster`` of distilling, labelling and measuring.
 
@@ -112,15 +112,15 @@ def plan_afar(
         data: read already, or described (`potstill.data.like`): then a few generated samples of the same size are used.
         protocol: whose labels and students are counted; by default the method's own, where there is one, else sre2l.
         steps: stop after this many steps.
-        method, ipc, items, bytes, effort, seed, network, parametrization, labels, augment, zca, store, options: as for
-            ``potstill.distill``.
+        method, ipc, items, bytes, effort, seed, network, parametrization, labels, augment, zca, store, balance,
+        options: as for ``potstill.distill``.
 
     Raises:
         PotstillError: what ``potstill.distill`` would refuse; a method that does not say its steps; auto.
     """
     if method == "auto":
         raise PotstillError("a plan is of one method, but auto tries several; name the method to plan")
-    keep, _ = asked_amounts(ipc, items, bytes, None)
+    keep, _ = asked_amounts(ipc, items, bytes, None, balance)
     splits = Splits(train=data, test=None) if isinstance(data, LikeSource) else data
     axes: dict[str, Any] = {
         "network": network, "parametrization": parametrization, "labels": labels, "augment": augment, "zca": zca,

@@ -119,6 +119,7 @@ def _answer(race: Race, wanted: Budget, progress: Callable[[Progress], None]) ->
     runs, asked, entries = race.runs, race.asked, race.entries
     train = runs.splits.train
     kept, held = holdout(train, min(asked.validation, 2 * HELD / len(train)), derive(runs.seed, "auto", "held") % 2**31)
+    runs.balance = "natural" if wanted.natural else "equal"
     runs.bytes = wanted.amount if wanted.unit == "bytes" else runs.bytes_of(wanted)
     judge = race.real(kept, held)
     alive = race.rungs(judge, race.start(kept))

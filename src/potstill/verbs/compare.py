@@ -32,6 +32,7 @@ def compare(
     *,
     items: Sequence[int] | int | None = None,
     bytes: Sequence[int | str] | int | str | None = None,
+    balance: str | None = None,
     parametrizations: Sequence[str] | str = (),
     stores: Sequence[str] | str = (),
     sets: int = 1,
@@ -74,6 +75,7 @@ def compare(
         ipc: items per class.
         items: items in all, in place of ``ipc``: where there are no classes.
         bytes: stored bytes, numbers or text such as ``20kB``, beside or in place of items.
+        balance: how items and bytes are shared out between classes, as for `potstill.distill`; ``ipc`` stays equal.
         parametrizations: what is stored and optimised, each in turn, by the methods that have it to choose. Default:
             the methods' own.
         stores: how values are written, each in turn. Default: as `potstill.distill` does.
@@ -116,6 +118,7 @@ def compare(
         "network": given(network),
         "time_limit": None if limit is None else limit.seconds,
         "effort": asked_effort(effort, ""),
+        "balance": balance,
     }
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.amounts import amounts, rounding, writing
+from potstill.amounts import amounts, proportions, rounding, writing
 from potstill.asked import Watching, asked_amounts, asked_effort, kept, parse_duration, watched
 from potstill.augment.named import named_augmentation
 from potstill.augment.zca import fit_normalization
@@ -56,6 +56,7 @@ def distill(
     ipc: int | None = None,
     items: int | None = None,
     bytes: int | str | None = None,
+    balance: str | None = None,
     effort: str | None = None,
     seed: int = 0,
     steps: int | None = None,
@@ -92,6 +93,8 @@ def distill(
             held out of the training data, within ``time_limit`` (docs/auto.md), with fields of
             `potstill.verbs.candidates.AutoOptions` as options.
         ipc: items per class; or ``items`` in all; or stored ``bytes``, as a number or text: ``20kB``.
+        balance: how ``items`` and ``bytes`` are shared out: ``natural``, in proportion to the classes' samples and one
+            of each at least (the default), or ``equal``, as many of each class, as ``ipc`` is.
         effort: how many steps a method that is named makes: ``quick`` (minutes on a laptop), ``good`` (about an hour)
             or ``published`` (what its paper says). Each is a number of steps that `potstill methods NAME` shows, so
             the same seed gives the same bits. Options that are given win over it. Default: ``quick``; ``published``
@@ -145,7 +148,7 @@ def distill(
             must be prepared does not fit into the time limit.
         Interrupted: a signal came; ``checkpoint`` holds the run.
     """
-    keep, seconds = asked_amounts(ipc, items, bytes, time_limit)
+    keep, seconds = asked_amounts(ipc, items, bytes, time_limit, balance)
     if steps is not None and (not isinstance(steps, int) or steps < 0):
         raise PotstillError(
             f"steps must be a whole number of at least 0, but they are {steps!r}; leave them out for all that there are"
@@ -372,12 +375,13 @@ def settle(
     counts, numbers = amounts(problem, wanted, limit, info, soft, scores=labels_asked(made) == "scores")
     rounds = rounding(decoder, written, info.selects)
     problem = dataclasses.replace(problem, counts=counts, numbers=numbers, parametrization=rounds)
+    chosen += proportions(wanted, problem, info)
     if not info.selects:
         decoder.sizes(problem.held, train.input.shape)  # a budget that holds nothing is refused before all the work
     made, said = made.settled(problem)
     return Settled(
         name=name, method=made, problem=problem, read=splits.notes, reading=splits.reading, chosen=(*chosen, *said),
-        effort=effort, store=written,
+        effort=effort, store=written, balance=wanted.shared,
     )  # fmt: skip
 
 

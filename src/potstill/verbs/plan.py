@@ -151,6 +151,7 @@ def plan(
     ipc: int | None = None,
     items: int | None = None,
     bytes: int | str | None = None,
+    balance: str | None = None,
     effort: str | None = None,
     seed: int = 0,
     steps: int | None = None,
@@ -178,8 +179,8 @@ def plan(
             default as many as five seconds hold, within 20 seconds in all, and none where one is expected to take over
             a minute. Networks that must be trained first are not trained; two batches of that are timed.
         progress: ``auto``: say on stderr what is known so far, a rough estimate first; ``None``: say nothing.
-        data, method, ipc, items, bytes, effort, seed, steps, time_limit, network, parametrization, labels, augment,
-        zca, store, device, executor, experts, options: as for `potstill.distill`.
+        data, method, ipc, items, bytes, balance, effort, seed, steps, time_limit, network, parametrization, labels,
+        augment, zca, store, device, executor, experts, options: as for `potstill.distill`.
 
     Raises:
         PotstillError: what ``potstill.distill`` would refuse, or a negative ``measure``.
@@ -192,7 +193,7 @@ def plan(
             "minutes where it gives none; name the method to plan"
         )
     executor = asked_executor(executor)
-    keep, _ = asked_amounts(ipc, items, bytes, time_limit)
+    keep, _ = asked_amounts(ipc, items, bytes, time_limit, balance)
     settled = settle(
         data, method, ipc=None, size_budget=keep, effort=asked_effort(effort, method, steps), network=network,
         parametrization=parametrization, labels=labels,

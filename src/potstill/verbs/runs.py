@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from potstill.core import Budget, Source, Splits
 from potstill.driver import Progress
@@ -39,6 +39,8 @@ class Runs:
     """Seconds of the choice until now."""
     bytes: int = 0
     """Of each set, at most."""
+    balance: Literal["natural", "equal"] | None = None
+    """How they are shared out between classes."""
 
     def bytes_of(self, wanted: Budget) -> int:
         """What so many random samples take as they are: the budget in bytes of all candidates."""
@@ -56,7 +58,7 @@ class Runs:
             options.setdefault("iterations", ENDLESS if iterations is None else max(1, iterations))
         return settle(
             dataclasses.replace(self.splits, train=train, test=None), candidate.method, ipc=None,
-            size_budget=Budget(unit="bytes", amount=self.bytes), network=self.network,
+            size_budget=Budget(unit="bytes", amount=self.bytes, balance=self.balance), network=self.network,
             parametrization=candidate.parametrization, labels=None, augment=None, zca=None, device=self.device,
             store=candidate.store, effort="quick", **options,
         )  # fmt: skip

@@ -19,7 +19,8 @@ __all__ = ["run_distill", "run_plan"]
 def _kept(command: Making) -> dict[str, Any]:
     """The amount that was given, by its unit."""
     given: list[tuple[str, int | None]] = [("ipc", command.ipc), ("items", command.items), ("bytes", command.bytes)]
-    return {unit: int(amount) for unit, amount in given if amount is not None}
+    amounts: dict[str, Any] = {unit: int(amount) for unit, amount in given if amount is not None}
+    return {**amounts, "balance": command.balance}
 
 
 def _settings(command: Making, parsed: Parsed) -> dict[str, Any]:

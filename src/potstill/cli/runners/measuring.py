@@ -144,6 +144,7 @@ def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         command.ipc,
         items=command.items,
         bytes=command.bytes,
+        balance=command.balance,
         parametrizations=command.parametrizations or (),
         stores=command.stores or (),
         sets=command.sets,

@@ -1,6 +1,6 @@
 """Selecting by a score: numbers of all samples first, then one pool after the other.
 
-A pool is a class; with ``balance="global"`` all samples are one. The numbers come from the problem's assets: from a
+A pool is a class; with ``pool="global"`` all samples are one. The numbers come from the problem's assets: from a
 file of scores where there is one, else from a record of training.
 """
 
@@ -19,9 +19,9 @@ from potstill.functional.sampling import random_per_class
 from potstill.methods.selection._greedy import check_enough
 from potstill.rng import generator
 
-__all__ = ["Balance", "ByScore", "ScoreState"]
+__all__ = ["ByScore", "Pool", "ScoreState"]
 
-Balance = Literal["class", "global", "proportional"]
+Pool = Literal["class", "global", "proportional"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +39,9 @@ class ByScore(Method[ScoreState]):
 
     state_type: ClassVar[type] = ScoreState
     fractions: ClassVar[tuple[str, ...]] = ("cut",)
-    selecting: ClassVar[tuple[str, ...]] = ("balance", "keep", "cut", "bins")
+    selecting: ClassVar[tuple[str, ...]] = ("pool", "keep", "cut", "bins")
 
-    balance: Balance = "class"
+    pool: Pool = "class"
     """``class``: the budget of each class. ``proportional``: in proportion to the classes' sizes, at least one of each.
     ``global``: the best of all samples, whatever their class (most papers); a class may then end with none."""
     keep: Keep = "hardest"
@@ -62,13 +62,13 @@ class ByScore(Method[ScoreState]):
     def pools(self, problem: Problem) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
         """Indices of each pool, and how many it gives."""
         total = sum(problem.counts)
-        if self.balance == "global":
+        if self.pool == "global":
             if total > len(problem.train):
                 raise PotstillError(
                     f"{total} samples are asked for, but the data have {len(problem.train)}; lower the budget"
                 )
             return (torch.arange(len(problem.train)),), (total,)
-        if self.balance == "proportional":
+        if self.pool == "proportional":
             return problem.by_class, shares([len(index) for index in problem.by_class], total)
         check_enough(problem)
         return problem.by_class, problem.counts
@@ -99,7 +99,7 @@ class ByScore(Method[ScoreState]):
         return Selection(index=index[torch.argsort(problem.train.labels[index], stable=True)])
 
     def horizon(self, problem: Problem) -> int:
-        return 2 if self.balance == "global" else problem.num_classes + 1
+        return 2 if self.pool == "global" else problem.num_classes + 1
 
     def parts(self, problem: Problem, state: ScoreState) -> tuple[Part, ...]:
         n = len(problem.train)

@@ -6,7 +6,7 @@ The part β of the hardest samples goes first; what is left is cut into strata o
 filled stratum is asked first for an equal share of what is still to be chosen, at random within it. The score is the
 area under the margin, as in the paper's experiments: of probabilities, as in its released code
 (generate_importance_score.py:94-108), where AUM's paper takes logits. That code chooses among all samples at once,
-which is ``balance = "global"``. β was searched for each rate of pruning (CIFAR-10: 0, 10, 10, 20
+which is ``pool = "global"``. β was searched for each rate of pruning (CIFAR-10: 0, 10, 10, 20
 and 30 % for 30, 50, 70, 80 and 90 % pruned); here it is one number.
 """
 

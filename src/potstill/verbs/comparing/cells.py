@@ -129,7 +129,13 @@ class Cell:
     @property
     def choices(self) -> dict[str, Any]:
         """What `distill` is asked for besides, of this cell: a value has all of its fields, whatever the effort."""
-        return {**self.making, **({} if self.value is None else {"effort": None}), "seed": self.seed}
+        of_value = {} if self.value is None else {"effort": None}
+        return {**self.making, **of_value, "balance": self.balance, "seed": self.seed}
+
+    @property
+    def balance(self) -> Any:
+        """How it is shared out between classes; items per class are as many of each, whatever is asked for."""
+        return None if self.unit == "ipc" else self.making["balance"] or "natural"
 
     @property
     def seed(self) -> int:
@@ -199,6 +205,7 @@ class Cell:
             counted = ("ipc",) if self.unit == "ipc" else ()
             said = {name: card[name] for name in ("method", "config", "seed", *counted)} | {
                 "network": card.get("network"), "source": card["source"].get("hash"), "zca": None,
+                "balance": card.get("balance"),
                 "limits": card.get("limits", {}),  # earlier versions said none: such a set is adopted without a limit
             }  # fmt: skip
             limits = {"steps": None, "time_limit": self.making["time_limit"]}
@@ -299,7 +306,7 @@ class Cell:
 
     def _identity(self, splits: Splits) -> dict[str, Any]:
         settled = settle(
-            splits, self.asked, ipc=None, size_budget=Budget(unit=self.unit, amount=self.amount),
+            splits, self.asked, ipc=None, size_budget=Budget(unit=self.unit, amount=self.amount, balance=self.balance),
             network=self.making["network"], parametrization=self.parametrization, store=self.store,
             labels=None, augment=None, zca=None, device=self.device, effort=self.choices["effort"], **self.options,
         )  # fmt: skip
