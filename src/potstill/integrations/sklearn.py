@@ -77,8 +77,8 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         ipc: samples of each class to keep; or ``items``, samples in all; or
             ``bytes``, what the set takes when it is saved: a number, or text such as ``20kB``. Default: ``ipc=10``,
             and ``items=100`` where there are no classes.
-        balance: how ``items`` and ``bytes`` are shared out: ``natural``, in proportion to the classes' samples and one of
-            each at least (the default), or ``equal``.
+        balance: how ``items`` and ``bytes`` are shared out: ``natural``, in proportion to the classes' samples and one
+            of each at least (the default), or ``equal``.
         random_state: decides every draw: an int, or a ``RandomState``, of which one number is drawn at each call.
             ``None`` is 0: the same arguments give the same result here, unlike elsewhere in scikit-learn.
         task: ``regression`` where ``y`` are real values; ``None``: classes.
