@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import potstill
-from potstill.data.reading import Reading, checked_reading
+from potstill.data.reading import Reading, checked_reading, merged_reading
 from potstill.errors import PotstillError
 
 
@@ -44,3 +44,20 @@ def test_where_nothing_was_given_nothing_stands_there_and_places_never_do(tmp_pa
 def test_a_card_that_says_something_else_is_refused(card: object) -> None:
     with pytest.raises(PotstillError, match=r"the card's reading .*; get the file again"):
         checked_reading(card)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(a+)+$", "(a|aa)*b", "(.*)*x", "(x+x+)+y", ".*.*.*.*z", "a" * 300, r"(a)\1*", "(a|b){1,9}"]
+)
+def test_a_strangers_expression_that_may_search_for_long_is_refused(pattern: str) -> None:
+    with pytest.raises(PotstillError, match=r"a regular expression that may search for very long; .*`group=REGEX`"):
+        checked_reading({"group": pattern})
+    assert merged_reading({"reading": {"group": pattern}}, {"group": "parent"})[0] == {"group": "parent"}
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["parent", "patient", "scene number", r"([^/]+)/[a-z]+", r"(patient_\d+)", r"(?P<who>\w+)_\d+\.png", "[*+]x"],
+)
+def test_expressions_of_people_are_taken_from_a_card(pattern: str) -> None:
+    assert checked_reading({"group": pattern}) == {"group": pattern}

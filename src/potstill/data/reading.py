@@ -1,5 +1,6 @@
 """The options by which data are read, as one value: on `Splits`, and on the card of every set made of them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -24,6 +25,9 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "stream": bool, "series": str, "missing": str, "mirror": bool, "duplicates": str, "group": str,
 }  # fmt: skip
 """What a card may hold, by the names of `potstill.load_data`."""
+
+_LONGEST, _REPEATS = 200, 3
+"""Characters and repeats of a regular expression that a card may bring; a person's own has no such limits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +90,24 @@ def checked_reading(value: object) -> dict[str, Any]:
             raise PotstillError(f"the card's reading has no valid {str(name)[:40]!r}; get the file again")
         if isinstance(option, list) and (len(option) != 2 or not all(type(side) is int for side in option)):
             raise PotstillError("the card's reading has no valid 'size'; get the file again")
+    if "group" in value and not _is_quick(value["group"]):
+        raise PotstillError(
+            f"the card's reading groups by {value['group'][:60]!r}, a regular expression that may search for very "
+            "long; if you trust it, give it yourself with `group=REGEX`"
+        )
     return {name: tuple(option) if name == "size" else option for name, option in value.items()}
+
+
+def _is_quick(pattern: str) -> bool:
+    """Whether a stranger's regular expression takes steps that grow slowly with a path's length, whatever the path.
+
+    No repeated group, no reference back and at most `_REPEATS` repeats: then there are at most as many ways to share a
+    path out among the repeats as its length to the power of their number.
+    """
+    plain = re.sub(r"\\.|\[\^?\]?[^\]]*\]", "x", pattern)  # what stands escaped or in a class is one character
+    repeats = len(re.findall(r"[*+?{]", re.sub(r"\(\?", "(", plain)))
+    back = re.search(r"\\[1-9]|\(\?P=|\(\?\(", pattern)
+    return len(pattern) <= _LONGEST and repeats <= _REPEATS and back is None and not re.search(r"\)[*+?{]", plain)
 
 
 def merged_reading(card: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -99,7 +120,10 @@ def merged_reading(card: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[d
     Raises:
         PotstillError: the card's reading is not valid.
     """
-    read = checked_reading(card.get("reading", {}))
+    held = card.get("reading", {})
+    if isinstance(held, Mapping) and given.get("group") is not None:  # the card's is not used, whatever it is
+        held = {name: value for name, value in held.items() if name != "group"}
+    read = checked_reading(held)
     carded = {name: read[name] for name in _TYPES if name in read}  # in one order, whatever the file's is
     asked = {name: value for name, value in given.items() if value is not None}
     notes = []
