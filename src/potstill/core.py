@@ -201,13 +201,15 @@ class Source(Protocol):
 class Splits:
     """What ``load_data`` returns. ``test`` is for protocols only; a ``Problem`` never holds it. ``notes`` says what the
     loader decided (a split drawn by seed, pictures resized, files skipped), one line each. ``reading`` holds the
-    options of ``load_data`` that say what the data are and differ from their defaults (JSON).
+    options of ``load_data`` that say what the data are and differ from their defaults (JSON). ``files`` are the paths
+    of files and folders that were read, which nothing made of these data is written over.
     """
 
     train: Source
     test: Source | None
     notes: tuple[str, ...] = ()
     reading: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return "\n".join([f"train: {self.train!r}", f"test: {self.test!r}", *(f"note: {n!r}" for n in self.notes)])

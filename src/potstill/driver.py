@@ -147,6 +147,15 @@ def _meta(path: Path, meta: Mapping[str, Any]) -> tuple[float, int, list[Mapping
     return float(meta["seconds"]), stride, list(meta["history"]), list(changes)
 
 
+def split_identity(identity: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a run is of, and what computes it: versions, and the user's own files among the identity.
+
+    A checkpoint of the first is never gone on with by another run; one of the second only where it is asked for.
+    """
+    own = {name: identity[name] for name in ("own_files",) if name in identity}
+    return {n: v for n, v in identity.items() if n not in own}, {**versions(), **own}
+
+
 def run(
     method: Method[S],
     problem: Problem,
@@ -218,7 +227,7 @@ def _run(
     history: list[Mapping[str, float]] = []
     changes: list[Mapping[str, Any]] = []
     stride, step, before, damaged = 1, 0, 0.0, False
-    here = {} if checkpoint is None else versions()
+    identity, here = split_identity(identity)
     begun = last_saved = time.monotonic()
     if resume:
         if checkpoint is None or not checkpoint.exists():

@@ -4,13 +4,16 @@ To name a file is to run it, so only what a person types or passes may come here
 a scorecard or a recipe of labels.
 """
 
+import functools
 import hashlib
 import importlib.util
 import inspect
 import linecache
 import re
 import sys
+import sysconfig
 import traceback
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +21,11 @@ from typing import Any
 
 from potstill.errors import PotstillError, unknown
 
-__all__ = ["OwnFile", "names_file"]
+__all__ = ["OwnFile", "names_file", "own_digests"]
+
+
+_DIGEST = "__potstill_sha256__"
+"""Attribute of a module that was loaded here: the hash of the text that was run, whatever the file holds by now."""
 
 
 def names_file(spelled: str) -> bool:
@@ -87,6 +94,7 @@ def _module(of: OwnFile) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
+    setattr(module, _DIGEST, of.digest)
     sys.modules[name] = module
     try:
         exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)
@@ -97,3 +105,84 @@ def _module(of: OwnFile) -> ModuleType:
         said = error.msg if isinstance(error, SyntaxError) else str(error).split("\n")[0]
         raise PotstillError(f"{path}:{line}: {type(error).__name__}: {said}") from error
     return module
+
+
+def own_digests(things: Iterable[object]) -> dict[str, str]:
+    """Return the SHA-256 of each file that the user's own parts of a run come from, by the file's name.
+
+    A part is own if its class or function is defined in a file that is no part of Potstill or of an installed package.
+    Modules beside that file (in its folder or below) that it uses count as well. What was typed into a notebook has no
+    file; there it is the text of the class.
+
+    Args:
+        things: objects, classes or functions: method, network, source, task, ….
+    """
+    found: dict[str, str] = {}
+    for thing in things:
+        kind = _kind(thing)
+        module = sys.modules.get(str(kind.__module__))
+        if module is None or _is_installed(module):
+            continue
+        if (file := getattr(module, "__file__", None)) is None:
+            found |= _text_digest(kind)
+            continue
+        for own in _used(module, Path(file).parent):
+            _note(found, own)
+    return dict(sorted(found.items()))
+
+
+def _kind(thing: object) -> Any:
+    """Return the class or function that says what ``thing`` does."""
+    while isinstance(thing, functools.partial):
+        thing = thing.func
+    return thing if inspect.isclass(thing) or inspect.isroutine(thing) else type(thing)
+
+
+def _note(found: dict[str, str], module: ModuleType) -> None:
+    path = Path(str(module.__file__))
+    digest = getattr(module, _DIGEST, None) or hashlib.sha256(_text(path)).hexdigest()
+    name, more = path.name, 2
+    while found.get(name, digest) != digest:  # two files of one name in two folders
+        name, more = f"{path.name} ({more})", more + 1
+    found[name] = digest
+
+
+def _is_installed(module: ModuleType) -> bool:
+    """Tell whether a module is Potstill's, Python's or a package's: its version says what it is."""
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return module.__name__ != "__main__"
+    path = Path(file).resolve()
+    if path.is_relative_to(Path(__file__).resolve().parent):
+        return True
+    folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return any(path.is_relative_to(folder) for folder in folders if folder is not None)
+
+
+def _used(module: ModuleType, folder: Path) -> Iterator[ModuleType]:
+    """Yield the module and those of the folder that its names come from, each once."""
+    waiting, done = [module], set[str]()
+    while waiting:
+        one = waiting.pop()
+        if one.__name__ in done:
+            continue
+        done.add(one.__name__)
+        yield one
+        for value in list(vars(one).values()):
+            other = value if isinstance(value, ModuleType) else sys.modules.get(str(_kind(value).__module__))
+            file = getattr(other, "__file__", None)
+            if (
+                other is not None
+                and file is not None
+                and Path(file).is_relative_to(folder)
+                and not _is_installed(other)
+            ):
+                waiting.append(other)
+
+
+def _text_digest(kind: Any) -> dict[str, str]:
+    try:
+        text = inspect.getsource(kind)
+    except (OSError, TypeError):  # typed at a prompt that keeps nothing
+        return {}
+    return {f"{getattr(kind, '__qualname__', 'own')} (no file)": hashlib.sha256(text.encode()).hexdigest()}

@@ -22,16 +22,20 @@ from potstill.execution import Executor
 from potstill.execution.memory import return_freed_memory
 from potstill.film import Film
 from potstill.inputs import moved
+from potstill.nn import OwnFactory
+from potstill.ownfile import own_digests
 from potstill.parametrize.aware import Aware
 from potstill.registry import effort_fields
 from potstill.rng import derive, generator
 from potstill.sharded import run_shards
 from potstill.storage import Distilled
 from potstill.storage.decoders import keep_decoder, said_of, state_hash
+from potstill.storage.replacing import run_digest
 from potstill.storage.scores import Scores
+from potstill.storage.set_output import SetOutput
 from potstill.store import Exact, Float, Uniform, read, store_name
 from potstill.store.patches import Patches
-from potstill.tasks import targets_of
+from potstill.tasks import targets_of, task_of
 from potstill.timelimit import TimeLimit
 from potstill.units import about, clock
 from potstill.watch import Watcher
@@ -73,6 +77,8 @@ class Settled:
     """How what is kept is shared out between classes: ``natural`` or ``equal``."""
     initial: Mapping[str, str] | None = None
     """What it starts from, where that is an earlier set: its ``method`` and its ``hash``."""
+    files: tuple[str, ...] = ()
+    """Paths of the data and of the user's own files, which the set is never written over."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -85,7 +91,7 @@ def run_settled(
     checkpoint: Path | None, resume: bool, anyway: bool, checkpoint_every: float, progress: Callable[[Progress], None],
     preparing: Callable[[str, int, int], None], command: str | None, table: Scores | None,
     executor: Executor | None = None, given: Mapping[str, Any] | None = None, keep: bool = False,
-    film: Path | None = None, class_shards: int | None = None,
+    film: Path | None = None, class_shards: int | None = None, output: SetOutput | None = None,
 ) -> Distilled:  # fmt: skip
     """Preparation, steps and result of a run that is settled. Arguments and errors as for `potstill.distill`.
 
@@ -97,22 +103,31 @@ def run_settled(
         keep: write the checkpoint also where the steps are reached.
         film: file for inputs at a few steps.
         class_shards: match the classes in so many groups, each as a job of the executor.
+        output: where the set will be written; what is there is checked as soon as it is known what the run is of.
     """
     name, made = settled.name, settled.method
     for note in settled.chosen if watcher.line else ():  # before the work, which may take long
         watcher.note(note)
     begun, brought = time.monotonic(), dict(given or {})
+    limits = {"steps": steps, "time_limit": None if time_limit is None else time_limit.seconds}
+    identity = identity_of(settled, seed, zca)
+    if table is not None:
+        identity["scores"] = state_hash(table.of(name, settled.problem.train))
+    if output is not None and not brought:
+        there = output.there(_on_card(settled, identity, limits, class_shards), watcher.warn)
+        if there is not None:
+            return there
     if table is None:
         problem, prepared = _prepared(settled, preparing, watcher, time_limit, executor, brought)
     else:
         known = table.of(name, settled.problem.train)
         problem, prepared = dataclasses.replace(settled.problem, assets={"scores": known}), table.methods[name].seconds
     spent = time.monotonic() - begun if time_limit is None else time_limit.spent
-    identity = identity_of(settled, seed, zca)
-    if table is not None:
-        identity["scores"] = {n: float(values[values.isfinite()].sum()) for n, values in known.items()}
     for asked in brought:
         identity[asked] = _content(problem.assets[asked])
+    card = _on_card(settled, identity, limits, class_shards)
+    if output is not None and brought and (there := output.there(card, watcher.warn)) is not None:
+        return there
     needed = {asset.name: problem.assets[asset.name] for asset in problem.needed}
     if needed:
         identity["decoder"] = {n: state_hash(tensors) for n, tensors in needed.items()}
@@ -137,7 +152,6 @@ def run_settled(
     if seen is not None:
         seen.last(done.outcome.step, done.state)
     return_freed_memory()  # the set is made in large pieces, which do not fit what steps have left behind
-    limits = {"steps": steps, "time_limit": None if time_limit is None else time_limit.seconds}
     small = _artefact(
         settled,
         problem,
@@ -146,12 +160,11 @@ def run_settled(
         seed=seed,
         config=identity["config"],
         command=command,
-        limits=limits,
+        card=card,
         watcher=watcher,
         counted=preparing,
         executor=executor,
         given=frozenset(brought),
-        class_shards=class_shards,
         time_limit=time_limit,
     )
     if time_limit is not None and time_limit.exceeded:
@@ -159,6 +172,7 @@ def run_settled(
         parts["after the last"] = time_limit.spent - sum(parts.values())
         told = ", ".join(f"{clock(max(0.0, seconds))} {what}" for what, seconds in parts.items())
         watcher.warn(f"this took {clock(time_limit.spent)}, over the limit of {clock(time_limit.seconds)}: {told}")
+    small.files = settled.files
     return small
 
 
@@ -173,6 +187,24 @@ def _reserved(settled: Settled, problem: Problem, time_limit: TimeLimit | None) 
         part = _SEARCHING * time_limit.seconds
         search = min(most, part) if least <= part else 0.0
     return _WRITING * time_limit.seconds + search
+
+
+def _on_card(
+    settled: Settled, identity: Mapping[str, Any], limits: Mapping[str, Any], class_shards: int | None
+) -> dict[str, Any]:
+    """Return what the card of the set says of its run, and the hash by which the same run is known again."""
+    store = None if settled.store is None else store_name(settled.store)
+    asked = {"limits": limits, "class_shards": class_shards, "store": store}
+    problem = settled.problem
+    return {
+        "method": settled.name, "config": identity["config"], "seed": identity["seed"],
+        "ipc": max(problem.sizes) if problem.numbers else problem.ipc,  # bytes buy inputs, not stored items
+        "network": problem.network.name, "limits": dict(limits), "source": {"hash": problem.train.content_hash},
+        "run_digest": run_digest(identity, asked),
+        "balance": settled.balance,
+        **({} if class_shards is None else {"class_shards": class_shards}),
+        **{name: identity[name] for name in ("initial", "own_files") if name in identity},
+    }  # fmt: skip
 
 
 def identity_of(settled: Settled, seed: int, zca: str | None = None) -> dict[str, Any]:
@@ -191,7 +223,16 @@ def identity_of(settled: Settled, seed: int, zca: str | None = None) -> dict[str
         "balance": settled.balance,
         **_rounded(problem),
         **({} if settled.initial is None else {"initial": dict(settled.initial)}),
+        **({"own_files": files} if (files := _own_files(settled)) else {}),
     }
+
+
+def _own_files(settled: Settled) -> dict[str, str]:
+    """Return the SHA-256 of each file of the user's own that parts of the run come from."""
+    p = settled.problem
+    network = p.network.own.maker if isinstance(p.network, OwnFactory) else p.network
+    reader = getattr(p.train, "reader", None)
+    return own_digests([settled.method, network, p.train, reader, task_of(p.train), p.parametrization, p.augment])
 
 
 def _content(brought: Any) -> Any:
@@ -278,12 +319,11 @@ def _artefact(
     seed: int,
     config: Mapping[str, Any],
     command: str | None,
-    limits: Mapping[str, float | None],
+    card: Mapping[str, Any],
     watcher: Watcher,
     counted: Callable[[str, int, int], None],
     executor: Executor | None,
     given: frozenset[str],
-    class_shards: int | None,
     time_limit: TimeLimit | None,
 ) -> Distilled:
     """The state's result as an artefact: decoded, in data units, with its card, written as the store says."""
@@ -330,10 +370,11 @@ def _artefact(
         "history": list(done.history),
         "command": command,
         "effort": _effort(settled),
-        "balance": settled.balance,
-        **({} if settled.initial is None else {"initial": dict(settled.initial)}),
-        "limits": dict(limits),
-        **({} if class_shards is None else {"class_shards": class_shards}),
+        **{
+            name: card[name]
+            for name in ("balance", "initial", "limits", "class_shards", "own_files", "run_digest")
+            if name in card
+        },
         **_of_assets(settled, problem, given),
         **({"resumed_with_others": list(done.changes)} if done.changes else {}),
     }
@@ -358,7 +399,7 @@ def _artefact(
             method=settled.name,
             config=dict(config),
             seed=seed,
-            ipc=max(problem.sizes) if problem.numbers else problem.ipc,  # bytes buy inputs, not stored items
+            ipc=card["ipc"],
             classes=train.classes,
             input=train.input,
             normalization=train.normalization,

@@ -41,11 +41,13 @@ MAKING = (
     }
 )
 OPTIONS = {
-    "distill": MAKING
+    "distill": {"--force"}
+    | MAKING
     | {"--out", "--resume", "--resume-anyway", "--checkpoint-every", "--scores", "--experts", "--log", "--film"}
     | {"--class-shards"},
     "plan": MAKING | {"--measure", "--details", "--on", "--students", "--experts"},
-    "evaluate": COMMON
+    "evaluate": {"--force"}
+    | COMMON
     | READING
     | {"FILE", "--data", "--protocol", "--network", "--seeds", "--seed", "--no-baselines", "--no-full"}
     | {
@@ -59,7 +61,8 @@ OPTIONS = {
         "--stored",
         "--side-by-side",
     },
-    "label": COMMON
+    "label": {"--force"}
+    | COMMON
     | READING
     | {
         "FILE",
@@ -77,7 +80,8 @@ OPTIONS = {
         "--executor",
         "--address",
     },
-    "score": COMMON
+    "score": {"--force"}
+    | COMMON
     | READING
     | {"DATA", "--methods", "--out", "--network", "--epochs", "--runs", "--map", "--device", "--executor", "--address"},
     "compare": COMMON
@@ -104,26 +108,29 @@ OPTIONS = {
     | READING
     | {"DATA", "--out", "--ipc", "--stops", "--sets", "--steps", "--batch", "--lr", "--validation", "--network"}
     | {"--seed", "--device", "--executor", "--address"},
-    "study": COMMON
+    "study": {"--force"}
+    | COMMON
     | READING
     | {"FILE", "--data", "--parts", "--plan", "--on", "--students", "--steps", "--lr", "--real", "--stops", "--groups"}
     | {"--network", "--seed", "--out", "--device", "--executor", "--address"},
-    "active": COMMON
+    "active": {"--force"}
+    | COMMON
     | READING
     | {"DATA", "--acquire", "--rounds", "--per-round", "--start", "--candidates", "--fraction", "--network", "--steps"}
     | {"--batch", "--lr", "--seeds", "--seed", "--out", "--plot", "--device"},
-    "csod": COMMON | {"ANNOTATIONS", "--n", "--out", "--images", "--redundancy", "--crop"},
-    "report": COMMON | READING | {"PATHS", "--out", "--data"},
+    "csod": {"--force"} | COMMON | {"ANNOTATIONS", "--n", "--out", "--images", "--redundancy", "--crop"},
+    "report": {"--force"} | COMMON | READING | {"PATHS", "--out", "--data"},
     "view": COMMON | READING | {"FOLDER", "--port", "--data"},
     "inspect": COMMON | {"FILE"},
     "verify": COMMON | {"PATHS"},
     "cache": COMMON | {"WHAT", "--kind", "--unused", "--at-most", "--damaged"},
-    "export": COMMON | READING | {"FILE", "--to", "--out", "--data", "--link", "--license"},
-    "import": COMMON
+    "export": {"--force"} | COMMON | READING | {"FILE", "--to", "--out", "--data", "--link", "--license"},
+    "import": {"--force"}
+    | COMMON
     | READING
     | {"PATH", "--out", "--format", "--known", "--data", "--mean", "--std", "--zca", "--factor", "--run", "--lr"}
     | {"--method"},
-    "rebuild": COMMON | READING | {"FILE", "--data", "--out"},
+    "rebuild": {"--force"} | COMMON | READING | {"FILE", "--data", "--out"},
     "methods": COMMON | {"NAMES"},
     "protocols": COMMON,
     "networks": COMMON,

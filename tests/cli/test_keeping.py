@@ -1,17 +1,21 @@
 """``potstill verify`` and ``potstill cache``: what is there, and whether it is whole."""
 
 import contextlib
+import importlib
 import io
 import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from potstill.cache import make_kind
 from potstill.cli.main import main
 from potstill.errors import PotstillError
 from potstill.locks import take
@@ -161,6 +165,105 @@ def test_what_is_being_written_stays(tmp_path: Path) -> None:
         os.close(descriptor)
 
 
+def _entries(cache: Path) -> None:
+    """One file of a kind, known by its name, and what is somebody else's."""
+    for path in (f"networks/{'a' * 72}.safetensors", "networks/thesis.tex", "thesis/thesis.tex", "notes.txt"):
+        (cache / path).parent.mkdir(parents=True, exist_ok=True)
+        (cache / path).write_text("mine")
+
+
+def test_a_prune_deletes_nothing_that_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared, other = tmp_path / "shared", tmp_path / "other"
+    _entries(other)
+    monkeypatch.setenv("POTSTILL_CACHE", str(shared))
+    make_kind(shared / "networks")  # which marks the folder, as it is new
+    assert (shared / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
+    _entries(shared)
+    (shared / "trajectories").symlink_to(other / "networks")
+    (shared / "records").mkdir()
+    (shared / "records" / ("b" * 72)).symlink_to(other)
+    (shared / f"networks/{'c' * 72}.safetensors").symlink_to(other / "notes.txt")
+    before = {p: p.read_text() for p in (*other.rglob("*"), *shared.rglob("*")) if p.is_file()}
+    for path in (*shared.rglob("*"), *other.rglob("*")):
+        os.utime(path, (0, 0))  # last, as reading is using
+    gone = shared / f"networks/{'a' * 72}.safetensors"
+    assert [row.files for row in kept()] == [1]
+    assert main(["cache", "prune", "--unused", "30"]) == 0
+    assert capsys.readouterr().out == "deleted 1 file, 4 bytes\n"
+    assert {p: p.read_text() for p in before if p.is_file()} == {p: t for p, t in before.items() if p != gone}
+    with pytest.raises(PotstillError, match="holds no 'thesis'"):
+        prune(kind="thesis", at_most=0)
+
+
+def test_a_shared_folder_that_is_no_cache_is_never_pruned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _entries(tmp_path)
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
+    make_kind(tmp_path / "networks")
+    assert not (tmp_path / "CACHEDIR.TAG").exists()  # or backups would leave the thesis out
+    assert main(["cache", "prune", "--at-most", "1B"]) == 1
+    said = capsys.readouterr().err
+    assert "is not marked as a cache of Potstill, and holds 'notes.txt'; nothing was deleted" in said
+    assert said.count("\n") == 1
+    assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 4
+
+
+def test_decoded_pictures_make_room_among_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("potstill.data.decoded.MOST", 0)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    names = ["holiday.safetensors", f"{'d' * 64}.safetensors", f"{'e' * 64}.safetensors", ".mine.part"]
+    for name in names:
+        (folder / name).write_text("x")
+        os.utime(folder / name, (0, 0))
+    importlib.import_module("potstill.data.decoded")._prune(folder / names[2])
+    assert sorted(p.name for p in folder.iterdir()) == sorted([names[0], names[2], names[3]])
+
+
+RUN = """
+import sys
+from pathlib import Path
+import potstill
+from potstill.verbs.cached import prune
+
+pruned = []
+def look(p):
+    if p.step == 1:
+        pruned.append(prune(at_most=0))
+small = potstill.distill(
+    "digits", "mtt", ipc=1, steps=6, network="convnet-d1-w4", networks_trained=3, epochs_trained=2, start_until=1,
+    ahead=1, student_steps=1, progress=look,
+)
+print(pruned[0][0], small.card["outcome"]["step"])
+"""
+
+
+def test_a_prune_beside_a_run_does_not_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    done = subprocess.run(
+        [sys.executable, "-c", RUN], env={**os.environ, "POTSTILL_CACHE": str(cache), "POTSTILL_NATIVE": "0"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "0 6\n"), done.stderr
+    assert not list((cache / ".in-use").iterdir())  # it has ended
+    assert len(list((cache / "trajectories").glob("*.safetensors"))) == 3
+    assert prune(cache, at_most=0)[0] >= 3
+
+
+def test_what_a_killed_process_had_in_use_is_free(tmp_path: Path) -> None:
+    lease = tmp_path / ".in-use" / "12345-0123456789ab"
+    lease.parent.mkdir()
+    lease.write_text(f"networks/{'a' * 72}.safetensors\n")
+    entry = tmp_path / f"networks/{'a' * 72}.safetensors"
+    entry.parent.mkdir()
+    entry.touch()
+    assert prune(tmp_path, at_most=-1)[0] == 1
+    assert not lease.exists()
+
+
 def test_resume_starts_and_ends_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "small.safetensors"
     words = ["distill", "digits", "--ipc", "1", "--steps", "2", "--network", "mlp", "--out", str(out), "--resume"]
@@ -171,8 +274,10 @@ def test_resume_starts_and_ends_by_itself(tmp_path: Path, capsys: pytest.Capture
     told = capsys.readouterr()
     assert "has finished before; nothing was done" in told.err
     assert out.stat().st_mtime_ns == first
-    assert main([*words, "--seed", "1"]) == 0
-    assert "starts afresh" in capsys.readouterr().err
+    assert main([*words, "--seed", "1"]) == 1  # another run's set is not replaced unasked
+    assert "holds the set of another run (seed was 0 and now is 1)" in capsys.readouterr().err
+    assert out.stat().st_mtime_ns == first
+    assert main([*words, "--seed", "1", "--force"]) == 0
     assert out.stat().st_mtime_ns != first
 
 

@@ -226,7 +226,7 @@ def nested(depth: int) -> object:
     ],
 )
 def test_what_is_not_a_set_is_refused_in_one_line(tmp_path: Path, damage: object, message: str) -> None:
-    path = make().save(tmp_path / "set.safetensors")
+    path = make().save(tmp_path / "set.safetensors", force=True)
     damage(path)  # type: ignore[operator]
     with pytest.raises(PotstillError, match=message) as refused:
         load(path)
@@ -272,7 +272,7 @@ def test_whitening_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_oversized_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    path = make().save(tmp_path / "set.safetensors")
+    path = make().save(tmp_path / "set.safetensors", force=True)
     with pytest.raises(PotstillError, match="more than the 100 allowed"):
         load(path, max_bytes=100)
 
@@ -288,7 +288,7 @@ def test_paths_that_no_system_takes_are_refused_in_one_line(tmp_path: Path) -> N
 
 
 def test_a_loaded_set_does_not_hang_on_its_file(tmp_path: Path) -> None:
-    path = make().save(tmp_path / "set.safetensors")
+    path = make().save(tmp_path / "set.safetensors", force=True)
     small = load(path)
     path.write_bytes(bytes(path.stat().st_size))
     assert torch.equal(small.inputs, make().inputs)
@@ -299,7 +299,7 @@ def test_a_loaded_set_does_not_hang_on_its_file(tmp_path: Path) -> None:
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_damage_gives_a_set_or_one_line(tmp_path: Path, data: st.DataObject) -> None:
-    path = make(soft=data.draw(st.booleans())).save(tmp_path / "set.safetensors")
+    path = make(soft=data.draw(st.booleans())).save(tmp_path / "set.safetensors", force=True)
     header(path, lambda parsed: None)  # without the hash, by which all damage would be seen before anything is parsed
     raw = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
@@ -337,7 +337,7 @@ values = st.recursive(
 @given(st.data())
 def test_any_card_gives_a_set_or_one_line(tmp_path: Path, data: st.DataObject) -> None:
     small = make(whitening=data.draw(st.booleans()))
-    path = small.save(tmp_path / "set.safetensors")
+    path = small.save(tmp_path / "set.safetensors", force=True)
     key = data.draw(st.sampled_from(sorted(small.card)))
     value = data.draw(values)
     if isinstance(small.card[key], dict) and data.draw(st.booleans()):
@@ -347,7 +347,7 @@ def test_any_card_gives_a_set_or_one_line(tmp_path: Path, data: st.DataObject) -
 
 
 def test_a_set_of_a_task_that_is_not_known_here_is_looked_at_all_the_same(tmp_path: Path) -> None:
-    path = make().save(tmp_path / "set.safetensors")
+    path = make().save(tmp_path / "set.safetensors", force=True)
     card(path, task={**load(path).card["task"], "name": ""})
     one_line_or_usable(path)
     found = inspect(path)
@@ -357,7 +357,7 @@ def test_a_set_of_a_task_that_is_not_known_here_is_looked_at_all_the_same(tmp_pa
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_header_gives_a_set_or_one_line(tmp_path: Path, data: st.DataObject) -> None:
-    path = make(index=True).save(tmp_path / "set.safetensors")
+    path = make(index=True).save(tmp_path / "set.safetensors", force=True)
 
     def edit(parsed: dict) -> None:  # type: ignore[type-arg]
         name = data.draw(st.sampled_from(["inputs", "labels", "index"]))
@@ -370,7 +370,7 @@ def test_any_header_gives_a_set_or_one_line(tmp_path: Path, data: st.DataObject)
 
 
 def test_a_failed_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make().save(tmp_path / "set.safetensors")
+    path = make().save(tmp_path / "set.safetensors", force=True)
     before = path.read_bytes()
 
     def full(descriptor: int) -> None:
@@ -434,7 +434,7 @@ def test_an_interrupt_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: 
 
 def test_a_file_is_as_readable_as_others(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("")
-    path = make().save(tmp_path / "set.safetensors")
+    path = make().save(tmp_path / "set.safetensors", force=True)
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 

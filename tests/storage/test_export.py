@@ -191,8 +191,11 @@ def test_an_empty_folder_is_filled_and_a_file_replaced(tmp_path: Path) -> None:
     export(make(), "png", tmp_path / "out")
     assert (tmp_path / "out" / "a" / "0000.png").exists()
     (tmp_path / "s.npz").write_text("old")
-    export(make(), "npz", tmp_path / "s.npz")
+    with pytest.raises(PotstillError, match="is no exported set"):
+        export(make(), "npz", tmp_path / "s.npz")
+    export(make(), "npz", tmp_path / "s.npz", force=True)
     assert (tmp_path / "s.npz").read_bytes()[:2] == b"PK"
+    export(make(), "npz", tmp_path / "s.npz")  # its own export is replaced
 
 
 def test_a_sheet_of_very_many_classes_stays_small() -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from potstill.assets.networks import TrainNetwork
 from potstill.augment.siamese import none
+from potstill.cache import make_kind
 from potstill.core import Batch, NetworkFactory, Source, Trained
 from potstill.data.passes import each
 from potstill.errors import PotstillError
@@ -114,7 +115,7 @@ class Order:
             assert kept is not None
             total += self._of(kept[0]) / self.runs
         with contextlib.suppress(OSError, PotstillError):  # a cache that cannot be written costs time, not the result
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_kind(path.parent)
             write_tensors(path, {"scores": total}, {})
         return total
 

@@ -26,6 +26,7 @@ from torch import Generator, Tensor
 from potstill.assets.naming import named, other_machines, where
 from potstill.assets.progress import UnderWay, read_progress, write_progress
 from potstill.assets.snapshots import MAX_BYTES, Here, Kept, Snapshots, apart
+from potstill.cache import make_kind
 from potstill.core import Augmentation, Ground, Network, NetworkFactory, Source, Trained
 from potstill.data import stratify
 from potstill.data.groups import data_key, groups_of
@@ -252,7 +253,7 @@ class TrainNetwork(Training):
         tensors |= {f"buffers/{n}": t.cpu() for n, t in trained.buffers.items()}
         path = self.path(trained.epoch)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_kind(path.parent)
             said = {"seconds": repr(seconds), "classes": json.dumps(trained.classes), "seed": str(trained.seed)}
             write_tensors(path, tensors, said | {"epoch": str(trained.epoch)})
             if trained.epoch == self.stops[-1]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
+from potstill.cache import make_kind
 from potstill.core import Trained
 from potstill.errors import PotstillError
 from potstill.storage import read_tensors, write_tensors
@@ -53,7 +54,7 @@ def write_progress(path: Path, state: UnderWay, key: str) -> None:
         "stops": [[stop.epoch, seconds] for stop, seconds in state.stops], "key": key,
     }  # fmt: skip
     with contextlib.suppress(OSError, PotstillError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_kind(path.parent)
         write_tensors(path, tensors, {"progress": json.dumps(said)})
 
 

@@ -29,6 +29,7 @@ from torch.func import functional_call
 from potstill.assets.naming import named, other_machines
 from potstill.assets.networks import TrainedNetworks, Training, Untrained, kept_part, work_of
 from potstill.assets.snapshots import ByEpoch, Here, Kept, Snapshots, apart
+from potstill.cache import make_kind
 from potstill.core import Ground, Network, Trained
 from potstill.data.groups import data_key
 from potstill.errors import PotstillError
@@ -292,7 +293,7 @@ class RecordTraining(Training):
         if state.epoch >= self.until:  # it was there once, and is damaged now
             state = self._first()
         with _keeping(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_kind(folder)
         written, since = state, time.monotonic()
         for following, rows, trained in self._from(state):
             state = following

@@ -4,11 +4,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
+from potstill.cache import in_use
 from potstill.core import Trained
 from potstill.errors import PotstillError
 from potstill.storage import read_tensors
@@ -45,6 +46,14 @@ class Kept:
     epoch: int | None
     classes: tuple[str, ...]
     device: torch.device
+
+    def __post_init__(self) -> None:
+        in_use(self.path)
+
+    def __setstate__(self, state: Any) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+        in_use(self.path)  # in the process that it was sent to, too
 
     @classmethod
     def of(cls, path: Path, found: Trained, device: torch.device) -> "Kept":

@@ -51,6 +51,7 @@ from potstill.assets.coded import (
 from potstill.assets.curriculum import PAD, Order
 from potstill.assets.naming import named, other_machines
 from potstill.assets.networks import TrainedNetworks, Training, kept_part, work_of
+from potstill.cache import in_use, make_kind
 from potstill.core import Ground, NetworkFactory, Source, Trained
 from potstill.data.groups import data_key
 from potstill.data.passes import shuffled
@@ -164,6 +165,13 @@ class _File:
     """Reads from a file that was checked when it was found."""
 
     path: Path
+
+    def __post_init__(self) -> None:
+        in_use(self.path)
+
+    def __setstate__(self, state: Any) -> None:
+        object.__setattr__(self, "path", state["path"])
+        in_use(self.path)  # in the process that it was sent to, too
 
     def __call__(self, epoch: int) -> Snapshot:
         try:
@@ -376,7 +384,7 @@ class ExpertTraining(Training):
     def produce(self) -> tuple[Trajectory, str] | None:
         path = self.path()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_kind(path.parent)
             while (descriptor := take(self._part)) is None:
                 time.sleep(0.2)  # another run makes it
         except OSError as error:

@@ -14,7 +14,6 @@ from potstill.cli.commands import (
     Cache,
     Command,
     Compare,
-    Distill,
     Evaluate,
     Export,
     Import,
@@ -24,7 +23,6 @@ from potstill.cli.commands import (
     Plan,
     Report,
     Score,
-    Study,
     Verify,
 )  # fmt: skip
 from potstill.cli.declared import Unreadable, declared, declared_keys
@@ -64,11 +62,8 @@ def _check_command(name: str, command: Command) -> None:
                     "none; and, or instead, --bytes 20kB,100kB"
                 )
         case Score():
-            _check_suffix(command.out, ".parquet")
             if command.map is not None and "cartography" not in command.methods:
                 raise Misuse("score: --map draws what cartography says; add cartography to --methods")
-        case Study(out=Path() as out):
-            _check_suffix(out, "study.json", ", as petals.study.json does")
         case Export():
             _check_export(command)
         case Verify(paths=()):
@@ -95,8 +90,6 @@ def _check_making(name: str, command: Making) -> None:
     ((unit, amount),) = given
     if amount < 1:
         raise Misuse(f"{name}: --{unit} must be at least 1, but it is {amount}")
-    if isinstance(command, Distill):
-        _check_suffix(command.out, ".safetensors")
     if not isinstance(command, Plan):
         return
     if command.measure is not None and command.measure < 0:
@@ -109,11 +102,6 @@ def _check_making(name: str, command: Making) -> None:
             "plan: --on times a little of each phase by itself; leave out --measure, --time-limit, --details and "
             "--experts"
         )
-
-
-def _check_suffix(path: Path, ending: str, example: str = "") -> None:
-    if not path.name.endswith(ending) or (ending.startswith(".") and path.suffix != ending):
-        raise Misuse(f"--out {path}: the file's name must end in {ending}{example}")
 
 
 def _check_export(command: Export) -> None:

@@ -115,6 +115,14 @@ class DataCommand(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Force:
+    """What every command takes that writes a file."""
+
+    force: Flag = False
+    """Replace a file that is there, even if it is not the same thing made again: never one that the command reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Making(DataCommand):
     """What says how a set is made: the options of `distill` that `plan` shares."""
 
@@ -165,7 +173,7 @@ class Making(DataCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distill(Making):
+class Distill(Force, Making):
     """Make a small training set out of DATA.
 
     DATA is a bundled name (digits, mnist-5k), a known name (cifar10), a folder of pictures, an .npz, .csv or .parquet
@@ -222,7 +230,7 @@ class Plan(Making):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(DataCommand):
+class Evaluate(Force, DataCommand):
     """Measure how well models train on a distilled set: train on it under a protocol, score on the real test split.
 
     The same is done with real samples in the same bytes, random and chosen, stored as serves them best; with as many
@@ -270,7 +278,7 @@ class Evaluate(DataCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Label(DataCommand):
+class Label(Force, DataCommand):
     """Store a teacher's labels of a distilled set, of every view that students will see, or the teacher itself.
 
     `potstill evaluate --stored` then reads the file. An interrupted command goes on when it is given again, and ends
@@ -310,7 +318,7 @@ class Label(DataCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score(DataCommand):
+class Score(Force, DataCommand):
     """Give every training sample of DATA numbers, by several methods, in one file that can be sorted.
 
     Networks are trained once and what they say is kept, for all methods and later runs. `potstill distill --scores`
@@ -401,7 +409,7 @@ class Compare(DataCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study(DataCommand):
+class Study(Force, DataCommand):
     """Write the report card of a distilled set: what students learn from it besides their score.
 
     Parts, cheap ones first: nearest (the nearest real sample of each item, and copies), labeller (whether networks of
@@ -488,7 +496,7 @@ class Scaling(DataCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Active(DataCommand):
+class Active(Force, DataCommand):
     """What labels would cost: active learning on DATA, whose labels are asked for a few at a time.
 
     A learner is trained anew after each round, and the next samples are those that it would learn most from. Random
@@ -530,7 +538,7 @@ class Active(DataCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Csod(Command):
+class Csod(Force, Command):
     """Choose images of a detection data set whose boxes stand for those of the others, class by class (CSOD).
 
     ANNOTATIONS is COCO's .json file or a folder of VOC's .xml files; the choice is written as COCO's JSON.
@@ -551,7 +559,7 @@ class Csod(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(DataCommand):
+class Report(Force, DataCommand):
     """Make one page, readable offline, of scorecards, leaderboards and distilled sets.
 
     Of the folder of a comparison it is the page of the whole question: accuracy against bytes and time, a leaderboard
@@ -604,7 +612,8 @@ class Verify(Command):
 class Cache(Command):
     """List, verify or prune what is kept so that it need not be made again (in $POTSTILL_CACHE).
 
-    Anything there may be deleted at any time, also while runs go on: what a run then lacks it makes again.
+    Only files that Potstill keeps there are deleted, none that a running process has in use. What a run lacks later it
+    makes again.
     """
 
     what: Annotated[
@@ -622,7 +631,7 @@ class Cache(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(DataCommand):
+class Export(Force, DataCommand):
     """Write a distilled set in a form that other programs read.
 
     hf is a folder that Hugging Face's datasets.load_dataset reads, with a card and a program that trains on it. Of a
@@ -648,7 +657,7 @@ class Export(DataCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Import(DataCommand):
+class Import(Force, DataCommand):
     """Read a set that another program released, and write it as a set of Potstill. Nothing in its files is run.
 
     dc: res_*.pt of DC, DSA, DM; mtt: images_best.pt with labels_best.pt; datm: with lr_best.pt as well; idc: data.pt;
@@ -686,7 +695,7 @@ class Import(DataCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rebuild(DataCommand):
+class Rebuild(Force, DataCommand):
     """Put a selection that was stored as indices together with its data again: the same set, to the last bit."""
 
     file: File

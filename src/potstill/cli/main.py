@@ -97,6 +97,7 @@ def _limited(name: str, words: Sequence[str]) -> int:
 
 def _command(name: str, words: Sequence[str]) -> int:
     from potstill.cli.checks import check_words
+    from potstill.cli.outputs import check_outputs
     from potstill.cli.parsing import Misuse, parse
     from potstill.errors import PotstillError, for_command_line
 
@@ -105,6 +106,7 @@ def _command(name: str, words: Sequence[str]) -> int:
     try:
         parsed = parse(name, words)
         check_words(parsed)
+        check_outputs(parsed.command)
         # Only now, so that --help and misuse do not wait for torch.
         from potstill.cli.runners import RUNNERS
         from potstill.cli.text import json_document, one_line

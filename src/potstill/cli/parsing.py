@@ -31,7 +31,7 @@ __all__ = ["Misuse", "Parsed", "effort_of", "every_value", "last_value", "option
 
 _CONFIG = (FlagCreatePairsOff, OmitArgPrefixes)
 _POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
-_NOT_IN_A_RECIPE = {"debug", "json", "limit", "quiet", "recipe", "resume", "resume_anyway"}
+_NOT_IN_A_RECIPE = {"debug", "force", "json", "limit", "quiet", "recipe", "resume", "resume_anyway"}
 _BOUNDS = ("may_be_zero", "fractions", "positive")
 """What a method says of its numbers."""
 _MAY_BE_LESS = {"seed", "measure", "port", "run"}

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from potstill.cache import cached_files, make_kind
 from potstill.data.pictures import Gathered, gather
 from potstill.data.readers import FileReader, digest
 from potstill.folders import cache_folder
@@ -135,7 +136,7 @@ def _write(file: Path, got: Gathered, content: str) -> None:
     said = {"notes": notes, "content": content, "sum": _sum(got.pixels, kept, notes, content)}
     part: str | None = None
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_kind(file.parent)
         number, part = tempfile.mkstemp(prefix=".", suffix=".part", dir=file.parent)
         os.close(number)
         tensors: dict[str, Any] = {"pixels": got.pixels, "kept": kept}
@@ -154,7 +155,9 @@ def _write(file: Path, got: Gathered, content: str) -> None:
 def _prune(newest: Path) -> None:
     """Delete what was used longest ago until the rest is small enough, and what killed processes left behind."""
     now, found = time.time(), list[tuple[float, int, Path]]()
-    for path in newest.parent.iterdir():
+    root = newest.parent.parent
+    held = [*cached_files(root), *cached_files(root, parts=True)]
+    for path in (path for kind, path in held if kind == newest.parent.name):
         with suppress(OSError):
             said = path.stat()
             if path.suffix == ".part" and now - said.st_mtime > _ABANDONED:

@@ -23,7 +23,7 @@ from potstill.data.leaks import as_duplicates
 from potstill.data.memory import TensorSource, fit_normalization
 from potstill.data.objects import read_arrays, read_dataset, read_mapping, read_npz
 from potstill.data.reading import Reading
-from potstill.data.shards import is_shards, read_shards
+from potstill.data.shards import expand, is_shards, read_shards
 from potstill.data.splits import Parts, as_size, assemble
 from potstill.data.streamed import StreamSource
 from potstill.data.streaming import assemble_streamed
@@ -107,7 +107,17 @@ def load(
         size=as_size(size), skip_bad=skip_bad, stream=stream, missing=missing, series=series, mirror=mirror,
         duplicates=as_duplicates(duplicates), group=_as_group(group), check_cache=check_cache, device=device,
     )  # fmt: skip
-    return replace(_loaded(data, reading), reading=reading.to_json())
+    return replace(_loaded(data, reading), reading=reading.to_json(), files=_files(data, reading.root))
+
+
+def _files(data: object, root: Path | None) -> tuple[str, ...]:
+    """Return the paths that ``data`` names, as far as it does."""
+    if not isinstance(data, str | Path) or str(data).startswith("hub:"):
+        return ()
+    if isinstance(data, str) and data in KNOWN:
+        return () if root is None else (str(root),)
+    names = expand(str(data)) if is_shards(data) else [str(data)]
+    return tuple(os.path.abspath(os.path.expanduser(name)) for name in names)
 
 
 def _as_group(group: object) -> str | tuple[Any, ...] | None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from potstill.assets.naming import named, other_machines, where
+from potstill.cache import make_kind
 from potstill.core import NetworkFactory, Source
 from potstill.data.groups import data_key
 from potstill.errors import PotstillError
@@ -113,7 +114,7 @@ class FullReference:
         """Write ``result`` for later calls. A cache that cannot be written costs time, not the result."""
         path = self._path()
         with contextlib.suppress(OSError, PotstillError):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_kind(path.parent)
             kept = {"what": self._what(), "result": dict(result), "sha256": _hash(result)}
             write_atomic(path, json.dumps(kept).encode())
 

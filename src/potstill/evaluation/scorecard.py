@@ -11,6 +11,7 @@ from potstill.evaluation.naive import naive_lines
 from potstill.markup import join, one_line, tag
 from potstill.metric import Metric
 from potstill.notebook import table
+from potstill.outputs import check_output, json_object
 from potstill.storage import write_atomic
 from potstill.storage.card import plain
 from potstill.units import stored_as
@@ -65,6 +66,17 @@ def _chosen(content: Mapping[str, Any]) -> list[str]:
     return [f"students trained with learning rate {shown}" + (f"; {updates:,} updates" if updates else ""), *left_out]
 
 
+def other_scorecard(path: Path, file: Path | None = None) -> str:
+    """Say what is at ``path`` instead of a scorecard, of the set at ``file`` where that is known."""
+    held = json_object(path)
+    if not {"protocol", "fingerprint"} <= held.keys():
+        return "is there already, and is no scorecard"
+    named = held.get("file")
+    if file is None or not isinstance(named, str) or (path.parent / named).resolve() == file.resolve():
+        return ""
+    return f"holds the scorecard of {named[:80]}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scorecard:
     """Accuracies are fractions, other scores in the metric's unit. ``content`` is the JSON document; the properties are
@@ -99,13 +111,17 @@ class Scorecard:
         """The scorecard as JSON values, under the contract's keys."""
         return dict(self.content)
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write the JSON document; a page finds its set by its name: ``small.scorecard.json`` beside
         ``small.safetensors``.
 
+        Args:
+            force: replace what is there, even if it is no scorecard.
+
         Raises:
-            PotstillError: the file cannot be written.
+            PotstillError: the file cannot be written, or something else is there.
         """
+        check_output(path, force=force, found=other_scorecard)
         write_atomic(Path(path), (json.dumps(plain(self.to_dict()), indent=1, allow_nan=False) + "\n").encode())
         return Path(path)
 

@@ -26,6 +26,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from potstill.cache import make_kind
 from potstill.folders import cache_folder
 
 __all__ = ["available", "computing", "library", "loaded", "run", "versions"]
@@ -185,7 +186,8 @@ def _own_folder() -> Path:
         OSError: the folder cannot be made, or others can write to it.
     """
     folder = cache_folder() / "native"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_kind(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
     about = folder.stat()
     if about.st_uid != os.getuid() or about.st_mode & 0o022:
         raise OSError(f"others can write to {folder}")

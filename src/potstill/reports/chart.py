@@ -6,6 +6,7 @@ Places are in the document's own units. Every text is escaped as it enters.
 from collections.abc import Iterable
 
 from potstill.markup import Html, join, tag, text
+from potstill.outputs import MARK
 
 __all__ = ["COLOURS", "INK", "RULE", "band", "document", "dot", "line", "path", "words"]
 
@@ -19,7 +20,8 @@ Points = Iterable[tuple[float, float]]
 def document(width: float, height: float, title: str, marks: Iterable[Html]) -> str:
     """A whole file, on white so that it is readable on dark pages too; ``title`` is read aloud in its place."""
     return tag(
-        "svg", tag("title", title), tag("rect", width=width, height=height, fill="#ffffff"), join(marks, "\n"),
+        "svg", tag("title", title), tag("metadata", MARK),
+        tag("rect", width=width, height=height, fill="#ffffff"), join(marks, "\n"),
         xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width:g} {height:g}", role="img", font_size=13,
         font_family="system-ui, sans-serif", fill=INK,
     ) + "\n"  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from potstill.markup import Html, join, tag
+from potstill.outputs import MARK
 
 __all__ = ["MapPoint", "data_map"]
 
@@ -86,7 +87,8 @@ def data_map(points: Sequence[MapPoint], name: str) -> str:
         ),
     ]  # fmt: skip
     return tag(
-        "svg", tag("title", title), tag("style", Html(_STYLE)), join(lines), join(marks), join(legend), join(words),
+        "svg", tag("title", title), tag("metadata", MARK),
+        tag("style", Html(_STYLE)), join(lines), join(marks), join(legend), join(words),
         xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {_LEFT + _WIDTH + 30} {_TOP + _HEIGHT + 60}", role="img",
         aria_label=title,
     )  # fmt: skip

@@ -22,6 +22,7 @@ from potstill.inputs import count, mapped, names_of, one, tensors
 from potstill.limits import Limits, hold, limits
 from potstill.native import loaded
 from potstill.notebook import MOST_CLASSES, MOST_PICTURES, facts, shelf
+from potstill.outputs import check_output
 from potstill.storage.card import (
     FIRST,
     FORMAT,
@@ -48,6 +49,7 @@ from potstill.storage.contents import (
 )
 from potstill.storage.decoders import Shared
 from potstill.storage.files import read_tensors, write_tensors
+from potstill.storage.replacing import other_set
 from potstill.store import Float
 from potstill.tasks import Classification
 
@@ -114,6 +116,8 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         card: what it is made of, how, and what it weighs (JSON).
         normalization: data units to model space.
         tensors: what the file holds, by name; their bytes are those on the card.
+        path: the file that it was read from; ``None`` of one that was made here.
+        files: paths of what it was made of, which it is never written over.
     """
 
     def __init__(
@@ -139,6 +143,8 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         self.learned: Mapping[str, Tensor] = MappingProxyType(dict(learned or {}))
         self.card: dict[str, Any] = dict(card)
         self.normalization = normalization
+        self.path: Path | None = None
+        self.files: tuple[str, ...] = ()
         self._model_space: Any = None if inputs is None else normalization.apply(inputs)
 
     @classmethod
@@ -401,9 +407,9 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         """A copy of the card: JSON values only."""
         return copy.deepcopy(self.card)
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write the set to ``path``; see ``save``."""
-        return save(self, path)
+        return save(self, path, force=force)
 
     def to_pandas(self) -> Any:
         """The rows of a table as a ``pandas.DataFrame``, like the one that the set was made of.
@@ -521,13 +527,16 @@ def stored_tensors(distilled: Distilled) -> dict[str, Tensor]:
     return dict(distilled.tensors)
 
 
-def save(distilled: Distilled, path: str | Path) -> Path:
+def save(distilled: Distilled, path: str | Path, *, force: bool = False) -> Path:
     """Write a set as one safetensors file, beside and renamed. Equal sets with equal cards give equal bytes.
 
+    Args:
+        force: replace whatever file is there. Without it a set of the same run is replaced, and nothing else.
+
     Raises:
-        PotstillError: it cannot be written; nothing is changed then.
+        PotstillError: it cannot be written, or something else is there; nothing is changed then.
     """
-    path = Path(path)
+    path = check_output(path, reads=distilled.files, force=force, found=lambda at: other_set(at, distilled.card))
     write_tensors(path, stored_tensors(distilled), {"card": card_text(distilled.card)})
     return path
 
@@ -556,7 +565,9 @@ def load(path: str | Path, *, max_bytes: int | None = None, decoder: Shared | No
     said = card.get("decoder")
     if decoder is not None and not (isinstance(said, dict) and said.get("assets")):
         raise PotstillError(f"{path}: decodes by no asset, but a decoder is given; leave it out")
-    return checked(path, card, tensors, max_bytes, decoder)
+    small = checked(path, card, tensors, max_bytes, decoder)
+    small.path = path
+    return small
 
 
 def checked(

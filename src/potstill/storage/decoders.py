@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from potstill.cache import make_kind
 from potstill.core import Asset, Payload
 from potstill.errors import PotstillError
 from potstill.folders import cache_folder
@@ -64,7 +65,7 @@ def keep_decoder(tensors: Payload) -> Path:
     path = decoder_path(state_hash(tensors))
     if not path.exists():
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_kind(path.parent)
         except OSError as error:
             raise PotstillError(f"{path.parent}: cannot be made ({error.strerror})") from error
         write_tensors(path, tensors, {})

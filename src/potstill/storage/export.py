@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -13,6 +14,7 @@ from torch import Tensor
 from potstill.core import InputSpec
 from potstill.errors import PotstillError, unknown
 from potstill.inputs import OFFSETS, VALUES, one, tensors
+from potstill.outputs import check_apart, check_output
 from potstill.storage.artefact import Distilled
 from potstill.storage.files import write_atomic
 from potstill.storage.folders import write_folder
@@ -26,7 +28,7 @@ SHARD_SAMPLES, SHARD_BYTES = 10_000, 256 * 2**20
 """A tar file holds at most so many samples, and about so many bytes of them."""
 
 
-def export(distilled: Distilled, to: str, path: str | Path) -> Path:
+def export(distilled: Distilled, to: str, path: str | Path, *, force: bool = False) -> Path:
     """Write a set in another format. Numbers and soft labels are kept exactly; pictures are 8-bit views of them.
 
     - ``png``: a folder ``CLASS/0000.png`` with ``sheet.png`` and ``labels.json`` (class names, rows, weights, card); or
@@ -52,7 +54,9 @@ def export(distilled: Distilled, to: str, path: str | Path) -> Path:
     that cross-entropy reads of them, and as they are beside these: ``scores`` in ``npz``, ``labels.json`` and a column,
     ``.scores.json``. The card says so.
 
-    A file is replaced; a folder with something in it never is.
+    Args:
+        force: replace a file that is there; without it one is replaced that says it is such an export (``npz``,
+            ``parquet``). A folder with something in it never is.
 
     Raises:
         PotstillError: no such format, pictures asked of a table, or a path that is taken or cannot be written.
@@ -63,8 +67,40 @@ def export(distilled: Distilled, to: str, path: str | Path) -> Path:
     if to not in writers:
         raise unknown("export format", to, writers)
     path = Path(path)
+    if to in _FILES or path.suffix.lower() in (".png", ".tar"):
+        suffixes = _FILES.get(to, (f".{to}",) if to == "png" else (".tar",))
+        check_output(path, suffixes=suffixes, reads=[distilled], force=force, found=_KNOWN.get(to))
+    else:
+        check_apart(path, [distilled], folder=True)
     writers[to](distilled, path)
     return path
+
+
+def _other_npz(path: Path) -> str:
+    """Say what is there instead of an export."""
+    try:
+        with zipfile.ZipFile(path) as held:
+            if "card.npy" in held.namelist():
+                return ""
+    except (OSError, zipfile.BadZipFile, NotImplementedError):
+        pass
+    return _OTHER
+
+
+def _other_parquet(path: Path) -> str:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        said = json.loads((pq.read_schema(path).metadata or {}).get(b"potstill", b"null"))
+    except (pa.ArrowException, OSError, ValueError):
+        said = None
+    return "" if isinstance(said, dict) and "card" in said else _OTHER
+
+
+_OTHER = "is there already, and is no exported set"
+_FILES: dict[str, tuple[str, ...]] = {"npz": (".npz",), "parquet": (".parquet", ".pq")}
+_KNOWN = {"npz": _other_npz, "parquet": _other_parquet}
 
 
 def _npz(distilled: Distilled, path: Path) -> None:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from potstill.errors import PotstillError
 from potstill.limits import hold
 from potstill.locks import take
+from potstill.outputs import ASK
 from potstill.storage.files import (
     DIGEST,
     ZEROS,
@@ -176,6 +177,7 @@ def fill(
     make: Callable[[int, int], Mapping[str, NDArray[Any]]],
     *,
     record_every: float = 5.0,
+    replace: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write a planned file part by part, or go on with one that was stopped.
@@ -186,6 +188,7 @@ def fill(
         parts: first row and end of each part, one after another; rows are those of the first two axes, flattened.
         make: from the first row and the end of a part to each field's values there.
         record_every: seconds after which it is put on record how far the file is; 0 for after every part.
+        replace: another file that is there.
         progress: called with the rows that are done and all rows.
 
     Raises:
@@ -208,7 +211,8 @@ def fill(
                     part.unlink(missing_ok=True)
                 if _begins(target, planned):
                     return
-                raise PotstillError(f"{path}: another file is there; delete it or choose another path")
+                if not replace:
+                    raise PotstillError(f"{path}: another file is there; {ASK}")
             _fill(target, planned, parts, make, file, part, record, record_every, progress)
     except OSError as error:  # of closing it too, which writes what could not be written before
         raise PotstillError(

@@ -6,7 +6,7 @@ their content hash, and every method with all settings that decide its numbers.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +21,8 @@ from torch import Tensor
 
 from potstill.core import Source
 from potstill.errors import PotstillError
-from potstill.storage.files import DIGEST, check_writable, parse_json, write_atomic
+from potstill.outputs import check_output
+from potstill.storage.files import DIGEST, parse_json, write_atomic
 
 __all__ = ["MethodScores", "Scores", "read_scores", "write_scores"]
 
@@ -86,13 +87,28 @@ def _short(content: str) -> str:
     return f"{kind}{':' if kind else ''}{digest[:12]}"
 
 
-def write_scores(scores: Scores, path: Path) -> None:
+def other_scores(path: Path, scores: Collection[str], hash: str) -> str:
+    """Say what is at ``path`` instead of scores that these methods' of the data of this hash may replace."""
+    try:
+        held = read_scores(path)
+    except PotstillError:
+        return "is there already, and holds no scores that Potstill wrote"
+    if held.hash != hash:
+        return f"holds the scores of other data ({held.source})"
+    lost = [name for name in held.methods if name not in scores]
+    return f"holds the scores of {', '.join(lost)}, too" if lost else ""
+
+
+def write_scores(scores: Scores, path: Path, *, force: bool = False) -> None:
     """One row per sample: index, name, label, class, duplicates, region, and every number.
 
+    Args:
+        force: replace whatever file is there; without it scores of the same data by the same methods or some of them.
+
     Raises:
-        PotstillError: it cannot be written.
+        PotstillError: it cannot be written, or something else is there.
     """
-    check_writable(path)
+    check_output(path, force=force, found=lambda at: other_scores(at, scores.methods, scores.hash))
     n = len(scores)
     rows: dict[str, Any] = {"index": pa.array(range(n), pa.int64())}
     if scores.names:

@@ -11,11 +11,13 @@ from potstill.core import Inputs, Source, Stored
 from potstill.errors import PotstillError
 from potstill.inputs import only, tensors
 from potstill.limits import limits
+from potstill.outputs import check_output
 from potstill.storage.artefact import Distilled, as_stored, checked, normalization_of
 from potstill.storage.card import FIRST, FIRST_INDICES, FORMAT, INDICES, card_text, classified, input_of, read_card
 from potstill.storage.checks import check_shapes
 from potstill.storage.contents import CAPTIONS, labels_stored, pack_all, texts_stored, unpack_all
 from potstill.storage.files import parse_json, read_metadata, read_tensors, write_tensors
+from potstill.storage.replacing import other_set
 from potstill.store import read, store
 from potstill.tasks import targets_of
 
@@ -58,13 +60,17 @@ def _digest(inputs: Inputs) -> str:
     return digest.hexdigest()
 
 
-def write_indices(distilled: Distilled, path: Path) -> None:
+def write_indices(distilled: Distilled, path: Path, *, force: bool = False) -> None:
     """Write a selection without its inputs: its index, its weights and soft labels where it has any, and its card.
+
+    Args:
+        force: replace whatever file is there; without it the same selection's alone.
 
     Raises:
         PotstillError: the set is no selection, or the file cannot be written.
     """
     check_selection(distilled, "storing indices alone")
+    check_output(path, reads=[distilled], force=force, found=lambda at: other_set(at, distilled.card))
     first = distilled.card["format"] == FIRST
     card = {
         **distilled.card, "format": FIRST_INDICES if first else INDICES, "inputs_hash": _digest(distilled.inputs),

@@ -61,6 +61,7 @@ def import_fkd(
     level: bool = True,
     network: str = "unknown",
     record_every: float = 5.0,
+    replace: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> LabelStore:
     """A store of the labels in a published folder, with its crops, flips and mixes.
@@ -76,7 +77,7 @@ def import_fkd(
         epochs: the first so many; all if ``None``.
         top_k, dtype, temperature, level: how to store them, as for `Coding`.
         network: the teacher's name, where it is known.
-        record_every, progress: as for `write_labels`.
+        record_every, replace, progress: as for `write_labels`.
 
     Raises:
         PotstillError: a file is missing, of another form, holds other objects, or says what cannot be: one line.
@@ -107,7 +108,7 @@ def import_fkd(
         return _epoch(f"{folder}/epoch_{epoch}", batches, None if orders is None else orders[epoch], about)
 
     parts = [(e * items, (e + 1) * items) for e in range(stored)]
-    fill(Path(path), layout(about), parts, make, record_every=record_every, progress=progress)
+    fill(Path(path), layout(about), parts, make, record_every=record_every, replace=replace, progress=progress)
     return LabelStore(path)
 
 

@@ -20,6 +20,7 @@ from potstill.augment.views import Views
 from potstill.core import InputSpec
 from potstill.errors import PotstillError
 from potstill.nn import described, factory
+from potstill.outputs import ASK
 from potstill.storage.files import check_writable, read_metadata, read_tensors, write_tensors
 from potstill.supervise.about import TEACHER, TEACHER_BITS, AboutTeacher, Statistics, description, same_order
 from potstill.supervise.quantised import layout_hash, quantised, restored, tensor_sizes
@@ -177,6 +178,7 @@ def write_teacher(
     statistics: Statistics = "running",
     batch: int = 256,
     inputs_hash: str | None = None,
+    replace: bool = False,
 ) -> TeacherStore:
     """Store teachers whose mean logits label the views of a set. Arguments as for `write_labels`; further ones:
 
@@ -211,7 +213,8 @@ def write_teacher(
     if path.exists():
         if _same(path, about):
             return TeacherStore(path)
-        raise PotstillError(f"{path}: another file is there; delete it or choose another path")
+        if not replace:
+            raise PotstillError(f"{path}: another file is there; {ASK}")
     said = json.dumps(about.to_json(), ensure_ascii=False, separators=(",", ":"))
     write_tensors(path, quantised([e.network for e in experts], TEACHER_BITS[dtype]), {"labels": said})
     return TeacherStore(path)

@@ -113,6 +113,7 @@ def write_labels(
     statistics: Statistics = "running",
     inputs_hash: str | None = None,
     record_every: float = 5.0,
+    replace: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> LabelStore:
     """Label every view of every stored epoch, or go on with a file whose writer was stopped.
@@ -138,6 +139,7 @@ def write_labels(
             epoch may be smaller.
         inputs_hash: the inputs' `content_hash`, where it is known; otherwise they are read once for it.
         record_every: seconds after which it is put on record how far the file is.
+        replace: another file that is there.
         progress: called with the labels that are done and all labels.
 
     Returns:
@@ -197,5 +199,5 @@ def write_labels(
             )
         return about.coding.encode(logits)
 
-    fill(path, layout(about), parts, make, record_every=record_every, progress=progress)
+    fill(path, layout(about), parts, make, record_every=record_every, replace=replace, progress=progress)
     return LabelStore(path)

@@ -28,8 +28,12 @@ from potstill.execution import Executor
 from potstill.functional.halving import steps_in
 from potstill.locks import only_run
 from potstill.nn import OwnNetwork, factory
+from potstill.nn import given as own_network
+from potstill.ownfile import own_digests
 from potstill.rng import derive
 from potstill.storage import Distilled
+from potstill.storage.replacing import run_digest
+from potstill.storage.set_output import SetOutput
 from potstill.tasks import task_of
 from potstill.timelimit import TimeLimit
 from potstill.verbs.candidates import asked_candidates, check_served, options_of
@@ -52,7 +56,7 @@ def choose(
     data: Any, wanted: Budget, given: TimeLimit | None, watcher: Watcher, options: Mapping[str, Any], *, seed: int,
     network: str | OwnNetwork | Callable[..., Any] | None, store: str | Store | None, device: str,
     executor: Executor | None, command: str | None, progress: Callable[[Progress], None] | None = None,
-    checkpoint: Path | None = None, resume: bool = False, anyway: bool = False,
+    checkpoint: Path | None = None, resume: bool = False, anyway: bool = False, output: SetOutput | None = None,
 ) -> Distilled:  # fmt: skip
     """The set that ``potstill.distill(data, "auto", …)`` makes, with all of the choice on its card under ``choice``.
 
@@ -63,6 +67,7 @@ def choose(
         checkpoint: folder in which the choice under way is kept; it is removed at the end.
         resume: go on with the choice in ``checkpoint``.
         anyway: also where other versions began it.
+        output: where the set is also written.
 
     Raises:
         PotstillError: an option does not exist or is out of range, or the data are of a kind that is not served.
@@ -80,13 +85,21 @@ def choose(
         "options": dataclasses.asdict(asked), "seed": seed, "network": str(network), "time_limit": limit,
         "keep": dataclasses.asdict(wanted), "device": str(splits.train.device),
     }  # fmt: skip
+    used = own_network(network)
+    own = own_digests([splits.train, *([used.maker] if isinstance(used, OwnNetwork) else [])])
+    digest = run_digest({"auto": about, "own_files": own}, {})
+    if output is not None:
+        output.check(splits.files)
+        if (there := output.there({"run_digest": digest}, watcher.warn)) is not None:
+            return there
     if resume and checkpoint is None:
         raise PotstillError("to resume, auto needs the checkpoint that an interrupted choice left; give checkpoint")
     with (
         tempfile.TemporaryDirectory(prefix="potstill-auto-") as folder,
         nullcontext() if checkpoint is None else only_run(checkpoint),
     ):
-        journal = Journal(checkpoint or Path(folder) / "choice", about, versions(), resume=resume, anyway=anyway)
+        by = {**versions(), **({"own_files": own} if own else {})}
+        journal = Journal(checkpoint or Path(folder) / "choice", about, by, resume=resume, anyway=anyway)
         watch = Stopwatch(journal.spent + (0.0 if given is None else given.spent))
         runs = Runs(
             splits=splits, network=network or _narrow(splits.train), seed=seed, device=device, executor=executor,
@@ -102,6 +115,10 @@ def choose(
                 raise KeyboardInterrupt from error  # what was found goes with the folder
             raise Interrupted(checkpoint, sum(e.steps for e in race.entries)) from error
         journal.clear()
+        small.card["run_digest"] = digest
+        small.files = splits.files
+        if output is not None:
+            output.write(small)
         return small
 
 

@@ -1,8 +1,8 @@
 """The cache: what is in it, whether it is whole, and less of it.
 
 It is safe between processes and machines on one file system: files are written beside and renamed, who writes one
-holds its lock, and a name says all that its content depends on. So anything in it may be deleted at any time; what a
-run then lacks it makes again.
+holds its lock, and a name says all that its content depends on. What a run then lacks it makes again; what it has in
+use stays until it ends (`potstill.cache`).
 """
 
 import contextlib
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from potstill.cache import KINDS, cached_files, is_cache, strangers, used_by_others
 from potstill.errors import PotstillError
 from potstill.folders import cache_folder
 from potstill.locks import is_free
@@ -43,10 +44,9 @@ def kept(folder: str | Path | None = None) -> list[Kept]:
         folder: of the cache, if not `potstill.folders.cache_folder`.
     """
     folder, now, found = Path(folder or cache_folder()), time.time(), dict[str, list[tuple[int, float]]]()
-    for path in _files(folder):
+    for kind, path in cached_files(folder):
         with contextlib.suppress(OSError):  # another process has removed it meanwhile
             said = path.stat()
-            kind = path.relative_to(folder).parts[0]
             found.setdefault(kind, []).append((said.st_size, max(said.st_mtime, said.st_atime)))
     rows = [
         Kept(
@@ -70,6 +70,9 @@ def prune(
 ) -> tuple[int, int]:  # fmt: skip
     """Delete files, those first that were used longest ago, and what killed processes left behind in any case.
 
+    Only files that Potstill keeps there are deleted, by their kinds and names, none through a link, and none that a
+    living process has in use.
+
     Args:
         kind: of this kind alone, such as ``trajectories``.
         unused_days: those that nobody used for so many days.
@@ -80,43 +83,41 @@ def prune(
         Files and bytes that were deleted.
 
     Raises:
-        PotstillError: there is no such kind.
+        PotstillError: there is no such kind, or the folder holds other things and is not marked as a cache.
     """
     folder = Path(folder or cache_folder())
-    if kind is not None and not (folder / kind).is_dir():
+    if not is_cache(folder):
+        raise PotstillError(
+            f"{folder}: is not marked as a cache of Potstill, and holds {strangers(folder)[0][:80]!r}; nothing was "
+            "deleted: give POTSTILL_CACHE a folder of its own, or delete by hand"
+        )
+    if kind is not None and (kind not in KINDS or not (folder / kind).is_dir()):
         there = ", ".join(sorted(row.kind for row in kept(folder))) or "nothing"
         raise PotstillError(f"the cache {folder} holds no {kind!r}; there is {there}")
     now, gone, freed = time.time(), 0, 0
     broken = {v.path for v in verify_cache(folder) if v.problem} if damaged else set()
     found = []
-    for path in _files(folder, hidden=True):
+    for _, path in cached_files(folder, parts=True):
+        with contextlib.suppress(OSError):
+            size = path.stat().st_size
+            if _abandoned(path):
+                path.unlink()
+                gone, freed = gone + 1, freed + size
+    for of, path in cached_files(folder):
         with contextlib.suppress(OSError):
             said = path.stat()
-            if path.name.startswith("."):
-                if _abandoned(path):
-                    path.unlink()
-                    gone, freed = gone + 1, freed + said.st_size
-            elif kind in (None, path.relative_to(folder).parts[0]):
+            if kind in (None, of):
                 found.append((max(said.st_mtime, said.st_atime), said.st_size, path))
+    used = used_by_others(folder)  # as late as can be
+    found = [one for one in found if one[2] not in used]
     left = sum(size for _, size, _ in found)
-    for used, size, path in sorted(found):
-        old = unused_days is not None and now - used > unused_days * DAY
+    for last, size, path in sorted(found):
+        old = unused_days is not None and now - last > unused_days * DAY
         if old or (at_most is not None and left > at_most) or str(path) in broken:
             with contextlib.suppress(OSError):
                 path.unlink()
                 gone, freed, left = gone + 1, freed + size, left - size
     return gone, freed
-
-
-def _files(folder: Path, hidden: bool = False) -> list[Path]:
-    """The files of the kinds' folders; links are not followed."""
-    if not folder.is_dir():
-        return []
-    return [
-        path
-        for path in sorted(folder.glob("*/**/*"))
-        if path.is_file() and not path.is_symlink() and (hidden or not path.name.startswith("."))
-    ]
 
 
 def _abandoned(path: Path) -> bool:

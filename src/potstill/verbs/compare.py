@@ -16,6 +16,7 @@ from potstill.evaluation import Protocol
 from potstill.execution import Executor, Serial, asked_executor
 from potstill.locks import only_run
 from potstill.nn import OwnNetwork, given
+from potstill.outputs import check_apart, json_object
 from potstill.storage import write_atomic
 from potstill.verbs.comparing.board import FAIR, board
 from potstill.verbs.comparing.cells import Maker, Result, text
@@ -124,7 +125,11 @@ def compare(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PotstillError(f"{out}: a folder that can be written is needed ({error.strerror})") from error
-    with only_run(out / "leaderboard.json"):
+    board_file = out / "leaderboard.json"
+    if board_file.exists() and "rows" not in json_object(board_file):
+        raise PotstillError(f"{board_file}: is there already, and is no leaderboard; choose another folder")
+    check_apart(out, [splits], folder=True)
+    with only_run(board_file):
         cells = cells_of(
             sizes, asked, parametrizations, stores, sets, options=options, data=data_key(splits.train),
             making=making, measures=measures, folder=out, device=device,

@@ -34,13 +34,16 @@ from potstill.film import check_film
 from potstill.inputs import moved
 from potstill.loggers import Logging, logged
 from potstill.nn import OwnFactory, OwnNetwork, factory, given
+from potstill.outputs import files_among
 from potstill.parametrize.named import decoder_of
 from potstill.registry import make_method
 from potstill.running import Settled, identity_of, run_settled
 from potstill.sharded import check_shards
 from potstill.storage import Distilled, load
 from potstill.storage.decoders import state_hash
+from potstill.storage.replacing import check_kept
 from potstill.storage.scores import Scores, read_scores
+from potstill.storage.set_output import SetOutput
 from potstill.tasks import Classification, task_of
 from potstill.timelimit import TimeLimit
 from potstill.verbs.load import as_splits, pick_device
@@ -83,6 +86,8 @@ def distill(
     log: Logging = None,
     film: str | Path | None = None,
     class_shards: int | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
     **options: Any,
 ) -> Distilled:
     """Make a distilled set of ``data``.
@@ -141,6 +146,9 @@ def distill(
             the folder ``checkpoint`` (docs/how-to.md). For methods whose objective is a sum over classes, whose bits
             then depend on how many groups there are, in the order of sums; and for RDED and recoveries, whose bits
             are those of the undivided run.
+        out: file to which the set is also written, ``….safetensors``. What is there is looked at before any work: a set
+            of this same run is replaced; with ``resume`` and without a checkpoint it is the answer.
+        force: replace what is there, whatever it is, but for a file that is read.
         **options: fields of the method.
 
     Raises:
@@ -149,6 +157,12 @@ def distill(
         Interrupted: a signal came; ``checkpoint`` holds the run.
     """
     keep, seconds = asked_amounts(ipc, items, bytes, time_limit, balance)
+    reads = (data, method, network, scores, experts, networks, initial)
+    output = _output(out, reads, force, resume or resume_anyway, checkpoint)
+    if output is not None and checkpoint is not None and not Path(checkpoint).exists():
+        resume = resume_anyway = False  # there is nothing to go on with: what is there is the answer, or it begins
+    check_kept(checkpoint, reads, "checkpoint")
+    check_kept(film, reads, "film")
     if steps is not None and (not isinstance(steps, int) or steps < 0):
         raise PotstillError(
             f"steps must be a whole number of at least 0, but they are {steps!r}; leave them out for all that there are"
@@ -168,7 +182,7 @@ def distill(
                 data, keep, seconds, watcher, options, seed=seed, network=network, store=store, device=device,
                 executor=asked_executor(executor), command=command,
                 progress=progress if callable(progress) and progress is not watcher else None,
-                checkpoint=checkpoint, resume=resume or resume_anyway, anyway=resume_anyway,
+                checkpoint=checkpoint, resume=resume or resume_anyway, anyway=resume_anyway, output=output,
             )  # fmt: skip
     if checkpoint is not None and class_shards is None and checkpoint.is_dir():
         raise PotstillError(
@@ -193,6 +207,9 @@ def distill(
         check_shards(settled.name, settled.method, settled.problem, class_shards)
     if initial is not None:
         settled = _from(settled, initial if isinstance(initial, Distilled) else load(initial))
+    settled = dataclasses.replace(settled, files=(*settled.files, *files_among(reads)))
+    if output is not None:
+        output.check(settled.files)
     with watched(progress) as watcher, logged(log, lambda: _settings(settled, seed), watcher.warn) as (told, ended):
         shown = progress if callable(progress) else watcher
         small = run_settled(
@@ -200,7 +217,7 @@ def distill(
             resume=resume or resume_anyway, anyway=resume_anyway, checkpoint_every=every,
             progress=shown if told is None else _both(shown, told), preparing=preparing or watcher.count,
             command=command, table=table, executor=asked_executor(executor),
-            film=None if film is None else Path(film), class_shards=class_shards,
+            film=None if film is None else Path(film), class_shards=class_shards, output=output,
             given={name: value for name, value in (("networks", networks), ("experts", experts)) if value is not None},
         )  # fmt: skip
         card = small.card
@@ -208,7 +225,22 @@ def distill(
             "items": len(small), "bytes": card["bytes"]["total"], "seconds": card["cost"]["seconds"],
             "outcome": card["outcome"]["kind"],
         })  # fmt: skip
+        if output is not None and small.path is None:
+            return_freed_memory()  # the state is gone, and the file is written as one piece
+            output.write(small)
         return small
+
+
+def _output(
+    out: str | Path | None, reads: tuple[Any, ...], force: bool, resume: bool, checkpoint: str | Path | None
+) -> SetOutput | None:
+    """Return where the set will be written, checked as far as it can be before the data are read."""
+    if out is None:
+        return None
+    going_on = checkpoint is not None and Path(checkpoint).exists()
+    made = SetOutput(path=Path(out), force=force, resume=resume and not going_on)
+    made.check(reads)
+    return made
 
 
 def _both(first: Callable[[Any], None], second: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -381,7 +413,7 @@ def settle(
     made, said = made.settled(problem)
     return Settled(
         name=name, method=made, problem=problem, read=splits.notes, reading=splits.reading, chosen=(*chosen, *said),
-        effort=effort, store=written, balance=wanted.shared,
+        effort=effort, store=written, balance=wanted.shared, files=splits.files,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from potstill.data.indexing import Index
 from potstill.data.readers import FileReader
 from potstill.data.table import read_csv, read_parquet
 from potstill.errors import PotstillError, unknown
+from potstill.outputs import check_apart
 from potstill.storage import Distilled, check_selection, check_source, read_indices
 from potstill.storage.export import FORMATS
 from potstill.storage.folders import write_folder
@@ -36,7 +37,7 @@ _OTHERS = '`to="parquet"` writes the inputs as the set holds them'
 
 def export(
     distilled: Distilled | str | Path, to: str, path: str | Path, *, data: Any = None, link: Link = "copy",
-    license: str | None = None, **reading: Any,
+    license: str | None = None, force: bool = False, **reading: Any,
 ) -> Path:  # fmt: skip
     """Write a set in another form.
 
@@ -53,6 +54,7 @@ def export(
         data: for ``files`` and rows of ``hf``, what the selection was made of.
         link: for ``files`` of a folder: ``copy``, or ``hard`` or ``symbolic`` links to the originals.
         license: for ``hf`` without ``data``, an identifier of the Hub's that its card states.
+        force: replace a file that is there, whatever it is, but for the set's own. A folder never is replaced.
         **reading: options of ``load_data`` that the data were read with (``size``, ``split_seed``, ``skip_bad``, …).
 
     Raises:
@@ -61,14 +63,15 @@ def export(
     path = Path(path)
     distilled = distilled if isinstance(distilled, Distilled) else storage.load(distilled)
     if to == "indices":
-        storage.write_indices(distilled, path)
+        storage.write_indices(distilled, path, force=force)
         return path
     if to == "hf" and data is None:
+        check_apart(path, [distilled], folder=True)
         return distilled.to_hf(path, license=license)
     if to not in WITH_DATA:
         if to not in FORMATS:
             raise unknown("export format", to, (*FORMATS, "indices", *WITH_DATA))
-        return storage.export(distilled, to, path)
+        return storage.export(distilled, to, path, force=force)
     if data is None:
         raise PotstillError(f"an export to {to} takes the samples from the data that they were chosen from; give data")
     check_selection(distilled, f"an export to {to}")
@@ -115,6 +118,7 @@ def export_selection(
     path = Path(path)
     assert isinstance(known, Tensor)
     places = known[index]
+    check_apart(path, [distilled, data], folder=True)
     if to == "files":
         _files(distilled, path, data, places, link, label, skip_bad)
     else:

@@ -23,7 +23,8 @@ from potstill.evaluation.taught import views_of
 from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.nn import OwnNetwork, factory, given
-from potstill.storage import Distilled, check_writable, load
+from potstill.outputs import check_output
+from potstill.storage import Distilled, load
 from potstill.supervise.about import TEACHER_BITS
 from potstill.supervise.fkd import import_fkd
 from potstill.supervise.store import LabelStore, content_hash, forecast
@@ -82,6 +83,7 @@ def label(
     top_k: int | None = None,
     dtype: str | None = None,
     fkd: str | Path | None = None,
+    force: bool = False,
     seed: int = 0,
     device: str = "auto",
     executor: Executor | str | None = None,
@@ -108,6 +110,7 @@ def label(
         fkd: a folder of published labels of this very set (``epoch_0``, ``epoch_1``, …, as SRe2L writes them), which
             are stored in place of new ones, with their own crops; nothing is trained and nothing of it is run. Its
             views have the pictures' size, and its pictures the order of the set, which is that of an export's files.
+        force: replace what is at ``out``, if it is not these labels or a part of them.
         seed: decides the views.
         executor: where teachers are trained, as for `potstill.distill`.
         progress: called with what is done, how much of it, and of how much.
@@ -119,16 +122,16 @@ def label(
     """
     keep_freed_memory()
     runner = asked_executor(executor)
-    task = _task(distilled, data, protocol, network, seed, device, overrides)
     # What cannot be written is found before teachers are trained.
-    check_writable(Path(out))
+    check_output(out, suffixes=(".safetensors",), reads=[distilled, data, network, fkd], force=True)
+    task = _task(distilled, data, protocol, network, seed, device, overrides)
     if store_as not in (known := ("rows", "teacher", "auto")):
         raise unknown("way to store labels", store_as, known)
     small, seen, said = task.small, task.seen, task.said
     x = small.model_space()
     assert isinstance(x, Tensor)
     if fkd is not None:
-        return _published(task, x, Path(fkd), Path(out), store_as, pool, top_k, dtype, progress)
+        return _published(task, x, Path(fkd), Path(out), store_as, pool, top_k, dtype, force, progress)
     if store_as == "teacher":
         _check_teacher(task, pool, top_k, dtype)
     sizes = task.bytes(pool, top_k, dtype)
@@ -144,20 +147,20 @@ def label(
     if store_as == "teacher":
         return write_teacher(
             out, experts, x, task.views, classes=seen.classes, input=seen.input, dtype=teacher_type(dtype),
-            statistics=said.teaching.teacher_statistics, batch=shared,
+            statistics=said.teaching.teacher_statistics, batch=shared, replace=force,
         )  # fmt: skip
     return write_labels(
         out, experts, x, task.views, classes=seen.classes,
         epochs=task.epochs, pool=pool, top_k=top_k, dtype=dtype or "float16",
         temperature=said.teaching.temperature, level=said.teaching.loss == "mse",
-        statistics=said.teaching.teacher_statistics, batch=shared,
+        statistics=said.teaching.teacher_statistics, batch=shared, replace=force,
         progress=None if progress is None else lambda done, total: progress("labels", done, total),
     )  # fmt: skip
 
 
 def _published(
     task: _Task, x: Tensor, folder: Path, out: Path, store_as: str, epochs: int | None, top_k: int | None,
-    dtype: str | None, progress: Callable[[str, int, int], None] | None,
+    dtype: str | None, force: bool, progress: Callable[[str, int, int], None] | None,
 ) -> LabelStore:  # fmt: skip
     if store_as != "rows" or x.ndim != 4:
         raise PotstillError("published labels are rows of pictures; leave `store_as=` out, and give a set of pictures")
@@ -165,7 +168,7 @@ def _published(
     return import_fkd(
         folder, out, classes=task.seen.classes, items=len(x), picture=picture, size=picture,
         inputs_hash=content_hash(x), epochs=epochs, top_k=top_k, dtype=dtype or "float16",
-        temperature=task.said.teaching.temperature, level=task.said.teaching.loss == "mse",
+        temperature=task.said.teaching.temperature, level=task.said.teaching.loss == "mse", replace=force,
         progress=None if progress is None else lambda done, total: progress("labels", done, total),
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.errors import PotstillError
+from potstill.outputs import ASK, check_apart, check_suffix, marked
 from potstill.reports import collect, render, write
 from potstill.verbs.arrays import arrays_of
 from potstill.verbs.board import Folder, is_comparison
@@ -13,7 +14,7 @@ from potstill.verbs.board import Folder, is_comparison
 __all__ = ["report"]
 
 
-def report(paths: Sequence[str | Path] | str | Path, out: str | Path, *, data: Any = None) -> Path:
+def report(paths: Sequence[str | Path] | str | Path, out: str | Path, *, data: Any = None, force: bool = False) -> Path:
     """Write one self-contained page about sets, scorecards or a folder of them.
 
     Of one folder that `compare` wrote it is the page of the whole question: what each method costs, a leaderboard that
@@ -24,12 +25,17 @@ def report(paths: Sequence[str | Path] | str | Path, out: str | Path, *, data: A
         out: the page, ``….html``.
         data: the training data of a comparison, as `load_data` takes or returns them: the page then shows the nearest
             real picture beside each distilled one.
+        force: replace what is there, even if it is no page of Potstill's.
 
     Raises:
         PotstillError: nothing to report there, the data are others than the sets were made of, or ``out`` cannot be
             written.
     """
     several = [paths] if isinstance(paths, str | Path) else list(paths)
+    check_suffix(Path(out), (".html", ".htm"))
+    check_apart(Path(out), [*map(Path, several), data])
+    if not force and Path(out).is_file() and (other := marked(Path(out))):
+        raise PotstillError(f"{out}: {other}; {ASK}")
     given = ["--data", data] if isinstance(data, str) else []
     command = shlex.join(["potstill", "report", *map(str, several), *given, "--out", str(out)])
     if len(several) == 1 and is_comparison(Path(several[0])):

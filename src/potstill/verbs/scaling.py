@@ -33,6 +33,7 @@ from potstill.execution.memory import keep_freed_memory
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.inputs import join
 from potstill.nn import OwnNetwork, factory, given
+from potstill.outputs import check_apart, marked
 from potstill.reports import law_plot
 from potstill.rng import derive, generator
 from potstill.storage import write_atomic
@@ -114,6 +115,9 @@ def scaling(
         "augment": protocol.recipe.augment, "batch": batch, "teacher": dict(TEACHER),
     }  # fmt: skip
     file = Path(out) / "scaling.json"
+    check_apart(Path(out), [splits], folder=True)
+    if (plot := file.with_suffix(".svg")).exists() and (other := marked(plot)):
+        raise PotstillError(f"{plot}: {other}; choose another folder")
     cells = _read(file, settings)
     kept, held = holdout(train, min(validation, MOST_HELD / len(train)), derive(seed, "held out") % 2**31)
     bench = _Bench(

@@ -21,8 +21,8 @@ from potstill.execution.memory import keep_freed_memory
 from potstill.functional.duplicates import Digests
 from potstill.functional.dynamics import Cartography, regions
 from potstill.nn import OwnNetwork
-from potstill.storage import check_writable
-from potstill.storage.scores import MethodScores, Scores, write_scores
+from potstill.outputs import check_output
+from potstill.storage.scores import MethodScores, Scores, other_scores, write_scores
 from potstill.verbs.distill import Settled, settle
 from potstill.verbs.load import as_splits, pick_device
 
@@ -46,6 +46,7 @@ def score(
     methods: Sequence[str | Method[Any]] | str | Method[Any],
     out: str | Path | None = None,
     *,
+    force: bool = False,
     network: str | OwnNetwork | Callable[..., Any] | None = None,
     device: str = "auto",
     executor: Executor | str | None = None,
@@ -60,6 +61,7 @@ def score(
         data: anything ``load_data`` takes, or what it returned. Only the training split is looked at.
         methods: registered names of methods that score: `scored_methods`; ``file.py:Class``; or such methods as values.
         out: the parquet file to write; ``None`` for none.
+        force: replace what is there; without it, scores of the same data by no other methods than these.
         network: what is trained, in place of the methods' own.
         device: ``auto``, ``cpu`` or ``cuda``.
         executor: where networks are trained, as for `potstill.distill`.
@@ -72,7 +74,7 @@ def score(
     keep_freed_memory()
     runner = asked_executor(executor)
     if out is not None:
-        check_writable(Path(out))
+        check_output(out, suffixes=(".parquet",), reads=[data, network], force=True)
     several = [methods] if isinstance(methods, str | Method) else methods
     kinds = {name: _kind(name) for name in dict.fromkeys(several)}
     if not kinds:
@@ -91,6 +93,10 @@ def score(
         )  # fmt: skip
         assert isinstance(settled.method, Scored)
         every[settled.name] = settled, settled.method, settled.method.assets(settled.problem)
+    if out is not None:
+        check_output(
+            out, reads=[splits], force=force, found=lambda at: other_scores(at, every, splits.train.content_hash)
+        )
     found: dict[str, MethodScores] = {}
     for name, (settled, made, specs) in every.items():
         begun, problem = time.monotonic(), settled.problem
@@ -110,7 +116,7 @@ def score(
         names=getattr(train, "names", ()), first=duplicates(train), region=_regions(found),
     )  # fmt: skip
     if out is not None:
-        write_scores(scores, Path(out))
+        write_scores(scores, Path(out), force=True)
     return scores
 
 

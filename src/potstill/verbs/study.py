@@ -14,6 +14,8 @@ from potstill.evaluation.study import study as measure
 from potstill.execution import Executor, Serial, asked_executor, choose
 from potstill.execution.memory import keep_freed_memory
 from potstill.nn import OwnNetwork, given
+from potstill.outputs import json_object
+from potstill.reports.study import is_study
 from potstill.storage import Distilled, holds_indices, load, read_indices, rebuild
 from potstill.verbs.load import as_splits, pick_device
 from potstill.watch import Watcher
@@ -106,6 +108,15 @@ def study(
             watcher.note(f"to be computed, about, on one worker: {said}") if watcher.line else None
         count = progress if callable(progress) and not isinstance(progress, Watcher) else watcher.count
         return measure(with_executor(bench, runner, count), asked, forecast)
+
+
+def other_study(path: Path, file: Path) -> str:
+    """Say what is at ``path`` instead of a report card of the set at ``file``."""
+    held = json_object(path)
+    if not is_study(held):
+        return "is there already, and is no report card of a set"
+    named = str(held.get("file"))
+    return "" if (path.parent / named).resolve() == file.resolve() else f"holds the report card of {named[:80]}"
 
 
 def beside(path: Path, out: Path) -> str:

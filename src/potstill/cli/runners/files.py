@@ -28,7 +28,7 @@ def run_export(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     assert isinstance(command, Export)
     small = load(command.file)
     if command.data is None:
-        written = export(small, command.to, command.out, license=command.license)
+        written = export(small, command.to, command.out, license=command.license, force=command.force)
     else:
         check_selection(small, f"an export to {command.to}")
         splits = load_data(parsed, command.data, watcher, small.card, selected=True)
@@ -42,19 +42,21 @@ def run_export(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_import(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.storage import check_writable
+    from potstill.outputs import check_output
+    from potstill.storage.replacing import is_set
     from potstill.verbs.importing import import_set
 
     command = parsed.command
     assert isinstance(command, Import)
-    check_writable(command.out)
+    check_output(command.out, force=command.force or is_set(command.out))
     small = import_set(
         command.path, command.format, known=command.known,
         data=None if command.data is None else load_data(parsed, command.data, watcher), mean=command.mean,
         std=command.std, zca=command.zca, factor=command.factor, run=-1 if command.run is None else command.run,
         lr=command.lr, method=command.method, size=command.reading.size,
     )  # fmt: skip
-    small.save(command.out)
+    small.files = (*small.files, str(command.path))
+    small.save(command.out, force=command.force)
     following = ["potstill", "evaluate", str(command.out), "--data", command.data or command.known or "DATA"]
     following += data_words(command.reading)
     then = f"Measure it: {shlex.join(following)}"
@@ -67,14 +69,18 @@ def run_import(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_rebuild(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.storage import check_writable, read_indices, rebuild
+    from potstill.outputs import check_output
+    from potstill.storage import read_indices, rebuild
+    from potstill.storage.replacing import other_set
 
     command = parsed.command
     assert isinstance(command, Rebuild)
-    check_writable(command.out)
     card = read_indices(command.file)[1]
-    small = rebuild(command.file, load_data(parsed, command.data, watcher, card, selected=True).train)
-    small.save(command.out)
+    check_output(command.out, force=command.force, found=lambda at: other_set(at, card))
+    splits = load_data(parsed, command.data, watcher, card, selected=True)
+    small = rebuild(command.file, splits.train)
+    small.files = (*splits.files, str(command.file))
+    small.save(command.out, force=command.force)
     return Answer(
         {"path": str(command.out), "items": len(small), **small.card},
         f"{command.out}: {contents(small.card, len(small))}",

@@ -56,32 +56,28 @@ def _beginning(parsed: Parsed) -> str:
 
 
 def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.execution.memory import return_freed_memory
-    from potstill.storage import check_writable, drop_checkpoint
+    from potstill.storage import drop_checkpoint
     from potstill.verbs.distill import distill
 
     command = parsed.command
     assert isinstance(command, Distill)
     kept = _kept(command)
-    check_writable(command.out)
     checkpoint = Path(f"{command.out}.checkpoint")
     splits = load_data(parsed, command.data, watcher)
     asked = command.resume or command.resume_anyway
-    resume = asked and checkpoint.exists()
-    if asked and not resume and (finished := _finished(command.out, line, splits.train.content_hash)) is not None:
-        watcher.note(f"{command.out}: this command has finished before; nothing was done")
-        return finished
-    if asked and not resume:
+    if asked and not checkpoint.exists() and not command.out.exists():
         watcher.note("there is no unfinished run to resume; this run starts afresh")
-    if checkpoint.exists() and not resume:
+    if checkpoint.exists() and not asked:
         watcher.note(f"{checkpoint} holds an interrupted run; this run starts afresh and will replace it")
     watcher.begin(command.method)
     small = distill(
         splits,
         command.method,
         **kept,
+        out=command.out,
+        force=command.force,
         checkpoint=checkpoint,
-        resume=resume,
+        resume=asked,
         resume_anyway=command.resume_anyway,
         checkpoint_every=command.checkpoint_every,
         progress=watcher,
@@ -93,8 +89,10 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         class_shards=command.class_shards,
         **_settings(command, parsed),
     )
-    return_freed_memory()  # the state is gone, and the file is written as one piece
-    small.save(command.out)
+    if small.path is not None:
+        watcher.note(f"{command.out}: this command has finished before; nothing was done")
+        text = f"{command.out}: {contents(small.card, len(small))}, made by {small.card['method']}, was there"
+        return Answer({"path": str(command.out), "items": len(small), **small.card}, text)
     drop_checkpoint(checkpoint)
     if not command.film:
         Path(f"{command.out}.film").unlink(missing_ok=True)  # it showed the set that was here before
@@ -114,25 +112,6 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     if outcome["kind"] == "not finite":
         failure = f"{command.method} diverged: {outcome['message']} (in {command.out})"
     return Answer({"path": str(command.out), "items": len(small), **card}, text, failure)
-
-
-def _finished(out: Path, line: str, data: str) -> Answer | None:
-    """What the same command made of the same data, if it has ended: a scheduler that starts it once more gets that."""
-    from potstill.storage import load
-
-    try:
-        small = load(out)
-    except PotstillError:
-        return None
-    if small.card["source"].get("hash") != data or _bare(str(small.card.get("command"))) != _bare(line):
-        return None
-    text = f"{out}: {contents(small.card, len(small))}, made by {small.card['method']}, was there"
-    return Answer({"path": str(out), "items": len(small), **small.card}, text)
-
-
-def _bare(line: str) -> list[str]:
-    """The words of a command that decide what it makes."""
-    return [word for word in shlex.split(line) if word not in ("--resume", "--resume-anyway", "--quiet", "--json")]
 
 
 def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:

@@ -26,16 +26,20 @@ _LITTLE = 0.5
 
 def run_evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill.evaluation import not_made_of
-    from potstill.storage import Distilled, check_writable, holds_indices, load, read_indices, write_atomic
+    from potstill.evaluation.scorecard import other_scorecard
+    from potstill.outputs import check_output
+    from potstill.storage import Distilled, holds_indices, load, read_indices, write_atomic
     from potstill.verbs.evaluate import evaluate
 
     command = parsed.command
     assert isinstance(command, Evaluate)
     if command.out is not None:
-        check_writable(command.out)
+        check_output(command.out, force=command.force, found=lambda at: other_scorecard(at, command.file))
     small = command.file if holds_indices(command.file) else load(command.file)
     card = small.card if isinstance(small, Distilled) else read_indices(small)[1]
     splits = load_data(parsed, command.data, watcher, card, selected=not isinstance(small, Distilled))
+    if command.out is not None:
+        check_output(command.out, reads=[splits], force=True)
     if (doubt := not_made_of(card, splits)) is not None:
         watcher.warn(doubt)
     with warnings.catch_warnings():
@@ -68,13 +72,12 @@ def run_evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_label(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.storage import check_writable, load
+    from potstill.storage import load
     from potstill.supervise.store import LabelStore
     from potstill.verbs.label import label, label_bytes
 
     command = parsed.command
     assert isinstance(command, Label)
-    check_writable(command.out)
     small = load(command.file)
     splits = load_data(parsed, command.data, watcher, small.card)
 
@@ -84,7 +87,7 @@ def run_label(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     }  # fmt: skip
     sizes = label_bytes(small, splits, **asked) if command.fkd is None else {}
     store = label(
-        small, splits, command.out, store_as=command.store_as, fkd=command.fkd, seed=command.seed,
+        small, splits, command.out, store_as=command.store_as, fkd=command.fkd, force=command.force, seed=command.seed,
         executor=workers(command), progress=watcher.count, **asked,
     )  # fmt: skip
     about = store.about
@@ -186,16 +189,17 @@ def run_scaling(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_report(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.storage import check_writable
+    from potstill.outputs import check_output, marked
     from potstill.verbs.report import report
 
     command = parsed.command
     assert isinstance(command, Report)
-    check_writable(command.out)
+    if command.out.exists():
+        check_output(command.out, force=command.force, found=marked)
     data = None
     if command.data is not None:
         data = load_data(parsed, command.data, watcher, carded(command.paths[0]))
-    page = report(command.paths, command.out, data=data)
+    page = report(command.paths, command.out, data=data, force=command.force)
     return Answer({"path": str(page)}, str(page))
 
 

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from potstill.cli.commands import Active, Csod, Score
@@ -15,17 +16,18 @@ __all__ = ["run_active", "run_csod", "run_score"]
 
 
 def run_score(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.storage import check_writable, write_atomic
+    from potstill.outputs import check_output, marked
+    from potstill.storage import write_atomic
     from potstill.verbs.score import score
 
     command = parsed.command
     assert isinstance(command, Score)
     if command.map is not None:
-        check_writable(command.map)
+        check_output(command.map, force=command.force, found=marked)
     given = {"epochs_recorded": command.epochs, "runs": command.runs}
     made = score(
-        load_data(parsed, command.data, watcher), command.methods, command.out, network=command.network,
-        device=command.device, executor=workers(command),
+        load_data(parsed, command.data, watcher), command.methods, command.out, force=command.force,
+        network=command.network, device=command.device, executor=workers(command),
         progress=watcher.count,
         **{name: value for name, value in given.items() if value is not None},
     )  # fmt: skip
@@ -70,8 +72,9 @@ def _map(scores: Any) -> str:
 
 def run_active(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill.errors import unknown
+    from potstill.outputs import check_output, marked
     from potstill.reports.label_curves import label_curves
-    from potstill.storage import check_writable, write_atomic
+    from potstill.storage import write_atomic
     from potstill.verbs.load import as_splits, pick_device
     from potstill.verbs.use import ACQUISITIONS, label_cost
     from potstill.verbs.use.active import Learner
@@ -81,9 +84,10 @@ def run_active(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     for name in command.acquire:
         if name not in ACQUISITIONS:
             raise Misuse(str(unknown("acquisition", name, ACQUISITIONS)))
-    for path in (command.out, command.plot):
-        if path is not None:
-            check_writable(path)
+    if command.out is not None:
+        check_output(command.out, force=command.force, found=lambda at: _other_costs(at, command.data))
+    if command.plot is not None:
+        check_output(command.plot, force=command.force, found=marked)
     splits = as_splits(load_data(parsed, command.data, watcher), pick_device(command.device))
     if splits.test is None:
         raise PotstillError(f"{command.data}: accuracy needs a test split; give a --test-fraction above 0")
@@ -109,6 +113,16 @@ def run_active(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     return Answer(value, _costs_of_labels(result))
 
 
+def _other_costs(path: Path, data: str) -> str:
+    """Say what is at ``path`` instead of what labels of these data cost."""
+    from potstill.outputs import json_object
+
+    held = json_object(path)
+    if not {"curves", "pool", "labels"} <= held.keys():
+        return "is there already, and is no result of active"
+    return "" if held.get("data") == data else f"holds the result of other data ({str(held.get('data'))[:80]})"
+
+
 def _costs_of_labels(result: Mapping[str, Any]) -> str:
     """A table of what `label_cost` found."""
     rows = []
@@ -132,12 +146,18 @@ def _costs_of_labels(result: Mapping[str, Any]) -> str:
 
 def run_csod(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill.data.detection import load_detection
-    from potstill.storage import check_writable, write_atomic
+    from potstill.outputs import check_output, json_object
+    from potstill.storage import write_atomic
     from potstill.verbs.use import select_images
+
+    def other(path: Path) -> str:
+        said = json_object(path).get("potstill")
+        ours = isinstance(said, dict) and said.get("method") == "csod"
+        return "" if ours else "is there already, and is no subset that csod wrote"
 
     command = parsed.command
     assert isinstance(command, Csod)
-    check_writable(command.out)
+    check_output(command.out, force=command.force, found=other)
     data = load_detection(command.annotations, command.images)
     for note in data.notes:
         watcher.note(note)

@@ -16,13 +16,14 @@ __all__ = ["run_study"]
 
 def run_study(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill.evaluation import not_made_of
-    from potstill.storage import Distilled, check_writable, holds_indices, load, read_indices, write_atomic
-    from potstill.verbs.study import beside, study
+    from potstill.outputs import check_output
+    from potstill.storage import Distilled, holds_indices, load, read_indices, write_atomic
+    from potstill.verbs.study import beside, other_study, study
 
     command = parsed.command
     assert isinstance(command, Study)
     if command.out is not None:
-        check_writable(command.out)
+        check_output(command.out, force=command.force, found=lambda at: other_study(at, command.file))
     small = command.file if holds_indices(command.file) else load(command.file)
     card = small.card if isinstance(small, Distilled) else read_indices(small)[1]
     splits = load_data(parsed, command.data, watcher, card, selected=not isinstance(small, Distilled))

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from potstill.core import Budget, Method, Splits
-from potstill.driver import Interrupted, Progress, versions
+from potstill.driver import Interrupted, Progress, split_identity
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
 from potstill.evaluation.labeller import labels_itself
 from potstill.execution import Executor
 from potstill.nn import OwnNetwork
-from potstill.ownfile import names_file
-from potstill.registry import make_method
+from potstill.ownfile import names_file, own_digests
+from potstill.registry import make_method, method_class
 from potstill.storage import Distilled, differences, drop_checkpoint, load, read_identity, write_atomic
 from potstill.verbs.distill import distill, identity_of, settle
 from potstill.verbs.evaluate import evaluate
@@ -174,8 +174,15 @@ class Cell:
             "method": self.method, self.unit: self.amount, "data": self.data,
             **{name: str(value) if isinstance(value, OwnNetwork) else value for name, value in making.items()},
             "options": dict(self.options) or None, "parametrization": self.parametrization, "store": self.store,
-            **measure.settings,
+            **({"own_files": files} if (files := self._own_files()) else {}), **measure.settings,
         }  # fmt: skip
+
+    def _own_files(self) -> dict[str, str]:
+        """Return the SHA-256 of each of the user's own files that the set is made with."""
+        network = self.making["network"]
+        own = [network.maker] if isinstance(network, OwnNetwork) else []
+        method = method_class(self.method) if self.value is None and names_file(self.method) else self.value
+        return own_digests([*([] if method is None else [method]), *own])
 
     def said(self, measure: Measure) -> dict[str, Any]:
         """Which cell it is: JSON values."""
@@ -206,6 +213,7 @@ class Cell:
             said = {name: card[name] for name in ("method", "config", "seed", *counted)} | {
                 "network": card.get("network"), "source": card["source"].get("hash"), "zca": None,
                 "balance": card.get("balance"),
+                "own_files": card.get("own_files"),
                 "limits": card.get("limits", {}),  # earlier versions said none: such a set is adopted without a limit
             }  # fmt: skip
             limits = {"steps": None, "time_limit": self.making["time_limit"]}
@@ -213,8 +221,9 @@ class Cell:
             _same(self.file, said, {**kept_of, **dict.fromkeys(counted, self.amount), "limits": limits})
         elif self.checkpoint.exists():
             identity, computed = read_identity(self.checkpoint)
-            _same(self.checkpoint, identity, wanted)
-            _same(self.checkpoint, computed, versions() if computed else {})
+            of, by = split_identity(wanted)
+            _same(self.checkpoint, identity, of)
+            _same(self.checkpoint, computed, by if computed else {})
 
     def measured(
         self, splits: Splits, executor: Executor | None, progress: Callable[[str, Progress], None] | None,
