@@ -4,8 +4,8 @@
 
 Of digits and of mnist-5k a part is training data and the rest a pool that stands for the population. Sets are made of
 the training part (two random draws, herding, `dm`), many students are trained on each, and it is kept which samples of
-the pool each gets right. Then test splits of m samples and n students are drawn from these, with replacement, 1,200
-times a cell, and it is counted how often
+the pool each gets right. Then test splits of m samples (with replacement) and n students (of 60, each once, as no
+two trainings are the same) are drawn from these, 1,200 times a cell, and it is counted how often
 
 - the interval of a score misses the set's accuracy in the pool over all its students (of one student: this student's);
 - the interval of a difference of two sets on the same test samples misses theirs, and how many of its claims (intervals
@@ -63,7 +63,7 @@ SETS_OF: dict[str, tuple[str, int, dict[str, Any]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--students", type=int, default=60, help="trained on each set")
-    parser.add_argument("--sets", type=int, default=40, help="of each method")
+    parser.add_argument("--sets", type=int, default=60, help="of each method")
     parser.add_argument("--times", type=int, default=1200, help="draws of a cell")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -141,7 +141,9 @@ def _cell(known: dict[str, np.ndarray], m: int, n: int, times: int) -> dict[str,
         first, second = pairs[t % len(pairs)]
         x = known[first]
         at = rng.integers(x.shape[1], size=m)
-        whose = [rng.integers(len(known[name]), size=n) for name in (first, second, first)]
+        whose = [rng.choice(len(known[name]), n, replace=False) for name in (first, second)]
+        others = np.setdiff1d(np.arange(len(x)), whose[0])
+        whose.append(rng.choice(others, n, replace=False))
         a, b, again = (known[name][np.ix_(w, at)] for name, w in zip((first, second, first), whose, strict=True))
         true = [float(known[name].mean()) for name in (first, second)]
         mine = [float(known[name][w].mean()) for name, w in zip((first, second, first), whose, strict=True)]
@@ -176,7 +178,7 @@ def _sets_cell(methods: dict[str, np.ndarray], m: int, sets: int, times: int) ->
     count: dict[str, list[list[bool]]] = {"score": [], "difference": [], "equal": []}
     for _ in range(times):
         at = rng.integers(one.shape[1], size=m)
-        seeds, more = rng.integers(len(one), size=sets), rng.integers(len(one), size=sets)
+        seeds, more = rng.choice(len(one), 2 * sets, replace=False).reshape(2, sets)
         a, b, again = one[np.ix_(seeds, at)], other[np.ix_(seeds, at)], one[np.ix_(more, at)]
         count["score"].append([_missed(ci, float(one.mean())) for ci in (_old(a), _new(a))])
         true = float(one.mean() - other.mean())

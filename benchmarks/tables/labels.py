@@ -96,15 +96,11 @@ def _beside(made: dict[str, Any], row: dict[str, Any], real: str, labeller: str,
     """A row minus real samples under the same labels, by set; ``None`` where one of them was not measured."""
     mine = _means(row, labeller, student)
     theirs = _means(made["rows"][real], labeller, student) if real in made["rows"] else None
-    return (
-        None
-        if mine is None or theirs is None
-        else difference(mine, theirs, made["test"] * made["settings"]["students"])
-    )
+    return None if mine is None or theirs is None else difference(mine, theirs, made["test"])
 
 
 def _half(made: dict[str, Any], values: list[float] | None) -> str:
-    return "" if values is None else mean_and_half(summary(values, made["test"] * made["settings"]["students"]))
+    return "" if values is None else mean_and_half(summary(values, made["test"]))
 
 
 def _gap(told: Any) -> str:
@@ -157,8 +153,8 @@ def _about(made: dict[str, Any]) -> str:
         f"{', '.join(s['networks'])} (accuracy: {worth} %); the third is in the committees of `cv-dd`, `edc`, `g-vbsm` "
         f"and `ufc`. At most {s['iterations']} iterations of a batch. Students: {s['steps']} steps at rate "
         f"{s['lr']:g}, KL at temperature {s['temperature']:g}. n = {s['sets']} sets with "
-        f"{plural(s['students'], 'student')} each; 95 % intervals over sets (Student's t; differences Welch's), one "
-        f"training of each labeller. {m['processor']}, one thread, torch {m['torch']}."
+        f"{plural(s['students'], 'student')} each; 95 % intervals over sets and test samples (of a difference as if "
+        f"each had its own), one training of each labeller. {m['processor']}, one thread, torch {m['torch']}."
     )
 
 

@@ -12,7 +12,7 @@ factors:
 The half width is √V times a quantile. Satterthwaite's t (Biometrics Bulletin 2, 1946) takes all degrees of freedom from
 V and is a little too narrow where S and R are alike and n is 2; Banerjee's sum of squared quantiles (Sankhyā 22, 1960)
 is never too narrow, and too wide there. The geometric mean of the two misses 3 to 7 in 100 on real data
-(``benchmarks/coverage.py``). Both weigh S by how much of C it is, as S is nothing but noise where E is all of C.
+(``benchmarks/coverage.py``). S weighs by how much of C it is, as S is nothing but noise where E is all of C.
 
 An accuracy is a proportion, so its interval has Wilson's shape (JASA 22, 1927), which stays in [0, 1] and has a width
 where all answers are right: that of as many independent answers as have the variance V. For this variance one test
@@ -55,6 +55,7 @@ PLAIN_INTERVAL = "on these test samples: Student's t over students of this one s
 _Z = float(ndtri(0.975))
 _ALIKE = _Z**2 / 4
 """What stands beside the sum of squares of test samples: one sample's worth of doubt, as in Wilson's interval."""
+_OF_SCORE, _OF_PAIRS = 0.125, 1.0
 _FLIP = 0.25
 """Of a difference, in squared answers: a quarter of one may always have been another. Ours, by ``coverage.py``."""
 
@@ -162,7 +163,7 @@ def paired(
     if samples is None:
         spread = _unseen(x, y, answers or 0, columns)
     else:
-        spread = _Spread(*_of_rows(samples.rows, gap, answers, n * students), columns)
+        spread = _Spread(*_of_rows(samples.rows, gap, answers, n * students), columns, _OF_PAIRS)
     found = _claim(gap, spread, answers)
     return {"mean": gap, **found, "ci95_same_test": _within(same["ci95"], found["ci95"])}
 
@@ -201,6 +202,9 @@ class _Spread(NamedTuple):
     """R: of the test samples."""
     df: float
     columns: Sequence[_Columns]
+    noise: float | None = None
+    """How much of E has the wide quantile of the columns. Of two sides none, and S by how much of C it is; a single
+    column of two or three is small by chance so often that it needs some of it. Ours, by ``coverage.py``."""
 
     @property
     def total(self) -> float:
@@ -214,7 +218,10 @@ class _Spread(NamedTuple):
             return lambda level: 0.0
         doubt = self.rows**2 / rows + sum(c.own * c.all / c.df for c in self.columns)
         df = max(1.0, v**2 / doubt) if doubt > 0 else math.inf
-        parts = [(c.df, c.own**2 / c.all) for c in self.columns if c.own > 0]
+        parts = [
+            (c.df, c.own**2 / c.all if self.noise is None else c.own + self.noise * (c.all - c.own))
+            for c in self.columns if c.all > 0
+        ]  # fmt: skip
 
         def half(level: float) -> float:
             of_rows = float(stdtrit(rows, level / 2)) ** 2
@@ -247,7 +254,7 @@ def _of_score(
         rows, df = float(samples.rows.var(ddof=1)) / samples.rows.size, samples.rows.size - 1.0
         # a proportion's variance is known with it, which is what Wilson's interval makes use of
         df = math.inf if answers == samples.rows.size else df
-    spread = _Spread(rows, max(1.0, df), columns)
+    spread = _Spread(rows, max(1.0, df), columns, _OF_SCORE)
     v = spread.total
     quantile = spread.half(0.05) / math.sqrt(v) if v > 0 else -float(stdtrit(max(1.0, df), 0.025))
     if answers is None:
