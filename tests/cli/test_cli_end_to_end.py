@@ -201,7 +201,7 @@ def test_labels_are_written_once_and_read_by_students(tmp_path, capsys):
     assert main(["evaluate", small, *settings, "--stored", str(teacher), "--seeds", "1", "--no-full"]) == 0
     assert json.loads(capsys.readouterr().out)["bytes"]["stored_labels"] == found["bytes"]
     plain = [w for w in asked if w not in ("--store-as", "auto", "--json")]
-    assert main([*plain, "--epochs", "30", "--top-k", "3", "--out", str(tmp_path / "rows")]) == 0
+    assert main([*plain, "--epochs", "30", "--top-k", "3", "--out", str(tmp_path / "rows.safetensors")]) == 0
     text = capsys.readouterr().out
     assert "3 of 10 classes, have 3" in text  # percent of the probability, at temperature 20
     assert f"Smaller: the teacher itself, {found['bytes']:,} bytes" in text
@@ -212,10 +212,12 @@ def test_labels_are_written_once_and_read_by_students(tmp_path, capsys):
     for wrong, said in (
         (["--pool", "4"], "a pool must hold 1…3 epochs"),
         (["--top-k", "11"], "11"),
-        (["--out", str(tmp_path / "none" / "x")], "does not exist"),
+        (["--out", str(tmp_path / "none" / "x.safetensors")], "does not exist"),
     ):  # teachers of a million epochs: what is wrong is found before they are trained
         assert main([*words, "--teacher-epochs", "1000000", *wrong]) == 1
         assert said in capsys.readouterr().err
     capsys.readouterr()
-    assert main(["label", small, "--data", "digits", "--out", str(tmp_path / "x"), "--protocol", "dsa"]) == 1
+    assert (
+        main(["label", small, "--data", "digits", "--out", str(tmp_path / "x.safetensors"), "--protocol", "dsa"]) == 1
+    )
     assert "choose sre2l or rded" in capsys.readouterr().err

@@ -295,7 +295,7 @@ def test_a_second_command_on_one_output_is_refused_while_the_first_runs(monkeypa
     with only_run(out):
         for words in (
             DISTILL,
-            ["evaluate", str(given), "--data", "digits"],
+            ["label", str(given), "--data", "digits"],
             ["rebuild", str(given), "--data", "digits"],
         ):
             assert main([*words, "--out", str(out)]) == 1

@@ -180,7 +180,7 @@ def test_what_is_not_ours_is_replaced_only_if_that_is_said(
     before = _stranger(out)
     assert main([*words, str(out), "--quiet"]) == 1
     said = capsys.readouterr().err
-    assert "replace it: --force" in said
+    assert "replace it with --force" in said
     assert said.count("\n") == 1
     assert out.read_bytes() == before
     assert main([*words, str(out), "--quiet", "--force"]) == 0

@@ -187,7 +187,7 @@ def test_the_plot_holds_points_lines_and_no_markup_of_names() -> None:
     svg = law_plot(result(source=name))
     root = ET.fromstring(svg)
     kinds = [e.tag.rpartition("}")[2] for e in root.iter()]
-    assert set(kinds) == {"svg", "title", "rect", "line", "polyline", "circle", "text"}
+    assert set(kinds) == {"svg", "title", "metadata", "rect", "line", "polyline", "circle", "text"}
     assert kinds.count("circle") == 15 + 3  # cells, legend
     assert kinds.count("polyline") == 3
     words = [e.text or "" for e in root.iter() if e.tag.endswith("text")]

@@ -132,7 +132,7 @@ def test_the_command_reads_published_labels_of_a_set_and_students_train_on_them(
     assert main([*words, "--store-as", "teacher"]) == 1
     assert "published labels are rows of pictures" in capsys.readouterr().err
     (tmp_path / "FKD" / "epoch_1" / "batch_0.tar").unlink()
-    assert main([*words, "--out", str(tmp_path / "other")]) == 1
+    assert main([*words, "--out", str(tmp_path / "other.safetensors")]) == 1
     assert "get it again" in capsys.readouterr().err
 
 

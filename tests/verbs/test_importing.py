@@ -261,10 +261,18 @@ def test_nothing_in_a_file_is_run_and_what_is_no_set_is_refused(tmp_path: Path, 
     assert not (tmp_path / "made").exists()
     (tmp_path / "res_cut.pt").write_bytes((tmp_path / "res_list.pt").read_bytes()[:700])
     for words in (["res_cut.pt"], ["none.pt"], [""], ["res_list.pt", "--format", "mtt"]):
-        line = ["import", str(tmp_path / words[0]), *words[1:], "--known", "mnist", "--out", str(tmp_path / "o.st")]
+        line = [
+            "import",
+            str(tmp_path / words[0]),
+            *words[1:],
+            "--known",
+            "mnist",
+            "--out",
+            str(tmp_path / "o.safetensors"),
+        ]
         assert main(line) == 1
         assert capsys.readouterr().err.count("\n") == 1
-    assert not (tmp_path / "o.st").exists()
+    assert not (tmp_path / "o.safetensors").exists()
 
 
 def test_the_command(tmp_path: Path, digits: Splits, pixels: torch.Tensor, capsys: Any) -> None:

@@ -22,6 +22,7 @@ from potstill.cli.commands import (
 )
 from potstill.cli.parsing import Misuse
 from potstill.outputs import check_apart
+from potstill.written import check_writable
 
 __all__ = ["OUTPUTS", "check_outputs"]
 
@@ -49,7 +50,8 @@ def check_outputs(command: Command) -> None:
     """
     Raises:
         Misuse: a file that is to be written has another suffix than what is written has.
-        PotstillError: it is a file that the command reads, or lies where it would become a part of that.
+        PotstillError: it is a file that the command reads, lies where it would become a part of that, or cannot be
+            written.
     """
     outputs = OUTPUTS.get(type(command), {})
     reads = _values(command, set(outputs))
@@ -63,6 +65,8 @@ def check_outputs(command: Command) -> None:
         if suffixes and not path.name.lower().endswith(suffixes):
             raise Misuse(f"--{option} {path}: the file's name must end in {' or '.join(suffixes)}")
         check_apart(path, [*reads, *written], folder=not suffixes)
+        if suffixes:
+            check_writable(path)
         written.append(path)
 
 

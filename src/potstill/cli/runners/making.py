@@ -56,13 +56,17 @@ def _beginning(parsed: Parsed) -> str:
 
 
 def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill.outputs import check_output
     from potstill.storage import drop_checkpoint
+    from potstill.storage.replacing import is_set, other_set
     from potstill.verbs.distill import distill
 
     command = parsed.command
     assert isinstance(command, Distill)
     kept = _kept(command)
     checkpoint = Path(f"{command.out}.checkpoint")
+    if command.out.exists() and not is_set(command.out):  # a set is compared when it is known what this one will be
+        check_output(command.out, force=command.force, found=lambda at: other_set(at, {}))
     splits = load_data(parsed, command.data, watcher)
     asked = command.resume or command.resume_anyway
     if asked and not checkpoint.exists() and not command.out.exists():
