@@ -70,9 +70,7 @@ def check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
     """
     if suffixes and not path.name.lower().endswith(suffixes):
         listed = " or ".join(suffixes)
-        raise PotstillError(
-            f"{path}: the file's name must end in {listed}; write --out {path.stem or 'FILE'}{suffixes[0]}"
-        )
+        raise PotstillError(f"{path}: the file's name must end in {listed}; call it {path.stem or 'FILE'}{suffixes[0]}")
 
 
 def check_apart(path: Path, reads: Iterable[object], *, folder: bool = False) -> None:

@@ -423,7 +423,7 @@ def _artefact(
             written, problem, seed, done.outcome.step, isinstance(result, Selection), counted, executor, time_limit
         )
         if "time limit" in (why := small.card["store"].get("auto", {}).get("why", "")):
-            watcher.note(f"the set is written as uint8: {why}; --store uint4 or a longer limit may halve it")
+            watcher.note(f"the set is written as uint8: {why}; `store=uint4` or a longer limit may halve it")
         return small
     try:
         return written(settled.store)

@@ -261,11 +261,11 @@ def test_copies_and_groups_together_tear_neither_apart() -> None:
         ("folder", r"(\d+)x", r"finds no group in elf/elf0/0\.png \(80 of 80 files\); give an expression that matches"),
         ("folder", "(", "is no regular expression"),
         ("frame", "patent", "frame: there is no column 'patent' to group by; it has a, b, patient, label"),
-        ("frame", "parent", "--group parent is for folders of files; of a table give a column"),
+        ("frame", "parent", "`group=parent` is for folders of files; of a table give a column"),
         ("frame", "label", "column 'label' is the label, and cannot say the groups, too"),
         ("frame", [1, 2, 3], "3 groups but 80 samples; give one group for each sample"),
         ("arrays", "who", "arrays has no column and no files to group by"),
-        ("digits", "parent", "digits has no column and no files to group by; leave --group out"),
+        ("digits", "parent", "digits has no column and no files to group by; leave `group=` out"),
         ("mapping", "who", "there is no array 'who' to group by; it has x, y"),
     ],
 )

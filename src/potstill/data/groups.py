@@ -68,12 +68,12 @@ def file_groups(group: str, files: Sequence[str], name: str) -> GroupValues:
     try:
         pattern = re.compile(group)
     except re.error as error:
-        raise PotstillError(f"--group {group!r} is no regular expression ({error}); give one, or 'parent'") from None
+        raise PotstillError(f"`group=` {group!r} is no regular expression ({error}); give one, or 'parent'") from None
     found = [pattern.search(file) for file in files]
     values = [None if match is None else match[1 if pattern.groups else 0] for match in found]
     if lacking := [file for file, value in zip(files, values, strict=True) if value is None]:
         raise PotstillError(
-            f"{name}: --group {group!r} finds no group in {lacking[0]} ({len(lacking):,} of {len(files):,} files); "
+            f"{name}: `group=` {group!r} finds no group in {lacking[0]} ({len(lacking):,} of {len(files):,} files); "
             "give an expression that matches the path of every file"
         )
     return np.array(values, dtype=np.str_)
@@ -104,7 +104,7 @@ def column_groups(table: Any, column: str, name: str) -> GroupValues:
     """
     if column not in table.column_names:
         if column == PARENT:
-            raise PotstillError(f"{name}: --group parent is for folders of files; of a table give a column")
+            raise PotstillError(f"{name}: `group=parent` is for folders of files; of a table give a column")
         listed = ", ".join(table.column_names[:8]) + (", …" if table.num_columns > 8 else "")
         raise PotstillError(f"{name}: there is no column {column!r} to group by; it has {listed}")
     values = table.column(column).to_pylist()
@@ -124,7 +124,7 @@ def no_groups(group: object, what: str) -> None:
     """
     if group is not None:
         raise PotstillError(
-            f"{what} has no column and no files to group by; leave --group out (in Python group may be an array)"
+            f"{what} has no column and no files to group by; leave `group=` out (in Python it may be an array)"
         )
 
 

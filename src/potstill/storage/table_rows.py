@@ -20,10 +20,8 @@ from torch import Tensor
 from potstill.errors import PotstillError
 from potstill.storage.artefact import Distilled
 
-__all__ = ["BESIDE", "column_names", "labels_as", "source_frame", "source_table"]
+__all__ = ["column_names", "labels_as", "source_frame", "source_table"]
 
-BESIDE = ("soft_label", "scores", "weight", "text")
-"""Columns of a table that are neither inputs nor labels, where a set has such."""
 _WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 _REAL = {"halffloat": "float16", "float": "float32", "double": "float64"}
 _MOMENT = re.compile(r"timestamp\[(s|ms|us|ns)(?:, tz=([\w/+:-]{1,40}))?\]")
@@ -59,11 +57,11 @@ class _Column:
 
 
 def source_table(distilled: Distilled) -> Any:
-    """The rows as a ``pyarrow.Table``: the columns of the source in their order, then labels or targets, then `BESIDE`.
+    """Rows as a ``pyarrow.Table``: columns of the source in their order, labels or targets, and those of `_beside`.
 
     A category is the one whose value is largest, or no value where it stood for missing cells; a boolean is true above
     one half; whole numbers and days are rounded where the source held such; real numbers have the fewest digits that
-    say the 32-bit value. A column of the source that is called like one of `BESIDE` keeps its name, and the other one
+    say the 32-bit value. A column of the source that is called like one of these keeps its name, and the other one
     gets an underscore.
 
     Raises:
@@ -296,7 +294,7 @@ def _is_whole(name: str) -> bool:
 
 
 def _beside(distilled: Distilled) -> dict[str, Any]:
-    """What a set has beside inputs and labels, by the names of `BESIDE`."""
+    """What a set has beside inputs and labels: columns ``soft_label``, ``scores``, ``weight`` and ``text``."""
     found: dict[str, Any] = {}
     if distilled.soft:
         found["soft_label"] = pa.array(list(distilled.labels.numpy()), pa.list_(pa.float32()))

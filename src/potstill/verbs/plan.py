@@ -258,7 +258,7 @@ class _Said(NamedTuple):
         if seconds is None:
             return
         far = self.measure is None and seconds > 3 * LONGEST
-        then = f"none is timed, as one takes {about(seconds)}; --measure 1 times it" if far else "now steps are timed"
+        then = f"none is timed, as one takes {about(seconds)}; `measure=1` times it" if far else "now steps are timed"
         then = "" if self.measure == 0 else f"; {then}"
         self.watcher.note(f"roughly, by counted operations: {_all_steps(steps, seconds)}{then}")
 
