@@ -313,7 +313,8 @@ def fewest_bits(
     students = min(STUDENTS[1], int(most / (one * USUAL)))
     if students < STUDENTS[0]:
         return unprobed(
-            f"it would take {STUDENTS[0] * USUAL * one:.1e} operations, more than {max(0.0, most):.1e}{within}"
+            f"it would take {STUDENTS[0] * USUAL * one:.1e} operations, "
+            f"more than {f'{most:.1e}' if most > 0 else 'there is time for'}{within}"
         )
     if executor is None:
         executor = choose(students, make.device, make) if students * one * USUAL / SPEED > 20 else Serial()
