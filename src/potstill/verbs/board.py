@@ -11,7 +11,6 @@ import torch
 from potstill.errors import PotstillError
 from potstill.reports import Entry, Film, film_beside, read_set
 from potstill.reports.question import Among, Board, Near, Row, read_board, render_board
-from potstill.storage import load
 from potstill.verbs.among import Directions
 from potstill.verbs.arrays import arrays_of
 from potstill.verbs.load import load_as_made
@@ -129,7 +128,7 @@ class Folder:
             PotstillError: they are others than the set in ``path`` was made of.
         """
         if self._real is None:
-            self._real = load_as_made(load(path).card, self.data)
+            self._real = load_as_made(entry.card, self.data)
         train = self._real.train
         made_of = entry.part("source").get("hash")
         if made_of is not None and made_of != train.content_hash:
