@@ -94,6 +94,7 @@ def of_set(small: Any, folder: Path) -> Row:
     for name in ("index", "weights"):
         if (held := getattr(small, name)) is not None:
             row[name] = digest(held)
+    (folder / "set.safetensors").unlink(missing_ok=True)  # of another row, which a set does not replace
     row["file"] = of_file(small.save(folder / "set.safetensors"))
     card = small.card
     row["config"], row["bytes"], row["network"] = card["config"], card["bytes"], card.get("network")
@@ -439,6 +440,7 @@ class Bench:
 
         def read_again(method: str, **changes: Any) -> Row:
             made = self.distil("grey16", method, **changes)
+            (self.folder / "again.safetensors").unlink(missing_ok=True)
             path = made.save(self.folder / "again.safetensors")
             small = potstill.load(path)
             item, label = small[0]

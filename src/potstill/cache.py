@@ -47,9 +47,10 @@ def make_kind(folder: Path) -> None:
     """
     root = cache_folder()
     if folder.is_relative_to(root) and is_cache(root):
-        root.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError), open(root / TAG, "x") as file:
-            file.write(_TAG_TEXT)
+        with contextlib.suppress(OSError):  # marked already; or it cannot be, and then nor can the folder in it
+            root.mkdir(parents=True, exist_ok=True)
+            with open(root / TAG, "x") as file:
+                file.write(_TAG_TEXT)
     folder.mkdir(parents=True, exist_ok=True)
 
 

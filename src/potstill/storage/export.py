@@ -68,8 +68,7 @@ def export(distilled: Distilled, to: str, path: str | Path, *, force: bool = Fal
         raise unknown("export format", to, writers)
     path = Path(path)
     if to in _FILES or path.suffix.lower() in (".png", ".tar"):
-        suffixes = _FILES.get(to, (f".{to}",) if to == "png" else (".tar",))
-        check_output(path, suffixes=suffixes, reads=[distilled], force=force, found=_KNOWN.get(to))
+        check_output(path, reads=[distilled], force=force, found=_FILES.get(to))
     else:
         check_apart(path, [distilled], folder=True)
     writers[to](distilled, path)
@@ -99,8 +98,8 @@ def _other_parquet(path: Path) -> str:
 
 
 _OTHER = "is there already, and is no exported set"
-_FILES: dict[str, tuple[str, ...]] = {"npz": (".npz",), "parquet": (".parquet", ".pq")}
-_KNOWN = {"npz": _other_npz, "parquet": _other_parquet}
+_FILES = {"npz": _other_npz, "parquet": _other_parquet}
+"""Exports that are one file, and what says what is there instead of one."""
 
 
 def _npz(distilled: Distilled, path: Path) -> None:
