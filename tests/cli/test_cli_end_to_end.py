@@ -155,11 +155,11 @@ def test_compare_ranks_and_is_not_done_twice(tmp_path, capsys):
 
 
 def test_a_comparison_of_which_nothing_worked_has_failed(tmp_path, capsys):
-    words = ["compare", "digits", "--methods", "random", "--ipc", "1", "--network", "convnot", "--out"]
+    words = ["compare", "digits", "--methods", "random", "--ipc", "400", "--network", "convnet-d1-w8", "--out"]
     assert main([*words, str(tmp_path / "b"), "--json", "--quiet"]) == 1
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.startswith("potstill: every cell failed; the first: unknown network 'convnot'")
+    assert shown.err.startswith("potstill: every cell failed; the first: selection needs at least 400 samples")
 
 
 def test_an_interrupted_comparison_goes_on_with_the_same_line(tmp_path):
