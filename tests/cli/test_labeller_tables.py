@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Path:
         "networks": ["bn", "in", "bn2"],
     }  # fmt: skip
     made = {
-        "data": "photo-patches", "ipc": 1, "test": 1000, "settings": settings,
+        "data": "photo-patches", "ipc": 1, "test": 10_000, "settings": settings,
         "machine": {"processor": "a core", "torch": "2"}, "labellers": {"own": {"accuracy": 0.8}},
         "rows": {
             "random": row(

@@ -293,7 +293,7 @@ def test_classes_of_unequal_size_and_a_budget_in_items(tmp_path: Path) -> None:
     x, y = load_data("digits").train.raw(torch.arange(400)), load_data("digits").train.labels[:400]
     keep = y < 7
     np.savez(tmp_path / "seven.npz", x_train=x[keep].numpy(), y_train=y[keep].numpy(), x_test=x, y_test=y.clamp(max=6))
-    given = {**SMALL, "ipc": None, "items": 9, "class_shards": 3}
+    given = {**SMALL, "ipc": None, "items": 9, "balance": "equal", "class_shards": 3}
     a = potstill.distill(tmp_path / "seven.npz", "dm", executor=Serial(), **given)
     assert torch.bincount(a.hard_labels).tolist() == [2, 2, 1, 1, 1, 1, 1]
 
