@@ -123,7 +123,7 @@ def label(
     keep_freed_memory()
     runner = asked_executor(executor)
     # What cannot be written is found before teachers are trained.
-    check_output(out, suffixes=(".safetensors",), reads=[distilled, data, network, fkd], force=True)
+    check_output(out, reads=[distilled, data, network, fkd], force=True)
     task = _task(distilled, data, protocol, network, seed, device, overrides)
     if store_as not in (known := ("rows", "teacher", "auto")):
         raise unknown("way to store labels", store_as, known)
