@@ -203,7 +203,7 @@ def test_the_counts_that_may_be_zero() -> None:
         "rat-bptt": {"students", "least"},
         "at-bptt": {"students", "swing"},
         **{
-            n: {"batch", "start_from", "expansion", "updates_trained"}
+            n: {"batch", "start_from", "expansion", "updates_trained", "label_experts"}
             for n in ("mtt", "tesla", "ftd", "att", "datm", "pad")
         },
         "rded": {"epochs_trained"},
