@@ -206,7 +206,7 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert list(found.columns) == list(shop().drop(columns="moment").columns)
     assert (found["sold"].dtype, found["new"].dtype) == (np.int64, np.bool_)
     assert sorted(found["species"]) == ["cat", "cat", "dog", "dog"]
-    assert main(["distill", "digits", "--method", "random", "--ipc", "1", "--out", small, "--quiet"]) == 0
+    assert main(["distill", "digits", "--method", "random", "--ipc", "1", "--out", small, "--force", "--quiet"]) == 0
     capsys.readouterr()
     assert main(["export", small, "--to", "csv", "--out", out]) == 1
     assert "this set holds no rows of a table, but inputs of kind image; export pictures with --to png" in (

@@ -44,6 +44,8 @@ def rough_seconds(problem: Problem, parts: Sequence[Part] | None) -> float | Non
     if parts is None or problem.train.device.type != "cpu":
         return None
     passed = sum(_passed(part) / part.every for part in parts)
+    if passed == 0:  # a network is not asked, and inputs with names may have none
+        return 0.0
     return passed * work(problem.network, problem.train.input) / (SPEED * torch.get_num_threads())
 
 
