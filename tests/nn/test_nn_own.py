@@ -349,7 +349,7 @@ def test_what_a_card_names_is_never_run(file: Path, pictures: Splits, tmp_path: 
             training=card["training"], source=card["source"], outcome=card["outcome"], cost=card["cost"],
             extra={"network": name, "history": [], "command": None},
         )  # fmt: skip
-        forged.save(tmp_path / "forged.safetensors")
+        forged.save(tmp_path / "forged.safetensors", force=True)
         potstill.inspect(tmp_path / "forged.safetensors")
         with pytest.raises(PotstillError, match="its maker's own"):
             potstill.evaluate(tmp_path / "forged.safetensors", pictures, protocol="dc", epochs=1, seeds=1)
