@@ -63,7 +63,7 @@ def test_a_recipe_that_promises_a_score_has_one() -> None:
             assert path.stem in measured, path.name
 
 
-def test_published_figures_are_not_from_memory() -> None:
+def test_published_figures_have_a_source() -> None:
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         assert not re.search(r"[Ff]rom memory", path.read_text(encoding="utf-8")), path.name
 
