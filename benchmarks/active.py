@@ -26,11 +26,11 @@ from machine import machine
 from PIL import Image
 from torch import Tensor
 
+from potstill.active import ACQUISITIONS, label_cost
+from potstill.active.learning import Learner
 from potstill.data import TensorSource
 from potstill.reports.label_curves import label_curves
 from potstill.rng import generator
-from potstill.verbs.use import ACQUISITIONS, label_cost
-from potstill.verbs.use.active import Learner
 
 PHOTOGRAPHS = {
     "astronaut": ("skimage.data", "astronaut.png"),

@@ -19,9 +19,9 @@ from machine import machine
 from scipy import stats
 
 import potstill
+from potstill.core.registry import resolve
 from potstill.evaluation import evaluate
 from potstill.execution import Processes, Serial
-from potstill.registry import resolve
 
 
 def main() -> None:

@@ -29,15 +29,15 @@ import torch
 from machine import machine
 
 import potstill
+from potstill.api.distill import default_network
+from potstill.automl.candidates import Candidate, usual_candidates
 from potstill.core import Splits
 from potstill.data import holdout
-from potstill.evaluation.probe import Probe, narrow, probe_of
+from potstill.dataset_file import write_atomic
+from potstill.evaluation.candidate_trials import Probe, narrow, probe_of
 from potstill.nn import factory
 from potstill.rng import derive
-from potstill.storage import write_atomic
 from potstill.tasks import task_of
-from potstill.verbs.candidates import Candidate, usual_candidates
-from potstill.verbs.distill import default_network
 
 STUDENT_STEPS = 150
 

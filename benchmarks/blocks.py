@@ -25,7 +25,7 @@ from torch.func import functional_call, grad
 from potstill.core import InputSpec
 from potstill.execution.memory import keep_freed_memory
 from potstill.nn import factory, flops
-from potstill.nn.fused import InstanceReluPool
+from potstill.nn.fused_norm_relu_pool import InstanceReluPool
 
 
 def plain(net: nn.Module) -> nn.Module:

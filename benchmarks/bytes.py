@@ -6,7 +6,7 @@
     python benchmarks/bytes_plot.py                                               # the picture, of all data
 
 **Bytes** are those of the tensors as they would lie in a file: codes, ranges and levels, labels, decoders, positions
-(`potstill.store`). A budget of 4 kB is 4,096 bytes. Every class has equally many items, as many as fit; none has more
+(`potstill.codecs`). A budget of 4 kB is 4,096 bytes. Every class has equally many items, as many as fit; none has more
 than its class has.
 
 **Both sides are treated alike.** A side is ``random``, ``herding``, ``k-means`` (the real samples nearest to the
@@ -52,20 +52,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import potstill
-from potstill import registry
-from potstill.augment.named import named_augmentation
-from potstill.core import Parametrization, Source, Splits, Synthetic
+from potstill.api.distill import settle
+from potstill.augment.names import named_augmentation
+from potstill.codecs import classes_stored, ints_stored, nbytes, read, store
+from potstill.core import Parametrization, Source, Splits, Synthetic, registry
+from potstill.core.registry import resolve
 from potstill.data import TensorSource, holdout
+from potstill.dataset_file import write_atomic
 from potstill.evaluation import Protocol
 from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import Job, predict, train
 from potstill.nn import factory
-from potstill.parametrize.aware import Aware
-from potstill.registry import resolve
+from potstill.parametrize.quantization_aware import Aware
 from potstill.rng import derive, generator
-from potstill.storage import write_atomic
-from potstill.store import classes_stored, ints_stored, nbytes, read, store
-from potstill.verbs.distill import settle
 
 REAL = ("random", "herding", "k-means", "centroids")
 MAKERS: dict[str, dict[str, Any]] = {

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from potstill.markup import Html
+from potstill._util.html import Html
 from potstill.reports.chart import INK, band, document, dot, line, path, words
 
 __all__ = ["plot"]

@@ -44,13 +44,13 @@ from machine import machine
 
 import potstill
 from potstill.core import Source, Splits
+from potstill.core.registry import resolve
 from potstill.data import TensorSource, holdout
+from potstill.dataset_file import item_bytes
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, evaluate
 from potstill.evaluation.statistics import summary
 from potstill.execution import Serial
-from potstill.registry import resolve
-from potstill.storage import item_bytes
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "dm": {"batch_real": 64, "reuse": 4},

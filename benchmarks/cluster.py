@@ -41,8 +41,8 @@ import torch
 from machine import machine
 
 import potstill
+from potstill.dataset_file import load
 from potstill.execution import Processes, Ray, Serial
-from potstill.storage import load
 
 OUT = Path("results/cluster.json")
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from potstill.execution.memory import keep_freed_memory
 from potstill.native import available
-from potstill.nn import fused, product, winograd
+from potstill.nn import fused_norm_relu_pool, gemm_relu_pool, winograd
 from potstill.rng import generator
 
 
@@ -105,21 +105,21 @@ def pairs(n: int, width: int) -> list[tuple[str, Callable[[], Any], Callable[[],
     x, a = (torch.randn(n, width, 16, 16, generator=rng) for _ in range(2))
     weight, bias = (torch.randn(width, generator=rng) for _ in range(2))
     g = torch.randn(n, width, 8, 8, generator=rng)
-    _, mean, rstd = fused._First.forward(x, weight, bias, 1e-5)
+    _, mean, rstd = fused_norm_relu_pool._First.forward(x, weight, bias, 1e-5)
     wanted = (True, True, True)
     block = (
-        ("block", lambda: fused._First.forward(x, weight, bias, 1e-5)),
-        ("its gradient", lambda: fused._Second.forward(g, x, weight, bias, mean, rstd, 1e-5, wanted)),
-        ("its second", lambda: fused._second_backward(g, x, weight, bias, mean, rstd, a, weight, bias)),
+        ("block", lambda: fused_norm_relu_pool._First.forward(x, weight, bias, 1e-5)),
+        ("its gradient", lambda: fused_norm_relu_pool._Second.forward(g, x, weight, bias, mean, rstd, 1e-5, wanted)),
+        ("its second", lambda: fused_norm_relu_pool._second_backward(g, x, weight, bias, mean, rstd, a, weight, bias)),
     )
     s, patches = torch.randn(n, width, 10, generator=rng), torch.randn(n, 10, 1024, generator=rng)
     wide = torch.randn(n, width, 16, 16, generator=rng)
     first = (
-        ("first product", lambda: product._First.forward(s, patches, 32)),
-        ("its gradient", lambda: product._Second.forward(wide, s, patches, 32, (True, True))),
-        ("its second", lambda: product._second_backward(wide, s, patches, 32, s, patches)),
+        ("first product", lambda: gemm_relu_pool._First.forward(s, patches, 32)),
+        ("its gradient", lambda: gemm_relu_pool._Second.forward(wide, s, patches, 32, (True, True))),
+        ("its second", lambda: gemm_relu_pool._second_backward(wide, s, patches, 32, s, patches)),
     )
-    for module, group in ((fused, block), (product, first)):
+    for module, group in ((fused_norm_relu_pool, block), (gemm_relu_pool, first)):
         for what, f in group:
             name = what if what.startswith(("block", "first")) else f"{group[0][0]}, {what}"
             made.append((name, f, without(module, f), {}))

@@ -34,7 +34,7 @@ from machine import machine
 from scipy.special import ndtri, stdtrit
 
 import potstill
-from potstill.augment.named import named_augmentation
+from potstill.augment.names import named_augmentation
 from potstill.core import Splits
 from potstill.data import TensorSource
 from potstill.evaluation.protocols.potstill import PROTOCOL

@@ -34,10 +34,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
+from potstill.active import select_images
 from potstill.data.detection import BoxedImage, Detection
 from potstill.evaluation.statistics import summary
 from potstill.rng import derive, generator
-from potstill.verbs.use import select_images
 
 SIDE, STRIDE, CLASSES = 64, 4, 10
 POOL_PHOTOGRAPHS = [

@@ -29,10 +29,10 @@ import torch
 from machine import machine
 
 import potstill
-from potstill import registry
+from potstill.api.listing import efforts_of
+from potstill.core import registry
+from potstill.dataset_file import write_atomic
 from potstill.evaluation.statistics import summary
-from potstill.storage import write_atomic
-from potstill.verbs.listing import efforts_of
 
 PUBLISHED: dict[str, tuple[float, str]] = {
     "dc": (97.4, "github.com/VICO-UoE/DatasetCondensation README"),

@@ -5,7 +5,8 @@
     python benchmarks/experts.py --published mtt --parts error together      # some of them, into the file that is there
 
 The first: one epoch over ``mnist-5k``'s training part, DSA without flip (as for MNIST), batches of 256, plain SGD, and
-the snapshot after it. Ours is what `potstill.assets.ExpertTraining` does, with the snapshot coded; theirs is their own
+the snapshot after it. Ours is what `potstill.pretraining.ExpertTraining` does, with the snapshot coded; theirs is their
+own
 ``epoch("train")`` from their own ``utils.py`` on their own network, with the list of copied parameters; and, in a row
 of its own, with the pass over the test part that ``buffer.py`` makes after every epoch. Each side lives in a process of
 its own with one thread and is asked in turn; seconds are of the processor, so that other work on the machine matters
@@ -15,7 +16,7 @@ The second: an expert's snapshots as float32, and as four forms would keep them.
 over the norm of what two more epochs move (θ_{t+2} − θ_t), which is what trajectory matching measures in.
 
 The third: the gradients of four experts on a batch each, one after the other as they are trained, and as one network
-with one more axis (`potstill.evaluation.together.Stack`).
+with one more axis (`potstill.evaluation.vmap_students.Stack`).
 """
 
 import argparse
@@ -33,13 +34,13 @@ import numpy as np
 import torch
 from machine import machine
 
-from potstill.assets import ExpertTraining
-from potstill.assets.coded import Coded, Layout, read_rows
 from potstill.augment.siamese import dsa_noflip
 from potstill.data import load
-from potstill.evaluation.together import Stack
+from potstill.evaluation.vmap_students import Stack
 from potstill.functional.train import gradients, parameters
 from potstill.nn import factory
+from potstill.pretraining import ExpertTraining
+from potstill.pretraining.trajectory_codec import Coded, Layout, read_rows
 
 STRATEGY = "color_crop_cutout_scale_rotate"
 SIDES = ("ours", "published")

@@ -253,7 +253,7 @@ def trial(
 
 def bits(folder: Path, count: int, rng: random.Random) -> dict[str, Any]:
     """One bit turned in each of ``count`` stored files, and whether ``verify`` sees it."""
-    from potstill.verbs.verify import verify, verify_file
+    from potstill.api.verify import verify, verify_file
 
     sealed = [v for v in verify(folder) if v.sealed and not v.problem]
     noticed, kinds, missed = 0, dict[str, int](), []
@@ -344,8 +344,8 @@ def main() -> None:
 
     torch.set_num_threads(1)
     for module in ("potstill.cli.main", "potstill.cli.runners", "potstill", "pyarrow.parquet", "PIL.Image", "sklearn",
-                   "scipy.stats", "potstill.verbs.compare", "potstill.verbs.label", "potstill.verbs.score",
-                   "potstill.verbs.verify", "potstill.reports.page", "torch._dynamo"):  # fmt: skip
+                   "scipy.stats", "potstill.api.compare", "potstill.api.label", "potstill.api.score",
+                   "potstill.api.verify", "potstill.reports.page", "torch._dynamo"):  # fmt: skip
         importlib.import_module(module)
     result: dict[str, Any] = {"rows": []}
     if args.commands and args.out.exists():  # the others' rows stay

@@ -33,12 +33,12 @@ from machine import machine
 import potstill
 from potstill.core import Splits
 from potstill.data import TensorSource
+from potstill.dataset_file import Distilled
 from potstill.evaluation import Protocol, difference, evaluate, summary
 from potstill.evaluation.protocols.dc import PROTOCOL as DC
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
 from potstill.execution import Serial
 from potstill.rng import derive
-from potstill.storage import Distilled
 
 FLIP, NO_FLIP = "color_crop_cutout_flip_scale_rotate", "color_crop_cutout_scale_rotate"
 

@@ -60,7 +60,7 @@ from potstill.methods.distribution.datadam import DataDAM
 from potstill.methods.distribution.dsdm import DSDM
 from potstill.methods.distribution.idm import IDM
 from potstill.methods.distribution.ncfm import NCFM
-from potstill.nn import fused, product, winograd
+from potstill.nn import fused_norm_relu_pool, gemm_relu_pool, winograd
 from potstill.nn.convnet import ConvNet
 from potstill.parametrize.tiles import Tiles
 from potstill.rng import generator
@@ -707,7 +707,7 @@ def counted() -> Iterator[list[str]]:
         return native.run(library, function, *arguments)
 
     with contextlib.ExitStack() as stack:
-        for module in (fused, product, winograd):
+        for module in (fused_norm_relu_pool, gemm_relu_pool, winograd):
             stack.enter_context(patch.object(module, "run", watched))
         yield calls
 

@@ -377,7 +377,7 @@ class Bench:
         )
 
     def by_augmentation(self) -> Iterator[tuple[str, Callable[[], Row]]]:
-        from potstill import registry
+        from potstill.core import registry
 
         def drawn(name: str) -> Row:
             augment, row = registry.resolve("augmentations", name)(), {}
@@ -539,7 +539,7 @@ class Bench:
 
 
 def _gives_scores(name: str) -> bool:
-    from potstill import registry
+    from potstill.core import registry
 
     kind = registry.resolve("methods", name)
     return hasattr(kind, "columns") and hasattr(kind, "selecting")

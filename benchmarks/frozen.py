@@ -23,8 +23,8 @@ from machine import machine
 
 import potstill
 from potstill.core import Splits
+from potstill.dataset_file import write_atomic
 from potstill.nn import factory
-from potstill.storage import write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))

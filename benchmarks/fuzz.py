@@ -10,7 +10,7 @@ are reached. Files of Potstill's are among them without their hashes, which woul
 after half of the changes the length before a header is set right again, and so are the checksums of archives, which
 are packed after the change.
 
-``tests/storage/test_fuzz.py`` does the same with changes by hypothesis. Result: results/fuzz.json.
+``tests/dataset_file/test_fuzz.py`` does the same with changes by hypothesis. Result: results/fuzz.json.
 """
 
 import argparse
@@ -74,20 +74,20 @@ def _text(read: Callable[[str], Any]) -> Read:
 
 
 def _set(path: Path) -> Any:
-    from potstill.storage import load
+    from potstill.dataset_file import load
 
     small = load(path, max_bytes=2**26)
     return small.inputs, small.labels, small.to_dict(), repr(small)
 
 
 def _page(path: Path) -> Any:
-    from potstill.verbs.report import report
+    from potstill.api.report import report
 
     return report([path], path.with_suffix(".html"))
 
 
 def _verify(path: Path) -> Any:
-    from potstill.verbs.verify import verify_file
+    from potstill.api.verify import verify_file
 
     return verify_file(path).to_dict()
 
@@ -131,7 +131,7 @@ def _small_set() -> Any:
     import torch
 
     from potstill.core import InputSpec, Normalization
-    from potstill.storage import Distilled
+    from potstill.dataset_file import Distilled
 
     x = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     return Distilled.build(
@@ -158,7 +158,7 @@ def fitted(content: bytes) -> bytes:
 
 def _sets(folder: Path) -> list[bytes]:
     from potstill import load_data
-    from potstill.verbs.distill import distill
+    from potstill.api.distill import distill
 
     _small_set().save(folder / "a.safetensors")
     data = load_data("digits")
@@ -170,7 +170,7 @@ def _sets(folder: Path) -> list[bytes]:
 def _checkpoints(folder: Path) -> list[bytes]:
     import torch
 
-    from potstill.storage import write_checkpoint
+    from potstill.dataset_file import write_checkpoint
 
     path = folder / "c.checkpoint"
     write_checkpoint(
@@ -181,7 +181,7 @@ def _checkpoints(folder: Path) -> list[bytes]:
 
 
 def _checkpoint(path: Path) -> Any:
-    from potstill.storage.checkpoint import read_identity
+    from potstill.dataset_file.checkpoint import read_identity
 
     return read_identity(path)
 
@@ -189,7 +189,7 @@ def _checkpoint(path: Path) -> Any:
 def _scored(folder: Path) -> list[bytes]:
     import torch
 
-    from potstill.storage.scores import MethodScores, Scores, write_scores
+    from potstill.dataset_file.scores import MethodScores, Scores, write_scores
 
     zeros = torch.zeros(6)
     scores = Scores(
@@ -202,7 +202,7 @@ def _scored(folder: Path) -> list[bytes]:
 
 
 def _scores(path: Path) -> Any:
-    from potstill.storage.scores import read_scores
+    from potstill.dataset_file.scores import read_scores
 
     return read_scores(path)
 
@@ -292,7 +292,7 @@ def _cluster_file(path: Path) -> Any:
 
 
 def _units(text: str) -> None:
-    from potstill import units
+    from potstill._util import formatting as units
     from potstill.cli import values
 
     for read in (units.duration, units.byte_count, values.names, values.integers, values.spelled, values.size):
@@ -312,7 +312,7 @@ def _shards(text: str) -> None:
 
 
 def _imported(path: Path) -> Any:
-    from potstill.verbs.importing import import_set
+    from potstill.interop.import_set import import_set
 
     return import_set(path, mean=[0.0], std=[1.0])
 
@@ -336,7 +336,7 @@ def _said(*texts: str) -> Callable[[Path], list[bytes]]:
 
 
 def _json(text: str) -> Any:
-    from potstill.storage.files import parse_json
+    from potstill.dataset_file.files import parse_json
 
     return parse_json(text)
 
@@ -405,17 +405,6 @@ def _fuzz(name: str, seconds: int, corpus: Path, found: Path) -> None:
 
         import yaml  # noqa: F401
 
-        import potstill.assets
-        import potstill.cli.grid
-        import potstill.cli.recipe
-        import potstill.data.detection
-        import potstill.data.formats
-        import potstill.execution.described
-        import potstill.supervise.fkd_files
-        import potstill.supervise.teacher_store
-        import potstill.verbs.importing
-        import potstill.verbs.report
-        import potstill.verbs.verify  # noqa: F401
     import torch
 
     torch.set_num_threads(1)

@@ -37,7 +37,7 @@ def cached_in(folder: Path) -> Iterator[None]:
 def _source() -> Any:
     import torch
 
-    from potstill.data.memory import TensorSource
+    from potstill.data.in_memory import TensorSource
 
     x = torch.rand(ITEMS, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     return TensorSource.make(x, torch.arange(ITEMS) % 3, classes=CLASSES, name="toy")
@@ -51,8 +51,8 @@ def _make() -> Any:
 
 
 def labels(folder: Path) -> list[bytes]:
-    from potstill.augment.views import Views
-    from potstill.supervise.writer import Expert, write_labels
+    from potstill.augment.view_schedule import Views
+    from potstill.labels.write import Expert, write_labels
 
     found = []
     for number, more in enumerate(({}, {"top_k": 2, "dtype": "uint8", "level": True})):
@@ -74,7 +74,7 @@ def _all() -> Any:
 def read_labels(path: Path) -> Any:
     import torch
 
-    from potstill.supervise.teacher_store import open_labels
+    from potstill.labels.teacher_file import open_labels
 
     store = open_labels(path)
     store.check(store.about.classes, store.about.content_hash)
@@ -87,7 +87,7 @@ def read_labels(path: Path) -> Any:
 def film(folder: Path) -> list[bytes]:
     import torch
 
-    from potstill.storage import write_tensors
+    from potstill.dataset_file import write_tensors
 
     path = folder / "f.safetensors.film"
     stages = {f"stage/{n}": torch.full((3, 1, 4, 4), n, dtype=torch.uint8) for n in range(3)}
@@ -97,7 +97,7 @@ def film(folder: Path) -> list[bytes]:
 
 
 def read_film(path: Path) -> Any:
-    from potstill.reports.film import film_beside, film_section
+    from potstill.reports.snapshots import film_beside, film_section
 
     found = film_beside(path.with_suffix(""))
     return None if found is None else film_section(found, "k")
@@ -109,14 +109,14 @@ def experts(folder: Path) -> list[bytes]:
 
 @cache
 def _ground() -> Any:
-    from potstill.augment.named import named_augmentation
+    from potstill.augment.names import named_augmentation
     from potstill.core import Ground
 
     return Ground(train=_source(), network=_make(), augmentation=lambda name: named_augmentation(name, _source()))
 
 
 def _jobs(kind: str) -> Any:
-    from potstill.assets import ExpertTrajectories, TrainedNetworks
+    from potstill.pretraining import ExpertTrajectories, TrainedNetworks
 
     recipe: dict[str, Any] = {"epochs": 2, "batch": 4, "lr": 0.05}
     if kind == "trajectories":
@@ -132,7 +132,7 @@ def _kept(folder: Path, kind: str, names: str) -> list[bytes]:
 
 
 def read_experts(path: Path) -> Any:
-    from potstill.assets.trajectories import opened
+    from potstill.pretraining.trajectories import opened
 
     found = opened(path, _make(), _source())
     return [found.at(epoch) for epoch in range(min(found.epochs, 9))]
@@ -147,7 +147,7 @@ def read_network(path: Path) -> Any:
 
 
 def _given() -> Any:
-    from potstill.assets.networks import _given as given
+    from potstill.pretraining.networks import _given as given
 
     return given
 
@@ -155,8 +155,8 @@ def _given() -> Any:
 def under_way(folder: Path) -> list[bytes]:
     import torch
 
-    from potstill.assets.progress import UnderWay, write_progress
-    from potstill.supervise.teacher import fresh_teacher
+    from potstill.labels.teacher import fresh_teacher
+    from potstill.pretraining.epoch_checkpoint import UnderWay, write_progress
 
     path = folder / "p.progress"
     state = UnderWay(
@@ -167,8 +167,8 @@ def under_way(folder: Path) -> list[bytes]:
 
 
 def read_under_way(path: Path) -> Any:
-    from potstill.assets.progress import read_progress
-    from potstill.supervise.teacher import fresh_teacher
+    from potstill.labels.teacher import fresh_teacher
+    from potstill.pretraining.epoch_checkpoint import read_progress
 
     return read_progress(path, fresh_teacher(_make()(0)), "k", 0, CLASSES)
 
@@ -176,7 +176,7 @@ def read_under_way(path: Path) -> Any:
 def decoded(folder: Path) -> list[bytes]:
     import torch
 
-    from potstill.data import decoded as module
+    from potstill.data import decode_cache as module
     from potstill.data.pictures import Gathered
 
     path = folder / "d.safetensors"
@@ -187,7 +187,7 @@ def decoded(folder: Path) -> list[bytes]:
 
 def read_decoded(path: Path) -> Any:
     """Of whatever is adopted, all must be as it was written: it has its check sum."""
-    from potstill.data import decoded as module
+    from potstill.data import decode_cache as module
 
     found, _ = module._read(path)
     if found is not None and (found[0].pixels.shape[1:] != (1, 4, 4) or found[0].kept != [0, 1, 2, 3]):
@@ -197,8 +197,8 @@ def read_decoded(path: Path) -> Any:
 
 def selection(folder: Path) -> list[bytes]:
     from potstill import load_data
-    from potstill.storage.selection import write_indices
-    from potstill.verbs.distill import distill
+    from potstill.api.distill import distill
+    from potstill.dataset_file.selection import write_indices
 
     small = distill(load_data("digits"), method="random", ipc=1, seed=0)
     write_indices(small, folder / "s.safetensors")
@@ -206,15 +206,15 @@ def selection(folder: Path) -> list[bytes]:
 
 
 def read_selection(path: Path) -> Any:
-    from potstill.storage.selection import read_indices
+    from potstill.dataset_file.selection import read_indices
 
     return read_indices(path)
 
 
 def scorecard(folder: Path) -> list[bytes]:
     from potstill import load_data
-    from potstill.verbs.distill import distill
-    from potstill.verbs.evaluate import evaluate
+    from potstill.api.distill import distill
+    from potstill.api.evaluate import evaluate
 
     data = load_data("digits")
     card = evaluate(distill(data, method="random", ipc=1, seed=0), data, network="mlp-w2", students=2, epochs=1)
@@ -224,8 +224,8 @@ def scorecard(folder: Path) -> list[bytes]:
 
 
 def read_json_page(path: Path) -> Any:
-    from potstill.verbs.report import report
-    from potstill.verbs.verify import verify_file
+    from potstill.api.report import report
+    from potstill.api.verify import verify_file
 
     verify_file(path)
     return report([path], path.with_suffix(".html"))
@@ -244,7 +244,7 @@ def buffer(folder: Path) -> list[bytes]:
 
 
 def read_buffer(path: Path) -> Any:
-    from potstill.assets.buffers import replay_buffer
+    from potstill.pretraining.mtt_buffers import replay_buffer
 
     return [found.read(0) for found in replay_buffer(path, _make())]
 
@@ -259,7 +259,7 @@ def fkd(folder: Path) -> list[bytes]:
 
 
 def read_fkd(path: Path) -> Any:
-    from potstill.supervise.fkd_files import read_batch
+    from potstill.labels.fkd_files import read_batch
 
     return read_batch(path, (SIDE, SIDE), 3)
 

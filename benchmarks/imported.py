@@ -32,7 +32,7 @@ from scipy import stats
 from torch import Tensor
 
 import potstill
-from potstill.storage.foreign import read_torch
+from potstill.dataset_file.safe_unpickle import read_torch
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 """What their code normalises CIFAR-10 by."""

@@ -19,15 +19,15 @@ from typing import Any
 import torch
 from machine import machine
 
-from potstill.augment.named import named_augmentation
+from potstill.augment.names import named_augmentation
 from potstill.core import InputSpec, Problem
+from potstill.core.registry import make_method
 from potstill.data import TensorSource
+from potstill.dataset_file import write_atomic
 from potstill.nn import factory
-from potstill.nn.zoo import flops
-from potstill.parametrize.named import decoder_of
-from potstill.registry import make_method
+from potstill.nn.registry import flops
+from potstill.parametrize.named_inputs import decoder_of
 from potstill.rng import generator
-from potstill.storage import write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRY = 20

@@ -22,8 +22,8 @@ from typing import Any
 from machine import machine
 
 import potstill
+from potstill.dataset_file import write_atomic
 from potstill.evaluation.statistics import summary
-from potstill.storage import write_atomic
 
 
 @dataclass(frozen=True)

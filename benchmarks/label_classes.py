@@ -38,19 +38,19 @@ from glyphs import glyphs
 from machine import machine
 from torch import Tensor, nn
 
-from potstill.augment.views import Views
+from potstill.augment.view_schedule import Views
 from potstill.data import TensorSource
 from potstill.evaluation.statistics import summary
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.sampling import class_indices, random_per_class
+from potstill.labels.codec import Coding
+from potstill.labels.label_file import forecast
+from potstill.labels.losses import kl
+from potstill.labels.quantized_network import quantised, restored
+from potstill.labels.teacher_file import Labels, open_labels, teacher_bytes, write_teacher
+from potstill.labels.write import Expert, committee, write_labels
 from potstill.nn import factory
 from potstill.rng import derive, generator
-from potstill.supervise.coding import Coding
-from potstill.supervise.losses import kl
-from potstill.supervise.quantised import quantised, restored
-from potstill.supervise.store import forecast
-from potstill.supervise.teacher_store import Labels, open_labels, teacher_bytes, write_teacher
-from potstill.supervise.writer import Expert, committee, write_labels
 
 MASS = [(t, k) for t in (1.0, 4.0, 20.0) for k in (1, 5, 10, 50, 100)]
 RATES = (3e-3, 1e-2, 3e-2)

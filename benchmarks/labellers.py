@@ -28,22 +28,22 @@ from machine import machine
 from photo_patches import fashion, photo_patches
 
 import potstill
-from potstill.assets import TrainedNetworks, obtain
-from potstill.augment.named import named_augmentation
+from potstill.augment.names import named_augmentation
 from potstill.core import NetworkFactory, Splits
+from potstill.core.registry import names, resolve
+from potstill.dataset_file import Distilled, load
 from potstill.evaluation import Protocol
+from potstill.evaluation.distilled_training import Teachers
 from potstill.evaluation.evaluate import student_augmentation
 from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import Job
-from potstill.evaluation.taught import Teachers
-from potstill.evaluation.together import predictions
+from potstill.evaluation.vmap_students import predictions
 from potstill.execution import Serial
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.nn import factory
 from potstill.parametrize.tiles import Tiles
-from potstill.registry import names, resolve
+from potstill.pretraining import TrainedNetworks, obtain
 from potstill.rng import derive, generator
-from potstill.storage import Distilled, load
 
 REAL = ("random", "random-tiles", "k-means")
 BN, IN, SECOND = "convnet-d3-w16-batch", "convnet-d3-w16", "convnet-d2-w16-batch"

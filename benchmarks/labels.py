@@ -42,18 +42,18 @@ from machine import machine
 from torch import Tensor, nn
 
 import potstill
-from potstill.augment.views import Views
+from potstill.augment.view_schedule import Views
 from potstill.core import InputSpec
 from potstill.data import TensorSource
 from potstill.evaluation.statistics import summary
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.sampling import class_indices, random_per_class
+from potstill.labels.label_file import forecast, views_of_epoch
+from potstill.labels.losses import kl
+from potstill.labels.teacher_file import teacher_bytes
+from potstill.labels.write import Expert, committee, write_labels
 from potstill.nn import factory
 from potstill.rng import derive, generator
-from potstill.supervise.losses import kl
-from potstill.supervise.store import forecast, views_of_epoch
-from potstill.supervise.teacher_store import teacher_bytes
-from potstill.supervise.writer import Expert, committee, write_labels
 
 PARTS = ("bytes", "reading", "writing", "accuracy", "plot")
 IMAGENET = ((None, "float16", 300), (100, "float16", 300), (100, "uint8", 30), (50, "float16", 30),

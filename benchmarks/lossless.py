@@ -19,9 +19,9 @@ from machine import machine
 from scipy import stats
 
 import potstill
+from potstill.core.registry import resolve
 from potstill.evaluation import evaluate
 from potstill.execution import Serial
-from potstill.registry import resolve
 
 METHODS: dict[str, dict[str, Any]] = {
     "datm": {"effort": "quick"},

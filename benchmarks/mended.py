@@ -28,8 +28,8 @@ from typing import Any
 from machine import machine
 
 import potstill
+from potstill.core.registry import resolve
 from potstill.evaluation.statistics import summary
-from potstill.registry import resolve
 
 STEPS, BATCH, RATE = 120, 64, 0.03
 """Of every student, so that a difference is that of the sets."""

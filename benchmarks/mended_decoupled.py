@@ -30,11 +30,11 @@ from photo_patches import photo_patches
 
 import potstill
 from potstill.core import Splits
+from potstill.core.registry import resolve
 from potstill.data import TensorSource
 from potstill.evaluation import Protocol, evaluate
 from potstill.evaluation.statistics import difference, summary
 from potstill.execution import Serial
-from potstill.registry import resolve
 
 Options = dict[str, Any]
 NETWORK = "convnet-d3-w16-batch"
@@ -149,7 +149,7 @@ def side(
             env = os.environ | {"PYTHONPATH": str(checkout.resolve() / "src"), "OMP_NUM_THREADS": "1"}
             command = [sys.executable, __file__, "--make", str(path), one.method, given, out]
             subprocess.run(command, check=True, env=env)
-            small = potstill.storage.load(out)
+            small = potstill.dataset_file.load(out)
         values.append(measured(small, args, splits, seed, statistics))
         cost, config = small.card["cost"], small.card["config"]
         seconds, steps = seconds + cost["seconds"], cost["steps"]

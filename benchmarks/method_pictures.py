@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 
 import potstill
+from potstill.api.listing import list_methods
+from potstill.core.registry import method_class
 from potstill.errors import PotstillError
-from potstill.registry import method_class
-from potstill.verbs.listing import list_methods
 
 OUT = Path(__file__).resolve().parents[1] / "docs/img/methods"
 EACH, STEPS, SMALL = 3, 200, ("convnet-d2-w32", "convnet-d2-w32-batch")

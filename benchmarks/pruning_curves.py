@@ -36,19 +36,18 @@ from machine import machine
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from potstill import registry
-from potstill.assets import obtain
-from potstill.augment.named import named_augmentation
-from potstill.core import Selection, Splits
+from potstill.api.distill import settle
+from potstill.api.load_data import load_data
+from potstill.augment.names import named_augmentation
+from potstill.core import Selection, Splits, registry
 from potstill.data import TensorSource
+from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
 from potstill.evaluation.statistics import summary
 from potstill.functional.pruning import shares
 from potstill.nn import factory
+from potstill.pretraining import obtain
 from potstill.rng import derive, generator
-from potstill.storage import write_atomic
-from potstill.verbs.distill import settle
-from potstill.verbs.load import load_data
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "el2n": {"runs": 3, "epoch": 10}, "grand": {"runs": 3, "epoch": 10},
@@ -251,7 +250,7 @@ def student(
 
 def plot(made: Mapping[str, Any]) -> str:
     """A small panel for each method: its curve with intervals, and random's, dashed."""
-    from potstill.markup import Html, tag
+    from potstill._util.html import Html, tag
 
     cells = [c for c in made["cells"].values() if "accuracy" in c]
     names = list(dict.fromkeys(c["method"] for c in cells if c["method"] not in ("full", "random")))

@@ -24,9 +24,9 @@ from typing import Any
 from machine import machine
 
 import potstill
+from potstill.core.registry import resolve
 from potstill.evaluation.statistics import summary
 from potstill.methods.gradient._values import published_loops
-from potstill.registry import resolve
 
 METHODS = ("random", "herding", "random-soft", "dc", "dsa", "dm")
 PROTOCOLS = {"dc": "dc"}

@@ -25,7 +25,7 @@ import potstill
 from potstill.core import Splits
 from potstill.data import TensorSource, holdout
 from potstill.execution import Ranks
-from potstill.functional.slices import sharing
+from potstill.functional.microbatch import sharing
 from potstill.functional.train import parameters, train_step
 from potstill.nn import factory
 

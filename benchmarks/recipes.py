@@ -23,7 +23,7 @@ from typing import Any
 
 from machine import machine
 
-from potstill.folders import cache_folder
+from potstill._util.cache_dir import cache_folder
 
 DATA, NETWORK = "mnist-5k", "convnet-w32"
 

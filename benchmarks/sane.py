@@ -19,11 +19,11 @@ from machine import machine
 
 import potstill
 from potstill.core import Splits
+from potstill.core.registry import names, resolve
 from potstill.data import TensorSource, holdout
 from potstill.errors import PotstillError
 from potstill.evaluation import evaluate
 from potstill.execution import Serial
-from potstill.registry import names, resolve
 
 
 def main() -> None:

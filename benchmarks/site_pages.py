@@ -19,8 +19,8 @@ from mkdocs.structure.files import File, Files
 from benchmarks.method_pictures import OUT as PICTURES
 from benchmarks.method_pictures import file_of
 from benchmarks.tables.parts import paper
-from potstill.registry import method_class
-from potstill.verbs.listing import efforts_said, field_docs, list_methods
+from potstill.api.listing import efforts_said, field_docs, list_methods
+from potstill.core.registry import method_class
 
 __all__ = ["method_page", "numbers", "on_config", "on_files"]
 

@@ -18,10 +18,10 @@ from machine import machine
 
 import potstill
 from potstill.core import Splits
+from potstill.core.registry import resolve
 from potstill.data import TensorSource, holdout
 from potstill.evaluation import evaluate
 from potstill.execution import Serial
-from potstill.registry import resolve
 
 BEFORE: dict[str, Any] = {
     "networks_trained": 3, "epochs_trained": 8, "iterations": 150, "ahead": 2, "student_steps": 15, "lr": 1000.0,

@@ -43,13 +43,14 @@ import torch
 from fidelity_functions import published
 from machine import machine
 
-from potstill.augment.named import named_augmentation
+from potstill.augment.names import named_augmentation
 from potstill.augment.siamese import dsa_noflip, none
 from potstill.core import Problem, Trained
+from potstill.core.registry import resolve
 from potstill.data import load
 from potstill.evaluation.student import Job
 from potstill.evaluation.student import train as train_student
-from potstill.evaluation.together import fit_together
+from potstill.evaluation.vmap_students import fit_together
 from potstill.execution.memory import keep_freed_memory
 from potstill.functional.train import parameters
 from potstill.methods.distribution.dm import DM
@@ -60,7 +61,6 @@ from potstill.methods.gradient.idc import IDC
 from potstill.nn import factory, flops
 from potstill.parametrize.pixels import Pixels
 from potstill.parametrize.tiles import Tiles
-from potstill.registry import resolve
 from potstill.rng import generator
 
 STRATEGY = "color_crop_cutout_scale_rotate"

@@ -24,11 +24,11 @@ from machine import machine
 
 import potstill
 from potstill.core import Splits
+from potstill.core.registry import resolve
+from potstill.dataset_file import write_atomic
 from potstill.evaluation import Protocol, evaluate
 from potstill.evaluation.statistics import summary
 from potstill.execution import Serial
-from potstill.registry import resolve
-from potstill.storage import write_atomic
 
 M3D: dict[str, Any] = {"method": "m3d", "batch_real": 64, "reuse": 4, "optimizer": "adamw", "lr": 0.02}
 ROWS: dict[str, dict[str, Any]] = {

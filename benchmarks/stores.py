@@ -4,7 +4,8 @@
 
 DM over pixels makes 10 digits of each class of mnist-5k (4,000 to train with, 1,000 to test) with ConvNet-W32, AdamW at
 0.02, from real samples. Every store *after the fact* rounds the same float32 set of a seed. Every store *while it is
-made* (``aware``, ``learned``) makes a set of its own with the same seed and steps, by `potstill.parametrize.aware`.
+made* (``aware``, ``learned``) makes a set of its own with the same seed and steps, by
+`potstill.parametrize.quantization_aware`.
 Students of one recipe learn from what a reader of the file has; those of one seed start from the same weights, and a
 difference is paired by set. ``refined`` is `Patches.refined`, with embeddings in an untrained network of the problem.
 
@@ -25,20 +26,20 @@ from machine import machine
 from torch import Tensor
 
 import potstill
-from potstill.augment.named import named_augmentation
+from potstill.api.distill import settle
+from potstill.augment.names import named_augmentation
+from potstill.codecs import nbytes, read, store
+from potstill.codecs.entropy import coded_bytes
+from potstill.codecs.patches import Patches
 from potstill.core import Splits, Stored, Synthetic
+from potstill.core.registry import resolve
 from potstill.data import TensorSource
+from potstill.dataset_file import write_atomic
 from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import Job, predict, train
 from potstill.nn import factory
-from potstill.parametrize.aware import Aware
-from potstill.registry import resolve
+from potstill.parametrize.quantization_aware import Aware
 from potstill.rng import derive, generator
-from potstill.storage import write_atomic
-from potstill.store import nbytes, read, store
-from potstill.store.coded import coded_bytes
-from potstill.store.patches import Patches
-from potstill.verbs.distill import settle
 
 AFTER = (
     "float32", "uint8", "uint4", "uint3", "uint2", "uint1", "apot:bits=4", "apot:bits=3", "apot:bits=2",

@@ -47,14 +47,14 @@ from PIL import Image, ImageOps
 import potstill
 from potstill.core import Splits
 from potstill.data import StreamSource, load
-from potstill.data.passes import in_order
+from potstill.data.iterate import in_order
 from potstill.data.pictures import decode
 from potstill.data.readers import Reader
-from potstill.driver import Progress
 from potstill.execution.memory import keep_freed_memory, peak_memory
 from potstill.methods.decoupled.rded import RDED
 from potstill.methods.decoupled.sre2l import SRe2L
 from potstill.rng import generator
+from potstill.runs.loop import Progress
 
 LAYOUTS = ("folder", "shards")
 JOBS = ("pass", "rded", "sre2l")

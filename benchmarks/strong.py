@@ -33,13 +33,13 @@ from machine import machine
 
 import potstill
 from potstill.core import Source, Splits
+from potstill.core.registry import resolve
 from potstill.data import TensorSource, holdout
+from potstill.dataset_file import drop_checkpoint
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, evaluate
 from potstill.evaluation.statistics import summary
 from potstill.execution import Serial
-from potstill.registry import resolve
-from potstill.storage import drop_checkpoint
 
 KERNEL = {
     "start": "real", "optimizer": "adamw", "lr": 0.01, "lr_labels": 0.003, "batch_real": 512, "lr_net": 1e-3,

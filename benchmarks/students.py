@@ -25,13 +25,13 @@ from typing import Any
 import torch
 from machine import machine
 
-from potstill.augment.named import named_augmentation
+from potstill.augment.names import named_augmentation
 from potstill.core import InputSpec
 from potstill.data import load
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
 from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import Job, train, train_and_predict
-from potstill.evaluation.together import fit_together, train_and_predict_together
+from potstill.evaluation.vmap_students import fit_together, train_and_predict_together
 from potstill.execution import Processes, Serial
 from potstill.functional.sampling import class_indices, random_per_class
 from potstill.nn import factory

@@ -20,10 +20,10 @@ from machine import machine
 
 import potstill
 from potstill.core import Splits
+from potstill.core.registry import resolve
 from potstill.data import TensorSource, holdout
 from potstill.evaluation import evaluate
 from potstill.execution import Serial
-from potstill.registry import resolve
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from potstill.markup import Html
+from potstill._util.html import Html
 from potstill.reports.chart import band, document, dot, line, path, words
 
 __all__ = ["plot"]

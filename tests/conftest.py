@@ -37,7 +37,7 @@ SHORT = {"STEPS": 4, "FIRST": 1, "THEN": 1, "LEFT": 2, "PASSED_ON": 2}
 @pytest.fixture(autouse=True)
 def _short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Codecs of baselines are tried by few students and shortly: how well is another test's business."""
-    rivals = importlib.import_module("potstill.evaluation.rivals")
+    rivals = importlib.import_module("potstill.evaluation.byte_matched_baselines")
     for name, value in SHORT.items():
         monkeypatch.setattr(rivals, name, value)
     monkeypatch.setattr(importlib.import_module("potstill.evaluation.evaluate"), "STEPS", SHORT["STEPS"])

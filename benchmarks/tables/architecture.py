@@ -14,13 +14,13 @@ from pathlib import Path
 __all__ = ["Stop", "draw", "flows", "layers", "listed"]
 
 SAMPLE = (
-    ("potstill.verbs.load:load_data", "a folder, a table, a series becomes a source"),
-    ("potstill.data.memory:TensorSource.fetch", "a batch is normalised when it is asked for"),
+    ("potstill.api.load_data:load_data", "a folder, a table, a series becomes a source"),
+    ("potstill.data.in_memory:TensorSource.fetch", "a batch is normalised when it is asked for"),
     ("potstill.methods._starts:first_inputs", "a method takes its first values from it"),
-    ("potstill.driver:run", "the one loop makes the steps"),
+    ("potstill.runs.loop:run", "the one loop makes the steps"),
     ("potstill.core:Synthetic", "what was learned, as a payload"),
-    ("potstill.running:run_settled", "decoded, and written as the store says"),
-    ("potstill.storage.artefact:Distilled", "a set, and its file"),
+    ("potstill.runs.runner:run_settled", "decoded, and written as the store says"),
+    ("potstill.dataset_file.dataset:Distilled", "a set, and its file"),
     ("potstill.evaluation.evaluate:evaluate", "fresh students learn it"),
     ("potstill.tasks.task:Task.score", "their answers are scored on real test data"),
     ("potstill.evaluation.scorecard:Scorecard", "beside the same bytes of real samples"),
@@ -31,10 +31,10 @@ SAMPLE = (
 OPTION = (
     ("potstill.cli.main:main", "--lr 5 on the command line"),
     ("potstill.cli.parsing:parse", "a method's fields are options"),
-    ("potstill.verbs.distill:distill", "handed over by name"),
-    ("potstill.registry:make_method", "checked, and a field of a frozen dataclass"),
+    ("potstill.api.distill:distill", "handed over by name"),
+    ("potstill.core.registry:make_method", "checked, and a field of a frozen dataclass"),
     ("potstill.methods._matching:Matching", "read by the parts of the engine that steps"),
-    ("potstill.storage.card:card_text", "and written on the card"),
+    ("potstill.dataset_file.metadata:card_text", "and written on the card"),
 )
 """Where one option goes: the learning rate of a method."""
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from scipy import stats  # type: ignore[import-untyped]
 
 from benchmarks.tables.parts import mean_and_half, table
-from potstill.verbs.listing import list_methods, list_parametrizations
+from potstill.api.listing import list_methods, list_parametrizations
 
 __all__ = ["choose", "choose_cells", "choose_gains"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmarks.tables.parts import table
-from potstill.evaluation.probe import Loss, loss_between
+from potstill.evaluation.candidate_trials import Loss, loss_between
 from potstill.evaluation.statistics import summary
 
 __all__ = ["auto"]

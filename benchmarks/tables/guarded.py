@@ -1,11 +1,11 @@
-"""What files may ask for, from `potstill.limits`, and what damaged bytes did, from benchmarks/fuzz.py."""
+"""What files may ask for, from `potstill._util.input_limits`, and what damaged bytes did, from benchmarks/fuzz.py."""
 
 import json
 from dataclasses import fields
 from pathlib import Path
 
 from benchmarks.tables.parts import table
-from potstill.limits import Limits, about
+from potstill._util.input_limits import Limits, about
 
 __all__ = ["fuzzed", "limits"]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tables.parts import paper, table
+from potstill.api.listing import list_methods, list_parametrizations, list_protocols, list_stores
+from potstill.core.registry import resolve
 from potstill.methods._published import PublishedRun
-from potstill.registry import resolve
-from potstill.verbs.listing import list_methods, list_parametrizations, list_protocols, list_stores
 
 __all__ = ["FAMILIES", "methods", "options", "parametrizations", "protocols"]
 

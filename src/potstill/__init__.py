@@ -4,52 +4,52 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from potstill.api.compare import compare
+    from potstill.api.distill import distill
+    from potstill.api.evaluate import evaluate
+    from potstill.api.export import export, rebuild
+    from potstill.api.label import label
+    from potstill.api.load_data import load_data
+    from potstill.api.report import report
+    from potstill.api.scaling import scaling
+    from potstill.api.score import score
+    from potstill.api.study import study
     from potstill.core import Budget, Splits
     from potstill.data import TensorSource
-    from potstill.driver import Interrupted, Progress
+    from potstill.dataset_file import Distilled, inspect, load
     from potstill.errors import PotstillError
     from potstill.evaluation import Protocol, Scorecard
-    from potstill.storage import Distilled, inspect, load
-    from potstill.verbs.compare import compare
-    from potstill.verbs.distill import distill
-    from potstill.verbs.evaluate import evaluate
-    from potstill.verbs.export import export, rebuild
-    from potstill.verbs.importing import import_set
-    from potstill.verbs.label import label
-    from potstill.verbs.load import load_data
-    from potstill.verbs.plan import plan
-    from potstill.verbs.report import report
-    from potstill.verbs.scaling import scaling
-    from potstill.verbs.score import score
-    from potstill.verbs.study import study
+    from potstill.interop.import_set import import_set
+    from potstill.planning.plan import plan
+    from potstill.runs.loop import Interrupted, Progress
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Budget": "potstill.core",
-    "Distilled": "potstill.storage",
-    "Interrupted": "potstill.driver",
+    "Distilled": "potstill.dataset_file",
+    "Interrupted": "potstill.runs.loop",
     "PotstillError": "potstill.errors",
-    "Progress": "potstill.driver",
+    "Progress": "potstill.runs.loop",
     "Protocol": "potstill.evaluation",
     "Scorecard": "potstill.evaluation",
     "Splits": "potstill.core",
     "TensorSource": "potstill.data",
-    "compare": "potstill.verbs.compare",
-    "distill": "potstill.verbs.distill",
-    "evaluate": "potstill.verbs.evaluate",
-    "export": "potstill.verbs.export",
-    "import_set": "potstill.verbs.importing",
-    "inspect": "potstill.storage",
-    "label": "potstill.verbs.label",
-    "load": "potstill.storage",
-    "load_data": "potstill.verbs.load",
-    "plan": "potstill.verbs.plan",
-    "rebuild": "potstill.verbs.export",
-    "report": "potstill.verbs.report",
-    "scaling": "potstill.verbs.scaling",
-    "score": "potstill.verbs.score",
-    "study": "potstill.verbs.study",
+    "compare": "potstill.api.compare",
+    "distill": "potstill.api.distill",
+    "evaluate": "potstill.api.evaluate",
+    "export": "potstill.api.export",
+    "import_set": "potstill.interop.import_set",
+    "inspect": "potstill.dataset_file",
+    "label": "potstill.api.label",
+    "load": "potstill.dataset_file",
+    "load_data": "potstill.api.load_data",
+    "plan": "potstill.planning.plan",
+    "rebuild": "potstill.api.export",
+    "report": "potstill.api.report",
+    "scaling": "potstill.api.scaling",
+    "score": "potstill.api.score",
+    "study": "potstill.api.study",
 }
 
 __all__ = [

@@ -14,7 +14,7 @@ __all__ = ["NotFinite", "PotstillError", "PotstillWarning", "for_command_line", 
 OPTION = re.compile(r"`([a-z][a-z_]*)=([^`\n]*)`")
 """An option in a message."""
 _LIMIT = re.compile(r"`potstill\.limits\.limited\(([a-z_]+=[^`)\n]*)\)`")
-"""A limit in a message, as `potstill.limits.limited` takes it."""
+"""A limit in a message, as `potstill._util.input_limits.limited` takes it."""
 _YES_OR_NO = {"mirror"}
 """Options of two values, where others are flags."""
 
@@ -65,7 +65,7 @@ def for_command_line(text: str) -> str:
 
     `` `stream=True` `` becomes ``--stream``, `` `full=False` `` ``--no-full``, `` `mirror=False` `` ``--mirror no``,
     `` `size=(H, W)` `` ``--size HxW``, `` `networks=["a", "b"]` `` ``--networks a,b``, `` `label=` `` ``--label``,
-    and `` `potstill.limits.limited(pixels=N)` `` ``--limit pixels=N``.
+    and `` `potstill._util.input_limits.limited(pixels=N)` `` ``--limit pixels=N``.
     """
     text = _LIMIT.sub(r"--limit \1", text)
     return OPTION.sub(lambda found: _spelled(found[1], found[2].strip()), text)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from potstill.augment.idc import IDCAugment, idc, idc_eval, idc_eval_noflip
-from potstill.augment.named import augmentation_name, named_augmentation
+from potstill.augment.names import augmentation_name, named_augmentation
 from potstill.augment.siamese import Drawn, Siamese
 from potstill.core import Augmentation
 from potstill.errors import PotstillError

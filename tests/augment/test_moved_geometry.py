@@ -6,11 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import potstill
-from potstill import registry
 from potstill.augment.dc import dc, dc_batch_norm
 from potstill.augment.frepo import frepo, frepo_noflip
 from potstill.augment.siamese import Siamese
-from potstill.core import Geometric, Moving
+from potstill.core import Geometric, Moving, registry
 from potstill.rng import generator
 from potstill.tasks import GEOMETRIC, Movement, move_boxes, move_maps
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from potstill.augment.views import Views
+from potstill.augment.view_schedule import Views
 from potstill.errors import PotstillError
 from potstill.rng import generator
 

@@ -164,7 +164,7 @@ def test_help_names_every_option(name, capsys):
 
 @pytest.mark.parametrize(("method", "option"), [("dm", "--batch-real"), ("dsa", "--start"), ("herding", "--features")])
 def test_help_with_a_method_lists_its_own_options_with_what_they_mean(method, option, capsys):
-    from potstill.verbs.listing import list_methods
+    from potstill.api.listing import list_methods
 
     row = next(row for row in list_methods() if row["name"] == method)
     doc = next(o["help"] for o in row["options"] if "--" + o["name"].replace("_", "-") == option)

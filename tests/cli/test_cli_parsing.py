@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from potstill._util.formatting import byte_count, duration
 from potstill.cli.parsing import Misuse, parse
 from potstill.cli.values import integers, names, size
 from potstill.errors import PotstillError
-from potstill.units import byte_count, duration
 
 BASE = ["digits", "--ipc", "1", "--out", "a.safetensors"]
 

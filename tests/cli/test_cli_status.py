@@ -9,12 +9,12 @@ import warnings
 import pytest
 
 import potstill
+from potstill._util.file_lock import only_run
+from potstill.api import distill as api
+from potstill.api import load_data as loading
 from potstill.cli.main import main
-from potstill.driver import Interrupted, Progress
 from potstill.errors import PotstillError, PotstillWarning
-from potstill.locks import only_run
-from potstill.verbs import distill as api
-from potstill.verbs import load as loading
+from potstill.runs.loop import Interrupted, Progress
 
 DISTILL = ["distill", "digits", "--ipc", "1"]
 
@@ -246,7 +246,7 @@ def test_version_and_help_need_no_torch():
 def test_an_error_that_nobody_foresaw_is_one_line_too(tmp_path):
     words = [*DISTILL, "--out", str(tmp_path / "a.safetensors"), "--quiet"]
     code = (
-        "import sys\nfrom potstill.verbs import distill as api\nfrom potstill.cli import main as cli\n"
+        "import sys\nfrom potstill.api import distill as api\nfrom potstill.cli import main as cli\n"
         "def broken(*a, **k): raise RuntimeError('out of\\nluck')\n"
         "api.distill = broken\n"
         f"sys.argv = ['potstill', *{words!r}]\n"

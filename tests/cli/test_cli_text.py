@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from potstill._util.progress import Watcher
 from potstill.cli.text import clock, columns, json_document, one_line
-from potstill.driver import Progress
-from potstill.watch import Watcher
+from potstill.runs.loop import Progress
 
 
 class Terminal(io.StringIO):

@@ -9,7 +9,7 @@ from potstill.cli.commands import COMMANDS
 from potstill.cli.completion import script, table
 from potstill.cli.main import main
 from potstill.cli.parsing import parse
-from potstill.registry import names
+from potstill.core.registry import names
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@
 import pytest
 
 import potstill
+from potstill._util.formatting import byte_count, duration
 from potstill.cli.main import main
 from potstill.data.shards import expand
 from potstill.errors import PotstillError
-from potstill.units import byte_count, duration
 
 NAMES = [
     "x" * 5000, "x" * 300 + ".csv", "y" * 300 + "/a.npz", "z" * 300 + ".tar", "x" * 300 + ".parquet",

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from potstill.cache import make_kind
+from potstill._util.cache import make_kind
+from potstill._util.file_lock import take
+from potstill.api.cache import kept, prune
+from potstill.api.verify import verify, verify_file
 from potstill.cli.main import main
 from potstill.errors import PotstillError
-from potstill.locks import take
-from potstill.verbs.cached import kept, prune
-from potstill.verbs.verify import verify, verify_file
 
 
 @pytest.fixture(scope="module")
@@ -212,14 +212,14 @@ def test_a_shared_folder_that_is_no_cache_is_never_pruned(
 
 
 def test_decoded_pictures_make_room_among_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("potstill.data.decoded.MOST", 0)
+    monkeypatch.setattr("potstill.data.decode_cache.MOST", 0)
     folder = tmp_path / "pictures"
     folder.mkdir()
     names = ["holiday.safetensors", f"{'d' * 64}.safetensors", f"{'e' * 64}.safetensors", ".mine.part"]
     for name in names:
         (folder / name).write_text("x")
         os.utime(folder / name, (0, 0))
-    importlib.import_module("potstill.data.decoded")._prune(folder / names[2])
+    importlib.import_module("potstill.data.decode_cache")._prune(folder / names[2])
     assert sorted(p.name for p in folder.iterdir()) == sorted([names[0], names[2], names[3]])
 
 
@@ -227,7 +227,7 @@ RUN = """
 import sys
 from pathlib import Path
 import potstill
-from potstill.verbs.cached import prune
+from potstill.api.cache import prune
 
 pruned = []
 def look(p):

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from potstill import registry
 from potstill.cli.declared import DeclaredClass, DeclaredValue, Unreadable, declared
+from potstill.core import registry
 
 MADE = ("--out", "made.safetensors")
 CASES: dict[str, tuple[list[str], int, str]] = {

@@ -15,11 +15,11 @@ from covering import covering
 from PIL import Image
 
 import potstill
+from potstill._util.outputs import check_apart
 from potstill.cli.commands import COMMANDS
 from potstill.cli.main import main
 from potstill.cli.outputs import OUTPUTS
 from potstill.errors import PotstillError
-from potstill.outputs import check_apart
 
 CASES: dict[str, tuple[list[str], list[str]]] = {
     # name: words without --out, and what it reads, with the suffix that a file of the output would have

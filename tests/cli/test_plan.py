@@ -10,8 +10,8 @@ import pytest
 import potstill
 from potstill.cli.main import main
 from potstill.core import Part
-from potstill.verbs.plan import plan
-from potstill.verbs.step_timing import LONGEST, _enough, seconds_a_step, usual_share
+from potstill.planning.plan import plan
+from potstill.planning.step_timing import LONGEST, _enough, seconds_a_step, usual_share
 
 CLI = [sys.executable, "-m", "potstill.cli.main"]
 SMALL = ["--network", "convnet-d1-w8", "--batch-real", "32", "--device", "cpu"]
@@ -255,7 +255,7 @@ def test_a_plan_says_what_it_knows_as_it_gets_to_know_it(capsys):
 
 
 def test_steps_that_would_take_over_a_minute_are_not_timed(capsys, monkeypatch):
-    monkeypatch.setattr("potstill.verbs.step_timing.SPEED", 1e3)
+    monkeypatch.setattr("potstill.planning.step_timing.SPEED", 1e3)
     assert main(["plan", "digits", "--ipc", "1", *SMALL, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["measured"], found["seconds"]) == (None, None)

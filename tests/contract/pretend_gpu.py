@@ -205,8 +205,8 @@ def _splits() -> Any:
 def methods(settings: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """Methods, here and there, from the same seed."""
     import potstill
-    from potstill import registry
-    from potstill.registry import make_method
+    from potstill.core import registry
+    from potstill.core.registry import make_method
 
     splits, failures, apart = _splits(), {}, {}
     for name in names:
@@ -228,12 +228,13 @@ def methods(settings: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
 def protocols(names: Sequence[str]) -> dict[str, Any]:
     """Protocols, their students one by one and side by side; of two also baselines, which are trained alike."""
     import potstill
-    from potstill import registry
-    from potstill.evaluation import rivals, sets
+    from potstill.core import registry
+    from potstill.evaluation import byte_matched_baselines, training_sets
 
     importlib.import_module("potstill.evaluation.evaluate").STEPS = 4  # type: ignore[attr-defined]
-    rivals.FIRST = rivals.THEN = rivals.LEFT = rivals.PASSED_ON = 1
-    sets.TEACHER_STEPS = 15
+    for name in ("FIRST", "THEN", "LEFT", "PASSED_ON"):
+        setattr(byte_matched_baselines, name, 1)
+    training_sets.TEACHER_STEPS = 15
 
     splits, failures, apart = _splits(), {}, {}
     network = "convnet-d1-w4-batch"
@@ -261,7 +262,7 @@ def protocols(names: Sequence[str]) -> dict[str, Any]:
 def rest(settings: dict[str, Any]) -> dict[str, Any]:
     """Parametrizations, learned labels, stored labels, the full data, and an interrupted run that goes on."""
     import potstill
-    from potstill.registry import make_method
+    from potstill.core.registry import make_method
 
     splits, failures = _splits(), {}
     folder = Path(tempfile.mkdtemp())

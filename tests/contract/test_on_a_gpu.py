@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from test_registry_contract import SMALL
 
-from potstill import registry
+from potstill.core import registry
 
 PROGRAM = Path(__file__).with_name("pretend_gpu.py")
 

@@ -10,18 +10,17 @@ import torch
 from covering import covering
 
 import potstill
-from potstill import registry
-from potstill.core import InputSpec, Method, Splits, Synthetic, Trained
+from potstill.codecs import store
+from potstill.core import InputSpec, Method, Splits, Synthetic, Trained, registry
+from potstill.core.registry import make_method
 from potstill.data import TensorSource
-from potstill.driver import run
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
 from potstill.methods._matching import MatchState
 from potstill.nn import catalogue, factory
-from potstill.parametrize.aware import Aware
-from potstill.registry import make_method
+from potstill.parametrize.quantization_aware import Aware
 from potstill.rng import generator
-from potstill.store import store
+from potstill.runs.loop import run
 from potstill.tasks import Regression, task_of
 from potstill.testing import (
     ContractError,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from potstill import registry
+from potstill.core import registry
 from potstill.rng import generator
 from potstill.tasks import Classification, Forecast, Metric, Regression, Retrieval, Task
 from potstill.testing import ContractError, check_task

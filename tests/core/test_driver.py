@@ -12,13 +12,13 @@ import torch
 from torch import Generator, Tensor
 
 import potstill
-from potstill import driver
 from potstill.core import Method, MethodInfo, Metrics, Problem, Synthetic
-from potstill.driver import Interrupted, Progress, run
+from potstill.dataset_file import describe, inspect, write_checkpoint
 from potstill.errors import NotFinite, PotstillError, PotstillWarning
 from potstill.methods.distribution.dm import DM
 from potstill.rng import generator
-from potstill.storage import describe, inspect, write_checkpoint
+from potstill.runs import loop as driver
+from potstill.runs.loop import Interrupted, Progress, run
 from potstill.testing import toy_problem
 
 

@@ -9,12 +9,12 @@ import torch
 import yaml
 
 import potstill
+from potstill.api.listing import list_methods
 from potstill.core import Splits
+from potstill.core.registry import make_method, names, resolve
 from potstill.errors import PotstillError
 from potstill.methods.distribution.dm import DM
-from potstill.registry import make_method, names, resolve
 from potstill.testing import toy_source
-from potstill.verbs.listing import list_methods
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Splits(train=toy_source("image"), test=None)
@@ -118,7 +118,7 @@ def test_preparation_that_does_not_fit_into_the_time_limit_is_refused_before_it_
 def test_preparation_counts_and_what_it_made_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The forecast is made to be wrong: the networks take longer than the whole time limit."""
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
-    monkeypatch.setattr("potstill.running.forecast", lambda *a: ())
+    monkeypatch.setattr("potstill.runs.runner.forecast", lambda *a: ())
     with pytest.raises(PotstillError, match="the rest of the limit of 0 s; they are kept"):
         potstill.distill(DATA, "dance", time_limit=1e-6, networks_trained=1, epochs_trained=1, **SMALL)
     assert len(list(tmp_path.rglob("*.safetensors"))) == 1

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 import potstill
+from potstill.api.distill import settle
 from potstill.cli.main import main
 from potstill.core import Budget, Splits
 from potstill.data import TensorSource
-from potstill.driver import Interrupted
+from potstill.dataset_file import read_tensors, write_tensors
 from potstill.errors import PotstillError
-from potstill.film import MOST, Film, picked
 from potstill.reports import film_beside
 from potstill.rng import generator
-from potstill.storage import read_tensors, write_tensors
-from potstill.verbs.distill import settle
+from potstill.runs.loop import Interrupted
+from potstill.runs.snapshots import MOST, Film, picked
 
 SETTINGS: dict[str, Any] = {"ipc": 4, "seed": 3, "network": "mlp", "progress": None, "store": "float32"}
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from potstill.inputs import count, index, join, mapped, only, rows, split
+from potstill.core.nested import count, index, join, mapped, only, rows, split
 
 
 def sentences(lengths: list[int]) -> dict[str, Tensor]:

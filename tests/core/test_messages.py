@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import potstill
-from potstill import registry
+from potstill._util.progress import Watcher
 from potstill.cli.commands import COMMANDS
 from potstill.cli.main import main
 from potstill.cli.parsing import _leaves
+from potstill.core import registry
 from potstill.errors import OPTION, PotstillError, for_command_line
 from potstill.evaluation import Protocol
-from potstill.watch import Watcher
 
 ROOT = Path(potstill.__file__).parent
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
@@ -94,7 +94,7 @@ def test_what_a_message_names_is_an_option_of_both(place: Path) -> None:
         ("leave `test_fraction=` out", "leave --test-fraction out"),
         ("`steps=N` or `time_limit=\"30m\"`", "--steps N or --time-limit 30m"),
         ('`task="forecast:window=W,horizon=H"`', "--task forecast:window=W,horizon=H"),
-        ("`potstill.limits.limited(pixels=N)` raises it", "--limit pixels=N raises it"),
+        ("`potstill._util.input_limits.limited(pixels=N)` raises it", "--limit pixels=N raises it"),
         ("x=1, `a`, `potstill.load(y=2)` and a `b` = `c`", "x=1, `a`, `potstill.load(y=2)` and a `b` = `c`"),
     ],
 )  # fmt: skip

@@ -37,13 +37,14 @@ def run(program: str, environment: dict[str, str]) -> str:
 
 def test_an_outside_method_is_one_of_all_and_none_of_ours(installed: dict[str, str]) -> None:
     found = run(
-        "from potstill.registry import names, resolve\n"
+        "from potstill.core.registry import names, resolve\n"
         "print(names('methods')[-1], resolve('methods', 'fresh').__name__, 'fresh' in names('methods', outside=False))",
         installed,
     )
     assert found == "fresh Fresh False"
     none = run(
-        "from potstill.registry import names; print('fresh' in names('methods'))", installed | {"POTSTILL_OUTSIDE": "0"}
+        "from potstill.core.registry import names; print('fresh' in names('methods'))",
+        installed | {"POTSTILL_OUTSIDE": "0"},
     )
     assert none == "False"
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from potstill.core.registry import part
 from potstill.errors import PotstillError
 from potstill.parametrize.tiles import Tiles
-from potstill.registry import part
 
 
 def test_settings_are_read_as_their_defaults_types() -> None:

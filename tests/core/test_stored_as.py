@@ -1,7 +1,7 @@
 import pytest
 
 import potstill
-from potstill.units import stored_as
+from potstill._util.formatting import stored_as
 
 
 @pytest.mark.parametrize(

@@ -9,18 +9,18 @@ import pytest
 import torch
 
 import potstill
-from potstill.asked import parse_time_limit
+from potstill._util.time_limit import TimeLimit
 from potstill.cli.main import main
 from potstill.cli.parsing import parse
 from potstill.cli.runners.making import _settings
 from potstill.core import InputSpec
-from potstill.driver import run
-from potstill.evaluation import probe
+from potstill.evaluation import candidate_trials
 from potstill.methods import DM
 from potstill.nn import factory
 from potstill.rng import generator
+from potstill.runs.arguments import parse_time_limit
+from potstill.runs.loop import run
 from potstill.testing import toy_problem
-from potstill.timelimit import TimeLimit
 
 SMALL: dict[str, Any] = {"ipc": 1, "network": "convnet-d1-w4", "progress": None}
 
@@ -77,8 +77,10 @@ def _search(seconds: float | None) -> dict[str, Any]:
     source = potstill.load_data("digits").train
     make = factory("convnet-d1-w4", source.input, 10, normalization=source.normalization)
     x, y = source.fetch(torch.arange(40)).x, source.labels[:40]
-    candidates = [probe.Candidate(name=name, pair=lambda: ((x, y), 10)) for name in ("uint8", "uint4", "uint2")]
-    return probe.fewest_bits((x, y), candidates, source, make, seed=0, seconds=seconds)[1]
+    candidates = [
+        candidate_trials.Candidate(name=name, pair=lambda: ((x, y), 10)) for name in ("uint8", "uint4", "uint2")
+    ]
+    return candidate_trials.fewest_bits((x, y), candidates, source, make, seed=0, seconds=seconds)[1]
 
 
 def test_the_search_for_bits_keeps_to_the_seconds_that_are_left() -> None:
@@ -91,7 +93,7 @@ def test_the_search_for_bits_keeps_to_the_seconds_that_are_left() -> None:
 def test_a_run_without_time_to_search_is_written_as_uint8_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(probe, "SPEED", 1.0)  # as on a slow machine: no search fits
+    monkeypatch.setattr(candidate_trials, "SPEED", 1.0)  # as on a slow machine: no search fits
     words = ["--ipc", "1", "--network", "convnet-d1-w4", "--iterations", "25", "--time-limit", "1h"]
     assert main(["distill", "digits", *words, "--out", str(tmp_path / "a.safetensors")]) == 0
     told = capsys.readouterr().err
@@ -111,6 +113,6 @@ def test_what_takes_longer_says_why(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_shortest_and_longest_search_are_known_beforehand() -> None:
     source = potstill.load_data("digits").train
     make = factory("convnet-d1-w4", InputSpec(kind="image", shape=(1, 8, 8)), 10)
-    least, most = probe.search_seconds(source, make, 10)
-    assert 0 < least < most < probe.MOST_OPERATIONS / probe.SPEED
-    assert probe.search_seconds(source, make, 1000)[0] > least
+    least, most = candidate_trials.search_seconds(source, make, 10)
+    assert 0 < least < most < candidate_trials.MOST_OPERATIONS / candidate_trials.SPEED
+    assert candidate_trials.search_seconds(source, make, 1000)[0] > least

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 import potstill
-from potstill import asked, watch
+from potstill._util import progress as watch
+from potstill._util.formatting import about, roughly, size_of
+from potstill._util.progress import Watcher
 from potstill.core import Splits
-from potstill.driver import Progress
+from potstill.runs import arguments as asked
+from potstill.runs.loop import Progress
 from potstill.testing import toy_source
-from potstill.units import about, roughly, size_of
-from potstill.watch import Watcher
 
 
 class Clock:

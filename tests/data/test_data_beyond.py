@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import potstill
 from potstill.cli.main import main
 from potstill.data import load
-from potstill.data.meaning import offsets
+from potstill.data.canonicalize import offsets
 from potstill.errors import PotstillError
 from potstill.tasks.regression import scaled
 

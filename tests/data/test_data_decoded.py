@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from picture_files import encoded, noise, put
 
-from potstill.data import decoded, load, pictures
+from potstill.data import decode_cache, load, pictures
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_broken_pictures_are_left_out_of_the_second_loading_too(root, decodings)
 def test_contents_are_compared_when_asked(root, decodings, monkeypatch):
     good = load(root)
     (file,) = kept(root)
-    monkeypatch.setattr(decoded, "_stamps", lambda paths: [(os.fspath(p), 1, 1, 1) for p in paths])
+    monkeypatch.setattr(decode_cache, "_stamps", lambda paths: [(os.fspath(p), 1, 1, 1) for p in paths])
     load(root)
     (root / "ant/3.png").write_bytes(encoded((200, 200, 0), size=(12, 10)))
     blind = load(root)
@@ -181,16 +181,16 @@ def test_the_cache_is_bounded_and_what_was_left_behind_goes(root, monkeypatch):
     (folder / ".killed00.part").write_bytes(b"half")
     os.utime(folder / ".killed00.part", (1, 1))
     (folder / ".running.part").write_bytes(b"half")
-    monkeypatch.setattr(decoded, "MOST", 3 * oldest.stat().st_size)
+    monkeypatch.setattr(decode_cache, "MOST", 3 * oldest.stat().st_size)
     load(root, size=(16, 17))
     assert oldest.exists()
     assert not (folder / ".killed00.part").exists()
     assert (folder / ".running.part").exists()
-    monkeypatch.setattr(decoded, "MOST", 5 * oldest.stat().st_size // 2)
+    monkeypatch.setattr(decode_cache, "MOST", 5 * oldest.stat().st_size // 2)
     load(root, size=(17, 16))
     assert not oldest.exists()
     assert len(kept(root)) == 2
-    monkeypatch.setattr(decoded, "MOST", 1000)
+    monkeypatch.setattr(decode_cache, "MOST", 1000)
     load(root, size=20)
     assert len(kept(root)) == 2, "what is too large is not kept"
 
@@ -204,7 +204,7 @@ def test_a_cache_that_cannot_be_written_stops_nothing(root, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setenv("POTSTILL_CACHE", str(root.parent / "other"))
-    monkeypatch.setattr(decoded, "save_file", full)
+    monkeypatch.setattr(decode_cache, "save_file", full)
     assert len(load(root).train) == 64
     assert not list((root.parent / "other/pictures").iterdir())
 
@@ -217,6 +217,6 @@ def test_few_pictures_and_what_changed_this_moment_are_not_kept(tmp_path, monkey
     load(tmp_path / "few")
     assert not (tmp_path / "cache").exists()
     root = made(tmp_path)
-    monkeypatch.setattr(decoded, "_TICK", 10**15)
+    monkeypatch.setattr(decode_cache, "_TICK", 10**15)
     load(root)
     assert not (tmp_path / "cache").exists()

@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from potstill.active import select_images
+from potstill.active.detection import box_crops
 from potstill.cli.main import main
 from potstill.data.detection import load_detection, read_picture
 from potstill.errors import PotstillError
-from potstill.verbs.use import select_images
-from potstill.verbs.use.boxes import box_crops
 
 BOXES = {0: [("cat", 2, 3, 8, 9)], 1: [("dog", 0, 0, 5, 4), ("cat", 10, 10, 20, 16)], 2: []}
 

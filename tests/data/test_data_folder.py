@@ -13,9 +13,9 @@ import torch
 from picture_files import encoded, noise, put
 from PIL import Image, PngImagePlugin
 
+from potstill._util.input_limits import limited
 from potstill.data import load
 from potstill.errors import PotstillError
-from potstill.limits import limited
 
 
 def simple(root, classes=("ant", "bee"), n=5, content=None):

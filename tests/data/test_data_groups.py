@@ -16,13 +16,13 @@ from picture_files import encoded, put
 from test_data_streamed import shard
 
 import potstill
-from potstill.assets import kept_part
 from potstill.cli.main import main
 from potstill.core import Splits
 from potstill.data import Viewed, holdout, load
 from potstill.data.groups import data_key, encode_groups, groups_of, join_groups, stratify_groups
 from potstill.data.splits import stratify
 from potstill.errors import PotstillError
+from potstill.pretraining import kept_part
 
 UNITS, FRAMES = 8, 5
 

@@ -12,7 +12,7 @@ import scipy.io
 import torch
 from PIL import Image
 
-from potstill.data import KNOWN, known, load
+from potstill.data import KNOWN, load, standard_datasets
 from potstill.errors import PotstillError
 
 RNG = np.random.default_rng(0)
@@ -23,8 +23,8 @@ STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch, tmp_path):
     """No system folder, no installed data, no network: only what the test writes."""
-    monkeypatch.setattr(known, "SYSTEM", (str(tmp_path / "prefix"),))
-    monkeypatch.setattr(known, "PACKAGE", "no-such-package")
+    monkeypatch.setattr(standard_datasets, "SYSTEM", (str(tmp_path / "prefix"),))
+    monkeypatch.setattr(standard_datasets, "PACKAGE", "no-such-package")
     monkeypatch.delenv("POTSTILL_DATA", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
@@ -219,7 +219,7 @@ def test_mnist_from_an_installed_package(tmp_path, monkeypatch):
     (site / "mnist/data").mkdir(parents=True)
     (site / "mnist/data/mnist.pkl.gz").write_bytes(gzip.compress(pickle.dumps(parts, 2)))
     monkeypatch.syspath_prepend(site)
-    monkeypatch.setattr(known, "PACKAGE", "tiny-mnist")
+    monkeypatch.setattr(standard_datasets, "PACKAGE", "tiny-mnist")
     s = load("mnist")
     assert torch.equal(s.train.inputs, torch.from_numpy(x[:40].reshape(-1, 1, 28, 28)))
     assert torch.equal(s.test.inputs, torch.from_numpy(x[40:].reshape(-1, 1, 28, 28)))
@@ -243,7 +243,7 @@ def test_the_hub_is_asked_last(monkeypatch):
         asked.append((name, config))
         return datasets.DatasetDict(train=made, test=made)
 
-    monkeypatch.setattr(known, "fetch_hub", reply)
+    monkeypatch.setattr(standard_datasets, "fetch_hub", reply)
     s = load("cifar10")
     assert asked == [("uoft-cs/cifar10", None)]
     assert s.train.inputs[:, 0, 0, 0].tolist() == list(range(10))

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from picture_files import encoded, put
 
 from potstill.data import load
-from potstill.data.leaks import first_of, together
 from potstill.data.splits import stratify
+from potstill.data.train_test_overlap import first_of, together
 from potstill.errors import PotstillError
 from potstill.functional.duplicates import near_duplicates
 

@@ -6,7 +6,7 @@ import torch
 from picture_files import encoded, put
 
 import potstill
-from potstill.augment.named import named_augmentation
+from potstill.augment.names import named_augmentation
 from potstill.cli.main import main
 from potstill.data import TensorSource, load
 from potstill.errors import PotstillError

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from potstill.core import InputSpec, Normalization, Source, Whitening
 from potstill.data import TensorSource, fit_normalization, load
-from potstill.data.memory import chunks
+from potstill.data.in_memory import chunks
 from potstill.errors import PotstillError
 
 RNG = np.random.default_rng(0)
@@ -90,7 +90,7 @@ def test_equal_data_equal_hash_and_every_change_shows():
 
 def test_large_data_are_converted_and_hashed_in_parts_that_change_nothing(monkeypatch):
     whole = make()
-    monkeypatch.setattr("potstill.data.memory._VALUES", 200)  # two pictures of 90 values
+    monkeypatch.setattr("potstill.data.in_memory._VALUES", 200)  # two pictures of 90 values
     parts = make()
     assert [len(p) for p in chunks(parts.inputs)] == [2] * 15
     assert parts.content_hash == whole.content_hash

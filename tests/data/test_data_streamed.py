@@ -19,8 +19,8 @@ from picture_files import encoded, noise, put
 from PIL import Image
 
 from potstill.core import Source
-from potstill.data import StreamSource, auto, indexing, load, readers, streamed, streaming
-from potstill.data.passes import ahead, at_once, in_order, shuffled
+from potstill.data import StreamSource, indexing, load, readers, streamed, streaming, streaming_policy
+from potstill.data.iterate import ahead, at_once, in_order, shuffled
 from potstill.data.pictures import quiet
 from potstill.errors import PotstillError
 from potstill.rng import generator
@@ -520,9 +520,9 @@ def test_data_larger_than_half_of_the_memory_are_streamed_by_themselves(tmp_path
     pattern, rows = shards(tmp_path / "s"), str(table(tmp_path / "t.parquet"))
     for data, n in ((tmp_path / "f", 21), (pattern, 15), (rows, 9)):
         needed = n * 3 * 12 * 10
-        monkeypatch.setattr(auto, "memory_of_machine", lambda: 2 * needed)  # noqa: B023
+        monkeypatch.setattr(streaming_policy, "memory_of_machine", lambda: 2 * needed)  # noqa: B023
         assert not isinstance(load(data, test_fraction=0).train, StreamSource)
-        monkeypatch.setattr(auto, "memory_of_machine", lambda: 2 * needed - 2)  # noqa: B023
+        monkeypatch.setattr(streaming_policy, "memory_of_machine", lambda: 2 * needed - 2)  # noqa: B023
         splits = load(data, test_fraction=0)
         assert isinstance(splits.train, StreamSource)
         assert any("GiB of pixels are more than half of this machine's memory" in note for note in splits.notes)
@@ -532,7 +532,7 @@ def test_data_larger_than_half_of_the_memory_are_streamed_by_themselves(tmp_path
 
 
 def test_the_memory_of_the_machine_is_that_of_the_system_or_less():
-    assert 2**20 < auto.memory_of_machine() <= 2**60
+    assert 2**20 < streaming_policy.memory_of_machine() <= 2**60
 
 
 def test_an_index_is_small(tmp_path):

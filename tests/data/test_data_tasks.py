@@ -13,10 +13,10 @@ from PIL import Image
 
 from potstill import load_data
 from potstill.core import Source
+from potstill.core.nested import index
 from potstill.data import SeriesSource, TensorSource, holdout
 from potstill.data.pairs import WORDS, words_of
 from potstill.errors import PotstillError
-from potstill.inputs import index
 from potstill.nn import factory
 from potstill.tasks import Forecast, Regression, Retrieval
 from potstill.testing import check_source

@@ -17,17 +17,17 @@ import torch
 from PIL import Image
 
 from potstill import distill, load, load_data
+from potstill._util.input_limits import Limits, asked, changed, limited, limits
+from potstill._util.safe_yaml import read_yaml
+from potstill.api.verify import verify_file
 from potstill.cli.main import main
 from potstill.core import InputSpec, Normalization
 from potstill.data.detection import load_detection
+from potstill.dataset_file import Distilled
+from potstill.dataset_file.files import parse_json, read_tensors
 from potstill.errors import PotstillError
 from potstill.execution import Processes
-from potstill.limits import Limits, asked, changed, limited, limits
-from potstill.plainyaml import read_yaml
-from potstill.storage import Distilled
-from potstill.storage.files import parse_json, read_tensors
-from potstill.verbs.importing import import_set
-from potstill.verbs.verify import verify_file
+from potstill.interop.import_set import import_set
 
 
 def png(size=(8, 8), value=7):
@@ -165,7 +165,9 @@ def test_each_limit_holds_and_says_how_it_is_raised(name, tmp_path):
     with limited(**{name: least}):
         said = refused(read, data)
     if name != "dimensions":  # one of many contradictions of a header
-        assert re.search(rf"limit {name} is {least:,}, `potstill.limits.limited\({name}=N\)` raises it", said)
+        assert re.search(
+            rf"limit {name} is {least:,}, `potstill._util.input_limits.limited\({name}=N\)` raises it", said
+        )
     if not name.startswith("brace"):  # whose shards are not there
         read(data)
 
@@ -250,7 +252,9 @@ def test_threads_that_decode_see_them(workers, tmp_path, monkeypatch):
 def test_a_set_of_others_is_held_against_the_size_of_a_set(tmp_path):
     path = imported(tmp_path)
     with limited(set_bytes=500):
-        assert "limit set_bytes is 500, `potstill.limits.limited(set_bytes=N)` raises it" in refused(import_plain, path)
+        assert "limit set_bytes is 500, `potstill._util.input_limits.limited(set_bytes=N)` raises it" in refused(
+            import_plain, path
+        )
 
 
 def of_pixels(job):

@@ -23,8 +23,8 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images, load_wine
 
 from potstill import load_data
+from potstill.api.distill import distill
 from potstill.errors import PotstillError
-from potstill.verbs.distill import distill
 
 DIGITS = load_digits()
 CHOSEN = np.sort(np.concatenate([np.flatnonzero(DIGITS.target == c)[:15] for c in range(3)]))

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 import potstill
+from potstill._util.paths import path_within
 from potstill.data.detection import load_detection
 from potstill.errors import PotstillError
-from potstill.paths import path_within
 from potstill.reports import Entry
-from potstill.reports.question import read_board
+from potstill.reports.comparison_page import read_board
 
 
 def _picture(path: Path, shade: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import potstill
-from potstill.data.reading import Reading, checked_reading, merged_reading
+from potstill.data.read_options import Reading, checked_reading, merged_reading
 from potstill.errors import PotstillError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from potstill.storage.card import FIRST, FORMAT
+from potstill.dataset_file.metadata import FIRST, FORMAT
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,8 +11,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from potstill._util.import_from_file import OwnFile
 from potstill.core import labels_asked
-from potstill.ownfile import OwnFile
 from potstill.testing import check_method
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from potstill.registry import method_class
-from potstill.verbs.listing import list_methods
+from potstill.api.listing import list_methods
+from potstill.core.registry import method_class
 
 pages = pytest.importorskip("benchmarks.site_pages", reason="the site is built with the docs extra")
 

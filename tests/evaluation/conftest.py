@@ -9,7 +9,7 @@ from torch import Tensor
 
 from potstill.core import Network, Normalization, Splits
 from potstill.data import TensorSource, holdout
-from potstill.storage import Distilled
+from potstill.dataset_file import Distilled
 from potstill.testing.toy import toy_source
 
 MakeSet = Callable[..., Distilled]

@@ -11,7 +11,7 @@ import potstill
 from potstill.core import Batch, Splits, Whitening
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
-from potstill.evaluation import Protocol, Scorecard, evaluate, full, sets
+from potstill.evaluation import Protocol, Scorecard, evaluate, full_data_reference, training_sets
 from potstill.evaluation.protocols.dc import PROTOCOL as DC
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
 from potstill.evaluation.protocols.potstill import PROTOCOL as POTSTILL
@@ -31,8 +31,8 @@ Measure = Callable[..., Scorecard]
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(full, "RECIPE", {**full.RECIPE, "steps": 15})
-    monkeypatch.setattr(sets, "TEACHER_STEPS", 15)
+    monkeypatch.setattr(full_data_reference, "RECIPE", {**full_data_reference.RECIPE, "steps": 15})
+    monkeypatch.setattr(training_sets, "TEACHER_STEPS", 15)
 
 
 def bare(distilled: Any, splits: Splits, **changes: Any) -> Scorecard:

@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 import potstill
-from potstill.assets import networks
 from potstill.core import Splits
+from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError, PotstillWarning
-from potstill.evaluation import labeller as labellers
 from potstill.evaluation import student
+from potstill.evaluation import teacher_labels as labellers
 from potstill.evaluation.evaluate import evaluate, student_augmentation
 from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
 from potstill.evaluation.scorecard import Scorecard
 from potstill.execution import Serial
+from potstill.labels.write import network_hash
 from potstill.nn import factory
+from potstill.pretraining import networks
 from potstill.reports.entry import Entry
 from potstill.reports.sections import parts, warnings
-from potstill.storage import Distilled
-from potstill.supervise.writer import network_hash
 
 BN, OTHER, INSTANCE = "convnet-d1-w8-batch", "convnet-d1-w4-batch", "convnet-d1-w8"
 MADE: dict[str, Any] = {"network": BN, "epochs_trained": 3, "iterations": 2, "batch_trained": 16}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from potstill.errors import PotstillError
-from potstill.evaluation.law import Measured, Worth, fit, misfit, worth
+from potstill.evaluation.scaling_law import Measured, Worth, fit, misfit, worth
 from potstill.rng import generator
 
 IPC, STOPS = (1, 2, 5, 10, 20, 50), (1, 3, 10)

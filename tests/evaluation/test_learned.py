@@ -9,11 +9,10 @@ from test_scores_of_tasks import Held, pairs, rows
 from torch import Tensor
 
 import potstill
-from potstill import registry
-from potstill.core import Splits
+from potstill.core import Splits, registry
 from potstill.errors import PotstillError
 from potstill.evaluation import evaluate
-from potstill.evaluation.learned import Learner, learned, names_learner
+from potstill.evaluation.estimators import Learner, learned, names_learner
 from potstill.evaluation.learners.common import training_rows
 from potstill.evaluation.learners.ridge import Ridge
 from potstill.evaluation.protocols.potstill import PROTOCOL

@@ -12,16 +12,16 @@ from torch import Generator, Tensor
 
 import potstill
 from potstill.core import Method, MethodInfo, Metrics, Problem, Splits, Synthetic
+from potstill.dataset_file import Distilled, save, write_tensors
+from potstill.dataset_file.metadata import card_text
 from potstill.errors import PotstillError
 from potstill.evaluation import evaluate, student
 from potstill.evaluation.protocols.datm_soft import PROTOCOL as DATM
 from potstill.execution import Serial
-from potstill.functional.leaves import Leaves, Rule, Rules, descend, planted, values
+from potstill.functional.param_groups import Leaves, Rule, Rules, descend, planted, values
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import loss, parameters
 from potstill.rng import draw_seed
-from potstill.storage import Distilled, save, write_tensors
-from potstill.storage.card import card_text
 from potstill.testing import ContractError, check_method
 
 RULES: Rules = {"payload/": Rule(lr=0.5), "student/": Rule(lr=20.0, positive=True)}

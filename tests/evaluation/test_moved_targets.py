@@ -9,15 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import potstill
-from potstill import registry
 from potstill.augment.geometry import suited
-from potstill.augment.named import fitting, left_out
+from potstill.augment.names import fitting, left_out
 from potstill.augment.siamese import Siamese
-from potstill.core import Augmentation, Network, Splits
+from potstill.core import Augmentation, Network, Splits, registry
 from potstill.data import TensorSource
 from potstill.evaluation.augmentation import student_augmentation, student_left_out
 from potstill.evaluation.student import Job, fit, train
-from potstill.evaluation.together import fit_together, groups
+from potstill.evaluation.vmap_students import fit_together, groups
 from potstill.nn import factory
 from potstill.tasks import Classification, Metric, Movement, Regression, move_maps
 

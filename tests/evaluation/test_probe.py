@@ -6,10 +6,11 @@ import torch
 from scipy import stats  # type: ignore[import-untyped]
 from torch import Tensor
 
+from potstill.codecs import nbytes, read, store
 from potstill.core import Splits
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
-from potstill.evaluation.probe import (
+from potstill.evaluation.candidate_trials import (
     BATCH,
     HELD,
     MARGIN,
@@ -25,7 +26,6 @@ from potstill.evaluation.probe import (
 from potstill.execution import Processes
 from potstill.nn import factory, flops
 from potstill.rng import generator
-from potstill.store import nbytes, read, store
 
 BITS = (8, 6, 4, 2, 1)
 

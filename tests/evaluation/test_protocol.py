@@ -3,8 +3,7 @@ import json
 
 import pytest
 
-from potstill import registry
-from potstill.core import InputSpec
+from potstill.core import InputSpec, registry
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Case, Choosing, Protocol, Recipe, Teaching
 from potstill.evaluation.protocols.cda import PROTOCOL as CDA

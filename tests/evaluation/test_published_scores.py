@@ -11,9 +11,10 @@ from torch import Tensor
 
 from potstill.augment.frepo import frepo, frepo_noflip
 from potstill.core import InputSpec, Splits
+from potstill.dataset_file import Distilled, load
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, evaluate, student
-from potstill.evaluation.learned import learned
+from potstill.evaluation.estimators import learned
 from potstill.evaluation.protocols.datm import PROTOCOL as DATM
 from potstill.evaluation.protocols.datm_soft import PROTOCOL as SOFT
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
@@ -24,13 +25,12 @@ from potstill.evaluation.protocols.potstill import PROTOCOL as POTSTILL
 from potstill.evaluation.protocols.rat_bptt import PROTOCOL as RAT
 from potstill.evaluation.protocols.remember import PROTOCOL as REMEMBER
 from potstill.evaluation.student import Job, predict, schedule, train, train_and_predict
-from potstill.evaluation.together import fit_together, groups
+from potstill.evaluation.vmap_students import fit_together, groups
 from potstill.execution import Serial
 from potstill.functional.kernels import FullyConnected
-from potstill.functional.simplex import centred, probabilities
+from potstill.functional.label_simplex import centred, probabilities
 from potstill.nn import factory
 from potstill.rng import derive, generator
-from potstill.storage import Distilled, load
 
 NETWORK = "convnet-d1-w8-nonorm"
 
@@ -285,7 +285,7 @@ def test_kips_own_learner_is_the_student_of_pictures_and_reads_the_scores(
 def test_other_learners_read_probabilities_of_scores(
     pictures: Splits, scored_set: Distilled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from potstill.evaluation.learned import Learned
+    from potstill.evaluation.estimators import Learned
 
     seen: dict[str, Tensor] = {}
     original = Learned.answers

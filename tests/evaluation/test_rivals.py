@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 import potstill
-from potstill import registry
-from potstill.core import Splits, Whitening
+from potstill.codecs import classes_stored, nbytes, rows_stored, store
+from potstill.core import Splits, Whitening, registry
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
-from potstill.evaluation import rivals
-from potstill.evaluation.rivals import (
+from potstill.evaluation import byte_matched_baselines
+from potstill.evaluation.byte_matched_baselines import (
     Field,
     Proportional,
     codecs,
@@ -26,7 +26,6 @@ from potstill.execution import Processes
 from potstill.functional.sampling import class_indices
 from potstill.nn import factory
 from potstill.rng import generator
-from potstill.store import classes_stored, nbytes, rows_stored, store
 
 
 def _bytes(source: TensorSource) -> TensorSource:
@@ -37,7 +36,12 @@ def _bytes(source: TensorSource) -> TensorSource:
 
 def _field(source: Any, room: int, network: str = "convnet-d1-w4", **changes: Any) -> Field:
     make = factory(network, source.input, len(source.classes))
-    return Field(train=source, room=room, make=make, **{"seed": 0, "quick": True, "steps": rivals.STEPS, **changes})
+    return Field(
+        train=source,
+        room=room,
+        make=make,
+        **{"seed": 0, "quick": True, "steps": byte_matched_baselines.STEPS, **changes},
+    )
 
 
 def _orders(source: Any, seed: int = 0) -> list[Tensor]:
@@ -130,7 +134,7 @@ def test_what_is_measured_is_what_a_reader_of_the_file_gets(pictures: Splits) ->
 def test_a_codec_that_holds_the_classes_is_chosen_over_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Classes that differ in the low bits alone: more samples of one bit are worth nothing."""
     for name, value in {"STEPS": 60, "FIRST": 2, "THEN": 2}.items():
-        monkeypatch.setattr(rivals, name, value)
+        monkeypatch.setattr(byte_matched_baselines, name, value)
     rng = generator(1, "waves")
     labels = torch.arange(200) % 2
     noise = (torch.rand(200, 8, generator=rng) > 0.5).float()
@@ -155,7 +159,7 @@ def test_nothing_of_the_held_part_is_trained_on(pictures: Splits, monkeypatch: p
     field = _field(source, 600)
     fit, held = field.parts()
     learned: set[bytes] = set()
-    plain = rivals.packed_set
+    plain = byte_matched_baselines.packed_set
 
     def spy(train: Any, draws: Any, per_class: int, codec: str, rows: Any = None, **more: Any) -> Any:
         for order in draws if train is not source else ():
@@ -163,7 +167,7 @@ def test_nothing_of_the_held_part_is_trained_on(pictures: Splits, monkeypatch: p
             learned.update(x.numpy().tobytes() for x in train.raw(index))
         return plain(train, draws, per_class, codec, rows, **more)
 
-    monkeypatch.setattr(rivals, "packed_set", spy)
+    monkeypatch.setattr(byte_matched_baselines, "packed_set", spy)
     whole = {x.numpy().tobytes() for x in held.raw(torch.arange(len(held)))}
     kept = fit.raw(torch.arange(len(fit)))
     assert isinstance(kept, Tensor)
@@ -203,7 +207,7 @@ def test_herding_is_one_choice_that_meets_the_class_means(pictures: Splits) -> N
         means = [(x[y == c].mean(0) - every[train.labels == c].mean(0)).norm() for c in range(4)]
         return float(torch.stack(means).norm())
 
-    exact = packed_set(train, [rivals._order(train, "herding", 0, "0", 5)], 5, "exact")
+    exact = packed_set(train, [byte_matched_baselines._order(train, "herding", 0, "0", 5)], 5, "exact")
     others = packed_set(train, [_orders(train, n) for n in range(8)], 5, "exact")
     assert gap(exact.of(0)) < min(map(gap, others.pairs))
     assert plain.items >= 4
@@ -292,7 +296,7 @@ def test_a_whitened_sets_room_is_its_bytes_without_the_whitening(pictures: Split
 
 def test_small_sets_are_held_against_pictures_of_a_quarter_of_the_size() -> None:
     from potstill.core import InputSpec
-    from potstill.evaluation.rivals import TIGHT, codecs
+    from potstill.evaluation.byte_matched_baselines import TIGHT, codecs
 
     spec = InputSpec(kind="image", shape=(1, 28, 28))
     quarter = "half:bits=2,factor=4"

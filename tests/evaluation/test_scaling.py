@@ -11,15 +11,15 @@ import pytest
 import torch
 
 import potstill
+from potstill.api import scaling as knowledge
 from potstill.cli.main import main
 from potstill.core import Splits
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
-from potstill.evaluation import together
+from potstill.evaluation import vmap_students
 from potstill.execution import Serial
 from potstill.reports import law_plot
 from potstill.testing import toy_source
-from potstill.verbs import scaling as knowledge
 
 SOURCE = toy_source("image", per_class=30)
 QUICK: dict[str, Any] = {
@@ -45,21 +45,21 @@ DATA = Splits(
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("potstill.verbs.scaling.choose", lambda *_: Serial())  # other processes know no monkeypatch
+    monkeypatch.setattr("potstill.api.scaling.choose", lambda *_: Serial())  # other processes know no monkeypatch
     return tmp_path
 
 
 def test_it_measures_every_cell_on_held_out_training_data_alone(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: list[Any] = []
     scored: list[Any] = []
-    train = together.train_and_predict
+    train = vmap_students.train_and_predict
 
     def spied(source: Any, job: Any) -> Any:
         jobs.append(job)
         scored.append(source)
         return train(source, job)
 
-    monkeypatch.setattr("potstill.evaluation.together.train_and_predict", spied)
+    monkeypatch.setattr("potstill.evaluation.vmap_students.train_and_predict", spied)
     found = potstill.scaling(DATA, out=cache / "out", **QUICK)
     assert set(found["cells"]) == {f"{n}-{s}" for n in (1, 2, 3, 4) for s in ("hard", 1, 3)}
     assert len(jobs) == 24
@@ -90,7 +90,7 @@ def test_an_interrupted_run_goes_on_with_the_missing_cells_and_ends_the_same(
 ) -> None:
     whole = potstill.scaling(DATA, out=cache / "whole", **QUICK)
     calls: list[int] = []
-    train = together.train_and_predict
+    train = vmap_students.train_and_predict
 
     def stopped(source: Any, job: Any) -> Any:
         calls.append(1)
@@ -98,7 +98,7 @@ def test_an_interrupted_run_goes_on_with_the_missing_cells_and_ends_the_same(
             raise KeyboardInterrupt
         return train(source, job)
 
-    monkeypatch.setattr("potstill.evaluation.together.train_and_predict", stopped)
+    monkeypatch.setattr("potstill.evaluation.vmap_students.train_and_predict", stopped)
     with pytest.raises(KeyboardInterrupt):
         potstill.scaling(DATA, out=cache / "part", **QUICK)
     assert len(json.loads((cache / "part" / "scaling.json").read_text())["cells"]) == 2

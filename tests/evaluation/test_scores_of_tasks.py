@@ -11,18 +11,18 @@ import potstill
 from potstill.augment.siamese import none
 from potstill.core import Batch, InputSpec, Network, Normalization, Splits
 from potstill.data import SeriesSource, TensorSource
-from potstill.data.memory import fit_normalization
+from potstill.data.in_memory import fit_normalization
+from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.evaluation import evaluate, student
+from potstill.evaluation.byte_matched_baselines import Field, codecs, exact_bytes, most_that_fit, packed_set
 from potstill.evaluation.evaluate import as_seen
 from potstill.evaluation.protocols.potstill import PROTOCOL
-from potstill.evaluation.rivals import Field, codecs, exact_bytes, most_that_fit, packed_set
 from potstill.evaluation.student import Job, fit, predict, train_and_predict
-from potstill.evaluation.together import fit_together, train_and_predict_together
+from potstill.evaluation.vmap_students import fit_together, train_and_predict_together
 from potstill.execution import Serial
 from potstill.nn import factory
 from potstill.rng import derive, generator
-from potstill.storage import Distilled
 from potstill.tasks import Forecast, Regression, Retrieval, task_of
 from potstill.testing import check_source
 from potstill.testing.toy import pairs_source

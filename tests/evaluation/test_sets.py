@@ -7,9 +7,9 @@ import torch
 
 from potstill.core import Splits, Whitening
 from potstill.data import TensorSource
-from potstill.evaluation import full
-from potstill.evaluation.full import FullReference
-from potstill.evaluation.sets import TeacherJob
+from potstill.evaluation import full_data_reference
+from potstill.evaluation.full_data_reference import FullReference
+from potstill.evaluation.training_sets import TeacherJob
 from potstill.nn import factory
 
 
@@ -23,7 +23,7 @@ def test_the_teacher_is_stopped_early_but_has_learned(pictures: Splits) -> None:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(full, "RECIPE", {**full.RECIPE, "steps": 40})
+    monkeypatch.setattr(full_data_reference, "RECIPE", {**full_data_reference.RECIPE, "steps": 40})
 
 
 def _reference(splits: Splits, **changes: Any) -> FullReference:

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from potstill.augment.named import named_augmentation
-from potstill.evaluation import still
+from potstill.augment.names import named_augmentation
+from potstill.core.registry import resolve
+from potstill.evaluation import frozen_feature_cache
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.student import Job, predict, train
 from potstill.nn import factory
-from potstill.nn import frozen as module
-from potstill.registry import resolve
+from potstill.nn import pretrained as module
 from potstill.testing import toy_source
 
 
@@ -36,10 +36,10 @@ def trunk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
     )
     monkeypatch.setitem(module.BACKBONES, "counted", about)
     module._trunk.cache_clear()
-    still._kept.clear()
+    frozen_feature_cache._kept.clear()
     yield made
     module._trunk.cache_clear()
-    still._kept.clear()
+    frozen_feature_cache._kept.clear()
 
 
 def _job(augment: str) -> Job:
@@ -78,7 +78,7 @@ def test_test_pictures_pass_once_for_all_students(trunk: Counted, monkeypatch: p
     nets = [job.make(seed) for seed in range(3)]
     found = [predict(net, source) for net in nets]
     assert trunk.seen == len(source)
-    monkeypatch.setattr(still, "_MOST", 0)
+    monkeypatch.setattr(frozen_feature_cache, "_MOST", 0)
     assert all(torch.equal(a, predict(net, source)) for a, net in zip(found, nets, strict=True))
     assert trunk.seen == 4 * len(source)
 
@@ -87,13 +87,13 @@ def test_features_are_of_the_units_that_were_fetched(trunk: Counted) -> None:
     """A source under another normalization is another one."""
     source = toy_source()
     net = _job("none").make(0)
-    same = still.features_of(net, source, 50, "float32")
+    same = frozen_feature_cache.features_of(net, source, 50, "float32")
     other = type(source).make(
         source.inputs.numpy(), source.labels.numpy(), source.classes, name=source.name,
         normalization=type(source.normalization)(source.normalization.mean + 1, source.normalization.std),
     )  # fmt: skip
     assert other.content_hash == source.content_hash
-    moved = still.features_of(net, other, 50, "float32")
+    moved = frozen_feature_cache.features_of(net, other, 50, "float32")
     assert same is not None
     assert moved is not None
     assert not torch.allclose(same, moved)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 import potstill
-from potstill import registry
+from potstill.api.label import label_bytes
 from potstill.augment.crop import Crops, PadCrop, patches
 from potstill.augment.siamese import dsa, none
-from potstill.core import Splits
+from potstill.core import Splits, registry
 from potstill.errors import PotstillError
+from potstill.evaluation.distilled_training import stored_loss, taught_loss, teachers_of, views_of
 from potstill.evaluation.evaluate import student_augmentation
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
 from potstill.evaluation.protocols.edc import PROTOCOL as EDC
@@ -20,12 +21,10 @@ from potstill.evaluation.protocols.rded import PROTOCOL as RDED
 from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
 from potstill.evaluation.protocols.sre2l_cifar import PROTOCOL as SRE2L_CIFAR
 from potstill.evaluation.student import Job, train
-from potstill.evaluation.taught import stored_loss, taught_loss, teachers_of, views_of
+from potstill.labels.label_file import LabelStore
+from potstill.labels.teacher_file import TeacherStore
 from potstill.nn import factory
 from potstill.rng import derive, generator
-from potstill.supervise.store import LabelStore
-from potstill.supervise.teacher_store import TeacherStore
-from potstill.verbs.label import label_bytes
 
 NETWORK = "convnet-d1-w8-batch"
 SHORT: dict[str, Any] = {"epochs": 4, "teacher_epochs": 2, "teacher_lr": 0.05, "batch": 3, "lr": 0.01}

@@ -10,18 +10,18 @@ from torch import Tensor
 
 from potstill.augment.crop import patches
 from potstill.augment.mix import CutMix, MixUp
-from potstill.augment.named import named_augmentation
+from potstill.augment.names import named_augmentation
 from potstill.augment.siamese import none
 from potstill.core import Splits, Trained
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, evaluate, student
+from potstill.evaluation.distilled_training import Teachers, taught_loss, teachers_of
 from potstill.evaluation.protocols.cda import PROTOCOL as CDA
 from potstill.evaluation.protocols.edc import PROTOCOL as EDC
 from potstill.evaluation.protocols.rded import PROTOCOL as RDED
 from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
 from potstill.evaluation.protocols.sre2l_cifar import PROTOCOL as SRE2L_CIFAR
 from potstill.evaluation.student import Job, fit, train
-from potstill.evaluation.taught import Teachers, taught_loss, teachers_of
 from potstill.execution import Serial
 from potstill.functional.train import parameters
 from potstill.nn import factory

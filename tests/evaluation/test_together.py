@@ -13,7 +13,8 @@ from potstill.augment.dc import dc
 from potstill.augment.siamese import dsa, none
 from potstill.core import Network, Splits
 from potstill.errors import PotstillError
-from potstill.evaluation import evaluate, together
+from potstill.evaluation import evaluate, vmap_students
+from potstill.evaluation.distilled_training import Teachers
 from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.protocols.dc import PROTOCOL as DC
 from potstill.evaluation.protocols.dsa import PROTOCOL as DSA
@@ -21,11 +22,17 @@ from potstill.evaluation.protocols.idc import PROTOCOL as IDC
 from potstill.evaluation.protocols.ncfm import PROTOCOL as NCFM
 from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
 from potstill.evaluation.student import Job, give, train, train_and_predict
-from potstill.evaluation.taught import Teachers
-from potstill.evaluation.together import Stack, at_most, fit_together, groups, predictions, train_and_predict_together
+from potstill.evaluation.vmap_students import (
+    Stack,
+    at_most,
+    fit_together,
+    groups,
+    predictions,
+    train_and_predict_together,
+)
 from potstill.execution import Processes, Serial
 from potstill.nn import factory
-from potstill.nn.zoo import Factory
+from potstill.nn.registry import Factory
 
 
 class Double(Factory):
@@ -166,7 +173,7 @@ def test_halves_are_trained_where_memory_runs_out(pictures: Splits, monkeypatch:
     assert pictures.test is not None
     jobs, sizes = jobs_of(pictures, 5), []
     whole = train_and_predict_together(pictures.test, jobs)
-    original = together.fit_together
+    original = vmap_students.fit_together
 
     def small(some: Sequence[Job], *rest: Any) -> Stack:
         sizes.append(len(some))
@@ -174,7 +181,7 @@ def test_halves_are_trained_where_memory_runs_out(pictures: Splits, monkeypatch:
             raise torch.OutOfMemoryError("no room")
         return original(some, *rest)
 
-    monkeypatch.setattr(together, "fit_together", small)
+    monkeypatch.setattr(vmap_students, "fit_together", small)
     found = train_and_predict_together(pictures.test, jobs)
     assert sizes == [5, 2, 3, 2]  # and the last one alone
     for a, b in zip(whole, found, strict=True):

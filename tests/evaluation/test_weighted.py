@@ -13,20 +13,20 @@ import potstill
 from potstill.augment.mix import CutMix, MixUp
 from potstill.augment.siamese import none
 from potstill.core import Splits, Trained
+from potstill.dataset_file import Distilled
 from potstill.errors import PotstillWarning
 from potstill.evaluation import Protocol, evaluate
+from potstill.evaluation.distilled_training import Teachers, stored_loss
 from potstill.evaluation.protocols.edc import PROTOCOL as EDC
 from potstill.evaluation.protocols.idc import PROTOCOL as IDC
 from potstill.evaluation.protocols.potstill import PROTOCOL as POTSTILL
 from potstill.evaluation.protocols.sre2l import PROTOCOL as SRE2L
 from potstill.evaluation.student import Job, train
-from potstill.evaluation.taught import Teachers, stored_loss
-from potstill.evaluation.together import fit_together, groups
+from potstill.evaluation.vmap_students import fit_together, groups
 from potstill.functional.train import parameters
+from potstill.labels.losses import kl
 from potstill.nn import factory
 from potstill.rng import generator
-from potstill.storage import Distilled
-from potstill.supervise.losses import kl
 from potstill.testing import contract
 
 WEIGHTS = torch.tensor([3.0, 1.0, 0.0, 2.0, 1.0, 1.0])

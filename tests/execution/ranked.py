@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import potstill
+from potstill._util.input_limits import limited, limits
 from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.execution import Ranks
 from potstill.execution import ranked as together_on_first
-from potstill.functional.slices import Plain, passed, sharing
+from potstill.functional.microbatch import Plain, passed, sharing
 from potstill.functional.train import parameters, train_step
-from potstill.limits import limited, limits
 from potstill.testing import toy_source
 
 RNG = torch.Generator().manual_seed(3)

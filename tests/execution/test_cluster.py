@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from potstill._util.input_limits import limited, limits
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Executor, Processes, Ray, Serial, asked_executor, side_by_side
 from potstill.execution import cluster as module
-from potstill.limits import limited, limits
 from potstill.native import versions
 from tests.execution.test_processes import Product, chatter, fail_at_three, fussy, settings, square
 

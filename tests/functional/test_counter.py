@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from potstill.functional.counter import below, permutation, philox, uniform
+from potstill.functional.counter_rng import below, permutation, philox, uniform
 
 FULL = 0xFFFFFFFF
 PUBLISHED = [

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from potstill.functional.leaves import Leaves, Rule, Rules, descend, planted, rule_of, under, values
 from potstill.functional.optim import adabelief, lamb
+from potstill.functional.param_groups import Leaves, Rule, Rules, descend, planted, rule_of, under, values
 
 
 def moved(first: Tensor, rule: Rule, grads: list[Tensor]) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from potstill.functional.simplex import centred, nearest_probabilities, probabilities
+from potstill.functional.label_simplex import centred, nearest_probabilities, probabilities
 from potstill.rng import generator
 
 

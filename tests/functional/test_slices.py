@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from potstill.core import Inputs
 from potstill.errors import PotstillError, PotstillWarning
-from potstill.functional.slices import in_parts, out_of_memory, passed
+from potstill.functional.microbatch import in_parts, out_of_memory, passed
 from potstill.functional.train import parameters, train_step
 
 RNG = torch.Generator().manual_seed(5)

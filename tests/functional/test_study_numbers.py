@@ -7,8 +7,8 @@ import torch
 
 from potstill.errors import PotstillError
 from potstill.functional.calibration import reliability
-from potstill.functional.copies import nearest_rows, usual_gap
 from potstill.functional.curvature import largest, product, trace
+from potstill.functional.near_copies import nearest_rows, usual_gap
 from potstill.functional.train import cross_entropy
 from potstill.rng import generator
 

@@ -11,9 +11,9 @@ from sklearn.neighbors import KNeighborsClassifier
 import potstill
 from potstill.core import Splits
 from potstill.data.splits import holdout
+from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.integrations.optuna import Objective
-from potstill.storage import Distilled
 
 
 @pytest.fixture(scope="module")

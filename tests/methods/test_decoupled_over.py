@@ -12,15 +12,15 @@ from decoupled_toys import at_toy, batches, members, started, steps
 from torch import Tensor
 
 import potstill
+from potstill.codecs import store
 from potstill.core import Splits
+from potstill.core.registry import make_method, resolve
 from potstill.functional.transforms import resize
 from potstill.methods.decoupled.edc import EDC
 from potstill.methods.decoupled.fadrm import FADRM
 from potstill.methods.decoupled.sre2l import SRe2L
-from potstill.parametrize.aware import Aware
-from potstill.registry import make_method, resolve
+from potstill.parametrize.quantization_aware import Aware
 from potstill.rng import generator
-from potstill.store import store
 from potstill.testing import check_method, toy_source
 
 PLAIN: dict[str, Any] = {"epochs_trained": 1, "augment_training": "none"}

@@ -13,6 +13,7 @@ from decoupled_toys import at_toy, draws, members, pixels, started, view
 from torch import Tensor
 
 import potstill
+from potstill.api.distill import settle
 from potstill.cli.main import main
 from potstill.core import Method, Splits
 from potstill.data import TensorSource
@@ -26,10 +27,9 @@ from potstill.methods.decoupled.fadrm import FADRM
 from potstill.methods.decoupled.g_vbsm import GVBSM
 from potstill.methods.decoupled.sre2l import SRe2L
 from potstill.methods.decoupled.ufc import UFC
+from potstill.planning.plan import plan
 from potstill.rng import generator
 from potstill.testing import toy_problem, toy_source
-from potstill.verbs.distill import settle
-from potstill.verbs.plan import plan
 
 PLAIN: dict[str, Any] = {"epochs_trained": 1, "augment_training": "none", "committee": ""}
 
@@ -253,8 +253,8 @@ def test_what_was_left_out_stands_in_the_plan_on_the_card_and_in_the_terminal(
     out = tmp_path / "set.safetensors"
     assert main(["distill", str(path), "--method", "edc", "--ipc", "1", "--out", str(out), *words]) == 0
     assert "vgg11-batch, of the usual committee of teachers, is left out" in capsys.readouterr().err
-    assert any("vgg11-batch" in note for note in potstill.storage.load(out).card["source"]["notes"])
-    assert math.isfinite(float(potstill.storage.load(out).inputs.mean()))
+    assert any("vgg11-batch" in note for note in potstill.dataset_file.load(out).card["source"]["notes"])
+    assert math.isfinite(float(potstill.dataset_file.load(out).inputs.mean()))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from decoupled_toys import at_toy, draws, members, pixels, started, steps, view, work
 from torch import Tensor, nn
 
-from potstill.driver import run
 from potstill.errors import PotstillError
 from potstill.functional.statistics import of_batch_norm, watch
 from potstill.methods.decoupled._state import bounds, plan
@@ -20,6 +19,7 @@ from potstill.methods.decoupled.cda import CDA
 from potstill.methods.decoupled.sre2l import SRe2L
 from potstill.nn import factory
 from potstill.rng import generator
+from potstill.runs.loop import run
 from potstill.testing import toy_problem, toy_source
 
 PLAIN: dict[str, Any] = {"epochs_trained": 1, "augment_training": "none"}

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from potstill.core import Network, Problem
 from potstill.errors import PotstillError
-from potstill.functional.leaves import Rule
+from potstill.functional.param_groups import Rule
 from potstill.methods._matching import MatchState
 from potstill.methods.distribution import FeatureValues, Memory, Statistics, Views
 from potstill.methods.distribution.cafe import CAFE

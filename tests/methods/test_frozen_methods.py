@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 import potstill
 from potstill.core import Splits
+from potstill.core.registry import make_method
 from potstill.nn import factory
-from potstill.nn import frozen as module
-from potstill.registry import make_method
+from potstill.nn import pretrained as module
 from potstill.rng import generator
 from potstill.testing import toy_problem, toy_source
 

@@ -12,12 +12,11 @@ from torch import Tensor
 import potstill
 from potstill.core import InputSpec, Method, Problem, Splits, Synthetic
 from potstill.data import TensorSource
-from potstill.data.memory import fit_normalization
-from potstill.driver import run
+from potstill.data.in_memory import fit_normalization
 from potstill.errors import NotFinite
 from potstill.functional.features import input_rows
 from potstill.functional.kernels import FullyConnected
-from potstill.functional.leaves import descend
+from potstill.functional.param_groups import descend
 from potstill.functional.ridge import predict
 from potstill.methods.performance._pool import STEPS
 from potstill.methods.performance._ridge import TEMPERATURE, deviations, wanted
@@ -26,8 +25,9 @@ from potstill.methods.performance.frepo import FRePo
 from potstill.methods.performance.kip import KIP
 from potstill.methods.performance.rfad import RFAD
 from potstill.nn import factory
-from potstill.parametrize.named import decoder_of
+from potstill.parametrize.named_inputs import decoder_of
 from potstill.rng import generator
+from potstill.runs.loop import run
 from potstill.tasks import Regression
 from potstill.testing import check_method, toy_problem, toy_source
 from potstill.testing.toy import mixed_source, windows_source

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from potstill.core import Inputs, MethodInfo, Network, Part, Problem
 from potstill.errors import PotstillError
-from potstill.functional.leaves import Rule, Rules, values
+from potstill.functional.param_groups import Rule, Rules, values
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Descent, Matching, MatchState, Networks, Objective, Seen, Sloped
 from potstill.methods._networks import Ready

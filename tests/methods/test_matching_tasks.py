@@ -9,13 +9,13 @@ from torch import Tensor
 
 import potstill
 from potstill.core import Inputs, Problem, Source, Splits
+from potstill.core.nested import index, tensors
 from potstill.functional.gradient import distance
 from potstill.functional.train import parameters
-from potstill.inputs import index, tensors
 from potstill.methods._matching import inputs_of
 from potstill.methods.distribution.dm import DM
 from potstill.methods.gradient.dc import DC
-from potstill.parametrize.named import decoder_of
+from potstill.parametrize.named_inputs import decoder_of
 from potstill.rng import generator
 from potstill.testing import check_method, toy_problem
 from potstill.testing.toy import mixed_source, pairs_source, windows_source

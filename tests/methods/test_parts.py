@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from potstill.core import Method, Part
+from potstill.core.registry import names, resolve
 from potstill.execution.walk import held_by, walk
 from potstill.methods.distribution.dm import DM
 from potstill.methods.distribution.idm import IDM
@@ -14,7 +15,6 @@ from potstill.methods.gradient.dc import DC
 from potstill.methods.gradient.dream import DREAM
 from potstill.methods.gradient.idc import IDC
 from potstill.methods.selection.herding import Herding
-from potstill.registry import names, resolve
 from potstill.rng import generator
 from potstill.testing import toy_problem
 

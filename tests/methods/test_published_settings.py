@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.tables.choice import choose
-from potstill.augment.named import named_augmentation
+from potstill.api.listing import list_methods
+from potstill.augment.names import named_augmentation
 from potstill.core import Ground, Normalization, Problem
 from potstill.data import TensorSource
 from potstill.functional.coreset import central
 from potstill.functional.features import embed_real
-from potstill.functional.leaves import Rule, planted
+from potstill.functional.param_groups import Rule, planted
 from potstill.methods._matching import MatchState
 from potstill.methods.distribution import _features
 from potstill.methods.distribution.cafe import CAFE
@@ -30,7 +31,6 @@ from potstill.methods.gradient.dream import DREAM
 from potstill.methods.gradient.idc import IDC
 from potstill.rng import draw_seed, generator
 from potstill.testing import toy_problem, toy_source
-from potstill.verbs.listing import list_methods
 
 SMALL: dict[str, Any] = {"networks_trained": 1, "epochs_trained": 1, "batch_real": 5}
 
@@ -55,7 +55,7 @@ def test_networks_are_trained_as_released(
         seen.append((round(said["lr"], 6), said["batch"]))
         return made
 
-    monkeypatch.setattr("potstill.assets.networks.train_epoch", watched)
+    monkeypatch.setattr("potstill.pretraining.networks.train_epoch", watched)
     problem = toy_problem()
     (spec,) = method.assets(problem)
     none = named_augmentation("none", problem.train)

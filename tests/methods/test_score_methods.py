@@ -12,12 +12,14 @@ import pytest
 import torch
 
 import potstill
-from potstill.assets.records import Record, Run
+from potstill.api.score import duplicates, score, scored_methods
 from potstill.core import Problem, Scored, Selection, Splits
+from potstill.core.registry import make_method, resolve
 from potstill.data import TensorSource, load
+from potstill.dataset_file.scores import read_scores
 from potstill.errors import PotstillError, PotstillWarning
-from potstill.functional.dynamics import aum, tdds
 from potstill.functional.gradient_norms import gradient_norms
+from potstill.functional.training_dynamics import aum, tdds
 from potstill.methods.selection._record import record_of
 from potstill.methods.selection.aum import AUM
 from potstill.methods.selection.dyn_unc import DynUnc
@@ -26,11 +28,9 @@ from potstill.methods.selection.forgetting import Forgetting
 from potstill.methods.selection.glister import GLISTER
 from potstill.methods.selection.grand import GraNd
 from potstill.methods.selection.tdds import TDDS
-from potstill.registry import make_method, resolve
+from potstill.pretraining.training_dynamics import Record, Run
 from potstill.rng import generator
-from potstill.storage.scores import read_scores
 from potstill.testing import toy_problem, toy_source
-from potstill.verbs.score import duplicates, score, scored_methods
 
 QUICK: dict[str, Any] = {
     "epochs_recorded": 4, "runs": 2, "window": 3, "checkpoints": 2, "epoch": 2, "trajectory": 4,
@@ -388,7 +388,7 @@ def test_wrong_labels_are_found_and_left_out() -> None:
 
 
 def test_glister_takes_from_outside_what_it_validates_on_and_fills_up() -> None:
-    from potstill.assets import kept_part
+    from potstill.pretraining import kept_part
 
     method = GLISTER(epochs_recorded=2, held=0.25)
     problem = toy_problem(method, ipc=9)

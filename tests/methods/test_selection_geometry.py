@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from potstill.core import Problem
+from potstill.core.registry import make_method, names, resolve
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.functional.coreset import herding
@@ -24,7 +25,6 @@ from potstill.methods.selection.knn_graph import KNNGraph
 from potstill.methods.selection.moderate import Moderate
 from potstill.methods.selection.stratified import Stratified
 from potstill.methods.selection.zcore import ZCore
-from potstill.registry import make_method, names, resolve
 from potstill.rng import generator
 from potstill.testing import toy_problem
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from potstill.assets import kept_part, obtain
-from potstill.augment.named import named_augmentation
+from potstill.api.distill import distill
+from potstill.augment.names import named_augmentation
 from potstill.core import Problem, Splits
 from potstill.data import load
 from potstill.errors import PotstillError
@@ -17,9 +17,9 @@ from potstill.methods.selection.k_means import KMeans
 from potstill.methods.selection.random import Random
 from potstill.methods.selection.random_soft import RandomSoft
 from potstill.nn import factory
+from potstill.pretraining import kept_part, obtain
 from potstill.rng import derive, generator
 from potstill.testing import check_method, toy_problem, toy_source
-from potstill.verbs.distill import distill
 
 
 def solve(method, problem: Problem, seed: int = 0):  # type: ignore[no-untyped-def]

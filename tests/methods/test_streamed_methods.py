@@ -14,17 +14,17 @@ from PIL import Image
 from torch import Tensor
 
 import potstill
-from potstill.assets import obtain
-from potstill.augment.named import named_augmentation
+from potstill.api.distill import settle
+from potstill.augment.names import named_augmentation
 from potstill.cli.main import main
 from potstill.core import Problem, Splits
 from potstill.data import StreamSource, load
-from potstill.data.passes import each, grouped
+from potstill.data.iterate import each, grouped
 from potstill.execution import Serial
 from potstill.methods.decoupled._statistics import measured
 from potstill.methods.decoupled.g_vbsm import GVBSM
 from potstill.methods.decoupled.rded import RDED
-from potstill.verbs.distill import settle
+from potstill.pretraining import obtain
 
 CLASSES, PER_CLASS = 3, 9
 

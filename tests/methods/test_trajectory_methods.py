@@ -15,9 +15,8 @@ from torch.func import functional_call
 import potstill
 from potstill.augment.siamese import Drawn, dsa
 from potstill.core import NetworkFactory, Problem, Splits, Trained
-from potstill.driver import run
 from potstill.errors import NotFinite, PotstillError
-from potstill.functional.leaves import descend, planted, values
+from potstill.functional.param_groups import descend, planted, values
 from potstill.functional.train import parameters
 from potstill.methods._matching import MatchState
 from potstill.methods.trajectory import _trajectory
@@ -32,6 +31,7 @@ from potstill.methods.trajectory.pad import PAD
 from potstill.methods.trajectory.tesla import TESLA
 from potstill.nn import factory
 from potstill.rng import generator
+from potstill.runs.loop import run
 from potstill.testing import toy_problem, toy_source
 
 ALL = (MTT, TESLA, FTD, ATT, DATM, PAD)

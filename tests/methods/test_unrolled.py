@@ -15,9 +15,8 @@ from torch.func import functional_call
 
 import potstill
 from potstill.core import Network, Problem, Synthetic
-from potstill.driver import run
 from potstill.errors import NotFinite, PotstillError
-from potstill.functional.leaves import planted, under
+from potstill.functional.param_groups import planted, under
 from potstill.functional.train import parameters
 from potstill.functional.unroll import Inner
 from potstill.methods._matching import MatchState
@@ -30,6 +29,7 @@ from potstill.methods.performance.ld import LD
 from potstill.methods.performance.rat_bptt import RaTBPTT
 from potstill.methods.performance.remember import Remember
 from potstill.rng import generator
+from potstill.runs.loop import run
 from potstill.testing import check_method, toy_problem
 from potstill.testing.toy import pairs_source, windows_source
 

@@ -17,7 +17,7 @@ here = pytest.mark.skipif(not native.available(), reason="no C compiler, or regi
 DAMAGE = """
 import sys
 from potstill.native import build
-from potstill.folders import cache_folder
+from potstill._util.cache_dir import cache_folder
 
 library = build.library.__wrapped__
 assert library("blocks") is not None

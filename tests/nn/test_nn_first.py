@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from potstill.core import InputSpec
-from potstill.nn import factory, product
-from potstill.nn.first import first_block, suits
+from potstill.nn import factory, gemm_relu_pool
+from potstill.nn.first_block_gemm import first_block, suits
 from potstill.rng import generator
 
 
@@ -76,7 +76,7 @@ def test_parts_do_not_change_the_values(monkeypatch: pytest.MonkeyPatch) -> None
     conv, norm = modules(1, 3)
     x = torch.randn(7, 1, 8, 8, generator=generator(1), dtype=torch.float64)
     whole = first_block(x, conv, norm)
-    monkeypatch.setattr(product, "_CHUNK", 2 * 5 * 12 * 12)
+    monkeypatch.setattr(gemm_relu_pool, "_CHUNK", 2 * 5 * 12 * 12)
     # a product of fewer pictures may be another kernel's; a part that is lost or doubled would show as 1
     torch.testing.assert_close(first_block(x, conv, norm), whole, rtol=1e-12, atol=1e-12)
 

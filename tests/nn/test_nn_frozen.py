@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from potstill.core import InputSpec, Normalization, Whitening
 from potstill.errors import PotstillError
 from potstill.nn import catalogue, factory, flops, named, stackable
-from potstill.nn import frozen as module
+from potstill.nn import pretrained as module
 from potstill.testing import check_network
 
 COLOUR = InputSpec(kind="image", shape=(3, 32, 32))

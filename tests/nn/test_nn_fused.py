@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from potstill.nn import fused
-from potstill.nn.fused import InstanceReluPool, instance_relu_pool
+from potstill.nn import fused_norm_relu_pool
+from potstill.nn.fused_norm_relu_pool import InstanceReluPool, instance_relu_pool
 from potstill.rng import generator
 
 
@@ -19,8 +19,8 @@ def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fast form at any size, two samples at a time and the last alone."""
-    monkeypatch.setattr(fused, "_WORTH", 0)
-    monkeypatch.setattr(fused, "_CHUNK", 2 * 2 * 4 * 6)
+    monkeypatch.setattr(fused_norm_relu_pool, "_WORTH", 0)
+    monkeypatch.setattr(fused_norm_relu_pool, "_CHUNK", 2 * 2 * 4 * 6)
 
 
 def leaves(dtype: torch.dtype = torch.float64, n: int = 3) -> tuple[Tensor, Tensor, Tensor]:
@@ -104,8 +104,8 @@ def test_functional_transforms() -> None:
 
 @pytest.mark.usefixtures("always")
 def test_made_in_inference_mode_and_trained_after() -> None:
-    fused.pool_matrix.cache_clear()
-    fused.spread_matrix.cache_clear()
+    fused_norm_relu_pool.pool_matrix.cache_clear()
+    fused_norm_relu_pool.spread_matrix.cache_clear()
     x, weight, bias = leaves()
     with torch.inference_mode():
         shown = instance_relu_pool(x, weight, bias)
@@ -132,5 +132,5 @@ def test_large_batches_take_the_fast_form_and_small_ones_do_not() -> None:
     for n, used in ((64, True), (1, False)):
         x = torch.randn(n, 2, 32, 32, generator=generator(n), requires_grad=True)
         y = module(x)
-        assert (fused._First.__name__ in type(y.grad_fn).__name__) is used
+        assert (fused_norm_relu_pool._First.__name__ in type(y.grad_fn).__name__) is used
         torch.testing.assert_close(y, plain(x, module.weight, module.bias))

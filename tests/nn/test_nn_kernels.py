@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from potstill.native import available
-from potstill.nn import fused, product
-from potstill.nn.fused import instance_relu_pool
-from potstill.nn.product import relu_pool_of_product
+from potstill.nn import fused_norm_relu_pool, gemm_relu_pool
+from potstill.nn.fused_norm_relu_pool import instance_relu_pool
+from potstill.nn.gemm_relu_pool import relu_pool_of_product
 from potstill.rng import generator
 
 pytestmark = pytest.mark.skipif(not available(), reason="no C compiler, or registers are too narrow")
@@ -18,16 +18,19 @@ pytestmark = pytest.mark.skipif(not available(), reason="no C compiler, or regis
 
 @pytest.fixture(autouse=True, scope="module")
 def always():
-    before, fused._WORTH = fused._WORTH, 0
+    before, fused_norm_relu_pool._WORTH = fused_norm_relu_pool._WORTH, 0
     yield
-    fused._WORTH = before
+    fused_norm_relu_pool._WORTH = before
 
 
 @pytest.fixture
 def forms(monkeypatch):
     """What asks for a kernel and what does without, told apart."""
     asked = []
-    for module, plain in ((fused, fused._kernels), (product, product._kernels)):
+    for module, plain in (
+        (fused_norm_relu_pool, fused_norm_relu_pool._kernels),
+        (gemm_relu_pool, gemm_relu_pool._kernels),
+    ):
         monkeypatch.setattr(module, "_kernels", lambda *a, plain=plain: asked.append(plain(*a)) or asked[-1])
     return asked
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from potstill.core import InputSpec, NetworkFactory
 from potstill.errors import PotstillError
 from potstill.nn import catalogue, factory
-from potstill.nn.frozen import BACKBONES
+from potstill.nn.pretrained import BACKBONES
 
 COLOUR = InputSpec(kind="image", shape=(3, 32, 32))
 

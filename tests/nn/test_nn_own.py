@@ -16,12 +16,12 @@ from own_nets import Dropping, Embedding, Normed, Plain, Rows
 from torch import Tensor, nn
 
 import potstill
+from potstill._util.import_from_file import OwnFile
 from potstill.core import InputSpec, Splits
 from potstill.data import holdout
 from potstill.errors import PotstillError
 from potstill.execution import Processes, Serial, choose
 from potstill.nn import factory, given, stackable
-from potstill.ownfile import OwnFile
 from potstill.testing import check_network, toy_source
 
 GREY = InputSpec(kind="image", shape=(1, 8, 8))
@@ -210,7 +210,7 @@ SMALL: dict[str, Any] = {
 def distil(pictures: Splits, method: str, network: Any) -> Any:
     from dataclasses import fields
 
-    from potstill.registry import resolve
+    from potstill.core.registry import resolve
 
     own = {f.name for f in fields(resolve("methods", method))}
     options = {n: v for n, v in SMALL.items() if n in own}

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import grad, jvp, vmap
 
-from potstill.nn import product
-from potstill.nn.product import relu_pool_of_product
+from potstill.nn import gemm_relu_pool
+from potstill.nn.gemm_relu_pool import relu_pool_of_product
 from potstill.rng import generator
 
 WIDTH, ROWS = 6, 4
@@ -30,7 +30,7 @@ def drawn(n: int = 3) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(params=[2**17, 5 * ROWS * WIDTH], ids=["at once", "one by one"])
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(product, "_CHUNK", request.param)
+    monkeypatch.setattr(gemm_relu_pool, "_CHUNK", request.param)
 
 
 @pytest.mark.usefixtures("chunk")

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from small_problems import encoded, inputs, problem
 from torch import Tensor
 
+from potstill.codecs import nbytes, read, store
 from potstill.core import Parametrization, Payload, Store, Synthetic
+from potstill.core.registry import make_method, part
 from potstill.errors import PotstillError
 from potstill.functional.quantize import straight_through
 from potstill.nn import factory
-from potstill.parametrize.aware import Aware
 from potstill.parametrize.memory import Memory
 from potstill.parametrize.pixels import Pixels
+from potstill.parametrize.quantization_aware import Aware
 from potstill.parametrize.tiles import Tiles
-from potstill.registry import make_method, part
 from potstill.rng import generator
-from potstill.store import nbytes, read, store
 from potstill.testing import toy_problem, toy_source
 
 SPELLED = ("pixels", "tiles", "memory:bases=2", "small", "frequency:kept=16", "field:warmup=2", "compensators:count=2")

@@ -11,10 +11,10 @@ from small_problems import MANY, SHAPES, encoded, gradcheck, inputs, problem, sa
 from torch import Tensor, nn
 
 from potstill.core import Payload
+from potstill.core.registry import part
 from potstill.errors import PotstillError
 from potstill.parametrize import field
 from potstill.parametrize.field import Field
-from potstill.registry import part
 from potstill.rng import generator
 
 

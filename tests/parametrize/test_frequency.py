@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy.fft import dctn, idctn
 from small_problems import MANY, SHAPES, encoded, gradcheck, inputs, problem, same, stored
 
+from potstill.core.registry import part
 from potstill.errors import PotstillError
 from potstill.functional.transforms import bilinear, cosine, dct2, idct2, resize
 from potstill.parametrize.frequency import Frequency
-from potstill.registry import part
 from potstill.rng import generator
 
 

@@ -11,9 +11,9 @@ from small_problems import MANY, SHAPES, encoded, gradcheck, inputs, problem, sa
 from torch import Tensor, nn
 
 from potstill.core import Payload
+from potstill.core.registry import part
 from potstill.errors import PotstillError
 from potstill.parametrize.hallucinator import Hallucinator
-from potstill.registry import part
 
 
 def naive(payload: Payload, basis: Tensor, style: int) -> Tensor:

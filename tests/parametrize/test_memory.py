@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_problems import MANY, SHAPES, encoded, gradcheck, inputs, problem, same, smooth, stored
 
+from potstill.core.registry import part
 from potstill.errors import PotstillError
 from potstill.parametrize.memory import Memory
-from potstill.registry import part
 from potstill.rng import generator
 
 

@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 import potstill
-from potstill import registry
-from potstill.augment.named import named_augmentation
-from potstill.core import Asset, Ground, InputSpec, Needs, Payload, Problem, Splits
+from potstill._util.cache_dir import cache_folder
+from potstill.augment.names import named_augmentation
+from potstill.codecs import Uniform
+from potstill.core import Asset, Ground, InputSpec, Needs, Payload, Problem, Splits, registry
+from potstill.dataset_file import read_tensors, write_tensors
+from potstill.dataset_file.dataset import checked
+from potstill.dataset_file.shared_decoders import state_hash
 from potstill.errors import PotstillError
 from potstill.nn import factory
-from potstill.parametrize.aware import Aware
-from potstill.parametrize.named import decoder_of
-from potstill.storage import cache_folder, read_tensors, write_tensors
-from potstill.storage.artefact import checked
-from potstill.storage.decoders import state_hash
-from potstill.store import Uniform
+from potstill.parametrize.named_inputs import decoder_of
+from potstill.parametrize.quantization_aware import Aware
+from potstill.planning.plan import plan
 from potstill.testing import ContractError, check_parametrization, toy_problem, toy_source
-from potstill.verbs.plan import plan
 
 SOURCE = toy_source("image")
 DATA = Splits(train=SOURCE, test=None)

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_problems import MANY, SHAPES, encoded, gradcheck, inputs, problem, same, stored
 
+from potstill.core.registry import part
 from potstill.errors import PotstillError
 from potstill.functional.transforms import area, shrink
+from potstill.parametrize.low_resolution import Small
 from potstill.parametrize.pixels import Pixels
-from potstill.parametrize.small import Small
-from potstill.registry import part
 from potstill.rng import generator
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from small_problems import MANY, SHAPES, encoded, gradcheck, inputs, problem, same, smooth, stored
 from torch import Tensor
 
+from potstill.core.registry import part
 from potstill.errors import PotstillError
 from potstill.parametrize.pixels import Pixels
 from potstill.parametrize.tiles import Tiles
-from potstill.registry import part
 from potstill.rng import generator
 
 

@@ -8,11 +8,11 @@ import torch
 from playwright.sync_api import Browser
 from question_samples import comparison
 
+from potstill.comparison.page_data import Folder
+from potstill.comparison.pca_map import Directions
 from potstill.core import Splits
-from potstill.data.memory import TensorSource
+from potstill.data.in_memory import TensorSource
 from potstill.reports import Gallery
-from potstill.verbs.among import Directions
-from potstill.verbs.board import Folder
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from playwright.sync_api import Browser
 from question_samples import comparison
 from report_samples import card, scorecard
 
+from potstill.comparison.page_data import Folder
 from potstill.reports import Entry, Film, Gallery, render
-from potstill.verbs.board import Folder
 
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 LOOKS: Mapping[str, dict[str, Any]] = {

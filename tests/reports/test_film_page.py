@@ -10,9 +10,9 @@ from playwright.sync_api import Browser, Page
 from question_samples import comparison
 
 import potstill
+from potstill.api.report import report
+from potstill.comparison.page_data import Folder
 from potstill.reports import Gallery
-from potstill.verbs.board import Folder
-from potstill.verbs.report import report
 
 
 @pytest.fixture(scope="module")

@@ -116,7 +116,7 @@ def test_a_scorecard_is_its_table_wherever_it_is_shown() -> None:
 
 
 def test_pictures_are_drawn_as_they_are() -> None:
-    from potstill.notebook import picture
+    from potstill._util.notebook_repr import picture
 
     x = torch.rand(3, 5, 4).numpy()
     x[0, 0, 0] = np.nan

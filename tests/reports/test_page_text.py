@@ -9,11 +9,11 @@ import pytest
 from question_samples import comparison
 from report_samples import card, scorecard
 
+from potstill.api.report import report
 from potstill.reports import Gallery
 from potstill.reports.collect import Entry
 from potstill.reports.numbers import brief
 from potstill.reports.sections import _networks
-from potstill.verbs.report import report
 
 LONG = (
     "dd begins with training 3 networks for 100,000 epochs: about 40 hours on this machine, more than the time limit "

@@ -14,14 +14,14 @@ from playwright.sync_api import Browser, Page
 from question_samples import METHODS, comparison
 from report_samples import HOSTILE
 
+from potstill.api.report import report
+from potstill.api.view import Server, view
+from potstill.comparison.page_data import Folder
 from potstill.core import Splits
-from potstill.data.memory import TensorSource
+from potstill.data.in_memory import TensorSource
 from potstill.errors import PotstillError
 from potstill.reports import Gallery
-from potstill.reports.question import Near, read_board, render_board
-from potstill.verbs.board import Folder
-from potstill.verbs.report import report
-from potstill.verbs.view import Server, view
+from potstill.reports.comparison_page import Near, read_board, render_board
 
 Show = Callable[..., Page]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_samples import estimate as written
 
-from potstill.markup import Html, tag, text
+from potstill._util.html import Html, tag, text
 from potstill.reports.numbers import (
     Estimate,
     duration,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from potstill import registry
+from potstill.core import registry
 from potstill.rng import generator
 from potstill.tasks import Classification, Forecast, Regression, Retrieval, Task, targets_of, task_of
 from potstill.testing import toy_source

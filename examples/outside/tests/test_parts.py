@@ -12,7 +12,7 @@ from potstill_counts.task import Counts
 
 import potstill
 from potstill.data import TensorSource
-from potstill.data.reading import Reading
+from potstill.data.read_options import Reading
 from potstill.errors import PotstillError
 from potstill.nn import factory, given
 from potstill.testing import check_method, check_network, check_source, check_task, toy_source

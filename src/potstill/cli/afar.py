@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from potstill._util.formatting import about, roughly, size_of
 from potstill.cli.text import columns, plural
-from potstill.units import about, roughly, size_of
 
 if TYPE_CHECKING:
-    from potstill.verbs.afar import Afar
-    from potstill.verbs.phases import Phase
+    from potstill.planning.cluster import Afar
+    from potstill.planning.phases import Phase
 
 __all__ = ["afar"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from potstill import registry
+from potstill._util.import_from_file import names_file
 from potstill.cli.commands import (
     Cache,
     Command,
@@ -27,8 +27,8 @@ from potstill.cli.commands import (
 )  # fmt: skip
 from potstill.cli.declared import Unreadable, declared, declared_keys
 from potstill.cli.parsing import Misuse, Parsed
+from potstill.core import registry
 from potstill.errors import PotstillError, unknown
-from potstill.ownfile import names_file
 
 __all__ = ["check_words"]
 
@@ -133,13 +133,14 @@ def _check_methods(asked: Iterable[str]) -> None:
 
 
 def _check_network(command: Command) -> None:
-    """Names of networks, by the families that `potstill.nn.zoo` builds, backbones, packages' and registered names."""
+    """Names of networks, by the families that `potstill.nn.registry` builds, backbones, packages' and registered
+    names."""
     asked = getattr(command, "network", None)
     names = [asked] if isinstance(asked, str) else asked or ()
     try:
-        families = declared("potstill.nn.zoo:_FAMILIES")
-        packages = declared("potstill.nn.zoo:_PACKAGES")
-        backbones = declared_keys("potstill.nn.frozen:BACKBONES")
+        families = declared("potstill.nn.registry:_FAMILIES")
+        packages = declared("potstill.nn.registry:_PACKAGES")
+        backbones = declared_keys("potstill.nn.pretrained:BACKBONES")
     except Unreadable:
         return
     others = [*registry.names("networks")]
@@ -164,7 +165,7 @@ def _check_data(command: Command) -> None:
     if task is not None and task.partition(":")[0] not in registry.names("tasks", outside=False):
         return  # read by a loader of another package, which may take what is no file
     try:
-        known = [*declared("potstill.data.bundled:BUNDLED"), *declared_keys("potstill.data.known:STANDARD")]
+        known = [*declared("potstill.data.bundled:BUNDLED"), *declared_keys("potstill.data.standard_datasets:STANDARD")]
         suffixes: tuple[str, ...] = declared("potstill.data.load:_FILES")
     except Unreadable:
         return

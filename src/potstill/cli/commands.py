@@ -500,7 +500,7 @@ class Active(Force, DataCommand):
     """What labels would cost: active learning on DATA, whose labels are asked for a few at a time.
 
     A learner is trained anew after each round, and the next samples are those that it would learn most from. Random
-    choice runs beside it, and training on all labels. To label data of your own, call `potstill.verbs.use.active`.
+    choice runs beside it, and training on all labels. To label data of your own, call `potstill.active.learning`.
     """
 
     data: Data

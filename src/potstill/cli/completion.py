@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from potstill.cli.commands import COMMANDS
 from potstill.cli.parsing import options_of
-from potstill.registry import names
+from potstill.core.registry import names
 
 __all__ = ["Option", "script", "table"]
 
@@ -66,7 +66,7 @@ def _choices(hint: Any) -> list[str]:
 
 @functools.cache
 def _data() -> tuple[str, ...]:
-    from potstill.verbs.listing import list_data
+    from potstill.api.listing import list_data
 
     return tuple(row["name"] for row in list_data() if " " not in row["name"])
 

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from potstill._util.formatting import about, size_of
 from potstill.cli.text import clock, columns, plural
-from potstill.units import about, size_of
 
 if TYPE_CHECKING:
     from potstill.execution.peak import Memory
-    from potstill.verbs.plan import Plan
+    from potstill.planning.plan import Plan
 
 __all__ = ["costs"]
 

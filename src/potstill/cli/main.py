@@ -83,9 +83,9 @@ def _main(argv: Sequence[str]) -> int:
 
 def _limited(name: str, words: Sequence[str]) -> int:
     """The command, under the limits that are asked for: recipes and grids are read under them, too."""
+    from potstill._util.input_limits import asked, limited
     from potstill.cli.parsing import every_value
     from potstill.errors import PotstillError
-    from potstill.limits import asked, limited
 
     try:
         wanted = asked(every_value(words, "--limit"))
@@ -108,10 +108,10 @@ def _command(name: str, words: Sequence[str]) -> int:
         check_words(parsed)
         check_outputs(parsed.command)
         # Only now, so that --help and misuse do not wait for torch.
+        from potstill._util.file_lock import only_run
+        from potstill._util.progress import Watcher
         from potstill.cli.runners import RUNNERS
         from potstill.cli.text import json_document, one_line
-        from potstill.locks import only_run
-        from potstill.watch import Watcher
 
         out = getattr(parsed.command, "out", None)
         with (
@@ -135,7 +135,7 @@ def _command(name: str, words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _fail(130, f"interrupted; to go on: {_again(name, words, line)}", debug)
     except PotstillError as error:
-        driver = sys.modules.get("potstill.driver")  # nothing is interrupted that was not begun
+        driver = sys.modules.get("potstill.runs.loop")  # nothing is interrupted that was not begun
         if driver is not None and isinstance(error, driver.Interrupted):
             return _fail(130, f"interrupted after step {error.step}; to go on: {_again(name, words, line)}", debug)
         return _fail(1, str(error), debug)

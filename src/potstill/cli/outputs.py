@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from potstill._util.atomic_write import check_writable
+from potstill._util.outputs import check_apart
 from potstill.cli.commands import (
     Active,
     Command,
@@ -21,8 +23,6 @@ from potstill.cli.commands import (
     Study,
 )
 from potstill.cli.parsing import Misuse
-from potstill.outputs import check_apart
-from potstill.written import check_writable
 
 __all__ = ["OUTPUTS", "check_outputs"]
 

@@ -19,13 +19,13 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
 
+from potstill._util.import_from_file import names_file
 from potstill.cli import recipe
 from potstill.cli.commands import COMMANDS, Command, Compare, Distill, Evaluate, Label, Listing, Making, Score
 from potstill.cli.declared import DeclaredClass, DeclaredValue, Unreadable, declared
 from potstill.cli.grid import grid_words
+from potstill.core.registry import Group, check_value, names, targets
 from potstill.errors import PotstillError, meant, unknown
-from potstill.ownfile import names_file
-from potstill.registry import Group, check_value, names, targets
 
 __all__ = ["Misuse", "Parsed", "effort_of", "every_value", "last_value", "options_of", "parse"]
 
@@ -144,11 +144,11 @@ def _options(kind: str, name: str, taken: Set[str], effort: Any = None, with_hel
     if not with_help:
         with contextlib.suppress(Unreadable):
             return _declared_options(kind, name, taken, effort)
-    from potstill.registry import effort_fields, method_class, resolve
-    from potstill.verbs.listing import efforts_of, efforts_said  # slow: it imports torch
+    from potstill.api.listing import efforts_of, efforts_said  # slow: it imports torch
+    from potstill.core.registry import effort_fields, method_class, resolve
 
     if kind == "method" and name == "auto":
-        from potstill.verbs.candidates import AutoOptions
+        from potstill.automl.candidates import AutoOptions
 
         return _Part(kind, name, _as_options(_leaves(AutoOptions), {}, taken, inspect.getdoc(AutoOptions) or ""))
     try:
@@ -175,7 +175,7 @@ def _declared_options(kind: str, name: str, taken: Set[str], effort: Any) -> _Pa
     """
     group: Any = f"{kind}s"
     if kind == "method" and name == "auto":
-        target = "potstill.verbs.candidates:AutoOptions"
+        target = "potstill.automl.candidates:AutoOptions"
     elif names_file(name):
         raise Unreadable(name)
     elif (found := targets(group).get(name)) is None:
@@ -260,7 +260,7 @@ def _by_method(command: Compare) -> dict[str, dict[str, Any]]:
 
 
 def _check_values(part: _Part, given: Mapping[str, Any]) -> None:
-    """Choices and bounds of what is given to a method, as `potstill.registry.make_method` will check them.
+    """Choices and bounds of what is given to a method, as `potstill.core.registry.make_method` will check them.
 
     Raises:
         Misuse: one is out of them.
@@ -323,7 +323,7 @@ class _Leaf(NamedTuple):
         """The string below the field in its class."""
         if isinstance(self.owner, str):
             return self.owner
-        from potstill.verbs.listing import field_docs
+        from potstill.api.listing import field_docs
 
         return field_docs(self.owner).get(self.name, "")
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from potstill._util.formatting import stored_as
 from potstill.cli.text import columns, filled
-from potstill.metric import Metric
-from potstill.units import stored_as
+from potstill.tasks.metric import Metric
 
 __all__ = ["board_text"]
 

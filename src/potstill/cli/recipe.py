@@ -25,7 +25,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         PotstillError: it cannot be read, is not YAML, is not a mapping, or names one option twice.
     """
-    from potstill.plainyaml import read_yaml  # only where there is a recipe
+    from potstill._util.safe_yaml import read_yaml  # only where there is a recipe
 
     path = find(path)
     hint = "write one 'option: value' a line"

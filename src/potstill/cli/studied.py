@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from potstill._util.formatting import about
 from potstill.cli.text import columns, plural
-from potstill.metric import Metric
-from potstill.units import about
+from potstill.tasks.metric import Metric
 
 __all__ = ["plan_text", "study_text"]
 

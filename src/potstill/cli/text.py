@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill.markup import one_line
-from potstill.units import clock
+from potstill._util.formatting import clock
+from potstill._util.html import one_line
 
 __all__ = ["clock", "columns", "filled", "json_document", "one_line", "plural"]
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, NewType
 
 from tyro.constructors import PrimitiveConstructorSpec
 
-from potstill.units import byte_count, duration
+from potstill._util.formatting import byte_count, duration
 
 __all__ = [
     "Amounts",

@@ -13,8 +13,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill.core import InputSpec
-from potstill.data.meaning import axes_doubted, channels_said, exact, merged, rounded
-from potstill.data.reasons import reason
+from potstill.data.canonicalize import axes_doubted, channels_said, exact, merged, rounded
+from potstill.data.error_text import reason
 from potstill.errors import PotstillError
 
 __all__ = ["canonical", "encode_labels"]

@@ -20,10 +20,10 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from potstill.data.reasons import reason
+from potstill._util.input_limits import hold
+from potstill._util.paths import path_within
+from potstill.data.error_text import reason
 from potstill.errors import PotstillError
-from potstill.limits import hold
-from potstill.paths import path_within
 
 __all__ = ["BoxedImage", "Detection", "load_detection", "read_picture"]
 

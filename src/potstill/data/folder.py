@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from potstill.core import InputSpec
-from potstill.data.decoded import gathered
+from potstill.data.decode_cache import gathered
 from potstill.data.pictures import SUFFIXES
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from potstill.data.reasons import reason
+from potstill.data.error_text import reason
 from potstill.errors import PotstillError
 
 __all__ = ["read_cifar_binary", "read_idx", "read_mat", "read_pickle"]

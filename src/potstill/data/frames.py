@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from potstill.data.arrays import to_array
-from potstill.data.reasons import reason
+from potstill.data.error_text import reason
 from potstill.errors import PotstillError
 
 __all__ = ["Tables", "is_frame", "tables_of"]

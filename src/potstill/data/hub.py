@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from potstill.data.reasons import reason
+from potstill.data.error_text import reason
 from potstill.data.splits import Parts
 from potstill.data.table import read_arrow
 from potstill.errors import PotstillError

@@ -15,13 +15,13 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill.data.arrays import encode_labels
+from potstill.data.error_text import reason
 from potstill.data.folder import files_of, list_folder
 from potstill.data.groups import GroupValues, aligned_groups, column_groups, file_groups
 from potstill.data.hub import Opened, two_parts
 from potstill.data.limits import Unpacked
 from potstill.data.pictures import SUFFIXES
 from potstill.data.readers import ArrowReader, FileReader, Names, ParquetReader, Reader, TarReader
-from potstill.data.reasons import reason
 from potstill.data.shards import classes_of, extension_of, key_of, name_of, once, shards_of
 from potstill.data.table import features_of, label_column, labels_in, picture_column
 from potstill.errors import PotstillError

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from potstill.data.columns import Frame
+from potstill.data.table_encoding import Frame
 from potstill.rng import generator
 
 __all__ = ["leaking_columns"]

@@ -4,8 +4,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from potstill._util.input_limits import hold, limits, raised
 from potstill.errors import PotstillError
-from potstill.limits import hold, limits, raised
 
 __all__ = ["Unpacked", "memory_of_machine", "room"]
 

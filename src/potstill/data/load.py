@@ -11,25 +11,25 @@ import torch
 from torch.utils.data import Dataset
 
 from potstill.core import Normalization, Source, Splits, Task
+from potstill.core.registry import part, resolve
 from potstill.data.arrays import to_array
-from potstill.data.auto import streamable
 from potstill.data.bundled import BUNDLED, read_bundled
-from potstill.data.columns import as_missing
 from potstill.data.folder import read_folder
 from potstill.data.frames import tables_of
 from potstill.data.hub import opened, read_hub
-from potstill.data.known import STANDARD, of_hub, read_known
-from potstill.data.leaks import as_duplicates
-from potstill.data.memory import TensorSource, fit_normalization
-from potstill.data.objects import read_arrays, read_dataset, read_mapping, read_npz
-from potstill.data.reading import Reading
+from potstill.data.in_memory import TensorSource, fit_normalization
+from potstill.data.python_objects import read_arrays, read_dataset, read_mapping, read_npz
+from potstill.data.read_options import Reading
 from potstill.data.shards import expand, is_shards, read_shards
 from potstill.data.splits import Parts, as_size, assemble
+from potstill.data.standard_datasets import STANDARD, of_hub, read_known
 from potstill.data.streamed import StreamSource
 from potstill.data.streaming import assemble_streamed
+from potstill.data.streaming_policy import streamable
 from potstill.data.table import read_arrow, read_labelled_csv, read_parquet
+from potstill.data.table_encoding import as_missing
+from potstill.data.train_test_overlap import as_duplicates
 from potstill.errors import PotstillError, unknown
-from potstill.registry import part, resolve
 
 __all__ = ["KNOWN", "load"]
 

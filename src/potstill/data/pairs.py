@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from potstill._util.paths import path_within
 from potstill.core import InputSpec, Splits
+from potstill.core.nested import OFFSETS, VALUES
 from potstill.data.groups import GroupValues, aligned_groups, encode_groups, file_groups, join_groups
-from potstill.data.leaks import first_of
 from potstill.data.pictures import gather
-from potstill.data.reading import Reading
+from potstill.data.read_options import Reading
 from potstill.data.splits import Parts, assemble
 from potstill.data.table import read_csv
+from potstill.data.train_test_overlap import first_of
 from potstill.errors import PotstillError
-from potstill.inputs import OFFSETS, VALUES
-from potstill.paths import path_within
 from potstill.tasks import Retrieval
 
 __all__ = ["METADATA", "WORDS", "read_pairs", "words_of"]

@@ -20,11 +20,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
-from potstill.data.depth import Losses, Lost, eight_bits, frames_and_depth
+from potstill._util.input_limits import limits, raised
+from potstill.data.error_text import reason
 from potstill.data.limits import room
-from potstill.data.reasons import reason
+from potstill.data.lossy_decode import Losses, Lost, eight_bits, frames_and_depth
 from potstill.errors import PotstillError
-from potstill.limits import limits, raised
 
 __all__ = [
     "SUFFIXES",

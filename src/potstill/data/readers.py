@@ -18,9 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet
 
-from potstill.data.reasons import reason
+from potstill._util.paths import path_within
+from potstill.data.error_text import reason
 from potstill.errors import PotstillError
-from potstill.paths import path_within
 
 __all__ = ["ArrowReader", "FileReader", "Names", "ParquetReader", "Reader", "TarReader", "digest"]
 

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from potstill.core import Batch, InputSpec, Normalization, Splits
 from potstill.data.arrays import to_array
-from potstill.data.columns import check_range, is_number, is_text
+from potstill.data.canonicalize import offsets
 from potstill.data.frames import tables_of
-from potstill.data.meaning import offsets
 from potstill.data.parsed import parse_column
-from potstill.data.reading import Reading
+from potstill.data.read_options import Reading
 from potstill.data.table import once, read_csv, read_parquet
+from potstill.data.table_encoding import check_range, is_number, is_text
 from potstill.data.timeline import timeline
 from potstill.errors import PotstillError, unknown
 from potstill.tasks import Forecast
@@ -282,7 +282,7 @@ def _read(data: object, asked: Reading) -> tuple[_Found, list[str]]:
         if not path.is_file():
             raise PotstillError(f"{data}: no such file; a series is read from a csv, parquet or npz file")
         if suffix == ".npz":
-            from potstill.data.objects import read_npz_arrays
+            from potstill.data.python_objects import read_npz_arrays
 
             data = read_npz_arrays(path).get("x")
         elif suffix in (".csv", ".tsv", ".parquet", ".pq"):

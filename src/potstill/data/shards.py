@@ -9,15 +9,15 @@ from pathlib import Path
 
 import torch
 
+from potstill._util.input_limits import hold, limits, raised
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
+from potstill.data.error_text import reason
 from potstill.data.groups import file_groups
 from potstill.data.limits import Unpacked
 from potstill.data.pictures import SUFFIXES, gather
-from potstill.data.reasons import reason
 from potstill.data.splits import Parts
 from potstill.errors import PotstillError
-from potstill.limits import hold, limits, raised
 
 __all__ = ["classes_of", "expand", "extension_of", "is_shards", "key_of", "name_of", "once", "read_shards", "shards_of"]
 

@@ -11,8 +11,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from potstill._util.input_limits import hold
 from potstill.core import Inputs, InputSpec, Normalization, Source, Splits, Task
-from potstill.data.columns import Column, Frame, encoded
+from potstill.core.nested import count, index
 from potstill.data.groups import (
     GroupValues,
     aligned_groups,
@@ -24,16 +25,15 @@ from potstill.data.groups import (
     overlap_note,
     stratify_groups,
 )  # fmt: skip
+from potstill.data.in_memory import TensorSource, chunks, data_units, fit_normalization
 from potstill.data.leaking_columns import leaking_columns
-from potstill.data.leaks import first_of, leaks, together
 from potstill.data.limits import room
-from potstill.data.memory import TensorSource, chunks, data_units, fit_normalization
 from potstill.data.pictures import fitted
-from potstill.data.reading import Reading
-from potstill.data.viewed import Viewed
+from potstill.data.read_options import Reading
+from potstill.data.subset import Viewed
+from potstill.data.table_encoding import Column, Frame, encoded
+from potstill.data.train_test_overlap import first_of, leaks, together
 from potstill.errors import PotstillError
-from potstill.inputs import count, index
-from potstill.limits import hold
 from potstill.rng import generator
 from potstill.tasks import Fits
 
@@ -138,7 +138,7 @@ class Parts:
     """Of pairs with a text: the text of each sample, as people read it."""
     notes: tuple[str, ...] = ()
     label_column: tuple[str, str] | None = None
-    """Of a table: the column of labels or targets, and its type (`potstill.data.columns.label_type`)."""
+    """Of a table: the column of labels or targets, and its type (`potstill.data.table_encoding.label_type`)."""
     places: Int[Tensor, " n"] | None = None
     """Where each training sample is among the files or rows that were read; ``None``: they are all there, in order."""
     test_places: Int[Tensor, " m"] | None = None

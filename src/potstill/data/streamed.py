@@ -16,10 +16,10 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from potstill.core import Batch, InputSpec, Normalization
-from potstill.data.memory import data_units, normalised
+from potstill.data.in_memory import data_units, normalised
 from potstill.data.pictures import BadPictureError, decode, quiet
 from potstill.data.readers import FileReader, Reader, digest
-from potstill.data.shown import described, displayed
+from potstill.data.repr import described, displayed
 from potstill.errors import PotstillError
 
 __all__ = ["StreamSource", "begin", "pixels", "workers"]

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from potstill.core import InputSpec, Normalization, Splits
-from potstill.data.depth import Losses
 from potstill.data.groups import encode_groups, join_groups, overlap_note
 from potstill.data.indexing import Index
-from potstill.data.leaks import first_of_encoded, leaks, together
-from potstill.data.passes import at_once
+from potstill.data.iterate import at_once
+from potstill.data.lossy_decode import Losses
 from potstill.data.pictures import BadPictureError, common_size, decode, head, quiet
-from potstill.data.reading import Reading
+from potstill.data.read_options import Reading
 from potstill.data.splits import absent, check, draw_test
 from potstill.data.streamed import StreamSource, begin, workers
+from potstill.data.train_test_overlap import first_of_encoded, leaks, together
 from potstill.errors import PotstillError
 from potstill.functional.sampling import distinct
 from potstill.rng import generator

@@ -18,17 +18,17 @@ import pyarrow.csv
 import pyarrow.parquet
 import torch
 
+from potstill._util.input_limits import hold, limits, raised
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
-from potstill.data.columns import as_missing, is_text, label_type, read_frames, texts_of
+from potstill.data.error_text import reason
 from potstill.data.groups import column_groups
 from potstill.data.limits import Unpacked, room
 from potstill.data.pictures import Picture, gather
 from potstill.data.readers import path_of
-from potstill.data.reasons import reason
 from potstill.data.splits import Parts
+from potstill.data.table_encoding import as_missing, is_text, label_type, read_frames, texts_of
 from potstill.errors import PotstillError
-from potstill.limits import hold, limits, raised
 
 __all__ = [
     "features_of",

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from potstill.data.columns import is_number, is_text, texts_of
 from potstill.data.parsed import coded
+from potstill.data.table_encoding import is_number, is_text, texts_of
 from potstill.errors import PotstillError, unknown
 
 __all__ = ["Timeline", "timeline"]

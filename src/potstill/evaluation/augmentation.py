@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from potstill.augment.dc import dc, dc_batch_norm
 from potstill.augment.frepo import frepo, frepo_noflip
 from potstill.augment.geometry import mixable
-from potstill.augment.named import fitting, left_out, registered
+from potstill.augment.names import fitting, left_out, registered
 from potstill.core import Augmentation, Source
 from potstill.evaluation.protocol import Protocol
 from potstill.tasks import task_of

@@ -13,20 +13,14 @@ import torch
 from torch import Tensor
 
 from potstill.augment.mix import rows as as_rows
-from potstill.augment.named import augmentation_name
+from potstill.augment.names import augmentation_name
 from potstill.core import Augmentation, Metric, NetworkFactory, Source, Splits, Task
+from potstill.core.nested import count, moved, only
 from potstill.data import Viewed, holdout
+from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.evaluation.augmentation import student_augmentation, student_left_out
-from potstill.evaluation.fitting import carded_network, check_fit, learned_rate, not_made_of, same_content
-from potstill.evaluation.forecast import expected_seconds
-from potstill.evaluation.full import RECIPE, FullReference
-from potstill.evaluation.labeller import Labeller, labeller_of, stored_labeller
-from potstill.evaluation.learned import Learned, learned, names_learner
-from potstill.evaluation.naive import naive_scores, unit_errors
-from potstill.evaluation.probe import work
-from potstill.evaluation.protocol import Protocol
-from potstill.evaluation.rivals import (
+from potstill.evaluation.byte_matched_baselines import (
     CHEAP,
     DRAWS,
     RIVALS,
@@ -43,23 +37,29 @@ from potstill.evaluation.rivals import (
     same_items,
     trials,
 )
+from potstill.evaluation.candidate_trials import work
+from potstill.evaluation.distilled_training import Teachers, check_stored
+from potstill.evaluation.estimators import Learned, learned, names_learner
+from potstill.evaluation.fitting import carded_network, check_fit, learned_rate, not_made_of, same_content
+from potstill.evaluation.forecast import expected_seconds
+from potstill.evaluation.full_data_reference import RECIPE, FullReference
+from potstill.evaluation.naive import naive_scores, unit_errors
+from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.samples import SampleScores, sample_scores
 from potstill.evaluation.scorecard import Scorecard
 from potstill.evaluation.scores import ars, hlr, ior, lrs
-from potstill.evaluation.sets import TEACHER_STEPS, TeacherJob, TrainingSet
 from potstill.evaluation.statistics import INTERVAL, ONE_INTERVAL, PLAIN_INTERVAL, answers_of, difference, summary
 from potstill.evaluation.student import Job
-from potstill.evaluation.taught import Teachers, check_stored
-from potstill.evaluation.together import at_most, predictions
+from potstill.evaluation.teacher_labels import Labeller, labeller_of, stored_labeller
+from potstill.evaluation.training_sets import TEACHER_STEPS, TeacherJob, TrainingSet
+from potstill.evaluation.vmap_students import at_most, predictions
 from potstill.execution import Executor, Serial, choose
-from potstill.functional.simplex import centred
-from potstill.inputs import count, moved, only
+from potstill.functional.label_simplex import centred
+from potstill.labels.label_file import content_hash
+from potstill.labels.teacher import soft_rows
+from potstill.labels.teacher_file import Labels
 from potstill.nn import OwnNetwork, factory, stackable, usual
 from potstill.rng import derive
-from potstill.storage import Distilled
-from potstill.supervise.store import content_hash
-from potstill.supervise.teacher import soft_rows
-from potstill.supervise.teacher_store import Labels
 from potstill.tasks import Classification, targets_of, task_of
 
 __all__ = ["as_seen", "carded_network", "check_fit", "evaluate", "not_made_of"]
@@ -150,12 +150,14 @@ def evaluate(
 
     Args:
         protocol: how.
-        networks: students, networks and learners (`potstill.evaluation.learned`); the first is the headline. Default:
+        networks: students, networks and learners (`potstill.evaluation.estimators`); the first is the headline.
+        Default:
             for pictures the protocol's network, where it names one, else the network the set was made with.
         seeds: students per network, in place of the protocol's number.
         seed: decides every draw.
         baselines: random and, where there are classes, herding and random-soft in the same bytes, each stored in the
-            way that serves it best (`potstill.evaluation.rivals`), and as many random samples as the set has inputs.
+            way that serves it best (`potstill.evaluation.byte_matched_baselines`), and as many random samples as the
+            set has inputs.
         full: the full-data reference.
         robust_scores: LRS and ARS, which need more students, and classes.
         stored: a teacher's labels of this set, for protocols in which a teacher labels: students of the set read them
@@ -277,7 +279,7 @@ def evaluate(
         for n, (_, m) in rivals.items()
     }
     made_of = distilled.card["source"].get("hash")
-    # as potstill.evaluation.together groups them
+    # as potstill.evaluation.vmap_students groups them
     alone = own_learner is not None or bench.protocol.teaching.labels == "teacher" or not stackable(bench.make)
     beside = 1 if alone else min(students, bench.side_by_side)
     content = {

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from potstill.core import Source, Splits
-from potstill.data.reading import reading_changes
+from potstill.data.read_options import reading_changes
+from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.nn import named
-from potstill.storage import Distilled
 from potstill.tasks import task_of
 
 __all__ = ["carded_network", "check_fit", "learned_rate", "not_made_of", "same_content"]

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from potstill.core import NetworkFactory, Source
-from potstill.evaluation.full import RECIPE
-from potstill.evaluation.probe import BATCH, narrow
+from potstill.evaluation.candidate_trials import BATCH, narrow
+from potstill.evaluation.full_data_reference import RECIPE
 from potstill.evaluation.protocol import Protocol
-from potstill.evaluation.sets import TEACHER_STEPS
+from potstill.evaluation.training_sets import TEACHER_STEPS
 from potstill.execution import Executor, side_by_side
 from potstill.functional.train import parameters, train_step
 from potstill.tasks import task_of

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from potstill.core import Source, Task
+from potstill.core.nested import only
 from potstill.data.series import SeriesSource
-from potstill.inputs import only
 from potstill.tasks import Forecast, targets_of
 
 __all__ = ["find_season", "naive_forecasts", "naive_lines", "naive_scores", "unit_errors"]

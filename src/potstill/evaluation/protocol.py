@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from potstill.core import InputSpec
 from potstill.errors import PotstillError, unknown
-from potstill.supervise.about import Statistics
+from potstill.labels.metadata import Statistics
 
 __all__ = [
     "Case", "Choosing", "Labels", "Loss", "Mixing", "Optimizer", "Precision", "Protocol", "Recipe", "Schedule",
@@ -236,7 +236,8 @@ class Teaching:
     """How much of the cross-entropy with the set's own classes joins a teacher's loss; they are not mixed."""
     teacher: str | None = field(default=None, metadata=LATE)
     """The teacher's network; by default the teachers that the set was made for, where its card names some, as they were
-    trained then; else the student's network. Baselines have the set's labeller (`potstill.evaluation.labeller`)."""
+    trained then; else the student's network. Baselines have the set's labeller
+    (`potstill.evaluation.teacher_labels`)."""
     teachers: int = field(default=1, metadata=LATE)
     """A committee gives the mean of its logits."""
     committee: tuple[str, ...] = field(default=(), metadata=LATE)

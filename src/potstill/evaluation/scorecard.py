@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from potstill._util.formatting import stored_as
+from potstill._util.html import join, one_line, tag
+from potstill._util.notebook_repr import table
+from potstill._util.outputs import check_output, json_object
+from potstill.dataset_file import write_atomic
+from potstill.dataset_file.metadata import plain
 from potstill.errors import PotstillError
 from potstill.evaluation.naive import naive_lines
-from potstill.markup import join, one_line, tag
-from potstill.metric import Metric
-from potstill.notebook import table
-from potstill.outputs import check_output, json_object
-from potstill.storage import write_atomic
-from potstill.storage.card import plain
-from potstill.units import stored_as
+from potstill.tasks.metric import Metric
 
 __all__ = ["SCORES", "Scorecard"]
 

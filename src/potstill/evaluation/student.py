@@ -1,6 +1,6 @@
 """The student trainer: one network, one set, one recipe, in plain sight. Students are independent jobs.
 
-`potstill.evaluation.together` trains several as one network, for devices on which a small one leaves most idle.
+`potstill.evaluation.vmap_students` trains several as one network, for devices on which a small one leaves most idle.
 """
 
 import math
@@ -16,17 +16,17 @@ from torch import Tensor
 from potstill.augment.geometry import mixable, moved_targets
 from potstill.augment.mix import rows
 from potstill.core import Augmentation, Batch, Inputs, Network, NetworkFactory, Source, Task
-from potstill.data.passes import each
-from potstill.evaluation.learned import Learned
+from potstill.core.nested import count, device_of, index, only, split
+from potstill.data.iterate import each
+from potstill.evaluation.distilled_training import Teachers, mixing, stored_loss, taught_loss
+from potstill.evaluation.estimators import Learned
+from potstill.evaluation.frozen_feature_cache import features_of, head
 from potstill.evaluation.protocol import Precision, Protocol
-from potstill.evaluation.still import features_of, head
-from potstill.evaluation.taught import Teachers, mixing, stored_loss, taught_loss
-from potstill.functional.slices import Plain, passed
+from potstill.functional.microbatch import Plain, passed
 from potstill.functional.train import Criterion, cross_entropy
-from potstill.inputs import count, device_of, index, only, split
+from potstill.labels.teacher_file import Labels
 from potstill.nn import Frozen
 from potstill.rng import derive, generator
-from potstill.supervise.teacher_store import Labels
 from potstill.tasks import Classification, targets_of, task_of
 
 __all__ = [

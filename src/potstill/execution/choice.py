@@ -2,10 +2,10 @@
 
 import torch
 
+from potstill.core.registry import part
 from potstill.execution.executor import Executor, Serial, cores, portable
 from potstill.execution.processes import Processes
 from potstill.execution.ranks import active
-from potstill.registry import part
 
 __all__ = ["asked_executor", "choose"]
 

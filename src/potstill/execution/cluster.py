@@ -21,10 +21,10 @@ from typing import Any, TypeVar
 
 import torch
 
+from potstill._util.input_limits import within
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution.executor import cores, dumps
 from potstill.execution.worker import answer, opened
-from potstill.limits import within
 from potstill.native import versions
 
 __all__ = ["Ray"]

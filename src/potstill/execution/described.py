@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from potstill._util.formatting import byte_count
 from potstill.errors import PotstillError, meant
-from potstill.units import byte_count
 
 __all__ = ["Cluster", "described_cluster"]
 
@@ -134,7 +134,7 @@ def described_cluster(spelled: str) -> Cluster:
 
 
 def _of_file(path: Path) -> dict[str, str]:
-    from potstill.plainyaml import read_yaml  # only where there is a file
+    from potstill._util.safe_yaml import read_yaml  # only where there is a file
 
     hint = "write one 'nodes: 4' a line" if path.is_file() else "give a YAML file, or nodes=4,…"
     found = read_yaml(path, "the machines", hint)

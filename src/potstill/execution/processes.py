@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, TypeVar
 
+from potstill._util.input_limits import within
 from potstill.errors import PotstillError
 from potstill.execution.executor import cores, dumps
 from potstill.execution.worker import read, result, write
-from potstill.limits import within
 
 __all__ = ["Processes"]
 

@@ -2,7 +2,7 @@
 
 Only rank 0 reads data, draws, decides and writes. The others wait, and take a part of what they are handed:
 
-- of a batch in training (`potstill.functional.slices.sharing`) each passes its samples through the network. Rank 0
+- of a batch in training (`potstill.functional.microbatch.sharing`) each passes its samples through the network. Rank 0
   takes the loss of all outputs, whatever loss it is, and sends each its part of ∂ℓ/∂outputs back; the ranks' gradients
   are summed. So the step is that of the whole batch, but for the order of sums. Weights go out and gradients come back
   at each step, as many bytes as an all-reduce moves;
@@ -29,15 +29,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from potstill._util.input_limits import within
 from potstill.core import Inputs
+from potstill.core.nested import count, device_of, tensors
 from potstill.errors import PotstillError
 from potstill.execution.executor import dumps, portable, torch_threads
 from potstill.execution.synced import synchronised
 from potstill.execution.worker import answer, result
 from potstill.functional.features import uses_batch_statistics
-from potstill.functional.slices import Passed, Piece, Plain, out_of_memory, sharing, sloped
-from potstill.inputs import count, device_of, tensors
-from potstill.limits import within
+from potstill.functional.microbatch import Passed, Piece, Plain, out_of_memory, sharing, sloped
 
 __all__ = ["Ranks", "active", "ranked", "started"]
 

@@ -20,7 +20,7 @@ __all__ = ["Held", "held_by", "tensor_bytes", "walk"]
 
 SAMPLES, BYTES = 256, 2**27
 """What the smaller walk passes and holds, at least: with less, modules choose other ways, and what they handle in
-chunks (`potstill.nn.first`, `potstill.functional.features`) is one chunk yet."""
+chunks (`potstill.nn.first_block_gemm`, `potstill.functional.features`) is one chunk yet."""
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:

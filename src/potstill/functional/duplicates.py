@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from potstill.core import Inputs
+from potstill.core.nested import one
 from potstill.functional.distances import chunks, lengths, products, spread
-from potstill.inputs import one
 from potstill.rng import generator
 
 __all__ = ["WITHIN", "Digests", "near_duplicates"]

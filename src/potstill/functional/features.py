@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from potstill.core import Inputs, InputSpec, Network
-from potstill.inputs import OFFSETS, VALUES, count, lengths_of, split, tensors
+from potstill.core.nested import OFFSETS, VALUES, count, lengths_of, split, tensors
 
 __all__ = ["embed_real", "input_rows", "uses_batch_statistics"]
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from potstill.core import Inputs
+from potstill.core.nested import mapped
+from potstill.functional.microbatch import Plain, passed
 from potstill.functional.optim import sgd
-from potstill.functional.slices import Plain, passed
-from potstill.inputs import mapped
 
 __all__ = ["Criterion", "Stepped", "cross_entropy", "gradients", "loss", "parameters", "train_step"]
 
@@ -101,7 +101,7 @@ def train_step(
 ) -> Stepped:
     """One SGD step on one batch, as a function: arguments and network stay as they were.
 
-    Where memory does not hold the batch it is passed in parts, with the same result (`potstill.functional.slices`).
+    Where memory does not hold the batch it is passed in parts, with the same result (`potstill.functional.microbatch`).
 
     Args:
         network, params, x, y, criterion: as for `loss`.

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from potstill.api.load_data import as_splits, pick_device
 from potstill.core import Source, Splits
-from potstill.data.viewed import Viewed
+from potstill.data.subset import Viewed
+from potstill.dataset_file import Distilled, load
 from potstill.errors import PotstillError
-from potstill.evaluation.probe import held_part
-from potstill.storage import Distilled, load
+from potstill.evaluation.candidate_trials import held_part
 from potstill.tasks import Classification, targets_of, task_of
-from potstill.verbs.load import as_splits, pick_device
 
 __all__ = ["Objective"]
 

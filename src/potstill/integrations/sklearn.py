@@ -18,16 +18,16 @@ from sklearn.utils import InputTags, Tags, check_consistent_length, check_random
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from potstill.api.distill import distill
+from potstill.api.load_data import load_data
 from potstill.core import Splits
+from potstill.core.nested import only
+from potstill.core.registry import make_method
 from potstill.data import TensorSource
 from potstill.data.frames import is_frame
+from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError, unknown
-from potstill.inputs import only
-from potstill.registry import make_method
-from potstill.storage import Distilled
-from potstill.storage.table_rows import source_table
-from potstill.verbs.distill import distill
-from potstill.verbs.load import load_data
+from potstill.export.table_rows import source_table
 
 __all__ = ["Distiller", "ResamplingError"]
 

@@ -17,7 +17,7 @@ __all__ = ["DC", "DM", "DSA", "Herding", "KCenter", "KMeans", "Random", "RandomS
 
 
 def __getattr__(name: str) -> Any:
-    from potstill import registry
+    from potstill.core import registry
 
     for target in registry.targets("methods").values():
         module, _, attribute = target.partition(":")

@@ -13,17 +13,17 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from potstill._util.formatting import size_of
 from potstill.core import Problem
+from potstill.core.nested import mapped
 from potstill.data.limits import memory_of_machine
 from potstill.errors import PotstillError
 from potstill.functional.train import loss as loss_of
 from potstill.functional.train import parameters
 from potstill.functional.unroll import Mode
-from potstill.inputs import mapped
 from potstill.methods._matching import augmenting
 from potstill.methods._starts import has_classes
 from potstill.rng import generator
-from potstill.units import size_of
 
 __all__ = ["SHARE", "Settled", "graph_bytes", "mode_by_memory", "unrolled_mode"]
 

@@ -14,9 +14,9 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Asset, Inputs, Metrics, Network, Normalization, Part, PerClass, Problem, Space, Synthetic
+from potstill.core.nested import device_of
 from potstill.functional.features import uses_batch_statistics
-from potstill.functional.leaves import Leaves, Rule, Rules, descend, planted, under, values
-from potstill.inputs import device_of
+from potstill.functional.param_groups import Leaves, Rule, Rules, descend, planted, under, values
 from potstill.methods._starts import (
     Chooser,
     Start,

@@ -82,7 +82,7 @@ def trained_networks(problem: Problem) -> Sequence[Trained]:
     if not made:
         raise PotstillError(
             "this method matches in trained networks, but the problem has none in assets['networks']; "
-            "run it through potstill.distill, or make them with potstill.assets"
+            "run it through potstill.distill, or make them with potstill.pretraining"
         )
     return made
 

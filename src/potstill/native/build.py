@@ -26,8 +26,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from potstill.cache import make_kind
-from potstill.folders import cache_folder
+from potstill._util.cache import make_kind
+from potstill._util.cache_dir import cache_folder
 
 __all__ = ["available", "computing", "library", "loaded", "run", "versions"]
 

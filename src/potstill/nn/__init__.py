@@ -1,9 +1,9 @@
 """The field's networks, exactly as published, by name; and networks of the user's own."""
 
-from potstill.nn.frozen import Frozen, FrozenFactory
+from potstill.nn.custom import OwnFactory, OwnNetwork, given
 from potstill.nn.init import initialise
-from potstill.nn.own import OwnFactory, OwnNetwork, given
-from potstill.nn.zoo import (
+from potstill.nn.pretrained import Frozen, FrozenFactory
+from potstill.nn.registry import (
     Factory,
     NetworkEntry,
     catalogue,

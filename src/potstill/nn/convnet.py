@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from potstill.core import Network
 from potstill.errors import PotstillError
-from potstill.nn.first import first_block, suits
-from potstill.nn.fused import InstanceReluPool
+from potstill.nn.first_block_gemm import first_block, suits
+from potstill.nn.fused_norm_relu_pool import InstanceReluPool
 from potstill.nn.winograd import Convolution
 
 __all__ = ["Activation", "ConvNet", "Norm", "Pooling", "default_depth"]

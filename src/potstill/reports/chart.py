@@ -5,8 +5,8 @@ Places are in the document's own units. Every text is escaped as it enters.
 
 from collections.abc import Iterable
 
-from potstill.markup import Html, join, tag, text
-from potstill.outputs import MARK
+from potstill._util.html import Html, join, tag, text
+from potstill._util.outputs import MARK
 
 __all__ = ["COLOURS", "INK", "RULE", "band", "document", "dot", "line", "path", "words"]
 

@@ -14,12 +14,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from potstill.errors import PotstillError
-from potstill.metric import Metric
 from potstill.reports.entry import Entry, Gallery
-from potstill.reports.film import Film, film_beside
 from potstill.reports.gallery import shown
 from potstill.reports.numbers import estimate
+from potstill.reports.snapshots import Film, film_beside
 from potstill.reports.study import is_study
+from potstill.tasks.metric import Metric
 
 __all__ = ["Decode", "collect", "read_set"]
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from potstill.markup import Html, join, tag
-from potstill.outputs import MARK
+from potstill._util.html import Html, join, tag
+from potstill._util.outputs import MARK
 
 __all__ = ["MapPoint", "data_map"]
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num
 
-from potstill.metric import Metric
-from potstill.reports.film import Film
 from potstill.reports.numbers import Estimate, estimate, number
+from potstill.reports.snapshots import Film
+from potstill.tasks.metric import Metric
 
 __all__ = ["Entry", "Gallery"]
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from potstill.markup import Html, join, tag
-from potstill.metric import Metric
+from potstill._util.html import Html, join, tag
 from potstill.reports.numbers import ACCURACY, Estimate, interval, number, percent, shown
+from potstill.tasks.metric import Metric
 
 __all__ = ["Point", "bar", "bars", "curves", "dot_plot", "value"]
 

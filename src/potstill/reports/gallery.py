@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from potstill.markup import Html, join, tag
-from potstill.notebook import picture
+from potstill._util.html import Html, join, tag
+from potstill._util.notebook_repr import picture
 from potstill.reports.entry import Gallery
 from potstill.reports.items import items
 from potstill.reports.parallel import called, parallel

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from potstill.markup import Html, join, tag
-from potstill.notebook import picture
+from potstill._util.html import Html, join, tag
+from potstill._util.notebook_repr import picture
 from potstill.reports.entry import Gallery
 from potstill.reports.parallel import called, parallel
 from potstill.reports.windows import window

@@ -12,7 +12,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 170, 24, 56
 
 
 def label_curves(result: Mapping[str, Any], title: str) -> str:
-    """The curves of what `potstill.verbs.use.label_cost` returns.
+    """The curves of what `potstill.active.label_cost` returns.
 
     Args:
         result: its JSON.

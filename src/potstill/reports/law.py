@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from potstill.markup import Html
+from potstill._util.html import Html
 from potstill.reports.chart import COLOURS, INK, RULE, document, dot, line, path, words
 
 __all__ = ["law_plot"]

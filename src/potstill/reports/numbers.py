@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from potstill.metric import Metric
+from potstill.tasks.metric import Metric
 
 __all__ = [
     "ACCURACY",

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from potstill._util.atomic_write import reason, write_atomic
+from potstill._util.html import Html, join, tag
 from potstill.errors import PotstillError
-from potstill.markup import Html, join, tag
 from potstill.reports.entry import Entry, Gallery
 from potstill.reports.figures import Point, dot_plot, value
 from potstill.reports.numbers import (
@@ -30,7 +31,6 @@ from potstill.reports.sections import (
     table,
     warnings,
 )
-from potstill.written import reason, write_atomic
 
 __all__ = ["Entry", "Gallery", "render", "write"]
 

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from potstill.markup import Html, join, tag
-from potstill.metric import Metric
+from potstill._util.formatting import stored_as
+from potstill._util.html import Html, join, tag
 from potstill.reports.entry import Entry
 from potstill.reports.figures import Point, bar, bars, curves, dot_plot, value
-from potstill.reports.film import film_section
 from potstill.reports.gallery import gallery
 from potstill.reports.numbers import (
     ACCURACY,
@@ -25,8 +24,9 @@ from potstill.reports.numbers import (
     verdict,
 )
 from potstill.reports.parallel import called
+from potstill.reports.snapshots import film_section
 from potstill.reports.study import study_section
-from potstill.units import stored_as
+from potstill.tasks.metric import Metric
 
 __all__ = ["about", "difference_cell", "estimate_cells", "headline", "how", "parts", "sentence", "table", "warnings"]
 

@@ -6,7 +6,7 @@ import io
 import numpy as np
 from jaxtyping import Num
 
-from potstill.markup import Html, tag
+from potstill._util.html import Html, tag
 
 __all__ = ["LONGEST", "WANTED", "strip"]
 

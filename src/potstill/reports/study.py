@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from potstill.markup import Html, tag
-from potstill.metric import Metric
+from potstill._util.html import Html, tag
 from potstill.reports.numbers import estimate, interval, number, percent, shown
 from potstill.reports.parallel import called
+from potstill.tasks.metric import Metric
 
 __all__ = ["is_study", "study_section"]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from potstill.markup import Html, tag
+from potstill._util.html import Html, tag
 
 __all__ = ["window"]
 

@@ -3,7 +3,6 @@
 A task is a frozen dataclass of JSON values, so that a card can hold it, registered by its name in the group ``tasks``.
 """
 
-from potstill.metric import Metric
 from potstill.tasks.classification import Classification
 from potstill.tasks.forecast import Forecast
 from potstill.tasks.geometry import (
@@ -15,6 +14,7 @@ from potstill.tasks.geometry import (
     move_boxes,
     move_maps,
 )
+from potstill.tasks.metric import Metric
 from potstill.tasks.regression import Regression
 from potstill.tasks.retrieval import Retrieval
 from potstill.tasks.task import Fits, Task, targets_of, task_of

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from potstill.metric import Metric
+from potstill.tasks.metric import Metric
 
 __all__ = ["Forecast"]
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from potstill.metric import Metric
+from potstill.tasks.metric import Metric
 
 __all__ = ["Retrieval"]
 

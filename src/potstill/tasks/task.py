@@ -5,8 +5,8 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from potstill.metric import Metric
 from potstill.tasks.classification import Classification
+from potstill.tasks.metric import Metric
 
 __all__ = ["Fits", "Task", "targets_of", "task_of"]
 

@@ -19,8 +19,9 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+from potstill.api.distill import AXES, distill
 from potstill.augment.mix import rows as as_rows
-from potstill.augment.named import named_augmentation
+from potstill.augment.names import named_augmentation
 from potstill.core import (
     Asset,
     Augmentation,
@@ -40,26 +41,25 @@ from potstill.core import (
     Trained,
     labels_asked,
 )
+from potstill.core.nested import OFFSETS, VALUES, count, tensors
+from potstill.core.registry import make_method, names, resolve, targets
 from potstill.data import TensorSource
-from potstill.driver import not_finite
+from potstill.dataset_file import pack, unpack
 from potstill.errors import PotstillError
 from potstill.evaluation.augmentation import student_augmentation
+from potstill.evaluation.distilled_training import Teachers
 from potstill.evaluation.protocol import Case, Protocol
 from potstill.evaluation.student import Job, train
-from potstill.evaluation.taught import Teachers
-from potstill.evaluation.together import Stack, fit_together
-from potstill.functional.simplex import centred
+from potstill.evaluation.vmap_students import Stack, fit_together
+from potstill.functional.label_simplex import centred
 from potstill.functional.train import parameters
-from potstill.inputs import OFFSETS, VALUES, count, tensors
 from potstill.nn import factory, stackable
-from potstill.parametrize.named import decoder_of
-from potstill.registry import make_method, names, resolve, targets
+from potstill.parametrize.named_inputs import decoder_of
 from potstill.rng import generator
-from potstill.storage import pack, unpack
+from potstill.runs.loop import not_finite
 from potstill.tasks import GEOMETRIC, Fits, InvariantTargets, Metric, Task, targets_of, task_of
 from potstill.testing.divided import wrong_rows, wrong_shards
 from potstill.testing.toy import toy_source
-from potstill.verbs.distill import AXES, distill
 
 __all__ = [
     "ContractError",

@@ -6,7 +6,7 @@ import torch
 
 from potstill.core import InputSpec, Source
 from potstill.data import TensorSource
-from potstill.data.memory import fit_normalization
+from potstill.data.in_memory import fit_normalization
 from potstill.rng import generator
 from potstill.tasks import Forecast, Regression, Retrieval
 

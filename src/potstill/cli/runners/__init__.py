@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from potstill._util.progress import Watcher
 from potstill.cli.parsing import Parsed
 from potstill.cli.runners.completing import run_completion
 from potstill.cli.runners.files import run_export, run_import, run_inspect, run_rebuild
@@ -12,7 +13,6 @@ from potstill.cli.runners.measuring import run_compare, run_evaluate, run_label,
 from potstill.cli.runners.parts import Answer
 from potstill.cli.runners.selecting import run_active, run_csod, run_score
 from potstill.cli.runners.studying import run_study
-from potstill.watch import Watcher
 
 __all__ = ["RUNNERS", "Answer"]
 

@@ -1,9 +1,9 @@
 """``potstill completion``."""
 
+from potstill._util.progress import Watcher
 from potstill.cli.commands import Completion
 from potstill.cli.parsing import Parsed
 from potstill.cli.runners.parts import Answer
-from potstill.watch import Watcher
 
 __all__ = ["run_completion"]
 

@@ -2,17 +2,17 @@
 
 import shlex
 
+from potstill._util.progress import Watcher
 from potstill.cli.commands import Export, Import, Inspect, Rebuild
 from potstill.cli.parsing import Parsed
 from potstill.cli.runners.parts import Answer, contents, data_words, load_data
 from potstill.cli.text import plural
-from potstill.watch import Watcher
 
 __all__ = ["run_export", "run_import", "run_inspect", "run_rebuild"]
 
 
 def run_inspect(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.storage import describe, inspect
+    from potstill.dataset_file import describe, inspect
 
     command = parsed.command
     assert isinstance(command, Inspect)
@@ -21,8 +21,8 @@ def run_inspect(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_export(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.storage import check_selection, load
-    from potstill.verbs.export import export, export_selection
+    from potstill.api.export import export, export_selection
+    from potstill.dataset_file import check_selection, load
 
     command = parsed.command
     assert isinstance(command, Export)
@@ -42,9 +42,9 @@ def run_export(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_import(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.outputs import check_output
-    from potstill.storage.replacing import is_set
-    from potstill.verbs.importing import import_set
+    from potstill._util.outputs import check_output
+    from potstill.dataset_file.replacing import is_set
+    from potstill.interop.import_set import import_set
 
     command = parsed.command
     assert isinstance(command, Import)
@@ -69,9 +69,9 @@ def run_import(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_rebuild(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.outputs import check_output
-    from potstill.storage import read_indices, rebuild
-    from potstill.storage.replacing import other_set
+    from potstill._util.outputs import check_output
+    from potstill.dataset_file import read_indices, rebuild
+    from potstill.dataset_file.replacing import other_set
 
     command = parsed.command
     assert isinstance(command, Rebuild)

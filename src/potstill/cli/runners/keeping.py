@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from potstill._util.formatting import about
+from potstill._util.progress import Watcher
 from potstill.cli.commands import Cache, Verify
 from potstill.cli.parsing import Parsed
 from potstill.cli.runners.parts import Answer
 from potstill.cli.text import columns, plural
-from potstill.units import about
-from potstill.watch import Watcher
 
 if TYPE_CHECKING:
-    from potstill.verbs.verify import Verdict
+    from potstill.api.verify import Verdict
 
 __all__ = ["run_cache", "run_verify"]
 
 
 def run_verify(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.verbs.verify import verify
+    from potstill.api.verify import verify
 
     command = parsed.command
     assert isinstance(command, Verify)
@@ -25,8 +25,8 @@ def run_verify(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_cache(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.folders import cache_folder
-    from potstill.verbs.cached import kept, prune, verify_cache
+    from potstill._util.cache_dir import cache_folder
+    from potstill.api.cache import kept, prune, verify_cache
 
     command = parsed.command
     assert isinstance(command, Cache)

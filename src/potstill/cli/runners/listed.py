@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from potstill._util.progress import Watcher
 from potstill.cli.commands import ListMethods
 from potstill.cli.parsing import Parsed
 from potstill.cli.runners.parts import Answer
 from potstill.cli.text import columns, filled
-from potstill.watch import Watcher
 
 __all__ = ["LISTINGS", "run_methods"]
 
@@ -23,7 +23,7 @@ def _methods(rows: list[dict[str, Any]]) -> str:
 
 def _method(row: dict[str, Any]) -> str:
     """One method with everything that can be set: the option and its default on a line, below it what it is."""
-    from potstill.verbs.listing import efforts_said
+    from potstill.api.listing import efforts_said
 
     lines = [f"{row['name']}: {row['title']} ({row['year']}), {row['paper']}", *filled(row["summary"])]
     if row["options"]:
@@ -37,7 +37,7 @@ def _method(row: dict[str, Any]) -> str:
 
 
 def run_methods(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.verbs.listing import list_methods
+    from potstill.api.listing import list_methods
 
     command, rows = parsed.command, list_methods()
     assert isinstance(command, ListMethods)
@@ -85,7 +85,7 @@ def _stores(rows: list[dict[str, Any]]) -> str:
 
 def _listing(group: str, show: Callable[[list[dict[str, Any]]], str]) -> Callable[[Parsed, str, Watcher], Answer]:
     def listing(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-        from potstill.verbs import listing as listings
+        from potstill.api import listing as listings
 
         rows: list[dict[str, Any]] = getattr(listings, f"list_{group}")()
         return Answer(rows, show(rows))

@@ -4,14 +4,14 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from potstill._util.progress import Watcher
+from potstill._util.time_limit import TimeLimit
 from potstill.cli.commands import Distill, Making, Plan
 from potstill.cli.costs import costs
 from potstill.cli.parsing import Parsed
 from potstill.cli.runners.parts import Answer, contents, data_words, load_data, workers
 from potstill.cli.text import clock
 from potstill.errors import PotstillError
-from potstill.timelimit import TimeLimit
-from potstill.watch import Watcher
 
 __all__ = ["run_distill", "run_plan"]
 
@@ -56,10 +56,10 @@ def _beginning(parsed: Parsed) -> str:
 
 
 def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.outputs import check_output
-    from potstill.storage import drop_checkpoint
-    from potstill.storage.replacing import is_set, other_set
-    from potstill.verbs.distill import distill
+    from potstill._util.outputs import check_output
+    from potstill.api.distill import distill
+    from potstill.dataset_file import drop_checkpoint
+    from potstill.dataset_file.replacing import is_set, other_set
 
     command = parsed.command
     assert isinstance(command, Distill)
@@ -119,7 +119,7 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.verbs.plan import plan
+    from potstill.planning.plan import plan
 
     command = parsed.command
     assert isinstance(command, Plan)
@@ -153,9 +153,9 @@ def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 def _afar(command: Plan, parsed: Parsed, kept: dict[str, Any], line: str, watcher: Watcher) -> Answer:
     """The plan of machines that are not here."""
     from potstill.cli.afar import afar
-    from potstill.data.like import like
+    from potstill.data.synthetic_shape import like
     from potstill.execution.described import described_cluster
-    from potstill.verbs.afar import plan_afar
+    from potstill.planning.cluster import plan_afar
 
     cluster = described_cluster(command.on or "")
     data = like(command.data) if command.data.startswith("like:") else load_data(parsed, command.data, watcher)

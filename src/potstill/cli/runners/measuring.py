@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from potstill._util.progress import Watcher
 from potstill.cli.commands import Compare, Evaluate, Label, Report, Scaling, View
 from potstill.cli.parsing import Parsed
 from potstill.cli.ranked import board_text
@@ -13,10 +14,9 @@ from potstill.cli.runners.parts import Answer, carded, load_data, workers
 from potstill.cli.scaled import scaling_text
 from potstill.cli.text import json_document, plural
 from potstill.errors import PotstillError, PotstillWarning
-from potstill.watch import Watcher
 
 if TYPE_CHECKING:
-    from potstill.supervise.store import LabelStore
+    from potstill.labels.label_file import LabelStore
 
 __all__ = ["run_compare", "run_evaluate", "run_label", "run_report", "run_scaling", "run_view"]
 
@@ -25,11 +25,11 @@ _LITTLE = 0.5
 
 
 def run_evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill._util.outputs import check_output
+    from potstill.api.evaluate import evaluate
+    from potstill.dataset_file import Distilled, holds_indices, load, read_indices, write_atomic
     from potstill.evaluation import not_made_of
     from potstill.evaluation.scorecard import other_scorecard
-    from potstill.outputs import check_output
-    from potstill.storage import Distilled, holds_indices, load, read_indices, write_atomic
-    from potstill.verbs.evaluate import evaluate
 
     command = parsed.command
     assert isinstance(command, Evaluate)
@@ -72,9 +72,9 @@ def run_evaluate(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_label(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.storage import load
-    from potstill.supervise.store import LabelStore
-    from potstill.verbs.label import label, label_bytes
+    from potstill.api.label import label, label_bytes
+    from potstill.dataset_file import load
+    from potstill.labels.label_file import LabelStore
 
     command = parsed.command
     assert isinstance(command, Label)
@@ -136,7 +136,7 @@ def _of_rows(store: "LabelStore", sizes: Mapping[str, int]) -> str:
 
 
 def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.verbs.compare import compare
+    from potstill.api.compare import compare
 
     command = parsed.command
     assert isinstance(command, Compare)
@@ -174,7 +174,7 @@ def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_scaling(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.verbs.scaling import scaling
+    from potstill.api.scaling import scaling
 
     command = parsed.command
     assert isinstance(command, Scaling)
@@ -189,8 +189,8 @@ def run_scaling(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_report(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.outputs import check_output, marked
-    from potstill.verbs.report import report
+    from potstill._util.outputs import check_output, marked
+    from potstill.api.report import report
 
     command = parsed.command
     assert isinstance(command, Report)
@@ -204,7 +204,7 @@ def run_report(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_view(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.verbs.view import view
+    from potstill.api.view import view
 
     command = parsed.command
     assert isinstance(command, View)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
+from potstill._util.input_limits import changed
+from potstill._util.progress import Watcher
 from potstill.cli.commands import DataCommand, DataOptions
 from potstill.cli.parsing import Parsed
 from potstill.cli.text import plural
 from potstill.errors import PotstillError
-from potstill.limits import changed
-from potstill.watch import Watcher
 
 if TYPE_CHECKING:
     from potstill.core import Splits
@@ -54,8 +54,8 @@ def load_data(
         card: of a set that was made of them: its options are taken where the command line gives none.
         selected: the set is a selection, whose samples are found again only where they are read as they were.
     """
-    from potstill.verbs.export import load_for
-    from potstill.verbs.load import load_as_made, load_data
+    from potstill.api.export import load_for
+    from potstill.api.load_data import load_as_made, load_data
 
     assert isinstance(parsed.command, DataCommand)
     options = {name: value for name, value in _asked(parsed).items() if value is not None}
@@ -84,7 +84,7 @@ def _asked(parsed: Parsed) -> dict[str, Any]:
 
 def carded(folder: Path) -> Mapping[str, Any] | None:
     """The card of a set in a folder of results, if there is one: all of a comparison are of the same data."""
-    from potstill.storage import load
+    from potstill.dataset_file import load
 
     for path in sorted(folder.glob("*.safetensors")):
         with contextlib.suppress(PotstillError):  # another program's file

@@ -5,20 +5,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from potstill._util.progress import Watcher
 from potstill.cli.commands import Active, Csod, Score
 from potstill.cli.parsing import Misuse, Parsed
 from potstill.cli.runners.parts import Answer, data_words, load_data, workers
 from potstill.cli.text import columns, json_document, plural
 from potstill.errors import PotstillError
-from potstill.watch import Watcher
 
 __all__ = ["run_active", "run_csod", "run_score"]
 
 
 def run_score(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.outputs import check_output, marked
-    from potstill.storage import write_atomic
-    from potstill.verbs.score import score
+    from potstill._util.outputs import check_output, marked
+    from potstill.api.score import score
+    from potstill.dataset_file import write_atomic
 
     command = parsed.command
     assert isinstance(command, Score)
@@ -71,13 +71,13 @@ def _map(scores: Any) -> str:
 
 
 def run_active(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill._util.outputs import check_output, marked
+    from potstill.active import ACQUISITIONS, label_cost
+    from potstill.active.learning import Learner
+    from potstill.api.load_data import as_splits, pick_device
+    from potstill.dataset_file import write_atomic
     from potstill.errors import unknown
-    from potstill.outputs import check_output, marked
     from potstill.reports.label_curves import label_curves
-    from potstill.storage import write_atomic
-    from potstill.verbs.load import as_splits, pick_device
-    from potstill.verbs.use import ACQUISITIONS, label_cost
-    from potstill.verbs.use.active import Learner
 
     command = parsed.command
     assert isinstance(command, Active)
@@ -115,7 +115,7 @@ def run_active(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 def _other_costs(path: Path, data: str) -> str:
     """Say what is at ``path`` instead of what labels of these data cost."""
-    from potstill.outputs import json_object
+    from potstill._util.outputs import json_object
 
     held = json_object(path)
     if not {"curves", "pool", "labels"} <= held.keys():
@@ -145,10 +145,10 @@ def _costs_of_labels(result: Mapping[str, Any]) -> str:
 
 
 def run_csod(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill._util.outputs import check_output, json_object
+    from potstill.active import select_images
     from potstill.data.detection import load_detection
-    from potstill.outputs import check_output, json_object
-    from potstill.storage import write_atomic
-    from potstill.verbs.use import select_images
+    from potstill.dataset_file import write_atomic
 
     def other(path: Path) -> str:
         said = json_object(path).get("potstill")

@@ -3,22 +3,22 @@
 import warnings
 from typing import Any
 
+from potstill._util.progress import Watcher
 from potstill.cli.commands import Study
 from potstill.cli.parsing import Parsed
 from potstill.cli.runners.parts import Answer, load_data, workers
 from potstill.cli.studied import plan_text, study_text
 from potstill.cli.text import json_document
 from potstill.errors import PotstillWarning
-from potstill.watch import Watcher
 
 __all__ = ["run_study"]
 
 
 def run_study(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
+    from potstill._util.outputs import check_output
+    from potstill.api.study import beside, other_study, study
+    from potstill.dataset_file import Distilled, holds_indices, load, read_indices, write_atomic
     from potstill.evaluation import not_made_of
-    from potstill.outputs import check_output
-    from potstill.storage import Distilled, holds_indices, load, read_indices, write_atomic
-    from potstill.verbs.study import beside, other_study, study
 
     command = parsed.command
     assert isinstance(command, Study)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from potstill.augment.mix import rows
 from potstill.core import Task
-from potstill.functional.simplex import centred
+from potstill.functional.label_simplex import centred
 from potstill.tasks import Classification
 
 __all__ = ["answered", "answers_of", "matrix", "scores_of", "training_rows"]

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from potstill.core import InputSpec, Normalization, Task
+from potstill.core.nested import split
 from potstill.errors import PotstillError
-from potstill.evaluation.learned import Predictor
+from potstill.evaluation.estimators import Predictor
 from potstill.evaluation.learners.common import answered, scores_of
 from potstill.functional.kernels import embedded
 from potstill.functional.ridge import linear
-from potstill.inputs import split
 from potstill.nn import factory, usual
-from potstill.nn.frozen import names_backbone
+from potstill.nn.pretrained import names_backbone
 from potstill.rng import derive
 
 __all__ = ["RidgeFeatures"]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from potstill.core import Task
 from potstill.errors import PotstillError
-from potstill.evaluation.learned import Predictor
+from potstill.evaluation.estimators import Predictor
 from potstill.evaluation.learners.common import answered, scores_of
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.ridge import solve

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from potstill.core import Task
-from potstill.evaluation.learned import Predictor
+from potstill.evaluation.estimators import Predictor
 from potstill.evaluation.learners.common import answers_of, matrix, training_rows
 from potstill.tasks import Classification
 

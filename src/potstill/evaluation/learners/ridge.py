@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from potstill.core import Task
-from potstill.evaluation.learned import Predictor
+from potstill.evaluation.estimators import Predictor
 from potstill.tasks import Classification
 
 __all__ = ["Ridge"]

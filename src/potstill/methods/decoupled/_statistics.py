@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.core import Problem
-from potstill.data.passes import grouped
+from potstill.data.iterate import grouped
 from potstill.functional.statistics import Seen, followed, gap, of_batch_norm, of_convolution, watch
 from potstill.methods._starts import image
 from potstill.methods.decoupled._teachers import CHUNK, Member, Rules

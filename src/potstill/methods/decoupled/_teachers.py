@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from potstill.assets import TrainedNetworks
 from potstill.core import Asset, Network, NetworkFactory, Part, Problem, Source, Trained
-from potstill.data.passes import each
+from potstill.data.iterate import each
 from potstill.errors import PotstillError
 from potstill.functional.statistics import watch
 from potstill.methods._published import Published, fitting, member, nearest
 from potstill.methods._starts import hard_labels, image
+from potstill.pretraining import TrainedNetworks
 
 __all__ = ["CHUNK", "Labeller", "Member", "Rules", "Taught", "Teachers", "of_member"]
 
@@ -134,7 +134,7 @@ class Teachers:
             if len(trained) < count:
                 raise PotstillError(
                     f"this method needs {count} trained {make.name}, but the problem has {len(trained)} in "
-                    f"assets[{name!r}]; run it through potstill.distill, or make them with potstill.assets"
+                    f"assets[{name!r}]; run it through potstill.distill, or make them with potstill.pretraining"
                 )
             network = _architecture(make)
             shapes = {n: t.shape for n, t in (*network.named_parameters(), *network.named_buffers())}

@@ -24,8 +24,8 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Problem, Synthetic
-from potstill.data.passes import each
-from potstill.functional.leaves import Leaves, Rule, Rules, planted, under
+from potstill.data.iterate import each
+from potstill.functional.param_groups import Leaves, Rule, Rules, planted, under
 from potstill.functional.sampling import draw_per_class
 from potstill.methods._matching import Seen, Sloped, descended
 from potstill.methods._starts import image

@@ -18,7 +18,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.data.passes import each
+from potstill.data.iterate import each
 from potstill.functional.crops import Curriculum
 from potstill.methods._starts import image
 from potstill.methods.decoupled._parts import Groups

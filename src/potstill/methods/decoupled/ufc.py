@@ -28,8 +28,8 @@ from potstill.errors import PotstillError
 from potstill.methods._published import BY_DATA, ByData
 from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._turn import Turn, Voice
-from potstill.parametrize.aware import Aware
 from potstill.parametrize.compensators import Compensators
+from potstill.parametrize.quantization_aware import Aware
 
 __all__ = ["UFC"]
 

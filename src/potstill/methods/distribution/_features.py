@@ -13,12 +13,12 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Inputs, Layered, Network, Part, Problem, Space
+from potstill.core.nested import count, cut, device_of, join, only, split, tensors
+from potstill.core.nested import index as chosen
 from potstill.errors import PotstillError
 from potstill.functional.distribution import membership, row_membership
 from potstill.functional.features import embed_real, uses_batch_statistics
 from potstill.functional.sampling import draw_per_class
-from potstill.inputs import count, cut, device_of, join, only, split, tensors
-from potstill.inputs import index as chosen
 from potstill.methods._matching import (
     Descent,
     MatchState,

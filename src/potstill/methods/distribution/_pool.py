@@ -8,10 +8,10 @@ import torch
 from torch import Generator
 
 from potstill.core import Network, Part, Problem
+from potstill.labels.teacher import Teacher, teacher_step
 from potstill.methods._matching import MatchState, PoolMember
 from potstill.methods._networks import fresh_member, load
 from potstill.rng import generator
-from potstill.supervise.teacher import Teacher, teacher_step
 
 __all__ = ["TrainedAlong", "chosen"]
 

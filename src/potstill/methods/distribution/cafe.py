@@ -24,7 +24,7 @@ from torch import Generator, Tensor
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.errors import PotstillError
 from potstill.functional.distribution import mean_gap, means
-from potstill.functional.leaves import Rule, Rules
+from potstill.functional.param_groups import Rule, Rules
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState, Start, moves
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.functional.leaves import Rule
+from potstill.functional.param_groups import Rule
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState, Start
 from potstill.methods.distribution._statistics import MEANS

@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.distribution import Spread, mean_gap, means, spread, spread_gap
-from potstill.functional.leaves import Rule
+from potstill.functional.param_groups import Rule
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState, Start, rate
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded

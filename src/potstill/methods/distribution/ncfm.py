@@ -29,7 +29,7 @@ from torch import Generator, Tensor
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.distribution import amplitude_phase_gap, characteristic
-from potstill.functional.leaves import Rule
+from potstill.functional.param_groups import Rule
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState, Start
 from potstill.methods.distribution._sampling import climbed, frequencies, network

@@ -8,10 +8,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from potstill.core import Inputs, Network, Part, Problem, Space
+from potstill.core.nested import count, device_of, index
 from potstill.functional.gradient import Distance
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import gradients
-from potstill.inputs import count, device_of, index
 from potstill.methods._matching import (
     TARGETS,
     Descent,

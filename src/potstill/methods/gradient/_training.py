@@ -7,13 +7,13 @@ import torch
 from torch import Generator
 
 from potstill.core import Network, Part, Problem
+from potstill.core.nested import index
 from potstill.functional.sampling import distinct
 from potstill.functional.train import train_step
-from potstill.inputs import index
+from potstill.labels.teacher import Teacher, train_epoch
 from potstill.methods._matching import MatchState, PoolMember, augmenting, inputs_of
 from potstill.methods._networks import fresh_member
 from potstill.rng import generator
-from potstill.supervise.teacher import Teacher, train_epoch
 
 __all__ = ["OnReal", "OnSynthetic", "OneByOne", "Training"]
 

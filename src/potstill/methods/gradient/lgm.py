@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from potstill.core import Efforts, MethodInfo, Problem, Space
-from potstill.functional.leaves import Rule
+from potstill.functional.param_groups import Rule
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Labels, Matching, MatchState, Start, bounds, moves
 from potstill.methods._networks import Ready

@@ -19,11 +19,11 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Part, Problem
-from potstill.functional.leaves import under
+from potstill.core.nested import split, tensors
+from potstill.functional.linearize import Linearised, conjugate_gradients
+from potstill.functional.param_groups import under
 from potstill.functional.ridge import solve
 from potstill.functional.sampling import distinct
-from potstill.functional.tangents import Linearised, conjugate_gradients
-from potstill.inputs import split, tensors
 from potstill.methods._matching import (
     LOGITS,
     SCORES,

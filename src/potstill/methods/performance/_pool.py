@@ -8,11 +8,11 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Part, Problem
-from potstill.functional.leaves import under
+from potstill.core.nested import index
 from potstill.functional.optim import adamw
+from potstill.functional.param_groups import under
 from potstill.functional.sampling import distinct
 from potstill.functional.train import gradients
-from potstill.inputs import index
 from potstill.methods._matching import MatchState, PoolMember
 from potstill.methods._networks import fresh_member, load
 from potstill.rng import generator

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from potstill.core import Inputs, InputSpec, Network, Part, Problem, Space
+from potstill.core.nested import split
 from potstill.functional.features import input_rows
 from potstill.functional.kernels import FullyConnected, embedded
-from potstill.functional.leaves import Rules, under, values
+from potstill.functional.param_groups import Rules, under, values
 from potstill.functional.ridge import predict
 from potstill.functional.sampling import distinct, draw_per_class
-from potstill.inputs import split
 from potstill.methods._matching import (
     LOGITS,
     SCORES,

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, TypeVar
 import torch
 
 from potstill.core import Problem
-from potstill.functional.leaves import Rule, Rules
+from potstill.functional.param_groups import Rule, Rules
 from potstill.functional.unroll import Inner
 from potstill.methods._graph_memory import mode_by_memory, unrolled_mode
 from potstill.methods._matching import Matching, MatchState

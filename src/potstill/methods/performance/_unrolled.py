@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Part, Problem, Space
+from potstill.core.nested import count, device_of, index, split
 from potstill.errors import NotFinite
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import loss as loss_of
@@ -32,7 +33,6 @@ from potstill.functional.unroll import (
     slopes,
     train,
 )  # fmt: skip
-from potstill.inputs import count, device_of, index, split
 from potstill.methods._matching import (
     SCORES,
     TARGETS,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
 from potstill.core import Problem
-from potstill.functional.leaves import Optimizer, Rule, Rules
+from potstill.functional.param_groups import Optimizer, Rule, Rules
 from potstill.methods._matching import MatchState
 from potstill.methods._starts import Start, has_classes
 from potstill.methods.performance._ridge import TEMPERATURE, deviations

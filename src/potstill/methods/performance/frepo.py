@@ -19,7 +19,7 @@ from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.kernels import FullyConnected
-from potstill.functional.leaves import Optimizer, Rules
+from potstill.functional.param_groups import Optimizer, Rules
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState
 from potstill.methods.performance._pool import OnTheSet

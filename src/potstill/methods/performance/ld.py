@@ -19,7 +19,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Efforts, MethodInfo, Network, Part, Problem
-from potstill.functional.leaves import Rule, Rules, under
+from potstill.functional.param_groups import Rule, Rules, under
 from potstill.functional.train import parameters
 from potstill.functional.unroll import Inner, State, advance, begin, slopes, train
 from potstill.methods._engine import Engineered

@@ -20,7 +20,7 @@ import torch
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.kernels import FullyConnected
-from potstill.functional.leaves import Optimizer
+from potstill.functional.param_groups import Optimizer
 from potstill.methods._engine import Engineered
 from potstill.methods._matching import Matching, MatchState
 from potstill.methods._networks import Ready

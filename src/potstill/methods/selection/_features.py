@@ -10,12 +10,12 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Generator, Tensor
 
-from potstill.assets import TrainedNetworks
 from potstill.core import Asset, Inputs, Network, Problem
-from potstill.data.passes import in_order
+from potstill.data.iterate import in_order
 from potstill.functional.duplicates import Digests
 from potstill.functional.features import input_rows
 from potstill.methods._networks import load, trained_networks
+from potstill.pretraining import TrainedNetworks
 from potstill.rng import draw_seed
 
 __all__ = ["ClassSamples", "FeatureName", "Space", "class_features", "network_seed", "read_class", "trained"]

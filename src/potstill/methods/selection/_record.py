@@ -9,11 +9,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from potstill.assets import Record, Recording
 from potstill.core import Asset, Problem
 from potstill.errors import PotstillError, PotstillWarning
-from potstill.functional.dynamics import rank_correlation
+from potstill.functional.training_dynamics import rank_correlation
 from potstill.methods.selection._score import ByScore
+from potstill.pretraining import Record, Recording
 
 __all__ = ["FEW", "ByRecord", "Recorded", "check_epochs", "check_swings", "record_of"]
 
@@ -51,7 +51,7 @@ class Recorded:
     """Augmentation in training. Papers pad, cut and flip CIFAR (``pad-crop``); smaller pictures lose too much by it."""
 
     def spec(self, until: int = 0, **more: float) -> Asset:
-        """The record; ``until`` some epoch only, and ``more`` of its recipe: see `potstill.assets.RecordTraining`.
+        """The record; ``until`` some epoch only, and ``more`` of its recipe: see `potstill.pretraining.RecordTraining`.
 
         Raises:
             PotstillError: that epoch is not recorded.
@@ -84,7 +84,7 @@ def record_of(problem: Problem) -> Record:
     if not isinstance(record, Record):
         raise PotstillError(
             "this method reads a record of training, but the problem has none in assets['record']; run it through "
-            "potstill.distill, or make it with potstill.assets"
+            "potstill.distill, or make it with potstill.pretraining"
         )
     return record
 

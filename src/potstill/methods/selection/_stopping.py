@@ -14,9 +14,9 @@ from torch import Tensor
 
 from potstill.core import Problem, Trained
 from potstill.functional.train import train_step
+from potstill.labels.teacher import Teacher, fresh_teacher, soft_rows
 from potstill.methods._starts import image
 from potstill.rng import derive, generator
-from potstill.supervise.teacher import Teacher, fresh_teacher, soft_rows
 
 __all__ = ["Choice", "Trial", "begin", "best", "epochs_of", "tried"]
 

@@ -16,8 +16,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from potstill.core import MethodInfo, Problem
-from potstill.functional.dynamics import aum
 from potstill.functional.pruning import Keep
+from potstill.functional.training_dynamics import aum
 from potstill.methods.selection._record import ByRecord, record_of
 
 __all__ = ["AUM"]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from potstill.core import Asset, MethodInfo, Problem
-from potstill.functional.dynamics import cartography
+from potstill.functional.training_dynamics import cartography
 from potstill.methods.selection._record import ByRecord, check_epochs, check_swings, record_of
 
 __all__ = ["Cartography"]

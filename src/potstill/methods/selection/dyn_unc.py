@@ -21,7 +21,7 @@ from torch import Tensor
 
 from potstill.core import Asset, MethodInfo, Problem
 from potstill.errors import PotstillWarning
-from potstill.functional.dynamics import check_window, dynamic_uncertainty
+from potstill.functional.training_dynamics import check_window, dynamic_uncertainty
 from potstill.methods.selection._record import FEW, ByRecord, check_swings, record_of
 
 __all__ = ["DynUnc"]

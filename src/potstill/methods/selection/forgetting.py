@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from potstill.core import Asset, MethodInfo, Problem
-from potstill.functional.dynamics import forgetting
+from potstill.functional.training_dynamics import forgetting
 from potstill.methods.selection._record import ByRecord, check_epochs, record_of
 
 __all__ = ["Forgetting"]

@@ -17,10 +17,10 @@ from typing import ClassVar
 import torch
 from torch import Generator
 
-from potstill.assets import kept_part
 from potstill.core import Asset, MethodInfo, Problem
 from potstill.functional.gradient_coreset import Weighted, glister
 from potstill.methods.selection._last_layer import ByGradients
+from potstill.pretraining import kept_part
 
 __all__ = ["GLISTER"]
 

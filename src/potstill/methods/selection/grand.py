@@ -18,12 +18,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from potstill.assets.records import check_kept, kept_epochs
 from potstill.core import Asset, MethodInfo, Problem
 from potstill.functional.gradient_norms import gradient_norms, last_layer_norms
 from potstill.methods._networks import load
 from potstill.methods._starts import image
 from potstill.methods.selection._record import ByRecord, record_of
+from potstill.pretraining.training_dynamics import check_kept, kept_epochs
 
 __all__ = ["GraNd"]
 

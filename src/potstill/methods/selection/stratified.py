@@ -11,7 +11,7 @@ import torch
 from torch import Generator
 
 from potstill.core import MethodInfo, Metrics, Problem
-from potstill.data.passes import in_order
+from potstill.data.iterate import in_order
 from potstill.functional.duplicates import Digests
 from potstill.functional.sampling import proportional, random_per_class
 from potstill.methods._starts import image

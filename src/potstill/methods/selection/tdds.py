@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from potstill.core import Asset, MethodInfo, Problem
-from potstill.functional.dynamics import check_window, tdds
+from potstill.functional.training_dynamics import check_window, tdds
 from potstill.methods.selection._record import ByRecord, record_of
 
 __all__ = ["TDDS"]

@@ -18,10 +18,10 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Network, Part, Problem, Trained
+from potstill.core.nested import count, device_of, index
 from potstill.errors import NotFinite, PotstillError
 from potstill.functional.train import loss as loss_of
 from potstill.functional.unroll import Inner, Loss, Mode, Trail, Unrolled, begin, begun, slopes, train
-from potstill.inputs import count, device_of, index
 from potstill.methods._matching import (
     TARGETS,
     Descent,
@@ -53,7 +53,7 @@ TRIES = 20
 
 @runtime_checkable
 class Expert(Protocol):
-    """Snapshots of one training: `potstill.assets.Trajectory`."""
+    """Snapshots of one training: `potstill.pretraining.Trajectory`."""
 
     @property
     def seed(self) -> int: ...
@@ -208,7 +208,7 @@ def experts(problem: Problem) -> Sequence[Expert]:
     if not made:
         raise PotstillError(
             "this method follows experts, but the problem has none in assets['experts']; "
-            "run it through potstill.distill, or make them with potstill.assets"
+            "run it through potstill.distill, or make them with potstill.pretraining"
         )
     return made
 

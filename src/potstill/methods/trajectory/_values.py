@@ -7,10 +7,9 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import torch
 
-from potstill.assets.trajectories import ExpertTrajectories
 from potstill.core import Problem
 from potstill.errors import PotstillError
-from potstill.functional.leaves import Rule, Rules
+from potstill.functional.param_groups import Rule, Rules
 from potstill.methods._graph_memory import mode_by_memory, unrolled_mode
 from potstill.methods._matching import Labels, Matching, MatchState
 from potstill.methods._networks import Ready
@@ -18,6 +17,7 @@ from potstill.methods._published import BY_DATA, ByData, PublishedRun, Settings
 from potstill.methods._starts import Chooser, Start
 from potstill.methods.trajectory._chosen import Chosen
 from potstill.methods.trajectory._trajectory import RATE, Span, TrajectoryEnds
+from potstill.pretraining.trajectories import ExpertTrajectories
 
 __all__ = ["GOOD", "QUICK", "Published", "Started", "TrajectoryValues", "following", "setting"]
 

@@ -1,0 +1,184 @@
+"""Writing beside and renaming: a file or folder that is there as a whole or not at all, and stays after a power cut."""
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from potstill._util.file_lock import is_free, taken_and_named
+from potstill.errors import PotstillError
+
+__all__ = [
+    "beside",
+    "check_writable",
+    "clear_dead_parts",
+    "confirm_name",
+    "own_part",
+    "reason",
+    "sync_folder",
+    "write_atomic",
+]
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Why the system refused a path, in its own words."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _target(path: Path) -> Path:
+    """Where a file at ``path`` goes: behind a symbolic link, never in place of a folder or a device."""
+    try:
+        target = path.resolve()
+        folder = target.parent.is_dir()
+        found = os.stat(target)
+    except FileNotFoundError:
+        found = None
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
+        said = str(error) if isinstance(error, RuntimeError) else reason(error)
+        raise PotstillError(f"{path}: cannot be written ({said}); choose another path") from error
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        raise PotstillError(f"{path}: a file is to be written there, but it is a folder; add a file name")
+    if found is not None and not stat.S_ISREG(found.st_mode):
+        raise PotstillError(f"{path}: a file is to be written there, but it is a device or pipe; choose another path")
+    if found is not None and not os.access(target, os.W_OK):
+        raise PotstillError(f"{path}: is write-protected; choose another path or allow writing")
+    if not folder:
+        raise PotstillError(f"{path}: its folder {path.parent} does not exist; make it or choose another path")
+    return target
+
+
+def beside(path: Path) -> Path:
+    """A name in the same folder for what will be renamed to ``path``."""
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")
+
+
+def _create(part: Path) -> int:
+    return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+
+
+def own_part(target: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
+    """A new file or folder beside ``target``, open and locked, so that nobody takes it for what a dead process left.
+
+    Args:
+        make: makes it where it is told to and opens it.
+    """
+    clear_dead_parts(target)
+    while True:
+        part = beside(target)
+        descriptor = make(part)
+        if is_free(descriptor, wait=True) and taken_and_named(descriptor, part):
+            return part, descriptor
+        os.close(descriptor)  # who cleared up was faster
+
+
+def clear_dead_parts(target: Path) -> None:
+    """Remove what killed writers of ``target`` left beside it: the parts that no process has locked."""
+    pattern = re.compile(re.escape(f".{target.name[:40]}.") + r"[0-9a-f]{12}\.part")
+    with contextlib.suppress(OSError):
+        for name in filter(pattern.fullmatch, os.listdir(target.parent)):
+            part = target.with_name(name)
+            with contextlib.suppress(OSError):
+                kind = os.O_RDONLY if part.is_dir() else os.O_RDWR
+                descriptor = os.open(part, kind | getattr(os, "O_NOFOLLOW", 0))
+                try:
+                    if not is_free(descriptor, untold=False):
+                        continue
+                    if part.is_dir():
+                        shutil.rmtree(part)
+                    else:
+                        part.unlink()
+                finally:
+                    os.close(descriptor)
+
+
+def check_writable(path: Path) -> None:
+    """Find out before the work, not after it, that a file cannot be written.
+
+    Raises:
+        PotstillError: the folder is missing or closed, or the path is a folder, a device or write-protected.
+    """
+    target = _target(path)
+    probe = beside(target)
+    try:
+        os.close(_create(probe))
+        probe.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        raise PotstillError(f"{path}: cannot be written ({reason(error)}); choose another path") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the system does that for folders: without it, a power cut after a
+    rename may leave the name of before.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    except PermissionError:  # one that may be written but not read; and Windows, which opens none
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that do not do it
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def confirm_name(path: Path, folder: Path) -> None:
+    """After a rename to ``path``: bring its name in ``folder`` to the disk.
+
+    Raises:
+        PotstillError: the disk refuses; what was written is there, but may not outlast a power cut.
+    """
+    try:
+        sync_folder(folder)
+    except OSError as error:
+        raise PotstillError(
+            f"{path}: is written, but the disk does not confirm it ({reason(error)}); check the disk first"
+        ) from error
+
+
+@contextmanager
+def _replacing(path: Path, follow: bool) -> Iterator[BinaryIO]:
+    target = _target(path) if follow else path.parent.resolve() / path.name
+    try:
+        part, descriptor = own_part(target, _create)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(part, target)
+        finally:  # also when the user interrupts
+            part.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        raise PotstillError(
+            f"{path}: could not be written ({reason(error)}); free space or choose another path, nothing was changed"
+        ) from error
+    confirm_name(path, target.parent)
+
+
+def write_atomic(path: Path, *content: bytes | memoryview, follow: bool = True) -> None:
+    """Write beside, bring that to the disk, rename, bring the name to it.
+
+    A reader finds the old file or the new one, never half of one.
+
+    Args:
+        content: one part of it after another.
+        follow: where ``path`` is a symbolic link, write what it points to; otherwise the link itself is replaced.
+
+    Raises:
+        PotstillError: it cannot be written; what was there stays as it was and nothing is left behind.
+    """
+    with _replacing(path, follow) as file:
+        for piece in content:
+            file.write(piece)

@@ -1,0 +1,154 @@
+"""The folder of the cache: whose it is, what may lie in it, and what running processes have in use.
+
+The folder is marked when it is made (``CACHEDIR.TAG``, which backups know), holds a folder for each known kind, and in
+these, files of known names. Everything else in it is somebody else's, and so is all that a link leads to.
+"""
+
+import atexit
+import contextlib
+import os
+import re
+import secrets
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from potstill._util.cache_dir import cache_folder
+from potstill._util.file_lock import is_free, take
+
+__all__ = ["KINDS", "cached_files", "in_use", "is_cache", "make_kind", "strangers", "used_by_others"]
+
+KINDS = ("decoders", "full", "native", "networks", "orders", "pictures", "records", "trajectories")
+"""Folders of the cache."""
+TAG = "CACHEDIR.TAG"
+_TAG_TEXT = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# This folder is the cache of Potstill: whatever is in it can be made again.\n"
+    "# See https://bford.info/cachedir/\n"
+)
+_USE = ".in-use"
+_HEX = "[0-9a-f]{64,72}"
+_NAMES = {
+    "native": re.compile(r"[\w.-]*-[0-9a-f]{64}\.so"),
+    "records": re.compile(rf"{_HEX}/((rows|network)-\d{{5}}|state)\.safetensors|{_HEX}\.\w+"),
+}
+_NAME = re.compile(rf"{_HEX}\.\w+")
+_PART = re.compile(rf"({_HEX}/)?\.([^/]{{1,41}}\.[0-9a-f]{{12}}\.part|{_HEX}(\.\w+)?\.(part|progress)|\w{{8}}\.part)")
+_lock = threading.Lock()
+_leases: dict[tuple[int, Path], int] = {}
+"""The open file of each process and cache in which it says what it has in use."""
+
+
+def make_kind(folder: Path) -> None:
+    """Make a folder of the cache, and mark the cache where it is new.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    root = cache_folder()
+    if folder.is_relative_to(root) and is_cache(root):
+        with contextlib.suppress(OSError):  # marked already; or it cannot be, and then nor can the folder in it
+            root.mkdir(parents=True, exist_ok=True)
+            with open(root / TAG, "x") as file:
+                file.write(_TAG_TEXT)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def is_cache(root: Path) -> bool:
+    """Tell whether a folder is a cache of Potstill: marked as one, or without anything else in it."""
+    try:
+        with open(root / TAG) as file:
+            return "cache of Potstill" in file.read(len(_TAG_TEXT))
+    except (OSError, ValueError):
+        return not strangers(root)
+
+
+def strangers(root: Path) -> list[str]:
+    """Return what lies in the folder and is no part of a cache."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(root) as entries:
+        return sorted(
+            entry.name for entry in entries
+            if entry.name not in (TAG, _USE) and not (entry.name in KINDS and entry.is_dir(follow_symlinks=False))
+        )  # fmt: skip
+    return []
+
+
+def cached_files(root: Path, *, parts: bool = False) -> Iterator[tuple[str, Path]]:
+    """Yield kind and path of every file of Potstill's in a cache; no link is followed, and none is a file of it.
+
+    Args:
+        parts: those that are being written, or were, instead.
+    """
+    for kind in KINDS:
+        wanted = _PART if parts else _NAMES.get(kind, _NAME)
+        for path in _below(root / kind):
+            if wanted.fullmatch(path.relative_to(root / kind).as_posix()):
+                yield kind, path
+
+
+def _below(folder: Path, depth: int = 2) -> list[Path]:
+    """Return the regular files in a folder and those in it, in the order of names."""
+    found: list[Path] = []
+    if folder.is_symlink():
+        return found
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda one: one.name):
+            if entry.is_file(follow_symlinks=False):
+                found.append(Path(entry.path))
+            elif depth > 1 and entry.is_dir(follow_symlinks=False):
+                found += _below(Path(entry.path), depth - 1)
+    return found
+
+
+def in_use(path: Path) -> None:
+    """Say that this process will read a file of the cache until it ends, so that nobody prunes it meanwhile.
+
+    A cache that cannot be written, or a system without locks, keeps no such word.
+    """
+    root = cache_folder()
+    if not path.is_relative_to(root):
+        return
+    key = os.getpid(), root  # a process that was forked says it in a file of its own
+    with _lock, contextlib.suppress(OSError):
+        if key not in _leases:
+            (root / _USE).mkdir(parents=True, exist_ok=True)
+            lease = root / _USE / f"{key[0]}-{secrets.token_hex(6)}"
+            made = take(lease)
+            if made is None:
+                return
+            _leases[key] = made
+            atexit.register(_ended, key, lease)
+        os.write(_leases[key], f"{path.relative_to(root).as_posix()}\n".encode())
+
+
+def _ended(key: tuple[int, Path], lease: Path) -> None:
+    """Remove what a process has said, at its end; what it leaves if it is killed, whoever prunes removes."""
+    if key[0] == os.getpid():
+        with contextlib.suppress(OSError):
+            lease.unlink()
+
+
+def used_by_others(root: Path) -> set[Path]:
+    """Return the files that living processes have said to use, and forget what dead ones have."""
+    found: set[Path] = set()
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(root / _USE) as entries:
+        for entry in entries:
+            if not entry.is_file(follow_symlinks=False) or not re.fullmatch(r"\d+-[0-9a-f]{12}", entry.name):
+                continue
+            with contextlib.suppress(OSError):
+                found |= _said(root, Path(entry.path))
+    return found
+
+
+def _said(root: Path, lease: Path) -> set[Path]:
+    """Return what one process has in use; none, and no file of it, where it has ended."""
+    descriptor = os.open(lease, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        if is_free(descriptor, untold=False):
+            lease.unlink()
+            return set()
+        with os.fdopen(os.dup(descriptor), "rb") as file:
+            file.seek(0)
+            return {root / line for line in file.read().decode(errors="replace").splitlines()}
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,72 @@
+"""What a notebook shows of data, sets and scorecards: small HTML without a style sheet, every text in it escaped."""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from potstill._util.html import Html, join, tag
+
+__all__ = ["MOST_CLASSES", "MOST_PICTURES", "facts", "picture", "shelf", "table"]
+
+MOST_CLASSES, MOST_PICTURES = 10, 8
+"""Classes, and pictures of each, that are shown: a cell is no page."""
+_CELL = "text-align:left;padding:2px 12px 2px 0"
+
+
+def picture(x: Any, alt: str, wanted: int, longest: int) -> Html:
+    """A picture as inline PNG, drawn at the whole multiple of its size nearest to ``wanted`` pixels, once at least.
+
+    Args:
+        x: a NumPy array (c, h, w); values are clipped to [0, 1]. Of two channels the first is shown, of four and more
+            the first three.
+        alt: what a reader without pictures is told.
+        wanted: CSS pixels of the longer side.
+        longest: pixels of the longer side that are kept; what is larger is made smaller.
+    """
+    import numpy as np
+    from PIL import Image
+
+    channels = x[:1] if x.shape[0] < 3 else x[:3]
+    levels = np.rint(np.clip(np.nan_to_num(channels, nan=0.0), 0, 1) * 255).astype(np.uint8)
+    levels = np.ascontiguousarray(levels.transpose(1, 2, 0))
+    drawing = Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels)
+    if max(drawing.size) > longest:
+        drawing.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    drawing.save(buffer, format="PNG", optimize=True)
+    times = max(1, round(wanted / max(drawing.size)))
+    return tag(
+        "img",
+        src="data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"),
+        alt=alt,
+        width=drawing.width * times,
+        height=drawing.height * times,
+        decoding="async",
+    )
+
+
+def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Html:
+    """A table; numbers are written by who gives them."""
+    top = tag("tr", *(tag("th", join([str(h)]), style=_CELL) for h in head))
+    body = (tag("tr", *(tag("td", v if isinstance(v, Html) else str(v), style=_CELL) for v in row)) for row in rows)
+    return tag("table", tag("thead", top) if head else None, tag("tbody", *body))
+
+
+def facts(title: str, rows: Iterable[tuple[str, object]]) -> Html:
+    """A heading and what there is to say below it."""
+    return join([tag("b", title), table((), rows)])
+
+
+def shelf(rows: Iterable[tuple[str, Sequence[Any]]]) -> Html:
+    """Pictures by class, a row for each.
+
+    Args:
+        rows: the class's name, and its pictures as NumPy arrays (c, h, w).
+    """
+    shown = []
+    for name, pictures in rows:
+        drawn = (picture(x, f"{name}, {n + 1}", 40, 64) for n, x in enumerate(pictures))
+        spaced = tag("span", join(drawn, " "), style="image-rendering:pixelated")
+        shown.append((Html(tag("bdi", name)), Html(spaced)))
+    return table((), shown)

@@ -1,0 +1,155 @@
+"""Files that a command or a function is asked to write: never one that it reads, and nobody else's unless it is said.
+
+One rule for all of them. The name has the suffix of what is written. It is not, whether by a link, by the case of its
+letters or by how they are composed, a file that is read, nor does it lie in a folder that is read where it would become
+a part of the data. A file that is there already is replaced if Potstill wrote it and it is the same thing made again (a
+set of the same run, a scorecard of the same set, a page); any other only with ``force``.
+"""
+
+import json
+import os
+import unicodedata
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from potstill._util.atomic_write import check_writable
+from potstill._util.import_from_file import names_file
+from potstill._util.input_limits import limits
+from potstill.errors import PotstillError
+
+__all__ = ["ASK", "MARK", "check_apart", "check_output", "check_suffix", "files_among", "json_object", "marked"]
+
+MARK = "Made by Potstill"
+"""Words in every page and drawing, by which one that is there is known."""
+ASK = "choose another path, or replace it with `force=True`"
+"""The end of what is said where a file is there."""
+_DATA = frozenset((
+    ".arrow", ".bmp", ".csv", ".flac", ".gif", ".gz", ".jpeg", ".jpg", ".json", ".jsonl", ".mp3", ".mp4", ".npy",
+    ".npz", ".parquet", ".png", ".ppm", ".pq", ".tar", ".tif", ".tiff", ".tsv", ".txt", ".wav", ".webp", ".xml",
+))  # fmt: skip
+"""Suffixes of files that are read as data where they lie in a folder of data."""
+
+
+def check_output(
+    path: str | Path,
+    *,
+    suffixes: tuple[str, ...] = (),
+    reads: Iterable[object] = (),
+    force: bool = False,
+    found: Callable[[Path], str] | None = None,
+) -> Path:
+    """Check, before any work, that a file may be written, and return its path.
+
+    Args:
+        path: where it is to be written.
+        suffixes: one of these must end its name; none: any may.
+        reads: what is read for it: paths, names of data, ``FILE.py:NAME``, or values with ``files``.
+        force: replace whatever file is there, but for one that is read.
+        found: says what is there instead of what may be replaced, as the end of a sentence ("holds …"), or nothing
+            where it may be; ``None``: no file that is there may be.
+
+    Raises:
+        PotstillError: it may not, or cannot be written.
+    """
+    path = Path(path)
+    check_suffix(path, suffixes)
+    check_apart(path, reads)
+    check_writable(path)
+    if not force and path.exists():
+        other = "is there already, and is nothing that is known to be made again" if found is None else found(path)
+        if other:
+            raise PotstillError(f"{path}: {other}; {ASK}")
+    return path
+
+
+def check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
+    """
+    Raises:
+        PotstillError: the name ends in none of these.
+    """
+    if suffixes and not path.name.lower().endswith(suffixes):
+        listed = " or ".join(suffixes)
+        raise PotstillError(f"{path}: the file's name must end in {listed}; call it {path.stem or 'FILE'}{suffixes[0]}")
+
+
+def check_apart(path: Path, reads: Iterable[object], *, folder: bool = False) -> None:
+    """
+    Args:
+        folder: what is written is a folder.
+
+    Raises:
+        PotstillError: it is, or lies in, what is read.
+    """
+    for one in _paths(reads):
+        try:
+            same, inside = _is_same(path, one), _is_within(path, one)
+        except (OSError, ValueError, RuntimeError):  # no path that a file can have: whoever reads or writes it says so
+            continue
+        if same:
+            raise PotstillError(f"{path}: is read as {one}, and would be written over; choose another path")
+        if inside and (folder or path.suffix.lower() in _DATA):
+            raise PotstillError(
+                f"{path}: lies in {one}, and would become a part of what is read there; choose another path"
+            )
+
+
+def files_among(reads: Iterable[object]) -> tuple[str, ...]:
+    """Return the paths among what is read, absolute, as far as there is something."""
+    return tuple(os.path.abspath(path) for path in _paths(reads) if os.path.lexists(path))
+
+
+def _paths(reads: Iterable[object]) -> list[Path]:
+    """Return the paths among what is read."""
+    found: list[Path] = []
+    for one in reads:
+        if isinstance(one, Path):
+            found.append(one.expanduser() if str(one).startswith("~") else one)
+        elif isinstance(one, str) and not one.startswith("hub:"):
+            file = one.rpartition(":")[0] if names_file(one) and ":" in one else one
+            found.append(Path(os.path.expanduser(file)))
+        elif isinstance(one, tuple | list):
+            found += _paths(item for item in one if isinstance(item, str | Path))
+        elif not isinstance(one, type) and isinstance(files := getattr(one, "files", None), tuple):
+            found += map(Path, files)
+            if isinstance(path := getattr(one, "path", None), Path):
+                found.append(path)
+    return found
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Tell whether two paths are one file on some file system: by links, or by names that differ in case or form."""
+    if path.exists() and other.exists() and os.path.samefile(path, other):
+        return True
+    return _folded(path) == _folded(other)
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    inner, outer = _folded(path), _folded(folder)
+    return folder.is_dir() and len(inner) > len(outer) and inner[: len(outer)] == outer
+
+
+def _folded(path: Path) -> tuple[str, ...]:
+    """Return the parts of a path, links resolved, as a file system that tells neither case nor form apart has them."""
+    return tuple(unicodedata.normalize("NFC", part).casefold() for part in path.resolve().parts)
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; an empty one of what holds none."""
+    try:
+        if path.stat().st_size > limits().json_bytes:
+            return {}
+        held = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
+def marked(path: Path) -> str:
+    """Say that a page or drawing that is there is not ours; nothing, where it says that it is."""
+    try:
+        with path.open("rb") as file:
+            ours = any(MARK.encode() in block for block in iter(lambda: file.read(2**24), b""))
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return "" if ours else "is there already, and Potstill did not make it"

@@ -1,0 +1,281 @@
+"""What a person sees on stderr while something runs: a bar on a terminal, a line every ten seconds elsewhere.
+
+Both say how far it is, how long it has taken and, from the first steps on, about how long it will take.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from potstill._util.formatting import about, clock, roughly
+from potstill._util.html import one_line
+from potstill.errors import for_command_line
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+__all__ = ["LONG", "Pace", "Seen", "Watcher"]
+
+LINE_EVERY = 10.0
+"""Seconds between lines where stderr is not a terminal."""
+LONG = 3600.0
+"""Seconds from which on a forecast is said before all else, with how to ask for less."""
+SETTLED = 3.0
+"""Seconds of steps after the first before a forecast is made of them."""
+PATIENCE = 2.0
+"""In Python, what takes less than so many seconds is not spoken of."""
+
+
+@runtime_checkable
+class Seen(Protocol):
+    """A step of a run, as `potstill.Progress` says it."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def total(self) -> int | None: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def time_limit(self) -> float | None: ...
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+
+
+class Pace:
+    """How fast something goes, from what was done after the first time it was looked at: that took a warm-up."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, float] | None = None
+        self._last = (0.0, 0.0)
+
+    def see(self, done: float, seconds: float) -> None:
+        """So much was done after so many seconds."""
+        if self._first is None or done < self._last[0]:
+            self._first = (done, seconds)
+        self._last = (done, seconds)
+
+    @property
+    def settled(self) -> bool:
+        """Whether a forecast is worth making: three steps, and some seconds of them."""
+        if self._first is None:
+            return False
+        return self._last[0] - self._first[0] >= 3 and self._last[1] - self._first[1] >= SETTLED
+
+    def left(self, total: float) -> float | None:
+        """Seconds until ``total`` is done; ``None`` as long as nothing can be said."""
+        if self._first is None or self._last[0] <= self._first[0]:
+            return None
+        each = (self._last[1] - self._first[1]) / (self._last[0] - self._first[0])
+        return max(0.0, each * (total - self._last[0]))
+
+
+class Watcher(AbstractContextManager["Watcher"]):
+    """Shows one thing at a time; ``quiet`` shows nothing. Text goes out as it is, never as markup.
+
+    Attributes:
+        line: whether it is watched from a command line, whose words are then used.
+    """
+
+    def __init__(self, *, quiet: bool, patience: float = 0.0, line: bool = False) -> None:
+        """``patience``: seconds of a thing before anything is said of it."""
+        self.line = line
+        self._quiet = quiet
+        self._patience = patience
+        self._what, self._named, self._less = "", "", ""
+        self._begun = self._last_line = 0.0
+        self._spoken = False
+        self._share: Callable[[], float | None] = lambda: None
+        self._detail: Callable[[], str] = str
+        self._pace, self._hinted = Pace(), False
+        self._expected: dict[str, float] = {}
+        self._bar: Bar | None = None
+        self._lock, self._over = threading.RLock(), threading.Event()
+        self._ticker: threading.Thread | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        if self._ticker is not None:
+            self._ticker.join()
+        if self._bar is not None:
+            self._bar.stop()
+
+    # --- what is told -------------------------------------------------------------------------------------------
+
+    def worded(self, text: str) -> str:
+        """``text`` with options as who watches knows them: those of the command line, or keywords of Python."""
+        return for_command_line(text) if self.line else text
+
+    def note(self, text: str) -> None:
+        """One line that stays."""
+        if self._quiet:
+            return
+        text = self.worded(text)
+        with self._lock:
+            if self._bar is not None:
+                self._bar.console.print(f"potstill: {one_line(text)}", markup=False, highlight=False, soft_wrap=True)
+            else:
+                print(f"potstill: {one_line(text)}", file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        """One line that stays and cannot be overlooked, also where all else is silent."""
+        with self._lock:
+            loud = f"potstill: WARNING: {one_line(self.worded(text))}"
+            if self._bar is not None:
+                self._bar.console.print(loud, markup=False, highlight=False, soft_wrap=True, style="bold red")
+            else:
+                print(f"\x1b[1;31m{loud}\x1b[0m" if sys.stderr.isatty() else loud, file=sys.stderr, flush=True)
+
+    def begin(self, what: str, less: str = "") -> None:
+        """Steps that are told from now on are of ``what``; ``less`` says how to ask for fewer of them."""
+        self._named, self._less, self._pace, self._hinted = what, self.worded(less), Pace(), False
+
+    def of(self, what: str, seen: Seen) -> None:
+        """A step of ``what`` was made."""
+        if what != self._named:
+            self.begin(what)
+        self(seen)
+
+    def expect(self, what: str, seconds: float, said: str) -> None:
+        """``what`` is about to be made and will take about so long; ``said``: what it consists of."""
+        self._expected[what] = seconds
+        if seconds >= LONG:
+            self.note(f"{said}: {about(seconds)} on this machine" + (f"; for less: {self._less}" * bool(self._less)))
+        elif seconds >= 2 * LINE_EVERY:
+            self.note(f"{said}: {about(seconds)}")
+
+    def __call__(self, seen: Seen) -> None:
+        """A step of a run was made: how far it is, by its steps or by its time, whichever ends it sooner."""
+        if self._quiet:
+            return
+        with self._lock:
+            self._pace.see(seen.step, seen.seconds)
+            left = None if seen.total is None else self._pace.left(seen.total)
+            if seen.time_limit is not None:
+                rest = max(0.0, seen.time_limit - seen.seconds)
+                left = rest if left is None else min(left, rest)
+            shares = [seen.step / seen.total] if seen.total else []
+            if seen.time_limit is not None:
+                shares.append(min(seen.seconds / seen.time_limit, 1.0))
+            share = max(shares, default=None)
+            nearer = bool(shares) and shares[0] == share  # steps that the time will not reach say nothing
+            parts = [f"step {seen.step:,}" + (f" of {seen.total:,}" if seen.total and nearer else "")]
+            parts.append(clock(seen.seconds) + (f" of {clock(seen.time_limit)}" if seen.time_limit is not None else ""))
+            if left is not None and self._pace.settled and share != 1.0:
+                parts.append(f"about {roughly(left)} left")
+            parts += [f"{name} {value:.4g}" for name, value in seen.metrics.items()]
+            known = self._pace.settled and left is not None
+            if known and not self._hinted and left is not None:
+                self._hinted = True
+                if left >= LONG:
+                    self._long(seen, left)
+                if left > LINE_EVERY:
+                    self._last_line = 0.0  # how long it will take is worth a line of its own
+            self.show(self._named, share, ", ".join(parts))
+
+    def count(self, what: str, done: int, total: int) -> None:
+        """``done`` of ``total`` things are made: networks, students."""
+        if self._quiet:
+            return
+        now, expected = time.monotonic(), self._expected.get(what)
+        if what != self._what:
+            self._pace, first = Pace(), done
+            self._counted = (now, first)
+        begun, first = self._counted
+        self._pace.see(done, now - begun)
+
+        def left() -> float | None:
+            passed = time.monotonic() - begun
+            if done > first and done < total:
+                each = (now - begun) / (done - first)
+                return max(0.0, each * (total - done) - (time.monotonic() - now))
+            return None if expected is None or done >= total else max(0.0, expected - passed)
+
+        def share() -> float | None:
+            if not total:
+                return None
+            if (rest := left()) is None:
+                return done / total
+            passed = time.monotonic() - begun
+            return max(done / total, min(0.99, passed / max(passed + rest, 1e-9)))
+
+        def detail() -> str:
+            rest = left()
+            return f"{done:,} of {total:,}" + ("" if not rest or rest < 1 else f", about {roughly(rest)} left")
+
+        rest = left()
+        if rest is not None and rest >= LONG and done > first and not self._hinted:
+            self._hinted = True
+            self.note(f"{what}: {about(rest)} more on this machine" + f"; for less: {self._less}" * bool(self._less))
+        self._shown(what, share, detail, done >= total)
+
+    def show(self, what: str, share: float | None, detail: str) -> None:
+        """``what`` is going on and ``share`` (0 to 1) of it is done, as far as is known."""
+        if not self._quiet:
+            self._shown(what, lambda: share, lambda: detail, share == 1.0)
+
+    # --- how it is shown ----------------------------------------------------------------------------------------
+
+    def _long(self, seen: Seen, left: float) -> None:
+        steps = "" if seen.total is None else f" for {seen.total - seen.step:,} more steps"
+        self.note(
+            f"{self._named}: {about(left)}{steps} on this machine" + (f"; for less: {self._less}" if self._less else "")
+        )
+
+    def _shown(self, what: str, share: Callable[[], float | None], detail: Callable[[], str], finished: bool) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if what != self._what:
+                self._what, self._begun, self._spoken, self._last_line = what, now, False, 0.0
+            self._share, self._detail = share, detail
+            if sys.stderr.isatty():
+                self._draw()
+            elif now - self._begun >= self._patience and (
+                now - self._last_line >= LINE_EVERY or (finished and (self._spoken or not self._patience))
+            ):
+                self._line()
+            if self._ticker is None:
+                self._ticker = threading.Thread(target=self._tick, daemon=True)
+                self._ticker.start()
+
+    def _tick(self) -> None:
+        """Lines and bars go on while a long step is under way."""
+        while not self._over.wait(1.0):
+            with self._lock:
+                now = time.monotonic()
+                if self._bar is not None:
+                    self._draw()
+                elif now - self._begun >= self._patience and now - self._last_line >= LINE_EVERY:
+                    self._line()
+
+    def _line(self) -> None:
+        self._last_line, self._spoken = time.monotonic(), True
+        self.note(f"{self._what}: {self._detail()}")
+
+    def _draw(self) -> None:
+        if self._bar is None:
+            # Only now: it takes a tenth of a second, and most commands are done without.
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[detail]}", markup=False),
+                console=Console(stderr=True),
+                transient=True,
+                redirect_stdout=False,
+            )
+            self._task = self._bar.add_task(one_line(self._what), total=None, detail="")
+            self._bar.start()
+        share = self._share()
+        self._bar.update(
+            self._task, description=one_line(self._what), total=None if share is None else 1.0,
+            completed=share or 0.0, detail=one_line(self._detail()),
+        )  # fmt: skip

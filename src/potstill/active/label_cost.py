@@ -1,0 +1,139 @@
+"""What labels cost: accuracy against labels for several acquisitions, beside random, with intervals."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from potstill.active.learning import (
+    ActiveRun,
+    Learner,
+    accuracy_on,
+    active,
+    check_rounds,
+    fitted,
+    learner_factory,
+    network_name,
+)
+from potstill.core import Source
+from potstill.errors import PotstillError
+from potstill.evaluation.statistics import summary
+
+__all__ = ["label_cost", "needed"]
+
+_SAID = ("steps", "batch", "lr", "momentum", "weight_decay")
+"""What the result says of the learner."""
+
+
+def needed(labels: Sequence[int], accuracy: Sequence[float], target: float) -> float | None:
+    """Labels at which a curve first reaches ``target``, on the line between two rounds; ``None``: it never does."""
+    for i, (count, value) in enumerate(zip(labels, accuracy, strict=True)):
+        if value >= target:
+            if i == 0 or value == accuracy[i - 1]:
+                return float(count)
+            part = (target - accuracy[i - 1]) / (value - accuracy[i - 1])
+            return labels[i - 1] + part * (count - labels[i - 1])
+    return None
+
+
+def _mean_height(labels: Sequence[int], accuracy: Sequence[float]) -> float:
+    """The area below a curve over its width."""
+    steps = [
+        (b - a) * (low + high) / 2 for a, b, low, high in zip(labels, labels[1:], accuracy, accuracy[1:], strict=False)
+    ]
+    return sum(steps) / (labels[-1] - labels[0])
+
+
+def _oracle(pool: Source) -> Callable[[Tensor], Tensor]:
+    return lambda index: pool.labels[index]
+
+
+def label_cost(
+    parts: Callable[[int], tuple[Source, Source]],
+    acquire: Sequence[str] = ("margin",),
+    *,
+    rounds: int = 10,
+    per_round: int = 20,
+    start: int | None = None,
+    candidates: int | None = None,
+    learner: Learner | None = None,
+    fraction: float = 0.95,
+    seeds: int = 5,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Active learning on data whose labels are known, to see what it would have saved; ``random`` is always among them.
+
+    All acquisitions of a seed have the same data, the same start and the same networks, so they are compared in pairs.
+
+    Args:
+        parts: the pool, with labels, and the test source of a seed.
+        acquire: see `active`.
+        rounds, per_round, start, candidates, learner: as for `active`.
+        fraction: of the accuracy of a learner that is trained on the whole pool's labels, in (0, 1].
+        seeds: independent runs of each.
+        seed: the first of them.
+        progress: called with what was done, how many runs are done and how many there are.
+
+    Returns:
+        JSON: ``full`` accuracy; by acquisition the ``accuracy`` at each number of ``labels``, and the labels ``needed``
+        for ``fraction`` of the full accuracy, with those ``saved`` against random, seed by seed; ``mean_over_labels``
+        is a curve's mean height, and ``over_random`` its difference from random's. A run that never gets there counts
+        with all the labels it had (``at_least`` says how many did), so its saving is understated if random gets there,
+        and overstated if only random fails to.
+
+    Raises:
+        PotstillError: as `active`; or a fraction outside (0, 1].
+    """
+    if not 0 < fraction <= 1:
+        raise PotstillError(f"the fraction of the full accuracy must lie in (0, 1], but it is {fraction}")
+    names: list[str] = ["random", *(a for a in dict.fromkeys(acquire) if a != "random")]
+    how = learner or Learner()
+    runs: dict[str, list[ActiveRun]] = {a: [] for a in names}
+    full: list[float] = []
+    answers: list[int] = []
+    """Test samples of each seed."""
+    total, done = seeds * (len(names) + 1), 0
+    for s in range(seed, seed + seeds):
+        pool, test = parts(s)
+        check_rounds(pool, rounds, per_round, start)  # before anything is trained
+        network = network_name(how, pool)
+        net = fitted(how, learner_factory(how, pool), pool, s, -1)
+        full.append(accuracy_on(net, test))
+        answers.append(len(test))
+        for a in names:
+            done += 1
+            if progress is not None:
+                progress(f"{a}, seed {s}", done, total)
+            runs[a].append(
+                active(
+                    pool, _oracle(pool), acquire=a, rounds=rounds, per_round=per_round,
+                    start=start, candidates=candidates, learner=how, test=test, seed=s,
+                )
+            )  # fmt: skip
+        done += 1
+    labels = [r.labels for r in runs["random"][0].rounds]
+    curves: dict[str, Any] = {}
+    areas: list[float] = []
+    """Of random, which comes first."""
+    costs: dict[str, list[float]] = {}
+    for a in names:
+        accuracies = [[float(r.accuracy or 0.0) for r in run.rounds] for run in runs[a]]
+        found = [needed(labels, row, fraction * f) for row, f in zip(accuracies, full, strict=True)]
+        costs[a] = [float(labels[-1]) if n is None else n for n in found]
+        pairs = [r - c for r, c in zip(costs["random"], costs[a], strict=True)]
+        area = [_mean_height(labels, row) for row in accuracies]
+        areas = areas or area
+        curves[a] = {
+            "accuracy": [summary(column, min(answers)) for column in zip(*accuracies, strict=True)],
+            "mean_over_labels": summary(area, min(answers)),
+            "over_random": summary([own - other for own, other in zip(area, areas, strict=True)]),
+            "needed": {**summary(costs[a]), "at_least": sum(n is None for n in found)},
+            "saved": summary(pairs),
+            "runs": [run.to_dict() for run in runs[a]],
+        }
+    return {
+        "labels": labels, "fraction": fraction, "full": summary(full, min(answers)),
+        "pool": len(pool), "seeds": seeds, "seed": seed,
+        "network": network, "learner": {n: getattr(how, n) for n in _SAID}, "curves": curves,
+    }  # fmt: skip

@@ -1,0 +1,115 @@
+"""Measure a set on the real test split, beside its baselines at equal bytes."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from potstill._util.progress import Watcher
+from potstill.api.load_data import as_splits, pick_device
+from potstill.core import registry
+from potstill.dataset_file import Distilled, holds_indices, load, read_indices, rebuild
+from potstill.errors import PotstillWarning
+from potstill.evaluation import Protocol, Scorecard, not_made_of
+from potstill.evaluation import evaluate as measure
+from potstill.execution import Executor, asked_executor
+from potstill.execution.memory import keep_freed_memory
+from potstill.labels.teacher_file import open_labels
+from potstill.nn import OwnNetwork, given
+from potstill.runs.arguments import Counting, renamed, watched
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    distilled: Distilled | str | Path,
+    data: Any,
+    *,
+    protocol: str | Protocol = "potstill",
+    network: Sequence[str | OwnNetwork | Callable[..., Any]] | str | OwnNetwork | Callable[..., Any] | None = None,
+    quick: bool = False,
+    seeds: int | None = None,
+    seed: int = 0,
+    baselines: bool = True,
+    full: bool = True,
+    robust_scores: bool = True,
+    stored: str | Path | None = None,
+    weights: bool = True,
+    side_by_side: int | None = None,
+    executor: Executor | str | None = None,
+    device: str = "auto",
+    progress: Counting = "auto",
+    **overrides: Any,
+) -> Scorecard:
+    """Measure a distilled set against the real test split, beside its baselines at equal stored bytes.
+
+    Args:
+        distilled: a set, or the path of one, also of one that holds the indices of a selection alone.
+        data: what it was made of: anything ``load_data`` takes, read with the options on the set's card; or what
+            ``load_data`` returned, with a test split.
+        protocol: a registered name, or a protocol as a value.
+        network: which students, one or several; the first is the headline, the others make the cross-architecture
+            table. Names of networks, or of learners that are none (``linear-model``, ``forest``, ``ridge``, the
+            closed forms ``krr-ntk``, ``nngp``, ``ridge-features``), or classes and functions of your own that make a
+            ``torch.nn.Module``, or ``file.py:Net``. By default the protocol's, else the one that the set was made with,
+            unless that is its maker's own.
+        quick: a shorter protocol that says so, to look at a set and not to report it (`Protocol.quick`): few students
+            and epochs, no robust scores and no reference on the full data. What is given besides wins over it.
+        seeds: students per network.
+        baselines, full, robust_scores: leave these out to be done sooner.
+        stored: a file of a teacher's labels of this set, or of the teacher itself, as `label` writes it.
+        weights: train with the set's weights where it has any; ``False``: all samples alike.
+        side_by_side: students trained as one network, at most; by default 32 on a GPU and 1 on a CPU.
+        executor: where students and teachers are trained, as for `potstill.distill`.
+        progress: called with what is being trained, how much is done, and of how much; ``auto``: show it on stderr;
+            ``None``: show nothing.
+        **overrides: fields of the protocol's recipe, e.g. ``epochs=100``; the fingerprint then differs.
+
+    Raises:
+        PotstillError: the set does not fit the data, or there is no test split.
+
+    Warns:
+        PotstillWarning: the set was not made of this training data, so that it may hold samples that it is tested on.
+    """
+    keep_freed_memory()
+    (asked,) = renamed(overrides, {"networks": "network"}, network=network)
+    several = [asked] if isinstance(asked, str | OwnNetwork) or callable(asked) else asked or ()
+    indices = Path(distilled) if isinstance(distilled, str | Path) and holds_indices(Path(distilled)) else None
+    small = load(distilled) if isinstance(distilled, str | Path) and indices is None else distilled
+    card = small.card if isinstance(small, Distilled) else read_indices(Path(small))[1]
+    splits = as_splits(data, pick_device(device), card)
+    if indices is not None:
+        small = rebuild(indices, splits.train)
+    assert isinstance(small, Distilled)
+    chosen = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
+    chosen = chosen.quick() if quick else chosen
+    chosen = chosen.override(**overrides) if overrides else chosen
+    if (doubt := not_made_of(small.card, splits)) is not None:
+        warnings.warn(doubt, PotstillWarning, stacklevel=2)
+    with watched(progress) as watcher:
+        shown = progress == "auto" or isinstance(progress, Watcher)  # else nobody would see a forecast
+        watcher.begin("evaluation", _less(quick, full))
+        return measure(
+            small,
+            splits,
+            protocol=chosen,
+            networks=[found for found in map(given, several) if found is not None],
+            seeds=seeds,
+            seed=seed,
+            baselines=baselines,
+            full=full and not quick,
+            robust_scores=robust_scores and not quick,
+            stored=None if stored is None else open_labels(stored),
+            weights=weights,
+            side_by_side=side_by_side,
+            executor=asked_executor(executor),
+            progress=progress if callable(progress) and not isinstance(progress, Watcher) else watcher.count,
+            expect=(lambda s: watcher.expect("evaluation", s, "evaluation")) if shown else None,
+        )
+
+
+def _less(quick: bool, full: bool) -> str:
+    """How to ask for a shorter evaluation; what was asked for already is no advice."""
+    if quick:
+        return 'a narrower network, such as `network="convnet-w32"`'
+    return "`quick=True`, `seeds=K` or `full=False`" if full else "`quick=True` or `seeds=K`"

@@ -1,0 +1,262 @@
+"""What is done with a selection beside training on it: its files, its rows, its indices, and the way back to a set."""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from potstill import dataset_file
+from potstill._util.outputs import check_apart
+from potstill.api.load_data import as_splits, load_as_made, pick_device
+from potstill.core import Source, Splits
+from potstill.data.hub import Opened, opened, two_parts
+from potstill.data.indexing import Index
+from potstill.data.readers import FileReader
+from potstill.data.streaming_policy import indexed
+from potstill.data.table import read_csv, read_parquet
+from potstill.dataset_file import Distilled, check_selection, check_source, read_indices
+from potstill.dataset_file.folders import write_folder
+from potstill.errors import PotstillError, unknown
+from potstill.export.formats import FORMATS
+from potstill.export.formats import export as write_export
+from potstill.export.images import folder_names
+
+__all__ = ["WITH_DATA", "Link", "export", "export_selection", "load_for", "rebuild"]
+
+Link = Literal["copy", "hard", "symbolic"]
+WITH_DATA = ("files", "hf")
+"""Exports that take the chosen samples from the data as they are there."""
+_OTHERS = '`to="parquet"` writes the inputs as the set holds them'
+
+
+def export(
+    distilled: Distilled | str | Path, to: str, path: str | Path, *, data: Any = None, link: Link = "copy",
+    license: str | None = None, force: bool = False, **reading: Any,
+) -> Path:  # fmt: skip
+    """Write a set in another form.
+
+    - ``png``, ``npz``, ``parquet``, ``csv``, ``webdataset``: see ``potstill.export.formats``; they need no data.
+    - ``indices``: a selection without its inputs, one file that `rebuild` puts together with the data again.
+    - ``files``: the chosen original pictures, a folder for each class, with ``selection.json`` beside them.
+    - ``hf``: a Hugging Face data set in a folder that ``datasets.load_dataset`` reads, with its card; with ``data``,
+      the chosen rows with all the columns that they have there, for ``datasets.load_from_disk``.
+
+    Where samples have weights, every form has them: ``selection.json`` a list ``weights``, ``hf`` a column ``weight``.
+
+    Args:
+        distilled: a set, or the path of its file.
+        data: for ``files`` and rows of ``hf``, what the selection was made of.
+        link: for ``files`` of a folder: ``copy``, or ``hard`` or ``symbolic`` links to the originals.
+        license: for ``hf`` without ``data``, an identifier of the Hub's that its card states.
+        force: replace a file that is there, whatever it is, but for the set's own. A folder never is replaced.
+        **reading: options of ``load_data`` that the data were read with (``size``, ``split_seed``, ``skip_bad``, …).
+
+    Raises:
+        PotstillError: no such form, no selection, other data than it was made of, or a path that is taken.
+    """
+    path = Path(path)
+    distilled = distilled if isinstance(distilled, Distilled) else dataset_file.load(distilled)
+    if to == "indices":
+        dataset_file.write_indices(distilled, path, force=force)
+        return path
+    if to == "hf" and data is None:
+        check_apart(path, [distilled], folder=True)
+        return distilled.to_hf(path, license=license)
+    if to not in WITH_DATA:
+        if to not in FORMATS:
+            raise unknown("export format", to, (*FORMATS, "indices", *WITH_DATA))
+        return write_export(distilled, to, path, force=force)
+    if data is None:
+        raise PotstillError(f"an export to {to} takes the samples from the data that they were chosen from; give data")
+    check_selection(distilled, f"an export to {to}")
+    splits = load_for(distilled.card, data, **reading)
+    return export_selection(
+        distilled, to, path, data, splits.train, link=link, label=splits.reading.get("label"),
+        skip_bad=splits.reading.get("skip_bad", False),
+    )  # fmt: skip
+
+
+def load_for(card: Mapping[str, Any], data: Any, **reading: Any) -> Splits:
+    """The data read as they were read for the selection of this card: streamed, or into memory."""
+    streamed = str(card["source"].get("hash")).startswith("encoded:")
+    return load_as_made(card, data, **{"stream": streamed, **{n: v for n, v in reading.items() if v is not None}})
+
+
+def rebuild(path: str | Path, data: Any, **reading: Any) -> Distilled:
+    """The whole set of a file that holds indices alone: the same bits as before ``export(small, "indices", path)``.
+
+    Args:
+        path: the file.
+        data: what the selection was made of; or ``Splits`` of it.
+        **reading: options of ``load_data``, as they were.
+
+    Raises:
+        PotstillError: the file is no such file, or the data are others; both hashes are shown.
+    """
+    card = read_indices(Path(path))[1]
+    return dataset_file.rebuild(Path(path), as_splits(load_for(card, data, **reading), pick_device("cpu")).train)
+
+
+def export_selection(
+    distilled: Distilled, to: str, path: str | Path, data: Any, train: Source, *, link: Link = "copy",
+    label: str | None = None, skip_bad: bool = False,
+) -> Path:  # fmt: skip
+    """``files`` or ``hf`` of a selection whose source has been read. Arguments and errors as for `export`."""
+    if link not in get_args(Link):
+        raise unknown("link", link, get_args(Link))
+    index = check_selection(distilled, f"an export to {to}")
+    check_source(distilled.card, train)
+    known = getattr(train, "places", None)
+    if known is None:
+        raise PotstillError(f"{train.name}: where its samples were read from is not known; {_OTHERS}")
+    path = Path(path)
+    assert isinstance(known, Tensor)
+    places = known[index]
+    check_apart(path, [distilled, data], folder=True)
+    if to == "files":
+        _files(distilled, path, data, places, link, label, skip_bad)
+    else:
+        _rows(distilled, path, data, places, label, skip_bad)
+    return path
+
+
+def _index_of(data: Any, label: str | None, skip_bad: bool) -> Index:
+    found = indexed(opened(data) or data, label, skip_bad)
+    if found is None:
+        what = data if isinstance(data, str | Path) else "the data"
+        raise PotstillError(f"{what}: holds no encoded pictures to take; {_OTHERS}")
+    return found
+
+
+def _ending(content: bytes) -> str:
+    """The suffix that a picture's bytes deserve; they were decoded before, so the format is known."""
+    with Image.open(io.BytesIO(content)) as picture:
+        return {"JPEG": "jpg", "TIFF": "tif"}.get(picture.format or "", (picture.format or "bin").lower())
+
+
+def _files(
+    distilled: Distilled, path: Path, data: Any, places: Tensor, link: Link, label: str | None, skip_bad: bool
+) -> None:
+    index = _index_of(data, label, skip_bad)
+    reader, classes = index.reader, distilled.classes
+    if link != "copy" and not isinstance(reader, FileReader):
+        raise PotstillError(f"{data}: its pictures are no files of their own, so none can be linked; copy them")
+    names = classes if isinstance(reader, FileReader) else folder_names(classes)
+    y = index.labels[places].tolist()
+    made: dict[int, str] = {}
+
+    def fill(folder: Path) -> None:
+        for place, c in zip(places.tolist(), y, strict=True):
+            if place in made:
+                continue
+            if isinstance(reader, FileReader):
+                source = Path(reader.where(place))
+                inner = _within_class(source.relative_to(Path(data).expanduser()), names[c])
+                target = Path(folder, names[c], inner)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _linked(source, target, link)
+            else:
+                content = reader.read([place])[0]
+                target = Path(folder, names[c], f"{place:08}.{_ending(content)}")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+            made[place] = target.relative_to(folder).as_posix()
+        said: dict[str, Any] = {
+            "files": [made[p] for p in places.tolist()],
+            "index": distilled.index.tolist() if distilled.index is not None else [],
+            "labels": distilled.labels.tolist(),
+            "classes": list(classes),
+            "card": distilled.card,
+        }
+        if distilled.weights is not None:
+            said["weights"] = distilled.weights.tolist()
+        (folder / "selection.json").write_text(json.dumps(said), encoding="ascii")
+
+    write_folder(path, fill)
+
+
+def _within_class(relative: Path, name: str) -> Path:
+    """A picture's path below its class folder: CLASS/… or train/CLASS/…."""
+    parts = relative.parts
+    return Path(*parts[1:]) if parts[0] == name else Path(*parts[2:])
+
+
+def _linked(source: Path, target: Path, link: Link) -> None:
+    if link == "copy":
+        shutil.copy2(source, target)
+    elif link == "symbolic":
+        target.symlink_to(os.path.abspath(source))
+    else:
+        try:
+            os.link(os.path.realpath(source), target)
+        except OSError as error:
+            raise PotstillError(
+                f"{source}: cannot be hard-linked to {target.parent} ({error.strerror}); use "
+                '`link="copy"` or `link="symbolic"`'
+            ) from None
+
+
+def _rows(distilled: Distilled, path: Path, data: Any, places: Tensor, label: str | None, skip_bad: bool) -> None:
+    import datasets
+
+    chosen = _chosen(datasets, data, places.tolist(), label, skip_bad)
+    further = {
+        "soft_label": distilled.labels if distilled.labels.is_floating_point() else None,
+        "weight": distilled.weights,
+    }
+    for name, values in further.items():
+        if values is None:
+            continue
+        if name in chosen.column_names:
+            raise PotstillError(f'the data have a column {name} already; rename it, or export with `to="parquet"`')
+        chosen = chosen.add_column(name, values.tolist())
+
+    def fill(folder: Path) -> None:
+        with _quiet(datasets):
+            chosen.save_to_disk(str(folder))
+
+    write_folder(path, fill)
+
+
+class _quiet:
+    """No progress bars of Hugging Face's, for as long as it lasts."""
+
+    def __init__(self, datasets: Any) -> None:
+        self._datasets = datasets
+
+    def __enter__(self) -> None:
+        self._shown = self._datasets.is_progress_bar_enabled()
+        self._datasets.disable_progress_bars()
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            self._datasets.enable_progress_bars()
+
+
+def _chosen(datasets: Any, data: Any, places: list[int], label: str | None, skip_bad: bool) -> Any:
+    """The chosen rows as a ``datasets.Dataset``, with all the columns that they have in the data."""
+    hub: Opened | None = opened(data)
+    if hub is not None:
+        return two_parts(hub.data, hub.name)[0].select(places)
+    suffix = Path(data).suffix.lower() if isinstance(data, str | Path) else ""
+    tables: dict[str, Callable[[Path], Any]] = {
+        ".csv": read_csv, ".tsv": read_csv, ".parquet": read_parquet, ".pq": read_parquet,
+    }  # fmt: skip
+    if suffix in tables and Path(data).expanduser().is_file():
+        return datasets.Dataset(tables[suffix](Path(data).expanduser()).take(places))
+    index = _index_of(data, label, skip_bad)
+    order = sorted(set(places))
+    content = dict(zip(order, index.reader.read(order), strict=True))
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(index.classes))})
+    rows = {
+        "image": [{"bytes": content[p], "path": Path(index.reader.where(p)).name} for p in places],
+        "label": index.labels[torch.tensor(places)].tolist(),
+    }
+    return datasets.Dataset.from_dict(rows, features=features)

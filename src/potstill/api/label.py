@@ -1,0 +1,227 @@
+"""``label``: a teacher's labels of a distilled set, for every epoch and crop, written once and read by students.
+
+Or those that others have published of it, in the layout of FKD (`potstill.labels.fkd`).
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from potstill._util.outputs import check_output
+from potstill.api.distill import default_network
+from potstill.api.load_data import as_splits, pick_device
+from potstill.augment.view_schedule import Views
+from potstill.core import NetworkFactory, Source, registry
+from potstill.dataset_file import Distilled, load
+from potstill.errors import PotstillError, PotstillWarning, unknown
+from potstill.evaluation import Protocol
+from potstill.evaluation.augmentation import student_augmentation
+from potstill.evaluation.distilled_training import views_of
+from potstill.evaluation.evaluate import as_seen, carded_network, check_fit
+from potstill.evaluation.teacher_labels import labeller_of, names_of
+from potstill.execution import Executor, asked_executor
+from potstill.execution.memory import keep_freed_memory
+from potstill.labels.fkd import import_fkd
+from potstill.labels.label_file import LabelStore, content_hash, forecast
+from potstill.labels.metadata import TEACHER_BITS
+from potstill.labels.teacher_file import Labels, teacher_bytes, write_teacher
+from potstill.labels.write import pool_of, write_labels
+from potstill.nn import OwnNetwork, factory, given
+
+__all__ = ["label", "label_bytes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """Everything that is known before teachers are trained."""
+
+    small: Distilled
+    seen: Source
+    said: Protocol
+    make: NetworkFactory
+    views: Views
+    epochs: int
+
+    @property
+    def networks(self) -> list[str]:
+        """Names of the teachers."""
+        return names_of(self.said, self.small, self.seen, self.make)
+
+    def bytes(self, pool: int | None, top_k: int | None, dtype: str | None) -> dict[str, int]:
+        """Of rows and, where it can be stored, of the teacher."""
+        said, classes = self.said, self.seen.classes
+        rows = forecast(
+            len(self.small), classes, pool_of(self.epochs, pool), top_k, dtype or "float16",
+            temperature=said.teaching.temperature, level=said.teaching.loss == "mse",
+        )  # fmt: skip
+        try:
+            kind = teacher_type(dtype)
+            return {"rows": rows, "teacher": teacher_bytes(self.networks, self.seen.input, len(classes), kind)}
+        except PotstillError:  # a network of the user's own, which no file can build
+            return {"rows": rows}
+
+
+def teacher_type(dtype: str | None) -> str:
+    """How a teacher's weights are stored beside rows of ``dtype``."""
+    return dtype if dtype in TEACHER_BITS else "uint8"
+
+
+def label(
+    distilled: Distilled | str | Path,
+    data: Any,
+    out: str | Path,
+    *,
+    protocol: str | Protocol = "sre2l",
+    network: str | OwnNetwork | Callable[..., Any] | None = None,
+    store_as: str = "rows",
+    pool: int | None = None,
+    top_k: int | None = None,
+    dtype: str | None = None,
+    fkd: str | Path | None = None,
+    force: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    executor: Executor | str | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    **overrides: Any,
+) -> Labels:
+    """Write a teacher's labels of every view of a set that a protocol's students will see, or the teacher itself.
+
+    Killed at any moment and called again with the same arguments, it goes on and ends with the same bytes.
+
+    Args:
+        distilled: a set, or the path of one.
+        data: what it was made of; teachers are trained on its training split, or taken from the cache. They are those
+            that made the set, unless the protocol names others (`potstill.evaluation.teacher_labels`).
+        out: the file of labels.
+        protocol: one in which a teacher labels; it says the teachers, the views, the epochs and the temperature.
+        network: the student that will be trained; the teacher has its architecture where nobody says another.
+        store_as: ``rows`` of labels (`potstill.labels.label_file`), the ``teacher`` with its weights in few bits, which
+            labels again whenever it is asked (`potstill.labels.teacher_file`), or ``auto``: what takes fewer bytes.
+        pool: epochs to store, fewer than are trained; see `potstill.labels.label_file`. Of rows.
+        top_k: classes of each row to keep (default: all).
+        dtype: ``float16``, ``uint8`` or ``uint4`` for rows (default: ``float16``), ``uint8`` or ``uint4`` for a
+            teacher (default: ``uint8``).
+        fkd: a folder of published labels of this very set (``epoch_0``, ``epoch_1``, …, as SRe2L writes them), which
+            are stored in place of new ones, with their own crops; nothing is trained and nothing of it is run. Its
+            views have the pictures' size, and its pictures the order of the set, which is that of an export's files.
+        force: replace what is at ``out``, if it is not these labels or a part of them.
+        seed: decides the views.
+        executor: where teachers are trained, as for `potstill.distill`.
+        progress: called with what is done, how much of it, and of how much.
+        **overrides: fields of the protocol.
+
+    Raises:
+        PotstillError: the protocol's labels are the set's own, its views cannot be stored, the set does not fit, or the
+            teacher cannot be stored as it was asked for; or the folder is not whole or of another set.
+    """
+    keep_freed_memory()
+    runner = asked_executor(executor)
+    # What cannot be written is found before teachers are trained.
+    check_output(out, reads=[distilled, data, network, fkd], force=True)
+    task = _task(distilled, data, protocol, network, seed, device, overrides)
+    if store_as not in (known := ("rows", "teacher", "auto")):
+        raise unknown("way to store labels", store_as, known)
+    small, seen, said = task.small, task.seen, task.said
+    x = small.model_space()
+    assert isinstance(x, Tensor)
+    if fkd is not None:
+        return _published(task, x, Path(fkd), Path(out), store_as, pool, top_k, dtype, force, progress)
+    if store_as == "teacher":
+        _check_teacher(task, pool, top_k, dtype)
+    sizes = task.bytes(pool, top_k, dtype)
+    if store_as == "auto":
+        store_as = "teacher" if sizes.get("teacher", sizes["rows"]) < sizes["rows"] else "rows"
+    x = x.to(seen.device)
+    shared = said.sized(len(x), len(seen.classes)).recipe.batch if said.teaching.teacher_statistics == "batch" else 256
+    labeller = labeller_of(said, small, seen, task.make, lambda n: student_augmentation(n, seen), progress, runner)
+    if labeller.warning is not None:
+        warnings.warn(labeller.warning, PotstillWarning, stacklevel=2)
+    assert labeller.teachers is not None
+    experts = labeller.teachers.experts(seen.classes)
+    if store_as == "teacher":
+        return write_teacher(
+            out, experts, x, task.views, classes=seen.classes, input=seen.input, dtype=teacher_type(dtype),
+            statistics=said.teaching.teacher_statistics, batch=shared, replace=force,
+        )  # fmt: skip
+    return write_labels(
+        out, experts, x, task.views, classes=seen.classes,
+        epochs=task.epochs, pool=pool, top_k=top_k, dtype=dtype or "float16",
+        temperature=said.teaching.temperature, level=said.teaching.loss == "mse",
+        statistics=said.teaching.teacher_statistics, batch=shared, replace=force,
+        progress=None if progress is None else lambda done, total: progress("labels", done, total),
+    )  # fmt: skip
+
+
+def _published(
+    task: _Task, x: Tensor, folder: Path, out: Path, store_as: str, epochs: int | None, top_k: int | None,
+    dtype: str | None, force: bool, progress: Callable[[str, int, int], None] | None,
+) -> LabelStore:  # fmt: skip
+    if store_as != "rows" or x.ndim != 4:
+        raise PotstillError("published labels are rows of pictures; leave `store_as=` out, and give a set of pictures")
+    picture = (x.shape[2], x.shape[3])
+    return import_fkd(
+        folder, out, classes=task.seen.classes, items=len(x), picture=picture, size=picture,
+        inputs_hash=content_hash(x), epochs=epochs, top_k=top_k, dtype=dtype or "float16",
+        temperature=task.said.teaching.temperature, level=task.said.teaching.loss == "mse", replace=force,
+        progress=None if progress is None else lambda done, total: progress("labels", done, total),
+    )  # fmt: skip
+
+
+def label_bytes(
+    distilled: Distilled | str | Path,
+    data: Any,
+    *,
+    protocol: str | Protocol = "sre2l",
+    network: str | OwnNetwork | Callable[..., Any] | None = None,
+    pool: int | None = None,
+    top_k: int | None = None,
+    dtype: str | None = None,
+    device: str = "auto",
+    **overrides: Any,
+) -> dict[str, int]:
+    """Bytes that `label` would store as ``rows`` and as ``teacher``, to the byte, without training anything.
+
+    A teacher that no file can build, which is one of the user's own code, has no entry. Arguments as for `label`.
+    """
+    return _task(distilled, data, protocol, network, 0, device, overrides).bytes(pool, top_k, dtype)
+
+
+def _task(
+    distilled: Distilled | str | Path, data: Any, protocol: str | Protocol,
+    network: str | OwnNetwork | Callable[..., Any] | None, seed: int, device: str, overrides: dict[str, Any],
+) -> _Task:  # fmt: skip
+    small = load(distilled) if isinstance(distilled, str | Path) else distilled
+    chosen: Protocol = registry.resolve("protocols", protocol) if isinstance(protocol, str) else protocol
+    chosen = chosen.override(**overrides) if overrides else chosen
+    train = as_splits(data, pick_device(device), small.card).train
+    check_fit(small, train)
+    seen = as_seen(train, small)
+    name = given(network) or chosen.network or carded_network(small) or default_network(seen)
+    make = factory(name, seen.input, len(seen.classes), seen.device, normalization=seen.normalization)
+    said = chosen.resolve(seen.name, make.name, seen.input)
+    views = views_of(said, student_augmentation(said.recipe.augment, seen), seed)
+    return _Task(
+        small=small,
+        seen=seen,
+        said=said,
+        make=make,
+        views=views,
+        epochs=(said.recipe.epochs or 0) + said.recipe.extra_epoch,
+    )
+
+
+def _check_teacher(task: _Task, pool: int | None, top_k: int | None, dtype: str | None) -> None:
+    """Refuse settings that a stored teacher does not have, and teachers that no file can build."""
+    if pool is not None or top_k is not None:
+        raise PotstillError(
+            "a stored teacher labels every epoch and all classes, but pool or top_k was given; leave them out, or "
+            "store rows"
+        )
+    if dtype is not None and dtype not in TEACHER_BITS:
+        raise unknown("type of a teacher's weights", dtype, tuple(TEACHER_BITS))
+    teacher_bytes(task.networks, task.seen.input, len(task.seen.classes))

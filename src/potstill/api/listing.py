@@ -1,0 +1,172 @@
+"""What there is to choose from, as plain data: the command line, the docs and the README's table are made from it.
+
+``outside=False`` leaves out what other installed packages add.
+"""
+
+import dataclasses
+import functools
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from potstill.core import Effort, labels_asked, registry
+
+__all__ = [
+    "efforts_of",
+    "efforts_said",
+    "field_docs",
+    "list_augmentations",
+    "list_data",
+    "list_methods",
+    "list_networks",
+    "list_parametrizations",
+    "list_protocols",
+    "list_stores",
+]
+
+
+def _first_line(target: Any) -> str:
+    return (inspect.getdoc(target) or "").split("\n")[0]
+
+
+def field_docs(kind: type) -> dict[str, str]:
+    """The string below each field of a dataclass, by field; of an inherited field, that of the class it is from."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if dataclasses.is_dataclass(base):
+            found |= _docs_in(base)
+    return found
+
+
+@functools.cache
+def _docs_in(kind: type) -> dict[str, str]:
+    """Of the fields that a class writes itself. Its file is read for it, which takes milliseconds."""
+    texts = re.findall(r'^    (\w+): [^\n]+\n    """(.*?)"""', inspect.getsource(kind), flags=re.MULTILINE | re.DOTALL)
+    return {name: " ".join(text.split()) for name, text in texts}
+
+
+def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
+    """Every method: name, family, paper, title, year, what it keeps, and its options with defaults and sources."""
+    rows = []
+    for name in registry.names("methods", outside=outside):
+        kind = registry.resolve("methods", name)
+        docs, info = field_docs(kind), kind.info
+        options = [
+            {"name": f.name, "default": f.default, "type": _type_name(f.type), "help": docs.get(f.name, "")}
+            for f in dataclasses.fields(kind)
+        ]
+        rows.append(
+            {
+                "name": name,
+                "family": info.family,
+                "paper": info.paper,
+                "title": info.title,
+                "year": info.year,
+                "summary": _first_line(kind),
+                "selects": info.selects,
+                "soft": info.soft or labels_asked(kind) != "hard",
+                "unpublished": info.unpublished,
+                "weighs": info.weighs,
+                "kinds": list(info.kinds),
+                "efforts": efforts_of(kind),
+                "options": options,
+            }
+        )
+    return rows
+
+
+def efforts_of(kind: Any) -> dict[str, dict[str, Any]]:
+    """What each effort sets, with what is published of the same fields beside it; empty where they are all alike."""
+    touched = dict.fromkeys(name for fields in kind.efforts.values() for name in fields)
+    published = {f.name: f.default for f in dataclasses.fields(kind) if f.name in touched}
+    efforts = {name: {**published, **kind.efforts.get(name, {})} for name in get_args(Effort)}
+    return {name: {field: fields[field] for field in touched} for name, fields in efforts.items() if touched}
+
+
+def efforts_said(efforts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for each effort: ``quick: iterations 300``."""
+    if not efforts:
+        return ["quick, good and published are the same"]
+    return [
+        f"{name}: " + ", ".join(f"{field.replace('_', '-')} {_plain(value)}" for field, value in fields.items())
+        for name, fields in efforts.items()
+    ]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return '""' if value == "" else str(value)
+
+
+def _type_name(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def list_protocols(*, outside: bool = True) -> list[dict[str, Any]]:
+    """Every protocol: name, version, paper, fingerprint, whether it was published with a choice on test data."""
+    rows = []
+    for name in registry.names("protocols", outside=outside):
+        p = registry.resolve("protocols", name)
+        rows.append(
+            {
+                "name": name,
+                "version": p.version,
+                "paper": p.paper,
+                "optimistic": p.optimistic,
+                "fingerprint": p.fingerprint(),
+                "summary": p.summary,
+                "recipe": p.flat() | {"cases": [dataclasses.asdict(case) for case in p.cases]},
+            }
+        )
+    return rows
+
+
+def list_networks() -> list[dict[str, Any]]:
+    """Every network's name or pattern, title and source; then the learners that are no networks, for ``evaluate``."""
+    from potstill.nn import catalogue
+
+    learners = {name: registry.resolve("learners", name) for name in registry.names("learners")}
+    return [dataclasses.asdict(entry) for entry in catalogue()] + [
+        {"name": name, "title": _first_line(kind), "paper": "no network: for evaluate alone", "kinds": ("*",)}
+        for name, kind in learners.items()
+    ]
+
+
+def list_data() -> list[dict[str, Any]]:
+    """Bundled and known names of real data, and the kinds of files that are read."""
+    from potstill.data import KNOWN
+
+    return [{"name": name, "summary": text} for name, text in KNOWN.items()]
+
+
+def list_parametrizations(*, outside: bool = True) -> list[dict[str, Any]]:
+    """Every parametrization: what it stores, and its settings (``NAME:setting=value``)."""
+    return _parts("parametrizations", outside)
+
+
+def list_stores(*, outside: bool = True) -> list[dict[str, Any]]:
+    """Every way to write values, and its settings. ``float`` and ``uniform`` are spelled with their bits: ``uint4``."""
+    return _parts("stores", outside)
+
+
+def _parts(group: registry.Group, outside: bool) -> list[dict[str, Any]]:
+    rows = []
+    for name in registry.names(group, outside=outside):
+        kind = registry.resolve(group, name)
+        docs = field_docs(kind)
+        settings = [
+            {"name": f.name, "default": f.default, "type": _type_name(f.type), "help": docs.get(f.name, "")}
+            for f in dataclasses.fields(kind)
+        ]
+        rows.append({"name": name, "summary": _first_line(kind), "options": settings})
+    return rows
+
+
+def list_augmentations() -> list[dict[str, Any]]:
+    """Every augmentation and what it does."""
+    return [
+        {"name": name, "summary": _first_line(registry.resolve("augmentations", name))}
+        for name in registry.names("augmentations")
+    ]

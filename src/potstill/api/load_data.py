@@ -1,0 +1,94 @@
+"""Load real data, and say where it is computed on: what the other verbs begin with."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from potstill.core import Splits
+from potstill.data import load as load_splits
+from potstill.data.read_options import merged_reading
+from potstill.errors import PotstillError
+from potstill.runs.arguments import renamed
+
+__all__ = ["as_splits", "load_as_made", "load_data", "pick_device"]
+
+
+def pick_device(device: str) -> torch.device:
+    """``auto`` is the first GPU if there is one.
+
+    Raises:
+        PotstillError: the device is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise PotstillError(f"device {device!r} was asked for, but torch finds no GPU; use device auto or cpu")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise PotstillError(f"device must be auto, cpu or cuda, not {device!r}") from error
+
+
+def load_data(
+    data: object,
+    *,
+    label: str | None = None,
+    data_root: str | Path | None = None,
+    split_seed: int = 0,
+    test_fraction: float = 0.2,
+    size: int | tuple[int, int] | None = None,
+    skip_bad: bool = False,
+    stream: bool | None = None,
+    device: torch.device | str = "cpu",
+    **options: Any,
+) -> Splits:
+    """Real data as sources: a training split, a test split, and notes on what was decided.
+
+    Args:
+        data_root: where the files of known names are; else ``$POTSTILL_DATA``, else the system's folders.
+        split_seed: draws the test split where the data has none. Keep it the same for one data set.
+        data, label, test_fraction, size, skip_bad, stream, device, options: as for `potstill.data.load`.
+
+    Raises:
+        PotstillError: with one line on what was required, what was found and what to change.
+    """
+    old = {"seed": "split_seed", "root": "data_root"}
+    drawn, root = renamed(options, old, split_seed=split_seed or None, data_root=data_root)
+    return load_splits(
+        data, label=label, root=root, seed=drawn or 0, test_fraction=test_fraction, size=size, skip_bad=skip_bad,
+        stream=stream, device=device, **options,
+    )  # fmt: skip
+
+
+def load_as_made(card: Mapping[str, Any], data: object, **given: Any) -> Splits:
+    """Read data with the options on the card of a set that was made of them; what is given besides wins, with a note.
+
+    Args:
+        card: of the set.
+        data: as for `load_data`; ``Splits`` are returned as they are.
+        given: options of `load_data`; ``None`` is none.
+
+    Raises:
+        PotstillError: as `load_data` raises it, or the card's options are not valid.
+    """
+    if isinstance(data, Splits):
+        return data
+    options, notes = merged_reading(card, given)
+    if str(card.get("source", {}).get("hash")).startswith("encoded:"):
+        options.setdefault("stream", True)  # else its samples would have other hashes
+    splits = load_data(data, **options)
+    return replace(splits, notes=(*notes, *splits.notes))
+
+
+def as_splits(data: Any, device: torch.device, card: Mapping[str, Any] | None = None) -> Splits:
+    """``data`` as splits on ``device``: what ``load_data`` takes, or what it returned.
+
+    Args:
+        card: of a set that was made of ``data``, by whose options they are read.
+    """
+    splits = data if isinstance(data, Splits) else load_data(data) if card is None else load_as_made(card, data)
+    test = None if splits.test is None else splits.test.to(device)
+    return replace(splits, train=splits.train.to(device), test=test)

@@ -1,0 +1,52 @@
+"""One page about what was made and measured."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from potstill._util.outputs import ASK, check_apart, check_suffix, marked
+from potstill.comparison.image_arrays import arrays_of
+from potstill.comparison.page_data import Folder, is_comparison
+from potstill.errors import PotstillError
+from potstill.reports import collect, render, write
+
+__all__ = ["report"]
+
+
+def report(paths: Sequence[str | Path] | str | Path, out: str | Path, *, data: Any = None, force: bool = False) -> Path:
+    """Write one self-contained page about sets, scorecards or a folder of them.
+
+    Of one folder that `compare` wrote it is the page of the whole question: what each method costs, a leaderboard that
+    sorts and filters, and pictures side by side.
+
+    Args:
+        paths: files or folders of results.
+        out: the page, ``….html``.
+        data: the training data of a comparison, as `load_data` takes or returns them: the page then shows the nearest
+            real picture beside each distilled one.
+        force: replace what is there, even if it is no page of Potstill's.
+
+    Raises:
+        PotstillError: nothing to report there, the data are others than the sets were made of, or ``out`` cannot be
+            written.
+    """
+    several = [paths] if isinstance(paths, str | Path) else list(paths)
+    check_suffix(Path(out), (".html", ".htm"))
+    check_apart(Path(out), [*map(Path, several), data])
+    if not force and Path(out).is_file() and (other := marked(Path(out))):
+        raise PotstillError(f"{out}: {other}; {ASK}")
+    given = ["--data", data] if isinstance(data, str) else []
+    command = shlex.join(["potstill", "report", *map(str, several), *given, "--out", str(out)])
+    if len(several) == 1 and is_comparison(Path(several[0])):
+        write(Folder(Path(several[0]), data).page(command), Path(out))
+        return Path(out)
+    if data is not None:
+        raise PotstillError(
+            f"{shlex.join(map(str, several))}: data are of use for one folder that potstill compare wrote, with its "
+            "leaderboard.json; give that folder, or leave `data=` out"
+        )
+    entries = collect([Path(p) for p in several], arrays_of)
+    title = entries[0].name if len(entries) == 1 else Path(several[0]).resolve().name
+    write(render(entries, title=title, command=command), Path(out))
+    return Path(out)

@@ -1,0 +1,356 @@
+"""``scaling``: what a soft label buys in data, over budgets × what the teacher knew, as a law with its interval.
+
+Everything is measured on training data: a part of them is held out, students are trained on the rest, and the test
+split is not read. One half of the held-out part chooses the teacher's stop, the other half gives the numbers.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from potstill._util.outputs import check_apart, marked
+from potstill.api.distill import default_network
+from potstill.api.load_data import load_data, pick_device
+from potstill.core import NetworkFactory, Splits, Trained, registry
+from potstill.core.nested import join
+from potstill.data import TensorSource, holdout
+from potstill.data.groups import data_key
+from potstill.dataset_file import write_atomic
+from potstill.dataset_file.files import parse_json
+from potstill.errors import PotstillError
+from potstill.evaluation import Protocol
+from potstill.evaluation.augmentation import student_augmentation
+from potstill.evaluation.byte_matched_baselines import exact_bytes
+from potstill.evaluation.scaling_law import LEAST, Measured, fit, misfit, worth
+from potstill.evaluation.statistics import summary
+from potstill.evaluation.student import Job
+from potstill.evaluation.vmap_students import at_most, predictions
+from potstill.execution import Executor, asked_executor, choose
+from potstill.execution.memory import keep_freed_memory
+from potstill.functional.sampling import class_indices, random_per_class
+from potstill.labels.teacher import Teacher, soft_rows
+from potstill.nn import OwnNetwork, factory, given
+from potstill.pretraining import TrainedNetworks, obtain
+from potstill.reports import law_plot
+from potstill.rng import derive, generator
+
+__all__ = ["scaling"]
+
+VERSION = 1
+"""Of the file. It is raised when what is measured changes."""
+TEACHER: Mapping[str, float | int | str] = {
+    "batch": 256, "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4, "augment": "none", "schedule": "constant",
+}  # fmt: skip
+"""As the teacher of random-soft is trained. At a constant rate a snapshot is a training that is as long."""
+MOST_HELD = 4000
+"""Samples that are held out, at most: more take time and add little."""
+
+
+def scaling(
+    data: Any,
+    *,
+    ipc: Sequence[int] = (1, 2, 5, 10, 20, 50),
+    stops: Sequence[int] = (2, 5, 10, 20, 50),
+    out: str | Path,
+    network: str | OwnNetwork | Callable[..., Any] | None = None,
+    sets: int = 5,
+    steps: int = 200,
+    batch: int = 64,
+    lr: float = 0.03,
+    validation: float = 0.2,
+    seed: int = 0,
+    device: str = "auto",
+    executor: Executor | str | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Measure students over budgets × teachers, fit the data–knowledge law, and say what a soft label buys in data.
+
+    A set is a random draw of real samples, larger budgets containing smaller ones; all its students, at every stop and
+    with plain classes, start from the same parameters. ``out/scaling.json`` holds every student's accuracy and is
+    written after each cell, so that the same call goes on where one was interrupted. ``out/scaling.svg`` is a plot.
+
+    Args:
+        data: anything ``load_data`` takes. Its test split is not read.
+        ipc: items per class, four budgets or more.
+        stops: epochs after which the teacher is stopped; one training gives all.
+        out: folder, made if it is not there.
+        network: of teacher and students.
+        sets: draws; intervals are over them, given this one teacher.
+        steps, batch, lr: of a student: SGD with momentum 0.9 and the augmentation of the protocol ``potstill``, the
+            rate along a cosine to zero; the same for every cell.
+        validation: part of the training data to hold out, at most 4,000 samples.
+        seed: decides sets, students and what is held out.
+        executor: where the teacher and students are trained, as for `potstill.distill`.
+        progress: called with what is being trained, how much is done, and of how much.
+
+    Returns:
+        The content of ``scaling.json``.
+
+    Raises:
+        PotstillError: a class has too few samples, ``out`` cannot be written or holds other measurements.
+    """
+    keep_freed_memory()
+    budgets, epochs = tuple(sorted(ipc)), tuple(sorted(stops))
+    _check(budgets, epochs, sets)
+    splits: Splits = data if isinstance(data, Splits) else load_data(data)
+    train = splits.train.to(pick_device(device))
+    if not isinstance(train, TensorSource):
+        raise PotstillError(f"scaling needs data that are held in memory, but {train.name} is not; give arrays")
+    name = given(network) or default_network(train)
+    make = factory(name, train.input, len(train.classes), train.device, normalization=train.normalization)
+    base: Protocol = registry.resolve("protocols", "potstill")
+    protocol = base.override(steps=steps, batch=batch, lr=lr, least_epochs=0)
+    protocol = protocol.resolve(train.name, make.name, train.input)
+    settings: dict[str, Any] = {
+        "version": VERSION, "data": data_key(train), "network": make.name, "ipc": list(budgets),
+        "stops": list(epochs), "sets": sets, "steps": steps, "lr": lr, "validation": validation, "seed": seed,
+        "augment": protocol.recipe.augment, "batch": batch, "teacher": dict(TEACHER),
+    }  # fmt: skip
+    file = Path(out) / "scaling.json"
+    check_apart(Path(out), [splits], folder=True)
+    if (plot := file.with_suffix(".svg")).exists() and (other := marked(plot)):
+        raise PotstillError(f"{plot}: {other}; choose another folder")
+    cells = _read(file, settings)
+    kept, held = holdout(train, min(validation, MOST_HELD / len(train)), derive(seed, "held out") % 2**31)
+    bench = _Bench(
+        train=kept, held=holdout(held, 0.5, derive(seed, "halves") % 2**31), make=make, protocol=protocol, seed=seed,
+        sets=_draws(kept, budgets[-1], sets, seed), say=progress or (lambda what, done, total: None),
+        executor=asked_executor(executor),
+    )  # fmt: skip
+    teachers = bench.teachers(epochs)
+    head: dict[str, Any] = {
+        "settings": settings,
+        "source": train.name,
+        "classes": len(train.classes),
+        "samples": len(kept),
+    }
+    missing = [(n, s) for n in budgets for s in (None, *epochs) if _key(n, s) not in cells]
+    for key, cell in bench.cells(missing, {t.epoch: t for t in teachers}):
+        cells[key] = cell
+        _write(file, {**head, "cells": cells})
+    head |= {
+        "held": [len(half) for half in bench.held], "cells": cells,
+        "teachers": [
+            {"stop": t.epoch, "choice": bench.accuracy_of(t, 0), "accuracy": bench.accuracy_of(t, 1)} for t in teachers
+        ],
+        "bytes": _sample_bytes(train),
+    }  # fmt: skip
+    result = {**head, **_conclude(head)}
+    _write(file, result)
+    write_atomic(file.with_suffix(".svg"), law_plot(result).encode())
+    return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bench:
+    """What all cells share."""
+
+    train: TensorSource
+    """What teachers and students are trained on."""
+    held: tuple[TensorSource, TensorSource]
+    """To choose the stop on, and to score on."""
+    make: NetworkFactory
+    protocol: Protocol
+    seed: int
+    sets: Sequence[Sequence[Tensor]]
+    """Indices into ``train``: of each set, of each class, in the order in which budgets take them."""
+    say: Callable[[str, int, int], None]
+    executor: Executor | None
+
+    def teachers(self, stops: Sequence[int]) -> tuple[Trained, ...]:
+        """One training's snapshots."""
+        recipe = {**TEACHER, "epochs": max(stops)}
+        spec = TrainedNetworks(name="teacher", count=1, recipe=recipe, snapshots=tuple(stops))
+        made, _ = obtain(
+            [spec],
+            self.train,
+            self.make,
+            lambda name: student_augmentation(name, self.train),
+            executor=self.executor,
+            progress=self.say,
+        )
+        return tuple(made["teacher"])
+
+    def rows(self, teacher: Trained, x: Tensor) -> Tensor:
+        """The labels that a teacher gives."""
+        as_is = Teacher(params=teacher.theta, velocity={}, buffers=teacher.buffers)
+        return soft_rows(self.make(teacher.seed), as_is, x)
+
+    def accuracy_of(self, teacher: Trained, part: int) -> float:
+        """Of a teacher, on one half of what is held out."""
+        half = self.held[part]
+        found = self.rows(teacher, _inputs(half, torch.arange(len(half)))).argmax(1).cpu()
+        return float((found == half.labels).double().mean())
+
+    def cells(
+        self, wanted: Sequence[tuple[int, int | None]], teachers: Mapping[int | None, Trained]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each of the ``wanted`` (items per class, stop or classes), as soon as all its students are done."""
+        jobs = [self._student(n, stop, teachers, at) for n, stop in wanted for at in range(len(self.sets))]
+        executor = self.executor or choose(len(jobs), self.make.device, self.make)
+        results = (
+            _two_accuracies(self.held, predicted)
+            for predicted in predictions(_whole(self.held), jobs, executor, at_most(self.make.device))
+        )
+        self.say("students", 0, len(jobs))
+        for place, (n, stop) in enumerate(wanted):
+            found = []
+            for at in range(len(self.sets)):
+                found.append(next(results))
+                self.say("students", place * len(self.sets) + at + 1, len(jobs))
+            chosen, scored, diverged = zip(*found, strict=True)
+            yield _key(n, stop), {
+                "ipc": n, "stop": stop, "accuracy": summary(scored, len(self.held[1])), "choice": list(chosen),
+                "diverged": sum(diverged),
+            }  # fmt: skip
+
+    def _student(self, n: int, stop: int | None, teachers: Mapping[int | None, Trained], at: int) -> Job:
+        index = torch.cat([of_class[:n] for of_class in self.sets[at]])
+        x = _inputs(self.train, index)
+        y = self.train.labels[index].to(x.device) if stop is None else self.rows(teachers[stop], x)
+        recipe = self.protocol.recipe
+        return Job(
+            make=self.make, x=x, y=y, protocol=self.protocol, lr=recipe.lr[0], steps=recipe.steps[0],
+            augment=student_augmentation(recipe.augment, self.train), seed=derive(self.seed, "student", at),
+        )  # fmt: skip
+
+
+def _sample_bytes(train: TensorSource) -> dict[str, int]:
+    """Of one sample as it is, with its class, and with a soft label of 8 bits a number."""
+    hard = math.ceil(exact_bytes(train) / len(train))
+    return {"hard": hard, "soft": hard + len(train.classes)}
+
+
+def _whole(held: tuple[TensorSource, TensorSource]) -> TensorSource:
+    """Both halves of what is held out, in a row."""
+    return replace(
+        held[0], inputs=join([h.inputs for h in held]), labels=torch.cat([h.labels for h in held]),
+        places=None, names=(),
+    )  # fmt: skip
+
+
+def _two_accuracies(
+    held: tuple[TensorSource, TensorSource], predicted: Tensor | None
+) -> tuple[float, float, bool]:  # fmt: skip
+    """A student's on both halves, and whether it diverged: then it knows nothing and counts as chance."""
+    if predicted is None:
+        return 1 / len(held[0].classes), 1 / len(held[0].classes), True
+    right = (predicted == torch.cat([h.labels for h in held])).double()
+    return float(right[: len(held[0])].mean()), float(right[len(held[0]) :].mean()), False
+
+
+def _draws(train: TensorSource, most: int, sets: int, seed: int) -> list[Sequence[Tensor]]:
+    by_class = class_indices(train.labels, len(train.classes))
+    counts = [most] * len(by_class)
+    return [random_per_class(by_class, counts, generator(seed, "set", n), train.classes) for n in range(sets)]
+
+
+def _inputs(source: TensorSource, index: Tensor) -> Tensor:
+    x = source.fetch(index).x
+    assert isinstance(x, Tensor)
+    return x
+
+
+def _key(n: int, stop: int | None) -> str:
+    return f"{n}-{'hard' if stop is None else stop}"
+
+
+def _check(budgets: tuple[int, ...], stops: tuple[int, ...], sets: int) -> None:
+    for name, values, least in (("ipc", budgets, LEAST), ("stops", stops, 1)):
+        if len(values) < least or len(set(values)) < len(values) or min(values) < 1:
+            raise PotstillError(
+                f"{name} must be {least} or more different whole numbers from 1 on, not {values}; change them"
+            )
+    if sets < 1:
+        raise PotstillError(f"at least one set is needed, but sets is {sets}; two or more give intervals")
+
+
+def _conclude(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The law, what each budget of soft labels is worth, and that in a sentence."""
+    said = found["settings"]
+    choice, score = (_measured(found, part) for part in (0, 1))
+    law = fit(score)
+    worths = worth(score, choice, said["ipc"], generator(said["seed"], "bootstrap"))
+    rows = [{"ipc": n, **asdict(each)} for n, each in zip(said["ipc"], worths, strict=True)]
+    middle = next((r for r in rows if r["ipc"] == 10), rows[len(rows) // 2])
+    amounts = np.geomspace(said["ipc"][0], said["ipc"][-1], 41)
+    curves = [np.exp(law.hard_error(amounts)[0]), *np.exp(law.soft_error(amounts)[0]).T]
+    hard, soft = law.hard[0].tolist(), law.soft[0].tolist()
+    return {
+        "law": {
+            "hard": dict(zip(("ln_f", "ln_A", "b"), hard, strict=True)),
+            "soft": dict(zip(("ln_kappa", "ln_A", "b", "g", "h"), soft, strict=False)),
+            "misfit": misfit(score, law), "amounts": amounts.tolist(),
+            "curves": {str(name): c.tolist() for name, c in zip(("hard", *said["stops"]), curves, strict=True)},
+        },
+        "worth": rows, "said_of": middle["ipc"], "sentence": _sentence(middle, said["ipc"]),
+    }  # fmt: skip
+
+
+def _measured(found: Mapping[str, Any], part: int) -> Measured:
+    """Errors of students and teachers on one half of what was held out."""
+    said, samples = found["settings"], found["held"][part]
+
+    def error(accuracy: float) -> float:
+        """Half a sample is counted as wrong and half as right, so that none is 0 or 1."""
+        return float(((1 - accuracy) * samples + 0.5) / (samples + 1))
+
+    def errors(n: int, stop: int | None) -> list[float]:
+        cell = found["cells"][_key(n, stop)]
+        return [error(v) for v in (cell["choice"] if part == 0 else cell["accuracy"]["values"])]
+
+    return Measured(
+        ipc=tuple(said["ipc"]), stops=tuple(said["stops"]), hard=np.array([errors(n, None) for n in said["ipc"]]).T,
+        soft=np.array([[errors(n, s) for s in said["stops"]] for n in said["ipc"]]).transpose(2, 0, 1),
+        teacher=np.array([error(t[("choice", "accuracy")[part]]) for t in found["teachers"]]),
+    )  # fmt: skip
+
+
+def _sentence(row: Mapping[str, Any], budgets: Sequence[int]) -> str:
+    n, stop, side = row["ipc"], row["stop"], row["side"]
+    if side == "unknown":
+        return "More hard-labelled samples did not help here, so that soft labels cannot be counted in them."
+    if side == "inside":
+        text = f"{row['value']:.3g} hard-labelled"
+        if row["known"]:
+            ends = [f"under {budgets[0]}", f"over {budgets[-1]}"]
+            low, high = (ends[i] if row[e] is None else f"{row[e]:.3g}" for i, e in enumerate(("low", "high")))
+            text += f" [{low}, {high}]"
+    else:
+        text = f"{side} than {budgets[-1 if side == 'more' else 0]} hard-labelled, beyond what was measured"
+        known = row["low"] if side == "more" else row["high"]
+        if known is not None:
+            text += f" (at {'least' if side == 'more' else 'most'} {known:.3g} at 95%)"
+    return f"{n} soft-labelled per class are worth {text}; teacher of {stop} epoch{'' if stop == 1 else 's'}."
+
+
+def _read(file: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells that an earlier call has measured with the same settings.
+
+    Raises:
+        PotstillError: the file holds something else.
+    """
+    try:
+        found = parse_json(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise PotstillError(f"{file}: not what scaling wrote ({error}); delete it to measure again") from error
+    if not isinstance(found, dict) or found.get("settings") != settings or not isinstance(found.get("cells"), dict):
+        raise PotstillError(f"{file}: made of other data or settings; choose another folder or delete it")
+    return dict(found["cells"])
+
+
+def _write(file: Path, content: Mapping[str, Any]) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PotstillError(f"{file.parent}: a folder that can be written is needed ({error.strerror})") from error
+    write_atomic(file, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())

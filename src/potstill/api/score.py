@@ -1,0 +1,153 @@
+"""``score``: numbers of every sample by several methods, in one file that a selection at any budget reads."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from potstill._util.outputs import check_output
+from potstill.api.distill import Settled, settle
+from potstill.api.load_data import as_splits, pick_device
+from potstill.augment.names import named_augmentation
+from potstill.core import Asset, Method, Scored, Source, registry
+from potstill.dataset_file.scores import MethodScores, Scores, other_scores, write_scores
+from potstill.errors import PotstillError, unknown
+from potstill.execution import Executor, asked_executor
+from potstill.execution.memory import keep_freed_memory
+from potstill.functional.duplicates import Digests
+from potstill.functional.training_dynamics import Cartography, regions
+from potstill.nn import OwnNetwork
+from potstill.pretraining import obtain
+
+__all__ = ["duplicates", "score", "scored_methods"]
+
+REGIONS = ("easy", "ambiguous", "hard")
+
+
+def scored_methods() -> tuple[str, ...]:
+    """The registered methods that give every sample a number."""
+    return tuple(name for name in registry.names("methods") if _scores(registry.resolve("methods", name)))
+
+
+def _scores(kind: Any) -> bool:
+    """Whether the class keeps the protocol `Scored`: its members are looked at, as no value is there yet."""
+    return hasattr(kind, "columns") and hasattr(kind, "selecting")
+
+
+def score(
+    data: Any,
+    methods: Sequence[str | Method[Any]] | str | Method[Any],
+    out: str | Path | None = None,
+    *,
+    force: bool = False,
+    network: str | OwnNetwork | Callable[..., Any] | None = None,
+    device: str = "auto",
+    executor: Executor | str | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    **options: Any,
+) -> Scores:
+    """Numbers of every training sample, as several methods have them.
+
+    Trainings are recorded once, kept, and shared: by all methods whose training is the same, and by later runs.
+
+    Args:
+        data: anything ``load_data`` takes, or what it returned. Only the training split is looked at.
+        methods: registered names of methods that score: `scored_methods`; ``file.py:Class``; or such methods as values.
+        out: the parquet file to write; ``None`` for none.
+        force: replace what is there; without it, scores of the same data by no other methods than these.
+        network: what is trained, in place of the methods' own.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        executor: where networks are trained, as for `potstill.distill`.
+        progress: called with what is made, how much is done, and of how much.
+        **options: fields of the methods, e.g. ``epochs_recorded``; each goes to those methods that have it.
+
+    Raises:
+        PotstillError: a method gives no numbers, no method has such an option, or the file cannot be written.
+    """
+    keep_freed_memory()
+    runner = asked_executor(executor)
+    if out is not None:
+        check_output(out, suffixes=(".parquet",), reads=[data, network], force=True)
+    several = [methods] if isinstance(methods, str | Method) else methods
+    kinds = {name: _kind(name) for name in dict.fromkeys(several)}
+    if not kinds:
+        raise PotstillError(f"at least one method is needed; there are {', '.join(scored_methods())}")
+    fields = {name: {f.name for f in dataclasses.fields(kind)} for name, kind in kinds.items()}
+    for option in options:
+        if not any(option in has for has in fields.values()):
+            raise unknown("option", option, set().union(*fields.values()))
+    splits = as_splits(data, pick_device(device))
+    train = splits.train
+    every: dict[str, tuple[Settled, Scored, tuple[Asset, ...]]] = {}
+    for name in kinds:  # all of them before any work: what does not fit is refused before the first training
+        settled = settle(
+            splits, name, ipc=1, size_budget=None, network=network, parametrization=None, labels=None, augment=None,
+            zca=None, device=device, **{o: v for o, v in options.items() if o in fields[name]},
+        )  # fmt: skip
+        assert isinstance(settled.method, Scored)
+        every[settled.name] = settled, settled.method, settled.method.assets(settled.problem)
+    if out is not None:
+        check_output(
+            out, reads=[splits], force=force, found=lambda at: other_scores(at, every, splits.train.content_hash)
+        )
+    found: dict[str, MethodScores] = {}
+    for name, (settled, made, specs) in every.items():
+        begun, problem = time.monotonic(), settled.problem
+        assets, _ = obtain(
+            specs, train, problem.network, lambda n: named_augmentation(n, train),
+            executor=runner, progress=None if progress is None else partial(_named, progress, name),
+        )  # fmt: skip
+        columns = made.columns(dataclasses.replace(problem, assets=assets))
+        config = dataclasses.asdict(settled.method)  # type: ignore[call-overload]
+        found[name] = MethodScores(
+            columns={n: values.detach().cpu().float() for n, values in columns.items()},
+            config={n: value for n, value in config.items() if n not in made.selecting},
+            seconds=round(time.monotonic() - begun, 3),
+        )
+    scores = Scores(
+        source=train.name, hash=train.content_hash, labels=train.labels, classes=train.classes, methods=found,
+        names=getattr(train, "names", ()), first=duplicates(train), region=_regions(found),
+    )  # fmt: skip
+    if out is not None:
+        write_scores(scores, Path(out), force=True)
+    return scores
+
+
+def _named(progress: Callable[[str, int, int], None], name: str, _: str, done: int, total: int) -> None:
+    progress(name, done, total)
+
+
+def _kind(name: str | Method[Any]) -> Any:
+    kind = registry.method_class(name) if isinstance(name, str) else type(name)
+    if not _scores(kind):
+        raise PotstillError(f"method {name} gives samples no numbers; those that do are {', '.join(scored_methods())}")
+    return kind
+
+
+def _regions(found: Mapping[str, MethodScores]) -> list[str]:
+    if "cartography" not in found:
+        return []
+    columns = found["cartography"].columns
+    where = regions(Cartography(columns["confidence"], columns["variability"], columns["correctness"]))
+    return [REGIONS[r] for r in where.tolist()]
+
+
+def duplicates(source: Source) -> Int[Tensor, " n"]:
+    """The index of the first sample whose inputs are the same, bit for bit: its own, where none is before it.
+
+    Raises:
+        PotstillError: inputs are not one tensor.
+    """
+    found = Digests(len(source))
+    for at in torch.split(torch.arange(len(source)), 1024):
+        inputs = source.raw(at)
+        if not isinstance(inputs, Tensor):
+            raise PotstillError(f"duplicates are found among inputs of one tensor, but these have {', '.join(inputs)}")
+        found.add(at, inputs)
+    return found.first()

@@ -1,0 +1,124 @@
+"""``study``: the report card of a set, part by part, with what each will take said before it runs."""
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from potstill._util.outputs import json_object
+from potstill._util.progress import Watcher
+from potstill.api.load_data import as_splits, pick_device
+from potstill.dataset_file import Distilled, holds_indices, load, read_indices, rebuild
+from potstill.diagnostics import PARTS, Asked, bench_of, expected, total, with_executor
+from potstill.diagnostics import study as measure
+from potstill.errors import PotstillWarning
+from potstill.evaluation import not_made_of
+from potstill.execution import Executor, Serial, asked_executor, choose
+from potstill.execution.memory import keep_freed_memory
+from potstill.nn import OwnNetwork, given
+from potstill.reports.study import is_study
+from potstill.runs.arguments import Counting, watched
+
+__all__ = ["parts", "study"]
+
+SHORT = 20.0
+"""Seconds below which processes are not started."""
+
+
+def parts() -> tuple[str, ...]:
+    """The parts of a study, cheap ones first."""
+    return tuple(PARTS)
+
+
+def study(
+    distilled: Distilled | str | Path,
+    data: Any,
+    *,
+    parts: Sequence[str] | str | None = None,
+    plan: bool = False,
+    on: str | None = None,
+    students: int | None = None,
+    steps: int | None = None,
+    lr: float | None = None,
+    real: Sequence[int] | None = None,
+    stops: Sequence[int] | None = None,
+    groups: int | None = None,
+    network: str | OwnNetwork | Callable[..., Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    executor: Executor | str | None = None,
+    progress: Counting = "auto",
+) -> dict[str, Any]:
+    """The report card of a distilled set, as JSON values.
+
+    Args:
+        distilled: a set, or the path of one, also of one that holds the indices of a selection alone.
+        data: what it was made of: anything ``load_data`` takes, or what it returned.
+        parts: which (`parts`); one or several. By default all.
+        plan: only what it will take: ``expected`` (of each part students, networks and seconds) and ``seconds``.
+        on: ``test`` or ``validation``: which real samples students are asked about (default: test, if there is one).
+        students: of each training set; 3 by default.
+        steps, lr: updates (180) and learning rate of students (what was learned with the set, else 0.03).
+        real: for ``mixing``, real samples per class that are added to the set.
+        stops: for ``agreement`` and ``labeller``, updates after which networks of real data are looked at.
+        groups: for ``influence``, items that are left out one by one at most; of larger sets groups of one class.
+        network: the students'; by default what the set was made with.
+        seed: decides every draw.
+        executor: where students are trained, as for `potstill.distill`; the result does not depend on it.
+        progress: called with what is made, how much is done, and of how much; ``auto``: show it on stderr.
+
+    Raises:
+        PotstillError: the set does not fit the data, there is no such part, or a number is out of its range.
+
+    Warns:
+        PotstillWarning: the set was not made of this training data.
+    """
+    keep_freed_memory()
+    wanted: dict[str, Any] = {n: tuple(v) for n, v in (("amounts", real), ("stops", stops)) if v is not None}
+    wanted |= {} if groups is None else {"groups": groups}
+    named = (parts,) if isinstance(parts, str) else tuple(PARTS) if parts is None else tuple(dict.fromkeys(parts))
+    asked = Asked(
+        parts=tuple(sorted(named, key=lambda n: [*PARTS].index(n) if n in PARTS else -1)),
+        **wanted,
+    )
+    path = Path(distilled) if isinstance(distilled, str | Path) else None
+    indices = path if path is not None and holds_indices(path) else None
+    if path is not None and indices is None:
+        distilled = load(path)
+    card = distilled.card if isinstance(distilled, Distilled) else read_indices(Path(distilled))[1]
+    splits = as_splits(data, pick_device(device), card)
+    if indices is not None:
+        distilled = rebuild(indices, splits.train)
+    assert isinstance(distilled, Distilled)
+    bench = bench_of(distilled, splits, network=given(network), on=on, students=students, steps=steps, lr=lr, seed=seed)
+    forecast = expected(bench, asked)
+    seconds = total(forecast)
+    if plan:
+        return {"expected": forecast, "seconds": seconds, "network": bench.make.name, "asked": len(bench.asked)}
+    if (doubt := not_made_of(distilled.card, splits)) is not None:
+        warnings.warn(doubt, PotstillWarning, stacklevel=2)
+    runner = asked_executor(executor)
+    if runner is None:
+        runner = choose(bench.students, bench.make.device, bench.make) if seconds > SHORT else Serial()
+    with watched(progress) as watcher:
+        said = ", ".join(f"{name} {of['seconds']:.2g} s" for name, of in forecast.items())
+        if progress == "auto" or isinstance(progress, Watcher):
+            watcher.begin("study", '`parts=["nearest", "labeller"]`')
+            watcher.note(f"to be computed, about, on one worker: {said}") if watcher.line else None
+        count = progress if callable(progress) and not isinstance(progress, Watcher) else watcher.count
+        return measure(with_executor(bench, runner, count), asked, forecast)
+
+
+def other_study(path: Path, file: Path) -> str:
+    """Say what is at ``path`` instead of a report card of the set at ``file``."""
+    held = json_object(path)
+    if not is_study(held):
+        return "is there already, and is no report card of a set"
+    named = str(held.get("file"))
+    return "" if (path.parent / named).resolve() == file.resolve() else f"holds the report card of {named[:80]}"
+
+
+def beside(path: Path, out: Path) -> str:
+    """How a report card at ``out`` names the set at ``path``: from its own folder, so that both can be moved."""
+    return os.path.relpath(path, out.parent)

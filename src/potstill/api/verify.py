@@ -1,0 +1,204 @@
+"""What a file of Potstill's is, and whether it is whole. Nothing in it is run, and all of it is read."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from potstill._util.input_limits import hold
+from potstill.data.decode_cache import is_whole
+from potstill.dataset_file import load
+from potstill.dataset_file.checkpoint import read_identity
+from potstill.dataset_file.files import DIGEST, parse_json, read_metadata, read_tensors, reason
+from potstill.dataset_file.memmap_safetensors import whole
+from potstill.dataset_file.scores import read_scores
+from potstill.dataset_file.selection import holds_indices, read_indices
+from potstill.errors import PotstillError
+from potstill.labels.teacher_file import open_labels
+from potstill.pretraining.cache_keys import is_named
+from potstill.reports import film_beside
+
+__all__ = ["Verdict", "verify", "verify_file"]
+
+MAX_BYTES = 2**48
+"""Bytes of a text that is read: a leaderboard with curves is a few MB."""
+_LIBRARY = re.compile(r".*-([0-9a-f]{64})\.so")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What was found in one file."""
+
+    path: str
+    kind: str
+    """In words; "" where it is no file of Potstill's."""
+    bytes: int
+    sealed: bool
+    """Whether it says a hash of its own, against which it was held. Earlier versions wrote none."""
+    about: str = ""
+    """What it holds, in a few words."""
+    problem: str = ""
+    """Why it is not whole; "" where it is."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def verify(path: str | Path) -> list[Verdict]:
+    """One verdict for a file, or one for each file of Potstill's in a folder and below, in the order of names.
+
+    Links in a folder are not followed, and hidden files (what is being written) are left out.
+
+    Raises:
+        PotstillError: there is nothing at ``path``.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        if not path.exists():
+            raise PotstillError(f"{path}: no such file or folder; check the path")
+        return [verify_file(path)]
+    inside = [
+        file
+        for file in sorted(path.rglob("*"))
+        if not file.is_symlink()
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+    return [verdict for verdict in map(verify_file, inside) if verdict.kind]
+
+
+def verify_file(path: str | Path) -> Verdict:
+    """What one file is, and what is wrong with it."""
+    path = Path(path)
+    found = Verdict(path=str(path), kind="", bytes=0, sealed=False)
+    try:
+        found = replace(found, bytes=path.stat().st_size)
+        kind, sealed, check = _recognised(path)
+        found = replace(found, kind=kind, sealed=sealed)
+        return replace(found, about=check()) if kind else replace(found, problem="not a file that Potstill writes")
+    except (PotstillError, OSError) as error:
+        said = reason(error) if isinstance(error, OSError) else str(error).removeprefix(f"{path}: ")
+        return replace(found, kind=found.kind or "unreadable", problem=said)
+
+
+def _recognised(path: Path) -> tuple[str, bool, Callable[[], str]]:
+    """The kind of a file, whether it says its hash, and what reads all of it and says what it holds."""
+    if (named := _LIBRARY.fullmatch(path.name)) is not None:
+        return "compiled kernels", True, lambda: _library(path, named[1])
+    if path.suffix == ".parquet":
+        return "scores", True, lambda: _scores(path)  # each page has a checksum
+    if path.suffix == ".json":
+        return _json(path)
+    if path.suffix not in (".safetensors", ".checkpoint", ".before", ".film"):
+        return "", False, str
+    said = read_metadata(path, MAX_BYTES)
+    if "sum" in said and "content" in said:
+        return "decoded pictures", True, lambda: _pictures(path)
+    key = next((key for key in _KINDS if key in said), None)
+    if key is None:
+        return "", False, str
+    kind, check = _KINDS[key]
+    if key == "card" and holds_indices(path):
+        kind, check = "selection", _selection
+    return kind, DIGEST in said, lambda: check(path, said)
+
+
+def _set(path: Path, said: Mapping[str, str]) -> str:
+    small = load(path)
+    return f"{len(small):,} inputs of {small.card['source'].get('name')} by {small.card['method']}"
+
+
+def _selection(path: Path, said: Mapping[str, str]) -> str:
+    index, card, _ = read_indices(path)
+    return f"{len(index):,} samples of {card['source'].get('name')} by {card['method']}"
+
+
+def _labels(path: Path, said: Mapping[str, str]) -> str:
+    _pieces(path)
+    about = open_labels(path).about
+    return f"of {about.items:,} items in {len(about.classes):,} classes"
+
+
+def _checkpoint(path: Path, said: Mapping[str, str]) -> str:
+    read_tensors(path, MAX_BYTES)
+    identity, _ = read_identity(path)
+    return f"of {identity.get('method', 'a run')}, after step {parse_json(said['checkpoint'])['step']}"
+
+
+def _film(path: Path, said: Mapping[str, str]) -> str:
+    read_tensors(path, MAX_BYTES)
+    film = film_beside(path.with_suffix(""))
+    return "" if film is None else f"{len(film.steps)} stages of {len(film.labels)} {film.noun}"
+
+
+def _trajectory(path: Path, said: Mapping[str, str]) -> str:
+    _pieces(path)
+    return f"{said.get('network')} on {said.get('source')}, {said.get('epochs')} epochs"
+
+
+def _tensors(path: Path, said: Mapping[str, str]) -> str:
+    return f"{_pieces(path)} tensors"
+
+
+def _pieces(path: Path) -> int:
+    """Read all of a file that may be larger than memory, against its hash; how many tensors it has."""
+    return len(whole(path, MAX_BYTES))
+
+
+_KINDS: dict[str, tuple[str, Callable[[Path, Mapping[str, str]], str]]] = {
+    "card": ("distilled set", _set),
+    "labels": ("stored labels", _labels),
+    "checkpoint": ("checkpoint", _checkpoint),
+    "film": ("film", _film),
+    "layout": ("expert trajectory", _trajectory),
+    "epoch": ("trained network", _tensors),
+    "said": ("record of a training", _tensors),
+    DIGEST: ("tensors", _tensors),
+}
+"""By what its metadata say, the first that they do: what it is, and what reads all of it."""
+
+
+def _library(path: Path, named: str) -> str:
+    if hashlib.sha256(path.read_bytes()).hexdigest() != named:
+        raise PotstillError("damaged: its content is not what its name says; delete it, and it is compiled again")
+    return path.name.partition("-")[0]
+
+
+def _pictures(path: Path) -> str:
+    if not is_whole(path):
+        raise PotstillError("damaged: its content is not what it was written with; delete it, and it is made again")
+    return ""
+
+
+def _scores(path: Path) -> str:
+    scores = read_scores(path)
+    return f"{', '.join(scores.methods)} of {len(scores):,} samples of {scores.source}"
+
+
+def _json(path: Path) -> tuple[str, bool, Callable[[], str]]:
+    hold("json_bytes", path.stat().st_size, str(path))
+    try:
+        found = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise PotstillError(f"not JSON that is whole ({str(error)[:80]}); make it again") from error
+    if not isinstance(found, dict):
+        return "", False, str
+    if {"what", "result"} <= found.keys():
+        return "accuracy on the full data", "sha256" in found, lambda: _result(path, found)
+    if "rows" in found and "methods" in found:
+        return "leaderboard", False, lambda: f"{len(found['rows']):,} rows"
+    if "accuracy" in found and "protocol" in found:
+        return "scorecard", False, str
+    return "", False, str
+
+
+def _result(path: Path, found: Mapping[str, Any]) -> str:
+    said = hashlib.sha256(json.dumps(found["result"], sort_keys=True).encode()).hexdigest()
+    here = found.keys() <= {"what", "result", "sha256"} and is_named(path.stem, found["what"])
+    if not here or found.get("sha256", said) != said:
+        raise PotstillError("damaged: its content is not what it was written with; delete it, and it is made again")
+    return ""

@@ -1,0 +1,141 @@
+"""Views whose crops, flips and mixes were drawn by another program and are therefore stored.
+
+Bytes of a view: 9 for its box and flip; with CutMix 12 more (partner, box), with MixUp 8 more (partner, share). Views
+that are recomputed (`potstill.augment.view_schedule`) take none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from potstill.augment.integer_ops import Cuts, Fetch, Mixes, replay
+from potstill.errors import PotstillError, unknown
+
+__all__ = ["Recorded"]
+
+_MIXES = ("none", "cutmix", "mixup")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What all recorded views have in common.
+
+    Attributes:
+        picture: (height, width) of the pictures that are cut.
+        size: (height, width) of the views.
+        mix: "none", "cutmix" or "mixup".
+
+    Raises:
+        PotstillError: an unknown mix, or sides beyond 16 bits.
+    """
+
+    picture: tuple[int, int]
+    size: tuple[int, int]
+    mix: str = "cutmix"
+
+    def __post_init__(self) -> None:
+        if self.mix not in _MIXES:
+            raise unknown("mix", self.mix, _MIXES)
+        if not all(1 <= side < 2**15 for side in (*self.picture, *self.size)):
+            raise PotstillError(
+                f"sides must be 1…32767 pixels, but they are {self.picture} and {self.size}; change them"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Its settings by name."""
+        return {"picture": list(self.picture), "size": list(self.size), "mix": self.mix}
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> "Recorded":
+        """What `to_json` wrote.
+
+        Raises:
+            PotstillError: a setting is missing, unknown or of the wrong kind.
+        """
+        sides = [said.get(name) for name in ("picture", "size")]
+        if said.keys() != {"picture", "size", "mix"} or not all(
+            isinstance(pair, list) and len(pair) == 2 and all(type(side) is int for side in pair) for pair in sides
+        ):
+            raise PotstillError(
+                f"recorded views need a picture, a size and a mix, not {said!r:.120}; get the file again"
+            )
+        return cls(picture=tuple(said["picture"]), size=tuple(said["size"]), mix=said["mix"])
+
+    def fields(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Each field's type (safetensors' name) and the shape for one view.
+
+        ``box``: top, left, height, width in the picture; ``flip``; ``partner``: an item; ``mixed``: top, bottom, left,
+        right in the view (ends excluded); ``share``: what is left of its own.
+        """
+        made: dict[str, tuple[str, tuple[int, ...]]] = {"box": ("I16", (4,)), "flip": ("U8", ())}
+        if self.mix != "none":
+            made["partner"] = ("I32", ())
+            made |= {"mixed": ("I16", (4,))} if self.mix == "cutmix" else {"share": ("F32", ())}
+        return made
+
+    def view(
+        self, inputs: Tensor | Fetch, stored: Mapping[str, NDArray[Any]], index: Int[Tensor, " m"], items: int
+    ) -> Tensor:
+        """The views of the items at ``index``.
+
+        Args:
+            inputs: all pictures (n, c, h, w), floats, or a function from indices to pictures.
+            stored: the fields of all items in one epoch.
+            index: int64, in any order and number.
+            items: n.
+
+        Raises:
+            PotstillError: pictures of another size, or what is stored cannot be: the file is damaged.
+        """
+        index = index.cpu().long()
+        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < items:
+            raise PotstillError(f"items are numbered 0…{items - 1}, but one of {index.tolist()!r:.60} is not; check it")
+
+        def cuts(i: Tensor, shape: tuple[int, int]) -> Cuts:
+            if shape != self.picture:
+                raise PotstillError(
+                    f"these views are of pictures of {self.picture} pixels, but these have {shape}; give those labelled"
+                )
+            top, left, tall, wide = (box := _taken(stored, "box", i)).unbind(1)
+            good = (top >= 0) & (left >= 0) & (tall >= 1) & (wide >= 1)
+            _require(good & (top + tall <= shape[0]) & (left + wide <= shape[1]), "crop lies outside its picture")
+            return Cuts(box, _taken(stored, "flip", i) != 0)
+
+        return replay(inputs, index, cuts, lambda shape: self.mixes(stored, index, items, shape), self.size)
+
+    def mixes(
+        self, stored: Mapping[str, NDArray[Any]], index: Int[Tensor, " m"], items: int, shape: tuple[int, ...]
+    ) -> Mixes | None:
+        """Partners of the items at ``index`` (on the CPU) among ``items``, shares and, for CutMix, boxes in views of
+        ``shape`` (c, h, w); ``None`` where nothing is mixed.
+
+        Raises:
+            PotstillError: what is ``stored`` cannot be: the file is damaged.
+        """
+        if self.mix == "none":
+            return None
+        partner = _taken(stored, "partner", index)
+        _require((partner >= 0) & (partner < items), "partner is no item of the set")
+        if self.mix == "mixup":
+            share = torch.from_numpy(stored["share"][index.numpy()].astype(np.float32))
+            _require((share >= 0) & (share <= 1), "share is not in [0, 1]")
+            return Mixes(partner, share)
+        top, bottom, left, right = (box := _taken(stored, "mixed", index)).unbind(1)
+        good = (top >= 0) & (top <= bottom) & (bottom <= shape[1])
+        _require(good & (left >= 0) & (left <= right) & (right <= shape[2]), "mix lies outside its view")
+        return Mixes(partner, 1.0 - (bottom - top) * (right - left) / (shape[1] * shape[2]), box)
+
+
+def _taken(stored: Mapping[str, NDArray[Any]], name: str, index: Tensor) -> Tensor:
+    return torch.from_numpy(stored[name][index.numpy()].astype(np.int64))
+
+
+def _require(good: Tensor, otherwise: str) -> None:
+    if not bool(good.all()):
+        raise PotstillError(f"a recorded {otherwise}; get the file again")

@@ -1,0 +1,249 @@
+"""Views: every picture's crop, flip and mix of every epoch, recomputed from a seed and never stored.
+
+Everything is a function of (seed, epoch, item), by Philox4x32-10 (`potstill.functional.counter_rng`): batch size, order
+and
+number of workers change nothing. Words are made by counter (item, epoch, attempt, purpose).
+
+* **Crop**: torchvision's ``RandomResizedCrop``: up to ten attempts at an area, even in ``scale`` times the picture's,
+  and an aspect ratio, even in its logarithm; the first that fits is rounded to whole pixels, once, and placed evenly;
+  otherwise the largest central box within the ratios. Its size comes of ``exp``, ``log`` and ``sqrt`` in float64, so
+  two maths libraries could only disagree where a side lies within a few last bits of half a pixel.
+* **Cells**: with ``patches`` p, the p × p cells of the picture change places before it is cropped, in the order of p²
+  even numbers. **Shift**: with ``pad``, in place of a crop, a box of the picture's size anywhere in the picture and a
+  border of zeros that wide.
+* **Partner**: one random permutation of all items for each epoch, so that each is used once; an item may meet itself.
+  The partner's own view of that epoch is mixed in, as if the whole set were one batch.
+* **Share**: Beta(mix_beta, mix_beta) for every item, in whole 65536ths. CutMix's box has ``1 − share`` of the view's
+  area and its proportions, its centre anywhere; what sticks out is cut off (arXiv:1905.04899).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from potstill.augment.crop import central_box
+from potstill.augment.integer_ops import Cuts, Fetch, Mixes, replay
+from potstill.errors import PotstillError, unknown
+from potstill.functional.counter_rng import Words, below, permutation, philox, uniform
+from potstill.rng import derive
+
+__all__ = ["Views"]
+
+_ATTEMPTS = 10
+_DRAWS = 48
+"""Attempts at a Beta of at most 1. Each fails with probability 1/2 or less."""
+_GRAIN = 65536
+_CROP, _FLIP, _PARTNER, _SHARE, _PLACE, _CELLS, _SHIFT = range(7)
+_MIXES = ("none", "cutmix", "mixup")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Views:
+    """A recipe of views.
+
+    Attributes:
+        seed: decides all draws.
+        scale: least and most part of a picture's area that a crop has; ``None`` for no crop.
+        ratio: least and most aspect ratio (width by height) of a crop.
+        flip: the probability of a mirror image, left to right.
+        mix: "none", "cutmix" or "mixup".
+        mix_beta: above 0; 1 is an even share.
+        mix_prob: the probability that an item is mixed at all.
+        size: (height, width) of views; ``None`` for that of the pictures. Smaller ones are not anti-aliased.
+        patches: a picture is cut into so many by so many cells, which change places; 1 leaves it.
+        pad: where there is no crop, pixels by which a picture moves at most, each way.
+
+    With ``scale=None``, ``flip=0``, no CutMix, patches or pad, inputs of any shape have views (rows of a table).
+
+    Raises:
+        PotstillError: an unknown mix, or a number out of its range.
+    """
+
+    seed: int = 0
+    scale: tuple[float, float] | None = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    mix: str = "cutmix"
+    mix_beta: float = 1.0
+    mix_prob: float = 1.0
+    size: tuple[int, int] | None = None
+    patches: int = 1
+    pad: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mix not in _MIXES:
+            raise unknown("mix", self.mix, _MIXES)
+        if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise PotstillError(f"scale needs 0 < least ≤ most ≤ 1, but it is {self.scale}; (0.08, 1) is usual")
+        if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
+            raise PotstillError(f"ratio needs 0 < least ≤ most, but it is {self.ratio}; (3/4, 4/3) is usual")
+        if not 0 < self.mix_beta < math.inf:
+            raise PotstillError(f"mix_beta must be above 0, but it is {self.mix_beta:g}; 1 is an even share")
+        for name in ("flip", "mix_prob"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise PotstillError(f"{name} is a probability, in [0, 1], but it is {value:g}; change it")
+        if self.size is not None and not (min(self.size) >= 1 and max(self.size) < 2**15):
+            raise PotstillError(f"size is a height and a width of 1…32767 pixels, but it is {self.size}; change it")
+        if self.patches < 1 or self.pad < 0:
+            raise PotstillError(
+                f"patches is at least 1 and pad at least 0, but they are {self.patches} and {self.pad}; change them"
+            )
+        if self.pad and self.scale is not None:
+            raise PotstillError("a picture is either cropped or moved, but views have a scale and a pad; leave out one")
+        if self.size is not None and self.scale is None:
+            raise PotstillError(
+                "a size of views needs crops, but scale is None; use scale=(1.0, 1.0) or leave out size"
+            )
+
+    @property
+    def pictures(self) -> bool:
+        """Whether it can be done to pictures only."""
+        return self.scale is not None or self.flip > 0 or self.mix == "cutmix" or self.patches > 1 or self.pad > 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Its settings by name."""
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> "Views":
+        """What `to_json` wrote, now or before there were patches and pad.
+
+        Raises:
+            PotstillError: a setting is missing, unknown or of the wrong kind.
+        """
+        known = {f.name for f in fields(cls)}
+        said = {"patches": 1, "pad": 0, **said}
+        if said.keys() != known:
+            raise PotstillError(f"views need the settings {', '.join(sorted(known))}; found {sorted(said)!r:.200}")
+        made: dict[str, Any] = {}
+        for name, value in said.items():
+            pair = isinstance(value, list) and len(value) == 2 and name in ("scale", "ratio", "size")
+            numbers = value if pair else [value]
+            kinds = (int,) if name in ("size", "seed", "patches", "pad") else (str,) if name == "mix" else (int, float)
+            empty = value is None and name in ("scale", "size")
+            if not empty and (
+                pair != (name in ("scale", "ratio", "size")) or any(type(v) not in kinds for v in numbers)
+            ):
+                raise PotstillError(f"the views' {name} is of the wrong kind: {value!r:.80}; get the file again")
+            made[name] = tuple(value) if pair else value
+        return cls(**made)
+
+    def _words(self, epoch: int, items: Tensor, attempt: Any, purpose: int) -> tuple[Words, Words, Words, Words]:
+        if not 0 <= epoch < 2**32:
+            raise PotstillError(f"epochs are numbered from 0, but epoch {epoch} was asked for; check the number")
+        return philox(derive(self.seed, "views"), items.numpy(), epoch, attempt, purpose)
+
+    def crops(self, epoch: int, items: Int[Tensor, " m"], shape: tuple[int, int]) -> Cuts:
+        """The boxes of ``items`` (int64, on the CPU) in pictures of ``shape`` (height, width), and their flips."""
+        h, w = shape
+        flip = uniform(self._words(epoch, items, 0, _FLIP)[0]) < self.flip
+        order = None
+        if self.patches > 1:
+            if min(h, w) < self.patches:
+                raise PotstillError(f"a picture of {h}×{w} has no {self.patches}×{self.patches} cells; use fewer")
+            cells = uniform(self._words(epoch, items, np.arange(self.patches**2)[:, None], _CELLS)[0])
+            order = torch.from_numpy(cells.argsort(0, kind="stable").T.copy())
+        if self.scale is None:
+            box = np.broadcast_to(np.array([0, 0, h, w]), (len(items), 4)).copy()
+            if self.pad:
+                moved = self._words(epoch, items, 0, _SHIFT)
+                box[:, 0], box[:, 1] = (below(word, 2 * self.pad + 1) for word in moved[:2])
+            return Cuts(torch.from_numpy(box), torch.from_numpy(flip), order, self.pad)
+        drawn = self._words(epoch, items, np.arange(_ATTEMPTS)[:, None], _CROP)
+        area = h * w * (self.scale[0] + (self.scale[1] - self.scale[0]) * uniform(drawn[0]))
+        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
+        ratio = np.exp(low + (high - low) * uniform(drawn[1]))
+        wide, tall = (np.rint(np.sqrt(a)).astype(np.int64) for a in (area * ratio, area / ratio))
+        fits = (wide >= 1) & (wide <= w) & (tall >= 1) & (tall <= h)
+        first, each = fits.argmax(0), np.arange(len(items))
+        tall, wide, y, x = (a[first, each] for a in (tall, wide, drawn[2], drawn[3]))
+        tall, wide = np.clip(tall, 1, h), np.clip(wide, 1, w)
+        box = np.stack([below(y, h - tall + 1), below(x, w - wide + 1), tall, wide], 1)
+        box[~fits.any(0)] = central_box(h, w, self.ratio)
+        return Cuts(torch.from_numpy(box), torch.from_numpy(flip), order)
+
+    def mixes(self, epoch: int, index: Int[Tensor, " m"], items: int, shape: tuple[int, ...]) -> Mixes | None:
+        """Partners of the items at ``index`` among ``items``, shares and, for CutMix, boxes in views of ``shape``
+        (c, h, w); ``None`` where nothing is mixed."""
+        if self.mix == "none" or self.mix_prob == 0:
+            return None
+        words = self._words(epoch, index, 0, _PLACE)
+        partner = torch.from_numpy(_partners(derive(self.seed, "views"), items, epoch)[index.numpy()])
+        whole = np.rint(_beta(self.mix_beta, lambda a: self._words(epoch, index, a, _SHARE)) * _GRAIN)
+        share = np.where(uniform(words[0]) < self.mix_prob, whole / _GRAIN, 1.0)
+        if self.mix == "mixup":
+            return Mixes(partner, torch.from_numpy(share.astype(np.float32)))
+        side, (h, w) = np.sqrt(1.0 - share), shape[1:]
+        edges: list[NDArray[np.int64]] = []
+        for length, word in ((h, words[1]), (w, words[2])):
+            half, centre = (length * side).astype(np.int64) // 2, below(word, length)
+            edges += [np.maximum(centre - half, 0), np.minimum(centre + half, length)]
+        left_over = 1.0 - (edges[1] - edges[0]) * (edges[3] - edges[2]) / (h * w)
+        return Mixes(
+            partner, torch.from_numpy(left_over.astype(np.float32)), torch.from_numpy(np.stack(edges, 1))
+        )  # fmt: skip
+
+    def view(self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], items: int | None = None) -> Tensor:
+        """The views that the items at ``index`` have in ``epoch``: bit for bit the same in any batch.
+
+        Args:
+            inputs: all items (n, …), floats, or a function from indices to items.
+            epoch: from 0.
+            index: int64, in any order and number.
+            items: n, where ``inputs`` is a function.
+
+        Returns:
+            (m, …) on the inputs' device; pictures of ``size``.
+
+        Raises:
+            PotstillError: an item is not there, or the recipe does not fit the inputs.
+        """
+        n = len(inputs) if isinstance(inputs, Tensor) else items
+        if n is None:
+            raise PotstillError("views of fetched inputs need the number of items, but none was given; give items=n")
+        index = index.cpu().long()
+        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < n:
+            wrong = int(index.min()) if int(index.min()) < 0 else int(index.max())
+            raise PotstillError(f"items are numbered 0…{n - 1}, but item {wrong} was asked for; check the index")
+        return replay(
+            inputs, index,
+            (lambda i, shape: self.crops(epoch, i, shape)) if self.pictures else None,
+            lambda shape: self.mixes(epoch, index, n, shape),
+            self.size,
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=4)
+def _partners(key: int, items: int, epoch: int) -> NDArray[np.int64]:
+    """Kept for the batches of an epoch: 50,000 items take milliseconds."""
+    return permutation(key, items, epoch, 0, _PARTNER)
+
+
+def _beta(alpha: float, draw: Any) -> NDArray[np.float64]:
+    """Beta(alpha, alpha), by the same methods as `potstill.augment.mix.beta`: Jöhnk's up to 1, Ulrich's above.
+
+    Args:
+        draw: from attempts, which broadcast with the items, to words.
+    """
+    if alpha == 1:
+        return uniform(draw(0)[0])
+    if alpha > 1:
+        u, v = (uniform(w) for w in draw(0)[:2])
+        made: NDArray[np.float64] = 0.5 * (
+            1.0 + np.cos(2 * math.pi * v) * np.sqrt(1.0 - u ** (2.0 / (2.0 * alpha - 1.0)))
+        )
+        return made
+    words = draw(np.arange(_DRAWS)[:, None])
+    a, b = (np.log(uniform(w)) / alpha for w in words[:2])
+    total = np.logaddexp(a, b)
+    first, each = (total <= 0).argmax(0), np.arange(a.shape[1])
+    share: NDArray[np.float64] = np.exp((a - total)[first, each])
+    return share

@@ -1,0 +1,212 @@
+"""What ``--method auto`` chooses among: ways to make a set, one word each, and short lists by trait of the data."""
+
+import ast
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from potstill.core import Source, registry
+from potstill.errors import PotstillError
+from potstill.tasks import Classification, task_of
+
+__all__ = [
+    "SPELLED", "AutoOptions", "Candidate", "asked_candidates", "check_served", "options_of", "usual_candidates",
+]  # fmt: skip
+
+SPELLED = "METHOD[:field=value,…][/PARAMETRIZATION][%STORE][@STEPS,…]"
+"""How a candidate is written."""
+_FEW = "batch_real=64"
+"""Real samples of each class in a step: a quarter of the published, as in docs/how-to-choose.md."""
+_RATE = f"{_FEW},optimizer=adamw,lr=0.02"
+"""What validation chose for most cells of that page that are not made at the published rate."""
+
+
+_TINY = 16
+"""Pictures with a shorter side have no resolution to lose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A way to make a set."""
+
+    method: str
+    options: tuple[tuple[str, Any], ...] = ()
+    """Fields of the method."""
+    parametrization: str | None = None
+    store: str | None = None
+    """``None``: as a budget in bytes is written by default."""
+    steps: tuple[int, ...] = ()
+    """In all, at the end of each rung and of the final run; empty: as many as the time buys."""
+
+    @classmethod
+    def read(cls, text: str) -> "Candidate":
+        """The candidate that is spelled so.
+
+        Raises:
+            PotstillError: it is spelled otherwise, or the method, one of its fields or the parametrization is unknown.
+        """
+        front, _, numbers = text.partition("@")
+        front, _, store = front.partition("%")
+        front, _, parametrization = front.partition("/")
+        method, _, settings = front.partition(":")
+        options: dict[str, Any] = {}
+        for setting in filter(None, settings.split(",")):
+            name, equals, value = setting.partition("=")
+            if not equals:
+                raise PotstillError(f"candidate {text!r}: write {name}=VALUE; a candidate is {SPELLED}")
+            options[name] = _value(value)
+        try:
+            steps = tuple(int(number) for number in filter(None, numbers.split(",")))
+        except ValueError as error:
+            raise PotstillError(f"candidate {text!r}: steps must be whole numbers; it is {SPELLED}") from error
+        if list(steps) != sorted(steps) or any(n < 0 for n in steps):
+            raise PotstillError(f"candidate {text!r}: steps are counted in all, so they rise; it is {SPELLED}")
+        registry.make_method(method, options)
+        if parametrization:
+            registry.resolve("parametrizations", parametrization.partition(":")[0])
+        return cls(
+            method=method, options=tuple(options.items()), parametrization=parametrization or None,
+            store=store or None, steps=steps,
+        )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        """It without its steps, as it is spelled."""
+        settings = ",".join(f"{name}={value}" for name, value in self.options)
+        over = "" if self.parametrization is None else f"/{self.parametrization}"
+        written = "" if self.store is None else f"%{self.store}"
+        return f"{self.method}{':' + settings if settings else ''}{over}{written}"
+
+    @property
+    def real(self) -> bool:
+        """Whether it keeps real samples."""
+        return registry.method_class(self.method).info.selects
+
+    def spelled(self, steps: Sequence[int] = ()) -> str:
+        """It with so many steps."""
+        return self.name + (f"@{','.join(map(str, steps))}" if steps else "")
+
+    def words(self) -> str:
+        """For people: method, what is stored, in which bits."""
+        over = "" if self.parametrization is None else f" over {self.parametrization}"
+        settings = f" ({', '.join(f'{n} {v}' for n, v in self.options)})" if self.options else ""
+        return f"{self.method}{over}{settings}{'' if self.store is None else f' in {self.store}'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoOptions:
+    """Choose the method, and what it stores, on a part held out of the training data."""
+
+    candidates: tuple[str, ...] = ()
+    """What to choose among, in place of the usual list: METHOD[:field=value,…][/PARAMETRIZATION][%STORE][@STEPS,…].
+    With @STEPS, as a card says them, no clock decides anything. Real samples must be among them."""
+    validation: float = 0.3
+    """Part of the training data that is held out, and at most 3,000 samples: half to choose, half to confirm."""
+    students: int = 3
+    """Students that say who goes on, at most, of each candidate: one in the first rung, one more in each. A short
+    budget has fewer."""
+    confirm: int = 5
+    """Fresh students of the winner and of the best real samples, who say whether it is better. A short limit has 3."""
+    student_steps: int = 0
+    """Updates of a student. 0: what a quarter of the time buys, from 40 to 300."""
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            PotstillError: a value out of its range.
+        """
+        if not 0 < self.validation < 1:
+            raise PotstillError(f"auto: validation must lie between 0 and 1, not be {self.validation}")
+        for name, least in (("students", 1), ("confirm", 2), ("student_steps", 0)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise PotstillError(f"auto: {name} must be a whole number of at least {least}, not {value!r}")
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def options_of(options: Mapping[str, Any], store: object) -> AutoOptions:
+    """
+    Raises:
+        PotstillError: an option does not exist or is out of range, or the store is no name.
+    """
+    known = {field.name for field in dataclasses.fields(AutoOptions)}
+    if strange := next((name for name in options if name not in known), None):
+        raise PotstillError(
+            f"auto has no option {strange!r}; it has {', '.join(sorted(known))}. Fields of a method stand in "
+            f"candidates: {SPELLED}"
+        )
+    if store is not None and not isinstance(store, str):
+        raise PotstillError("auto takes a store by its name, such as uint4, as its candidates are words")
+    words = options.get("candidates", ())
+    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+        raise PotstillError(f"auto: candidates must be several words, each {SPELLED}")
+    return AutoOptions(**{**options, "candidates": tuple(words)})
+
+
+def asked_candidates(asked: AutoOptions, source: Source, store: str | None) -> tuple[Candidate, ...]:
+    """What to choose among: what was asked for, each written as ``store`` where it does not say how, or the usual list.
+
+    Raises:
+        PotstillError: one is spelled wrong, none keeps real samples, or some have steps and others none.
+    """
+    read = [Candidate.read(text) for text in asked.candidates]
+    candidates = tuple(
+        c if c.store or store is None else dataclasses.replace(c, store=store) for c in read
+    ) or usual_candidates(source, store)
+    if not any(c.real for c in candidates):
+        raise PotstillError("auto holds every candidate against real samples; add random or k-means to the candidates")
+    made = [c for c in candidates if not c.real]
+    if any(c.steps for c in made) and not all(c.steps for c in made):
+        lacks = next(c.name for c in made if not c.steps)
+        raise PotstillError(f"auto: some candidates have steps, but {lacks} has none; give them to all or to none")
+    return candidates
+
+
+def check_served(source: Source) -> None:
+    """
+    Raises:
+        PotstillError: these data are of a kind that ``auto`` cannot choose for.
+    """
+    other = "name a method, such as random or dm; `potstill compare` measures several"
+    if not isinstance(task_of(source), Classification) or not source.classes:
+        raise PotstillError(
+            f"auto compares the classes that students tell right, but {source.name} is {task_of(source).name}; {other}"
+        )
+    if source.input.parts:
+        names = ", ".join(name for name, _ in source.input.parts)
+        raise PotstillError(
+            f"auto takes inputs of one tensor, but those of {source.name} have names ({names}); {other}"
+        )
+
+
+def usual_candidates(source: Source, store: str | None) -> tuple[Candidate, ...]:
+    """A short list for such data, the most promising first: pictures, small pictures, or anything flat. Real samples
+    are always among them, as they are and in few bits; drawn ones come last, as a lucky draw does not come again.
+
+    Args:
+        store: the only one to write with; ``None``: each kind's usual ones.
+    """
+    image = source.input.kind == "image"
+    bits = "uint4" if image else "uint8"
+    real = [f"k-means%{bits}", f"herding%{bits}", "k-means", f"random%{bits}", "random"]
+    sides = source.input.shape[-2:]
+    if image and min(sides) >= _TINY:
+        pixels = sides[0] * sides[1]
+        cosines = f"frequency:kept={max(1, pixels // 16, min(64, pixels // 4))}"
+        made = [
+            f"dm:{_FEW}", f"dm:{_RATE}/{cosines}", f"m3d:{_RATE}", f"frepo/{cosines}", f"m3d:{_FEW}/tiles",
+            f"rfad/{cosines}", *([f"m3d:{_FEW}/small:factor=2"] if min(sides) >= 24 else []),
+        ]  # fmt: skip
+    else:  # too few numbers for half the resolution or for few coefficients
+        made = [f"dm:{_FEW}", "frepo", "rfad", f"m3d:{_RATE}/pixels", f"dm:{_RATE}", f"m3d:{_FEW}/pixels"]
+    found = [Candidate.read(text) for text in (*real, *made)]
+    if store is not None:
+        found = [dataclasses.replace(candidate, store=store) for candidate in found]
+    return tuple(dict.fromkeys(found))

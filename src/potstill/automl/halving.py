@@ -1,0 +1,228 @@
+"""The race of ``--method auto``: real samples first, then rungs of more steps for fewer candidates.
+
+Every rung has the same time. What a candidate makes in it is counted in steps, once, and kept in the journal.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from potstill._util.formatting import clock
+from potstill.automl.candidate_run import Runs
+from potstill.automl.candidates import AutoOptions
+from potstill.automl.result import Entry
+from potstill.automl.resume import Journal
+from potstill.automl.scoring import FIRST, Judge, behind, students_at
+from potstill.core import NetworkFactory, Source
+from potstill.data import stratify
+from potstill.data.groups import groups_of
+from potstill.errors import PotstillError
+from potstill.evaluation.candidate_trials import probe_of
+from potstill.functional.successive_halving import rung_sizes, share, steps_in, survivors
+from potstill.rng import derive
+from potstill.runs.loop import Interrupted
+
+__all__ = ["Race"]
+
+CHOOSING = 0.6
+"""Part of the time that choosing may take; the rest makes the answer of all data."""
+JUDGING = 0.25
+"""Part of the time for training students."""
+STUDENT_STEPS = (40, 300)
+"""The fewest and the most updates of a student where the clock says how many."""
+CONFIRM = 3
+"""Fresh students at least, where the clock leaves no more."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class Race:
+    """One race under way."""
+
+    entries: list[Entry]
+    runs: Runs
+    journal: Journal
+    seconds: float | None
+    """``None``: the candidates' steps are given."""
+    asked: AutoOptions
+
+    def once(self, name: str, find: Callable[[], Any]) -> Any:
+        """What was found under that name, also before an interruption."""
+        return self.journal.once(name, find, self.runs.spent)
+
+    def real(self, kept: Source, held: Source) -> Judge:
+        """Real samples are made and judged, by one student each and by more as long as they are not behind."""
+        reals = [e for e in self.entries if e.candidate.real]
+        make: NetworkFactory | None = None
+        for entry in reals:
+            try:
+                settled = self.runs.settled(entry.candidate, kept)
+                entry.made, make = self.runs.run(entry, settled, None, None), make or settled.problem.network
+            except PotstillError as error:
+                entry.left_out = str(error)
+        there = [e for e in reals if e.made]
+        if make is None or not there:
+            raise PotstillError(f"auto: no real samples fit: {reals[0].left_out}")
+
+        def judge(steps: int) -> Judge:
+            probe = probe_of(
+                make, kept, held, students=self.asked.students, seed=derive(self.runs.seed, "auto"), steps=steps,
+                executor=self.runs.executor,
+            )  # fmt: skip
+            return Judge(
+                probe=probe, choosing=choosing, confirming=confirming, journal=self.journal, seconds=self.runs.spent
+            )
+
+        choosing, confirming = stratify(
+            held.labels, 0.5, derive(self.runs.seed, "auto", "confirm") % 2**31, groups_of(held)
+        )
+        steps, students, confirm = self.once("students", lambda: self._students(judge, there))
+        self.asked = dataclasses.replace(self.asked, students=students, confirm=confirm)
+        used = judge(steps)
+        for most in range(1, self.asked.students + 1):
+            leader = max(there, key=lambda e: e.accuracy) if most > 1 else None
+            for entry in [e for e in there if leader is None or not behind(e, leader)]:
+                used.more(entry, self.entries.index(entry), most)
+            self.runs.watcher.count("real samples", most, self.asked.students)
+        for entry in there:
+            entry.note()
+        return used
+
+    def best_real(self) -> Entry:
+        """Of the real samples that are not behind the best, the first in the list: what is told apart by luck alone may
+        be so by the luck of a draw, and the answer is drawn anew."""
+        reals = [e for e in self.entries if e.candidate.real and e.right]
+        leader = max(reals, key=lambda e: e.accuracy)
+        return next(e for e in reals if not behind(e, leader))
+
+    def _students(self, judge: Callable[[int], Judge], there: Sequence[Entry]) -> tuple[int, int, int]:
+        """Updates of a student, and how many choose and confirm: those asked for, or what `JUDGING` buys of them."""
+        steps, students, confirm = self.asked.student_steps, self.asked.students, self.asked.confirm
+        if self.seconds is None:
+            return steps or STUDENT_STEPS[1], students, confirm
+        small, entry = judge(steps or STUDENT_STEPS[0]), there[0]
+        small.ask(entry, self.entries.index(entry), range(900, 901))  # what is done once is done
+        begun = self.runs.spent()
+        small.ask(entry, self.entries.index(entry), range(901, 902))
+        one = self.runs.spent() - begun
+        sizes = rung_sizes(max(1, len(self.entries) - len(there)))
+
+        def bought(students: int, confirm: int) -> float:
+            race = len(there) + 2 * (students - 1) + self._still(sizes, students=students, confirm=confirm)
+            return JUDGING * (self.seconds or 0.0) / race / one
+
+        while bought(students, confirm) < 1 and (students, confirm) != (1, min(CONFIRM, confirm)):
+            students, confirm = max(1, students - 1), max(min(CONFIRM, confirm), confirm - 1)
+        if not steps:
+            least, most = STUDENT_STEPS
+            steps = int(min(most, max(least, least * bought(students, confirm)))) // 10 * 10
+        return steps, students, confirm
+
+    def _still(
+        self, sizes: Sequence[int], rung: int = 0, students: int | None = None, confirm: int | None = None
+    ) -> int:
+        """Students that will be trained from this rung on, where nobody is dropped early."""
+        most = students or self.asked.students
+        races = sum(size * students_at(r, most) for r, size in enumerate(sizes) if r >= rung and (size > 1 or r == 0))
+        return races + 2 * int(confirm or self.asked.confirm)
+
+    def start(self, kept: Source) -> tuple[int, ...]:
+        """Every other candidate is settled, and a few steps of it are made to know what one costs."""
+        others = [e for e in self.entries if not e.candidate.real]
+        for number, entry in enumerate(others):
+            try:
+                entry.settled = self.runs.settled(entry.candidate, kept)
+                if self.seconds is not None:
+                    found = self.once(f"first steps of {number}", partial(self._first, entry, number, others))
+                    if found["left_out"]:
+                        raise PotstillError(found["left_out"])
+                    entry.steps, entry.cost, entry.setup = found["steps"], found["cost"], found["setup"]
+            except PotstillError as error:
+                entry.left_out = str(error)
+            self.runs.watcher.count("first steps", number + 1, len(others))
+        here = sum(e.left_out is None for e in others)
+        return rung_sizes(here) if here else ()
+
+    def _first(self, entry: Entry, number: int, others: Sequence[Entry]) -> dict[str, Any]:
+        """What a few steps say: why it is left out, or what a step costs."""
+        assert self.seconds is not None
+        assert entry.settled is not None
+        why = None
+        left = CHOOSING * self.seconds - self.runs.spent()
+        # a reading of real samples serves so many steps: one dear step in each round
+        method = entry.settled.method
+        steps = max(2, getattr(method, "reuse", 1), getattr(method, "steps_per_network", 1)) + 1
+        try:
+            if left <= 0:
+                raise PotstillError("no time was left to try it; a longer time limit reaches it")
+            left = min(left, 2 * left / (len(others) - number))
+            outcome = self.runs.run(entry, entry.settled, steps, self._kept_at(entry), limit=left).card["outcome"]
+            if outcome["kind"] == "time limit reached":
+                why = f"{outcome['step']} steps took {clock(left)}, its share; a longer time limit has more"
+            elif outcome["kind"] != "steps reached":
+                why = str(outcome["message"])
+        except PotstillError as error:
+            if isinstance(error, Interrupted):
+                raise
+            why = str(error)
+        return {"left_out": why, "steps": steps, "cost": entry.cost, "setup": entry.setup}
+
+    def _kept_at(self, entry: Entry) -> Path:
+        return self.journal.folder / f"{self.entries.index(entry)}.checkpoint"
+
+    def rungs(self, judge: Judge, sizes: tuple[int, ...]) -> list[Entry]:
+        """Who is left, best first; nobody where nothing could be tried. The last rung is the winner's alone."""
+        alive = [e for e in self.entries if not e.candidate.real and e.left_out is None]
+        for rung, size in enumerate(sizes):
+            alive = _left(alive, size) if rung else alive
+            if len(alive) == 1 and rung < len(sizes) - 1:
+                continue  # it goes on alone, with the time of the rungs between
+            each = 0.0
+            if self.seconds is not None:
+                shared = [*sizes[:rung], len(alive), *sizes[rung + 1 :]]
+                setups = sum(e.setup for e in alive)
+                left = CHOOSING * self.seconds - self.runs.spent() - self._still(shared, rung) * judge.cost - setups
+                each = share(left, rung, shared)
+            for number, entry in enumerate(alive):
+                if not entry.stopped:
+                    self._go_on(entry, rung, each)
+                if len(alive) > 1 or not entry.asked_at:  # alone, it is fresh students who are asked next
+                    entry.right.clear()
+                    judge.more(entry, self.entries.index(entry), students_at(rung, self.asked.students))
+                entry.note()
+                self.runs.watcher.count(f"rung {rung + 1} of {len(sizes)}", number + 1, len(alive))
+        return _left(alive, len(alive)) if len(alive) > 1 else alive
+
+    def _go_on(self, entry: Entry, rung: int, each: float) -> None:
+        """More steps from where the entry stopped."""
+        assert entry.settled is not None
+        given, place = entry.candidate.steps, len(entry.rungs)
+
+        def until() -> int:
+            if self.seconds is not None:
+                return entry.steps + steps_in(each, entry.cost)
+            # another machine may let another candidate go on, for which the card says no more
+            return given[place] if place < len(given) else 2 * entry.steps
+
+        named = f"{self.entries.index(entry)} in rung {rung}"
+        steps = self.once(f"steps of {named}", until)
+        entry.made = self.runs.run(entry, entry.settled, steps, self._kept_at(entry))
+        outcome = entry.made.card["outcome"]
+        entry.steps, entry.stopped = self.once(
+            f"end of {named}", lambda: [outcome["step"], outcome["kind"] != "steps reached"]
+        )
+
+
+def _left(alive: Sequence[Entry], size: int) -> list[Entry]:
+    """The best, best first: ``size`` of them at most, and nobody who is behind by more than noise and hope."""
+    ranked = [alive[i] for i in survivors([e.accuracy for e in alive], size)]
+    leader = ranked[0]
+
+    def hope(entry: Entry) -> float:
+        if math.isinf(entry.gain) or math.isinf(leader.gain):
+            return FIRST
+        return max(0.0, entry.gain - leader.gain)
+
+    return [entry for entry in ranked if not behind(entry, leader, hope(entry))]

@@ -1,0 +1,100 @@
+"""What a choice has found out, kept after each find, so that an interrupted one goes on; and the seconds it used."""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from potstill.dataset_file import write_atomic
+from potstill.errors import PotstillError
+
+__all__ = ["Journal", "Stopwatch"]
+
+T = TypeVar("T")
+_FILE = "choice.json"
+
+
+class Stopwatch:
+    """Seconds by the clock on the wall, from ``before`` on: seconds that went before."""
+
+    def __init__(self, before: float = 0.0) -> None:
+        self._begun = time.monotonic() - before
+
+    def read(self) -> float:
+        """Seconds until now."""
+        return time.monotonic() - self._begun
+
+
+class Journal:
+    """Finds by name, in one JSON file of a folder, which also holds the checkpoints of what is under way.
+
+    Args:
+        about: what a choice must be of to go on from them: JSON values.
+        resume: go on from what is there; else it is removed.
+        anyway: go on also where other versions computed it.
+
+    Raises:
+        PotstillError: there is nothing to go on from, or it is of another choice.
+    """
+
+    def __init__(
+        self, folder: Path, about: Mapping[str, Any], versions: Mapping[str, Any], *, resume: bool, anyway: bool = False
+    ) -> None:
+        self.folder, self._path = folder, folder / _FILE
+        self._head = json.loads(json.dumps({"about": about, "versions": versions}))
+        self._found: dict[str, Any] = {}
+        self.spent = 0.0
+        """Seconds until the last find."""
+        if resume:
+            self._read(anyway)
+        else:
+            self.clear()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PotstillError(f"{folder}: a folder that can be written is needed ({error.strerror})") from error
+
+    def _read(self, anyway: bool) -> None:
+        try:
+            kept = json.loads(self._path.read_text())
+            head, self._found, self.spent = kept["head"], dict(kept["found"]), float(kept["spent"])
+            about, versions = head["about"], head["versions"]
+        except OSError as error:
+            raise PotstillError(
+                f"there is no unfinished choice to resume at {self.folder}; leave resume out to start one"
+            ) from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise PotstillError(f"{self._path} is damaged; start anew without resume") from error
+        other = [name for name, value in self._head["about"].items() if about.get(name) != value]
+        if not anyway and versions != self._head["versions"]:
+            other.append("versions")
+        if other:
+            raise PotstillError(
+                f"{self.folder}: a choice that was asked for otherwise ({', '.join(other)}); repeat its command, or "
+                "begin anew without resume"
+            )
+
+    def once(self, name: str, find: Callable[[], T], seconds: Callable[[], float]) -> T:
+        """What was found under that name, or what ``find`` says now, a JSON value, which is kept.
+
+        Args:
+            seconds: of the choice until now.
+        """
+        if name not in self._found:
+            self._found[name] = find()
+            self.spent = seconds()
+            kept = {"head": self._head, "found": self._found, "spent": self.spent}
+            write_atomic(self._path, json.dumps(kept).encode())
+        found: T = self._found[name]
+        return found
+
+    def clear(self) -> None:
+        """Remove what is there, files of a choice alone."""
+        if self.folder.is_file():
+            self.folder.unlink()
+        for path in (self._path, *self.folder.glob("*.checkpoint"), *self.folder.glob("*.checkpoint.before")):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # none, or something else lies there
+            self.folder.rmdir()

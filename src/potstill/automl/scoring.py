@@ -1,0 +1,80 @@
+"""Students that compare candidates in pairs: the same starts, orders and held-out samples for each candidate."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from potstill.automl.result import Entry
+from potstill.automl.resume import Journal
+from potstill.evaluation.candidate_trials import Probe, loss_between
+
+__all__ = ["FIRST", "Judge", "behind", "students_at"]
+
+SURE = 0.9
+"""How sure it must be, one-sided, that a candidate is behind before it is dropped for that."""
+FIRST = 0.1
+"""What a candidate may still gain on the leader after the first rung, as a fraction; later its last gain says it."""
+
+
+def students_at(rung: int, most: int) -> int:
+    """Students of a candidate in a rung: one more in each, ``most`` at most, as fewer candidates share them."""
+    return min(most, 1 + rung)
+
+
+def behind(other: Entry, leader: Entry, hope: float = 0.0) -> bool:
+    """Whether one candidate is behind the leader by more than its noise and what it may still gain, as a fraction."""
+    shared = min(len(other.right), len(leader.right))
+    if other is leader or shared == 0:
+        return False
+    loss = loss_between(torch.stack(leader.right[:shared]), torch.stack(other.right[:shared]), sure=SURE)
+    return loss.low > hope
+
+
+@dataclasses.dataclass(kw_only=True)
+class Judge:
+    """Students by number, and what they cost. What they said is in the journal: it is not asked twice."""
+
+    probe: Probe
+    """With all held-out samples."""
+    choosing: Int[Tensor, " c"]
+    """Those of them that choose."""
+    confirming: Int[Tensor, " f"]
+    """Those that nothing is chosen on until a winner is there."""
+    journal: Journal
+    seconds: Callable[[], float]
+    cost: float = 0.0
+    """Seconds of a student, the mean of those that were trained here."""
+    trained: int = 0
+
+    def ask(self, entry: Entry, number: int, students: Sequence[int]) -> Bool[Tensor, "students held"]:
+        """Which held-out samples each student gets right that learned the entry's set.
+
+        Args:
+            number: of the entry.
+        """
+        rows, columns = len(students), len(self.probe.held)
+
+        def said() -> str:
+            assert entry.made is not None
+            begun, device = self.seconds(), self.probe.held.device
+            pair = (entry.made.model_space().to(device), entry.made.labels.to(device))
+            right = self.probe.right([[pair]], students=students)[0]
+            took = self.seconds() - begun
+            self.cost = (self.cost * self.trained + took) / (self.trained + rows)
+            self.trained += rows
+            return np.packbits(right.numpy()).tobytes().hex()
+
+        named = f"students {students[0]} to {students[-1]} of {number} after {entry.steps}"
+        bits = np.frombuffer(bytes.fromhex(self.journal.once(named, said, self.seconds)), np.uint8)
+        return torch.from_numpy(np.unpackbits(bits, count=rows * columns).reshape(rows, columns).astype(bool))
+
+    def more(self, entry: Entry, number: int, most: int) -> None:
+        """Ask as many students as are still missing to ``most`` about the entry, on the part that chooses."""
+        if len(entry.right) < most:
+            right = self.ask(entry, number, range(len(entry.right), most))
+            entry.right += list(right[:, self.choosing])
+            entry.asked_at = entry.steps

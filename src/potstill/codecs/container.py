@@ -1,0 +1,207 @@
+"""A tensor as a file has it: named tensors, and JSON that says how to read them back. The codecs of ``potstill/2``.
+
+The list of codecs is closed, and reading runs nothing else, so that a file can be read by whoever has this list. A
+`Store` says how a tensor is written; what it writes is one of these:
+
+========  ==============================================================================================================
+codec     tensors by what follows the name, and the value at each place
+========  ==============================================================================================================
+float     the values themselves, float32 or float16
+ints      codes of ``bits`` bits, ``least + q``: whole numbers
+halves    twice as many codes of 16 bits, first all low halves, then all high ones, ``least + low + 2^16 · high``
+runs      how often each of 0, 1, 2 … stands in a sorted row: labels in the order of classes
+grid      codes of ``bits`` bits, ``q / parts``: pixels of 8 bits have 255 parts
+levels    codes of ``bits`` bits, and ``.levels``, which they number
+uniform   codes of ``bits`` bits, and ``.low`` and ``.step`` along ``axis`` or one for all: ``low + step · q``
+rows      codes of ``bits`` bits, rows of which are divided by their sum: probabilities
+small     what ``within`` describes: smaller pictures, enlarged to ``shape`` (`potstill.codecs.downsample`)
+mosaic    the bytes of one PNG, WebP or JPEG that has all pictures, ``columns`` to a row (`potstill.codecs.mosaic`)
+palette   numbers of ``bits`` bits, one for each pixel, and ``.colours`` (palettes, K, c) (`potstill.codecs.palette`)
+patches   codes of ``bits`` bits, ``.group`` of each patch in ``group_bits``, ``.low`` and ``.step`` of each group
+          (`potstill.codecs.patches`)
+========  ==============================================================================================================
+
+Codes lie as `potstill.functional.packing` says. Further codecs stand in modules of their own and are listed in
+`CODECS`.
+"""
+
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from potstill.core import Stored
+from potstill.errors import PotstillError
+from potstill.functional.packing import MOST_BITS, unpack_bits
+
+__all__ = ["CODECS", "field", "nbytes", "read", "said_shape", "tensor"]
+
+MOST_VALUES = 2**33
+"""Values of one tensor that are believed."""
+
+
+def nbytes(stored: Stored) -> int:
+    """Bytes of all of its tensors."""
+    return sum(t.numel() * t.element_size() for t in stored.tensors.values())
+
+
+def said_shape(said: Mapping[str, Any]) -> tuple[int, ...]:
+    """The shape of the tensor that is described.
+
+    Raises:
+        PotstillError: there is none that can be believed.
+    """
+    shape = said.get("shape")
+    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape) or len(shape) > 8:
+        raise PotstillError(f"its shape must be a list of whole numbers, not {str(shape)[:60]}")
+    if math.prod(shape) > MOST_VALUES:
+        raise PotstillError(f"a shape of {shape} has more than {MOST_VALUES:,} values; it is refused")
+    return tuple(shape)
+
+
+def field(said: Mapping[str, Any], name: str, least: int, most: int) -> int:
+    """A whole number of the description, in its bounds.
+
+    Raises:
+        PotstillError: it is missing, no whole number, or out of them.
+    """
+    value = said.get(name)
+    if type(value) is not int or not least <= value <= most:
+        raise PotstillError(f"its {name} must be a whole number from {least} to {most}, not {str(value)[:60]}")
+    return value
+
+
+def tensor(stored: Stored, suffix: str, kinds: tuple[torch.dtype, ...], shape: tuple[int, ...] | None = None) -> Tensor:
+    """One of its tensors, of one of these types and, where it is given, of this shape.
+
+    Raises:
+        PotstillError: it is missing or another.
+    """
+    found = stored.tensors.get(suffix)
+    if found is None or found.dtype not in kinds or (shape is not None and tuple(found.shape) != shape):
+        what = "is missing" if found is None else f"is {found.dtype} of {list(found.shape)}"
+        raise PotstillError(f"its {suffix.lstrip('.') or 'values'} tensor {what}, which its codec does not write")
+    return found
+
+
+def codes(stored: Stored, shape: tuple[int, ...]) -> Tensor:
+    """The codes of a tensor of ``shape``, int64.
+
+    Raises:
+        PotstillError: they are missing, or not as many.
+    """
+    bits = field(stored.said, "bits", 1, MOST_BITS)
+    packed = tensor(stored, "", (torch.uint8,))
+    try:
+        found: Tensor = unpack_bits(packed, bits, math.prod(shape))
+    except ValueError as error:
+        raise PotstillError(str(error)) from error
+    return found.reshape(shape)
+
+
+_FLOATS: Final = (torch.float32, torch.float16)
+
+
+def _float(stored: Stored) -> Tensor:
+    shape = said_shape(stored.said)
+    return tensor(stored, "", _FLOATS, shape).float()
+
+
+def _ints(stored: Stored) -> Tensor:
+    return codes(stored, said_shape(stored.said)) + field(stored.said, "least", -(2**62), 2**62)
+
+
+def _halves(stored: Stored) -> Tensor:
+    shape = said_shape(stored.said)
+    low, high = codes(stored, (2, *shape))
+    found: Tensor = low + (high << MOST_BITS) + field(stored.said, "least", -(2**62), 2**62)
+    return found
+
+
+def _runs(stored: Stored) -> Tensor:
+    (n,) = said_shape(stored.said)
+    counts = tensor(stored, "", (torch.uint8, torch.int16, torch.int32)).long()
+    if counts.ndim != 1 or bool((counts < 0).any()) or int(counts.sum()) != n:
+        raise PotstillError(f"its runs must be numbers of at least 0 that sum to {n}")
+    return torch.repeat_interleave(torch.arange(len(counts)), counts)
+
+
+def _grid(stored: Stored) -> Tensor:
+    found: Tensor = codes(stored, said_shape(stored.said)).float() / field(stored.said, "parts", 1, 2**16)
+    return found
+
+
+def _levels(stored: Stored) -> Tensor:
+    levels = tensor(stored, ".levels", _FLOATS).float()
+    found = codes(stored, said_shape(stored.said))
+    if levels.ndim != 1 or len(levels) == 0 or (found.numel() and int(found.max()) >= len(levels)):
+        raise PotstillError(f"its codes number more levels than the {levels.numel()} that there are")
+    return levels[found]
+
+
+def axis_of(said: Mapping[str, Any], ndim: int) -> int | None:
+    """Along which axis its groups lie; ``None``: there is one group.
+
+    Raises:
+        PotstillError: there is no such axis.
+    """
+    return None if said.get("axis") is None else field(said, "axis", 0, ndim - 1)
+
+
+def _uniform(stored: Stored) -> Tensor:
+    shape = said_shape(stored.said)
+    axis = axis_of(stored.said, len(shape))
+    groups = (1,) if axis is None else (shape[axis],)
+    beside = [1] * len(shape)
+    if axis is not None:
+        beside[axis] = shape[axis]
+    low, step = (tensor(stored, suffix, _FLOATS, groups).float().reshape(beside) for suffix in (".low", ".step"))
+    made = codes(stored, shape).float()
+    return made.mul_(step).add_(low)
+
+
+def _rows(stored: Stored) -> Tensor:
+    shape = said_shape(stored.said)
+    found = codes(stored, shape).double()
+    if len(shape) != 2 or (len(found) and bool((found.sum(1) == 0).any())):
+        raise PotstillError("its rows must each have a class with a probability")
+    return (found / found.sum(1, keepdim=True)).float()
+
+
+CODECS: Mapping[str, Callable[[Stored], Tensor] | str] = {
+    "float": _float,
+    "ints": _ints,
+    "halves": _halves,
+    "runs": _runs,
+    "grid": _grid,
+    "levels": _levels,
+    "uniform": _uniform,
+    "rows": _rows,
+    "small": "potstill.codecs.downsample:enlarged",
+    "mosaic": "potstill.codecs.mosaic:opened",
+    "palette": "potstill.codecs.palette:coloured",
+    "patches": "potstill.codecs.patches:patched",
+}
+"""What reads each codec: a function, or ``module:function`` for those that need more than torch."""
+
+
+def read(stored: Stored) -> Tensor:
+    """The tensor that is stored: float32, or int64 for whole numbers.
+
+    Raises:
+        PotstillError: the description and the tensors do not fit each other, or there is no such codec.
+    """
+    name = stored.said.get("codec")
+    known = CODECS.get(name) if isinstance(name, str) else None
+    if known is None:
+        raise PotstillError(
+            f"its codec is {str(name)[:40]!r}, but this version reads {', '.join(CODECS)}; upgrade potstill"
+        )
+    if isinstance(known, str):
+        module, _, attribute = known.partition(":")
+        known = getattr(importlib.import_module(module), attribute)
+    made: Tensor = known(stored)
+    return made

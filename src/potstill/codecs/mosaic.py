@@ -1,0 +1,151 @@
+"""All pictures of a tensor as one PNG, WebP or JPEG: what picture codecs make of many small pictures.
+
+A file for each small picture is mostly headers (a PNG of one 28×28 digit has about 60 bytes beside its pixels), so all
+of them stand in one mosaic, in reading order, and the headers are paid once.
+"""
+
+import io
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from potstill.codecs.container import field, said_shape, tensor
+from potstill.core import Stored
+from potstill.errors import PotstillError, unknown
+
+__all__ = ["Mosaic", "opened"]
+
+_KINDS = ("png", "webp", "webp-lossless", "jpeg")
+_FORMATS = ("PNG", "WEBP", "JPEG")
+"""What reading opens, whatever a file says that it holds."""
+_MOST_PIXELS = 1 << 26
+"""Fewer than Pillow warns of."""
+_MOST_SIDE = {"WEBP": 16383, "JPEG": 65535, "PNG": 1 << 20}
+_SLACK = 0.01
+"""How far outside [0, 1] values may be, from rounding; they are cut off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mosaic:
+    """Pictures with values in [0, 1], grey or of three colours, as one picture file.
+
+    Raises:
+        PotstillError: a setting is out of its range.
+    """
+
+    kind: str = "png"
+    """``png`` and ``webp-lossless`` keep the 8 bits (or fewer) of a value; ``webp`` and ``jpeg`` do not."""
+    quality: int = 75
+    """Of ``webp`` and ``jpeg``, 1 … 100."""
+    columns: int = 0
+    """Pictures in a row; 0: as many as make the mosaic about square."""
+    bits: int = 8
+    """Of a value, 1 … 8, before the picture codec: fewer are equal steps from 0 to 1."""
+    labels: int = 8
+    """Bits of a soft label's number, 1 … 16."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise unknown("kind of mosaic", self.kind, _KINDS)
+        for name, least, most in (("quality", 1, 100), ("columns", 0, 1 << 20), ("bits", 1, 8), ("labels", 1, 16)):
+            if not least <= getattr(self, name) <= most:
+                raise PotstillError(f"mosaic: {name} must be from {least} to {most}, not {getattr(self, name)}")
+
+    @property
+    def label_bits(self) -> int:
+        """Bits of a soft label's number."""
+        return self.labels
+
+    def pack(self, x: Tensor, /) -> Stored:
+        """Pictures ``x`` (n, 1 or 3, h, w) with values in [0, 1].
+
+        Raises:
+            PotstillError: they are no such pictures, or too many for one picture file.
+        """
+        if x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape:
+            raise PotstillError(
+                f"mosaic needs pictures (n, 1 or 3 channels, height, width), but a tensor has shape {list(x.shape)}; "
+                "take uint"
+            )
+        x = x.detach().cpu().float()
+        if not bool(torch.isfinite(x).all()) or float(x.min()) < -_SLACK or float(x.max()) > 1 + _SLACK:
+            raise PotstillError(
+                f"mosaic needs values in [0, 1], but these go from {float(x.min()):.3g} to {float(x.max()):.3g}; "
+                "take uint, or pictures in data units"
+            )
+        most = (1 << self.bits) - 1
+        pixels = ((x.clamp(0, 1) * most).round() * (255 / most)).round().to(torch.uint8)
+        n, c, h, w = x.shape
+        columns = min(n, self.columns or max(1, round(math.sqrt(n * h / w))))
+        rows = -(-n // columns)
+        written = "WEBP" if self.kind.startswith("webp") else self.kind.upper()
+        _check_size(written, rows * h, columns * w)
+        canvas = torch.zeros(rows * columns, c, h, w, dtype=torch.uint8)
+        canvas[:n] = pixels
+        canvas[n:] = pixels[-1:]
+        whole = canvas.reshape(rows, columns, c, h, w).permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c)
+        blob = io.BytesIO()
+        picture = Image.fromarray(whole.numpy()[..., 0] if c == 1 else whole.numpy())
+        picture.save(blob, written, **self._options())
+        said = {"codec": "mosaic", "shape": list(x.shape), "columns": columns}
+        return Stored({"": torch.frombuffer(bytearray(blob.getvalue()), dtype=torch.uint8)}, said)
+
+    def _options(self) -> dict[str, Any]:
+        """For the encoder: as small as it can make them."""
+        if self.kind == "png":
+            return {"optimize": True}
+        if self.kind == "jpeg":
+            return {"quality": self.quality, "optimize": True}
+        if self.kind == "webp-lossless":  # quality 100 searches a hundred times as long for a hundredth of the bytes
+            return {"quality": 90, "method": 4, "lossless": True}
+        return {"quality": self.quality, "method": 6}
+
+
+def _check_size(written: str, height: int, width: int) -> None:
+    side = _MOST_SIDE[written]
+    if height > side or width > side or height * width > _MOST_PIXELS:
+        raise PotstillError(
+            f"one {written} holds {side:,} pixels along a side and {_MOST_PIXELS:,} in all, but the mosaic needs "
+            f"{height:,} × {width:,}; take fewer pictures or uint"
+        )
+
+
+def opened(stored: Stored) -> Tensor:
+    """The pictures of a mosaic (n, c, h, w), float32 in [0, 1].
+
+    The size that the file's header says is compared with ``shape`` before a pixel is decoded.
+
+    Raises:
+        PotstillError: it is no PNG, WebP or JPEG of that size.
+    """
+    shape = said_shape(stored.said)
+    if len(shape) != 4 or shape[1] not in (1, 3) or 0 in shape:
+        raise PotstillError(f"a mosaic holds pictures (n, 1 or 3, h, w), not {list(shape)}")
+    n, c, h, w = shape
+    columns = field(stored.said, "columns", 1, n)
+    rows = -(-n // columns)
+    blob = tensor(stored, "", (torch.uint8,)).contiguous()
+    if rows * h * columns * w > _MOST_PIXELS:
+        raise PotstillError(
+            f"a mosaic of {rows * h:,} × {columns * w:,} pixels is refused: it has over {_MOST_PIXELS:,}"
+        )
+    try:
+        with Image.open(io.BytesIO(blob.numpy().tobytes()), formats=_FORMATS) as picture:
+            size, mode, frames = picture.size, picture.mode, getattr(picture, "n_frames", 1)
+            if size != (columns * w, rows * h) or frames != 1:
+                raise PotstillError(
+                    f"its mosaic must have {rows * h} × {columns * w} pixels in one frame, but it has {size[1]} × "
+                    f"{size[0]} in {frames}"
+                )
+            if mode not in ("L", "RGB"):
+                raise PotstillError(f"its mosaic must be grey or RGB of 8 bits, not {mode}")
+            whole = np.array(picture.convert("L" if c == 1 else "RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise PotstillError(f"its mosaic is no PNG, WebP or JPEG that can be read: {str(error)[:80]}") from error
+    cut = torch.from_numpy(whole).reshape(rows, h, columns, w, c).permute(0, 2, 4, 1, 3).reshape(-1, c, h, w)
+    return cut[:n].contiguous().float() / 255

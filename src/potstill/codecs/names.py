@@ -1,0 +1,50 @@
+"""Stores by name: ``float32``, ``float16``, ``exact``, ``uint1`` … ``uint16``, and whatever else is registered."""
+
+import dataclasses
+import re
+
+from potstill.core import Store
+from potstill.core.registry import part, targets
+from potstill.errors import PotstillError, unknown
+
+_BY_BITS = ("float", "uniform")
+"""Spelled with their bits."""
+
+__all__ = ["store", "store_name"]
+
+
+def store(spelled: str) -> Store:
+    """A store with its settings: ``uint4``, ``uint2:aware=true``, ``float16``, ``exact``.
+
+    Raises:
+        PotstillError: no such store or setting, or a value out of its bounds.
+    """
+    name, colon, settings = spelled.partition(":")
+    if (match := re.fullmatch(r"(uint|float)(\d{1,2})", name)) is not None:
+        name = "uniform" if match[1] == "uint" else "float"
+        settings = f"bits={int(match[2])}" + (f",{settings}" if colon else "")
+        spelled = f"{name}:{settings}"
+    if name not in (known := targets("stores")):
+        spelt = ("float16", "float32", "uint1", "uint2", "uint4", "uint8", *(n for n in known if n not in _BY_BITS))
+        raise unknown("store", name, spelt)
+    made = part("stores", spelled)
+    if not isinstance(made, Store):
+        raise PotstillError(f"{spelled} is registered as a store, but it cannot pack; docs/storage.md says what one is")
+    return made
+
+
+def store_name(made: Store) -> str:
+    """How a store is spelled, with the settings that are not its defaults."""
+    kind = type(made)
+    names = {attribute: name for name, attribute in targets("stores").items()}
+    name = names.get(f"{kind.__module__}:{kind.__qualname__}", kind.__name__)
+    given = {
+        f.name: getattr(made, f.name)
+        for f in dataclasses.fields(made)  # type: ignore[arg-type]
+        if getattr(made, f.name) != f.default
+    }
+    if name in ("uniform", "float"):
+        bits = getattr(made, "bits")  # noqa: B009
+        given.pop("bits", None)
+        name = f"{'uint' if name == 'uniform' else 'float'}{bits}"
+    return name + (":" + ",".join(f"{n}={v}" for n, v in given.items()) if given else "")

@@ -1,0 +1,199 @@
+"""From what a comparison is asked for to its cells: sizes, methods, parametrizations, stores, protocols, sets."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from potstill._util.formatting import byte_count
+from potstill.codecs import store as stored_by
+from potstill.comparison.cells import Cell, Measure, Unit
+from potstill.core import Method, Source, registry
+from potstill.errors import PotstillError, unknown
+from potstill.evaluation import Protocol
+from potstill.parametrize.named_inputs import decoder_of
+
+__all__ = ["OF_PROTOCOL", "asked_measures", "asked_methods", "asked_sizes", "cells_of", "check_storage", "several"]
+
+OF_PROTOCOL = "protocol:"
+"""Before a protocol's name, where options of methods and of protocols stand in one mapping: ``dc`` is both."""
+
+
+def several(given: Sequence[Any] | Any) -> tuple[Any, ...]:
+    """One name or value, or several, as several."""
+    return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
+
+
+def asked_sizes(
+    ipc: Sequence[int] | int | None,
+    items: Sequence[int] | int | None,
+    bytes: Sequence[int | str] | int | str | None,
+) -> list[tuple[Unit, int]]:
+    """How much each set keeps, in the order asked for: items per class or in all, then bytes.
+
+    Raises:
+        PotstillError: no size is given, both kinds of items are, or one is no amount.
+    """
+    if (ipc is not None and items is not None) or (ipc is None and items is None and bytes is None):
+        raise PotstillError(
+            "a comparison needs its sizes once: ipc, items per class, or items in all; and, or instead, bytes"
+        )
+    found: list[tuple[Unit, int]] = []
+    wanted: list[tuple[Unit, Any]] = [("ipc", ipc), ("items", items), ("bytes", bytes)]
+    for unit, asked in wanted:
+        if asked is None:
+            continue
+        amounts: list[Any] = list(asked) if isinstance(asked, Sequence) and not isinstance(asked, str) else [asked]
+        if unit == "bytes":
+            try:
+                amounts = [byte_count(a) if isinstance(a, str) else a for a in amounts]
+            except ValueError as error:
+                raise PotstillError(f"bytes: {error}") from error
+        if not amounts or not all(type(amount) is int and amount >= 1 for amount in amounts):
+            what = {"ipc": "item per class", "items": "item in all", "bytes": "byte"}[unit]
+            raise PotstillError(
+                f"{unit} must be whole numbers of at least 1 {what}, such as [1, 10], not {asked!r:.80}"
+            )
+        found += [(unit, amount) for amount in dict.fromkeys(amounts)]
+    return found
+
+
+def asked_methods(
+    methods: Sequence[str | Method[Any]] | str | Method[Any], options: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str | Method[Any]]:
+    """The methods by what the board calls them, ``random`` first; their options are looked at.
+
+    A value is called as it is written: ``DM(iterations=5)``. Of two that would be called alike (classes of one name),
+    the second is ``Mine()-2``.
+
+    Raises:
+        PotstillError: there are options of what is not compared, a method has no such option, one is ``auto``, or one
+            is neither a name nor a method.
+    """
+    given = [methods] if isinstance(methods, str | Method) else list(methods)
+    names: dict[str, str | Method[Any]] = {"random": "random"}
+    for one in given:
+        label = _label(one)
+        same = [label, *(f"{label}-{n}" for n in range(2, len(given) + 2))]
+        place = next(name for name in same if name not in names or _alike(names[name], one))
+        names[place] = one
+    if "auto" in names:
+        raise PotstillError(
+            "auto is no method to compare, as it makes another one's set in each cell; name the methods, or make its "
+            "set with `potstill distill --method auto` and measure it with `potstill evaluate`"
+        )
+    for name in options:
+        if name.startswith(OF_PROTOCOL):
+            continue
+        if name not in names:
+            raise unknown("method with options", name, names)
+        if name in registry.names("methods") or not isinstance(
+            names[name], str
+        ):  # others are reported with their cells
+            registry.make_method(names[name], options[name])
+    return names
+
+
+def _label(method: object) -> str:
+    """What the board calls a method: its name, or a value's class with the settings that its defaults lack."""
+    if isinstance(method, str):
+        return method
+    kind = type(method)
+    if not isinstance(method, Method) or not dataclasses.is_dataclass(method):
+        made = f"; give a value, {method.__name__}()" if isinstance(method, type) and issubclass(method, Method) else ""
+        raise PotstillError(
+            f"methods are names, file.py:Class, or values such as DM(iterations=500), not {method!r:.80}{made}"
+        )
+    registry.make_method(method, {})  # its values are looked at before any work
+    fields = [(f.name, getattr(method, f.name), f.default) for f in dataclasses.fields(method)]
+    return f"{kind.__name__}({', '.join(f'{name}={value!r}' for name, value, usual in fields if value != usual)})"
+
+
+def _alike(one: str | Method[Any], other: str | Method[Any]) -> bool:
+    return type(one) is type(other) and one == other
+
+
+def asked_measures(
+    protocols: Sequence[str | Protocol],
+    seeds: int | None,
+    overrides: Mapping[str, Any],
+    options: Mapping[str, Mapping[str, Any]],
+) -> tuple[Measure, ...]:
+    """The protocols with their options: what all are given, and what each is given over that.
+
+    Raises:
+        PotstillError: there is no such protocol, or it has no such option.
+    """
+    values = {one if isinstance(one, str) else one.name: one for one in protocols}
+    names = list(values)
+    if not names:
+        raise PotstillError("a comparison needs a protocol, such as potstill; leave protocols out for that one")
+    of_each = {n.removeprefix(OF_PROTOCOL): dict(o) for n, o in options.items() if n.startswith(OF_PROTOCOL)}
+    for name in of_each:
+        if name not in names:
+            raise unknown("protocol with options", name, names)
+    found = []
+    for name in names:
+        value = values[name]
+        chosen = registry.resolve("protocols", name) if isinstance(value, str) else value
+        given = {**overrides, **of_each.get(name, {})}
+        found.append(
+            Measure(
+                name=name, protocol=chosen.override(**given) if given else chosen, seeds=seeds, overrides=given,
+                alone=len(names) == 1,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def check_storage(parametrizations: Sequence[str], stores: Sequence[str], train: Source) -> None:
+    """
+    Raises:
+        PotstillError: one of them does not exist, or does not suit the data.
+    """
+    for spelled in parametrizations:
+        decoder_of(spelled, train.input)
+    for spelled in stores:
+        if spelled != "auto":
+            stored_by(spelled)
+
+
+def cells_of(
+    sizes: Sequence[tuple[Unit, int]], methods: Mapping[str, str | Method[Any]], parametrizations: Sequence[str],
+    stores: Sequence[str], sets: int, *, options: Mapping[str, Mapping[str, Any]], data: str, making: Mapping[str, Any],
+    measures: tuple[Measure, ...], folder: Path, device: str,
+) -> list[Cell]:  # fmt: skip
+    """All cells, the first set of everything before the second of anything, so that a board is soon complete.
+
+    A method that has no parametrization to choose is made once in place of once for each.
+
+    Raises:
+        PotstillError: two cells would have files of one name.
+    """
+    over = {
+        name: (tuple(parametrizations) or (None,)) if _chooses(value) else (None,) for name, value in methods.items()
+    }
+    cells = [
+        Cell(
+            method=name, value=None if isinstance(value, str) else value, unit=unit, amount=amount,
+            parametrization=parametrization, store=store, at=at,
+            options=options.get(name, {}), data=data, making=making, measures=measures, folder=folder, device=device,
+        )
+        for at in range(sets) for unit, amount in sizes for name, value in methods.items()
+        for parametrization in dict.fromkeys(over[name]) for store in dict.fromkeys(stores) or [None]
+    ]  # fmt: skip
+    taken: dict[str, Cell] = {}
+    for cell in cells:
+        if (other := taken.setdefault(cell.stem, cell)) is not cell:
+            pair = [(c.method, c.parametrization, c.store) for c in (other, cell)]
+            raise PotstillError(f"two cells would be called {cell.stem}: {pair[0]} and {pair[1]}; compare them apart")
+    return cells
+
+
+def _chooses(method: str | Method[Any]) -> bool:
+    """Whether a method has a parametrization to choose; one that cannot be made says so in its cell."""
+    try:
+        made = registry.make_method(method, {})[1]
+    except PotstillError:
+        return False
+    return any(field.name == "parametrization" for field in dataclasses.fields(made))  # type: ignore[arg-type]

@@ -1,0 +1,47 @@
+"""What a page shows of a set, as numpy arrays: pages know no torch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from potstill.dataset_file import Distilled, load
+from potstill.export.images import pictures_of
+
+__all__ = ["arrays_of"]
+
+
+def arrays_of(path: Path) -> Mapping[str, Any]:
+    """Inputs as they are drawn, labels, and what else there is.
+
+    Raises:
+        PotstillError: the set is damaged.
+    """
+    small = load(path)
+    shown, columns = _shown(small)
+    held = {"inputs": shown, "labels": small.labels, "weights": small.weights, "index": small.index}
+    held["scores"] = small.scores
+    if not small.classified:
+        held |= {"labels": small.hard_labels, "targets": small.labels}
+    arrays = {name: tensor.numpy() for name, tensor in held.items() if tensor is not None}
+    return arrays | {"captions": np.array(small.captions, dtype=str), "columns": np.array(columns, dtype=str)}
+
+
+def _shown(small: Distilled) -> tuple[Tensor, tuple[str, ...]]:
+    """What is drawn of the inputs, and its columns: the pictures among parts with names, else the values and codes."""
+    if not small.input.parts:
+        return small.inputs, small.input.columns
+    if (pictures := pictures_of(small)) is not None:
+        return pictures, ()
+    parts = [(name, part) for name, part in small.input.parts if part.kind != "words"]
+    values = [small.inputs[name].flatten(1).float() for name, _ in parts]
+    columns = [
+        part.columns if len(part.columns) == x.shape[1] else tuple(f"{name} {j + 1}" for j in range(x.shape[1]))
+        for (name, part), x in zip(parts, values, strict=True)
+    ]
+    if not values:
+        return torch.zeros(len(small), 0), ()
+    return torch.cat(values, 1), tuple(c for some in columns for c in some)

@@ -1,0 +1,183 @@
+"""``leaderboard.json``: the cells that are there, as rows with what can be told from them."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from potstill.comparison.cells import Cell, Measure, Result
+from potstill.comparison.verdicts import BySet, against, judge, over_sets, tested
+from potstill.core import Splits
+from potstill.evaluation.samples import SampleScores
+from potstill.evaluation.statistics import answers_of, summary
+from potstill.runs.loop import versions
+from potstill.tasks.metric import Metric
+
+__all__ = ["FAIR", "board"]
+
+FAIR = (
+    "random stands here for as many real samples, at their own bytes; the fair comparison is at equal bytes, which "
+    "evaluate makes for each set"
+)
+"""What a leaderboard says of its rival."""
+FAIR_BYTES = "at a size in bytes, random stands for the real samples that fit into them"
+
+_LARGE = ("curve", "test_samples")
+"""What of a scorecard stays in its own file."""
+
+_Row: TypeAlias = dict[str, Any]
+_Cards: TypeAlias = Mapping[int, Mapping[str, Any]]
+"""The scorecards of a row, by the number of the set."""
+
+
+@dataclass(frozen=True)
+class _One:
+    """One set of a row, measured under the row's protocol."""
+
+    cell: Cell
+    measure: Measure
+    result: Result
+
+
+def board(cells: Sequence[Cell], made: Iterable[Sequence[Result]], splits: Splits, sets: int) -> dict[str, Any]:
+    """The leaderboard of the cells that are made so far, the first of ``cells``.
+
+    Args:
+        made: of each cell that is done the scorecards, one for each protocol.
+        sets: of each row, when all is done.
+    """
+    done = list(made)
+    found: dict[str, list[_One]] = {}
+    for cell, results in zip(cells, done, strict=False):
+        for measure, result in zip(cell.measures, results, strict=True):
+            found.setdefault(f"{cell.row}@{measure.name}", []).append(_One(cell, measure, result))
+    cards = {key: {o.cell.at: o.result for o in of if not isinstance(o.result, str)} for key, of in found.items()}
+    rows = [_row(key, of, cards[key]) for key, of in found.items()]
+    metric = Metric.of(next((card for of in cards.values() for card in of.values()), None))
+    samples = len(splits.test or ())
+    scores = {key: {at: _values(card) for at, card in of.items()} for key, of in cards.items() if of}
+    single = {key: _single(of, "this set") for key, of in cards.items()}
+    for row in rows:
+        if not (of := cards[row["id"]]):
+            continue
+        row["score"] = _summed(scores[row["id"]], sets, metric, samples, single[row["id"]])
+        if (gap := _difference(row, rows, of, scores, sets, metric, samples, single)) is not None:
+            row["difference"] = gap
+    sizes = list(dict.fromkeys((cell.unit, cell.amount) for cell in cells))
+    units, protocols = [unit for unit, _ in sizes], [measure.name for measure in cells[0].measures]
+
+    def order(row: _Row) -> tuple[int, int, int, float]:
+        mean = math.inf if "score" not in row else -metric.sign * row["score"]["mean"]
+        return units.index(row["unit"]), row["amount"], protocols.index(row["protocol"]), mean
+
+    rows.sort(key=order)
+    tests, verdicts = judge(rows, scores, sets, metric, samples, single)
+    fair = [*([FAIR] if set(units) - {"bytes"} else []), *([FAIR_BYTES] if "bytes" in units else [])]
+    return {
+        "source": splits.train.name, "protocol": protocols[0], "protocols": protocols, "sets": sets,
+        "fair": "; ".join(fair), "metric": metric.said, "rows": rows, "test": tested(sets), "tests": tests,
+        "verdicts": verdicts, "done": len(done) * len(protocols), "total": len(cells) * len(protocols),
+        "complete": len(done) == len(cells), "versions": versions(),
+    }  # fmt: skip
+
+
+def _row(key: str, of: Sequence[_One], cards: _Cards) -> _Row:
+    """A row without its scores."""
+    first = next((one for one in of if not isinstance(one.result, str)), of[0])
+    cell = first.cell
+    row: _Row = {
+        "id": key, "method": cell.method, "unit": cell.unit, "amount": cell.amount, "protocol": first.measure.name,
+        "parametrization": cell.parametrization, "store_asked": cell.store, "cells": [_of_set(one) for one in of],
+    }  # fmt: skip
+    if cell.unit != "bytes":
+        row["ipc"] = cell.amount
+    if isinstance(first.result, str):
+        return row | {"error": first.result}
+    about, held = first.result.get("set", {}), first.result.get("bytes", {})
+    if cell.unit == "bytes" and isinstance(ipc := about.get("ipc"), int | float):
+        row["ipc"] = ipc
+    return row | {
+        "file": cell.file.name, "scorecard": {name: v for name, v in first.result.items() if name not in _LARGE},
+        "items": about.get("items"), "store": about.get("store"), "bytes": held.get("total"),
+        "coded": held.get("coded"), "seconds": _mean_of([_making_seconds(card) for card in cards.values()]),
+        "evaluate_seconds": _mean_of([card.get("cost", {}).get("seconds") for card in cards.values()]),
+    }  # fmt: skip
+
+
+def _of_set(one: _One) -> dict[str, Any]:
+    """What a row says of one of its sets."""
+    about = {"set": one.cell.at, "seed": one.cell.seed}
+    if isinstance(card := one.result, str):
+        return about | {"error": card}
+    return about | {
+        "file": one.cell.file.name, "scorecard": one.cell.card(one.measure).name,
+        "score": (card.get("score") or card["accuracy"])["mean"], "students": _values(card),
+        "bytes": card.get("bytes", {}).get("total"), "items": card.get("set", {}).get("items"),
+        "seconds": _making_seconds(card), "evaluate_seconds": card.get("cost", {}).get("seconds"),
+        "outcome": card.get("outcome", {}).get("kind"),
+    }  # fmt: skip
+
+
+def _making_seconds(card: Mapping[str, Any]) -> float | None:
+    """Of distilling, with what was prepared; ``None`` in a cell of an earlier version, which did not say."""
+    cost = card.get("making") or {}
+    return None if "seconds" not in cost else float(cost["seconds"]) + float(cost.get("preparation_seconds") or 0.0)
+
+
+def _mean_of(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(sum(known) / len(known), 3) if known else None
+
+
+def _values(card: Mapping[str, Any]) -> list[float]:
+    """A scorecard's students, one score each; of a scorecard of before there were others, their accuracies."""
+    score = card.get("score") or card["accuracy"]
+    return [float(value) for value in score["values"]]
+
+
+def _single(cards: _Cards, name: str) -> dict[int, SampleScores]:
+    """By the number of the set the scores of single test samples of the set itself or of a baseline, where they are
+    kept."""
+    found = {at: SampleScores.read((card.get("test_samples") or {}).get(name)) for at, card in cards.items()}
+    return {at: scores for at, scores in found.items() if scores is not None}
+
+
+def _summed(
+    values: Mapping[int, Sequence[float]], sets: int, metric: Metric, samples: int, single: BySet
+) -> dict[str, Any]:
+    """A row's score with its interval: over sets where there are several, else over the students of the one set."""
+    answers = answers_of(metric, samples)
+    if sets < 2:
+        at, of = next(iter(values.items()))
+        found = summary(of, answers, metric.low, samples=single.get(at))
+    else:
+        means, matrix = [sum(of) / len(of) for of in values.values()], over_sets(single, list(values))
+        known = None if matrix is None else SampleScores.of(matrix)
+        found = summary(means, answers, metric.low, samples=known)
+    return metric.said | found | {"over": "students" if sets < 2 else "sets"}
+
+
+def _difference(
+    row: _Row, rows: Sequence[_Row], cards: _Cards, scores: Mapping[str, Mapping[int, Sequence[float]]],
+    sets: int, metric: Metric, samples: int, single: Mapping[str, BySet],
+) -> dict[str, Any] | None:  # fmt: skip
+    """A row less ``random``: real samples with this set's labeller, where the scorecards have such, else the row of
+    ``random`` of this size and protocol, stored alike where there is one."""
+    of = scores[row["id"]]
+    own = {at: card["baselines"]["random"] for at, card in cards.items() if card.get("difference", {}).get("random")}
+    if own:
+        theirs = {at: b["values"] for at, b in own.items()}
+        found = against(of, theirs, sets, metric, samples, (single[row["id"]], _single(cards, "random")))
+        return {**found, **(cards[0]["difference"]["random"] if sets < 2 else {}), "over": None}
+    if row["method"] == "random":
+        return None
+    same = [
+        other for other in rows
+        if other["method"] == "random" and other["id"] in scores
+        and all(other[name] == row[name] for name in ("unit", "amount", "protocol"))
+    ]  # fmt: skip
+    if not same:
+        return None
+    rival = next((other for other in same if other["store_asked"] == row["store_asked"]), same[0])
+    known = single[row["id"]], single[rival["id"]]
+    return {**against(of, scores[rival["id"]], sets, metric, samples, known), "over": rival["id"]}

@@ -1,0 +1,169 @@
+"""A comparison's folder as the page of its question, read again only where files changed."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from potstill.api.load_data import load_as_made
+from potstill.comparison.image_arrays import arrays_of
+from potstill.comparison.pca_map import Directions
+from potstill.errors import PotstillError
+from potstill.reports import Entry, Film, film_beside, read_set
+from potstill.reports.comparison_page import Among, Board, Near, Row, read_board, render_board
+
+__all__ = ["Folder", "is_comparison"]
+
+_CHUNK = 512
+
+
+def is_comparison(path: Path) -> bool:
+    """Whether ``path`` is a folder that `compare` wrote."""
+    return path.is_dir() and (path / "leaderboard.json").is_file()
+
+
+@dataclass(slots=True)
+class Folder:
+    """What a page of ``path`` is made of; sets and neighbours are kept as long as their files are the same.
+
+    Attributes:
+        path: where `compare` writes.
+        data: the training data, as `load_data` takes or returns them; without them no real neighbours are shown.
+    """
+
+    path: Path
+    data: Any = None
+    _sets: dict[Path, tuple[tuple[int, int], Entry]] = field(default_factory=dict)
+    _near: dict[Path, tuple[tuple[int, int], Near | None]] = field(default_factory=dict)
+    _seen: dict[Path, tuple[tuple[int, int], Film | str | None]] = field(default_factory=dict)
+    _real: Any = None
+    _directions: Directions | None = None
+
+    def version(self) -> str:
+        """Changes whenever a page would: names, times and sizes of the results, names of what is being made."""
+        digest = hashlib.sha256()
+        for file in sorted(self.path.glob("*")) if self.path.is_dir() else []:
+            if file.name.endswith((".safetensors", ".json", ".film")):
+                digest.update(f"{file.name}\0{_stamp(file)}\0".encode("utf-8", "surrogateescape"))
+            elif file.name.endswith(".checkpoint"):
+                digest.update(f"{file.name}\0".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()[:16]
+
+    def page(self, command: str, version: str | None = None) -> str:
+        """The whole page.
+
+        Raises:
+            PotstillError: there is nothing of a comparison, a leaderboard is damaged, or the data are others than the
+                sets were made of.
+        """
+        board = read_board(self.path, self._set)
+        near = {row.id: near for row in board.rows if (near := self._nearest(row.file, board)) is not None}
+        places = {row.id: at for row in board.rows if (at := self._places(row)) is not None}
+        title = f"{board.source}: {self.path.resolve().name}"
+        return render_board(
+            board,
+            title=title,
+            command=command,
+            near=None if self.data is None else near,
+            places=Among(real=self._directions.real, of=places) if self._directions is not None else None,
+            films=self._films(),
+            version=version,
+        )
+
+    def _set(self, path: Path) -> Entry:
+        stamp = _stamp(path)
+        if path not in self._sets or self._sets[path][0] != stamp:
+            card, gallery = read_set(path, arrays_of)
+            self._sets[path] = (stamp, Entry(name=path.stem, card=card, gallery=gallery))
+        return self._sets[path][1]
+
+    def _films(self) -> dict[str, Film | str]:
+        """Of each set in the folder that has one, by the set's file; by its stem where the set is not there as yet."""
+        found: dict[str, Film | str] = {}
+        for file in sorted(self.path.glob("*.safetensors.film")):
+            path = file.with_suffix("")
+            stamp = _stamp(file)
+            if path not in self._seen or self._seen[path][0] != stamp:
+                try:
+                    self._seen[path] = (stamp, film_beside(path))
+                except PotstillError as error:
+                    self._seen[path] = (stamp, str(error))
+            if (film := self._seen[path][1]) is not None:
+                found[path.name if path.is_file() else path.stem] = film
+        return found
+
+    def _nearest(self, file: str, board: Board) -> Near | None:
+        path = self.path / file
+        if self.data is None or not file or path not in self._sets:
+            return None
+        stamp, entry = self._sets[path]
+        if path not in self._near or self._near[path][0] != stamp:
+            self._near[path] = (stamp, self._measured(path, entry))
+        return self._near[path][1]
+
+    def _measured(self, path: Path, entry: Entry) -> Near | None:
+        g = entry.gallery
+        if g is None or g.real or g.inputs.ndim != 4 or not g.classes or not len(g.inputs):
+            return None
+        train = self._training(path, entry)
+        pictures, distances = _neighbours(train, torch.from_numpy(g.inputs), torch.from_numpy(np.asarray(g.hard)))
+        return Near(pictures=pictures, distances=distances)
+
+    def _places(self, row: Row) -> np.ndarray | None:
+        """Where a row's inputs lie among the real samples."""
+        if self.data is None or row.entry is None or row.entry.gallery is None or not len(row.entry.gallery.inputs):
+            return None
+        train = self._training(self.path / row.file, row.entry)
+        if self._directions is None:
+            self._directions = Directions.of(train)
+        return None if self._directions is None else self._directions.places(row.entry.gallery.inputs)
+
+    def _training(self, path: Path, entry: Entry) -> Any:
+        """The training data.
+
+        Raises:
+            PotstillError: they are others than the set in ``path`` was made of.
+        """
+        if self._real is None:
+            self._real = load_as_made(entry.card, self.data)
+        train = self._real.train
+        made_of = entry.part("source").get("hash")
+        if made_of is not None and made_of != train.content_hash:
+            raise PotstillError(
+                f"{path}: was made of other training data than {train.name}; give the data of the comparison, with the "
+                "same reading options, or leave `data=` out"
+            )
+        return train
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+def _neighbours(train: Any, shown: torch.Tensor, labels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Of each picture (n, c, h, w) the nearest training picture of its class and its root mean square distance."""
+    real = train.labels.cpu()
+    best = torch.full((len(shown),), torch.inf)
+    found = shown.clone()
+    for c in sorted(set(labels.tolist())):
+        mine = (labels == c).nonzero()[:, 0]
+        for index in (real == c).nonzero()[:, 0].split(_CHUNK):
+            theirs = train.raw(index).cpu()
+            if theirs.shape[1:] != shown.shape[1:]:
+                raise PotstillError(
+                    f"{train.name}: its pictures are {tuple(theirs.shape[1:])}, those of the set "
+                    f"{tuple(shown.shape[1:])}; read the data as the comparison did (`size=(H, W)`)"
+                )
+            apart = torch.cdist(shown[mine].flatten(1), theirs.flatten(1), compute_mode="donot_use_mm_for_euclid_dist")
+            least, which = apart.min(1)
+            nearer = least < best[mine]
+            best[mine[nearer]] = least[nearer]
+            found[mine[nearer]] = theirs[which[nearer]]
+    return found.numpy(), (best / shown[0].numel() ** 0.5).numpy()

@@ -1,0 +1,83 @@
+"""Where distilled inputs lie among real ones: two principal directions of the real."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from potstill.core import Source
+from potstill.reports.comparison_page import Real
+from potstill.rng import generator
+
+__all__ = ["Directions"]
+
+_MOST, _SIDE = 1000, 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directions:
+    """The two directions along which real samples differ most.
+
+    Attributes:
+        shape: of one input.
+        mean: (d,) of the real samples, as `_flat` has them.
+        scale: (d,) what each value is divided by: 1 of pictures and series, the deviation of a table's columns.
+        axes: (d, 2) orthonormal; the largest entry of each is positive.
+        real: the places of the real samples that are drawn.
+    """
+
+    shape: tuple[int, ...]
+    mean: Tensor
+    scale: Tensor
+    axes: Tensor
+    real: Real
+
+    @classmethod
+    def of(cls, train: Source) -> "Directions | None":
+        """Of at most 1,000 real samples, drawn evenly; ``None`` where inputs have names, or are fewer than three.
+
+        Pictures larger than 32×32 are averaged down to it, values of tables divided by their column's deviation.
+        """
+        if len(train) < 3:
+            return None
+        index = torch.randperm(len(train), generator=generator(0, "page", "among"))[:_MOST].sort().values
+        x = train.raw(index)
+        if not isinstance(x, Tensor):
+            return None
+        flat = _flat(x)
+        mean = flat.mean(0)
+        deviation = flat.std(0) if x.ndim == 2 else torch.ones_like(mean)
+        scale = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
+        centred = (flat - mean) / scale
+        _, sizes, rows = torch.linalg.svd(centred, full_matrices=False)
+        if len(sizes) < 2 or not float(sizes[1]) > 0:
+            return None
+        axes = rows[:2].T
+        axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
+        share = sizes[:2].square() / sizes.square().sum()
+        labels = train.labels[index].cpu().numpy() if train.classes else np.zeros(len(index), dtype=np.int64)
+        real = Real(
+            places=(centred @ axes).float().numpy(),
+            labels=labels.astype(np.int64),
+            classes=tuple(train.classes),
+            share=(float(share[0]), float(share[1])),
+            samples=len(train),
+        )
+        return cls(shape=tuple(x.shape[1:]), mean=mean, scale=scale, axes=axes, real=real)
+
+    def places(self, inputs: np.ndarray) -> Float[np.ndarray, "n 2"] | None:
+        """Of inputs in data units; ``None`` where these are of another shape."""
+        if tuple(inputs.shape[1:]) != self.shape:
+            return None
+        flat = _flat(torch.from_numpy(np.nan_to_num(inputs)))
+        return (((flat - self.mean) / self.scale) @ self.axes).float().numpy()
+
+
+def _flat(x: Tensor) -> Float[Tensor, "n d"]:
+    x = x.cpu().double()
+    if x.ndim == 4 and max(x.shape[2:]) > _SIDE:
+        x = adaptive_avg_pool2d(x, (min(_SIDE, x.shape[2]), min(_SIDE, x.shape[3])))
+    return x.flatten(1)

@@ -1,0 +1,173 @@
+"""Folders of pictures that were decoded once are kept in the cache folder, and mapped into memory by the next command.
+
+A file there is named by a digest of what decides its pixels: where the folder is, the name, size and times of every
+picture, how they are decoded, and by which versions. It is written beside and renamed, so two processes may make the
+same one. Its pixels have a check sum, so a damaged file is found and made again.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import PIL
+import torch
+from PIL import features
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from potstill._util.cache import cached_files, make_kind
+from potstill._util.cache_dir import cache_folder
+from potstill.data.pictures import Gathered, gather
+from potstill.data.readers import FileReader, digest
+
+__all__ = ["MOST", "gathered"]
+
+MOST = 8 * 2**30
+"""Bytes of all decoded folders together; the one that was used longest ago goes first."""
+_FEWEST = 64  # pictures; fewer are decoded in no time
+_VERSION = 2  # of what is decoded here and how: another one, another file
+_TICK = 20_000_000  # ns: a file that changed so shortly before may change again under the same times
+_ABANDONED = 86_400  # s
+
+_Stamp: TypeAlias = tuple[str, int, int, int]
+
+
+def gathered(
+    root: Path, parts: Sequence[tuple[Path, Sequence[str]]], *, size: tuple[int, int] | None, skip_bad: bool, name: str,
+    check: bool = False,
+) -> Gathered:  # fmt: skip
+    """``pictures.gather`` of files, from the cache if they were decoded before and are the same still.
+
+    Args:
+        root: the folder that all of them are in.
+        parts: folders, each with the names of its pictures, in order.
+        size, skip_bad, name: as for ``pictures.gather``.
+        check: compare the contents of the files with those that were decoded, not only their names, sizes and times.
+
+    Raises:
+        PotstillError: as ``pictures.gather``.
+    """
+    paths = [Path(folder, file) for folder, files in parts for file in files]
+    items = [(str(path), path) for path in paths]
+    stamps = _stamps(paths) if len(paths) >= _FEWEST else None
+    if stamps is None:
+        return gather(items, size=size, skip_bad=skip_bad, name=name)
+    file = _place(root, stamps, size, skip_bad)
+    found, why = _read(file)
+    if found is not None and check and found[1] != digest(FileReader(parts), range(len(paths))).hex():
+        found, why = None, "did not match the files' contents"
+    if found is not None:
+        with suppress(OSError):
+            os.utime(file)  # used now
+        return found[0]
+    began = time.time_ns()
+    got = gather(items, size=size, skip_bad=skip_bad, name=name)
+    settled = max(max(stamp[2:]) for stamp in stamps) < began - _TICK
+    if settled and got.pixels.nbytes <= MOST // 2:
+        # Read again before the times are looked at again: what was changed meanwhile is not kept.
+        content = digest(FileReader(parts), range(len(paths))).hex()
+        if _stamps(paths) == stamps:
+            _write(file, got, content)
+    if why is None:
+        return got
+    return replace(got, notes=(*got.notes, f"{name}: the decoded pictures in the cache {why}; they were made again"))
+
+
+def _stamps(paths: Sequence[Path]) -> list[_Stamp] | None:
+    """Name, size, and times of change of the content and of the file; ``None`` where one cannot be looked at."""
+    found = []
+    try:
+        for path in paths:
+            said = os.stat(path)
+            found.append((os.fspath(path), said.st_size, said.st_mtime_ns, said.st_ctime_ns))
+    except OSError:
+        return None
+    return found
+
+
+def _place(root: Path, stamps: list[_Stamp], size: tuple[int, int] | None, skip_bad: bool) -> Path:
+    codecs = {name: features.version(name) for name in ("jpg", "zlib", "libtiff", "webp", "libjpeg_turbo")}
+    versions = [_VERSION, PIL.__version__, codecs, torch.__version__]
+    whole = hashlib.sha256(json.dumps([os.path.realpath(root), size, skip_bad, versions]).encode())
+    for stamp in stamps:
+        whole.update(json.dumps(stamp).encode())
+    return cache_folder() / "pictures" / f"{whole.hexdigest()}.safetensors"
+
+
+def _sum(pixels: Tensor, kept: Tensor, *texts: str) -> str:
+    found = zlib.crc32(kept.numpy().tobytes(), zlib.crc32(pixels.numpy().reshape(-1).data))
+    forms = [[str(t.dtype), list(t.shape)] for t in (pixels, kept)]  # or the same bytes would do in another form
+    return f"{zlib.crc32(json.dumps([*texts, forms]).encode(), found):08x}"
+
+
+def _read(file: Path) -> tuple[tuple[Gathered, str] | None, str | None]:
+    """What the file holds and the digest of what it was decoded from; or why it does not count, if it is there."""
+    if not file.is_file():
+        return None, None
+    try:
+        with safe_open(file, framework="pt") as opened:
+            said = opened.metadata() or {}
+            pixels, kept = opened.get_tensor("pixels"), opened.get_tensor("kept")
+        if said["sum"] == _sum(pixels, kept, said["notes"], said["content"]):
+            return (Gathered(pixels, kept.tolist(), tuple(json.loads(said["notes"]))), said["content"]), None
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        pass
+    return None, "were damaged"
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a file of decoded pictures holds what it was written with."""
+    return _read(file)[0] is not None
+
+
+def _write(file: Path, got: Gathered, content: str) -> None:
+    """Keep what was decoded. A disk that is full is no reason to stop: the pictures are here."""
+    kept = torch.tensor(got.kept, dtype=torch.int64)
+    notes = json.dumps(got.notes)
+    said = {"notes": notes, "content": content, "sum": _sum(got.pixels, kept, notes, content)}
+    part: str | None = None
+    try:
+        make_kind(file.parent)
+        number, part = tempfile.mkstemp(prefix=".", suffix=".part", dir=file.parent)
+        os.close(number)
+        tensors: dict[str, Any] = {"pixels": got.pixels, "kept": kept}
+        save_file(tensors, part, metadata=said)
+        os.replace(part, file)
+        part = None
+        _prune(file)
+    except (OSError, SafetensorError):
+        pass
+    finally:
+        if part is not None:
+            with suppress(OSError):
+                os.unlink(part)
+
+
+def _prune(newest: Path) -> None:
+    """Delete what was used longest ago until the rest is small enough, and what killed processes left behind."""
+    now, found = time.time(), list[tuple[float, int, Path]]()
+    root = newest.parent.parent
+    held = [*cached_files(root), *cached_files(root, parts=True)]
+    for path in (path for kind, path in held if kind == newest.parent.name):
+        with suppress(OSError):
+            said = path.stat()
+            if path.suffix == ".part" and now - said.st_mtime > _ABANDONED:
+                path.unlink()
+            elif path.suffix == ".safetensors" and path != newest:
+                found.append((said.st_mtime, said.st_size, path))
+    left = newest.stat().st_size + sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if left <= MOST:
+            return
+        with suppress(OSError):
+            path.unlink()
+            left -= size

@@ -1,0 +1,226 @@
+"""The source that holds its samples in memory, and the fit of its normalization."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+from potstill.core import Batch, Inputs, InputSpec, Normalization, Task
+from potstill.core.nested import count, device_of, index, mapped, tensors
+from potstill.core.nested import moved as elsewhere
+from potstill.data.arrays import canonical, encode_labels
+from potstill.data.repr import described, displayed
+from potstill.data.table_encoding import Column
+from potstill.errors import PotstillError
+
+__all__ = ["TensorSource", "fit_normalization"]
+
+_VALUES = 2**19  # values that are converted at a time, so that a large uint8 set is never held in float as a whole
+_KEPT = (torch.uint8, torch.float32, torch.int64)
+_FLAT = 1e-6  # a channel or column with a smaller spread counts as constant
+
+
+def chunks(inputs: Shaped[Tensor, "n ..."]) -> Iterator[Tensor]:
+    """``inputs`` in parts of about half a million values, in order: views."""
+    return iter(torch.split(inputs, max(1, _VALUES // max(1, inputs[:1].numel()))))
+
+
+def data_units(stored: Tensor) -> Tensor:
+    """Stored inputs as float32 in data units: uint8 pixels become [0, 1], floats stay as they are."""
+    return stored.float().div_(255) if stored.dtype == torch.uint8 else stored
+
+
+def fit_normalization(inputs: Inputs) -> Normalization:
+    """Mean and standard deviation (population) per channel or column of ``inputs``, in data units.
+
+    Args:
+        inputs: (n, c, …) uint8 pixels or float32 values, n ≥ 1; give the training part only. Of inputs with names,
+            those tensors that are pixels or values.
+
+    Returns:
+        float32 ``mean`` and ``std`` (c,). A constant channel or column (std below 1e-6) gets std 1, so it becomes 0.
+    """
+    if not isinstance(inputs, Tensor):
+        parts = {name: fit_normalization(t) for name, t in inputs.items() if t.dtype != torch.int64}
+        return Normalization(torch.zeros(0), torch.ones(0), parts=parts)
+    over = tuple(d for d in range(inputs.ndim) if d != 1)
+    count = inputs.numel() // inputs.shape[1]
+    # Two passes in float64: the one-pass formula cancels badly for columns far from zero.
+    mean = sum((data_units(x).double().sum(over) for x in chunks(inputs)), torch.zeros(())) / count
+    shape = (1, -1) + (1,) * (inputs.ndim - 2)
+    centred = ((data_units(x).double() - mean.reshape(shape)).square().sum(over) for x in chunks(inputs))
+    std = (sum(centred, torch.zeros(())) / count).sqrt()
+    std = torch.where(std < _FLAT, torch.ones_like(std), std)
+    return Normalization(mean.float().cpu(), std.float().cpu())
+
+
+def normalised(x: Tensor, normalization: Normalization) -> Tensor:
+    """``normalization.apply(x)``, the same bits, in the memory of ``x`` where there is no whitening."""
+    if normalization.whitening is not None:
+        return normalization.apply(x)
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    return x.sub_(normalization.mean.to(x).reshape(shape)).div_(normalization.std.to(x).reshape(shape))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TensorSource:
+    """Samples of one split in memory (a ``core.Source``): stored compactly, normalised once, when fetched.
+
+    Legend: n samples, c channels, h w a picture, d columns.
+    """
+
+    name: str
+    input: InputSpec
+    classes: tuple[str, ...]
+    """Class names in label order."""
+    normalization: Normalization
+    inputs: Inputs
+    """(n, c, h, w) or (n, d) as stored: uint8 pixels (0 … 255 stands for 0 … 1) or float32 in data units; or several
+    such tensors with names, and int64 codes and words among them."""
+    labels: Int[Tensor, " n"]
+    """int64 in [0, number of classes), on the CPU; all 0 where there are no classes."""
+    task: Task | None = None
+    """What is to be learned; ``None``: the classes."""
+    targets: Tensor | None = None
+    """Of the task (n, …), on the CPU, where they are not the labels."""
+    places: Int[Tensor, " n"] | None = None
+    """Where each sample is among the files or rows that were read; ``None``: not known."""
+    names: tuple[str, ...] = ()
+    """What the source calls each sample (its file), where it knows; else empty."""
+    texts: tuple[str, ...] = ()
+    """Of pairs with a text: the text of each sample, as people read it; else empty."""
+    groups: Int[Tensor, " n"] | None = None
+    """The number of each sample's group, of samples that a split keeps together; ``None``: not known."""
+    columns: tuple[Column, ...] = ()
+    """Of a table: its columns, their kinds, and what the training part says of them."""
+    label_column: tuple[str, str] | None = None
+    """Of a table: the name of the column of labels or targets, and its type."""
+
+    def __post_init__(self) -> None:
+        known = (torch.uint8, torch.float32) if isinstance(self.inputs, Tensor) else _KEPT
+        for part in tensors(self.inputs).values():
+            if part.dtype not in known:
+                raise PotstillError(f"{self.name}: inputs must be stored as uint8 or float32, not {part.dtype}")
+        if self.labels.dtype != torch.int64 or self.labels.device.type != "cpu" or self.labels.ndim != 1:
+            found = f"{self.labels.dtype} of shape {tuple(self.labels.shape)} on {self.labels.device}"
+            raise PotstillError(f"{self.name}: labels must be int64 (n,) on the CPU, not {found}")
+        several = {"inputs": count(self.inputs), "targets": len(self.labels if self.targets is None else self.targets)}
+        several["groups"] = len(self.labels if self.groups is None else self.groups)
+        for what, many in several.items():
+            if many != len(self.labels):
+                raise PotstillError(f"{self.name}: {many} {what} but {len(self.labels)} labels; give one each")
+        if isinstance(self.inputs, Tensor) and tuple(self.inputs.shape[1:]) != self.input.shape:
+            raise PotstillError(
+                f"{self.name}: inputs have shape {tuple(self.inputs.shape[1:])}, the spec says {self.input.shape}"
+            )
+        groups = max(1, len(self.classes)) if self.task is not None else len(self.classes)
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < groups:
+            low, high = int(self.labels.min()), int(self.labels.max())
+            raise PotstillError(
+                f"{self.name}: labels go from {low} to {high}, but there are {len(self.classes)} classes; "
+                f"number them 0 … {len(self.classes) - 1}"
+            )
+
+    @classmethod
+    def make(
+        cls,
+        inputs: Any,
+        labels: Any,
+        classes: tuple[str, ...] | list[str] | None = None,
+        name: str = "arrays",
+        kind: str | None = None,
+        normalization: Normalization | None = None,
+    ) -> "TensorSource":
+        """A source from NumPy arrays or tensors.
+
+        Args:
+            inputs: (n, h, w), (n, h, w, c), (n, c, h, w) or (n, d); uint8 pixels, other integers, or floats.
+            labels: n classes: integers, strings or booleans.
+            classes: class names in label order; without them, the sorted labels name themselves.
+            name: what the card calls the data.
+            kind: ``"image"`` or ``"table"``; without it, by the number of axes. Any other kind keeps the shape given.
+            normalization: data units to model space; without it, fitted on ``inputs``.
+
+        Raises:
+            PotstillError: values that are not finite, lengths that differ, labels that are no classes.
+        """
+        stored, _, spec, _ = canonical(inputs, None, kind=kind, name=name)
+        y, _, names, _ = encode_labels(labels, None, classes=None if classes is None else tuple(classes), name=name)
+        if len(stored) != len(y):
+            raise PotstillError(f"{name}: {len(stored)} inputs but {len(y)} labels; give one label for each input")
+        if len(stored) == 0:
+            raise PotstillError(f"{name}: there are no samples; give at least one")
+        return cls(
+            name=name,
+            input=spec,
+            classes=names,
+            normalization=normalization or fit_normalization(stored),
+            inputs=stored,
+            labels=y,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs lie and batches are made."""
+        return device_of(self.inputs)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of the stored inputs, the targets, the class names and the spec (not of name or normalization)."""
+        held = tensors(self.inputs)
+        kinds = str(held[""].dtype) if "" in held else {name: str(t.dtype) for name, t in held.items()}
+        spec = [self.input.kind, self.input.shape, self.input.units, kinds, self.classes, len(self)]
+        digest = hashlib.sha256(json.dumps(spec).encode())
+        digest.update((self.labels if self.targets is None else self.targets).contiguous().numpy().data)
+        for tensor in held.values():
+            for part in chunks(tensor):
+                digest.update(part.cpu().contiguous().flatten().numpy().data)
+        return digest.hexdigest()
+
+    @cached_property
+    def _targets(self) -> Tensor:
+        """The targets on the device of the inputs, so that a fetch moves nothing."""
+        return (self.labels if self.targets is None else self.targets).to(self.device)
+
+    def __repr__(self) -> str:
+        return described(self)
+
+    def _repr_html_(self) -> str:
+        return displayed(self, pictures=True)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def fetch(self, at: Int[Tensor, " m"], /) -> Batch:
+        """The samples at ``at``: inputs in model space and their targets, both on ``device``."""
+        at = at.to(self.device)
+        columns = {} if self.groups is None else {"group": self.groups.to(self.device)[at]}
+        return Batch(self.normalization.apply(self.raw(at)), self._targets.index_select(0, at), columns)
+
+    def raw(self, at: Int[Tensor, " m"], /) -> Any:
+        """The inputs at ``at`` in data units (float32; pixels in [0, 1]), on ``device``."""
+        return mapped(data_units, index(self.inputs, at))
+
+    def to(self, device: torch.device | str, /) -> "TensorSource":
+        """The same source with its inputs (and normalization) on ``device``; the labels stay on the CPU."""
+        return replace(self, inputs=elsewhere(self.inputs, device), normalization=self.normalization.to(device))
+
+    def subset(self, at: Int[Tensor, " m"], /) -> "TensorSource":
+        """The samples at ``at`` as a source of their own, with this one's classes and normalization."""
+        at = at.cpu()
+        return replace(
+            self,
+            inputs=index(self.inputs, at),
+            labels=self.labels.index_select(0, at),
+            targets=None if self.targets is None else self.targets.index_select(0, at),
+            places=None if self.places is None else self.places[at],
+            names=tuple(self.names[i] for i in at.tolist()) if self.names else (),
+            groups=None if self.groups is None else self.groups[at],
+            texts=tuple(self.texts[i] for i in at.tolist()) if self.texts else (),
+        )

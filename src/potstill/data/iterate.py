@@ -1,0 +1,131 @@
+"""Passes over real data of any size: every sample once, as it lies on the disk, while the next ones are decoded.
+
+Over a source in memory they are plain fetches in the order that was asked for.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+from jaxtyping import Int
+from torch import Generator, Tensor
+
+from potstill.core import Batch, Source
+from potstill.data.in_memory import data_units, normalised
+from potstill.data.streamed import StreamSource, begin
+
+__all__ = ["ahead", "at_once", "each", "grouped", "in_order", "shuffled"]
+
+_AHEAD = 2
+"""Batches that are decoded before they are asked for."""
+_BYTES = 64 * 2**20
+"""Bytes of float32 in a batch of a pass over streamed data, at most."""
+
+
+def at_once(source: Source, most: int) -> int:
+    """Samples of a pass's batch: ``most``, and of streamed data no more than 64 MiB of float32, but at least one."""
+    if not isinstance(source, StreamSource):
+        return most
+    return max(1, min(most, _BYTES // (4 * math.prod(source.input.shape))))
+
+
+def ahead(source: Source, indices: Iterable[Int[Tensor, " _"]]) -> Iterator[Batch]:
+    """``source.fetch`` of each of ``indices``, in their order; of streamed data the next two are decoded meanwhile.
+
+    No more than that: who takes batches slowly is not overtaken.
+    """
+    if not isinstance(source, StreamSource):
+        yield from (source.fetch(index) for index in indices)
+        return
+    begun: deque[tuple[Tensor, Tensor, Callable[[], Tensor]]] = deque()
+    todo = iter(indices)
+
+    def start() -> None:
+        for index in todo:
+            once, place = torch.unique(source.places[index.cpu()], return_inverse=True)
+            begun.append((index, place, begin(source.reader, once, source.input.shape)))
+            if len(begun) > _AHEAD:
+                return
+
+    while True:
+        start()
+        if not begun:
+            return
+        index, place, wait = begun.popleft()
+        found = wait()
+        if not torch.equal(place, torch.arange(len(found))):
+            found = found.index_select(0, place)
+        x = data_units(found.to(source.device))
+        yield Batch(normalised(x, source.normalization), source.labels[index.cpu()].to(source.device))
+
+
+def in_order(
+    source: Source, index: Int[Tensor, " m"], most: int
+) -> Iterator[tuple[Int[Tensor, " _"], Batch]]:  # fmt: skip
+    """Every sample at ``index`` once, a batch of at most ``most`` at a time.
+
+    Yields:
+        Positions in ``index``, on the CPU, and the samples there. Of streamed data in the order of the disk.
+    """
+    positions = torch.arange(len(index))
+    if isinstance(source, StreamSource):
+        positions = source.places[index.cpu()].argsort(stable=True)
+    parts = torch.split(positions, at_once(source, most)) if len(index) else ()
+    yield from zip(parts, ahead(source, (index[part] for part in parts)), strict=True)
+
+
+def each(source: Source, index: Int[Tensor, " m"], most: int, of: Callable[[Batch], Tensor]) -> Tensor:
+    """``of`` every sample at ``index``, in that order, a batch of at most ``most`` at a time.
+
+    Args:
+        of: rows (n, …) of a batch of n samples.
+    """
+    positions, rows = list[Tensor](), list[Tensor]()
+    for part, batch in in_order(source, index, most):
+        positions.append(part)
+        rows.append(of(batch))
+    found, at = torch.cat(rows), torch.cat(positions)
+    return found if bool((at.diff() > 0).all()) else found[at.argsort().to(found.device)]
+
+
+def grouped(
+    source: Source, groups: Sequence[Int[Tensor, " _"]], most: int
+) -> Iterator[tuple[Int[Tensor, " n"], Batch]]:
+    """Every sample of every group once, group by group, or, where they lie scattered over shards, as they lie.
+
+    Yields:
+        The number of each sample's group, on the CPU, and the samples, at most ``most``.
+    """
+    index = torch.cat([*groups, torch.empty(0, dtype=torch.int64)])
+    numbers = torch.repeat_interleave(torch.arange(len(groups)), torch.tensor([len(g) for g in groups]))
+    if _scattered(source, index, numbers):
+        for positions, batch in in_order(source, index, most):
+            yield numbers[positions], batch
+        return
+    for number, group in enumerate(groups):
+        for positions, batch in in_order(source, group, most):
+            yield torch.full((len(positions),), number), batch
+
+
+def _scattered(source: Source, index: Tensor, numbers: Tensor) -> bool:
+    """Whether a pass group by group would come back to the same shards again and again."""
+    if not isinstance(source, StreamSource) or source.reader.together == 1 or len(index) == 0:
+        return False
+    along = numbers[source.places[index].argsort(stable=True)]
+    return int((along.diff() != 0).sum()) >= 2 * int((torch.bincount(numbers) > 0).sum())
+
+
+def shuffled(source: Source, index: Int[Tensor, " n"], rng: Generator) -> Int[Tensor, " n"]:
+    """``index`` in a random order for a pass of training.
+
+    Any order is as likely as any other, unless the data are streamed from where near samples are best read together
+    (shards, tables): there the runs of neighbours come in a random order, and then the samples of so many runs as fill
+    a window, which is what a shuffle buffer of that size does. All is drawn before the first sample is read.
+    """
+    if not isinstance(source, StreamSource) or source.reader.together == 1:
+        return index[torch.randperm(len(index), generator=rng)]
+    reader = source.reader
+    runs = torch.split(index[source.places[index].argsort(stable=True)], reader.together)
+    mixed = torch.cat([runs[i] for i in torch.randperm(len(runs), generator=rng).tolist()])
+    return torch.cat([w[torch.randperm(len(w), generator=rng)] for w in torch.split(mixed, reader.window)])

@@ -1,0 +1,163 @@
+"""Rows or arrays with real-valued targets, for ``--task regression``."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute
+import torch
+
+from potstill.core import Splits
+from potstill.data.arrays import to_array
+from potstill.data.canonicalize import offsets
+from potstill.data.frames import tables_of
+from potstill.data.parsed import parse_column
+from potstill.data.read_options import Reading
+from potstill.data.splits import Parts, assemble
+from potstill.data.table import label_column, read_arrow, read_csv, read_parquet
+from potstill.data.table_encoding import as_missing, check_range, is_number, is_text, label_type
+from potstill.errors import PotstillError
+from potstill.tasks import Regression
+
+__all__ = ["read_real"]
+
+_KEYS = (("x_train", "y_train", "x_test", "y_test"), ("x", "y"))
+
+
+def read_real(task: Regression, data: object, asked: Reading) -> Splits:
+    """A CSV or Parquet file or a data frame with its target in a column, an ``.npz``, or arrays (x, y), as for classes.
+
+    Args:
+        task: what is asked for; its targets, means and deviations are filled in by the training part.
+        data: what holds it.
+        asked: how to read it; ``label`` names the column of targets.
+
+    Raises:
+        PotstillError: targets that are missing, not finite or no numbers; and as for tables and arrays with classes.
+    """
+    if isinstance(data, str | Path) and (path := Path(data)).suffix.lower() in (".csv", ".tsv", ".parquet", ".pq"):
+        read = read_csv if path.suffix.lower() in (".csv", ".tsv") else read_parquet
+        return _tables(task, (read(path), None), asked.label, path.name, asked)
+    if (tables := tables_of(data, asked.label)) is not None:
+        return _tables(task, tables.parts, tables.label, tables.name, asked)
+    return _arrays(task, data, asked)
+
+
+def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: str, asked: Reading) -> Splits:
+    column = label_column(tables[0], label, {}, name)
+    values, plain, notes = [], [], list[str]()
+    kind = "" if is_text(found := tables[0].column(column).type) else label_type(found)
+    given = [table for table in tables if table is not None]
+    for table in given[1:]:
+        if column not in table.column_names:
+            raise PotstillError(f"{name}: the test part lacks the column {column!r} of the training part")
+    for table, found in zip(
+        given, _numbers_of([t.column(column) for t in given], column, name, asked, notes), strict=True
+    ):
+        if not is_number(found.type):
+            raise PotstillError(
+                f"{name}: a real-valued target must be a column of numbers, but {column!r} holds {found.type}; name "
+                'another with `label="COLUMN"`, or leave `task="regression"` out'
+            )
+        where = name if table is given[0] else f"{name} (test part)"
+        check_range(np.array(found.cast(pa.float64(), safe=False).to_numpy()), column, where)
+        empty = np.asarray(found.is_null(nan_is_null=True).combine_chunks())
+        if empty.any() and asked.missing in ("impute", "drop"):  # nobody can say what is not known
+            notes.append(f"{name}: {int(empty.sum()):,} rows without a target were left out")
+            table, found, empty = table.filter(pa.array(~empty)), found.filter(pa.array(~empty)), empty[~empty]
+        numbers = np.asarray(
+            found.combine_chunks().cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
+        )
+        values.append(numbers)
+        # a missing target is treated as a missing label is; the one group that is left has the number 0
+        zeros = pa.array(np.zeros(table.num_rows, dtype=np.int64), mask=empty)
+        plain.append(table.set_column(table.column_names.index(column), column, zeros))
+    parts = read_arrow(
+        plain[0], plain[1] if len(plain) > 1 else None, label=column, name=name, size=None, missing=asked.missing,
+        group=asked.group,
+    )  # fmt: skip
+    at = torch.arange(len(values[0])) if parts.places is None else parts.places
+    kept = [values[0][at.numpy()], *(v[~np.isnan(v)] for v in values[1:])]
+    if parts.test is not None and len(kept[1]) != len(parts.test):
+        raise PotstillError(f"{name}: the test part has rows with missing values; leave them out of the file")
+    parts = replace(parts, notes=(*notes, *parts.notes), label_column=(column, kind))
+    return _assembled(task, parts, (column,), kept, asked)
+
+
+def _numbers_of(columns: list[Any], column: str, name: str, asked: Reading, notes: list[str]) -> list[Any]:
+    """The columns of targets of all parts; numbers that are written as texts are read, and ``notes`` says so."""
+    at = [i for i, values in enumerate(columns) if is_text(values.type)]
+    names = [name, f"{name} (test part)"]
+    texts = [(names[i], columns[i].cast(pa.large_string())) for i in at]
+    parsed = at and parse_column(texts, column, fill=as_missing(asked.missing) != "refuse", numbers=True)
+    if not parsed or parsed.kind != "number":
+        return columns
+    notes.append(parsed.note)
+    for i, cells in zip(at, parsed.parts, strict=True):
+        columns[i] = pa.chunked_array([pa.array(cells, from_pandas=True)])
+    return columns
+
+
+def _arrays(task: Regression, data: object, asked: Reading) -> Splits:
+    from potstill.data.python_objects import named_groups, read_arrays, read_npz_arrays
+
+    name, given = "arrays", data
+    if isinstance(data, str | Path) and Path(data).suffix.lower() == ".npz":
+        name, given = Path(data).stem, read_npz_arrays(Path(data))
+    arrays = given if isinstance(given, dict) else {}
+    if isinstance(given, dict):
+        keys = next((k for k in _KEYS if all(part in given for part in k)), None)
+        if keys is None:
+            raise PotstillError(f"{name}: needs the arrays x_train, y_train, x_test and y_test (or x and y)")
+        given = tuple(given[k] for k in keys)
+    if not isinstance(given, tuple | list) or len(given) not in (2, 4):
+        raise PotstillError(
+            "a real-valued target is read from a csv, parquet or npz file, a data frame, or arrays (x, y), not from "
+            + (repr(str(data)) if isinstance(data, str | Path) else f"a {type(data).__name__}")
+        )
+    targets = [_targets(y, name) for y in given[1::2]]
+    groups = [np.zeros(len(t), dtype=np.int64) for t in targets]
+    plain = [v for pair in zip(given[::2], groups, strict=True) for v in pair]
+    parts = read_arrays(*plain, name=name)
+    if isinstance(asked.group, str) and arrays:
+        parts = named_groups(parts, arrays, asked.group)
+    width = targets[0].shape[1]
+    names = task.targets or (("target",) if width == 1 else tuple(f"target {i + 1}" for i in range(width)))
+    return _assembled(task, parts, names, targets, asked)
+
+
+def _targets(y: Any, name: str) -> npt.NDArray[np.float64]:
+    values = to_array(y, f"{name}: targets")
+    if values.dtype.kind not in "biuf" or values.ndim not in (1, 2):
+        raise PotstillError(f"{name}: targets must be numbers, (n,) or (n, t), but they are {values.dtype}")
+    x = values.reshape(len(values), -1).astype(np.float64)
+    for i, column in enumerate(x.T):
+        check_range(np.where(np.isinf(column), np.nan, column), f"target {i + 1}", name)
+    return x
+
+
+def _assembled(
+    task: Regression, parts: Parts, names: tuple[str, ...], values: list[npt.NDArray[np.float64]], asked: Reading
+) -> Splits:
+    values = [found.reshape(len(found), -1) for found in values]
+    for found in values:
+        if not np.isfinite(found).all():
+            raise PotstillError(f"{parts.name}: targets must be finite numbers; leave out the rows where they are not")
+    offset, notes = offsets(values[0]), []
+    for column, less in zip(names, offset, strict=True):
+        if less:
+            notes.append(
+                f"{parts.name}: target {column!r} is taken less {less:,.15g}: floats of 32 bits do not hold its "
+                "digits; scores stand in its own unit"
+            )
+    task = replace(task, offset=offset if notes else ())
+    targets = [torch.from_numpy((found - np.array(offset)).astype(np.float32)) for found in values]
+    parts = replace(
+        parts, notes=(*parts.notes, *notes), classes=(), train_labels=torch.zeros_like(parts.train_labels),
+        test_labels=None if parts.test_labels is None else torch.zeros_like(parts.test_labels),
+        task=replace(task, targets=names), targets=targets[0], test_targets=targets[1] if len(targets) > 1 else None,
+    )  # fmt: skip
+    return assemble(parts, asked)

@@ -1,0 +1,62 @@
+"""What a source says of itself when it is printed, and what a notebook shows of it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill._util.html import one_line
+from potstill._util.notebook_repr import MOST_CLASSES, MOST_PICTURES, facts, shelf
+from potstill.core import InputSpec
+
+__all__ = ["described", "displayed"]
+
+_NOUNS = {"image": "pictures", "table": "rows"}
+
+
+def _inputs(spec: InputSpec) -> str:
+    if spec.kind == "table" and len(spec.shape) == 1:
+        return f"rows of {spec.shape[0]:,} column{'' if spec.shape[0] == 1 else 's'}"
+    if spec.parts:
+        return f"inputs of {' and '.join(name for name, _ in spec.parts)}"
+    return f"{_NOUNS.get(spec.kind, spec.kind + ' inputs')} of {'×'.join(map(str, spec.shape))}"
+
+
+def described(source: Any) -> str:
+    """One line: name, samples, what they are, classes."""
+    if not source.classes:
+        where = "" if source.device.type == "cpu" else f" on {source.device}"
+        return f"{one_line(source.name)}: {len(source):,} {_inputs(source.input)} for {source.task.name}{where}"
+    names = [repr(one_line(c)) for c in source.classes[:3]]
+    more = ", …" if len(source.classes) > 3 else ""
+    where = "" if source.device.type == "cpu" else f" on {source.device}"
+    return (
+        f"{one_line(source.name)}: {len(source):,} {_inputs(source.input)} in {len(source.classes):,} classes "
+        f"({', '.join(names)}{more}){where}"
+    )
+
+
+def displayed(source: Any, *, pictures: bool) -> str:
+    """The same as HTML, with the samples of each class, and the first pictures where they are at hand.
+
+    Args:
+        pictures: whether they can be had without reading files.
+    """
+    if not source.classes:
+        return facts(source.name, [("inputs", f"{len(source):,} {_inputs(source.input)}"), ("task", source.task.name)])
+    sizes = torch.bincount(source.labels, minlength=len(source.classes)).tolist()
+    listed = ", ".join(f"{c} ({n:,})" for c, n in list(zip(source.classes, sizes, strict=True))[:MOST_CLASSES])
+    hidden = len(sizes) - MOST_CLASSES
+    rows = [("inputs", f"{len(source):,} {_inputs(source.input)}")]
+    rows += [(f"{len(sizes):,} classes", listed + (f" and {hidden:,} more" if hidden > 0 else ""))]
+    made = facts(source.name, rows)
+    if pictures and source.input.kind == "image":
+        made = type(made)(made + shelf(_first(source, c) for c in range(min(MOST_CLASSES, len(sizes)))))
+    return made
+
+
+def _first(source: Any, label: int) -> tuple[str, list[Any]]:
+    index = torch.where(source.labels == label)[0][:MOST_PICTURES]
+    x = source.raw(index)
+    assert isinstance(x, Tensor)
+    return source.classes[label], list(x.cpu().numpy())

@@ -1,0 +1,112 @@
+"""Which data are streamed: those for which that is asked, and pictures that would fill too much of the memory."""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from potstill.data.hub import Opened
+from potstill.data.indexing import Index, index_folder, index_hub, index_parquet, index_shards
+from potstill.data.limits import memory_of_machine
+from potstill.data.read_options import Reading
+from potstill.data.shards import is_shards, shards_of
+from potstill.data.streaming import sized
+from potstill.errors import PotstillError
+
+__all__ = ["indexed", "memory_of_machine", "streamable"]
+
+_LARGEST = 3 * 128 * 128
+"""Bytes of a picture in memory where no size is given, at most (``pictures.common_size``)."""
+_MEMBER = 1024
+"""Bytes of a member of a tar, at least: a header and a block. A sample has two."""
+
+
+def streamable(data: object, reading: Reading) -> Index | None:
+    """Where the pictures of ``data`` lie, if they are to be streamed; ``None``: they are to be held in memory.
+
+    Args:
+        data: a path, a pattern of shards, or an opened Hugging Face set.
+        reading: options of ``load``; ``stream`` is ``True``, or ``None``: as the memory decides.
+
+    Raises:
+        PotstillError: ``stream`` of data that are not pictures on a disk, or what the index meets.
+    """
+    label, size, skip_bad = reading.label, reading.size, reading.skip_bad
+    if reading.stream:
+        if (index := indexed(data, label, skip_bad, reading.group)) is None:
+            raise PotstillError(
+                "only pictures on a disk can be streamed: a folder, shards, a Parquet file or a Hugging Face set with "
+                "a column of pictures; leave streaming out for these data"
+            )
+        return index
+    most = memory_of_machine() // 2
+    at_most = _count(data) * (_LARGEST if size is None else 3 * size[0] * size[1])
+    if at_most <= most or (index := indexed(data, label, skip_bad, reading.group)) is None:
+        return None
+    index = sized(index, size, skip_bad)
+    assert index.size is not None
+    needed = len(index.labels) * 3 * index.size[0] * index.size[1]
+    if needed <= most:
+        return None
+    return index.noted(
+        f"{index.name}: {needed / 2**30:.1f} GiB of pixels are more than half of this machine's memory "
+        f"({2 * most / 2**30:.1f} GiB)"
+    )
+
+
+def _count(data: object) -> int:
+    """How many pictures there are at most, by a quick look; 0 of other data, and of what nobody can read."""
+    if isinstance(data, Opened):
+        parts = data.data.values() if isinstance(data.data, Mapping) else [data.data]
+        return sum(int(getattr(part, "num_rows", 0)) for part in parts)
+    if not isinstance(data, str | Path):
+        return 0
+    with suppress(PotstillError, RuntimeError, OSError, UnicodeDecodeError, pa.ArrowException):
+        if is_shards(data):
+            shards = shards_of(str(data))
+            packed = any(s.suffix == ".gz" for s in shards)
+            return 0 if packed else sum(s.stat().st_size for s in shards) // (2 * _MEMBER)
+        path = Path(data).expanduser()
+        if path.is_dir():
+            return sum(len(files) for _, _, files in os.walk(path, followlinks=False))
+        if _is_parquet(path):
+            return int(pyarrow.parquet.read_metadata(path).num_rows)
+    return 0
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() in (".parquet", ".pq") and path.is_file()
+
+
+def indexed(data: object, label: str | None, skip_bad: bool, group: object = None) -> Index | None:
+    """Where the pictures of ``data`` lie: a path, a pattern of shards, an opened Hugging Face set; ``None`` of others.
+
+    ``group``: as for ``load``.
+
+    Raises:
+        PotstillError: what the index meets.
+    """
+    if isinstance(data, Opened):
+        return _grouped(index_hub(data, label=label, group=group), group)
+    if not isinstance(data, str | Path):
+        return None
+    try:
+        path = Path(data).expanduser()
+    except RuntimeError:  # ~somebody who has no home here
+        return None
+    if _is_parquet(path):
+        return _grouped(index_parquet(path, label=label, group=group), group)
+    if not is_shards(data) and not path.is_dir():
+        return None
+    if label is not None:
+        raise PotstillError(f"{data} has its own labels; leave `label=` out (it names the column of a table)")
+    if is_shards(data):
+        return _grouped(index_shards(str(data), skip_bad=skip_bad, group=group), group)
+    return _grouped(index_folder(path, group), group)
+
+
+def _grouped(index: Index | None, group: object) -> Index | None:
+    return None if index is None else index.grouped(group)

@@ -1,0 +1,160 @@
+"""Samples that lie in the training and in the test part: exact copies, and on request nearly equal ones."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from potstill.core import Inputs, Source, Splits
+from potstill.core.nested import join, rows
+from potstill.data.in_memory import chunks
+from potstill.data.readers import Reader
+from potstill.data.streamed import StreamSource
+from potstill.data.table_encoding import Frame
+from potstill.errors import PotstillError, unknown
+from potstill.functional.duplicates import WITHIN, Digests, near_duplicates
+
+__all__ = ["Duplicates", "as_duplicates", "first_of", "first_of_encoded", "leaks", "together"]
+
+Duplicates: TypeAlias = Literal["exact", "near", "together"]
+
+_SIDE = 16  # pictures are compared for nearness at no more than so many pixels a side
+_AT_ONCE = 256
+
+
+def as_duplicates(value: str | None) -> Duplicates | None:
+    """``value``, if it is one of `Duplicates` or ``None``.
+
+    Raises:
+        PotstillError: it is something else.
+    """
+    if value is not None and value not in get_args(Duplicates):
+        raise unknown("way with duplicates", str(value), get_args(Duplicates))
+    return value  # type: ignore[return-value]  # checked just now
+
+
+def first_of(*parts: Inputs | Frame) -> Int[Tensor, " n"]:
+    """Of each sample of the ``parts``, one after another, the position of the first that equals it, or its own."""
+    named = [part for part in parts if not isinstance(part, Tensor | Frame)]
+    plain = [rows(join(named))] if named else [part for part in parts if isinstance(part, Tensor | Frame)]
+    digests = Digests(sum(len(part) for part in plain))
+    start = 0
+    for part in plain:
+        for x in _rows(part):
+            digests.add(torch.arange(start, start + len(x)), x)
+            start += len(x)
+    return digests.first()
+
+
+def _rows(part: Tensor | Frame) -> Iterator[Tensor]:
+    if isinstance(part, Tensor):
+        yield from chunks(part)
+    else:
+        yield torch.from_numpy(np.column_stack([column.cells.astype(np.float64) for column in part.columns]))
+
+
+def first_of_encoded(reader: Reader, places: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """As `first_of`, by the pictures' encoded bytes. All of them are read and none is decoded."""
+    found: dict[int, bytes] = {}
+    order = torch.unique(places).tolist()
+    for start in range(0, len(order), _AT_ONCE):
+        some = order[start : start + _AT_ONCE]
+        for place, content in zip(some, reader.read(some), strict=True):
+            found[place] = hashlib.blake2b(content, digest_size=16).digest()
+    seen: dict[bytes, int] = {}
+    return torch.tensor([seen.setdefault(found[p], i) for i, p in enumerate(places.tolist())], dtype=torch.int64)
+
+
+def together(
+    kept: Int[Tensor, " k"], held: Int[Tensor, " h"], first: Int[Tensor, " n"], labels: Int[Tensor, " n"], name: str
+) -> tuple[Int[Tensor, " a"], Int[Tensor, " b"], list[str]]:
+    """A drawn split in which copies lie on one side: that of the first of them. Without copies, the split as it was.
+
+    A class that would be left without training samples keeps all of its copies there.
+
+    Args:
+        kept, held: the split of n samples.
+        first: of each sample the first that equals it, as `first_of` says.
+        labels: classes.
+        name: for messages.
+
+    Raises:
+        PotstillError: nothing is left to test on.
+    """
+    before = torch.zeros(len(first), dtype=torch.bool)
+    before[held] = True
+    aside = before[first]
+    for label in torch.unique(labels).tolist():
+        of_class = labels == label
+        if aside[of_class].all():
+            aside[torch.isin(first, first[of_class])] = False
+    if not aside.any():
+        raise PotstillError(f"{name}: all samples of a class are copies of each other, so none can be tested on")
+    if not (moved := int((aside != before).sum())):
+        return kept, held, []
+    note = (
+        f"{name}: {moved:,} samples changed sides, so that copies lie on one; {int(aside.sum()):,} of {len(first):,} "
+        "samples are test"
+    )
+    return torch.where(~aside)[0], torch.where(aside)[0], [note]
+
+
+def leaks(splits: Splits, way: Duplicates | None, drawn: bool) -> list[str]:
+    """Notes on test samples that lie in the training part as well.
+
+    Args:
+        splits: sources of one kind.
+        way: ``None``: exact copies, unless the data are streamed; ``near``: nearly equal ones, too.
+        drawn: whether the split was drawn here.
+    """
+    train, test = splits.train, splits.test
+    if test is None or (way is None and isinstance(train, StreamSource)):
+        return []
+    if isinstance(train, StreamSource) and isinstance(test, StreamSource):
+        first = first_of_encoded(train.reader, torch.cat([train.places, test.places]))
+    else:
+        first = first_of(*(part.inputs for part in (train, test)))  # type: ignore[attr-defined]
+    notes = []
+    matches = first[len(train) :]
+    copies = matches < len(train)
+    if count := int(copies.sum()):
+        other = int((train.labels[matches[copies]] != test.labels[copies]).sum())
+        apart = f", {other:,} of them under another class" if other else ""
+        cure = (
+            '`duplicates="together"` keeps copies on one side of a drawn split'
+            if drawn
+            else "leave them out of one part, or scores on them flatter"
+        )
+        notes.append(
+            f"{train.name}: {count:,} of {len(test):,} test samples are exact copies of training samples{apart}; {cure}"
+        )
+    if way == "near":
+        near = int(_near(train, test).sum())
+        notes.append(
+            f"{train.name}: {near:,} of {len(test):,} test samples are nearly equal to a training sample (within "
+            f"{WITHIN:.0%} of the typical distance of two samples)"
+        )
+    return notes
+
+
+def _near(train: Source, test: Source) -> Bool[Tensor, " m"]:
+    x = torch.cat([_small(train), _small(test)])
+    of_test = torch.arange(len(x)) >= len(train)
+    return near_duplicates(x, across=of_test)[len(train) :]
+
+
+def _small(source: Source) -> Float[Tensor, "n d"]:
+    """Inputs as networks see them, on the CPU; pictures at no more than 16 × 16."""
+    several = []
+    for index in torch.split(torch.arange(len(source)), _AT_ONCE):
+        x = rows(found) if not isinstance(found := source.fetch(index).x, Tensor) else found
+        if source.input.kind == "image":
+            h, w = source.input.shape[1:]
+            x = functional.adaptive_avg_pool2d(x, (min(h, _SIDE), min(w, _SIDE)))
+        several.append(x.flatten(1).float().cpu())
+    return torch.cat(several)

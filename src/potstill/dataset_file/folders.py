@@ -1,0 +1,60 @@
+"""New folders that are there as a whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from potstill._util.atomic_write import confirm_name, own_part, reason, sync_folder
+from potstill.errors import PotstillError
+
+__all__ = ["write_folder"]
+
+_FEW = 64
+
+
+def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """A new folder, filled beside and renamed. An empty one in its place is replaced.
+
+    Raises:
+        PotstillError: something is there already, or it cannot be written; nothing is left behind then.
+    """
+    try:
+        target = path.resolve()
+        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+            raise PotstillError(f"{path}: is there already; choose another path or remove it first")
+        if not target.parent.is_dir():
+            raise PotstillError(f"{path}: its folder {path.parent} does not exist; make it or choose another path")
+        part, descriptor = own_part(target, _make)
+        try:
+            fill(part)
+            _sync(part)
+            if target.exists():
+                target.rmdir()
+            os.replace(part, target)
+        finally:  # also when the user interrupts
+            os.close(descriptor)
+            shutil.rmtree(part, ignore_errors=True)
+    except (OSError, ValueError) as error:
+        raise PotstillError(
+            f"{path}: could not be written ({reason(error)}); free space or choose another path"
+        ) from error
+    confirm_name(path, target.parent)
+
+
+def _sync(part: Path) -> None:
+    """Bring all that is in a folder to the disk: file by file where they are few, else at once."""
+    files = [Path(folder, name) for folder, _, names in os.walk(part) for name in names]
+    if len(files) > _FEW and hasattr(os, "sync"):
+        os.sync()  # a wait for each of thousands would take minutes
+        return
+    for file in files:
+        with open(file, "rb") as held:
+            os.fsync(held.fileno())
+    for folder, _, _ in os.walk(part):
+        sync_folder(Path(folder))
+
+
+def _make(part: Path) -> int:
+    part.mkdir()
+    return os.open(part, os.O_RDONLY)

@@ -1,0 +1,98 @@
+"""Files of ``torch.save`` from other people's programs, read without running what is in them.
+
+They are pickles. ``torch.load(weights_only=True)`` reads tensors, numbers, texts, lists and mappings of them; NumPy's
+plain numbers, which several published programs save beside their tensors, by a function of ours in NumPy's place. Any
+other object is refused before it is made, and so are archives that would unpack to more than they weigh.
+"""
+
+import struct
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill._util.input_limits import raised
+from potstill.errors import PotstillError
+
+__all__ = ["PLAIN", "read_torch"]
+
+_FORMATS = {"i8": "<q", "i4": "<i", "f8": "<d", "f4": "<f"}
+
+
+class _Kind:
+    """What stands in for ``numpy.dtype``: the kind of a plain number, or nothing."""
+
+    def __init__(self, code: object, *rest: object) -> None:
+        if code not in _FORMATS:
+            raise ValueError(f"a NumPy value of type {code!r:.20}")
+        self.format = _FORMATS[str(code)]
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if len(state) < 2 or state[1] != "<":
+            raise ValueError("a NumPy value of another byte order")
+
+
+def _number(kind: _Kind, raw: bytes) -> int | float:
+    """What stands in for ``numpy.core.multiarray.scalar``."""
+    if not isinstance(kind, _Kind) or not isinstance(raw, bytes):
+        raise ValueError("a NumPy value that is no plain number")
+    value: int | float = struct.unpack(kind.format, raw)[0]
+    return value
+
+
+PLAIN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_Kind, "numpy.dtype"),
+    (_number, "numpy.core.multiarray.scalar"),  # NumPy 1
+    (_number, "numpy._core.multiarray.scalar"),  # NumPy 2
+]
+"""What may be in them beside what torch allows."""
+
+
+def read_torch(path: Path, max_bytes: int) -> Any:
+    """What ``torch.save`` wrote to ``path``, on the CPU.
+
+    Raises:
+        PotstillError: it is missing, larger than ``max_bytes``, damaged, holds other objects, or would unpack to more
+            than it weighs: one line. Nothing of it is run.
+    """
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise PotstillError(f"{path}: {size:,} bytes are more than {max_bytes:,}; {raised('set_bytes')}")
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+            if unpacked > size:
+                raise PotstillError(f"{path}: would unpack to more than it weighs; get the file again")
+        with torch.serialization.safe_globals(PLAIN), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old files, that their form is old
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except PotstillError:
+        raise
+    except FileNotFoundError as error:
+        raise PotstillError(f"{path}: no such file; check the path") from error
+    except Exception as error:  # whatever a damaged or hostile pickle breaks in
+        lines = str(error).splitlines() or [type(error).__name__]
+        why = next((line for line in lines if "GLOBAL" in line), lines[0])
+        raise PotstillError(
+            f"{path}: only tensors, plain numbers, lists and mappings are read from files of torch "
+            f"({why.strip()[:150]}); nothing of it was run"
+        ) from error
+    # A tensor of a few bytes may claim any shape by strides of 0.
+    if sum(t.numel() * t.element_size() for t in _tensors(content)) > size:
+        raise PotstillError(f"{path}: its tensors claim more than the file holds; get the file again")
+    return content
+
+
+def _tensors(content: Any) -> Iterator[Tensor]:
+    if isinstance(content, Tensor):
+        yield content
+    elif isinstance(content, dict):
+        yield from _tensors(list(content.values()))
+    elif isinstance(content, list | tuple):
+        for one in content:
+            yield from _tensors(one)

@@ -1,0 +1,220 @@
+"""Scores of every sample of a source, as a parquet file that a person can sort and a selection can read.
+
+Rows may be in any order: ``index`` says whose they are. The file's own metadata (key ``potstill``) names the data by
+their content hash, and every method with all settings that decide its numbers.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from potstill._util.outputs import check_output
+from potstill.core import Source
+from potstill.dataset_file.files import DIGEST, parse_json, write_atomic
+from potstill.errors import PotstillError
+
+__all__ = ["MethodScores", "Scores", "read_scores", "write_scores"]
+
+_FORMAT = "potstill-scores/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodScores:
+    """What one method says of all samples."""
+
+    columns: Mapping[str, Float[Tensor, " n"]]
+    """Numbers by name, the score first."""
+    config: Mapping[str, Any]
+    """The settings that decide them."""
+    seconds: float = 0.0
+    """Of computing, the training of networks among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Scores of all samples of a source by several methods."""
+
+    source: str
+    """The source's name."""
+    hash: str
+    """Its content hash."""
+    labels: Int[Tensor, " n"]
+    classes: tuple[str, ...]
+    methods: Mapping[str, MethodScores]
+    names: tuple[str, ...] = ()
+    """The file or name of each sample, where the source knows it."""
+    first: Int[Tensor, " n"] | None = None
+    """The index of the first sample with equal inputs: its own, where there is none before."""
+    region: Sequence[str] = ()
+    """Of each sample on the data map, where cartography is among the methods."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def of(self, method: str, train: Source) -> Mapping[str, Tensor]:
+        """The columns of a method, for these data.
+
+        Raises:
+            PotstillError: it has no scores here, or they are of other data; both are said.
+        """
+        if method not in self.methods:
+            raise PotstillError(
+                f"these scores are of {', '.join(self.methods)}, not of {method}; choose one of them, or make them "
+                f"with potstill score --methods {method}"
+            )
+        if self.hash != train.content_hash:
+            raise PotstillError(
+                f"these scores are of {self.source} ({len(self):,} samples, content {_short(self.hash)}), but the data "
+                f"are {train.name} ({len(train):,} samples, content {_short(train.content_hash)}); score these data, "
+                "with the same split and size, and `stream=True` for both or for neither"
+            )
+        return self.methods[method].columns
+
+
+def _short(content: str) -> str:
+    kind, _, digest = content.rpartition(":")
+    return f"{kind}{':' if kind else ''}{digest[:12]}"
+
+
+def other_scores(path: Path, scores: Collection[str], hash: str) -> str:
+    """Say what is at ``path`` instead of scores that these methods' of the data of this hash may replace."""
+    try:
+        held = read_scores(path)
+    except PotstillError:
+        return "is there already, and holds no scores that Potstill wrote"
+    if held.hash != hash:
+        return f"holds the scores of other data ({held.source})"
+    lost = [name for name in held.methods if name not in scores]
+    return f"holds the scores of {', '.join(lost)}, too" if lost else ""
+
+
+def write_scores(scores: Scores, path: Path, *, force: bool = False) -> None:
+    """One row per sample: index, name, label, class, duplicates, region, and every number.
+
+    Args:
+        force: replace whatever file is there; without it scores of the same data by the same methods or some of them.
+
+    Raises:
+        PotstillError: it cannot be written, or something else is there.
+    """
+    check_output(path, force=force, found=lambda at: other_scores(at, scores.methods, scores.hash))
+    n = len(scores)
+    rows: dict[str, Any] = {"index": pa.array(range(n), pa.int64())}
+    if scores.names:
+        rows["name"] = pa.array([_text(name) for name in scores.names], pa.string())
+    rows["label"] = pa.array(scores.labels.numpy())
+    rows["class"] = pa.array([_text(scores.classes[c]) for c in scores.labels.tolist()], pa.string())
+    if scores.first is not None:
+        own = scores.first == torch.arange(n)
+        several = torch.bincount(scores.first, minlength=n)[scores.first] > 1
+        rows["duplicate"] = pa.array(several.numpy())
+        rows["duplicate_of"] = pa.array(scores.first.numpy(), mask=own.numpy())
+    if len(scores.region):
+        rows["region"] = pa.array(list(scores.region), pa.string())
+    about: dict[str, Any] = {}
+    for method, said in scores.methods.items():
+        rows |= {name: pa.array(values.numpy().astype(np.float32)) for name, values in said.columns.items()}
+        about[method] = {"columns": list(said.columns), "config": dict(said.config), "seconds": said.seconds}
+    described = {
+        "format": _FORMAT, "source": scores.source, "hash": scores.hash, "classes": list(scores.classes),
+        "methods": about, DIGEST: _digest(scores),
+    }  # fmt: skip
+    table = pa.table(rows).replace_schema_metadata({"potstill": json.dumps(described)})
+    buffer = BytesIO()
+    pq.write_table(table, buffer, write_page_checksum=True)
+    write_atomic(path, buffer.getvalue())
+
+
+def _digest(scores: Scores) -> str:
+    """Hash of all that is read from a file, in the order of the samples: rows may be sorted otherwise."""
+    methods = {name: [m.config, m.seconds, list(m.columns)] for name, m in scores.methods.items()}
+    names, region = [_text(name) for name in scores.names], list(map(str, scores.region))
+    said = [scores.source, scores.hash, [_text(c) for c in scores.classes], names, region, methods]
+    made = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    columns = [m.columns[c] for _, m in sorted(scores.methods.items()) for c in m.columns]
+    for values in (scores.labels, scores.first, *columns):
+        if values is not None:
+            made.update(values.cpu().contiguous().numpy().tobytes())
+    return made.hexdigest()
+
+
+def _text(name: str) -> str:
+    """Names of files that are no UTF-8 could not be written."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def read_scores(path: str | Path) -> Scores:
+    """A file of scores, whatever the order of its rows.
+
+    Raises:
+        PotstillError: it is not one, or not whole, or its numbers are not those that were written; the message says
+            what is missing.
+    """
+    path = Path(path)
+    try:
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        table.validate(full=True)
+    except FileNotFoundError as error:
+        raise PotstillError(f"{path}: no such file; make it with potstill score") from error
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        what = " ".join(str(error).split())[:200]
+        raise PotstillError(f"{path}: not a parquet file that can be read ({what}); make it anew") from error
+    try:
+        said = parse_json((table.schema.metadata or {}).get(b"potstill", b"null"))
+        scores = _scores(table, said)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, pa.ArrowException) as error:
+        raise PotstillError(
+            f"{path}: not a file of scores ({type(error).__name__}: {' '.join(str(error).split())[:200]}); only files "
+            "that potstill score wrote, with all rows and their metadata, can be selected from"
+        ) from error
+    if said.get(DIGEST, (found := _digest(scores))) != found:  # files of earlier versions say none
+        raise PotstillError(
+            f"{path}: damaged, or changed: it does not have the numbers that it was written with; make it anew"
+        )
+    return scores
+
+
+def _scores(table: Any, said: Any) -> Scores:
+    if not isinstance(said, dict) or said.get("format") != _FORMAT:
+        raise ValueError(f"its metadata do not say {_FORMAT}")
+    index = table["index"].to_numpy()
+    n = len(index)
+    if sorted(index.tolist()) != list(range(n)):
+        raise ValueError(f"its {n} rows are not those of {n} samples, each once")
+    order = np.argsort(index)
+
+    def column(name: str, kind: type) -> Tensor:
+        return torch.from_numpy(np.array(table[name].to_numpy()[order], kind))
+
+    methods = {
+        method: MethodScores(
+            columns={name: column(name, np.float32) for name in about["columns"]}, config=about["config"],
+            seconds=float(about["seconds"]),
+        )
+        for method, about in said["methods"].items()
+    }  # fmt: skip
+    if not all(isinstance(m.config, dict) for m in methods.values()):
+        raise ValueError("the settings of a method are no mapping")
+    if any(bool(values.isnan().any()) for m in methods.values() for values in m.columns.values()):
+        raise ValueError("a score is missing or not a number")
+    first = None
+    if "duplicate_of" in table.column_names:
+        filled = table["duplicate_of"].fill_null(-1).to_numpy()[order].astype(np.int64)
+        first = torch.from_numpy(np.where(filled < 0, np.arange(n), filled))
+    names = tuple(np.array(table["name"].to_pylist())[order].tolist()) if "name" in table.column_names else ()
+    region = np.array(table["region"].to_pylist())[order].tolist() if "region" in table.column_names else []
+    return Scores(
+        source=str(said["source"]), hash=str(said["hash"]), labels=column("label", np.int64),
+        classes=tuple(map(str, said["classes"])), methods=methods, names=names, first=first, region=region,
+    )  # fmt: skip

@@ -1,0 +1,293 @@
+"""What all parts of a study share: the students, what they learn, and the real samples that they are asked about."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill.augment.mix import rows as as_rows
+from potstill.core import Augmentation, Batch, Inputs, NetworkFactory, Source, Splits, Task
+from potstill.core.nested import index, join, moved
+from potstill.data import holdout
+from potstill.data.iterate import each
+from potstill.dataset_file import Distilled
+from potstill.errors import PotstillError
+from potstill.evaluation.augmentation import student_augmentation
+from potstill.evaluation.byte_matched_baselines import groups
+from potstill.evaluation.candidate_trials import held_part
+from potstill.evaluation.estimators import names_learner
+from potstill.evaluation.evaluate import as_seen
+from potstill.evaluation.fitting import carded_network, check_fit, learned_rate
+from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.protocols.potstill import PROTOCOL
+from potstill.evaluation.samples import SampleScores, sample_scores
+from potstill.evaluation.statistics import answers_of, summary
+from potstill.evaluation.student import TEST_CHUNK, Job, train
+from potstill.execution import Executor, Serial
+from potstill.functional.sampling import class_indices
+from potstill.nn import OwnNetwork, factory, usual
+from potstill.rng import derive, generator
+from potstill.tasks import Classification, targets_of, task_of
+
+__all__ = ["Bench", "Lesson", "Report", "Taught", "answered", "bench_of", "finite", "targets", "with_executor"]
+
+Report = Callable[[str, int, int], None]
+RATE, STEPS, STUDENTS = 0.03, 180, 3
+"""Of students, unless it is said otherwise: learning rate, updates, how many of each lesson. Ours."""
+ASKED = 2000
+"""Real samples that they are asked about, at most."""
+VALIDATION = 0.2
+"""Of the training part, where no test part is asked about."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught:
+    """What one student learns: inputs in model space, targets, and weights (n,) of mean 1 or none."""
+
+    x: Inputs
+    y: Tensor
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What several students learn, each its own; two lessons of one name are the same and are given once."""
+
+    name: str
+    items: int
+    """Samples in it."""
+    of: Callable[[int], Taught]
+    """What the student of a number learns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """The set, its students and real samples. Outputs of lessons that several parts need are kept."""
+
+    small: Distilled
+    make: NetworkFactory
+    real: Source
+    """What real samples are drawn from, under the set's own normalization."""
+    asked: Source
+    """What students are asked about; nothing is chosen on it."""
+    test: Source | None
+    """The whole test part, in which copies are looked for."""
+    where: str
+    """Which part ``asked`` is: ``test`` or ``validation``."""
+    protocol: Protocol
+    """Resolved, with one rate and one length."""
+    students: int
+    seed: int
+    executor: Executor = field(default_factory=Serial)
+    report: Report = lambda what, done, total: None
+    kept: dict[str, list[Tensor | None]] = field(default_factory=dict)
+    """Outputs of lessons, by name."""
+    walked: dict[tuple[int, ...], Any] = field(default_factory=dict)
+    """What networks of real data said, by their stops."""
+
+    @cached_property
+    def task(self) -> Task:
+        return task_of(self.real)
+
+    @property
+    def classes(self) -> bool:
+        """Whether it is classes that are told apart."""
+        return isinstance(self.task, Classification)
+
+    @cached_property
+    def augment(self) -> Augmentation:
+        return student_augmentation(self.protocol.recipe.augment, self.real)
+
+    @cached_property
+    def own(self) -> Taught:
+        """The set, as its students learn it."""
+        small, device = self.small, self.real.device
+        weights = small.sample_weight if self.classes else None
+        return Taught(
+            x=moved(small.model_space(), device), y=small.labels.to(device),
+            weights=None if weights is None else weights.to(device),
+        )  # fmt: skip
+
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """Items of the set in each class; in all, where there are none."""
+        if not self.classes:
+            return (len(self.small),)
+        return tuple(torch.bincount(self.small.hard_labels, minlength=groups(self.real)).tolist())
+
+    @cached_property
+    def of_class(self) -> tuple[Tensor, ...]:
+        """The real samples of each class."""
+        return class_indices(self.real.labels, groups(self.real))
+
+    def drawn(self, student: int, counts: Sequence[int], after: int = 0) -> Taught:
+        """Real samples for a student: of each class so many, of its own random order behind the first ``after``.
+
+        Of a class that has fewer, those that there are: what two draws of one student share is then the same samples.
+        """
+        rng = generator(self.seed, "study", "real", student)
+        orders = [of[torch.randperm(len(of), generator=rng)] for of in self.of_class]
+        at = torch.cat([order[after : after + n] for order, n in zip(orders, counts, strict=True)])
+        batch = self.real.fetch(at)
+        assert batch.y is not None
+        return Taught(x=batch.x, y=batch.y)
+
+    def both(self, one: Taught, other: Taught) -> Taught:
+        """Two sets of samples as one; what has no weights weighs 1."""
+        ys = [one.y, other.y]
+        if self.classes and any(y.is_floating_point() for y in ys):
+            k = len(self.real.classes)
+            ys = [as_rows(y, k, torch.float32) for y in ys]
+        weights = None
+        if one.weights is not None or other.weights is not None:
+            weights = torch.cat(
+                [torch.ones(len(t.y)).to(t.y.device) if t.weights is None else t.weights for t in (one, other)]
+            )
+        return Taught(x=join([one.x, other.x]), y=torch.cat(ys), weights=weights)
+
+    def without(self, items: Tensor) -> Taught:
+        """The set without some items."""
+        left = torch.ones(len(self.small), dtype=torch.bool)
+        left[items] = False
+        at = torch.where(left)[0]
+        own = self.own
+        weights = None if own.weights is None else own.weights[at.to(own.weights.device)]
+        return Taught(
+            x=index(own.x, at), y=own.y[at.to(own.y.device)],
+            weights=None if weights is None else weights / weights.mean().clamp(min=1e-12),
+        )  # fmt: skip
+
+    def lesson(self) -> Lesson:
+        """The set itself."""
+        return Lesson(name="set", items=len(self.small), of=lambda student: self.own)
+
+    def random(self, times: int = 1) -> Lesson:
+        """So many times as many real samples as the set has items, of each class its share."""
+        counts = [times * n for n in self.counts]
+        here = sum(min(n, len(of)) for n, of in zip(counts, self.of_class, strict=True))
+        name = "random" if times == 1 else f"random x{times}"
+        return Lesson(name=name, items=here, of=lambda student: self.drawn(student, counts))
+
+    def job(self, taught: Taught, student: int) -> Job:
+        """The training of a student; of all lessons the same start and order for the same number."""
+        return Job(
+            make=self.make, x=taught.x, y=taught.y, weights=taught.weights, protocol=self.protocol,
+            lr=self.protocol.recipe.lr[0], steps=self.protocol.recipe.steps[0], augment=self.augment, task=self.task,
+            seed=derive(self.seed, "study", "student", student),
+        )  # fmt: skip
+
+    def outputs(self, lesson: Lesson, *, keep: bool = True) -> list[Tensor | None]:
+        """The outputs (n, …) of every student of a lesson for ``asked``, on the CPU; ``None`` of one that diverged."""
+        if lesson.name in self.kept:
+            return self.kept[lesson.name]
+        jobs = [self.job(lesson.of(n), n) for n in range(self.students)]
+        found: list[Tensor | None] = []
+        for made in self.executor.map(partial(_outputs, self.asked), jobs):
+            found.append(made)
+            self.report(f"students of {lesson.name}", len(found), len(jobs))
+        if keep:
+            self.kept[lesson.name] = found
+        return found
+
+    def scores(self, outputs: Sequence[Tensor | None]) -> list[float]:
+        """The task's score of each student; of one that diverged that of who knows nothing."""
+        y = targets(self.asked)
+        return [self.task.worst(y) if o is None else self.task.score(self.task.answer(o), y) for o in outputs]
+
+    def samples(self, outputs: Sequence[Tensor | None]) -> SampleScores | None:
+        """The task's scores of the single samples that students were asked about."""
+        said = [None if o is None else self.task.answer(o) for o in outputs]
+        return sample_scores(self.task, said, targets(self.asked))
+
+    def summed(self, values: Sequence[float], samples: SampleScores | None = None) -> dict[str, Any]:
+        """``values`` of students, one each, with an interval."""
+        answers = answers_of(self.task.metric, len(self.asked))
+        return summary(values, answers, self.task.metric.low, samples=samples)
+
+
+def targets(source: Source) -> Tensor:
+    """The targets of all samples, on the CPU."""
+    return targets_of(source)
+
+
+def finite(outputs: Sequence[Tensor | None]) -> list[Tensor]:
+    """Of students that did not diverge."""
+    return [o for o in outputs if o is not None]
+
+
+def _outputs(source: Source, job: Job) -> Tensor | None:
+    network = train(job)
+    return answered(network, source) if all(bool(torch.isfinite(p).all()) for p in network.parameters()) else None
+
+
+def answered(network: torch.nn.Module, source: Source) -> Tensor:
+    """A network's outputs for every sample (n, …), in evaluation mode, float32 on the CPU."""
+    network.eval()
+
+    def of(batch: Batch) -> Tensor:
+        made: Tensor = network(batch.x)
+        return made.float().cpu()
+
+    with torch.no_grad():
+        return each(source, torch.arange(len(source)), TEST_CHUNK, of)
+
+
+def bench_of(
+    small: Distilled,
+    splits: Splits,
+    *,
+    network: str | OwnNetwork | None = None,
+    on: str | None = None,
+    students: int | None = None,
+    steps: int | None = None,
+    lr: float | None = None,
+    seed: int = 0,
+) -> Bench:
+    """What a study of ``small`` is made with.
+
+    Args:
+        network: the students; by default what the set was made with, else what suits the data.
+        on: ``test`` (by default, where there is one) or ``validation``: a fifth of the training part, from which no
+            real samples are drawn then; the set may have been made of it.
+        students: of each lesson.
+        steps, lr: their updates and their rate; the rate is that which was learned with the set, if one was.
+
+    Raises:
+        PotstillError: the set does not fit the data, there is no such part, or a number is out of its range.
+    """
+    check_fit(small, splits.train)
+    where = on or ("validation" if splits.test is None else "test")
+    if where not in ("test", "validation"):
+        raise PotstillError(f"students are asked about the test or the validation part, not {where!r}; say one of them")
+    seen = as_seen(splits.train, small)
+    test = None if splits.test is None else as_seen(splits.test, small)
+    if where == "test":
+        if test is None:
+            raise PotstillError("these data have no test part; ask students about the validation part (on validation)")
+        real, whole = seen, test
+    else:
+        real, whole = holdout(seen, VALIDATION, derive(seed, "study", "validation") % 2**31)
+    if len(whole) > ASKED:
+        part: Any = whole
+        whole = part.subset(held_part(whole, derive(seed, "study", "asked"), most=ASKED))
+    name = network or carded_network(small) or usual(real.input)
+    if isinstance(name, str) and names_learner(name):
+        raise PotstillError(f"a study needs students that are networks, but {name} is none; name a network")
+    make = factory(name, real.input, task_of(real).outputs, real.device, normalization=real.normalization)
+    many, updates = STUDENTS if students is None else students, STEPS if steps is None else steps
+    for what, number in (("students", many), ("steps", updates)):
+        if number < 1:
+            raise PotstillError(f"a study needs {what} of at least 1, but it is {number}; change it")
+    rate = lr or learned_rate(small) or RATE
+    said = PROTOCOL.override(steps=updates, lr=rate, least_epochs=0).resolve(real.name, make.name, real.input)
+    return Bench(
+        small=small, make=make, real=real, asked=whole, test=test, where=where, protocol=said, students=many, seed=seed
+    )
+
+
+def with_executor(bench: Bench, executor: Executor, report: Report | None) -> Bench:
+    """The same students elsewhere."""
+    return replace(bench, executor=executor, report=report or bench.report)

@@ -1,0 +1,47 @@
+"""Whether students of a set know how sure they may be, beside students of as many real samples."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill.diagnostics.bench import Bench, Lesson, finite
+from potstill.evaluation.statistics import difference, summary
+from potstill.functional.calibration import BINS, reliability
+
+__all__ = ["calibration", "lessons"]
+
+
+def lessons(bench: Bench) -> list[Lesson]:
+    return [bench.lesson(), bench.random()]
+
+
+def calibration(bench: Bench) -> dict[str, Any]:
+    """The expected calibration error of each, over bins of equal width, and the bins of all students together."""
+    found: dict[str, Any] = {"bins": BINS, "width": "equal"}
+    errors = {}
+    for name, lesson in (("set", bench.lesson()), ("random", bench.random())):
+        rows = [o.softmax(1) for o in finite(bench.outputs(lesson))]
+        found[name] = {"ece": None, "confidence": None, "accuracy": None, "table": []}
+        if not rows:
+            continue
+        errors[name] = [reliability(p, bench.asked.labels).ece for p in rows]
+        every = torch.cat(rows)
+        labels = bench.asked.labels.repeat(len(rows))
+        found[name] = {
+            "ece": summary(errors[name], low=0.0),
+            "confidence": float(every.max(1).values.double().mean()),
+            "accuracy": float((every.argmax(1) == labels).double().mean()),
+            "table": _table(every, labels),
+        }
+    found["difference"] = difference(errors["set"], errors["random"]) if len(errors) == 2 else None
+    return found
+
+
+def _table(rows: Tensor, labels: Tensor) -> list[dict[str, Any]]:
+    bins = reliability(rows, labels)
+    return [
+        {"above": b / BINS, "up_to": (b + 1) / BINS, "answers": int(bins.count[b]),
+         "confidence": float(bins.confidence[b]), "accuracy": float(bins.accuracy[b])}
+        for b in range(BINS) if int(bins.count[b])
+    ]  # fmt: skip

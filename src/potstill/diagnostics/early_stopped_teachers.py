@@ -1,0 +1,183 @@
+"""Networks trained on real data and stopped on the way: whom students of the set resemble, and who reads its items."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from potstill.core import NetworkFactory, Source
+from potstill.core.nested import split
+from potstill.diagnostics.bench import Bench, Lesson, answered, finite
+from potstill.evaluation.statistics import difference
+from potstill.functional.sampling import distinct
+from potstill.functional.train import parameters, train_step
+from potstill.rng import derive, generator
+from potstill.tasks import task_of
+
+__all__ = ["BATCH", "STOPS", "agreement", "labeller", "lessons", "runs_of"]
+
+STOPS = (1, 3, 10, 30, 100, 300)
+"""Updates after which networks on real data are looked at, unless it is said otherwise."""
+BATCH, RATE, MOMENTUM = 64, 0.01, 0.9
+"""Of their training: plain SGD without augmentation at a constant rate."""
+TIMES = (1, 2, 4)
+"""Random real samples, in multiples of the set's items, of which networks are trained to compare with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Looked:
+    """What one network says after each stop: outputs for what is asked, and for the items of the set."""
+
+    asked: tuple[Tensor, ...]
+    items: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Walk:
+    make: NetworkFactory
+    real: Source
+    stops: tuple[int, ...]
+    x: Any
+    """The set's inputs, in model space."""
+
+
+def runs_of(bench: Bench) -> int:
+    """Networks that are trained on real data."""
+    return min(2, bench.students)
+
+
+def lessons(bench: Bench) -> list[Lesson]:
+    """What students are trained on for `agreement`."""
+    return [bench.lesson(), *(bench.random(times) for times in TIMES)]
+
+
+def _looked(bench: Bench, stops: tuple[int, ...]) -> list[_Looked]:
+    """Every network at every stop; trained once for all parts."""
+    if bench.walked.get(stops) is None:
+        walk = _Walk(make=bench.make, real=bench.real, stops=stops, x=bench.own.x)
+        seeds = [derive(bench.seed, "study", "stopped", n) for n in range(runs_of(bench))]
+        made: list[_Looked] = []
+        for found in bench.executor.map(partial(_walked, walk, bench.asked), seeds):
+            made.append(found)
+            bench.report("networks of real data", len(made), len(seeds))
+        bench.walked[stops] = made
+    looked: list[_Looked] = bench.walked[stops]
+    return looked
+
+
+def _walked(walk: _Walk, asked: Source, seed: int) -> _Looked:
+    """Train on real data, and look at each stop."""
+    network = walk.make(derive(seed, "network")).train()
+    rng, task = generator(seed, "samples"), task_of(walk.real)
+    theta, buffers = parameters(network), {n: b.detach().clone() for n, b in network.named_buffers()}
+    speed, done = None, 0
+    found: list[tuple[Tensor, Tensor]] = []
+    for stop in walk.stops:
+        for _ in range(done, stop):
+            batch = walk.real.fetch(distinct(len(walk.real), BATCH, rng))
+            assert batch.y is not None
+            theta, speed, buffers, *_ = train_step(  # type: ignore[assignment]
+                network, theta, speed, batch.x, batch.y, lr=RATE, momentum=MOMENTUM, buffers=buffers,
+                criterion=task.loss,
+            )  # fmt: skip
+        done = stop
+        shell = _Fixed(network, {**theta, **buffers})
+        with torch.no_grad():
+            items = torch.cat([shell.eval()(x).float().cpu() for x in split(walk.x, 500)])
+        found.append((answered(shell, asked), items))
+        network.train()
+    return _Looked(asked=tuple(a for a, _ in found), items=tuple(i for _, i in found))
+
+
+class _Fixed(torch.nn.Module):
+    """A network with other values in place of its own."""
+
+    def __init__(self, network: torch.nn.Module, state: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.network, self.state = network, state
+
+    def forward(self, x: Any) -> Tensor:
+        made: Tensor = functional_call(self.network, self.state, (x,))
+        return made
+
+
+def _same(a: Tensor, b: Tensor) -> float:
+    """The part of samples for which two networks say the same class."""
+    return float((a.argmax(1) == b.argmax(1)).double().mean())
+
+
+def _each(students: Sequence[Tensor], others: Sequence[Tensor]) -> list[float]:
+    """Of each student its mean agreement with ``others``, itself left out."""
+    pairs = [[_same(s, o) for o in others if o is not s] for s in students]
+    return [sum(p) / len(p) for p in pairs if p]
+
+
+def agreement(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
+    """How often students of the set say what networks of real data say, at every stop; and where most often.
+
+    Two networks of high accuracy agree for that alone, so two numbers stand beside it: the agreement with the stop
+    whose accuracy is nearest to the students' own, and that with networks of random real samples of the nearest one.
+    """
+    own, labels = finite(bench.outputs(bench.lesson())), bench.asked.labels
+    looked = _looked(bench, stops)
+
+    def accuracy(outputs: Sequence[Tensor]) -> float:
+        return sum(float((o.argmax(1) == labels).double().mean()) for o in outputs) / len(outputs)
+
+    if not own:
+        return {"curve": [], "accuracy": None, "peak": None, "early": None, "subset": None, "gap": None}
+    mine, at_stop = accuracy(own), list[list[float]]()
+    curve = list[dict[str, Any]]()
+    for place, stop in enumerate(stops):
+        networks = [one.asked[place] for one in looked]
+        at_stop.append(_each(own, networks))
+        curve.append(
+            {"steps": stop, "epochs": stop * BATCH / len(bench.real), "accuracy": accuracy(networks),
+             "agreement": bench.summed(at_stop[-1])}
+        )  # fmt: skip
+    peak = max(range(len(stops)), key=lambda n: curve[n]["agreement"]["mean"])
+    early = min(range(len(stops)), key=lambda n: abs(curve[n]["accuracy"] - mine))
+    subsets = {lesson.items: finite(bench.outputs(lesson)) for lesson in lessons(bench)[1:]}
+    subsets = {items: outputs for items, outputs in subsets.items() if outputs}
+    found: dict[str, Any] = {
+        "networks": len(looked), "curve": curve, "accuracy": mine, "peak": curve[peak], "early": curve[early],
+        "among": bench.summed(_each(own, own)) if len(own) > 1 else None, "subset": None, "gap": None,
+    }  # fmt: skip
+    if subsets:
+        items = min(subsets, key=lambda n: abs(accuracy(subsets[n]) - mine))
+        theirs = _each(own, subsets[items])
+        found["subset"] = {
+            "items": items, "accuracy": accuracy(subsets[items]), "agreement": bench.summed(theirs)
+        }  # fmt: skip
+        found["gap"] = difference(at_stop[early], theirs)
+    return found
+
+
+def labeller(bench: Bench, stops: tuple[int, ...]) -> dict[str, Any]:
+    """How many items networks of real data take for what they are labelled, at the last stop and on the way there."""
+    looked, labels, asked = _looked(bench, stops), bench.small.hard_labels, bench.asked.labels
+
+    def right(outputs: Tensor, y: Tensor) -> float:
+        return float((outputs.argmax(1) == y).double().mean())
+
+    last = torch.stack([one.items[-1].argmax(1) for one in looked])
+    agree = (last == labels).double().mean(0)
+    said = last.mode(0).values
+    return {
+        "networks": len(looked), "steps": stops[-1],
+        "agreement": bench.summed([right(one.items[-1], labels) for one in looked]) | {"items": len(labels)},
+        "real": bench.summed([right(one.asked[-1], asked) for one in looked]),
+        "curve": [
+            {"steps": stop, "items": sum(right(one.items[n], labels) for one in looked) / len(looked),
+             "real": sum(right(one.asked[n], asked) for one in looked) / len(looked)}
+            for n, stop in enumerate(stops)
+        ],
+        "taken_for_another": [
+            {"item": i, "class": bench.real.classes[int(labels[i])], "taken_for": bench.real.classes[int(said[i])]}
+            for i in range(len(labels)) if float(agree[i]) < 0.5
+        ],
+    }  # fmt: skip

@@ -1,0 +1,115 @@
+"""What each item of a set does: students are trained without it, exactly, and asked again.
+
+I(j) = loss without j − loss with all, on real samples, in pairs over students of the same start and order. Above zero
+the item helps. Large sets are taken in groups of items of one class, so that the number of trainings is bounded.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from scipy.special import stdtrit  # type: ignore[import-untyped]
+from torch import Tensor
+
+from potstill.diagnostics.bench import Bench, Lesson, targets
+from potstill.functional.sampling import proportional
+
+__all__ = ["MOST", "influence", "lessons", "parts_of"]
+
+MOST = 100
+"""Groups, at most."""
+_SHOWN = 3
+
+
+def parts_of(bench: Bench, most: int) -> list[Tensor]:
+    """The items in groups of one class, each alone where there are no more than ``most``."""
+    labels, k = bench.small.hard_labels, len(bench.counts)
+    of_class = [torch.where(labels == c)[0] for c in range(k)]
+    if len(bench.small) <= most:
+        return [item for of in of_class for item in torch.split(of, 1)]
+    held = [c for c in range(k) if len(of_class[c])]
+    shares = proportional([len(of_class[c]) for c in held], max(most, len(held)))
+    return [
+        part for c, share in zip(held, shares, strict=True) for part in of_class[c].tensor_split(max(1, share))
+        if len(part)
+    ]  # fmt: skip
+
+
+def lessons(bench: Bench, most: int) -> list[Lesson]:
+    """The set, and the set without each group."""
+    return [bench.lesson(), *(_without(bench, items) for items in parts_of(bench, most))]
+
+
+def _without(bench: Bench, items: Tensor) -> Lesson:
+    name = f"the set without {' '.join(map(str, items.tolist()))}"
+    return Lesson(name=name, items=len(bench.small) - len(items), of=lambda student: bench.without(items))
+
+
+def influence(bench: Bench, most: int) -> dict[str, Any]:
+    """The influence of every group on the loss and the score, the most helpful first.
+
+    ``told``: its interval over students excludes zero at 95 % for all groups together (Bonferroni). ``noise``: the
+    deviation of the loss among students of the whole set, which another seed alone makes. ``score``: the
+    students' score without the group less that with it.
+    """
+    whole = bench.outputs(bench.lesson())
+    groups = parts_of(bench, most)
+    base = [None if o is None else _losses(bench, o) for o in whole]
+    known = [float(b.mean()) for b in base if b is not None]
+    made = []
+    for n, items in enumerate(groups):
+        outputs = bench.outputs(_without(bench, items), keep=False)
+        made.append(_of_group(bench, items, whole, base, outputs, len(groups)))
+        bench.report("influence", n + 1, len(groups))
+    mean = sum(known) / len(known) if known else None
+    noise = None
+    if mean is not None and len(known) > 1:
+        noise = math.sqrt(sum((v - mean) ** 2 for v in known) / (len(known) - 1))
+    ranked = sorted(made, key=lambda g: -math.inf if g["loss"] is None else -g["loss"])
+    return {
+        "exact": len(groups) == len(bench.small), "groups": len(groups), "students": bench.students, "loss": mean,
+        "noise": noise, "helps": sum(g["told"] and g["loss"] > 0 for g in made),
+        "harms": sum(g["told"] and g["loss"] < 0 for g in made), "items": ranked,
+    }  # fmt: skip
+
+
+def _losses(bench: Bench, outputs: Tensor) -> Tensor:
+    """The loss of each asked sample (n,); of a task without classes the mean loss alone (1,)."""
+    if bench.classes:
+        return F.cross_entropy(outputs.double(), bench.asked.labels, reduction="none")
+    return bench.task.loss(outputs, targets(bench.asked)).double().reshape(1)
+
+
+def _of_group(
+    bench: Bench, items: Tensor, whole: Sequence[Tensor | None], base: Sequence[Tensor | None],
+    outputs: Sequence[Tensor | None], groups: int,
+) -> dict[str, Any]:  # fmt: skip
+    pairs = [(b, _losses(bench, o)) for b, o in zip(base, outputs, strict=True) if b is not None and o is not None]
+    both = [(w, o) for w, o in zip(whole, outputs, strict=True) if w is not None and o is not None]
+    found: dict[str, Any] = {"items": items.tolist()}
+    if bench.classes:
+        found["class"] = bench.real.classes[int(bench.small.hard_labels[items[0]])]
+    if not pairs:
+        return {**found, "loss": None, "interval": None, "told": False, "score": None, "samples": []}
+    gaps = torch.stack([without - b for b, without in pairs])
+    by_student = gaps.mean(1)
+    mean, ends = float(by_student.mean()), None
+    if len(by_student) > 1:
+        half = float(stdtrit(len(by_student) - 1, 1 - 0.025 / groups)) * float(by_student.std())
+        half /= math.sqrt(len(by_student))
+        ends = [mean - half, mean + half]
+    scores = [b - a for a, b in zip(*(bench.scores(side) for side in zip(*both, strict=True)), strict=True)]
+    found |= {
+        "loss": mean, "interval": ends, "told": ends is not None and (ends[0] > 0 or ends[1] < 0),
+        "score": sum(scores) / len(scores), "samples": [],
+    }  # fmt: skip
+    if bench.classes:
+        top = gaps.mean(0).topk(min(_SHOWN, gaps.shape[1]))
+        labels = bench.asked.labels
+        found["samples"] = [
+            {"sample": at, "class": bench.real.classes[int(labels[at])], "loss": value}
+            for value, at in zip(top.values.tolist(), top.indices.tolist(), strict=True)
+        ]
+    return found

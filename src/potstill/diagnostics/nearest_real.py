@@ -1,0 +1,74 @@
+"""Which real sample each item of a set is nearest to, and which items are copies."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill.core import Source
+from potstill.core.nested import only
+from potstill.diagnostics.bench import Bench
+from potstill.errors import PotstillError
+from potstill.functional.near_copies import WITHIN, nearest_rows, usual_gap
+from potstill.rng import generator
+
+__all__ = ["MOST", "nearest"]
+
+MOST = 4 * 2**30
+"""Bytes of real samples in float32 that are looked through."""
+_CHUNK = 1024
+
+
+def nearest(bench: Bench) -> dict[str, Any]:
+    """The nearest training sample of every item, its distance beside that among real samples, and copies by name.
+
+    Distances of pictures are those of pixels in [0, 1]; of all else those of what networks see, as columns have units
+    of their own.
+
+    Raises:
+        PotstillError: inputs are not one tensor, or the data are too large.
+    """
+    small, real = bench.small, bench.real
+    if real.input.parts:
+        raise PotstillError("distances need inputs of one tensor, but these have several with names")
+    pixels = real.input.kind == "image"
+    whole = [bench.real] if bench.test is None else [bench.real, bench.test]
+    if (size := 4 * real.input.numbers * max(map(len, whole))) > MOST:
+        raise PotstillError(f"real samples would take {size / 2**30:.1f} GiB of memory, more than {MOST / 2**30:.0f}")
+    few = only(small.inputs if pixels else small.model_space(), "a distance").flatten(1).float().to(real.device)
+    rows = _rows(real, pixels)
+    found, usual = nearest_rows(few, rows), usual_gap(rows, generator(bench.seed, "study", "gap"))
+    exact, near = found.exact(), found.near(usual)
+    labels = small.hard_labels
+    items = [
+        {
+            "item": i, **({"class": real.classes[int(labels[i])]} if bench.classes else {}), "sample": at,
+            **({"sample_class": real.classes[int(real.labels[at])]} if bench.classes else {}),
+            "distance": float(found.distance[i]),
+            "relative": float(found.distance[i]) / usual if usual > 0 else None,
+            "copy": "exact" if exact[i] else "near" if near[i] else None,
+        }
+        for i, at in enumerate(found.index.tolist())
+    ]  # fmt: skip
+    other = int((labels != real.labels[found.index.cpu()]).sum()) if bench.classes else None
+    return {
+        "space": "pixels in [0,1]" if pixels else "normalised values", "usual": usual, "within": WITHIN,
+        "exact": int(exact.sum()), "near": int(near.sum()), "other_class": other, "selected": small.selected,
+        "part": "the training part" if bench.where == "test" else "the training part without its validation part",
+        "test": None if bench.test is None else _in_test(few, bench.test, pixels, usual),
+        "items": items,
+    }  # fmt: skip
+
+
+def _in_test(few: Tensor, test: Source, pixels: bool, usual: float) -> dict[str, int]:
+    """Copies of test samples: what a student of the set would be tested on."""
+    found = nearest_rows(few, _rows(test, pixels))
+    return {"exact": int(found.exact().sum()), "near": int(found.near(usual).sum())}
+
+
+def _rows(source: Source, pixels: bool) -> Tensor:
+    def of(at: Tensor) -> Tensor:
+        x = source.raw(at) if pixels else source.fetch(at).x
+        return only(x, "a distance").flatten(1).float()
+
+    return torch.cat([of(at) for at in torch.split(torch.arange(len(source)), _CHUNK)])

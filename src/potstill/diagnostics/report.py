@@ -1,0 +1,202 @@
+"""The parts of a study, what each will take, and all of them as one JSON document."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from potstill.diagnostics import (
+    augmentation_value,
+    calibration,
+    early_stopped_teachers,
+    influence,
+    nearest_real,
+    sharpness,
+)
+from potstill.diagnostics.bench import Bench, Lesson
+from potstill.errors import PotstillError, unknown
+from potstill.evaluation.fitting import same_content
+from potstill.evaluation.forecast import step_seconds
+
+__all__ = ["FORMAT", "PARTS", "Asked", "expected", "study", "total"]
+
+FORMAT = "potstill/study/1"
+_HVP = 4.0
+"""Updates that a product with the Hessian takes, about: the gradient of a gradient."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the parts are asked for."""
+
+    parts: tuple[str, ...]
+    amounts: tuple[int, ...] = augmentation_value.AMOUNTS
+    """Real samples per class that are added to the set."""
+    stops: tuple[int, ...] = early_stopped_teachers.STOPS
+    """Updates after which networks of real data are looked at."""
+    groups: int = influence.MOST
+    """Items that are left out one by one, at most."""
+
+    def __post_init__(self) -> None:
+        for name in self.parts:
+            if name not in PARTS:
+                raise unknown("part of a study", name, tuple(PARTS))
+        if not self.parts:
+            raise PotstillError(f"a study needs at least one part; there are {', '.join(PARTS)}")
+        for what, numbers in (("amounts", self.amounts), ("stops", self.stops), ("groups", (self.groups,))):
+            if not numbers or min(numbers) < 1 or list(numbers) != sorted(set(numbers)):
+                raise PotstillError(
+                    f"{what} of a study must be whole numbers above 0 that rise, not {', '.join(map(str, numbers))}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """One part: what students learn for it, what else it computes, and whether it needs classes."""
+
+    of: Callable[[Bench, Asked], dict[str, Any]]
+    lessons: Callable[[Bench, Asked], list[Lesson]] = lambda bench, asked: []
+    walks: bool = False
+    """It needs networks of real data that are stopped."""
+    classes: bool = True
+    more: Callable[[Bench, Asked, Callable[[int], float]], float] = lambda bench, asked, step: 0.0
+    """Further seconds, from those of an update on so many samples."""
+
+
+def _curved(bench: Bench, asked: Asked, step: Callable[[int], float]) -> float:
+    each = bench.protocol.recipe.steps[0]
+    products = (sharpness.VECTORS + sharpness.PRODUCTS) * (step(sharpness.samples(bench)) + step(len(bench.small)))
+    return 2 * sharpness.students_of(bench) * (each * step(len(bench.small)) + _HVP * products)
+
+
+PARTS: Mapping[str, _Part] = {
+    "nearest": _Part(of=lambda bench, asked: nearest_real.nearest(bench), classes=False),
+    "labeller": _Part(of=lambda bench, asked: early_stopped_teachers.labeller(bench, asked.stops), walks=True),
+    "calibration": _Part(
+        of=lambda bench, asked: calibration.calibration(bench),
+        lessons=lambda bench, asked: calibration.lessons(bench),
+    ),
+    "mixing": _Part(
+        of=lambda bench, asked: augmentation_value.mixing(bench, asked.amounts),
+        lessons=lambda bench, asked: augmentation_value.lessons(bench, asked.amounts), classes=False,
+    ),
+    "agreement": _Part(
+        of=lambda bench, asked: early_stopped_teachers.agreement(bench, asked.stops),
+        lessons=lambda bench, asked: early_stopped_teachers.lessons(bench), walks=True,
+    ),
+    "curvature": _Part(of=lambda bench, asked: sharpness.curvature(bench), classes=False, more=_curved),
+    "influence": _Part(
+        of=lambda bench, asked: influence.influence(bench, asked.groups),
+        lessons=lambda bench, asked: influence.lessons(bench, asked.groups), classes=False,
+    ),
+}  # fmt: skip
+"""Every part by its name, cheap ones first."""
+
+
+def _without(bench: Bench, name: str) -> str | None:
+    """Why a part is left out; ``None`` where it is not."""
+    if PARTS[name].classes and not bench.classes:
+        return f"it is about classes, but the task is {bench.task.name}"
+    if name == "influence" and len(bench.small) < 2:
+        return "without its only item nothing is left of the set"
+    return None
+
+
+def expected(bench: Bench, asked: Asked) -> dict[str, dict[str, Any]]:
+    """For each part students, networks of real data and seconds on one worker, from some updates that are run for it.
+
+    What two parts share stands with the first.
+    """
+    most = bench.protocol.recipe.batch
+    small = max(1, min(most, len(bench.small)))
+    few, many = (step_seconds(bench.make, bench.real, n) for n in (small, most))
+
+    def step(samples: int) -> float:
+        """An update on so many samples, along a line; beyond a batch in proportion."""
+        n = min(samples, most)
+        one = few + max(0.0, many - few) * (n - small) / max(1, most - small)
+        return max(one, 0.0) * max(1.0, samples / most)
+
+    answers = len(bench.asked) * many / most / 3
+    seen: set[str] = set()
+    walked, found = False, dict[str, dict[str, Any]]()
+    for name in asked.parts:
+        part = PARTS[name]
+        if _without(bench, name) is not None:
+            continue
+        fresh = {lesson.name: lesson for lesson in part.lessons(bench, asked) if lesson.name not in seen}
+        seen |= fresh.keys()
+        updates = bench.protocol.recipe.steps[0]
+        seconds = sum(bench.students * (updates * step(min(most, of.items)) + answers) for of in fresh.values())
+        networks = 0
+        if part.walks and not walked:
+            networks, walked = early_stopped_teachers.runs_of(bench), True
+            seconds += networks * (asked.stops[-1] * step(early_stopped_teachers.BATCH) + len(asked.stops) * answers)
+        found[name] = {
+            "students": bench.students * len(fresh), "networks": networks,
+            "seconds": seconds + part.more(bench, asked, step),
+        }  # fmt: skip
+    return found
+
+
+def study(bench: Bench, asked: Asked, forecast: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """Compute the parts.
+
+    Args:
+        forecast: what `expected` said, to stand beside what they took.
+
+    Returns:
+        JSON: ``parts`` by name, ``left_out`` with the reason of each that does not fit the data, ``recipe`` of the
+        students, ``asked`` (which part, how many samples), ``cost`` (seconds expected and taken, of each part).
+    """
+    parts, left, seconds = dict[str, Any](), dict[str, str](), dict[str, float]()
+    for name in asked.parts:
+        why = _without(bench, name)
+        begun = time.monotonic()
+        if why is None:
+            try:
+                parts[name] = PARTS[name].of(bench, asked)
+            except PotstillError as error:
+                why = str(error)
+        if why is not None:
+            left[name] = why
+        else:
+            seconds[name] = round(time.monotonic() - begun, 3)
+    small, recipe = bench.small, bench.protocol.recipe
+    return {
+        "format": FORMAT,
+        "set": {
+            "method": small.card["method"], "ipc": small.card["ipc"], "items": len(small),
+            "source": small.card["source"].get("name"), "seed": small.card["seed"],
+        },
+        "data": {
+            "name": bench.real.name, "samples": len(bench.real),
+            "made_of_train": same_content(small.card["source"].get("hash"), bench.real.content_hash)
+            if bench.where == "test" else None,
+        },
+        "asked": {"part": bench.where, "samples": len(bench.asked)},
+        "network": bench.make.name,
+        "recipe": {
+            "protocol": bench.protocol.name, "steps": recipe.steps[0], "lr": recipe.lr[0], "batch": recipe.batch,
+            "schedule": recipe.schedule, "augment": recipe.augment, "students": bench.students,
+        },
+        "parts": parts, "left_out": left, "seed": bench.seed,
+        "cost": {
+            "expected": None if forecast is None else _rounded(forecast), "seconds": seconds,
+            "device": str(bench.real.device),
+        },
+        "versions": {"potstill": version("potstill"), "torch": torch.__version__},
+    }  # fmt: skip
+
+
+def _rounded(forecast: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    return {name: float(f"{of['seconds']:.3g}") for name, of in forecast.items()}
+
+
+def total(forecast: Mapping[str, Mapping[str, Any]]) -> float:
+    """Seconds of all parts."""
+    return math.fsum(of["seconds"] for of in forecast.values())

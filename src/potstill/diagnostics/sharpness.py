@@ -1,0 +1,103 @@
+"""How curved the loss is where students of the set end, beside students of as many real samples."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from potstill.core import Task
+from potstill.core.nested import count, index
+from potstill.diagnostics.bench import Bench, Taught
+from potstill.evaluation.statistics import summary
+from potstill.evaluation.student import Job, train
+from potstill.functional.curvature import largest, product, trace
+from potstill.rng import derive, generator
+
+__all__ = ["PRODUCTS", "REAL", "VECTORS", "curvature", "samples", "students_of"]
+
+REAL = 512
+"""Real training samples of the loss, at most."""
+VECTORS, PRODUCTS = 10, 30
+"""Of a trace, and of an eigenvalue at most: products with the Hessian."""
+
+
+def samples(bench: Bench) -> int:
+    """Real samples that the loss is the mean over."""
+    return min(REAL, len(bench.real))
+
+
+def students_of(bench: Bench) -> int:
+    """Students of each kind."""
+    return min(2, bench.students)
+
+
+def curvature(bench: Bench) -> dict[str, Any]:
+    """Loss, trace of its Hessian and its largest eigenvalue, on real training samples and on the set itself."""
+    rng = generator(bench.seed, "study", "curvature")
+    batch = bench.real.fetch(torch.randperm(len(bench.real), generator=rng)[: samples(bench)])
+    assert batch.y is not None
+    held = {"real": Taught(x=batch.x, y=batch.y), "set": _few(bench.own, rng)}
+    kinds = [(name, lesson) for name, lesson in (("set", bench.lesson()), ("random", bench.random()))]
+    jobs = [bench.job(lesson.of(n), n) for _, lesson in kinds for n in range(students_of(bench))]
+    made: list[dict[str, Any] | None] = []
+    for found in bench.executor.map(partial(_at, held, bench.task), jobs):
+        made.append(found)
+        bench.report("curvature", len(made), len(jobs))
+    each = students_of(bench)
+    points = {name: [m for m in made[i * each : (i + 1) * each] if m is not None] for i, (name, _) in enumerate(kinds)}
+    return {
+        "samples": samples(bench), "vectors": VECTORS, "products": PRODUCTS,
+        **{name: {on: _summed([m[on] for m in several]) for on in held} for name, several in points.items()},
+        "ratio": _ratio(points),
+    }  # fmt: skip
+
+
+def _few(own: Taught, rng: torch.Generator) -> Taught:
+    at = torch.randperm(count(own.x), generator=rng)[:REAL]
+    return Taught(x=index(own.x, at), y=own.y[at.to(own.y.device)])
+
+
+def _summed(several: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Over students; errors of the estimates are those of single students."""
+    if not several:
+        return None
+    return {
+        "loss": summary([m["loss"] for m in several]), "trace": summary([m["trace"] for m in several]),
+        "trace_error": max((m["error"] for m in several if m["error"] is not None), default=None),
+        "eigenvalue": summary([m["eigenvalue"] for m in several]), "settled": all(m["settled"] for m in several),
+    }  # fmt: skip
+
+
+def _ratio(points: dict[str, list[dict[str, Any]]]) -> float | None:
+    """The trace on real samples at students of the set over that at students of real samples."""
+    if not all(points.values()):
+        return None
+    own, other = (sum(m["real"]["trace"] for m in points[n]) / len(points[n]) for n in ("set", "random"))
+    return own / other if other > 0 else None
+
+
+def _at(held: dict[str, Taught], task: Task, job: Job) -> dict[str, Any] | None:
+    """Train a student, and look at each loss where it ends; the same vectors for all of them."""
+    network = train(job).eval()
+    names, theta = zip(*network.named_parameters(), strict=True)
+    if not all(bool(torch.isfinite(p).all()) for p in theta):
+        return None
+    found: dict[str, Any] = {}
+    for name, taught in held.items():
+
+        def loss(values: tuple[Tensor, ...], taught: Taught = taught) -> Tensor:
+            outputs = functional_call(network, dict(zip(names, values, strict=True)), (taught.x,))
+            return task.loss(outputs, taught.y)
+
+        with torch.no_grad():
+            value = float(loss(theta))
+        times = product(loss, theta)
+        estimate = trace(times, theta, VECTORS, generator(derive(0, "study", "vectors")))
+        top = largest(times, theta, PRODUCTS, generator(derive(0, "study", "power")))
+        found[name] = {
+            "loss": value, "trace": estimate.mean, "error": estimate.error, "eigenvalue": top.value,
+            "settled": top.settled,
+        }  # fmt: skip
+    return found

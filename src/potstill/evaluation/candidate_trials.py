@@ -1,0 +1,409 @@
+"""What small students say of candidates: which of several training sets teaches more, and what fewer bits cost.
+
+A candidate is a training set as students get it. All are learned by the same students (the same starts, orders and
+augmentations, as many updates) and measured on the same held-out real samples, so that two of them are compared in
+pairs. The cost is counted in operations, never by a clock: what is chosen depends on data and seed alone.
+"""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.special import stdtrit  # type: ignore[import-untyped]
+from torch import Tensor
+
+from potstill.augment.names import named_augmentation
+from potstill.core import Augmentation, Inputs, InputSpec, NetworkFactory, Source
+from potstill.core.nested import count
+from potstill.data.splits import stratify
+from potstill.errors import PotstillError
+from potstill.evaluation.estimators import Learned
+from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.protocols.potstill import PROTOCOL
+from potstill.evaluation.student import Job
+from potstill.evaluation.vmap_students import at_most, predictions
+from potstill.execution import Executor, Serial, choose
+from potstill.nn import factory, flops
+from potstill.rng import derive
+from potstill.tasks import Classification, targets_of, task_of
+
+__all__ = [
+    "MARGIN", "MOST_OPERATIONS", "Candidate", "Loss", "Pair", "Probe", "fewest_bits", "held_part", "loss_between",
+    "narrow", "probe_of", "search_seconds", "work",
+]  # fmt: skip
+
+Pair = tuple[Inputs, Tensor]
+"""Inputs in model space (n, …) and targets as the task has them: int64 classes (n,) or float rows (n, k)."""
+
+WIDTH = 32
+"""Of a ConvNet that probes: a quarter of the published width, a tenth of its operations."""
+STEPS, BATCH, RATE = 60, 32, 0.03
+"""Of a student: updates, samples in each, learning rate."""
+STUDENTS = (4, 12)
+"""The fewest and the most on each candidate of `fewest_bits`."""
+USUAL = 4
+"""Sets that students are trained on where the middle candidate is the choice or next to it: the budget is shared so."""
+HELD = 1500
+"""Held-out samples, at most."""
+MARGIN = 0.005
+"""The loss of accuracy that fewer bits may not reach, as a fraction."""
+MOST_OPERATIONS = 2e12
+"""Operations that `fewest_bits` may take: a minute or two of one core. Ours."""
+SPEED = 1e10
+"""Operations per second and core, to judge whether starting processes is worth it."""
+
+
+def work(make: NetworkFactory, spec: InputSpec) -> float:
+    """Operations of one answer: of inputs with names two for each parameter, as no words have a fixed length, and of
+    what is no network one, as it is fitted in no time."""
+    if isinstance(make, Learned):
+        return 1.0
+    if spec.parts:
+        return 2.0 * sum(p.numel() for p in make(0).parameters())
+    return float(flops(make(0), spec.shape))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Small students and the samples that they are asked about."""
+
+    make: NetworkFactory
+    held: Source
+    """Real samples that no candidate holds, unless that is said where it is made."""
+    protocol: Protocol
+    """Resolved, with one rate and one length."""
+    augment: Augmentation
+    students: int
+    seed: int
+    executor: Executor = field(default_factory=Serial)
+
+    def operations(self, samples: int) -> float:
+        """Counted operations of one student on a set of ``samples``: its updates and its answers."""
+        one = work(self.make, self.held.input)
+        updates = self.protocol.recipe.steps[0] * min(samples, self.protocol.recipe.batch)
+        return float(one * (3 * updates + len(self.held)))
+
+    def answers(
+        self,
+        candidates: Sequence[Sequence[Pair]],
+        weights: Tensor | None = None,
+        students: Sequence[int] | None = None,
+    ) -> list[list[Tensor | None]]:
+        """What each student answers for the held-out samples, for each candidate; ``None`` of one that diverged.
+
+        Args:
+            candidates: of each, one pair for all students, or one for each in turn.
+            weights: what each sample's loss is multiplied by (n,), mean 1, in every candidate.
+            students: which of them, by number; all by default.
+        """
+        numbers, task = range(self.students) if students is None else students, task_of(self.held)
+        jobs = [
+            Job(
+                make=self.make, x=pairs[n % len(pairs)][0], y=pairs[n % len(pairs)][1], protocol=self.protocol,
+                lr=self.protocol.recipe.lr[0], steps=self.protocol.recipe.steps[0], augment=self.augment,
+                weights=weights, seed=derive(self.seed, "probe", n), task=task,
+            )
+            for pairs in candidates for n in numbers
+        ]  # fmt: skip
+        found = list(predictions(self.held, jobs, self.executor, at_most(self.make.device)))
+        return [found[i : i + len(numbers)] for i in range(0, len(found), len(numbers))]
+
+    def right(
+        self,
+        candidates: Sequence[Sequence[Pair]],
+        weights: Tensor | None = None,
+        students: Sequence[int] | None = None,
+    ) -> list[Bool[Tensor, "students held"]]:
+        """Which held-out samples each student gets right, of classes. One that diverged gets none."""
+        none = torch.zeros(len(self.held), dtype=torch.bool)
+        return [
+            torch.stack([none if said is None else said.cpu() == self.held.labels for said in of_one])
+            for of_one in self.answers(candidates, weights, students)
+        ]
+
+    def merits(self, pairs: Sequence[Pair], students: Sequence[int]) -> Float[Tensor, "students parts"]:
+        """What makes each student's score on one candidate, whose mean over students and parts is their mean score: of
+        classes which samples it gets right, else its score alone."""
+        task, targets = task_of(self.held), targets_of(self.held)
+        if isinstance(task, Classification):
+            return self.right([pairs], students=students)[0].double()
+        (found,) = self.answers([pairs], students=students)
+        scores = [task.worst(targets) if said is None else task.score(said.cpu(), targets) for said in found]
+        return torch.tensor(scores, dtype=torch.float64)[:, None]
+
+
+def narrow(make: NetworkFactory, train: Source) -> NetworkFactory:
+    """A network of the same family that costs less, where there is one: a ConvNet of `WIDTH` channels."""
+    match = re.match(r"(convnet-d\d+-w)(\d+)", make.name)
+    if match is None or int(match[2]) <= WIDTH:
+        return make
+    name = f"{match[1]}{WIDTH}{make.name[match.end() :]}"
+    return factory(name, train.input, task_of(train).outputs, make.device, normalization=train.normalization)
+
+
+def held_part(
+    train: Source, seed: int, *, most: int = HELD, without: Int[Tensor, " m"] | None = None
+) -> Int[Tensor, " h"]:
+    """Indices of samples to be asked about: of each class its share, at most about ``most`` in all.
+
+    Args:
+        without: samples that candidates are made of.
+    """
+    left = torch.ones(len(train), dtype=torch.bool)
+    if without is not None:
+        left[without.cpu()] = False
+    (index,) = torch.where(left)
+    if len(index) <= most:
+        return index
+    return index[stratify(train.labels[index], most / len(index), derive(seed, "probe", "held") % 2**31)[1]]
+
+
+def probe_of(
+    make: NetworkFactory, train: Source, held: Source, *, students: int, seed: int, steps: int = STEPS,
+    lr: float = RATE, executor: Executor | None = None,
+) -> Probe:  # fmt: skip
+    """A probe with a narrow network of ``make``'s family and the augmentation of the protocol ``potstill``."""
+    small = narrow(make, train)
+    protocol = PROTOCOL.override(steps=steps, batch=BATCH, lr=lr, least_epochs=0)
+    protocol = protocol.resolve(train.name, small.name, train.input)
+    return Probe(
+        make=small, held=held, protocol=protocol, students=students, seed=seed, executor=executor or Serial(),
+        augment=named_augmentation(protocol.recipe.augment, train, moves_targets=True),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """How much accuracy one candidate loses against another, as a fraction."""
+
+    mean: float
+    low: float
+    """Above it lies the loss, at the confidence that was asked for."""
+    high: float
+    """Below it lies the loss, at that confidence."""
+
+
+Right: TypeAlias = Bool[Tensor, "students held"] | Float[Tensor, "students held"]
+"""What each student got right of the held-out samples: a bool, or in how many of several sets, as a share."""
+
+
+def loss_between(full: Right, fewer: Right, sure: float = 0.95) -> Loss:
+    """The loss of ``fewer`` against ``full``, in pairs over students and over samples.
+
+    Both are drawn: other students and other samples would say something else. With d of student s and sample i the
+    variance of the mean is that of students' means plus that of samples' means less that of what is left, each over
+    their numbers (two random effects, one of each pair), with Satterthwaite's degrees of freedom.
+
+    Args:
+        sure: confidence of each end, one-sided.
+    """
+    d = full.double() - fewer.double()
+    students, samples = d.shape
+    mean = float(d.mean())
+    by_student, by_sample = d.mean(1), d.mean(0)
+    one = float(by_student.var()) / students if students > 1 else 0.0
+    other = float(by_sample.var()) / samples if samples > 1 else 0.0
+    left = 0.0
+    if students > 1 and samples > 1:
+        rest = d - by_student[:, None] - by_sample + mean
+        left = float(rest.square().sum()) / ((students - 1) * (samples - 1)) / (students * samples)
+    variance = max(one + other - left, one, other)
+    if variance == 0:
+        return Loss(mean=mean, low=mean, high=mean)
+    free = variance**2 / (one**2 / max(1, students - 1) + other**2 / max(1, samples - 1))
+    half = float(stdtrit(free, sure)) * variance**0.5
+    return Loss(mean=mean, low=mean - half, high=mean + half)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A way to write a set."""
+
+    name: str
+    """How the store is spelled: ``uint4``."""
+    pair: Callable[[], tuple[Pair, int]]
+    """The set as a reader of the file gets it, and its bytes; made when it is tried, which it need not be."""
+
+
+def search_seconds(train: Source, make: NetworkFactory, samples: int) -> tuple[float, float]:
+    """About how long `fewest_bits` takes on so many samples: at least, where it tries anything, and at most."""
+    if not isinstance(task_of(train), Classification):
+        return 0.0, 0.0
+    held = held_part(train, 0)
+    probe = probe_of(make, train, train.subset(held), students=STUDENTS[1], seed=0)  # type: ignore[attr-defined]
+    all_sets = USUAL * probe.operations(samples) / SPEED
+    return STUDENTS[0] * all_sets, min(STUDENTS[1] * all_sets, MOST_OPERATIONS / SPEED)
+
+
+def fewest_bits(
+    full: Pair,
+    candidates: Sequence[Candidate],
+    train: Source,
+    make: NetworkFactory,
+    *,
+    seed: int,
+    lr: float | None = None,
+    weights: Tensor | None = None,
+    made_of: Int[Tensor, " m"] | None = None,
+    most: float = MOST_OPERATIONS,
+    executor: Executor | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    seconds: float | None = None,
+) -> tuple[Candidate | None, dict[str, Any]]:
+    """The candidate of fewest bits whose loss of accuracy against ``full`` cannot be told from none.
+
+    That is not left to a weak test: a candidate passes only when even the upper end of the one-sided 95% interval of
+    its loss stays within half a point (`MARGIN`), in pairs over students and held-out samples. The middle candidate is
+    tried first; from there downwards until one does not pass, or upwards until one does. Where none passes, the first
+    candidate, of the most bits, is taken, unless it is shown to lose and loses more than half a point: then the choice
+    is ``None``, which is ``full`` itself. A synthetic set is made of all training samples, so the held-out ones are
+    some of those: what is compared is the set with itself, rounded.
+
+    Students come in two halves: where the first is clear at 97.5%, either way, the second is saved.
+
+    Args:
+        full: the set as it was made, in model space.
+        candidates: from many bits to few, one at least.
+        train: real samples to ask about.
+        make: the set's network.
+        lr: the students' learning rate, where it was learned with the set.
+        weights: of the set's samples, mean 1.
+        made_of: indices of samples that the set holds, for a selection: students are not asked about them.
+        most: counted operations that may be spent. Where they do not pay for the fewest `STUDENTS` on `USUAL` sets,
+            nothing is tried, and the first candidate is taken unprobed.
+        executor: where students are trained; the result does not depend on it.
+        progress: called with what is done, candidates tried, and candidates in all.
+        seconds: that may be spent. A student is timed, and so many operations as fit take the place of ``most``: what
+            is chosen then depends on this machine, too.
+
+    Returns:
+        The choice, and JSON that says how it came about: ``chosen``, ``why``, ``probed``, and where it was probed
+        ``margin``, ``tried`` (``name``, ``bytes``, ``accuracy``, ``loss`` with its interval, ``passed``),
+        ``students``, ``samples``, ``network``, ``operations``.
+
+    Raises:
+        PotstillError: there is no candidate.
+    """
+    if not candidates:
+        raise PotstillError("there is no way to write the set among which to choose; give one at least")
+    first = candidates[0]
+
+    def unprobed(why: str) -> tuple[Candidate, dict[str, Any]]:
+        return first, {"chosen": first.name, "probed": False, "why": why}
+
+    if not isinstance(task_of(train), Classification):
+        return unprobed("what fewer bits lose is known of accuracy alone")
+    held = held_part(train, seed, without=made_of)
+    if len(held) == 0:
+        return unprobed("there are no samples to ask about")
+    asked: Source = train.subset(held)  # type: ignore[attr-defined]
+    probe = probe_of(make, train, asked, students=STUDENTS[1], seed=seed, lr=RATE if lr is None else lr)
+    one = probe.operations(count(full[0]))
+    within = ""
+    if seconds is not None:
+        begun = time.monotonic()
+        if seconds > one / SPEED:  # else not even this one would fit
+            probe.right([[full]], weights, [0])
+        took = max(time.monotonic() - begun, one / SPEED)
+        most, within = min(most, one * (seconds - took) / took), " in what is left of the time limit"
+    students = min(STUDENTS[1], int(most / (one * USUAL)))
+    if students < STUDENTS[0]:
+        return unprobed(
+            f"it would take {STUDENTS[0] * USUAL * one:.1e} operations, "
+            f"more than {f'{most:.1e}' if most > 0 else 'there is time for'}{within}"
+        )
+    if executor is None:
+        executor = choose(students, make.device, make) if students * one * USUAL / SPEED > 20 else Serial()
+    bench = _Pairs(
+        probe=replace(probe, students=students, executor=executor), full=full, weights=weights, left=most - one,
+        say=progress or (lambda what, done, total: None), candidates=candidates,
+    )  # fmt: skip
+    at = len(candidates) // 2
+    while True:
+        passed = bench.passes(at)
+        if passed is None:
+            break
+        following = at + 1 if passed else at - 1
+        if not 0 <= following < len(candidates) or following in bench.tried:
+            break
+        at = following
+    best = max((n for n, t in bench.tried.items() if t["passed"]), default=None)
+    chosen: Candidate | None
+    if best is not None:
+        chosen, why = candidates[best], "the fewest bits of which it is shown that they lose less than half a point"
+    elif 0 in bench.tried and bench.tried[0]["loss"]["low"] > 0 and bench.tried[0]["loss"]["mean"] > MARGIN:
+        chosen, why = None, "every candidate is shown to lose"
+    else:
+        chosen, why = first, "a loss of half a point could not be ruled out for fewer bits"
+    return chosen, {
+        "chosen": None if chosen is None else chosen.name, "probed": True, "why": why, "margin": MARGIN,
+        "students": students, "samples": len(held), "network": probe.make.name, "steps": probe.protocol.recipe.steps[0],
+        "operations": most - bench.left, "accuracy": bench.accuracy, "tried": list(bench.tried.values()),
+    }  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class _Pairs:
+    """A set and its candidates on the same students, in two halves."""
+
+    probe: Probe
+    full: Pair
+    weights: Tensor | None
+    candidates: Sequence[Candidate]
+    left: float
+    say: Callable[[str, int, int], None]
+    whole: list[Tensor] = field(default_factory=list)
+    """Of each half, what students of the set itself get right."""
+    tried: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def _halves(self) -> list[range]:
+        n, fewest = self.probe.students, STUDENTS[0]
+        return [range(n)] if n < 2 * fewest else [range(n // 2), range(n // 2, n)]
+
+    def _right(self, pair: Pair, half: range) -> Tensor | None:
+        cost = self.probe.operations(count(pair[0])) * len(half)
+        if cost > self.left:
+            return None
+        self.left -= cost
+        return self.probe.right([[pair]], self.weights, half)[0]
+
+    @property
+    def accuracy(self) -> dict[str, Any]:
+        return _accuracies(torch.cat(self.whole))
+
+    def passes(self, at: int) -> bool | None:
+        """Whether a candidate passes; ``None`` where what is left does not pay for it."""
+        self.say("how few bits", len(self.tried), len(self.candidates))
+        candidate, found, halves = self.candidates[at], list[Tensor](), self._halves()
+        pair, size = candidate.pair()
+        sure = 1 - 0.05 / len(halves)  # each half is looked at, so each look is surer
+        for number, half in enumerate(halves):
+            if number == len(self.whole):
+                own = self._right(self.full, half)
+                if own is None:
+                    break
+                self.whole.append(own)
+            said = self._right(pair, half)
+            if said is None:
+                break
+            found.append(said)
+            loss = loss_between(torch.cat(self.whole[: len(found)]), torch.cat(found), sure)
+            if loss.high <= MARGIN or loss.low > 0:
+                break
+        if not found:
+            return None
+        passed = loss.high <= MARGIN
+        self.tried[at] = {
+            "name": candidate.name, "bytes": size, "accuracy": _accuracies(torch.cat(found)),
+            "loss": {"mean": loss.mean, "low": loss.low, "high": loss.high}, "passed": passed,
+        }  # fmt: skip
+        return passed
+
+
+def _accuracies(right: Tensor) -> dict[str, Any]:
+    values = right.double().mean(1)
+    return {"mean": float(values.mean()), "values": values.tolist(), "n": len(values)}

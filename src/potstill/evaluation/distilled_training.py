@@ -1,0 +1,232 @@
+"""Students that a teacher labels as they train: every batch, as it is after augmentation and mixing.
+
+The teacher is asked as the batch is made, or its answers are read from a file of labels that was written before
+(`potstill.labels.label_file`), or a teacher in such a file is asked (`potstill.labels.teacher_file`); the views of
+the file then take the place of the protocol's.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from potstill.augment.crop import Crops, PadCrop
+from potstill.augment.mix import CutMix, Mix, MixUp
+from potstill.augment.view_schedule import Views
+from potstill.core import Augmentation, NetworkFactory, Source, Trained
+from potstill.errors import PotstillError
+from potstill.evaluation.protocol import Protocol
+from potstill.execution import Executor
+from potstill.labels.losses import kl
+from potstill.labels.metadata import Statistics
+from potstill.labels.teacher_file import Labels
+from potstill.labels.write import Expert, logits_of
+from potstill.nn import factory
+from potstill.pretraining import TrainedNetworks, obtain
+
+__all__ = ["Teachers", "check_stored", "mixing", "stored_loss", "taught_loss", "teachers_of", "views_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teachers:
+    """Trained networks whose mean logits are the labels; a value that another process can be given."""
+
+    make: NetworkFactory
+    trained: tuple[Trained, ...]
+    others: "tuple[Teachers, ...]" = ()
+    """Those of other architectures."""
+
+    def networks(self) -> list[nn.Module]:
+        """The networks themselves, in evaluation mode."""
+        networks: list[nn.Module] = []
+        for each in self.trained:
+            network = self.make(each.seed)
+            network.load_state_dict({**each.theta, **each.buffers})
+            networks.append(network.eval().requires_grad_(False))
+        return [*networks, *(network for other in self.others for network in other.networks())]
+
+    def experts(self, classes: tuple[str, ...]) -> list[Expert]:
+        """As those who write labels: with their name and the order of classes that each was trained on.
+
+        Args:
+            classes: the data's, for those that do not say theirs.
+        """
+        own = [
+            Expert(name=self.make.name, network=network, classes=each.classes or classes)
+            for each, network in zip(self.trained, replace(self, others=()).networks(), strict=True)
+        ]
+        return [*own, *(expert for other in self.others for expert in other.experts(classes))]
+
+    def labeller(self, statistics: Statistics = "running") -> Callable[[Tensor], Tensor]:
+        """Logits (n, k) of inputs, in evaluation mode, without a graph.
+
+        Args:
+            statistics: of the networks' BatchNorms, as for `potstill.labels.write.logits_of`.
+        """
+        networks = self.networks()
+
+        def label(x: Tensor) -> Tensor:
+            return torch.stack([logits_of(network, x, statistics) for network in networks]).mean(0)
+
+        return label
+
+    @property
+    def bytes(self) -> int:
+        """What they take to store: all parameters and buffers."""
+        kept = [t for each in self.trained for part in (each.theta, each.buffers) for t in part.values()]
+        return sum(t.numel() * t.element_size() for t in kept) + sum(other.bytes for other in self.others)
+
+
+def teachers_of(
+    protocol: Protocol,
+    train: Source,
+    make: NetworkFactory,
+    augmentation: Callable[[str], Augmentation],
+    progress: Callable[[str, int, int], None] | None = None,
+    executor: Executor | None = None,
+) -> Teachers:
+    """The protocol's teachers, trained on ``train`` or taken from the cache; they depend on no seed of a measurement.
+
+    Args:
+        make: the architecture of all but the protocol's committee.
+        executor: where they are trained.
+    """
+    said = protocol.teaching
+    recipe: dict[str, float | int | str] = {
+        "epochs": said.teacher_epochs, "batch": said.teacher_batch, "lr": said.teacher_lr, "momentum": 0.9,
+        "weight_decay": said.teacher_weight_decay, "augment": said.teacher_augment, "schedule": "cosine",
+    }  # fmt: skip
+    spec = TrainedNetworks(name="teachers", count=said.teachers, recipe=recipe)
+    others = [
+        factory(name, train.input, len(train.classes), train.device, normalization=train.normalization)
+        for name in said.committee
+    ]
+    specs = [
+        TrainedNetworks(name=f"teachers/{n}", count=1, recipe={**recipe, "network": other.name})
+        for n, other in enumerate(others)
+    ]
+    made, _ = obtain([spec, *specs], train, make, augmentation, executor=executor, progress=progress)
+    further = (Teachers(make=other, trained=tuple(made[f"teachers/{n}"])) for n, other in enumerate(others))
+    return Teachers(make=make, trained=tuple(made["teachers"]), others=tuple(further))
+
+
+def taught_loss(
+    p: Protocol, logits: Float[Tensor, "n k"], teacher: Float[Tensor, "n k"], y: Tensor,
+    weight: Float[Tensor, " n"] | None = None,
+) -> Tensor:  # fmt: skip
+    """The loss of a student's ``logits`` from the teacher's, and from the set's own labels ``y`` where they count.
+
+    Args:
+        weight: each sample's loss is multiplied by its own before the mean.
+    """
+    if p.teaching.loss == "kl":
+        T = p.teaching.temperature
+        loss = kl(logits, (teacher / T).softmax(1), temperature=T, t_squared=p.teaching.t_squared, weight=weight)
+    else:
+        loss = _squares(logits, teacher, weight)
+    return loss + _hard(p, logits, y, weight)
+
+
+def _squares(logits: Tensor, teacher: Tensor, weight: Tensor | None) -> Tensor:
+    if weight is None:
+        return F.mse_loss(logits, teacher)
+    return ((logits - teacher).square().mean(1) * weight).mean()
+
+
+def _hard(p: Protocol, logits: Tensor, y: Tensor, weight: Tensor | None) -> Tensor | float:
+    """What the set's own labels, classes or rows, add to a teacher's loss: by their class."""
+    if not p.teaching.hard_weight:
+        return 0.0
+    y = y if y.ndim == 1 else y.argmax(1)
+    if weight is None:
+        return p.teaching.hard_weight * F.cross_entropy(logits, y)
+    return p.teaching.hard_weight * (F.cross_entropy(logits, y, reduction="none") * weight).mean()
+
+
+def stored_loss(
+    p: Protocol, student: Callable[[Tensor], Tensor], store: Labels, x: Tensor, y: Tensor, epoch: int,
+    index: Tensor, weights: Float[Tensor, " n"] | None = None,
+) -> Tensor:  # fmt: skip
+    """The loss on the views of the items at ``index`` of the set ``x``, ``y`` that training epoch ``epoch`` sees.
+
+    Args:
+        weights: of all items; a view that is a mix has its items' weights in the shares of the mix.
+
+    Raises:
+        PotstillError: the store lacks what the protocol's loss needs.
+    """
+    view, target = store.batch_of(x, epoch, index, p.teaching.temperature if p.teaching.loss == "kl" else None)
+    logits = student(view)
+    weight = None
+    if weights is not None:
+        weight = store.mixed(weights, store.stored_epoch(epoch), index, tuple(view.shape[1:]))
+    if p.teaching.loss == "kl":
+        loss = kl(
+            logits,
+            target.to(view.device),
+            temperature=p.teaching.temperature,
+            t_squared=p.teaching.t_squared,
+            weight=weight,
+        )
+    else:
+        loss = _squares(logits, target.to(view.device), weight)
+    return loss + _hard(p, logits, y[index.to(y.device)], weight)
+
+
+def check_stored(p: Protocol, store: Labels) -> None:
+    """Refuse labels that teachers gave by other statistics than the protocol says. Others' files do not say theirs.
+
+    Raises:
+        PotstillError: the protocol's labels are the set's own, or the statistics differ.
+    """
+    if p.teaching.labels != "teacher":
+        raise PotstillError(
+            f"protocol {p.name} trains on the set's own labels, but stored ones were given; leave them out, or choose "
+            "a protocol in which a teacher labels"
+        )
+    found = store.about.statistics
+    if isinstance(store.about.views, Views) and found != p.teaching.teacher_statistics:
+        raise PotstillError(
+            f"protocol {p.name} has labels by a teacher's {p.teaching.teacher_statistics} statistics, but these were "
+            f'made by {found} ones; label anew, or say `teacher_statistics="{found}"`'
+        )
+
+
+def views_of(p: Protocol, augment: Augmentation, seed: int) -> Views:
+    """The protocol's augmentation and mix as views that are recomputed from a seed.
+
+    Raises:
+        PotstillError: the protocol asks no teacher, or its augmentation is not made of crops and flips.
+    """
+    if p.teaching.labels != "teacher":
+        raise PotstillError(
+            f"labels are stored for protocols in which a teacher labels, but {p.name} takes the set's own; choose "
+            "sre2l or rded"
+        )
+    if p.recipe.augment != "none" and not isinstance(augment, Crops | PadCrop):
+        raise PotstillError(
+            f"views that are stored are crops, shifts and flips, but protocol {p.name} has augmentation "
+            f"{p.recipe.augment!r}; choose rrc, pad-crop, patches, flip or none"
+        )
+    scale, ratio, pad, cells = None, (3 / 4, 4 / 3), 0, 1
+    if isinstance(augment, PadCrop):
+        pad = augment.pad
+    elif isinstance(augment, Crops):
+        cells = augment.patches
+        if (augment.scale, augment.ratio) != ((1.0, 1.0), (1.0, 1.0)):
+            scale, ratio = augment.scale, augment.ratio
+    return Views(
+        seed=seed, scale=scale, ratio=ratio, flip=augment.flip if isinstance(augment, Crops | PadCrop) else 0.0,
+        mix=p.recipe.mix, mix_beta=p.recipe.mix_beta, mix_prob=p.recipe.mix_prob if p.recipe.mix != "none" else 0.0,
+        patches=cells, pad=pad,
+    )  # fmt: skip
+
+
+def mixing(p: Protocol) -> Mix | None:
+    """How the protocol mixes batches."""
+    if p.recipe.mix == "none":
+        return None
+    return (CutMix if p.recipe.mix == "cutmix" else MixUp)(alpha=p.recipe.mix_beta, prob=p.recipe.mix_prob)

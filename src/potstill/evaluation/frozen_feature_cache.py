@@ -1,0 +1,70 @@
+"""What stays the same while a classifier of a frozen backbone trains: features are computed once, not at every step."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from potstill.augment.siamese import Siamese
+from potstill.core import Augmentation, Batch, Inputs, Network, Normalization, Source
+from potstill.data.iterate import each
+from potstill.nn import Frozen
+
+__all__ = ["features_of", "head"]
+
+_MOST = 256 * 2**20
+"""Bytes of features of a source that are kept: 50,000 pictures of 1,280."""
+_SOURCES = 2
+"""That are kept at a time: test data, and a part that settings are chosen on."""
+_kept: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
+
+
+def head(network: Network, x: Inputs, augment: Augmentation) -> tuple[Callable[[Tensor], Tensor], Tensor] | None:
+    """What trains and what it sees, where neither changes the backbone's features: its classifier, and they.
+
+    ``None`` for other networks, and where an augmentation makes other pictures at every step.
+    """
+    if (
+        not isinstance(network, Frozen)
+        or not isinstance(x, Tensor)
+        or not (isinstance(augment, Siamese) and not augment.strategy)
+    ):
+        return None
+    with torch.no_grad():
+        return network.classifier, network.embed(x)
+
+
+def features_of(network: Frozen, source: Source, chunk: int, precision: str) -> Tensor | None:
+    """Features of every sample of ``source`` (n, d), kept for the next student; ``None`` where they are too many.
+
+    Args:
+        chunk: samples in a pass.
+        precision: that the pass is made in.
+    """
+    if len(source) * network.classifier.in_features * 4 > _MOST:
+        return None
+    seen = [_digest(n) for n in (source.normalization, network.normalization)]
+    device = network.classifier.weight.device
+    key = (source.content_hash, network.backbone, str(network.side), precision, str(device), *seen)
+    if key not in _kept:
+
+        def embedded(batch: Batch) -> Tensor:
+            assert isinstance(batch.x, Tensor)
+            return network.embed(batch.x).float()
+
+        with torch.no_grad():
+            _kept[key] = each(source, torch.arange(len(source)), chunk, embedded)
+    _kept.move_to_end(key)
+    while len(_kept) > _SOURCES:
+        _kept.popitem(last=False)
+    return _kept[key]
+
+
+def _digest(normalization: Normalization | None) -> str:
+    if normalization is None:
+        return ""
+    white = normalization.whitening
+    tensors = [normalization.mean, normalization.std, *([] if white is None else [white.mean, white.matrix])]
+    return hashlib.sha256(b"".join(t.cpu().contiguous().numpy().tobytes() for t in tensors)).hexdigest()

@@ -1,0 +1,124 @@
+"""The full-data reference: one network on all real training samples, kept by what it was made of."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from potstill._util.cache import make_kind
+from potstill._util.cache_dir import cache_folder
+from potstill.core import NetworkFactory, Source
+from potstill.data.groups import data_key
+from potstill.dataset_file import write_atomic
+from potstill.errors import PotstillError
+from potstill.evaluation.estimators import Learned
+from potstill.evaluation.student import predict
+from potstill.labels.teacher import fresh_teacher, teacher_step
+from potstill.pretraining.cache_keys import named, other_machines, where
+from potstill.rng import derive, generator
+from potstill.tasks import Classification, targets_of, task_of
+
+__all__ = ["RECIPE", "FullReference"]
+
+RECIPE: Mapping[str, Any] = {
+    "version": 1, "optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "batch": 128, "steps": 600,
+    "schedule": "linear to zero",
+}  # fmt: skip
+"""A short, fixed recipe: a reference that is trained longer would be a few points higher."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullReference:
+    """The measurement as a job: calling it trains and scores, `kept` and `keep` know the cache."""
+
+    train: Source
+    test: Source
+    make: NetworkFactory
+    seed: int
+    recipe: Mapping[str, Any] = field(default_factory=lambda: dict(RECIPE))
+    on: Mapping[str, str] = field(default_factory=where)
+    """The machine whose result it is: the one that asks."""
+
+    def __call__(self) -> dict[str, Any]:
+        """The score of one student trained on all of ``train``: ``mean``, ``n`` = 1, ``recipe``."""
+        task, targets = task_of(self.test), targets_of(self.test)
+        if isinstance(self.make, Learned):
+            every = self.train.fetch(torch.arange(len(self.train)))
+            said = self.make.answers(self.test, every.x, targets_of(self.train), None, derive(self.seed, "full"))
+            return self._result(task.score(said, targets), finite=True)
+        network = self.make(derive(self.seed, "full")).train()
+        rng = generator(self.seed, "full")
+        trained = fresh_teacher(network)
+        steps, lr = int(self.recipe["steps"]), float(self.recipe["lr"])
+        for step in range(steps):
+            trained, _ = teacher_step(
+                network, trained, self.train, rng, batch=int(self.recipe["batch"]), lr=lr * (1 - step / steps),
+                momentum=float(self.recipe["momentum"]), weight_decay=float(self.recipe["weight_decay"]),
+            )  # fmt: skip
+        network.load_state_dict({**trained.params, **trained.buffers})
+        finite = all(bool(torch.isfinite(p).all()) for p in trained.params.values())
+        score = task.score(predict(network, self.test), targets) if finite else task.worst(targets)
+        return self._result(score, finite)
+
+    def _result(self, score: float, finite: bool) -> dict[str, Any]:
+        return {"mean": score, "std": None, "ci95": None, "n": 1, "diverged": not finite, "recipe": self._recipe}
+
+    @property
+    def _recipe(self) -> dict[str, Any]:
+        """How the student learns: a learner by its own settings."""
+        return (
+            {**self.make.said, "scikit-learn": version("scikit-learn")}
+            if isinstance(self.make, Learned)
+            else dict(self.recipe)
+        )
+
+    def _what(self) -> dict[str, Any]:
+        n = self.train.normalization
+        white: list[Any] | None = None
+        if (w := n.whitening) is not None:
+            parts = (hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (w.mean, w.matrix))
+            white = [*parts, w.unit]
+        task = task_of(self.train)
+        other: dict[str, Any] = {} if isinstance(task, Classification) else {"task": [task.name, repr(task)]}
+        if n.parts:
+            other["parts"] = [[name, part.mean.tolist(), part.std.tolist()] for name, part in n.parts.items()]
+        return other | {
+            "recipe": self._recipe, "train": data_key(self.train), "test": self.test.content_hash,
+            "network": self.make.name, "seed": self.seed, "mean": n.mean.tolist(), "std": n.std.tolist(),
+            "whitening": white,
+        }  # fmt: skip
+
+    def _path(self) -> Path:
+        return cache_folder() / "full" / f"{named(self._what(), self.on, self.make.device)}.json"
+
+    def kept(self) -> dict[str, Any] | None:
+        """The result of an earlier call on the same data with the same network, recipe and seed."""
+        try:
+            found = json.loads(self._path().read_text())
+        except (OSError, ValueError):
+            other_machines(self._path(), "networks on all data")
+            return None  # not there, or not readable: it is measured again and written anew
+        if not isinstance(found, dict) or found.get("what") != self._what():
+            return None
+        result = found.get("result")
+        if found.get("sha256", _hash(result)) != _hash(result):  # files of earlier versions say none
+            return None
+        return result if isinstance(result, dict) and isinstance(result.get("mean"), float) else None
+
+    def keep(self, result: Mapping[str, Any]) -> None:
+        """Write ``result`` for later calls. A cache that cannot be written costs time, not the result."""
+        path = self._path()
+        with contextlib.suppress(OSError, PotstillError):
+            make_kind(path.parent)
+            kept = {"what": self._what(), "result": dict(result), "sha256": _hash(result)}
+            write_atomic(path, json.dumps(kept).encode())
+
+
+def _hash(result: Any) -> str:
+    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()

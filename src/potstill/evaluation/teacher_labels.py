@@ -1,0 +1,272 @@
+"""Who labels a set, and its baselines, under a protocol in which a teacher does.
+
+The networks that a set was made for label it, unless the protocol names others: made pictures may be a code that no
+other network reads. The set's card says which they were: architecture, recipe and a hash of the parameters. They come
+from the cache, or are trained again from their recipe on the training data; then the hash says whether they are the
+same. A set that no such network made is labelled by one of the student's architecture.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from potstill.core import Augmentation, NetworkFactory, Source
+from potstill.data.iterate import each
+from potstill.dataset_file import Distilled
+from potstill.errors import PotstillError
+from potstill.evaluation.distilled_training import Teachers, teachers_of
+from potstill.evaluation.protocol import Protocol
+from potstill.execution import Executor
+from potstill.functional.sampling import class_indices, random_per_class
+from potstill.labels.teacher_file import Labels
+from potstill.labels.write import network_hash
+from potstill.nn import factory, named
+from potstill.pretraining import TrainedNetworks, obtain
+from potstill.rng import generator
+
+__all__ = ["LOW", "Labeller", "labeller_of", "labels_itself", "names_of", "stored_labeller"]
+
+LOW = 0.5
+"""A labeller that finds the intended class of less than this part of what it finds of real samples is warned of.
+Ours."""
+REAL, CHUNK, MOST = 1000, 250, 64
+"""Real samples that it is tried on, inputs of a pass, and teachers of a card, at most."""
+
+Chosen = Literal["set", "protocol", "student", "file"]
+_KNOWN = {
+    "epochs", "batch", "lr", "momentum", "weight_decay", "augment", "schedule", "cutmix", "holdout", "network",
+}  # fmt: skip
+_NEEDED = ("epochs", "batch", "lr", "momentum", "weight_decay")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labeller:
+    """The networks that label, and how well they know the classes of what they label."""
+
+    chosen: Chosen
+    """Who says so: the set's card, the protocol, the student (its architecture), or a file of stored labels."""
+    networks: tuple[tuple[str, str], ...]
+    """Name and hash of each."""
+    own: bool | None
+    """Whether these very networks made the set; ``None`` where its card names none that label."""
+    again: bool = False
+    """They were trained from the recipe on the set's card, and came out as others."""
+    why: str = ""
+    """Why the set's own do not label."""
+    teachers: Teachers | None = None
+    """``None``: nobody is asked, all labels are read."""
+    agreement: float | None = None
+    """The part of the set's inputs that they take for the intended class."""
+    agreement_real: float | None = None
+    """The same of random real training samples, as many of each class."""
+
+    @property
+    def name(self) -> str:
+        return " + ".join(name for name, _ in self.networks)
+
+    @property
+    def warning(self) -> str | None:
+        """One line, where the labels say little of the set's classes or come from others than they seem to."""
+        if self.again:
+            return (
+                "the set's own teacher was trained again from the recipe on its card and came out with other "
+                "parameters, by other data or on another machine"
+            )
+        if self.agreement is None or self.agreement_real is None or self.agreement >= LOW * self.agreement_real:
+            return None
+        other = "" if self.own else "; let the set's own teacher label, or one that reads such inputs"
+        return (
+            f"the labeller takes only {100 * self.agreement:.0f}% of this set's inputs for what they stand for "
+            f"({100 * self.agreement_real:.0f}% of real ones), so its labels say little of their classes{other}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a scorecard: JSON values."""
+        return {
+            "name": self.name,
+            "hash": self.networks[0][1] if len(self.networks) == 1 else [h for _, h in self.networks],
+            "own": self.own,
+            "chosen": self.chosen,
+            "agreement": self.agreement,
+            "agreement_real": self.agreement_real,
+            "why": self.why or None,
+            "warning": self.warning,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """Networks of one architecture and recipe, as a card has them."""
+
+    network: str
+    recipe: Mapping[str, float | int | str]
+    hashes: tuple[str, ...]
+
+
+def labeller_of(
+    protocol: Protocol,
+    distilled: Distilled,
+    train: Source,
+    make: NetworkFactory,
+    augmentation: Callable[[str], Augmentation],
+    progress: Callable[[str, int, int], None] | None = None,
+    executor: Executor | None = None,
+) -> Labeller:
+    """Who labels ``distilled`` and its baselines: whom the protocol names, else the set's own, else the student's.
+
+    Args:
+        protocol: resolved for the data, one in which a teacher labels.
+        train: the training data, as the set's students see them.
+        make: the student's architecture.
+        augmentation: an augmentation by name.
+        progress, executor: as for `potstill.pretraining.build`.
+
+    Raises:
+        PotstillError: what the card says of its teachers cannot be read, or a network cannot be made or trained.
+    """
+    entries = _entries(distilled.card)
+    chosen, why = _choice(protocol, entries, make)
+    if chosen == "set":
+        teachers = _from_card(entries, train, make, augmentation, progress, executor)
+    else:
+        teachers = teachers_of(protocol, train, _first(protocol, train, make), augmentation, progress, executor)
+    label = teachers.labeller(protocol.teaching.teacher_statistics)
+    networks = _networks(teachers)
+    made_by = sorted(h for e in entries for h in e.hashes)
+    own = sorted(h for _, h in networks) == made_by if entries else None
+    y = distilled.hard_labels.to(train.device)
+    return Labeller(
+        chosen=chosen, networks=networks, own=own, again=chosen == "set" and not own, why="" if own else why,
+        teachers=teachers, agreement=_agreement(label, distilled.model_space().to(train.device), y),
+        agreement_real=_agreement_real(label, train),
+    )  # fmt: skip
+
+
+def names_of(protocol: Protocol, distilled: Distilled, train: Source, make: NetworkFactory) -> list[str]:
+    """The networks that `labeller_of` would give, by name, without training any. Arguments as there."""
+    entries = _entries(distilled.card)
+    if _choice(protocol, entries, make)[0] == "set":
+        return [e.network for e in entries for _ in e.hashes]
+    others = [
+        factory(n, train.input, len(train.classes), train.device, normalization=train.normalization).name
+        for n in protocol.teaching.committee
+    ]
+    return [*[_first(protocol, train, make).name] * protocol.teaching.teachers, *others]
+
+
+def labels_itself(protocol: Protocol, distilled: Distilled) -> bool:
+    """Whether the teachers that made the set label it: then it is not held against samples that others label."""
+    asked = protocol.teaching.labels == "teacher" and not protocol.teaching.teacher and not protocol.teaching.committee
+    return asked and bool(_entries(distilled.card))
+
+
+def _choice(protocol: Protocol, entries: Sequence[_Entry], make: NetworkFactory) -> tuple[Chosen, str]:
+    """Who says which networks label, and why it is not the set, where they made it."""
+    if protocol.teaching.teacher or protocol.teaching.committee:
+        return "protocol", "the protocol names another" if entries else ""
+    if strange := next((e.network for e in entries if not named(e.network) and e.network != make.name), None):
+        return "student", f"its teacher is a network of its maker's own, {strange}, and was not given"
+    return ("set" if entries else "student"), ""
+
+
+def _first(protocol: Protocol, train: Source, make: NetworkFactory) -> NetworkFactory:
+    named = protocol.teaching.teacher
+    if not named:
+        return make
+    return factory(named, train.input, len(train.classes), train.device, normalization=train.normalization)
+
+
+def stored_labeller(asked: Labeller | None, distilled: Distilled, store: Labels) -> Labeller:
+    """Who gave the labels in ``store``: what a scorecard says where a set's labels are read from a file.
+
+    Args:
+        asked: who labels the baselines, if anybody does; how it reads the set holds where it wrote the file too.
+    """
+    made_by = sorted(h for e in _entries(distilled.card) for h in e.hashes)
+    hashes = sorted(h for _, h in store.about.networks)
+    own = hashes == made_by if made_by else None
+    if asked is not None and sorted(h for _, h in asked.networks) == hashes:
+        return replace(asked, chosen="file", networks=store.about.networks, own=own, again=False)
+    why = "" if asked is None else f"baselines are labelled by another, {asked.name}"
+    teachers = None if asked is None else asked.teachers
+    return Labeller(chosen="file", networks=store.about.networks, own=own, why=why, teachers=teachers)
+
+
+def _entries(card: Mapping[str, Any]) -> list[_Entry]:
+    """The networks that label, of a card that anybody may have written."""
+    found = card.get("teachers")
+    if found is None:
+        return []
+    try:
+        entries = [_entry(e) for e in found if e["labels"] is True]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PotstillError(
+            f"the set's card must say its teachers by network, recipe and hash, but it has {str(found)[:80]!r}; name a "
+            'teacher, as in `teacher="convnet-batch"`, or get the file again'
+        ) from error
+    if sum(len(e.hashes) for e in entries) > MOST:
+        raise PotstillError(f"the set's card names more than {MOST} teachers that label; name one in their place")
+    return entries
+
+
+def _entry(value: Mapping[str, Any]) -> _Entry:
+    recipe, hashes = dict(value["recipe"]), tuple(str(n["hash"]) for n in value["networks"])
+    numbers = [recipe[name] for name in _NEEDED]
+    numbers += [v for n, v in recipe.items() if n not in _NEEDED and not isinstance(v, str)]
+    fine = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) and v >= 0 for v in numbers)
+    if not fine or recipe.keys() - _KNOWN or recipe["batch"] < 1 or not hashes:
+        raise ValueError("no recipe")
+    recipe.pop("network", None)
+    return _Entry(network=str(value["network"]), recipe=recipe, hashes=hashes)
+
+
+def _from_card(
+    entries: Sequence[_Entry], train: Source, make: NetworkFactory, augmentation: Callable[[str], Augmentation],
+    progress: Callable[[str, int, int], None] | None, executor: Executor | None,
+) -> Teachers:  # fmt: skip
+    """The networks themselves, from the cache or trained again."""
+    k = len(train.classes)
+    makes = [
+        make if e.network == make.name
+        else factory(e.network, train.input, k, train.device, normalization=train.normalization)
+        for e in entries
+    ]  # fmt: skip
+    parts: list[Teachers] = []
+    for n, (entry, one) in enumerate(zip(entries, makes, strict=True)):
+        spec = TrainedNetworks(name=f"teachers/{n}", count=len(entry.hashes), recipe=entry.recipe)
+        made, _ = obtain([spec], train, one, augmentation, executor=executor, progress=progress)
+        parts.append(Teachers(make=one, trained=tuple(made[spec.name])))
+    return replace(parts[0], others=tuple(parts[1:]))
+
+
+def _networks(teachers: Teachers) -> tuple[tuple[str, str], ...]:
+    names = [teachers.make.name] * len(teachers.trained)
+    own = [network_hash(network) for network in replace(teachers, others=()).networks()]
+    return (*zip(names, own, strict=True), *(pair for other in teachers.others for pair in _networks(other)))
+
+
+def _agreement(label: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> float:
+    """The part of inputs whose likeliest class is the intended one.
+
+    Inputs of all classes share a pass, in an order that is drawn: a teacher may go by the statistics of the batch.
+    """
+    order = torch.randperm(len(x), generator=generator(0, "agreement"))
+    right = sum(int((label(x[i]).argmax(1) == y[i]).sum()) for i in torch.split(order, CHUNK))
+    return right / len(x)
+
+
+def _agreement_real(label: Callable[[Tensor], Tensor], train: Source) -> float:
+    index = class_indices(train.labels, len(train.classes))
+    counts = [min(len(i), max(1, REAL // len(index))) for i in index]
+    drawn = torch.cat(random_per_class(index, counts, generator(0, "agreement", "real"), train.classes))
+    drawn = drawn[torch.randperm(len(drawn), generator=generator(0, "agreement"))]
+
+    def said(batch: Any) -> Tensor:
+        return label(batch.x).argmax(1)
+
+    found = each(train, drawn, CHUNK, said)
+    return float((found.cpu() == train.labels[drawn].cpu()).double().mean())

@@ -1,0 +1,68 @@
+"""What students are trained on, and the teacher of the baseline with soft labels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from potstill.core import Inputs, Network, NetworkFactory, Source
+from potstill.core.nested import count
+from potstill.labels.teacher import Teacher, train_teacher
+from potstill.labels.teacher_file import Labels
+from potstill.rng import derive, generator
+
+__all__ = ["TEACHER_STEPS", "TeacherJob", "TrainingSet"]
+
+TEACHER_STEPS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSet:
+    """Inputs and targets for each student: one pair for all, or one for each."""
+
+    pairs: Sequence[tuple[Inputs, Tensor]]
+    bytes: int
+    """Stored size of one pair; of several the largest."""
+    coded: int | None = None
+    """Those bytes entropy-coded; ``None``: not known."""
+    store: str | None = None
+    """How its inputs are written."""
+    per_class: int | None = None
+    """Samples of each class, of classes that have as many."""
+    tried: tuple[Mapping[str, Any], ...] = ()
+    """The ways to write it among which was chosen, the best first."""
+    stored: Labels | None = None
+    """A teacher's labels of its one pair."""
+    weights: Tensor | None = None
+    """What each sample's loss is multiplied by, mean 1; for one pair."""
+    lr: float | None = None
+    """The learning rate that was learned with it."""
+    scores: Tensor | None = None
+    """Of one pair whose labels are scores (n, k): these; the pair has the probabilities that they are read as."""
+
+    @property
+    def items(self) -> int:
+        """Inputs of one pair; of several the most."""
+        return max(count(x) for x, _ in self.pairs)
+
+    def of(self, student: int) -> tuple[Inputs, Tensor]:
+        return self.pairs[student % len(self.pairs)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherJob:
+    """The training of random-soft's teacher as a job: stopped early, as its paper does."""
+
+    train: Source
+    make: NetworkFactory
+    seed: int
+    steps: int = field(default_factory=lambda: TEACHER_STEPS)
+
+    def network(self) -> Network:
+        """The teacher's architecture, and what it starts from."""
+        return self.make(derive(self.seed, "baseline teacher")).train()
+
+    def __call__(self) -> Teacher:
+        batch = min(256, max(32, len(self.train) // 8))
+        return train_teacher(self.network(), self.train, generator(self.seed, "teacher"), steps=self.steps, batch=batch)

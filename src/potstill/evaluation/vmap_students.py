@@ -1,0 +1,278 @@
+"""Students side by side: alike jobs trained as one network with one more axis, for a device that one leaves idle.
+
+A small network's step is a row of short kernels, and a GPU waits for each of them to be started. Here S students take
+the same row of kernels together: their parameters are stacked, every convolution becomes one with S groups, and every
+linear layer one batched product (`torch.func.vmap`). Each student keeps its own seed, order, augmentation and, where
+sets differ, its own set, so it learns what it would learn alone, up to the rounding of its products.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, stack_module_state, vmap
+
+from potstill.augment.geometry import mixable, moved_targets
+from potstill.augment.siamese import Drawn, joined
+from potstill.core import Augmentation, Batch, Network, Source
+from potstill.core.nested import only
+from potstill.data.iterate import each
+from potstill.evaluation.distilled_training import mixing
+from potstill.evaluation.estimators import Learned
+from potstill.evaluation.protocol import Precision
+from potstill.evaluation.student import (
+    TEST_CHUNK,
+    Average,
+    Job,
+    criterion_of,
+    give,
+    optimiser,
+    precise,
+    schedule,
+    scored,
+    train_and_predict,
+    weighed,
+)
+from potstill.execution import Executor
+from potstill.nn import stackable
+from potstill.rng import derive, generator
+from potstill.tasks import MovableTargets, targets_of, task_of
+
+__all__ = ["Stack", "at_most", "fit_together", "groups", "predictions", "train_and_predict_together"]
+
+_MOST = 32
+"""Students that are trained side by side on a GPU unless it is said otherwise: all of a usual protocol's."""
+
+
+class Stack:
+    """Networks of one architecture as one: a function of S inputs, with parameters of S networks.
+
+    Raises:
+        RuntimeError: they are not alike.
+    """
+
+    def __init__(self, networks: Sequence[Network], precision: Precision = "float32") -> None:
+        self.parameters, self.buffers = stack_module_state(list(networks))
+        self.precision = precision
+        self.shell = copy.deepcopy(networks[0]).to("meta")
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """All that the networks hold, each with S as its first axis; views, so that writing into them counts."""
+        return {n: t.detach() for n, t in {**self.parameters, **self.buffers}.items()}
+
+    def __call__(self, x: Tensor, *, training: bool) -> Tensor:
+        """Outputs (S, n, …) of inputs (S, n, …), or of (1, n, …) that all see."""
+        self.shell.train(training)
+
+        def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
+            made: Tensor = functional_call(self.shell, (parameters, buffers), (x,))
+            return made
+
+        shared = len(x) == 1
+        with precise(self.precision, x.device):
+            every = vmap(one, in_dims=(0, 0, None if shared else 0))
+            logits: Tensor = every(self.parameters, self.buffers, x[0] if shared else x)
+        return logits.to(x.dtype)
+
+
+def at_most(device: torch.device | str) -> int:
+    """How many students are trained side by side unless it is said otherwise: many on a GPU, one on a CPU.
+
+    There is no room on a CPU: one student's products fill the cores, and kernels of our own are for networks alone.
+    """
+    return _MOST if torch.device(device).type == "cuda" else 1
+
+
+def predictions(source: Source, jobs: Sequence[Job], executor: Executor, most: int) -> Iterator[Tensor | None]:
+    """Every job's predictions for ``source``, in order, as soon as its group is done; ``None`` if it diverged."""
+    for found in executor.map(partial(train_and_predict_together, source), list(groups(jobs, most))):
+        yield from found
+
+
+def groups(jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:
+    """Neighbouring jobs that can be trained side by side, at most ``most`` at a time; all others alone.
+
+    Alike are jobs of one network, protocol, rate, length, augmentation and size, whose labels are the set's own.
+    """
+    group: list[Job] = []
+    for job in jobs:
+        if group and (len(group) >= most or not _alike(group[-1], job)):
+            yield group
+            group = []
+        group.append(job)
+    if group:
+        yield group
+
+
+def _alike(one: Job, other: Job) -> bool:
+    def said(job: Job) -> tuple[object, ...]:
+        return (
+            job.make, job.protocol, job.lr, job.steps, job.augment,
+            _one(job).shape, _one(job).device, job.y.shape, job.y.dtype, job.weights is None, job.task,
+        )  # fmt: skip
+
+    if isinstance(one.make, Learned):
+        return False
+    own = all(job.teachers is None and job.stored is None and isinstance(job.x, Tensor) for job in (one, other))
+    own = own and not (scored(one) and one.weights is not None)  # a squared error is not linear in its targets
+    return own and said(one) == said(other) and stackable(one.make)
+
+
+def _one(job: Job) -> Tensor:
+    return only(job.x, "a student beside others")
+
+
+def _own(job: Job) -> tuple[int, ...]:
+    return id(job.x), id(job.y), id(job.weights)
+
+
+class _Samples:
+    """The sets of several jobs in one tensor; a set that jobs share is in it once. Weights are in the labels."""
+
+    def __init__(self, jobs: Sequence[Job], classes: int) -> None:
+        sets = {_own(job): job for job in jobs}
+        self.x = torch.cat([_one(job) for job in sets.values()])
+        self.y = torch.cat([
+            job.y if job.weights is None else weighed(job.y, job.weights, classes, _one(job).dtype)
+            for job in sets.values()
+        ])  # fmt: skip
+        place = {key: n for n, key in enumerate(sets)}
+        self.first = torch.tensor([[place[_own(job)] * len(_one(job))] for job in jobs])
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs (S, m, …) and labels of the samples at ``index`` (S, m), counted in each job's own set."""
+        flat = (index + self.first).to(self.x.device)
+        return self.x[flat], self.y[flat]
+
+
+def fit_together(jobs: Sequence[Job], look: Callable[[Stack], None] | None = None) -> Stack:
+    """Train the networks of ``jobs``, which `groups` found alike: what `potstill.evaluation.student.fit` does, S times.
+
+    Args:
+        look: called where the protocol looks; it must leave the weights as they are.
+    """
+    job, p = jobs[0], jobs[0].protocol
+    stack = Stack([one.make(derive(one.seed, "network")) for one in jobs], p.recipe.precision)
+    parameters = list(stack.parameters.values())
+    orders = [generator(one.seed, "samples") for one in jobs]
+    first = _one(job)
+    n, shape = len(first), tuple(first.shape[1:])
+    criterion = criterion_of(job)
+    mix, classes = mixing(p) if mixable(job.task) else None, 0
+    if mix is not None or job.weights is not None:
+        with torch.no_grad():
+            classes = stack(first[:1].unsqueeze(0), training=False).shape[2]
+    samples = _Samples(jobs, classes)
+    average = Average(stack.state, p.recipe.ema) if p.recipe.ema else None
+    moves = optimiser(p, parameters, job.lr, axes=1)
+    for epoch in schedule(job):
+        if epoch.anew:
+            moves = optimiser(p, parameters, job.lr, axes=1)
+        order = torch.stack([torch.randperm(n, generator=rng) for rng in orders])
+        for rate, batch in zip(epoch.rates, torch.split(order, p.recipe.batch, 1), strict=False):
+            for group in moves.param_groups:
+                group["lr"] = rate
+            x, y = samples.take(batch)
+            drawn = []
+            mixes = []
+            for rng in orders:  # each student's draws in the order in which it would make them alone
+                drawn.append(job.augment.draw(batch.shape[1], shape, rng))
+                if mix is not None:
+                    mixes.append(mix.draw(batch.shape[1], shape, rng))
+            x = _augmented(job.augment, x, drawn)
+            if isinstance(job.task, MovableTargets):
+                moved = [moved_targets(job.task, job.augment, a, d, shape) for a, d in zip(y, drawn, strict=True)]
+                y = torch.stack(moved)
+            if mix is not None:
+                pairs = [mix.apply(a, b, m, classes) for a, b, m in zip(x, y, mixes, strict=True)]
+                x, y = torch.stack([a for a, _ in pairs]), torch.stack([b for _, b in pairs])
+            losses = vmap(criterion)(stack(x, training=True), y)
+            gradients = torch.autograd.grad(losses.sum(), parameters)
+            give(parameters, gradients)
+            moves.step()
+            if average is not None:
+                average.follow(stack.state)
+        if look is not None and epoch.looked_at:
+            if average is not None:
+                average.swap(stack.state)
+            look(stack)
+            if average is not None:
+                average.swap(stack.state)
+    if average is not None:
+        average.swap(stack.state)
+    return stack
+
+
+def _augmented(augment: Augmentation, x: Tensor, drawn: Sequence[object]) -> Tensor:
+    """Every student's batch with its own parameters; those for which one group of operations was drawn, at once."""
+    known = [d for d in drawn if isinstance(d, Drawn)]
+    if len(known) < len(drawn):
+        return torch.stack([augment.apply(batch, d) for batch, d in zip(x, drawn, strict=True)])
+    by_operations: dict[tuple[str, ...], list[int]] = {}
+    for student, d in enumerate(known):
+        by_operations.setdefault(d.groups, []).append(student)
+    if set(by_operations) == {()}:
+        return x
+    made = torch.empty_like(x)
+    for students in by_operations.values():
+        at = torch.tensor(students, device=x.device)
+        several = augment.apply(x[at].flatten(0, 1), joined([known[s] for s in students]))
+        made[at] = several.view(len(students), *x.shape[1:])
+    return made
+
+
+def _predict(stack: Stack, source: Source) -> Tensor:
+    """The task's answer for every sample by every student, (S, n, …), on the CPU."""
+    task = task_of(source)
+
+    def answered(batch: Batch) -> Tensor:
+        outputs = stack(only(batch.x, "a student beside others").unsqueeze(0), training=False)
+        return torch.stack([task.answer(output) for output in outputs], 1).cpu()
+
+    with torch.no_grad():
+        return each(source, torch.arange(len(source)), TEST_CHUNK, answered).transpose(0, 1)
+
+
+def train_and_predict_together(source: Source, jobs: Sequence[Job]) -> list[Tensor | None]:
+    """What `potstill.evaluation.student.train_and_predict` says of each of ``jobs``, which `groups` found alike.
+
+    Where memory runs out, the halves are trained one after the other.
+    """
+    if len(jobs) == 1:
+        return [train_and_predict(source, jobs[0])]
+    try:
+        return _together(source, jobs)
+    except torch.OutOfMemoryError:
+        half = len(jobs) // 2
+    torch.cuda.empty_cache()  # not inside the clause: there the error still holds what was tried
+    return [*train_and_predict_together(source, jobs[:half]), *train_and_predict_together(source, jobs[half:])]
+
+
+def _together(source: Source, jobs: Sequence[Job]) -> list[Tensor | None]:
+    task, targets = task_of(source), targets_of(source)
+    best: list[float] = [math.nan] * len(jobs)
+    found: list[Tensor | None] = [None] * len(jobs)
+
+    def look(stack: Stack) -> None:
+        finite = _finite(stack)
+        for student, predicted in enumerate(_predict(stack, source)):
+            if not finite[student]:
+                continue
+            score = task.score(predicted, targets)
+            if found[student] is None or task.metric.better(score, best[student]):  # the first of equals
+                best[student], found[student] = score, predicted
+
+    if jobs[0].protocol.choosing.select == "best-on-test":
+        fit_together(jobs, look)
+        return found
+    look(fit_together(jobs))
+    return found
+
+
+def _finite(stack: Stack) -> list[bool]:
+    each_finite = [torch.isfinite(p).flatten(1).all(1) for p in stack.parameters.values()]
+    return [bool(f) for f in torch.stack(each_finite).all(0)]

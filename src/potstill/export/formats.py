@@ -1,0 +1,337 @@
+"""A distilled set in formats that other programs read: pictures, numpy, parquet, WebDataset."""
+
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from torch import Tensor
+
+from potstill._util.outputs import check_apart, check_output
+from potstill.core import InputSpec
+from potstill.core.nested import OFFSETS, VALUES, one, tensors
+from potstill.dataset_file.dataset import Distilled
+from potstill.dataset_file.files import write_atomic
+from potstill.dataset_file.folders import write_folder
+from potstill.errors import PotstillError, unknown
+from potstill.export.images import as_pictures, can_be_pictures, pictures_of, png_bytes, write_png
+
+__all__ = ["FORMATS", "LABELS", "ExportFormat", "arrow_table", "export"]
+
+ExportFormat = Literal["png", "npz", "parquet", "csv", "webdataset"]
+FORMATS: tuple[str, ...] = get_args(ExportFormat)
+SHARD_SAMPLES, SHARD_BYTES = 10_000, 256 * 2**20
+"""A tar file holds at most so many samples, and about so many bytes of them."""
+
+
+def export(distilled: Distilled, to: str, path: str | Path, *, force: bool = False) -> Path:
+    """Write a set in another format. Numbers and soft labels are kept exactly; pictures are 8-bit views of them.
+
+    - ``png``: a folder ``CLASS/0000.png`` with ``sheet.png`` and ``labels.json`` (class names, rows, weights, card); or
+      the sheet alone, at a path that ends in .png. Values are clamped to [0,1] and rounded to 8 bits: the one format
+      with a loss.
+    - ``npz``: ``x`` float32 in data units, ``y``, ``classes``, ``mean``, ``std``, ``card``; where there are any also
+      ``index``, ``weights``, ``whitening_mean``, ``whitening_matrix`` and ``whitening_inverse``.
+    - ``parquet``: columns ``input`` (float32 list; its shape is in the schema's metadata), ``label``, ``soft_label``
+      where labels are rows, ``weight`` where samples have one, and for pictures ``image`` (PNG as Hugging Face stores
+      it). ``label`` is a number; Hugging Face's metadata names the classes. Of a table: the columns of its source, with
+      their categories, dates, class names and types, so that it is read as the source was (`source_table`).
+    - ``csv``: of a table, the same columns as text; soft labels and scores become a column for each class.
+    - ``webdataset``: a folder of shards ``train-000000.tar``, or one file at a path that ends in .tar, with ``.npy``
+      (float32), ``.cls``, ``.soft.json`` where labels are rows, ``.weight.json`` where samples have one, and for
+      pictures ``.png``.
+
+    Inputs with names: ``npz`` has ``x/NAME``, ``mean/NAME`` and ``std/NAME`` (a text ``x/NAME/values`` and
+    ``x/NAME/offsets``); ``parquet`` the columns of each part, words as lists; ``webdataset`` ``.NAME.npy``; ``png`` the
+    part that is a picture. Targets that are no classes are ``y``, a column ``target``, ``.target.json``. Texts of
+    samples are ``texts``, a column ``text``, ``.txt``, and ``metadata.jsonl`` beside the pictures.
+
+    Weights are those of the method, as `Distilled.weights`. Labels that are scores are exported as the probabilities
+    that cross-entropy reads of them, and as they are beside these: ``scores`` in ``npz``, ``labels.json`` and a column,
+    ``.scores.json``. The card says so.
+
+    Args:
+        force: replace a file that is there; without it one is replaced that says it is such an export (``npz``,
+            ``parquet``). A folder with something in it never is.
+
+    Raises:
+        PotstillError: no such format, pictures asked of a table, or a path that is taken or cannot be written.
+    """
+    writers: dict[str, Callable[[Distilled, Path], None]] = {
+        "png": write_png, "npz": _npz, "parquet": _parquet, "csv": _csv, "webdataset": _webdataset,
+    }  # fmt: skip
+    if to not in writers:
+        raise unknown("export format", to, writers)
+    path = Path(path)
+    if to in _FILES or path.suffix.lower() in (".png", ".tar"):
+        check_output(path, reads=[distilled], force=force, found=_FILES.get(to))
+    else:
+        check_apart(path, [distilled], folder=True)
+    writers[to](distilled, path)
+    return path
+
+
+def _other_npz(path: Path) -> str:
+    """Say what is there instead of an export."""
+    try:
+        with zipfile.ZipFile(path) as held:
+            if "card.npy" in held.namelist():
+                return ""
+    except (OSError, zipfile.BadZipFile, NotImplementedError):
+        pass
+    return _OTHER
+
+
+def _other_parquet(path: Path) -> str:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        said = json.loads((pq.read_schema(path).metadata or {}).get(b"potstill", b"null"))
+    except (pa.ArrowException, OSError, ValueError):
+        said = None
+    return "" if isinstance(said, dict) and "card" in said else _OTHER
+
+
+_OTHER = "is there already, and is no exported set"
+_FILES = {"npz": _other_npz, "parquet": _other_parquet}
+"""Exports that are one file, and what says what is there instead of one."""
+
+
+def _npz(distilled: Distilled, path: Path) -> None:
+    normalization = distilled.normalization
+    arrays = {f"x/{n}" if n else "x": t.numpy() for n, t in tensors(distilled.inputs).items()}
+    arrays |= {
+        "y": _targets(distilled),
+        "classes": np.array(distilled.classes, dtype=None if distilled.classes else str),
+        "mean": normalization.mean.numpy(),
+        "std": normalization.std.numpy(),
+        "card": np.array(json.dumps(distilled.card)),
+    }
+    if distilled.scores is not None:
+        arrays["scores"] = distilled.scores.numpy()
+    for name, part in normalization.parts.items():
+        arrays |= {f"mean/{name}": part.mean.numpy(), f"std/{name}": part.std.numpy()}
+    if distilled.captions:
+        arrays["texts"] = np.array(distilled.captions)
+    if distilled.index is not None:
+        arrays["index"] = distilled.index.numpy()
+    if distilled.weights is not None:
+        arrays["weights"] = distilled.weights.numpy()
+    if (w := normalization.whitening) is not None:
+        arrays |= {f"whitening_{n}": getattr(w, n).numpy() for n in ("mean", "matrix", "inverse")}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write_atomic(path, buffer.getvalue())
+
+
+LABELS = {"label", "soft_label", "scores", "weight", "text", "target"}
+"""Columns that are no values of inputs."""
+
+
+def _column_names(said: tuple[str, ...], count: int) -> list[str]:
+    """A table's column names where the card has them, else x0, x1, …; never those that the labels take."""
+    known = len(said) == len(set(said)) == count
+    names = list(said) if known else [f"x{n}" for n in range(count)]
+    while taken := LABELS & set(names):
+        names = [f"{n}_value" if n in taken else n for n in names]
+        names = names if len(set(names)) == count else [f"x{n}" for n in range(count)]
+    return names
+
+
+_Columns: TypeAlias = dict[str, tuple[Any, Any]]
+"""By name, an Arrow array and Hugging Face's word for what it is."""
+
+
+def _lists(rows: Iterable[Any], kind: str) -> tuple[Any, Any]:
+    import pyarrow as pa
+
+    value = {"dtype": kind, "_type": "Value"}
+    return pa.array(list(rows), type=pa.list_(getattr(pa, kind)())), {"feature": value, "_type": "Sequence"}
+
+
+def _array(x: np.ndarray, kind: str) -> tuple[Any, Any]:
+    """Arrays (n, …) of two to five axes each as lists of lists, which Hugging Face reads as arrays of their shape."""
+    import pyarrow as pa
+
+    made = pa.array(x.reshape(-1))
+    for size in x.shape[:0:-1]:
+        made = pa.ListArray.from_arrays(pa.array(np.arange(0, len(made) + 1, size, dtype=np.int32)), made)
+    return made, {"shape": list(x.shape[1:]), "dtype": kind, "_type": f"Array{x.ndim - 1}D"}
+
+
+def _part_columns(name: str, spec: InputSpec, x: Tensor, offsets: Tensor | None, shaped: bool) -> _Columns:
+    """The columns of an input, or of a part of it: one for each value of a table, else one."""
+    import pyarrow as pa
+
+    kind = "float32" if x.is_floating_point() else "int64"
+    if offsets is not None:
+        return {name: _lists(np.split(x.numpy(), offsets[1:].numpy()), kind)}
+    if shaped and 3 <= x.ndim <= 6:
+        return {name: _array(x.numpy(), kind)}
+    if spec.kind == "image" or x.ndim != 2:
+        return {name: _lists(x.flatten(1).numpy(), kind)}
+    named = _column_names(spec.columns, x.shape[1])
+    value = {"dtype": kind, "_type": "Value"}
+    return {column: (pa.array(x[:, n].numpy()), value) for n, column in enumerate(named)}
+
+
+def _targets(distilled: Distilled) -> np.ndarray:
+    """Labels or targets as stored; in float64 where the task subtracted something of them, which is added again."""
+    y: np.ndarray = distilled.labels.numpy()
+    offset = (distilled.card.get("task") or {}).get("offset")
+    if not offset:
+        return y
+    return y.astype(np.float64) + np.repeat(np.array(offset, dtype=np.float64), y.shape[1] // len(offset))
+
+
+def _target_columns(distilled: Distilled) -> _Columns:
+    import pyarrow as pa
+
+    labels, hard = distilled.labels, pa.array(distilled.hard_labels.numpy())
+    if not distilled.classified:
+        y = _targets(distilled)
+        kind = str(y.dtype)
+        if y[:1].size > 1:
+            return {"target": _lists(y.reshape(len(y), -1), kind)}
+        return {"target": (pa.array(y.reshape(-1)), {"dtype": kind, "_type": "Value"})}
+    columns: _Columns = {"label": (hard, {"names": list(distilled.classes), "_type": "ClassLabel"})}
+    columns |= {"soft_label": _lists(labels.numpy(), "float32")} if distilled.soft else {}
+    return columns | ({} if distilled.scores is None else {"scores": _lists(distilled.scores.numpy(), "float32")})
+
+
+def arrow_table(distilled: Distilled, *, shaped: bool = False) -> Any:
+    """The set as an Arrow table, a row for each input, with Hugging Face's words for its columns in the metadata.
+
+    Args:
+        shaped: inputs of two to five axes are arrays of that shape in place of flat lists.
+    """
+    import pyarrow as pa
+
+    spec, columns = distilled.input, _Columns()
+    for name, part in spec.parts or (("input", spec),):
+        held = tensors(distilled.inputs)
+        x = held.get(name + VALUES, held.get(name)) if spec.parts else distilled.inputs
+        assert x is not None
+        made = _part_columns(name, part, x, held.get(name + OFFSETS), shaped)
+        taken = {*columns, *LABELS, "image"} if spec.parts else set()
+        columns |= {f"{n}_values" if n in taken else n: c for n, c in made.items()}
+    if can_be_pictures(distilled):
+        encoded = [{"bytes": png_bytes(p), "path": None} for p in as_pictures(_pictures(distilled))]
+        struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        columns["image"] = pa.array(encoded, type=struct), {"_type": "Image"}
+    columns |= _target_columns(distilled)
+    if distilled.captions:
+        columns["text"] = pa.array(distilled.captions, pa.string()), {"dtype": "string", "_type": "Value"}
+    if distilled.weights is not None:
+        columns["weight"] = pa.array(distilled.weights.numpy()), {"dtype": "float32", "_type": "Value"}
+    features = {name: feature for name, (_, feature) in columns.items()}
+    metadata = {
+        "huggingface": json.dumps({"info": {"features": features}}),
+        "potstill": json.dumps({"shape": list(distilled.input.shape), "card": distilled.card}),
+    }
+    table = pa.table({name: column for name, (column, _) in columns.items()})
+    return table.replace_schema_metadata(metadata)
+
+
+def _parquet(distilled: Distilled, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from potstill.export.table_rows import source_table  # which imports Arrow
+
+    rows = distilled.input.kind == "table" and not distilled.input.parts
+    table = source_table(distilled) if rows else arrow_table(distilled)
+    said = table.schema.metadata
+    for at, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type) and not pa.types.is_string(field.type.value_type):
+            # Parquet keeps categories of texts alone: others would come back as numbers to count with.
+            table = table.set_column(at, field.name, table[at].cast(field.type.value_type).cast(pa.string()))
+            table = table.set_column(at, field.name, table[at].dictionary_encode())
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(said), buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def _csv(distilled: Distilled, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.csv
+
+    from potstill.export.table_rows import source_table
+
+    plain: dict[str, Any] = {}
+    for name, values in zip((table := source_table(distilled)).column_names, table.columns, strict=True):
+        if pa.types.is_list(values.type):
+            rows = np.asarray(values.to_pylist())
+            plain |= {f"{name}={c}": pa.array(rows[:, n]) for n, c in enumerate(distilled.classes)}
+        else:
+            plain[name] = values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
+    for name, values in plain.items():
+        if broken := [v for v in values.to_pylist() if isinstance(v, str) and ("\n" in v or "\r" in v)]:
+            raise PotstillError(
+                f"column {name!r} holds a line break in {broken[0]!r:.80}, which CSV files are not read with; export "
+                'with `to="parquet"`'
+            )
+    buffer = io.BytesIO()
+    pyarrow.csv.write_csv(pa.table(plain), buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def _pictures(distilled: Distilled) -> Tensor:
+    found = pictures_of(distilled)
+    assert found is not None
+    return found
+
+
+def _webdataset(distilled: Distilled, path: Path) -> None:
+    n = len(distilled)
+    if path.suffix == ".tar":
+        buffer = io.BytesIO()
+        _tar(distilled, range(n), buffer)
+        write_atomic(path, buffer.getvalue())
+        return
+    each = max(1, min(SHARD_SAMPLES, SHARD_BYTES // max(1, 4 * distilled.input.numbers)))
+
+    def fill(folder: Path) -> None:
+        said = {"classes": list(distilled.classes), "card": distilled.card}
+        (folder / "classes.json").write_text(json.dumps(said), encoding="ascii")
+        for shard, first in enumerate(range(0, n, each)):
+            with (folder / f"train-{shard:06}.tar").open("wb") as file:
+                _tar(distilled, range(first, min(first + each, n)), file)
+
+    write_folder(path, fill)
+
+
+def _tar(distilled: Distilled, samples: range, out: io.BufferedIOBase) -> None:
+    hard = distilled.hard_labels
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for i in samples:
+            held = {name: _npy(x) for name, x in tensors(one(distilled.inputs, i)).items()}
+            files = {f"{name}.npy" if name else "npy": content for name, content in held.items()}
+            if distilled.classified:
+                files["cls"] = str(int(hard[i])).encode()
+            if distilled.soft or not distilled.classified:
+                named = "soft.json" if distilled.soft else "target.json"
+                files[named] = json.dumps(distilled.labels[i].tolist()).encode()
+            if distilled.scores is not None:
+                files["scores.json"] = json.dumps(distilled.scores[i].tolist()).encode()
+            if distilled.captions:
+                files["txt"] = distilled.captions[i].encode("utf-8", "replace")
+            if distilled.weights is not None:
+                files["weight.json"] = json.dumps(float(distilled.weights[i])).encode()
+            if can_be_pictures(distilled):
+                files["png"] = png_bytes(as_pictures(_pictures(distilled)[i : i + 1])[0])
+            for ending, content in sorted(files.items()):
+                info = tarfile.TarInfo(f"{i:08}.{ending}")  # modification time 0: equal sets, equal bytes
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+
+
+def _npy(x: Tensor) -> bytes:
+    array = io.BytesIO()
+    np.save(array, x.numpy(), allow_pickle=False)
+    return array.getvalue()

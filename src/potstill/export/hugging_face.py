@@ -1,0 +1,285 @@
+"""A distilled set as a Hugging Face data set: a folder that ``datasets.load_dataset`` reads, and its way to the Hub.
+
+``data/train-*.parquet`` has a row for each input, decoded and in data units; ``distilled.safetensors`` is the set with
+its whole card; ``README.md`` says of both what a person has to know, with a program that trains on them, and
+``croissant.json`` says it to machines.
+"""
+
+import html
+import io
+import json
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from potstill._util.html import plain_line
+from potstill.dataset_file.dataset import Distilled, save, shape_words
+from potstill.dataset_file.files import write_atomic
+from potstill.dataset_file.folders import write_folder
+from potstill.errors import PotstillError
+from potstill.export.croissant import croissant
+from potstill.export.formats import LABELS, arrow_table
+
+__all__ = ["ABOUT", "ROWS", "SET", "push_to_hub", "to_hf"]
+
+ROWS = "data/train-00000-of-00001.parquet"
+SET = "distilled.safetensors"
+ABOUT = "croissant.json"
+_SIZES = (
+    (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)  # fmt: skip
+_TASKS = {
+    ("classification", "image"): "image-classification", ("classification", "table"): "tabular-classification",
+    ("regression", "table"): "tabular-regression", ("forecast", "series"): "time-series-forecasting",
+}  # fmt: skip
+
+
+def to_hf(distilled: Distilled, path: str | Path, *, license: str | None = None) -> Path:
+    """Write the set as a Hugging Face data set into a new folder.
+
+    Columns are those of ``export(distilled, "parquet", …)``, but inputs of several axes keep their shape: ``input``
+    (data units, float32), for pictures also ``image`` (what people see of them in 8 bits), ``label``, ``soft_label``,
+    ``weight``.
+
+    Args:
+        license: an identifier of the Hub's for what others may do with it, usually that of the data it was made of.
+
+    Raises:
+        PotstillError: the path is taken or cannot be written.
+    """
+    path = Path(path)
+    place = json.dumps(f"./{path.resolve().name}")
+    write_folder(path, lambda folder: _fill(folder, distilled, license, _Place(place, f'{place[:-1]}/{SET}"')))
+    return path
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a program finds the rows, and the set: expressions of Python."""
+
+    rows: str
+    whole: str
+
+
+def push_to_hub(
+    distilled: Distilled, repo: str, *, license: str | None = None, private: bool = True, token: str | None = None,
+    api: Any = None,
+) -> str:  # fmt: skip
+    """Publish what `to_hf` writes as the data set ``repo`` of the Hub; the address is returned. See ``Distilled``.
+
+    Raises:
+        PotstillError: a public set without a licence, or what the Hub says against it.
+    """
+    from huggingface_hub import HfApi
+
+    if license is None and not private:
+        raise PotstillError(
+            f"{repo}: a public set needs a licence, usually that of the data it was made of; give one of the Hub's "
+            "identifiers, such as license='cc-by-4.0', or private=True"
+        )
+    api = HfApi(token=token) if api is None else api
+    with tempfile.TemporaryDirectory() as room:
+        name = json.dumps(repo)
+        whole = f'hf_hub_download({name}, "{SET}", repo_type="dataset")'
+        write_folder(folder := Path(room, "set"), lambda new: _fill(new, distilled, license, _Place(name, whole)))
+        try:
+            address = api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
+            api.upload_folder(
+                repo_id=repo, repo_type="dataset", folder_path=str(folder),
+                commit_message=f"Add a set of {len(distilled):,} inputs, made by potstill",
+            )  # fmt: skip
+        except Exception as error:  # the client's, and those of what it stands on, have no common kind
+            line = " ".join(str(error).split())[:200]
+            raise PotstillError(
+                f"{repo}: not published ({type(error).__name__}: {line}); see to its name, network and `hf auth login`"
+            ) from error
+    return str(address)
+
+
+def _fill(folder: Path, distilled: Distilled, license: str | None, place: _Place) -> None:
+    import pyarrow.parquet as pq
+
+    table, buffer = arrow_table(distilled, shaped=True), io.BytesIO()
+    pq.write_table(table, buffer)
+    (folder / ROWS).parent.mkdir()
+    write_atomic(folder / ROWS, buffer.getvalue())
+    save(distilled, folder / SET)
+    columns = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    files = {ROWS: buffer.getvalue(), SET: (folder / SET).read_bytes()}
+    about = json.dumps(croissant(distilled, columns, files, license), indent=1)
+    write_atomic(folder / ABOUT, about.encode())
+    page = f"---\n{_header(distilled, license)}---\n\n{_page(distilled, table.column_names, license, place)}"
+    write_atomic(folder / "README.md", page.encode())
+
+
+def _shown(value: object) -> str:
+    """Text of a stranger in Markdown, where none of it is markup."""
+    return re.sub(r"([\\`*_|~$\[\]])", r"\\\1", html.escape(plain_line(value), quote=False))
+
+
+def _header(distilled: Distilled, license: str | None) -> str:
+    """What the Hub sorts it by, as YAML."""
+    card, n = distilled.card, len(distilled)
+    kind = "coreset" if distilled.selected else "synthetic"
+    said: dict[str, Any] = {
+        "pretty_name": f"{plain_line(card['source'].get('name'))} distilled by {plain_line(card['method'])}"
+    }
+    if license is not None:
+        said["license"] = license
+    if (task := _TASKS.get((_task(card), distilled.input.kind))) is not None:
+        said["task_categories"] = [task]
+    said |= {
+        "tags": ["dataset-distillation", kind, "potstill"],
+        "size_categories": [next((word for most, word in _SIZES if n < most), "n>10M")],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}],
+    }
+    return yaml.safe_dump(said, sort_keys=False, allow_unicode=False, width=120)
+
+
+def _task(card: Mapping[str, Any]) -> str:
+    return str(card.get("task", {"name": "classification"})["name"])
+
+
+def _page(distilled: Distilled, columns: Sequence[str], license: str | None, place: _Place) -> str:
+    card = distilled.card
+    source, name = card["source"], _shown(card["source"].get("name"))
+    method, n = _code(card["method"]), f"{len(distilled):,}"
+    if distilled.selected:
+        what, traces = f"{n} real samples, chosen from {name} by {method}", "its rows are samples of the source"
+    else:
+        what, traces = f"{n} synthetic inputs, made of {name} by {method}", "what it was made of may show in it"
+    terms = "No licence is stated; that of the source holds." if license is None else f"Licence: {_shown(license)}."
+    rows = "\n".join(f"| {head} | {value} |" for head, value in _facts(distilled))
+    program = _program(distilled, columns, place)
+    return f"""# {name}, distilled
+
+{what}, to train on in place of the {source.get("samples", 0):,} that they stand for. {terms}
+
+| | |
+|---|---|
+{rows}
+
+## Train on it
+
+{program}
+`{SET}` is the same set with its whole card in one file: `potstill.load("{SET}")`, or `safetensors` alone.
+
+## What not to believe
+
+- It was made to train models of one kind on one task. Nothing says that it serves for another, for tests, or for
+  statistics of the data that it was made of.
+- It promises no privacy: {traces}.
+- Whatever is unfair or wrong in the source may be so here, and rare cases are the first that so few rows leave out.
+- Compare it with as many bytes of real samples: `potstill evaluate {SET} --data DATA` does.
+"""
+
+
+def _facts(distilled: Distilled) -> Iterable[tuple[str, str]]:
+    card, cost = distilled.card, distilled.card.get("cost", {})
+    source, stored = card["source"], card.get("store", {})
+    yield (
+        "Source",
+        f"{_shown(source.get('name'))}, {source.get('samples', 0):,} samples, hash {_code(source.get('hash'))}",
+    )
+    yield "Method", f"{_code(card['method'])}, seed {card['seed']}"
+    settings = ", ".join(f"{name} {json.dumps(value)}" for name, value in sorted(card["config"].items()))
+    yield "Settings", _shown(settings) or "none"
+    yield "Inputs", f"{len(distilled):,} of {_shown(shape_words(distilled.input))} ({_shown(distilled.input.units)})"
+    if distilled.classified:
+        yield (
+            "Classes",
+            f"{len(distilled.classes):,}: {_shown(', '.join(distilled.classes[:20]))}"
+            + (", …" if len(distilled.classes) > 20 else ""),
+        )
+        yield "Labels", "rows of probabilities" if distilled.soft else "classes"
+    else:
+        yield "Task", _shown(_task(card))
+    if distilled.weights is not None:
+        yield "Weights", "a factor of each row's loss, in the method's own units"
+    size = card["bytes"]
+    parts = ", ".join(f"{name} {size[name]:,}" for name in ("inputs", "labels", "decoder") if size.get(name))
+    yield "Bytes", f"{size['total']:,} ({parts}), as {_code(stored.get('name', 'float32'))}"
+    yield "Values", _shown(card.get("space", card["input"].get("units", "")))
+    learned = card["training"].get("learned_lr")
+    if learned is not None:
+        yield "Learned rate", _shown(learned)
+    yield "Trained with", _shown(", ".join(f"{n} {v}" for n, v in sorted(card["training"].items()))) or "not said"
+    if {"steps", "seconds"} <= cost.keys():
+        yield "Cost", f"{cost['steps']:,} steps, {cost['seconds']:,.1f} s on {_shown(cost.get('device', '?'))}"
+    yield "Outcome", _shown(card["outcome"].get("message"))
+    yield "Made with", _shown(", ".join(f"{n} {v}" for n, v in card["versions"].items()))
+    for note in source.get("notes", ()):
+        yield "Note", _shown(note)
+
+
+def _code(value: object) -> str:
+    """Text of a stranger between backticks."""
+    return "`" + plain_line(value).replace("`", "'").replace("|", "¦") + "`"
+
+
+def _program(distilled: Distilled, columns: Sequence[str], place: _Place) -> str:
+    """A program that trains on the folder without Potstill, in a block of code."""
+    spec, soft = distilled.input, distilled.soft
+    load = f'rows = load_dataset({place.rows}, split="train").with_format("torch")'
+    if spec.parts or not (distilled.classified or distilled.labels.numel() == len(distilled)):
+        return f"```python\nfrom datasets import load_dataset\n\n{load}\n```\n\n"
+    values = [name for name in columns if name not in LABELS and name != "image"]
+    if values == ["input"]:
+        taken = 'rows["input"]' + ("" if _has_shape(distilled) else f".view(-1, {', '.join(map(str, spec.shape))})")
+    else:
+        taken = "torch.stack([rows[c] for c in columns], 1)"
+    lines = ["import torch", "from datasets import load_dataset", ""]
+    lines += [f"{load}[:]"]
+    if values != ["input"]:
+        lines += [f"columns = [c for c in rows if c not in {sorted(LABELS | {'image'})}]"]
+    lines += _prepared(distilled, place)
+    target = "soft_label" if soft else "label" if distilled.classified else "target"
+    lines += [f'x, y = prepare({taken}), rows["{target}"]']
+    layers = ["Flatten()", f"Linear({spec.numbers}, 128)", "ReLU()", f"Linear(128, {len(distilled.classes) or 1})"]
+    lines += [
+        f"model = torch.nn.Sequential({', '.join(f'torch.nn.{layer}' for layer in layers)})",
+        "optimiser = torch.optim.Adam(model.parameters(), lr=0.01)",
+        "for _ in range(200):",
+    ]
+    if distilled.classified:
+        called = "torch.nn.functional.cross_entropy(model(x), y"
+    else:
+        called = "torch.nn.functional.mse_loss(model(x).squeeze(1), y"
+    if distilled.weights is None:
+        lines += [f"    loss = {called})"]
+    else:
+        lines += [f'    loss = ({called}, reduction="none") * rows["weight"]).sum() / rows["weight"].sum()']
+    lines += ["    optimiser.zero_grad()", "    loss.backward()", "    optimiser.step()"]
+    return (
+        "```python\n"
+        + "\n".join(lines)
+        + "\n```\n\n`prepare` whatever the model is to answer, too: rows are in data units.\n"
+    )
+
+
+def _has_shape(distilled: Distilled) -> bool:
+    return 2 <= len(distilled.input.shape) <= 5
+
+
+def _prepared(distilled: Distilled, place: _Place) -> list[str]:
+    """A function ``prepare`` of the program: data units (n, …) to what students see."""
+    n = distilled.normalization
+    view = ", ".join(map(str, [-1, *[1] * (len(distilled.input.shape) - 1)]))
+    mean, std = (f"torch.tensor({[round(float(v), 9) for v in values]}).view({view})" for values in (n.mean, n.std))
+    if n.whitening is None:
+        return [f"prepare = lambda x: (x - {mean}) / {std}"]
+    return [
+        *(["from huggingface_hub import hf_hub_download"] if place.whole.startswith("hf_hub") else []),
+        "from safetensors.torch import load_file",
+        f"white = load_file({place.whole})",
+        "def prepare(x):",
+        f"    u = ((x - {mean}) / {std}).flatten(1)",
+        *(["    u = torch.nn.functional.normalize(u - u.mean(1, keepdim=True))"] if n.whitening.unit else []),
+        '    return ((u - white["whitening/mean"]) @ white["whitening/matrix"]).view(x.shape)',
+    ]

@@ -1,0 +1,195 @@
+"""A distilled set as pictures: a PNG for each input in a folder for each class, and one sheet with all of them."""
+
+import io
+import json
+import re
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from potstill.dataset_file.dataset import Distilled
+from potstill.dataset_file.files import write_atomic
+from potstill.dataset_file.folders import write_folder
+from potstill.errors import PotstillError
+
+__all__ = ["as_pictures", "can_be_pictures", "folder_names", "pictures_of", "png_bytes", "sheet", "write_png"]
+
+_MOST_COLUMNS, _WIDEST, _TALLEST = 20, 4_000, 16_000
+_GAP, _MARGIN = 2, 110
+_LONGEST_NAME = 120
+"""Bytes of a folder's name; file systems allow 255, other programs append to it."""
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
+
+
+def pictures_of(distilled: Distilled) -> Tensor | None:
+    """The inputs, or the part of them, that are pictures (n, c, h, w) of any number of channels; ``None``: none are."""
+    if not distilled.input.parts:
+        return distilled.inputs if distilled.input.kind == "image" and distilled.inputs.ndim == 4 else None
+    name = next((name for name, part in distilled.input.parts if part.kind == "image"), None)
+    return None if name is None else distilled.inputs[name]
+
+
+def can_be_pictures(distilled: Distilled) -> bool:
+    """Whether the inputs, or a part of them, are grey or colour pictures."""
+    found = pictures_of(distilled)
+    return found is not None and found.shape[1] in (1, 3)
+
+
+def as_pictures(x: Float[Tensor, "n c h w"]) -> UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]:
+    """Data units to bytes, clamped to [0,1] first.
+
+    Raises:
+        PotstillError: there are neither 1 nor 3 channels.
+    """
+    if x.shape[1] not in (1, 3):
+        raise PotstillError(f"pictures need 1 or 3 channels, but these have {x.shape[1]}; export npz")
+    pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8)
+    array: np.ndarray = pixels[:, 0].numpy() if pixels.shape[1] == 1 else pixels.permute(0, 2, 3, 1).numpy()
+    return array
+
+
+def png_bytes(picture: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]) -> bytes:
+    """One picture as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _shown(distilled: Distilled) -> Tensor:
+    """
+    Raises:
+        PotstillError: neither the inputs nor a part of them are pictures.
+    """
+    if (found := pictures_of(distilled)) is None:
+        raise PotstillError(
+            f"png needs pictures, but this set holds {distilled.input.kind} data; export npz or parquet"
+        )
+    return found
+
+
+def shelf_names(distilled: Distilled) -> tuple[str, ...]:
+    """The classes, or one name for all where there are none."""
+    return distilled.classes if distilled.classified else ("items",)
+
+
+def _shelves(labels: Tensor, classes: int, columns: int, most: int) -> tuple[list[tuple[int, list[int]]], int]:
+    """Rows of the sheet as (class, inputs), at most ``most`` of them, and how many classes found no place."""
+    by_class = [(c, torch.nonzero(labels == c).flatten().tolist()) for c in range(classes)]
+    by_class = [(c, items) for c, items in by_class if items]
+    rows = [(c, items[i : i + columns]) for c, items in by_class for i in range(0, len(items), columns)]
+    if len(rows) > most:  # then the first row of each class
+        rows = [(c, items[:columns]) for c, items in by_class]
+    return rows[:most], max(0, len(rows) - most)
+
+
+def _label(name: str) -> str:
+    """The built-in font is Latin only; names from strangers may hold line breaks."""
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in name)[:16]
+
+
+def sheet(distilled: Distilled, scale: int | None = None) -> Image.Image:
+    """The pictures on one sheet, a row per class (long classes wrap), each enlarged by ``scale`` without smoothing.
+
+    A sheet stays below 16,000 pixels in height: where that is too little, each class keeps its first row, and after
+    that the last classes are left out, which the last line says.
+
+    Raises:
+        PotstillError: the inputs are not pictures of 1 or 3 channels.
+    """
+    pictures, labels, names = as_pictures(_shown(distilled)), distilled.hard_labels, shelf_names(distilled)
+    h, w = pictures.shape[1:3]
+    scale = scale or max(1, 64 // max(h, w))
+    cell_w, cell_h = w * scale + _GAP, h * scale + _GAP
+    longest = int(torch.bincount(labels).max())
+    columns = max(1, min(_MOST_COLUMNS, longest, (_WIDEST - _MARGIN) // cell_w))
+    rows, left_out = _shelves(labels, len(names), columns, max(1, _TALLEST // cell_h))
+    note = 16 if left_out else 0
+    page = Image.new("RGB", (_MARGIN + columns * cell_w, len(rows) * cell_h + _GAP + note), "white")
+    draw = ImageDraw.Draw(page)
+    previous = -1
+    for r, (c, items) in enumerate(rows):
+        top = _GAP + r * cell_h
+        if c != previous:
+            draw.text((4, top + h * scale // 2 - 5), _label(names[c]), fill="black")
+        previous = c
+        for n, i in enumerate(items):
+            picture = Image.fromarray(np.ascontiguousarray(pictures[i])).convert("RGB")
+            enlarged = picture.resize((w * scale, h * scale), Image.Resampling.NEAREST)
+            page.paste(enlarged, (_MARGIN + n * cell_w, top))
+    if left_out:
+        draw.text((4, page.height - 14), f"{left_out} more classes", fill="black")
+    return page
+
+
+def write_png(distilled: Distilled, path: Path) -> None:
+    """``CLASS/0000.png``, ``sheet.png`` and ``labels.json`` in a new folder, or the sheet alone at a path with .png.
+
+    Pictures without classes lie in ``items``. Where they have texts, ``metadata.jsonl`` says that of each file.
+
+    Raises:
+        PotstillError: the set holds no pictures, or ``path`` is taken or cannot be written.
+    """
+    pictures, labels = as_pictures(_shown(distilled)), distilled.hard_labels.tolist()
+    buffer = io.BytesIO()
+    sheet(distilled).save(buffer, format="PNG")
+    if path.suffix.lower() == ".png":
+        write_atomic(path, buffer.getvalue())
+        return
+    folders = folder_names(shelf_names(distilled))
+
+    def fill(folder: Path) -> None:
+        (folder / "sheet.png").write_bytes(buffer.getvalue())
+        counts = [0] * len(folders)
+        files: list[str] = []
+        for picture, c in zip(pictures, labels, strict=True):
+            (folder / folders[c]).mkdir(exist_ok=True)
+            files.append(f"{folders[c]}/{counts[c]:04}.png")
+            (folder / files[-1]).write_bytes(png_bytes(picture))
+            counts[c] += 1
+        said = {
+            "classes": list(distilled.classes), "folders": folders, "files": files,
+            "labels": distilled.labels.tolist(), "card": distilled.card,
+        }  # fmt: skip
+        if distilled.weights is not None:
+            said["weights"] = distilled.weights.tolist()
+        if distilled.scores is not None:
+            said["scores"] = distilled.scores.tolist()
+        if distilled.captions:
+            rows = zip(files, distilled.captions, strict=True)
+            lines = [json.dumps({"file_name": file, "text": text}) + "\n" for file, text in rows]
+            (folder / "metadata.jsonl").write_text("".join(lines), encoding="ascii")
+        (folder / "labels.json").write_text(json.dumps(said), encoding="ascii")
+
+    write_folder(path, fill)
+
+
+def _cut(name: str) -> str:
+    return name.encode()[:_LONGEST_NAME].decode(errors="ignore").strip(" ._")
+
+
+def folder_names(classes: tuple[str, ...]) -> list[str]:
+    """A safe, distinct folder name for each class: names from strangers may hold slashes, dots or nothing at all.
+
+    Names that are safe stay as they are; the others get their class number. Distinct also where a file system does not
+    tell small letters from capitals or composed letters from decomposed ones.
+    """
+
+    def folded(name: str) -> str:
+        return unicodedata.normalize("NFKC", name).casefold()
+
+    names: list[str] = []
+    taken = {"sheet.png", "labels.json"}
+    for c, name in enumerate(classes):
+        safe = _cut(re.sub(r"[^\w\- ]+", "_", name.encode("utf-8", "replace").decode()))
+        if safe != name or not safe or _RESERVED.fullmatch(safe) or folded(safe) in taken:
+            safe = _cut(f"{c:04}_{safe}")
+        while folded(safe) in taken:
+            safe = f"_{safe}"
+        names.append(safe)
+        taken.add(folded(safe))
+    return names

@@ -1,0 +1,100 @@
+"""Steps towards flat minima: SAM's climb and GSAM's direction, as functions of values.
+
+Adaptive sharpness (Kwon et al., "ASAM", arXiv:2102.11600) and the surrogate gap (Zhuang et al., "Surrogate Gap
+Minimization Improves Sharpness-Aware Training", arXiv:2203.08065), as FTD trains its experts (Du et al., "Minimizing
+the Accumulated Trajectory Error to Improve Dataset Distillation", arXiv:2211.11004). With the gradient g₁ at θ:
+
+    e  = ρ · θ² ⊙ g₁ / ‖|θ| ⊙ g₁‖                          the climb
+    g₂ = ∇L(θ + e)
+    d  = g₂ − α · (g₁ − (⟨g₁, g₂⟩ / ‖g₂‖²) g₂)             without α times what of g₁ stands at right angles on g₂
+
+and SGD goes along d. With ρ = 0 and α = 0 it is SGD.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from potstill.core import Inputs
+from potstill.core.nested import mapped
+from potstill.errors import PotstillError
+from potstill.functional.optim import sgd
+from potstill.functional.train import Criterion, Stepped, cross_entropy, gradients
+
+__all__ = ["Flat", "climb", "direction", "flat_step"]
+
+_TINY = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flat:
+    """How far a flat step climbs, and how much of the first gradient it goes against.
+
+    Raises:
+        PotstillError: one of them is negative or no number.
+    """
+
+    rho: float = 0.01
+    """Of the climb. FTD's command: 0.01; its code's default: 2."""
+    alpha: float = 0.3
+    """Of what is left out of the first gradient. FTD: 0.3, and 1 for some data sets."""
+
+    def __post_init__(self) -> None:
+        for name in ("rho", "alpha"):
+            if not 0 <= (value := getattr(self, name)) < float("inf"):
+                raise PotstillError(f"{name} of a flat step must be at least 0, but it is {value:g}; change it")
+
+
+def _dot(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack([(t * b[n]).sum() for n, t in a.items()]).sum()
+
+
+def climb(params: Mapping[str, Tensor], grads: Mapping[str, Tensor], rho: float) -> dict[str, Tensor]:
+    """``θ + ρ · θ² ⊙ g / ‖|θ| ⊙ g‖``: new parameters, of the same names."""
+    steep = {n: p.abs() * grads[n] for n, p in params.items()}
+    scale = rho / (_dot(steep, steep).sqrt() + _TINY)
+    return {n: p + scale * p.abs() * steep[n] for n, p in params.items()}
+
+
+def direction(first: Mapping[str, Tensor], second: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """``g₂ − α · (g₁ − (⟨g₁, g₂⟩ / ‖g₂‖²) g₂)`` of the gradients before the climb and after it."""
+    along = _dot(first, second) / (_dot(second, second) + _TINY)
+    return {n: g - alpha * (first[n] - along * g) for n, g in second.items()}
+
+
+def flat_step(
+    network: nn.Module,
+    params: Mapping[str, Tensor],
+    velocity: Mapping[str, Tensor] | None,
+    x: Inputs,
+    y: Tensor,
+    flat: Flat,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    buffers: Mapping[str, Tensor] | None = None,
+    criterion: Criterion = cross_entropy,
+) -> Stepped:
+    """One step of SGD along `direction` on one batch; arguments, result and purity as of `train.train_step`.
+
+    Running statistics follow the pass before the climb only.
+    """
+    kept = dict(network.named_buffers()) if buffers is None else buffers
+    fresh = {name: b.detach().clone() for name, b in kept.items()}
+    x, before = mapped(Tensor.detach, x), {n: p.detach() for n, p in params.items()}
+    with torch.enable_grad():
+        used = {n: p.requires_grad_() for n, p in ((n, p.clone()) for n, p in before.items())}
+        logits = functional_call(network, {**used, **fresh}, (x,))
+        value = criterion(logits, y)
+        first = dict(zip(used, torch.autograd.grad(value, tuple(used.values())), strict=True))
+    unseen = {name: b.clone() for name, b in fresh.items()}
+    second = dict(zip(used, gradients(network, climb(before, first, flat.rho), x, y, False, unseen, criterion),
+                      strict=True))  # fmt: skip
+    with torch.no_grad():
+        along = direction(first, second, flat.alpha)
+        after, speed = sgd(before, along, velocity, lr=lr, momentum=momentum, weight_decay=weight_decay)
+    return Stepped(after, speed, fresh, value.detach(), logits.detach())

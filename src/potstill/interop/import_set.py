@@ -1,0 +1,241 @@
+"""Sets that other programs released, as sets of Potstill: back in data units, with a card that says where from."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill._util.input_limits import limits, raised
+from potstill.api.load_data import as_splits, load_data, pick_device
+from potstill.augment.zca import fit_normalization
+from potstill.core import InputSpec, Normalization, Source, Splits, registry
+from potstill.data.standard_datasets import STANDARD
+from potstill.dataset_file import Distilled
+from potstill.errors import PotstillError, unknown
+from potstill.interop.released_sets import RELEASED, Released, form_of, read_released
+from potstill.interop.texts import import_texts
+from potstill.parametrize.tiles import Tiles
+
+__all__ = ["RELEASED", "import_set"]
+
+_OF_CIFAR10 = ("mtt", "datm", "idc", "ncfm")
+"""Programs that normalise CIFAR-100 with CIFAR-10's numbers."""
+
+
+def import_set(
+    path: str | Path,
+    form: str | None = None,
+    *,
+    known: str | None = None,
+    data: Any = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    zca: str | None = None,
+    factor: int | None = None,
+    run: int = -1,
+    lr: float | None = None,
+    method: str | None = None,
+    **reading: Any,
+) -> Distilled:
+    """A set that another program released, read without running what is in its files.
+
+    Images that are stored normalised or whitened are led back to data units; the set's normalization leads them to the
+    same numbers again. What that is comes from ``mean`` and ``std``, from the ``known`` name of the data, or from the
+    ``data`` themselves; a whitening only from these, as it is fitted on their training part.
+
+    Args:
+        path: the file, or the folder that it lies in; see ``potstill.interop.released_sets``.
+        form: ``dc``, ``mtt``, ``datm``, ``idc``, ``ncfm``, ``folder`` or, of texts, ``dilm``; by default what the
+            files are named like.
+        known: a name with published constants and class names (``cifar10``); nothing is read for it.
+        data: the real data that the set was made of, as for `load_data`: class names, hash, constants, whitening.
+        mean, std: of each channel, by which the images were normalised; 0 and 1 where they were not.
+        zca: ``mtt``, ``frepo`` or ``kip``: the images are whitened as these papers do.
+        factor: of ``idc`` and ``ncfm``: pictures along a side of each stored one; 1: none. By default as the path says.
+        run: of ``dc``: which of the file's experiments; of ``dilm``: which of a folder's files. The last by default.
+        lr: the learning rate that was learned with the set, where no file has it.
+        method: what made it, by default as the files or the form are called.
+        **reading: options of ``load_data``; ``size`` also of the pictures of a ``folder``.
+
+    Raises:
+        PotstillError: the files are missing, unsafe or of another form, or what leads them back is: one line.
+    """
+    path = Path(path).expanduser()
+    chosen = form or form_of(path)
+    if chosen == "dilm":
+        given = {"known": known, "data": data, "mean": mean, "std": std, "zca": zca, "factor": factor, "lr": lr}
+        if said := next((name for name, value in given.items() if value is not None), None):
+            raise PotstillError(f"{said} belongs to pictures, but dilm is a set of texts; leave it out")
+        return import_texts(path, run=run, method=method)
+    if known is not None and known not in STANDARD:
+        raise unknown("standard set", known, STANDARD)
+    if (mean is None) != (std is None):
+        raise PotstillError("both mean and std are required, or neither; give the other one, too")
+    found = read_released(path, chosen, run=run, size=reading.get("size"), max_bytes=limits().set_bytes)
+    of = _Origin(found, chosen, known, _source(data, reading))
+    normalization = _normalization(of, mean, std, zca)
+    inputs = found.images if found.pixels else normalization.invert(found.images)
+    labels, classes = _labels(of)
+    name = method or found.method
+    rate = found.lr if lr is None else lr
+    payload: dict[str, Tensor] | None = None
+    decoder: dict[str, Any] | None = None
+    if (f := _factor(of, factor)) > 1:
+        inputs, labels, payload = _tiled(inputs, labels, f)
+        decoder = {"parametrization": f"tiles:factor={f}", "space": "data"}
+    said = ", ".join(found.files)
+    return Distilled.build(
+        inputs, labels, payload=payload, decoder=decoder,
+        learned=None if rate is None else {"student/lr": torch.tensor(rate)},
+        method=name, config={"imported": chosen}, seed=0, ipc=max(Counter(_hard(labels).tolist()).values()),
+        classes=classes, input=_spec(of, inputs), normalization=normalization, training=_training(name),
+        source=_of(of, said), outcome={"kind": "imported", "message": f"released set, read from {said}", "step": 0},
+        cost={}, extra={"imported": {"form": chosen, "sha256": dict(found.files)}},
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """A released set and what is known of where it is from."""
+
+    found: Released
+    form: str
+    known: str | None
+    train: Source | None
+
+
+def _source(data: Any, reading: dict[str, Any]) -> Source | None:
+    if data is None:
+        return None
+    return as_splits(data if isinstance(data, Splits) else load_data(data, **reading), pick_device("cpu")).train
+
+
+def _normalization(
+    of: _Origin, mean: Sequence[float] | None, std: Sequence[float] | None, zca: str | None
+) -> Normalization:
+    channels = of.found.images.shape[1]
+    if zca is not None:
+        if of.train is None:
+            raise PotstillError(
+                f"images whitened as {zca} need the data that the whitening is fitted on, as no file has it; give data"
+            )
+        if mean is not None:
+            raise PotstillError("a whitening brings its own mean and std; leave them out, or zca")
+        made = fit_normalization(_all(of.train), zca)
+        if made.whitening is not None and made.whitening.unit:
+            raise PotstillError(
+                'images whitened as kip cannot be led back to pixels: their length is lost; use `zca="mtt"` or '
+                '`zca="frepo"`'
+            )
+    elif mean is not None and std is not None:
+        if not len(mean) == len(std) == channels or min(std) <= 0:
+            raise PotstillError(
+                f"mean and std need {channels} numbers each, std above 0, for images of {channels} channels, but they "
+                f"are {list(mean)} and {list(std)}"
+            )
+        made = Normalization(torch.tensor(list(mean)), torch.tensor(list(std)))
+    elif of.known is not None:
+        about = STANDARD["cifar10" if of.known == "cifar100" and of.form in _OF_CIFAR10 else of.known]
+        made = Normalization(torch.tensor(about.mean), torch.tensor(about.std))
+    elif of.train is not None:
+        made = of.train.normalization
+    else:
+        raise PotstillError(
+            "what the images were normalised by is in no file; give mean and std, the known name of the data, such as "
+            "cifar10, or the data"
+        )
+    if len(made.mean) != channels:
+        raise PotstillError(f"images of {channels} channels, but their data have {len(made.mean)}; give the set's own")
+    return made
+
+
+def _all(train: Source) -> Tensor:
+    x = train.raw(torch.arange(len(train)))
+    if not isinstance(x, Tensor):
+        raise PotstillError(f"{train.name}: a whitening needs inputs of one tensor; leave zca out")
+    return x
+
+
+def _labels(of: _Origin) -> tuple[Tensor, tuple[str, ...]]:
+    """Labels by the classes of the data, and their names."""
+    labels, folders = of.found.labels, of.found.folders
+    names = STANDARD[of.known].classes if of.known is not None else () if of.train is None else of.train.classes
+    k = len(folders) or (labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1)
+    if k > limits().classes:  # a label of eight bytes can ask for the names of more than memory holds
+        raise PotstillError(
+            f"its labels count up to {k - 1:,}, so there are as many classes or a damaged label; {raised('classes')}"
+        )
+    if not names:
+        return labels, folders or tuple(map(str, range(k)))
+    # Classes after the last that has an item leave no trace in hard labels.
+    if k > len(names) or (k < len(names) and (folders or labels.ndim == 2)):
+        raise PotstillError(f"the set has {k} classes, but its data {len(names)}; give the data that it was made of")
+    if folders and set(folders) == set(names):
+        labels = torch.tensor([names.index(folder) for folder in folders])[labels]
+    return labels, names
+
+
+def _hard(labels: Tensor) -> Tensor:
+    return labels.argmax(1) if labels.ndim == 2 else labels
+
+
+def _factor(of: _Origin, factor: int | None) -> int:
+    if of.form not in ("idc", "ncfm"):
+        if factor is not None:
+            raise PotstillError(f"factor belongs to the forms idc and ncfm, not to {of.form}; leave it out")
+        return 1
+    known = of.found.factor if factor is None else factor
+    if known is None:
+        raise PotstillError(
+            "how many pictures each stored one holds is not in the file; give the factor that it was made with (2; 3 "
+            "for 224 pixels; 1 for IDC-I)"
+        )
+    return Tiles(factor=known).factor
+
+
+def _tiled(stored: Tensor, labels: Tensor, factor: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """The decoded pictures with their labels, and the stored ones as a payload; classes one after another."""
+    order = _hard(labels).argsort(stable=True)
+    counts = torch.bincount(_hard(labels))
+    if labels.ndim != 1 or int(counts.min()) != int(counts.max()):
+        raise PotstillError("tiles need classes, each of as many stored pictures; get the file again, or give factor 1")
+    payload = {"inputs/0": stored[order].reshape(len(counts), int(counts[0]), *stored.shape[1:])}
+    tiles = Tiles(factor=factor)
+    tiles.sizes((int(counts[0]) * stored[0].numel(),), tuple(stored.shape[1:]))  # cells that hold a pixel
+    decoded = tiles.decode(payload, tuple(stored.shape[1:]))
+    return decoded, torch.arange(len(counts)).repeat_interleave(len(decoded) // len(counts)), payload
+
+
+def _spec(of: _Origin, inputs: Tensor) -> InputSpec:
+    mirrored = STANDARD[of.known].mirrored if of.known is not None else True
+    shape = tuple(inputs.shape[1:])
+    if of.train is None:
+        return InputSpec(kind="image", shape=shape, mirrored=mirrored)
+    if of.train.input.shape != shape:
+        made, real = ("×".join(map(str, sides)) for sides in (shape, of.train.input.shape))
+        raise PotstillError(
+            f"images of shape {made}, but their data have {real}; give the size that the set has, or its own data"
+        )
+    return of.train.input
+
+
+def _training(method: str) -> dict[str, Any]:
+    """What its students train with, where a method of that name is known here."""
+    if method not in registry.names("methods"):
+        return {}
+    return dict(registry.resolve("methods", method).info.training)
+
+
+def _of(of: _Origin, files: str) -> dict[str, Any]:
+    notes = [f"made by another program and imported from {files}: that it saw the training part alone is its word"]
+    if of.train is not None:
+        said = {"name": of.train.name, "samples": len(of.train), "hash": of.train.content_hash}
+    elif of.known is not None:
+        said = {"name": of.known, "samples": STANDARD[of.known].sizes[0]}
+    else:
+        said = {"name": "unknown"}
+    return {**said, "notes": notes}

@@ -1,0 +1,322 @@
+"""Soft labels for every epoch and crop in one file, read by memory map: a safetensors file of format
+``potstill-labels/2`` without pickles; files of ``potstill-labels/1`` are read too.
+
+Tensors, each (epochs, items, …): ``values``, ``index`` (unless all are kept), ``scale`` (8 or 4 bits), ``level``
+(where asked for), as `potstill.labels.codec` says; for imported labels also the fields of
+`potstill.augment.imported_views`. What each label's picture looks like is otherwise recomputed from the recipe of
+views.
+
+**The pool.** A store may hold fewer epochs than are trained (label pruning: LPLD, arXiv:2410.15919; with fewer bits and
+classes LPQLD). Of P stored epochs, training epoch e < P reads epoch e; after that, the epochs are gone through in a new
+random order each time: e reads the (e mod P)-th of the order that the seed of the views gives to round ⌊e / P⌋. So each
+stored label is used as often as any other, up to one. LPLD draws whole batches from the pool; here views do not depend
+on batches, so batches are as mixed as ever.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from potstill.augment.imported_views import Recorded
+from potstill.augment.integer_ops import Fetch, Mixes
+from potstill.augment.view_schedule import Views
+from potstill.dataset_file.files import DIGEST, ZEROS
+from potstill.dataset_file.memmap_safetensors import Field, Plan, mapped, plan
+from potstill.errors import PotstillError
+from potstill.functional.counter_rng import permutation
+from potstill.labels.codec import Coding
+from potstill.labels.metadata import About
+from potstill.rng import derive
+
+__all__ = ["LabelStore", "content_hash", "forecast", "layout", "mixed_values", "views_of_epoch"]
+
+CHECKED = 2**28
+"""Bytes up to which a store is read once and held against its hash when it is opened: a fraction of a second. Larger
+ones by ``potstill verify``."""
+
+
+def layout(about: About) -> Plan:
+    """The file that ``about`` describes, to the byte."""
+    rows = about.coding.fields() | (about.views.fields() if isinstance(about.views, Recorded) else {})
+    fields = {n: Field(kind, (about.epochs, about.items, *shape)) for n, (kind, shape) in rows.items()}
+    said = json.dumps(about.to_json(), ensure_ascii=False, separators=(",", ":"))
+    return plan(fields, {"labels": said, DIGEST: ZEROS})
+
+
+def forecast(
+    items: int,
+    classes: Sequence[str] | int,
+    epochs: int,
+    top_k: int | None = None,
+    dtype: str = "float16",
+    *,
+    temperature: float = 1.0,
+    level: bool = False,
+    views: Views | Recorded | None = None,
+    networks: Sequence[str] = ("teacher",),
+    batch: int | None = None,
+) -> int:
+    """Bytes that a store will have, before anything is written: exactly those of its tensors (`LabelStore.nbytes`).
+
+    Args:
+        items: inputs of the set.
+        classes: their names in label order, or only how many: the file then counts names "0", "1", ….
+        epochs: stored ones (the pool, where there is one).
+        top_k, dtype, temperature, level: as for `Coding`; all classes if ``top_k`` is ``None``.
+        views: the recipe.
+        networks: names of the teachers.
+        batch: views that share the teachers' BatchNorm statistics, where those are the batch's.
+    """
+    names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
+    coding = Coding(
+        classes=len(names), top_k=top_k or len(names), dtype=dtype, temperature=temperature, level=level
+    )  # fmt: skip
+    about = About(
+        classes=names, items=items, content_hash="0" * 64, epochs=epochs, coding=coding, views=views or Views(),
+        networks=tuple((name, "0" * 64) for name in networks), version=version("potstill"),
+        statistics="running" if batch is None else "batch", batch=batch,
+    )  # fmt: skip
+    return layout(about).tensor_bytes
+
+
+def _small(path: Path) -> bool:
+    try:
+        return path.stat().st_size <= CHECKED
+    except (OSError, ValueError):
+        return False  # whoever reads it says what is wrong
+
+
+def content_hash(inputs: Tensor | Fetch, items: int | None = None, chunk: int = 256) -> str:
+    """SHA-256 of the inputs in their order: their type, their shape and their bytes. Equal inputs, equal hash.
+
+    Args:
+        inputs: all of them (n, …), or a function from indices to inputs, which is called for ``chunk`` at a time.
+        items: n, where ``inputs`` is a function.
+    """
+    n = len(inputs) if isinstance(inputs, Tensor) else items
+    if n is None:
+        raise PotstillError("the hash of fetched inputs needs the number of items, but none was given; give items=n")
+    digest = hashlib.sha256()
+    for first in range(0, n, chunk):
+        index = torch.arange(first, min(n, first + chunk))
+        x = inputs[first : first + chunk] if isinstance(inputs, Tensor) else inputs(index)
+        if first == 0:
+            digest.update(json.dumps([str(x.dtype), n, *x.shape[1:]]).encode())
+        digest.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+class LabelStore:
+    """An open store: any items of any epoch, in any order and number, read when asked for.
+
+    It can be sent to other processes: each maps the file for itself, and the system keeps one copy of what is read.
+
+    Attributes:
+        path: of the file.
+        about: what it says of itself.
+        nbytes: of the tensors in the file.
+        file_bytes: of the whole file, with its description.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open a store; nothing of it is run or believed unchecked, and no value is read yet.
+
+        Raises:
+            PotstillError: the file is missing, cut off, foreign, of a newer format, or contradicts itself: one line.
+        """
+        self.path = Path(path)
+        self._fields, metadata = mapped(self.path, check=_small(self.path))
+        self.about = About.read(self.path, metadata)
+        planned = layout(self.about)
+        wanted = {name: (field.dtype, field.shape) for name, (_, field) in planned.fields.items()}
+        found = {name: (array.dtype, array.shape) for name, array in self._fields.items()}
+        for name in sorted(wanted.keys() | found.keys()):
+            if wanted.get(name) != found.get(name):
+                raise PotstillError(
+                    f"{self.path}: {name[:40]!r} must be {_said(wanted.get(name))} by its description, but it is "
+                    f"{_said(found.get(name))}; get the file again"
+                )
+        self.nbytes = planned.tensor_bytes
+        self.file_bytes = self.path.stat().st_size
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self.path, self.about)
+
+    def __len__(self) -> int:
+        """Items."""
+        return self.about.items
+
+    def check(self, classes: Sequence[str], content_hash: str) -> None:
+        """Refuse these labels for data with other classes, another order of classes, or other inputs.
+
+        Args:
+            classes: the data's, in label order.
+            content_hash: of the inputs that training will see (`content_hash`).
+
+        Raises:
+            PotstillError: they do not belong together; both orders are shown.
+        """
+        self.about.check(tuple(classes), content_hash)
+
+    def stored_epoch(self, epoch: int) -> int:
+        """The stored epoch that training epoch ``epoch`` reads (see the module)."""
+        if epoch < 0:
+            raise PotstillError(f"epochs are numbered from 0, but epoch {epoch} was asked for; check the number")
+        turn, place = divmod(epoch, self.about.epochs)
+        views = self.about.views
+        return _order(views.seed if isinstance(views, Views) else 0, self.about.epochs, turn)[place]
+
+    def decode(self, epoch: int, index: Int[Tensor, " m"], temperature: float = 1.0) -> Float[Tensor, "m k"]:
+        """The teacher's probabilities at ``temperature`` for the items at ``index`` in a stored epoch.
+
+        Returns:
+            float32 rows that sum to 1, in label order, on the CPU; see `potstill.labels.codec` for what is exact.
+
+        Raises:
+            PotstillError: there is no such epoch or item, or what is stored cannot be: the file is damaged.
+        """
+        return self.about.coding.rows(self._taken(epoch, index), temperature)
+
+    def logits(self, epoch: int, index: Int[Tensor, " m"]) -> Float[Tensor, "m k"]:
+        """The teacher's logits, where they were stored with their level; otherwise as `decode`."""
+        return self.about.coding.logits(self._taken(epoch, index))
+
+    def kept_mass(self, most: int = 1024) -> float:
+        """The probability of the kept classes together, at the store's temperature: the mean over labels.
+
+        Args:
+            most: labels that are looked at, from the first.
+        """
+        index = torch.arange(min(most, len(self)))
+        return float(self.about.coding.mass(self._taken(0, index), self.about.coding.temperature).mean())
+
+    def view(self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"]) -> Tensor:
+        """What the teacher saw of the items at ``index`` in a stored epoch.
+
+        Args:
+            inputs: all items (n, …), or a function from indices to items; those that were labelled (`check`).
+
+        Raises:
+            PotstillError: there is no such epoch or item, or the inputs are not such as were labelled.
+        """
+        self._check(epoch, index)
+        if isinstance(inputs, Tensor) and len(inputs) != len(self):
+            raise PotstillError(
+                f"{self.path}: labels of {len(self)} items, but there are {len(inputs)} inputs; give those"
+            )
+        views = self.about.views
+        if isinstance(views, Views):
+            return views.view(inputs, epoch, index, len(self))
+        return views.view(inputs, self._recorded(views, epoch), index, len(self))
+
+    def mixed(
+        self, values: Float[Tensor, " n"], epoch: int, index: Int[Tensor, " m"], shape: tuple[int, ...]
+    ) -> Float[Tensor, " m"]:
+        """``values`` of the items as `view` mixes the items: each view's own and its partner's, in their shares.
+
+        Args:
+            values: a number of every item.
+            epoch, index: as for `view`.
+            shape: of a view (c, h, w).
+
+        Raises:
+            PotstillError: there is no such epoch or item.
+        """
+        self._check(epoch, index)
+        views, index = self.about.views, index.cpu().long()
+        if isinstance(views, Views):
+            drawn = views.mixes(epoch, index, len(self), shape)
+        else:
+            drawn = views.mixes(self._recorded(views, epoch), index, len(self), shape)
+        return mixed_values(values, index, drawn)
+
+    def batch_of(
+        self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float | None
+    ) -> tuple[Tensor, Float[Tensor, "m k"]]:
+        """The views of the items at ``index`` that training epoch ``epoch`` sees, and their rows at ``temperature``, or
+        their logits where it is ``None``. Arguments as for `views_of_epoch`."""
+        stored = self.stored_epoch(epoch)
+        view = self.view(inputs, stored, index)
+        return view, self.logits(stored, index) if temperature is None else self.decode(stored, index, temperature)
+
+    def _recorded(self, views: Recorded, epoch: int) -> dict[str, NDArray[Any]]:
+        return {name: self._fields[name][epoch] for name in views.fields()}
+
+    def _taken(self, epoch: int, index: Tensor) -> dict[str, NDArray[Any]]:
+        self._check(epoch, index)
+        places = index.cpu().numpy()
+        return {name: self._fields[name][epoch][places] for name in self.about.coding.fields()}
+
+    def _check(self, epoch: int, index: Tensor) -> None:
+        if not 0 <= epoch < self.about.epochs:
+            raise PotstillError(
+                f"{self.path}: epochs 0…{self.about.epochs - 1} are stored, but {epoch} was asked for; stored_epoch "
+                "says which one a training epoch reads"
+            )
+        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
+            raise PotstillError(
+                f"{self.path}: items 0…{len(self) - 1} are stored, but {int(index.min())}…{int(index.max())} were "
+                "asked for; check the index"
+            )
+
+
+@runtime_checkable
+class Labelling(Protocol):
+    """What labels the views of a training epoch: rows in a file, or a teacher that is one."""
+
+    def batch_of(
+        self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float | None
+    ) -> tuple[Tensor, Float[Tensor, "m k"]]: ...
+
+
+def mixed_values(values: Float[Tensor, " n"], index: Int[Tensor, " m"], drawn: Mixes | None) -> Float[Tensor, " m"]:
+    """``values`` of items in the shares of a mix: each view's own and its partner's."""
+    own = values[index.to(values.device)]
+    if drawn is None:
+        return own
+    share = drawn.share.to(values)
+    return share * own + (1 - share) * values[drawn.partner.to(values.device)]
+
+
+def views_of_epoch(
+    store: Labelling, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float = 1.0
+) -> tuple[Tensor, Float[Tensor, "m k"]]:
+    """A training batch: the views of the items at ``index`` that training epoch ``epoch`` sees, and their rows.
+
+    Args:
+        store: their labels; training epochs beyond those stored read the pool again.
+        inputs: all items, or a function that fetches some.
+        epoch: of training, from 0. Hand it over with the index, not by an attribute of a dataset: a worker that lives
+            for several epochs would not see that change.
+        index: int64, any batch in any order.
+        temperature: of the rows.
+
+    Returns:
+        Views (m, …) where the inputs are, and rows (m, k), those of a file on the CPU.
+    """
+    return store.batch_of(inputs, epoch, index, temperature)
+
+
+@lru_cache(maxsize=8)
+def _order(seed: int, epochs: int, turn: int) -> tuple[int, ...]:
+    return tuple(range(epochs)) if turn == 0 else tuple(permutation(derive(seed, "pool"), epochs, turn).tolist())
+
+
+def _reopened(path: Path, about: About) -> LabelStore:
+    store = LabelStore(path)
+    if store.about != about:
+        raise PotstillError(f"{path}: became another file while it was in use; begin again with the one that is there")
+    return store
+
+
+def _said(field: tuple[Any, tuple[int, ...]] | None) -> str:
+    return "left out" if field is None else f"{field[0]} {list(field[1])!r:.80}"

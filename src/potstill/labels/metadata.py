@@ -1,0 +1,317 @@
+"""What a file of labels says of itself: the JSON behind ``labels`` in its metadata, written and read with distrust.
+
+A file holds rows (`About`), or the teacher that gives them (`AboutTeacher`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from potstill.augment.imported_views import Recorded
+from potstill.augment.view_schedule import Views
+from potstill.core import InputSpec
+from potstill.dataset_file.files import parse_json
+from potstill.errors import PotstillError, unknown
+from potstill.labels.codec import Coding
+
+__all__ = ["FORMAT", "TEACHER", "TEACHER_BITS", "About", "AboutTeacher", "Labelled", "Statistics", "description"]
+
+Statistics: TypeAlias = Literal["running", "batch"]
+"""Those of a teacher's BatchNorms as it labels: of its training, or of what it labels at once."""
+
+FORMAT = "potstill-labels/2"
+_FIRST = "potstill-labels/1"
+"""The same, but for indices that are not packed; it is still read."""
+TEACHER = "potstill-teacher/1"
+TEACHER_BITS = {"uint8": 8, "uint4": 4}
+_COUNTED = "philox4x32-10"
+_MOST = 2**48
+"""More of anything is no store of labels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """What was labelled, how it was seen, and by whom.
+
+    Attributes:
+        classes: names in label order.
+        items: inputs that were labelled.
+        content_hash: of those inputs.
+        networks: name of each teacher, and the hash of its parameters.
+        version: of potstill, that wrote it.
+        statistics: of the teachers' BatchNorms.
+        batch: how many views share them, where they are the batch's.
+    """
+
+    classes: tuple[str, ...]
+    items: int
+    content_hash: str
+    networks: tuple[tuple[str, str], ...]
+    version: str
+    statistics: Statistics = "running"
+    batch: int | None = None
+
+    def _check(self) -> None:
+        if len(set(self.classes)) != len(self.classes):
+            raise PotstillError("class names must differ from one another, but some are given twice; rename them")
+        if (self.statistics == "batch") != (self.batch is not None):
+            raise PotstillError(
+                f"statistics are running, or batch with its size, not {self.statistics!r:.60} with batch {self.batch!r}"
+            )
+        for name, value in (("items", self.items), ("batch", 1 if self.batch is None else self.batch)):
+            _at_least_one(name, value)
+
+    def check(self, classes: tuple[str, ...], content_hash: str) -> None:
+        """Refuse these labels for data with other classes, another order of classes, or other inputs.
+
+        Raises:
+            PotstillError: they do not belong together; both orders are shown.
+        """
+        same_order(self.classes, classes, "the labels", "the data")
+        if content_hash != self.content_hash:
+            raise PotstillError(
+                f"these labels are of inputs {self.content_hash[:12]}…, but the data are {content_hash[:12]}…; label "
+                "these data, or give those that were labelled, in their order"
+            )
+
+    def _batch_json(self) -> dict[str, Any]:
+        return {"statistics": self.statistics, "batch": self.batch} if self.statistics == "batch" else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About(Labelled):
+    """Everything about a store of rows but its values.
+
+    Attributes:
+        epochs: stored ones: the pool.
+        coding: how rows are stored.
+        views: how what was labelled is made of the inputs.
+    """
+
+    epochs: int
+    coding: Coding
+    views: Views | Recorded
+
+    def __post_init__(self) -> None:
+        if self.coding.classes != len(self.classes):
+            raise PotstillError(f"labels of {self.coding.classes} classes need as many names, not {len(self.classes)}")
+        self._check()
+        _at_least_one("epochs", self.epochs)
+        if self.items * self.epochs * self.coding.bytes_per_row() >= _MOST:
+            raise PotstillError(f"{self.epochs} epochs of {self.items} items are too many; store fewer")
+
+    def to_json(self) -> dict[str, Any]:
+        """What stands in the file."""
+        recorded = isinstance(self.views, Recorded)
+        views = self.views.to_json()
+        return {
+            "format": FORMAT if self.coding.packed else _FIRST,
+            "classes": list(self.classes),
+            "items": self.items,
+            "content_hash": self.content_hash,
+            "epochs": self.epochs,
+            "top_k": self.coding.top_k,
+            "dtype": self.coding.dtype,
+            "temperature": float(self.coding.temperature),
+            "level": self.coding.level,
+            "views": {"kind": "recorded" if recorded else _COUNTED, **views},
+            "networks": [{"name": name, "hash": digest} for name, digest in self.networks],
+            "version": self.version,
+            **self._batch_json(),
+        }
+
+    @classmethod
+    def read(cls, path: Path, metadata: Mapping[str, str]) -> "About":
+        """What a file's metadata say.
+
+        Raises:
+            PotstillError: they are not those of a store of labels, or of a newer one: one line.
+        """
+        said, kind = description(path, metadata)
+        if kind == TEACHER:
+            raise PotstillError(f"{path}: a teacher that labels, not rows; open it with open_labels")
+        try:
+            return cls._parsed(said)
+        except PotstillError as error:
+            raise PotstillError(f"{path}: {error}") from error
+
+    @classmethod
+    def _parsed(cls, said: Mapping[str, Any]) -> "About":
+        classes = names(said, "classes")
+        views = dict(take(said, "views", dict))
+        kind = views.pop("kind", None)
+        if kind not in ("recorded", _COUNTED):
+            raise PotstillError(f"its views are of kind {kind!r:.60}, which is not known; update potstill")
+        return cls(
+            classes=classes,
+            items=take(said, "items", int),
+            content_hash=take(said, "content_hash", str),
+            epochs=take(said, "epochs", int),
+            coding=Coding(
+                classes=len(classes), top_k=take(said, "top_k", int), dtype=take(said, "dtype", str),
+                temperature=take(said, "temperature", float), level=take(said, "level", bool),
+                packed=said["format"] == FORMAT,
+            ),
+            views=Recorded.from_json(views) if kind == "recorded" else Views.from_json(views),
+            networks=tuple((take(n, "name", str), take(n, "hash", str)) for n in networks(said)),
+            version=take(said, "version", str),
+            statistics=statistics(said),
+            batch=take(said, "batch", int) if "batch" in said else None,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AboutTeacher(Labelled):
+    """Everything about a stored teacher but its numbers.
+
+    Attributes:
+        dtype: of its weights, "uint8" or "uint4".
+        input: what it eats.
+        layouts: of each network the hash of its tensors' names and shapes.
+        views: how what it labels is made of the inputs, in any epoch.
+    """
+
+    dtype: str
+    input: InputSpec
+    layouts: tuple[str, ...]
+    views: Views
+
+    def __post_init__(self) -> None:
+        self._check()
+        if self.dtype not in TEACHER_BITS:
+            raise unknown("type of a teacher's weights", self.dtype, tuple(TEACHER_BITS))
+        if len(self.layouts) != len(self.networks) or not self.networks:
+            raise PotstillError(f"{len(self.networks)} networks need as many layouts, and at least one; check them")
+        if self.input.kind not in ("image", "table") or not all(0 < n < 2**31 for n in self.input.shape):
+            raise PotstillError(f"no network labels inputs of {self.input.kind!r:.60} and {self.input.shape!r:.60}")
+
+    def to_json(self) -> dict[str, Any]:
+        """What stands in the file."""
+        return {
+            "format": TEACHER,
+            "classes": list(self.classes),
+            "items": self.items,
+            "content_hash": self.content_hash,
+            "dtype": self.dtype,
+            "input": {"kind": self.input.kind, "shape": list(self.input.shape)},
+            "views": {"kind": _COUNTED, **self.views.to_json()},
+            "networks": [
+                {"name": name, "hash": digest, "layout": layout}
+                for (name, digest), layout in zip(self.networks, self.layouts, strict=True)
+            ],
+            "version": self.version,
+            **self._batch_json(),
+        }
+
+    @classmethod
+    def read(cls, path: Path, metadata: Mapping[str, str]) -> "AboutTeacher":
+        """What a file's metadata say.
+
+        Raises:
+            PotstillError: they are not those of a stored teacher, or of a newer one: one line.
+        """
+        said, kind = description(path, metadata)
+        try:
+            if kind != TEACHER:
+                raise PotstillError("rows of labels, not a teacher; open it with open_labels")
+            shape, views = take(given := take(said, "input", dict), "shape", list), dict(take(said, "views", dict))
+            if views.pop("kind", None) != _COUNTED:
+                raise PotstillError("its views are of a kind that is not known; update potstill")
+            if not all(type(n) is int for n in shape) or not 1 <= len(shape) <= 8:
+                raise PotstillError(f"its inputs must have a shape, not {shape!r:.60}; get the file again")
+            return cls(
+                classes=names(said, "classes"), items=take(said, "items", int),
+                content_hash=take(said, "content_hash", str), dtype=take(said, "dtype", str),
+                input=InputSpec(kind=take(given, "kind", str), shape=tuple(shape)), views=Views.from_json(views),
+                networks=tuple((take(n, "name", str), take(n, "hash", str)) for n in networks(said)),
+                layouts=tuple(take(n, "layout", str) for n in networks(said)), version=take(said, "version", str),
+                statistics=statistics(said), batch=take(said, "batch", int) if "batch" in said else None,
+            )  # fmt: skip
+        except PotstillError as error:
+            raise PotstillError(f"{path}: {error}") from error
+
+
+def description(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """What a file of labels says of itself, and its format.
+
+    Raises:
+        PotstillError: it is none, or of a newer format: one line.
+    """
+    if "labels" not in metadata:
+        raise PotstillError(f"{path}: not a store of labels; write one with potstill label")
+    try:
+        said = parse_json(metadata["labels"])
+    except ValueError as error:
+        raise PotstillError(f"{path}: its description is not JSON ({error}); get the file again") from error
+    if not isinstance(said, dict) or not isinstance(said.get("format"), str):
+        raise PotstillError(f"{path}: not a store of labels; write one with potstill label")
+    if said["format"] not in (FORMAT, _FIRST, TEACHER):
+        raise PotstillError(
+            f"{path}: labels of format {said['format']!r:.60}, but {FORMAT!r} and {TEACHER!r} are read; update potstill"
+        )
+    return said, said["format"]
+
+
+def take(said: Mapping[str, Any], name: str, kind: type) -> Any:
+    """An entry of a description, which must be of a type.
+
+    Raises:
+        PotstillError: it is missing or of another.
+    """
+    # bool is a kind of int to Python, but not here
+    if type(value := said.get(name)) is not kind:
+        raise PotstillError(f"its {name} must be of type {kind.__name__}, not {value!r:.60}; get the file again")
+    return value
+
+
+def names(said: Mapping[str, Any], what: str) -> tuple[str, ...]:
+    """Texts."""
+    value = take(said, what, list)
+    if not all(isinstance(v, str) for v in value):
+        raise PotstillError(f"its {what} must be names; get the file again")
+    return tuple(value)
+
+
+def networks(said: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What is said of each teacher."""
+    found: list[dict[str, Any]] = take(said, "networks", list)
+    if not all(isinstance(n, dict) for n in found):
+        raise PotstillError("its networks must be objects; get the file again")
+    return found
+
+
+def statistics(said: Mapping[str, Any]) -> Statistics:
+    """By which the teachers labelled."""
+    found = said.get("statistics", "running")
+    if found not in get_args(Statistics):
+        raise PotstillError(f"its statistics are {found!r:.60}, which are not known; update potstill")
+    made: Statistics = found
+    return made
+
+
+def _at_least_one(name: str, value: int) -> None:
+    if not 1 <= value < 2**31:
+        raise PotstillError(f"a store needs at least one of {name}, but it has {value}; check the number")
+
+
+def same_order(one: tuple[str, ...], other: tuple[str, ...], whose: str, whom: str) -> None:
+    """Refuse two orders of classes that differ anywhere.
+
+    Raises:
+        PotstillError: they differ; the message shows where, and both.
+    """
+    if one == other:
+        return
+    shorter = min(len(one), len(other))
+    place = next((i for i in range(shorter) if one[i] != other[i]), shorter)
+    raise PotstillError(
+        f"{whose} and {whom} must have the same classes in the same order, but they differ from class {place} on: "
+        f"{_shown(one, place)} and {_shown(other, place)}; train the teacher on the data's order or reorder the data"
+    )
+
+
+def _shown(names: tuple[str, ...], place: int) -> str:
+    first = max(0, place - 2) if len(names) > 12 else 0
+    part = ", ".join(name[:30] for name in names[first : first + 12])
+    return f"({'…, ' if first else ''}{part}{', …' if len(names) > first + 12 else ''})"

@@ -1,0 +1,228 @@
+"""A network trained on real data for a while, step by step as a value, and the soft labels that it gives.
+
+Early-stopped teachers: Qin et al., "A Label is Worth a Thousand Images in Dataset Distillation", arXiv:2406.10485.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor, nn
+from torch.func import functional_call
+
+from potstill.augment.idc import IDCAugment
+from potstill.augment.mix import CutMix
+from potstill.core import Augmentation, Batch, Inputs, Source, Task
+from potstill.core.nested import count, only
+from potstill.data.iterate import ahead
+from potstill.errors import PotstillError
+from potstill.functional.sharpness_aware import Flat, flat_step
+from potstill.functional.train import parameters, train_step
+from potstill.tasks import Classification, task_of
+
+__all__ = ["Teacher", "fresh_teacher", "soft_rows", "teacher_step", "train_epoch", "train_teacher"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher:
+    """All that evolves while a teacher is trained. The network that it belongs to gives the architecture only."""
+
+    params: Mapping[str, Tensor]
+    velocity: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+    step: int = 0
+    right: int = 0
+    """Training samples that it classified rightly as it met them, of ``seen``; 0 where there are no classes."""
+    seen: int = 0
+
+
+def fresh_teacher(network: nn.Module) -> Teacher:
+    """A teacher that has seen nothing: copies of the network's parameters and buffers, velocity zero."""
+    params = parameters(network)
+    return Teacher(
+        params=params,
+        velocity={name: torch.zeros_like(p) for name, p in params.items()},
+        buffers={name: b.detach().clone() for name, b in network.named_buffers()},
+    )
+
+
+def teacher_step(
+    network: nn.Module,
+    teacher: Teacher,
+    source: Source,
+    rng: Generator,
+    *,
+    batch: int = 256,
+    lr: float = 0.01,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    augment: Augmentation | None = None,
+) -> tuple[Teacher, Float[Tensor, ""]]:
+    """One SGD step on ``min(batch, n)`` random samples of ``source``.
+
+    Args:
+        network: gives the architecture and the mode (train or eval); it is not changed.
+        teacher: the teacher before the step; it stays valid.
+        source: real data, on the network's device.
+        rng: decides the samples, drawn with replacement, and then the augmentation.
+        batch: samples of a step, at least 1.
+        lr, momentum, weight_decay: of SGD.
+        augment: applied with one parameter per sample; ``None`` for none.
+
+    Returns:
+        The teacher after the step, and the loss before it.
+
+    Raises:
+        PotstillError: the source has no targets.
+        ValueError: inputs of several tensors are to be augmented.
+    """
+    size = min(batch, len(source))
+    x, y = _labelled(source, source.fetch(torch.randint(len(source), (size,), generator=rng)))
+    if augment is not None:
+        one = only(x, "an augmentation")
+        x = augment.apply(one, augment.draw(size, tuple(one.shape[1:]), rng))
+    return _stepped(network, teacher, x, y, task_of(source), lr=lr, momentum=momentum, weight_decay=weight_decay)
+
+
+def _stepped(
+    network: nn.Module,
+    teacher: Teacher,
+    x: Inputs,
+    y: Tensor,
+    task: Task,
+    *,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    flat: Flat | None = None,
+) -> tuple[Teacher, Float[Tensor, ""]]:
+    step = train_step if flat is None else partial(flat_step, flat=flat)
+    after = step(
+        network, teacher.params, teacher.velocity, x, y, lr=lr, momentum=momentum, weight_decay=weight_decay,
+        buffers=teacher.buffers, criterion=task.loss,
+    )  # fmt: skip
+    right = 0
+    if isinstance(task, Classification):
+        right = int((after.logits.argmax(1) == (y.argmax(1) if y.is_floating_point() else y)).sum())
+    made = Teacher(
+        params=after.params, velocity=after.velocity, buffers=after.buffers, step=teacher.step + 1,
+        right=teacher.right + right, seen=teacher.seen + count(x),
+    )  # fmt: skip
+    return made, after.loss
+
+
+def train_epoch(
+    network: nn.Module,
+    teacher: Teacher,
+    source: Source,
+    order: Int[Tensor, " n"],
+    rng: Generator,
+    *,
+    batch: int,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    augment: Augmentation,
+    cutmix: float = 0.0,
+    flat: Flat | None = None,
+) -> Teacher:
+    """One pass of SGD over the samples at ``order``, each augmented on its own: how IDC, DANCE and NCFM train networks.
+
+    Args:
+        order: indices in the order in which they are met; the last batch may be smaller, none is a pass of no steps.
+        cutmix: the part of the batches of pictures that CutMix mixes, in [0, 1]. Where there is any, a cutout is left
+            out of IDC's augmentation.
+        flat: go towards flat minima (`potstill.functional.sharpness_aware`): two gradients a step.
+        network, teacher, source, rng, batch, lr, momentum, weight_decay: as for `teacher_step`.
+
+    Raises:
+        PotstillError: the source has no targets.
+        ValueError: its inputs are not one tensor.
+    """
+    mix = CutMix(prob=cutmix) if cutmix and source.input.kind == "image" else None
+    if mix is not None and isinstance(augment, IDCAugment):
+        augment = augment.beside_cutmix()
+    shape, task = source.input.shape, task_of(source)
+    for fetched in ahead(source, torch.split(order, batch) if len(order) else ()):
+        every, y = _labelled(source, fetched)
+        x = only(every, "an augmentation")
+        x = augment.apply(x, augment.draw(len(x), shape, rng))
+        if mix is not None:
+            x, y = mix.apply(x, y, mix.draw(len(x), shape, rng), len(source.classes))
+        teacher, _ = _stepped(
+            network, teacher, x, y, task, lr=lr, momentum=momentum, weight_decay=weight_decay, flat=flat
+        )
+    return teacher
+
+
+def train_teacher(
+    network: nn.Module,
+    source: Source,
+    rng: Generator,
+    *,
+    steps: int,
+    batch: int = 256,
+    lr: float = 0.01,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    augment: Augmentation | None = None,
+) -> Teacher:
+    """A teacher after ``steps`` calls of `teacher_step`, from the network's own parameters. Arguments as there."""
+    teacher = fresh_teacher(network)
+    for _ in range(steps):
+        teacher, _ = teacher_step(
+            network,
+            teacher,
+            source,
+            rng,
+            batch=batch,
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            augment=augment,
+        )
+    return teacher
+
+
+def soft_rows(
+    network: nn.Module, teacher: Teacher, x: Tensor, temperature: float = 1.0, chunk: int = 512
+) -> Float[Tensor, "n k"]:
+    """The teacher's class probabilities, ``softmax(logits / temperature)``, in evaluation mode.
+
+    Args:
+        network: the architecture; its mode is put back.
+        teacher: its parameters and running statistics.
+        x: inputs in model space (n, …).
+        temperature: above 0; higher is softer.
+        chunk: samples of one pass.
+
+    Returns:
+        Float rows that sum to 1.
+
+    Raises:
+        PotstillError: the temperature is not above 0.
+    """
+    if not temperature > 0:
+        raise PotstillError(f"a temperature must be above 0, but it is {temperature}; 1 leaves the logits as they are")
+    was_training = network.training
+    network.eval()
+    weights = {**teacher.params, **teacher.buffers}
+    try:
+        with torch.no_grad():
+            rows = [functional_call(network, weights, (part,)) for part in torch.split(x, chunk)]
+    finally:
+        network.train(was_training)
+    return (torch.cat(rows) / temperature).softmax(1)
+
+
+def _labelled(source: Source, fetched: Batch) -> tuple[Inputs, Tensor]:
+    """Inputs and targets of samples of the source.
+
+    Raises:
+        PotstillError: the source has no targets.
+    """
+    if fetched.y is None:
+        raise PotstillError(f"a teacher needs labels, but {source.name} has none; choose a source with classes")
+    return fetched.x, fetched.y

@@ -1,0 +1,235 @@
+"""A teacher as the store of its labels: its own numbers in few bits, in a safetensors file of format
+``potstill-teacher/1`` without pickles and without code.
+
+It labels each view as it is made, so no epoch is left out and no class dropped, in the bytes of the teacher alone
+however many epochs and classes there are. Its networks are built by name, as a card's are, and get the numbers of
+`potstill.labels.quantized_network`. Views are those of a file of rows with the same seed
+(`potstill.labels.label_file`).
+"""
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from potstill._util.outputs import ASK
+from potstill.augment.integer_ops import Fetch
+from potstill.augment.view_schedule import Views
+from potstill.core import InputSpec
+from potstill.dataset_file.files import check_writable, read_metadata, read_tensors, write_tensors
+from potstill.errors import PotstillError
+from potstill.labels.label_file import LabelStore, content_hash, mixed_values
+from potstill.labels.metadata import TEACHER, TEACHER_BITS, AboutTeacher, Statistics, description, same_order
+from potstill.labels.quantized_network import layout_hash, quantised, restored, tensor_sizes
+from potstill.labels.write import Expert, committee, network_hash
+from potstill.nn import described, factory
+
+__all__ = ["Labels", "TeacherStore", "open_labels", "teacher_bytes", "write_teacher"]
+
+_MOST = 2**36
+"""Bytes of a file that are believed to be a teacher's."""
+
+
+class TeacherStore:
+    """An open store: networks that label, in evaluation mode, built of what the file says.
+
+    It can be sent to other processes, which open the file for themselves.
+
+    Attributes:
+        path: of the file.
+        about: what it says of itself.
+        nbytes: of the tensors in the file.
+        file_bytes: of the whole file, with its description.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open a store; nothing of it is run or believed unchecked.
+
+        Raises:
+            PotstillError: the file is missing, damaged, foreign, of a newer format, or not of the networks that it
+                names: one line.
+        """
+        self.path = Path(path)
+        tensors, metadata = read_tensors(self.path, _MOST)
+        self.about = AboutTeacher.read(self.path, metadata)
+        bits, spec, k = TEACHER_BITS[self.about.dtype], self.about.input, len(self.about.classes)
+        try:
+            outlines = [described(name, spec, k) for name, _ in self.about.networks]
+            for (name, _), outline, layout in zip(self.about.networks, outlines, self.about.layouts, strict=True):
+                if layout_hash(outline) != layout:
+                    raise PotstillError(
+                        f"its tensors must be laid out as those of {name:.60}, but they are not; it is of another "
+                        "network, or of another release of potstill"
+                    )
+            # Before memory is taken for networks that the file does not hold.
+            wanted = {part: size for part, (_, size) in tensor_sizes(outlines, bits).items()}
+            if wanted != (found := {part: t.numel() for part, t in tensors.items()}):
+                raise PotstillError(f"its networks need tensors of {wanted}, but it holds {found!r:.200}; get it again")
+            made = [factory(name, spec, k)(0) for name, _ in self.about.networks]
+            restored(made, tensors, bits)
+        except PotstillError as error:
+            raise PotstillError(f"{self.path}: {error}") from error
+        self._experts = [
+            Expert(name=name, network=network.eval().requires_grad_(False), classes=self.about.classes)
+            for (name, _), network in zip(self.about.networks, made, strict=True)
+        ]
+        self.nbytes = sum(t.numel() * t.element_size() for t in tensors.values())
+        self.file_bytes = self.path.stat().st_size
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self.path, self.about)
+
+    def __len__(self) -> int:
+        """Items."""
+        return self.about.items
+
+    def check(self, classes: Sequence[str], content_hash: str) -> None:
+        """As `LabelStore.check`."""
+        self.about.check(tuple(classes), content_hash)
+
+    def stored_epoch(self, epoch: int) -> int:
+        """The epoch whose views training epoch ``epoch`` sees: itself.
+
+        Raises:
+            PotstillError: epochs are numbered from 0.
+        """
+        if epoch < 0:
+            raise PotstillError(f"epochs are numbered from 0, but epoch {epoch} was asked for; check the number")
+        return epoch
+
+    def label(self, view: Tensor) -> Float[Tensor, "m k"]:
+        """Logits of inputs in model space, on their device, without a graph."""
+        for expert in self._experts:
+            expert.network.to(view.device)
+        return committee(self._experts, view, self.about.statistics)
+
+    def view(self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"]) -> Tensor:
+        """What is labelled of the items at ``index``, as for `LabelStore.view`; there is no last epoch."""
+        if isinstance(inputs, Tensor) and len(inputs) != len(self):
+            raise PotstillError(
+                f"{self.path}: labels of {len(self)} items, but there are {len(inputs)} inputs; give those"
+            )
+        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
+            raise PotstillError(f"{self.path}: items 0…{len(self) - 1} have labels, but others were asked for")
+        return self.about.views.view(inputs, self.stored_epoch(epoch), index, len(self))
+
+    def batch_of(
+        self, inputs: Tensor | Fetch, epoch: int, index: Int[Tensor, " m"], temperature: float | None
+    ) -> tuple[Tensor, Float[Tensor, "m k"]]:
+        """As `LabelStore.batch_of`. By the batch's statistics, labels are those of the views that are asked for at
+        once."""
+        view = self.view(inputs, epoch, index)
+        logits = self.label(view)
+        return view, logits if temperature is None else (logits / temperature).softmax(1)
+
+    def mixed(
+        self, values: Float[Tensor, " n"], epoch: int, index: Int[Tensor, " m"], shape: tuple[int, ...]
+    ) -> Float[Tensor, " m"]:
+        """As `LabelStore.mixed`."""
+        index = index.cpu().long()
+        return mixed_values(values, index, self.about.views.mixes(self.stored_epoch(epoch), index, len(self), shape))
+
+
+Labels: TypeAlias = LabelStore | TeacherStore
+"""A file of labels, open."""
+
+
+def open_labels(path: str | Path) -> Labels:
+    """A file of rows or of a teacher, by what it says.
+
+    Raises:
+        PotstillError: it is neither: one line.
+    """
+    path = Path(path)
+    if path.is_file() and description(path, read_metadata(path, 2**48))[1] == TEACHER:
+        return TeacherStore(path)
+    return LabelStore(path)
+
+
+def teacher_bytes(networks: Sequence[str], input: InputSpec, classes: int, dtype: str = "uint8") -> int:
+    """Bytes that a stored teacher will have (`TeacherStore.nbytes`), before it is trained.
+
+    Args:
+        networks: names of its networks.
+        input: what they eat.
+        classes: how many.
+        dtype: "uint8" or "uint4".
+
+    Raises:
+        PotstillError: a network cannot be built by its name alone.
+    """
+    sizes = tensor_sizes([described(name, input, classes) for name in networks], TEACHER_BITS[dtype])
+    return sum(kind.itemsize * count for kind, count in sizes.values())
+
+
+def write_teacher(
+    path: str | Path,
+    experts: Sequence[Expert],
+    inputs: Tensor | Fetch,
+    views: Views,
+    *,
+    classes: Sequence[str],
+    input: InputSpec,
+    items: int | None = None,
+    dtype: str = "uint8",
+    statistics: Statistics = "running",
+    batch: int = 256,
+    inputs_hash: str | None = None,
+    replace: bool = False,
+) -> TeacherStore:
+    """Store teachers whose mean logits label the views of a set. Arguments as for `write_labels`; further ones:
+
+    Args:
+        input: what the networks eat: kind and shape of a view.
+        dtype: of their weights, "uint8" or "uint4".
+
+    Raises:
+        PotstillError: a teacher's class order differs, a network is not what its name builds, a number is not finite,
+            or another file is there: one line.
+    """
+    path, names = Path(path), tuple(classes)
+    for expert in experts:
+        same_order(expert.classes, names, f"the teacher {expert.name!r}", "the data")
+    n = len(inputs) if isinstance(inputs, Tensor) else items
+    if n is None:
+        raise PotstillError("labels need at least one item, but none is known; give inputs, or items=n")
+    about = AboutTeacher(
+        classes=names, items=n, content_hash=inputs_hash or content_hash(inputs, n), dtype=dtype,
+        input=InputSpec(kind=input.kind, shape=tuple(input.shape)), views=views,
+        networks=tuple((expert.name, network_hash(expert.network)) for expert in experts),
+        layouts=tuple(layout_hash(expert.network) for expert in experts), version=version("potstill"),
+        statistics=statistics, batch=batch if statistics == "batch" else None,
+    )  # fmt: skip
+    for expert, layout in zip(experts, about.layouts, strict=True):
+        if layout_hash(described(expert.name, input, len(names))) != layout:
+            raise PotstillError(
+                f"a stored teacher is built by its name, but {expert.name!r} names another network than was given; "
+                "name it rightly, or store rows"
+            )
+    check_writable(path)
+    if path.exists():
+        if _same(path, about):
+            return TeacherStore(path)
+        if not replace:
+            raise PotstillError(f"{path}: another file is there; {ASK}")
+    said = json.dumps(about.to_json(), ensure_ascii=False, separators=(",", ":"))
+    write_tensors(path, quantised([e.network for e in experts], TEACHER_BITS[dtype]), {"labels": said})
+    return TeacherStore(path)
+
+
+def _same(path: Path, about: AboutTeacher) -> bool:
+    try:
+        return TeacherStore(path).about == about
+    except PotstillError:
+        return False
+
+
+def _reopened(path: Path, about: AboutTeacher) -> TeacherStore:
+    store = TeacherStore(path)
+    if store.about != about:
+        raise PotstillError(f"{path}: became another file while it was in use; begin again with the one that is there")
+    return store

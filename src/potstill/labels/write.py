@@ -1,0 +1,203 @@
+"""Writing a store of labels: teachers look at every view of every stored epoch once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from potstill.augment.integer_ops import Fetch
+from potstill.augment.view_schedule import Views
+from potstill.dataset_file.memmap_safetensors import fill
+from potstill.dataset_file.shared_decoders import state_hash
+from potstill.errors import PotstillError
+from potstill.functional.counter_rng import permutation
+from potstill.labels.codec import Coding
+from potstill.labels.label_file import LabelStore, content_hash, layout
+from potstill.labels.metadata import About, Statistics, same_order
+from potstill.rng import derive
+
+__all__ = ["Expert", "committee", "logits_of", "network_hash", "pool_of", "write_labels"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expert:
+    """A trained network that labels.
+
+    Attributes:
+        name: of its kind, for whoever reads the labels.
+        network: with its trained parameters; it is used in evaluation mode.
+        classes: in the order of its logits, as it was trained.
+    """
+
+    name: str
+    network: nn.Module
+    classes: tuple[str, ...]
+
+
+def network_hash(network: nn.Module) -> str:
+    """SHA-256 of all parameters and buffers: names, types, shapes and bytes."""
+    return state_hash(network.state_dict())
+
+
+def logits_of(network: nn.Module, x: Tensor, statistics: Statistics = "running") -> Float[Tensor, "m k"]:
+    """Logits of a network in evaluation mode, without a graph; nothing of it is written.
+
+    Args:
+        statistics: those of its BatchNorms: ``running``, of its training, or ``batch``, of these inputs (batch-specific
+            soft labels; a single input has none to speak of, and takes the running ones).
+    """
+    kinds = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+    norms = [m for m in network.modules() if isinstance(m, kinds)] if statistics == "batch" and len(x) > 1 else []
+    kept = [(norm.running_mean, norm.running_var) for norm in norms]
+    try:
+        for norm in norms:
+            norm.running_mean = norm.running_var = None  # then evaluation mode takes the batch's and keeps nothing
+        with torch.no_grad():
+            logits: Tensor = network(x)
+        return logits
+    finally:
+        for norm, (mean, var) in zip(norms, kept, strict=True):
+            norm.running_mean, norm.running_var = mean, var
+
+
+def committee(experts: Sequence[Expert], x: Tensor, statistics: Statistics = "running") -> Float[Tensor, "m k"]:
+    """The mean of the experts' logits (G-VBSM, EDC), each in evaluation mode on the device of its parameters."""
+    total: Tensor | None = None
+    for expert in experts:
+        was_training = expert.network.training
+        expert.network.eval()
+        device = next((p.device for p in expert.network.parameters()), x.device)
+        try:
+            logits = logits_of(expert.network, x.to(device), statistics).float()
+        finally:
+            expert.network.train(was_training)
+        total = logits if total is None else total + logits.to(total.device)
+    if total is None:
+        raise PotstillError("labels need at least one teacher, but none was given; give experts")
+    return total / len(experts)
+
+
+def pool_of(epochs: int, pool: int | None) -> int:
+    """Epochs that are stored of those that are trained: all, unless a pool is asked for.
+
+    Raises:
+        PotstillError: the pool is empty, or holds more than are trained.
+    """
+    stored = epochs if pool is None else pool
+    if not 1 <= stored <= epochs:
+        raise PotstillError(f"a pool must hold 1…{epochs} epochs (those trained), but it is {stored}; change it")
+    return stored
+
+
+def write_labels(
+    path: str | Path,
+    experts: Sequence[Expert],
+    inputs: Tensor | Fetch,
+    views: Views,
+    *,
+    classes: Sequence[str],
+    epochs: int,
+    pool: int | None = None,
+    items: int | None = None,
+    top_k: int | None = None,
+    dtype: str = "float16",
+    temperature: float = 1.0,
+    level: bool = False,
+    batch: int = 256,
+    statistics: Statistics = "running",
+    inputs_hash: str | None = None,
+    record_every: float = 5.0,
+    replace: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> LabelStore:
+    """Label every view of every stored epoch, or go on with a file whose writer was stopped.
+
+    The file has as many bytes as `forecast` says, all reserved before the first label is made. Killed at any moment
+    and called again with the same arguments, it ends with the same bytes.
+
+    Args:
+        path: of the file; it gets this name when it is whole.
+        experts: whose mean logits are stored; all must have ``classes`` in this order.
+        inputs: all items (n, …) in model space, or a function from indices to items.
+        views: the recipe of crops, flips and mixes.
+        classes: the data's, in label order.
+        epochs: that will be trained.
+        pool: epochs to store, at most ``epochs``; all of them if ``None``. See `potstill.labels.label_file`.
+        items: n, where ``inputs`` is a function.
+        top_k: classes to keep of each row; all if ``None``.
+        dtype, temperature, level: as for `Coding`; ``temperature`` is the one that students will train with.
+        batch: views of one pass. It may change last bits of a teacher's logits, so a stopped file goes on only with
+            the batch that it began with.
+        statistics: of the teachers' BatchNorms, as for `logits_of`. With ``batch`` the views of a pass are those of
+            ``batch`` items in an order that the views' seed gives to each epoch, as in training; the last pass of an
+            epoch may be smaller.
+        inputs_hash: the inputs' `content_hash`, where it is known; otherwise they are read once for it.
+        record_every: seconds after which it is put on record how far the file is.
+        replace: another file that is there.
+        progress: called with the labels that are done and all labels.
+
+    Returns:
+        The store, open.
+
+    Raises:
+        PotstillError: a teacher's class order differs, a logit is not finite, another file is there, the disk is too
+            small, or a setting is out of its range: one line.
+    """
+    path, names = Path(path), tuple(classes)
+    for expert in experts:
+        same_order(expert.classes, names, f"the teacher {expert.name!r}", "the data")
+    n = len(inputs) if isinstance(inputs, Tensor) else items
+    if n is None or n < 1:
+        raise PotstillError(f"labels need at least one item, but the number of items is {n}; give inputs, or items=n")
+    if batch < 1:
+        raise PotstillError(f"a batch must hold at least 1 view, but it is {batch}; 256 is usual")
+    stored = pool_of(epochs, pool)
+    about = About(
+        classes=names,
+        items=n,
+        content_hash=inputs_hash or content_hash(inputs, n),
+        epochs=stored,
+        coding=Coding(
+            classes=len(names), top_k=top_k or len(names), dtype=dtype, temperature=temperature, level=level
+        ),
+        views=views,
+        networks=tuple((expert.name, network_hash(expert.network)) for expert in experts),
+        version=version("potstill"),
+        statistics=statistics,
+        batch=batch if statistics == "batch" else None,
+    )  # fmt: skip
+    step = n if statistics == "batch" else batch  # rows are written as they lie, so an epoch in its own order at once
+    parts = [
+        (e * n + first, e * n + min(n, first + step)) for e in range(stored) for first in range(0, n, step)
+    ]  # fmt: skip
+
+    def make(first: int, end: int) -> Mapping[str, NDArray[Any]]:
+        epoch = first // n
+        index = torch.arange(first - epoch * n, end - epoch * n)
+        if statistics == "batch":
+            order = torch.from_numpy(permutation(derive(views.seed, "label batches"), n, epoch))
+            together = torch.split(order, batch)
+            logits = torch.cat([committee(experts, views.view(inputs, epoch, i, n), "batch") for i in together])
+            logits = logits[order.argsort().to(logits.device)]
+        else:
+            logits = committee(experts, views.view(inputs, epoch, index, n))
+        if logits.shape[1] != len(names):
+            raise PotstillError(
+                f"teachers of {len(names)} classes are required, but these give {logits.shape[1]} logits; check them"
+            )
+        if not bool(torch.isfinite(logits).all()):
+            item = int(index[(~torch.isfinite(logits)).any(1).nonzero()[0, 0].cpu()])
+            raise PotstillError(
+                f"a teacher's logits must be finite, but those of item {item} in epoch {epoch} are not; check the "
+                "teacher and its inputs"
+            )
+        return about.coding.encode(logits)
+
+    fill(path, layout(about), parts, make, record_every=record_every, replace=replace, progress=progress)
+    return LabelStore(path)

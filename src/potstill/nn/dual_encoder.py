@@ -1,0 +1,89 @@
+"""Two towers for pairs of a picture and a text: a small ConvNet and the mean of word vectors, each to an embedding.
+
+The shape of CLIP (Radford et al., arXiv:2103.00020, figure 1) at a size for a CPU; depth and width are ours.
+"""
+
+import torch
+from torch import Generator, Tensor, nn
+
+from potstill.core import InputSpec, Network
+from potstill.core.nested import OFFSETS, VALUES
+from potstill.errors import PotstillError
+from potstill.nn.convnet import ConvNet, default_depth
+
+__all__ = ["Towers"]
+
+_WORD = 64
+"""Numbers of a word's vector. Ours."""
+
+
+class _Words(nn.Module):
+    """The mean of the vectors of each sample's words, by operations that can be differentiated twice."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(count, width))
+
+    def initialise(self, rng: Generator) -> None:
+        """Standard normal, as torch's embeddings."""
+        with torch.no_grad():
+            self.weight.normal_(generator=rng)
+
+    def forward(self, values: Tensor, offsets: Tensor) -> Tensor:
+        n = len(offsets)
+        lengths = torch.diff(offsets, append=offsets.new_tensor([len(values)]))
+        owner = torch.arange(n, device=offsets.device).repeat_interleave(lengths)
+        # a product with one-hot rows would be exact too; index_add is its sparse form
+        summed = self.weight.new_zeros(n, self.weight.shape[1]).index_add(0, owner, self.weight[values])
+        return summed / lengths.clamp_min(1).unsqueeze(1)
+
+
+class _Heads(nn.Module):
+    """One linear layer for each tower, on its own part of the features."""
+
+    def __init__(self, widths: tuple[int, int], outputs: int) -> None:
+        super().__init__()
+        self.widths = widths
+        self.first = nn.Linear(widths[0], outputs // 2)
+        self.second = nn.Linear(widths[1], outputs // 2)
+
+    def forward(self, h: Tensor) -> Tensor:
+        a, b = torch.split(h, list(self.widths), 1)
+        return torch.cat([self.first(a), self.second(b)], 1)
+
+
+class Towers(Network):
+    """``forward`` gives (n, outputs): both embeddings side by side. ``embed`` is what they are linear in."""
+
+    def __init__(self, spec: InputSpec, outputs: int, *, width: int = 32) -> None:
+        """
+        Raises:
+            PotstillError: the inputs are not one picture and one text.
+        """
+        super().__init__()
+        kinds = [part.kind for _, part in spec.parts]
+        if sorted(kinds) != ["image", "words"] or outputs % 2:
+            found = " and ".join(kinds) or spec.kind
+            raise PotstillError(f"network towers takes pairs of a picture and a text, but these inputs are {found}")
+        parts = {part.kind: (name, part) for name, part in spec.parts}
+        self.image, picture = parts["image"]
+        self.text, words = parts["words"]
+        c, h, w = picture.shape
+        self.picture_first = kinds[0] == "image"
+        self.pictures = ConvNet((c, h, w), 1, depth=default_depth(min(h, w)), width=width)
+        self.words = _Words(words.levels[0], _WORD)
+        with torch.device("meta"):
+            features = ConvNet((c, h, w), 1, depth=default_depth(min(h, w)), width=width).classifier
+        assert isinstance(features, nn.Linear)
+        of_picture = features.in_features
+        self.pictures.classifier = nn.Identity()
+        self.classifier = _Heads((of_picture, _WORD) if self.picture_first else (_WORD, of_picture), outputs)
+
+    def embed(self, x: dict[str, Tensor]) -> Tensor:
+        a = self.pictures.embed(x[self.image])
+        b = self.words(x[self.text + VALUES], x[self.text + OFFSETS])
+        return torch.cat([a, b] if self.picture_first else [b, a], 1)
+
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        out: Tensor = self.classifier(self.embed(x))
+        return out

@@ -1,0 +1,353 @@
+"""Networks by name. A name is a family and parts in any order, each of which may be left out."""
+
+import bisect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from potstill.core import InputSpec, Network, NetworkFactory, Normalization, registry
+from potstill.core.nested import zeros
+from potstill.errors import PotstillError, meant, unknown
+from potstill.nn.baselines import MLP, VGG, AlexNet, LeNet, Linear
+from potstill.nn.convnet import ConvNet, default_depth
+from potstill.nn.custom import OwnFactory, OwnNetwork, own_factory
+from potstill.nn.dual_encoder import Towers
+from potstill.nn.efficientnet import Folded
+from potstill.nn.external_models import bridged
+from potstill.nn.init import allocated, built
+from potstill.nn.pretrained import BACKBONES, Frozen, FrozenFactory, frozen_factory, names_backbone
+from potstill.nn.resnet import ResNet
+from potstill.nn.vit import ViT
+from potstill.rng import generator
+
+__all__ = [
+    "Factory",
+    "NetworkEntry",
+    "catalogue",
+    "described",
+    "factory",
+    "flops",
+    "named",
+    "stackable",
+    "usual",
+]
+
+_DC = "networks.py of DC, arXiv:2006.05929"
+_PACKAGES = ("timm", "torchvision", "transformers")
+_ACTIVATIONS = ("relu", "sigmoid", "leaky", "swish")
+_NORMS = ("instance", "batch", "layer", "group", "nonorm")
+_POOLINGS = ("avg", "max", "nopool")
+_FAMILIES = ("convnet", "mlp", "linear", "lenet", "alexnet", "vgg11", "vgg13", "vgg16", "vgg19",
+             "resnet18", "resnet34", "resnet50", "vit", "towers")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkEntry:
+    """A line of ``potstill networks``."""
+
+    name: str
+    title: str
+    paper: str
+    kinds: tuple[str, ...] = ("image",)
+
+
+def catalogue() -> tuple[NetworkEntry, ...]:
+    """Every family, with the grammar of its names."""
+    vgg = [NetworkEntry(f"vgg{d}", f"VGG-{d}; -batch for BatchNorm", _DC) for d in (11, 13, 16, 19)]
+    resnets = [
+        NetworkEntry(
+            f"resnet{d}", f"ResNet-{d}; -batch for BatchNorm, -ap pools instead of striding, -stem7 for ImageNet", _DC
+        )
+        for d in (18, 34, 50)
+    ]
+    parts = f"-dN depth, -wN width, {'|'.join(_ACTIVATIONS)}, {'|'.join(_NORMS)}, {'|'.join(_POOLINGS)}"
+    return (
+        NetworkEntry("convnet", f"ConvNet, depth by picture size, width 128; {parts}", _DC),
+        NetworkEntry("mlp", "two hidden layers of 128; -wN width", _DC, ("*",)),
+        NetworkEntry("linear", "one linear layer", "multinomial logistic regression", ("*",)),
+        NetworkEntry("lenet", "LeNet-5 with relu", _DC),
+        NetworkEntry("alexnet", "small AlexNet; -batch for BatchNorm", _DC),
+        *vgg,
+        *resnets,
+        NetworkEntry(
+            "towers",
+            "a ConvNet for the picture and a mean of words for the text of a pair; -wN width",
+            "arXiv:2103.00020, our size",
+            ("pair",),
+        ),
+        NetworkEntry("vit-tiny", "vision transformer, 6 layers of 192; our size", "arXiv:2010.11929"),
+        *(NetworkEntry(name, about.title, about.paper) for name, about in BACKBONES.items()),
+        NetworkEntry("timm:NAME", "any model of timm, where it is installed", "pypi.org/project/timm"),
+        NetworkEntry(
+            "torchvision:NAME", "any model of torchvision, where it is installed", "pypi.org/project/torchvision"
+        ),
+        NetworkEntry(
+            "transformers:KIND",
+            "any kind of image classifier of transformers (vit, resnet), where it is installed",
+            "pypi.org/project/transformers",
+        ),
+        NetworkEntry("FILE.py:NAME", "a class or function of a file of your own", "yours", ("*",)),
+        *(
+            NetworkEntry(name, "of an installed package", target.partition(":")[0], ("*",))
+            for name, target in registry.targets("networks").items()
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Factory:
+    """Makes fresh networks of one kind for one kind of input: ``factory(seed)``. A value that can be pickled."""
+
+    name: str
+    input: InputSpec
+    num_classes: int
+    device: torch.device
+
+    def __call__(self, seed: int, /) -> Network:
+        """The network that ``seed`` gives, on ``device``; the global generator is not touched."""
+        package, _, model = self.name.partition(":")
+        if model:
+            return bridged(package, model, self.input, self.num_classes, seed).to(self.device)
+        make = _parse(self.name, self.input, self.num_classes)[1]
+        return built(make, self.device, generator(seed, "network"))
+
+
+def factory(
+    name: str | OwnNetwork,
+    input: InputSpec,
+    num_classes: int,
+    device: torch.device | str = "cpu",
+    *,
+    normalization: Normalization | None = None,
+) -> Factory | OwnFactory | FrozenFactory:
+    """The factory for a network's name.
+
+    Args:
+        name: e.g. ``convnet``, ``convnet-d3-w128-instance-avg``, ``resnet18-batch``, ``timm:NAME``, what an installed
+            package registers, or a user's own (`potstill.nn.given`).
+        input: what it eats; pictures (c, h, w), or any one tensor for ``mlp`` and ``linear``.
+        num_classes: k ≥ 1.
+        device: where its networks are put.
+        normalization: of the data; backbones that others trained see their inputs without it. ``None``: inputs come in
+            data units.
+
+    Raises:
+        PotstillError: the name is not known, or the network cannot eat such inputs; the message names the smallest
+            pictures that it can.
+    """
+    if isinstance(name, OwnNetwork):
+        return own_factory(name, input, num_classes, torch.device(device))
+    if name in registry.targets("networks"):
+        return own_factory(OwnNetwork(registry.resolve("networks", name)), input, num_classes, torch.device(device))
+    package, _, model = name.partition(":")
+    if model and package in _PACKAGES:
+        bridged(package, model, input, num_classes, 0)
+        return Factory(name, input, num_classes, torch.device(device))
+    if names_backbone(name):
+        return frozen_factory(name, input, num_classes, torch.device(device), normalization)
+    canonical, make = _parse(name, input, num_classes)
+    narrow = re.sub(r"^(convnet-d\d+-w)\d+", r"\g<1>4", canonical)  # a width may be refused, but decides no sizes
+    if not (_fits(make, None, "meta") and _fits(_parse(narrow, input, num_classes)[1], input, "cpu")):
+        raise PotstillError(
+            f"network {canonical} shrinks pictures until nothing is left to tell them apart, and these of "
+            f"{'×'.join(map(str, input.shape[1:]))} are too small; {_smallest(canonical, input, num_classes)}"
+        )
+    return Factory(canonical, input, num_classes, torch.device(device))
+
+
+def described(name: str, input: InputSpec, num_classes: int) -> Network:
+    """One of this package's networks on the meta device: names and shapes without values, so of any size at no cost.
+
+    Raises:
+        PotstillError: the name is none of them.
+    """
+    if name.partition("-")[0] not in _FAMILIES:
+        raise PotstillError(
+            f"what is built by its name alone is one of potstill's own networks, but {name!r:.60} is none; "
+            "`potstill networks` lists them"
+        )
+    make = _parse(name, input, num_classes)[1]
+    try:
+        with torch.device("meta"):
+            return make()
+    except (RuntimeError, ValueError, OverflowError, TypeError) as error:
+        raise PotstillError(f"no {name:.60} takes inputs of {input.shape!r:.60}; change the network") from error
+
+
+def named(name: str) -> bool:
+    """Whether ``name`` is one of this package's networks, of timm's, torchvision's or transformers', or a backbone that
+    anybody can have: what anybody's card may say."""
+    return name.partition("-")[0] in _FAMILIES or name.partition(":")[0] in _PACKAGES or names_backbone(name)
+
+
+def stackable(make: NetworkFactory) -> bool:
+    """Whether several of its networks can be trained as one (`potstill.evaluation.vmap_students`)."""
+    if isinstance(make, OwnFactory):
+        return make.side_by_side
+    return not isinstance(make, FrozenFactory) and ":" not in make.name
+
+
+def _fits(make: Callable[[], Network], spec: InputSpec | None, device: str) -> bool:
+    """Whether it can be made and one sample of ``spec``, if that is given, gets through.
+
+    Norms of one sample refuse a single position, which they would make constant.
+
+    Args:
+        device: ``meta`` costs nothing for any size, but torch's shapes without values take seconds to import.
+    """
+    try:
+        with torch.device("meta"):
+            network = make().eval()
+        if spec is None:
+            return True
+        with torch.no_grad():
+            allocated(network, torch.device(device))(zeros(spec, 1, device))
+    except (RuntimeError, ValueError):
+        return False
+    return True
+
+
+def _smallest(name: str, spec: InputSpec, k: int) -> str:
+    def fits(side: int) -> bool:
+        shape = (spec.shape[0], side, side)
+        smaller = InputSpec(kind=spec.kind, shape=shape)
+        return _fits(_parse(name, smaller, k)[1], smaller, "meta")
+
+    sides = range(1, 1025)
+    found = bisect.bisect_left(sides, True, key=fits)
+    if found == len(sides):
+        return "use fewer blocks, or mlp"
+    return f"it takes {sides[found]}×{sides[found]} and more: resize them, or use fewer blocks, or mlp"
+
+
+def _parse(name: str, spec: InputSpec, k: int) -> tuple[str, Callable[[], Network]]:
+    """The full name and how to make the network."""
+    family, *parts = name.split("-")
+    if family not in _FAMILIES:
+        raise unknown("network", name, [e.name for e in catalogue()] + list(registry.names("networks")))
+    if repeated := next((p for n, p in enumerate(parts) if p in parts[:n]), None):
+        raise PotstillError(f"a part of a network's name is given once, but {name!r} has {repeated!r} twice; drop one")
+    if family == "towers":
+        width = _choose(name, parts, {}, {"w": 32})["w"]
+        return f"towers-w{width}", lambda: Towers(spec, k, width=int(width))
+    if spec.parts:
+        raise PotstillError(
+            f"network {name} takes inputs of one tensor, but these have {', '.join(n for n, _ in spec.parts)}; use "
+            f"{usual(spec)}"
+        )
+    if family == "linear":
+        _choose(name, parts, {})
+        return "linear", lambda: Linear(spec.shape, k)
+    if family == "mlp":
+        width = _choose(name, parts, {}, {"w": 128})["w"]
+        return f"mlp-w{width}", lambda: MLP(spec.shape, k, width=int(width))
+    if len(spec.shape) != 3:
+        raise PotstillError(f"network {name} takes pictures (c, h, w), but inputs are {spec.shape}; use mlp or linear")
+    c, h, w = spec.shape
+    shape = (c, h, w)
+    if family == "convnet":
+        return _convnet(name, parts, shape, k)
+    if family == "lenet":
+        _choose(name, parts, {})
+        return "lenet", lambda: LeNet(shape, k)
+    if family == "vit":
+        _choose(name, parts, {"size": ("tiny",)})
+        return "vit-tiny", lambda: ViT(shape, k)
+    if family == "alexnet":
+        norm = _choose(name, parts, {"norm": ("nonorm", "batch")})["norm"]
+        return _full(family, norm == "batch" and norm), lambda: AlexNet(shape, k, batch=norm == "batch")
+    depth = int(family[-2:])
+    if family.startswith("vgg"):
+        norm = _choose(name, parts, {"norm": ("instance", "batch")})["norm"]
+        return _full(family, norm == "batch" and norm), lambda: VGG(shape, k, depth=depth, batch=norm == "batch")
+    axes = {"pooling": ("stride", "ap"), "norm": ("instance", "batch"), "stem": ("stem3", "stem7")}
+    chosen = _choose(name, parts, axes)
+    ap, batch, large = chosen["pooling"] == "ap", chosen["norm"] == "batch", chosen["stem"] == "stem7"
+    full = _full(family, ap and "ap", batch and "batch", large and "stem7")
+    return full, lambda: ResNet(shape, k, depth=depth, batch=batch, ap=ap, large=large)
+
+
+def _full(family: str, *parts: str | bool) -> str:
+    return "-".join([family, *(str(p) for p in parts if p)])
+
+
+def _convnet(name: str, parts: list[str], shape: tuple[int, int, int], k: int) -> tuple[str, Callable[[], Network]]:
+    axes = {"activation": _ACTIVATIONS, "norm": _NORMS, "pooling": _POOLINGS}
+    chosen = _choose(name, parts, axes, {"d": default_depth(min(shape[1:])), "w": 128})
+    d, w, activation, norm, pooling = (chosen[key] for key in ("d", "w", "activation", "norm", "pooling"))
+    full = _full("convnet", f"d{d}", f"w{w}", activation != "relu" and activation, norm, pooling)
+    options: dict[str, Any] = {
+        "depth": int(d), "width": int(w), "activation": activation,
+        "norm": norm.replace("nonorm", "none"), "pooling": pooling.replace("nopool", "none"),
+    }  # fmt: skip
+    return full, lambda: ConvNet(shape, k, **options)
+
+
+def _choose(
+    name: str, parts: list[str], axes: Mapping[str, tuple[str, ...]], numbers: Mapping[str, int] | None = None
+) -> dict[str, str]:
+    """What the parts of a name choose: one word of each axis (the first where none is given), and numbers by letter."""
+    numbers = numbers or {}
+    chosen: dict[str, str] = {}
+    for part in parts:
+        key = next((axis for axis, words in axes.items() if part in words), None)
+        match = re.fullmatch(r"([a-z])([1-9]\d{0,4})", part)
+        if match is not None and match[1] in numbers:
+            key, part = match[1], match[2]
+        if key is None:
+            _refuse(
+                name, part, [*(w for words in axes.values() for w in words), *(f"{n}{v}" for n, v in numbers.items())]
+            )
+        elif key in chosen:
+            raise PotstillError(
+                f"each part of a network's name is chosen once, but {name!r} has {chosen[key]} and {part}; drop one"
+            )
+        else:
+            chosen[key] = part
+    return {axis: words[0] for axis, words in axes.items()} | {n: str(v) for n, v in numbers.items()} | chosen
+
+
+def _refuse(name: str, part: str, known: list[str]) -> None:
+    hint = meant(part, known, "it takes") if known else "it takes no parts"
+    raise PotstillError(f"network {name!r} has no part {part!r}; {hint}")
+
+
+def usual(input: InputSpec) -> str:
+    """The network for such inputs where none is named: the field's ConvNet for pictures, towers for pairs of a picture
+    and a text, an MLP for anything flat."""
+    return {"image": "convnet", "pair": "towers"}.get(input.kind, "mlp")
+
+
+def flops(network: torch.nn.Module, shape: tuple[int, ...] | InputSpec) -> int:
+    """Floating-point operations of convolutions and linear layers in one forward pass of a sample, 2 per product.
+
+    Norms, activations, poolings and products between activations (attention) are not counted. The network stays as
+    it was: running statistics do not move.
+
+    Args:
+        shape: of one sample, without the batch axis; or what a sample is.
+    """
+    total, spec = 0, shape if isinstance(shape, InputSpec) else InputSpec(kind="any", shape=shape)
+
+    def count(module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        nonlocal total
+        weight = module.weight
+        assert isinstance(weight, torch.Tensor)
+        total += 2 * weight[0].numel() * output.numel()
+
+    counted = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear, Folded)
+    modules = [*network.modules(), *(network.trunk.modules() if isinstance(network, Frozen) else ())]
+    training = [m.training for m in modules]
+    hooks = [m.register_forward_hook(count) for m in modules if isinstance(m, counted)]
+    try:
+        with torch.no_grad():
+            network.eval()(zeros(spec, 1, next(network.parameters()).device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in zip(modules, training, strict=True):
+            module.training = mode
+    return total

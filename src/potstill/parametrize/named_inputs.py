@@ -1,0 +1,230 @@
+"""Named: inputs with names, of which one part may have a parametrization of its own.
+
+Every part of real values is optimised, each as it is stored. Codes and words are carried along as they are at the
+start: nothing moves a whole number by a gradient. ``NAME=PARAMETRIZATION``, as in ``image=tiles:factor=2``, gives one
+part a parametrization of single tensors, which knows nothing of the others: it sees a problem that has this part alone.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jaxtyping import Int
+from torch import Generator, Tensor
+
+from potstill.codecs import largest
+from potstill.core import (
+    Batch,
+    Inputs,
+    InputSpec,
+    Needs,
+    Normalization,
+    Parametrization,
+    Payload,
+    Problem,
+    Source,
+)
+from potstill.core.nested import names_of
+from potstill.core.registry import part
+from potstill.errors import PotstillError
+from potstill.parametrize.pixels import Pixels
+
+__all__ = ["Named", "decoder_of", "decodes", "named"]
+
+_SHARED = "decoder/"
+_SHARES = 1 << 12
+"""Parts of the numbers that the part with the parametrization may get."""
+
+
+def decoder_of(spelled: str, input: InputSpec) -> Parametrization:
+    """The parametrization that is spelled, for inputs of this kind: of inputs with names ``NAME=PARAMETRIZATION`` is
+    that of one part.
+
+    Raises:
+        PotstillError: as `potstill.core.registry.part` raises it, or there is no such part.
+    """
+    made: Parametrization = named(spelled, input) if input.parts else part("parametrizations", spelled)
+    return made
+
+
+def decodes(spelled: str, input: InputSpec) -> bool:
+    """Whether the parametrization that is spelled, such as ``tiles:factor=2``, can store inputs of this kind; of inputs
+    with names, whether just one part is such.
+
+    Raises:
+        PotstillError: there is no such parametrization, or no such setting of it.
+    """
+    kinds: tuple[str, ...] = getattr(part("parametrizations", spelled), "kinds", ("*",))
+    if "*" in kinds:
+        return True
+    return sum(one.kind in kinds for one in (dict(input.parts).values() or (input,))) == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """Inputs with names.
+
+    The payload: the tensors of the parts by their names, but of ``part`` the payload of ``inner`` as ``PART/…``, and
+    what all items share of it as ``decoder/PART/…``.
+    """
+
+    input: InputSpec
+    part: str = ""
+    """The part that is parametrized; empty: none."""
+    inner: Parametrization = field(default_factory=Pixels)
+
+    @property
+    def plain(self) -> bool:
+        """Whether every part is stored as it is."""
+        return not self.part
+
+    @property
+    def bounded(self) -> bool:
+        """As of the part."""
+        return self.inner.bounded
+
+    @property
+    def _spec(self) -> InputSpec:
+        return dict(self.input.parts)[self.part]
+
+    def _shares(self, numbers: tuple[int, ...]) -> tuple[int, ...]:
+        """What of each class's numbers the part gets, so that its inputs' other parts fit beside it."""
+        rest = self.input.numbers - self._spec.numbers
+
+        def share(parts: int) -> tuple[int, ...]:
+            return tuple(n * parts // _SHARES for n in numbers)
+
+        def fits(parts: int) -> bool:
+            try:
+                sizes = self.inner.sizes(share(parts), self._spec.shape)
+            except PotstillError:
+                return True  # too little for a single input, which is said where it is used
+            return all(m + s * rest <= n for m, s, n in zip(share(parts), sizes, numbers, strict=True))
+
+        return share(largest(fits, _SHARES)) if rest else numbers
+
+    def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
+        """As many inputs as the numbers of each class pay, each with all of its parts; words cost none.
+
+        Raises:
+            PotstillError: a class gets no input, or no part has values that can be optimised.
+        """
+        if not any(p.kind not in ("words", "categories") for _, p in self.input.parts):
+            raise PotstillError("these inputs have no values to optimise, only codes and words; choose a selection")
+        if self.plain:
+            return Pixels().sizes(numbers, (self.input.numbers,))
+        return self.inner.sizes(self._shares(numbers), self._spec.shape)
+
+    def encode(self, x: Any, problem: Problem, rng: Generator, /) -> Payload:
+        """Stored form of initial inputs with names."""
+        if self.plain:
+            return dict(x)
+        alone = replace(
+            problem, train=_Part(problem.train, self.part), numbers=self._shares(problem.held),
+            parametrization=self.inner,
+        )  # fmt: skip
+        made = self.inner.encode(x[self.part], alone, rng)
+        return {n: t for n, t in x.items() if n != self.part} | {self._outer(n): t for n, t in made.items()}
+
+    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> dict[str, Tensor]:
+        """Inputs by name, grouped by class, differentiable by every floating tensor."""
+        if self.plain:
+            return {name: payload[name] for name in names_of(self.input)}
+        others = [n for n in names_of(self.input) if n != self.part]
+        mine = {inner: t for n, t in payload.items() if n not in others and (inner := self._inner(n)) is not None}
+        made = {n: payload[n] for n in others} | {self.part: self.inner.decode(mine, self._spec.shape)}
+        return {name: made[name] for name in names_of(self.input)}
+
+    def _outer(self, name: str) -> str:
+        return (
+            f"{_SHARED}{self.part}/{name.removeprefix(_SHARED)}" if name.startswith(_SHARED) else f"{self.part}/{name}"
+        )
+
+    def _inner(self, name: str) -> str | None:
+        for first, now in ((f"{_SHARED}{self.part}/", _SHARED), (f"{self.part}/", "")):
+            if name.startswith(first):
+                return now + name.removeprefix(first)
+        return None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A source (`potstill.core.Source`) of one part of another's inputs."""
+
+    source: Source
+    part: str
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def input(self) -> InputSpec:
+        return dict(self.source.input.parts)[self.part]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.source.classes
+
+    @property
+    def normalization(self) -> Normalization:
+        return self.source.normalization.parts[self.part]
+
+    @property
+    def labels(self) -> Int[Tensor, " n"]:
+        return self.source.labels
+
+    @property
+    def device(self) -> Any:
+        return self.source.device
+
+    @property
+    def content_hash(self) -> str:
+        return self.source.content_hash
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def fetch(self, index: Int[Tensor, " m"], /) -> Batch:
+        batch = self.source.fetch(index)
+        return replace(batch, x=self._of(batch.x))
+
+    def raw(self, index: Int[Tensor, " m"], /) -> Inputs:
+        return self._of(self.source.raw(index))
+
+    def _of(self, x: Inputs) -> Tensor:
+        assert not isinstance(x, Tensor)
+        return x[self.part]
+
+    def to(self, device: Any, /) -> "_Part":
+        return _Part(self.source.to(device), self.part)
+
+
+def named(spelled: str, input: InputSpec) -> Named:
+    """How inputs with names are stored: ``pixels``, as they are; ``PART=PARAMETRIZATION``, or a parametrization alone
+    where one part is a picture.
+
+    Raises:
+        PotstillError: there is no such part, or not one that is a picture, or it needs assets (`Needs`).
+    """
+    first, equals, rest = spelled.partition("=")
+    if equals and ":" not in first:
+        known = [name for name, p in input.parts if p.kind not in ("words", "categories")]
+        if first not in known:
+            raise PotstillError(f"a part of values may have a parametrization, {' or '.join(known)}, but not {first!r}")
+    elif spelled == "pixels":
+        return Named(input=input)
+    else:
+        pictures = [name for name, p in input.parts if p.kind == "image"]
+        if len(pictures) != 1:
+            raise PotstillError(
+                f"these inputs have {len(pictures)} parts that are pictures; say which one has the parametrization, as "
+                f"in {input.parts[0][0]}={spelled}"
+            )
+        first, rest = pictures[0], spelled
+    inner: Parametrization = part("parametrizations", rest)
+    if isinstance(inner, Needs):
+        raise PotstillError(
+            f"parametrization {rest} decodes by what is made of whole inputs, so that it cannot be of {first!r} alone; "
+            "take another"
+        )
+    return Named(input=input) if isinstance(inner, Pixels) else Named(input=input, part=first, inner=inner)

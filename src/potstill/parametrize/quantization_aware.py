@@ -1,0 +1,151 @@
+"""Rounding while a set is made, so that it is made for the bits that it is stored in (quantisation-aware distillation).
+
+A wrapper over any parametrization and a store that can round: whatever is decoded is decoded from what a reader of the
+file will have, and gradients go straight through the rounding (Bengio et al., arXiv:1308.3432) to the full-precision
+payload that the optimiser moves. Nothing else of a method changes.
+
+With ``learned`` the levels are moved too: lowest and highest level of each group, a clip, or colours, whatever the
+store rounds to. Each has the gradient of learned step sizes (LSQ; Esser et al., arXiv:1902.08153), as QuADD does
+(arXiv:2603.02411: "the quantiser in the loop, learnt with the samples").
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Generator, Tensor
+
+from potstill.codecs import ints_stored, read
+from potstill.codecs.names import store_name
+from potstill.core import Asset, Needs, Parametrization, Payload, Problem, Store, Stored
+from potstill.errors import PotstillError
+
+__all__ = ["Aware", "Learns", "Rounds"]
+
+_RANGE = "range/"
+
+
+@runtime_checkable
+class Rounds(Protocol):
+    """A store that can round as it will be read."""
+
+    def rounded(self, x: Tensor, /) -> Tensor:
+        """``read(pack(x))`` to the last bit, with a gradient by ``x`` that goes straight through."""
+        ...
+
+
+@runtime_checkable
+class Learns(Protocol):
+    """A store whose levels can be moved."""
+
+    def fitted(self, x: Tensor) -> Mapping[str, Tensor]:
+        """The levels for ``x``, as named floating tensors."""
+        ...
+
+    def through(self, x: Tensor, ranges: Mapping[str, Tensor]) -> Tensor:
+        """``read(packed(x, ranges))`` to the last bit, with gradients by ``x`` and by every range."""
+        ...
+
+    def packed(self, x: Tensor, ranges: Mapping[str, Tensor]) -> Stored:
+        """``x`` by these levels."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aware:
+    """A parametrization whose payload is rounded, as a store will write it, before it is decoded.
+
+    The payload: that of ``inner``, in full precision, and where levels are learned ``range/NAME/…`` for each of its
+    floating tensors. `plain` and `finished` give what is to be kept of it at the end.
+
+    Raises:
+        PotstillError: the store cannot round, or cannot learn.
+    """
+
+    inner: Parametrization
+    store: Store
+    learned: bool = False
+    """Move the levels with the payload."""
+
+    def __post_init__(self) -> None:
+        what, kind = ("learn its levels", Learns) if self.learned else ("round during distillation", Rounds)
+        if not isinstance(self.store, kind):
+            raise PotstillError(
+                f"store {store_name(self.store)} cannot {what}; take uint1 to uint8, or leave "
+                f"{'learned' if self.learned else 'aware'} out"
+            )
+
+    @property
+    def bounded(self) -> bool:
+        """As it is without rounding: levels are values of the payload, too."""
+        return self.inner.bounded
+
+    def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
+        """As many as without rounding."""
+        return self.inner.sizes(numbers, shape)
+
+    def assets(self, problem: Problem, /) -> tuple[Asset, ...]:
+        """As without rounding."""
+        return self.inner.assets(problem) if isinstance(self.inner, Needs) else ()
+
+    def given(self, assets: Mapping[str, Payload], /) -> "Aware":
+        """The same with what ``inner`` needs."""
+        return replace(self, inner=self.inner.given(assets)) if isinstance(self.inner, Needs) else self
+
+    def encode(self, x: Any, problem: Problem, rng: Generator, /) -> Payload:
+        """The payload of ``inner``, and levels fitted to it where they are learned."""
+        made = dict(self.inner.encode(x, problem, rng))
+        if not (self.learned and isinstance(self.store, Learns)):
+            return made
+        floating = {name: t for name, t in made.items() if t.is_floating_point()}
+        levels = {_level(name, part): v for name, t in floating.items() for part, v in self.store.fitted(t).items()}
+        return made | levels
+
+    def decode(self, payload: Payload, shape: tuple[int, ...], /) -> Any:
+        """Inputs (n, *shape) from the rounded payload, differentiable by every floating tensor."""
+        return self.inner.decode(self._rounded(payload), shape)
+
+    def _rounded(self, payload: Payload) -> Payload:
+        return {
+            name: self._round(name, t, payload) if t.is_floating_point() else t
+            for name, t in payload.items()
+            if not name.startswith(_RANGE)
+        }
+
+    def _round(self, name: str, t: Tensor, payload: Payload) -> Tensor:
+        if (levels := _levels(name, payload)) and isinstance(self.store, Learns):
+            return self.store.through(t, levels)
+        assert isinstance(self.store, Rounds)  # a store that learns rounds, too
+        return self.store.rounded(t)
+
+    def finished(self, payload: Payload) -> Mapping[str, Stored]:
+        """How each tensor of the inner payload is written; reading it gives what `decode` decoded from, bit for bit."""
+        made: dict[str, Stored] = {}
+        for name, t in payload.items():
+            if name.startswith(_RANGE):
+                continue
+            if not t.is_floating_point():
+                made[name] = ints_stored(t)
+            elif (levels := _levels(name, payload)) and isinstance(self.store, Learns):
+                made[name] = self.store.packed(t, levels)
+            else:
+                made[name] = self.store.pack(t)
+        return made
+
+    def plain(self, payload: Payload) -> Payload:
+        """The inner payload as a reader of `finished` has it: rounded, and without levels; whole numbers as they were.
+
+        Shapes and types stay, on the CPU.
+        """
+        return {name: read(kept).to(payload[name].dtype) for name, kept in self.finished(payload).items()}
+
+
+def _level(name: str, part: str) -> str:
+    return f"{_RANGE}{name}/{part}"
+
+
+def _levels(name: str, payload: Payload) -> Mapping[str, Tensor]:
+    """The learned levels of one tensor, by their own names."""
+    first = _level(name, "")
+    found = {key.removeprefix(first): t for key, t in payload.items() if key.startswith(first)}
+    return {part: t for part, t in found.items() if "/" not in part}

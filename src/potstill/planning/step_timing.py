@@ -1,0 +1,126 @@
+"""Steps that are run to know how long they take, in bounded time, and a rough estimate before that."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from potstill.core import Method, Part, Problem
+from potstill.evaluation.candidate_trials import work
+from potstill.rng import generator
+
+__all__ = ["LONGEST", "Measured", "rough_seconds", "seconds_a_step", "summed", "timed_steps", "usual_share"]
+
+SPEED = 5e10
+"""Operations per second and core, for a rough estimate: 7e10 of DM on 28×28 pictures in a ConvNet of width 128."""
+ENOUGH = 5.0
+"""Seconds of steps that are run to know how long they take, where nobody says how many."""
+MOST = 64
+"""Of such steps, at most."""
+LONGEST = 20.0
+"""Seconds that measuring may take where nobody says how many steps to run: no step is begun that would end later, and
+none at all where a step is expected to take three times as long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Steps that were run for the plan, after one that was not timed. Seconds of wall clock."""
+
+    n: int
+    median: float
+    least: float
+    most: float
+    forecast: float | None
+    """Their mean times the steps of the run; ``None`` where their number is not known. What costs something now and
+    then only (real statistics that serve several steps) counts as often as it came."""
+
+
+def rough_seconds(problem: Problem, parts: Sequence[Part] | None) -> float | None:
+    """Seconds of a step by counted operations, within a factor of a few; ``None`` on a GPU, and of a method that does
+    not say what passes a network."""
+    if parts is None or problem.train.device.type != "cpu":
+        return None
+    passed = sum(_passed(part) / part.every for part in parts)
+    if passed == 0:  # a network is not asked, and inputs with names may have none
+        return 0.0
+    return passed * work(problem.network, problem.train.input) / (SPEED * torch.get_num_threads())
+
+
+def usual_share(parts: Sequence[Part] | None) -> float:
+    """Operations of a step in the mean, as a part of those of the first, in which everything is read anew."""
+    whole = sum(map(_passed, parts or ()))
+    return sum(_passed(part) / part.every for part in parts or ()) / whole if whole else 1.0
+
+
+def _passed(part: Part) -> int:
+    """Samples that pass forwards, and backwards at twice the cost: all that are not real, of real ones about half."""
+    return (2 if part.real else 3) * part.samples
+
+
+def timed_steps(
+    name: str, method: Method[Any], problem: Problem, seed: int, *, asked: int | None, measure: int | None,
+    rough: float | None, told: Callable[[float], None],
+) -> tuple[tuple[float, ...], int]:  # fmt: skip
+    """Seconds of each of some steps, the first included, and how many steps a reading of real samples serves.
+
+    Args:
+        asked: steps that the run will make at most.
+        measure: how many to run besides the first; ``None``: as many as `ENOUGH` holds, within `LONGEST`.
+        rough: seconds that a step is expected to take.
+        told: called with what a step takes, by the first.
+    """
+    if measure is None and rough is not None and rough > 3 * LONGEST:
+        return (), 1
+    rng = generator(seed, "distill", name)
+    state = method.init(problem, rng)
+    parts = method.parts(problem, state)
+    around = max((part.every for part in parts or ()), default=1)
+    seconds: list[float] = []
+    most = MOST if measure is None else measure + 1
+    while len(seconds) < most and not method.done(problem, state) and (asked is None or len(seconds) < asked):
+        begun = time.perf_counter()
+        state, _metrics = method.step(problem, state, rng)
+        if problem.train.device.type == "cuda":
+            torch.cuda.synchronize(problem.train.device)
+        seconds.append(time.perf_counter() - begun)
+        if len(seconds) == 1:
+            told(seconds[0] * usual_share(parts))
+        if measure is None and _enough(seconds):
+            break
+    if len(seconds) == 1:  # the first alone: what it did besides others is left out
+        seconds = [seconds[0] * usual_share(parts)]
+    return tuple(seconds), around
+
+
+def _enough(seconds: Sequence[float]) -> bool:
+    """A first step that takes long by itself is followed by one more, where that ends within `LONGEST`."""
+    lasting = sum(seconds[1:]) > ENOUGH or (len(seconds) > 1 and sum(seconds) > 2 * ENOUGH)
+    return lasting or sum(seconds) + seconds[-1] > LONGEST
+
+
+def seconds_a_step(seconds: Sequence[float], around: int) -> float:
+    """What a step takes in the mean, of some that were timed.
+
+    The first is left out where it can be, as it warms up. Where a reading of real samples serves ``around`` steps, and
+    the others are fewer than that, it stands for the dear one in each round: left out, it would be in none.
+    """
+    first, rest = seconds[0], seconds[1:]
+    if not rest:
+        return first
+    if len(rest) >= around:
+        return statistics.mean(rest)
+    return (first + (around - 1) * statistics.mean(rest)) / around
+
+
+def summed(seconds: Sequence[float], around: int, steps: int | None) -> Measured | None:
+    """What the steps say of all of them; ``None`` where none was timed."""
+    if not seconds:
+        return None
+    warm = seconds[1:] or seconds
+    return Measured(
+        n=len(warm), median=statistics.median(warm), least=min(warm), most=max(warm),
+        forecast=None if steps is None else seconds_a_step(seconds, around) * steps,
+    )  # fmt: skip

@@ -1,0 +1,136 @@
+"""PAD's curriculum: which samples an expert meets in which epoch, from easy to hard.
+
+Li et al., "Prioritize Alignment in Dataset Distillation", arXiv:2408.03360. Samples of each class are sorted by GraNd:
+the norm of the last layer's gradient early in training, averaged over networks (as DeepCore has it, from which the
+published orders are). The easiest 75 % are met first; that part grows to all by epoch 20; after epoch 40 the easiest
+10 % are left out, after epoch 60 the easiest 20 %. Epochs count from 0, parts are of each class, rounded down, and a
+class keeps one sample at least.
+"""
+
+import contextlib
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from potstill._util.cache import make_kind
+from potstill._util.cache_dir import cache_folder
+from potstill.augment.siamese import none
+from potstill.core import Batch, NetworkFactory, Source, Trained
+from potstill.core.nested import only
+from potstill.data.iterate import each
+from potstill.dataset_file import read_tensors, write_tensors
+from potstill.errors import PotstillError
+from potstill.functional.gradient_norms import last_layer_norms
+from potstill.pretraining.networks import TrainNetwork
+
+__all__ = ["PAD", "Curriculum", "Order"]
+
+_CHUNK = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curriculum:
+    """Which part of each class, sorted from easy to hard, an epoch sees."""
+
+    begin: float = 0.75
+    """The part that epoch 0 sees; it grows evenly."""
+    whole: int = 20
+    """The epoch by which it is all."""
+    drops: tuple[tuple[int, float], ...] = ((40, 0.1), (60, 0.2))
+    """After which epoch what part of the easiest is left out."""
+
+    def part(self, epoch: int) -> tuple[float, float]:
+        """From where to where, in parts of the class."""
+        if epoch <= self.whole:
+            return 0.0, min(1.0, self.begin + (1 - self.begin) * epoch / max(1, self.whole))
+        return max((low for after, low in self.drops if epoch > after), default=0.0), 1.0
+
+    def index(self, epoch: int, order: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Int[Tensor, " m"]:
+        """The samples of an epoch, ascending.
+
+        Args:
+            order: samples from easy to hard.
+            labels: of all samples.
+        """
+        low, high = self.part(epoch)
+        y = labels[order]
+        pools = [order[y == c] for c in torch.unique(y).tolist()]
+        kept = [p[min(int(low * len(p)), len(p) - 1) : max(1, int(high * len(p)))] for p in pools]
+        return torch.cat(kept).sort().values
+
+
+PAD = Curriculum()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """Samples of a source from easy to hard, by networks that are trained for it; kept, and the same whoever asks."""
+
+    train: Source
+    make: NetworkFactory
+    runs: int
+    epochs: int
+    batch: int
+
+    def __post_init__(self) -> None:
+        if not self.train.classes:
+            raise PotstillError(f"a curriculum sorts each class, but {self.train.name} has none; use curriculum none")
+
+    def trainings(self) -> tuple[TrainNetwork, ...]:
+        """The networks that say what is hard: SGD with momentum on plain pictures."""
+        recipe: dict[str, float | int | str] = {
+            "epochs": self.epochs, "batch": self.batch, "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4,
+            "schedule": "constant",
+        }  # fmt: skip
+        return tuple(
+            TrainNetwork(train=self.train, make=self.make, augment=none(), recipe=recipe, number=n)
+            for n in range(self.runs)
+        )
+
+    def path(self) -> Path:
+        """Where the scores are kept."""
+        said = json.dumps(["grand last layer", 1, *(job.path().name for job in self.trainings())])
+        return cache_folder() / "orders" / f"{hashlib.sha256(said.encode()).hexdigest()}.safetensors"
+
+    def left(self) -> float:
+        """Samples that training its networks will still pass."""
+        return 0.0 if self.path().exists() else sum(job.left() for job in self.trainings() if not job.there())
+
+    def scores(self) -> Float[Tensor, " n"]:
+        """The mean norm of each sample's last-layer gradient."""
+        path = self.path()
+        with contextlib.suppress(PotstillError, KeyError):  # not there or not readable: it is made again
+            found = read_tensors(path, 2**40)[0]["scores"]
+            if found.shape == (len(self.train),):
+                return found
+        total = torch.zeros(len(self.train))
+        for job in self.trainings():
+            if (kept := job.kept()) is None:
+                made = job.produce()
+                kept = job.kept() if made is None else made[0]
+            assert kept is not None
+            total += self._of(kept[0]) / self.runs
+        with contextlib.suppress(OSError, PotstillError):  # a cache that cannot be written costs time, not the result
+            make_kind(path.parent)
+            write_tensors(path, {"scores": total}, {})
+        return total
+
+    def _of(self, trained: Trained) -> Float[Tensor, " n"]:
+        net = self.make(trained.seed).eval()
+        net.load_state_dict({**trained.theta, **trained.buffers})
+        index = torch.arange(len(self.train))
+
+        def norms(batch: Batch) -> Tensor:
+            assert batch.y is not None  # the networks could not have been trained
+            return last_layer_norms(net, only(batch.x, "a curriculum"), batch.y).cpu()
+
+        return each(self.train, index, _CHUNK, norms)
+
+    def easy_first(self, index: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
+        """The samples at ``index`` from easy to hard."""
+        return index[self.scores()[index].argsort(stable=True)]

@@ -1,0 +1,98 @@
+"""A training under way as one file: one that was stopped goes on after its last whole epoch with the same bits."""
+
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+
+from potstill._util.cache import make_kind
+from potstill.core import Trained
+from potstill.dataset_file import read_tensors, write_tensors
+from potstill.errors import PotstillError
+from potstill.labels.teacher import Teacher
+
+__all__ = ["UnderWay", "read_progress", "write_progress"]
+
+MAX_BYTES = 16 * 2**30
+"""A file that is larger is not read."""
+_PARTS = ("params", "velocity", "buffers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnderWay:
+    """A training after ``epoch`` whole epochs."""
+
+    epoch: int
+    teacher: Teacher
+    rng: Tensor
+    """The generator's state."""
+    seconds: float
+    """Spent until now."""
+    stops: Sequence[tuple[Trained, float]]
+    """The networks of the stops that it has passed, and the seconds up to there."""
+
+
+def write_progress(path: Path, state: UnderWay, key: str) -> None:
+    """Write ``state`` to ``path``. What cannot be written costs time after an interruption, not the result.
+
+    Args:
+        key: what the training is: it is not read for another.
+    """
+    made = state.teacher
+    tensors: dict[str, Tensor] = {"rng": state.rng}
+    for part in _PARTS:
+        tensors |= {f"{part}/{name}": t.cpu() for name, t in getattr(made, part).items()}
+    for i, (stop, _) in enumerate(state.stops):
+        tensors |= {f"stops/{i}/theta/{name}": t.cpu() for name, t in stop.theta.items()}
+        tensors |= {f"stops/{i}/buffers/{name}": t.cpu() for name, t in stop.buffers.items()}
+    said = {
+        "epoch": state.epoch, "seconds": state.seconds, "step": made.step, "right": made.right, "seen": made.seen,
+        "stops": [[stop.epoch, seconds] for stop, seconds in state.stops], "key": key,
+    }  # fmt: skip
+    with contextlib.suppress(OSError, PotstillError):
+        make_kind(path.parent)
+        write_tensors(path, tensors, {"progress": json.dumps(said)})
+
+
+def read_progress(path: Path, like: Teacher, key: str, seed: int, classes: tuple[str, ...]) -> UnderWay | None:
+    """What was written of the training ``key``, if it is there and whole.
+
+    Args:
+        like: a fresh teacher of the same network: its names, shapes and device.
+        seed, classes: of the networks of its stops.
+    """
+    try:
+        tensors, metadata = read_tensors(path, MAX_BYTES)
+        said = json.loads(metadata["progress"])
+        if said["key"] != key:
+            return None
+        numbers = [int(said[name]) for name in ("epoch", "step", "right", "seen")]
+        passed = [(int(epoch), float(seconds)) for epoch, seconds in said["stops"]]
+        seconds = float(said["seconds"])
+    except (PotstillError, KeyError, ValueError, TypeError):
+        return None  # not there or not readable: the training begins anew
+    wanted = {f"{part}/{name}": t for part in _PARTS for name, t in getattr(like, part).items()}
+    for i in range(len(passed)):
+        wanted |= {f"stops/{i}/theta/{name}": t for name, t in like.params.items()}
+        wanted |= {f"stops/{i}/buffers/{name}": t for name, t in like.buffers.items()}
+    if {n: t.shape for n, t in tensors.items() if n != "rng"} != {n: t.shape for n, t in wanted.items()}:
+        return None
+    if "rng" not in tensors or tensors["rng"].shape != Generator().get_state().shape:
+        return None
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {n.removeprefix(prefix): t.to(wanted[n].device) for n, t in tensors.items() if n.startswith(prefix)}
+
+    params, velocity, buffers = (part(f"{name}/") for name in _PARTS)
+    epoch, step, right, seen = numbers
+    stops = [
+        (Trained(seed=seed, theta=part(f"stops/{i}/theta/"), buffers=part(f"stops/{i}/buffers/"), epoch=at,
+                 classes=classes), spent)
+        for i, (at, spent) in enumerate(passed)
+    ]  # fmt: skip
+    teacher = Teacher(params=params, velocity=velocity, buffers=buffers, step=step, right=right, seen=seen)
+    return UnderWay(epoch=epoch, teacher=teacher, rng=tensors["rng"].to(torch.uint8), seconds=seconds, stops=stops)

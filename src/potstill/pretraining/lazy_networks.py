@@ -1,0 +1,139 @@
+"""Trained networks as a sequence that reads one when asked: of a hundred trajectories few are in memory."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+
+from potstill._util.cache import in_use
+from potstill.core import Trained
+from potstill.dataset_file import read_tensors
+from potstill.errors import PotstillError
+
+__all__ = ["MAX_BYTES", "ByEpoch", "Here", "Kept", "Snapshots", "apart", "size_of"]
+
+MAX_BYTES = 4 * 2**30
+"""A file of the cache that is larger is not read."""
+OPEN = 2**28
+"""Bytes of networks that stay in memory after they were read, at most; one always stays."""
+
+
+def size_of(trained: Trained) -> int:
+    """Bytes of its parameters and buffers."""
+    return sum(t.numel() * t.element_size() for part in (trained.theta, trained.buffers) for t in part.values())
+
+
+@dataclass(frozen=True)
+class Here:
+    """A network that is in memory anyway."""
+
+    trained: Trained
+
+    def __call__(self) -> Trained:
+        return self.trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A network in a file, which was checked when it was found."""
+
+    path: Path
+    seed: int
+    epoch: int | None
+    classes: tuple[str, ...]
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        in_use(self.path)
+
+    def __setstate__(self, state: Any) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+        in_use(self.path)  # in the process that it was sent to, too
+
+    @classmethod
+    def of(cls, path: Path, found: Trained, device: torch.device) -> "Kept":
+        """What was ``found`` at ``path``."""
+        return cls(path=path, seed=found.seed, epoch=found.epoch, classes=found.classes, device=device)
+
+    def __call__(self) -> Trained:
+        """
+        Raises:
+            PotstillError: it cannot be read any more.
+        """
+        try:
+            tensors, _ = read_tensors(self.path, MAX_BYTES)
+        except PotstillError as error:
+            raise PotstillError(
+                f"{error}; this trained network was there when the run began: begin again, which makes it anew"
+            ) from error
+        return Trained(seed=self.seed, **apart(tensors, self.device), epoch=self.epoch, classes=self.classes)
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshots(Sequence[Trained]):
+    """Networks of one architecture, each with what reads it; those that were read last stay in memory."""
+
+    readers: tuple[Callable[[], Trained], ...]
+    seconds: float = 0.0
+    """Of computing that went into them."""
+    _open: "OrderedDict[int, Trained]" = field(default_factory=OrderedDict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.readers)
+
+    @overload
+    def __getitem__(self, at: int) -> Trained: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Trained, ...]: ...
+    def __getitem__(self, at: int | slice) -> Trained | tuple[Trained, ...]:
+        if isinstance(at, slice):
+            return tuple(self[n] for n in range(len(self))[at])
+        n = range(len(self))[at]
+        if n not in self._open:
+            self._open[n] = self.readers[n]()
+        self._open.move_to_end(n)
+        while len(self._open) > 1 and sum(map(size_of, self._open.values())) > OPEN:
+            self._open.popitem(last=False)
+        return self._open[n]
+
+    @property
+    def held(self) -> int:
+        """Bytes that stay in memory, at most."""
+        if not self.readers:
+            return 0
+        one = size_of(self[0])
+        every = one * len(self)
+        return every if any(isinstance(r, Here) for r in self.readers) else min(every, max(OPEN, one))
+
+
+@dataclass(frozen=True, eq=False)
+class ByEpoch(Mapping[int, Trained]):
+    """The same by the number of epochs made."""
+
+    epochs: tuple[int, ...]
+    networks: Snapshots
+
+    def __getitem__(self, epoch: int) -> Trained:
+        if epoch not in self.epochs:
+            raise KeyError(epoch)
+        return self.networks[self.epochs.index(epoch)]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.epochs)
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+
+def apart(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, dict[str, Tensor]]:
+    """``theta`` and ``buffers`` of a file, on ``device``."""
+    parts: dict[str, dict[str, Tensor]] = {"theta": {}, "buffers": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition("/")
+        parts.setdefault(part, {})[rest] = tensor.to(device)
+    return {part: parts[part] for part in ("theta", "buffers")}

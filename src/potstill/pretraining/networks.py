@@ -1,0 +1,395 @@
+"""Networks trained on the real data: what methods match in that look at more than random networks.
+
+Each is decided by the data, the architecture, the recipe and its number, and by nothing else, so that every run and
+every method that asks for the same ones shares them. They are kept as safetensors files under the cache folder; one
+that is there is not trained again, so that an interrupted preparation goes on where it was.
+
+One training gives as many early-stopped networks as are wanted: a snapshot after each of some epochs, found again by
+(recipe, epoch). Where the rate does not depend on the length of the training (schedule ``constant``), the snapshot
+after e epochs has the bits of a training of e epochs, and both have one name in the cache. Elsewhere it has not: a rate
+that falls over 50 epochs has hardly fallen after 10.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Generator, Tensor
+
+from potstill._util.cache import make_kind
+from potstill._util.cache_dir import cache_folder
+from potstill.core import Augmentation, Ground, Network, NetworkFactory, Source, Trained
+from potstill.data import stratify
+from potstill.data.groups import data_key, groups_of
+from potstill.data.iterate import shuffled
+from potstill.dataset_file import read_tensors, write_tensors
+from potstill.dataset_file.shared_decoders import state_hash
+from potstill.errors import PotstillError
+from potstill.functional.train import parameters
+from potstill.labels.metadata import same_order
+from potstill.labels.teacher import Teacher, fresh_teacher, train_epoch
+from potstill.nn import factory
+from potstill.pretraining.cache_keys import named, other_machines, where
+from potstill.pretraining.epoch_checkpoint import UnderWay, read_progress, write_progress
+from potstill.pretraining.lazy_networks import MAX_BYTES, Here, Kept, Snapshots, apart
+from potstill.rng import derive, generator
+
+__all__ = ["TrainNetwork", "TrainedNetworks", "Training", "Untrained", "kept_part", "work_of"]
+
+EVERY = 60.0
+"""Seconds between two writings of a training that is under way, at least."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The training of one network: SGD with momentum, the rate times 0.2 after 2/3 and 5/6 of the epochs.
+
+    The recipe of IDC, DANCE and NCFM (pretrain.py): every epoch in a new order, per-sample augmentation, and CutMix in
+    a part ``cutmix`` of the batches. ``schedule`` in the recipe says how the rate falls: ``steps`` as above,
+    ``cosine`` along half a cosine to zero, epoch by epoch, or ``constant``. ``holdout`` in the recipe is a part of each
+    class that it does not see: see `kept_part`.
+    """
+
+    train: Source
+    make: NetworkFactory
+    augment: Augmentation
+    recipe: Mapping[str, float | int | str]
+    number: int
+    snapshots: tuple[int, ...] = ()
+    """Epochs after which it is wanted; none: after the last."""
+    on: Mapping[str, str] = field(default_factory=where)
+    """The machine whose bits they are: the one that asks."""
+
+    def __post_init__(self) -> None:
+        if odd := [epoch for epoch in self.snapshots if not 0 <= epoch <= self.epochs]:
+            raise PotstillError(
+                f"snapshots must lie in the {self.epochs} epochs of the training, but one is after {odd[0]}; train "
+                "longer or leave it out"
+            )
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the data that the recipe says."""
+        return int(self.recipe["epochs"])
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """The epochs after which it is wanted, ascending."""
+        return tuple(sorted(set(self.snapshots))) or (self.epochs,)
+
+    @property
+    def seed(self) -> int:
+        """What its first parameters are made from."""
+        return derive(0, "asset", "network", self.number)
+
+    def trial(self) -> tuple[Callable[[], object], float]:
+        """A batch of the training, which leaves nothing behind, and how many samples it has."""
+        net, size = self.make(self.seed).train(), min(int(self.recipe["batch"]), len(self.train))
+        made = fresh_teacher(net)
+
+        def batch() -> object:
+            return train_epoch(
+                net, made, self.train, torch.arange(size), generator(0, "trial"), batch=size, lr=0.0, momentum=0.9,
+                weight_decay=5e-4, augment=self.augment, cutmix=float(self.recipe.get("cutmix", 0)),
+            )  # fmt: skip
+
+        return batch, size
+
+    def _pass(self, net: Network, made: Teacher, index: Tensor, rng: Generator, epoch: int) -> Teacher:
+        r = self.recipe
+        return train_epoch(
+            net, made, self.train, shuffled(self.train, index, rng), rng, batch=int(r["batch"]),
+            lr=float(r["lr"]) * _fall(str(r.get("schedule", "steps")), epoch, self.epochs),
+            momentum=float(r["momentum"]), weight_decay=float(r["weight_decay"]), augment=self.augment,
+            cutmix=float(r.get("cutmix", 0)),
+        )  # fmt: skip
+
+    def _rng(self) -> Generator:
+        said = dict(self.recipe)
+        if self._any_length:
+            del said["epochs"]
+        return generator(self.seed, "training", json.dumps(said, sort_keys=True))
+
+    @property
+    def _any_length(self) -> bool:
+        """Whether an epoch is the same in a training of any length."""
+        return self.recipe.get("schedule") == "constant"
+
+    def _trained(self, made: Teacher, epoch: int) -> Trained:
+        if not all(math.isfinite(float(p.sum())) for p in made.params.values()):
+            raise PotstillError(
+                f"network {self.number} of {self.make.name} did not stay finite in training; lower its learning rate"
+            )
+        theta, buffers, classes = made.params, made.buffers, self.train.classes
+        return Trained(seed=self.seed, theta=theta, buffers=buffers, epoch=epoch, classes=classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainNetwork(Training):
+    """The training of one network as a job (an `potstill.core.AssetJob`), which gives `Snapshots` of one network."""
+
+    def __call__(self) -> tuple[Trained, float]:
+        """The trained network after the last of its stops, and the seconds that it took."""
+        return self.run()[-1]
+
+    def run(self) -> list[tuple[Trained, float]]:
+        """One training: the network at each of its stops, and the seconds up to there.
+
+        A long one is written to the cache after an epoch, about every minute; one that was stopped goes on from there.
+
+        Raises:
+            PotstillError: it did not stay finite.
+        """
+        begun, net, rng = time.monotonic(), self.make(self.seed).train(), self._rng()
+        made, found, first, last = fresh_teacher(net), list[tuple[Trained, float]](), 0, self.stops[-1]
+        index = kept_part(self.train, float(self.recipe.get("holdout", 0)))
+        key, written = json.dumps(self.stops), begun
+        if (old := read_progress(self.progress(), made, key, self.seed, self.train.classes)) is not None:
+            made, first, found = old.teacher, old.epoch, [*old.stops]
+            begun -= old.seconds
+            rng.set_state(old.rng)
+        for epoch in range(first, last + 1):
+            if epoch in self.stops and all(stop.epoch != epoch for stop, _ in found):
+                found.append((self._trained(made, epoch), time.monotonic() - begun))
+            if epoch < last:
+                made = self._pass(net, made, index, rng, epoch)
+            if epoch + 1 < last and (now := time.monotonic()) - written > EVERY:
+                state = UnderWay(
+                    epoch=epoch + 1, teacher=made, rng=rng.get_state(), seconds=now - begun, stops=tuple(found)
+                )  # fmt: skip
+                write_progress(self.progress(), state, key)
+                written = time.monotonic()
+        return found
+
+    def progress(self) -> Path:
+        """Where it is written while it is under way."""
+        return self.path(self.stops[-1]).with_suffix(".progress")
+
+    def path(self, epoch: int | None = None) -> Path:
+        """Where it is kept as it is after ``epoch`` (the last): a name made of everything that decides its bits."""
+        n, epoch = self.train.normalization, self.epochs if epoch is None else epoch
+        white = [] if n.whitening is None else [
+            hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
+        ]  # fmt: skip
+        what = {
+            "data": data_key(self.train, bool(self.recipe.get("holdout"))),
+            "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
+            "network": self.make.name, "augment": repr(self.augment), "recipe": dict(self.recipe),
+            "number": self.number, "version": 3,
+        }  # fmt: skip
+        if self._any_length:
+            what |= {"recipe": {**self.recipe, "epochs": epoch}, "version": 4}  # of any training that is as long
+        elif epoch != self.epochs:
+            what["epoch"] = epoch
+        return cache_folder() / "networks" / f"{named(what, self.on, self.make.device)}.safetensors"
+
+    def there(self) -> bool:
+        """Whether all its stops seem to be in the cache."""
+        return all(self.path(epoch).exists() for epoch in self.stops)
+
+    def kept(self) -> Snapshots | None:
+        """Its stops in the cache, each checked now and read when it is asked for; ``None`` where one is missing.
+
+        Raises:
+            PotstillError: as `read`.
+        """
+        readers, seconds = list[Kept](), 0.0
+        for epoch in self.stops:
+            if (found := self.read(epoch)) is None:
+                other_machines(self.path(epoch), "trained networks")
+                return None
+            readers.append(Kept.of(self.path(epoch), found[0], self.make.device))
+            seconds = found[1]
+        return Snapshots(tuple(readers), seconds)
+
+    def produce(self) -> tuple[Snapshots, str] | None:
+        """Train it and keep all its stops; where they cannot be kept, themselves and why."""
+        stops = self.run()
+        why = [said for stop in stops if (said := self.keep(*stop))]
+        return (_in_memory(stops), why[-1]) if why else None
+
+    def compute(self) -> Snapshots:
+        """Its stops in memory."""
+        return _in_memory(self.run())
+
+    def left(self) -> float:
+        """Samples that training it will still pass."""
+        first = fresh_teacher(self.make(self.seed))
+        begun = read_progress(self.progress(), first, json.dumps(self.stops), self.seed, self.train.classes)
+        epochs = self.stops[-1] - (0 if begun is None else begun.epoch)
+        return epochs * len(kept_part(self.train, float(self.recipe.get("holdout", 0))))
+
+    def read(self, epoch: int | None = None) -> tuple[Trained, float] | None:
+        """What an earlier run made of it, as it was after ``epoch`` (the last), if that is there and whole.
+
+        Raises:
+            PotstillError: it was trained on the classes in another order; both are shown.
+        """
+        epoch = self.epochs if epoch is None else epoch
+        try:
+            tensors, metadata = read_tensors(self.path(epoch), MAX_BYTES)
+            seconds = float(metadata["seconds"])
+            # Files from before the order was written are named by a hash that covers it.
+            classes = tuple(json.loads(metadata["classes"])) if "classes" in metadata else self.train.classes
+        except (PotstillError, KeyError, ValueError, TypeError):
+            return None  # not there or not readable: it is made again and written anew
+        net = self.make(self.seed)
+        wanted = {f"theta/{n}": p.shape for n, p in net.named_parameters()}
+        wanted |= {f"buffers/{n}": b.shape for n, b in net.named_buffers()}
+        if {n: t.shape for n, t in tensors.items()} != wanted:
+            return None
+        same_order(classes, self.train.classes, f"the kept network {self.path(epoch).name}", "the data")
+        return Trained(seed=self.seed, **apart(tensors, self.make.device), epoch=epoch, classes=classes), seconds
+
+    def keep(self, trained: Trained, seconds: float) -> str:
+        """Write it for later runs. A cache that cannot be written costs time, not the result: why, or nothing."""
+        tensors = {f"theta/{n}": t.cpu() for n, t in trained.theta.items()}
+        tensors |= {f"buffers/{n}": t.cpu() for n, t in trained.buffers.items()}
+        path = self.path(trained.epoch)
+        try:
+            make_kind(path.parent)
+            said = {"seconds": repr(seconds), "classes": json.dumps(trained.classes), "seed": str(trained.seed)}
+            write_tensors(path, tensors, said | {"epoch": str(trained.epoch)})
+            if trained.epoch == self.stops[-1]:
+                self.progress().unlink(missing_ok=True)
+        except OSError as error:
+            return f"{path.parent}: cannot be written ({error.strerror})"
+        except PotstillError as error:
+            return str(error)
+        return ""
+
+
+def kept_part(train: Source, part: float) -> Int[Tensor, " m"]:
+    """The samples that a training with ``holdout`` of ``part`` sees: the same ones whoever asks, all where it is 0.
+
+    What it does not see is of use to choose on: a stop, a rate. The cut is stratified, depends on the labels alone, and
+    keeps groups whole that the source knows.
+
+    Raises:
+        PotstillError: ``part`` is not in [0, 1).
+    """
+    return stratify(train.labels, part, 0, groups_of(train))[0] if part else torch.arange(len(train))
+
+
+def _fall(schedule: str, epoch: int, epochs: int) -> float:
+    """What the learning rate is multiplied with."""
+    if schedule == "cosine":
+        return (1 + math.cos(math.pi * epoch / epochs)) / 2
+    return 1.0 if schedule == "constant" else 0.2 ** sum(epoch >= m for m in (2 * epochs // 3, 5 * epochs // 6))
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """What weighs as much as a trained network."""
+
+    job: Training
+    epoch: int
+
+    def __call__(self) -> Trained:
+        net = self.job.make(self.job.seed)
+        buffers = {n: b.detach().clone() for n, b in net.named_buffers()}
+        return Trained(seed=self.job.seed, theta=parameters(net), buffers=buffers, epoch=self.epoch)
+
+
+def _in_memory(stops: Sequence[tuple[Trained, float]]) -> Snapshots:
+    return Snapshots(tuple(Here(trained) for trained, _ in stops), stops[-1][1])
+
+
+def work_of(networks: int, epochs: int) -> str:
+    """A training in words."""
+    some = f"{networks:,} networks" if networks > 1 else "1 network"
+    return f"training {some} for {epochs:,} epochs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedNetworks:
+    """Trained networks (an `potstill.core.Asset`): a sequence of `Trained`, by number, a network's stops by epoch."""
+
+    name: str
+    count: int
+    recipe: Mapping[str, float | int | str]
+    """Settings of the training, as `TrainNetwork` has them. ``network`` names another architecture than the ground's,
+    ``augment`` an augmentation."""
+    snapshots: tuple[int, ...] = ()
+    """Epochs after which each network is wanted, from one training; none: after the last."""
+    labels: bool = False
+    """They are the method's teachers: they label its result where a protocol lets teachers label."""
+
+    def jobs(self, ground: Ground) -> tuple[TrainNetwork, ...]:
+        """A training for each network.
+
+        Raises:
+            PotstillError: there is no such network, or it cannot eat such inputs.
+        """
+        train, make = ground.train, ground.network
+        recipe = {n: value for n, value in self.recipe.items() if n != "network"}
+        if "network" in self.recipe:
+            name, k = str(self.recipe["network"]), len(train.classes)
+            make = factory(name, train.input, k, make.device, normalization=train.normalization)
+        picture = train.input.kind == "image"
+        augment = ground.augmentation(str(recipe.get("augment", "none")) if picture else "none")
+        return tuple(
+            TrainNetwork(train=train, make=make, augment=augment, recipe=recipe, number=n, snapshots=self.snapshots)
+            for n in range(self.count)
+        )
+
+    def open(self, parts: Sequence[Snapshots]) -> Snapshots:
+        """All of them in one sequence, which reads each when it is asked for."""
+        return Snapshots(tuple(r for part in parts for r in part.readers), sum(part.seconds for part in parts))
+
+    def stand_in(self, jobs: Sequence[TrainNetwork]) -> Snapshots:
+        """Untrained ones, which weigh the same."""
+        return Snapshots(tuple(Untrained(job, epoch) for job in jobs for epoch in job.stops))
+
+    def given(self, value: Any, ground: Ground) -> Snapshots:
+        """Networks that somebody brings: values, or paths of files that an earlier run kept; at least as many.
+
+        Raises:
+            PotstillError: they are too few, of another architecture, or of classes in another order.
+        """
+        jobs = self.jobs(ground)
+        brought = [value] if isinstance(value, str | Path | Trained) else list(value)
+        if len(brought) < (wanted := sum(len(job.stops) for job in jobs)):
+            raise PotstillError(f"{wanted} trained networks are needed, but {len(brought)} are given; give more")
+        return Snapshots(tuple(_given(one, jobs[0], ground.train) for one in brought[:wanted]))
+
+    def work(self, missing: Sequence[TrainNetwork]) -> str:
+        """What is to be trained."""
+        return work_of(len(missing), missing[0].stops[-1])
+
+    def on_card(self, value: Sequence[Trained], ground: Ground) -> Mapping[str, Mapping[str, Any]]:
+        """By architecture, recipe and content."""
+        return {"teachers": {
+            "asset": self.name, "labels": self.labels, "network": self.recipe.get("network", ground.network.name),
+            "recipe": dict(self.recipe),
+            "networks": [{"epoch": t.epoch, "hash": state_hash({**t.theta, **t.buffers})} for t in value],
+        }}  # fmt: skip
+
+
+def _given(one: Any, job: TrainNetwork, train: Source) -> Callable[[], Trained]:
+    read = Here(one) if isinstance(one, Trained) else _file(Path(one), job.make.device)
+    trained, what = read(), "a network that is given" if isinstance(one, Trained) else str(one)
+    net = job.make(0)
+    shapes = {n: t.shape for n, t in (*net.named_parameters(), *net.named_buffers())}
+    if {n: t.shape for n, t in {**trained.theta, **trained.buffers}.items()} != shapes:
+        raise PotstillError(f"{what}: must be a {job.make.name}, but is another; give such a one, or say its network")
+    if trained.classes:
+        same_order(trained.classes, train.classes, what, "the data")
+    return read
+
+
+def _file(path: Path, device: torch.device) -> Kept:
+    """A network that an earlier run kept, by what the file says of itself."""
+    said = read_tensors(path, MAX_BYTES)[1]
+    try:
+        epoch, classes = int(said["epoch"]) if "epoch" in said else None, tuple(json.loads(said.get("classes", "[]")))
+        return Kept(path=path, seed=int(said.get("seed", "0")), epoch=epoch, classes=classes, device=device)
+    except (TypeError, ValueError) as error:
+        raise PotstillError(f"{path}: not a trained network ({error}); get the file again") from error

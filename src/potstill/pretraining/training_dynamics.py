@@ -1,0 +1,444 @@
+"""Records of training: what a network said of every sample after every epoch. One feeds every score that reads it.
+
+A record is decided by the data, the architecture, the recipe and its number, and by nothing else. It is a folder in the
+cache: a file of numbers per epoch, which is mapped and not read; the network after some epochs; and the state of the
+training, until it is finished. What is interrupted goes on from that state and ends with the same bits, and a training
+that was wanted for its first epochs only goes on when all are wanted.
+
+Of a sample an epoch takes 21 bytes; networks are kept after 1, 2, 5, 10, 20, 50, … epochs and after the last.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+from torch.func import functional_call
+
+from potstill._util.cache import make_kind
+from potstill._util.cache_dir import cache_folder
+from potstill.core import Ground, Network, Trained
+from potstill.data.groups import data_key
+from potstill.dataset_file import read_tensors, write_tensors
+from potstill.dataset_file.memmap_safetensors import mapped
+from potstill.errors import PotstillError
+from potstill.functional import training_dynamics
+from potstill.labels.teacher import Teacher, fresh_teacher
+from potstill.pretraining.cache_keys import named, other_machines
+from potstill.pretraining.lazy_networks import ByEpoch, Here, Kept, Snapshots, apart
+from potstill.pretraining.networks import TrainedNetworks, Training, Untrained, kept_part, work_of
+from potstill.rng import derive, generator
+
+Values: TypeAlias = Tensor | NDArray[Any]
+"""Numbers of all samples: in memory, or mapped from a file and read when they are asked for."""
+
+__all__ = ["FIELDS", "Record", "RecordTraining", "Recording", "Run", "check_kept", "kept_epochs"]
+
+FIELDS = ("probability", "margin", "probability_margin", "el2n", "movement", "correct")
+"""After every epoch: the true class's probability, `dynamics.logit_margin`, `dynamics.probability_margin`,
+`dynamics.el2n`, `dynamics.movement` since the epoch before (0 after the first), and 1 where the network is right."""
+CLOSER = ("least_confidence", "entropy", "gap")
+"""Also, after the epochs whose network is kept: what does not look at the label."""
+MAX_BYTES = 2**40
+_CHUNK = 512
+LOOK = 1 / 3
+"""What a pass over the samples without a gradient takes, beside one with it."""
+_VERSION = 2
+
+
+def kept_epochs(epochs: int) -> tuple[int, ...]:
+    """The epochs after which the network itself is kept: 1, 2, 5, 10, 20, 50, … and the last."""
+    early = (m * 10**d for d in range(len(str(epochs))) for m in (1, 2, 5))
+    return tuple(sorted({e for e in early if e < epochs} | {epochs}))
+
+
+def check_kept(epoch: int, kept: tuple[int, ...]) -> None:
+    """The network after ``epoch`` must be one that is ``kept``.
+
+    Raises:
+        PotstillError: it is not.
+    """
+    if epoch not in kept:
+        raise PotstillError(
+            f"networks are kept after epochs {', '.join(map(str, kept))}, not after {epoch}; ask for one of these"
+        )
+
+
+def _read(values: Values) -> Float[Tensor, " n"]:
+    return values.float() if isinstance(values, Tensor) else torch.from_numpy(np.array(values, np.float32))
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one training said, by epoch; the first is after epoch 1."""
+
+    rows: tuple[Mapping[str, Values], ...]
+    networks: Mapping[int, Trained]
+    """By the number of epochs made; each is read when it is asked for."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """What several trainings said of every sample."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def held(self) -> int:
+        """Bytes of networks that stay in memory, at most."""
+        return sum(run.networks.networks.held for run in self.runs if isinstance(run.networks, ByEpoch))
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are there of every run."""
+        return min(len(run.rows) for run in self.runs)
+
+    def series(self, field: str) -> Float[Tensor, "r e n"]:
+        """A field of `FIELDS`: every run, every epoch, every sample."""
+        return torch.stack([torch.stack([_read(row[field]) for row in run.rows[: self.epochs]]) for run in self.runs])
+
+    def after(self, field: str, epoch: int) -> Float[Tensor, "r n"]:
+        """A field after ``epoch`` epochs.
+
+        Raises:
+            PotstillError: the record has no such epoch, or not this field after it.
+        """
+        if not 1 <= epoch <= self.epochs:
+            raise PotstillError(
+                f"the record has epochs 1 to {self.epochs}, but epoch {epoch} is asked for; record more or ask earlier"
+            )
+        rows = [run.rows[epoch - 1] for run in self.runs]
+        if field not in rows[0]:
+            kept = ", ".join(map(str, kept_epochs(self.epochs)))
+            raise PotstillError(f"{field} is recorded after epochs {kept}, not after {epoch}; ask for one of these")
+        return torch.stack([_read(row[field]) for row in rows])
+
+    def network(self, run: int, epoch: int) -> Trained:
+        """The network of a run after ``epoch`` epochs.
+
+        Raises:
+            PotstillError: it was not kept then.
+        """
+        found = self.runs[run].networks
+        check_kept(epoch, tuple(sorted(found)))
+        return found[epoch]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    """All that evolves."""
+
+    epoch: int
+    teacher: Teacher
+    log_p: Tensor | None
+    rng: Tensor
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordTraining(Training):
+    """The training of a network, as `potstill.pretraining.networks.Training`, that looks at every sample after every
+    epoch.
+
+    ``part`` in the recipe is the part of each class that a run sees, another one for every run. ``until`` is the number
+    of epochs wanted, where that is fewer than the schedule has; it does not decide any bit.
+    """
+
+    record_every: float = 5.0
+    """Seconds after which the state is written; what came after it is made again."""
+
+    @property
+    def until(self) -> int:
+        """Epochs that are wanted."""
+        return min(int(self.recipe.get("until", 0)) or self.epochs, self.epochs)
+
+    @property
+    def index(self) -> Int[Tensor, " m"]:
+        """The samples that it is trained on."""
+        kept = kept_part(self.train, float(self.recipe.get("holdout", 0)))
+        part = float(self.recipe.get("part", 1))
+        if part == 1:
+            return kept
+        some = torch.randperm(len(kept), generator=generator(self.seed, "part"))
+        y = self.train.labels[kept][some]
+        pools = [kept[some[y == c]] for c in range(len(self.train.classes))]
+        return torch.cat([pool[: max(1, round(part * len(pool)))] for pool in pools]).sort().values
+
+    @property
+    def seed(self) -> int:
+        return derive(0, "asset", "record", self.number)
+
+    def _rng(self) -> Generator:
+        said = {name: v for name, v in self.recipe.items() if name != "until"}
+        return generator(self.seed, "training", json.dumps(said, sort_keys=True))
+
+    def folder(self) -> Path:
+        """Where it is kept: a name made of everything that decides its bits."""
+        n = self.train.normalization
+        white = [] if n.whitening is None else [
+            hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
+        ]  # fmt: skip
+        what = {
+            "data": data_key(self.train, bool(self.recipe.get("holdout"))),
+            "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
+            "network": self.make.name, "augment": repr(self.augment), "number": self.number, "version": _VERSION,
+            "recipe": {name: v for name, v in self.recipe.items() if name != "until"},
+        }  # fmt: skip
+        return cache_folder() / "records" / named(what, self.on, self.make.device)
+
+    def epochs_made(self) -> Iterator[tuple[_State, Mapping[str, Tensor], Trained | None]]:
+        """The training, epoch by epoch, from the beginning: state, what it says of the samples, the network if kept."""
+        yield from self._from(self._first())
+
+    def _first(self) -> _State:
+        return _State(
+            epoch=0, teacher=fresh_teacher(self.make(self.seed)), log_p=None, rng=self._rng().get_state(), seconds=0.0
+        )
+
+    def _from(self, state: _State) -> Iterator[tuple[_State, Mapping[str, Tensor], Trained | None]]:
+        net, index, rng = self.make(self.seed), self.index, generator(0)
+        rng.set_state(state.rng)
+        for epoch in range(state.epoch, self.until):
+            begun = time.monotonic()
+            teacher = self._pass(net.train(), state.teacher, index, rng, epoch)
+            trained = self._trained(teacher, epoch + 1)  # also refuses what is not finite
+            closer = epoch + 1 in kept_epochs(self.epochs)
+            rows, log_p = self._look(net.eval(), teacher, state.log_p, closer)
+            state = _State(
+                epoch=epoch + 1, teacher=teacher, log_p=log_p, rng=rng.get_state(),
+                seconds=state.seconds + time.monotonic() - begun,
+            )  # fmt: skip
+            yield state, rows, trained if closer else None
+
+    def _look(
+        self, net: Network, teacher: Teacher, before: Tensor | None, closer: bool
+    ) -> tuple[dict[str, Tensor], Float[Tensor, "n k"]]:
+        weights = {**teacher.params, **teacher.buffers}
+        found: dict[str, list[Tensor]] = {}
+        kept: list[Tensor] = []
+        with torch.no_grad():
+            for at in torch.split(torch.arange(len(self.train)), _CHUNK):
+                batch = self.train.fetch(at)
+                assert batch.y is not None  # `train_epoch` has refused a source without labels
+                z = functional_call(net, weights, (batch.x,))
+                log_p = F.log_softmax(z, 1)
+                moved = (
+                    torch.zeros(len(at)) if before is None else training_dynamics.movement(log_p, before[at].to(log_p))
+                )
+                p = log_p.exp()
+                said = {
+                    "probability": p.gather(1, batch.y[:, None])[:, 0], "margin": training_dynamics.logit_margin(z,
+                    batch.y),
+                    "probability_margin": training_dynamics.probability_margin(p, batch.y),
+                    "el2n": training_dynamics.el2n(p, batch.y), "movement": moved,
+                    "correct": (z.argmax(1) == batch.y).to(torch.uint8),
+                }  # fmt: skip
+                if closer:
+                    said |= {
+                        "least_confidence": training_dynamics.least_confidence(p), "entropy":
+                        training_dynamics.entropy(p),
+                        "gap": training_dynamics.gap(p),
+                    }  # fmt: skip
+                for name, values in said.items():
+                    found.setdefault(name, []).append(values.cpu())
+                kept.append(log_p.cpu())
+        return {name: torch.cat(parts) for name, parts in found.items()}, torch.cat(kept)
+
+    # --- what is on the disk --------------------------------------------------------------------------------------
+
+    def there(self) -> bool:
+        """Whether all that is wanted is kept and whole."""
+        return self.kept() is not None
+
+    def produce(self) -> tuple[Run, str] | None:
+        """Go on from what is kept until all that is wanted is there; where it cannot be kept, the run itself and why.
+
+        Raises:
+            PotstillError: it did not stay finite.
+        """
+        try:
+            self._write()
+            return None
+        except CannotKeep as error:
+            return self.compute(), str(error)
+
+    def compute(self) -> Run:
+        """All of it in memory."""
+        made = list(self.epochs_made())
+        found = {state.epoch: Here(trained) for state, _, trained in made if trained is not None}
+        networks = ByEpoch(tuple(found), Snapshots(tuple(found.values())))
+        return Run(tuple(rows for _, rows, _ in made), networks, made[-1][0].seconds)
+
+    def left(self) -> float:
+        """Samples that it will still pass, those that are only looked at as the part that they take."""
+        return (self.until - min(self._saved().epoch, self.until)) * (len(self.index) + LOOK * len(self.train))
+
+    def stand_in(self) -> Run:
+        """An untrained network and zeros that take no memory."""
+        zero = torch.zeros(1).expand(len(self.train))
+        rows = tuple(dict.fromkeys(FIELDS + CLOSER, zero) for _ in range(self.until))
+        epochs = kept_epochs(self.epochs)
+        return Run(rows, ByEpoch(epochs, Snapshots(tuple(Untrained(self, epoch) for epoch in epochs))))
+
+    def _write(self) -> None:
+        if self.there():
+            return
+        folder, state = self.folder(), self._saved()
+        if state.epoch >= self.until:  # it was there once, and is damaged now
+            state = self._first()
+        with _keeping(folder):
+            make_kind(folder)
+        written, since = state, time.monotonic()
+        for following, rows, trained in self._from(state):
+            state = following
+            with _keeping(folder):
+                write_tensors(folder / f"rows-{state.epoch:05}.safetensors", rows, {"n": str(len(self.train))})
+                if trained is not None:
+                    parts = {f"theta/{n}": t for n, t in trained.theta.items()}
+                    parts |= {f"buffers/{n}": t for n, t in trained.buffers.items()}
+                    about = {"said": json.dumps({"seconds": state.seconds, "classes": self.train.classes})}
+                    write_tensors(self._network_path(state.epoch), parts, about)
+                if time.monotonic() - since >= self.record_every:
+                    self._save(state)
+                    written, since = state, time.monotonic()
+        if state is not written:
+            with _keeping(folder):
+                self._save(state)
+        if state.epoch == self.epochs:
+            (folder / "state.safetensors").unlink(missing_ok=True)  # nothing goes on from there
+        if not self.there():
+            raise CannotKeep(f"{folder}: what was just written there cannot be read")
+
+    def kept(self) -> Run | None:
+        """What is there, if it is all that is wanted and whole; networks are read when they are asked for."""
+        folder, n, wanted = self.folder(), len(self.train), kept_epochs(self.epochs)
+        rows: list[Mapping[str, Values]] = []
+        networks: dict[int, Kept] = {}
+        seconds = 0.0
+        if (self._saved().epoch or self.epochs * self._whole()) < self.until:
+            other_machines(folder, "records of trainings")
+            return None  # rows beyond the state were not confirmed
+        try:
+            for epoch in range(1, self.until + 1):
+                found, _ = mapped(folder / f"rows-{epoch:05}.safetensors", MAX_BYTES, check=True)
+                if not all(f in found and found[f].shape == (n,) for f in FIELDS + CLOSER * (epoch in wanted)):
+                    return None
+                rows.append(found)
+                if epoch in wanted:
+                    trained, seconds = self._network(epoch)
+                    networks[epoch] = Kept.of(self._network_path(epoch), trained, self.make.device)
+        except (PotstillError, KeyError, ValueError, TypeError):
+            return None  # not there or not readable: it is made again
+        return Run(tuple(rows), ByEpoch(tuple(networks), Snapshots(tuple(networks.values()))), seconds)
+
+    def _whole(self) -> bool:
+        return (self.folder() / f"network-{self.epochs:05}.safetensors").exists()
+
+    def _network_path(self, epoch: int) -> Path:
+        return self.folder() / f"network-{epoch:05}.safetensors"
+
+    def _network(self, epoch: int) -> tuple[Trained, float]:
+        tensors, metadata = read_tensors(self._network_path(epoch), MAX_BYTES)
+        said, parts = json.loads(metadata["said"]), apart(tensors, self.make.device)
+        return Trained(seed=self.seed, **parts, epoch=epoch, classes=tuple(said["classes"])), said["seconds"]
+
+    def _save(self, state: _State) -> None:
+        assert state.log_p is not None
+        parts = {"log_p": state.log_p, "rng": state.rng}
+        for kind, values in _moving(state.teacher).items():
+            parts |= {f"{kind}/{n}": t for n, t in values.items()}
+        t = state.teacher
+        said = {"epoch": state.epoch, "step": t.step, "right": t.right, "seen": t.seen, "seconds": state.seconds}
+        write_tensors(self.folder() / "state.safetensors", parts, {"said": json.dumps(said)})
+
+    def _saved(self) -> _State:
+        """The state that was written last; the first one where none is there or it cannot be read."""
+        first = self._first()
+        with contextlib.suppress(PotstillError, KeyError, ValueError, TypeError):
+            tensors, metadata = read_tensors(self.folder() / "state.safetensors", MAX_BYTES)
+            said = json.loads(metadata["said"])
+            moving = {
+                kind: {n: tensors[f"{kind}/{n}"].to(t.device) for n, t in values.items()}
+                for kind, values in _moving(first.teacher).items()
+            }
+            teacher = Teacher(**moving, step=said["step"], right=said["right"], seen=said["seen"])
+            return _State(
+                epoch=said["epoch"], teacher=teacher, log_p=tensors["log_p"], rng=tensors["rng"],
+                seconds=said["seconds"],
+            )  # fmt: skip
+        return first
+
+
+def _moving(teacher: Teacher) -> dict[str, Mapping[str, Tensor]]:
+    return {"params": teacher.params, "velocity": teacher.velocity, "buffers": teacher.buffers}
+
+
+class CannotKeep(PotstillError):
+    """The cache cannot be written; the message says where and why."""
+
+
+@contextlib.contextmanager
+def _keeping(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotKeep(f"{folder}: cannot be written ({error.strerror})") from error
+    except PotstillError as error:
+        raise CannotKeep(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """What trainings said of every sample, epoch by epoch (an `potstill.core.Asset`): a `Record`."""
+
+    name: str
+    count: int
+    recipe: Mapping[str, float | int | str]
+    """Settings of the trainings, as `RecordTraining` and `potstill.pretraining.TrainedNetworks` have them."""
+
+    def jobs(self, ground: Ground) -> tuple[RecordTraining, ...]:
+        """A training for each run. Errors as of `potstill.pretraining.TrainedNetworks`."""
+        fields = [f.name for f in dataclasses.fields(Training)]
+        trainings = TrainedNetworks(name=self.name, count=self.count, recipe=self.recipe).jobs(ground)
+        return tuple(RecordTraining(**{name: getattr(job, name) for name in fields}) for job in trainings)
+
+    def open(self, parts: Sequence[Run]) -> Record:
+        """All runs in one record, which reads numbers and networks when they are asked for."""
+        return Record(tuple(parts))
+
+    def stand_in(self, jobs: Sequence[RecordTraining]) -> Record:
+        """A record of untrained networks and of zeros that take no memory."""
+        return Record(tuple(job.stand_in() for job in jobs))
+
+    def given(self, value: Any, ground: Ground) -> Record:
+        """A record that somebody brings.
+
+        Raises:
+            PotstillError: it is none, or of other samples.
+        """
+        n = len(ground.train)
+        if not isinstance(value, Record) or any(len(row[FIELDS[0]]) != n for run in value.runs for row in run.rows):
+            raise PotstillError(
+                f"a potstill.pretraining.Record of the {n:,} training samples is required, but another is given"
+            )
+        return value
+
+    def work(self, missing: Sequence[RecordTraining]) -> str:
+        """What is to be trained."""
+        return work_of(len(missing), missing[0].until)
+
+    def on_card(self, value: Record, ground: Ground) -> Mapping[str, Mapping[str, Any]]:
+        """Nothing: the method's settings say all of it."""
+        return {}

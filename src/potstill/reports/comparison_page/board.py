@@ -1,0 +1,292 @@
+"""What a folder of `potstill compare` holds, as rows: with a leaderboard, or while there are only scorecards."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from potstill.errors import PotstillError
+from potstill.reports.entry import Entry
+from potstill.reports.numbers import Estimate, count, estimate, number, points, shown, significant
+from potstill.tasks.metric import Metric
+
+__all__ = ["Board", "Row", "read_board"]
+
+Read = Callable[[Path], Entry]
+"""A distilled set as a page shows it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One method at one size, stored one way, under one protocol.
+
+    ``seconds`` is what making one set took, ``bytes`` what training on it needs as stored. ``spent`` and ``measuring``
+    are the seconds of making and of measuring all of its sets. ``best`` and ``not_told_apart`` (from the best) are of
+    its size and protocol.
+    """
+
+    id: str
+    method: str
+    unit: str
+    amount: float
+    protocol: str
+    variant: str = ""
+    scorecard: Mapping[str, Any] = field(default_factory=dict)
+    score: Estimate | None = None
+    over: str = "students"
+    difference: Estimate | None = None
+    p: float | None = None
+    bytes: float | None = None
+    items: float | None = None
+    store: str | None = None
+    seconds: float | None = None
+    spent: float | None = None
+    measuring: float | None = None
+    rank: int | None = None
+    best: bool = False
+    not_told_apart: bool = False
+    error: str = ""
+    entry: Entry | None = None
+    file: str = ""
+    problem: str = ""
+
+    @property
+    def metric(self) -> Metric:
+        return Metric.of(self.scorecard or None)
+
+    @property
+    def full(self) -> Estimate | None:
+        """What training on all real data gives, measured alike."""
+        return estimate(self.scorecard.get("full"))
+
+    @property
+    def label(self) -> str:
+        return f"{self.method} ({self.variant})" if self.variant else self.method
+
+    @property
+    def size(self) -> str:
+        """The budget in words: ``5 per class``."""
+        unit = {"ipc": "per class", "items": "in all", "bytes": "bytes"}.get(self.unit, self.unit)
+        return f"{count(self.amount)} {unit}"
+
+    @property
+    def group(self) -> tuple[str, str, float]:
+        """What must be equal before two rows are ranked."""
+        return self.protocol, self.unit, self.amount
+
+    @property
+    def flags(self) -> str:
+        return " ".join(word for word in ("optimistic", "quick") if self.scorecard.get(word) is True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """All rows of a folder, what was tested, and how far the run is.
+
+    ``said`` holds one finding for each size and protocol, in their order; ``test`` says how it was tested.
+    """
+
+    source: str
+    rows: Sequence[Row]
+    said: Sequence[tuple[tuple[str, str, float], str]]
+    test: str
+    fair: str = ""
+    done: int | None = None
+    total: int | None = None
+    making: Sequence[str] = ()
+
+    @property
+    def measured(self) -> list[Row]:
+        return [row for row in self.rows if row.score is not None]
+
+
+def read_board(folder: Path, read: Read) -> Board:
+    """The rows of ``folder``: of its ``leaderboard.json``, or of the scorecards that are there so far.
+
+    Args:
+        read: reads a set; a row whose set cannot be read says why.
+
+    Raises:
+        PotstillError: the leaderboard is damaged, or nothing of a comparison is there.
+    """
+    making = sorted(p.name.split(".safetensors.")[0] for p in folder.glob("*.safetensors.checkpoint"))
+    path = folder / "leaderboard.json"
+    held = _json(path) if path.is_file() else {}
+    whole = held.get("rows")
+    if path.is_file() and not (isinstance(whole, list) and all(isinstance(row, dict) for row in whole)):
+        raise PotstillError(f"{path}: a leaderboard with rows is needed; run potstill compare again")
+    rows = [_row(row, held) for row in whole] if isinstance(whole, list) else _loose(folder)
+    if not rows and not making:
+        raise PotstillError(f"{folder}: holds no leaderboard.json and no scorecards; give the folder of a comparison")
+    rows = [_with_set(row, folder, read) for row in rows]
+    tested = held.get("verdicts")
+    if isinstance(tested, list):
+        said = [(_group(v), str(v.get("text") or "")) for v in tested if isinstance(v, dict)]
+        how = str(held.get("test") or "")
+    else:
+        rows, said = _ranked(rows)
+        how = (
+            "Not told apart: the 95% interval of the difference from the best includes zero (students of one set, not "
+            "corrected for the number of methods)."
+        )
+    entry = next((row.entry for row in rows if row.entry is not None), None)
+    done, total = number(held.get("done")), number(held.get("total"))
+    return Board(
+        source=str(held.get("source") or (entry.source if entry else "") or folder.name),
+        rows=rows,
+        said=said,
+        test=how,
+        fair=str(held.get("fair") or ""),
+        done=None if done is None else int(done),
+        total=None if total is None else int(total),
+        making=making,
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PotstillError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise PotstillError(f"{path}: not valid JSON ({str(error)[:100]}); run potstill compare again") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _group(value: Mapping[str, Any]) -> tuple[str, str, float]:
+    return str(value.get("protocol") or ""), str(value.get("unit") or "ipc"), number(value.get("amount")) or 0.0
+
+
+def _row(row: Mapping[str, Any], held: Mapping[str, Any]) -> Row:
+    """A leaderboard's row, of this version or of one before."""
+    card = _mapping(row.get("scorecard"))
+    settings = _mapping(card.get("settings"))
+    unit = str(row.get("unit") or next((u for u in ("bytes", "items", "ipc") if u in settings), "ipc"))
+    amount = next((x for x in map(number, (row.get("amount"), settings.get(unit), row.get("ipc"))) if x is not None), 0)
+    method = str(row.get("method") or "")
+    score = row.get("score") or card.get("score") or card.get("accuracy")
+    gap = _mapping(row.get("difference"))
+    asked = [str(row[key]) for key in ("parametrization", "store_asked") if row.get(key) is not None]
+    protocol = str(row.get("protocol") or held.get("protocol") or card.get("protocol") or "")
+    paid = [number(x) for x in (row.get("seconds"), _mapping(card.get("making")).get("seconds"))]
+    return Row(
+        id=str(row.get("id") or "-".join((method, f"{unit}{amount:g}", *asked)) + f"@{protocol}"),
+        method=method,
+        unit=unit,
+        amount=amount,
+        protocol=protocol,
+        variant=", ".join(asked),
+        scorecard=card,
+        score=estimate(score, card.get("n")),
+        over=str(_mapping(score).get("over") or "students"),
+        difference=estimate(gap),
+        p=next((x for x in (number(gap.get("p_holm")), number(gap.get("p"))) if x is not None), None),
+        bytes=_first(row.get("bytes"), _mapping(card.get("bytes")).get("total")),
+        items=_first(row.get("items"), _mapping(card.get("set")).get("items")),
+        store=str(row.get("store") or _mapping(card.get("set")).get("store") or "") or None,
+        seconds=next((x for x in paid if x is not None), None),
+        spent=_sum(row, "seconds"),
+        measuring=_sum(row, "evaluate_seconds"),
+        rank=None if number(row.get("rank")) is None else int(row["rank"]),
+        best=row.get("best") is True,
+        not_told_apart=row.get("not_told_apart") is True,
+        error=str(row.get("error") or ""),
+        file=Path(str(row.get("file") or card.get("file") or "")).name,
+    )
+
+
+def _sum(row: Mapping[str, Any], key: str) -> float | None:
+    """Over a row's sets, as far as they say."""
+    cells = row.get("cells")
+    held = [_mapping(cell).get(key) for cell in cells] if isinstance(cells, list) else [row.get(key)]
+    found = [x for x in map(number, held) if x is not None]
+    return sum(found) if found else None
+
+
+def _first(*values: object) -> float | None:
+    return next((x for x in map(number, values) if x is not None), None)
+
+
+def _loose(folder: Path) -> list[Row]:
+    """Rows of scorecards without a leaderboard: the first set of each."""
+    rows: dict[str, Row] = {}
+    for path in sorted(folder.glob("*.scorecard.json")):
+        try:
+            card = _json(path)
+        except PotstillError:
+            continue  # it is being written
+        settings = _mapping(card.get("settings"))
+        if not settings.get("method") or number(settings.get("set")):
+            continue
+        stem = path.name.removesuffix(".scorecard.json")
+        row = {
+            **settings,
+            "scorecard": card,
+            "file": card.get("file") or f"{stem}.safetensors",
+            "store_asked": settings.get("store"),
+            "store": None,
+            "seconds": None,
+            "id": stem,
+        }
+        rows[stem] = _row(row, {})
+    return list(rows.values())
+
+
+def _with_set(row: Row, folder: Path, read: Read) -> Row:
+    """The row with its set and what the set's card knows."""
+    path = folder / row.file
+    if not row.file or not path.is_file():
+        return row
+    try:
+        entry = replace(read(path), scorecard=row.scorecard or None)
+    except PotstillError as error:
+        return replace(row, problem=str(error))
+    seconds = row.seconds if row.seconds is not None else number(entry.part("cost").get("seconds"))
+    return replace(row, entry=entry, seconds=seconds, bytes=row.bytes if row.bytes is not None else entry.bytes)
+
+
+def _ranked(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[tuple[str, str, float], str]]]:
+    """Rows of a version that tested nothing, ranked here, and what may be said of each group."""
+    out: list[Row] = []
+    said: list[tuple[tuple[str, str, float], str]] = []
+    for group in sorted({row.group for row in rows}):
+        members = [row for row in rows if row.group == group]
+        scored = sorted(
+            (row for row in members if row.score is not None),
+            key=lambda row: -row.metric.sign * (row.score.mean if row.score else 0.0),
+        )
+        if scored:
+            best, metric = scored[0], scored[0].metric
+            alikes = [not significant(_own(best) - _own(row), metric) for row in scored]
+            out += [
+                replace(row, rank=k + 1, best=k == 0, not_told_apart=alike)
+                for k, (row, alike) in enumerate(zip(scored, alikes, strict=True))
+            ]
+            said.append((group, _finding(scored, alikes)))
+        out += [row for row in members if row.score is None]
+    return out, said
+
+
+def _own(row: Row) -> Estimate:
+    return row.score or Estimate(mean=0.0)
+
+
+def _finding(scored: Sequence[Row], not_told_apart: Sequence[bool]) -> str:
+    best, metric = scored[0], scored[0].metric
+    text = f"Best mean: {best.label}, {shown(_own(best).mean, metric)}."
+    rivals = [row.label for row, alike in zip(scored[1:], not_told_apart[1:], strict=True) if alike]
+    if rivals:
+        text += f" Not told apart from it: {', '.join(rivals)}."
+    random = next((row for row in scored if row.method == "random"), None)
+    if random is not None and random is not best:
+        gap = best.difference or _own(best) - _own(random)
+        what = f"{points(gap.mean, metric)} {metric.gap_unit}"
+        text += f" Against random: {what}." if significant(gap, metric) > 0 else f" Not shown to beat random: {what}."
+    elif random is best:
+        text += " No method beat random samples here."
+    return text

@@ -1,0 +1,93 @@
+"""Which class was taken for which: a table of the best row of each size, and the commonest mistakes of every row."""
+
+from collections.abc import Sequence
+
+from potstill._util.html import Html, tag
+from potstill.reports.comparison_page.board import Board, Row
+from potstill.reports.figures import value
+from potstill.reports.numbers import count, number, percent
+from potstill.reports.sections import table
+
+__all__ = ["confusions"]
+
+_MOST = 3
+"""Mistakes of a row that are named."""
+
+
+def confusions(board: Board) -> list[Html]:
+    """For each size the confusion of its best row, and for every row its commonest mistakes; nothing where scorecards
+    hold none."""
+    out: list[Html] = []
+    for group in sorted(dict.fromkeys(row.group for row in board.measured)):
+        held = [(row, found) for row in board.measured if row.group == group and (found := _counts(row))]
+        if not held:
+            continue
+        names = _names([row for row, _ in held], len(held[0][1]))
+        best = next(((row, found) for row, found in held if row.best), held[0])
+        title = f"{held[0][0].size}, {held[0][0].protocol}"
+        lines = [_mistakes(row, found, names) for row, found in held if len(found) == len(names)]
+        head = ("Method", *(f"{word} mistake" for word in ("Commonest", "Second", "Third")))
+        out.append(
+            tag(
+                "details",
+                tag("summary", tag("h4", title)),
+                table(f"Commonest mistakes, {title}", head, lines),
+                _matrix(*best, names, title),
+                open=None if out else "",
+            )
+        )
+    if out:
+        note = "Share of a class's test samples that was taken for another, over students of the first set."
+        return [tag("h3", "What is taken for what"), tag("p", note, class_="note"), *out]
+    return []
+
+
+def _counts(row: Row) -> list[list[int]]:
+    """The scorecard's matrix, its rows the real classes; empty where it is none, or holds nothing."""
+    held = row.scorecard.get("confusion")
+    if not isinstance(held, list) or not all(isinstance(of, list) and len(of) == len(held) for of in held):
+        return []
+    found = [[number(x) for x in of] for of in held]
+    if any(x is None or x < 0 for of in found for x in of):
+        return []
+    whole = [[int(x or 0) for x in of] for of in found]
+    return whole if any(map(any, whole)) else []
+
+
+def _names(rows: Sequence[Row], many: int) -> tuple[str, ...]:
+    names = next((row.entry.classes for row in rows if row.entry is not None), ())
+    return names if len(names) == many else tuple(map(str, range(many)))
+
+
+def _mistakes(row: Row, found: Sequence[Sequence[int]], names: Sequence[str]) -> Html:
+    rated = sorted(
+        ((n / sum(of), c, d) for c, of in enumerate(found) for d, n in enumerate(of) if c != d and n),
+        key=lambda mistake: -mistake[0],
+    )[:_MOST]
+    cells = [
+        tag("td", tag("bdi", names[c]), " as ", tag("bdi", names[d]), tag("span", f" {percent(share)}", class_="soft"))
+        for share, c, d in rated
+    ]
+    return tag("tr", tag("th", tag("bdi", row.label), scope="row"), *cells, *[tag("td", "—")] * (_MOST - len(cells)))
+
+
+def _matrix(row: Row, found: Sequence[Sequence[int]], names: Sequence[str], title: str) -> Html:
+    body = []
+    for c, of in enumerate(found):
+        total = sum(of)
+        cells = [_cell(n / total if total else 0.0, n, c == d) for d, n in enumerate(of)]
+        body.append(tag("tr", tag("th", tag("bdi", names[c]), scope="row"), *cells))
+    what, said = ("Best mean", "the best mean, ") if row.best else ("First", "")
+    how = "Down: the real class; across: what it was taken for."
+    caption = f"{what}: {row.label}, {title}. {how}"
+    words = tag("p", tag("bdi", row.label), f", {said}in percent. {how}", class_="note")
+    return tag("div", words, table(caption, ("Class", *names), body), class_="confused")
+
+
+def _cell(share: float, n: int, right: bool) -> Html:
+    if not n:
+        return tag("td", "·", class_="none")
+    said = value(f"{100 * share:.0f}", share)
+    style = f"--share:{100 * share:.0f}%"
+    return tag("td", tag("b", said) if right else said, class_="right" if right else "wrong", style=style,
+               title=f"{count(n)} answers")  # fmt: skip

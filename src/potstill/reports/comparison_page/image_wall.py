@@ -1,0 +1,154 @@
+"""Pictures of all methods side by side, class by class, each with the real picture nearest to it.
+
+The pictures of a class that one method made are one strip, a few in a row: 2,000 pictures are some hundred images.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from potstill._util.html import Html, tag
+from potstill.reports.comparison_page.board import Board, Row
+from potstill.reports.entry import Gallery
+from potstill.reports.gallery import gallery
+from potstill.reports.strips import LONGEST, WANTED, strip
+
+__all__ = ["COPY", "Near", "walls"]
+
+COPY = 0.004
+"""Root mean square difference below which a picture is a copy: a step of eight bits."""
+_IN_A_ROW, _MOST_CLASSES = 5, 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Near:
+    """The real picture nearest to each picture that a page shows of a set.
+
+    Attributes:
+        pictures: (n, c, h, w) as those of the gallery, in its order.
+        distances: (n,) root mean square difference of the values.
+    """
+
+    pictures: np.ndarray
+    distances: np.ndarray
+
+
+def _side(row: Row, g: Gallery, index: Sequence[int], name: str, near: Near | None) -> Html:
+    """What one method made of one class."""
+    parts: list[Html] = []
+    for start in range(0, len(index), _IN_A_ROW):
+        some = list(index[start : start + _IN_A_ROW])
+        which = f"{start + 1} to {start + len(some)}" if len(some) > 1 else f"{start + 1}"
+        parts.append(strip(g.inputs[some], f"{row.label}, {name}, {which}"))
+        if near is not None:
+            far = ", ".join(f"{d:.2f}" for d in near.distances[some])
+            parts.append(strip(near.pictures[some], f"Nearest real pictures, at distance {far}", near=True))
+    return tag("figure", tag("figcaption", tag("bdi", row.label)), *parts)
+
+
+def _distances(row: Row, near: Near) -> Html:
+    copies = int((near.distances <= COPY).sum())
+    said = f"{copies:,} of {len(near.distances):,}"
+    middle = float(np.median(near.distances))
+    return tag(
+        "tr",
+        tag("th", tag("bdi", row.label), scope="row"),
+        tag("td", row.size),
+        tag("td", f"{near.distances.min():.3f}"),
+        tag("td", f"{middle:.3f}"),
+        tag("td", said),
+    )
+
+
+def _wall(rows: Sequence[Row], near: Mapping[str, Near]) -> list[Html]:
+    """Classes one after another, methods side by side."""
+    held = [(row, g) for row in rows if (g := _pictures(row)) is not None]
+    first = held[0][1]
+    shelves = []
+    for c, name in enumerate(first.classes[:_MOST_CLASSES]):
+        sides = []
+        for row, g in held:
+            if index := np.flatnonzero(g.hard == c).tolist():
+                sides.append(_side(row, g, index, name, near.get(row.id)))
+        if sides:
+            shelves.append(tag("li", tag("h4", tag("bdi", name)), tag("div", *sides, class_="sides"), data_class=name))
+    h, w = first.inputs.shape[2:]
+    most = max(int(np.bincount(g.hard).max()) for _, g in held)
+    side = min(max(h, w), LONGEST)
+    times = max(1, round(WANTED / side))
+    room = min(most, _IN_A_ROW) * (min(w, LONGEST) + 1) * times + 12
+    return [tag("ul", *shelves, class_="wall", style=f"--room:{room}px")]
+
+
+def _pictures(row: Row) -> Gallery | None:
+    """What a row's set holds, where it is pictures with classes."""
+    g = None if row.entry is None else row.entry.gallery
+    return g if g is not None and g.inputs.ndim == 4 and g.classes and len(g.inputs) else None
+
+
+def walls(board: Board, near: Mapping[str, Near], given: bool) -> list[Html]:
+    """The gallery of a board, one part for each size; the first is open."""
+    seen: set[str] = set()
+    held: dict[str, list[Row]] = {}
+    for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.rank or 99)):
+        if row.entry is not None and row.entry.gallery is not None and row.file not in seen:
+            seen.add(row.file)
+            held.setdefault(row.size, []).append(row)
+    parts: list[Html] = []
+    classes: dict[str, None] = {}
+    cut = False
+    for size, rows in held.items():
+        drawn = [row for row in rows if _pictures(row) is not None]
+        inner = _wall(drawn, near) if drawn else []
+        for row in rows:
+            if (g := _pictures(row)) is not None:
+                classes |= dict.fromkeys(g.classes)
+                cut = cut or len(g.inputs) < sum(g.sizes)
+            elif row.entry is not None and row.entry.gallery is not None:
+                inner += [tag("h4", tag("bdi", row.label)), gallery(row.entry.gallery, f"{row.label}, {size}")]
+        parts.append(tag("details", tag("summary", tag("h3", size)), *inner, open=None if parts else ""))
+    if not parts:
+        return []
+    top: list[Html] = []
+    if classes:
+        options = [tag("option", "all", value=""), *(tag("option", name, value=name) for name in classes)]
+        top.append(
+            tag(
+                "form",
+                tag("label", tag("span", "Class"), tag("select", *options, name="class")),
+                tag(
+                    "label",
+                    tag("span", "Zoom"),
+                    Html('<input type="range" name="zoom" min="1" max="4" step="1" value="1">'),
+                ),
+                id="looking",
+                hidden="",
+                aria_label="Choose what the gallery shows",
+            )
+        )
+        note = "At most 12 pictures of a class are shown. " if cut else ""
+        note += (
+            "Below each strip, behind the line: for each picture the real training picture of its class that is "
+            "nearest to it. Pictures that are real themselves have none."
+            if given
+            else "Give the report the training data to see the real picture nearest to each."
+        )
+        top.append(tag("p", note, class_="note"))
+    if near:
+        lines = [_distances(row, near[row.id]) for rows in held.values() for row in rows if row.id in near]
+        head = "".join(
+            tag("th", name, scope="col") for name in ("Method", "Size", "Nearest of all", "Median", "Copies")
+        )
+        inner_table = tag(
+            "table", tag("caption", "Distance to the nearest real picture"), tag("thead", tag("tr", Html(head))),
+            tag("tbody", *lines),
+        )  # fmt: skip
+        note = tag(
+            "p",
+            f"Root mean square difference of pixels in [0,1]. A copy is nearer than {COPY:g}.",
+            class_="note",
+        )
+        box = tag("div", inner_table, class_="scroll", tabindex=0, role="region", aria_label="Distances")
+        parts.append(tag("details", tag("summary", "How near they are to real pictures"), note, box))
+    return [*top, *parts]

@@ -1,0 +1,133 @@
+"""The leaderboard of all rows. Without a script it is a plain table; with ours it sorts and filters."""
+
+from collections.abc import Mapping, Sequence
+
+from potstill._util.formatting import stored_as
+from potstill._util.html import Html, tag
+from potstill.reports.comparison_page.board import Board, Row
+from potstill.reports.figures import value
+from potstill.reports.numbers import brief, count, duration, interval, points, shown, significant, size
+
+__all__ = ["leaderboard"]
+
+_LEVEL = 0.05
+"""Above it a corrected p tells nothing apart, whatever the uncorrected interval beside it says."""
+
+
+def _cell(said: str | Html, key: float | str | None, **more: str | None) -> Html:
+    """A cell that sorts by ``key``; without one it stays last."""
+    return tag("td", said, data_v="" if key is None else str(key), **more)
+
+
+def _counted(n: float, over: str) -> str:
+    return f"{count(n)} {over.removesuffix('s') if n == 1 else over}"
+
+
+def _verdict(row: Row) -> Html:
+    if row.score is None:
+        return _cell("failed" if row.error else "not measured", 9)
+    if row.best:
+        return _cell(tag("b", "best"), 0)
+    return _cell("not told apart from the best", 1) if row.not_told_apart else _cell("behind the best", 2)
+
+
+def _gap(row: Row) -> Html:
+    gap, metric = row.difference, row.metric
+    if gap is None:
+        return _cell("—", None)
+    told = 0 if row.p is not None and row.p >= _LEVEL else significant(gap, metric)
+    tone = {1: "better", 0: "open", -1: "worse"}[told]
+    parts = [tag("span", points(gap.mean, metric), class_=tone)]
+    if gap.low is not None:
+        parts.append(tag("span", f" [{interval(gap, metric, difference=True)}]", class_="soft"))
+    if row.p is not None:
+        parts.append(tag("span", f" p {'< 0.001' if row.p < 0.001 else f'= {row.p:.3f}'}", class_="soft"))
+    return _cell(Html("".join(parts)), gap.mean)
+
+
+def _why(text: str) -> Html | None:
+    """Why a row has no score: one short line, which opens to the whole text."""
+    if not text or (short := brief(text)) == text:
+        return tag("span", text, class_="how") if text else None
+    return tag("details", tag("summary", short), text, class_="how")
+
+
+def _line(row: Row, several: bool, anchors: Mapping[str, str]) -> Html:
+    e, metric = row.score, row.metric
+    name: Html = tag("bdi", row.label)
+    if row.id in anchors:
+        name = tag("a", name, href=f"#{anchors[row.id]}")
+    flag = tag("span", f" {row.flags}", class_="open") if row.flags else None
+    cells = [
+        tag("th", name, flag, _why(row.error or row.problem), scope="row", data_v=row.label),
+        _cell(row.size, row.amount),
+        *([_cell(tag("bdi", row.protocol), row.protocol)] if several else []),
+        _cell("—" if e is None else value(shown(e.mean, metric), e.mean), None if e is None else e.mean),
+        _cell("—" if e is None else interval(e, metric), None if e is None else e.low),
+        _cell("—" if e is None or e.n is None else _counted(e.n, row.over), None if e is None else e.n),
+        _verdict(row),
+        _gap(row),
+        _cell(value(size(row.bytes), row.bytes), row.bytes),
+        _cell(stored_as(row.store) if row.store else "—", row.store),
+        _cell(count(row.items), row.items),
+        _cell(value(duration(row.seconds), row.seconds), row.seconds),
+    ]
+    return tag(
+        "tr",
+        *cells,
+        class_="own" if row.best else None,
+        data_id=row.id,
+        data_method=row.method,
+        data_size=row.size,
+        data_protocol=row.protocol,
+        data_top="1" if row.best or row.not_told_apart else "0",
+    )
+
+
+def _choice(name: str, label: str, options: Sequence[str]) -> Html | None:
+    if len(options) < 2:
+        return None
+    held = [tag("option", "all", value=""), *(tag("option", text, value=text) for text in options)]
+    return tag("label", tag("span", label), tag("select", *held, name=name))
+
+
+def leaderboard(board: Board, anchors: Mapping[str, str]) -> list[Html]:
+    """The controls, which the script shows, and the table.
+
+    Args:
+        anchors: where a row's set stands on the page, by the row's id.
+    """
+    rows = board.rows
+    protocols = list(dict.fromkeys(row.protocol for row in rows))
+    metrics = list(dict.fromkeys((row.metric.titled, row.metric.gap_unit) for row in board.measured))
+    titled, unit = metrics[0] if len(metrics) == 1 else ("score", "difference")
+    controls = tag(
+        "form",
+        tag("label", tag("span", "Find"), Html('<input type="search" name="find" autocomplete="off">')),
+        _choice("method", "Method", list(dict.fromkeys(row.method for row in rows))),
+        _choice("size", "Size", list(dict.fromkeys(row.size for row in rows))),
+        _choice("protocol", "Protocol", protocols),
+        tag(
+            "label",
+            Html('<input type="checkbox" name="top">'),
+            tag("span", "Best and not told apart from it"),
+            class_="check",
+        ),
+        Html('<button type="reset">Clear</button>'),
+        tag("p", "", role="status", id="rows-said"),
+        id="filters",
+        hidden="",
+        aria_label="Filter the leaderboard",
+    )
+    head = [
+        "Method", "Size", *(["Protocol"] if len(protocols) > 1 else []), titled[:1].upper() + titled[1:],
+        "95% interval", "n", "Verdict", f"Minus random, {unit}", "Bytes", "Stored as", "Items", "Time to make",
+    ]  # fmt: skip
+    table = tag(
+        "table",
+        tag("caption", "Leaderboard"),
+        tag("thead", tag("tr", *(tag("th", name, scope="col") for name in head))),
+        tag("tbody", *(_line(row, len(protocols) > 1, anchors) for row in rows)),
+        id="rows",
+    )
+    return [controls, tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="Leaderboard")]

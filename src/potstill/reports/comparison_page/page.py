@@ -1,0 +1,186 @@
+"""The whole page of a question, in one file."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+
+from potstill._util.html import Html, tag
+from potstill.reports.comparison_page.board import Board, Row
+from potstill.reports.comparison_page.confusions import confusions
+from potstill.reports.comparison_page.costs import classes, origin, sets, storage
+from potstill.reports.comparison_page.image_wall import Near, walls
+from potstill.reports.comparison_page.leaderboard import leaderboard
+from potstill.reports.comparison_page.pareto import frontier, legend, slots
+from potstill.reports.comparison_page.pca_map import Among, among
+from potstill.reports.comparison_page.snapshots import films as drawn_films
+from potstill.reports.comparison_page.summary import answers
+from potstill.reports.numbers import count, duration
+from potstill.reports.snapshots import Film
+
+__all__ = ["policy", "render_board", "waiting"]
+
+
+_HEAD = re.compile(r"^At [\d,]+ [a-z ]{1,30} under [^:]{1,60}: ")
+"""How a verdict begins; its size and protocol stand before it on the page."""
+
+
+def _own(name: str) -> str:
+    return files("potstill.reports.comparison_page").joinpath(name).read_text(encoding="utf-8")
+
+
+def policy(live: bool = False) -> str:
+    """What a browser may do with the page: show it, and run the one script that is ours, known by its hash."""
+    digest = base64.b64encode(hashlib.sha256(_own("question.js").encode()).digest()).decode()
+    rules = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    return rules + ("; connect-src 'self'" if live else "")
+
+
+def _document(title: str, body: Sequence[Html | None], version: str | None) -> str:
+    style = files("potstill.reports").joinpath("style.css").read_text(encoding="utf-8")
+    again = tag("noscript", Html('<meta http-equiv="refresh" content="10">')) if version is not None else None
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy(version is not None)),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("meta", name="referrer", content="no-referrer"),
+        again,
+        tag("link", rel="icon", href="data:,"),
+        tag("title", title),
+        tag("style", Html(style + _own("question.css"))),
+    )
+    script = tag("script", Html(_own("question.js")))
+    page = tag("html", head, tag("body", *body, script), lang="en", data_version=version)
+    return f"<!doctype html>\n{page}\n"
+
+
+def _part(title: str, key: str, inner: Sequence[Html | None]) -> Html | None:
+    held = [x for x in inner if x is not None]
+    return tag("section", tag("h2", title), *held, class_="part", id=key) if held else None
+
+
+def _findings(board: Board) -> list[Html]:
+    sizes = {row.group: row.size for row in board.rows}
+    several = len({group[0] for group, _ in board.said}) > 1
+    lines = []
+    for group, said in board.said:
+        where = sizes.get(group, f"{group[2]:g}") + (f", {group[0]}" if several else "")
+        lines.append(tag("li", tag("b", tag("bdi", where)), ": ", tag("bdi", _HEAD.sub("", said))))
+    note = tag("p", board.test.rstrip(".") + ".", class_="note") if board.test else None
+    told = [tag("ul", *lines, class_="says-list"), *([note] if note else [])] if lines else []
+    return [*answers(board), *told]
+
+
+def _frontiers(board: Board) -> list[Html]:
+    of = slots(board.rows)
+    out: list[Html] = []
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in board.measured:
+        groups.setdefault((row.protocol, row.metric.titled), []).append(row)
+    for k, ((protocol, _), rows) in enumerate(groups.items()):
+        drawn = [f for what in ("bytes", "time") if (f := frontier(rows, of, what, f"front-{k}-{what}")) is not None]
+        if drawn:
+            named = [tag("p", "Protocol ", tag("b", tag("bdi", protocol)))] if len(groups) > 1 else []
+            out += [*named, tag("div", *drawn, class_="fronts")]
+    return [legend(of), *out] if out else []
+
+
+def _progress(board: Board, live: bool) -> Html | None:
+    if not live and not board.making and board.done == board.total:
+        return None
+    said = f"{count(board.done)} of {count(board.total)} cells are done" if board.total else ""
+    now = f"being made: {', '.join(board.making)}" if board.making else ""
+    words = "; ".join(x for x in (said, now) if x) or "nothing is being made"
+    return tag("p", tag("b", "Live. " if live else "Not finished. "), tag("bdi", words), ".", class_="live", id="live")
+
+
+def render_board(
+    board: Board,
+    *,
+    title: str,
+    command: str,
+    near: Mapping[str, Near] | None = None,
+    places: Among | None = None,
+    films: Mapping[str, Film | str] | None = None,
+    version: str | None = None,
+) -> str:
+    """The page of ``board`` as one HTML document that loads nothing. Its one script is ours and never holds data.
+
+    Args:
+        title: the page's name.
+        command: what makes the page again.
+        near: the real pictures nearest to those of a row, by the row's id; ``None``: the training data are not at hand.
+        places: where the sets lie among real samples.
+        films: pictures at a few steps, by the name of the set's file, or why there are none.
+        version: of a page that is served live: it loads itself again when the server says another.
+    """
+    anchors = {row.id: f"set-{k}" for k, row in enumerate(board.rows, 1) if row.entry is not None}
+    sections = [
+        _part("What was found", "found", _findings(board)),
+        _part("What it costs", "cost", _frontiers(board)),
+        _part("Leaderboard", "leaderboard", leaderboard(board, anchors)),
+        _part("Side by side", "gallery", [*walls(board, near or {}, near is not None), *among(board, places)]),
+        _part("How they came to be", "film", drawn_films(board, films or {})),
+        _part("Classes", "classes", [*classes(board), *confusions(board)]),
+        _part("What is stored", "storage", storage(board)),
+        _part("Each set", "sets", sets(board, anchors)),
+        _part("Where it came from", "origin", [origin(board), tag("pre", tag("code", command), tabindex=0)]),
+    ]
+    methods, sizes = {row.label for row in board.rows}, {row.size for row in board.rows}
+    made = sum(row.spent or row.seconds or 0 for row in board.rows)
+    measured = sum(row.measuring or 0 for row in board.rows)
+    lede = f"{_n(len(methods), 'method')} at {_n(len(sizes), 'size')}, {_n(len(board.measured), 'score')}"
+    spent = f", made in {duration(made)}" if made else ""
+    spent += f" and measured in {duration(measured)}" if made and measured else ""
+    links = [(name, key) for name, key in _LINKS if any(s is not None and f' id="{key}"' in s[:60] for s in sections)]
+    top = tag(
+        "header",
+        tag("p", "Potstill comparison", class_="kicker"),
+        tag("h1", tag("bdi", title)),
+        tag("p", lede, " on ", tag("bdi", board.source), f"{spent}.", class_="lede"),
+        _progress(board, version is not None),
+        tag(
+            "nav",
+            tag("ul", *(tag("li", tag("a", n, href=f"#{k}")) for n, k in links), class_="jump"),
+            Html('<button type="button" id="theme" hidden>Colours: as the system</button>'),
+            aria_label="Parts of this page",
+        ),
+        class_="top",
+    )
+    said = "This file holds all it shows. It needs no network; its one script sorts, filters and changes colours."
+    foot = tag("footer", tag("p", f"Made by Potstill. {said}"), class_="foot")
+    skip = tag("a", "Skip to the findings", href="#found", class_="skip")
+    return _document(title, [skip, top, tag("main", *(s for s in sections if s is not None)), foot], version)
+
+
+_LINKS = (
+    ("Findings", "found"),
+    ("Cost", "cost"),
+    ("Leaderboard", "leaderboard"),
+    ("Side by side", "gallery"),
+    ("How they came to be", "film"),
+    ("Classes", "classes"),
+    ("Storage", "storage"),
+    ("Each set", "sets"),
+    ("Origin", "origin"),
+)
+
+
+def _n(k: int, noun: str) -> str:
+    return f"{k:,} {noun}{'' if k == 1 else 's'}"
+
+
+def waiting(title: str, why: str, version: str) -> str:
+    """A live page for as long as there is nothing to show; it loads itself again when there is."""
+    top = tag(
+        "header",
+        tag("p", "Potstill comparison", class_="kicker"),
+        tag("h1", tag("bdi", title)),
+        Html('<button type="button" id="theme" hidden>Colours: as the system</button>'),
+        class_="top",
+    )
+    said = tag("p", tag("b", "Live. "), "Nothing to show yet: ", tag("bdi", why), class_="live", id="live")
+    return _document(title, [top, tag("main", said)], version)

@@ -1,0 +1,161 @@
+"""A map for each set: its inputs among real samples, along the two directions in which the real ones differ most."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from potstill._util.html import Html, tag
+from potstill.reports.comparison_page.board import Board, Row
+from potstill.reports.comparison_page.pareto import slots
+from potstill.reports.numbers import percent
+
+__all__ = ["Among", "Real", "among"]
+
+_SIDE, _EDGE, _SHORT = 200, 8, 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Real:
+    """Real samples on the map.
+
+    Attributes:
+        places: (m, 2).
+        labels: (m,) their classes; zeros where there are none.
+        classes: names of the classes.
+        share: of all differences between real samples, how much the two directions hold.
+        samples: real samples in all.
+    """
+
+    places: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    share: tuple[float, float]
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Among:
+    """The real samples, and where those of each row lie, (n, 2) by the row's id, in the order of its gallery."""
+
+    real: Real
+    of: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """From places to the drawing."""
+
+    least: np.ndarray
+    most: np.ndarray
+
+    @classmethod
+    def around(cls, real: np.ndarray, others: np.ndarray) -> "_Frame":
+        """All real samples, and of the others what is no further away than the half of their extent."""
+        least, most = real.min(0), real.max(0)
+        room = np.maximum(most - least, 1e-9)
+        least = np.maximum(np.minimum(least, others.min(0)), least - 0.5 * room)
+        most = np.minimum(np.maximum(most, others.max(0)), most + 0.5 * room)
+        return cls(least - 0.04 * room, most + 0.04 * room)
+
+    def drawn(self, places: np.ndarray) -> tuple[list[tuple[float, float]], int]:
+        """In the drawing's units, and how many lie beyond it; these are drawn at its edge."""
+        share = (places - self.least) / (self.most - self.least)
+        beyond = int(((share < 0) | (share > 1)).any(1).sum())
+        share = np.clip(share, 0, 1)
+        room = _SIDE - 2 * _EDGE
+        return [(_EDGE + room * float(x), _EDGE + room * (1 - float(y))) for x, y in share], beyond
+
+
+def among(board: Board, map_: Among | None) -> list[Html]:
+    """One drawing for each row, by size; nothing without real samples."""
+    if map_ is None or not map_.of:
+        return []
+    frame, of = _Frame.around(map_.real.places, np.concatenate(list(map_.of.values()))), slots(board.rows)
+    held: dict[str, list[Row]] = {}
+    for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.rank or 99)):
+        same = [other.file for other in held.get(row.size, ())]
+        if row.id in map_.of and row.file not in same:
+            held.setdefault(row.size, []).append(row)
+    parts = [
+        tag(
+            "details",
+            tag("summary", tag("h4", size)),
+            tag("div", *(_drawing(row, map_, frame, of[row.method]) for row in rows), class_="maps"),
+            open=None if k else "",
+        )
+        for k, (size, rows) in enumerate(held.items())
+    ]
+    real = map_.real
+    dots = f"{len(real.places):,} of {real.samples:,}" if len(real.places) < real.samples else f"all {real.samples:,}"
+    note = (
+        f"Grey: {dots} real training samples, along the two directions in which they differ most. These hold "
+        f"{percent(sum(real.share))} of their differences, so what lies close together here may differ in other ways. "
+        "Spread: standard deviation over that of the real samples, across and up. Well below 1 a set keeps to the "
+        "middle; well above 1 it exaggerates what sets samples apart."
+    )
+    pictures = any(row.entry and row.entry.gallery and row.entry.gallery.inputs.ndim == 4 for row in board.rows)
+    if real.classes and pictures:
+        note += " The choice of a class above is one here, too."
+    return [
+        tag("h3", "Among real samples"),
+        tag("p", note, class_="note"),
+        tag(
+            "svg",
+            tag("g", *_dots(real, frame), id="map-real", class_="real"),
+            width=0,
+            height=0,
+            aria_hidden="true",
+            class_="map",
+        ),
+        *parts,
+    ]
+
+
+def _dots(real: Real, frame: _Frame) -> list[Html]:
+    """A path of dots for each class."""
+    out = []
+    for c in range(max(1, len(real.classes))):
+        places, _ = frame.drawn(real.places[real.labels == c])
+        if places:
+            path = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in places)
+            out.append(tag("path", d=path, data_class=real.classes[c] if real.classes else None))
+    return out
+
+
+def _drawing(row: Row, map_: Among, frame: _Frame, slot: int) -> Html:
+    mine = map_.of[row.id]
+    places, beyond = frame.drawn(mine)
+    across, up = mine.std(0) / np.maximum(map_.real.places.std(0), 1e-12)
+    spread = f"spread {across:.2f} and {up:.2f}"
+    outside = f", {beyond:,} beyond the drawing" if beyond else ""
+    said = f"{len(mine):,} inputs of {row.label} at {row.size} among {len(map_.real.places):,} real samples: {spread}"
+    marks = _marks(row, places)
+    svg = tag(
+        "svg",
+        Html('<use href="#map-real"/>'),
+        *marks,
+        viewBox=f"0 0 {_SIDE} {_SIDE}",
+        role="img",
+        aria_label=said + outside,
+        class_=f"map m{slot}",
+    )
+    words = tag("span", f"{spread}{outside}", class_="soft")
+    return tag("figure", svg, tag("figcaption", tag("b", tag("bdi", row.label)), " ", words))
+
+
+def _marks(row: Row, places: Sequence[tuple[float, float]]) -> list[Html]:
+    """Class names where they are short, else dots that say their class when pointed at."""
+    g = None if row.entry is None else row.entry.gallery
+    classes = () if g is None else g.classes
+    labels = np.zeros(len(places), dtype=np.int64) if g is None or not classes else g.hard
+    short = bool(classes) and max(map(len, classes)) <= _SHORT
+    out = []
+    for (x, y), c in zip(places, labels.tolist(), strict=True):
+        name = classes[c] if classes else None
+        if short:
+            out.append(tag("text", name, x=f"{x:.1f}", y=f"{y:.1f}", data_class=name))
+        else:
+            title = None if name is None else tag("title", name)
+            out.append(tag("g", title, tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3.5), data_class=name))
+    return out

@@ -1,0 +1,34 @@
+"""How the pictures of each set came to be, of sets that are done and of those that are being made."""
+
+from collections.abc import Mapping
+
+from potstill._util.html import Html, join, tag
+from potstill.reports.comparison_page.board import Board
+from potstill.reports.snapshots import Film, film_section
+
+__all__ = ["films"]
+
+
+def films(board: Board, held: Mapping[str, Film | str]) -> list[Html]:
+    """Each film closed but the first, in the order of the leaderboard.
+
+    Args:
+        held: by the name of the set's file, without its ending as long as the set is being made; a text is why there
+            is none.
+    """
+    titles: dict[str, str] = {}
+    for row in sorted(board.rows, key=lambda row: (row.unit, row.amount, row.rank or 99)):
+        titles.setdefault(row.file, f"{row.label}, {row.size}")
+    making = {name: f"{name}, being made" for name in held if not name.endswith(".safetensors")}
+    out: list[Html] = []
+    for n, (name, title) in enumerate({**making, **titles}.items()):
+        if (film := held.get(name)) is None:
+            continue
+        inner = (
+            [tag("p", film, class_="note")]
+            if isinstance(film, str)
+            else film_section(film, str(n), title, name in titles)
+        )
+        head = tag("summary", tag("h3", tag("bdi", title)))
+        out.append(tag("details", head, *inner, open=None if out else "", class_="one"))
+    return [join(out)] if out else []

@@ -1,0 +1,167 @@
+"""Inputs of a set while it was made: a row of steps to choose from, and what they looked like there.
+
+Steps are chosen with radio buttons and a style sheet, so the arrow keys move through them and no script runs.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, Shaped
+from safetensors import SafetensorError, safe_open
+
+from potstill._util.html import Html, tag
+from potstill.errors import PotstillError
+from potstill.reports.numbers import count
+from potstill.reports.parallel import called, parallel
+from potstill.reports.strips import strip
+from potstill.reports.windows import window
+
+__all__ = ["Film", "film_beside", "film_section"]
+
+_FORMAT, _MOST, _BYTES = "potstill-film/1", 9, 8 * 2**20
+_DTYPES = {4: np.uint8, 2: np.float32, 3: np.float32}
+"""By axes: pictures, rows, windows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Film:
+    """Some inputs of a set at a few steps.
+
+    Attributes:
+        steps: how many had been made, ascending.
+        stages: of each step, of the same items: pictures uint8 (n, c, h, w), rows float32 (n, d), or windows of a
+            series float32 (n, v, t), both in the data's units and finite.
+        labels: the class of each.
+        classes: names; none where there are no classes.
+        columns: names of the rows' columns or of the windows' variables; none where they are not known.
+    """
+
+    steps: tuple[int, ...]
+    stages: tuple[Shaped[np.ndarray, "n *shape"], ...]
+    labels: Int[np.ndarray, " n"]
+    classes: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+
+    @property
+    def noun(self) -> str:
+        """What its inputs are called, in the plural."""
+        return {4: "pictures", 2: "rows", 3: "windows"}[self.stages[0].ndim]
+
+
+def film_beside(path: Path) -> Film | None:
+    """The film of the set at ``path``, from ``….safetensors.film``; ``None`` where there is none.
+
+    Raises:
+        PotstillError: it is damaged.
+    """
+    file = path.with_name(f"{path.name}.film")
+    if not file.is_file():
+        return None
+    try:
+        if file.stat().st_size > _BYTES:
+            raise ValueError(f"more than {_BYTES:,} bytes")
+        with safe_open(file, framework="np") as held:
+            said: Mapping[str, Any] = json.loads((held.metadata() or {}).get("film", ""))
+            if said["format"] != _FORMAT or not 0 < len(said["steps"]) <= _MOST:
+                raise ValueError(f"its format is not {_FORMAT}")
+            steps = tuple(int(step) for step in said["steps"])
+            stages = tuple(held.get_tensor(f"stage/{n}") for n in range(len(steps)))
+            labels, classes = held.get_tensor("labels"), tuple(map(str, said["classes"]))
+            columns = tuple(map(str, said.get("columns", ())))
+        shape, dtype = stages[0].shape, _DTYPES.get(stages[0].ndim)
+        whole = all(x.dtype == dtype and x.shape == shape and x.size for x in stages)
+        named = labels.dtype == np.int64 and labels.shape == shape[:1] and 0 <= labels.min() <= labels.max()
+        if not whole or not named or labels.max() >= max(1, len(classes)) or list(steps) != sorted({*steps}):
+            raise ValueError("its stages do not fit together")
+        if dtype == np.float32 and not all(np.isfinite(x).all() for x in stages):
+            raise ValueError("its values are not finite")
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        said_of = " ".join(str(error).split())[:120]
+        raise PotstillError(f"{file}: no film of a set, or damaged ({said_of}); delete it, or distil again") from error
+    return Film(steps=steps, stages=stages, labels=labels, classes=classes, columns=columns)
+
+
+def film_section(film: Film, key: str, of: str = "", over: bool = True) -> list[Html]:
+    """A row of steps, the last one chosen, and the inputs at each.
+
+    Args:
+        key: names the row's buttons: its own on a page.
+        of: whose inputs they are, where a page shows several.
+        over: the run has ended.
+    """
+    buttons, stages = [], []
+    for n, (step, stage) in enumerate(zip(film.steps, film.stages, strict=True)):
+        last = n == len(film.steps) - 1
+        button = tag("input", type="radio", name=f"film-{key}", checked="" if last else None)
+        buttons.append(tag("label", button, tag("span", count(step))))
+        when = tag("p", _when(step, last, over), class_="when")
+        stages.append(tag("div", when, *_DRAWN[film.noun](film, stage, step, of), class_="stage"))
+    legend = tag("legend", called(f"{film.noun.capitalize()} after so many steps", of))
+    row = tag("fieldset", legend, tag("div", *buttons, class_="steps"))
+    scale = "" if film.noun == "pictures" else " Scales are the same at every step."
+    note = (
+        f"Each stage has about twice the steps of the one before. {film.noun.capitalize()} are shown before they are "
+        f"written in fewer bits; arrow keys move from step to step.{scale}"
+    )
+    return [tag("div", row, *stages, class_="film"), tag("p", note, class_="note")]
+
+
+def _when(step: int, last: bool, over: bool) -> str:
+    if step == 0:
+        return "Before the first step."
+    latest = (", the last" if over else ", the latest as yet") if last else ""
+    return f"After {count(step)} step{'' if step == 1 else 's'}{latest}."
+
+
+def _shelf(film: Film, pictures: np.ndarray, step: int, of: str) -> list[Html]:
+    """The pictures of one step, class by class."""
+    shown = pictures.astype(np.float32) / 255
+    figures = []
+    for c in sorted(set(film.labels.tolist())):
+        name = film.classes[c] if film.classes else ""
+        what = ", ".join(part for part in (of, name, f"after {count(step)} steps") if part)
+        caption = tag("figcaption", tag("bdi", name)) if name else None
+        figures.append(tag("figure", *([caption] if caption else []), strip(shown[film.labels == c], what)))
+    return [tag("div", *figures, class_="cast")]
+
+
+def _lines(film: Film, rows: np.ndarray, step: int, of: str) -> list[Html]:
+    """The rows of one step over parallel axes."""
+    every = np.concatenate(film.stages)
+    d = rows.shape[1]
+    names = film.columns if len(film.columns) == d else tuple(f"column {j + 1}" for j in range(d))
+    what = ", ".join(part for part in (of, f"after {count(step)} steps") if part)
+    lines = parallel(rows, names, film.labels, film.classes, what, (every.min(0), every.max(0)))
+    return [tag("p", "Rows of one column alone are not drawn.", class_="note") if lines is None else lines]
+
+
+def _windows(film: Film, held: np.ndarray, step: int, of: str) -> list[Html]:
+    """The windows of one step, each variable of each on one scale over all steps."""
+    every = np.stack(film.stages).astype(np.float64)
+    low, high, v = every.min((0, 3)), every.max((0, 3)), held.shape[1]
+    names = film.columns if len(film.columns) == v else tuple(f"variable {j + 1}" for j in range(v))
+    after = f"after {count(step)} steps"
+    drawn = [
+        window(
+            held[i],
+            None,
+            names,
+            ", ".join(part for part in (of, f"window {i + 1}", name, after) if part),
+            name or f"window {i + 1}",
+            (low[i], high[i]),
+        )
+        for i in range(len(held))
+        for name in (film.classes[film.labels[i]] if film.classes else "",)
+    ]
+    return [tag("ul", *drawn, class_="items windows")]
+
+
+_DRAWN: Mapping[str, Callable[[Film, np.ndarray, int, str], list[Html]]] = {
+    "pictures": _shelf,
+    "rows": _lines,
+    "windows": _windows,
+}

@@ -1,0 +1,273 @@
+"""How much of a set fits into what was asked for, and how it is written: what is settled before any work."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from potstill.codecs import (
+    Exact,
+    Uniform,
+    bits_each,
+    index_bytes,
+    ints_stored,
+    label_bytes,
+    largest,
+    nbytes,
+    values_bytes,
+)  # fmt: skip
+from potstill.codecs import store as stored_by
+from potstill.core import Budget, Inputs, MethodInfo, Parametrization, Problem, Source, Store
+from potstill.core.nested import OFFSETS, VALUES, lengths_of, split, tensors, zeros
+from potstill.errors import PotstillError
+from potstill.functional.sampling import proportional
+from potstill.parametrize import Pixels
+from potstill.parametrize.named_inputs import Named
+from potstill.parametrize.quantization_aware import Aware
+from potstill.rng import generator
+from potstill.tasks import Classification, targets_of, task_of
+
+__all__ = ["amounts", "proportions", "rounding", "writing"]
+
+_RANGES = 64
+"""Bytes kept for the ranges of a payload's tensors that are too small to have several."""
+_TRIED = 1 << 22
+"""Bytes up to which what a budget holds is found by packing it, and not by a rule."""
+_FINE = 2
+"""Bits from which a set is rounded afterwards unless it is said otherwise: docs/storage.md has what was measured."""
+
+
+def writing(
+    asked: str | Store | None,
+    wanted: Budget,
+    decoder: Parametrization,
+    selects: bool,
+    sample: Inputs,
+    tried: bool = True,
+) -> tuple[Store | None, Store]:
+    """How the set is written, ``None`` where that is chosen when it is there; and what a budget in bytes goes by.
+
+    Args:
+        sample: some inputs in data units.
+        tried: whether what a store loses can be found by trial (`potstill.evaluation.candidate_trials`): of one tensor,
+        by
+            classifiers.
+
+    Raises:
+        PotstillError: there is no such store, or it writes no inputs of this kind.
+    """
+    if asked == "auto" and not tried:
+        raise PotstillError(
+            "store auto tries bits on classifiers of inputs of one tensor, which these data are not for; name a store, "
+            "such as uint8 or exact"
+        )
+    if asked is None and selects:
+        return Exact(), Exact()
+    if asked is None and wanted.unit == "bytes":
+        bits = Uniform(bits=4 if decoder.bounded else 8)
+        return bits, bits
+    if asked is None and not tried:
+        return Uniform(bits=8), Uniform(bits=8)
+    if asked is None or asked == "auto":
+        return None, Exact() if selects else Uniform(bits=8)
+    made = stored_by(asked) if isinstance(asked, str) else asked
+    if _plain(decoder) or selects:  # a store of pictures alone says so before the work, and not after it
+        for tensor in tensors(sample).values():
+            if tensor.is_floating_point():
+                made.pack(tensor)
+    coarse = isinstance(made, Uniform) and made.bits < _FINE and not selects
+    if isinstance(asked, str) and coarse and "aware=" not in asked:
+        made = dataclasses.replace(made, aware=True)  # type: ignore[type-var]
+    return made, made
+
+
+def _plain(decoder: Parametrization) -> bool:
+    """Whether inputs are stored as they are."""
+    return isinstance(decoder, Pixels) or (isinstance(decoder, Named) and decoder.plain)
+
+
+def rounding(decoder: Parametrization, store: Store | None, selects: bool) -> Parametrization:
+    """The parametrization, which rounds while the set is made where the store says so."""
+    if selects or store is None or not getattr(store, "aware", False):
+        return decoder
+    return Aware(inner=decoder, store=store, learned=bool(getattr(store, "learned", False)))
+
+
+def amounts(
+    problem: Problem, wanted: Budget, store: Store, info: MethodInfo, soft: bool, *, scores: bool = False
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Items of each class, and for a budget in bytes the float32 numbers that each class of a synthetic set may store.
+
+    Raises:
+        PotstillError: the budget leaves a class empty.
+    """
+    train, decoder = problem.train, problem.parametrization
+    k, spec = problem.num_classes, train.input
+    natural = wanted.natural and len(set(_samples(problem))) > 1
+    if wanted.unit != "bytes":
+        try:
+            equal = wanted.counts(k, 1)
+        except ValueError as error:
+            raise PotstillError(str(error)) from error
+        return _shared_out(problem, wanted.amount) if natural else equal, ()
+    most, one = wanted.amount, spec.numbers
+    sample: Inputs = train.raw(torch.arange(min(len(train), 64)))
+    kinds = {"": spec.kind, **{name: part.kind for name, part in spec.parts}}
+    # What repeats in some windows, or in some rows of a part, does not in fewer: those count as they are.
+    alike = {"image"} if spec.parts else set(kinds.values()) - {"series"}
+    held = {name: x for name, x in tensors(sample).items() if kinds.get(name) in alike}
+    seen = held.get("")
+    labels = _target_bytes(train, store.label_bits if soft else None, scores)
+    whole = _whole_bytes(train)
+
+    def values(n: int) -> int:
+        parts = spec.parts or (("", spec),)
+        real = ((name, part) for name, part in parts if part.kind not in ("words", "categories"))
+        return sum(values_bytes(store, (n, *part.shape), held.get(name)) for name, part in real)
+
+    def size(n: int) -> int:
+        return values(n) + whole(n) + labels(n)
+
+    if info.selects:
+        texts = _text_bytes(train)
+        n = largest(lambda n: size(n) + texts(n) + index_bytes(n, len(train)) + 4 * n * info.weighs <= most, 8 * most)
+        if n < k:
+            of_each = f" of each of {k} classes" if train.classes else ""
+            raise PotstillError(
+                f"the budget must keep at least one item{of_each}, but {most:,} bytes keep {n} in all; raise it, or "
+                'store fewer bits with `store="uint4"`'
+            )
+        return _shared_out(problem, n) if natural else Budget(unit="items", amount=n).counts(k, 1), ()
+    if _plain(decoder):
+        each = largest(lambda n: size(n * k) <= most, 8 * most)
+        if natural and each:
+            counts = _shared_out(problem, largest(lambda n: size(n) <= most, 8 * most))
+            return counts, tuple(count * one for count in counts)
+        return (max(1, each),) * k, (each * one,) * k
+    bits_of_one = bits_each(store, (64, one) if spec.parts else (64, *spec.shape), seen)
+    known = decoder.bounded and most <= _TRIED and not problem.needed
+
+    def spent(numbers: tuple[int, ...], exact: bool) -> int:
+        """Bytes of a set of so many numbers of each class; 0 where they are too few for one input."""
+        tried = dataclasses.replace(problem, numbers=numbers)
+        try:
+            inputs = sum(tried.sizes)
+        except PotstillError:
+            return 0  # said where it is used
+        if exact:
+            stored = decoder.encode(zeros(spec, inputs), tried, generator(0))
+            codes = {name for name in stored if spec.parts and not stored[name].is_floating_point()}
+            size = sum(
+                values_bytes(store, tuple(t.shape), seen) if t.is_floating_point() else nbytes(ints_stored(t))
+                for name, t in stored.items()
+                if name not in codes
+            )
+        else:
+            size = math.ceil(1.06 * sum(numbers) * bits_of_one / 8) + _RANGES
+        return size + whole(inputs) + labels(inputs)
+
+    def fitting(shared: Callable[[int], tuple[int, ...]], bound: int) -> int:
+        """The greatest n whose ``shared(n)`` fits."""
+        each = largest(lambda n: spent(shared(n), known) <= most, bound)
+        if not known and most <= _TRIED and not problem.needed:
+            # Whole numbers, such as positions, are not written in the values' few bits, so the estimate may be too low.
+            while (taken := spent(shared(each), True)) > most:
+                each = min(each - 1, each * most // taken)
+        return each
+
+    each = fitting(lambda n: (n,) * k, math.ceil(8.5 * most / bits_of_one / k))
+    numbers = (each,) * k
+    if natural and (unit := _least(problem, each)):
+        # In steps of what one stored input takes, of which each class gets one at least.
+        def shared(n: int) -> tuple[int, ...]:
+            return tuple(count * unit for count in _shared_out(problem, max(k, n)))
+
+        if (steps := fitting(shared, math.ceil(8.5 * most / bits_of_one / unit))) > k:
+            numbers = shared(steps)
+    return tuple(max(1, n // one) for n in numbers), numbers
+
+
+def _samples(problem: Problem) -> tuple[int, ...]:
+    """Samples of each class, at least one, that natural proportions are taken from."""
+    return tuple(max(1, len(index)) for index in problem.by_class)
+
+
+def proportions(wanted: Budget, problem: Problem, info: MethodInfo) -> tuple[str, ...]:
+    """That classes get items in proportion to their samples, where that is not as many of each, in a line."""
+    if not wanted.natural or not info.balanced or len(counts := set(problem.counts)) == 1:
+        return ()
+    return (
+        f"items of each class in proportion to its samples, {min(counts):,} to {max(counts):,}; balance equal gives "
+        "each as many",
+    )
+
+
+def _shared_out(problem: Problem, total: int) -> tuple[int, ...]:
+    """``total`` items, at least one of each class, in proportion to its samples, by largest remainders; no more than a
+    class has, while there are enough."""
+    sizes = _samples(problem)
+    again = math.ceil(total / sum(sizes))  # of more items than samples, as many rounds
+    return proportional([size * max(1, again) for size in sizes], total)
+
+
+def _least(problem: Problem, enough: int) -> int:
+    """The fewest numbers that give each class an input; 0 where not even ``enough`` do."""
+
+    def fails(n: int) -> bool:
+        try:
+            return not all(dataclasses.replace(problem, numbers=(n,) * problem.num_classes).sizes)
+        except PotstillError:
+            return True
+
+    return 0 if fails(enough) else largest(fails, enough) + 1
+
+
+def _target_bytes(train: Source, bits: int | None, scores: bool = False) -> Callable[[int], int]:
+    """Bytes of the targets of so many inputs, at most: rows of ``bits`` each, classes, real values or numbers."""
+    task = task_of(train)
+    if isinstance(task, Classification):
+        return lambda n: label_bytes(n, task.k, bits, scores=scores)
+    targets = targets_of(train)
+    each = targets[:1].numel()
+    if targets.is_floating_point():
+        return lambda n: 4 * n * each
+    return lambda n: index_bytes(n * each, int(targets.max()) + 1)
+
+
+def _whole_bytes(train: Source) -> Callable[[int], int]:
+    """Bytes of the codes and words of so many inputs, at most: of words, those of the longest samples."""
+    sizes: list[Callable[[int], int]] = []
+    for name, part in train.input.parts:
+        if part.kind == "categories":
+            sizes.append(partial(_code_bytes, math.prod(part.shape), max(part.levels, default=1)))
+        elif part.kind == "words":
+            some = (tensors(train.raw(at)) for at in split(torch.arange(len(train)), 4096))
+            lengths = torch.cat([lengths_of(x[name + OFFSETS], len(x[name + VALUES])).cpu() for x in some])
+            sizes.append(_ragged_bytes(lengths, max(part.levels, default=1)))
+    return lambda n: sum(size(n) for size in sizes)
+
+
+def _code_bytes(each: int, levels: int, n: int) -> int:
+    return index_bytes(n * each, levels)
+
+
+def _text_bytes(train: Source) -> Callable[[int], int]:
+    """Bytes of the texts of so many samples, at most, where a source has texts."""
+    texts: tuple[str, ...] = getattr(train, "texts", ())
+    return _ragged_bytes(torch.tensor([len(t.encode("utf-8", "replace")) for t in texts]), 256)
+
+
+def _ragged_bytes(lengths: Tensor, levels: int) -> Callable[[int], int]:
+    """Bytes of the ``n`` longest of samples of these lengths, and of where each begins; 0 where there are none."""
+    longest = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.long().sort(descending=True).values.cumsum(0)])
+
+    def size(n: int) -> int:
+        if not len(lengths):
+            return 0
+        total = int(longest[min(n, len(lengths))]) + max(0, n - len(lengths)) * int(longest[1])
+        return index_bytes(total, levels) + index_bytes(n, total + 1)
+
+    return size

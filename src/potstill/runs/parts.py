@@ -1,0 +1,95 @@
+"""The parts of a run: those that are asked for, and what a method's own give way to where they do not fit the data."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from potstill.augment.names import augmentation_name, left_out, registered
+from potstill.core import InputSpec, Method, Source
+from potstill.core.registry import make_method
+from potstill.errors import PotstillError
+from potstill.nn import usual
+from potstill.nn.pretrained import names_backbone
+from potstill.parametrize._shared import Reduced
+from potstill.parametrize.named_inputs import decoder_of, decodes
+
+__all__ = ["AXES", "augmentations_left_out", "default_network", "default_parametrization", "with_axes"]
+
+AXES = ("network", "augment", "parametrization", "labels")
+"""The fields of a method that name a part, and that have an option of their own."""
+
+
+def default_network(source: Source) -> str:
+    """The network used where none is named."""
+    return usual(source.input)
+
+
+def with_axes(name: str, method: Method[Any], source: Source, asked: Mapping[str, str | None]) -> Method[Any]:
+    """The method with the parts that were asked for; defaults that only suit pictures give way for other data."""
+    fields: Mapping[str, Any] = dataclasses.asdict(method)  # type: ignore[call-overload]
+    changes: dict[str, str] = {}
+    for axis, value in asked.items():
+        if axis in fields:
+            if value is not None:
+                made = make_method(method, {axis: value})[1]  # checks the choice where the method names its choices
+                changes[axis] = getattr(made, axis)
+        elif axis == "labels" and value in (None, "soft" if method.info.soft else "hard"):
+            continue
+        elif axis != "network" and value is not None:
+            raise PotstillError(f"method {name} has no {axis} to choose, but {value!r} was asked for; leave it out")
+    if "network" in fields and asked.get("network") is None:
+        chosen = fields["network"]
+        # a frozen backbone takes pictures, too; one that a value names beside its class's default is asked for
+        backbone = chosen == _defaults(method)["network"] and names_backbone(chosen) and source.input.kind != "image"
+        changes["network"] = default_network(source) if chosen == "convnet" or backbone else chosen
+    if "augment" in fields:
+        chosen = asked.get("augment") or (fields["augment"] if source.input.kind == "image" else "none")
+        changes["augment"] = augmentation_name(chosen, source.input)
+    return dataclasses.replace(method, **changes)  # type: ignore[type-var]
+
+
+def default_parametrization(
+    name: str, method: Method[Any], train: Source, named: bool
+) -> tuple[Method[Any], tuple[str, ...]]:
+    """The method with inputs stored as they are, and that this was done, where its own parametrization stores another
+    kind of input, or where its own tiles or bases would have too few pixels.
+
+    Args:
+        named: the method was given by its name. One that is a value keeps what differs from its class's default, and
+            small tiles.
+    """
+    own = getattr(method, "parametrization", None)
+    if own is None or not (named or own == _defaults(method)["parametrization"]):
+        return method, ()
+    if not decodes(own, train.input):
+        said = (
+            f"parametrization pixels (inputs as they are): {own}, which {name} has by default, stores pictures, and "
+            f"this is {_kind(train.input)}"
+        )
+        return dataclasses.replace(method, parametrization="pixels"), (said,)  # type: ignore[type-var]
+    shape = train.input.shape
+    if not named or train.input.kind != "image" or not isinstance(small := decoder_of(own, train.input), Reduced):
+        return method, ()
+    if min(cell := small.cell(shape)) >= small.least:
+        return method, ()
+    said = (
+        f"parametrization pixels: {own}, which {name} has by default, would keep pictures of {shape[1]} × {shape[2]} "
+        f"pixels in cells of {cell[0]} × {cell[1]}, which costs more than the samples that it adds bring"
+    )
+    return dataclasses.replace(method, parametrization="pixels"), (said,)  # type: ignore[type-var]
+
+
+def augmentations_left_out(method: Method[Any], train: Source) -> tuple[str, ...]:
+    """What the method's augmentations go without, as the task's targets would be wrong, in lines."""
+    fields: Mapping[str, Any] = dataclasses.asdict(method)  # type: ignore[call-overload]
+    names = dict.fromkeys(str(value) for field, value in fields.items() if field.startswith("augment"))
+    said = (left_out(name, registered(name, train), train) for name in names)
+    return tuple(line for line in said if line is not None)
+
+
+def _defaults(method: Method[Any]) -> dict[str, Any]:
+    return {field.name: field.default for field in dataclasses.fields(method)}  # type: ignore[arg-type]
+
+
+def _kind(input: InputSpec) -> str:
+    return "a series" if input.kind == "series" else f"a {input.kind}"

@@ -1,1 +1,0 @@
-"""What a user asks for, one file for each verb. They tie the parts together and hold no arithmetic."""

@@ -1,1 +1,0 @@
-"""The parts of ``compare``: the grid of what is asked for, its cells on disk, what can be told from them, the board."""

@@ -1,0 +1,165 @@
+"""Active learning: what it reads, what it repeats, what it saves."""
+
+import importlib
+import itertools
+import json
+import xml.etree.ElementTree as ET
+
+import pytest
+import torch
+
+from potstill.active import ACQUISITIONS, active, label_cost
+from potstill.active.label_cost import needed
+from potstill.active.learning import Learner
+from potstill.cli.main import main
+from potstill.data import TensorSource
+from potstill.errors import PotstillError
+from potstill.reports.label_curves import label_curves
+from potstill.rng import generator
+
+QUICK = Learner(network="linear", steps=20, batch=16, lr=0.1)
+
+
+def blobs(n, seed, name="blobs"):
+    rng = generator(seed, "blobs")
+    y = torch.arange(n) % 3
+    x = torch.randn(n, 2, generator=rng) + torch.tensor([[0.0, 3.0], [3.0, 0.0], [-3.0, -3.0]])[y]
+    return TensorSource.make(x, y, name=name)
+
+
+class Unlabelled:
+    """A pool whose labels are wrong, and whose labelled batches may not be read."""
+
+    def __init__(self, source):
+        self.name, self.input, self.classes = source.name, source.input, source.classes
+        self.normalization, self.device, self.raw = source.normalization, source.device, source.raw
+        self.labels = (source.labels + 1) % len(source.classes)
+
+    content_hash = "none"
+
+    def __len__(self):
+        return len(self.labels)
+
+    def fetch(self, index):
+        raise AssertionError("the pool's labels were read")
+
+    def to(self, device):
+        return self
+
+
+@pytest.mark.parametrize("acquire", ACQUISITIONS)
+def test_only_the_labels_that_are_asked_for_are_read(acquire):
+    source, test = blobs(120, 0), blobs(60, 1)
+    asked = []
+
+    def ask(index):
+        asked.append(index.tolist())
+        return source.labels[index]
+
+    run = active(Unlabelled(source), ask, acquire=acquire, rounds=3, per_round=4, start=6, learner=QUICK, test=test)
+    flat = [i for part in asked for i in part]
+    assert [len(part) for part in asked] == [6, 4, 4, 4]
+    assert len(set(flat)) == 18  # nothing is asked for twice
+    assert run.index.tolist() == flat
+    assert torch.equal(run.labels, source.labels[run.index])
+    assert [r.labels for r in run.rounds] == [6, 10, 14, 18]
+    assert run.rounds[-1].accuracy > 0.8
+    again = active(source, ask, acquire=acquire, rounds=3, per_round=4, start=6, learner=QUICK, test=test)
+    assert again.index.tolist() == flat
+    assert [r.accuracy for r in again.rounds] == [r.accuracy for r in run.rounds]
+    json.dumps(run.to_dict())
+
+
+def test_all_begin_with_the_same_samples():
+    source = blobs(60, 0)
+    starts = {
+        active(source, lambda i: source.labels[i], acquire=a, rounds=1, per_round=2, start=5, learner=QUICK)
+        .rounds[0]
+        .index
+        for a in ACQUISITIONS
+    }
+    assert len(starts) == 1
+
+
+def test_a_round_asks_for_what_the_learner_is_least_sure_of():
+    from potstill.active.learning import fitted, labelled, scored
+    from potstill.functional.acquisition import margin
+    from potstill.nn import factory
+
+    source = blobs(90, 0)
+    run = active(source, lambda i: source.labels[i], acquire="margin", rounds=1, per_round=5, start=9, learner=QUICK)
+    first = torch.tensor(run.rounds[0].index)
+    make = factory("linear", source.input, 3)
+    net = fitted(QUICK, make, labelled(source, first, source.labels[first]), 0, 0)
+    scores = margin(scored(net, source)[0])
+    scores[first] = -1
+    assert run.rounds[1].index == tuple(scores.argsort(descending=True, stable=True)[:5].tolist())
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "message"),
+    [
+        (lambda i: i[:1] * 0, {}, "must be answered"),
+        (lambda i: i * 0 + 3, {}, "class numbers in 0…2"),
+        (lambda i: i * 0.5, {}, "must be answered"),
+        (lambda i: ["a"] * len(i), {}, "must be answered"),
+        (lambda i: i * 0, {"rounds": 100}, "ask for fewer"),
+        (lambda i: i * 0, {"per_round": 0}, "at least 1"),
+        (lambda i: i * 0, {"acquire": "margins"}, "did you mean margin"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(answer, options, message):
+    with pytest.raises(PotstillError, match=message) as refused:
+        active(blobs(60, 0), answer, **{"rounds": 1, "per_round": 3, "learner": QUICK, **options})
+    assert "\n" not in str(refused.value)
+
+
+def test_needed_labels_lie_on_the_line_between_two_rounds():
+    assert needed([10, 20, 30], [0.5, 0.7, 0.6], 0.6) == pytest.approx(15)
+    assert needed([10, 20], [0.5, 0.7], 0.4) == 10
+    assert needed([10, 20], [0.5, 0.7], 0.8) is None
+
+
+def test_the_cost_of_labels_has_intervals_and_a_plot():
+    seen = []
+    result = label_cost(
+        lambda s: (blobs(120, s), blobs(90, 100 + s)), ["margin", "random"], rounds=3, per_round=5, learner=QUICK,
+        seeds=3, progress=lambda *a: seen.append(a),
+    )  # fmt: skip
+    assert result["labels"] == [5, 10, 15, 20]
+    assert list(result["curves"]) == ["random", "margin"]
+    assert result["full"]["n"] == 3
+    for curve in result["curves"].values():
+        assert [a["n"] for a in curve["accuracy"]] == [3] * 4
+        assert 5 <= curve["needed"]["mean"] <= 20
+    # pairs, by hand
+    random, margin = (result["curves"][a] for a in ("random", "margin"))
+    pairs = [r - m for r, m in zip(random["needed"]["values"], margin["needed"]["values"], strict=True)]
+    assert margin["saved"]["values"] == pairs
+    assert random["over_random"]["values"] == [0.0] * 3
+    heights = [sum((a + b) / 2 for a, b in itertools.pairwise(run["accuracy"])) / 3 for run in margin["runs"]]
+    assert margin["mean_over_labels"]["values"] == pytest.approx(heights)
+    drawn = ET.fromstring(label_curves(result, "a < b"))
+    lines = [e for e in drawn.iter() if e.tag.endswith("polyline")]
+    assert len(lines) == 2
+    assert "a < b" in drawn[0].text
+
+
+def test_the_command(tmp_path, capsys):
+    words = ["active", "digits", "--acquire", "margin,badge", "--rounds", "2", "--per-round", "10", "--seeds", "2"]
+    words += ["--network", "linear", "--steps", "10", "--quiet"]
+    out, plot = tmp_path / "a.json", tmp_path / "a.svg"
+    assert main([*words, "--out", str(out), "--plot", str(plot)]) == 0
+    assert "labels to 95 % of full" in capsys.readouterr().out
+    said = json.loads(out.read_text())
+    assert set(said["curves"]) == {"random", "margin", "badge"}
+    ET.fromstring(plot.read_text())
+    assert main(["active", "digits", "--acquire", "margins", "--quiet"]) == 2
+
+
+def test_a_pool_that_is_too_small_is_refused_before_anything_is_trained(monkeypatch):
+    module = importlib.import_module("potstill.active.label_cost")  # the name of its function, too
+    monkeypatch.setattr(module, "fitted", lambda *a: pytest.fail("a learner was trained"))
+    pool = blobs(60, 0)
+    with pytest.raises(PotstillError, match="cannot give"):
+        label_cost(lambda seed: (pool, pool), rounds=50, per_round=100, seeds=1)

@@ -1,0 +1,250 @@
+"""``--method auto``: what wins, what is said of it, and that the card's steps give the same bits without a clock."""
+
+import json
+import math
+
+import pytest
+import torch
+
+import potstill
+from potstill.api.distill import settle
+from potstill.automl import auto, halving
+from potstill.automl.candidates import Candidate, usual_candidates
+from potstill.automl.result import Entry
+from potstill.automl.resume import Journal, Stopwatch
+from potstill.automl.scoring import Judge, behind, students_at
+from potstill.cli.main import main
+from potstill.core import Budget, Splits
+from potstill.errors import PotstillError
+from potstill.functional.successive_halving import rung_sizes, share, steps_in, survivors
+from potstill.runs.loop import Interrupted
+
+SMALL = {"network": "convnet-d1-w8", "device": "cpu", "progress": None, "executor": "serial"}
+QUICK = {"student_steps": 8, "students": 1, "confirm": 2}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return potstill.load_data("digits")
+
+
+@pytest.fixture(scope="module")
+def few(digits):
+    """Three hundred samples, and no test data to be read."""
+    rows = torch.randperm(len(digits.train), generator=torch.Generator().manual_seed(0))[:300]
+    return Splits(train=digits.train.subset(rows.sort().values), test=None)
+
+
+@pytest.fixture
+def three_steps(monkeypatch):
+    """The clock buys three steps wherever it is asked, so that two runs on a busy machine are the same run."""
+    for module in (auto, halving):
+        monkeypatch.setattr(module, "steps_in", lambda seconds, cost, least=1: max(least, 3))
+
+
+TAUGHT = {"student_steps": 40, "students": 1, "confirm": 3}
+SOME = ["random", "dm:batch_real=8,reuse=1", "dm:batch_real=8,lr=0.1,reuse=1"]
+TOLD = {"bytes": 450, "seed": 3, "time_limit": "1h", "candidates": SOME, **SMALL, **QUICK}
+
+
+@pytest.fixture(scope="module")
+def whole(few):
+    """A choice that nothing interrupts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (auto, halving):
+            patch.setattr(module, "steps_in", lambda seconds, cost, least=1: max(least, 3))
+        return potstill.distill(few, "auto", **TOLD)
+
+
+def test_rungs_keep_a_third_until_one_is_left():
+    assert [rung_sizes(n) for n in (1, 2, 3, 6, 7)] == [(1,), (2, 1), (3, 1), (6, 2, 1), (7, 3, 1)]
+    with pytest.raises(ValueError, match="at least one"):
+        rung_sizes(0)
+    assert sum(share(60, 0, (6, 3, 2)) for _ in range(6)) == pytest.approx(20)
+    assert share(-1, 0, (2,)) == 0
+    assert (steps_in(1.0, 0.3), steps_in(0, 1), steps_in(5, 0, least=3)) == (3, 1, 3)
+    assert survivors([0.2, math.nan, 0.9, 0.9], 3) == (2, 3, 0)
+
+
+def test_a_candidate_is_spelled_as_it_was_read():
+    text = "m3d:lr=0.02,optimizer=adamw/frequency:kept=16%uint4@3,9,40"
+    read = Candidate.read(text)
+    assert read.options == (("lr", 0.02), ("optimizer", "adamw"))
+    assert (read.steps, read.parametrization, read.store) == ((3, 9, 40), "frequency:kept=16", "uint4")
+    assert read.spelled(read.steps) == text
+    for wrong in ("dmm", "dm:lr", "dm:nothing=1", "dm/nowhere", "dm@x", "dm@9,3"):
+        with pytest.raises(PotstillError):
+            Candidate.read(wrong)
+
+
+def settle_usual(source, candidate):
+    return settle(
+        Splits(train=source, test=None), candidate.method, ipc=None, size_budget=Budget(unit="bytes", amount=2000),
+        network=None, parametrization=candidate.parametrization, labels=None, augment=None, zca=None, device="cpu",
+        store=candidate.store, effort="quick", **dict(candidate.options),
+    )  # fmt: skip
+
+
+def test_every_usual_candidate_exists_and_some_are_real(few):
+    rows = torch.rand(60, 5)
+    table = potstill.TensorSource.make(rows.numpy(), (rows[:, 0] > 0.5).long().numpy(), ("a", "b"), name="rows")
+    for source in (few.train, table):
+        found = usual_candidates(source, None)
+        for candidate in found:
+            if not candidate.real:  # a table has no tiles, which m3d takes by itself
+                settle_usual(source, candidate)
+        assert sum(c.real for c in found) >= 3
+        assert sum(not c.real for c in found) >= 4
+        assert all(Candidate.read(c.spelled()) == c for c in found)
+    assert {c.store for c in usual_candidates(table, "uint6")} == {"uint6"}
+
+
+def test_what_the_clock_chose_comes_again_without_it(few, whole):
+    """Rungs that go on from checkpoints, and a run that is told their steps, end with the same bits."""
+    first, choice = whole, whole.card["choice"]
+    assert choice["time_limit"] == 3600
+    made = [t for t in choice["tried"] if not t["real"]]
+    assert sorted(len(t["rungs"]) for t in made) == [1, 2]
+    assert [t["rungs"][0]["steps"] for t in made] == [6, 6]
+    again = potstill.distill(few, **{**choice["repeat"], **SMALL})
+    assert torch.equal(again.inputs, first.inputs)
+    assert again.card["choice"]["recipe"] == choice["recipe"]
+    assert again.card["choice"]["difference"] == choice["difference"]
+    assert [t["rungs"][-1]["accuracy"] for t in again.card["choice"]["tried"]] == [
+        t["rungs"][-1]["accuracy"] for t in choice["tried"]
+    ]
+    plain = potstill.distill(few, **{**choice["recipe"], **SMALL})
+    assert torch.equal(plain.inputs, first.inputs)
+    assert max(t["bytes"] for t in choice["tried"]) <= 450
+    held = choice["held"]
+    assert held["made_of"] + held["choose"] + held["confirm"] == held["samples"] == len(few.train)
+
+
+def test_an_interrupted_choice_goes_on_to_the_same_bits(few, whole, three_steps, monkeypatch, tmp_path):
+    """What students said before is not asked again."""
+    asked, calls, trained = Judge.ask, [0], []
+
+    def ask(self, entry, number, students):
+        calls[0] += 1
+        if calls[0] == 5:
+            raise KeyboardInterrupt
+        return asked(self, entry, number, students)
+
+    monkeypatch.setattr(Judge, "ask", ask)
+    with pytest.raises(Interrupted, match="choice"):
+        potstill.distill(few, "auto", checkpoint=tmp_path / "choice", **TOLD)
+    monkeypatch.setattr(Judge, "ask", asked)
+    with pytest.raises(PotstillError, match="asked for otherwise \\(seed"):
+        potstill.distill(few, "auto", checkpoint=tmp_path / "choice", resume=True, **{**TOLD, "seed": 4})
+    once = Journal.once
+
+    def counted(self, name, find, seconds):
+        return once(self, name, lambda: (trained.append(name), find())[1], seconds)
+
+    monkeypatch.setattr(Journal, "once", counted)
+    rest = potstill.distill(few, "auto", checkpoint=tmp_path / "choice", resume=True, **TOLD)
+    assert torch.equal(rest.inputs, whole.inputs)
+    assert rest.card["choice"]["difference"] == whole.card["choice"]["difference"]
+    assert rest.card["choice"]["repeat"] == whole.card["choice"]["repeat"]
+    assert not (tmp_path / "choice").exists()
+    assert trained
+    assert not any(name.startswith("students 0 to 0 of 0") for name in trained)
+    with pytest.raises(PotstillError, match="no unfinished choice"):
+        potstill.distill(few, "auto", checkpoint=tmp_path / "choice", resume=True, **TOLD)
+
+
+def test_only_what_is_behind_by_more_than_noise_and_hope_is_dropped():
+    draw = torch.Generator().manual_seed(0)
+    right = torch.rand(300, generator=draw) < 0.9
+    few_wrong, many_wrong = right.clone(), right.clone()
+    few_wrong[:1] = False
+    many_wrong[:60] = False
+    leader, near, far = (Entry(candidate=Candidate.read("dm"), right=[r]) for r in (right, few_wrong, many_wrong))
+    assert not behind(leader, leader)
+    assert not behind(near, leader)
+    assert behind(far, leader)
+    assert not behind(far, leader, hope=0.3)
+    assert [students_at(rung, 3) for rung in range(4)] == [1, 2, 3, 3]
+
+
+def test_the_limit_is_of_the_clock_and_counts_what_went_before(monkeypatch):
+    """It was of what the process had for itself: on a busy machine the command took twice its limit."""
+    now = {"wall": 100.0}
+    monkeypatch.setattr("time.monotonic", lambda: now["wall"])
+    watch = Stopwatch(before=5.0)
+    now["wall"] = 110.0
+    assert watch.read() == 15.0
+
+
+def test_a_set_that_teaches_more_wins_and_is_made_of_all_data(digits):
+    some = ["random%exact", "dm:batch_real=16,lr=1.0@15,40,50", "dm:start=noise@0,0"]
+    small = potstill.distill(digits, "auto", bytes=420, candidates=some, **SMALL, **TAUGHT)
+    choice = small.card["choice"]
+    assert choice["answer"] == "made", choice["text"]
+    assert choice["difference"]["ci95"][0] > 0
+    assert small.card["method"] == "dm"
+    assert small.card["cost"]["steps"] == 50
+    assert small.card["source"]["hash"] == digits.train.content_hash
+    assert "test data were not read" in choice["text"]
+    assert "no clock" in choice["clock"]
+
+
+def test_real_samples_are_an_answer(digits, tmp_path, capsys):
+    words = ["--bytes", "800", "--network", "convnet-d1-w8", "--device", "cpu", "--student-steps", "9", "--quiet"]
+    words += ["--students", "1", "--confirm", "2"]
+    path = tmp_path / "a.safetensors"
+    some = ["k-means", "dm:start=noise@0,0", "dm/hallucinator@1,2"]
+    line = ["distill", "digits", "--method", "auto", *words, "--candidates", *some, "--out", str(path)]
+    assert main(line) == 0
+    shown = capsys.readouterr().out
+    assert "So real samples are" in shown
+    assert "Left out: dm over hallucinator (" in shown
+    card = potstill.load(path).card
+    assert (card["method"], card["choice"]["answer"]) == ("k-means", "real")
+    assert card["choice"]["text"] in shown
+    recipe = tmp_path / "again.yaml"
+    recipe.write_text(json.dumps({"data": "digits", **card["choice"]["repeat"]}))
+    other = tmp_path / "b.safetensors"
+    assert main(["distill", "--recipe", str(recipe), "--device", "cpu", "--quiet", "--out", str(other)]) == 0
+    assert torch.equal(potstill.load(other).inputs, potstill.load(path).inputs)
+
+
+def test_items_are_taken_for_the_bytes_of_real_samples(digits):
+    small = potstill.distill(digits, "auto", ipc=1, candidates=["random", "random%uint2"], **SMALL, **QUICK)
+    one = potstill.distill(digits, "random", ipc=1, device="cpu", progress=None)
+    assert small.card["choice"]["bytes"] == one.card["bytes"]["total"]
+    assert len(small) >= 10
+    assert "Nothing but real samples" in small.card["choice"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"steps": 3}, "steps was given"),
+        ({"parametrization": "tiles"}, "parametrization was given"),
+        ({"lr": 3}, "auto has no option 'lr'"),
+        ({"candidates": ["dm"]}, "add random"),
+        ({"candidates": ["random", "dm@3", "m3d"]}, "m3d has none"),
+        ({"validation": 1.5}, "validation must lie"),
+        ({"confirm": 1}, "confirm must be"),
+        ({"bytes": 3}, "no real samples fit"),
+    ],
+)
+def test_what_cannot_be_is_said(digits, asked, why):
+    with pytest.raises(PotstillError, match=why):
+        potstill.distill(digits, "auto", **{"bytes": 400, **SMALL, **asked})
+
+
+def test_other_tasks_and_plans_are_refused_in_one_line(digits, tmp_path, capsys):
+    rows = "\n".join(f"{i / 7:.3f},{i * i / 90:.3f}" for i in range(90))
+    (tmp_path / "t.csv").write_text("x,y\n" + rows)
+    real = potstill.load_data(str(tmp_path / "t.csv"), label="y", task="regression")
+    with pytest.raises(PotstillError, match="is regression"):
+        potstill.distill(real, "auto", bytes=400, progress=None)
+    with pytest.raises(PotstillError, match="a plan is of one method"):
+        potstill.plan(digits, "auto", bytes=400)
+    with pytest.raises(PotstillError, match="auto is no method to compare"):
+        potstill.compare(digits, ["dm", "auto"], bytes=400, out=tmp_path / "board")
+    assert not (tmp_path / "board").exists()
+    assert main(["methods", "auto"]) == 2
+    assert "chooses among them" in capsys.readouterr().err

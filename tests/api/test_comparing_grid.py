@@ -1,0 +1,160 @@
+"""``compare`` over a grid: several sets, protocols, stores and sizes in bytes; what is claimed, and what is not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from scipy import stats
+
+import potstill
+from potstill.api.compare import compare
+from potstill.comparison.verdicts import judge
+from potstill.core import Splits
+from potstill.errors import PotstillError
+from potstill.evaluation.statistics import holm, paired
+from potstill.tasks.metric import Metric
+
+FEW: dict[str, Any] = {"network": "mlp", "seeds": 2, "steps": 4, "lr": 0.01}
+ACCURACY = Metric(name="accuracy", direction="higher", unit="fraction", high=1.0)
+ERROR = Metric(name="mse", direction="lower", unit="squared deviations")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
+
+
+def small() -> Splits:
+    x = torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(1)).numpy()
+    return potstill.load_data((x, [0, 1] * 30))  # type: ignore[no-any-return]
+
+
+def test_a_paired_test_is_that_of_scipy_and_no_surer_than_the_answers() -> None:
+    a, b = [0.3, 0.5, 0.45, 0.6], [0.2, 0.45, 0.3, 0.52]
+    found, theirs = paired(a, b), stats.ttest_rel(a, b)
+    assert found["p"] == pytest.approx(theirs.pvalue)
+    assert found["ci95"] == pytest.approx(list(theirs.confidence_interval()))
+    few, many = paired([0.6, 0.7], [0.5, 0.6], 5), paired([0.6, 0.7], [0.5, 0.6], 10**7)
+    assert few["p"] > 0.5 > 1e-6 > many["p"], "equal differences of few answers are no certainty"
+    assert paired([0.5], [0.4])["p"] is None
+
+
+def test_holm_is_step_down_and_leaves_out_what_was_not_tested() -> None:
+    assert holm([0.01, None, 0.04, 0.03]) == [pytest.approx(0.03), None, pytest.approx(0.06), pytest.approx(0.06)]
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def rows_of(scores: dict[str, dict[int, list[float]]], metric: Metric) -> list[dict[str, Any]]:
+    def mean(name: str) -> float:
+        values = [v for of in scores[name].values() for v in of]
+        return sum(values) / len(values)
+
+    best_first = sorted(scores, key=lambda name: -metric.sign * mean(name))
+    return [
+        {
+            "id": name, "method": name, "unit": "ipc", "amount": 1, "protocol": "p", "score": {"mean": mean(name)},
+            "parametrization": None, "store_asked": None,
+        }
+        for name in best_first
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("metric", [ACCURACY, ERROR], ids=["higher", "lower"])
+def test_what_is_no_better_than_chance_is_not_told_apart_and_what_is_better_is_said(metric: Metric) -> None:
+    noise = [0.01, -0.01, 0.0, 0.005, -0.005]
+    scores = {
+        "good": {k: [0.8 + e] for k, e in enumerate(noise)},
+        "alike": {k: [0.795 - e] for k, e in enumerate(noise)},
+        "bad": {k: [0.3 + e * 1.1] for k, e in enumerate(noise)},
+    }
+    rows = rows_of(scores, metric)
+    tests, (verdict,) = judge(rows, scores, 5, metric, 10_000)
+    marked = {row["id"]: (row["best"], row["not_told_apart"]) for row in rows}
+    if metric.direction == "higher":
+        assert marked == {"good": (True, True), "alike": (False, True), "bad": (False, False)}
+        assert verdict["not_told_apart"] == ["alike"]
+        assert verdict["worse"] == ["bad"]
+        assert "cannot be told apart from alike" in verdict["text"]
+    else:
+        assert marked == {"bad": (True, True), "good": (False, False), "alike": (False, False)}
+        assert "bad is better than all others" in verdict["text"]
+    assert len(tests) == 3
+    assert all(test["p_holm"] >= test["p"] for test in tests)
+
+
+def test_one_set_says_which_set_is_better_and_that_this_is_not_the_method(tmp_path: Path) -> None:
+    board = compare(small(), ["herding"], 1, out=tmp_path, **FEW)
+    assert {test["kind"] for test in board["tests"]} == {"welch"}
+    assert "not which method" in board["test"]
+    assert {row["score"]["over"] for row in board["rows"]} == {"students"}
+
+
+def test_a_grid_is_made_once_and_grows(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"out": tmp_path, **FEW}
+    compare(small(), ["herding"], 1, **given)
+    before = {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir() if file.name != "leaderboard.json"}
+    options = {"dm": {"iterations": 1}}
+    board = compare(small(), ["herding", "dm"], 1, bytes=["200"], sets=3, options=options, **given)
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in before} == before, "a larger grid takes it over"
+    assert board == json.loads((tmp_path / "leaderboard.json").read_text())
+    assert (board["done"], board["total"], board["complete"]) == (18, 18, True)
+    assert [(row["unit"], row["amount"]) for row in board["rows"]] == [("ipc", 1)] * 3 + [("bytes", 200)] * 3
+    for row in board["rows"]:
+        assert [cell["seed"] for cell in row["cells"]] == [0, 1, 2]
+        assert row["score"]["mean"] == pytest.approx(sum(cell["score"] for cell in row["cells"]) / 3)
+        assert (row["score"]["n"], row["score"]["over"]) == (3, "sets")
+        assert row["unit"] == "ipc" or row["bytes"] <= 200
+        for cell in row["cells"]:
+            kept = json.loads((tmp_path / cell["scorecard"]).read_text())
+            assert kept["score"]["values"] == cell["students"]
+            assert kept["file"] == cell["file"]
+            assert (kept["cell"]["set"], kept["settings"]["seed"]) == (cell["set"], cell["seed"])
+            assert {"potstill", "torch"} <= kept["versions"].keys()
+            assert kept["making"]["seconds"] >= 0
+            assert row["method"] != "dm" or [at["step"] for at in kept["curve"]] == [1]
+    one, other = (potstill.load(tmp_path / name) for name in ("dm-ipc1.safetensors", "dm-ipc1-set1.safetensors"))
+    assert not torch.equal(one.inputs, other.inputs)
+    assert len(board["tests"]) == 6
+    assert {test["kind"] for test in board["tests"]} == {"paired"}
+    assert len(board["verdicts"]) == 2
+
+
+def test_protocols_share_sets_and_stores_and_parametrizations_are_axes(tmp_path: Path) -> None:
+    board = compare(
+        small(), ["dm"], 1, protocols=["potstill", "dc"], stores=["uint4", "uint8"],
+        parametrizations=["pixels", "tiles"],
+        options={"protocol:potstill": {"steps": 4, "lr": 0.01}, "protocol:dc": {"epochs": 1}, "dm": {"iterations": 1}},
+        out=tmp_path, network="mlp", seeds=2,
+    )  # fmt: skip
+    assert len(list(tmp_path.glob("*.safetensors"))) == 6, "random has no parametrization to choose"
+    assert len(list(tmp_path.glob("*.scorecard.json"))) == 12
+    assert {row["id"] for row in board["rows"] if row["method"] == "dm" and row["protocol"] == "dc"} == {
+        f"dm-ipc1-{p}-{s}@dc" for p in ("pixels", "tiles") for s in ("uint4", "uint8")
+    }
+    assert all(row["scorecard"]["protocol"] == row["protocol"] for row in board["rows"])
+    for row in board["rows"]:
+        if row["method"] == "dm":
+            assert row["difference"]["over"] == f"random-ipc1-{row['store_asked']}@{row['protocol']}"
+            assert potstill.load(tmp_path / row["file"]).card["store"]["name"] == row["store_asked"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"ipc": None}, "sizes once"),
+        ({"bytes": "many"}, "bytes: a size such as"),
+        ({"sets": 0}, "sets must be"),
+        ({"stores": ["uint44x"]}, "unknown store"),
+        ({"parametrizations": ["tile"]}, "did you mean tiles"),
+        ({"protocols": ["dx"]}, "unknown protocol"),
+        ({"options": {"protocol:dc": {"epochs": 1}}}, "protocol with options"),
+        ({"options": {"protocol:potstill": {"epochz": 1}}}, "did you mean epochs"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused_before_any_work(tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(PotstillError, match=said):
+        compare(small(), ["random"], **{"ipc": 1, "out": tmp_path / "b", **wrong})
+    assert not (tmp_path / "b").exists()

@@ -1,0 +1,137 @@
+"""Mosaics: every picture comes back from its place, lossless kinds lose nothing, and hostile files are refused."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+
+from potstill.codecs import mosaic as module
+from potstill.codecs import nbytes, read, store
+from potstill.codecs.mosaic import Mosaic
+from potstill.core import Stored
+from potstill.errors import PotstillError
+from potstill.rng import generator
+
+
+def pictures(n: int, c: int, h: int, w: int, seed: int = 0) -> Tensor:
+    rng = generator(seed, "mosaic")
+    smooth = torch.rand(n, c, 3, 3, generator=rng)
+    return torch.nn.functional.interpolate(smooth, size=(h, w), mode="bilinear", align_corners=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(1, 9), c=st.sampled_from([1, 3]), h=st.integers(1, 9), w=st.integers(1, 9),
+    kind=st.sampled_from(["png", "webp-lossless"]), columns=st.integers(0, 12), bits=st.sampled_from([1, 2, 4, 8]),
+)  # fmt: skip
+def test_lossless_kinds_give_the_bits_back(n: int, c: int, h: int, w: int, kind: str, columns: int, bits: int) -> None:
+    parts = (1 << bits) - 1
+    x = torch.randint(0, parts + 1, (n, c, h, w), generator=generator(n, "bits")).float() / parts
+    kept = Mosaic(kind=kind, columns=columns, bits=bits).pack(x)
+    torch.testing.assert_close(read(kept), x, rtol=0, atol=1e-6)
+    assert read(kept).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("kind", "worst"), [("png", 0.002), ("webp-lossless", 0.002), ("webp", 0.06), ("jpeg", 0.06)])
+@pytest.mark.parametrize("c", [1, 3])
+def test_every_picture_comes_back_from_its_place(kind: str, worst: float, c: int) -> None:
+    x = pictures(7, c, 16, 24)
+    x[:, :, 8:] = x[:, :, 8:].roll(3, 0)
+    back = read(Mosaic(kind=kind, quality=95).pack(x))
+    assert back.shape == x.shape
+    far = (back[:, None] - x[None]).square().mean((2, 3, 4))
+    assert far.argmin(1).tolist() == list(range(7))
+    assert float(far.diagonal().max()) ** 0.5 < worst
+
+
+def test_one_header_for_all() -> None:
+    """A naive reader: the picture at row r and column k is that of number r · columns + k."""
+    x = (pictures(10, 1, 6, 5) * 255).round() / 255
+    kept = Mosaic(columns=4).pack(x)
+    whole = torch.from_numpy(np.array(Image.open(io.BytesIO(kept.tensors[""].numpy().tobytes()))))
+    assert whole.shape == (18, 20)
+    for i in range(10):
+        r, k = divmod(i, 4)
+        cell = whole[r * 6 : r * 6 + 6, k * 5 : k * 5 + 5].float() / 255
+        assert torch.equal(cell, read(kept)[i, 0])
+    one_by_one = sum(nbytes(Mosaic().pack(x[i : i + 1])) for i in range(10))
+    assert nbytes(kept) < one_by_one / 2
+
+
+def test_lower_quality_takes_less() -> None:
+    x = (pictures(16, 3, 16, 16) + 0.05 * torch.randn(16, 3, 16, 16, generator=generator(1, "noise"))).clamp(0, 1)
+    for kind in ("webp", "jpeg"):
+        assert nbytes(Mosaic(kind=kind, quality=10).pack(x)) < nbytes(Mosaic(kind=kind, quality=90).pack(x))
+    assert nbytes(Mosaic(bits=2).pack(x)) < nbytes(Mosaic().pack(x))
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (torch.rand(4, 30), r"needs pictures .* \[4, 30\]"),
+        (torch.rand(2, 2, 5, 5), "1 or 3 channels"),
+        (torch.rand(0, 1, 5, 5), "needs pictures"),
+        (torch.rand(2, 1, 5, 5) * 3 - 1, r"values in \[0, 1\]"),
+        (torch.full((1, 1, 2, 2), math.nan), r"values in \[0, 1\]"),
+    ],
+)
+def test_what_is_no_picture_is_refused(x: Tensor, said: str) -> None:
+    with pytest.raises(PotstillError, match=said):
+        Mosaic().pack(x)
+
+
+def test_too_many_pixels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PotstillError, match="16,383 pixels along a side"):
+        Mosaic(kind="webp", columns=1).pack(torch.zeros(17000, 1, 1, 1))
+    monkeypatch.setattr(module, "_MOST_PIXELS", 100)
+    with pytest.raises(PotstillError, match="take fewer pictures"):
+        Mosaic().pack(torch.zeros(2, 1, 8, 8))
+    with pytest.raises(PotstillError, match="is refused"):
+        read(Stored({"": torch.zeros(9, dtype=torch.uint8)}, {"codec": "mosaic", "shape": [2, 1, 8, 8], "columns": 2}))
+
+
+def blob(kind: str, size: tuple[int, int], mode: str = "L", **more: object) -> Tensor:
+    made = io.BytesIO()
+    Image.new(mode, size).save(made, kind, **more)
+    return torch.frombuffer(bytearray(made.getvalue()), dtype=torch.uint8)
+
+
+GOOD = {"codec": "mosaic", "shape": [4, 1, 5, 5], "columns": 2}
+
+
+@pytest.mark.parametrize(
+    ("tensor", "change", "said"),
+    [
+        (blob("PNG", (10, 10)), {"columns": 5}, "its columns must be"),
+        (blob("PNG", (10, 10)), {"columns": 4}, "must have 5 × 20 pixels"),
+        (blob("PNG", (4000, 4000)), {}, "but it has 4000 × 4000"),
+        (blob("PNG", (10, 10)), {"shape": [4, 2, 5, 5]}, "a mosaic holds pictures"),
+        (blob("PNG", (10, 10)), {"shape": [0, 1, 5, 5]}, "a mosaic holds pictures"),
+        (blob("PNG", (10, 10)), {"shape": [2**20, 3, 500, 500]}, "refused"),
+        (blob("PNG", (10, 10), "RGBA"), {}, "not RGBA"),
+        (blob("GIF", (10, 10)), {}, "is no PNG, WebP or JPEG"),
+        (blob("TIFF", (10, 10)), {}, "is no PNG, WebP or JPEG"),
+        (blob("PNG", (10, 10))[:40], {}, "is no PNG, WebP or JPEG"),
+        (torch.zeros(40, dtype=torch.uint8), {}, "is no PNG, WebP or JPEG"),
+        (blob("WEBP", (10, 10), "RGB", save_all=True, append_images=[Image.new("RGB", (10, 10), "red")]), {}, "in 2"),
+        (torch.zeros(40), {}, "which its codec does not write"),
+    ],
+)
+def test_hostile_files_are_refused(tensor: Tensor, change: dict[str, object], said: str) -> None:
+    with pytest.raises(PotstillError, match=said):
+        read(Stored({"": tensor}, {**GOOD, **change}))
+    assert read(Stored({"": blob("PNG", (10, 10))}, GOOD)).shape == (4, 1, 5, 5)
+
+
+@pytest.mark.parametrize("spelled", ["mosaic:quality=0", "mosaic:bits=9", "mosaic:columns=-1", "mosaic:labels=17"])
+def test_settings_out_of_range_are_refused(spelled: str) -> None:
+    with pytest.raises(PotstillError, match="must be from"):
+        store(spelled)
+    with pytest.raises(PotstillError, match="kind of mosaic"):
+        store("mosaic:kind=tiff")

@@ -1,0 +1,62 @@
+"""A small set, a small teacher, and a dataset that reads its labels: shared by the tests of the store."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from potstill.augment.view_schedule import Views
+from potstill.labels.label_file import LabelStore, views_of_epoch
+from potstill.labels.write import Expert, write_labels
+from potstill.rng import generator
+
+N, SHAPE, CLASSES = 20, (2, 7, 6), tuple(f"class {c}" for c in range(12))
+VIEWS = Views(seed=5, mix_prob=0.7)
+
+
+def pictures() -> Tensor:
+    return torch.randn(N, *SHAPE, generator=generator(0, "pictures"))
+
+
+class Slow(nn.Module):
+    """A linear teacher that takes its time, so that it can be killed at work."""
+
+    def __init__(self, seed: int = 0, seconds: float = 0.0, classes: int = len(CLASSES)) -> None:
+        super().__init__()
+        rng = generator(seed, "teacher")
+        self.weight = nn.Parameter(torch.randn(84, classes, generator=rng) * 0.3)
+        self.norm = nn.BatchNorm1d(classes)
+        self.seconds = seconds
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(self.seconds)
+        return self.norm(x.flatten(1) @ self.weight)
+
+
+def expert(seed: int = 0, seconds: float = 0.0, classes: tuple[str, ...] = CLASSES) -> Expert:
+    return Expert(name="slow-linear", network=Slow(seed, seconds, len(classes)), classes=classes)
+
+
+def write(path: Path, seconds: float = 0.0, **settings: Any) -> LabelStore:
+    given: dict[str, Any] = {"classes": CLASSES, "epochs": 3, "top_k": 4, "batch": 6} | settings
+    return write_labels(path, [expert(seconds=seconds)], pictures(), VIEWS, **given)
+
+
+class Batches(Dataset[tuple[Tensor, Tensor]]):
+    """Batches by (epoch, items): what a loader with a batch sampler of its own asks for."""
+
+    def __init__(self, path: Path) -> None:
+        self.store, self.x = LabelStore(path), pictures()
+
+    def __getitem__(self, asked: tuple[int, list[int]]) -> tuple[Tensor, Tensor]:
+        epoch, index = asked
+        return views_of_epoch(self.store, self.x, epoch, torch.tensor(index), 4.0)
+
+
+if __name__ == "__main__":
+    import sys
+
+    write(Path(sys.argv[1]), seconds=0.05, record_every=float(sys.argv[2]))
