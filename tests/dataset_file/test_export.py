@@ -20,8 +20,8 @@ from test_artefact import make
 from potstill.data import load as load_data
 from potstill.dataset_file import describe, inspect
 from potstill.errors import PotstillError
-from potstill.export import export, sheet
-from potstill.export.images import folder_names
+from potstill.exporters import export, sheet
+from potstill.exporters.images import folder_names
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -150,7 +150,7 @@ def test_webdataset_shards_read_back(tmp_path: Path) -> None:
 
 
 def test_webdataset_folder_has_shards_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["potstill.export.formats"], "SHARD_SAMPLES", 4)
+    monkeypatch.setattr(sys.modules["potstill.exporters.formats"], "SHARD_SAMPLES", 4)
     small = make(n=6, shape=(7,))
     folder = export(small, "webdataset", tmp_path / "s")
     assert sorted(p.name for p in folder.iterdir()) == ["classes.json", "train-000000.tar", "train-000001.tar"]
@@ -181,7 +181,7 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("potstill.export.images.png_bytes", full)
+    monkeypatch.setattr("potstill.exporters.images.png_bytes", full)
     with pytest.raises(PotstillError, match="No space left on device"):
         export(make(), "png", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

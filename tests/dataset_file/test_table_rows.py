@@ -16,7 +16,7 @@ import potstill
 from potstill.cli.main import main
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
-from potstill.export.table_rows import labels_as, source_table
+from potstill.exporters.table_rows import labels_as, source_table
 
 N = 24
 

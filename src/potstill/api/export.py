@@ -24,9 +24,9 @@ from potstill.data.table import read_csv, read_parquet
 from potstill.dataset_file import Distilled, check_selection, check_source, read_indices
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError, unknown
-from potstill.export.formats import FORMATS
-from potstill.export.formats import export as write_export
-from potstill.export.images import folder_names
+from potstill.exporters.formats import FORMATS
+from potstill.exporters.formats import export as write_export
+from potstill.exporters.images import folder_names
 
 __all__ = ["WITH_DATA", "Link", "export", "export_selection", "load_for", "rebuild"]
 
@@ -42,7 +42,7 @@ def export(
 ) -> Path:  # fmt: skip
     """Write a set in another form.
 
-    - ``png``, ``npz``, ``parquet``, ``csv``, ``webdataset``: see ``potstill.export.formats``; they need no data.
+    - ``png``, ``npz``, ``parquet``, ``csv``, ``webdataset``: see ``potstill.exporters.formats``; they need no data.
     - ``indices``: a selection without its inputs, one file that `rebuild` puts together with the data again.
     - ``files``: the chosen original pictures, a folder for each class, with ``selection.json`` beside them.
     - ``hf``: a Hugging Face data set in a folder that ``datasets.load_dataset`` reads, with its card; with ``data``,

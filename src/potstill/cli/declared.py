@@ -97,8 +97,8 @@ class _Module:
                     ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr())
                 ):
                     self._bound[name] = node
-                case ast.If(test=ast.Name(id="TYPE_CHECKING"), orelse=orelse):
-                    self._bind(orelse)
+                case ast.If(test=ast.Name(id="TYPE_CHECKING"), body=body, orelse=orelse):
+                    self._bind([*body, *orelse])  # names that a package imports lazily are declared in the body
                 case _:
                     pass
 

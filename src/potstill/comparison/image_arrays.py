@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from potstill.dataset_file import Distilled, load
-from potstill.export.images import pictures_of
+from potstill.exporters.images import pictures_of
 
 __all__ = ["arrays_of"]
 

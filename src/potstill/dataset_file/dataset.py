@@ -421,7 +421,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         Raises:
             PotstillError: the set holds no rows of a table, or pandas is not installed.
         """
-        from potstill.export.table_rows import source_frame
+        from potstill.exporters.table_rows import source_frame
 
         return source_frame(self)
 
@@ -429,12 +429,12 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         """A Hugging Face data set in a new folder ``path``: ``datasets.load_dataset`` reads it, without Potstill.
 
         ``license`` is an identifier of the Hub's, such as ``cc-by-4.0``: usually that of the data it was made of. See
-        ``potstill.export.hugging_face``.
+        ``potstill.exporters.hugging_face``.
 
         Raises:
             PotstillError: the path is taken or cannot be written.
         """
-        from potstill.export.hugging_face import to_hf
+        from potstill.exporters.hugging_face import to_hf
 
         return to_hf(self, path, license=license)
 
@@ -451,7 +451,7 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         Raises:
             PotstillError: there is no licence, or the Hub refuses or cannot be reached.
         """
-        from potstill.export.hugging_face import push_to_hub
+        from potstill.exporters.hugging_face import push_to_hub
 
         return push_to_hub(self, repo, license=license, private=private, token=token, api=api)
 

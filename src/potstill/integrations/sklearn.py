@@ -27,7 +27,7 @@ from potstill.data import TensorSource
 from potstill.data.frames import is_frame
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError, unknown
-from potstill.export.table_rows import source_table
+from potstill.exporters.table_rows import source_table
 
 __all__ = ["Distiller", "ResamplingError"]
 

@@ -18,7 +18,7 @@ from potstill.dataset_file.dataset import Distilled
 from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError, unknown
-from potstill.export.images import as_pictures, can_be_pictures, pictures_of, png_bytes, write_png
+from potstill.exporters.images import as_pictures, can_be_pictures, pictures_of, png_bytes, write_png
 
 __all__ = ["FORMATS", "LABELS", "ExportFormat", "arrow_table", "export"]
 
@@ -242,7 +242,7 @@ def _parquet(distilled: Distilled, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from potstill.export.table_rows import source_table  # which imports Arrow
+    from potstill.exporters.table_rows import source_table  # which imports Arrow
 
     rows = distilled.input.kind == "table" and not distilled.input.parts
     table = source_table(distilled) if rows else arrow_table(distilled)
@@ -261,7 +261,7 @@ def _csv(distilled: Distilled, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.csv
 
-    from potstill.export.table_rows import source_table
+    from potstill.exporters.table_rows import source_table
 
     plain: dict[str, Any] = {}
     for name, values in zip((table := source_table(distilled)).column_names, table.columns, strict=True):

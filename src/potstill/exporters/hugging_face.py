@@ -22,8 +22,8 @@ from potstill.dataset_file.dataset import Distilled, save, shape_words
 from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
 from potstill.errors import PotstillError
-from potstill.export.croissant import croissant
-from potstill.export.formats import LABELS, arrow_table
+from potstill.exporters.croissant import croissant
+from potstill.exporters.formats import LABELS, arrow_table
 
 __all__ = ["ABOUT", "ROWS", "SET", "push_to_hub", "to_hf"]
 
