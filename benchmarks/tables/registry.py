@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.tables.parts import paper, table
 from potstill.api.listing import list_methods, list_parametrizations, list_protocols, list_stores
 from potstill.core.registry import resolve
-from potstill.methods._published import PublishedRun
+from potstill.methods.engine import PublishedRun
 
 __all__ = ["FAMILIES", "methods", "options", "parametrizations", "protocols"]
 

@@ -16,7 +16,7 @@ from potstill.core.registry import make_method
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
-from potstill.methods._matching import MatchState
+from potstill.methods.engine import MatchState
 from potstill.nn import catalogue, factory
 from potstill.parametrize.quantization_aware import Aware
 from potstill.rng import generator

@@ -19,7 +19,6 @@ from potstill.core import Method, Splits
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.functional.statistics import densification
-from potstill.methods._published import nearest
 from potstill.methods.decoupled.cv_dd import CVDD
 from potstill.methods.decoupled.dwa import DWA
 from potstill.methods.decoupled.edc import EDC
@@ -27,6 +26,7 @@ from potstill.methods.decoupled.fadrm import FADRM
 from potstill.methods.decoupled.g_vbsm import GVBSM
 from potstill.methods.decoupled.sre2l import SRe2L
 from potstill.methods.decoupled.ufc import UFC
+from potstill.methods.engine import nearest
 from potstill.planning.plan import plan
 from potstill.rng import generator
 from potstill.testing import toy_problem, toy_source

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from potstill.core import Network, Problem
 from potstill.errors import PotstillError
 from potstill.functional.param_groups import Rule
-from potstill.methods._matching import MatchState
 from potstill.methods.distribution import FeatureValues, Memory, Statistics, Views
 from potstill.methods.distribution.cafe import CAFE
 from potstill.methods.distribution.dance import DANCE
@@ -29,6 +28,7 @@ from potstill.methods.distribution.dsdm import DSDM
 from potstill.methods.distribution.idm import IDM
 from potstill.methods.distribution.m3d import M3D
 from potstill.methods.distribution.ncfm import NCFM
+from potstill.methods.engine import MatchState
 from potstill.rng import draw_seed, generator
 from potstill.testing import toy_problem, uneven_source
 

@@ -14,7 +14,7 @@ from potstill.core import Network, Normalization, Problem
 from potstill.data import TensorSource
 from potstill.functional.coreset import k_means
 from potstill.functional.param_groups import Rule, planted
-from potstill.methods._matching import MatchState
+from potstill.methods.engine import MatchState
 from potstill.methods.gradient.dream import DREAM
 from potstill.methods.gradient.idc import IDC
 from potstill.rng import draw_seed, generator

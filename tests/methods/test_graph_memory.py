@@ -12,7 +12,8 @@ from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.functional.unroll import Inner, begin, begun, slopes, train
 from potstill.methods import _graph_memory
-from potstill.methods._graph_memory import FEW, graph_bytes, mode_by_memory
+from potstill.methods.engine import graph_bytes, mode_by_memory
+from potstill.methods.engine.graph_memory import FEW
 from potstill.methods.performance.dd import DD
 from potstill.methods.performance.rat_bptt import RaTBPTT
 from potstill.methods.performance.remember import Remember

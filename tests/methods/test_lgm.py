@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.core import Problem, Synthetic
-from potstill.methods._networks import Ready
+from potstill.methods.engine import Ready
 from potstill.methods.gradient import _linear
 from potstill.methods.gradient._linear import Block, LinearGradients
 from potstill.methods.gradient.lgm import LGM

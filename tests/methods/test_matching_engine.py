@@ -11,10 +11,18 @@ from torch import Generator, Tensor
 from potstill.core import Inputs, MethodInfo, Network, Part, Problem
 from potstill.errors import PotstillError
 from potstill.functional.param_groups import Rule, Rules, values
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Descent, Matching, MatchState, Networks, Objective, Seen, Sloped
-from potstill.methods._networks import Ready
-from potstill.methods._starts import Chooser
+from potstill.methods.engine import (
+    Chooser,
+    Descent,
+    Engineered,
+    Matching,
+    MatchState,
+    Networks,
+    Objective,
+    Ready,
+    Seen,
+    Sloped,
+)
 from potstill.rng import generator
 from potstill.testing import check_method, toy_problem
 from potstill.testing.toy import windows_source

@@ -12,8 +12,8 @@ from potstill.core import Inputs, Problem, Source, Splits
 from potstill.core.nested import index, tensors
 from potstill.functional.gradient import distance
 from potstill.functional.train import parameters
-from potstill.methods._matching import inputs_of
 from potstill.methods.distribution.dm import DM
+from potstill.methods.engine import inputs_of
 from potstill.methods.gradient.dc import DC
 from potstill.parametrize.named_inputs import decoder_of
 from potstill.rng import generator

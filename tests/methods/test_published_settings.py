@@ -18,7 +18,6 @@ from potstill.data import TensorSource
 from potstill.functional.coreset import central
 from potstill.functional.features import embed_real
 from potstill.functional.param_groups import Rule, planted
-from potstill.methods._matching import MatchState
 from potstill.methods.distribution import _features
 from potstill.methods.distribution.cafe import CAFE
 from potstill.methods.distribution.dance import DANCE
@@ -27,6 +26,7 @@ from potstill.methods.distribution.dsdm import DSDM
 from potstill.methods.distribution.idm import IDM
 from potstill.methods.distribution.m3d import M3D
 from potstill.methods.distribution.ncfm import NCFM
+from potstill.methods.engine import MatchState
 from potstill.methods.gradient.dream import DREAM
 from potstill.methods.gradient.idc import IDC
 from potstill.rng import draw_seed, generator

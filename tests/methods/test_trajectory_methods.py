@@ -18,7 +18,7 @@ from potstill.core import NetworkFactory, Problem, Splits, Trained
 from potstill.errors import NotFinite, PotstillError
 from potstill.functional.param_groups import descend, planted, values
 from potstill.functional.train import parameters
-from potstill.methods._matching import MatchState
+from potstill.methods.engine import MatchState
 from potstill.methods.trajectory import _trajectory
 from potstill.methods.trajectory._chosen import Chosen
 from potstill.methods.trajectory._trajectory import RATE, Block, Span, TrajectoryEnds, chunks, distance

@@ -19,7 +19,7 @@ from potstill.errors import NotFinite, PotstillError
 from potstill.functional.param_groups import planted, under
 from potstill.functional.train import parameters
 from potstill.functional.unroll import Inner
-from potstill.methods._matching import MatchState
+from potstill.methods.engine import MatchState
 from potstill.methods.performance import _unrolled
 from potstill.methods.performance._unrolled import RATE, RATES, Block, Real, Students, Unrolling, real_loss
 from potstill.methods.performance._windows import Adaptive, Balanced, Random, Some, Turns, Whole

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from potstill.methods._published import BY_DATA, ByData
 from potstill.methods.decoupled._recover import Recovery
 from potstill.methods.decoupled._statistics import Broad
 from potstill.methods.decoupled._turn import in_turn
+from potstill.methods.engine import BY_DATA, ByData
 
 __all__ = ["Broadly"]
 

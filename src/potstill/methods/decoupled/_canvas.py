@@ -8,8 +8,8 @@ from torch import Tensor
 
 from potstill.core import Payload, Problem
 from potstill.functional.transforms import resize
-from potstill.methods._starts import hard_labels
 from potstill.methods.decoupled._state import RecoverState, bounds
+from potstill.methods.engine import hard_labels
 from potstill.parametrize.pixels import Pixels
 
 __all__ = ["Canvas", "Rows", "Whole", "canvas_of"]

@@ -13,9 +13,9 @@ from potstill.core import InputSpec, Problem
 from potstill.functional.crops import Curriculum, crop_bound, cropped
 from potstill.functional.statistics import densification, pixel_length, total_variation
 from potstill.functional.transforms import resize
-from potstill.methods._starts import first_inputs
 from potstill.methods.decoupled._realism import Rank, mosaics
 from potstill.methods.decoupled._teachers import Member
+from potstill.methods.engine import first_inputs
 
 __all__ = ["Begin", "Beginning", "Groups", "Prior", "Stages", "Start", "View", "groups"]
 

@@ -11,8 +11,8 @@ from potstill.augment.crop import boxes
 from potstill.core import Problem
 from potstill.functional.crops import centred, cropped, mosaic
 from potstill.functional.sampling import draw_per_class
-from potstill.methods._starts import image
 from potstill.methods.decoupled._teachers import CHUNK, Member
+from potstill.methods.engine import image
 
 __all__ = ["chosen", "class_mosaics", "drawn", "mosaics", "score"]
 

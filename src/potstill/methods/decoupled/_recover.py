@@ -21,14 +21,13 @@ from potstill.core import Asset, Metrics, Part, Problem, Synthetic
 from potstill.functional.crops import Curriculum
 from potstill.functional.statistics import Seen, watch
 from potstill.functional.transforms import resize
-from potstill.methods._engine import Engineered
-from potstill.methods._starts import has_classes
 from potstill.methods.decoupled._canvas import Canvas, Whole, canvas_of
 from potstill.methods.decoupled._parts import Begin, Beginning, Groups, Prior, Stages, View
 from potstill.methods.decoupled._state import Batches, Composition, RecoverState, moved
 from potstill.methods.decoupled._statistics import Match, Running
 from potstill.methods.decoupled._teachers import Labeller, Member, Rules, Taught
 from potstill.methods.decoupled._turn import Turn, Voice, Voices, together
+from potstill.methods.engine import Engineered, has_classes
 from potstill.rng import draw_seed, generator
 
 __all__ = ["Aim", "Classes", "Engineered", "RecoverState", "Recovering", "Recovery", "Taught"]

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from potstill.core import Problem
 from potstill.data.iterate import grouped
 from potstill.functional.statistics import Seen, followed, gap, of_batch_norm, of_convolution, watch
-from potstill.methods._starts import image
 from potstill.methods.decoupled._teachers import CHUNK, Member, Rules
 from potstill.methods.decoupled._turn import Turn, Voice
+from potstill.methods.engine import image
 
 __all__ = ["Broad", "Match", "OfClasses", "Running", "measured", "overall", "rows_of"]
 

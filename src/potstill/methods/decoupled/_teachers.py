@@ -16,8 +16,7 @@ from potstill.core import Asset, Network, NetworkFactory, Part, Problem, Source,
 from potstill.data.iterate import each
 from potstill.errors import PotstillError
 from potstill.functional.statistics import watch
-from potstill.methods._published import Published, fitting, member, nearest
-from potstill.methods._starts import hard_labels, image
+from potstill.methods.engine import Published, fitting, hard_labels, image, member, nearest
 from potstill.pretraining import TrainedNetworks
 
 __all__ = ["CHUNK", "Labeller", "Member", "Rules", "Taught", "Teachers", "of_member"]

@@ -27,10 +27,9 @@ from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Pro
 from potstill.data.iterate import each
 from potstill.functional.param_groups import Leaves, Rule, Rules, planted, under
 from potstill.functional.sampling import draw_per_class
-from potstill.methods._matching import Seen, Sloped, descended
-from potstill.methods._starts import image
 from potstill.methods.decoupled._realism import score
 from potstill.methods.decoupled._teachers import CHUNK, Member, Taught
+from potstill.methods.engine import Seen, Sloped, descended, image
 from potstill.rng import generator
 
 __all__ = ["CIM", "CIMState", "easiest"]

@@ -23,11 +23,11 @@ from torch import Tensor
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.errors import PotstillError
 from potstill.functional.statistics import watch
-from potstill.methods._published import BY_DATA, ByData
 from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._state import plan
 from potstill.methods.decoupled._teachers import Member, of_member
 from potstill.methods.decoupled._turn import Turn, Voice
+from potstill.methods.engine import BY_DATA, ByData
 
 __all__ = ["CVDD"]
 

@@ -20,12 +20,12 @@ from torch import Generator, Tensor
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.data.iterate import each
 from potstill.functional.crops import Curriculum
-from potstill.methods._starts import image
 from potstill.methods.decoupled._parts import Groups
 from potstill.methods.decoupled._realism import score
 from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._state import Composition
 from potstill.methods.decoupled._teachers import Member
+from potstill.methods.engine import image
 from potstill.methods.selection._greedy import check_enough
 
 __all__ = ["DELT", "middling", "outward"]

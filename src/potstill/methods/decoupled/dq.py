@@ -24,8 +24,8 @@ from torch import Generator
 from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Problem, Selection
 from potstill.functional.graph_cut import bins, last_layer_factors, spread
 from potstill.functional.sampling import distinct, random_per_class
-from potstill.methods._starts import image
 from potstill.methods.decoupled._teachers import Taught
+from potstill.methods.engine import image
 from potstill.methods.selection._greedy import ChosenState, check_enough, following, one_class
 from potstill.rng import generator
 

@@ -27,11 +27,11 @@ from torch.func import functional_call
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.statistics import length
-from potstill.methods._published import BY_DATA, ByData, Published
 from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._statistics import Running
 from potstill.methods.decoupled._teachers import Member
 from potstill.methods.decoupled._turn import Turn, Voice, together
+from potstill.methods.engine import BY_DATA, ByData, Published
 
 __all__ = ["DWA", "ascended"]
 

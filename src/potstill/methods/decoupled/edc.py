@@ -26,12 +26,12 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods._published import BY_DATA, ByData, Published, Settings
 from potstill.methods.decoupled._broad import Broadly
 from potstill.methods.decoupled._parts import Begin
 from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._state import Composition
 from potstill.methods.decoupled._teachers import Member
+from potstill.methods.engine import BY_DATA, ByData, Published, Settings
 
 __all__ = ["EDC", "shuffled"]
 

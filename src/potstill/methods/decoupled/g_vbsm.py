@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods._published import BY_DATA, ByData, Published
 from potstill.methods.decoupled._broad import Broadly
 from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._state import Composition
+from potstill.methods.engine import BY_DATA, ByData, Published
 
 __all__ = ["GVBSM"]
 

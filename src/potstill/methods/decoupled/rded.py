@@ -21,9 +21,9 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Problem, Synthetic
-from potstill.methods._starts import first_inputs, has_classes
 from potstill.methods.decoupled._realism import class_mosaics, drawn, score
 from potstill.methods.decoupled._teachers import Taught
+from potstill.methods.engine import first_inputs, has_classes
 from potstill.rng import generator
 
 __all__ = ["RDED", "RDEDState"]

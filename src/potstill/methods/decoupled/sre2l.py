@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods._published import BY_DATA, ByData, Published
 from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.engine import BY_DATA, ByData, Published
 
 __all__ = ["SRe2L"]
 

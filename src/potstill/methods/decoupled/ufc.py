@@ -25,9 +25,9 @@ from torch import Tensor
 
 from potstill.core import Efforts, MethodInfo, Payload, Problem
 from potstill.errors import PotstillError
-from potstill.methods._published import BY_DATA, ByData
 from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._turn import Turn, Voice
+from potstill.methods.engine import BY_DATA, ByData
 from potstill.parametrize.compensators import Compensators
 from potstill.parametrize.quantization_aware import Aware
 

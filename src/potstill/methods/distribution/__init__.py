@@ -1,9 +1,8 @@
 """Distribution matching. A new objective says its statistics and their distance, as a `Measure`, and has an engine."""
 
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views
 from potstill.methods.distribution._values import FeatureValues, feature_matching
+from potstill.methods.engine import Engineered, Matching, MatchState
 
 __all__ = [
     "Engineered", "FeatureValues", "MatchState", "Matching", "Measure", "Memory", "Statistics", "Views",

@@ -19,18 +19,6 @@ from potstill.errors import PotstillError
 from potstill.functional.distribution import membership, row_membership
 from potstill.functional.features import embed_real, uses_batch_statistics
 from potstill.functional.sampling import draw_per_class
-from potstill.methods._matching import (
-    Descent,
-    MatchState,
-    Networks,
-    Seen,
-    Sloped,
-    augmenting,
-    inputs_of,
-    seen_inputs,
-    shown,
-)  # fmt: skip
-from potstill.methods._starts import hard_labels
 from potstill.methods.distribution._statistics import (
     Measure,
     Memory,
@@ -41,6 +29,18 @@ from potstill.methods.distribution._statistics import (
     is_shared,
     joined,
 )  # fmt: skip
+from potstill.methods.engine import (
+    Descent,
+    MatchState,
+    Networks,
+    Seen,
+    Sloped,
+    augmenting,
+    hard_labels,
+    inputs_of,
+    seen_inputs,
+    shown,
+)
 from potstill.rng import draw_seed, generator
 
 __all__ = ["FORWARD_SAMPLES", "Block", "Features"]

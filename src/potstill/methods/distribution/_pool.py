@@ -9,8 +9,7 @@ from torch import Generator
 
 from potstill.core import Network, Part, Problem
 from potstill.labels.teacher import Teacher, teacher_step
-from potstill.methods._matching import MatchState, PoolMember
-from potstill.methods._networks import fresh_member, load
+from potstill.methods.engine import MatchState, PoolMember, fresh_member, load
 from potstill.rng import generator
 
 __all__ = ["TrainedAlong", "chosen"]

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from potstill.core import Network, Problem
 from potstill.functional.distribution import mean_gap, means, membership
 from potstill.functional.train import cross_entropy
-from potstill.methods._matching import MatchState
+from potstill.methods.engine import MatchState
 
 __all__ = [
     "MEANS", "Measure", "Memory", "Statistics", "Views", "class_means_of_cross_entropy", "groups", "is_shared",

@@ -7,10 +7,9 @@ from typing import ClassVar, Literal, TypeAlias
 from potstill.core import Asset, Problem, Space
 from potstill.errors import PotstillError
 from potstill.functional.param_groups import Rule, Rules
-from potstill.methods._matching import Labels, Matching, MatchState, Networks, Start, bounds, moves
-from potstill.methods._networks import Embedders, Ready
 from potstill.methods.distribution._features import Features
 from potstill.methods.distribution._statistics import Measure
+from potstill.methods.engine import Embedders, Labels, Matching, MatchState, Networks, Ready, Start, bounds, moves
 from potstill.pretraining import TrainedNetworks
 
 RulesAt: TypeAlias = Callable[[MatchState], Rules]

@@ -10,9 +10,7 @@ from potstill.core import Network, Part, Problem
 from potstill.functional.features import uses_batch_statistics
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import train_step
-from potstill.methods._matching import MatchState, PoolMember, inputs_of
-from potstill.methods._networks import fresh_member, load
-from potstill.methods._starts import image
+from potstill.methods.engine import MatchState, PoolMember, fresh_member, image, inputs_of, load
 from potstill.rng import generator
 
 __all__ = ["PROBE", "WATCHED", "Watched"]

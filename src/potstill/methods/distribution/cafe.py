@@ -25,11 +25,10 @@ from potstill.core import Efforts, MethodInfo, Problem
 from potstill.errors import PotstillError
 from potstill.functional.distribution import mean_gap, means
 from potstill.functional.param_groups import Rule, Rules
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState, Start, moves
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded
 from potstill.methods.distribution._values import FeatureValues, feature_matching
 from potstill.methods.distribution._watched import Watched
+from potstill.methods.engine import Engineered, Matching, MatchState, Start, moves
 
 __all__ = ["CAFE"]
 

@@ -14,10 +14,9 @@ from typing import ClassVar, Literal
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.param_groups import Rule
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState, Start
 from potstill.methods.distribution._statistics import MEANS
 from potstill.methods.distribution._values import FeatureValues, in_trained
+from potstill.methods.engine import Engineered, Matching, MatchState, Start
 
 __all__ = ["DANCE"]
 

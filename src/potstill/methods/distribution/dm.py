@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState, Start
 from potstill.methods.distribution._statistics import MEANS
 from potstill.methods.distribution._values import FeatureValues, feature_matching
+from potstill.methods.engine import Engineered, Matching, MatchState, Start
 
 __all__ = ["DM"]
 

@@ -19,10 +19,9 @@ from torch import Generator, Tensor
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.distribution import Spread, mean_gap, means, spread, spread_gap
 from potstill.functional.param_groups import Rule
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState, Start, rate
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded
 from potstill.methods.distribution._values import FeatureValues, in_trained
+from potstill.methods.engine import Engineered, Matching, MatchState, Start, rate
 
 __all__ = ["DSDM"]
 

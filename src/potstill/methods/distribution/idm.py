@@ -19,11 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from potstill.core import Efforts, MethodInfo, Network, Problem
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState, Start
 from potstill.methods.distribution._pool import TrainedAlong, chosen
 from potstill.methods.distribution._statistics import MEANS, Views
 from potstill.methods.distribution._values import FeatureValues, feature_matching
+from potstill.methods.engine import Engineered, Matching, MatchState, Start
 
 __all__ = ["IDM"]
 

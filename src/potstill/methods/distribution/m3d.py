@@ -18,10 +18,9 @@ from torch import Generator, Tensor
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.distribution import gaussian_kernel, mean_gap, means, mmd
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState, Start
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded
 from potstill.methods.distribution._values import FeatureValues, feature_matching
+from potstill.methods.engine import Engineered, Matching, MatchState, Start
 
 __all__ = ["M3D"]
 

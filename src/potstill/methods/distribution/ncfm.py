@@ -30,11 +30,10 @@ from torch import Generator, Tensor
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.distribution import amplitude_phase_gap, characteristic
 from potstill.functional.param_groups import Rule
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState, Start
 from potstill.methods.distribution._sampling import climbed, frequencies, network
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded
 from potstill.methods.distribution._values import FeatureValues, in_trained
+from potstill.methods.engine import Engineered, Matching, MatchState, Start
 from potstill.rng import draw_seed, generator
 
 __all__ = ["NCFM"]

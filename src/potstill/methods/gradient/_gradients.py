@@ -12,7 +12,7 @@ from potstill.core.nested import count, device_of, index
 from potstill.functional.gradient import Distance
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import gradients
-from potstill.methods._matching import (
+from potstill.methods.engine import (
     TARGETS,
     Descent,
     MatchState,
@@ -21,12 +21,13 @@ from potstill.methods._matching import (
     Seen,
     Sloped,
     augmenting,
+    has_classes,
     inputs_of,
+    load,
+    nearest_to_centres,
     seen_inputs,
-)  # fmt: skip
-from potstill.methods._matching import shown as named
-from potstill.methods._networks import load
-from potstill.methods._starts import has_classes, nearest_to_centres
+)
+from potstill.methods.engine import shown as named
 from potstill.rng import generator
 
 __all__ = ["Gradients", "Sampler"]

@@ -11,8 +11,7 @@ from potstill.core import Network, Part, Problem, Space
 from potstill.functional.features import embed_real
 from potstill.functional.gradient import cosine, linear_gradient
 from potstill.functional.sampling import distinct
-from potstill.methods._matching import Descent, MatchState, Networks, Seen, Sloped, inputs_of
-from potstill.methods._starts import hard_labels, image
+from potstill.methods.engine import Descent, MatchState, Networks, Seen, Sloped, hard_labels, image, inputs_of
 from potstill.rng import draw_seed, generator
 
 __all__ = ["LinearGradients", "Views"]

@@ -11,8 +11,7 @@ from potstill.core.nested import index
 from potstill.functional.sampling import distinct
 from potstill.functional.train import train_step
 from potstill.labels.teacher import Teacher, train_epoch
-from potstill.methods._matching import MatchState, PoolMember, augmenting, inputs_of
-from potstill.methods._networks import fresh_member
+from potstill.methods.engine import MatchState, PoolMember, augmenting, fresh_member, inputs_of
 from potstill.rng import generator
 
 __all__ = ["OnReal", "OnSynthetic", "OneByOne", "Training"]

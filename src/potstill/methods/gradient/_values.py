@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from potstill.core import Problem
 from potstill.functional.gradient import convolutional, distance
 from potstill.functional.param_groups import Rule, Rules
-from potstill.methods._matching import Labels, Matching, MatchState, Start, bounds, moves, rate
+from potstill.methods.engine import Labels, Matching, MatchState, Start, bounds, moves, rate
 from potstill.methods.gradient._gradients import Gradients, Sampler
 from potstill.methods.gradient._training import OneByOne, OnReal, OnSynthetic
 

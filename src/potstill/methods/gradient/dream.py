@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState, Start
+from potstill.methods.engine import Engineered, Matching, MatchState, Start
 from potstill.methods.gradient._gradients import Sampler
 from potstill.methods.gradient._values import RealValues, on_real
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState
+from potstill.methods.engine import Engineered, Matching, MatchState
 from potstill.methods.gradient._values import RealValues, on_real
 
 __all__ = ["IDC"]

@@ -20,9 +20,7 @@ from typing import ClassVar, Literal
 
 from potstill.core import Efforts, MethodInfo, Problem, Space
 from potstill.functional.param_groups import Rule
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Labels, Matching, MatchState, Start, bounds, moves
-from potstill.methods._networks import Ready
+from potstill.methods.engine import Engineered, Labels, Matching, MatchState, Ready, Start, bounds, moves
 from potstill.methods.gradient._linear import LinearGradients, Views
 
 __all__ = ["LGM"]

@@ -24,7 +24,7 @@ from potstill.functional.linearize import Linearised, conjugate_gradients
 from potstill.functional.param_groups import under
 from potstill.functional.ridge import solve
 from potstill.functional.sampling import distinct
-from potstill.methods._matching import (
+from potstill.methods.engine import (
     LOGITS,
     SCORES,
     TARGETS,
@@ -36,7 +36,7 @@ from potstill.methods._matching import (
     augmenting,
     seen_inputs,
     shown,
-)  # fmt: skip
+)
 from potstill.methods.performance._ridge import PASS, TEMPERATURE, Fit, fit_loss, margin, targets_of_set, wanted
 from potstill.rng import draw_seed, generator
 

@@ -13,8 +13,7 @@ from potstill.functional.optim import adamw
 from potstill.functional.param_groups import under
 from potstill.functional.sampling import distinct
 from potstill.functional.train import gradients
-from potstill.methods._matching import MatchState, PoolMember
-from potstill.methods._networks import fresh_member, load
+from potstill.methods.engine import MatchState, PoolMember, fresh_member, load
 from potstill.rng import generator
 
 __all__ = ["STEPS", "OnTheSet", "Stored"]

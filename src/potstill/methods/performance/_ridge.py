@@ -21,7 +21,7 @@ from potstill.functional.kernels import FullyConnected, embedded
 from potstill.functional.param_groups import Rules, under, values
 from potstill.functional.ridge import predict
 from potstill.functional.sampling import distinct, draw_per_class
-from potstill.methods._matching import (
+from potstill.methods.engine import (
     LOGITS,
     SCORES,
     TARGETS,
@@ -31,10 +31,11 @@ from potstill.methods._matching import (
     Seen,
     Sloped,
     augmenting,
+    hard_labels,
+    has_classes,
     seen_inputs,
     shown,
-)  # fmt: skip
-from potstill.methods._starts import hard_labels, has_classes
+)
 from potstill.rng import draw_seed, generator
 
 __all__ = [

@@ -9,9 +9,7 @@ import torch
 from potstill.core import Problem
 from potstill.functional.param_groups import Rule, Rules
 from potstill.functional.unroll import Inner
-from potstill.methods._graph_memory import mode_by_memory, unrolled_mode
-from potstill.methods._matching import Matching, MatchState
-from potstill.methods._starts import Start, has_classes
+from potstill.methods.engine import Matching, MatchState, Start, has_classes, mode_by_memory, unrolled_mode
 from potstill.methods.performance._ridge import deviations
 from potstill.methods.performance._unrolled import RATE, Students, Unrolling
 from potstill.methods.performance._windows import Batches, Windows

@@ -33,7 +33,7 @@ from potstill.functional.unroll import (
     slopes,
     train,
 )  # fmt: skip
-from potstill.methods._matching import (
+from potstill.methods.engine import (
     SCORES,
     TARGETS,
     Descent,
@@ -42,11 +42,12 @@ from potstill.methods._matching import (
     Seen,
     Sloped,
     augmenting,
+    hard_labels,
+    has_classes,
     inputs_of,
     seen_inputs,
     shown,
-)  # fmt: skip
-from potstill.methods._starts import hard_labels, has_classes
+)
 from potstill.methods.performance._windows import Batches, Windows
 from potstill.rng import draw_seed, generator
 

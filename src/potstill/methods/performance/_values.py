@@ -6,8 +6,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from potstill.core import Problem
 from potstill.functional.param_groups import Optimizer, Rule, Rules
-from potstill.methods._matching import MatchState
-from potstill.methods._starts import Start, has_classes
+from potstill.methods.engine import MatchState, Start, has_classes
 from potstill.methods.performance._ridge import TEMPERATURE, deviations
 
 __all__ = ["KernelValues", "Labels", "cosine", "rules_of"]

@@ -10,8 +10,7 @@ from typing import ClassVar, Literal
 
 from potstill.core import Problem
 from potstill.functional.unroll import Inner
-from potstill.methods._matching import Matching
-from potstill.methods._starts import Start
+from potstill.methods.engine import Matching, Start
 from potstill.methods.performance._students import StudentValues, unrolled
 from potstill.methods.performance._windows import Balanced, Windows
 

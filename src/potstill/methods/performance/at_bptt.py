@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState
+from potstill.methods.engine import Engineered, Matching, MatchState
 from potstill.methods.performance._students import StudentValues
 from potstill.methods.performance._windowed import WindowValues, windowed
 from potstill.methods.performance._windows import Adaptive

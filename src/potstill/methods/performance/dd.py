@@ -24,9 +24,7 @@ from torch import Tensor
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.unroll import Inner
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState
-from potstill.methods._starts import Start
+from potstill.methods.engine import Engineered, Matching, MatchState, Start
 from potstill.methods.performance._students import StudentValues, unrolled
 from potstill.methods.performance._unrolled import RATE, RATES
 from potstill.methods.performance._windows import Turns, Whole

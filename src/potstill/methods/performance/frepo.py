@@ -20,8 +20,7 @@ from typing import ClassVar
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.param_groups import Optimizer, Rules
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState
+from potstill.methods.engine import Engineered, Matching, MatchState
 from potstill.methods.performance._pool import OnTheSet
 from potstill.methods.performance._ridge import KernelRidge, stored
 from potstill.methods.performance._values import KernelValues, Labels, cosine, rules_of

@@ -16,8 +16,7 @@ from typing import ClassVar
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.param_groups import Optimizer
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState
+from potstill.methods.engine import Engineered, Matching, MatchState
 from potstill.methods.performance._ridge import InputsAlone, KernelRidge
 from potstill.methods.performance._values import KernelValues, Labels, rules_of
 

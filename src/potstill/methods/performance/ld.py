@@ -8,7 +8,7 @@ one SGD step of the student on a batch b of them, asks real samples, and moves Y
 step on the same batch, with the labels as they were. A student begins anew when the moving average of its error has not
 fallen for so many steps (label_distillation_or2.py).
 Two things differ: labels are a softmax of logits, where the program clamps rows to [0, 1] and divides by their sum; and
-they begin at their pictures' classes (``_matching.CONFIDENCE``), where the program's are uniform.
+they begin at their pictures' classes (``engine.init.CONFIDENCE``), where the program's are uniform.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,9 +22,7 @@ from potstill.core import Efforts, MethodInfo, Network, Part, Problem
 from potstill.functional.param_groups import Rule, Rules, under
 from potstill.functional.train import parameters
 from potstill.functional.unroll import Inner, State, advance, begin, slopes, train
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Descent, Matching, MatchState, Networks, Seen, Sloped
-from potstill.methods._starts import Start
+from potstill.methods.engine import Descent, Engineered, Matching, MatchState, Networks, Seen, Sloped, Start
 from potstill.methods.performance._unrolled import Real, Students, Unrolling, real_loss, student_loss
 from potstill.methods.performance._windows import Some, Whole
 from potstill.rng import draw_seed

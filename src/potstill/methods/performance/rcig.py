@@ -27,9 +27,7 @@ import torch
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.param_groups import Optimizer
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState
-from potstill.methods._starts import has_classes
+from potstill.methods.engine import Engineered, Matching, MatchState, has_classes
 from potstill.methods.performance._implicit import ImplicitRidge, InverseHessian
 from potstill.methods.performance._pool import OnTheSet
 from potstill.methods.performance._ridge import TEMPERATURE, stored

@@ -18,9 +18,7 @@ from typing import ClassVar, Literal
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.unroll import Inner
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState
-from potstill.methods._starts import Start
+from potstill.methods.engine import Engineered, Matching, MatchState, Start
 from potstill.methods.performance._students import StudentValues, unrolled
 from potstill.methods.performance._windows import Balanced, Whole
 

@@ -21,10 +21,7 @@ import torch
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.param_groups import Optimizer
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState
-from potstill.methods._networks import Ready
-from potstill.methods._starts import has_classes
+from potstill.methods.engine import Engineered, Matching, MatchState, Ready, has_classes
 from potstill.methods.performance._ridge import TEMPERATURE, KernelRidge
 from potstill.methods.performance._values import KernelValues, Labels, rules_of
 

@@ -14,7 +14,7 @@ from potstill.core import Asset, Inputs, Network, Problem
 from potstill.data.iterate import in_order
 from potstill.functional.duplicates import Digests
 from potstill.functional.features import input_rows
-from potstill.methods._networks import load, trained_networks
+from potstill.methods.engine import load, trained_networks
 from potstill.pretraining import TrainedNetworks
 from potstill.rng import draw_seed
 

@@ -11,8 +11,7 @@ from potstill.core import Asset, Metrics, Problem, Selection
 from potstill.functional.gradient_coreset import Weighted
 from potstill.functional.gradient_norms import Factors, factors
 from potstill.functional.sampling import random_per_class
-from potstill.methods._networks import load
-from potstill.methods._starts import image
+from potstill.methods.engine import image, load
 from potstill.methods.selection._greedy import ChosenState, ClassByClass, check_enough, following
 from potstill.methods.selection._record import Recorded, record_of
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from potstill.core import Problem, Trained
 from potstill.functional.train import train_step
 from potstill.labels.teacher import Teacher, fresh_teacher, soft_rows
-from potstill.methods._starts import image
+from potstill.methods.engine import image
 from potstill.rng import derive, generator
 
 __all__ = ["Choice", "Trial", "begin", "best", "epochs_of", "tried"]

@@ -20,8 +20,7 @@ from torch import Tensor
 
 from potstill.core import Asset, MethodInfo, Problem
 from potstill.functional.gradient_norms import gradient_norms, last_layer_norms
-from potstill.methods._networks import load
-from potstill.methods._starts import image
+from potstill.methods.engine import image, load
 from potstill.methods.selection._record import ByRecord, record_of
 from potstill.pretraining.training_dynamics import check_kept, kept_epochs
 

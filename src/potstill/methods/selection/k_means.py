@@ -17,7 +17,7 @@ from potstill.errors import PotstillError
 from potstill.functional.coreset import k_means, medoids
 from potstill.functional.distances import chunks
 from potstill.functional.sampling import random_per_class
-from potstill.methods._starts import hard_labels
+from potstill.methods.engine import hard_labels
 from potstill.methods.selection._features import class_features, network_seed, read_class, trained
 from potstill.methods.selection._greedy import (
     ChosenState,

@@ -22,7 +22,7 @@ from potstill.core import Method, MethodInfo, Metrics, Part, Problem, Selection
 from potstill.errors import PotstillError
 from potstill.functional.sampling import random_per_class
 from potstill.labels.teacher import Teacher, fresh_teacher, soft_rows, teacher_step
-from potstill.methods._starts import image
+from potstill.methods.engine import image
 from potstill.methods.selection._greedy import check_enough
 from potstill.methods.selection._stopping import Choice, Trial, begin, best, epochs_of, tried
 from potstill.pretraining import TrainedNetworks, kept_part

@@ -14,7 +14,7 @@ from potstill.core import MethodInfo, Metrics, Problem
 from potstill.data.iterate import in_order
 from potstill.functional.duplicates import Digests
 from potstill.functional.sampling import proportional, random_per_class
-from potstill.methods._starts import image
+from potstill.methods.engine import image
 from potstill.methods.selection._features import CHUNK
 from potstill.methods.selection._greedy import ChosenState, ClassByClass, check_enough, following
 

@@ -10,8 +10,7 @@ from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Problem
 from potstill.functional.sampling import random_per_class
-from potstill.methods._networks import load
-from potstill.methods._starts import hard_labels, image, near_centres
+from potstill.methods.engine import hard_labels, image, load, near_centres
 from potstill.methods.trajectory._trajectory import experts
 from potstill.rng import draw_seed
 
@@ -24,7 +23,7 @@ CHUNK = 256
 @final
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """Samples and logits by the experts as they end (a `potstill.methods._starts.Chooser`)."""
+    """Samples and logits by the experts as they end (a `potstill.methods.engine.init.Chooser`)."""
 
     how: Literal["right", "real", "k-means"] = "right"
     """Take samples that an expert classifies rightly; otherwise only the logits are the experts'."""

@@ -7,7 +7,7 @@ configs and commands of checkouts.
 
 from collections.abc import Mapping
 
-from potstill.methods._published import PublishedRun, Settings
+from potstill.methods.engine import PublishedRun, Settings
 from potstill.methods.trajectory._values import Published
 
 __all__ = ["ATT", "DATM", "FTD", "MTT", "PAD", "TESLA"]

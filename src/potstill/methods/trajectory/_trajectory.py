@@ -22,7 +22,7 @@ from potstill.core.nested import count, device_of, index
 from potstill.errors import NotFinite, PotstillError
 from potstill.functional.train import loss as loss_of
 from potstill.functional.unroll import Inner, Loss, Mode, Trail, Unrolled, begin, begun, slopes, train
-from potstill.methods._matching import (
+from potstill.methods.engine import (
     TARGETS,
     Descent,
     MatchState,
@@ -30,11 +30,11 @@ from potstill.methods._matching import (
     Seen,
     Sloped,
     augmenting,
+    hard_labels,
     inputs_of,
     seen_inputs,
     shown,
-)  # fmt: skip
-from potstill.methods._starts import hard_labels
+)
 from potstill.rng import draw_seed, generator
 
 __all__ = ["RATE", "Block", "Expert", "Span", "TrajectoryEnds", "chunks", "distance", "experts", "nearest_step"]

@@ -10,11 +10,20 @@ import torch
 from potstill.core import Problem
 from potstill.errors import PotstillError
 from potstill.functional.param_groups import Rule, Rules
-from potstill.methods._graph_memory import mode_by_memory, unrolled_mode
-from potstill.methods._matching import Labels, Matching, MatchState
-from potstill.methods._networks import Ready
-from potstill.methods._published import BY_DATA, ByData, PublishedRun, Settings
-from potstill.methods._starts import Chooser, Start
+from potstill.methods.engine import (
+    BY_DATA,
+    ByData,
+    Chooser,
+    Labels,
+    Matching,
+    MatchState,
+    PublishedRun,
+    Ready,
+    Settings,
+    Start,
+    mode_by_memory,
+    unrolled_mode,
+)
 from potstill.methods.trajectory._chosen import Chosen
 from potstill.methods.trajectory._trajectory import RATE, Span, TrajectoryEnds
 from potstill.pretraining.trajectories import ExpertTrajectories

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Labels, Matching, MatchState
-from potstill.methods._published import BY_DATA, ByData
+from potstill.methods.engine import BY_DATA, ByData, Engineered, Labels, Matching, MatchState
 from potstill.methods.trajectory._runs import DATM as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, Started, TrajectoryValues, following
 

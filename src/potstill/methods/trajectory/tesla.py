@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods._engine import Engineered
-from potstill.methods._matching import Matching, MatchState
+from potstill.methods.engine import Engineered, Matching, MatchState
 from potstill.methods.trajectory._runs import TESLA as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
 

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from potstill.core import Network, Part, Problem, Trained
 from potstill.errors import PotstillError
 from potstill.functional.train import parameters
-from potstill.methods._matching import MatchState, PoolMember
+from potstill.methods.engine.objective import MatchState, PoolMember
 from potstill.rng import draw_seed
 
 __all__ = ["Embedders", "Ready", "between", "fresh_member", "load", "trained_networks"]

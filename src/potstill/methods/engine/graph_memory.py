@@ -21,8 +21,8 @@ from potstill.errors import PotstillError
 from potstill.functional.train import loss as loss_of
 from potstill.functional.train import parameters
 from potstill.functional.unroll import Mode
-from potstill.methods._matching import augmenting
-from potstill.methods._starts import has_classes
+from potstill.methods.engine.init import has_classes
+from potstill.methods.engine.matching import augmenting
 from potstill.rng import generator
 
 __all__ = ["SHARE", "Settled", "graph_bytes", "mode_by_memory", "unrolled_mode"]

@@ -2,22 +2,22 @@
 
 What differs between methods are the parts: the objective (`potstill.methods.gradient._gradients`,
 `potstill.methods.distribution._features`), where the networks come from and how they go on
-(`potstill.methods._networks` and its neighbours), the rules by which leaves move, and the start.
+(`potstill.methods.engine.networks` and its neighbours), the rules by which leaves move, and the start.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, final, runtime_checkable
+from typing import Any, Literal, final
 
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Asset, Inputs, Metrics, Network, Normalization, Part, PerClass, Problem, Space, Synthetic
+from potstill.core import Asset, Inputs, Metrics, Normalization, Part, PerClass, Problem, Space, Synthetic
 from potstill.core.nested import device_of
 from potstill.functional.features import uses_batch_statistics
 from potstill.functional.param_groups import Leaves, Rule, Rules, descend, planted, under, values
-from potstill.methods._starts import (
+from potstill.methods.engine.init import (
     Chooser,
     Start,
     first_logits,
@@ -26,158 +26,26 @@ from potstill.methods._starts import (
     hard_labels,
     has_classes,
 )  # fmt: skip
+from potstill.methods.engine.objective import (
+    LOGITS,
+    SCORES,
+    TARGETS,
+    Apart,
+    Labels,
+    MatchState,
+    Networks,
+    Objective,
+    Seen,
+    Sloped,
+    shown,
+)
 from potstill.rng import draw_seed
 
-__all__ = [
-    "LOGITS",
-    "SCORES",
-    "TARGETS",
-    "Apart",
-    "Descent",
-    "Labels",
-    "MatchState",
-    "Matching",
-    "Networks",
-    "Objective",
-    "PoolMember",
-    "Seen",
-    "Sloped",
-    "Start",
-    "augmenting",
-    "bounds",
-    "descended",
-    "inputs_of",
-    "moves",
-    "rate",
-    "seen_inputs",
-    "shown",
-]  # fmt: skip
+__all__ = ["Matching", "augmenting", "bounds", "descended", "inputs_of", "moves", "rate"]
 
-Labels: TypeAlias = Literal["hard", "learned"]
-"""As they are, or logits that move, shown as rows that sum to 1."""
-
-Seen: TypeAlias = Mapping[str, Tensor]
-"""What an objective looks at: ``inputs`` in model space (``inputs/NAME`` of each where they have names), ``labels``
-(rows) where they are learned, and by its own name every leaf that is neither of the payload nor of the labels."""
-
-TARGETS = "labels/targets"
-"""The leaf of targets that are no classes: those of the samples that a set begins with."""
-
-Sloped: TypeAlias = tuple[float, Mapping[str, Tensor]]
-"""A loss, and its gradients by the names of `Seen`."""
-
-LOGITS = "labels/logits"
-"""The leaf of learned labels that are rows which sum to 1: their logits."""
-
-SCORES = "labels/scores"
-"""The leaf of labels that are real values: of classes, in units where a hard label is one-hot − 1/k."""
 
 AVERAGE = "average/"
 """Before the names of leaves in a memory: their moving averages."""
-
-B = TypeVar("B")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PoolMember:
-    """A network in training, as a value."""
-
-    seed: int
-    theta: Mapping[str, Tensor]
-    velocity: Mapping[str, Tensor]
-    buffers: Mapping[str, Tensor]
-    right: int = 0
-    """Training samples that it classified rightly as it met them, of ``seen``."""
-    seen: int = 0
-
-    @property
-    def accuracy(self) -> float:
-        return self.right / self.seen if self.seen else 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class MatchState:
-    """Everything that evolves while a method matches."""
-
-    leaves: Leaves
-    """``payload/…``, and where labels are learned ``labels/logits`` or `SCORES`."""
-    pool: tuple[PoolMember, ...] = ()
-    """Networks that train along."""
-    block: int = 0
-    """Seed of the draws that some steps share."""
-    used: int = 0
-    """Steps made with them, or with the present network."""
-    kept: Mapping[str, Tensor] = field(default_factory=dict)
-    """What was taken of real samples, while more steps will use it."""
-    memory: Mapping[str, Tensor] = field(default_factory=dict)
-    """What an objective or its networks carry from step to step."""
-    iteration: int = 0
-    """Of ``iterations``: steps, or networks used up."""
-    loss: float = 0.0
-    """Of the step that led here."""
-
-
-class Descent(NamedTuple):
-    """One descent of a step: down ``of``, once for each group of classes."""
-
-    name: str
-    of: Callable[[list[int], Seen], Sloped]
-    groups: list[list[int]]
-    share: int = 1
-    """What the loss is divided by before it is shown."""
-
-
-@runtime_checkable
-class Networks(Protocol):
-    """Where networks come from, and how they go on."""
-
-    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None, /) -> MatchState:
-        """The first state with the networks that train along; ``seed``: that of the first, if it is drawn already."""
-        ...
-
-    def embedder(self, problem: Problem, state: MatchState, rng: Generator, /) -> tuple[Network, Network | None]:
-        """The network that embeds, and one that classifies, for objectives that calibrate."""
-        ...
-
-    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator, /) -> MatchState:
-        """The state after ``net`` has served a step, its iteration counted."""
-        ...
-
-    def parts(self, problem: Problem, state: MatchState, /) -> tuple[Part, ...]:
-        """What they do in a step, for a plan."""
-        ...
-
-
-@runtime_checkable
-class Objective(Protocol[B]):
-    """What is compared. A block is what the descents of one step have in common, among it the network, ``net``."""
-
-    def block(
-        self, problem: Problem, networks: Networks, state: MatchState, rng: Generator, /
-    ) -> tuple[MatchState, B]: ...
-    def descents(self, problem: Problem, state: MatchState, block: B, /) -> Iterable[Descent]:
-        """In order; each is asked for when the one before it is made."""
-        ...
-
-    def begin(self, problem: Problem, rng: Generator, /) -> Mapping[str, Tensor]:
-        """The first memory."""
-        ...
-
-    def after(self, problem: Problem, state: MatchState, block: B, /) -> MatchState:
-        """The state with what the objective carries along and what more steps will use."""
-        ...
-
-    def parts(self, problem: Problem, networks: Networks, state: MatchState, /) -> tuple[Part, ...]: ...
-
-
-@runtime_checkable
-class Apart(Protocol):
-    """An objective that is a sum over classes, or networks that do not depend on what is stored: neither lets a class
-    see another's samples."""
-
-    def undivided(self, problem: Problem, /) -> str | None:
-        """What lets them after all; ``None``: nothing."""
-        ...
 
 
 @final
@@ -319,16 +187,6 @@ class Matching:
 def _numbers(state: MatchState) -> tuple[Mapping[str, Tensor], ...]:
     """All that moves, and how it did."""
     return state.leaves.held, state.leaves.first, state.leaves.second
-
-
-def seen_inputs(seen: Seen) -> Inputs:
-    """The inputs in it, one tensor or several with names."""
-    return seen["inputs"] if "inputs" in seen else under("inputs/", seen)
-
-
-def shown(x: Inputs) -> dict[str, Tensor]:
-    """Inputs by their names in `Seen`."""
-    return {"inputs": x} if isinstance(x, Tensor) else {f"inputs/{n}": t for n, t in x.items()}
 
 
 def augmenting(problem: Problem) -> Callable[[Any, Any], Any]:
