@@ -304,9 +304,9 @@ def _units(text: str) -> None:
 
 
 def _shards(text: str) -> None:
-    from potstill.data.shards import expand
+    from potstill.data.shards import expand_braces
 
-    for n, _ in enumerate(expand(text)):
+    for n, _ in enumerate(expand_braces(text)):
         if n > 1000:
             return
 

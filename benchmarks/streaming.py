@@ -47,7 +47,7 @@ from PIL import Image, ImageOps
 import potstill
 from potstill.core import Splits
 from potstill.data import StreamSource, load
-from potstill.data.iterate import in_order
+from potstill.data.iterate import iterate_samples
 from potstill.data.pictures import decode
 from potstill.data.readers import Reader
 from potstill.execution.memory import keep_freed_memory, peak_memory
@@ -180,7 +180,7 @@ def run_pass(root: Path, layout: str, args: argparse.Namespace) -> dict[str, Any
     keep_freed_memory()  # as every distillation does
     theirs, ours = [], []
     loop = bare(root, layout)
-    batches = in_order(splits.train, torch.arange(len(splits.train)), args.batch)
+    batches = iterate_samples(splits.train, torch.arange(len(splits.train)), args.batch)
     left = len(splits.train)
     while left > 0:
         turn = min(args.turn, left)

@@ -5,7 +5,7 @@ import pytest
 import potstill
 from potstill._util.formatting import byte_count, duration
 from potstill.cli.main import main
-from potstill.data.shards import expand
+from potstill.data.shards import expand_braces
 from potstill.errors import PotstillError
 
 NAMES = [
@@ -53,4 +53,4 @@ def test_times_that_nobody_waits_are_none(text: str) -> None:
 
 
 def test_patterns_of_many_shards_still_stand_for_them() -> None:
-    assert list(expand("{a,b}-{08..11}")) == [f"{a}-{n:02}" for a in "ab" for n in range(8, 12)]
+    assert list(expand_braces("{a,b}-{08..11}")) == [f"{a}-{n:02}" for a in "ab" for n in range(8, 12)]

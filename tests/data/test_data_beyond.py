@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import potstill
 from potstill.cli.main import main
 from potstill.data import load
-from potstill.data.canonicalize import offsets
+from potstill.data.canonicalize import float32_offsets
 from potstill.errors import PotstillError
 from potstill.tasks.regression import scaled
 
@@ -100,7 +100,7 @@ def test_targets_in_tiny_units_are_not_constant():
 @given(st.integers(-12, 12), st.floats(-6, 6), st.floats(0.1, 100), st.integers(2, 50))
 def test_what_is_left_is_held_by_32_bits(power, mantissa, spread, n):
     x = mantissa * 10.0**power + spread * np.linspace(0, 1, n) ** 2
-    (less,) = offsets(x[:, None])
+    (less,) = float32_offsets(x[:, None])
     if less or n > 2:
         after = x - less
         assert np.abs(after - after.astype(np.float32)).max() <= 1e-3 * max(x.std(), 1e-300) or x.std() == 0

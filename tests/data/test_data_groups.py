@@ -18,8 +18,8 @@ from test_data_streamed import shard
 import potstill
 from potstill.cli.main import main
 from potstill.core import Splits
-from potstill.data import Viewed, holdout, load
-from potstill.data.groups import data_key, encode_groups, groups_of, join_groups, stratify_groups
+from potstill.data import SourceView, holdout, load
+from potstill.data.groups import encode_groups, get_groups, join_groups, source_key, stratify_groups
 from potstill.data.splits import stratify
 from potstill.errors import PotstillError
 from potstill.pretraining import kept_part
@@ -126,7 +126,7 @@ FORMS = [in_memory, by_expression, streamed, csv, frame, regression, npz, array,
 
 def sides(splits: Splits) -> list[torch.Tensor]:
     assert splits.test is not None
-    found = [groups_of(part) for part in (splits.train, splits.test)]
+    found = [get_groups(part) for part in (splits.train, splits.test)]
     assert found[0] is not None
     assert found[1] is not None
     return [found[0], found[1]]
@@ -143,10 +143,10 @@ def test_a_drawn_split_keeps_groups_whole(form: Callable[[Path], Splits], tmp_pa
     assert any("whole groups, near 20%" in note for note in splits.notes)
     assert splits.train.fetch(torch.arange(3)).columns["group"].tolist() == train[:3].tolist()
     kept, held = holdout(splits.train, 0.25, 7)
-    parts = [groups_of(part) for part in (kept, held)]
+    parts = [get_groups(part) for part in (kept, held)]
     assert not set(parts[0].tolist()) & set(parts[1].tolist())  # type: ignore[union-attr]
-    looked = Viewed.of(splits.train, splits.train.normalization).subset(torch.arange(0, 40, 3))
-    assert groups_of(looked).tolist() == train[::3][: len(looked)].tolist()  # type: ignore[union-attr]
+    looked = SourceView.of(splits.train, splits.train.normalization).subset(torch.arange(0, 40, 3))
+    assert get_groups(looked).tolist() == train[::3][: len(looked)].tolist()  # type: ignore[union-attr]
     seen = set(kept_part(splits.train, 0.25).tolist())
     assert {g for i, g in enumerate(train.tolist()) if i in seen}.isdisjoint(
         {g for i, g in enumerate(train.tolist()) if i not in seen}
@@ -209,7 +209,7 @@ def test_where_one_group_of_each_class_is_left_samples_are_held_out_and_it_is_sa
     x, y, _ = pictures()
     splits = load((x, y), group=2 * y + np.arange(len(y)) % 2, test_fraction=0.4)
     assert any("each class has one group left in training" in note for note in splits.notes)
-    labels, groups = splits.train.labels, groups_of(splits.train)
+    labels, groups = splits.train.labels, get_groups(splits.train)
     assert stratify(labels, 0.2, 0)[1].tolist() == stratify(labels, 0.2, 0, groups)[1].tolist() != []
 
 
@@ -238,7 +238,7 @@ def test_a_column_of_groups_is_no_input_and_follows_rows_that_are_dropped() -> N
     assert splits.train.input.columns == ("a", "b")
     assert "frame: column 'patient' says the groups and is no input" in splits.notes
     expected = encode_groups(table.drop([3, 50]).patient.tolist())[0]
-    assert groups_of(splits.train).tolist() == expected.tolist()  # type: ignore[union-attr]
+    assert get_groups(splits.train).tolist() == expected.tolist()  # type: ignore[union-attr]
 
 
 def test_copies_and_groups_together_tear_neither_apart() -> None:
@@ -288,8 +288,8 @@ def test_an_empty_cell_among_groups_is_refused() -> None:
 def test_what_is_held_out_by_groups_is_kept_under_another_name() -> None:
     x, y, groups = pictures()
     plain, grouped = load((x, y), test_fraction=0).train, load((x, y), group=groups, test_fraction=0).train
-    assert plain.content_hash == grouped.content_hash == data_key(plain) == data_key(grouped, held_out=False)
-    assert data_key(grouped) != data_key(plain)
+    assert plain.content_hash == grouped.content_hash == source_key(plain) == source_key(grouped, held_out=False)
+    assert source_key(grouped) != source_key(plain)
 
 
 def test_the_command_line_groups_and_the_card_remembers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

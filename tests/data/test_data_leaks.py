@@ -15,7 +15,7 @@ from picture_files import encoded, put
 
 from potstill.data import load
 from potstill.data.splits import stratify
-from potstill.data.train_test_overlap import first_of, together
+from potstill.data.train_test_overlap import first_equal, keep_copies_together
 from potstill.errors import PotstillError
 from potstill.functional.duplicates import near_duplicates
 
@@ -101,9 +101,9 @@ def test_no_copy_is_torn_apart_and_no_class_is_left_empty(samples, seed):
     values = torch.tensor([[v] for v, _ in samples], dtype=torch.float32)
     labels = torch.tensor([y for _, y in samples])
     kept, held = stratify(labels, 0.3, seed)
-    first = first_of(values)
+    first = first_equal(values)
     try:
-        a, b, notes = together(kept, held, first, labels, "x")
+        a, b, notes = keep_copies_together(kept, held, first, labels, "x")
     except PotstillError:
         return
     assert sorted([*a.tolist(), *b.tolist()]) == list(range(len(samples)))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from picture_files import encoded
 
 from potstill.data import load
-from potstill.data.shards import expand
+from potstill.data.shards import expand_braces
 from potstill.errors import PotstillError
 
 
@@ -75,12 +75,12 @@ def test_ranges_expand_with_their_zeros(first, count, width):
     last = first + count
     pattern = f"x-{{{first:0{width}}..{last:0{width}}}}.tar"
     expected = [f"x-{i:0{width}}.tar" for i in range(first, last + 1)]
-    assert list(expand(pattern)) == expected
+    assert list(expand_braces(pattern)) == expected
 
 
 def test_lists_and_several_braces_expand():
-    assert list(expand("{a,b}-{0..1}")) == ["a-0", "a-1", "b-0", "b-1"]
-    assert list(expand("plain.tar")) == ["plain.tar"]
+    assert list(expand_braces("{a,b}-{0..1}")) == ["a-0", "a-1", "b-0", "b-1"]
+    assert list(expand_braces("plain.tar")) == ["plain.tar"]
 
 
 def test_digits_are_the_real_ones_kept_exactly():

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from potstill.core import InputSpec, Normalization, Source, Whitening
 from potstill.data import TensorSource, fit_normalization, load
-from potstill.data.in_memory import chunks
+from potstill.data.in_memory import split_chunks
 from potstill.errors import PotstillError
 
 RNG = np.random.default_rng(0)
@@ -92,11 +92,11 @@ def test_large_data_are_converted_and_hashed_in_parts_that_change_nothing(monkey
     whole = make()
     monkeypatch.setattr("potstill.data.in_memory._VALUES", 200)  # two pictures of 90 values
     parts = make()
-    assert [len(p) for p in chunks(parts.inputs)] == [2] * 15
+    assert [len(p) for p in split_chunks(parts.inputs)] == [2] * 15
     assert parts.content_hash == whole.content_hash
     assert torch.allclose(parts.normalization.mean, whole.normalization.mean, rtol=1e-6)
     assert torch.allclose(parts.normalization.std, whole.normalization.std, rtol=1e-6)
-    assert len(list(chunks(torch.zeros(3, 1000)))) == 3
+    assert len(list(split_chunks(torch.zeros(3, 1000)))) == 3
 
 
 def test_subset_keeps_classes_and_normalization():

@@ -20,7 +20,7 @@ from PIL import Image
 
 from potstill.core import Source
 from potstill.data import StreamSource, indexing, load, readers, streamed, streaming, streaming_policy
-from potstill.data.iterate import ahead, at_once, in_order, shuffled
+from potstill.data.iterate import iterate_samples, pass_batch_size, prefetch, shuffle_indices
 from potstill.data.pictures import quiet
 from potstill.errors import PotstillError
 from potstill.rng import generator
@@ -245,8 +245,8 @@ def test_the_hash_is_of_the_encoded_bytes_and_says_so(tmp_path):
     other = [
         one.subset(torch.arange(5)),
         one.subset(torch.arange(len(one)).flip(0)),
-        replace(one, classes=("a", "b", "c"), known={}),
-        replace(one, labels=one.labels.flip(0), known={}),
+        replace(one, classes=("a", "b", "c"), hash_cache={}),
+        replace(one, labels=one.labels.flip(0), hash_cache={}),
         load(tmp_path / "a/same", stream=True, test_fraction=0, size=8).train,
     ]
     put(tmp_path / "b/same/ant/0.jpg", noise((12, 10), seed=77))
@@ -258,7 +258,7 @@ def test_the_hash_is_computed_once_and_reads_without_decoding(tmp_path, monkeypa
     source = load(folder(tmp_path), stream=True, test_fraction=0).train
     reader = Counting(source.reader)
     monkeypatch.setattr(streamed, "decode", None)
-    source = replace(source, reader=reader, known={})
+    source = replace(source, reader=reader, hash_cache={})
     assert source.content_hash == source.to("cpu").content_hash
     assert reader.counts.tolist() == [1] * len(source)
 
@@ -286,7 +286,7 @@ def test_normalization_is_measured_on_a_seeded_sample_and_says_of_how_many(tmp_p
     folder(tmp_path, 20)
     whole = load(tmp_path, stream=True, mirror=True)
     assert whole.notes[-1] == f"{tmp_path.name}: streamed; normalised by 51 of 51 training pictures"
-    monkeypatch.setattr(streaming, "SAMPLE", 10)
+    monkeypatch.setattr(streaming, "NORMALIZATION_SAMPLES", 10)
     part, again = (load(tmp_path, stream=True, mirror=True) for _ in range(2))
     assert part.notes[-1] == f"{tmp_path.name}: streamed; normalised by 10 of 51 training pictures"
     assert torch.equal(part.train.normalization.mean, again.train.normalization.mean)
@@ -306,13 +306,13 @@ def test_a_pass_meets_every_sample_once(tmp_path, held):
     if reader:
         source = replace(source, reader=reader)
     seen = torch.zeros(len(index), dtype=torch.int64)
-    for positions, batch in in_order(source, index, 3):
+    for positions, batch in iterate_samples(source, index, 3):
         assert len(positions) <= 3
         seen[positions] += 1
         assert torch.equal(batch.x, replace(source).fetch(index[positions]).x)
         assert torch.equal(batch.y, source.labels[index[positions]])
     assert seen.tolist() == [1] * len(index)
-    assert list(in_order(source, index[:0], 3)) == []
+    assert list(iterate_samples(source, index[:0], 3)) == []
     if reader:
         assert reader.counts.sum() == 2 * len(index), "once by the pass, once by the test itself"
 
@@ -322,7 +322,7 @@ def test_a_pass_reads_in_the_order_of_the_disk(tmp_path, monkeypatch):
     source = load(shards(tmp_path), stream=True, test_fraction=0).train
     reader = Counting(source.reader)
     source = replace(source, reader=reader)
-    for _ in in_order(source, torch.randperm(15, generator=generator(0)), 4):
+    for _ in iterate_samples(source, torch.randperm(15, generator=generator(0)), 4):
         pass
     assert reader.counts.tolist() == [1] * 15
     assert reader.back == 0
@@ -331,9 +331,9 @@ def test_a_pass_reads_in_the_order_of_the_disk(tmp_path, monkeypatch):
 def test_a_pass_over_data_in_memory_is_plain_fetches_in_the_order_asked_for(tmp_path):
     source = load(folder(tmp_path), stream=False, test_fraction=0).train
     index = torch.tensor([3, 1, 2, 8, 0])
-    assert [p.tolist() for p, _ in in_order(source, index, 2)] == [[0, 1], [2, 3], [4]]
+    assert [p.tolist() for p, _ in iterate_samples(source, index, 2)] == [[0, 1], [2, 3], [4]]
     parts = list(torch.split(index, 2))
-    for batch, part in zip(ahead(source, parts), parts, strict=True):
+    for batch, part in zip(prefetch(source, parts), parts, strict=True):
         assert torch.equal(batch.x, source.fetch(part).x)
 
 
@@ -341,7 +341,7 @@ def test_no_more_is_decoded_ahead_than_two_batches(tmp_path, monkeypatch):
     monkeypatch.setenv("POTSTILL_WORKERS", "2")
     source = load(folder(tmp_path, 20), stream=True, test_fraction=0).train
     reader = Counting(source.reader)
-    batches = in_order(replace(source, reader=reader), torch.arange(60), 5)
+    batches = iterate_samples(replace(source, reader=reader), torch.arange(60), 5)
     next(batches)
     batches.close()
     assert 5 <= reader.counts.sum() <= 15
@@ -350,9 +350,9 @@ def test_no_more_is_decoded_ahead_than_two_batches(tmp_path, monkeypatch):
 def test_a_batch_of_streamed_pictures_is_bounded_in_bytes(tmp_path):
     folder(tmp_path, 2, size=(8, 8))
     big, small = load(tmp_path, stream=True, size=2048).train, load(tmp_path, stream=True).train
-    assert at_once(big, 1024) == 1
-    assert at_once(small, 1024) == 1024
-    assert at_once(load(tmp_path, stream=False).train, 5) == 5
+    assert pass_batch_size(big, 1024) == 1
+    assert pass_batch_size(small, 1024) == 1024
+    assert pass_batch_size(load(tmp_path, stream=False).train, 5) == 5
 
 
 def test_the_order_of_an_epoch(tmp_path, monkeypatch):
@@ -360,17 +360,17 @@ def test_the_order_of_an_epoch(tmp_path, monkeypatch):
     held = load(folder(tmp_path / "f"), stream=False, test_fraction=0).train
     files = load(tmp_path / "f", stream=True, test_fraction=0).train
     plain = index[torch.randperm(18, generator=generator(5))]
-    assert torch.equal(shuffled(held, index, generator(5)), plain)
-    assert torch.equal(shuffled(files, index, generator(5)), plain)
+    assert torch.equal(shuffle_indices(held, index, generator(5)), plain)
+    assert torch.equal(shuffle_indices(files, index, generator(5)), plain)
     several = load(shards(tmp_path / "s", 8, 8), stream=True, test_fraction=0).train
     monkeypatch.setattr(readers.TarReader, "together", 4)
     monkeypatch.setattr(readers.TarReader, "window", 16)
-    order, again = (shuffled(several, torch.arange(64), generator(5)) for _ in range(2))
+    order, again = (shuffle_indices(several, torch.arange(64), generator(5)) for _ in range(2))
     assert torch.equal(order, again)
     assert order.sort().values.tolist() == list(range(64))
     for window in torch.split(order, 16):
         assert len({i // 4 for i in window.tolist()}) == 4, "a window holds whole runs of neighbours"
-    assert not torch.equal(order, shuffled(several, torch.arange(64), generator(6)))
+    assert not torch.equal(order, shuffle_indices(several, torch.arange(64), generator(6)))
 
 
 # --- what is broken ---------------------------------------------------------------------------------------------------
@@ -393,11 +393,11 @@ def test_a_broken_file_is_named_or_left_out(tmp_path, monkeypatch, size):
     message = r"photos/bee/3\.jpg: not an image \(truncated after 2,113 bytes\); `skip_bad=True` leaves such files out$"
     with pytest.raises(PotstillError, match=message):  # the normalization needs it
         load(tmp_path / "photos", stream=True, size=size, test_fraction=0)
-    monkeypatch.setattr(streaming, "SAMPLE", 1)
+    monkeypatch.setattr(streaming, "NORMALIZATION_SAMPLES", 1)
     source = load(tmp_path / "photos", stream=True, size=size, test_fraction=0).train
     with pytest.raises(PotstillError, match=message):
         source.fetch(torch.arange(len(source)))
-    monkeypatch.setattr(streaming, "SAMPLE", 100)
+    monkeypatch.setattr(streaming, "NORMALIZATION_SAMPLES", 100)
     _, read = both(tmp_path / "photos", size=size, skip_bad=True, test_fraction=0)
     assert len(read.train) == 21
     assert any(note.startswith("photos: 1 broken pictures left out (") for note in read.notes)
@@ -409,7 +409,7 @@ def test_a_broken_file_is_named_or_left_out(tmp_path, monkeypatch, size):
 
 
 def test_a_broken_picture_in_a_shard_is_named_with_its_member(tmp_path, monkeypatch):
-    monkeypatch.setattr(streaming, "SAMPLE", 1)
+    monkeypatch.setattr(streaming, "NORMALIZATION_SAMPLES", 1)
     pattern = shards(tmp_path, 18, 2)
     bad = [("a.jpg", noise()[:700]), ("a.cls", b"0"), ("b.jpg", noise()), ("b.cls", b"1")]
     shard(tmp_path / "x-17.tar", bad)
@@ -536,7 +536,7 @@ def test_the_memory_of_the_machine_is_that_of_the_system_or_less():
 
 
 def test_an_index_is_small(tmp_path):
-    names = readers.Names(f"n{i:08}_{i}.jpg" for i in range(1000))
+    names = readers.PackedStrings(f"n{i:08}_{i}.jpg" for i in range(1000))
     assert names[17] == "n00000017_17.jpg"
     assert names[3:5] == ["n00000003_3.jpg", "n00000004_4.jpg"]
     assert len(pickle.dumps(names)) < 30_000

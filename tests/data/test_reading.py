@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import potstill
-from potstill.data.read_options import Reading, checked_reading, merged_reading
+from potstill.data.read_options import ReadOptions, check_read_options, merge_read_options
 from potstill.errors import PotstillError
 
 
@@ -25,14 +25,14 @@ def test_the_options_that_were_given_stand_on_the_card_and_read_the_same_data_ag
     assert dict(splits.reading) == given
     small = potstill.distill(splits, "random", ipc=2, progress=None)
     small.save(tmp_path / "s.safetensors")
-    options = checked_reading(potstill.load(tmp_path / "s.safetensors").card["reading"])
+    options = check_read_options(potstill.load(tmp_path / "s.safetensors").card["reading"])
     again = potstill.load_data(table, **options)
     assert again.train.content_hash == splits.train.content_hash == small.card["source"]["hash"]
 
 
 def test_where_nothing_was_given_nothing_stands_there_and_places_never_do(tmp_path: Path) -> None:
-    assert Reading(root=tmp_path, device="cpu", check_cache=True).to_json() == {}
-    assert Reading(size=(8, 9), mirror=False).to_json() == {"size": [8, 9], "mirror": False}
+    assert ReadOptions(root=tmp_path, device="cpu", check_cache=True).to_json() == {}
+    assert ReadOptions(size=(8, 9), mirror=False).to_json() == {"size": [8, 9], "mirror": False}
     assert dict(potstill.load_data((np.zeros((4, 1, 3, 3), np.uint8), [0, 0, 1, 1])).reading) == {}
 
 
@@ -43,7 +43,7 @@ def test_where_nothing_was_given_nothing_stands_there_and_places_never_do(tmp_pa
 )  # fmt: skip
 def test_a_card_that_says_something_else_is_refused(card: object) -> None:
     with pytest.raises(PotstillError, match=r"the card's reading .*; get the file again"):
-        checked_reading(card)
+        check_read_options(card)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_a_card_that_says_something_else_is_refused(card: object) -> None:
 )
 def test_a_strangers_expression_that_may_search_for_long_is_refused(pattern: str) -> None:
     with pytest.raises(PotstillError, match=r"a regular expression that may search for very long; .*`group=REGEX`"):
-        checked_reading({"group": pattern})
-    assert merged_reading({"reading": {"group": pattern}}, {"group": "parent"})[0] == {"group": "parent"}
+        check_read_options({"group": pattern})
+    assert merge_read_options({"reading": {"group": pattern}}, {"group": "parent"})[0] == {"group": "parent"}
 
 
 @pytest.mark.parametrize(
@@ -60,4 +60,4 @@ def test_a_strangers_expression_that_may_search_for_long_is_refused(pattern: str
     ["parent", "patient", "scene number", r"([^/]+)/[a-z]+", r"(patient_\d+)", r"(?P<who>\w+)_\d+\.png", "[*+]x"],
 )
 def test_expressions_of_people_are_taken_from_a_card(pattern: str) -> None:
-    assert checked_reading({"group": pattern}) == {"group": pattern}
+    assert check_read_options({"group": pattern}) == {"group": pattern}

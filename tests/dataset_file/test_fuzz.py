@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.fuzz import TARGETS, fitted, unsealed, wrong
 from potstill import load_data
-from potstill.data.shards import expand, is_shards
+from potstill.data.shards import expand_braces, is_shards
 from potstill.dataset_file.scores import read_scores
 from potstill.errors import PotstillError
 from potstill.interop.import_set import import_set
@@ -81,14 +81,14 @@ def test_tables_in_another_encoding_are_refused_in_a_line(end: str, at: str, tmp
 @pytest.mark.parametrize("text", ["{" + "," * 2**15, "{" * 2**15, "{" + "1" * 2**15, "{0.." * 2**13])
 def test_a_pattern_that_no_brace_closes_takes_no_time(text: str) -> None:
     """Commas by the thousand were split at each of them, each time to the end: hours."""
-    assert list(expand(text)) == [text]
+    assert list(expand_braces(text)) == [text]
     assert not is_shards(text)
 
 
 def test_a_range_that_counts_down_is_refused() -> None:
     """It names nothing, and beside a long one it did so for hours."""
     with pytest.raises(PotstillError, match="counts down"):
-        list(expand("x-{0..999999999999}-{2..1}.tar"))
+        list(expand_braces("x-{0..999999999999}-{2..1}.tar"))
 
 
 def test_scores_with_a_name_in_another_encoding_too(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from potstill.augment.names import named_augmentation
 from potstill.cli.main import main
 from potstill.core import Problem, Splits
 from potstill.data import StreamSource, load
-from potstill.data.iterate import each, grouped
+from potstill.data.iterate import iterate_groups, map_samples
 from potstill.execution import Serial
 from potstill.methods.decoupled._statistics import measured
 from potstill.methods.decoupled.g_vbsm import GVBSM
@@ -165,7 +165,7 @@ def test_groups_come_one_by_one_unless_they_are_scattered(shards: str, folder: P
     def passes(source: Any) -> list[list[int]]:
         groups = [torch.where(source.labels == c)[0] for c in range(CLASSES)]
         seen, numbers = torch.zeros(len(source), dtype=torch.int64), []
-        for group, batch in grouped(source, groups, 4):
+        for group, batch in iterate_groups(source, groups, 4):
             assert torch.equal(group, batch.y)
             numbers.append(sorted(set(group.tolist())))
             seen[: len(group)] += 1
@@ -182,7 +182,7 @@ def test_each_gives_rows_in_the_order_that_was_asked_for(shards: str) -> None:
         source = load(shards, stream=stream, test_fraction=0).train
         x = source.fetch(index).x
         assert isinstance(x, Tensor)
-        assert torch.equal(each(source, index, 3, lambda batch: batch.x.flatten(1)), x.flatten(1))  # type: ignore[union-attr]
+        assert torch.equal(map_samples(source, index, 3, lambda batch: batch.x.flatten(1)), x.flatten(1))  # type: ignore[union-attr]
 
 
 def test_a_set_is_measured_on_streamed_data_and_says_whether_it_was_made_of_them(folder: Path) -> None:

@@ -12,7 +12,7 @@ from potstill_counts.task import Counts
 
 import potstill
 from potstill.data import TensorSource
-from potstill.data.read_options import Reading
+from potstill.data.read_options import ReadOptions
 from potstill.errors import PotstillError
 from potstill.nn import factory, given
 from potstill.testing import check_method, check_network, check_source, check_task, toy_source
@@ -35,16 +35,16 @@ def test_the_task() -> None:
 
 
 def test_the_source(file: Path) -> None:
-    splits = read_counts(Counts(), file, Reading(label="visits"))
+    splits = read_counts(Counts(), file, ReadOptions(label="visits"))
     check_source(splits.train)
     assert splits.test is not None
     assert (len(splits.train), len(splits.test)) == (32, 8)
     assert splits.train.task.mean == pytest.approx(float(splits.train.targets.mean()))
     with pytest.raises(PotstillError, match="name the column of counts"):
-        read_counts(Counts(), file, Reading(label="visit"))
+        read_counts(Counts(), file, ReadOptions(label="visit"))
     file.write_text("age,visits\n1,0.5\n")
     with pytest.raises(PotstillError, match="whole numbers of at least 0"):
-        read_counts(Counts(), file, Reading(label="visits"))
+        read_counts(Counts(), file, ReadOptions(label="visits"))
 
 
 def test_the_network() -> None:
@@ -54,7 +54,7 @@ def test_the_network() -> None:
 
 def test_the_method(file: Path) -> None:
     check_method(KennardStone())
-    source = read_counts(Counts(), file, Reading(label="visits")).train
+    source = read_counts(Counts(), file, ReadOptions(label="visits")).train
     check_method(KennardStone(), kind="table", source=source)
     line = TensorSource.make(torch.tensor([[4.0], [0.0], [5.0], [10.0], [9.0]]), [0] * 5, classes=("all",))
     small = potstill.distill(potstill.Splits(train=line, test=None), KennardStone(), items=3, progress=None)

@@ -14,7 +14,7 @@ from potstill.comparison.cells import Maker, Result, text
 from potstill.comparison.grid import asked_measures, asked_methods, asked_sizes, cells_of, check_storage, several
 from potstill.comparison.leaderboard import FAIR, board
 from potstill.core import Method
-from potstill.data.groups import data_key
+from potstill.data.groups import source_key
 from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
@@ -131,7 +131,7 @@ def compare(
     check_apart(out, [splits], folder=True)
     with only_run(board_file):
         cells = cells_of(
-            sizes, asked, parametrizations, stores, sets, options=options, data=data_key(splits.train),
+            sizes, asked, parametrizations, stores, sets, options=options, data=source_key(splits.train),
             making=making, measures=measures, folder=out, device=device,
         )  # fmt: skip
         for cell in cells:

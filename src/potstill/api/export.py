@@ -16,10 +16,10 @@ from potstill import dataset_file
 from potstill._util.outputs import check_apart
 from potstill.api.load_data import as_splits, load_as_made, pick_device
 from potstill.core import Source, Splits
-from potstill.data.hub import Opened, opened, two_parts
+from potstill.data.hub import HubDataset, open_hub, select_splits
 from potstill.data.indexing import Index
 from potstill.data.readers import FileReader
-from potstill.data.streaming_policy import indexed
+from potstill.data.streaming_policy import build_index
 from potstill.data.table import read_csv, read_parquet
 from potstill.dataset_file import Distilled, check_selection, check_source, read_indices
 from potstill.dataset_file.folders import write_folder
@@ -128,7 +128,7 @@ def export_selection(
 
 
 def _index_of(data: Any, label: str | None, skip_bad: bool) -> Index:
-    found = indexed(opened(data) or data, label, skip_bad)
+    found = build_index(open_hub(data) or data, label, skip_bad)
     if found is None:
         what = data if isinstance(data, str | Path) else "the data"
         raise PotstillError(f"{what}: holds no encoded pictures to take; {_OTHERS}")
@@ -242,9 +242,9 @@ class _quiet:
 
 def _chosen(datasets: Any, data: Any, places: list[int], label: str | None, skip_bad: bool) -> Any:
     """The chosen rows as a ``datasets.Dataset``, with all the columns that they have in the data."""
-    hub: Opened | None = opened(data)
+    hub: HubDataset | None = open_hub(data)
     if hub is not None:
-        return two_parts(hub.data, hub.name)[0].select(places)
+        return select_splits(hub.data, hub.name)[0].select(places)
     suffix = Path(data).suffix.lower() if isinstance(data, str | Path) else ""
     tables: dict[str, Callable[[Path], Any]] = {
         ".csv": read_csv, ".tsv": read_csv, ".parquet": read_parquet, ".pq": read_parquet,

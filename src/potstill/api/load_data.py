@@ -9,7 +9,7 @@ import torch
 
 from potstill.core import Splits
 from potstill.data import load as load_splits
-from potstill.data.read_options import merged_reading
+from potstill.data.read_options import merge_read_options
 from potstill.errors import PotstillError
 from potstill.runs.arguments import renamed
 
@@ -76,7 +76,7 @@ def load_as_made(card: Mapping[str, Any], data: object, **given: Any) -> Splits:
     """
     if isinstance(data, Splits):
         return data
-    options, notes = merged_reading(card, given)
+    options, notes = merge_read_options(card, given)
     if str(card.get("source", {}).get("hash")).startswith("encoded:"):
         options.setdefault("stream", True)  # else its samples would have other hashes
     splits = load_data(data, **options)

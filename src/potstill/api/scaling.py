@@ -21,7 +21,7 @@ from potstill.api.load_data import load_data, pick_device
 from potstill.core import NetworkFactory, Splits, Trained, registry
 from potstill.core.nested import join
 from potstill.data import TensorSource, holdout
-from potstill.data.groups import data_key
+from potstill.data.groups import source_key
 from potstill.dataset_file import write_atomic
 from potstill.dataset_file.files import parse_json
 from potstill.errors import PotstillError
@@ -109,7 +109,7 @@ def scaling(
     protocol = base.override(steps=steps, batch=batch, lr=lr, least_epochs=0)
     protocol = protocol.resolve(train.name, make.name, train.input)
     settings: dict[str, Any] = {
-        "version": VERSION, "data": data_key(train), "network": make.name, "ipc": list(budgets),
+        "version": VERSION, "data": source_key(train), "network": make.name, "ipc": list(budgets),
         "stops": list(epochs), "sets": sets, "steps": steps, "lr": lr, "validation": validation, "seed": seed,
         "augment": protocol.recipe.augment, "batch": batch, "teacher": dict(TEACHER),
     }  # fmt: skip

@@ -32,7 +32,7 @@ from potstill.automl.resume import Journal, Stopwatch
 from potstill.automl.scoring import Judge
 from potstill.core import Budget, Source, Store
 from potstill.data import holdout
-from potstill.data.groups import data_key
+from potstill.data.groups import source_key
 from potstill.dataset_file import Distilled
 from potstill.dataset_file.output import SetOutput
 from potstill.dataset_file.replacing import run_digest
@@ -81,7 +81,7 @@ def choose(
     timed = not any(c.steps for c in candidates if not c.real)
     limit = (SECONDS if given is None else given.seconds) if timed else None
     about = {
-        "data": data_key(splits.train), "candidates": [c.spelled(c.steps) for c in candidates],
+        "data": source_key(splits.train), "candidates": [c.spelled(c.steps) for c in candidates],
         "options": dataclasses.asdict(asked), "seed": seed, "network": str(network), "time_limit": limit,
         "keep": dataclasses.asdict(wanted), "device": str(splits.train.device),
     }  # fmt: skip

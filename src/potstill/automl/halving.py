@@ -18,7 +18,7 @@ from potstill.automl.resume import Journal
 from potstill.automl.scoring import FIRST, Judge, behind, students_at
 from potstill.core import NetworkFactory, Source
 from potstill.data import stratify
-from potstill.data.groups import groups_of
+from potstill.data.groups import get_groups
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import probe_of
 from potstill.functional.successive_halving import rung_sizes, share, steps_in, survivors
@@ -76,7 +76,7 @@ class Race:
             )
 
         choosing, confirming = stratify(
-            held.labels, 0.5, derive(self.runs.seed, "auto", "confirm") % 2**31, groups_of(held)
+            held.labels, 0.5, derive(self.runs.seed, "auto", "confirm") % 2**31, get_groups(held)
         )
         steps, students, confirm = self.once("students", lambda: self._students(judge, there))
         self.asked = dataclasses.replace(self.asked, students=students, confirm=confirm)

@@ -5,18 +5,18 @@ from potstill.data.load import KNOWN, load
 from potstill.data.series import SeriesSource
 from potstill.data.splits import holdout, stratify
 from potstill.data.streamed import StreamSource
-from potstill.data.subset import Viewed
-from potstill.data.table_encoding import on_card
+from potstill.data.subset import SourceView
+from potstill.data.table_encoding import column_metadata
 
 __all__ = [
     "KNOWN",
     "SeriesSource",
+    "SourceView",
     "StreamSource",
     "TensorSource",
-    "Viewed",
+    "column_metadata",
     "fit_normalization",
     "holdout",
     "load",
-    "on_card",
     "stratify",
 ]  # fmt: skip

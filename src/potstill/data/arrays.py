@@ -13,11 +13,17 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill.core import InputSpec
-from potstill.data.canonicalize import axes_doubted, channels_said, exact, merged, rounded
+from potstill.data.canonicalize import (
+    note_ambiguous_axes,
+    note_channels,
+    note_float16,
+    note_merged_values,
+    restore_uint8,
+)
 from potstill.data.error_text import reason
 from potstill.errors import PotstillError
 
-__all__ = ["canonical", "encode_labels"]
+__all__ = ["canonicalize_inputs", "encode_labels"]
 
 Array = npt.NDArray[Any]
 
@@ -47,7 +53,7 @@ def to_array(values: Any, where: str) -> Array:
         raise PotstillError(f"{where}: not an array ({reason(error)}); give samples of one shape") from None
 
 
-def one_type(samples: Sequence[Any], where: str) -> None:
+def check_one_dtype(samples: Sequence[Any], where: str) -> None:
     """Refuse arrays of several types: put together they would become one type, and keep the range of their own.
 
     Raises:
@@ -173,7 +179,7 @@ def _pixels(arrays: list[Array], name: str) -> tuple[list[Array], str, list[str]
             )
         if not strange:
             scaled = [_scaled(x, r.way) for x, r in zip(arrays, found, strict=True)]
-            scaled = exact(scaled)
+            scaled = restore_uint8(scaled)
             if scaled[0].dtype != scaled[1].dtype:
                 scaled = [x if x.dtype == np.float32 else x.astype(np.float32) / np.float32(255) for x in scaled]
             notes = [f"{name}: training pixels are {said[0]}, test pixels {said[1]}; each was read by its own type"]
@@ -190,10 +196,10 @@ def _pixels(arrays: list[Array], name: str) -> tuple[list[Array], str, list[str]
     scaled = [_scaled(x, way) for x in arrays]
     if way == "given":
         return scaled, "as given", notes
-    return exact(scaled), "pixels in [0,1]", notes + (rounded(arrays, name) if way == "unit" else [])
+    return restore_uint8(scaled), "pixels in [0,1]", notes + (note_float16(arrays, name) if way == "unit" else [])
 
 
-def canonical(
+def canonicalize_inputs(
     train: Any, test: Any, *, kind: str | None = None, name: str = "arrays"
 ) -> tuple[Tensor, Tensor | None, InputSpec, tuple[str, ...]]:
     """Inputs in the form that sources hold.
@@ -217,7 +223,7 @@ def canonical(
     """
     for values, where in ((train, name), (test, f"{name} (test)")):
         if isinstance(values, list | tuple):
-            one_type(values, where)
+            check_one_dtype(values, where)
     arrays = [to_array(train, name)] + ([] if test is None else [to_array(test, f"{name} (test)")])
     for x, where in zip(arrays, (name, f"{name} (test)"), strict=False):
         if x.dtype.kind not in "biuf":
@@ -240,12 +246,12 @@ def canonical(
         last = len(shape) == 4 and shape[3] < shape[1]
         if last:
             notes.append(f"{name}: shape {shape} read as (n, h, w, c)")
-        notes += axes_doubted(shape, name, last)
+        notes += note_ambiguous_axes(shape, name, last)
         arrays, units, more = _pixels([_channels(x, last) for x in arrays], name)
-        notes += more + channels_said(arrays, name)
+        notes += more + note_channels(arrays, name)
     else:
         units = "column values" if kind == "table" else "as given"
-        notes += [note for x in arrays[:1] if kind == "table" for note in merged(x, name)]
+        notes += [note for x in arrays[:1] if kind == "table" for note in note_merged_values(x, name)]
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is refused below
             arrays = [x.astype(np.float32) for x in arrays]
     for x in arrays:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from potstill.core import InputSpec
-from potstill.data.splits import Parts
+from potstill.data.splits import RawSplits
 
 __all__ = ["BUNDLED", "read_bundled"]
 
@@ -35,7 +35,7 @@ def _digits() -> npt.NDArray[np.int64]:
         return np.loadtxt(file, delimiter=",", dtype=np.int64)
 
 
-def read_bundled(name: str) -> Parts:
+def read_bundled(name: str) -> RawSplits:
     """``digits`` or ``mnist-5k``. Neither has a test split of its own.
 
     The digits' values are k/16 with k in 0 … 16, kept as exact floats: 8 bits could not hold them. Normalization is
@@ -51,7 +51,7 @@ def read_bundled(name: str) -> Parts:
         flat, y = mnist_data()
         x = torch.from_numpy(flat.astype(np.uint8)).reshape(-1, 28, 28)
     x = x[:, None].contiguous()
-    return Parts(
+    return RawSplits(
         name=name,
         train=x,
         train_labels=torch.from_numpy(np.asarray(y).astype(np.int64)),

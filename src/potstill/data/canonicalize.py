@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["axes_doubted", "channels_said", "exact", "merged", "offsets", "rounded"]
+__all__ = [
+    "float32_offsets",
+    "note_ambiguous_axes",
+    "note_channels",
+    "note_float16",
+    "note_merged_values",
+    "restore_uint8",
+]
 
 Array = npt.NDArray[Any]
 
@@ -15,7 +22,7 @@ _FEW = 4096  # values that are tried before all are
 _LOST = 1e-3  # of a column's deviation: what float32 may round off before the column is centred
 
 
-def exact(arrays: list[Array]) -> list[Array]:
+def restore_uint8(arrays: list[Array]) -> list[Array]:
     """Pixels in [0, 1] as the uint8 that they are 255ths of, if every one of all ``arrays`` is; else as they are.
 
     So the same pictures are the same source, whether somebody divided by 255 before or not.
@@ -35,21 +42,21 @@ def _of_255(x: Array) -> Array | None:
     return whole
 
 
-def rounded(arrays: list[Array], name: str) -> list[str]:
+def note_float16(arrays: list[Array], name: str) -> list[str]:
     """What is said of pixels in [0, 1] that were rounded before they came here."""
     if any(x.dtype.kind == "f" and x.dtype.itemsize == 2 for x in arrays):
         return [f"{name}: floats of 16 bits, which hold three digits: not the same pixels as with more"]
     return []
 
 
-def axes_doubted(shape: tuple[int, ...], name: str, last: bool) -> list[str]:
+def note_ambiguous_axes(shape: tuple[int, ...], name: str, last: bool) -> list[str]:
     """What is said of four axes whose second and last may both be the channels."""
     if last or len(shape) != 4 or shape[3] not in _PIXEL_CHANNELS or (shape[1] in _PIXEL_CHANNELS and shape[3] == 1):
         return []
     return [f"{name}: shape {shape} read as (n, c, h, w); where the last axis is the channels, move it to the second"]
 
 
-def channels_said(arrays: list[Array], name: str) -> list[str]:
+def note_channels(arrays: list[Array], name: str) -> list[str]:
     """What is said of three channels that are all grey, and of four: files of such pictures are read otherwise."""
     found = arrays[0].shape[1]
     if found == 4:
@@ -59,7 +66,7 @@ def channels_said(arrays: list[Array], name: str) -> list[str]:
     return []
 
 
-def merged(x: Array, name: str, columns: Sequence[str] = ()) -> list[str]:
+def note_merged_values(x: Array, name: str, columns: Sequence[str] = ()) -> list[str]:
     """What is said of columns (n, d) of which float32 tells half as many values apart as there are, or fewer."""
     if x.dtype.itemsize <= 4 and x.dtype.kind == "f":
         return []
@@ -80,7 +87,7 @@ def merged(x: Array, name: str, columns: Sequence[str] = ()) -> list[str]:
     ]
 
 
-def offsets(x: Array) -> tuple[float, ...]:
+def float32_offsets(x: Array) -> tuple[float, ...]:
     """What is to be subtracted of each column (n, d) in float64, so that float32 holds what its values differ by.
 
     0 where float32 rounds less than a thousandth of the column's deviation. Else a round number near the mean, so that

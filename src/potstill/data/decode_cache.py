@@ -27,7 +27,7 @@ from torch import Tensor
 from potstill._util.cache import cached_files, make_kind
 from potstill._util.cache_dir import cache_folder
 from potstill.data.pictures import Gathered, gather
-from potstill.data.readers import FileReader, digest
+from potstill.data.readers import FileReader, content_digest
 
 __all__ = ["MOST", "gathered"]
 
@@ -63,7 +63,7 @@ def gathered(
         return gather(items, size=size, skip_bad=skip_bad, name=name)
     file = _place(root, stamps, size, skip_bad)
     found, why = _read(file)
-    if found is not None and check and found[1] != digest(FileReader(parts), range(len(paths))).hex():
+    if found is not None and check and found[1] != content_digest(FileReader(parts), range(len(paths))).hex():
         found, why = None, "did not match the files' contents"
     if found is not None:
         with suppress(OSError):
@@ -74,7 +74,7 @@ def gathered(
     settled = max(max(stamp[2:]) for stamp in stamps) < began - _TICK
     if settled and got.pixels.nbytes <= MOST // 2:
         # Read again before the times are looked at again: what was changed meanwhile is not kept.
-        content = digest(FileReader(parts), range(len(paths))).hex()
+        content = content_digest(FileReader(parts), range(len(paths))).hex()
         if _stamps(paths) == stamps:
             _write(file, got, content)
     if why is None:

@@ -13,7 +13,7 @@ import torch
 from potstill.core import InputSpec
 from potstill.data.decode_cache import gathered
 from potstill.data.pictures import SUFFIXES
-from potstill.data.splits import Parts
+from potstill.data.splits import RawSplits
 from potstill.errors import PotstillError
 
 __all__ = ["ClassFiles", "Listed", "files_of", "list_folder", "read_folder"]
@@ -201,7 +201,7 @@ def list_folder(root: Path) -> Listed:
     return Listed(name=name, classes=classes, files=files, split=test is not None, notes=tuple(notes))
 
 
-def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool, check_cache: bool = False) -> Parts:
+def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool, check_cache: bool = False) -> RawSplits:
     """Reads a folder in image-folder layout into memory: see `list_folder`. What was decoded before is taken from the
     cache (`decoded.gathered`).
 
@@ -222,7 +222,7 @@ def read_folder(root: Path, *, size: tuple[int, int] | None, skip_bad: bool, che
     got = gathered(root, parts, size=size, skip_bad=skip_bad, name=listed.name, check=check_cache)
     kept = torch.tensor(got.kept)
     y, here = labels[kept], is_train[kept]
-    return Parts(
+    return RawSplits(
         name=listed.name,
         train=got.pixels[here],
         train_labels=y[here],

@@ -10,10 +10,10 @@ from potstill.data.arrays import to_array
 from potstill.data.error_text import reason
 from potstill.errors import PotstillError
 
-__all__ = ["Tables", "is_frame", "tables_of"]
+__all__ = ["ArrowTables", "is_frame", "to_arrow_tables"]
 
 
-class Tables(NamedTuple):
+class ArrowTables(NamedTuple):
     """Arrow tables that were made of frames."""
 
     parts: tuple[Any, Any]
@@ -52,7 +52,7 @@ def _table(frame: Any, name: str) -> Any:
         raise PotstillError(f"{name}: cannot be read column by column ({text}); give each column one type") from None
 
 
-def tables_of(data: object, label: str | None) -> Tables | None:
+def to_arrow_tables(data: object, label: str | None) -> ArrowTables | None:
     """A frame, a training and a test frame of the same columns, or frames with their labels beside: ``(frame, y)`` or
     ``(frame, y, frame, y)``; ``None`` of others.
 
@@ -60,11 +60,11 @@ def tables_of(data: object, label: str | None) -> Tables | None:
         PotstillError: a column that holds values of several types, or not as many labels as rows.
     """
     if is_frame(data):
-        return Tables((_table(data, "frame"), None), label, "frame")
+        return ArrowTables((_table(data, "frame"), None), label, "frame")
     if not isinstance(data, tuple | list) or len(data) not in (2, 4) or not is_frame(data[0]):
         return None
     if len(data) == 2 and is_frame(data[1]) and sorted(_names(data[1])) == sorted(_names(data[0])):
-        return Tables((_table(data[0], "frame"), _table(data[1], "frame (test)")), label, "frame")
+        return ArrowTables((_table(data[0], "frame"), _table(data[1], "frame (test)")), label, "frame")
     if any(is_frame(y) and len(_names(y)) > 1 for y in data[1::2]):  # one-hot rows
         return None
     tables = []
@@ -80,7 +80,7 @@ def tables_of(data: object, label: str | None) -> Tables | None:
         if len(labels) != table.num_rows:
             raise PotstillError(f"{part}: {table.num_rows} inputs but {len(labels)} labels; give one label for each")
         tables.append(table.append_column(column, labels))
-    return Tables((tables[0], tables[1] if len(tables) > 1 else None), column, "frame")
+    return ArrowTables((tables[0], tables[1] if len(tables) > 1 else None), column, "frame")
 
 
 def _labels(y: Any, name: str) -> Any:

@@ -16,8 +16,18 @@ from potstill.errors import PotstillError
 from potstill.rng import generator
 
 __all__ = [
-    "PARENT", "GroupValues", "aligned_groups", "column_groups", "data_key", "encode_groups", "file_groups", "groups_of",
-    "join_groups", "no_groups", "overlap_note", "stratify_groups",
+    "PARENT",
+    "GroupValues",
+    "encode_groups",
+    "get_groups",
+    "join_groups",
+    "match_file_groups",
+    "note_group_overlap",
+    "read_column_groups",
+    "refuse_groups",
+    "source_key",
+    "split_group_values",
+    "stratify_groups",
 ]  # fmt: skip
 
 GroupValues: TypeAlias = npt.NDArray[Any]
@@ -27,14 +37,14 @@ PARENT = "parent"
 """The value of ``group`` for the folder that holds each file."""
 
 
-def groups_of(source: object) -> Int[Tensor, " n"] | None:
+def get_groups(source: object) -> Int[Tensor, " n"] | None:
     """The number of each sample's group (n,), where the source knows groups."""
     return getattr(source, "groups", None)
 
 
-def data_key(source: Any, held_out: bool = True) -> str:
+def source_key(source: Any, held_out: bool = True) -> str:
     """The source's hash, and that of its groups where samples are ``held_out`` by them: what names a kept result."""
-    groups = groups_of(source)
+    groups = get_groups(source)
     if groups is None or not held_out:
         return str(source.content_hash)
     return f"{source.content_hash}:{hashlib.sha256(groups.contiguous().numpy().tobytes()).hexdigest()[:16]}"
@@ -51,7 +61,7 @@ def encode_groups(
     return numbers[: len(parts[0])], None if test is None else numbers[len(parts[0]) :]
 
 
-def file_groups(group: str, files: Sequence[str], name: str) -> GroupValues:
+def match_file_groups(group: str, files: Sequence[str], name: str) -> GroupValues:
     """The group of each file.
 
     Args:
@@ -79,7 +89,9 @@ def file_groups(group: str, files: Sequence[str], name: str) -> GroupValues:
     return np.array(values, dtype=np.str_)
 
 
-def aligned_groups(values: Sequence[Any], train: int, test: int, name: str) -> tuple[GroupValues, GroupValues | None]:
+def split_group_values(
+    values: Sequence[Any], train: int, test: int, name: str
+) -> tuple[GroupValues, GroupValues | None]:
     """Given groups cut into those of the training and of the test part.
 
     Args:
@@ -96,7 +108,7 @@ def aligned_groups(values: Sequence[Any], train: int, test: int, name: str) -> t
     return whole[:train], whole[train:] if len(whole) > train else None
 
 
-def column_groups(table: Any, column: str, name: str) -> GroupValues:
+def read_column_groups(table: Any, column: str, name: str) -> GroupValues:
     """The group of each row of an Arrow table.
 
     Raises:
@@ -117,7 +129,7 @@ def column_groups(table: Any, column: str, name: str) -> GroupValues:
     return np.array([str(v) for v in values], dtype=np.str_)
 
 
-def no_groups(group: object, what: str) -> None:
+def refuse_groups(group: object, what: str) -> None:
     """
     Raises:
         PotstillError: ``group`` is given, of data that have nothing that could say it.
@@ -192,7 +204,7 @@ def stratify_groups(
     return torch.where(~out)[0], torch.where(out)[0]
 
 
-def overlap_note(train: Tensor, test: Tensor, name: str) -> list[str]:
+def note_group_overlap(train: Tensor, test: Tensor, name: str) -> list[str]:
     """A note on test samples of groups that have samples in training, too: of a test part that was given."""
     shared = torch.isin(test, train)
     if not shared.any():

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from potstill.data.error_text import reason
-from potstill.data.splits import Parts
-from potstill.data.table import read_arrow
+from potstill.data.splits import RawSplits
+from potstill.data.table import read_tables
 from potstill.errors import PotstillError
 
-__all__ = ["Opened", "fetch_hub", "is_hub_object", "is_saved", "opened", "read_hub", "two_parts"]
+__all__ = ["HubDataset", "fetch_hub", "is_hub_object", "is_saved", "open_hub", "read_hub", "select_splits"]
 
 _TYPES = ("Dataset", "DatasetDict", "IterableDataset", "IterableDatasetDict")
 _OF_ROWS = ("parquet", "arrow", "json", "csv", "text", "sql")
@@ -23,7 +23,7 @@ their files themselves."""
 _VALIDATION = ("validation", "valid", "val", "dev")
 
 
-class Opened(NamedTuple):
+class HubDataset(NamedTuple):
     """A Hugging Face data set, or several by split."""
 
     data: Any
@@ -32,7 +32,7 @@ class Opened(NamedTuple):
     """The folder that paths of pictures in it lie in; ``None``: it was made in this process, and so were they."""
 
 
-def opened(data: object) -> Opened | None:
+def open_hub(data: object) -> HubDataset | None:
     """The set that ``data`` is or names (``hub:NAME``, a ``save_to_disk`` folder); ``None`` of anything else.
 
     Raises:
@@ -41,7 +41,7 @@ def opened(data: object) -> Opened | None:
     if is_hub_object(data):
         first = next(iter(data.values()), None) if isinstance(data, Mapping) else data
         builder = getattr(first, "builder_name", None)
-        return Opened(
+        return HubDataset(
             data, str(getattr(first, "dataset_name", None) or builder or "dataset"),
             _downloads() if builder in _OF_ROWS else None,
         )  # fmt: skip
@@ -49,13 +49,13 @@ def opened(data: object) -> Opened | None:
         name, _, config = data.removeprefix("hub:").partition(":")
         if not name:
             raise PotstillError("hub: needs a name, as in hub:ylecun/mnist or hub:ufldl-stanford/svhn:cropped_digits")
-        return Opened(fetch_hub(name, config or None), name, _downloads())
+        return HubDataset(fetch_hub(name, config or None), name, _downloads())
     if not isinstance(data, str | Path):
         return None
     with suppress(RuntimeError):  # ~somebody who has no home here
         path = Path(data).expanduser()
         if os.path.isdir(path) and is_saved(path):  # as Path.is_dir, but False where no file can have that name
-            return Opened(_saved(path), path.resolve().name, path)
+            return HubDataset(_saved(path), path.resolve().name, path)
     return None
 
 
@@ -117,7 +117,7 @@ def _saved(path: Path) -> Any:
         raise PotstillError(f"{path}: not a whole save_to_disk folder ({reason(error)}); save it anew") from None
 
 
-def two_parts(data: Any, name: str) -> tuple[Any, Any, tuple[str, ...]]:
+def select_splits(data: Any, name: str) -> tuple[Any, Any, tuple[str, ...]]:
     """The training and test data set of ``data``, and notes.
 
     Raises:
@@ -145,17 +145,17 @@ def _two(data: Any, name: str) -> tuple[Any, Any, tuple[str, ...]]:
 
 
 def read_hub(
-    opened: Opened, *, label: str | None, size: tuple[int, int] | None, skip_bad: bool, missing: str | None = None,
+    opened: HubDataset, *, label: str | None, size: tuple[int, int] | None, skip_bad: bool, missing: str | None = None,
     group: object = None,
-) -> Parts:  # fmt: skip
+) -> RawSplits:  # fmt: skip
     """A ``datasets.Dataset`` or ``DatasetDict``: the picture and the label column are found by their features.
 
     Raises:
-        PotstillError: a streamed data set, no ``train`` among several splits, or as ``table.read_arrow``.
+        PotstillError: a streamed data set, no ``train`` among several splits, or as ``table.read_tables``.
     """
-    train, test, notes = two_parts(opened.data, opened.name)
+    train, test, notes = select_splits(opened.data, opened.name)
     tables = [None if part is None else part.with_format("arrow")[:] for part in (train, test)]
-    parts = read_arrow(
+    parts = read_tables(
         *tables, label=label, name=opened.name, base=opened.base, size=size, skip_bad=skip_bad, missing=missing,
         group=group,
     )  # fmt: skip

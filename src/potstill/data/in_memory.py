@@ -14,7 +14,7 @@ from torch import Tensor
 from potstill.core import Batch, Inputs, InputSpec, Normalization, Task
 from potstill.core.nested import count, device_of, index, mapped, tensors
 from potstill.core.nested import moved as elsewhere
-from potstill.data.arrays import canonical, encode_labels
+from potstill.data.arrays import canonicalize_inputs, encode_labels
 from potstill.data.repr import described, displayed
 from potstill.data.table_encoding import Column
 from potstill.errors import PotstillError
@@ -26,12 +26,12 @@ _KEPT = (torch.uint8, torch.float32, torch.int64)
 _FLAT = 1e-6  # a channel or column with a smaller spread counts as constant
 
 
-def chunks(inputs: Shaped[Tensor, "n ..."]) -> Iterator[Tensor]:
+def split_chunks(inputs: Shaped[Tensor, "n ..."]) -> Iterator[Tensor]:
     """``inputs`` in parts of about half a million values, in order: views."""
     return iter(torch.split(inputs, max(1, _VALUES // max(1, inputs[:1].numel()))))
 
 
-def data_units(stored: Tensor) -> Tensor:
+def to_data_units(stored: Tensor) -> Tensor:
     """Stored inputs as float32 in data units: uint8 pixels become [0, 1], floats stay as they are."""
     return stored.float().div_(255) if stored.dtype == torch.uint8 else stored
 
@@ -52,15 +52,15 @@ def fit_normalization(inputs: Inputs) -> Normalization:
     over = tuple(d for d in range(inputs.ndim) if d != 1)
     count = inputs.numel() // inputs.shape[1]
     # Two passes in float64: the one-pass formula cancels badly for columns far from zero.
-    mean = sum((data_units(x).double().sum(over) for x in chunks(inputs)), torch.zeros(())) / count
+    mean = sum((to_data_units(x).double().sum(over) for x in split_chunks(inputs)), torch.zeros(())) / count
     shape = (1, -1) + (1,) * (inputs.ndim - 2)
-    centred = ((data_units(x).double() - mean.reshape(shape)).square().sum(over) for x in chunks(inputs))
+    centred = ((to_data_units(x).double() - mean.reshape(shape)).square().sum(over) for x in split_chunks(inputs))
     std = (sum(centred, torch.zeros(())) / count).sqrt()
     std = torch.where(std < _FLAT, torch.ones_like(std), std)
     return Normalization(mean.float().cpu(), std.float().cpu())
 
 
-def normalised(x: Tensor, normalization: Normalization) -> Tensor:
+def normalize_inplace(x: Tensor, normalization: Normalization) -> Tensor:
     """``normalization.apply(x)``, the same bits, in the memory of ``x`` where there is no whitening."""
     if normalization.whitening is not None:
         return normalization.apply(x)
@@ -150,7 +150,7 @@ class TensorSource:
         Raises:
             PotstillError: values that are not finite, lengths that differ, labels that are no classes.
         """
-        stored, _, spec, _ = canonical(inputs, None, kind=kind, name=name)
+        stored, _, spec, _ = canonicalize_inputs(inputs, None, kind=kind, name=name)
         y, _, names, _ = encode_labels(labels, None, classes=None if classes is None else tuple(classes), name=name)
         if len(stored) != len(y):
             raise PotstillError(f"{name}: {len(stored)} inputs but {len(y)} labels; give one label for each input")
@@ -179,7 +179,7 @@ class TensorSource:
         digest = hashlib.sha256(json.dumps(spec).encode())
         digest.update((self.labels if self.targets is None else self.targets).contiguous().numpy().data)
         for tensor in held.values():
-            for part in chunks(tensor):
+            for part in split_chunks(tensor):
                 digest.update(part.cpu().contiguous().flatten().numpy().data)
         return digest.hexdigest()
 
@@ -205,7 +205,7 @@ class TensorSource:
 
     def raw(self, at: Int[Tensor, " m"], /) -> Any:
         """The inputs at ``at`` in data units (float32; pixels in [0, 1]), on ``device``."""
-        return mapped(data_units, index(self.inputs, at))
+        return mapped(to_data_units, index(self.inputs, at))
 
     def to(self, device: torch.device | str, /) -> "TensorSource":
         """The same source with its inputs (and normalization) on ``device``; the labels stay on the CPU."""

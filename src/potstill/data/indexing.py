@@ -17,13 +17,13 @@ from torch import Tensor
 from potstill.data.arrays import encode_labels
 from potstill.data.error_text import reason
 from potstill.data.folder import files_of, list_folder
-from potstill.data.groups import GroupValues, aligned_groups, column_groups, file_groups
-from potstill.data.hub import Opened, two_parts
+from potstill.data.groups import GroupValues, match_file_groups, read_column_groups, split_group_values
+from potstill.data.hub import HubDataset, select_splits
 from potstill.data.limits import Unpacked
 from potstill.data.pictures import SUFFIXES
-from potstill.data.readers import ArrowReader, FileReader, Names, ParquetReader, Reader, TarReader
-from potstill.data.shards import classes_of, extension_of, key_of, name_of, once, shards_of
-from potstill.data.table import features_of, label_column, labels_in, picture_column
+from potstill.data.readers import ArrowReader, FileReader, PackedStrings, ParquetReader, Reader, TarReader
+from potstill.data.shards import check_new_member, list_shards, member_extension, parse_cls, sample_key, shards_name
+from potstill.data.table import find_image_column, find_label_column, hub_features, read_labels
 from potstill.errors import PotstillError
 
 __all__ = ["Index", "index_folder", "index_hub", "index_parquet", "index_shards"]
@@ -80,13 +80,13 @@ class Index:
         """
         if self.groups is not None or not isinstance(group, tuple):
             return self
-        return replace(self, groups=aligned_groups(group, len(self.labels), 0, self.name)[0])
+        return replace(self, groups=split_group_values(group, len(self.labels), 0, self.name)[0])
 
 
 def index_folder(root: Path, group: object = None) -> Index:
     """The index of an image folder: a listing, no file is opened. Errors as ``folder.list_folder``.
 
-    ``group``: a text, as for ``groups.file_groups``.
+    ``group``: a text, as for ``groups.match_file_groups``.
     """
     listed = list_folder(root)
     counts = torch.tensor([len(part.names) for part in listed.files])
@@ -103,7 +103,7 @@ def index_folder(root: Path, group: object = None) -> Index:
 
 
 def _file_groups(group: object, files: Callable[[], list[str]], name: str) -> GroupValues | None:
-    return file_groups(group, files(), name) if isinstance(group, str) else None
+    return match_file_groups(group, files(), name) if isinstance(group, str) else None
 
 
 def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[str, str, int, int]]:
@@ -141,7 +141,7 @@ def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[st
                     last = member.name
                     folder, _, base = member.name.rpartition("/")
                     if member.isreg() and not base.startswith("."):
-                        yield member.name, key_of(folder, base), member.offset_data, member.size
+                        yield member.name, sample_key(folder, base), member.offset_data, member.size
             # The module takes a header that is cut off or broken for the end.
             file.seek(end)
             if (rest := file.read(_BLOCK)) and (len(rest) < _BLOCK or rest.strip(b"\0")):
@@ -158,21 +158,21 @@ def _members(shard: Path, skip_bad: bool, notes: list[str]) -> Iterator[tuple[st
 def index_shards(pattern: str, *, skip_bad: bool, group: object = None) -> Index:
     """The index of WebDataset shards: one pass over their headers, which reads the ``.cls`` files as well.
 
-    ``group``: a text, as for ``groups.file_groups``, of samples' keys.
+    ``group``: a text, as for ``groups.match_file_groups``, of samples' keys.
 
     Raises:
         PotstillError: a shard is missing, compressed, cut off or broken (what comes before is kept with ``skip_bad``);
             a sample has no picture or no class.
     """
-    shards = shards_of(pattern)
+    shards = list_shards(pattern)
     members, counts, texts, keys = list[str](), list[int](), list[str](), list[str]()
     spans: list[tuple[int, int]] = []
     notes: list[str] = []
     for shard in shards:
         found: dict[str, dict[str, tuple[str, int, int]]] = {}
         for name, key, offset, size in _members(shard, skip_bad, notes):
-            files, extension = found.setdefault(key, {}), extension_of(name.rpartition("/")[2])
-            once(shard, name, extension, files)
+            files, extension = found.setdefault(key, {}), member_extension(name.rpartition("/")[2])
+            check_new_member(shard, name, extension, files)
             files[extension] = (name, offset, size)
         before = len(members)
         with open(shard, "rb") as file:
@@ -194,12 +194,12 @@ def index_shards(pattern: str, *, skip_bad: bool, group: object = None) -> Index
         counts.append(len(members) - before)
     if not members:
         raise PotstillError(f"{pattern}: there are no samples in {len(shards)} shards; give shards of pictures")
-    name = name_of(pattern, shards)
-    y, _, classes, more = encode_labels(classes_of(texts), None, name=name)
+    name = shards_name(pattern, shards)
+    y, _, classes, more = encode_labels(parse_cls(texts), None, name=name)
     where: npt.NDArray[np.int64] = np.array(spans, dtype=np.int64)
     return Index(
         name=name,
-        reader=TarReader(shards, counts, Names(members), where),
+        reader=TarReader(shards, counts, PackedStrings(members), where),
         labels=y,
         classes=classes,
         training=torch.ones(len(y), dtype=torch.bool),
@@ -222,22 +222,22 @@ def index_parquet(path: Path, *, label: str | None, group: object = None) -> Ind
         with pyarrow.parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
             empty = schema.empty_table()
-            features = features_of(empty)
-            column = label_column(empty, label, features, name)
-            picture = picture_column(empty, column, features, name)
+            features = hub_features(empty)
+            column = find_label_column(empty, label, features, name)
+            picture = find_image_column(empty, column, features, name)
             if picture is None:
                 return None
-            given = labels_in(file.read(columns=[column]), column, name)
+            given = read_labels(file.read(columns=[column]), column, name)
             groups = None
             if isinstance(group, str):
                 said = file.read(columns=[group]) if group in schema.names else empty
-                groups = column_groups(said, group, name)
+                groups = read_column_groups(said, group, name)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise PotstillError(f"{path}: not a Parquet file ({reason(error)}); write it anew") from None
     return _of_rows(ParquetReader(path, picture, name), given, None, features.get(column), name, (), groups)
 
 
-def index_hub(opened: Opened, *, label: str | None, group: object = None) -> Index | None:
+def index_hub(opened: HubDataset, *, label: str | None, group: object = None) -> Index | None:
     """The index of a ``datasets.Dataset`` or ``DatasetDict`` with a column of pictures; ``None`` without one.
 
     ``group``: a text, the column that says the groups.
@@ -250,20 +250,20 @@ def index_hub(opened: Opened, *, label: str | None, group: object = None) -> Ind
     import datasets
 
     name = opened.name
-    train, test, notes = two_parts(opened.data, name)
+    train, test, notes = select_splits(opened.data, name)
     one = train.with_format("arrow")
     first = one[:1] if one.num_rows else one[:0]
-    features = features_of(first)
-    column = label_column(first, label, features, name)
-    picture = picture_column(first, column, features, name)
+    features = hub_features(first)
+    column = find_label_column(first, label, features, name)
+    picture = find_image_column(first, column, features, name)
     if picture is None:
         return None
     parts = [part for part in (train, test) if part is not None]
-    given = [labels_in(part.select_columns([column]).with_format("arrow")[:], column, name) for part in parts]
+    given = [read_labels(part.select_columns([column]).with_format("arrow")[:], column, name) for part in parts]
     groups = None
     if isinstance(group, str):
         several = [
-            column_groups(
+            read_column_groups(
                 p.select_columns([c for c in p.column_names if c == group]).with_format("arrow")[:], group, name
             )
             for p in parts

@@ -12,10 +12,10 @@ from jaxtyping import Int
 from torch import Generator, Tensor
 
 from potstill.core import Batch, Source
-from potstill.data.in_memory import data_units, normalised
-from potstill.data.streamed import StreamSource, begin
+from potstill.data.in_memory import normalize_inplace, to_data_units
+from potstill.data.streamed import StreamSource, start_decoding
 
-__all__ = ["ahead", "at_once", "each", "grouped", "in_order", "shuffled"]
+__all__ = ["iterate_groups", "iterate_samples", "map_samples", "pass_batch_size", "prefetch", "shuffle_indices"]
 
 _AHEAD = 2
 """Batches that are decoded before they are asked for."""
@@ -23,14 +23,14 @@ _BYTES = 64 * 2**20
 """Bytes of float32 in a batch of a pass over streamed data, at most."""
 
 
-def at_once(source: Source, most: int) -> int:
+def pass_batch_size(source: Source, most: int) -> int:
     """Samples of a pass's batch: ``most``, and of streamed data no more than 64 MiB of float32, but at least one."""
     if not isinstance(source, StreamSource):
         return most
     return max(1, min(most, _BYTES // (4 * math.prod(source.input.shape))))
 
 
-def ahead(source: Source, indices: Iterable[Int[Tensor, " _"]]) -> Iterator[Batch]:
+def prefetch(source: Source, indices: Iterable[Int[Tensor, " _"]]) -> Iterator[Batch]:
     """``source.fetch`` of each of ``indices``, in their order; of streamed data the next two are decoded meanwhile.
 
     No more than that: who takes batches slowly is not overtaken.
@@ -44,7 +44,7 @@ def ahead(source: Source, indices: Iterable[Int[Tensor, " _"]]) -> Iterator[Batc
     def start() -> None:
         for index in todo:
             once, place = torch.unique(source.places[index.cpu()], return_inverse=True)
-            begun.append((index, place, begin(source.reader, once, source.input.shape)))
+            begun.append((index, place, start_decoding(source.reader, once, source.input.shape)))
             if len(begun) > _AHEAD:
                 return
 
@@ -56,11 +56,11 @@ def ahead(source: Source, indices: Iterable[Int[Tensor, " _"]]) -> Iterator[Batc
         found = wait()
         if not torch.equal(place, torch.arange(len(found))):
             found = found.index_select(0, place)
-        x = data_units(found.to(source.device))
-        yield Batch(normalised(x, source.normalization), source.labels[index.cpu()].to(source.device))
+        x = to_data_units(found.to(source.device))
+        yield Batch(normalize_inplace(x, source.normalization), source.labels[index.cpu()].to(source.device))
 
 
-def in_order(
+def iterate_samples(
     source: Source, index: Int[Tensor, " m"], most: int
 ) -> Iterator[tuple[Int[Tensor, " _"], Batch]]:  # fmt: skip
     """Every sample at ``index`` once, a batch of at most ``most`` at a time.
@@ -71,25 +71,25 @@ def in_order(
     positions = torch.arange(len(index))
     if isinstance(source, StreamSource):
         positions = source.places[index.cpu()].argsort(stable=True)
-    parts = torch.split(positions, at_once(source, most)) if len(index) else ()
-    yield from zip(parts, ahead(source, (index[part] for part in parts)), strict=True)
+    parts = torch.split(positions, pass_batch_size(source, most)) if len(index) else ()
+    yield from zip(parts, prefetch(source, (index[part] for part in parts)), strict=True)
 
 
-def each(source: Source, index: Int[Tensor, " m"], most: int, of: Callable[[Batch], Tensor]) -> Tensor:
+def map_samples(source: Source, index: Int[Tensor, " m"], most: int, of: Callable[[Batch], Tensor]) -> Tensor:
     """``of`` every sample at ``index``, in that order, a batch of at most ``most`` at a time.
 
     Args:
         of: rows (n, …) of a batch of n samples.
     """
     positions, rows = list[Tensor](), list[Tensor]()
-    for part, batch in in_order(source, index, most):
+    for part, batch in iterate_samples(source, index, most):
         positions.append(part)
         rows.append(of(batch))
     found, at = torch.cat(rows), torch.cat(positions)
     return found if bool((at.diff() > 0).all()) else found[at.argsort().to(found.device)]
 
 
-def grouped(
+def iterate_groups(
     source: Source, groups: Sequence[Int[Tensor, " _"]], most: int
 ) -> Iterator[tuple[Int[Tensor, " n"], Batch]]:
     """Every sample of every group once, group by group, or, where they lie scattered over shards, as they lie.
@@ -100,11 +100,11 @@ def grouped(
     index = torch.cat([*groups, torch.empty(0, dtype=torch.int64)])
     numbers = torch.repeat_interleave(torch.arange(len(groups)), torch.tensor([len(g) for g in groups]))
     if _scattered(source, index, numbers):
-        for positions, batch in in_order(source, index, most):
+        for positions, batch in iterate_samples(source, index, most):
             yield numbers[positions], batch
         return
     for number, group in enumerate(groups):
-        for positions, batch in in_order(source, group, most):
+        for positions, batch in iterate_samples(source, group, most):
             yield torch.full((len(positions),), number), batch
 
 
@@ -116,7 +116,7 @@ def _scattered(source: Source, index: Tensor, numbers: Tensor) -> bool:
     return int((along.diff() != 0).sum()) >= 2 * int((torch.bincount(numbers) > 0).sum())
 
 
-def shuffled(source: Source, index: Int[Tensor, " n"], rng: Generator) -> Int[Tensor, " n"]:
+def shuffle_indices(source: Source, index: Int[Tensor, " n"], rng: Generator) -> Int[Tensor, " n"]:
     """``index`` in a random order for a pass of training.
 
     Any order is as likely as any other, unless the data are streamed from where near samples are best read together

@@ -15,20 +15,20 @@ from potstill.core.registry import part, resolve
 from potstill.data.arrays import to_array
 from potstill.data.bundled import BUNDLED, read_bundled
 from potstill.data.folder import read_folder
-from potstill.data.frames import tables_of
-from potstill.data.hub import opened, read_hub
+from potstill.data.frames import to_arrow_tables
+from potstill.data.hub import open_hub, read_hub
 from potstill.data.in_memory import TensorSource, fit_normalization
 from potstill.data.python_objects import read_arrays, read_dataset, read_mapping, read_npz
-from potstill.data.read_options import Reading
-from potstill.data.shards import expand, is_shards, read_shards
-from potstill.data.splits import Parts, as_size, assemble
+from potstill.data.read_options import ReadOptions
+from potstill.data.shards import expand_braces, is_shards, read_shards
+from potstill.data.splits import RawSplits, assemble, parse_size
 from potstill.data.standard_datasets import STANDARD, of_hub, read_known
 from potstill.data.streamed import StreamSource
 from potstill.data.streaming import assemble_streamed
-from potstill.data.streaming_policy import streamable
-from potstill.data.table import read_arrow, read_labelled_csv, read_parquet
-from potstill.data.table_encoding import as_missing
-from potstill.data.train_test_overlap import as_duplicates
+from potstill.data.streaming_policy import index_if_streamed
+from potstill.data.table import read_labelled_csv, read_parquet, read_tables
+from potstill.data.table_encoding import parse_missing
+from potstill.data.train_test_overlap import parse_duplicates
 from potstill.errors import PotstillError, unknown
 
 __all__ = ["KNOWN", "load"]
@@ -102,10 +102,10 @@ def load(
     """
     if isinstance(data, Splits):
         return data
-    reading = Reading(
+    reading = ReadOptions(
         label=label, task=task, root=None if root is None else Path(root), seed=seed, test_fraction=test_fraction,
-        size=as_size(size), skip_bad=skip_bad, stream=stream, missing=missing, series=series, mirror=mirror,
-        duplicates=as_duplicates(duplicates), group=_as_group(group), check_cache=check_cache, device=device,
+        size=parse_size(size), skip_bad=skip_bad, stream=stream, missing=missing, series=series, mirror=mirror,
+        duplicates=parse_duplicates(duplicates), group=_as_group(group), check_cache=check_cache, device=device,
     )  # fmt: skip
     return replace(_loaded(data, reading), reading=reading.to_json(), files=_files(data, reading.root))
 
@@ -116,7 +116,7 @@ def _files(data: object, root: Path | None) -> tuple[str, ...]:
         return ()
     if isinstance(data, str) and data in KNOWN:
         return () if root is None else (str(root),)
-    names = expand(str(data)) if is_shards(data) else [str(data)]
+    names = expand_braces(str(data)) if is_shards(data) else [str(data)]
     return tuple(os.path.abspath(os.path.expanduser(name)) for name in names)
 
 
@@ -129,7 +129,7 @@ def _as_group(group: object) -> str | tuple[Any, ...] | None:
     return tuple(values)
 
 
-def _loaded(data: object, reading: Reading) -> Splits:
+def _loaded(data: object, reading: ReadOptions) -> Splits:
     task = part("tasks", reading.task) if isinstance(reading.task, str) else reading.task
     if reading.series is not None and (task is None or task.name != "forecast"):
         raise PotstillError(
@@ -138,18 +138,18 @@ def _loaded(data: object, reading: Reading) -> Splits:
     if task is not None and task.name != "classification":
         if reading.stream or reading.mirror is not None:
             raise PotstillError(f"data for {task.name} are not streamed and not mirrored; leave these options out")
-        read: Callable[[Task, object, Reading], Splits] = resolve("loaders", task.name)
+        read: Callable[[Task, object, ReadOptions], Splits] = resolve("loaders", task.name)
         return read(task, data, reading)
     return _said_to_be_mirrored(_classified(data, reading), data, reading.mirror)
 
 
-def _classified(data: object, reading: Reading) -> Splits:
+def _classified(data: object, reading: ReadOptions) -> Splits:
     if not 0 <= reading.test_fraction < 1:
         raise PotstillError(f"the test fraction must be at least 0 and below 1, not {reading.test_fraction}")
     known = isinstance(data, str) and data in KNOWN
-    hub = None if known else opened(data)
+    hub = None if known else open_hub(data)
     if reading.stream is not False and not (known and reading.stream is None):
-        index = streamable(None if known else hub or data, reading)
+        index = index_if_streamed(None if known else hub or data, reading)
         if index is not None:
             return assemble_streamed(index, reading)
     label, size, skip_bad, missing = reading.label, reading.size, reading.skip_bad, reading.missing
@@ -160,8 +160,10 @@ def _classified(data: object, reading: Reading) -> Splits:
         parts = read_hub(hub, label=label, size=size, skip_bad=skip_bad, missing=missing, group=group)
     elif isinstance(data, str | Path):
         parts = _of_name(data, reading)
-    elif (tables := tables_of(data, label)) is not None:
-        parts = read_arrow(*tables.parts, label=tables.label, name=tables.name, size=size, missing=missing, group=group)
+    elif (tables := to_arrow_tables(data, label)) is not None:
+        parts = read_tables(
+            *tables.parts, label=tables.label, name=tables.name, size=size, missing=missing, group=group
+        )
     else:
         _no_missing(missing, "arrays and datasets of samples")
         parts = _of_object(data, size, skip_bad, group)
@@ -194,12 +196,12 @@ def _said_to_be_mirrored(splits: Splits, data: object, mirror: bool | None) -> S
     return replace(splits, notes=(*splits.notes, note))
 
 
-def _of_source(source: TensorSource, group: object) -> Parts:
+def _of_source(source: TensorSource, group: object) -> RawSplits:
     """A source to be split. If its normalization is no more than the fit of all its inputs, it is fitted anew on what
     stays in training, so that nothing of the test split gets in."""
     own = source.normalization
     same = _alike(own, fit_normalization(source.inputs))
-    return Parts(
+    return RawSplits(
         name=source.name,
         train=source.inputs,
         train_labels=source.labels,
@@ -220,7 +222,7 @@ def _alike(own: Normalization, fitted: Normalization) -> bool:
     return equal and own.whitening is None and all(_alike(n, fitted.parts[name]) for name, n in own.parts.items())
 
 
-def _of_object(data: object, size: tuple[int, int] | None, skip_bad: bool, group: object) -> Parts:
+def _of_object(data: object, size: tuple[int, int] | None, skip_bad: bool, group: object) -> RawSplits:
     if isinstance(data, tuple | list):
         flat = [v for pair in data for v in pair] if _nested(data) else list(data)
         if len(flat) in (2, 4):
@@ -249,7 +251,7 @@ def _nested(data: tuple[Any, ...] | list[Any]) -> bool:
     return len(data) == 2 and all(isinstance(v, tuple) and len(v) == 2 for v in data)
 
 
-def _of_name(data: str | Path, reading: Reading) -> Parts:
+def _of_name(data: str | Path, reading: ReadOptions) -> RawSplits:
     text, label, missing = str(data), reading.label, reading.missing
     if isinstance(data, str):
         if data in KNOWN:
@@ -275,16 +277,16 @@ def _of_name(data: str | Path, reading: Reading) -> Parts:
     raise unknown("data set", text, KNOWN)
 
 
-def _of_file(path: Path, reading: Reading) -> Parts:
+def _of_file(path: Path, reading: ReadOptions) -> RawSplits:
     label, size, skip_bad, missing = reading.label, reading.size, reading.skip_bad, reading.missing
     suffix = ".tar" if path.name.endswith(".tar.gz") else path.suffix.lower()
     if suffix in (".csv", ".tsv"):
         table = read_labelled_csv(path, label)
-        return read_arrow(
+        return read_tables(
             table, None, label=label, name=path.name, base=path.parent, size=size, missing=missing, group=reading.group
         )
     if suffix in (".parquet", ".pq"):
-        return read_arrow(
+        return read_tables(
             read_parquet(path), None, label=label, name=path.name, base=path.parent, size=size, skip_bad=skip_bad,
             missing=missing, group=reading.group,
         )  # fmt: skip
@@ -298,7 +300,7 @@ def _of_file(path: Path, reading: Reading) -> Parts:
 
 
 def _no_missing(missing: str | None, what: str) -> None:
-    if as_missing(missing) != "refuse":
+    if parse_missing(missing) != "refuse":
         raise PotstillError(f"missing values are dealt with in tables (csv, parquet, data frames), not in {what}")
 
 

@@ -18,12 +18,12 @@ from torch import Tensor
 from potstill._util.paths import path_within
 from potstill.core import InputSpec, Splits
 from potstill.core.nested import OFFSETS, VALUES
-from potstill.data.groups import GroupValues, aligned_groups, encode_groups, file_groups, join_groups
+from potstill.data.groups import GroupValues, encode_groups, join_groups, match_file_groups, split_group_values
 from potstill.data.pictures import gather
-from potstill.data.read_options import Reading
-from potstill.data.splits import Parts, assemble
+from potstill.data.read_options import ReadOptions
+from potstill.data.splits import RawSplits, assemble
 from potstill.data.table import read_csv
-from potstill.data.train_test_overlap import first_of
+from potstill.data.train_test_overlap import first_equal
 from potstill.errors import PotstillError
 from potstill.tasks import Retrieval
 
@@ -56,7 +56,7 @@ def encoded(texts: Sequence[str], name: str) -> dict[str, Tensor]:
     return {name + VALUES: values, name + OFFSETS: lengths.cumsum(0) - lengths}
 
 
-def read_pairs(task: Retrieval, data: object, asked: Reading) -> Splits:
+def read_pairs(task: Retrieval, data: object, asked: ReadOptions) -> Splits:
     """A folder of pictures with their texts.
 
     Args:
@@ -68,9 +68,9 @@ def read_pairs(task: Retrieval, data: object, asked: Reading) -> Splits:
         PotstillError: no such file, column or picture.
     """
     if isinstance(data, tuple | list) and len(data) == 2:
-        from potstill.data.arrays import canonical
+        from potstill.data.arrays import canonicalize_inputs
 
-        pixels, _, spec, notes = canonical(data[0], None, kind="image", name="pairs")
+        pixels, _, spec, notes = canonicalize_inputs(data[0], None, kind="image", name="pairs")
         if len(data[1]) != len(pixels):
             raise PotstillError(f"pairs: {len(pixels)} pictures but {len(data[1])} texts; give one for each")
         texts = [_text(t, "pairs", i, "texts", "of the array") for i, t in enumerate(data[1])]
@@ -78,7 +78,7 @@ def read_pairs(task: Retrieval, data: object, asked: Reading) -> Splits:
         if asked.group is not None:
             if isinstance(asked.group, str):
                 raise PotstillError("pairs: arrays have no column and no files to group by; give group as an array")
-            groups = aligned_groups(asked.group, len(pixels), 0, "pairs")[0]
+            groups = split_group_values(asked.group, len(pixels), 0, "pairs")[0]
         return _assembled(task, "pairs", pixels, spec, texts, (), list(notes), groups, asked)
     root = Path(str(data))
     found = next((root / f for f in METADATA if (root / f).is_file()), None)
@@ -121,10 +121,10 @@ def _text(value: object, where: str, row: int, column: str, what: str) -> str:
 def _groups(group: str | tuple[Any, ...], rows: list[dict[str, Any]], files: list[str], where: Path) -> GroupValues:
     """The group of each row: as given, of a column, or of the file."""
     if not isinstance(group, str):
-        return aligned_groups(group, len(files), 0, str(where))[0]
+        return split_group_values(group, len(files), 0, str(where))[0]
     if group in rows[0]:
         return np.array([_text(row.get(group), str(where), i, group, files[i]) for i, row in enumerate(rows)])
-    return file_groups(group, files, str(where))
+    return match_file_groups(group, files, str(where))
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -142,19 +142,19 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _assembled(
     task: Retrieval, name: str, pixels: Tensor, spec: InputSpec, texts: list[str], names: tuple[str, ...],
-    notes: list[str], groups: GroupValues | None, asked: Reading,
+    notes: list[str], groups: GroupValues | None, asked: ReadOptions,
 ) -> Splits:  # fmt: skip
     """Pairs of one picture have one target, so that all of its texts are right answers, and lie on one side."""
     image, text = task.views
     n = len(texts)
-    pictures = torch.unique(first_of(pixels), return_inverse=True)[1]
+    pictures = torch.unique(first_equal(pixels), return_inverse=True)[1]
     several = int(pictures.max()) + 1 < n
     if several:
         notes.append(f"{name}: {n:,} texts of {int(pictures.max()) + 1:,} pictures; those of one picture stay together")
     related = join_groups(
         pictures if several else None, None if groups is None else encode_groups(groups)[0],
     )  # fmt: skip
-    parts = Parts(
+    parts = RawSplits(
         name=name,
         train={image: pixels, **encoded(texts, text)},
         train_labels=torch.zeros(n, dtype=torch.int64),

@@ -15,11 +15,11 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
 from potstill.core import InputSpec
-from potstill.data.arrays import canonical, encode_labels, one_type, to_array
-from potstill.data.groups import aligned_groups
+from potstill.data.arrays import canonicalize_inputs, check_one_dtype, encode_labels, to_array
+from potstill.data.groups import split_group_values
 from potstill.data.limits import Unpacked, room
 from potstill.data.pictures import gather
-from potstill.data.splits import Parts
+from potstill.data.splits import RawSplits
 from potstill.errors import PotstillError
 
 __all__ = ["read_arrays", "read_dataset", "read_npz"]
@@ -34,16 +34,16 @@ _KEYS = (("x_train", "y_train", "x_test", "y_test"), ("train_images", "train_lab
 
 def read_arrays(
     x: Any, y: Any, x_test: Any = None, y_test: Any = None, *, classes: Any = None, name: str = "arrays"
-) -> Parts:
-    """Inputs and labels as arrays, with a test part or without. Shapes: see ``arrays.canonical``.
+) -> RawSplits:
+    """Inputs and labels as arrays, with a test part or without. Shapes: see ``arrays.canonicalize_inputs``.
 
     Raises:
         PotstillError: lengths, shapes, values or labels that are not understood.
     """
-    train, test, spec, notes = canonical(x, x_test, name=name)
+    train, test, spec, notes = canonicalize_inputs(x, x_test, name=name)
     given = None if classes is None else tuple(str(c) for c in to_array(classes, f"{name}: classes").tolist())
     labels, test_labels, names, more = encode_labels(y, y_test, classes=given, name=name)
-    return Parts(
+    return RawSplits(
         name=name,
         train=train,
         train_labels=labels,
@@ -55,7 +55,7 @@ def read_arrays(
     )
 
 
-def read_mapping(arrays: Mapping[str, Any], name: str, group: object = None) -> Parts:
+def read_mapping(arrays: Mapping[str, Any], name: str, group: object = None) -> RawSplits:
     """Arrays by name: ``x_train y_train x_test y_test``, or ``x y``; ``classes`` may hold the class names.
 
     A text as ``group`` names the array of the training part's groups, and with ``_test`` after it those of the test
@@ -78,7 +78,7 @@ def read_mapping(arrays: Mapping[str, Any], name: str, group: object = None) -> 
     )
 
 
-def named_groups(parts: Parts, arrays: Mapping[str, Any], group: str) -> Parts:
+def named_groups(parts: RawSplits, arrays: Mapping[str, Any], group: str) -> RawSplits:
     """With the groups in the array that ``group`` names.
 
     Raises:
@@ -89,7 +89,7 @@ def named_groups(parts: Parts, arrays: Mapping[str, Any], group: str) -> Parts:
     several = [
         None
         if (values := arrays.get(key)) is None
-        else aligned_groups(to_array(values, key).tolist(), many, 0, parts.name)[0]
+        else split_group_values(to_array(values, key).tolist(), many, 0, parts.name)[0]
         for key, many in (
             (group, len(parts.train_labels)),
             (f"{group}_test", 0 if parts.test_labels is None else len(parts.test_labels)),
@@ -98,7 +98,7 @@ def named_groups(parts: Parts, arrays: Mapping[str, Any], group: str) -> Parts:
     return replace(parts, groups=several[0], test_groups=several[1])
 
 
-def read_npz(path: Path, group: object = None) -> Parts:
+def read_npz(path: Path, group: object = None) -> RawSplits:
     """An ``.npz`` file of plain arrays; pickled objects in it are refused, not run. ``group``: as `read_mapping`.
 
     Raises:
@@ -153,7 +153,7 @@ def _samples(data: Any) -> Iterator[tuple[Any, Any]]:
         yield sample[0], sample[1]
 
 
-def read_dataset(data: Dataset[Any], *, size: tuple[int, int] | None, skip_bad: bool) -> Parts:
+def read_dataset(data: Dataset[Any], *, size: tuple[int, int] | None, skip_bad: bool) -> RawSplits:
     """Any map-style torch dataset of (input, label), read once: inputs are tensors, arrays or Pillow pictures.
 
     Its ``classes`` names the classes if it has as many as there are labels.
@@ -182,11 +182,11 @@ def read_dataset(data: Dataset[Any], *, size: tuple[int, int] | None, skip_bad: 
                 raise PotstillError(
                     f"{name}: input 0 has shape {arrays[0].shape}, input {i} has {x.shape}; give inputs of one shape"
                 )
-        one_type(arrays, name)
-        train, _, spec, notes = canonical(np.stack(arrays), None, name=name)
+        check_one_dtype(arrays, name)
+        train, _, spec, notes = canonicalize_inputs(np.stack(arrays), None, name=name)
     named = getattr(data, "classes", None)
     integers = all(isinstance(v, int) for v in labels)
     usable = isinstance(named, list | tuple) and integers and min(labels) >= 0 and max(labels) < len(named)
     classes = tuple(str(c) for c in named) if usable and named else None
     y, _, names, more = encode_labels(labels, None, classes=classes, name=name)
-    return Parts(name=name, train=train, train_labels=y, spec=spec, classes=names, notes=(*notes, *more))
+    return RawSplits(name=name, train=train, train_labels=y, spec=spec, classes=names, notes=(*notes, *more))

@@ -12,7 +12,7 @@ from potstill.core import Task
 from potstill.data.train_test_overlap import Duplicates
 from potstill.errors import PotstillError
 
-__all__ = ["Reading", "checked_reading", "merged_reading", "reading_changes"]
+__all__ = ["ReadOptions", "check_read_options", "describe_option_changes", "merge_read_options"]
 
 _HERE = ("root", "device", "check_cache")
 """Options that say where data are, not what they are: they are on no card."""
@@ -31,7 +31,7 @@ _LONGEST, _REPEATS = 200, 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ReadOptions:
     """The options of `potstill.load_data`, checked where a value can be checked without the data."""
 
     label: str | None = None
@@ -76,7 +76,7 @@ class Reading:
         return found
 
 
-def checked_reading(value: object) -> dict[str, Any]:
+def check_read_options(value: object) -> dict[str, Any]:
     """The options of a card, as keywords of `potstill.load_data`.
 
     Raises:
@@ -110,7 +110,9 @@ def _is_quick(pattern: str) -> bool:
     return len(pattern) <= _LONGEST and repeats <= _REPEATS and back is None and not re.search(r"\)[*+?{]", plain)
 
 
-def merged_reading(card: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def merge_read_options(
+    card: Mapping[str, Any], given_options: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Keywords of `potstill.load_data`: those given, else those on the card of a set; and a note on the card's part.
 
     Args:
@@ -121,11 +123,11 @@ def merged_reading(card: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[d
         PotstillError: the card's reading is not valid.
     """
     held = card.get("reading", {})
-    if isinstance(held, Mapping) and given.get("group") is not None:  # the card's is not used, whatever it is
+    if isinstance(held, Mapping) and given_options.get("group") is not None:  # the card's is not used, whatever it is
         held = {name: value for name, value in held.items() if name != "group"}
-    read = checked_reading(held)
+    read = check_read_options(held)
     carded = {name: read[name] for name in _TYPES if name in read}  # in one order, whatever the file's is
-    asked = {name: value for name, value in given.items() if value is not None}
+    asked = {name: value for name, value in given_options.items() if value is not None}
     notes = []
     if used := {name: value for name, value in carded.items() if name not in asked}:
         options = ", ".join(f"{_words(name)} {_shown(value)}" for name, value in used.items())
@@ -138,10 +140,10 @@ def merged_reading(card: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[d
     return {**carded, **asked}, tuple(notes)
 
 
-def reading_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def describe_option_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Say what differs between two cards' readings: ``size was 32x32 and now is 48x48``; empty where nothing does."""
-    names = [_NAMES.get(f.name, f.name) for f in fields(Reading)]
-    standard = {_NAMES.get(f.name, f.name): f.default for f in fields(Reading)}
+    names = [_NAMES.get(f.name, f.name) for f in fields(ReadOptions)]
+    standard = {_NAMES.get(f.name, f.name): f.default for f in fields(ReadOptions)}
     changes = []
     for name in names:
         was, is_now = (_shown(reading.get(name, standard[name])) for reading in (before, now))

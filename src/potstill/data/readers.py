@@ -22,7 +22,7 @@ from potstill._util.paths import path_within
 from potstill.data.error_text import reason
 from potstill.errors import PotstillError
 
-__all__ = ["ArrowReader", "FileReader", "Names", "ParquetReader", "Reader", "TarReader", "digest"]
+__all__ = ["ArrowReader", "FileReader", "PackedStrings", "ParquetReader", "Reader", "TarReader", "content_digest"]
 
 _OPEN = 64
 """Shards that are held open at a time."""
@@ -64,7 +64,7 @@ class Reader(Protocol):
         ...
 
 
-def digest(reader: Reader, places: Iterable[int]) -> bytes:
+def content_digest(reader: Reader, places: Iterable[int]) -> bytes:
     """SHA-256 over the SHA-256 of each picture's bytes, in that order. Reads all of them and decodes none."""
     whole, waiting = hashlib.sha256(), list[int]()
 
@@ -83,7 +83,7 @@ def digest(reader: Reader, places: Iterable[int]) -> bytes:
     return whole.digest()
 
 
-class Names(Sequence[str]):
+class PackedStrings(Sequence[str]):
     """Many short texts in one block of bytes: a tenth of what as many Python strings would take."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -128,7 +128,7 @@ class FileReader:
     def __init__(self, folders: Sequence[tuple[Path, Sequence[str]]]) -> None:
         """``folders``: each with the names of its pictures, relative to it."""
         self._folders = [str(folder) for folder, _ in folders]
-        self._names = Names(name for _, names in folders for name in names)
+        self._names = PackedStrings(name for _, names in folders for name in names)
         counts = [len(names) for _, names in folders]
         self._ends: npt.NDArray[np.int64] = np.cumsum([0, *counts], dtype=np.int64)
 
@@ -202,7 +202,9 @@ class TarReader:
     together = 16
     window = 8192
 
-    def __init__(self, shards: Sequence[Path], counts: Sequence[int], members: Names, spans: npt.NDArray[np.int64]):
+    def __init__(
+        self, shards: Sequence[Path], counts: Sequence[int], members: PackedStrings, spans: npt.NDArray[np.int64]
+    ):
         """
         Args:
             shards: the files.
@@ -270,7 +272,7 @@ class TarReader:
         return io.BufferedReader(_Part(self._open(self._shard(place)), offset, size))
 
 
-def path_of(name: object, base: Path | None, where: str) -> Path:
+def cell_path(name: object, base: Path | None, where: str) -> Path:
     """Return the path in a cell of pictures.
 
     Args:
@@ -286,7 +288,7 @@ def _cell(value: Any, base: Path | None, where: str) -> bytes:
         return bytes(cell["bytes"])
     if not cell.get("path"):
         raise PotstillError(f"{where} has no picture; fill it or remove the row")
-    path = path_of(cell["path"], base, where)
+    path = cell_path(cell["path"], base, where)
     try:
         return path.read_bytes()
     except OSError as error:

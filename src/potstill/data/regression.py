@@ -12,13 +12,13 @@ import torch
 
 from potstill.core import Splits
 from potstill.data.arrays import to_array
-from potstill.data.canonicalize import offsets
-from potstill.data.frames import tables_of
+from potstill.data.canonicalize import float32_offsets
+from potstill.data.frames import to_arrow_tables
 from potstill.data.parsed import parse_column
-from potstill.data.read_options import Reading
-from potstill.data.splits import Parts, assemble
-from potstill.data.table import label_column, read_arrow, read_csv, read_parquet
-from potstill.data.table_encoding import as_missing, check_range, is_number, is_text, label_type
+from potstill.data.read_options import ReadOptions
+from potstill.data.splits import RawSplits, assemble
+from potstill.data.table import find_label_column, read_csv, read_parquet, read_tables
+from potstill.data.table_encoding import check_float32_range, is_number_type, is_text_type, label_type, parse_missing
 from potstill.errors import PotstillError
 from potstill.tasks import Regression
 
@@ -27,7 +27,7 @@ __all__ = ["read_real"]
 _KEYS = (("x_train", "y_train", "x_test", "y_test"), ("x", "y"))
 
 
-def read_real(task: Regression, data: object, asked: Reading) -> Splits:
+def read_real(task: Regression, data: object, asked: ReadOptions) -> Splits:
     """A CSV or Parquet file or a data frame with its target in a column, an ``.npz``, or arrays (x, y), as for classes.
 
     Args:
@@ -41,15 +41,15 @@ def read_real(task: Regression, data: object, asked: Reading) -> Splits:
     if isinstance(data, str | Path) and (path := Path(data)).suffix.lower() in (".csv", ".tsv", ".parquet", ".pq"):
         read = read_csv if path.suffix.lower() in (".csv", ".tsv") else read_parquet
         return _tables(task, (read(path), None), asked.label, path.name, asked)
-    if (tables := tables_of(data, asked.label)) is not None:
+    if (tables := to_arrow_tables(data, asked.label)) is not None:
         return _tables(task, tables.parts, tables.label, tables.name, asked)
     return _arrays(task, data, asked)
 
 
-def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: str, asked: Reading) -> Splits:
-    column = label_column(tables[0], label, {}, name)
+def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: str, asked: ReadOptions) -> Splits:
+    column = find_label_column(tables[0], label, {}, name)
     values, plain, notes = [], [], list[str]()
-    kind = "" if is_text(found := tables[0].column(column).type) else label_type(found)
+    kind = "" if is_text_type(found := tables[0].column(column).type) else label_type(found)
     given = [table for table in tables if table is not None]
     for table in given[1:]:
         if column not in table.column_names:
@@ -57,13 +57,13 @@ def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: 
     for table, found in zip(
         given, _numbers_of([t.column(column) for t in given], column, name, asked, notes), strict=True
     ):
-        if not is_number(found.type):
+        if not is_number_type(found.type):
             raise PotstillError(
                 f"{name}: a real-valued target must be a column of numbers, but {column!r} holds {found.type}; name "
                 'another with `label="COLUMN"`, or leave `task="regression"` out'
             )
         where = name if table is given[0] else f"{name} (test part)"
-        check_range(np.array(found.cast(pa.float64(), safe=False).to_numpy()), column, where)
+        check_float32_range(np.array(found.cast(pa.float64(), safe=False).to_numpy()), column, where)
         empty = np.asarray(found.is_null(nan_is_null=True).combine_chunks())
         if empty.any() and asked.missing in ("impute", "drop"):  # nobody can say what is not known
             notes.append(f"{name}: {int(empty.sum()):,} rows without a target were left out")
@@ -75,7 +75,7 @@ def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: 
         # a missing target is treated as a missing label is; the one group that is left has the number 0
         zeros = pa.array(np.zeros(table.num_rows, dtype=np.int64), mask=empty)
         plain.append(table.set_column(table.column_names.index(column), column, zeros))
-    parts = read_arrow(
+    parts = read_tables(
         plain[0], plain[1] if len(plain) > 1 else None, label=column, name=name, size=None, missing=asked.missing,
         group=asked.group,
     )  # fmt: skip
@@ -87,12 +87,12 @@ def _tables(task: Regression, tables: tuple[Any, Any], label: str | None, name: 
     return _assembled(task, parts, (column,), kept, asked)
 
 
-def _numbers_of(columns: list[Any], column: str, name: str, asked: Reading, notes: list[str]) -> list[Any]:
+def _numbers_of(columns: list[Any], column: str, name: str, asked: ReadOptions, notes: list[str]) -> list[Any]:
     """The columns of targets of all parts; numbers that are written as texts are read, and ``notes`` says so."""
-    at = [i for i, values in enumerate(columns) if is_text(values.type)]
+    at = [i for i, values in enumerate(columns) if is_text_type(values.type)]
     names = [name, f"{name} (test part)"]
     texts = [(names[i], columns[i].cast(pa.large_string())) for i in at]
-    parsed = at and parse_column(texts, column, fill=as_missing(asked.missing) != "refuse", numbers=True)
+    parsed = at and parse_column(texts, column, fill=parse_missing(asked.missing) != "refuse", numbers=True)
     if not parsed or parsed.kind != "number":
         return columns
     notes.append(parsed.note)
@@ -101,7 +101,7 @@ def _numbers_of(columns: list[Any], column: str, name: str, asked: Reading, note
     return columns
 
 
-def _arrays(task: Regression, data: object, asked: Reading) -> Splits:
+def _arrays(task: Regression, data: object, asked: ReadOptions) -> Splits:
     from potstill.data.python_objects import named_groups, read_arrays, read_npz_arrays
 
     name, given = "arrays", data
@@ -135,18 +135,22 @@ def _targets(y: Any, name: str) -> npt.NDArray[np.float64]:
         raise PotstillError(f"{name}: targets must be numbers, (n,) or (n, t), but they are {values.dtype}")
     x = values.reshape(len(values), -1).astype(np.float64)
     for i, column in enumerate(x.T):
-        check_range(np.where(np.isinf(column), np.nan, column), f"target {i + 1}", name)
+        check_float32_range(np.where(np.isinf(column), np.nan, column), f"target {i + 1}", name)
     return x
 
 
 def _assembled(
-    task: Regression, parts: Parts, names: tuple[str, ...], values: list[npt.NDArray[np.float64]], asked: Reading
+    task: Regression,
+    parts: RawSplits,
+    names: tuple[str, ...],
+    values: list[npt.NDArray[np.float64]],
+    asked: ReadOptions,
 ) -> Splits:
     values = [found.reshape(len(found), -1) for found in values]
     for found in values:
         if not np.isfinite(found).all():
             raise PotstillError(f"{parts.name}: targets must be finite numbers; leave out the rows where they are not")
-    offset, notes = offsets(values[0]), []
+    offset, notes = float32_offsets(values[0]), []
     for column, less in zip(names, offset, strict=True):
         if less:
             notes.append(

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from potstill.core import Batch, InputSpec, Normalization, Splits
 from potstill.data.arrays import to_array
-from potstill.data.canonicalize import offsets
-from potstill.data.frames import tables_of
+from potstill.data.canonicalize import float32_offsets
+from potstill.data.frames import to_arrow_tables
 from potstill.data.parsed import parse_column
-from potstill.data.read_options import Reading
-from potstill.data.table import once, read_csv, read_parquet
-from potstill.data.table_encoding import check_range, is_number, is_text
+from potstill.data.read_options import ReadOptions
+from potstill.data.table import check_unique_columns, read_csv, read_parquet
+from potstill.data.table_encoding import check_float32_range, is_number_type, is_text_type
 from potstill.data.timeline import timeline
 from potstill.errors import PotstillError, unknown
 from potstill.tasks import Forecast
@@ -148,7 +148,7 @@ class SeriesSource:
         )
 
 
-def read_series(task: Forecast, data: object, asked: Reading) -> Splits:
+def read_series(task: Forecast, data: object, asked: ReadOptions) -> Splits:
     """A series in a table (a row for each point in time, a column for each variable), or as an array (T,) or (T, v).
 
     The last part of the time is the test split; no window lies on both sides, and none runs across a gap in time or
@@ -187,7 +187,7 @@ def read_series(task: Forecast, data: object, asked: Reading) -> Splits:
             f"{name}: a window and what follows it take {whole} points in time, but no more than {longest} follow each "
             'other without a gap; ask for less with `task="forecast:window=W,horizon=H"`, or fill the gaps with rows'
         )
-    offset = offsets(found.values)
+    offset = float32_offsets(found.values)
     for column, less in zip(variables, offset, strict=True):
         if less:
             notes.append(
@@ -234,7 +234,7 @@ class _Found:
     """Where each was in the data, from 0."""
 
 
-def _filled(found: _Found, asked: Reading) -> tuple[_Found, list[str]]:
+def _filled(found: _Found, asked: ReadOptions) -> tuple[_Found, list[str]]:
     """Without missing values: each is the one before it in its stretch, and a stretch begins where all have one.
 
     Raises:
@@ -243,7 +243,7 @@ def _filled(found: _Found, asked: Reading) -> tuple[_Found, list[str]]:
     values, name, notes = found.values, found.name, list[str]()
     back = np.argsort(found.rows)
     for i, column in enumerate(found.variables):
-        check_range(values[back, i], column, name)
+        check_float32_range(values[back, i], column, name)
         if np.isnan(values[:, i]).all():
             raise PotstillError(f"{name}: column {column!r} holds no value; remove the column")
     empty = np.isnan(values)
@@ -274,7 +274,7 @@ def _filled(found: _Found, asked: Reading) -> tuple[_Found, list[str]]:
     ), notes  # fmt: skip
 
 
-def _read(data: object, asked: Reading) -> tuple[_Found, list[str]]:
+def _read(data: object, asked: ReadOptions) -> tuple[_Found, list[str]]:
     table, name = None, "series"
     if isinstance(data, str | Path):
         path = Path(data)
@@ -289,13 +289,13 @@ def _read(data: object, asked: Reading) -> tuple[_Found, list[str]]:
             table = read_csv(path) if suffix in (".csv", ".tsv") else read_parquet(path)
         else:
             raise PotstillError(f"{data}: a series is read from a csv, parquet or npz file")
-    elif (tables := tables_of(data, None)) is not None:
+    elif (tables := to_arrow_tables(data, None)) is not None:
         table = tables.parts[0]
     if table is None:
         return _of_array(data, name, asked), []
-    once(table, name)
+    check_unique_columns(table, name)
     table, notes = _parsed(table, name, asked)
-    numeric = [f.name for f in table.schema if is_number(f.type)]
+    numeric = [f.name for f in table.schema if is_number_type(f.type)]
     if asked.label is not None and asked.label not in numeric:
         raise PotstillError(f"{name}: {unknown('column of numbers', asked.label, numeric)}")
     time = timeline(table, name, series=asked.series, label=asked.label, index=_index(data))
@@ -313,7 +313,7 @@ def _read(data: object, asked: Reading) -> tuple[_Found, list[str]]:
     return _Found(name, tuple(chosen), values, time.series, time.stretch, time.rows), [*notes, *time.notes]
 
 
-def _of_array(data: object, name: str, asked: Reading) -> _Found:
+def _of_array(data: object, name: str, asked: ReadOptions) -> _Found:
     if asked.series is not None:
         raise PotstillError(f"{name}: an array has no column {asked.series!r} that names series; give a table")
     if data is None:
@@ -326,11 +326,11 @@ def _of_array(data: object, name: str, asked: Reading) -> _Found:
     return _Found(name, tuple(f"variable {i + 1}" for i in range(values.shape[1])), values, one, one, rows)
 
 
-def _parsed(table: Any, name: str, asked: Reading) -> tuple[Any, list[str]]:
+def _parsed(table: Any, name: str, asked: ReadOptions) -> tuple[Any, list[str]]:
     """The table with its columns of texts that are numbers or dates as such, and what is said of them."""
     notes = []
     for place, field in enumerate(table.schema):
-        if not field.name or field.name == asked.series or not is_text(field.type):
+        if not field.name or field.name == asked.series or not is_text_type(field.type):
             continue
         texts = table.column(place).cast(pa.large_string())
         parsed = parse_column([(name, texts)], field.name, fill=asked.missing == "impute")

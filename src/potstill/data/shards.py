@@ -13,18 +13,28 @@ from potstill._util.input_limits import hold, limits, raised
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
 from potstill.data.error_text import reason
-from potstill.data.groups import file_groups
+from potstill.data.groups import match_file_groups
 from potstill.data.limits import Unpacked
 from potstill.data.pictures import SUFFIXES, gather
-from potstill.data.splits import Parts
+from potstill.data.splits import RawSplits
 from potstill.errors import PotstillError
 
-__all__ = ["classes_of", "expand", "extension_of", "is_shards", "key_of", "name_of", "once", "read_shards", "shards_of"]
+__all__ = [
+    "check_new_member",
+    "expand_braces",
+    "is_shards",
+    "list_shards",
+    "member_extension",
+    "parse_cls",
+    "read_shards",
+    "sample_key",
+    "shards_name",
+]
 
 _BRACES = re.compile(r"\{(\d++)\.\.(\d++)\}|\{([^{},]*+,[^{}]*+)\}")  # nothing is tried twice, however long it is
 
 
-def expand(pattern: str) -> Iterator[str]:
+def expand_braces(pattern: str) -> Iterator[str]:
     """Every name that the ``{000..099}`` ranges and ``{a,b}`` lists in ``pattern`` stand for, in order.
 
     Raises:
@@ -45,7 +55,7 @@ def expand(pattern: str) -> Iterator[str]:
         width = len(first) if first.startswith("0") or len(first) == len(last) else 0
         choices = (str(i).zfill(width) for i in range(int(first), int(last) + 1))
     for c in choices:
-        yield from expand(pattern[: match.start()] + c + pattern[match.end() :])
+        yield from expand_braces(pattern[: match.start()] + c + pattern[match.end() :])
 
 
 def is_shards(data: str | Path) -> bool:
@@ -56,25 +66,25 @@ def is_shards(data: str | Path) -> bool:
     return ".." in inner or "," in inner or data.endswith((".tar", ".tar.gz"))
 
 
-def key_of(folder: str, file: str) -> str:
+def sample_key(folder: str, file: str) -> str:
     """The sample that a member belongs to: its name up to the first dot of the file's, as WebDataset has it."""
     key = file.partition(".")[0]
     return f"{folder}/{key}" if folder else key
 
 
-def extension_of(file: str) -> str:
+def member_extension(file: str) -> str:
     """What a member is of its sample: the rest of its name, in lower case."""
     return file.partition(".")[2].lower()
 
 
-def shards_of(pattern: str) -> list[Path]:
+def list_shards(pattern: str) -> list[Path]:
     """The files that ``pattern`` names.
 
     Raises:
         PotstillError: one is not there, or too many are named.
     """
     most = limits().shards
-    names = list(itertools.islice(expand(pattern), most + 1))
+    names = list(itertools.islice(expand_braces(pattern), most + 1))
     if len(names) > most:
         raise PotstillError(f"{pattern}: names more than {most:,} shards; {raised('shards')}")
     shards = [Path(p).expanduser() for p in names]
@@ -85,13 +95,13 @@ def shards_of(pattern: str) -> list[Path]:
     return shards
 
 
-def name_of(pattern: str, shards: list[Path]) -> str:
+def shards_name(pattern: str, shards: list[Path]) -> str:
     """What shards are called as a data set."""
     first = shards[0].parent.joinpath(Path(pattern).name).name
     return re.sub(r"[-_.]?\{.*?\}", "", first).removesuffix(".gz").removesuffix(".tar") or "shards"
 
 
-def once(shard: Path, member: str, extension: str, files: Collection[str]) -> None:
+def check_new_member(shard: Path, member: str, extension: str, files: Collection[str]) -> None:
     """
     Raises:
         PotstillError: the sample that ``member`` belongs to has ``files`` with that extension already.
@@ -103,7 +113,7 @@ def once(shard: Path, member: str, extension: str, files: Collection[str]) -> No
         )
 
 
-def classes_of(texts: list[str]) -> list[int] | list[str]:
+def parse_cls(texts: list[str]) -> list[int] | list[str]:
     """Labels as they stand in ``.cls`` files: numbers, if all are written as such; ``00`` is a name."""
     return [int(t) for t in texts] if all(re.fullmatch(r"-?[1-9][0-9]*|0", t) for t in texts) else texts
 
@@ -121,27 +131,27 @@ def _samples(shard: Path) -> dict[str, dict[str, bytes]]:
                     continue
                 content = tar.extractfile(member)
                 if content is not None:
-                    files = samples.setdefault(key_of(folder, file), {})
-                    once(shard, member.name, extension_of(file), files)
-                    files[extension_of(file)] = content.read()
+                    files = samples.setdefault(sample_key(folder, file), {})
+                    check_new_member(shard, member.name, member_extension(file), files)
+                    files[member_extension(file)] = content.read()
     except (tarfile.TarError, EOFError, OSError) as error:
         raise PotstillError(f"{shard}: not a readable tar file ({reason(error)}); make the shard anew") from None
     return samples
 
 
-def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool, group: object = None) -> Parts:
+def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool, group: object = None) -> RawSplits:
     """Reads all shards that ``pattern`` names into memory, samples sorted by key within a shard.
 
     Args:
         pattern: a ``.tar`` file, or several: ``train-{000..099}.tar``.
         size: (height, width), or ``None``: see ``pictures.gather``.
         skip_bad: leave broken pictures out instead of raising.
-        group: a text, as for ``groups.file_groups``, of samples' keys.
+        group: a text, as for ``groups.match_file_groups``, of samples' keys.
 
     Raises:
         PotstillError: a shard is missing or broken, a sample has no picture or no ``.cls``, no samples at all.
     """
-    shards = shards_of(pattern)
+    shards = list_shards(pattern)
     items: list[tuple[str, bytes]] = []
     labels: list[str] = []
     keys: list[str] = []
@@ -157,17 +167,17 @@ def read_shards(pattern: str, *, size: tuple[int, int] | None, skip_bad: bool, g
             labels.append(files["cls"].decode("utf-8", errors="replace").strip())
     if not items:
         raise PotstillError(f"{pattern}: there are no samples in {len(shards)} shards; give shards of pictures")
-    name = name_of(pattern, shards)
+    name = shards_name(pattern, shards)
     got = gather(items, size=size, skip_bad=skip_bad, name=name)
-    y, _, classes, notes = encode_labels(classes_of([labels[i] for i in got.kept]), None, name=name)
+    y, _, classes, notes = encode_labels(parse_cls([labels[i] for i in got.kept]), None, name=name)
     spec = InputSpec(kind="image", shape=tuple(got.pixels.shape[1:]))
-    return Parts(
+    return RawSplits(
         name=name,
         train=got.pixels,
         train_labels=y,
         spec=spec,
         classes=classes,
-        groups=file_groups(group, keys, name)[got.kept] if isinstance(group, str) else None,
+        groups=match_file_groups(group, keys, name)[got.kept] if isinstance(group, str) else None,
         notes=(*notes, *got.notes),
         places=torch.tensor(got.kept),
     )

@@ -16,28 +16,37 @@ from potstill.core import Inputs, InputSpec, Normalization, Source, Splits, Task
 from potstill.core.nested import count, index
 from potstill.data.groups import (
     GroupValues,
-    aligned_groups,
     encode_groups,
-    file_groups,
-    groups_of,
+    get_groups,
     join_groups,
-    no_groups,
-    overlap_note,
+    match_file_groups,
+    note_group_overlap,
+    refuse_groups,
+    split_group_values,
     stratify_groups,
 )  # fmt: skip
-from potstill.data.in_memory import TensorSource, chunks, data_units, fit_normalization
+from potstill.data.in_memory import TensorSource, fit_normalization, split_chunks, to_data_units
 from potstill.data.leaking_columns import leaking_columns
 from potstill.data.limits import room
 from potstill.data.pictures import fitted
-from potstill.data.read_options import Reading
-from potstill.data.subset import Viewed
-from potstill.data.table_encoding import Column, Frame, encoded
-from potstill.data.train_test_overlap import first_of, leaks, together
+from potstill.data.read_options import ReadOptions
+from potstill.data.subset import SourceView
+from potstill.data.table_encoding import Column, Frame, encode_frames
+from potstill.data.train_test_overlap import first_equal, keep_copies_together, note_overlap
 from potstill.errors import PotstillError
 from potstill.rng import generator
 from potstill.tasks import Fits
 
-__all__ = ["Parts", "absent", "as_size", "assemble", "check", "draw_test", "holdout", "stratify"]
+__all__ = [
+    "RawSplits",
+    "assemble",
+    "check_splits",
+    "count_absent_classes",
+    "draw_test_split",
+    "holdout",
+    "parse_size",
+    "stratify",
+]
 
 
 def stratify(
@@ -77,7 +86,7 @@ S = TypeVar("S", bound=Source)
 
 
 @runtime_checkable
-class Ordered(Protocol):
+class TimeOrdered(Protocol):
     """A source whose samples overlap, as windows of a series do: it cuts itself, so that no value is on both sides."""
 
     def cut(self, fraction: float, /) -> "tuple[Any, Any]":
@@ -98,17 +107,17 @@ def holdout(source: S, fraction: float, seed: int) -> tuple[S, S]:
     Raises:
         PotstillError: ``fraction`` is not in (0, 1), or no class has the two samples that a cut needs.
     """
-    if isinstance(source, Ordered):
+    if isinstance(source, TimeOrdered):
         return source.cut(fraction)
-    kept, held = stratify(source.labels, fraction, seed, groups_of(source))
+    kept, held = stratify(source.labels, fraction, seed, get_groups(source))
     if len(held) == 0:
         raise PotstillError(f"{source.name}: every class has a single sample, so none can be held out; add samples")
-    whole: Any = source if hasattr(source, "subset") else Viewed.of(source, source.normalization)
+    whole: Any = source if hasattr(source, "subset") else SourceView.of(source, source.normalization)
     return whole.subset(kept), whole.subset(held)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class RawSplits:
     """What a reader found: stored inputs and int64 labels, with a test part or without."""
 
     name: str
@@ -167,20 +176,22 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
             out[i] = torch.from_numpy(made.reshape(*size, -1).copy()).movedim(-1, 0)
         return out
     start = 0
-    for stored in chunks(x):
-        part = functional.interpolate(data_units(stored), cover, mode="bilinear", antialias=True, align_corners=False)
+    for stored in split_chunks(x):
+        part = functional.interpolate(
+            to_data_units(stored), cover, mode="bilinear", antialias=True, align_corners=False
+        )
         part = part[..., top : top + size[0], left : left + size[1]]
         out[start : start + len(part)] = part.mul(255).round().clamp(0, 255) if x.dtype == torch.uint8 else part
         start += len(part)
     return out
 
 
-def absent(classes: tuple[str, ...], labels: Tensor) -> int:
+def count_absent_classes(classes: tuple[str, ...], labels: Tensor) -> int:
     """How many classes have no sample."""
     return int((torch.bincount(labels, minlength=len(classes)) == 0).sum())
 
 
-def as_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+def parse_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """``size`` as (height, width).
 
     Raises:
@@ -203,7 +214,7 @@ def _at(x: Inputs | Frame, at: Tensor) -> Any:
     return x[at] if isinstance(x, Frame) else index(x, at)
 
 
-def check(
+def check_splits(
     name: str,
     classes: tuple[str, ...] | None,
     train: tuple[int, Tensor],
@@ -241,7 +252,7 @@ def check(
         )
 
 
-def draw_test(
+def draw_test_split(
     name: str, classes: tuple[str, ...], labels: Int[Tensor, " n"], fraction: float, seed: int,
     groups: Int[Tensor, " n"] | None = None,
 ) -> tuple[Int[Tensor, " k"], Int[Tensor, " h"], list[str]]:  # fmt: skip
@@ -260,12 +271,12 @@ def draw_test(
         f"{name}: no test split found; {len(held):,} of {len(held) + len(kept):,} samples "
         f"({fraction:.0%}{each}) were drawn as test with seed {seed}"
     ]
-    if lonely := absent(classes, labels[held]):
+    if lonely := count_absent_classes(classes, labels[held]):
         notes.append(f"{name}: {lonely} classes have a single sample, which stays in training")
     return kept, held, notes
 
 
-def _grouped(parts: Parts, group: str | Sequence[Any] | None) -> Parts:
+def _grouped(parts: RawSplits, group: str | Sequence[Any] | None) -> RawSplits:
     """With the groups that ``group`` says, where the reader has not found them: by files' names, or as they are given.
 
     Raises:
@@ -274,17 +285,17 @@ def _grouped(parts: Parts, group: str | Sequence[Any] | None) -> Parts:
     if group is None or parts.groups is not None:
         return parts
     if isinstance(group, str):
-        no_groups(None if parts.names else group, parts.name)
+        refuse_groups(None if parts.names else group, parts.name)
         return replace(
-            parts, groups=file_groups(group, parts.names, parts.name),
-            test_groups=file_groups(group, parts.test_names, parts.name) if parts.test_names else None,
+            parts, groups=match_file_groups(group, parts.names, parts.name),
+            test_groups=match_file_groups(group, parts.test_names, parts.name) if parts.test_names else None,
         )  # fmt: skip
     sizes = _size(parts.train), 0 if parts.test is None else _size(parts.test)
     if parts.places is not None and not torch.equal(parts.places, torch.arange(sizes[0])):
         raise PotstillError(
             f"{parts.name}: samples were left out, so groups as an array cannot be told; give a column, or whole data"
         )
-    train, test = aligned_groups(group, *sizes, parts.name)
+    train, test = split_group_values(group, *sizes, parts.name)
     return replace(parts, groups=train, test_groups=test)
 
 
@@ -304,7 +315,7 @@ def _draw_groups(
         f"{name}: no test split found; {len(held):,} of {len(labels):,} samples ({aside:,} of {whole:,} whole groups, "
         f"near {fraction:.0%}{each}) were drawn as test with seed {seed}"
     ]
-    if lonely := absent(classes, labels[held]):
+    if lonely := count_absent_classes(classes, labels[held]):
         notes.append(f"{name}: {lonely} of {len(classes)} classes have no group to spare and no test samples")
     if not len(stratify_groups(labels[kept], groups[kept], fraction, seed)[1]):
         notes.append(
@@ -314,7 +325,7 @@ def _draw_groups(
     return kept, held, notes
 
 
-def assemble(parts: Parts, reading: Reading) -> Splits:
+def assemble(parts: RawSplits, reading: ReadOptions) -> Splits:
     """``Splits`` of what a reader found: resized if asked, split if it has no test part, normalised by training data.
 
     Args:
@@ -326,7 +337,9 @@ def assemble(parts: Parts, reading: Reading) -> Splits:
     """
     parts = _grouped(parts, reading.group)
     of_test = None if parts.test is None or parts.test_labels is None else (_size(parts.test), parts.test_labels)
-    check(parts.name, parts.classes if parts.task is None else None, (_size(parts.train), parts.train_labels), of_test)
+    check_splits(
+        parts.name, parts.classes if parts.task is None else None, (_size(parts.train), parts.train_labels), of_test
+    )
     notes = list(parts.notes)
     train, test, spec = parts.train, parts.test, parts.spec
     train_labels, test_labels, names = parts.train_labels, parts.test_labels, parts.names
@@ -349,13 +362,13 @@ def assemble(parts: Parts, reading: Reading) -> Splits:
             spec = replace(spec, shape=(spec.shape[0], *target))
     is_drawn = test is None and reading.test_fraction != 0
     if is_drawn:
-        first = first_of(train) if reading.duplicates == "together" else None
-        kept, held, drawn = draw_test(
+        first = first_equal(train) if reading.duplicates == "together" else None
+        kept, held, drawn = draw_test_split(
             parts.name, parts.classes, train_labels, reading.test_fraction, reading.seed,
             None if groups is None else join_groups(groups, first),
         )  # fmt: skip
         if first is not None and groups is None:
-            kept, held, more = together(kept, held, first, train_labels, parts.name)
+            kept, held, more = keep_copies_together(kept, held, first, train_labels, parts.name)
             drawn += more
         test, test_labels = _at(train, held), train_labels[held]
         train, train_labels, places = _at(train, kept), train_labels[kept], places[kept]
@@ -369,16 +382,16 @@ def assemble(parts: Parts, reading: Reading) -> Splits:
             texts, test_texts = (tuple(parts.texts[i] for i in at.tolist()) for at in (kept, held))
         notes += drawn
     elif test_labels is not None:
-        if lacking := absent(parts.classes, test_labels):
+        if lacking := count_absent_classes(parts.classes, test_labels):
             notes.append(f"{parts.name}: {lacking} of {len(parts.classes)} classes have no test samples")
         if groups is not None and test_groups is not None:
-            notes += overlap_note(groups, test_groups, parts.name)
+            notes += note_group_overlap(groups, test_groups, parts.name)
     if spec.kind == "table" and isinstance(train, Frame | Tensor):
         notes += leaking_columns(train, train_labels, targets, parts.name)
     columns: tuple[Column, ...] = ()
     if isinstance(train, Frame):
         assert test is None or isinstance(test, Frame)
-        train, test, columns, more = encoded(train, test)
+        train, test, columns, more = encode_frames(train, test)
         values = tuple(name for column in columns for name in column.names)
         spec = replace(spec, shape=tuple(train.shape[1:]), columns=values)
         notes += more
@@ -398,4 +411,4 @@ def assemble(parts: Parts, reading: Reading) -> Splits:
     second = None if second is None else replace(second, names=test_names, texts=test_texts, groups=test_groups)
     whole = replace(source(train, train_labels, targets, places), names=names, texts=texts, groups=groups)
     made = Splits(train=whole, test=second)
-    return replace(made, notes=(*notes, *leaks(made, reading.duplicates, is_drawn)))
+    return replace(made, notes=(*notes, *note_overlap(made, reading.duplicates, is_drawn)))

@@ -21,8 +21,8 @@ import torch
 from potstill.core import InputSpec, Normalization
 from potstill.data.error_text import reason
 from potstill.data.formats import Array, read_cifar_binary, read_idx, read_mat, read_pickle
-from potstill.data.hub import Opened, fetch_hub, read_hub
-from potstill.data.splits import Parts
+from potstill.data.hub import HubDataset, fetch_hub, read_hub
+from potstill.data.splits import RawSplits
 from potstill.errors import PotstillError
 
 __all__ = ["STANDARD", "Standard", "of_hub", "read_known"]
@@ -306,7 +306,7 @@ def _find(name: str, about: Standard, root: Path | None) -> tuple[Four, str] | N
     return None
 
 
-def read_known(name: str, *, root: Path | None) -> Parts:
+def read_known(name: str, *, root: Path | None) -> RawSplits:
     """A standard set by name: from files under ``root`` (else ``$POTSTILL_DATA``), the system's, or the Hub.
 
     Args:
@@ -332,7 +332,7 @@ def read_known(name: str, *, root: Path | None) -> Parts:
                 f"{name}: no files found, and the Hub cannot be reached; put {about.files} into {where}/{name}{hint}"
             ) from None
         size = (28, 28) if len(about.mean) == 1 else (32, 32)
-        parts = read_hub(Opened(data, name), label=label, size=size, skip_bad=False)
+        parts = read_hub(HubDataset(data, name), label=label, size=size, skip_bad=False)
         spec = replace(parts.spec, mirrored=about.mirrored)
         return replace(parts, classes=about.classes, normalization=normalization, spec=spec)
     (x, y, x_test, y_test), where = found
@@ -346,7 +346,7 @@ def read_known(name: str, *, root: Path | None) -> Parts:
     for v in labels:
         if len(v) and not 0 <= int(v.min()) <= int(v.max()) < len(about.classes):
             raise PotstillError(f"{where}: labels go up to {int(v.max())}, but {name} has {len(about.classes)} classes")
-    return Parts(
+    return RawSplits(
         name=name,
         train=torch.from_numpy(np.array(x, dtype=np.uint8)),
         train_labels=labels[0],

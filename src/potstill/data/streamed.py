@@ -16,19 +16,19 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from potstill.core import Batch, InputSpec, Normalization
-from potstill.data.in_memory import data_units, normalised
+from potstill.data.in_memory import normalize_inplace, to_data_units
 from potstill.data.pictures import BadPictureError, decode, quiet
-from potstill.data.readers import FileReader, Reader, digest
+from potstill.data.readers import FileReader, Reader, content_digest
 from potstill.data.repr import described, displayed
 from potstill.errors import PotstillError
 
-__all__ = ["StreamSource", "begin", "pixels", "workers"]
+__all__ = ["StreamSource", "decode_pixels", "num_decode_threads", "start_decoding"]
 
 _TASK = 32
 """Pictures that a thread decodes before it takes the next ones."""
 
 
-def workers() -> int:
+def num_decode_threads() -> int:
     """Threads that decode: ``$POTSTILL_WORKERS``, else as many as torch computes with in this process.
 
     Pillow lets other threads run while it decodes, resizes and converts. What is left, Python's own part, is small for
@@ -68,7 +68,7 @@ def _decode(
             out[i] = x.transpose(2, 0, 1)[: out.shape[1]]
 
 
-def begin(
+def start_decoding(
     reader: Reader, places: Int[Tensor, " m"], shape: tuple[int, ...], bad: dict[int, str] | None = None
 ) -> Callable[[], UInt8[Tensor, "m c h w"]]:
     """Begin to decode the pictures at ``places``, ascending; what is returned waits for them.
@@ -79,7 +79,7 @@ def begin(
         shape: (c, h, w); with c = 1 the first channel is kept.
         bad: where broken pictures are noted by place, with the reason; ``None``: they raise.
     """
-    threads = workers()
+    threads = num_decode_threads()
     listed: list[int] = places.tolist()
     out = np.empty((len(listed), *shape), dtype=np.uint8)
     if threads == 1:
@@ -108,10 +108,10 @@ def begin(
     return wait
 
 
-def pixels(reader: Reader, places: Int[Tensor, " m"], shape: tuple[int, ...]) -> UInt8[Tensor, "m c h w"]:
+def decode_pixels(reader: Reader, places: Int[Tensor, " m"], shape: tuple[int, ...]) -> UInt8[Tensor, "m c h w"]:
     """The pictures at ``places``, in any order, each read and decoded once however often it is asked for."""
     once, place = torch.unique(places, return_inverse=True)
-    found = begin(reader, once, shape)()
+    found = start_decoding(reader, once, shape)()
     return found if torch.equal(once, places) else found.index_select(0, place)
 
 
@@ -139,7 +139,7 @@ class StreamSource:
     """The number of each sample's group; ``None``: not known."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     """Where batches are made."""
-    known: dict[str, str] = field(default_factory=dict, repr=False)
+    hash_cache: dict[str, str] = field(default_factory=dict, repr=False)
     """The hash, once it was computed, shared by copies of other normalization or device."""
 
     def __post_init__(self) -> None:
@@ -154,13 +154,13 @@ class StreamSource:
 
         The pictures are read once for it and not decoded, so it is another hash than that of the same data in memory.
         """
-        if "hash" not in self.known:
+        if "hash" not in self.hash_cache:
             spec = [self.input.kind, self.input.shape, self.input.units, self.classes, len(self)]
             whole = hashlib.sha256(json.dumps(spec).encode())
             whole.update(self.labels.contiguous().numpy().data)
-            whole.update(digest(self.reader, (int(p) for p in self.places)))
-            self.known["hash"] = f"encoded:{whole.hexdigest()}"
-        return self.known["hash"]
+            whole.update(content_digest(self.reader, (int(p) for p in self.places)))
+            self.hash_cache["hash"] = f"encoded:{whole.hexdigest()}"
+        return self.hash_cache["hash"]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -186,11 +186,11 @@ class StreamSource:
         """
         at = index.cpu()
         columns = {} if self.groups is None else {"group": self.groups[at].to(self.device)}
-        return Batch(normalised(self.raw(index), self.normalization), self.labels[at].to(self.device), columns)
+        return Batch(normalize_inplace(self.raw(index), self.normalization), self.labels[at].to(self.device), columns)
 
     def raw(self, index: Int[Tensor, " m"], /) -> Tensor:
         """The inputs at ``index`` in data units (float32; pixels in [0, 1]), on ``device``."""
-        return data_units(pixels(self.reader, self.places[index.cpu()], self.input.shape).to(self.device))
+        return to_data_units(decode_pixels(self.reader, self.places[index.cpu()], self.input.shape).to(self.device))
 
     def to(self, device: torch.device | str, /) -> "StreamSource":
         """The same source whose batches are made on ``device``."""
@@ -200,4 +200,4 @@ class StreamSource:
         """The samples at ``index`` as a source of their own, with this one's classes and normalization."""
         index = index.cpu()
         groups = None if self.groups is None else self.groups[index]
-        return replace(self, places=self.places[index], labels=self.labels[index], groups=groups, known={})
+        return replace(self, places=self.places[index], labels=self.labels[index], groups=groups, hash_cache={})

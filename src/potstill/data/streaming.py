@@ -15,22 +15,22 @@ import torch
 from torch import Tensor
 
 from potstill.core import InputSpec, Normalization, Splits
-from potstill.data.groups import encode_groups, join_groups, overlap_note
+from potstill.data.groups import encode_groups, join_groups, note_group_overlap
 from potstill.data.indexing import Index
-from potstill.data.iterate import at_once
+from potstill.data.iterate import pass_batch_size
 from potstill.data.lossy_decode import Losses
 from potstill.data.pictures import BadPictureError, common_size, decode, head, quiet
-from potstill.data.read_options import Reading
-from potstill.data.splits import absent, check, draw_test
-from potstill.data.streamed import StreamSource, begin, workers
-from potstill.data.train_test_overlap import first_of_encoded, leaks, together
+from potstill.data.read_options import ReadOptions
+from potstill.data.splits import check_splits, count_absent_classes, draw_test_split
+from potstill.data.streamed import StreamSource, num_decode_threads, start_decoding
+from potstill.data.train_test_overlap import first_equal_encoded, keep_copies_together, note_overlap
 from potstill.errors import PotstillError
 from potstill.functional.sampling import distinct
 from potstill.rng import generator
 
-__all__ = ["SAMPLE", "assemble_streamed", "sized"]
+__all__ = ["NORMALIZATION_SAMPLES", "assemble_streamed", "with_image_size"]
 
-SAMPLE = 10_000
+NORMALIZATION_SAMPLES = 10_000
 """Training pictures that the normalization is measured on, at most."""
 _FEW = 64
 """Pictures that are looked at for what decoding takes away."""
@@ -58,7 +58,7 @@ def _heads(index: Index, skip_bad: bool) -> tuple[npt.NDArray[np.int64], dict[in
                     bad[place] = str(error)
 
     starts = range(0, len(at), _CHUNK)
-    if (threads := workers()) == 1:
+    if (threads := num_decode_threads()) == 1:
         for first in starts:
             look(first)
     else:
@@ -103,7 +103,7 @@ def _notes(index: Index) -> list[str]:
     return notes
 
 
-def sized(index: Index, size: tuple[int, int] | None, skip_bad: bool) -> Index:
+def with_image_size(index: Index, size: tuple[int, int] | None, skip_bad: bool) -> Index:
     """The index with the size that its pictures will have, from their headers where none is given.
 
     Raises:
@@ -125,7 +125,7 @@ def _whole(index: Index, size: tuple[int, int] | None) -> Index:
     bad, grey = _decode_all(index, index.size)
     left = _left_out(index, bad)
     if bad and size is None:  # a picture with a whole header but broken pixels must not decide the size
-        left = sized(left, None, False)
+        left = with_image_size(left, None, False)
     return replace(left, grey=grey)
 
 
@@ -135,7 +135,7 @@ def _decode_all(index: Index, size: tuple[int, int]) -> tuple[dict[int, str], bo
     grey = True
     for places in torch.split(index.at.sort().values, _CHUNK):
         before = len(bad)
-        x = begin(index.reader, places, (3, *size), bad)()
+        x = start_decoding(index.reader, places, (3, *size), bad)()
         if len(bad) > before:
             x = x[~torch.isin(places, torch.tensor(sorted(bad)))]
         grey = grey and bool((x[:, :1] == x).all())
@@ -178,7 +178,7 @@ def _lost(index: Index, size: tuple[int, int]) -> list[str]:
     return found.notes("" if len(few) == len(index.labels) else f" of {len(few)}")
 
 
-def assemble_streamed(index: Index, reading: Reading, normalization: Normalization | None = None) -> Splits:
+def assemble_streamed(index: Index, reading: ReadOptions, normalization: Normalization | None = None) -> Splits:
     """``Splits`` of sources that stream: the same split and sizes as in memory.
 
     Args:
@@ -186,14 +186,14 @@ def assemble_streamed(index: Index, reading: Reading, normalization: Normalizati
         reading: options of ``load``. Without a size pictures have that of ``pictures.gather``'s rule, from headers;
             broken ones are left out by a pass over all of them; copies are looked for where ``duplicates`` is given,
             by encoded bytes, because that reads all of them.
-        normalization: constants; ``None``: measured on at most `SAMPLE` training pictures, drawn by a fixed seed.
+        normalization: constants; ``None``: measured on at most `NORMALIZATION_SAMPLES` training images (fixed seed).
 
     Raises:
         PotstillError: a broken picture among those that are looked at here, fewer than two classes, a class without
             training samples.
     """
     if index.size is None:
-        index = sized(index, reading.size, reading.skip_bad)
+        index = with_image_size(index, reading.size, reading.skip_bad)
     if reading.skip_bad:
         index = _whole(index, reading.size)
     assert index.size is not None
@@ -201,25 +201,25 @@ def assemble_streamed(index: Index, reading: Reading, normalization: Normalizati
     at, labels, training = index.at, index.labels, index.training
     groups = None if index.groups is None else encode_groups(index.groups)[0]
     of_test = (int((~training).sum()), labels[~training]) if index.split else None
-    check(name, classes, (int(training.sum()), labels[training]), of_test)
+    check_splits(name, classes, (int(training.sum()), labels[training]), of_test)
     train, test = torch.where(training)[0], torch.where(~training)[0] if index.split else None
     is_drawn = test is None and reading.test_fraction != 0
     if is_drawn:
-        first = first_of_encoded(index.reader, at[train]) if reading.duplicates == "together" else None
-        kept, held, drawn = draw_test(
+        first = first_equal_encoded(index.reader, at[train]) if reading.duplicates == "together" else None
+        kept, held, drawn = draw_test_split(
             name, classes, labels[train], reading.test_fraction, reading.seed,
             None if groups is None else join_groups(groups, first),
         )  # fmt: skip
         if first is not None and groups is None:
-            kept, held, more = together(kept, held, first, labels[train], name)
+            kept, held, more = keep_copies_together(kept, held, first, labels[train], name)
             drawn += more
         train, test = train[kept], train[held]
         notes += drawn
     elif test is not None:
-        if lacking := absent(classes, labels[test]):
+        if lacking := count_absent_classes(classes, labels[test]):
             notes.append(f"{name}: {lacking} of {len(classes)} classes have no test samples")
         if groups is not None:
-            notes += overlap_note(groups[train], groups[test], name)
+            notes += note_group_overlap(groups[train], groups[test], name)
     notes += _lost(index, index.size)
     grey = _is_grey(index, index.size) if index.grey is None else index.grey
     spec = InputSpec(kind="image", shape=(1 if grey else 3, *index.size))
@@ -233,26 +233,26 @@ def assemble_streamed(index: Index, reading: Reading, normalization: Normalizati
     channels = spec.shape[0]
     plain = Normalization(torch.zeros(channels), torch.ones(channels))
     if normalization is None:
-        normalization, used = measured(source(train, plain))
+        normalization, used = measure_normalization(source(train, plain))
         notes.append(f"{name}: streamed; normalised by {used:,} of {len(train):,} training pictures")
     else:
         notes.append(f"{name}: streamed")
     made = [None if part is None else source(part, normalization).to(reading.device) for part in (train, test)]
     assert made[0] is not None
     splits = Splits(train=made[0], test=made[1])
-    return replace(splits, notes=(*notes, *leaks(splits, reading.duplicates, is_drawn)))
+    return replace(splits, notes=(*notes, *note_overlap(splits, reading.duplicates, is_drawn)))
 
 
-def measured(source: StreamSource) -> tuple[Normalization, int]:
-    """Mean and standard deviation per channel of at most `SAMPLE` pictures, and how many these were.
+def measure_normalization(source: StreamSource) -> tuple[Normalization, int]:
+    """Mean and standard deviation per channel of at most `NORMALIZATION_SAMPLES` pictures, and how many these were.
 
     Pixels are counted by value, so that a pass of any length takes little memory. Of all pictures it is what
     ``memory.fit_normalization`` gives, up to rounding in float64.
     """
-    index = distinct(len(source), SAMPLE, generator(0, "normalization"))
+    index = distinct(len(source), NORMALIZATION_SAMPLES, generator(0, "normalization"))
     counts = torch.zeros(source.input.shape[0], 256, dtype=torch.int64)
-    for places in torch.split(source.places[index].sort().values, at_once(source, _CHUNK)):
-        x = begin(source.reader, places, source.input.shape)()
+    for places in torch.split(source.places[index].sort().values, pass_batch_size(source, _CHUNK)):
+        x = start_decoding(source.reader, places, source.input.shape)()
         for channel, count in enumerate(counts):
             count += torch.bincount(x[:, channel].flatten(), minlength=256)
     values = torch.arange(256).float().div_(255).double()

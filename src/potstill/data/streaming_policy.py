@@ -8,15 +8,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from potstill.data.hub import Opened
+from potstill.data.hub import HubDataset
 from potstill.data.indexing import Index, index_folder, index_hub, index_parquet, index_shards
 from potstill.data.limits import memory_of_machine
-from potstill.data.read_options import Reading
-from potstill.data.shards import is_shards, shards_of
-from potstill.data.streaming import sized
+from potstill.data.read_options import ReadOptions
+from potstill.data.shards import is_shards, list_shards
+from potstill.data.streaming import with_image_size
 from potstill.errors import PotstillError
 
-__all__ = ["indexed", "memory_of_machine", "streamable"]
+__all__ = ["build_index", "index_if_streamed", "memory_of_machine"]
 
 _LARGEST = 3 * 128 * 128
 """Bytes of a picture in memory where no size is given, at most (``pictures.common_size``)."""
@@ -24,7 +24,7 @@ _MEMBER = 1024
 """Bytes of a member of a tar, at least: a header and a block. A sample has two."""
 
 
-def streamable(data: object, reading: Reading) -> Index | None:
+def index_if_streamed(data: object, reading: ReadOptions) -> Index | None:
     """Where the pictures of ``data`` lie, if they are to be streamed; ``None``: they are to be held in memory.
 
     Args:
@@ -36,7 +36,7 @@ def streamable(data: object, reading: Reading) -> Index | None:
     """
     label, size, skip_bad = reading.label, reading.size, reading.skip_bad
     if reading.stream:
-        if (index := indexed(data, label, skip_bad, reading.group)) is None:
+        if (index := build_index(data, label, skip_bad, reading.group)) is None:
             raise PotstillError(
                 "only pictures on a disk can be streamed: a folder, shards, a Parquet file or a Hugging Face set with "
                 "a column of pictures; leave streaming out for these data"
@@ -44,9 +44,9 @@ def streamable(data: object, reading: Reading) -> Index | None:
         return index
     most = memory_of_machine() // 2
     at_most = _count(data) * (_LARGEST if size is None else 3 * size[0] * size[1])
-    if at_most <= most or (index := indexed(data, label, skip_bad, reading.group)) is None:
+    if at_most <= most or (index := build_index(data, label, skip_bad, reading.group)) is None:
         return None
-    index = sized(index, size, skip_bad)
+    index = with_image_size(index, size, skip_bad)
     assert index.size is not None
     needed = len(index.labels) * 3 * index.size[0] * index.size[1]
     if needed <= most:
@@ -59,14 +59,14 @@ def streamable(data: object, reading: Reading) -> Index | None:
 
 def _count(data: object) -> int:
     """How many pictures there are at most, by a quick look; 0 of other data, and of what nobody can read."""
-    if isinstance(data, Opened):
+    if isinstance(data, HubDataset):
         parts = data.data.values() if isinstance(data.data, Mapping) else [data.data]
         return sum(int(getattr(part, "num_rows", 0)) for part in parts)
     if not isinstance(data, str | Path):
         return 0
     with suppress(PotstillError, RuntimeError, OSError, UnicodeDecodeError, pa.ArrowException):
         if is_shards(data):
-            shards = shards_of(str(data))
+            shards = list_shards(str(data))
             packed = any(s.suffix == ".gz" for s in shards)
             return 0 if packed else sum(s.stat().st_size for s in shards) // (2 * _MEMBER)
         path = Path(data).expanduser()
@@ -81,7 +81,7 @@ def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() in (".parquet", ".pq") and path.is_file()
 
 
-def indexed(data: object, label: str | None, skip_bad: bool, group: object = None) -> Index | None:
+def build_index(data: object, label: str | None, skip_bad: bool, group: object = None) -> Index | None:
     """Where the pictures of ``data`` lie: a path, a pattern of shards, an opened Hugging Face set; ``None`` of others.
 
     ``group``: as for ``load``.
@@ -89,7 +89,7 @@ def indexed(data: object, label: str | None, skip_bad: bool, group: object = Non
     Raises:
         PotstillError: what the index meets.
     """
-    if isinstance(data, Opened):
+    if isinstance(data, HubDataset):
         return _grouped(index_hub(data, label=label, group=group), group)
     if not isinstance(data, str | Path):
         return None

@@ -7,14 +7,14 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill.core import Batch, Inputs, InputSpec, Normalization, Source, Task
-from potstill.data.groups import groups_of
+from potstill.data.groups import get_groups
 from potstill.tasks import targets_of, task_of
 
-__all__ = ["Viewed"]
+__all__ = ["SourceView"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Viewed:
+class SourceView:
     """A ``core.Source`` that looks through another one, of whatever kind that is.
 
     What `TensorSource` and `StreamSource` do for themselves, for a source that keeps the contract and no more.
@@ -26,7 +26,7 @@ class Viewed:
     """Which of its samples, in this order."""
 
     @classmethod
-    def of(cls, source: Source, normalization: Normalization) -> "Viewed":
+    def of(cls, source: Source, normalization: Normalization) -> "SourceView":
         """All samples of ``source``."""
         return cls(source=source, normalization=normalization, index=torch.arange(len(source)))
 
@@ -48,7 +48,7 @@ class Viewed:
 
     @property
     def groups(self) -> Int[Tensor, " n"] | None:
-        groups = groups_of(self.source)
+        groups = get_groups(self.source)
         return None if groups is None else groups[self.index]
 
     @property
@@ -78,10 +78,10 @@ class Viewed:
         batch = self.source.fetch(self.index[index.cpu()])
         return replace(batch, x=self.normalization.apply(self.raw(index)))
 
-    def subset(self, index: Int[Tensor, " m"], /) -> "Viewed":
+    def subset(self, index: Int[Tensor, " m"], /) -> "SourceView":
         """The samples at ``index``."""
         return replace(self, index=self.index[index])
 
-    def to(self, device: torch.device | str, /) -> "Viewed":
+    def to(self, device: torch.device | str, /) -> "SourceView":
         """The same samples on ``device``."""
         return replace(self, source=self.source.to(device), normalization=self.normalization.to(device))

@@ -22,25 +22,25 @@ from potstill._util.input_limits import hold, limits, raised
 from potstill.core import InputSpec
 from potstill.data.arrays import encode_labels
 from potstill.data.error_text import reason
-from potstill.data.groups import column_groups
+from potstill.data.groups import read_column_groups
 from potstill.data.limits import Unpacked, room
 from potstill.data.pictures import Picture, gather
-from potstill.data.readers import path_of
-from potstill.data.splits import Parts
-from potstill.data.table_encoding import as_missing, is_text, label_type, read_frames, texts_of
+from potstill.data.readers import cell_path
+from potstill.data.splits import RawSplits
+from potstill.data.table_encoding import is_text_type, label_type, parse_missing, read_frames, to_texts
 from potstill.errors import PotstillError
 
 __all__ = [
-    "features_of",
-    "label_column",
-    "labels_in",
-    "missing_labels",
-    "once",
-    "picture_column",
-    "read_arrow",
+    "check_unique_columns",
+    "find_image_column",
+    "find_label_column",
+    "find_missing_labels",
+    "hub_features",
     "read_csv",
     "read_labelled_csv",
+    "read_labels",
     "read_parquet",
+    "read_tables",
 ]
 
 _LABELS = ("label", "labels", "fine_label")
@@ -74,7 +74,7 @@ def _csv(path: Path, more: dict[str, Any]) -> Any:
         )
     except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
         raise PotstillError(f"{path}: not a CSV file with a header line ({reason(error)})") from None
-    once(table, path.name)
+    check_unique_columns(table, path.name)
     if binary := [f.name for f in table.schema if pa.types.is_binary(f.type)]:
         raise PotstillError(f"{path}: column {binary[0]!r} is not UTF-8; save the file anew as UTF-8")
     if zeros and not more and (whole := [f.name for f in table.schema if f.name and pa.types.is_integer(f.type)]):
@@ -94,14 +94,14 @@ def read_labelled_csv(path: Path, label: str | None) -> Any:
 
     Args:
         path: the file.
-        label: that column; ``None``: as `label_column` finds it.
+        label: that column; ``None``: as `find_label_column` finds it.
 
     Raises:
         PotstillError: as `read_csv`, or there is no such column, or two labels are one and the same but for zeros,
             blanks, or the case of true and false.
     """
     table = read_csv(path)
-    column = label_column(table, label, {}, path.name)
+    column = find_label_column(table, label, {}, path.name)
     texts = _csv(path, {"include_columns": [column], "column_types": {column: pa.string()}}).column(0)
     place = table.column_names.index(column)
     kind = table.column(place).type
@@ -199,7 +199,7 @@ def _says_more(kind: Any, texts: Any) -> bool:
     return any(_key(t) != t for t in written)
 
 
-def once(table: Any, name: str) -> None:
+def check_unique_columns(table: Any, name: str) -> None:
     """
     Raises:
         PotstillError: two columns of the Arrow ``table`` have one name, or one has none that is text.
@@ -235,7 +235,7 @@ def read_parquet(path: Path) -> Any:
         raise PotstillError(f"{path}: not a Parquet file ({reason(error)}); write it anew") from None
 
 
-def features_of(table: Any) -> dict[str, Any]:
+def hub_features(table: Any) -> dict[str, Any]:
     """What Hugging Face wrote about the columns, or nothing."""
     try:
         about = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
@@ -244,7 +244,7 @@ def features_of(table: Any) -> dict[str, Any]:
         return {}
 
 
-def label_column(table: Any, label: str | None, features: dict[str, Any], name: str) -> str:
+def find_label_column(table: Any, label: str | None, features: dict[str, Any], name: str) -> str:
     """The column of labels: ``label``, or the one that is called so or marked so."""
     columns: list[str] = table.column_names
     if label is None:
@@ -272,7 +272,7 @@ def _is_picture(field: Any, feature: Any) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def picture_column(table: Any, label: str, features: dict[str, Any], name: str) -> str | None:
+def find_image_column(table: Any, label: str, features: dict[str, Any], name: str) -> str | None:
     """The column of pictures, if there is one."""
     found = [f.name for f in table.schema if f.name != label and _is_picture(f, features.get(f.name))]
     if len(found) > 1:
@@ -283,20 +283,20 @@ def picture_column(table: Any, label: str, features: dict[str, Any], name: str) 
     return found[0] if found else None
 
 
-def missing_labels(table: Any, column: str) -> npt.NDArray[np.bool_]:
+def find_missing_labels(table: Any, column: str) -> npt.NDArray[np.bool_]:
     """Which rows have no label (n,): an empty cell, or a text of blanks."""
     values = table.column(column)
     empty = values.is_null(nan_is_null=True)
-    if is_text(values.type.value_type if pa.types.is_dictionary(values.type) else values.type):
-        blank = pyarrow.compute.equal(pyarrow.compute.utf8_trim_whitespace(texts_of(values)), "")
+    if is_text_type(values.type.value_type if pa.types.is_dictionary(values.type) else values.type):
+        blank = pyarrow.compute.equal(pyarrow.compute.utf8_trim_whitespace(to_texts(values)), "")
         empty = pyarrow.compute.or_kleene(empty, blank)
     return np.asarray(empty.combine_chunks().fill_null(True).to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def labels_in(table: Any, column: str, name: str) -> list[Any]:
+def read_labels(table: Any, column: str, name: str) -> list[Any]:
     """The labels in ``column``, none missing."""
     values = table.column(column)
-    if (empty := missing_labels(table, column)).any():
+    if (empty := find_missing_labels(table, column)).any():
         row = int(empty.argmax()) + 1
         raise PotstillError(
             f'{name}: row {row}, column {column!r} has no label; fill it or remove the row (`missing="drop"` leaves '
@@ -310,7 +310,7 @@ def labels_in(table: Any, column: str, name: str) -> list[Any]:
     return plain if all(isinstance(v, bool | int | float | str) for v in plain) else [str(v) for v in plain]
 
 
-def read_arrow(
+def read_tables(
     train: Any,
     test: Any,
     *,
@@ -321,7 +321,7 @@ def read_arrow(
     skip_bad: bool = False,
     missing: str | None = None,
     group: object = None,
-) -> Parts:
+) -> RawSplits:
     """Reads Arrow tables with a label column.
 
     A column of pictures (Hugging Face's ``Image``, a struct with ``bytes``, or binary) makes it a set of pictures;
@@ -342,10 +342,10 @@ def read_arrow(
         PotstillError: no label column, empty cells (unless ``missing`` says otherwise), columns of other kinds.
     """
     if isinstance(group, str):
-        if group == label_column(train, label, features_of(train), name):
+        if group == find_label_column(train, label, hub_features(train), name):
             raise PotstillError(f"{name}: column {group!r} is the label, and cannot say the groups, too; name another")
-        values = [column_groups(table, group, name) for table in (train, test) if table is not None]
-        parts = read_arrow(
+        values = [read_column_groups(table, group, name) for table in (train, test) if table is not None]
+        parts = read_tables(
             train.drop_columns([group]), None if test is None else test.drop_columns([group]), label=label, name=name,
             base=base, size=size, skip_bad=skip_bad, missing=missing,
         )  # fmt: skip
@@ -355,25 +355,25 @@ def read_arrow(
             parts, groups=values[0] if at is None else values[0][at], notes=(*parts.notes, note),
             test_groups=None if test is None else values[1] if of_test is None else values[1][of_test],
         )  # fmt: skip
-    way = as_missing(missing)
+    way = parse_missing(missing)
     tables = [train] if test is None else [train, test]
     if min(t.num_rows for t in tables) == 0:
         raise PotstillError(f"{name}: there are no rows; give at least one sample")
     for table in tables:
-        once(table, name)
+        check_unique_columns(table, name)
         check_table(table.num_rows, table.num_columns, name)
-    features = features_of(train)
-    column = label_column(train, label, features, name)
+    features = hub_features(train)
+    column = find_label_column(train, label, features, name)
     for table in tables[1:]:
         if lacking := [c for c in train.column_names if c not in table.column_names]:
             raise PotstillError(f"{name}: the test part lacks the column {lacking[0]!r} of the training part")
     about = features.get(column)
     named = tuple(about["names"]) if isinstance(about, dict) and about.get("_type") == "ClassLabel" else None
-    picture = picture_column(train, column, features, name)
+    picture = find_image_column(train, column, features, name)
     if picture is not None:
         if missing not in (None, "refuse"):
             raise PotstillError(f"{name}: holds pictures, of which no value is missing; leave `missing=` out")
-        given = [labels_in(t, column, name) for t in tables]
+        given = [read_labels(t, column, name) for t in tables]
         return _pictures(tables, given, picture, named, name, base, size, skip_bad)
     blank = {c for c in train.column_names if c == "" or c.startswith("Unnamed: ") or c == "__index_level_0__"}
     blank |= (beside := _beside(train) & {*train.column_names} - {column})
@@ -383,13 +383,13 @@ def read_arrow(
     frames, notes = read_frames(tables, columns, features, name, way)
     if way == "drop":
         for i, part in enumerate(("" if test is None else " of the training part", " of the test part")[: len(tables)]):
-            kept = frames[i].whole & ~missing_labels(tables[i], column)
+            kept = frames[i].complete_rows & ~find_missing_labels(tables[i], column)
             if left := int((~kept).sum()):
                 notes.append(f"{name}: {left:,} of {len(kept):,} rows{part} have missing values and were left out")
                 frames[i], tables[i] = frames[i][np.flatnonzero(kept)], _labels_of(tables[i], column, kept)
             if not len(frames[i]):
                 raise PotstillError(f'{name}: every row{part} has a missing value; try `missing="impute"`')
-    given = [labels_in(t, column, name) for t in tables]
+    given = [read_labels(t, column, name) for t in tables]
     if way == "refuse":
         for frame in frames:
             frame.refuse_holes()
@@ -404,7 +404,7 @@ def read_arrow(
     if blank - beside:
         notes.append(f"{name}: the column without a name (row numbers) was not read")
     y, z, classes, more = encode_labels(given[0], given[1] if test is not None else None, classes=named, name=name)
-    return Parts(
+    return RawSplits(
         name=name,
         train=frames[0],
         train_labels=y,
@@ -432,7 +432,7 @@ def _labels_of(table: Any, column: str, kept: npt.NDArray[np.bool_]) -> Any:
     """The labels alone of the rows that are kept, texts as plain ones: Arrow cannot take rows of every type."""
     values = table.column(column)
     inner = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    return pa.table({column: texts_of(values) if is_text(inner) else values}).filter(pa.array(kept))
+    return pa.table({column: to_texts(values) if is_text_type(inner) else values}).filter(pa.array(kept))
 
 
 def _pictures(
@@ -444,7 +444,7 @@ def _pictures(
     base: Path | None,
     size: tuple[int, int] | None,
     skip_bad: bool,
-) -> Parts:
+) -> RawSplits:
     items: list[tuple[str, Picture]] = []
     for part, table in zip(("", " (test)"), tables, strict=False):
         for row, value in enumerate(table.column(column).to_pylist(), 1):
@@ -454,7 +454,7 @@ def _pictures(
             if cell.get("bytes") is not None:
                 items.append((where, cell["bytes"]))
             elif cell.get("path"):
-                items.append((where, path_of(cell["path"], base, where)))
+                items.append((where, cell_path(cell["path"], base, where)))
             else:
                 raise PotstillError(f"{where} has no picture in column {column!r}; fill it or remove the row")
     got = gather(items, size=size, skip_bad=skip_bad, name=name)
@@ -462,7 +462,7 @@ def _pictures(
     values = [v for part in given for v in part]
     kept = [values[i] for i in got.kept]
     y, z, classes, notes = encode_labels(kept[:cut], kept[cut:] if len(tables) == 2 else None, classes=named, name=name)
-    return Parts(
+    return RawSplits(
         name=name,
         train=got.pixels[:cut],
         train_labels=y,

@@ -16,7 +16,7 @@ from jaxtyping import Float32, Int
 from torch import Tensor
 
 from potstill._util.input_limits import limits, raised
-from potstill.data.canonicalize import merged, offsets
+from potstill.data.canonicalize import float32_offsets, note_merged_values
 from potstill.data.parsed import coded, parse_column
 from potstill.errors import PotstillError, unknown
 
@@ -25,15 +25,15 @@ __all__ = [
     "Frame",
     "Kind",
     "Missing",
-    "as_missing",
-    "check_range",
-    "encoded",
-    "is_number",
-    "is_text",
+    "check_float32_range",
+    "column_metadata",
+    "encode_frames",
+    "is_number_type",
+    "is_text_type",
     "label_type",
-    "on_card",
+    "parse_missing",
     "read_frames",
-    "texts_of",
+    "to_texts",
 ]
 
 Kind: TypeAlias = Literal["number", "boolean", "category", "date"]
@@ -107,7 +107,7 @@ class Frame:
         return Frame(self.name, tuple(replace(c, cells=c.cells[at]) for c in self.columns), self.rows[at])
 
     @property
-    def whole(self) -> npt.NDArray[np.bool_]:
+    def complete_rows(self) -> npt.NDArray[np.bool_]:
         """Which rows have a value in every column (n,)."""
         found = np.ones(len(self), dtype=bool)
         for column in self.columns:
@@ -128,7 +128,7 @@ class Frame:
                 )
 
 
-def on_card(source: object) -> dict[str, Any]:
+def column_metadata(source: object) -> dict[str, Any]:
     """What a card says of the columns of a ``source``, if it has any: names, kinds, types, and what training says of
     them; and the name and the type of the column of labels."""
     columns: Sequence[Column] = getattr(source, "columns", ())
@@ -146,12 +146,12 @@ def on_card(source: object) -> dict[str, Any]:
 
 def label_type(arrow: Any, *, named: bool = False) -> str:
     """What the card says of the type of labels; nothing of texts, and of numbers that are places among names."""
-    if named or is_text(arrow):
+    if named or is_text_type(arrow):
         return ""
     return _type_word(arrow, "category") if pa.types.is_dictionary(arrow) else str(arrow)
 
 
-def as_missing(value: str | None) -> Missing:
+def parse_missing(value: str | None) -> Missing:
     """``value``, or ``refuse`` where none was said.
 
     Raises:
@@ -185,17 +185,17 @@ def read_frames(
     names = [name, f"{name} (test part)"]
     for column in columns:
         values = [table.column(column) for table in tables]
-        at = [i for i, v in enumerate(values) if is_text(v.type)]
+        at = [i for i, v in enumerate(values) if is_text_type(v.type)]
         parsed = at and parse_column(
             [(names[i], values[i].cast(pa.large_string())) for i in at], column, fill=way != "refuse",
-            numbers=any(is_number(v.type) for v in values),
+            numbers=any(is_number_type(v.type) for v in values),
         )  # fmt: skip
         if parsed:
             notes.append(parsed.note)
         for i, v in enumerate(values):
             if parsed and i in at:
                 cells = parsed.parts[at.index(i)]
-                check_range(cells, column, names[i])
+                check_float32_range(cells, column, names[i])
                 read[i].append(_Raw(column, parsed.kind, cells))
             else:
                 raw = _raw(v, column, features.get(column), names[i])
@@ -207,16 +207,16 @@ def read_frames(
 def _type_word(arrow: Any, kind: Kind) -> str:
     """What the card says of a type; nothing where the kind of the column says it."""
     if pa.types.is_dictionary(arrow):
-        inner = "string" if is_text(arrow.value_type) else str(arrow.value_type)
+        inner = "string" if is_text_type(arrow.value_type) else str(arrow.value_type)
         return f"category<{inner}>"
-    if is_text(arrow) or str(arrow) in ("double", "bool", "timestamp[us]") or pa.types.is_decimal(arrow):
+    if is_text_type(arrow) or str(arrow) in ("double", "bool", "timestamp[us]") or pa.types.is_decimal(arrow):
         return ""
     if kind == "category" or pa.types.is_null(arrow):  # numbers that Hugging Face has names for
         return ""
     return str(arrow)
 
 
-def is_number(kind: Any) -> bool:
+def is_number_type(kind: Any) -> bool:
     """Whether an Arrow type is one of numbers."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
@@ -228,11 +228,11 @@ def _raw(values: Any, column: str, about: Any, name: str) -> _Raw:
         return _Raw(column, "category", _numbers(values, column, name, -1).astype(np.int64), names)
     if types.is_null(kind):
         return _Raw(column, "number", np.full(len(values), np.nan))
-    if types.is_dictionary(kind) or is_text(kind):
+    if types.is_dictionary(kind) or is_text_type(kind):
         return _texts(values, column, name)
     if types.is_boolean(kind):
         return _Raw(column, "boolean", _numbers(values.cast(pa.uint8()), column, name))
-    if is_number(kind):
+    if is_number_type(kind):
         return _Raw(column, "number", _numbers(values, column, name))
     if types.is_date(kind) or types.is_timestamp(kind):
         return _Raw(column, "date", _days(values, column, name))
@@ -260,11 +260,11 @@ def _days(values: Any, column: str, name: str) -> npt.NDArray[np.float64]:
 
 def _numbers(values: Any, column: str, name: str, empty: float = np.nan) -> npt.NDArray[np.float64]:
     x: npt.NDArray[np.float64] = np.array(values.cast(pa.float64(), safe=False).to_numpy())
-    check_range(x, column, name)
+    check_float32_range(x, column, name)
     return x if np.isnan(empty) else np.where(np.isnan(x), empty, x)
 
 
-def check_range(x: npt.NDArray[np.float64], column: str, name: str) -> None:
+def check_float32_range(x: npt.NDArray[np.float64], column: str, name: str) -> None:
     """
     Raises:
         PotstillError: one of the cells (n,) of a column is infinite, or is that as a float of 32 bits.
@@ -277,12 +277,12 @@ def check_range(x: npt.NDArray[np.float64], column: str, name: str) -> None:
         raise PotstillError(f"{name}: row {int(bad[0]) + 1}, column {column!r} is {found}; {cure}")
 
 
-def is_text(kind: Any) -> bool:
+def is_text_type(kind: Any) -> bool:
     """Whether an Arrow type is one of texts; polars writes views of them."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def texts_of(values: Any) -> Any:
+def to_texts(values: Any) -> Any:
     """A chunked Arrow array of texts, or of categories of any type, as plain texts."""
     if not pa.types.is_dictionary(values.type):
         return values.cast(pa.large_string())
@@ -295,7 +295,7 @@ def texts_of(values: Any) -> Any:
 
 
 def _texts(values: Any, column: str, name: str) -> _Raw:
-    codes, words = coded(texts_of(values))
+    codes, words = coded(to_texts(values))
     known = sorted(w for w in words if w.strip())
     if len(known) > limits().categories:
         raise PotstillError(
@@ -307,7 +307,7 @@ def _texts(values: Any, column: str, name: str) -> _Raw:
     return _Raw(column, "category", anew[codes], tuple(known))
 
 
-def encoded(
+def encode_frames(
     train: Frame, test: Frame | None
 ) -> tuple[Float32[Tensor, "n d"], Float32[Tensor, "m d"] | None, tuple[Column, ...], list[str]]:
     """The training and the test rows as numbers, by what the training rows say: their categories, their medians.
@@ -358,7 +358,7 @@ def encoded(
                 "its digits"
             )
         elif column.kind == "number":
-            notes += merged(raw.cells[:, None], train.name, (raw.name,))
+            notes += note_merged_values(raw.cells[:, None], train.name, (raw.name,))
         fitted.append(column)
         for block, part in zip(blocks, parts, strict=False):
             values, strange = _encoded(column, part.columns[place])
@@ -396,7 +396,7 @@ def _fitted(raw: _Raw, other: _Raw | None) -> Column:
         return Column(name=raw.name, kind=raw.kind, fill=float(known.mean() > 0.5), type=raw.type)
     column = Column(name=raw.name, kind=raw.kind, fill=float(np.median(known)), type=raw.type)
     if raw.kind == "number":
-        (offset,) = offsets(known[:, None])
+        (offset,) = float32_offsets(known[:, None])
         return replace(column, offset=offset or None)
     whole = not raw.type.startswith("date") and bool((known % 1 == 0).all())
     return replace(column, since=_date(float(known.min())), whole=whole)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from potstill.data.parsed import coded
-from potstill.data.table_encoding import is_number, is_text, texts_of
+from potstill.data.table_encoding import is_number_type, is_text_type, to_texts
 from potstill.errors import PotstillError, unknown
 
 __all__ = ["Timeline", "timeline"]
@@ -98,7 +98,7 @@ def timeline(
         PotstillError: there is no such column, a row has no time or no series, or two rows of a series have one time.
     """
     groups, names = _groups(table, name, series)
-    numeric = [f.name for f in table.schema if f.name and is_number(f.type) and f.name not in (series, label)]
+    numeric = [f.name for f in table.schema if f.name and is_number_type(f.type) and f.name not in (series, label)]
     whole = {c: x for c in numeric if (x := _whole(table.column(c))) is not None}
     order = np.argsort(groups, kind="stable")
     said, counting = _saying_when(whole), [c for c, x in whole.items() if _counts(x[order], groups[order])]
@@ -138,9 +138,9 @@ def _groups(table: Any, name: str, series: str | None) -> tuple[npt.NDArray[np.i
     if series not in table.column_names:
         raise PotstillError(f"{name}: {unknown('column', series, table.column_names)}")
     values = table.column(series)
-    if not is_text(values.type) and not pa.types.is_dictionary(values.type):
+    if not is_text_type(values.type) and not pa.types.is_dictionary(values.type):
         values = pa.chunked_array([values.combine_chunks().cast(pa.string())])
-    codes, words = coded(texts_of(values))
+    codes, words = coded(to_texts(values))
     blank = (codes < 0) | np.isin(codes, [i for i, w in enumerate(words) if not w.strip()])
     if blank.any():
         raise PotstillError(
@@ -313,9 +313,9 @@ def _hint(table: Any, clock: _Clock) -> str:
     for field in table.schema:
         if not field.name or field.name in clock.columns or pa.types.is_floating(field.type):
             continue
-        if is_text(field.type) or pa.types.is_dictionary(field.type) or pa.types.is_integer(field.type):
+        if is_text_type(field.type) or pa.types.is_dictionary(field.type) or pa.types.is_integer(field.type):
             values = table.column(field.name)
-            plain = values.cast(pa.string()) if pa.types.is_integer(field.type) else texts_of(values)
+            plain = values.cast(pa.string()) if pa.types.is_integer(field.type) else to_texts(values)
             codes = coded(plain)[0]
             if _once(clock.times, codes) and len(np.unique(codes)) <= table.num_rows // 2:
                 return f', or say which column names the series that a row belongs to: `series="{field.name}"`'
@@ -331,8 +331,8 @@ def _perhaps_series(
     for field in table.schema:
         if not field.name or field.name in left:
             continue
-        if is_text(field.type) or pa.types.is_dictionary(field.type):
-            x: Array = coded(texts_of(table.column(field.name)))[0]
+        if is_text_type(field.type) or pa.types.is_dictionary(field.type):
+            x: Array = coded(to_texts(table.column(field.name)))[0]
         elif field.name in whole:
             x = whole[field.name]
         else:

@@ -12,14 +12,21 @@ from torch.nn import functional
 
 from potstill.core import Inputs, Source, Splits
 from potstill.core.nested import join, rows
-from potstill.data.in_memory import chunks
+from potstill.data.in_memory import split_chunks
 from potstill.data.readers import Reader
 from potstill.data.streamed import StreamSource
 from potstill.data.table_encoding import Frame
 from potstill.errors import PotstillError, unknown
 from potstill.functional.duplicates import WITHIN, Digests, near_duplicates
 
-__all__ = ["Duplicates", "as_duplicates", "first_of", "first_of_encoded", "leaks", "together"]
+__all__ = [
+    "Duplicates",
+    "first_equal",
+    "first_equal_encoded",
+    "keep_copies_together",
+    "note_overlap",
+    "parse_duplicates",
+]
 
 Duplicates: TypeAlias = Literal["exact", "near", "together"]
 
@@ -27,7 +34,7 @@ _SIDE = 16  # pictures are compared for nearness at no more than so many pixels 
 _AT_ONCE = 256
 
 
-def as_duplicates(value: str | None) -> Duplicates | None:
+def parse_duplicates(value: str | None) -> Duplicates | None:
     """``value``, if it is one of `Duplicates` or ``None``.
 
     Raises:
@@ -38,7 +45,7 @@ def as_duplicates(value: str | None) -> Duplicates | None:
     return value  # type: ignore[return-value]  # checked just now
 
 
-def first_of(*parts: Inputs | Frame) -> Int[Tensor, " n"]:
+def first_equal(*parts: Inputs | Frame) -> Int[Tensor, " n"]:
     """Of each sample of the ``parts``, one after another, the position of the first that equals it, or its own."""
     named = [part for part in parts if not isinstance(part, Tensor | Frame)]
     plain = [rows(join(named))] if named else [part for part in parts if isinstance(part, Tensor | Frame)]
@@ -53,13 +60,13 @@ def first_of(*parts: Inputs | Frame) -> Int[Tensor, " n"]:
 
 def _rows(part: Tensor | Frame) -> Iterator[Tensor]:
     if isinstance(part, Tensor):
-        yield from chunks(part)
+        yield from split_chunks(part)
     else:
         yield torch.from_numpy(np.column_stack([column.cells.astype(np.float64) for column in part.columns]))
 
 
-def first_of_encoded(reader: Reader, places: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """As `first_of`, by the pictures' encoded bytes. All of them are read and none is decoded."""
+def first_equal_encoded(reader: Reader, places: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """As `first_equal`, by the pictures' encoded bytes. All of them are read and none is decoded."""
     found: dict[int, bytes] = {}
     order = torch.unique(places).tolist()
     for start in range(0, len(order), _AT_ONCE):
@@ -70,7 +77,7 @@ def first_of_encoded(reader: Reader, places: Int[Tensor, " n"]) -> Int[Tensor, "
     return torch.tensor([seen.setdefault(found[p], i) for i, p in enumerate(places.tolist())], dtype=torch.int64)
 
 
-def together(
+def keep_copies_together(
     kept: Int[Tensor, " k"], held: Int[Tensor, " h"], first: Int[Tensor, " n"], labels: Int[Tensor, " n"], name: str
 ) -> tuple[Int[Tensor, " a"], Int[Tensor, " b"], list[str]]:
     """A drawn split in which copies lie on one side: that of the first of them. Without copies, the split as it was.
@@ -79,7 +86,7 @@ def together(
 
     Args:
         kept, held: the split of n samples.
-        first: of each sample the first that equals it, as `first_of` says.
+        first: of each sample the first that equals it, as `first_equal` says.
         labels: classes.
         name: for messages.
 
@@ -104,7 +111,7 @@ def together(
     return torch.where(~aside)[0], torch.where(aside)[0], [note]
 
 
-def leaks(splits: Splits, way: Duplicates | None, drawn: bool) -> list[str]:
+def note_overlap(splits: Splits, way: Duplicates | None, drawn: bool) -> list[str]:
     """Notes on test samples that lie in the training part as well.
 
     Args:
@@ -116,9 +123,9 @@ def leaks(splits: Splits, way: Duplicates | None, drawn: bool) -> list[str]:
     if test is None or (way is None and isinstance(train, StreamSource)):
         return []
     if isinstance(train, StreamSource) and isinstance(test, StreamSource):
-        first = first_of_encoded(train.reader, torch.cat([train.places, test.places]))
+        first = first_equal_encoded(train.reader, torch.cat([train.places, test.places]))
     else:
-        first = first_of(*(part.inputs for part in (train, test)))  # type: ignore[attr-defined]
+        first = first_equal(*(part.inputs for part in (train, test)))  # type: ignore[attr-defined]
     notes = []
     matches = first[len(train) :]
     copies = matches < len(train)

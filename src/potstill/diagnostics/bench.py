@@ -12,7 +12,7 @@ from potstill.augment.mix import rows as as_rows
 from potstill.core import Augmentation, Batch, Inputs, NetworkFactory, Source, Splits, Task
 from potstill.core.nested import index, join, moved
 from potstill.data import holdout
-from potstill.data.iterate import each
+from potstill.data.iterate import map_samples
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.evaluation.augmentation import student_augmentation
@@ -232,7 +232,7 @@ def answered(network: torch.nn.Module, source: Source) -> Tensor:
         return made.float().cpu()
 
     with torch.no_grad():
-        return each(source, torch.arange(len(source)), TEST_CHUNK, of)
+        return map_samples(source, torch.arange(len(source)), TEST_CHUNK, of)
 
 
 def bench_of(

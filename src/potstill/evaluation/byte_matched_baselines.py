@@ -31,8 +31,8 @@ from potstill.codecs.entropy import coded_bytes
 from potstill.codecs.exact import ints_stored
 from potstill.core import Inputs, InputSpec, NetworkFactory, Source, Stored
 from potstill.core.nested import moved, only, tensors
-from potstill.data.groups import groups_of
-from potstill.data.splits import Ordered, stratify
+from potstill.data.groups import get_groups
+from potstill.data.splits import TimeOrdered, stratify
 from potstill.dataset_file.payload_io import normalised_units, pack_inputs, unpack_inputs
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import Pair, probe_of
@@ -149,9 +149,9 @@ class Field:
         """What codecs are tried with, and what they are judged on: no sample is in both."""
         train = self.train
         fraction = min(HELD, MOST_HELD / len(train))
-        if isinstance(train, Ordered):
+        if isinstance(train, TimeOrdered):
             return train.cut(fraction)
-        kept, held = stratify(train.labels, fraction, derive(self.seed, "codec") % 2**31, groups_of(train))
+        kept, held = stratify(train.labels, fraction, derive(self.seed, "codec") % 2**31, get_groups(train))
         return train.subset(kept), train.subset(held)  # type: ignore[attr-defined]
 
 

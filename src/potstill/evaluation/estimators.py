@@ -14,7 +14,7 @@ from torch import Tensor
 
 from potstill.core import Batch, Inputs, InputSpec, Normalization, Source, Task, registry
 from potstill.core.nested import only
-from potstill.data.iterate import each
+from potstill.data.iterate import map_samples
 from potstill.errors import PotstillError
 from potstill.tasks import task_of
 
@@ -101,7 +101,7 @@ class Learned:
         def answered(batch: Batch) -> Tensor:
             return predict(only(batch.x, f"learner {self.name}")).cpu()
 
-        return each(source, torch.arange(len(source)), _CHUNK, answered)
+        return map_samples(source, torch.arange(len(source)), _CHUNK, answered)
 
 
 def names_learner(name: object) -> bool:

@@ -16,7 +16,7 @@ from potstill.augment.mix import rows as as_rows
 from potstill.augment.names import augmentation_name
 from potstill.core import Augmentation, Metric, NetworkFactory, Source, Splits, Task
 from potstill.core.nested import count, moved, only
-from potstill.data import Viewed, holdout
+from potstill.data import SourceView, holdout
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.evaluation.augmentation import student_augmentation, student_left_out
@@ -459,7 +459,7 @@ def as_seen(source: Source, distilled: Distilled) -> Source:
     if hasattr(source, "subset") and any(f.name == "normalization" and f.init for f in settings):
         seen: Source = replace(source, normalization=normalization)  # type: ignore[type-var]
         return seen
-    return Viewed.of(source, normalization)
+    return SourceView.of(source, normalization)
 
 
 def _run(bench: _Bench, what: str, jobs: list[Job], source: Source) -> list[Tensor | None]:

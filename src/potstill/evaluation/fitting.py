@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from potstill.core import Source, Splits
-from potstill.data.read_options import reading_changes
+from potstill.data.read_options import describe_option_changes
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.nn import named
@@ -27,7 +27,7 @@ def not_made_of(card: Mapping[str, Any], splits: Splits) -> str | None:
         (source.get("name"), source.get("samples") or 0), (train.name, len(train)),
     ))  # fmt: skip
     reading = card.get("reading")
-    if changes := reading_changes(reading, splits.reading) if isinstance(reading, Mapping) else "":
+    if changes := describe_option_changes(reading, splits.reading) if isinstance(reading, Mapping) else "":
         how = f"It was made of {made}, read with other options than {given} here: {changes}. Leave the options out"
     elif made != given:
         how = f"It was made of {made}, and this is {given}: give the same data, split by the same seed"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from potstill.augment.siamese import Siamese
 from potstill.core import Augmentation, Batch, Inputs, Network, Normalization, Source
-from potstill.data.iterate import each
+from potstill.data.iterate import map_samples
 from potstill.nn import Frozen
 
 __all__ = ["features_of", "head"]
@@ -55,7 +55,7 @@ def features_of(network: Frozen, source: Source, chunk: int, precision: str) -> 
             return network.embed(batch.x).float()
 
         with torch.no_grad():
-            _kept[key] = each(source, torch.arange(len(source)), chunk, embedded)
+            _kept[key] = map_samples(source, torch.arange(len(source)), chunk, embedded)
     _kept.move_to_end(key)
     while len(_kept) > _SOURCES:
         _kept.popitem(last=False)

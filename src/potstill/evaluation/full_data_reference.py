@@ -14,7 +14,7 @@ import torch
 from potstill._util.cache import make_kind
 from potstill._util.cache_dir import cache_folder
 from potstill.core import NetworkFactory, Source
-from potstill.data.groups import data_key
+from potstill.data.groups import source_key
 from potstill.dataset_file import write_atomic
 from potstill.errors import PotstillError
 from potstill.evaluation.estimators import Learned
@@ -89,7 +89,7 @@ class FullReference:
         if n.parts:
             other["parts"] = [[name, part.mean.tolist(), part.std.tolist()] for name, part in n.parts.items()]
         return other | {
-            "recipe": self._recipe, "train": data_key(self.train), "test": self.test.content_hash,
+            "recipe": self._recipe, "train": source_key(self.train), "test": self.test.content_hash,
             "network": self.make.name, "seed": self.seed, "mean": n.mean.tolist(), "std": n.std.tolist(),
             "whitening": white,
         }  # fmt: skip

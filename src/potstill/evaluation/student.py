@@ -17,7 +17,7 @@ from potstill.augment.geometry import mixable, moved_targets
 from potstill.augment.mix import rows
 from potstill.core import Augmentation, Batch, Inputs, Network, NetworkFactory, Source, Task
 from potstill.core.nested import count, device_of, index, only, split
-from potstill.data.iterate import each
+from potstill.data.iterate import map_samples
 from potstill.evaluation.distilled_training import Teachers, mixing, stored_loss, taught_loss
 from potstill.evaluation.estimators import Learned
 from potstill.evaluation.frozen_feature_cache import features_of, head
@@ -359,7 +359,7 @@ def predict(network: torch.nn.Module, source: Source, precision: Precision = "fl
                 return torch.cat(
                     [task.answer(network.classifier(some)).cpu() for some in torch.split(features, TEST_CHUNK)]
                 )
-        return each(source, torch.arange(len(source)), TEST_CHUNK, answered)
+        return map_samples(source, torch.arange(len(source)), TEST_CHUNK, answered)
 
 
 def train_and_predict(source: Source, job: Job) -> Tensor | None:

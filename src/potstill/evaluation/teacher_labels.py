@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from potstill.core import Augmentation, NetworkFactory, Source
-from potstill.data.iterate import each
+from potstill.data.iterate import map_samples
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.evaluation.distilled_training import Teachers, teachers_of
@@ -268,5 +268,5 @@ def _agreement_real(label: Callable[[Tensor], Tensor], train: Source) -> float:
     def said(batch: Any) -> Tensor:
         return label(batch.x).argmax(1)
 
-    found = each(train, drawn, CHUNK, said)
+    found = map_samples(train, drawn, CHUNK, said)
     return float((found.cpu() == train.labels[drawn].cpu()).double().mean())

@@ -19,7 +19,7 @@ from potstill.augment.geometry import mixable, moved_targets
 from potstill.augment.siamese import Drawn, joined
 from potstill.core import Augmentation, Batch, Network, Source
 from potstill.core.nested import only
-from potstill.data.iterate import each
+from potstill.data.iterate import map_samples
 from potstill.evaluation.distilled_training import mixing
 from potstill.evaluation.estimators import Learned
 from potstill.evaluation.protocol import Precision
@@ -234,7 +234,7 @@ def _predict(stack: Stack, source: Source) -> Tensor:
         return torch.stack([task.answer(output) for output in outputs], 1).cpu()
 
     with torch.no_grad():
-        return each(source, torch.arange(len(source)), TEST_CHUNK, answered).transpose(0, 1)
+        return map_samples(source, torch.arange(len(source)), TEST_CHUNK, answered).transpose(0, 1)
 
 
 def train_and_predict_together(source: Source, jobs: Sequence[Job]) -> list[Tensor | None]:

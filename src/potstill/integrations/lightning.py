@@ -15,7 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSample
 from potstill.api.load_data import as_splits, load_as_made, pick_device
 from potstill.core import Source
 from potstill.data.splits import holdout
-from potstill.data.subset import Viewed
+from potstill.data.subset import SourceView
 from potstill.dataset_file import Distilled, load
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.evaluation import not_made_of
@@ -84,7 +84,7 @@ class DistilledData(LightningDataModule):
         self._test = None if splits.test is None else self._seen(splits.test)
 
     def _seen(self, source: Source) -> Source:
-        return Viewed.of(source, self.small.normalization)
+        return SourceView.of(source, self.small.normalization)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """The small set, in another order in each epoch."""

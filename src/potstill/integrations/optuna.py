@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from potstill.api.load_data import as_splits, pick_device
 from potstill.core import Source, Splits
-from potstill.data.subset import Viewed
+from potstill.data.subset import SourceView
 from potstill.dataset_file import Distilled, load
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import held_part
@@ -63,7 +63,7 @@ class Objective:
                 f"{len(source.classes)} classes; give the data that it was made of"
             )
         index = held_part(source, seed, most=samples)
-        batch = Viewed.of(source, self._small.normalization).fetch(index)
+        batch = SourceView.of(source, self._small.normalization).fetch(index)
         self._x, self._y = batch.x, targets_of(source)[index].cpu()
         self._task = task_of(source)
         self.direction = "maximize" if self._task.metric.sign > 0 else "minimize"

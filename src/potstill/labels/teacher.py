@@ -16,7 +16,7 @@ from potstill.augment.idc import IDCAugment
 from potstill.augment.mix import CutMix
 from potstill.core import Augmentation, Batch, Inputs, Source, Task
 from potstill.core.nested import count, only
-from potstill.data.iterate import ahead
+from potstill.data.iterate import prefetch
 from potstill.errors import PotstillError
 from potstill.functional.sharpness_aware import Flat, flat_step
 from potstill.functional.train import parameters, train_step
@@ -145,7 +145,7 @@ def train_epoch(
     if mix is not None and isinstance(augment, IDCAugment):
         augment = augment.beside_cutmix()
     shape, task = source.input.shape, task_of(source)
-    for fetched in ahead(source, torch.split(order, batch) if len(order) else ()):
+    for fetched in prefetch(source, torch.split(order, batch) if len(order) else ()):
         every, y = _labelled(source, fetched)
         x = only(every, "an augmentation")
         x = augment.apply(x, augment.draw(len(x), shape, rng))

@@ -22,7 +22,7 @@ from potstill._util.cache_dir import cache_folder
 from potstill.augment.siamese import none
 from potstill.core import Batch, NetworkFactory, Source, Trained
 from potstill.core.nested import only
-from potstill.data.iterate import each
+from potstill.data.iterate import map_samples
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.errors import PotstillError
 from potstill.functional.gradient_norms import last_layer_norms
@@ -129,7 +129,7 @@ class Order:
             assert batch.y is not None  # the networks could not have been trained
             return last_layer_norms(net, only(batch.x, "a curriculum"), batch.y).cpu()
 
-        return each(self.train, index, _CHUNK, norms)
+        return map_samples(self.train, index, _CHUNK, norms)
 
     def easy_first(self, index: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
         """The samples at ``index`` from easy to hard."""

@@ -27,8 +27,8 @@ from potstill._util.cache import make_kind
 from potstill._util.cache_dir import cache_folder
 from potstill.core import Augmentation, Ground, Network, NetworkFactory, Source, Trained
 from potstill.data import stratify
-from potstill.data.groups import data_key, groups_of
-from potstill.data.iterate import shuffled
+from potstill.data.groups import get_groups, source_key
+from potstill.data.iterate import shuffle_indices
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.dataset_file.shared_decoders import state_hash
 from potstill.errors import PotstillError
@@ -105,7 +105,7 @@ class Training:
     def _pass(self, net: Network, made: Teacher, index: Tensor, rng: Generator, epoch: int) -> Teacher:
         r = self.recipe
         return train_epoch(
-            net, made, self.train, shuffled(self.train, index, rng), rng, batch=int(r["batch"]),
+            net, made, self.train, shuffle_indices(self.train, index, rng), rng, batch=int(r["batch"]),
             lr=float(r["lr"]) * _fall(str(r.get("schedule", "steps")), epoch, self.epochs),
             momentum=float(r["momentum"]), weight_decay=float(r["weight_decay"]), augment=self.augment,
             cutmix=float(r.get("cutmix", 0)),
@@ -179,7 +179,7 @@ class TrainNetwork(Training):
             hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
         ]  # fmt: skip
         what = {
-            "data": data_key(self.train, bool(self.recipe.get("holdout"))),
+            "data": source_key(self.train, bool(self.recipe.get("holdout"))),
             "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
             "network": self.make.name, "augment": repr(self.augment), "recipe": dict(self.recipe),
             "number": self.number, "version": 3,
@@ -275,7 +275,7 @@ def kept_part(train: Source, part: float) -> Int[Tensor, " m"]:
     Raises:
         PotstillError: ``part`` is not in [0, 1).
     """
-    return stratify(train.labels, part, 0, groups_of(train))[0] if part else torch.arange(len(train))
+    return stratify(train.labels, part, 0, get_groups(train))[0] if part else torch.arange(len(train))
 
 
 def _fall(schedule: str, epoch: int, epochs: int) -> float:

@@ -29,7 +29,7 @@ from torch.func import functional_call
 from potstill._util.cache import make_kind
 from potstill._util.cache_dir import cache_folder
 from potstill.core import Ground, Network, Trained
-from potstill.data.groups import data_key
+from potstill.data.groups import source_key
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.dataset_file.memmap_safetensors import mapped
 from potstill.errors import PotstillError
@@ -191,7 +191,7 @@ class RecordTraining(Training):
             hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
         ]  # fmt: skip
         what = {
-            "data": data_key(self.train, bool(self.recipe.get("holdout"))),
+            "data": source_key(self.train, bool(self.recipe.get("holdout"))),
             "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
             "network": self.make.name, "augment": repr(self.augment), "number": self.number, "version": _VERSION,
             "recipe": {name: v for name, v in self.recipe.items() if name != "until"},

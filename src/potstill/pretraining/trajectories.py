@@ -39,8 +39,8 @@ from potstill._util.cache import in_use, make_kind
 from potstill._util.cache_dir import cache_folder
 from potstill._util.file_lock import take
 from potstill.core import Ground, NetworkFactory, Source, Trained
-from potstill.data.groups import data_key
-from potstill.data.iterate import shuffled
+from potstill.data.groups import source_key
+from potstill.data.iterate import shuffle_indices
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.dataset_file.files import read_metadata
 from potstill.errors import PotstillError, unknown
@@ -316,7 +316,7 @@ class ExpertTraining(Training):
         for epoch in range(state.epoch, self.epochs):
             begun = time.monotonic()
             index = kept if sorted_ is None else PAD.index(epoch, sorted_, self.train.labels)
-            made = self._one(net, state.teacher, shuffled(self.train, index, rng), rng, self._rate(epoch))
+            made = self._one(net, state.teacher, shuffle_indices(self.train, index, rng), rng, self._rate(epoch))
             theta = layout.flat(made.params)
             if not math.isfinite(float(theta.sum())):
                 raise PotstillError(
@@ -338,7 +338,7 @@ class ExpertTraining(Training):
             hashlib.sha256(t.cpu().numpy().tobytes()).hexdigest() for t in (n.whitening.mean, n.whitening.matrix)
         ]  # fmt: skip
         what = {
-            "data": data_key(self.train, bool(self.said["holdout"])),
+            "data": source_key(self.train, bool(self.said["holdout"])),
             "mean": n.mean.tolist(), "std": n.std.tolist(), "whitening": white,
             "network": self.make.name, "augment": repr(self.augment), "recipe": self._decides, "number": self.number,
             "version": _VERSION,

@@ -20,7 +20,7 @@ from potstill.codecs.patches import Patches
 from potstill.core import Augmentation, Effort, Ground, Method, Problem, Selection, Space, Store, Stored, Synthetic
 from potstill.core.nested import moved
 from potstill.core.registry import effort_fields
-from potstill.data import on_card
+from potstill.data import column_metadata
 from potstill.dataset_file import Distilled
 from potstill.dataset_file.output import SetOutput
 from potstill.dataset_file.replacing import run_digest
@@ -405,7 +405,7 @@ def _artefact(
             normalization=train.normalization,
             training=dict(method.info.training),
             source={"name": train.name, "samples": len(train), "hash": train.content_hash, "notes": list(settled.notes)}
-            | on_card(train),
+            | column_metadata(train),
             outcome=dataclasses.asdict(done.outcome),
             cost={
                 "seconds": round(done.seconds, 3),

@@ -18,7 +18,7 @@ def read_counts(task: Any, data: object, asked: Any) -> Splits:
     Args:
         task: `Counts`, as it was asked for; its mean is filled in here.
         data: the path of a file whose first line names the columns.
-        asked: a `potstill.data.read_options.Reading`: label, seed, test_fraction, device and more that we do not need.
+        asked: a `potstill.data.read_options.ReadOptions`: label, seed, test_fraction, device and more.
     """
     path = Path(str(data))
     if not path.is_file() or path.suffix != ".csv":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.core import Problem
-from potstill.data.iterate import grouped
+from potstill.data.iterate import iterate_groups
 from potstill.functional.statistics import Seen, followed, gap, of_batch_norm, of_convolution, watch
 from potstill.methods.decoupled._teachers import CHUNK, Member, Rules
 from potstill.methods.decoupled._turn import Turn, Voice
@@ -137,7 +137,7 @@ def measured(problem: Problem, member: Member, rules: Rules, groups: Sequence[Te
     """
     sizes = [len(group) for group in groups]
     pooled: list[dict[str, Tensor]] = [{} for _ in groups]
-    for numbers, batch in grouped(problem.train, groups, CHUNK):
+    for numbers, batch in iterate_groups(problem.train, groups, CHUNK):
         x = image(batch.x)
         own = {g: (numbers == g).to(x.device) for g in sorted(set(numbers.tolist()))}
         with torch.no_grad():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from potstill.core import Asset, Network, NetworkFactory, Part, Problem, Source, Trained
-from potstill.data.iterate import each
+from potstill.data.iterate import map_samples
 from potstill.errors import PotstillError
 from potstill.functional.statistics import watch
 from potstill.methods.engine import Published, fitting, hard_labels, image, member, nearest
@@ -72,7 +72,7 @@ class Member:
     def embedded(self, source: Source, index: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and embeddings of real samples, without a graph, in one pass over them."""
         with torch.no_grad():
-            both = each(source, index, CHUNK, lambda batch: torch.cat(self.seen(image(batch.x))[:2], 1))
+            both = map_samples(source, index, CHUNK, lambda batch: torch.cat(self.seen(image(batch.x))[:2], 1))
         k = len(source.classes)
         return both[:, :k], both[:, k:]
 

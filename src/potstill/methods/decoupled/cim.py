@@ -24,7 +24,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Problem, Synthetic
-from potstill.data.iterate import each
+from potstill.data.iterate import map_samples
 from potstill.functional.param_groups import Leaves, Rule, Rules, planted, under
 from potstill.functional.sampling import draw_per_class
 from potstill.methods.decoupled._realism import score
@@ -49,7 +49,7 @@ def easiest(problem: Problem, members: Sequence[Member], c: int, samples: int, r
     """
     n = problem.sizes[c]
     (index,) = draw_per_class([problem.by_class[c]], max(samples, n), rng)
-    scores = each(problem.train, index, CHUNK, lambda batch: score(members, image(batch.x), c))
+    scores = map_samples(problem.train, index, CHUNK, lambda batch: score(members, image(batch.x), c))
     order = scores.argsort(stable=True).cpu()
     return index[order[torch.arange(n) % len(order)]]
 

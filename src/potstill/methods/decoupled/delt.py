@@ -18,7 +18,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.data.iterate import each
+from potstill.data.iterate import map_samples
 from potstill.functional.crops import Curriculum
 from potstill.methods.decoupled._parts import Groups
 from potstill.methods.decoupled._realism import score
@@ -43,7 +43,7 @@ def middling(problem: Problem, members: Sequence[Member], rng: Generator) -> Ten
     check_enough(problem)
     kept = []
     for c, (index, n) in enumerate(zip(problem.by_class, problem.sizes, strict=True)):
-        scores = each(problem.train, index, 1024, lambda batch, c=c: score(members, image(batch.x), c))  # type: ignore[misc]
+        scores = map_samples(problem.train, index, 1024, lambda batch, c=c: score(members, image(batch.x), c))  # type: ignore[misc]
         kept.append(index[outward(scores).cpu()[torch.arange(n) % len(index)]])
     return image(problem.train.fetch(torch.cat(kept)).x)
 

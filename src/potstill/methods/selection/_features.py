@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Asset, Inputs, Network, Problem
-from potstill.data.iterate import in_order
+from potstill.data.iterate import iterate_samples
 from potstill.functional.duplicates import Digests
 from potstill.functional.features import input_rows
 from potstill.methods.engine import load, trained_networks
@@ -88,7 +88,7 @@ def _passed(
     net = _network(problem, features, seed)
     rows: Tensor | None = None
     with torch.no_grad():
-        for positions, batch in in_order(problem.train, index, CHUNK):
+        for positions, batch in iterate_samples(problem.train, index, CHUNK):
             see(positions, batch.x)
             made = input_rows(batch.x, problem.train.input) if net is None else _seen_by(net, batch.x, space)
             if rows is None:

@@ -11,7 +11,7 @@ import torch
 from torch import Generator
 
 from potstill.core import MethodInfo, Metrics, Problem
-from potstill.data.iterate import in_order
+from potstill.data.iterate import iterate_samples
 from potstill.functional.duplicates import Digests
 from potstill.functional.sampling import proportional, random_per_class
 from potstill.methods.engine import image
@@ -54,7 +54,7 @@ class Stratified(ClassByClass[StratifiedState]):
         c = state.classes_done
         index = problem.by_class[c]
         found = Digests(len(index))
-        for positions, batch in in_order(problem.train, index, CHUNK):
+        for positions, batch in iterate_samples(problem.train, index, CHUNK):
             found.add(positions, image(batch.x))
         first = found.first()
         # a random order of all, distinct ones before repeats
