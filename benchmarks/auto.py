@@ -15,7 +15,7 @@ students and samples, lies above 0. Seconds are those of the process's own proce
 machine.
 
 Results: results/auto/DATA-BYTES.json, written after every cell; what is there is not made again.
-``python -m benchmarks.tables`` writes the rows of docs/auto.md.
+``python -m tools.docs`` writes the rows of docs/auto.md.
 """
 
 import argparse

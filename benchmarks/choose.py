@@ -27,8 +27,8 @@ bytes.
 
 Settings that differ from the publications' (``OBJECTIVES``) are what makes sense in a minute: fewer real samples and
 updates of networks, several steps with one network's real statistics where the method allows, and real samples as the
-start of ``dc`` and ``cafe``, which are published to begin with noise. Where a default was mended after the table was
-made (`results/mended.json`), the setting that it was made with is written there; NCFM's decay, and the features in
+start of ``dc`` and ``cafe``, which are published to begin with noise. Where a default was corrected after the
+table was made, the setting that it was made with is written there; NCFM's decay, and the features in
 which DREAM's start is clustered, have no setting to go back with.
 """
 

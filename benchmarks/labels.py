@@ -2,7 +2,7 @@
 
     python benchmarks/labels.py                          # all parts, in about a quarter of an hour on one core
     python benchmarks/labels.py --only accuracy --sets 2 --epochs 40 --out build/labels.json    # a quick look
-    python benchmarks/labels.py --only plot              # docs/img/labels.svg again, from the results
+    python -m tools.docs.label_plot                      # docs/img/labels.svg again, from the results
 
 **bytes**: forecasts for ImageNet-1K, 50 pictures per class, 300 epochs, of rows and of a ResNet-18 in few bits, beside
 the published folder of FKD labels, N · E · (2 C + 27) bytes: sizes, whose accuracy nobody has measured here. Also the
@@ -37,7 +37,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from label_plot import plot
 from machine import machine
 from torch import Tensor, nn
 
@@ -55,7 +54,7 @@ from potstill.labels.write import Expert, committee, write_labels
 from potstill.nn import factory
 from potstill.rng import derive, generator
 
-PARTS = ("bytes", "reading", "writing", "accuracy", "plot")
+PARTS = ("bytes", "reading", "writing", "accuracy")
 IMAGENET = ((None, "float16", 300), (100, "float16", 300), (100, "uint8", 30), (50, "float16", 30),
             (10, "float16", 300), (10, "uint8", 300), (10, "uint4", 300), (10, "float16", 30),
             (5, "uint8", 30))  # fmt: skip
@@ -84,7 +83,6 @@ def main() -> None:
     parser.add_argument("--teacher-epochs", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--out", type=Path, default=Path("results/labels.json"))
-    parser.add_argument("--image", type=Path, default=Path("docs/img/labels.svg"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -108,8 +106,6 @@ def main() -> None:
             keep(writing=made, writing_machine=machine())
         if "accuracy" in args.only:
             accuracy(args, Path(folder), keep)
-    if "plot" in args.only:
-        plot(report["accuracy"], args.image)
 
 
 def imagenet() -> dict[str, Any]:

@@ -10,7 +10,7 @@ The optimising methods get ``--budget`` seconds each; how many steps that made s
 A method is measured as its publication measures it: DC by DC's own recipe (``dc``), all others by DSA's (``dsa``),
 unless ``--protocol`` says otherwise; ``--epochs`` shortens it. With one seed the spread is that of students on one set;
 with several it is that of sets, each of which is the mean of its students. The
-page is written by ``python -m benchmarks.tables``.
+page is written by ``python -m tools.docs``.
 """
 
 import argparse

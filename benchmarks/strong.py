@@ -17,7 +17,7 @@ float32 pictures, and ``random-tiles`` and so on are real samples in the form of
 ``--protocol`` and reads the test data once. Nothing is chosen on them: settings were chosen on ``--validation`` of the
 training data, of which no set is made (``score --held``). Intervals are Student's t over means of sets.
 
-Results: one file per data, bytes and seconds under results/strong/; the table is `benchmarks/tables/strong.py`'s.
+Results: one file per data, bytes and seconds under results/strong/; the table is `tools/docs/strong.py`'s.
 """
 
 import argparse

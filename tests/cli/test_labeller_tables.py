@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.tables import labels
+from tools.docs import labels
 
 
 def row(agreement: float = 1.0, **cells: list[float]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from potstill.api.listing import list_methods
 from potstill.core.registry import method_class
 
-pages = pytest.importorskip("benchmarks.site_pages", reason="the site is built with the docs extra")
+pages = pytest.importorskip("tools.docs.site_pages", reason="the site is built with the docs extra")
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row["name"]) for row in list_methods(outside=False)])

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.tables.choice import choose
 from potstill.api.listing import list_methods
 from potstill.augment.names import named_augmentation
 from potstill.core import Ground, Normalization, Problem
@@ -31,6 +30,7 @@ from potstill.methods.gradient.dream import DREAM
 from potstill.methods.gradient.idc import IDC
 from potstill.rng import draw_seed, generator
 from potstill.testing import toy_problem, toy_source
+from tools.docs.choice import choose
 
 SMALL: dict[str, Any] = {"networks_trained": 1, "epochs_trained": 1, "batch_real": 5}
 

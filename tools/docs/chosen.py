@@ -1,0 +1,80 @@
+"""What `--method auto` loses against a full grid: benchmarks/auto.py."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from potstill.evaluation.candidate_trials import Loss, loss_between
+from potstill.evaluation.statistics import summary
+from tools.docs.parts import table
+
+__all__ = ["auto"]
+
+
+def auto(root: Path) -> str:
+    """A row for each data set: the grid's best, the gap to what auto chose, how often that is worse, and the time."""
+    shown: list[list[object]] = []
+    machine: dict[str, Any] = {}
+    for path in sorted((root / "results" / "auto").glob("*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not found["auto"]:
+            continue
+        machine = found["machine"]
+        grid = _grid(found)
+        means = {name: float(right.mean()) for name, right in grid.items()}
+        best = max(means, key=lambda name: means[name])
+        chosen = [_right(found, cell) for cell in found["auto"].values()]
+        gaps = [loss_between(grid[best], right, sure=0.975) for right in chosen]
+        fair = [100 * _fair(grid, right) for right in chosen]
+        whole = summary([100 * gap.mean for gap in gaps])
+        ends = whole["ci95"]
+        spent = sum(cell["seconds"] for cell in found["grid"].values())
+        share = sum(cell["seconds"] for cell in found["auto"].values()) / len(gaps) / spent
+        real = sum(cell["answer"] == "real" for cell in found["auto"].values())
+        shown.append(
+            [
+                f"{found['data']}, {found['bytes']:,} bytes", f"{len(found['grid'])} × {found['seconds']:g} s",
+                f"`{best}` {100 * means[best]:.1f}",
+                f"{whole['mean']:+.1f}" + ("" if ends is None else f" [{ends[0]:+.1f}, {ends[1]:+.1f}]"),
+                ", ".join(f"{100 * gap.mean:+.1f}" for gap in gaps), f"{sum(fair) / len(fair):+.1f}",
+                f"{_worse(gaps)} of {len(gaps)}", f"{real} of {len(gaps)}", f"{share:.2f}",
+            ]
+        )  # fmt: skip
+    if not shown:
+        return "Nothing has been measured yet."
+    head: list[object] = [
+        "data", "the grid's sets", "its best", "gap of auto, points", "of each repeat", "fair gap",
+        "significantly worse", "answered with real samples", "its time / the grid's",
+    ]  # fmt: skip
+    return f"{table(head, shown)}\n\n{machine['processor']}, one thread, torch {machine['torch']}. `benchmarks/auto.py`"
+
+
+def _right(found: dict[str, Any], cell: dict[str, Any]) -> torch.Tensor:
+    bits = np.frombuffer(bytes.fromhex(cell["right"]), np.uint8)
+    rows, columns = found["students"], found["held"]
+    return torch.from_numpy(np.unpackbits(bits, count=rows * columns).reshape(rows, columns)).double()
+
+
+def _grid(found: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Of each candidate what students got right, the mean of its sets."""
+    of: dict[str, list[torch.Tensor]] = {}
+    for name, cell in found["grid"].items():
+        of.setdefault(name.rpartition(" ")[0], []).append(_right(found, cell))
+    return {name: torch.stack(sets).mean(0) for name, sets in of.items()}
+
+
+def _fair(grid: dict[str, torch.Tensor], chosen: torch.Tensor) -> float:
+    """The gap, where one half of the samples says what is best and the other how good it is, both ways."""
+    gaps = []
+    for half in (0, 1):
+        best = max(grid, key=lambda name: float(grid[name][:, half::2].mean()))
+        other = 1 - half
+        gaps.append(float(grid[best][:, other::2].mean() - chosen[:, other::2].mean()))
+    return sum(gaps) / 2
+
+
+def _worse(gaps: list[Loss]) -> int:
+    return sum(gap.low > 0 for gap in gaps)

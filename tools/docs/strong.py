@@ -1,0 +1,145 @@
+"""How strong small sets are by the seconds they get: benchmarks/strong.py."""
+
+import json
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from tools.docs.parts import mean_and_half, table
+
+__all__ = ["strong", "strong_across", "strong_best"]
+
+_OWN, _LONG = "potstill-short", "potstill-long"
+_NAMES = {
+    "fashion-mnist-ipc1": "Fashion-MNIST, 31,440 bytes",
+    "fashion-mnist-ipc10": "Fashion-MNIST, 314,400 bytes",
+    "fashion-mnist-true31440": "Fashion-MNIST, 31,440 true bytes",
+    "fashion-mnist-ipc50": "Fashion-MNIST, 1,572,000 bytes",
+    "fashion-mnist-true3930": "Fashion-MNIST, 3,930 true bytes",
+    "fashion-mnist-true39300": "Fashion-MNIST, 39,300 true bytes",
+    "fashion-mnist-true196500": "Fashion-MNIST, 196,500 true bytes",
+    "fashion-mnist-true314400": "Fashion-MNIST, 314,400 true bytes",
+    "fashion-mnist-true1572000": "Fashion-MNIST, 1,572,000 true bytes",
+    "mnist-ipc1": "MNIST (60,000), 31,440 bytes",
+    "mnist-ipc10": "MNIST (60,000), 314,400 bytes",
+    "mnist-ipc50": "MNIST (60,000), 1,572,000 bytes",
+    "mnist-true3930": "MNIST (60,000), 3,930 true bytes",
+    "mnist-true39300": "MNIST (60,000), 39,300 true bytes",
+    "mnist-true31440": "MNIST (60,000), 31,440 true bytes",
+    "mnist-true196500": "MNIST (60,000), 196,500 true bytes",
+    "mnist-true314400": "MNIST (60,000), 314,400 true bytes",
+    "mnist-true1572000": "MNIST (60,000), 1,572,000 true bytes",
+    "mnist-5k-ipc1": "MNIST-5k, 31,440 bytes",
+    "mnist-5k-true3930": "MNIST-5k, 3,930 true bytes",
+}
+
+
+def _cells(root: Path) -> dict[str, tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """What was measured on test data, by data and bytes: the machine, and the cells."""
+    found: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
+    for path in sorted((root / "results" / "strong").glob("*.json")):
+        held = json.loads(path.read_text(encoding="utf-8"))
+        found[path.stem] = held["machine"], [c for c in held["cells"].values() if c["where"] == "test"]
+    return found
+
+
+def _by_set(cell: dict[str, Any]) -> str:
+    return " ".join(f"{100 * fmean(values):.1f}" for values in cell["values_of_sets"])
+
+
+def strong(root: Path) -> str:
+    """A table for each data set and size: what was made, in how many seconds, and what students reach."""
+    parts: list[str] = []
+    for name, (machine, cells) in _cells(root).items():
+        of = [c for c in cells if c["network"].endswith("w128") and c["protocol"] == _OWN]
+        if not of:
+            continue  # measured by other protocols alone
+        rows: list[list[object]] = [
+            [
+                f"`{c['arm']}`", c["inputs"], f"{c['bytes']['total']:,}",
+                f"{c['seconds_asked']:g}" if c["seconds_asked"] else "—",
+                f"{fmean(c['seconds']):,.0f}" if c["seconds_asked"] and c.get("seconds") else "—",
+                f"{c['preparation_seconds']:,.0f}" if c["preparation_seconds"] else "",
+                c["made_in"].rpartition("-")[2] or "—", mean_and_half(c["accuracy"]), _by_set(c), c["students"],
+            ]
+            for c in sorted(of, key=lambda c: -float(c["accuracy"]["mean"]))
+        ]  # fmt: skip
+        head: list[object] = [
+            "arm", "inputs", "bytes", "seconds asked", "by the clock, s", "beforehand, s", "made in width",
+            "accuracy, %", "each set", "students a set",
+        ]  # fmt: skip
+        said = (
+            "± is half of a 95 % interval over means of sets (Student's t), sampling of the test data in it; sets are "
+            "few, so it is wide. Seconds asked decide the number of steps, by what a step took when it was timed; by "
+            "the clock: what they then took, mean over sets. Beforehand: by the clock, once for all sets. Other work "
+            "was on the machine. "
+            f"{machine['processor']}, one thread a run, torch {machine['torch']}."
+        )
+        parts.append(f"**{_NAMES.get(name, name)}**\n\n{table(head, rows)}\n\n{said}")
+    return "\n\n".join(parts) or "Nothing has been measured yet."
+
+
+def strong_across(root: Path) -> str:
+    """The sets that were measured by another protocol or network than those of `strong`."""
+    rows: list[list[object]] = []
+    for name, (_, cells) in _cells(root).items():
+        keyed: dict[tuple[str, float, str], list[dict[str, Any]]] = {}
+        for c in cells:
+            keyed.setdefault((c["arm"], c["seconds_asked"], c["made_in"]), []).append(c)
+        for (arm, seconds, _), some in keyed.items():
+            if len(some) < 2 and (some[0]["protocol"], some[0]["network"]) == (_OWN, "convnet-d3-w128"):
+                continue  # in the tables of `strong`
+            rows += [
+                [
+                    _NAMES.get(name, name), f"`{arm}`", f"{seconds:g}" if seconds else "—", f"`{c['protocol']}`",
+                    f"`{c['network']}`", mean_and_half(c["accuracy"]),
+                    f"{len(c['values_of_sets'])} × {c['students']}",
+                ]
+                for c in some
+            ]  # fmt: skip
+    head: list[object] = ["data", "arm", "seconds", "protocol", "student", "accuracy, %", "sets × students"]
+    return table(head, rows) if rows else "Nothing has been measured yet."
+
+
+_PUBLISHED = {
+    ("fashion-mnist", 1): ("FreD 84.6", "IDC 81.0"),
+    ("fashion-mnist", 10): ("FreD 89.1", "DANCE 86.3"),
+    ("fashion-mnist", 50): ("IDC, plain, 89.1", "DSA 88.7"),
+    ("mnist", 1): ("FreD 95.8", "IDC 94.2"),
+    ("mnist", 10): ("IDC 98.4",),
+    ("mnist", 50): ("DSA 99.2",),
+}
+"""Highest figures whose source was read, in float32 pictures: docs/strong.md, "Beside published figures"."""
+_OURS = {1: "frepo-frequency", 10: ("ncfm-frequency160", "rfad-frequency160"), 50: "rfad-frequency256"}
+"""What stands for ours at each size: the arm that was given the most time, not the one that scored best."""
+_REAL = {1: "random-frequency", 10: "random-frequency160", 50: "random-frequency256"}
+
+
+def _longest(cells: list[dict[str, Any]], arms: str | tuple[str, ...]) -> str:
+    """The cell of the first of these arms that there is: made longest; students of 1,200 updates, else of 300."""
+    for arm in (arms,) if isinstance(arms, str) else arms:
+        own = [c for c in cells if c["arm"] == arm and c["network"].endswith("w128") and c["protocol"] in (_OWN, _LONG)]
+        if own:
+            c = max(own, key=lambda c: (c["seconds_asked"], c["protocol"] != _OWN))
+            took = f", {c['seconds_asked'] / 60:g} min" if c["seconds_asked"] else ""
+            return f"{mean_and_half(c['accuracy'])} ({len(c['values_of_sets'])} × {c['students']}{took})"
+    return ""
+
+
+def strong_best(root: Path) -> str:
+    """By data and size: published figures, our set in the same bytes, and real samples in them, in three forms."""
+    found, rows = _cells(root), list[list[object]]()
+    for (data, n), published in _PUBLISHED.items():
+        same, true, eighth = (
+            found.get(f"{data}-{size}", ({}, []))[1] for size in (f"ipc{n}", f"true{31440 * n}", f"true{3930 * n}")
+        )
+        rows.append([
+            data, n, "; ".join(published), _longest(same, _OURS[n]), _longest(same, _REAL[n]),
+            _longest(true, "random-2bits"), _longest(eighth, ("rfad-frequency256", "rfad-frequency160", _OURS[1])),
+            _longest(eighth, "random-2bits"),
+        ])  # fmt: skip
+    head: list[object] = [
+        "data", "a class", "published, float32", "ours in those bytes", "what it began as",
+        "real pictures in 2 bits, those true bytes", "ours in an eighth of them", "real pictures in 2 bits, an eighth",
+    ]  # fmt: skip
+    return table(head, rows)
