@@ -82,8 +82,8 @@ def test_all_begin_with_the_same_samples():
 
 
 def test_a_round_asks_for_what_the_learner_is_least_sure_of():
+    from potstill.active.acquisition import margin
     from potstill.active.learning import fitted, labelled, scored
-    from potstill.functional.acquisition import margin
     from potstill.nn import factory
 
     source = blobs(90, 0)

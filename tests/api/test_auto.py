@@ -13,10 +13,10 @@ from potstill.automl.candidates import Candidate, usual_candidates
 from potstill.automl.result import Entry
 from potstill.automl.resume import Journal, Stopwatch
 from potstill.automl.scoring import Judge, behind, students_at
+from potstill.automl.successive_halving import rung_sizes, share, steps_in, survivors
 from potstill.cli.main import main
 from potstill.core import Budget, Splits
 from potstill.errors import PotstillError
-from potstill.functional.successive_halving import rung_sizes, share, steps_in, survivors
 from potstill.runs.loop import Interrupted
 
 SMALL = {"network": "convnet-d1-w8", "device": "cpu", "progress": None, "executor": "serial"}

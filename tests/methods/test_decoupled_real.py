@@ -11,9 +11,9 @@ from decoupled_toys import at_toy, batches, members, pixels, started, steps, voi
 
 from potstill.core import Problem
 from potstill.errors import PotstillError
-from potstill.functional.graph_cut import bins, last_layer_factors
 from potstill.functional.statistics import gap
 from potstill.methods.decoupled import Member
+from potstill.methods.decoupled._graph_cut import bins, last_layer_factors
 from potstill.methods.decoupled.cim import CIM, residual
 from potstill.methods.decoupled.dq import DQ
 from potstill.methods.decoupled.lpld import LPLD

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from potstill.active.box_coreset import csod, image_class_means
 from potstill.data.detection import BoxedImage, Detection, read_picture
 from potstill.errors import PotstillError
-from potstill.functional.box_coreset import csod, image_class_means
 
 __all__ = ["box_crops", "select_images"]
 

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from potstill.active.acquisition import badge, core_set, entropy, least_confidence, margin, top
 from potstill.core import Augmentation, Network, NetworkFactory, Source
 from potstill.data import TensorSource
 from potstill.errors import PotstillError, unknown
-from potstill.functional.acquisition import badge, core_set, entropy, least_confidence, margin, top
 from potstill.functional.sampling import distinct
 from potstill.labels.teacher import train_teacher
 from potstill.nn import OwnNetwork, factory, given, usual

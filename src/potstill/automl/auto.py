@@ -30,6 +30,7 @@ from potstill.automl.halving import Race
 from potstill.automl.result import Entry, on_card
 from potstill.automl.resume import Journal, Stopwatch
 from potstill.automl.scoring import Judge
+from potstill.automl.successive_halving import steps_in
 from potstill.core import Budget, Source, Store
 from potstill.data import holdout
 from potstill.data.groups import source_key
@@ -39,7 +40,6 @@ from potstill.dataset_file.replacing import run_digest
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import HELD, MARGIN, Loss, loss_between, narrow
 from potstill.execution import Executor
-from potstill.functional.successive_halving import steps_in
 from potstill.nn import OwnNetwork, factory
 from potstill.nn import given as own_network
 from potstill.rng import derive

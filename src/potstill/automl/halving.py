@@ -16,12 +16,12 @@ from potstill.automl.candidates import AutoOptions
 from potstill.automl.result import Entry
 from potstill.automl.resume import Journal
 from potstill.automl.scoring import FIRST, Judge, behind, students_at
+from potstill.automl.successive_halving import rung_sizes, share, steps_in, survivors
 from potstill.core import NetworkFactory, Source
 from potstill.data import stratify
 from potstill.data.groups import get_groups
 from potstill.errors import PotstillError
 from potstill.evaluation.candidate_trials import probe_of
-from potstill.functional.successive_halving import rung_sizes, share, steps_in, survivors
 from potstill.rng import derive
 from potstill.runs.loop import Interrupted
 

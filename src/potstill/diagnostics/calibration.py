@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from potstill.diagnostics.bench import Bench, Lesson, finite
+from potstill.diagnostics.reliability import BINS, reliability
 from potstill.evaluation.statistics import difference, summary
-from potstill.functional.calibration import BINS, reliability
 
 __all__ = ["calibration", "lessons"]
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from potstill.core import Source
 from potstill.core.nested import only
 from potstill.diagnostics.bench import Bench
+from potstill.diagnostics.near_copies import WITHIN, nearest_rows, usual_gap
 from potstill.errors import PotstillError
-from potstill.functional.near_copies import WITHIN, nearest_rows, usual_gap
 from potstill.rng import generator
 
 __all__ = ["MOST", "nearest"]

@@ -10,9 +10,9 @@ from torch.func import functional_call
 from potstill.core import Task
 from potstill.core.nested import count, index
 from potstill.diagnostics.bench import Bench, Taught
+from potstill.diagnostics.curvature import largest, product, trace
 from potstill.evaluation.statistics import summary
 from potstill.evaluation.student import Job, train
-from potstill.functional.curvature import largest, product, trace
 from potstill.rng import derive, generator
 
 __all__ = ["PRODUCTS", "REAL", "VECTORS", "curvature", "samples", "students_of"]

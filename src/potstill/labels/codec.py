@@ -24,7 +24,7 @@ so each ã is off by at most about step / 2: a 510th or a 30th of the row's rang
 first in its low half.
 
 **Indices** are increasing, so they are stored in about ``log2(K / k) + 2`` bits each
-(`potstill.functional.delta_coding`): 10 of 1,000 in 11 bytes. Files of format 1 have them in 8, 16 or 32 bits each, as
+(`potstill.labels.delta_coding`): 10 of 1,000 in 11 bytes. Files of format 1 have them in 8, 16 or 32 bits each, as
 ``packed=False`` says.
 
 **Level**: the log-sum-exp of z, one more 16-bit float, from which the logits come back; MSE and GIFT need them.
@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from potstill.errors import PotstillError, unknown
-from potstill.functional.delta_coding import increasing_bytes, pack_increasing, unpack_increasing
+from potstill.labels.delta_coding import increasing_bytes, pack_increasing, unpack_increasing
 
 __all__ = ["Coded", "Coding"]
 

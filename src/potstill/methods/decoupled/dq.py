@@ -22,8 +22,8 @@ import torch
 from torch import Generator
 
 from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Problem, Selection
-from potstill.functional.graph_cut import bins, last_layer_factors, spread
 from potstill.functional.sampling import distinct, random_per_class
+from potstill.methods.decoupled._graph_cut import bins, last_layer_factors, spread
 from potstill.methods.decoupled._teachers import Taught
 from potstill.methods.engine import image
 from potstill.methods.selection._greedy import ChosenState, check_enough, following, one_class

@@ -15,23 +15,57 @@ option. Its atoms begin at random real embeddings, so that none begins far off; 
 draws from a normal distribution.
 """
 
+import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Generator, Tensor
 
 from potstill.core import Efforts, MethodInfo, Problem
+from potstill.errors import PotstillError
 from potstill.functional.statistics import Seen, length
-from potstill.functional.transport import barycentre, check_solver
 from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._state import Composition
 from potstill.methods.decoupled._statistics import OfClasses
 from potstill.methods.decoupled._teachers import Member, Rules
 from potstill.methods.decoupled._turn import Turn, Voice
 
-__all__ = ["WMDD"]
+__all__ = ["WMDD", "barycentre"]
+
+
+def check_solver() -> None:
+    """Raise a PotstillError if POT is not installed."""
+    if importlib.util.find_spec("ot") is None:
+        raise PotstillError("barycentres need POT, which is not installed; pip install 'potstill[wmdd]'")
+
+
+def barycentre(
+    points: Float[Tensor, "n d"], first: Float[Tensor, "m d"], iterations: int = 100, tolerance: float = 1e-7
+) -> Float[Tensor, "m d"]:
+    """Return the m equally weighted points nearest to equally weighted ``points`` in Wasserstein-2 distance.
+
+    A free-support barycentre of one measure (Cuturi and Doucet, arXiv:1310.4375, algorithm 2 without the weights):
+    alternates the best transport plan and a move of every atom to the mean of what it receives; a local minimum.
+
+    Args:
+        points: the measure.
+        first: initial atoms.
+        iterations: maximum number of moves, at least 1.
+        tolerance: stop when the squared distance that all atoms move is below this.
+
+    Raises:
+        PotstillError: POT is not installed.
+    """
+    check_solver()
+    ot: Any = importlib.import_module("ot")
+    measure, start = (t.detach().cpu().double().numpy() for t in (points, first))
+    weights = [ot.unif(len(measure))]
+    atoms = ot.lp.free_support_barycenter([measure], weights, start, numItermax=iterations, stopThr=tolerance)
+    return torch.from_numpy(atoms).to(points)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,6 @@ from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Part, Problem
 from potstill.core.nested import split, tensors
-from potstill.functional.linearize import Linearised, conjugate_gradients
 from potstill.functional.param_groups import under
 from potstill.functional.ridge import solve
 from potstill.functional.sampling import distinct
@@ -37,6 +36,7 @@ from potstill.methods.engine import (
     seen_inputs,
     shown,
 )
+from potstill.methods.performance._linearize import Linearised, conjugate_gradients
 from potstill.methods.performance._ridge import PASS, TEMPERATURE, Fit, fit_loss, margin, targets_of_set, wanted
 from potstill.rng import draw_seed, generator
 

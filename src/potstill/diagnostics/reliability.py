@@ -1,4 +1,4 @@
-"""How far what a network says of its certainty is true: the expected calibration error in bins of equal width.
+"""Expected calibration error (ECE) in bins of equal width.
 
 Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks" (arXiv:1706.04599), equation 3:
 
@@ -23,7 +23,7 @@ BINS = 15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reliability:
-    """What was found in each bin; means of an empty bin are 0."""
+    """Counts and means per bin; means of an empty bin are 0."""
 
     count: Int[Tensor, " b"]
     confidence: Float[Tensor, " b"]
@@ -45,12 +45,12 @@ def reliability(probabilities: Float[Tensor, "n k"], labels: Int[Tensor, " n"], 
     """
     if bins < 1:
         raise PotstillError(f"calibration needs at least one bin, but bins is {bins}; use {BINS}")
-    sure, said = probabilities.double().max(1)
-    at = (sure * bins).ceil().long().clamp(1, bins) - 1
+    confidence_of_rows, predicted = probabilities.double().max(1)
+    at = (confidence_of_rows * bins).ceil().long().clamp(1, bins) - 1
     count = torch.bincount(at, minlength=bins)
-    of = count.clamp(min=1).double()
-    confidence = torch.bincount(at, weights=sure, minlength=bins) / of
-    right = (said == labels.to(said.device)).double()
+    divisor = count.clamp(min=1).double()
+    confidence = torch.bincount(at, weights=confidence_of_rows, minlength=bins) / divisor
+    right = (predicted == labels.to(predicted.device)).double()
     return Reliability(
-        count=count, confidence=confidence, accuracy=torch.bincount(at, weights=right, minlength=bins) / of
+        count=count, confidence=confidence, accuracy=torch.bincount(at, weights=right, minlength=bins) / divisor
     )

@@ -7,7 +7,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from potstill.errors import PotstillError
-from potstill.functional.transport import barycentre
+from potstill.methods.decoupled.wmdd import barycentre
 from potstill.rng import generator
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from potstill.errors import PotstillError
-from potstill.functional.delta_coding import increasing_bytes, pack_increasing, unpack_increasing
+from potstill.labels.delta_coding import increasing_bytes, pack_increasing, unpack_increasing
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""Which rows are copies of real ones: the nearest real row of each, beside how near real rows lie to each other."""
+"""Nearest real row of each synthetic row, and the usual distance between real rows."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ from potstill.functional.sampling import distinct
 __all__ = ["WITHIN", "Nearest", "nearest_rows", "usual_gap"]
 
 WITHIN = 0.5
-"""A row is nearly a copy where its nearest real row is nearer than this part of `usual_gap`. Ours."""
+"""Fraction of `usual_gap` below which a row counts as a near copy. Ours."""
 _CANDIDATES = 8
-"""Rows that products put forward: they cannot tell rows apart that nearly coincide."""
+"""Candidates per row from products, which cannot order rows that nearly coincide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +34,10 @@ class Nearest:
 
 
 def nearest_rows(few: Float[Tensor, "m d"], many: Float[Tensor, "n d"]) -> Nearest:
-    """The nearest row of ``many`` to each of ``few``: products find some candidates, and differences say which it is,
-    so that rows that are equal are at 0. The lowest on a tie."""
+    """Return the nearest row of ``many`` for each of ``few``; equal rows are at 0; the lowest index on a tie.
+
+    Products find candidates, exact differences decide between them.
+    """
     held = min(_CANDIDATES, len(many))
     best = torch.full((len(few), held), float("inf"), dtype=few.dtype, device=few.device)
     at = torch.zeros(len(few), held, dtype=torch.int64, device=few.device)
@@ -52,8 +54,10 @@ def nearest_rows(few: Float[Tensor, "m d"], many: Float[Tensor, "n d"]) -> Neare
 
 
 def usual_gap(x: Float[Tensor, "n d"], rng: Generator, most: int = 500) -> float:
-    """The median distance of a row to its nearest other row, of at most ``most`` rows drawn from ``rng``; infinite of
-    a single row. Rows that stand there twice are at 0, up to rounding."""
+    """Return the median distance of a row to its nearest other row, over at most ``most`` random rows.
+
+    Infinite for a single row; repeated rows are at 0 up to rounding.
+    """
     if len(x) < 2:
         return float("inf")
     at = distinct(len(x), min(most, len(x)), rng).to(x.device)

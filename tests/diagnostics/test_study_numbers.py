@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
+from potstill.diagnostics.curvature import largest, product, trace
+from potstill.diagnostics.near_copies import nearest_rows, usual_gap
+from potstill.diagnostics.reliability import reliability
 from potstill.errors import PotstillError
-from potstill.functional.calibration import reliability
-from potstill.functional.curvature import largest, product, trace
-from potstill.functional.near_copies import nearest_rows, usual_gap
 from potstill.functional.train import cross_entropy
 from potstill.rng import generator
 

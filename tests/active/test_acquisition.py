@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from potstill.active.acquisition import badge, core_set, entropy, least_confidence, margin, top
 from potstill.errors import PotstillError
-from potstill.functional.acquisition import badge, core_set, entropy, least_confidence, margin, top
 from potstill.rng import generator
 
 

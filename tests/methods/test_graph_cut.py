@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from potstill.functional.graph_cut import bins, last_layer_factors, similarity, spread
+from potstill.methods.decoupled._graph_cut import bins, last_layer_factors, similarity, spread
 from potstill.rng import generator
 
 

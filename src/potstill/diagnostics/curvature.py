@@ -1,9 +1,9 @@
 """The Hessian of a loss by its products with vectors: its trace, and its largest eigenvalue.
 
-A product ``H v`` is the gradient of ``⟨∇L, v⟩`` (Pearlmutter, 1994); the Hessian itself is never there.
+A product ``H v`` is the gradient of ``⟨∇L, v⟩`` (Pearlmutter, 1994); the Hessian is never formed.
 
-- Trace: the mean of ``vᵀ H v`` over vectors of random signs (Hutchinson, 1990), an estimate whose spread is said.
-- Largest eigenvalue in magnitude: power iteration from a random start, until it changes by less than a part.
+- Trace: the mean of ``vᵀ H v`` over vectors of random signs (Hutchinson, 1990), with its standard error.
+- Largest eigenvalue in magnitude: power iteration from a random start, until the relative change is small.
 """
 
 import math
@@ -18,11 +18,11 @@ from potstill.errors import PotstillError
 __all__ = ["Eigenvalue", "Trace", "Vector", "largest", "product", "trace"]
 
 Vector = tuple[Tensor, ...]
-"""As the parameters are: one tensor for each."""
+"""One tensor per parameter."""
 
 
 def product(loss: Callable[[Vector], Tensor], at: Sequence[Tensor]) -> Callable[[Sequence[Tensor]], Vector]:
-    """The map ``v ↦ H v`` of ``loss`` at the parameters ``at``; the graph of one gradient is kept for all products.
+    """Return the map ``v ↦ H v`` of ``loss`` at the parameters ``at``; one gradient graph serves all products.
 
     Args:
         loss: of parameters in the order of ``at``, twice differentiable, a number.
@@ -44,7 +44,7 @@ def product(loss: Callable[[Vector], Tensor], at: Sequence[Tensor]) -> Callable[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """An estimate of a trace, and the value of each random vector that it is the mean of."""
+    """Estimate of a trace: the mean over random vectors."""
 
     values: tuple[float, ...]
 
@@ -54,7 +54,7 @@ class Trace:
 
     @property
     def error(self) -> float | None:
-        """The standard error of the mean; ``None`` of a single vector."""
+        """Standard error of the mean; ``None`` for one vector."""
         n = len(self.values)
         if n < 2:
             return None
@@ -81,13 +81,13 @@ def trace(times: Callable[[Sequence[Tensor]], Vector], like: Sequence[Tensor], v
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Eigenvalue:
-    """The eigenvalue of the greatest magnitude, as power iteration has it."""
+    """Eigenvalue of the largest magnitude, by power iteration."""
 
     value: float
     products: int
-    """That were made."""
+    """Hessian-vector products computed."""
     settled: bool
-    """Whether the last product changed it by less than was asked for."""
+    """True if the last product changed the value by less than the tolerance."""
 
 
 def largest(
@@ -97,7 +97,7 @@ def largest(
 
     Args:
         like: as for `trace`.
-        part: it has settled where it changes by less than this part of itself.
+        part: relative change at which the iteration stops.
 
     Raises:
         PotstillError: no product is to be made.

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from potstill.active.box_coreset import ImageClass, csod, image_class_means
 from potstill.errors import PotstillError
-from potstill.functional.box_coreset import ImageClass, csod, image_class_means
 from potstill.rng import generator
 
 

@@ -1,4 +1,4 @@
-"""Rows of increasing numbers in few bits, each row in as many bytes as any other: the classes that a label keeps.
+"""Elias-Fano coding of rows of increasing numbers, all rows of the same length: class indices of sparse labels.
 
 Elias and Fano's code of sorted numbers (Elias, "Efficient storage and retrieval by content and address of static
 files", J. ACM 21(2), 1974): of each of k numbers below K the ``low`` last bits as they are, and of the rest the
@@ -18,7 +18,7 @@ __all__ = ["increasing_bytes", "pack_increasing", "unpack_increasing"]
 
 
 def _low(count: int, below: int) -> int:
-    """Bits kept as they are, in the shortest code; −1 for one bit of each number below ``below``."""
+    """Return the number of raw low bits in the shortest code; −1 for a bitmap of ``below`` bits."""
     low = min(range(below.bit_length() + 1), key=lambda b: _bits(count, below, b))
     return -1 if below <= _bits(count, below, low) else low
 
@@ -28,12 +28,12 @@ def _bits(count: int, below: int, low: int) -> int:
 
 
 def increasing_bytes(count: int, below: int) -> int:
-    """Bytes of a row of ``count`` increasing numbers in 0…``below`` − 1."""
+    """Return the bytes of a row of ``count`` increasing numbers in 0…``below`` − 1."""
     return -(-_bits(count, below, _low(count, below)) // 8)
 
 
 def pack_increasing(rows: NDArray[np.int64], below: int) -> NDArray[np.uint8]:
-    """Rows (m, k), each increasing, of numbers in 0…``below`` − 1, as bytes (m, `increasing_bytes`)."""
+    """Encode increasing rows (m, k) of numbers in 0…``below`` − 1 as bytes (m, `increasing_bytes`)."""
     m, count = rows.shape
     low = _low(count, below)
     bits = np.zeros((m, _bits(count, below, low)), np.uint8)
@@ -46,10 +46,10 @@ def pack_increasing(rows: NDArray[np.int64], below: int) -> NDArray[np.uint8]:
 
 
 def unpack_increasing(packed: NDArray[np.uint8], count: int, below: int) -> NDArray[np.int64]:
-    """The rows (m, ``count``) that were packed.
+    """Decode the rows (m, ``count``) of `pack_increasing`.
 
     Raises:
-        PotstillError: no increasing numbers below ``below`` are packed like this: they are damaged.
+        PotstillError: the bytes are no such code (damaged file).
     """
     low = _low(count, below)
     bits = np.unpackbits(packed, axis=1, bitorder="little")
