@@ -52,7 +52,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import potstill
-from potstill.api.distill import settle
+from potstill.api.distill import resolve_run
 from potstill.augment.names import named_augmentation
 from potstill.codecs import classes_stored, ints_stored, nbytes, read, store
 from potstill.core import Parametrization, Source, Splits, Synthetic, registry
@@ -264,7 +264,7 @@ class Bench:
     def distil(self, c: Candidate, n: int, seed: int, steps: int, marks: list[float] | None = None) -> Synthetic:
         """A set, by the verbs of its method; the seconds of this process after each step go into ``marks``."""
         one, all_of_it = math.prod(self.small(c)), math.prod(self.shape)
-        settled = settle(
+        settled = resolve_run(
             Splits(train=self.train, test=None), c.maker, ipc=max(1, n * one // all_of_it), size_budget=None, zca=None,
             parametrization=c.over, labels=None, augment=None, device="cpu", **{"network": None, **c.options},
         )  # fmt: skip

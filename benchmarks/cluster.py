@@ -100,8 +100,9 @@ def main() -> None:
 
 def comparison(out: Path, executor: Any, seed: int, sets: int = 3) -> None:
     potstill.compare(
-        "digits", ["dm", "dsa", "k-means"], [1, 2, 5], sets=sets, out=out, network="convnet-d1-w16", seeds=2, seed=seed,
-        effort="quick", epochs=60, executor=executor, options={"dm": {"iterations": 150}, "dsa": {"iterations": 12}},
+        "digits", ["dm", "dsa", "k-means"], [1, 2, 5], repeats=sets, out=out, network="convnet-d1-w16", seeds=2,
+        seed=seed,
+        preset="quick", epochs=60, executor=executor, options={"dm": {"iterations": 150}, "dsa": {"iterations": 12}},
     )  # fmt: skip
 
 
@@ -111,7 +112,7 @@ SHARDS = 7
 
 def sharded(out: Path, executor: Any, seed: int) -> None:
     small = potstill.distill(
-        "mnist-5k", "dm", ipc=10, network="convnet-d2-w32", effort="published", steps=140, seed=seed, store="uint8",
+        "mnist-5k", "dm", ipc=10, network="convnet-d2-w32", preset="published", steps=140, seed=seed, codec="uint8",
         class_shards=SHARDS, executor=executor, checkpoint=out / "run", checkpoint_every=5.0, progress=None,
     )  # fmt: skip
     out.mkdir(exist_ok=True)
@@ -183,7 +184,7 @@ def experts(executor: Any, longer: int) -> None:
     """Eight experts of MTT."""
     potstill.distill(
         "digits", "mtt", ipc=1, steps=1, network="convnet-d2-w32", networks_trained=8, epochs_trained=4 * longer,
-        start_until=1, ahead=1, student_steps=1, store="float32", executor=executor, progress=None,
+        start_until=1, ahead=1, student_steps=1, codec="float32", executor=executor, progress=None,
     )  # fmt: skip
 
 
@@ -199,7 +200,7 @@ def students(executor: Any, longer: int) -> None:
 def shards(executor: Any, longer: int) -> None:
     """Ten classes in ten shards."""
     potstill.distill(
-        "digits", "dm", ipc=10, network="convnet-d2-w32", effort="published", steps=60 * longer, store="uint8",
+        "digits", "dm", ipc=10, network="convnet-d2-w32", preset="published", steps=60 * longer, codec="uint8",
         class_shards=10, executor=executor, progress=None,
     )  # fmt: skip
 

@@ -119,7 +119,9 @@ def timed(args: argparse.Namespace, splits: potstill.Splits, name: str, effort: 
     if key in read(args.out)["time"]:
         return
     core, wall = time.process_time(), time.perf_counter()
-    plan = potstill.plan(splits, name, ipc=args.ipc, effort=effort, network=network, measure=args.measure, device="cpu")
+    plan = potstill.plan(
+        splits, name, ipc=args.ipc, preset=effort, network=network, profile_steps=args.measure, device="cpu"
+    )
     had = min(1.0, (time.process_time() - core) / (time.perf_counter() - wall) / args.threads)
     fields = efforts_of(registry.resolve("methods", name))[effort]
     m = plan.measured
@@ -145,7 +147,7 @@ def measured(
         return
     core = time.process_time()
     small = potstill.distill(
-        splits, name, ipc=args.ipc, effort=effort or "quick", seed=seed, network=network, device="cpu", progress=None
+        splits, name, ipc=args.ipc, preset=effort or "quick", seed=seed, network=network, device="cpu", progress=None
     )
     core = time.process_time() - core
     score = potstill.evaluate(

@@ -466,7 +466,7 @@ class Bench:
         def rebuilt() -> Row:
             out = self.folder / "indices.out"
             potstill.export(self.distil("colour16", "herding"), "indices", out)
-            return of_set(potstill.rebuild(out, self.data["colour16"]), self.folder)
+            return of_set(potstill.materialize(out, self.data["colour16"]), self.folder)
 
         yield "export/rebuilt", rebuilt
 

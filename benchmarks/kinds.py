@@ -63,7 +63,7 @@ def cell(kind: Kind, splits: Any, method: str, seed: int, students: int) -> dict
     begun = time.monotonic()
     network = "towers-w16" if kind.name == "pairs" else "mlp"
     small = potstill.distill(
-        splits, method, items=kind.items, seed=seed, network=network, progress=None, effort="published",
+        splits, method, items=kind.items, seed=seed, network=network, progress=None, preset="published",
         **kind.methods[method],
     )  # fmt: skip
     made = time.monotonic() - begun

@@ -39,8 +39,8 @@ def main() -> None:
     for name in args.data:
         begun = time.process_time()
         found = potstill.scaling(
-            name, ipc=args.ipc, stops=args.stops or STOPS.get(name, (1, 3, 10)), out=args.out / name,
-            network=args.network, sets=args.sets, steps=args.steps, device="cpu",
+            name, ipc=args.ipc, teacher_epochs=args.stops or STOPS.get(name, (1, 3, 10)), out=args.out / name,
+            network=args.network, repeats=args.sets, steps=args.steps, device="cpu",
         )  # fmt: skip
         print(f"{scaling_text(found)}\n{time.process_time() - begun:.0f} s of one core\n", flush=True)
         shutil.copyfile(args.out / name / "scaling.svg", args.images / f"scaling-{name}.svg")

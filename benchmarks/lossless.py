@@ -67,7 +67,7 @@ def main() -> None:
                 network = {} if name == "random" else {"network": args.network}
                 small = potstill.distill(
                     data, method=name.removesuffix("-before"), bytes=ipc * classes * 4 * (numbers + classes), seed=seed,
-                    store="float32", device="cpu", executor="serial", progress=None, **network, **options,
+                    codec="float32", device="cpu", executor="serial", progress=None, **network, **options,
                 )  # fmt: skip
                 need = len(kept["full"]) < args.sets
                 found = evaluate(

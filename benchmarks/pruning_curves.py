@@ -36,7 +36,7 @@ from machine import machine
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from potstill.api.distill import settle
+from potstill.api.distill import resolve_run
 from potstill.api.load_data import load_data
 from potstill.augment.names import named_augmentation
 from potstill.core import Selection, Splits, registry
@@ -199,7 +199,7 @@ def select(splits: Splits, method: str, keep: float, args: argparse.Namespace, n
     fields = _fields(method)
     asked = {"epochs_recorded": args.epochs, "lr": args.lr, **SETTINGS.get(method, {})}
     options = {n: v for n, v in asked.items() if n in fields}
-    settled = settle(
+    settled = resolve_run(
         splits, method, ipc=1, size_budget=None, network=network if "network" in fields else None, parametrization=None,
         labels=None, augment=None, zca=None, device="cpu", **options,
     )  # fmt: skip

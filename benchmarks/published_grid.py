@@ -119,7 +119,7 @@ def one(
         else:
             small = potstill.distill(
                 splits, name, ipc=ipc, seed=seed, network=args.distil_network, device=args.device,
-                effort="published", time_limit=budget, steps=args.steps if optimises else None, **options,
+                preset="published", time_limit=budget, steps=args.steps if optimises else None, **options,
             )  # fmt: skip
             args.sets.mkdir(parents=True, exist_ok=True)
             small.save(kept)

@@ -63,8 +63,8 @@ def tried(method: str, train: Any, held: Any, protocol: Any, args: argparse.Name
     """What students of the method's set tell right, and how it ended; made in ``network``."""
     given = {"network": network} if hasattr(resolve("methods", method), "network") else {}
     small = potstill.distill(
-        Splits(train=train, test=None), method, ipc=args.ipc, store="float32", device="cpu", executor="serial",
-        effort="quick", time_limit=args.budget, progress=None, **given,
+        Splits(train=train, test=None), method, ipc=args.ipc, codec="float32", device="cpu", executor="serial",
+        preset="quick", time_limit=args.budget, progress=None, **given,
     )  # fmt: skip
     found = evaluate(
         small, Splits(train=train, test=held), protocol=protocol, networks=[args.network], seeds=2, baselines=False,

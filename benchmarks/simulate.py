@@ -154,7 +154,7 @@ def of_a_shard() -> tuple[float, float]:
     for k in (1, 3, 10):
         weighed = Weighing([])
         potstill.distill(
-            "mnist-5k", "dm", ipc=10, network="convnet-d2-w32", effort="published", steps=8, store="uint8",
+            "mnist-5k", "dm", ipc=10, network="convnet-d2-w32", preset="published", steps=8, codec="uint8",
             class_shards=k, executor=weighed, progress=None,
         )  # fmt: skip
         sizes += [10 / k] * k

@@ -96,7 +96,7 @@ def main() -> None:
             given = options if method == "random" else {"network": args.network, **basis, **options}
             small = potstill.distill(
                 Splits(train=train, test=None), method=method, bytes=args.ipc * classes * 4 * (numbers + classes),
-                seed=seed, store="float32", device="cpu", executor="serial", progress=None, **given,
+                seed=seed, codec="float32", device="cpu", executor="serial", progress=None, **given,
             )  # fmt: skip
             found = evaluate(
                 small, Splits(train=train, test=held), protocol=protocol, networks=[args.network],

@@ -88,7 +88,7 @@ def row(name: str, args: argparse.Namespace, splits: Splits) -> dict[str, Any]:
     chosen: list[str] = []
     for seed in range(args.sets):
         for store in values:
-            small = potstill.distill(splits, seed=seed, store=store, **options)
+            small = potstill.distill(splits, seed=seed, codec=store, **options)
             with tempfile.TemporaryDirectory() as folder:  # the scores are those of the set that a reader loads
                 small.save(path := Path(folder) / "set.safetensors")
                 small = potstill.load(path)

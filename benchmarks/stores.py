@@ -26,7 +26,7 @@ from machine import machine
 from torch import Tensor
 
 import potstill
-from potstill.api.distill import settle
+from potstill.api.distill import resolve_run
 from potstill.augment.names import named_augmentation
 from potstill.codecs import nbytes, read, store
 from potstill.codecs.entropy import coded_bytes
@@ -65,7 +65,7 @@ class Bench:
         assert isinstance(splits.train, TensorSource)
         assert splits.test is not None
         self.train, self.test = splits.train, splits.test
-        settled = settle(
+        settled = resolve_run(
             Splits(train=self.train, test=None), "dm", ipc=10, size_budget=None, zca=None, parametrization="pixels",
             labels=None, augment=None, device="cpu", **METHOD,
         )  # fmt: skip

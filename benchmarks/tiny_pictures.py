@@ -68,8 +68,8 @@ def made(train: Any, held: Any, stored: str, args: argparse.Namespace) -> list[l
     sets = []
     for seed in range(args.sets):
         small = potstill.distill(
-            Splits(train=train, test=None), args.method, ipc=args.ipc, effort="quick", network=args.network,
-            parametrization=stored, seed=seed, store="float32", device="cpu", progress=None, executor="serial",
+            Splits(train=train, test=None), args.method, ipc=args.ipc, preset="quick", network=args.network,
+            parametrization=stored, seed=seed, codec="float32", device="cpu", progress=None, executor="serial",
         )  # fmt: skip
         score = evaluate(
             small, Splits(train=train, test=held), protocol=protocol, networks=[args.network], seeds=2,

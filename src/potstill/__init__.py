@@ -7,13 +7,13 @@ if TYPE_CHECKING:
     from potstill.api.compare import compare
     from potstill.api.distill import distill
     from potstill.api.evaluate import evaluate
-    from potstill.api.export import export, rebuild
+    from potstill.api.export import export, materialize
     from potstill.api.label import label
     from potstill.api.load_data import load_data
     from potstill.api.report import report
     from potstill.api.scaling import scaling
     from potstill.api.score import score
-    from potstill.api.study import study
+    from potstill.api.study import diagnose
     from potstill.core import Budget, Splits
     from potstill.data import TensorSource
     from potstill.dataset_file import Distilled, inspect, load
@@ -63,6 +63,7 @@ __all__ = [
     "Splits",
     "TensorSource",
     "compare",
+    "diagnose",
     "distill",
     "evaluate",
     "export",
@@ -71,12 +72,11 @@ __all__ = [
     "label",
     "load",
     "load_data",
+    "materialize",
     "plan",
-    "rebuild",
     "report",
     "scaling",
     "score",
-    "study",
 ]
 
 

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 
-from potstill.active import ACQUISITIONS, active, label_cost
+from potstill.active import ACQUISITIONS, active_learning, label_cost
 from potstill.active.label_cost import needed
 from potstill.active.learning import Learner
 from potstill.cli.main import main
@@ -56,7 +56,9 @@ def test_only_the_labels_that_are_asked_for_are_read(acquire):
         asked.append(index.tolist())
         return source.labels[index]
 
-    run = active(Unlabelled(source), ask, acquire=acquire, rounds=3, per_round=4, start=6, learner=QUICK, test=test)
+    run = active_learning(
+        Unlabelled(source), ask, acquire=acquire, rounds=3, per_round=4, start=6, learner=QUICK, test=test
+    )
     flat = [i for part in asked for i in part]
     assert [len(part) for part in asked] == [6, 4, 4, 4]
     assert len(set(flat)) == 18  # nothing is asked for twice
@@ -64,7 +66,7 @@ def test_only_the_labels_that_are_asked_for_are_read(acquire):
     assert torch.equal(run.labels, source.labels[run.index])
     assert [r.labels for r in run.rounds] == [6, 10, 14, 18]
     assert run.rounds[-1].accuracy > 0.8
-    again = active(source, ask, acquire=acquire, rounds=3, per_round=4, start=6, learner=QUICK, test=test)
+    again = active_learning(source, ask, acquire=acquire, rounds=3, per_round=4, start=6, learner=QUICK, test=test)
     assert again.index.tolist() == flat
     assert [r.accuracy for r in again.rounds] == [r.accuracy for r in run.rounds]
     json.dumps(run.to_dict())
@@ -73,7 +75,7 @@ def test_only_the_labels_that_are_asked_for_are_read(acquire):
 def test_all_begin_with_the_same_samples():
     source = blobs(60, 0)
     starts = {
-        active(source, lambda i: source.labels[i], acquire=a, rounds=1, per_round=2, start=5, learner=QUICK)
+        active_learning(source, lambda i: source.labels[i], acquire=a, rounds=1, per_round=2, start=5, learner=QUICK)
         .rounds[0]
         .index
         for a in ACQUISITIONS
@@ -87,7 +89,9 @@ def test_a_round_asks_for_what_the_learner_is_least_sure_of():
     from potstill.nn import factory
 
     source = blobs(90, 0)
-    run = active(source, lambda i: source.labels[i], acquire="margin", rounds=1, per_round=5, start=9, learner=QUICK)
+    run = active_learning(
+        source, lambda i: source.labels[i], acquire="margin", rounds=1, per_round=5, start=9, learner=QUICK
+    )
     first = torch.tensor(run.rounds[0].index)
     make = factory("linear", source.input, 3)
     net = fitted(QUICK, make, labelled(source, first, source.labels[first]), 0, 0)
@@ -110,7 +114,7 @@ def test_a_round_asks_for_what_the_learner_is_least_sure_of():
 )
 def test_what_cannot_be_is_refused_in_one_line(answer, options, message):
     with pytest.raises(PotstillError, match=message) as refused:
-        active(blobs(60, 0), answer, **{"rounds": 1, "per_round": 3, "learner": QUICK, **options})
+        active_learning(blobs(60, 0), answer, **{"rounds": 1, "per_round": 3, "learner": QUICK, **options})
     assert "\n" not in str(refused.value)
 
 

@@ -10,7 +10,7 @@ from potstill.cli.main import main
 from potstill.data.synthetic_shape import like
 from potstill.errors import PotstillError
 from potstill.execution.described import described_cluster
-from potstill.planning.phases import side_by_side, trained
+from potstill.planning.phases import parallel_phase, training_phase
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(ROOT.glob("recipes/imagenet-*/*.yaml"))
@@ -73,7 +73,7 @@ def test_data_that_cannot_be_are_refused_in_one_line(words, says):
 
 def test_more_devices_shorten_a_training_until_the_exchange_of_gradients_bounds_it():
     def training(words):
-        return trained(
+        return training_phase(
             "t", described_cluster(words), networks=1, samples=1e6, work=1e11, batch=256, weights=10**8, kept=1e6,
             each=0.0, decode=None,
         )  # fmt: skip
@@ -89,7 +89,7 @@ def test_more_devices_shorten_a_training_until_the_exchange_of_gradients_bounds_
 
 def test_what_does_not_fit_is_halved_or_said():
     def steps(memory, held=0):
-        return side_by_side(
+        return parallel_phase(
             "s", cluster=described_cluster(f"memory={memory},flops=1T"), work=1e12, jobs=1, samples=0, each=0,
             decode=None, at_once=100, kept=1e8, weights=10**6, forward=False, held=held, steps=1,
         )  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import potstill
-from potstill.api.distill import settle
+from potstill.api.distill import resolve_run
 from potstill.automl import auto, halving
 from potstill.automl.candidates import Candidate, usual_candidates
 from potstill.automl.result import Entry
@@ -78,7 +78,7 @@ def test_a_candidate_is_spelled_as_it_was_read():
 
 
 def settle_usual(source, candidate):
-    return settle(
+    return resolve_run(
         Splits(train=source, test=None), candidate.method, ipc=None, size_budget=Budget(unit="bytes", amount=2000),
         network=None, parametrization=candidate.parametrization, labels=None, augment=None, zca=None, device="cpu",
         store=candidate.store, effort="quick", **dict(candidate.options),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import potstill
-from potstill.api.distill import Settled, identity_of, settle
+from potstill.api.distill import ResolvedRun, resolve_run, run_identity
 from potstill.cli.main import main
 from potstill.core import Budget, Splits, registry
 from potstill.core.registry import make_method
@@ -104,7 +104,7 @@ def test_every_method_takes_natural_proportions(name: str) -> None:
     data = Splits(train=uneven_source(), test=None)  # classes of 7, 40 and 150
     found = settled(data, name, Budget(unit="items", amount=26), **options)
     assert found.problem.counts == (1, 5, 20)
-    small = potstill.distill(data, name, items=26, steps=1, store="float32", progress=None, **options)
+    small = potstill.distill(data, name, items=26, steps=1, codec="float32", progress=None, **options)
     if name == "ufc":
         return  # its classes share compensators, and have as many inputs each
     assert len(small) == 26
@@ -134,14 +134,14 @@ def test_it_stands_on_the_card_and_in_a_note() -> None:
     assert said not in potstill.distill(table((9, 9, 9)), "random", items=6, progress=None).card["source"]["notes"]
 
 
-def settled(data: Splits, method: str, budget: Budget, **options: Any) -> Settled:
+def settled(data: Splits, method: str, budget: Budget, **options: Any) -> ResolvedRun:
     axes = dict.fromkeys(("network", "parametrization", "labels", "augment", "zca"))
-    return settle(data, method, ipc=None, size_budget=budget, device="cpu", **{**axes, **options})
+    return resolve_run(data, method, ipc=None, size_budget=budget, device="cpu", **{**axes, **options})
 
 
 def test_a_run_of_another_balance_is_another_run() -> None:
     natural, equal = (
-        identity_of(settled(table(), "dm", Budget(unit="items", amount=20, balance=balance)), 0)
+        run_identity(settled(table(), "dm", Budget(unit="items", amount=20, balance=balance)), 0)
         for balance in (None, "equal")
     )
     assert differences(natural, equal)[:2] == [

@@ -25,7 +25,7 @@ from potstill.methods.distribution import MatchState
 from potstill.methods.distribution.dm import DM
 from potstill.parametrize.pixels import Pixels
 from potstill.rng import generator
-from potstill.runs.class_shards import groups_of
+from potstill.runs.class_shards import shard_classes
 from potstill.testing.contract import ContractError, check_method, check_parametrization, toy_problem
 
 SMALL: dict[str, Any] = {"network": "convnet-d1-w8", "store": "float32", "progress": None, "ipc": 2, "steps": 6}
@@ -41,7 +41,7 @@ def same(a: Distilled, b: Distilled) -> bool:
 
 @pytest.mark.parametrize(("classes", "shards"), [(7, 3), (10, 10), (5, 1), (7, 2)])
 def test_every_class_is_in_one_group_and_groups_are_of_like_sizes(classes: int, shards: int) -> None:
-    groups = groups_of(classes, shards)
+    groups = shard_classes(classes, shards)
     assert [c for g in groups for c in g] == list(range(classes))
     assert len(groups) == shards
     assert max(map(len, groups)) - min(map(len, groups)) <= 1
@@ -136,7 +136,8 @@ def test_the_number_of_shards_changes_rounding_only(name: str, options: dict[str
     start = method.result(problem, walked(method, problem, 0)).payload  # type: ignore[union-attr]
     for shards in (3, 4):
         parts = [
-            (g, walked(method, dataclasses.replace(problem, shard=(g.start, g.stop)), 2)) for g in groups_of(4, shards)
+            (g, walked(method, dataclasses.replace(problem, shard=(g.start, g.stop)), 2))
+            for g in shard_classes(4, shards)
         ]
         joined = method.result(problem, method.joined(problem, parts)).payload  # type: ignore[union-attr]
         for n, t in joined.items():
@@ -178,7 +179,7 @@ def test_batches_of_a_recovery_and_classes_of_rded_are_those_of_the_whole_run(
     assert isinstance(start, Synthetic)
     assert not torch.equal(problem.decode(whole.payload), problem.decode(start.payload))
     for shards in range(1, problem.num_classes + 1):
-        ways = [(g, replaced(problem, g)) for g in groups_of(problem.num_classes, shards)]
+        ways = [(g, replaced(problem, g)) for g in shard_classes(problem.num_classes, shards)]
         parts = [(g, walked(method, one, steps)) for g, one in reversed(ways)][::-1]
         joined = method.result(problem, method.joined(problem, parts))
         assert isinstance(joined, Synthetic)
@@ -200,7 +201,7 @@ def test_shards_of_a_recovery_share_its_batches_evenly_and_each_begins_none_of_t
     problem = toy_problem(method, ipc=3)  # 12 batches of 4 classes
     engine = method.engine(problem)
     begun: list[int] = []
-    for shard in groups_of(4, 3):
+    for shard in shard_classes(4, 3):
         rng, mine = generator(0, "test"), replaced(problem, shard)
         state, count = method.init(mine, rng), 0
         while not method.done(mine, state):

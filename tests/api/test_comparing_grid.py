@@ -97,7 +97,7 @@ def test_a_grid_is_made_once_and_grows(tmp_path: Path) -> None:
     compare(small(), ["herding"], 1, **given)
     before = {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir() if file.name != "leaderboard.json"}
     options = {"dm": {"iterations": 1}}
-    board = compare(small(), ["herding", "dm"], 1, bytes=["200"], sets=3, options=options, **given)
+    board = compare(small(), ["herding", "dm"], 1, bytes=["200"], repeats=3, options=options, **given)
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in before} == before, "a larger grid takes it over"
     assert board == json.loads((tmp_path / "leaderboard.json").read_text())
     assert (board["done"], board["total"], board["complete"]) == (18, 18, True)
@@ -124,7 +124,7 @@ def test_a_grid_is_made_once_and_grows(tmp_path: Path) -> None:
 
 def test_protocols_share_sets_and_stores_and_parametrizations_are_axes(tmp_path: Path) -> None:
     board = compare(
-        small(), ["dm"], 1, protocols=["potstill", "dc"], stores=["uint4", "uint8"],
+        small(), ["dm"], 1, protocols=["potstill", "dc"], codecs=["uint4", "uint8"],
         parametrizations=["pixels", "tiles"],
         options={"protocol:potstill": {"steps": 4, "lr": 0.01}, "protocol:dc": {"epochs": 1}, "dm": {"iterations": 1}},
         out=tmp_path, network="mlp", seeds=2,

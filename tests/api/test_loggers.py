@@ -14,7 +14,7 @@ import pytest
 import potstill
 from potstill.cli.main import main
 from potstill.errors import PotstillError
-from potstill.runs.loggers import asked_loggers
+from potstill.runs.loggers import parse_loggers
 
 SETTINGS: dict[str, Any] = {"ipc": 1, "seed": 3, "steps": 4, "network": "mlp", "progress": None, "store": "float32"}
 
@@ -66,12 +66,12 @@ def test_a_log_changes_no_bit_of_the_set() -> None:
 
 
 def test_many_steps_are_thinned_and_the_last_is_told() -> None:
-    from potstill.runs.loggers import POINTS, logged
+    from potstill.runs.loggers import POINTS, logging_context
     from potstill.runs.loop import Progress
 
     kept = Kept()
     total = 3 * POINTS + 1
-    with logged(kept, dict, print) as (told, ended):
+    with logging_context(kept, dict, print) as (told, ended):
         assert told is not None
         for step in range(1, total + 1):
             told(Progress(step=step, total=total, seconds=1.0, time_limit=None, metrics={"loss": float(step)}))
@@ -210,7 +210,7 @@ def test_what_cannot_be_logged_to_is_refused_before_any_work(
 
 def test_what_is_no_logger_is_said() -> None:
     with pytest.raises(PotstillError, match="a logger has start, record and finish, but a int was given"):
-        asked_loggers(3)
+        parse_loggers(3)
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_compare_takes_a_folder_as_text(tmp_path: Path, kind: Callable[[Path], A
 def test_methods_are_names_and_values_side_by_side(tmp_path: Path) -> None:
     asked = [Mine(), Mine(strength=2.0), "dm", DM(iterations=5), DM(iterations=5)]
     found = potstill.compare(
-        data(), asked, 1, out=str(tmp_path), **QUICK, options={"dm": {"iterations": 2}}, effort="good"
+        data(), asked, 1, out=str(tmp_path), **QUICK, options={"dm": {"iterations": 2}}, preset="good"
     )
     assert {row["method"] for row in found["rows"]} == {
         "random", "Mine()", "Mine(strength=2.0)", "dm", "DM(iterations=5)"
@@ -101,7 +101,7 @@ def test_methods_are_names_and_values_side_by_side(tmp_path: Path) -> None:
     assert made["Mine(strength=2.0)"]["config"]["strength"] == 2.0
     # the same call reads what is there; another value of that name is another file
     times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
-    potstill.compare(data(), asked[:4], 1, out=str(tmp_path), **QUICK, options={"dm": {"iterations": 2}}, effort="good")
+    potstill.compare(data(), asked[:4], 1, out=str(tmp_path), **QUICK, options={"dm": {"iterations": 2}}, preset="good")
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
 
 
@@ -146,7 +146,7 @@ def test_the_command_line_names_a_file_beside_names(tmp_path: Path, capsys: pyte
 def test_protocols_and_axes_are_one_or_several(tmp_path: Path) -> None:
     fast = replace(resolve("protocols", "potstill"), name="fast").change(steps=(3,), lr=(0.01,))
     found = potstill.compare(
-        data(), "random", 1, out=str(tmp_path), network="mlp", seeds=2, protocol=fast, stores="uint8"
+        data(), "random", 1, out=str(tmp_path), network="mlp", seeds=2, protocol=fast, codecs="uint8"
     )
     assert (found["protocols"], [row["store_asked"] for row in found["rows"]]) == (["fast"], ["uint8"])
 

@@ -187,12 +187,12 @@ def test_indices_and_data_make_the_same_file_again(tmp_path, method, zca):
     assert not holds_indices(whole)
     if zca is None:
         assert light.stat().st_size < whole.stat().st_size
-    again = potstill.rebuild(light, "digits")
+    again = potstill.materialize(light, "digits")
     assert again.save(tmp_path / "again.safetensors").read_bytes() == whole.read_bytes()
     with pytest.raises(potstill.PotstillError, match="potstill rebuild FILE"):
         load(light)
     with pytest.raises(potstill.PotstillError, match=r"with hash [0-9a-f]{64}, but .* has hash [0-9a-f]{64}"):
-        potstill.rebuild(light, "digits", split_seed=1)
+        potstill.materialize(light, "digits", split_seed=1)
 
 
 def test_indices_are_evaluated_with_the_data_that_an_evaluation_needs_anyway(tmp_path):
@@ -236,7 +236,7 @@ def test_a_hostile_file_of_indices_is_refused(tmp_path):
         edited = {**card, "store": {**card["store"], "tensors": tensors_said}}
         write_tensors(tmp_path / "bad.safetensors", {"index": bad}, {"card": json.dumps(edited)})
         with pytest.raises(potstill.PotstillError, match=message):
-            potstill.rebuild(tmp_path / "bad.safetensors", "digits")
+            potstill.materialize(tmp_path / "bad.safetensors", "digits")
 
 
 def test_the_commands(photos, tmp_path, capsys):

@@ -15,7 +15,7 @@ def _pictures(height: int, width: int) -> TensorSource:
 
 def _stored(source, method="m3d", **options):
     small = potstill.distill(
-        source, method, ipc=1, effort="quick", iterations=1, network="convnet-d1-w4", store="float32", device="cpu",
+        source, method, ipc=1, preset="quick", iterations=1, network="convnet-d1-w4", codec="float32", device="cpu",
         progress=None, **options,
     )  # fmt: skip
     return small.card["config"]["parametrization"], len(small)

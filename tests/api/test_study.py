@@ -21,12 +21,12 @@ def digits() -> potstill.Splits:
 
 @pytest.fixture(scope="module")
 def chosen(digits: potstill.Splits) -> potstill.Distilled:
-    return potstill.distill(digits, method="random", ipc=1, seed=0, network="convnet-d1-w4", store="float32")
+    return potstill.distill(digits, method="random", ipc=1, seed=0, network="convnet-d1-w4", codec="float32")
 
 
 @pytest.fixture(scope="module")
 def whole(digits: potstill.Splits, chosen: potstill.Distilled) -> dict:
-    return potstill.study(chosen, digits, progress=None, executor="serial", **QUICK)
+    return potstill.diagnose(chosen, digits, progress=None, executor="serial", **QUICK)
 
 
 def test_every_part_is_there_and_json(whole):
@@ -63,10 +63,10 @@ def test_leaving_out_covers_every_item_once(whole):
 
 def test_the_same_seed_is_the_same_card_and_parts_do_not_change_each_other(whole, digits, chosen):
     asked = ["agreement", "labeller"]
-    alone = potstill.study(chosen, digits, parts=asked, progress=None, executor="serial", **QUICK)
+    alone = potstill.diagnose(chosen, digits, parts=asked, progress=None, executor="serial", **QUICK)
     assert tuple(alone["parts"]) == ("labeller", "agreement")
     assert alone["parts"] == {name: whole["parts"][name] for name in alone["parts"]}
-    other = potstill.study(chosen, digits, parts="agreement", seed=1, progress=None, executor="serial", **QUICK)
+    other = potstill.diagnose(chosen, digits, parts="agreement", seed=1, progress=None, executor="serial", **QUICK)
     assert other["parts"]["agreement"]["curve"] != whole["parts"]["agreement"]["curve"]
 
 
@@ -82,13 +82,13 @@ def test_agreement_and_calibration_are_parts_of_answers(whole):
 def test_an_item_whose_label_is_wrong_is_read_otherwise_and_near_to_another_class(digits):
     train = digits.train
     at = torch.stack([torch.where(train.labels == c)[0][0] for c in range(10)])
-    made = potstill.distill(digits, method="random", ipc=1, seed=0, network="convnet-d1-w4", store="float32")
+    made = potstill.distill(digits, method="random", ipc=1, seed=0, network="convnet-d1-w4", codec="float32")
     wrong = potstill.Distilled.build(
         train.raw(at), torch.arange(10).roll(1), method="mine", config={}, seed=0, ipc=1, classes=train.classes,
         input=train.input, normalization=train.normalization, training={}, source=made.card["source"],
         outcome=made.card["outcome"], cost=made.card["cost"],
     )  # fmt: skip
-    found = potstill.study(
+    found = potstill.diagnose(
         wrong, digits, parts=("nearest", "labeller"), students=1, stops=(60,), network="convnet-d1-w16", progress=None
     )["parts"]
     assert found["nearest"]["other_class"] == 10
@@ -99,7 +99,7 @@ def test_an_item_whose_label_is_wrong_is_read_otherwise_and_near_to_another_clas
 
 
 def test_validation_leaves_the_test_part_out(digits, chosen):
-    found = potstill.study(chosen, digits, parts="calibration", on="validation", progress=None, **QUICK)
+    found = potstill.diagnose(chosen, digits, parts="calibration", on="validation", progress=None, **QUICK)
     assert found["asked"] == {"part": "validation", "samples": len(digits.train) - found["data"]["samples"]}
     assert found["data"]["made_of_train"] is None
 
@@ -140,7 +140,7 @@ def test_numbers_have_no_classes_to_agree_on(tmp_path):
     path = _table(tmp_path, "alcohol")
     data = potstill.load_data(path, label="alcohol", task="regression")
     small = potstill.distill(data, method="random", items=8, seed=0)
-    found = potstill.study(small, data, students=2, steps=5, real=(4,), groups=3, progress=None)
+    found = potstill.diagnose(small, data, students=2, steps=5, real=(4,), groups=3, progress=None)
     assert set(found["left_out"]) == {"labeller", "calibration", "agreement"}
     assert found["parts"]["mixing"]["per"] == "set"
     assert found["parts"]["curvature"]["set"]["real"]["trace"]["mean"] > 0
@@ -159,5 +159,5 @@ def test_numbers_have_no_classes_to_agree_on(tmp_path):
 )
 def test_what_makes_no_sense_is_one_line(digits, chosen, wrong, said):
     with pytest.raises(PotstillError, match=said) as error:
-        potstill.study(chosen, digits, progress=None, **wrong)
+        potstill.diagnose(chosen, digits, progress=None, **wrong)
     assert "\n" not in str(error.value)

@@ -241,7 +241,7 @@ OVER: dict[str, Callable[[potstill.Distilled], object]] = {
     "another checkpoint": lambda small: potstill.distill(
         "d.csv", "dm", ipc=1, checkpoint=Path("r.yaml"), progress=None
     ),
-    "film": lambda small: potstill.distill("d.csv", "dm", ipc=1, film=Path("r.yaml"), progress=None),
+    "film": lambda small: potstill.distill("d.csv", "dm", ipc=1, snapshots=Path("r.yaml"), progress=None),
 }
 
 

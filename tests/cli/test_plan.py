@@ -11,7 +11,7 @@ import potstill
 from potstill.cli.main import main
 from potstill.core import Part
 from potstill.planning.plan import plan
-from potstill.planning.step_timing import LONGEST, _enough, seconds_a_step, usual_share
+from potstill.planning.step_timing import LONGEST, _enough, mean_step_seconds, mean_step_share
 
 CLI = [sys.executable, "-m", "potstill.cli.main"]
 SMALL = ["--network", "convnet-d1-w8", "--batch-real", "32", "--device", "cpu"]
@@ -148,10 +148,10 @@ def test_what_gives_way_to_the_data_is_said_before_the_steps(tmp_path, capsys):
 
 def test_the_step_that_reads_real_samples_counts_once_in_a_round():
     """The first of eight took 9 s and the others 1: left out of the mean, a run seemed to take a half of its time."""
-    assert seconds_a_step([9.0, 1.0], 8) == 2.0
-    assert seconds_a_step([20.0, *[1.0] * 7, 9.0], 8) == 2.0  # a whole round: the first, which warms up, is left out
-    assert seconds_a_step([5.0, 1.0, 3.0], 1) == 2.0
-    assert seconds_a_step([5.0], 8) == 5.0
+    assert mean_step_seconds([9.0, 1.0], 8) == 2.0
+    assert mean_step_seconds([20.0, *[1.0] * 7, 9.0], 8) == 2.0  # a whole round: the first, which warms up, is left out
+    assert mean_step_seconds([5.0, 1.0, 3.0], 1) == 2.0
+    assert mean_step_seconds([5.0], 8) == 5.0
 
 
 def test_a_run_of_one_step_is_timed_by_it(capsys):
@@ -226,7 +226,7 @@ def test_in_python_a_plan_is_a_value():
     assert made.to_dict()["memory"]["peak"] == made.memory.peak
     assert potstill.plan is plan
     with pytest.raises(potstill.PotstillError, match="steps to measure must be at least 0"):
-        plan(data, "dm", ipc=1, measure=-1)
+        plan(data, "dm", ipc=1, profile_steps=-1)
 
 
 def test_the_peak_of_a_run_is_within_a_seventh_of_its_plan(tmp_path):
@@ -279,5 +279,5 @@ def test_steps_are_timed_for_so_long_at_most(each, n):
 def test_the_first_step_alone_counts_as_the_mean_of_a_round():
     """It reads for all the steps that the reading serves: taken for each of them, 18 minutes were 3 hours."""
     parts = [Part(what="real", ready=lambda n: lambda: None, samples=800, size=80, real=True, every=8)]
-    assert usual_share(parts) == 1 / 8
-    assert usual_share(None) == 1.0
+    assert mean_step_share(parts) == 1 / 8
+    assert mean_step_share(None) == 1.0

@@ -20,7 +20,7 @@ from potstill.methods.engine import MatchState
 from potstill.nn import catalogue, factory
 from potstill.parametrize.quantization_aware import Aware
 from potstill.rng import generator
-from potstill.runs.loop import run
+from potstill.runs.loop import run_loop
 from potstill.tasks import Regression, task_of
 from potstill.testing import (
     ContractError,
@@ -120,7 +120,7 @@ def test_a_method_of_other_data_than_pictures_runs_without_a_parametrization_bei
         return
     amount = {"ipc": 2} if source.classes else {"items": 4}
     made = potstill.distill(
-        Splits(train=source, test=None), name, **amount, steps=1, store="float32", progress=None, **options
+        Splits(train=source, test=None), name, **amount, steps=1, codec="float32", progress=None, **options
     )
     assert len(made) == (2 * len(source.classes) or 4)
     if name in OWN_STORED:
@@ -162,7 +162,7 @@ def counts(name: str) -> list[str]:
 
 def runs_two_steps(method: Method) -> None:
     problem = toy_problem(method)
-    done = run(method.settled(problem)[0], problem, rng=generator(3), identity={}, steps=2)
+    done = run_loop(method.settled(problem)[0], problem, rng=generator(3), identity={}, steps=2)
     assert (done.outcome.kind, done.outcome.step) == ("steps reached", 2)
 
 

@@ -18,7 +18,7 @@ from potstill.errors import NotFinite, PotstillError, PotstillWarning
 from potstill.methods.distribution.dm import DM
 from potstill.rng import generator
 from potstill.runs import loop as driver
-from potstill.runs.loop import Interrupted, Progress, run
+from potstill.runs.loop import Interrupted, Progress, run_loop
 from potstill.testing import toy_problem
 
 
@@ -65,7 +65,7 @@ class Walk(Method[WalkState]):
 
 
 def go(method: Method, problem: Problem | None = None, seed: int = 1, **options):  # type: ignore[no-untyped-def, type-arg]
-    return run(method, problem or toy_problem(), rng=generator(seed), identity={"method": repr(method)}, **options)
+    return run_loop(method, problem or toy_problem(), rng=generator(seed), identity={"method": repr(method)}, **options)
 
 
 def test_a_run_finishes_and_says_so() -> None:
@@ -113,10 +113,10 @@ def test_a_signal_keeps_the_run_and_resume_ends_with_the_same_bits(tmp_path: Pat
     handler = signal.getsignal(signal.SIGTERM)
     # The identity is that of the plain walk: the planted signal is not part of the configuration.
     with pytest.raises(Interrupted, match="after step 3") as stopped:
-        run(Walk(signal_at=3), toy_problem(), rng=generator(1), identity={"m": 1}, checkpoint=checkpoint)
+        run_loop(Walk(signal_at=3), toy_problem(), rng=generator(1), identity={"m": 1}, checkpoint=checkpoint)
     assert stopped.value.checkpoint == checkpoint
     assert signal.getsignal(signal.SIGTERM) == handler
-    resumed = run(Walk(), toy_problem(), rng=generator(99), identity={"m": 1}, checkpoint=checkpoint, resume=True)
+    resumed = run_loop(Walk(), toy_problem(), rng=generator(99), identity={"m": 1}, checkpoint=checkpoint, resume=True)
     whole = go(Walk())
     assert torch.equal(resumed.state.x, whole.state.x)
     assert [h["step"] for h in resumed.history] == [h["step"] for h in whole.history]

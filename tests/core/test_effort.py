@@ -47,10 +47,10 @@ def test_a_method_by_name_is_quick_and_its_fields_decide_the_bits(monkeypatch: p
     quick = potstill.distill(DATA, "dm", **SMALL)
     assert quick.card["cost"]["steps"] == 3
     assert quick.card["effort"] == {"name": "quick", "fields": {"iterations": 3, "reuse": 2}}
-    same = potstill.distill(DATA, "dm", effort="published", iterations=3, reuse=2, **SMALL)
+    same = potstill.distill(DATA, "dm", preset="published", iterations=3, reuse=2, **SMALL)
     assert torch.equal(quick.inputs, same.inputs)
     assert same.card["effort"] == {"name": "published", "fields": {}}
-    good = potstill.distill(DATA, "dm", effort="good", reuse=3, **SMALL)
+    good = potstill.distill(DATA, "dm", preset="good", reuse=3, **SMALL)
     assert (good.card["cost"]["steps"], good.card["config"]["reuse"]) == (5, 3)
 
 
@@ -80,9 +80,9 @@ def test_a_method_as_a_value_is_run_as_it_is() -> None:
     made = potstill.distill(DATA, some, ipc=1, network="convnet-d1-w4", progress=None)
     assert (made.card["cost"]["steps"], made.card["effort"]) == (2, None)
     with pytest.raises(PotstillError, match="leave effort out or give the name"):
-        potstill.distill(DATA, some, ipc=1, effort="quick")
+        potstill.distill(DATA, some, ipc=1, preset="quick")
     with pytest.raises(PotstillError, match="unknown effort 'quik'; did you mean quick"):
-        potstill.distill(DATA, "dm", ipc=1, effort="quik")
+        potstill.distill(DATA, "dm", ipc=1, preset="quik")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_preparation_that_does_not_fit_into_the_time_limit_is_refused_before_it_
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
     with pytest.raises(PotstillError) as error:
         potstill.distill(
-            DATA, "dance", effort="published", time_limit=0.5, networks_trained=3, epochs_trained=100_000, **SMALL
+            DATA, "dance", preset="published", time_limit=0.5, networks_trained=3, epochs_trained=100_000, **SMALL
         )
     said = str(error.value)
     assert "training 3 networks for 100,000 epochs" in said

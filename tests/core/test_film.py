@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import potstill
-from potstill.api.distill import settle
+from potstill.api.distill import resolve_run
 from potstill.cli.main import main
 from potstill.core import Budget, Splits
 from potstill.data import TensorSource
@@ -18,14 +18,14 @@ from potstill.errors import PotstillError
 from potstill.reports import film_beside
 from potstill.rng import generator
 from potstill.runs.loop import Interrupted
-from potstill.runs.snapshots import MOST, Film, picked
+from potstill.runs.snapshots import MOST, SnapshotRecorder, select_inputs
 
 SETTINGS: dict[str, Any] = {"ipc": 4, "seed": 3, "network": "mlp", "progress": None, "store": "float32"}
 
 
 def test_the_stages_are_of_the_run_and_change_no_bit(tmp_path: Path) -> None:
     out = tmp_path / "small.safetensors"
-    small = potstill.distill("digits", "dm", steps=6, film=f"{out}.film", **SETTINGS)
+    small = potstill.distill("digits", "dm", steps=6, snapshots=f"{out}.film", **SETTINGS)
     film = film_beside(out)
     assert film is not None
     assert film.steps == (0, 1, 2, 4, 6)
@@ -65,10 +65,12 @@ def test_an_interrupted_run_goes_on_with_its_film(tmp_path: Path) -> None:
 def test_a_long_run_keeps_no_more(tmp_path: Path) -> None:
     parts: dict[str, Any] = dict.fromkeys(("parametrization", "labels", "augment", "zca"))
     budget = Budget(unit="ipc", amount=4)
-    settled = settle("digits", "dm", ipc=None, size_budget=budget, network="mlp", device="cpu", **parts)
+    settled = resolve_run("digits", "dm", ipc=None, size_budget=budget, network="mlp", device="cpu", **parts)
     state = settled.method.init(settled.problem, generator(0, "film"))
     out = tmp_path / "small.safetensors"
-    film = Film(Path(f"{out}.film"), settled.method, settled.problem, {"a": 1}, resume=False, warn=pytest.fail)
+    film = SnapshotRecorder(
+        Path(f"{out}.film"), settled.method, settled.problem, {"a": 1}, resume=False, warn=pytest.fail
+    )
     for step in range(20_001):
         film(step, state)
     film.last(20_000, state)
@@ -76,7 +78,9 @@ def test_a_long_run_keeps_no_more(tmp_path: Path) -> None:
     assert held is not None
     assert held.steps == (0, 256, 512, 1024, 2048, 4096, 8192, 16384, 20000)
     assert len(held.steps) == MOST
-    another = Film(Path(f"{out}.film"), settled.method, settled.problem, {"a": 2}, resume=True, warn=pytest.fail)
+    another = SnapshotRecorder(
+        Path(f"{out}.film"), settled.method, settled.problem, {"a": 2}, resume=True, warn=pytest.fail
+    )
     another(1, state)
     held = film_beside(out)
     assert held is not None
@@ -88,7 +92,7 @@ def test_what_is_stored_may_be_no_picture(tmp_path: Path, method: str) -> None:
     out = tmp_path / "small.safetensors"
     more: dict[str, Any] = {"parametrization": "frequency"} if method == "frequency" else {}
     name = "dm" if method == "frequency" else method
-    potstill.distill("digits", name, film=f"{out}.film", steps=3, **{**SETTINGS, "ipc": 2}, **more)
+    potstill.distill("digits", name, snapshots=f"{out}.film", steps=3, **{**SETTINGS, "ipc": 2}, **more)
     film = film_beside(out)
     assert film is not None
     assert film.steps == (0, 1, 2, 3)
@@ -98,7 +102,7 @@ def test_what_is_stored_may_be_no_picture(tmp_path: Path, method: str) -> None:
 def test_pictures_stand_with_the_class_that_they_are_made_for(tmp_path: Path) -> None:
     out = tmp_path / "small.safetensors"
     asked: dict[str, Any] = {**SETTINGS, "ipc": 2, "network": "convnet-d2-w16-batch", "epochs_trained": 1}
-    small = potstill.distill("digits", "sre2l", effort="quick", steps=2, film=f"{out}.film", **asked)
+    small = potstill.distill("digits", "sre2l", preset="quick", steps=2, snapshots=f"{out}.film", **asked)
     assert small.soft
     film = film_beside(out)
     assert film is not None
@@ -107,28 +111,28 @@ def test_pictures_stand_with_the_class_that_they_are_made_for(tmp_path: Path) ->
 
 def test_what_has_no_changing_pictures_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(PotstillError, match="random chooses real samples"):
-        potstill.distill("digits", "random", ipc=1, film=tmp_path / "f", progress=None)
+        potstill.distill("digits", "random", ipc=1, snapshots=tmp_path / "f", progress=None)
     for kind, shape in (("sound", (2, 4)), ("series", (1, 2, 4))):
         strange = TensorSource.make(torch.rand(8, *shape).numpy(), [0, 1] * 4, name="strange", kind=kind)
         with pytest.raises(PotstillError, match=f"but strange is {kind} data of shape .*; leave film out"):
-            potstill.distill(Splits(train=strange, test=None), "dm", ipc=1, film=tmp_path / "f", progress=None)
+            potstill.distill(Splits(train=strange, test=None), "dm", ipc=1, snapshots=tmp_path / "f", progress=None)
     with pytest.raises(PotstillError, match="but film was given"):
-        potstill.distill("digits", "auto", ipc=1, time_limit="10s", film=tmp_path / "f", progress=None)
+        potstill.distill("digits", "auto", ipc=1, time_limit="10s", snapshots=tmp_path / "f", progress=None)
     assert not (tmp_path / "f").exists()
 
 
 def test_a_film_that_cannot_be_written_costs_no_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small = potstill.distill("digits", "dm", steps=4, film=tmp_path / "none" / "f", **SETTINGS)
+    small = potstill.distill("digits", "dm", steps=4, snapshots=tmp_path / "none" / "f", **SETTINGS)
     assert len(small) == 40
     assert capsys.readouterr().err.count("no film of the pictures") == 1
 
 
 def test_pictures_are_few_however_many_there_are() -> None:
     many = torch.arange(100).repeat_interleave(50)
-    assert len(picked(many, 3 * 32 * 32)) == 36
-    assert picked(many, 3 * 64 * 64).tolist() == [50 * c for c in range(10)]
-    assert picked(many, 10**9).tolist() == [0]
-    assert picked(torch.zeros(50, dtype=torch.int64), 64).tolist() == list(range(12))
+    assert len(select_inputs(many, 3 * 32 * 32)) == 36
+    assert select_inputs(many, 3 * 64 * 64).tolist() == [50 * c for c in range(10)]
+    assert select_inputs(many, 10**9).tolist() == [0]
+    assert select_inputs(torch.zeros(50, dtype=torch.int64), 64).tolist() == list(range(12))
 
 
 def test_the_commands_keep_one_and_a_set_without_has_none_of_before(
@@ -150,7 +154,7 @@ def test_the_commands_keep_one_and_a_set_without_has_none_of_before(
 def test_a_damaged_film_is_one_line(tmp_path: Path, harm: str) -> None:
     out = tmp_path / "small.safetensors"
     file = Path(f"{out}.film")
-    potstill.distill("digits", "dm", steps=2, film=file, **SETTINGS)
+    potstill.distill("digits", "dm", steps=2, snapshots=file, **SETTINGS)
     tensors, metadata = read_tensors(file, 2**20)
     said = json.loads(metadata["film"])
     if harm == "steps":
@@ -177,7 +181,7 @@ def test_rows_of_a_table_are_kept_in_its_units_with_its_columns(tmp_path: Path) 
     data = potstill.load_data(str(tmp_path / "t.csv"), label="class")
     out = tmp_path / "small.safetensors"
     given: dict[str, Any] = {"ipc": 5, "seed": 0, "progress": None, "store": "float32", "steps": 5}
-    small = potstill.distill(data, "dm", film=f"{out}.film", **given)
+    small = potstill.distill(data, "dm", snapshots=f"{out}.film", **given)
     assert small.inputs.equal(potstill.distill(data, "dm", **given).inputs), "no bit changes"
     film = film_beside(out)
     assert film is not None
@@ -196,7 +200,7 @@ def test_windows_of_a_series_are_kept(tmp_path: Path) -> None:
     out = tmp_path / "small.safetensors"
     data = potstill.load_data(str(tmp_path / "s.csv"), task="forecast:window=16,horizon=4")
     small = potstill.distill(
-        data, "dm", items=4, steps=2, film=f"{out}.film", progress=None, store="float32", network="mlp"
+        data, "dm", items=4, steps=2, snapshots=f"{out}.film", progress=None, codec="float32", network="mlp"
     )
     film = film_beside(out)
     assert film is not None

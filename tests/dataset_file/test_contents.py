@@ -66,7 +66,7 @@ def test_a_set_is_what_a_reader_loads_and_weighs_what_its_card_says(
     assert "decoded" not in made.tensors
     again = read.save(tmp_path / "b.safetensors")
     assert again.read_bytes() == path.read_bytes()
-    assert potstill.plan(toy(), DM(iterations=2), labels="learned", measure=0, **{
+    assert potstill.plan(toy(), DM(iterations=2), labels="learned", profile_steps=0, **{
         n: v for n, v in settings.items() if n != "progress"
     }).bytes["total"] == held(path)  # fmt: skip
 
@@ -75,7 +75,7 @@ def test_a_set_is_what_a_reader_loads_and_weighs_what_its_card_says(
 @pytest.mark.parametrize("kind", ["image", "table"])
 def test_a_selection_takes_every_store(kind: str, store: str, tmp_path: Path) -> None:
     data = toy(kind)
-    made = potstill.distill(data, "herding", ipc=3, store=store, progress=None)
+    made = potstill.distill(data, "herding", ipc=3, codec=store, progress=None)
     path = made.save(tmp_path / "a.safetensors")
     assert same(load(path), made)
     assert made.card["bytes"]["total"] == held(path)
@@ -93,7 +93,7 @@ def test_what_is_chosen_keeps_its_precision_and_what_is_made_gets_few_bits() -> 
     assert made.card["store"]["name"] == "uint8"
     assert made.card["store"]["auto"]["tried"] == []
     assert "shorter than the trial" in made.card["store"]["auto"]["why"]
-    whole = potstill.distill("digits", DM(iterations=2), ipc=2, store="float32", **QUICK)
+    whole = potstill.distill("digits", DM(iterations=2), ipc=2, codec="float32", **QUICK)
     assert float((whole.inputs - made.inputs).abs().max()) < 0.01
     assert made.card["bytes"]["inputs"] < whole.card["bytes"]["inputs"] / 3.9
 
@@ -103,13 +103,13 @@ def test_a_table_is_rounded_in_units_of_its_columns() -> None:
     scale = torch.tensor([1e-4, 1.0, 1e6])[: train.input.shape[0]]
     scale = torch.cat([scale, torch.ones(train.input.shape[0] - len(scale))])
     big = replace(train, inputs=train.inputs * scale, normalization=fit_normalization(train.inputs * scale))
-    made = potstill.distill(Splits(train=big, test=None), "random", ipc=4, store="uint8", progress=None)
+    made = potstill.distill(Splits(train=big, test=None), "random", ipc=4, codec="uint8", progress=None)
     real = big.raw(made.index)
     assert float(((made.inputs - real) / big.normalization.std).abs().max()) < 0.02
 
 
 def test_decoded_inputs_are_written_on_request_and_count(tmp_path: Path) -> None:
-    made = potstill.distill(toy(), DM(iterations=2), ipc=4, parametrization="tiles", store="uint8", **QUICK)
+    made = potstill.distill(toy(), DM(iterations=2), ipc=4, parametrization="tiles", codec="uint8", **QUICK)
     card = made.card
     parts: dict[str, Any] = {
         n: card[n] for n in ("method", "config", "seed", "ipc", "training", "source", "outcome", "cost", "decoder")
@@ -152,7 +152,7 @@ def edited(path: Path, change: Any) -> Path:
     ],
 )  # fmt: skip
 def test_a_file_that_contradicts_itself_is_refused_in_one_line(change: Any, said: str, tmp_path: Path) -> None:
-    made = potstill.distill(toy(), DM(iterations=2), ipc=4, parametrization="tiles", store="uint8", **QUICK)
+    made = potstill.distill(toy(), DM(iterations=2), ipc=4, parametrization="tiles", codec="uint8", **QUICK)
     path = edited(made.save(tmp_path / "a.safetensors"), change)
     with pytest.raises(PotstillError, match=said) as refused:
         load(path)
@@ -185,7 +185,7 @@ def test_indices_of_the_first_format_are_put_together_again() -> None:
 )
 def test_a_budget_in_bytes_is_kept_and_used(method: str, store: str | None) -> None:
     most = 5000
-    made = potstill.distill("digits", method, bytes=most, store=store, steps=1 if method == "dm" else None, **QUICK)
+    made = potstill.distill("digits", method, bytes=most, codec=store, steps=1 if method == "dm" else None, **QUICK)
     total = made.card["bytes"]["total"]
     one = made.card["bytes"]["total"] / len(made)
     assert most - 11 * one < total <= most
@@ -221,12 +221,12 @@ def test_a_store_that_cannot_hold_what_was_made_loses_no_work(
 ) -> None:
     """Optimised pixels leave [0, 1], which a picture file cannot: that shows when all steps are made."""
     settings: dict[str, Any] = {"ipc": 2, "network": "convnet-d2-w8", "progress": None}
-    made = potstill.distill(toy(), DM(iterations=3, lr=50.0), store="mosaic", **settings)
+    made = potstill.distill(toy(), DM(iterations=3, lr=50.0), codec="mosaic", **settings)
     assert made.card["store"]["name"] == "float32"
     assert made.card["store"]["instead_of"] == "mosaic"
     assert "mosaic needs values in [0, 1]" in made.card["store"]["why"]
     assert "WARNING: the set is written as float32, because mosaic cannot hold it" in capsys.readouterr().err
-    same_steps = potstill.distill(toy(), DM(iterations=3, lr=50.0), store="float32", **settings)
+    same_steps = potstill.distill(toy(), DM(iterations=3, lr=50.0), codec="float32", **settings)
     assert torch.equal(made.inputs, same_steps.inputs)
     assert same(load(made.save(tmp_path / "a.safetensors")), made)
 
@@ -237,9 +237,9 @@ def test_a_store_of_pictures_refuses_a_table_before_the_work(method: str) -> Non
         raise AssertionError("a step was made")
 
     with pytest.raises(PotstillError, match="half"):
-        potstill.distill(toy("table"), method, ipc=2, store="half", progress=never)
+        potstill.distill(toy("table"), method, ipc=2, codec="half", progress=never)
 
 
 def test_a_store_that_is_none_names_those_that_are() -> None:
     with pytest.raises(PotstillError, match=r"unknown store 'uin4'.*uint4"):
-        potstill.distill(toy(), "random", ipc=2, store="uin4")
+        potstill.distill(toy(), "random", ipc=2, codec="uin4")

@@ -121,7 +121,7 @@ def test_a_set_without_a_task_has_classes() -> None:
 def test_a_budget_in_bytes_is_kept_and_used(kind: str, store: str | None) -> None:
     source = SOURCES[kind]()
     most = 700 if kind in ("pairs", "windows") else 120 if store else 300
-    made = potstill.distill(Splits(train=source, test=None), "random", bytes=most, store=store, progress=None)
+    made = potstill.distill(Splits(train=source, test=None), "random", bytes=most, codec=store, progress=None)
     assert most / 3 < made.card["bytes"]["total"] <= most
 
 
@@ -150,8 +150,8 @@ def test_a_store_that_is_tried_on_classifiers_is_refused() -> None:
 @pytest.mark.parametrize("store", [None, "uint4"])
 def test_a_plan_counts_what_the_file_takes(kind: str, store: str | None) -> None:
     data = Splits(train=SOURCES[kind](), test=None)
-    made = potstill.distill(data, "random", items=6, store=store, progress=None)
-    seen = potstill.plan(data, "random", items=6, store=store, measure=0)
+    made = potstill.distill(data, "random", items=6, codec=store, progress=None)
+    seen = potstill.plan(data, "random", items=6, codec=store, profile_steps=0)
     assert dict(seen.bytes) == {n: v for n, v in made.card["bytes"].items() if n != "coded"}
 
 
@@ -232,7 +232,7 @@ def test_a_set_that_is_made_is_what_a_reader_loads_and_a_plan_says(
     assert read.card == made.card
     assert len(read) == (32 if "parametrization" in settings else 8)
     assert made.card["bytes"]["total"] == held(path)
-    seen = potstill.plan(data, "dm", items=8, steps=1, measure=0, **settings)  # type: ignore[arg-type]
+    seen = potstill.plan(data, "dm", items=8, steps=1, profile_steps=0, **settings)  # type: ignore[arg-type]
     assert seen.bytes["total"] == held(path)
 
 

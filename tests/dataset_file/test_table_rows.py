@@ -115,7 +115,7 @@ def test_soft_labels_and_weights_stand_beside(tmp_path: Path) -> None:
 def test_arrays_have_names_and_whole_class_names_are_numbers() -> None:
     x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)).numpy()
     small = potstill.distill(
-        potstill.load_data((x, [3, 7] * 10), test_fraction=0), "random", ipc=2, progress=None, store="float32"
+        potstill.load_data((x, [3, 7] * 10), test_fraction=0), "random", ipc=2, progress=None, codec="float32"
     )
     found = small.to_pandas()
     assert list(found.columns) == ["x0", "x1", "x2", "label"]
@@ -163,7 +163,7 @@ def test_an_exported_table_is_read_as_its_source_was(frame: pd.DataFrame, form: 
     assert [(c.name, c.kind) for c in again.train.columns] == [(c.name, c.kind) for c in first.values()]
     for column in again.train.columns:
         assert set(column.values) <= set(first[column.name].values)
-    back = potstill.distill(again, "random", ipc=2, progress=None, store="float32").to_pandas()
+    back = potstill.distill(again, "random", ipc=2, progress=None, codec="float32").to_pandas()
     assert sorted(map(tuple, back.astype(str).to_numpy())) == sorted(
         map(tuple, small.to_pandas()[list(back.columns)].astype(back.dtypes.to_dict()).astype(str).to_numpy())
     )

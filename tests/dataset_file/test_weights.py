@@ -79,7 +79,7 @@ def test_weights_go_through_every_form(name: str, tmp_path: Path) -> None:
     made.save(tmp_path / "a.safetensors")
     assert same(load(tmp_path / "a.safetensors"), made)
     potstill.export(made, "indices", tmp_path / "i.safetensors")
-    again = potstill.rebuild(tmp_path / "i.safetensors", data)
+    again = potstill.materialize(tmp_path / "i.safetensors", data)
     assert same(again, made)
     expected = made.weights.tolist()
     potstill.export(again, "npz", tmp_path / "a.npz")
@@ -121,7 +121,7 @@ def test_any_weights_are_kept_to_the_bit_and_have_mean_1_in_training(
     read = load(folder / "a.safetensors")
     assert same(read, made)
     potstill.export(read, "indices", folder / "i.safetensors")
-    rebuilt = potstill.rebuild(folder / "i.safetensors", Splits(train=toy_source("image"), test=None))
+    rebuilt = potstill.materialize(folder / "i.safetensors", Splits(train=toy_source("image"), test=None))
     assert rebuilt.weights is not None
     assert rebuilt.weights.tolist() == weights
     potstill.export(rebuilt, "npz", folder / "a.npz")

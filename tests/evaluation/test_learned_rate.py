@@ -93,7 +93,7 @@ def test_a_learned_rate_is_in_the_file_on_the_card_and_in_training(
     assert torch.equal(small.tensors["learned/student/lr"], rate), "numbers beside the inputs are not rounded"
     assert small.card["bytes"]["learned"] == 4
     assert small.card["bytes"]["total"] == sum(t.numel() * t.element_size() for t in small.tensors.values())
-    planned = potstill.plan(pictures, OneStep(), ipc=2, network="convnet-d1-w4", store="uint4")
+    planned = potstill.plan(pictures, OneStep(), ipc=2, network="convnet-d1-w4", codec="uint4")
     assert planned.bytes["total"] == small.card["bytes"]["total"]
     path = small.save(tmp_path / "a.safetensors")
     again = potstill.load(path)

@@ -39,9 +39,9 @@ def test_a_small_budget_still_holds_what_is_small() -> None:
 
 def test_equal_bytes_for_methods_that_decode_and_for_real_samples() -> None:
     method = DM(parametrization="tiles", batch_real=6)
-    tiled = potstill.distill(DATA, method, ipc=2, steps=1, network="convnet-d1-w4", store="float32")
+    tiled = potstill.distill(DATA, method, ipc=2, steps=1, network="convnet-d1-w4", codec="float32")
     assert len(tiled) == 4 * 2 * 4
-    real = potstill.distill(DATA, "random", ipc=2, store="float32")
+    real = potstill.distill(DATA, "random", ipc=2, codec="float32")
     assert tiled.card["bytes"]["inputs"] == real.card["bytes"]["inputs"]
 
 

@@ -138,7 +138,7 @@ def test_edc_over_tiles_is_distilled_saved_and_read_again(tmp_path: Any) -> None
     data = Splits(train=toy_source("image", side=16, classes=2), test=None)
     made = potstill.distill(
         data, EDC(committee="", iterations=2, **PLAIN), ipc=2, parametrization="tiles", network="convnet-d1-w4-batch",
-        store="float32", device="cpu",
+        codec="float32", device="cpu",
     )  # fmt: skip
     assert made.card["config"]["parametrization"] == "tiles"
     made.save(tmp_path / "set.safetensors")

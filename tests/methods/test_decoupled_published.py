@@ -13,7 +13,7 @@ from decoupled_toys import at_toy, draws, members, pixels, started, view
 from torch import Tensor
 
 import potstill
-from potstill.api.distill import settle
+from potstill.api.distill import resolve_run
 from potstill.cli.main import main
 from potstill.core import Method, Splits
 from potstill.data import TensorSource
@@ -127,7 +127,7 @@ def test_what_is_asked_for_stays_and_the_card_shows_what_the_rest_became() -> No
     config = small.card["config"]
     assert (config["iterations"], config["cell"], config["crop"], config["shuffle"]) == (2, 2, 0.08, False)
     assert None not in config.values()
-    found = settle(
+    found = resolve_run(
         data, EDC(memory=0.5), ipc=1, size_budget=None, network=None, parametrization=None, labels=None, augment=None,
         zca=None, device="cpu",
     )  # fmt: skip
@@ -245,7 +245,7 @@ def test_what_was_left_out_stands_in_the_plan_on_the_card_and_in_the_terminal(
         "crops": 1, "samples": 2, "networks_trained": 1, "effort": "published",
     }  # fmt: skip
     data = Splits(train=source(8), test=None)
-    made = plan(data, "edc", ipc=1, measure=0, device="cpu", **options)
+    made = plan(data, "edc", ipc=1, profile_steps=0, device="cpu", **options)
     assert any("vgg11-batch" in note for note in made.notes)
     words = [f"--{n.replace('_', '-')}={value}" for n, value in options.items()]
     path = tmp_path / "data.npz"

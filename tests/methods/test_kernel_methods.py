@@ -27,7 +27,7 @@ from potstill.methods.performance.rfad import RFAD
 from potstill.nn import factory
 from potstill.parametrize.named_inputs import decoder_of
 from potstill.rng import generator
-from potstill.runs.loop import run
+from potstill.runs.loop import run_loop
 from potstill.tasks import Regression
 from potstill.testing import check_method, toy_problem, toy_source
 from potstill.testing.toy import mixed_source, windows_source
@@ -323,7 +323,7 @@ def test_rfads_temperature_is_learned_and_stays_above_zero() -> None:
 def test_a_run_that_diverges_names_its_step_and_keeps_the_set() -> None:
     method = FRePo(iterations=20, batch_real=24, nets=2, optimizer="sgd", lr=1e30)
     problem = toy_problem(method)
-    done = run(method, problem, rng=generator(1), identity={})
+    done = run_loop(method, problem, rng=generator(1), identity={})
     assert done.outcome.kind == "not finite"
     assert done.outcome.message.startswith("step ")
     assert "NaN or infinity" in done.outcome.message

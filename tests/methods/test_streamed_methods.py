@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 import potstill
-from potstill.api.distill import settle
+from potstill.api.distill import resolve_run
 from potstill.augment.names import named_augmentation
 from potstill.cli.main import main
 from potstill.core import Problem, Splits
@@ -134,7 +134,7 @@ def test_a_step_of_rded_reads_its_samples_once_in_the_order_of_the_disk(
 
 def ready(splits: Splits, method: Any) -> Problem:
     """The problem with its teachers."""
-    settled = settle(
+    settled = resolve_run(
         splits, method, ipc=1, size_budget=None, network=None, parametrization=None, labels=None, augment=None,
         zca=None, device="cpu",
     )  # fmt: skip

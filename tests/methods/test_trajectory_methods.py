@@ -31,7 +31,7 @@ from potstill.methods.trajectory.pad import PAD
 from potstill.methods.trajectory.tesla import TESLA
 from potstill.nn import factory
 from potstill.rng import generator
-from potstill.runs.loop import run
+from potstill.runs.loop import run_loop
 from potstill.testing import toy_problem, toy_source
 
 ALL = (MTT, TESLA, FTD, ATT, DATM, PAD)
@@ -449,7 +449,7 @@ def test_a_rate_that_diverges_ends_the_run_with_the_step_and_keeps_the_state_bef
     method = small(MTT, problem, lr_student=1e30, lr_rate=0.0)
     with pytest.raises(NotFinite, match="inner step"):
         method.step(problem, method.init(problem, generator(0)), generator(1))
-    done = run(method, problem, rng=generator(0), identity={})
+    done = run_loop(method, problem, rng=generator(0), identity={})
     assert done.outcome.kind == "not finite"
     assert "step 1: " in done.outcome.message
     assert "inner step" in done.outcome.message

@@ -29,7 +29,7 @@ from potstill.methods.performance.ld import LD
 from potstill.methods.performance.rat_bptt import RaTBPTT
 from potstill.methods.performance.remember import Remember
 from potstill.rng import generator
-from potstill.runs.loop import run
+from potstill.runs.loop import run_loop
 from potstill.testing import check_method, toy_problem
 from potstill.testing.toy import pairs_source, windows_source
 
@@ -466,7 +466,7 @@ def test_lds_student_begins_anew_where_its_errors_no_longer_fall() -> None:
 def test_a_student_that_diverges_is_named_and_the_run_is_kept() -> None:
     method = replace(RAT, lr_net=1e30, inner_optimizer="sgd", iterations=4)
     problem = toy_problem(method)
-    done = run(method, problem, rng=generator(1), identity={})
+    done = run_loop(method, problem, rng=generator(1), identity={})
     assert done.outcome.kind == "not finite"
     assert "inner step" in done.outcome.message
     assert "the state of step 0 is kept" in done.outcome.message

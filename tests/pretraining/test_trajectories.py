@@ -603,7 +603,7 @@ class NeedsExperts(Random):
 
 
 def test_distil_makes_them_or_takes_those_that_are_given_and_says_so(tmp_path: Path) -> None:
-    (needed,) = potstill.plan(DATA, NeedsExperts(), ipc=1, measure=0).networks
+    (needed,) = potstill.plan(DATA, NeedsExperts(), ipc=1, profile_steps=0).networks
     assert (needed.name, needed.count, needed.kept) == ("experts", 2, 0)
     small = potstill.distill(DATA, NeedsExperts(), ipc=1)
     (entry,) = small.card["experts"]

@@ -20,7 +20,7 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set of digits with its film: steps 0, 1, 2, 4, 5."""
     out = tmp_path_factory.mktemp("film") / "small.safetensors"
     small = potstill.distill(
-        "digits", "dm", ipc=2, steps=5, network="mlp", film=f"{out}.film", store="float32", progress=None
+        "digits", "dm", ipc=2, steps=5, network="mlp", snapshots=f"{out}.film", codec="float32", progress=None
     )
     small.save(out)
     return out
@@ -77,7 +77,7 @@ def test_rows_and_windows_move_on_one_scale(show: Callable[..., Page], tmp_path:
     for name, data, many in (("rows", of_rows, {"ipc": 2}), ("windows", of_windows, {"items": 3})):
         out = tmp_path / f"{name}.safetensors"
         potstill.distill(
-            data, "dm", **many, steps=2, network="mlp", film=f"{out}.film", store="float32", progress=None
+            data, "dm", **many, steps=2, network="mlp", snapshots=f"{out}.film", codec="float32", progress=None
         ).save(out)
         html = report(out, tmp_path / f"{name}.html").read_text(encoding="utf-8")
         page = show(html, java_script_enabled=False, viewport={"width": 390, "height": 800})

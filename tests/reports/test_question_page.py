@@ -15,7 +15,7 @@ from question_samples import METHODS, comparison
 from report_samples import HOSTILE
 
 from potstill.api.report import report
-from potstill.api.view import Server, view
+from potstill.api.view import Server, serve
 from potstill.comparison.page_data import Folder
 from potstill.core import Splits
 from potstill.data.in_memory import TensorSource
@@ -290,6 +290,6 @@ def test_nothing_else_is_served(served: tuple[Path, Server], digits: Gallery) ->
         assert "script-src 'sha256-" in answer.headers["Content-Security-Policy"]
         assert "unsafe-inline'; script" in answer.headers["Content-Security-Policy"]
     with pytest.raises(PotstillError, match="choose another `port=`"):
-        view(folder, port=server.server_port)
+        serve(folder, port=server.server_port)
     with pytest.raises(PotstillError, match="a folder is needed"):
-        view(folder / "none")
+        serve(folder / "none")

@@ -56,7 +56,7 @@ def made(name: str, digits: Any) -> tuple[potstill.Distilled, float]:
         try:
             limit = None if method_class(name).info.selects else STEPS
             small = potstill.distill(
-                digits, name, ipc=EACH, effort="quick", steps=limit, store="float32", progress=None, **more
+                digits, name, ipc=EACH, preset="quick", steps=limit, codec="float32", progress=None, **more
             )
         except PotstillError as error:
             why = error

@@ -2,6 +2,6 @@
 
 from potstill.active.detection import select_images
 from potstill.active.label_cost import label_cost
-from potstill.active.learning import ACQUISITIONS, Acquisition, ActiveRun, Round, active
+from potstill.active.learning import ACQUISITIONS, Acquisition, ActiveRun, Round, active_learning
 
-__all__ = ["ACQUISITIONS", "Acquisition", "ActiveRun", "Round", "active", "label_cost", "select_images"]
+__all__ = ["ACQUISITIONS", "Acquisition", "ActiveRun", "Round", "active_learning", "label_cost", "select_images"]

@@ -9,7 +9,7 @@ from potstill.active.learning import (
     ActiveRun,
     Learner,
     accuracy_on,
-    active,
+    active_learning,
     check_rounds,
     fitted,
     learner_factory,
@@ -106,7 +106,7 @@ def label_cost(
             if progress is not None:
                 progress(f"{a}, seed {s}", done, total)
             runs[a].append(
-                active(
+                active_learning(
                     pool, _oracle(pool), acquire=a, rounds=rounds, per_round=per_round,
                     start=start, candidates=candidates, learner=how, test=test, seed=s,
                 )

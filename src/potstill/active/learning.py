@@ -25,7 +25,7 @@ __all__ = [
     "Learner",
     "Round",
     "accuracy_on",
-    "active",
+    "active_learning",
     "check_rounds",
     "fitted",
     "labelled",
@@ -90,7 +90,7 @@ class ActiveRun:
         }
 
 
-def active(
+def active_learning(
     pool: Source,
     ask: Callable[[Int[Tensor, " b"]], Any],
     *,

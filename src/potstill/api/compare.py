@@ -20,7 +20,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation import Protocol
 from potstill.execution import Executor, Serial, asked_executor
 from potstill.nn import OwnNetwork, given
-from potstill.runs.arguments import asked_effort, parse_time_limit
+from potstill.runs.arguments import parse_preset, parse_time_limit
 from potstill.runs.loop import Progress
 
 __all__ = ["FAIR", "compare"]
@@ -35,10 +35,10 @@ def compare(
     bytes: Sequence[int | str] | int | str | None = None,
     balance: str | None = None,
     parametrizations: Sequence[str] | str = (),
-    stores: Sequence[str] | str = (),
-    sets: int = 1,
+    codecs: Sequence[str] | str = (),
+    repeats: int = 1,
     out: str | Path,
-    effort: str | None = None,
+    preset: str | None = None,
     time_limit: str | float | None = None,
     seeds: int | None = None,
     protocol: str | Protocol = "potstill",
@@ -49,7 +49,7 @@ def compare(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     executor: Executor | str | None = None,
     progress: Callable[[str, Progress], None] | None = None,
-    film: bool = False,
+    snapshots: bool = False,
     **overrides: Any,
 ) -> dict[str, Any]:
     """Distil and evaluate every method at every size; ``random`` is always among them.
@@ -105,20 +105,20 @@ def compare(
         Interrupted: a signal came; the same call goes on from the checkpoint of the cell under way.
     """
     sizes, options = asked_sizes(ipc, items, bytes), options or {}
-    if type(sets) is not int or sets < 1:
-        raise PotstillError(f"sets must be a whole number of at least 1, not {sets!r}; leave it out for one of each")
+    if type(repeats) is not int or repeats < 1:
+        raise PotstillError(f"sets must be a whole number of at least 1, not {repeats!r}; leave it out for one of each")
     asked, out = asked_methods(methods, options), Path(out)
     limit = parse_time_limit(time_limit)
-    parametrizations, stores = several(parametrizations), several(stores)
+    parametrizations, codecs = several(parametrizations), several(codecs)
     measures = asked_measures(several(protocol if protocols is None else protocols), seeds, overrides, options)
     splits = as_splits(data, pick_device(device))
-    check_storage(parametrizations, stores, splits.train)
+    check_storage(parametrizations, codecs, splits.train)
     # An option of `distill` or of `evaluate` is one line here: it is handed over, and part of every cell's settings.
     making = {
         "seed": seed,
         "network": given(network),
         "time_limit": None if limit is None else limit.seconds,
-        "effort": asked_effort(effort, ""),
+        "effort": parse_preset(preset, ""),
         "balance": balance,
     }
     try:
@@ -131,7 +131,7 @@ def compare(
     check_apart(out, [splits], folder=True)
     with only_run(board_file):
         cells = cells_of(
-            sizes, asked, parametrizations, stores, sets, options=options, data=source_key(splits.train),
+            sizes, asked, parametrizations, codecs, repeats, options=options, data=source_key(splits.train),
             making=making, measures=measures, folder=out, device=device,
         )  # fmt: skip
         for cell in cells:
@@ -140,13 +140,13 @@ def compare(
         here = runner is None or isinstance(runner, Serial)
         make = Maker(
             splits=splits, executor=None if runner is None else Serial(), progress=progress if here else None,
-            film=film,
+            film=snapshots,
         )  # fmt: skip
         done: list[list[Result]] = []
         written = b""
         for made in (runner or Serial(torch.get_num_threads())).map(make, cells):
             done.append(made)
-            written = text(board(cells, done, splits, sets))
+            written = text(board(cells, done, splits, repeats))
             write_atomic(out / "leaderboard.json", written)  # so that a page can show what is there
     found: dict[str, Any] = json.loads(written)
     return found

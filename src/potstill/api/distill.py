@@ -40,16 +40,29 @@ from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory, return_freed_memory
 from potstill.nn import OwnFactory, OwnNetwork, factory, given
 from potstill.parametrize.named_inputs import decoder_of
-from potstill.runs.arguments import Watching, asked_amounts, asked_effort, kept, parse_duration, watched
-from potstill.runs.budget import amounts, proportions, rounding, writing
+from potstill.runs.arguments import (
+    StepCallback,
+    parse_amount_and_time,
+    parse_duration,
+    parse_preset,
+    parse_size_budget,
+    progress_context,
+)
+from potstill.runs.budget import allocate_budget, describe_proportions, quantization_aware, resolve_codec
 from potstill.runs.class_shards import check_shards
-from potstill.runs.loggers import Logging, logged
-from potstill.runs.parts import AXES, augmentations_left_out, default_network, default_parametrization, with_axes
-from potstill.runs.runner import Settled, identity_of, run_settled
-from potstill.runs.snapshots import check_film
+from potstill.runs.loggers import LogOption, logging_context
+from potstill.runs.parts import (
+    PARTS,
+    apply_parts,
+    default_network,
+    default_parametrization,
+    describe_omitted_augmentations,
+)
+from potstill.runs.runner import ResolvedRun, execute, run_identity
+from potstill.runs.snapshots import check_snapshots
 from potstill.tasks import Classification, task_of
 
-__all__ = ["AXES", "Settled", "default_network", "distill", "identity_of", "settle"]
+__all__ = ["PARTS", "ResolvedRun", "default_network", "distill", "resolve_run", "run_identity"]
 
 
 def distill(
@@ -60,7 +73,7 @@ def distill(
     items: int | None = None,
     bytes: int | str | None = None,
     balance: str | None = None,
-    effort: str | None = None,
+    preset: str | None = None,
     seed: int = 0,
     steps: int | None = None,
     time_limit: str | float | TimeLimit | None = None,
@@ -69,13 +82,13 @@ def distill(
     labels: str | None = None,
     augment: str | None = None,
     zca: str | None = None,
-    store: str | Store | None = None,
+    codec: str | Store | None = None,
     device: str = "auto",
     checkpoint: str | Path | None = None,
     resume: bool = False,
     resume_anyway: bool = False,
     checkpoint_every: str | float = 60.0,
-    progress: Watching = "auto",
+    progress: StepCallback = "auto",
     preparing: Callable[[str, int, int], None] | None = None,
     command: str | None = None,
     scores: Scores | str | Path | None = None,
@@ -83,8 +96,8 @@ def distill(
     networks: Any = None,
     experts: Any = None,
     initial: Distilled | str | Path | None = None,
-    log: Logging = None,
-    film: str | Path | None = None,
+    log: LogOption = None,
+    snapshots: str | Path | None = None,
     class_shards: int | None = None,
     out: str | Path | None = None,
     force: bool = False,
@@ -156,13 +169,13 @@ def distill(
             must be prepared does not fit into the time limit.
         Interrupted: a signal came; ``checkpoint`` holds the run.
     """
-    keep, seconds = asked_amounts(ipc, items, bytes, time_limit, balance)
+    keep, seconds = parse_amount_and_time(ipc, items, bytes, time_limit, balance)
     reads = (data, method, network, scores, experts, networks, initial)
     output = _output(out, reads, force, resume or resume_anyway, checkpoint)
     if output is not None and checkpoint is not None and not Path(checkpoint).exists():
         resume = resume_anyway = False  # there is nothing to go on with: what is there is the answer, or it begins
     check_kept(checkpoint, reads, "checkpoint")
-    check_kept(film, reads, "film")
+    check_kept(snapshots, reads, "film")
     if steps is not None and (not isinstance(steps, int) or steps < 0):
         raise PotstillError(
             f"steps must be a whole number of at least 0, but they are {steps!r}; leave them out for all that there are"
@@ -173,13 +186,13 @@ def distill(
         from potstill.automl.auto import choose  # which makes its sets with this module
 
         _only_for_one(
-            steps=steps, effort=effort, parametrization=parametrization, labels=labels, augment=augment, zca=zca,
-            scores=scores, networks=networks, experts=experts, initial=initial, log=log, film=film,
+            steps=steps, effort=preset, parametrization=parametrization, labels=labels, augment=augment, zca=zca,
+            scores=scores, networks=networks, experts=experts, initial=initial, log=log, film=snapshots,
             class_shards=class_shards,
         )  # fmt: skip
-        with watched(progress) as watcher:
+        with progress_context(progress) as watcher:
             return choose(
-                data, keep, seconds, watcher, options, seed=seed, network=network, store=store, device=device,
+                data, keep, seconds, watcher, options, seed=seed, network=network, store=codec, device=device,
                 executor=asked_executor(executor), command=command,
                 progress=progress if callable(progress) and progress is not watcher else None,
                 checkpoint=checkpoint, resume=resume or resume_anyway, anyway=resume_anyway, output=output,
@@ -189,20 +202,20 @@ def distill(
             f"{checkpoint}: a folder, as a choice of method auto or class shards leave under way, but a checkpoint is "
             "a file; resume that run, or remove the folder"
         )
-    if class_shards is not None and (seconds is not None or film is not None):
+    if class_shards is not None and (seconds is not None or snapshots is not None):
         raise PotstillError(
-            f"class shards go on by themselves, so {'a time limit' if film is None else 'a film'} cannot be kept "
-            f"over all of them; {'say steps instead' if film is None else 'leave film out'}"
+            f"class shards go on by themselves, so {'a time limit' if snapshots is None else 'a film'} cannot be kept "
+            f"over all of them; {'say steps instead' if snapshots is None else 'leave film out'}"
         )
-    hard = asked_effort(effort, method, steps)
+    hard = parse_preset(preset, method, steps)
     if (table := read_scores(scores) if isinstance(scores, str | Path) else scores) is not None:
         network, augment, options = _as_scored(table, method, network, augment, zca, options)
-    settled = settle(
+    settled = resolve_run(
         data, method, ipc=None, size_budget=keep, network=network, parametrization=parametrization, labels=labels,
-        augment=augment, zca=zca, store=store, device=device, effort=hard, **options,
+        augment=augment, zca=zca, store=codec, device=device, effort=hard, **options,
     )  # fmt: skip
-    if film is not None:
-        check_film(settled.name, settled.method, settled.problem.train)
+    if snapshots is not None:
+        check_snapshots(settled.name, settled.method, settled.problem.train)
     if class_shards is not None:
         check_shards(settled.name, settled.method, settled.problem, class_shards)
     if initial is not None:
@@ -210,14 +223,17 @@ def distill(
     settled = dataclasses.replace(settled, files=(*settled.files, *files_among(reads)))
     if output is not None:
         output.check(settled.files)
-    with watched(progress) as watcher, logged(log, lambda: _settings(settled, seed), watcher.warn) as (told, ended):
+    with (
+        progress_context(progress) as watcher,
+        logging_context(log, lambda: _settings(settled, seed), watcher.warn) as (told, ended),
+    ):
         shown = progress if callable(progress) else watcher
-        small = run_settled(
+        small = execute(
             settled, watcher, seconds, seed=seed, steps=steps, zca=zca, checkpoint=checkpoint,
             resume=resume or resume_anyway, anyway=resume_anyway, checkpoint_every=every,
             progress=shown if told is None else _both(shown, told), preparing=preparing or watcher.count,
             command=command, table=table, executor=asked_executor(executor),
-            film=None if film is None else Path(film), class_shards=class_shards, output=output,
+            film=None if snapshots is None else Path(snapshots), class_shards=class_shards, output=output,
             given={name: value for name, value in (("networks", networks), ("experts", experts)) if value is not None},
         )  # fmt: skip
         card = small.card
@@ -251,7 +267,7 @@ def _both(first: Callable[[Any], None], second: Callable[[Any], None]) -> Callab
     return tell
 
 
-def _settings(settled: Settled, seed: int) -> dict[str, Any]:
+def _settings(settled: ResolvedRun, seed: int) -> dict[str, Any]:
     """What a log says of a run before its first step."""
     train = settled.problem.train
     fields: Mapping[str, Any] = dataclasses.asdict(settled.method)  # type: ignore[call-overload]
@@ -272,7 +288,7 @@ def _only_for_one(**asked: Any) -> None:
         )
 
 
-def _from(settled: Settled, earlier: Distilled) -> Settled:
+def _from(settled: ResolvedRun, earlier: Distilled) -> ResolvedRun:
     """The run that starts from an earlier set's decoded inputs.
 
     Raises:
@@ -319,19 +335,19 @@ def _as_scored(
     network = str(own) if isinstance(own, OwnNetwork) else network
     asked = {"network": network, "augment": augment, **options}
     if not isinstance(method, str):
-        asked |= {n: getattr(made, n) for n in config if n not in AXES and n not in options}
+        asked |= {n: getattr(made, n) for n in config if n not in PARTS and n not in options}
     for option, value in asked.items():
         if value is not None and option in config and value != config[option]:
             raise PotstillError(
                 f"these scores were made with {option} {config[option]!r}, but {value!r} is asked for; leave it out, "
                 "or score anew"
             )
-    said = {n: value for n, value in config.items() if n not in AXES}
+    said = {n: value for n, value in config.items() if n not in PARTS}
     trained = own if isinstance(own, OwnNetwork) else config.get("network", network)
     return trained, config.get("augment", augment), {**said, **options}
 
 
-def settle(
+def resolve_run(
     data: Any,
     method: str | Method[Any],
     *,
@@ -346,7 +362,7 @@ def settle(
     store: str | Store | None = None,
     effort: Effort | None = None,
     **options: Any,
-) -> Settled:
+) -> ResolvedRun:
     """All choices of a run, checked, before any work: what `distill` begins with. Arguments and errors as there."""
     keep_freed_memory()
     own = given(network)
@@ -355,7 +371,7 @@ def settle(
     train = splits.train
     name, base = make_method(method, options, effort)
     axes = {"network": None if own is None else str(own), "augment": augment, "parametrization": parametrization}
-    made = with_axes(name, base, train, {**axes, "labels": labels})
+    made = apply_parts(name, base, train, {**axes, "labels": labels})
     info, task = made.info, task_of(train)
     _check_suits(name, info, train)
     if "*" not in info.kinds and train.input.kind not in info.kinds:
@@ -367,7 +383,7 @@ def settle(
         made, chosen = default_parametrization(name, made, train, named=isinstance(method, str))
     if zca is not None:
         train = _whitened(train, zca)
-    wanted = kept(ipc=ipc, budget=size_budget)
+    wanted = parse_size_budget(ipc=ipc, budget=size_budget)
     if wanted.unit == "ipc" and not train.classes:
         raise PotstillError(
             f"{train.name} has no classes ({task.name}), so there are no items per class; say how many in all, with "
@@ -378,7 +394,7 @@ def settle(
     soft = info.soft or labels_asked(made) != "hard"
     few = moved(train.raw(torch.arange(min(len(train), 8))), "cpu")
     plain = isinstance(task, Classification) and isinstance(few, Tensor)
-    written, limit = writing(store, wanted, decoder, info.selects, few, plain)
+    written, limit = resolve_codec(store, wanted, decoder, info.selects, few, plain)
     asks = own or getattr(made, "network", None)
     make: NetworkFactory = Without(train.input, train.device)
     if asks is not None or not train.input.parts or default_network(train) != "mlp":
@@ -396,7 +412,7 @@ def settle(
         chosen += (
             f"network {used}: {usual}, which {name} has by default, takes pictures, and this is a {train.input.kind}",
         )
-    chosen += augmentations_left_out(made, train)
+    chosen += describe_omitted_augmentations(made, train)
     problem = Problem(
         train=train,
         counts=(1,) * max(1, len(train.classes)),
@@ -404,14 +420,14 @@ def settle(
         augment=named_augmentation(parts["augment"] or "none", train),
         parametrization=decoder,
     )
-    counts, numbers = amounts(problem, wanted, limit, info, soft, scores=labels_asked(made) == "scores")
-    rounds = rounding(decoder, written, info.selects)
+    counts, numbers = allocate_budget(problem, wanted, limit, info, soft, scores=labels_asked(made) == "scores")
+    rounds = quantization_aware(decoder, written, info.selects)
     problem = dataclasses.replace(problem, counts=counts, numbers=numbers, parametrization=rounds)
-    chosen += proportions(wanted, problem, info)
+    chosen += describe_proportions(wanted, problem, info)
     if not info.selects:
         decoder.sizes(problem.held, train.input.shape)  # a budget that holds nothing is refused before all the work
     made, said = made.settled(problem)
-    return Settled(
+    return ResolvedRun(
         name=name, method=made, problem=problem, read=splits.notes, reading=splits.reading, chosen=(*chosen, *said),
         effort=effort, store=written, balance=wanted.shared, files=splits.files,
     )  # fmt: skip

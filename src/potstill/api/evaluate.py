@@ -16,7 +16,7 @@ from potstill.execution import Executor, asked_executor
 from potstill.execution.memory import keep_freed_memory
 from potstill.labels.teacher_file import open_labels
 from potstill.nn import OwnNetwork, given
-from potstill.runs.arguments import Counting, renamed, watched
+from potstill.runs.arguments import CountCallback, progress_context, renamed
 
 __all__ = ["evaluate"]
 
@@ -38,7 +38,7 @@ def evaluate(
     side_by_side: int | None = None,
     executor: Executor | str | None = None,
     device: str = "auto",
-    progress: Counting = "auto",
+    progress: CountCallback = "auto",
     **overrides: Any,
 ) -> Scorecard:
     """Measure a distilled set against the real test split, beside its baselines at equal stored bytes.
@@ -86,7 +86,7 @@ def evaluate(
     chosen = chosen.override(**overrides) if overrides else chosen
     if (doubt := not_made_of(small.card, splits)) is not None:
         warnings.warn(doubt, PotstillWarning, stacklevel=2)
-    with watched(progress) as watcher:
+    with progress_context(progress) as watcher:
         shown = progress == "auto" or isinstance(progress, Watcher)  # else nobody would see a forecast
         watcher.begin("evaluation", _less(quick, full))
         return measure(

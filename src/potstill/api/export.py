@@ -28,7 +28,7 @@ from potstill.exporters.formats import FORMATS
 from potstill.exporters.formats import export as write_export
 from potstill.exporters.images import folder_names
 
-__all__ = ["WITH_DATA", "Link", "export", "export_selection", "load_for", "rebuild"]
+__all__ = ["WITH_DATA", "Link", "export", "export_selection", "load_for", "materialize"]
 
 Link = Literal["copy", "hard", "symbolic"]
 WITH_DATA = ("files", "hf")
@@ -89,7 +89,7 @@ def load_for(card: Mapping[str, Any], data: Any, **reading: Any) -> Splits:
     return load_as_made(card, data, **{"stream": streamed, **{n: v for n, v in reading.items() if v is not None}})
 
 
-def rebuild(path: str | Path, data: Any, **reading: Any) -> Distilled:
+def materialize(path: str | Path, data: Any, **reading: Any) -> Distilled:
     """The whole set of a file that holds indices alone: the same bits as before ``export(small, "indices", path)``.
 
     Args:

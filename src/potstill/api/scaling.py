@@ -57,10 +57,10 @@ def scaling(
     data: Any,
     *,
     ipc: Sequence[int] = (1, 2, 5, 10, 20, 50),
-    stops: Sequence[int] = (2, 5, 10, 20, 50),
+    teacher_epochs: Sequence[int] = (2, 5, 10, 20, 50),
     out: str | Path,
     network: str | OwnNetwork | Callable[..., Any] | None = None,
-    sets: int = 5,
+    repeats: int = 5,
     steps: int = 200,
     batch: int = 64,
     lr: float = 0.03,
@@ -97,8 +97,8 @@ def scaling(
         PotstillError: a class has too few samples, ``out`` cannot be written or holds other measurements.
     """
     keep_freed_memory()
-    budgets, epochs = tuple(sorted(ipc)), tuple(sorted(stops))
-    _check(budgets, epochs, sets)
+    budgets, epochs = tuple(sorted(ipc)), tuple(sorted(teacher_epochs))
+    _check(budgets, epochs, repeats)
     splits: Splits = data if isinstance(data, Splits) else load_data(data)
     train = splits.train.to(pick_device(device))
     if not isinstance(train, TensorSource):
@@ -110,7 +110,7 @@ def scaling(
     protocol = protocol.resolve(train.name, make.name, train.input)
     settings: dict[str, Any] = {
         "version": VERSION, "data": source_key(train), "network": make.name, "ipc": list(budgets),
-        "stops": list(epochs), "sets": sets, "steps": steps, "lr": lr, "validation": validation, "seed": seed,
+        "stops": list(epochs), "sets": repeats, "steps": steps, "lr": lr, "validation": validation, "seed": seed,
         "augment": protocol.recipe.augment, "batch": batch, "teacher": dict(TEACHER),
     }  # fmt: skip
     file = Path(out) / "scaling.json"
@@ -121,7 +121,7 @@ def scaling(
     kept, held = holdout(train, min(validation, MOST_HELD / len(train)), derive(seed, "held out") % 2**31)
     bench = _Bench(
         train=kept, held=holdout(held, 0.5, derive(seed, "halves") % 2**31), make=make, protocol=protocol, seed=seed,
-        sets=_draws(kept, budgets[-1], sets, seed), say=progress or (lambda what, done, total: None),
+        sets=_draws(kept, budgets[-1], repeats, seed), say=progress or (lambda what, done, total: None),
         executor=asked_executor(executor),
     )  # fmt: skip
     teachers = bench.teachers(epochs)

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from potstill._util.outputs import check_output
-from potstill.api.distill import Settled, settle
+from potstill.api.distill import ResolvedRun, resolve_run
 from potstill.api.load_data import as_splits, pick_device
 from potstill.augment.names import named_augmentation
 from potstill.core import Asset, Method, Scored, Source, registry
@@ -84,9 +84,9 @@ def score(
             raise unknown("option", option, set().union(*fields.values()))
     splits = as_splits(data, pick_device(device))
     train = splits.train
-    every: dict[str, tuple[Settled, Scored, tuple[Asset, ...]]] = {}
+    every: dict[str, tuple[ResolvedRun, Scored, tuple[Asset, ...]]] = {}
     for name in kinds:  # all of them before any work: what does not fit is refused before the first training
-        settled = settle(
+        settled = resolve_run(
             splits, name, ipc=1, size_budget=None, network=network, parametrization=None, labels=None, augment=None,
             zca=None, device=device, **{o: v for o, v in options.items() if o in fields[name]},
         )  # fmt: skip

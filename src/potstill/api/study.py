@@ -18,9 +18,9 @@ from potstill.execution import Executor, Serial, asked_executor, choose
 from potstill.execution.memory import keep_freed_memory
 from potstill.nn import OwnNetwork, given
 from potstill.reports.study import is_study
-from potstill.runs.arguments import Counting, watched
+from potstill.runs.arguments import CountCallback, progress_context
 
-__all__ = ["parts", "study"]
+__all__ = ["diagnose", "parts"]
 
 SHORT = 20.0
 """Seconds below which processes are not started."""
@@ -31,7 +31,7 @@ def parts() -> tuple[str, ...]:
     return tuple(PARTS)
 
 
-def study(
+def diagnose(
     distilled: Distilled | str | Path,
     data: Any,
     *,
@@ -48,7 +48,7 @@ def study(
     seed: int = 0,
     device: str = "auto",
     executor: Executor | str | None = None,
-    progress: Counting = "auto",
+    progress: CountCallback = "auto",
 ) -> dict[str, Any]:
     """The report card of a distilled set, as JSON values.
 
@@ -101,7 +101,7 @@ def study(
     runner = asked_executor(executor)
     if runner is None:
         runner = choose(bench.students, bench.make.device, bench.make) if seconds > SHORT else Serial()
-    with watched(progress) as watcher:
+    with progress_context(progress) as watcher:
         said = ", ".join(f"{name} {of['seconds']:.2g} s" for name, of in forecast.items())
         if progress == "auto" or isinstance(progress, Watcher):
             watcher.begin("study", '`parts=["nearest", "labeller"]`')

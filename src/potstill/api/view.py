@@ -12,7 +12,7 @@ from potstill.errors import PotstillError
 from potstill.reports.comparison_page import waiting
 from potstill.reports.comparison_page.page import policy
 
-__all__ = ["PORT", "Server", "view"]
+__all__ = ["PORT", "Server", "serve"]
 
 PORT = 8620
 _HOST = "127.0.0.1"
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Nobody needs a line for each request."""
 
 
-def view(
+def serve(
     folder: str | Path,
     *,
     port: int = PORT,

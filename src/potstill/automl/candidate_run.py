@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from potstill._util.progress import Watcher
 from potstill._util.time_limit import TimeLimit
-from potstill.api.distill import settle
+from potstill.api.distill import resolve_run
 from potstill.automl.candidates import Candidate
 from potstill.automl.result import Entry
 from potstill.core import Budget, Source, Splits
 from potstill.dataset_file import Distilled
 from potstill.execution import Executor
 from potstill.runs.loop import Progress
-from potstill.runs.runner import Settled, run_settled
+from potstill.runs.runner import ResolvedRun, execute
 
 __all__ = ["Runs"]
 
@@ -45,18 +45,18 @@ class Runs:
     def bytes_of(self, wanted: Budget) -> int:
         """What so many random samples take as they are: the budget in bytes of all candidates."""
         plain = Candidate.read("random%exact")
-        settled = settle(
+        settled = resolve_run(
             self.splits, plain.method, ipc=None, size_budget=wanted, network=self.network, parametrization=None,
             labels=None, augment=None, zca=None, device=self.device, store="exact",
         )  # fmt: skip
         return int(self.run(Entry(candidate=plain), settled, None, None).card["bytes"]["total"])
 
-    def settled(self, candidate: Candidate, train: Source, iterations: int | None = None) -> Settled:
+    def settled(self, candidate: Candidate, train: Source, iterations: int | None = None) -> ResolvedRun:
         """The candidate's run on these samples; without ``iterations`` no schedule of it ends."""
         options = dict(candidate.options)
         if not candidate.real:
             options.setdefault("iterations", ENDLESS if iterations is None else max(1, iterations))
-        return settle(
+        return resolve_run(
             dataclasses.replace(self.splits, train=train, test=None), candidate.method, ipc=None,
             size_budget=Budget(unit="bytes", amount=self.bytes, balance=self.balance), network=self.network,
             parametrization=candidate.parametrization, labels=None, augment=None, zca=None, device=self.device,
@@ -64,7 +64,8 @@ class Runs:
         )  # fmt: skip
 
     def run(
-        self, entry: Entry, settled: Settled, steps: int | None, checkpoint: Path | None, *, limit: float | None = None,
+        self, entry: Entry, settled: ResolvedRun, steps: int | None, checkpoint: Path | None, *,
+        limit: float | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> Distilled:  # fmt: skip
         """The set after so many steps in all, from the entry's checkpoint where there is one."""
@@ -77,7 +78,7 @@ class Runs:
 
         silent = Watcher(quiet=True)
         begun = self.spent()
-        made = run_settled(
+        made = execute(
             settled, silent if progress is None else self.watcher, None if limit is None else TimeLimit(limit),
             seed=self.seed, steps=steps, zca=None,
             checkpoint=checkpoint, resume=checkpoint is not None and checkpoint.exists(), anyway=self.anyway,

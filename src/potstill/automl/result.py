@@ -12,7 +12,7 @@ from torch import Tensor
 from potstill.automl.candidates import Candidate
 from potstill.dataset_file import Distilled
 from potstill.evaluation.candidate_trials import Loss, Probe
-from potstill.runs.runner import Settled
+from potstill.runs.runner import ResolvedRun
 
 __all__ = ["Entry", "on_card"]
 
@@ -22,7 +22,7 @@ class Entry:
     """A candidate and what has become of it."""
 
     candidate: Candidate
-    settled: Settled | None = None
+    settled: ResolvedRun | None = None
     made: Distilled | None = None
     steps: int = 0
     """Made until now."""

@@ -6,7 +6,7 @@ from potstill._util.formatting import about, roughly, size_of
 from potstill.cli.text import columns, plural
 
 if TYPE_CHECKING:
-    from potstill.planning.cluster import Afar
+    from potstill.planning.cluster import ClusterPlan
     from potstill.planning.phases import Phase
 
 __all__ = ["afar"]
@@ -14,7 +14,7 @@ __all__ = ["afar"]
 _BOUND = {"compute": "computing", "exchange": "exchange of gradients", "disk": "reading", "decoding": "decoding"}
 
 
-def afar(plan: "Afar") -> str:
+def afar(plan: "ClusterPlan") -> str:
     """Time, memory, disk and cost; then the phases; then what was measured and what is assumed."""
     c, disk = plan.cluster, plan.disk
     nodes = f"{plural(c.nodes, 'node')} of {plural(c.gpus, 'device')}"

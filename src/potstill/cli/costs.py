@@ -44,9 +44,9 @@ def costs(plan: "Plan", time_limit: float | None, details: bool = False) -> str:
 
 def _stored(plan: "Plan") -> str:
     total = plan.bytes["total"]
-    if plan.store == "auto":
+    if plan.codec == "auto":
         return f"at most about {total:,} bytes, as how many bits a value needs is found when it is there"
-    return f"{total:,} bytes stored as {plan.store}"
+    return f"{total:,} bytes stored as {plan.codec}"
 
 
 def _total(plan: "Plan", time_limit: float | None) -> str:
@@ -75,7 +75,7 @@ def _peak(plan: "Plan") -> str:
 
 def _steps(plan: "Plan", time_limit: float | None) -> str:
     steps = "not known" if plan.method_steps is None else f"{plan.method_steps:,}"
-    effort = "" if plan.effort is None else f" (effort {plan.effort})"
+    effort = "" if plan.preset is None else f" (effort {plan.preset})"
     text = f"steps: {steps} as set for the method{effort}"
     if plan.steps is not None and plan.steps != plan.method_steps:
         text += f", stopped after {plan.steps:,}"

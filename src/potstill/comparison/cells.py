@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from potstill._util.import_from_file import names_file, own_digests
-from potstill.api.distill import distill, identity_of, settle
+from potstill.api.distill import distill, resolve_run, run_identity
 from potstill.api.evaluate import evaluate
 from potstill.core import Budget, Method, Splits
 from potstill.core.registry import make_method, method_class
@@ -258,9 +258,9 @@ class Cell:
         size: dict[str, Any] = {self.unit: self.amount}
         with _failing():
             small = distill(
-                splits, self.asked, **size, **self.choices, store=self.store,
+                splits, self.asked, **size, **self.choices, codec=self.store,
                 parametrization=self.parametrization, device=self.device, executor=executor,
-                film=Path(f"{self.file}.film") if film and self._changes(splits) else None,
+                snapshots=Path(f"{self.file}.film") if film and self._changes(splits) else None,
                 checkpoint=self.checkpoint, resume=self.checkpoint.exists(),
                 progress=None if progress is None else lambda p: progress(self.stem, p), **self.options,
             )  # fmt: skip
@@ -314,12 +314,12 @@ class Cell:
         return found
 
     def _identity(self, splits: Splits) -> dict[str, Any]:
-        settled = settle(
+        settled = resolve_run(
             splits, self.asked, ipc=None, size_budget=Budget(unit=self.unit, amount=self.amount, balance=self.balance),
             network=self.making["network"], parametrization=self.parametrization, store=self.store,
             labels=None, augment=None, zca=None, device=self.device, effort=self.choices["effort"], **self.options,
         )  # fmt: skip
-        return identity_of(settled, self.seed)
+        return run_identity(settled, self.seed)
 
 
 def _finite(value: Any) -> Any:

@@ -121,7 +121,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         shape: tuple[int, ...] | None = None,
         steps: int | None = None,
         time_limit: str | float | None = None,
-        effort: str | None = None,
+        preset: str | None = None,
         device: str = "auto",
         options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -137,7 +137,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         self.shape = shape
         self.steps = steps
         self.time_limit = time_limit
-        self.effort = effort
+        self.preset = preset
         self.device = device
         self.options = options
 
@@ -175,7 +175,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
         source = given.source
         try:
             made = distill(
-                Splits(train=source, test=None), self.method, **self._amount(), effort=self.effort,
+                Splits(train=source, test=None), self.method, **self._amount(), preset=self.preset,
                 balance=self.balance, seed=int(seed),
                 network=self.network, steps=self.steps, time_limit=self.time_limit, device=self.device, progress=None,
                 **dict(self.options or {}),

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from potstill.api.distill import Settled, settle
+from potstill.api.distill import ResolvedRun, resolve_run
 from potstill.codecs import Uniform, label_bytes, values_bytes
 from potstill.core import Method, NetworkFactory, Source, Splits
 from potstill.core.registry import names, resolve
@@ -28,21 +28,21 @@ from potstill.execution.described import Cluster
 from potstill.functional.train import parameters, train_step
 from potstill.labels.label_file import forecast as stored_labels
 from potstill.nn import flops
-from potstill.planning.phases import LEAST, Phase, side_by_side, trained
-from potstill.planning.plan import ground_of, with_stand_ins
+from potstill.planning.phases import MIN_STEP_SECONDS, Phase, parallel_phase, training_phase
+from potstill.planning.plan import asset_context, with_placeholders
 from potstill.pretraining import wanted_by
 from potstill.rng import generator
-from potstill.runs.arguments import asked_amounts, asked_effort
+from potstill.runs.arguments import parse_amount_and_time, parse_preset
 from potstill.tasks import task_of
 
-__all__ = ["Afar", "plan_afar"]
+__all__ = ["ClusterPlan", "plan_cluster"]
 
 FEW = 4
 """Classes, and samples of each, that a little of the work is timed on where the data are not here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Afar:
+class ClusterPlan:
     """What a distillation would take there, with its labels and its measurement."""
 
     method: str
@@ -99,13 +99,13 @@ class Afar:
         return found | {name: getattr(self, name) for name in names}
 
 
-def plan_afar(
+def plan_cluster(
     data: Splits | LikeSource, method: str | Method[Any], cluster: Cluster, *, protocol: str | None = None,
     ipc: int | None = None, items: int | None = None, bytes: int | str | None = None, effort: str | None = None,
     seed: int = 0, steps: int | None = None, network: str | None = None, parametrization: str | None = None,
     labels: str | None = None, augment: str | None = None, zca: str | None = None, store: str | None = None,
     balance: str | None = None, **options: Any,
-) -> Afar:  # fmt: skip
+) -> ClusterPlan:  # fmt: skip
     """Time, memory, disk and device-hours on ``cluster`` of distilling, labelling and measuring.
 
     Args:
@@ -121,20 +121,20 @@ def plan_afar(
     """
     if method == "auto":
         raise PotstillError("a plan is of one method, but auto tries several; name the method to plan")
-    keep, _ = asked_amounts(ipc, items, bytes, None, balance)
+    keep, _ = parse_amount_and_time(ipc, items, bytes, None, balance)
     splits = Splits(train=data, test=None) if isinstance(data, LikeSource) else data
     axes: dict[str, Any] = {
         "network": network, "parametrization": parametrization, "labels": labels, "augment": augment, "zca": zca,
         "store": store, "device": "cpu",
     }  # fmt: skip
-    whole = settle(
-        splits, method, ipc=None, size_budget=keep, effort=asked_effort(effort, method, steps), **axes, **options
+    whole = resolve_run(
+        splits, method, ipc=None, size_budget=keep, effort=parse_preset(effort, method, steps), **axes, **options
     )
     train, made = whole.problem.train, whole.method
     small = whole
     if isinstance(train, LikeSource):
         few = Splits(train=train.few(FEW, FEW), test=None)
-        small = settle(few, made, ipc=1, size_budget=None, **axes)
+        small = resolve_run(few, made, ipc=1, size_budget=None, **axes)
     horizon = made.horizon(whole.problem)
     total = min((n for n in (horizon, steps) if n is not None), default=None)
     if total is None:
@@ -149,7 +149,7 @@ def plan_afar(
         "data": len(train) * getattr(train, "each", train.input.numbers), "teachers": here.weights(),
         "set": _set_bytes(whole, n), "checkpoint": 3 * decoded, "labels": _labels(said, train, n, here),
     }  # fmt: skip
-    return Afar(
+    return ClusterPlan(
         method=whole.name, network=whole.problem.network.name, protocol=said.name, source=train.name,
         samples=len(train), shape=train.input.shape, classes=len(train.classes), items=n, cluster=cluster,
         phases=tuple(p for p in (*phases, label, students) if p is not None),
@@ -158,7 +158,7 @@ def plan_afar(
     )  # fmt: skip
 
 
-def _protocol(asked: str | None, settled: Settled) -> Protocol:
+def _protocol(asked: str | None, settled: ResolvedRun) -> Protocol:
     known = set(names("protocols"))
     name = asked or (settled.name if settled.name in known else "sre2l")
     chosen: Protocol = resolve("protocols", name)
@@ -166,7 +166,7 @@ def _protocol(asked: str | None, settled: Settled) -> Protocol:
     return chosen.resolve(train.name, settled.problem.network.name, train.input)
 
 
-def _set_bytes(settled: Settled, n: int) -> int:
+def _set_bytes(settled: ResolvedRun, n: int) -> int:
     """Of the file at 8 bits a value, or as the store says."""
     store, problem = settled.store or Uniform(bits=8), settled.problem
     few = problem.train.raw(torch.arange(min(8, len(problem.train))))
@@ -188,7 +188,7 @@ def _labels(said: Protocol, train: Source, n: int, here: "_Here") -> int:
 class _Here:
     """What was timed and counted on this machine, and what it makes of a phase there."""
 
-    def __init__(self, *, whole: Settled, small: Settled, cluster: Cluster) -> None:
+    def __init__(self, *, whole: ResolvedRun, small: ResolvedRun, cluster: Cluster) -> None:
         self.whole, self.small, self.cluster = whole, small, cluster
         make, train = small.problem.network, small.problem.train
         self.batch = min(8, len(train))
@@ -199,7 +199,7 @@ class _Here:
         self.decode = _decoding(whole.problem.train)
         self.jobs: list[tuple[str, list[Any], int]] = []
         for asset in wanted_by(whole.method, whole.problem):
-            jobs = list(asset.jobs(ground_of(whole.problem)))
+            jobs = list(asset.jobs(asset_context(whole.problem)))
             self.jobs.append((asset.name, jobs, int(asset.recipe.get("batch", 128))))
 
     def weights(self) -> int:
@@ -213,7 +213,9 @@ class _Here:
     def teachers(self) -> list[Phase]:
         """The training of each asset, shared by as many devices as make it shortest."""
         found: list[Phase] = []
-        trials = [list(a.jobs(ground_of(self.small.problem))) for a in wanted_by(self.small.method, self.small.problem)]
+        trials = [
+            list(a.jobs(asset_context(self.small.problem))) for a in wanted_by(self.small.method, self.small.problem)
+        ]
         for (name, jobs, batch), trial in zip(self.jobs, trials, strict=True):
             left = [job for job in jobs if not job.there()]
             units = sum(job.left() for job in left)
@@ -222,7 +224,7 @@ class _Here:
             run, few = trial[0].trial()
             work = _least(run) / few * self.rate
             make = self._of(left[0])
-            phase = trained(
+            phase = training_phase(
                 f"training of {name}", self.cluster, networks=len(left), samples=units / len(left), work=work,
                 batch=batch, weights=_weight(make), kept=self.kept * _ratio(make, self), each=self._each(),
                 decode=self.decode,
@@ -240,7 +242,7 @@ class _Here:
         full = self.whole.problem
         if hasattr(method, "samples") and isinstance(train, LikeSource):  # fewer than there are, to see what is read
             method = dataclasses.replace(method, samples=max(1, FEW // 2))  # type: ignore[type-var]
-        problem, _ = with_stand_ins(method, self.small.problem)
+        problem, _ = with_placeholders(method, self.small.problem)
         asked = train.asked if isinstance(train, LikeSource) else set()
         asked.clear()
         rng, begun = generator(seed, "distill", self.whole.name), time.perf_counter()
@@ -256,7 +258,7 @@ class _Here:
             times = reads / read
         shards = self._shards(total)
         part = partial(
-            side_by_side, cluster=self.cluster, kept=self.kept, weights=self._all_weights(), decode=self.decode,
+            parallel_phase, cluster=self.cluster, kept=self.kept, weights=self._all_weights(), decode=self.decode,
             each=self._each(),
         )  # fmt: skip
         if read:
@@ -301,7 +303,7 @@ class _Here:
         teachers = [self.forward * _ratio(self._of(jobs[0]), self) * len(jobs) for _, jobs, _ in self.jobs]
         label = None
         if said.teaching.labels == "teacher":
-            label = side_by_side(
+            label = parallel_phase(
                 "labels of every epoch", cluster=cluster, kept=self.kept, weights=self._all_weights(),
                 decode=None, work=views * (sum(teachers) or self.forward), jobs=max(1, views // 256), samples=0.0,
                 each=0.0, at_once=256, forward=True, held=0, steps=views / 256,
@@ -309,7 +311,7 @@ class _Here:
         make = self.whole.problem.network
         batch = said.sized(n, full.num_classes).recipe.batch
         name = f"{said.students} students of {said.name}"
-        students = trained(
+        students = training_phase(
             name, cluster, networks=said.students, samples=float(views), work=self.step / self.batch * self.rate,
             batch=batch, weights=_weight(make), kept=self.kept, each=0.0, decode=None,
         )  # fmt: skip
@@ -337,7 +339,7 @@ class _Here:
             "cores": f"{c.cores} CPU cores a device decode pictures",
         }
         return (
-            f"work grows with the samples, overheads with it; a step takes {1000 * LEAST:g} ms at least",
+            f"work grows with the samples, overheads with it; a step takes {1000 * MIN_STEP_SECONDS:g} ms at least",
             "gradients are exchanged after each batch, not during it; reading and decoding run beside the work",
             "batches of a recovery, classes of RDED, labels and students are spread over the devices as shards",
             "a device's memory holds weights, gradients, moments, kept values in 32 bits, the set; no kernels' space",

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from potstill.errors import PotstillError
 from potstill.execution.described import Cluster
 
-__all__ = ["LEAST", "Phase", "side_by_side", "trained"]
+__all__ = ["MIN_STEP_SECONDS", "Phase", "parallel_phase", "training_phase"]
 
-LEAST = 0.005
+MIN_STEP_SECONDS = 0.005
 """Seconds of a step on a device, however little it has to do: an assumption."""
 
 
@@ -43,7 +43,7 @@ class Phase:
         return max(spent, key=lambda name: spent[name])
 
 
-def trained(
+def training_phase(
     name: str, cluster: Cluster, *, networks: int, samples: float, work: float, batch: int, weights: int, kept: float,
     each: float, decode: float | None,
 ) -> Phase:  # fmt: skip
@@ -67,7 +67,8 @@ def trained(
         memory, parts, fits = _fitted(cluster, 3 * weights, kept, per_device)
         phase = Phase(
             name=name, devices=groups * g, operations=networks * samples * work,
-            compute=rounds * updates * max(LEAST, per_device * work / cluster.rate), exchange=rounds * exchanged,
+            compute=rounds * updates * max(MIN_STEP_SECONDS, per_device * work / cluster.rate),
+            exchange=rounds * exchanged,
             read=networks * samples * each / (nodes * cluster.disk),
             decode=networks * samples * (decode or 0.0) / (groups * g * cluster.cores),
             memory=memory, fits=fits, parts=parts,
@@ -76,7 +77,7 @@ def trained(
     return min(found, key=lambda phase: (not phase.fits, phase.seconds))
 
 
-def side_by_side(
+def parallel_phase(
     name: str, *, cluster: Cluster, work: float, jobs: int, samples: float, each: float, decode: float | None,
     at_once: int, kept: float, weights: int, forward: bool, held: int, steps: float,
 ) -> Phase:  # fmt: skip
@@ -95,7 +96,7 @@ def side_by_side(
     nodes = math.ceil(g / cluster.gpus)
     return Phase(
         name=name, devices=g, operations=work, exchange=0.0, memory=memory, fits=fits, parts=parts,
-        compute=max(work / cluster.rate, steps * LEAST) / g * rounds,
+        compute=max(work / cluster.rate, steps * MIN_STEP_SECONDS) / g * rounds,
         read=samples * each / (nodes * cluster.disk), decode=samples * (decode or 0.0) / (g * cluster.cores),
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from potstill._util.formatting import about
 from potstill._util.progress import Watcher
 from potstill._util.time_limit import TimeLimit
-from potstill.api.distill import Settled, settle
+from potstill.api.distill import ResolvedRun, resolve_run
 from potstill.augment.names import named_augmentation
 from potstill.codecs import Exact, Uniform, ints_stored, label_bytes, nbytes, store_name, values_bytes
 from potstill.core import (
@@ -40,14 +40,14 @@ from potstill.execution.peak import Counts, Memory, Walked, predict
 from potstill.execution.walk import held_by, tensor_bytes, walk
 from potstill.nn import OwnNetwork
 from potstill.parametrize.quantization_aware import Aware
-from potstill.planning.step_timing import LONGEST, Measured, rough_seconds, summed, timed_steps
+from potstill.planning.step_timing import LONGEST, StepTiming, estimate_step_seconds, summarize_timing, time_steps
 from potstill.pretraining import forecast, wanted_by
 from potstill.rng import generator
-from potstill.runs.arguments import asked_amounts, asked_effort, watched
-from potstill.runs.runner import check_given
+from potstill.runs.arguments import parse_amount_and_time, parse_preset, progress_context
+from potstill.runs.runner import check_provided_assets
 from potstill.tasks import Classification, targets_of
 
-__all__ = ["Measured", "Needed", "Passes", "Plan", "ground_of", "plan", "with_stand_ins"]
+__all__ = ["Passes", "Plan", "RequiredAsset", "StepTiming", "asset_context", "plan", "with_placeholders"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class Passes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Needed:
+class RequiredAsset:
     """Trained networks that a method asks for."""
 
     name: str
@@ -103,20 +103,20 @@ class Plan:
     """Least and most decoded inputs of a class."""
     bytes: Mapping[str, int]
     """Of the file's tensors: inputs, labels, decoder, where there are any index, weights, whitening; and total."""
-    store: str
+    codec: str
     """How values are written; ``auto``: chosen when the set is there, and ``bytes`` are those at 8 bits."""
     method_steps: int | None
     """Steps of the method as it is set, where their number is known."""
     steps: int | None
     """Steps that the run will make, if no time limit ends it before."""
-    effort: str | None
+    preset: str | None
     """How hard it tries; ``None``: the method was given with all of its fields."""
     passes: tuple[Passes, ...] | None
     """``None``: the method does not say."""
-    networks: tuple[Needed, ...]
+    networks: tuple[RequiredAsset, ...]
     memory: Memory | None
     """On the CPU, of methods that say what a step consists of."""
-    measured: Measured | None
+    measured: StepTiming | None
     rough: float | None
     """Seconds of all steps by counted operations alone, within a factor of a few; ``None`` on a GPU and of methods that
     do not say what passes a network."""
@@ -152,7 +152,7 @@ def plan(
     items: int | None = None,
     bytes: int | str | None = None,
     balance: str | None = None,
-    effort: str | None = None,
+    preset: str | None = None,
     seed: int = 0,
     steps: int | None = None,
     time_limit: str | float | TimeLimit | None = None,
@@ -161,11 +161,11 @@ def plan(
     labels: str | None = None,
     augment: str | None = None,
     zca: str | None = None,
-    store: str | Store | None = None,
+    codec: str | Store | None = None,
     device: str = "auto",
     executor: Executor | str | None = None,
     experts: Any = None,
-    measure: int | None = None,
+    profile_steps: int | None = None,
     progress: Watcher | Literal["auto"] | None = None,
     **options: Any,
 ) -> Plan:
@@ -185,38 +185,41 @@ def plan(
     Raises:
         PotstillError: what ``potstill.distill`` would refuse, or a negative ``measure``.
     """
-    if measure is not None and measure < 0:
-        raise PotstillError(f"the number of steps to measure must be at least 0, but it is {measure}; leave it out")
+    if profile_steps is not None and profile_steps < 0:
+        raise PotstillError(
+            f"the number of steps to measure must be at least 0, but it is {profile_steps}; leave it out"
+        )
     if method == "auto":
         raise PotstillError(
             "a plan is of one method, but auto tries several and takes the time that `time_limit=` gives it, five "
             "minutes where it gives none; name the method to plan"
         )
     executor = asked_executor(executor)
-    keep, _ = asked_amounts(ipc, items, bytes, time_limit, balance)
-    settled = settle(
-        data, method, ipc=None, size_budget=keep, effort=asked_effort(effort, method, steps), network=network,
+    keep, _ = parse_amount_and_time(ipc, items, bytes, time_limit, balance)
+    settled = resolve_run(
+        data, method, ipc=None, size_budget=keep, effort=parse_preset(preset, method, steps), network=network,
         parametrization=parametrization, labels=labels,
-        augment=augment, zca=zca, store=store, device=device, **options,
+        augment=augment, zca=zca, store=codec, device=device, **options,
     )  # fmt: skip
     given: Mapping[str, Any] = {} if experts is None else {"experts": experts}
-    check_given(settled, given)
+    check_provided_assets(settled, given)
     train, made = settled.problem.train, settled.method
     assert train.content_hash  # computed by every run: reads all data once
     loading = peak_memory()
-    with watched(progress) as watcher:
-        said = _Said(watcher, measure)
+    with progress_context(progress) as watcher:
+        said = _Said(watcher, profile_steps)
         seen = _look(settled, seed, steps, executor, given, said)
         return_freed_memory()
         memory = None
         if train.device.type == "cpu" and seen.counts is not None:
             memory = predict(dataclasses.replace(seen.counts, loading=loading, resident=resident_memory()))
         # Only now: what steps leave behind would be counted as held.
-        timed, around = ((), 1) if measure == 0 else timed_steps(
-            settled.name, made, with_stand_ins(made, settled.problem, given)[0], seed, asked=steps, measure=measure,
+        timed, around = ((), 1) if profile_steps == 0 else time_steps(
+            settled.name, made, with_placeholders(made, settled.problem, given)[0], seed, asked=steps,
+            measure=profile_steps,
             rough=seen.rough, told=lambda first: said.first(seen.steps, first),
         )  # fmt: skip
-        networks = seen.networks if measure == 0 else _with_seconds(settled, seen.networks, executor, given)
+        networks = seen.networks if profile_steps == 0 else _with_seconds(settled, seen.networks, executor, given)
     config: dict[str, Any] = dataclasses.asdict(made)  # type: ignore[call-overload]
     return Plan(
         method=settled.name, config=config, network=settled.problem.network.name,
@@ -225,10 +228,10 @@ def plan(
         device=str(train.device), source=train.name, samples=len(train), shape=train.input.shape,
         kind=train.input.kind, classes=len(train.classes), inputs=sum(seen.sizes),
         per_class=(min(seen.sizes), max(seen.sizes)), bytes=seen.bytes,
-        store="auto" if settled.store is None else store_name(settled.store),
+        codec="auto" if settled.store is None else store_name(settled.store),
         method_steps=seen.horizon, steps=seen.steps,
-        effort=settled.effort, passes=seen.passes, networks=networks, memory=memory,
-        measured=summed(timed, around, seen.steps), notes=settled.notes,
+        preset=settled.effort, passes=seen.passes, networks=networks, memory=memory,
+        measured=summarize_timing(timed, around, seen.steps), notes=settled.notes,
         rough=None if seen.rough is None or seen.steps is None else seen.rough * seen.steps,
     )  # fmt: skip
 
@@ -241,7 +244,7 @@ class _Seen(NamedTuple):
     horizon: int | None
     steps: int | None
     passes: tuple[Passes, ...] | None
-    networks: tuple[Needed, ...]
+    networks: tuple[RequiredAsset, ...]
     counts: Counts | None
     rough: float | None
     """Seconds of a step, by operations."""
@@ -272,11 +275,11 @@ def _all_steps(steps: int | None, seconds: float) -> str:
 
 
 def _look(
-    settled: Settled, seed: int, asked: int | None, executor: Executor | None, given: Mapping[str, Any],
+    settled: ResolvedRun, seed: int, asked: int | None, executor: Executor | None, given: Mapping[str, Any],
     said: "_Said",
 ) -> _Seen:  # fmt: skip
     method, name = settled.method, settled.name
-    problem, networks = with_stand_ins(method, settled.problem, given)
+    problem, networks = with_placeholders(method, settled.problem, given)
     rng = generator(seed, "distill", name)
     state = method.init(problem, rng)
     soft = labels_asked(method) == "soft"
@@ -292,7 +295,7 @@ def _look(
     parts = method.parts(problem, state)
     horizon, counts = method.horizon(problem), None
     steps = min((n for n in (horizon, asked) if n is not None), default=None)
-    rough = rough_seconds(problem, parts)
+    rough = estimate_step_seconds(problem, parts)
     said.rough(steps, rough)
     if parts is not None and problem.train.device.type == "cpu":
         moving, graph = _moving(problem, result)
@@ -321,9 +324,9 @@ def _look(
     )
 
 
-def with_stand_ins(
+def with_placeholders(
     method: Method[Any], problem: Problem, given: Mapping[str, Any] | None = None
-) -> tuple[Problem, tuple[Needed, ...]]:
+) -> tuple[Problem, tuple[RequiredAsset, ...]]:
     """The problem with untrained networks in place of the trained ones that the method asks for, which weigh the same.
 
     A problem of its own: what it caches goes with it. What is ``given``, by the asset's name, is taken as it is.
@@ -332,27 +335,27 @@ def with_stand_ins(
         PotstillError: what is given does not fit.
     """
     assets: dict[str, Any] = {}
-    needed: list[Needed] = []
+    needed: list[RequiredAsset] = []
     for asset in wanted_by(method, problem):
         if given is not None and asset.name in given:
-            brought = assets[asset.name] = asset.given(given[asset.name], ground_of(problem))
+            brought = assets[asset.name] = asset.given(given[asset.name], asset_context(problem))
             n = len(brought)
-            needed.append(Needed(name=asset.name, count=n, kept=n, recipe=dict(asset.recipe), given=True))
+            needed.append(RequiredAsset(name=asset.name, count=n, kept=n, recipe=dict(asset.recipe), given=True))
             continue
-        jobs = asset.jobs(ground_of(problem))
+        jobs = asset.jobs(asset_context(problem))
         kept = sum(job.there() for job in jobs)
-        needed.append(Needed(name=asset.name, count=len(jobs), kept=kept, recipe=dict(asset.recipe)))
+        needed.append(RequiredAsset(name=asset.name, count=len(jobs), kept=kept, recipe=dict(asset.recipe)))
         assets[asset.name] = asset.stand_in(jobs)
     return problem.with_assets(assets), tuple(needed)
 
 
-def ground_of(problem: Problem) -> Ground:
+def asset_context(problem: Problem) -> Ground:
     train = problem.train
     return Ground(train=train, network=problem.network, augmentation=lambda name: named_augmentation(name, train))
 
 
 def _training(
-    method: Method[Any], problem: Problem, networks: tuple[Needed, ...], executor: Executor | None
+    method: Method[Any], problem: Problem, networks: tuple[RequiredAsset, ...], executor: Executor | None
 ) -> list[Walked]:
     """A little of the making of each asset that is not there yet, where this process makes it."""
     walked: list[Walked] = []
@@ -360,13 +363,13 @@ def _training(
         missing = needed.count - needed.kept
         if not missing or not isinstance(executor or choose(missing, problem.train.device, problem.network), Serial):
             continue
-        trial, _ = asset.jobs(ground_of(problem))[0].trial()
+        trial, _ = asset.jobs(asset_context(problem))[0].trial()
         # What it makes stands among the assets already.
         walked.append(Walked(what=f"training of {needed.name}", each=held_by(trial)[0], fixed=0, at_once=1))
     return walked
 
 
-def _stored(settled: Settled, result: Result, n: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+def _stored(settled: ResolvedRun, result: Result, n: int) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Labels and payload as the file will have them."""
     train = settled.problem.train
     if isinstance(result, Selection):
@@ -378,7 +381,9 @@ def _stored(settled: Settled, result: Result, n: int) -> tuple[Tensor, Mapping[s
     return result.labels, {} if pixels else result.payload
 
 
-def _bytes(settled: Settled, result: Result, n: int, labels: Tensor, payload: Mapping[str, Tensor]) -> dict[str, int]:
+def _bytes(
+    settled: ResolvedRun, result: Result, n: int, labels: Tensor, payload: Mapping[str, Tensor]
+) -> dict[str, int]:
     """Bytes of the file's tensors. Where the store is chosen when the set is there, what they are at 8 bits, which they
     hardly exceed."""
     train, classified = settled.problem.train, isinstance(settled.problem.task, Classification)
@@ -439,8 +444,8 @@ def _passes(part: Part) -> Passes:
 
 
 def _with_seconds(
-    settled: Settled, networks: tuple[Needed, ...], executor: Executor | None, given: Mapping[str, Any]
-) -> tuple[Needed, ...]:
+    settled: ResolvedRun, networks: tuple[RequiredAsset, ...], executor: Executor | None, given: Mapping[str, Any]
+) -> tuple[RequiredAsset, ...]:
     """The networks that must be trained first, with how long that will take."""
     train = settled.problem.train
     coming = forecast(

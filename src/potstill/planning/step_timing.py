@@ -12,7 +12,15 @@ from potstill.core import Method, Part, Problem
 from potstill.evaluation.candidate_trials import work
 from potstill.rng import generator
 
-__all__ = ["LONGEST", "Measured", "rough_seconds", "seconds_a_step", "summed", "timed_steps", "usual_share"]
+__all__ = [
+    "LONGEST",
+    "StepTiming",
+    "estimate_step_seconds",
+    "mean_step_seconds",
+    "mean_step_share",
+    "summarize_timing",
+    "time_steps",
+]
 
 SPEED = 5e10
 """Operations per second and core, for a rough estimate: 7e10 of DM on 28×28 pictures in a ConvNet of width 128."""
@@ -26,7 +34,7 @@ none at all where a step is expected to take three times as long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class StepTiming:
     """Steps that were run for the plan, after one that was not timed. Seconds of wall clock."""
 
     n: int
@@ -38,7 +46,7 @@ class Measured:
     then only (real statistics that serve several steps) counts as often as it came."""
 
 
-def rough_seconds(problem: Problem, parts: Sequence[Part] | None) -> float | None:
+def estimate_step_seconds(problem: Problem, parts: Sequence[Part] | None) -> float | None:
     """Seconds of a step by counted operations, within a factor of a few; ``None`` on a GPU, and of a method that does
     not say what passes a network."""
     if parts is None or problem.train.device.type != "cpu":
@@ -49,7 +57,7 @@ def rough_seconds(problem: Problem, parts: Sequence[Part] | None) -> float | Non
     return passed * work(problem.network, problem.train.input) / (SPEED * torch.get_num_threads())
 
 
-def usual_share(parts: Sequence[Part] | None) -> float:
+def mean_step_share(parts: Sequence[Part] | None) -> float:
     """Operations of a step in the mean, as a part of those of the first, in which everything is read anew."""
     whole = sum(map(_passed, parts or ()))
     return sum(_passed(part) / part.every for part in parts or ()) / whole if whole else 1.0
@@ -60,7 +68,7 @@ def _passed(part: Part) -> int:
     return (2 if part.real else 3) * part.samples
 
 
-def timed_steps(
+def time_steps(
     name: str, method: Method[Any], problem: Problem, seed: int, *, asked: int | None, measure: int | None,
     rough: float | None, told: Callable[[float], None],
 ) -> tuple[tuple[float, ...], int]:  # fmt: skip
@@ -87,11 +95,11 @@ def timed_steps(
             torch.cuda.synchronize(problem.train.device)
         seconds.append(time.perf_counter() - begun)
         if len(seconds) == 1:
-            told(seconds[0] * usual_share(parts))
+            told(seconds[0] * mean_step_share(parts))
         if measure is None and _enough(seconds):
             break
     if len(seconds) == 1:  # the first alone: what it did besides others is left out
-        seconds = [seconds[0] * usual_share(parts)]
+        seconds = [seconds[0] * mean_step_share(parts)]
     return tuple(seconds), around
 
 
@@ -101,7 +109,7 @@ def _enough(seconds: Sequence[float]) -> bool:
     return lasting or sum(seconds) + seconds[-1] > LONGEST
 
 
-def seconds_a_step(seconds: Sequence[float], around: int) -> float:
+def mean_step_seconds(seconds: Sequence[float], around: int) -> float:
     """What a step takes in the mean, of some that were timed.
 
     The first is left out where it can be, as it warms up. Where a reading of real samples serves ``around`` steps, and
@@ -115,12 +123,12 @@ def seconds_a_step(seconds: Sequence[float], around: int) -> float:
     return (first + (around - 1) * statistics.mean(rest)) / around
 
 
-def summed(seconds: Sequence[float], around: int, steps: int | None) -> Measured | None:
+def summarize_timing(seconds: Sequence[float], around: int, steps: int | None) -> StepTiming | None:
     """What the steps say of all of them; ``None`` where none was timed."""
     if not seconds:
         return None
     warm = seconds[1:] or seconds
-    return Measured(
+    return StepTiming(
         n=len(warm), median=statistics.median(warm), least=min(warm), most=max(warm),
-        forecast=None if steps is None else seconds_a_step(seconds, around) * steps,
+        forecast=None if steps is None else mean_step_seconds(seconds, around) * steps,
     )  # fmt: skip

@@ -13,27 +13,27 @@ from potstill.errors import PotstillError, unknown
 from potstill.runs.loop import Progress
 
 __all__ = [
-    "Counting",
-    "Watching",
-    "asked_amounts",
-    "asked_effort",
-    "fewer",
-    "kept",
+    "CountCallback",
+    "StepCallback",
+    "advise_shorter_run",
+    "parse_amount_and_time",
     "parse_duration",
+    "parse_preset",
+    "parse_size_budget",
     "parse_time_limit",
+    "progress_context",
     "renamed",
-    "watched",
 ]
 
-Watching: TypeAlias = Callable[[Progress], None] | Literal["auto"] | None
+StepCallback: TypeAlias = Callable[[Progress], None] | Literal["auto"] | None
 """Who is told of every step: a function; ``auto``, a bar or lines on stderr; ``None``, nobody."""
 
 
-Counting: TypeAlias = Watcher | Callable[[str, int, int], None] | Literal["auto"] | None
+CountCallback: TypeAlias = Watcher | Callable[[str, int, int], None] | Literal["auto"] | None
 """Who is told of everything that is made one by one: what, how many are there, how many there will be."""
 
 
-def kept(
+def parse_size_budget(
     ipc: int | None = None, items: int | None = None, bytes: int | str | None = None, budget: Budget | None = None,
     balance: str | None = None,
 ) -> Budget:  # fmt: skip
@@ -69,7 +69,7 @@ def kept(
     return Budget(unit=unit, amount=amount, balance=balance)  # type: ignore[arg-type]  # checked above
 
 
-def asked_amounts(
+def parse_amount_and_time(
     ipc: int | None, items: int | None, bytes: int | str | None, time_limit: str | float | TimeLimit | None,
     balance: str | None = None,
 ) -> tuple[Budget, TimeLimit | None]:  # fmt: skip
@@ -78,7 +78,7 @@ def asked_amounts(
     Raises:
         PotstillError: as `kept` and `parse_time_limit` raise it.
     """
-    return kept(ipc, items, bytes, balance=balance), parse_time_limit(time_limit)
+    return parse_size_budget(ipc, items, bytes, balance=balance), parse_time_limit(time_limit)
 
 
 def parse_time_limit(time_limit: str | float | TimeLimit | None) -> TimeLimit | None:
@@ -126,7 +126,7 @@ def renamed(options: dict[str, Any], names: Mapping[str, str], **new: Any) -> li
     return list(new.values())
 
 
-def asked_effort(effort: str | None, method: str | Method[Any], steps: int | None = None) -> Effort | None:
+def parse_preset(effort: str | None, method: str | Method[Any], steps: int | None = None) -> Effort | None:
     """How hard to try. Where nobody says: ``quick``; ``published`` where the steps are given; ``None`` for a method
     that is a value, which says all of it. A time limit cuts a run and changes nothing else in it.
 
@@ -148,7 +148,7 @@ def asked_effort(effort: str | None, method: str | Method[Any], steps: int | Non
     return found
 
 
-def fewer(effort: Effort | None, method: Method[Any], prepares: bool) -> str:
+def advise_shorter_run(effort: Effort | None, method: Method[Any], prepares: bool) -> str:
     """How to ask for less than what a forecast says."""
     asks = []
     if effort in ("good", "published") and type(method).efforts:
@@ -163,7 +163,7 @@ def fewer(effort: Effort | None, method: Method[Any], prepares: bool) -> str:
 
 
 @contextmanager
-def watched(progress: object) -> Iterator[Watcher]:
+def progress_context(progress: object) -> Iterator[Watcher]:
     """The watcher for what ``progress`` says: one that is given, one of our own for ``auto``, else one that is silent.
 
     Raises:

@@ -30,7 +30,7 @@ from potstill.parametrize.quantization_aware import Aware
 from potstill.rng import generator
 from potstill.tasks import Classification, targets_of, task_of
 
-__all__ = ["amounts", "proportions", "rounding", "writing"]
+__all__ = ["allocate_budget", "describe_proportions", "quantization_aware", "resolve_codec"]
 
 _RANGES = 64
 """Bytes kept for the ranges of a payload's tensors that are too small to have several."""
@@ -40,7 +40,7 @@ _FINE = 2
 """Bits from which a set is rounded afterwards unless it is said otherwise: docs/storage.md has what was measured."""
 
 
-def writing(
+def resolve_codec(
     asked: str | Store | None,
     wanted: Budget,
     decoder: Parametrization,
@@ -89,14 +89,14 @@ def _plain(decoder: Parametrization) -> bool:
     return isinstance(decoder, Pixels) or (isinstance(decoder, Named) and decoder.plain)
 
 
-def rounding(decoder: Parametrization, store: Store | None, selects: bool) -> Parametrization:
+def quantization_aware(decoder: Parametrization, store: Store | None, selects: bool) -> Parametrization:
     """The parametrization, which rounds while the set is made where the store says so."""
     if selects or store is None or not getattr(store, "aware", False):
         return decoder
     return Aware(inner=decoder, store=store, learned=bool(getattr(store, "learned", False)))
 
 
-def amounts(
+def allocate_budget(
     problem: Problem, wanted: Budget, store: Store, info: MethodInfo, soft: bool, *, scores: bool = False
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Items of each class, and for a budget in bytes the float32 numbers that each class of a synthetic set may store.
@@ -195,7 +195,7 @@ def _samples(problem: Problem) -> tuple[int, ...]:
     return tuple(max(1, len(index)) for index in problem.by_class)
 
 
-def proportions(wanted: Budget, problem: Problem, info: MethodInfo) -> tuple[str, ...]:
+def describe_proportions(wanted: Budget, problem: Problem, info: MethodInfo) -> tuple[str, ...]:
     """That classes get items in proportion to their samples, where that is not as many of each, in a line."""
     if not wanted.natural or not info.balanced or len(counts := set(problem.counts)) == 1:
         return ()

@@ -19,9 +19,9 @@ from potstill.core import Divisible, Method, Problem
 from potstill.errors import PotstillError
 from potstill.execution import Executor, choose
 from potstill.rng import generator
-from potstill.runs.loop import Interrupted, Outcome, Run, run
+from potstill.runs.loop import Interrupted, LoopResult, Outcome, run_loop
 
-__all__ = ["check_shards", "groups_of", "run_shards"]
+__all__ = ["check_shards", "run_shards", "shard_classes"]
 
 PATIENCE = 60.0
 """Seconds that a shard waits for its own dead predecessor to let go of the checkpoint: workers of a killed node end a
@@ -30,7 +30,7 @@ _KINDS = ("interrupted", "not finite", "time limit reached", "steps reached", "f
 """How shards end, the worst first."""
 
 
-def groups_of(classes: int, shards: int) -> list[range]:
+def shard_classes(classes: int, shards: int) -> list[range]:
     """Neighbouring classes, in so many groups whose sizes differ by one at most."""
     least, more = divmod(classes, shards)
     firsts = [n * least + min(n, more) for n in range(shards + 1)]
@@ -64,14 +64,14 @@ class _Shard:
     anyway: bool
     shards: int
 
-    def __call__(self, n: int) -> Run[Any]:
-        classes = groups_of(self.problem.num_classes, self.shards)[n]
+    def __call__(self, n: int) -> LoopResult[Any]:
+        classes = shard_classes(self.problem.num_classes, self.shards)[n]
         mine = (classes.start, classes.stop)
         checkpoint = None if self.folder is None else self.folder / f"{n}-of-{self.shards}.checkpoint"
         until = time.monotonic() + PATIENCE
         while True:
             try:
-                return run(
+                return run_loop(
                     self.method, replace(self.problem, shard=mine), rng=generator(self.seed, "distill", self.name),
                     identity={**self.identity, "shard": list(mine), "shards": self.shards}, steps=self.steps,
                     checkpoint=checkpoint, checkpoint_every=self.every, anyway=self.anyway,
@@ -87,7 +87,7 @@ def run_shards(
     name: str, method: Method[Any], problem: Problem, shards: int, *, seed: int, identity: Mapping[str, Any],
     steps: int | None, checkpoint: Path | None, checkpoint_every: float, resume: bool, anyway: bool,
     executor: Executor | None, counted: Callable[[str, int, int], None],
-) -> Run[Any]:  # fmt: skip
+) -> LoopResult[Any]:  # fmt: skip
     """`potstill.runs.loop.run` of all classes, in shards.
 
     Args:
@@ -107,7 +107,7 @@ def run_shards(
         every=checkpoint_every, anyway=anyway, shards=shards,
     )  # fmt: skip
     where = choose(shards, problem.train.device, job) if executor is None else executor
-    done: list[Run[Any]] = []
+    done: list[LoopResult[Any]] = []
     counted("shards of classes made", 0, shards)
     try:
         for one in where.map(job, range(shards)):
@@ -116,11 +116,11 @@ def run_shards(
     except Interrupted as error:
         raise error if checkpoint is None else Interrupted(checkpoint, error.step) from error
     assert isinstance(method, Divisible)  # or `check_shards` has refused it
-    groups = groups_of(problem.num_classes, shards)
+    groups = shard_classes(problem.num_classes, shards)
     return _joined(method.joined(problem, [(g, r.state) for g, r in zip(groups, done, strict=True)]), done)
 
 
-def _joined(state: Any, done: list[Run[Any]]) -> Run[Any]:
+def _joined(state: Any, done: list[LoopResult[Any]]) -> LoopResult[Any]:
     """One run of these: its history holds sums over shards, its seconds are of all of them together."""
     worst = min(done, key=lambda r: _KINDS.index(r.outcome.kind)).outcome
     said = worst.message if len(done) == 1 else f"{len(done)} shards of classes: {worst.message}"
@@ -129,7 +129,7 @@ def _joined(state: Any, done: list[Run[Any]]) -> Run[Any]:
         if len({p["step"] for p in points}) == 1:
             sums = {n: sum(p.get(n, 0.0) for p in points) for n in dict.fromkeys(n for p in points for n in p)}
             rows.append({**sums, "step": points[0]["step"], "seconds": round(sums["seconds"], 3)})
-    return Run(
+    return LoopResult(
         state=state, outcome=Outcome(kind=worst.kind, message=said, step=min(r.outcome.step for r in done)),
         seconds=sum(r.seconds for r in done), peak_memory=max(r.peak_memory for r in done), history=tuple(rows),
         changes=tuple(change for r in done for change in r.changes),

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from potstill.errors import PotstillError, unknown
 from potstill.runs.loop import Progress
 
-__all__ = ["LOGGERS", "Logger", "Logging", "MLflow", "TensorBoard", "WandB", "asked_loggers", "logged"]
+__all__ = ["LOGGERS", "LogOption", "Logger", "MLflow", "TensorBoard", "WandB", "logging_context", "parse_loggers"]
 
 POINTS = 1000
 """About so many steps of a run are told, evenly spread, and the last one."""
@@ -34,7 +34,7 @@ class Logger(Protocol):
         """After the run: items, bytes, seconds, how it ended; ``None``: it was broken off."""
 
 
-Logging: TypeAlias = Logger | str | Sequence[Logger | str] | None
+LogOption: TypeAlias = Logger | str | Sequence[Logger | str] | None
 """One logger or several: values, or texts such as ``tensorboard:runs/one``."""
 
 
@@ -128,7 +128,7 @@ def _cell(value: Any) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def asked_loggers(log: Any) -> tuple[Logger, ...]:
+def parse_loggers(log: Any) -> tuple[Logger, ...]:
     """The loggers that ``log`` says.
 
     Raises:
@@ -206,15 +206,15 @@ def _first(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def logged(
-    log: Logging, settings: Callable[[], Mapping[str, Any]], warn: Callable[[str], None]
+def logging_context(
+    log: LogOption, settings: Callable[[], Mapping[str, Any]], warn: Callable[[str], None]
 ) -> Iterator[tuple[Callable[[Progress], None] | None, Callable[[Mapping[str, Any]], None]]]:
     """Who is to be told of steps (``None``: nobody), and of the result; a run that is broken off is told as such.
 
     Raises:
         PotstillError: a logger cannot be begun.
     """
-    loggers = asked_loggers(log)
+    loggers = parse_loggers(log)
     if not loggers:
         yield None, lambda result: None
         return

@@ -22,7 +22,7 @@ from potstill.errors import NotFinite, PotstillError
 from potstill.execution.memory import peak_memory
 from potstill.native import versions
 
-__all__ = ["Interrupted", "Outcome", "Progress", "Run", "not_finite", "run", "versions"]
+__all__ = ["Interrupted", "LoopResult", "Outcome", "Progress", "find_non_finite", "run_loop", "versions"]
 
 S = TypeVar("S")
 HISTORY_POINTS = 512
@@ -59,7 +59,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run(Generic[S]):
+class LoopResult(Generic[S]):
     """A state, how it came about and what it cost. ``peak_memory``: bytes of the process (or the GPU's allocator).
 
     ``changes``: after which steps it went on with other versions or kernels, and what had computed it until there.
@@ -105,7 +105,7 @@ def _same(tensor: Tensor) -> tuple[object, ...]:
     return tensor.data_ptr(), tensor._version, tensor.shape, tensor.stride(), tensor.dtype
 
 
-def not_finite(metrics: Metrics, state: object, before: object = None) -> str | None:
+def find_non_finite(metrics: Metrics, state: object, before: object = None) -> str | None:
     """What of a step is NaN or infinity, by its name; none: all is finite, and the run goes on.
 
     Args:
@@ -156,7 +156,7 @@ def split_identity(identity: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     return {n: v for n, v in identity.items() if n not in own}, {**versions(), **own}
 
 
-def run(
+def run_loop(
     method: Method[S],
     problem: Problem,
     *,
@@ -173,7 +173,7 @@ def run(
     spent: float = 0.0,
     reserved: float = 0.0,
     keep: bool = False,
-) -> Run[S]:
+) -> LoopResult[S]:
     """Run ``method`` on ``problem`` until it is done, a limit is reached, a value is not finite, or a signal comes.
 
     Args:
@@ -220,7 +220,7 @@ def _run(
     spent: float,
     reserved: float,
     keep: bool,
-) -> Run[S]:
+) -> LoopResult[S]:
     """`run`, once nobody else writes to ``checkpoint``."""
     if problem.train.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(problem.train.device)
@@ -261,8 +261,8 @@ def _run(
             )  # fmt: skip
             damaged = False
 
-    def ended(kind: Any, message: str) -> Run[S]:
-        return Run(
+    def ended(kind: Any, message: str) -> LoopResult[S]:
+        return LoopResult(
             state=state,
             outcome=Outcome(kind=kind, message=message, step=step),
             seconds=seconds(),
@@ -296,7 +296,7 @@ def _run(
                 raise Interrupted(checkpoint, step)
             try:
                 following, metrics = method.step(problem, state, rng)
-                what = not_finite(metrics, following, state if step > first else None)
+                what = find_non_finite(metrics, following, state if step > first else None)
             except NotFinite as error:
                 what = str(error)
             if what is not None:

@@ -13,9 +13,9 @@ from potstill.nn.pretrained import names_backbone
 from potstill.parametrize._shared import Reduced
 from potstill.parametrize.named_inputs import decoder_of, decodes
 
-__all__ = ["AXES", "augmentations_left_out", "default_network", "default_parametrization", "with_axes"]
+__all__ = ["PARTS", "apply_parts", "default_network", "default_parametrization", "describe_omitted_augmentations"]
 
-AXES = ("network", "augment", "parametrization", "labels")
+PARTS = ("network", "augment", "parametrization", "labels")
 """The fields of a method that name a part, and that have an option of their own."""
 
 
@@ -24,7 +24,7 @@ def default_network(source: Source) -> str:
     return usual(source.input)
 
 
-def with_axes(name: str, method: Method[Any], source: Source, asked: Mapping[str, str | None]) -> Method[Any]:
+def apply_parts(name: str, method: Method[Any], source: Source, asked: Mapping[str, str | None]) -> Method[Any]:
     """The method with the parts that were asked for; defaults that only suit pictures give way for other data."""
     fields: Mapping[str, Any] = dataclasses.asdict(method)  # type: ignore[call-overload]
     changes: dict[str, str] = {}
@@ -79,7 +79,7 @@ def default_parametrization(
     return dataclasses.replace(method, parametrization="pixels"), (said,)  # type: ignore[type-var]
 
 
-def augmentations_left_out(method: Method[Any], train: Source) -> tuple[str, ...]:
+def describe_omitted_augmentations(method: Method[Any], train: Source) -> tuple[str, ...]:
     """What the method's augmentations go without, as the task's targets would be wrong, in lines."""
     fields: Mapping[str, Any] = dataclasses.asdict(method)  # type: ignore[call-overload]
     names = dict.fromkeys(str(value) for field, value in fields.items() if field.startswith("augment"))

@@ -34,13 +34,13 @@ from potstill.nn import OwnFactory
 from potstill.parametrize.quantization_aware import Aware
 from potstill.pretraining import Trajectories, forecast, obtain, wanted_by
 from potstill.rng import derive, generator
-from potstill.runs.arguments import fewer
+from potstill.runs.arguments import advise_shorter_run
 from potstill.runs.class_shards import run_shards
-from potstill.runs.loop import Progress, Run, run
-from potstill.runs.snapshots import Film
+from potstill.runs.loop import LoopResult, Progress, run_loop
+from potstill.runs.snapshots import SnapshotRecorder
 from potstill.tasks import targets_of, task_of
 
-__all__ = ["Settled", "check_given", "identity_of", "run_settled"]
+__all__ = ["ResolvedRun", "check_provided_assets", "execute", "run_identity"]
 
 _TRIED = (8, 6, 5, 4, 3, 2)
 """Bits that ``auto`` tries, from many to few."""
@@ -55,7 +55,7 @@ _WRITING, _SEARCHING = 0.02, 0.3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settled:
+class ResolvedRun:
     """A run with every choice made, before it starts."""
 
     name: str
@@ -86,8 +86,9 @@ class Settled:
         return (*self.read, *self.chosen)
 
 
-def run_settled(
-    settled: Settled, watcher: Watcher, time_limit: TimeLimit | None, *, seed: int, steps: int | None, zca: str | None,
+def execute(
+    settled: ResolvedRun, watcher: Watcher, time_limit: TimeLimit | None, *, seed: int, steps: int | None,
+    zca: str | None,
     checkpoint: Path | None, resume: bool, anyway: bool, checkpoint_every: float, progress: Callable[[Progress], None],
     preparing: Callable[[str, int, int], None], command: str | None, table: Scores | None,
     executor: Executor | None = None, given: Mapping[str, Any] | None = None, keep: bool = False,
@@ -110,7 +111,7 @@ def run_settled(
         watcher.note(note)
     begun, brought = time.monotonic(), dict(given or {})
     limits = {"steps": steps, "time_limit": None if time_limit is None else time_limit.seconds}
-    identity = identity_of(settled, seed, zca)
+    identity = run_identity(settled, seed, zca)
     if table is not None:
         identity["scores"] = state_hash(table.of(name, settled.problem.train))
     if output is not None and not brought:
@@ -135,15 +136,15 @@ def run_settled(
             _kept(tensors, watcher)
     seen = None
     if film is not None:
-        seen = Film(film, made, problem, identity, resume=resume, warn=watcher.warn)
-    watcher.begin(name, fewer(settled.effort, made, prepares=False))
+        seen = SnapshotRecorder(film, made, problem, identity, resume=resume, warn=watcher.warn)
+    watcher.begin(name, advise_shorter_run(settled.effort, made, prepares=False))
     if class_shards is not None:
-        done: Run[Any] = run_shards(
+        done: LoopResult[Any] = run_shards(
             name, made, problem, class_shards, seed=seed, identity=identity, steps=steps, checkpoint=checkpoint,
             checkpoint_every=checkpoint_every, resume=resume, anyway=anyway, executor=executor, counted=preparing,
         )  # fmt: skip
     else:
-        done = run(
+        done = run_loop(
             made, problem, rng=generator(seed, "distill", name), identity=identity, steps=steps,
             time_limit=None if time_limit is None else time_limit.seconds, spent=spent,
             reserved=_reserved(settled, problem, time_limit), checkpoint=checkpoint, checkpoint_every=checkpoint_every,
@@ -176,7 +177,7 @@ def run_settled(
     return small
 
 
-def _reserved(settled: Settled, problem: Problem, time_limit: TimeLimit | None) -> float:
+def _reserved(settled: ResolvedRun, problem: Problem, time_limit: TimeLimit | None) -> float:
     """Seconds of a limit that are left to what comes after the last step. Where not even the shortest search for bits
     fits into its part, the steps get that, too."""
     if time_limit is None:
@@ -190,7 +191,7 @@ def _reserved(settled: Settled, problem: Problem, time_limit: TimeLimit | None) 
 
 
 def _on_card(
-    settled: Settled, identity: Mapping[str, Any], limits: Mapping[str, Any], class_shards: int | None
+    settled: ResolvedRun, identity: Mapping[str, Any], limits: Mapping[str, Any], class_shards: int | None
 ) -> dict[str, Any]:
     """Return what the card of the set says of its run, and the hash by which the same run is known again."""
     store = None if settled.store is None else store_name(settled.store)
@@ -207,7 +208,7 @@ def _on_card(
     }  # fmt: skip
 
 
-def identity_of(settled: Settled, seed: int, zca: str | None = None) -> dict[str, Any]:
+def run_identity(settled: ResolvedRun, seed: int, zca: str | None = None) -> dict[str, Any]:
     """What decides the bits of a run beside steps and time: JSON values, for a checkpoint, and what a card says too."""
     problem = settled.problem
     return {
@@ -227,7 +228,7 @@ def identity_of(settled: Settled, seed: int, zca: str | None = None) -> dict[str
     }
 
 
-def _own_files(settled: Settled) -> dict[str, str]:
+def _own_files(settled: ResolvedRun) -> dict[str, str]:
     """Return the SHA-256 of each file of the user's own that parts of the run come from."""
     p = settled.problem
     network = p.network.own.maker if isinstance(p.network, OwnFactory) else p.network
@@ -248,7 +249,7 @@ def _rounded(problem: Problem) -> dict[str, Any]:
     return {"store": store_name(p.store), "learned": p.learned} if isinstance(p, Aware) else {}
 
 
-def check_given(settled: Settled, given: Collection[str]) -> None:
+def check_provided_assets(settled: ResolvedRun, given: Collection[str]) -> None:
     """What is given in place of an asset must be one that the method asks for.
 
     Raises:
@@ -260,7 +261,7 @@ def check_given(settled: Settled, given: Collection[str]) -> None:
 
 
 def _prepared(
-    settled: Settled, preparing: Callable[[str, int, int], None], watcher: Watcher, time_limit: TimeLimit | None,
+    settled: ResolvedRun, preparing: Callable[[str, int, int], None], watcher: Watcher, time_limit: TimeLimit | None,
     executor: Executor | None, given: Mapping[str, Any],
 ) -> tuple[Problem, float]:  # fmt: skip
     """The problem with the assets that the method and the parametrization ask for, and the seconds that went into them.
@@ -270,7 +271,7 @@ def _prepared(
     """
     method, problem = settled.method, settled.problem
     wanted = wanted_by(method, problem)
-    check_given(settled, given)
+    check_provided_assets(settled, given)
     if not wanted:
         return problem, 0.0
 
@@ -278,7 +279,7 @@ def _prepared(
         return named_augmentation(name, problem.train)
 
     begun = time.monotonic()
-    less = fewer(settled.effort, method, prepares=True)
+    less = advise_shorter_run(settled.effort, method, prepares=True)
     watcher.begin("preparation", less)
     to_make = [asset for asset in wanted if asset.name not in given]
     coming = forecast(to_make, problem.train, problem.network, augmentation, executor)
@@ -311,9 +312,9 @@ def _kept(tensors: Mapping[str, Tensor], watcher: Watcher) -> None:
 
 
 def _artefact(
-    settled: Settled,
+    settled: ResolvedRun,
     problem: Problem,
-    done: Run[Any],
+    done: LoopResult[Any],
     prepared: float,
     *,
     seed: int,
@@ -471,7 +472,7 @@ def _fewest(
     return written((Exact() if selected else Float()) if choice is None else stores[choice.name], {"auto": said})
 
 
-def _of_assets(settled: Settled, problem: Problem, given: frozenset[str]) -> dict[str, list[Mapping[str, Any]]]:
+def _of_assets(settled: ResolvedRun, problem: Problem, given: frozenset[str]) -> dict[str, list[Mapping[str, Any]]]:
     """What a card says of the assets that are in the problem's hands: lists by name, such as ``teachers``."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     ground = Ground(
@@ -485,7 +486,7 @@ def _of_assets(settled: Settled, problem: Problem, given: frozenset[str]) -> dic
     return found
 
 
-def _effort(settled: Settled) -> dict[str, Any] | None:
+def _effort(settled: ResolvedRun) -> dict[str, Any] | None:
     """The effort as a card has it: its name, and the fields that it set, without those that something else did."""
     if settled.effort is None:
         return None

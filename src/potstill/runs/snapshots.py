@@ -20,7 +20,7 @@ from potstill.core import Method, Problem, Source, Synthetic
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.errors import PotstillError
 
-__all__ = ["MOST", "Film", "check_film", "picked"]
+__all__ = ["MOST", "SnapshotRecorder", "check_snapshots", "select_inputs"]
 
 FORMAT = "potstill-film/1"
 MOST = 9
@@ -32,7 +32,7 @@ _AXES = {"image": (3,), "table": (1,), "series": (1, 2)}
 """Kinds of data that the page can draw, and how many axes an input then has."""
 
 
-class Film:
+class SnapshotRecorder:
     """Keeps inputs of one run in ``path``, written anew at every stage.
 
     Args:
@@ -99,7 +99,7 @@ class Film:
         x = problem.decode(made.payload)
         if self._which is None:
             hard = _classes(problem, made.labels.detach().cpu(), len(x))
-            self._which = picked(hard, _bytes(x))
+            self._which = select_inputs(hard, _bytes(x))
             self._labels = hard[self._which]
         if len(x) <= int(self._which.max()):
             return None  # a selection that is under way holds fewer
@@ -153,7 +153,7 @@ def _levels(some: Float[Tensor, "n c h w"]) -> UInt8[Tensor, "n k y x"]:
     return (some.float().nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8).cpu()
 
 
-def check_film(name: str, method: Method[Any], source: Source) -> None:
+def check_snapshots(name: str, method: Method[Any], source: Source) -> None:
     """Check that a run has inputs that change, and that a page can draw them.
 
     Raises:
@@ -169,7 +169,7 @@ def check_film(name: str, method: Method[Any], source: Source) -> None:
         raise PotstillError(f"a film is of inputs that change, but {name} chooses real samples; leave film out")
 
 
-def picked(labels: Int[Tensor, " n"], values: int) -> Int[Tensor, " m"]:
+def select_inputs(labels: Int[Tensor, " n"], values: int) -> Int[Tensor, " m"]:
     """Which inputs are kept: of up to 12 classes up to 3 each, the first of every class before the second.
 
     Args:

@@ -19,7 +19,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from potstill.api.distill import AXES, distill
+from potstill.api.distill import PARTS, distill
 from potstill.augment.mix import rows as as_rows
 from potstill.augment.names import named_augmentation
 from potstill.core import (
@@ -56,7 +56,7 @@ from potstill.functional.train import parameters
 from potstill.nn import factory, stackable
 from potstill.parametrize.named_inputs import decoder_of
 from potstill.rng import generator
-from potstill.runs.loop import not_finite
+from potstill.runs.loop import find_non_finite
 from potstill.tasks import GEOMETRIC, Fits, InvariantTargets, Metric, Task, targets_of, task_of
 from potstill.testing.divided import wrong_rows, wrong_shards
 from potstill.testing.toy import toy_source
@@ -204,7 +204,7 @@ def _check_declaration(method: Method[Any]) -> None:
         bool(sys.modules[kind.__module__].__doc__), f"{kind.__module__} must begin with the paper and the equation"
     )
     config = dataclasses.asdict(method)  # type: ignore[call-overload]
-    taken = sorted(config.keys() & (inspect.signature(distill).parameters.keys() - set(AXES)))
+    taken = sorted(config.keys() & (inspect.signature(distill).parameters.keys() - set(PARTS)))
     _require(not taken, f"{kind.__name__}.{taken[0] if taken else ''} has the name of an option of distill; rename it")
     hints = {n: hint for n, hint in get_type_hints(kind).items() if n in config}
     for bound, kinds, noun in (
@@ -252,7 +252,7 @@ def _trajectory(
         _require(
             all(isinstance(v, float) for v in metrics.values()), f"metrics must be plain floats by name, not {metrics}"
         )
-        wrong = not_finite(metrics, state)
+        wrong = find_non_finite(metrics, state)
         _require(
             wrong is None, f"a run ends where a state or a metric is not finite, but after step {len(states)} {wrong}"
         )

@@ -89,7 +89,7 @@ def run_distill(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         scores=command.scores,
         experts=command.experts or None,
         log=command.log or None,
-        film=Path(f"{command.out}.film") if command.film else None,
+        snapshots=Path(f"{command.out}.film") if command.film else None,
         class_shards=command.class_shards,
         **_settings(command, parsed),
     )
@@ -137,7 +137,7 @@ def run_plan(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         splits,
         command.method,
         **kept,
-        measure=command.measure,
+        profile_steps=command.measure,
         experts=command.experts or None,
         progress=watcher,
         **_settings(command, parsed),
@@ -155,10 +155,10 @@ def _afar(command: Plan, parsed: Parsed, kept: dict[str, Any], line: str, watche
     from potstill.cli.afar import afar
     from potstill.data.synthetic_shape import like
     from potstill.execution.described import described_cluster
-    from potstill.planning.cluster import plan_afar
+    from potstill.planning.cluster import plan_cluster
 
     cluster = described_cluster(command.on or "")
     data = like(command.data) if command.data.startswith("like:") else load_data(parsed, command.data, watcher)
     settings = {n: v for n, v in _settings(command, parsed).items() if n not in ("time_limit", "device", "executor")}
-    made = plan_afar(data, command.method, cluster, protocol=command.students, **kept, **settings)
+    made = plan_cluster(data, command.method, cluster, protocol=command.students, **kept, **settings)
     return Answer({**made.to_dict(), "command": line}, afar(made))

@@ -149,10 +149,10 @@ def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         bytes=command.bytes,
         balance=command.balance,
         parametrizations=command.parametrizations or (),
-        stores=command.stores or (),
-        sets=command.sets,
+        codecs=command.stores or (),
+        repeats=command.sets,
         out=command.out,
-        effort=command.effort,
+        preset=command.effort,
         time_limit=command.time_limit,
         seeds=command.seeds,
         protocol=command.protocol,
@@ -163,7 +163,7 @@ def run_compare(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         seed=command.seed,
         options=parsed.by_method,
         progress=watcher.of,
-        film=command.film,
+        snapshots=command.film,
         **parsed.options,
     )
     failed = [row["error"] for row in board["rows"] if "scorecard" not in row]
@@ -181,7 +181,8 @@ def run_scaling(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     splits = load_data(parsed, command.data, watcher)
 
     found = scaling(
-        splits, ipc=command.ipc, stops=command.stops, out=command.out, network=command.network, sets=command.sets,
+        splits, ipc=command.ipc, teacher_epochs=command.stops, out=command.out, network=command.network,
+        repeats=command.sets,
         steps=command.steps, batch=command.batch, lr=command.lr, validation=command.validation, seed=command.seed,
         device=command.device, executor=workers(command), progress=watcher.count,
     )  # fmt: skip
@@ -204,7 +205,7 @@ def run_report(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
 
 
 def run_view(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
-    from potstill.api.view import view
+    from potstill.api.view import serve
 
     command = parsed.command
     assert isinstance(command, View)
@@ -213,5 +214,5 @@ def run_view(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     def ready(url: str) -> None:
         watcher.note(f"{url} shows {command.folder} until Ctrl-C")
 
-    view(command.folder, port=command.port, data=data, command=line, ready=ready)
+    serve(command.folder, port=command.port, data=data, command=line, ready=ready)
     return Answer({"folder": str(command.folder)}, "Stopped.")

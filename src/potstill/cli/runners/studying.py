@@ -16,7 +16,7 @@ __all__ = ["run_study"]
 
 def run_study(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
     from potstill._util.outputs import check_output
-    from potstill.api.study import beside, other_study, study
+    from potstill.api.study import beside, diagnose, other_study
     from potstill.dataset_file import Distilled, holds_indices, load, read_indices, write_atomic
     from potstill.evaluation import not_made_of
 
@@ -31,7 +31,7 @@ def run_study(parsed: Parsed, line: str, watcher: Watcher) -> Answer:
         watcher.warn(doubt)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PotstillWarning)  # it has just been said
-        found = study(
+        found = diagnose(
             small, splits, parts=command.parts, plan=command.plan, on=command.on, students=command.students,
             steps=command.steps, lr=command.lr, real=command.real, stops=command.stops, groups=command.groups,
             network=command.network, seed=command.seed, device=command.device, executor=workers(command),
