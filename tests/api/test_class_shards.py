@@ -21,7 +21,7 @@ from potstill.core.registry import make_method, resolve
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
 from potstill.execution import Processes, Serial
-from potstill.methods.distribution import MatchState
+from potstill.methods.distribution import MatchingState
 from potstill.methods.distribution.dm import DM
 from potstill.parametrize.pixels import Pixels
 from potstill.rng import generator
@@ -199,7 +199,7 @@ def tensor(labels: Any) -> Tensor:
 def test_shards_of_a_recovery_share_its_batches_evenly_and_each_begins_none_of_the_others() -> None:
     method = quick("sre2l", batch=1)
     problem = toy_problem(method, ipc=3)  # 12 batches of 4 classes
-    engine = method.engine(problem)
+    engine = method.build_engine(problem)
     begun: list[int] = []
     for shard in shard_classes(4, 3):
         rng, mine = generator(0, "test"), replaced(problem, shard)
@@ -313,7 +313,7 @@ def test_the_command_runs_shards_and_leaves_no_checkpoints(tmp_path: Path, capsy
 class Careless(DM):
     """Forgets all shards but the first."""
 
-    def joined(self, problem: Problem, parts: Sequence[tuple[range, MatchState]]) -> MatchState:
+    def joined(self, problem: Problem, parts: Sequence[tuple[range, MatchingState]]) -> MatchingState:
         return super().joined(problem, parts[:1])
 
 

@@ -16,7 +16,7 @@ from potstill.core.registry import make_method
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
-from potstill.methods.engine import MatchState
+from potstill.methods.engine import MatchingState
 from potstill.nn import catalogue, factory
 from potstill.parametrize.quantization_aware import Aware
 from potstill.rng import generator
@@ -479,9 +479,9 @@ def test_check_protocol_passes_without_a_defect_and_names_what_cannot_be_resolve
         check_protocol(wrong)
 
 
-def _shifted(state: MatchState, by: float) -> MatchState:
-    held = {n: t + by for n, t in state.leaves.held.items()}
-    return dataclasses.replace(state, leaves=dataclasses.replace(state.leaves, held=held))
+def _shifted(state: MatchingState, by: float) -> MatchingState:
+    held = {n: t + by for n, t in state.params.value.items()}
+    return dataclasses.replace(state, params=dataclasses.replace(state.params, value=held))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,18 +18,18 @@ from potstill.errors import PotstillError
 from potstill.evaluation import evaluate, student
 from potstill.evaluation.protocols.datm_soft import PROTOCOL as DATM
 from potstill.execution import Serial
-from potstill.functional.param_groups import Leaves, Rule, Rules, descend, planted, values
+from potstill.functional.param_groups import ParamGroup, ParamGroups, ParamState, init_params, param_values, step_params
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import loss, parameters
 from potstill.rng import draw_seed
 from potstill.testing import ContractError, check_method
 
-RULES: Rules = {"payload/": Rule(lr=0.5), "student/": Rule(lr=20.0, positive=True)}
+RULES: ParamGroups = {"payload/": ParamGroup(lr=0.5), "student/": ParamGroup(lr=20.0, log_scale=True)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepState:
-    leaves: Leaves
+    leaves: ParamState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +44,11 @@ class OneStep(Method[StepState]):
     def init(self, problem: Problem, rng: Generator) -> StepState:
         x = problem.train.fetch(torch.cat(draw_per_class(problem.by_class, problem.ipc, rng))).x
         assert isinstance(x, Tensor)
-        return StepState(leaves=planted({"payload/inputs": x, "student/lr": torch.tensor(0.02)}, RULES))
+        return StepState(leaves=init_params({"payload/inputs": x, "student/lr": torch.tensor(0.02)}, RULES))
 
     def step(self, problem: Problem, state: StepState, rng: Generator) -> tuple[StepState, Metrics]:
         net = problem.network(draw_seed(rng))
-        seen = {n: t.detach().requires_grad_() for n, t in values(state.leaves, RULES).items()}
+        seen = {n: t.detach().requires_grad_() for n, t in param_values(state.leaves, RULES).items()}
         theta = {n: p.requires_grad_() for n, p in parameters(net).items()}
         own = loss(net, theta, seen["payload/inputs"], self.labels_of(problem))
         slopes = torch.autograd.grad(own, tuple(theta.values()), create_graph=True)
@@ -58,13 +58,13 @@ class OneStep(Method[StepState]):
         assert batch.y is not None
         value = F.cross_entropy(torch.func.functional_call(net, after, (batch.x,)), batch.y)
         grads = dict(zip(seen, torch.autograd.grad(value, tuple(seen.values())), strict=True))
-        return StepState(leaves=descend(state.leaves, grads, RULES)), {"loss": float(value.detach())}
+        return StepState(leaves=step_params(state.leaves, grads, RULES)), {"loss": float(value.detach())}
 
     def done(self, problem: Problem, state: StepState) -> bool:
-        return state.leaves.count >= self.iterations
+        return state.leaves.num_steps >= self.iterations
 
     def result(self, problem: Problem, state: StepState) -> Synthetic:
-        found = values(state.leaves, RULES)
+        found = param_values(state.leaves, RULES)
         return Synthetic(
             payload={"inputs": found["payload/inputs"]}, labels=self.labels_of(problem),
             learned={"student/lr": found["student/lr"]},

@@ -55,7 +55,7 @@ def members(method: Any, problem: Problem) -> tuple[Member, ...]:
 
 
 def batches(method: Any, problem: Problem) -> tuple[Tensor, ...]:
-    made: tuple[Tensor, ...] = method.engine(problem).batches(problem)
+    made: tuple[Tensor, ...] = method.build_engine(problem).batches(problem)
     return made
 
 
@@ -65,14 +65,14 @@ def voices(method: Any, problem: Problem, state: Any) -> list[Any]:
     turn = Turn(
         problem=problem, members=members(method, problem), state=state, items=items, y=torch.empty(0), rng=generator(0)
     )
-    return [(v.number, v.member, v.weight) for v in method.engine(problem).voices(turn)]
+    return [(v.number, v.member, v.weight) for v in method.build_engine(problem).voices(turn)]
 
 
 def view(method: Any, problem: Problem, state: Any, x: Tensor, rng: Generator) -> Tensor:
     """How the next iteration shows pictures."""
-    made: Tensor = method.engine(problem).view(x, state.iteration, method.iterations, problem.train.input, rng)
+    made: Tensor = method.build_engine(problem).view(x, state.iteration, method.iterations, problem.train.input, rng)
     return made
 
 
 def staged(method: Any, problem: Problem, state: Any, items: Tensor) -> Any:
-    return method.engine(problem).staged(problem, members(method, problem), state, items)
+    return method.build_engine(problem).staged(problem, members(method, problem), state, items)

@@ -108,7 +108,7 @@ def test_fadrm_gives_back_to_the_tiles_of_the_batch_alone_and_sees_small_stages_
     options: dict[str, Any] = {"iterations": 2, "stages": 2, "parametrization": "tiles", "samples": 4, "crops": 2}
     method = FADRM(shrink=0.5, alpha=0.5, batch=2, **options, **STILL, jitter=0, **PLAIN)
     problem, state, rng = started(method, ipc=1)
-    engine, asked = method.engine(problem), members(method, problem)
+    engine, asked = method.build_engine(problem), members(method, problem)
     made = [s for s, _ in steps(method, problem, state, rng, 3)]  # one batch, and the first stage of the next
     begun = engine.staged(problem, asked, made[3], batches(method, problem)[1])
     (first,), (before,), (after,) = made[2].payload.values(), made[3].work.values(), begun.work.values()

@@ -106,7 +106,7 @@ def test_fadrm_gives_back_half_and_its_cosine_goes_over_all_stages() -> None:
     begun = staged(method, problem, made[2][0], items)
     torch.testing.assert_close(work(begun), 0.5 * work(made[2][0]) + 0.5 * pixels(state)[items])
     assert staged(method, problem, made[3][0], items) is made[3][0]
-    assert method.engine(problem).rate(4) == pytest.approx(0.125)
+    assert method.build_engine(problem).rate(4) == pytest.approx(0.125)
     assert method.done(problem, made[8][0])
     assert pixels(made[8][0]).shape == pixels(state).shape
 
@@ -329,10 +329,10 @@ def test_cv_dd_s_pairs_take_turns_and_count_by_their_worth() -> None:
     assert pairs == [(0, 1), (0, 2), (1, 2), (0, 1)]
     weights = [v[2] for v in voices(method, problem, replace(state, batch=1))]
     assert weights[0] / weights[1] == pytest.approx(math.exp(20 / 5))
-    votes = method.engine(problem).labeller.votes
+    votes = method.build_engine(problem).labeller.votes
     assert sum(votes) == pytest.approx(1)
     assert votes[0] / votes[1] == pytest.approx(math.exp(10 / 10))
-    assert replace(method, priors=()).engine(problem).labeller.votes == pytest.approx((1 / 3,) * 3)
+    assert replace(method, priors=()).build_engine(problem).labeller.votes == pytest.approx((1 / 3,) * 3)
     with pytest.raises(PotstillError, match="one number for each of the 3 teachers, but there are 2"):
         replace(method, priors=(1.0, 2.0)).worth(problem)
 
@@ -341,7 +341,7 @@ def test_cv_dd_labels_with_the_statistics_of_few_pictures() -> None:
     method = at_toy(CVDD(iterations=1, samples=4, crops=2, batch_labels=4, **PLAIN, committee=""))
     problem, state, _ = started(method)
     before = {n: t.clone() for n, t in members(method, problem)[0].weights.items()}
-    rows = method.engine(problem).labeller.rows(problem, pixels(state))
+    rows = method.build_engine(problem).labeller.rows(problem, pixels(state))
     net = problem.network(0).train()
     expected = torch.zeros(8, 4)
     for index in ([0, 2, 4, 6], [1, 3, 5, 7]):  # one of each class
@@ -349,7 +349,7 @@ def test_cv_dd_labels_with_the_statistics_of_few_pictures() -> None:
         expected[index] = net(pixels(state)[index]).softmax(1).detach()
     torch.testing.assert_close(rows, expected, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(
-        rows, replace(method, batch_labels=0).engine(problem).labeller.rows(problem, pixels(state)), atol=1e-3
+        rows, replace(method, batch_labels=0).build_engine(problem).labeller.rows(problem, pixels(state)), atol=1e-3
     )
     member = members(method, problem)[0]
     assert not member.network.training

@@ -26,7 +26,7 @@ from potstill.methods.decoupled.fadrm import FADRM
 from potstill.methods.decoupled.g_vbsm import GVBSM
 from potstill.methods.decoupled.sre2l import SRe2L
 from potstill.methods.decoupled.ufc import UFC
-from potstill.methods.engine import nearest
+from potstill.methods.engine import nearest_settings
 from potstill.planning.plan import plan
 from potstill.rng import generator
 from potstill.testing import toy_problem, toy_source
@@ -60,9 +60,9 @@ def test_the_nearest_program_is_taken_in_size_and_then_in_classes(
     side: int, classes: int, program: tuple[int, int]
 ) -> None:
     spec = dataclasses.replace(toy_source().input, shape=(3, side, side))
-    assert nearest(EDC.published, spec, classes) is EDC.published[program]
+    assert nearest_settings(EDC.published, spec, classes) is EDC.published[program]
     wide = dataclasses.replace(toy_source().input, shape=(3, side // 4, 4 * side))
-    assert nearest(EDC.published, wide, classes) is EDC.published[program]
+    assert nearest_settings(EDC.published, wide, classes) is EDC.published[program]
 
 
 def said(method: Any, *names: str) -> tuple[Any, ...]:
@@ -97,7 +97,7 @@ def test_small_pictures_are_rolled_and_neither_cropped_nor_mirrored(method: Any)
     problem = replace(toy_problem(), train=source(32), counts=(1,) * 10)
     x = torch.rand(2, 3, 32, 32, generator=generator(1))
     allowed = [x.roll((i, j), (2, 3)) for i in range(5) for j in range(5)]
-    seen = [own.engine(problem).view(x, 0, 9, problem.train.input, generator(n)) for n in range(40)]
+    seen = [own.build_engine(problem).view(x, 0, 9, problem.train.input, generator(n)) for n in range(40)]
     assert all(any(torch.equal(view, a) for a in allowed) for view in seen)
     assert len({float(view[0, 0, 0, 0]) for view in seen}) > 10
     large, _ = settled(method, 64)
@@ -148,9 +148,13 @@ def test_cells_of_small_pictures_have_four_pixels_a_side(kind: Any, options: dic
     problem, state, _ = started(method)
     cells = {n: t.shape[-1] for n, t in state.real.items() if n.endswith("features.0/cells/mean")}
     assert set(cells.values()) == {4}  # of 8×8 pixels
-    assert method.engine(problem).match.rules[torch.nn.Conv2d](torch.rand(2, 3, 32, 32))["cells/var"].shape == (64,)
+    assert method.build_engine(problem).match.rules[torch.nn.Conv2d](torch.rand(2, 3, 32, 32))["cells/var"].shape == (
+        64,
+    )
     large, _ = settled(kind(committee=""), 224)
-    assert large.engine(problem).match.rules[torch.nn.Conv2d](torch.rand(1, 3, 224, 224))["cells/var"].shape == (196,)
+    assert large.build_engine(problem).match.rules[torch.nn.Conv2d](torch.rand(1, 3, 224, 224))["cells/var"].shape == (
+        196,
+    )
 
 
 def test_a_batch_is_moved_over_a_border_of_zeros() -> None:

@@ -136,7 +136,7 @@ def test_cim_s_first_step_against_a_naive_loop() -> None:
         adam.step()
         state, shown = method.step(problem, state, rng)
         assert shown["residual"] == pytest.approx(float(loss.detach()) / 32, rel=1e-4)
-    (after,) = state.leaves.held.values()
+    (after,) = state.leaves.value.values()
     torch.testing.assert_close(after, (mosaics + delta).detach(), rtol=1e-3, atol=1e-4)
 
 
@@ -197,8 +197,10 @@ def test_ufc_s_loss_is_sre2l_s_of_all_classes_with_one_addition() -> None:
     u = torch.zeros(1, 1, 8, 8, requires_grad=True)
     pictures = pixels(state)[1::2]
     under_way, item = {"decoder/compensators": u}, torch.tensor([3])
-    assert torch.equal(method.engine(problem).canvas.seen(problem, state.payload, under_way, item, 0)[0], pictures)
-    logits, _, seen = member.seen(pictures + u, method.engine(problem).match.rules)
+    assert torch.equal(
+        method.build_engine(problem).canvas.seen(problem, state.payload, under_way, item, 0)[0], pictures
+    )
+    logits, _, seen = member.seen(pictures + u, method.build_engine(problem).match.rules)
     loss = F.cross_entropy(logits, torch.arange(4)) + 1.0 * gap(seen, member.running())
     (grad,) = torch.autograd.grad(loss, u)
     after, shown = method.step(problem, state, rng)
@@ -212,7 +214,7 @@ def test_ufc_s_loss_is_sre2l_s_of_all_classes_with_one_addition() -> None:
 def test_ufc_sees_parts_of_many_classes_in_turn() -> None:
     method = at_toy(UFC(iterations=4, batch=3, **NETS))
     problem, state, _ = started(method, ipc=4)
-    canvas, items = method.engine(problem).canvas, batches(method, problem)[1]
+    canvas, items = method.build_engine(problem).canvas, batches(method, problem)[1]
     taken = canvas.taken(state.payload, items)
     seen = [canvas.seen(problem, state.payload, taken, items, t) for t in range(3)]
     assert [y.tolist() for _, y in seen] == [[0, 1, 2], [3], [0, 1, 2]]

@@ -88,7 +88,7 @@ def test_as_many_layers_are_watched_as_there_are_batch_norms() -> None:
 
 def test_the_rate_is_half_a_cosine_that_ends_at_zero() -> None:
     method = at_toy(SRe2L(iterations=100, **PLAIN))
-    rates = [method.engine(toy_problem(method)).rate(t) for t in (0, 50, 100)]
+    rates = [method.build_engine(toy_problem(method)).rate(t) for t in (0, 50, 100)]
     assert rates == pytest.approx([0.25, 0.125, 0])
 
 
@@ -231,7 +231,7 @@ def test_real_statistics_are_those_of_all_samples_at_once() -> None:
     method = at_toy(SRe2L(**PLAIN))
     problem = toy_problem(method)
     member = members(method, problem)[0]
-    rows = measured(problem, member, method.engine(problem).match.rules, problem.by_class)
+    rows = measured(problem, member, method.build_engine(problem).match.rules, problem.by_class)
     for c, index in enumerate(problem.by_class):
         a = F.conv2d(
             problem.train.fetch(index).x, member.weights["features.0.weight"], member.weights["features.0.bias"],
@@ -240,6 +240,6 @@ def test_real_statistics_are_those_of_all_samples_at_once() -> None:
         torch.testing.assert_close(rows["features.1/mean"][c], a.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(rows["features.1/var"][c], a.var((0, 2, 3), correction=0), rtol=1e-3, atol=1e-4)
     everything = torch.cat(problem.by_class)
-    once = measured(problem, member, method.engine(problem).match.rules, [everything])
+    once = measured(problem, member, method.build_engine(problem).match.rules, [everything])
     for key, value in overall(rows, [len(i) for i in problem.by_class]).items():
         torch.testing.assert_close(value, once[key][0], rtol=1e-3, atol=1e-4)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from potstill.core import Network, Problem
 from potstill.errors import PotstillError
-from potstill.functional.param_groups import Rule
+from potstill.functional.param_groups import ParamGroup
 from potstill.methods.distribution import FeatureValues, Memory, Statistics, Views
 from potstill.methods.distribution.cafe import CAFE
 from potstill.methods.distribution.dance import DANCE
@@ -28,7 +28,7 @@ from potstill.methods.distribution.dsdm import DSDM
 from potstill.methods.distribution.idm import IDM
 from potstill.methods.distribution.m3d import M3D
 from potstill.methods.distribution.ncfm import NCFM
-from potstill.methods.engine import MatchState
+from potstill.methods.engine import MatchingState
 from potstill.rng import draw_seed, generator
 from potstill.testing import toy_problem, uneven_source
 
@@ -84,17 +84,17 @@ def real_parts(problem: Problem, draws: Draws) -> list[Tensor]:
     return [problem.train.fetch(index).x for index in draws.real]
 
 
-def stored_of(state: MatchState) -> tuple[str, Tensor]:
-    ((name, stored),) = [(n, t) for n, t in state.leaves.held.items() if n.startswith("payload/")]
+def stored_of(state: MatchingState) -> tuple[str, Tensor]:
+    ((name, stored),) = [(n, t) for n, t in state.params.value.items() if n.startswith("payload/")]
     return name, stored
 
 
-def rule_at(method: Any, problem: Problem, state: MatchState) -> Rule:
+def rule_at(method: Any, problem: Problem, state: MatchingState) -> ParamGroup:
     """How the payload moves."""
-    return method.engine(problem).rules(state, True)["payload/"]
+    return method.build_engine(problem).rules(state, True)["payload/"]
 
 
-def started(method: FeatureValues, seed: int = 3, **options: Any) -> tuple[Problem, MatchState, torch.Generator]:
+def started(method: FeatureValues, seed: int = 3, **options: Any) -> tuple[Problem, MatchingState, torch.Generator]:
     problem, rng = toy_problem(method, **options), generator(seed)
     return problem, method.init(problem, rng), rng
 
@@ -189,8 +189,8 @@ def check_fresh_step(method: FeatureValues, loss_of: Callable[[Any, Any], Tensor
     omegas = draws.omegas(problem)
     name, stored = stored_of(state)
     leaf = stored.clone().requires_grad_()
-    sides = (real_parts(problem, draws), decoded(problem, leaf, method.engine(problem).space))
-    if method.engine(problem).objective.measure.layered:
+    sides = (real_parts(problem, draws), decoded(problem, leaf, method.build_engine(problem).space))
+    if method.build_engine(problem).objective.measure.layered:
         real, syn = (
             [layers_of(net, problem.augment.apply(x, o)) for x, o in zip(part, omegas, strict=True)] for part in sides
         )
@@ -264,7 +264,7 @@ def test_cafe_takes_the_published_step(depth: int) -> None:
     loss = of_layers(real, syn, method)
     assert metrics == {"loss": pytest.approx(float(loss.detach()), rel=1e-4)}
     (slope,) = torch.autograd.grad(loss, leaf)
-    close(following.leaves.held[name], stored - 0.1 * slope, rtol=1e-3)
+    close(following.params.value[name], stored - 0.1 * slope, rtol=1e-3)
 
 
 def test_cafe_halves_its_rate_at_the_published_parts() -> None:
@@ -333,8 +333,8 @@ def test_idm_takes_the_published_step(a: float) -> None:
         loss = loss + 0.5 * 100 * a * F.cross_entropy(logits, torch.full((len(x),), c))
     assert metrics == {"loss": pytest.approx(float(loss.detach()), rel=1e-4)}
     (slope,) = torch.autograd.grad(loss, leaf)
-    close(following.leaves.held[name], stored - 0.2 * slope)
-    close(following.leaves.first[name], slope)
+    close(following.params.value[name], stored - 0.2 * slope)
+    close(following.params.exp_avg[name], slope)
 
 
 def test_idm_trains_some_of_its_pool_and_counts_what_they_got_right() -> None:
@@ -360,7 +360,7 @@ def test_idm_trains_some_of_its_pool_and_counts_what_they_got_right() -> None:
         optimiser.step()
     for name, p in net.named_parameters():
         close(member.theta[name], p)
-    assert (member.right, member.seen, member.accuracy) == (right, 30, right / 30)
+    assert (member.num_correct, member.num_samples, member.accuracy) == (right, 30, right / 30)
 
 
 def test_idm_lets_the_oldest_network_go() -> None:
@@ -384,18 +384,18 @@ def test_idm_leaves_its_pool_alone_while_statistics_are_reused() -> None:
     problem, state, rng = started(method)
     once, _ = method.step(problem, state, rng)
     assert once.pool == state.pool
-    assert once.kept
+    assert once.cached
     twice, _ = method.step(problem, once, rng)
     assert len(twice.pool) == 3
-    assert not twice.kept
-    assert all(a.seen == 256 or a.seen == len(problem.train) for a in twice.pool[:2])
+    assert not twice.cached
+    assert all(a.num_samples == 256 or a.num_samples == len(problem.train) for a in twice.pool[:2])
 
 
 # --- trained networks -------------------------------------------------------------------------------------------------
 
 
 def trained_step(
-    problem: Problem, state: MatchState, rng_state: Tensor, method: Any, loss_of: Callable[..., Tensor]
+    problem: Problem, state: MatchingState, rng_state: Tensor, method: Any, loss_of: Callable[..., Tensor]
 ) -> tuple[Tensor, Draws, Network, Network | None, list[object], Tensor]:
     """The loss of a method in trained networks, its leaf, and what calibration goes on with."""
     draws = drawn(problem, rng_state, method.batch_real)
@@ -440,8 +440,8 @@ def test_dance_takes_the_published_step(embedders: Any, weight: float) -> None:
     assert metrics == {n: pytest.approx(v, rel=1e-4) for n, v in expected.items()}
     name, stored = stored_of(following)
     close(stored, leaf)
-    close(following.leaves.first[name], optimiser.state[leaf]["momentum_buffer"])
-    assert following.leaves.count == (2 if weight else 1)
+    close(following.params.exp_avg[name], optimiser.state[leaf]["momentum_buffer"])
+    assert following.params.num_steps == (2 if weight else 1)
 
 
 @pytest.mark.parametrize("method", [DANCE(**SMALL, batch_real=5), DSDM(**SMALL, batch_real=5)])
@@ -491,7 +491,7 @@ def test_dsdm_takes_the_published_step() -> None:
     assert metrics == {"loss": pytest.approx(float(loss.detach()), rel=1e-4)}
     loss.backward()
     name, stored = stored_of(following)
-    close(following.leaves.first[name], leaf.grad, rtol=1e-3)
+    close(following.params.exp_avg[name], leaf.grad, rtol=1e-3)
     close(stored, (leaf - 0.5 * 2 / 10 * leaf.grad).clamp(0, 1), rtol=1e-3)
     # the history begins with the set after the step, as the network of the step sees it
     mu = torch.stack([f.mean(0) for f in seen_by(net, problem, decoded(problem, stored, "data"), omegas)])
@@ -520,7 +520,7 @@ def test_dsdm_holds_to_its_history_from_a_step_on(history_from: int, joins: bool
     assert metrics == {"loss": pytest.approx(float(loss.detach()), rel=1e-4)}
     loss.backward()
     name, stored = stored_of(following)
-    close(following.leaves.first[name], 0.5 * state.leaves.first[name] + leaf.grad, rtol=1e-3)
+    close(following.params.exp_avg[name], 0.5 * state.params.exp_avg[name] + leaf.grad, rtol=1e-3)
     mu = torch.stack([f.mean(0) for f in seen_by(net, problem, decoded(problem, stored, "data"), omegas)])
     close(following.memory["h"], 0.1 * mu + 0.9 * state.memory["h"])
 
@@ -605,7 +605,7 @@ def test_ncfm_takes_the_published_step(sampler: bool, updates: Any) -> None:
     assert float(apart) < 0.01
     before = stored_of(state)[1]
     assert float((leaf.detach() - before).abs().mean()) > 0.005
-    close(following.leaves.first[name], optimiser.state[leaf]["exp_avg"], rtol=1e-2, atol=1e-3)
+    close(following.params.exp_avg[name], optimiser.state[leaf]["exp_avg"], rtol=1e-2, atol=1e-3)
     assert following.loss == pytest.approx(metrics["loss"] + metrics["calibration"])
 
 
@@ -621,7 +621,7 @@ def test_the_sampling_network_climbs_the_loss() -> None:
     problem, state, rng = started(method)
     rng_state = rng.get_state()
     following, _ = method.step(problem, state, rng)
-    after = replace(state, leaves=following.leaves)  # it climbs where the set is after its own step
+    after = replace(state, leaves=following.params)  # it climbs where the set is after its own step
     values, nets = [], []
     for memory in (state.memory, following.memory):
         nets.append(Sampling(memory))
@@ -683,7 +683,7 @@ def test_steps_of_the_classes_add_up_to_one_step_of_all(method: Any) -> None:
     parts, found = dataclasses.replace(method, updates="class").step(problem, state, generator(7))
     close(stored_of(parts)[1], stored_of(whole)[1])
     assert found == {n: pytest.approx(v, rel=1e-4) for n, v in metrics.items()}
-    assert parts.leaves.count > whole.leaves.count
+    assert parts.params.num_steps > whole.params.num_steps
     assert float((stored_of(whole)[1] - stored_of(state)[1]).abs().max()) > 1e-3
 
 
@@ -721,8 +721,8 @@ def test_learned_labels_weigh_every_sample_in_every_class(kind: str) -> None:
         net = between(problem, made[int(torch.randint(len(made), (1,), generator=draws.rng))], 0.0)
     omega = problem.augment.draw(1, problem.train.input.shape, draws.rng)  # one for all: classes share samples
     name, stored = stored_of(state)
-    leaf, logits = stored.clone().requires_grad_(), state.leaves.held["labels/logits"].clone().requires_grad_()
-    syn = net.embed(problem.augment.apply(torch.cat(decoded(problem, leaf, method.engine(problem).space)), omega))
+    leaf, logits = stored.clone().requires_grad_(), state.params.value["labels/logits"].clone().requires_grad_()
+    syn = net.embed(problem.augment.apply(torch.cat(decoded(problem, leaf, method.build_engine(problem).space)), omega))
     real = [net.embed(problem.augment.apply(x, omega)) for x in real_parts(problem, draws)]
     loss = naive_weighted(kind, method, real, syn, logits.softmax(1))
     assert metrics == {"loss": pytest.approx(float(loss.detach()), rel=1e-4)}
@@ -767,7 +767,7 @@ def test_any_objective_matches_in_trained_networks(kind: Any, embedders: Any) ->
     assert len(problem.assets["networks"]) == 2
     trained = [t.theta for t in problem.assets["networks"]]
     state = method.init(problem, generator(0))
-    used = dict(method.engine(problem).networks.embedder(problem, state, generator(3))[0].named_parameters())
+    used = dict(method.build_engine(problem).networks.embedder(problem, state, generator(3))[0].named_parameters())
     same = [all(torch.equal(p, used[n]) for n, p in theta.items()) for theta in trained]
     assert any(same) == (embedders == "trained")
     after, metrics = method.step(problem, state, generator(1))

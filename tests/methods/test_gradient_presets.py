@@ -13,8 +13,8 @@ from potstill.augment.mix import CutMix
 from potstill.core import Network, Normalization, Problem
 from potstill.data import TensorSource
 from potstill.functional.coreset import k_means
-from potstill.functional.param_groups import Rule, planted
-from potstill.methods.engine import MatchState
+from potstill.functional.param_groups import ParamGroup, init_params
+from potstill.methods.engine import MatchingState
 from potstill.methods.gradient.dream import DREAM
 from potstill.methods.gradient.idc import IDC
 from potstill.rng import draw_seed, generator
@@ -24,7 +24,7 @@ SMALL: dict[str, Any] = {"iterations": 2, "outer": 3, "data_train": 0}
 """No training of the network between updates, where that is not what is looked at."""
 
 
-def started(method: IDC, seed: int = 3, **options: Any) -> tuple[Problem, MatchState, Generator]:
+def started(method: IDC, seed: int = 3, **options: Any) -> tuple[Problem, MatchingState, Generator]:
     problem, rng = toy_problem(method, **options), generator(seed)
     return problem, method.init(problem, rng), rng
 
@@ -46,7 +46,7 @@ def decoded(problem: Problem, stored: Tensor) -> list[Tensor]:
     return made
 
 
-def network_of(problem: Problem, state: MatchState) -> Network:
+def network_of(problem: Problem, state: MatchingState) -> Network:
     net = problem.network(state.pool[0].seed)
     with torch.no_grad():
         for name, p in net.named_parameters():
@@ -90,7 +90,7 @@ def test_idc_takes_the_published_step(metric: Any, most: int, last: bool) -> Non
     omegas = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]
     # 3 stored pictures decode to 12; an update may look at some of them alone
     seen = [torch.randperm(12, generator=replay)[:most] if most < 12 else torch.arange(12) for _ in problem.counts]
-    stored = state.leaves.held["payload/inputs/0"]
+    stored = state.params.value["payload/inputs/0"]
     leaf = stored.clone().requires_grad_()
     net = network_of(problem, state)
     losses = naive_loss(problem, net, decoded(problem, leaf), drawn, omegas, metric, seen)
@@ -100,13 +100,13 @@ def test_idc_takes_the_published_step(metric: Any, most: int, last: bool) -> Non
     optimiser = torch.optim.SGD([leaf], lr=80.0 * 3 / 10 * (8 / 32) ** 2, momentum=0.5)
     loss.backward()
     optimiser.step()
-    close(following.leaves.first["payload/inputs/0"], leaf.grad, rtol=1e-3)
+    close(following.params.exp_avg["payload/inputs/0"], leaf.grad, rtol=1e-3)
     inside = leaf.detach().clamp(0, 1)
     assert float((leaf.detach() - stored).abs().max()) > 1e-2
     assert not torch.equal(inside, leaf.detach()), "no value left [0, 1], so the clamp was not compared"
     # values are clamped once per network, as published, not after each update
-    close(following.leaves.held["payload/inputs/0"], inside if last else leaf, rtol=1e-3, atol=1e-4)
-    assert (following.used, following.iteration) == ((0, 1) if last else (1, 0))
+    close(following.params.value["payload/inputs/0"], inside if last else leaf, rtol=1e-3, atol=1e-4)
+    assert (following.block_steps, following.iteration) == ((0, 1) if last else (1, 0))
     assert (following.pool[0].seed != state.pool[0].seed) is last
 
 
@@ -115,10 +115,10 @@ def test_momentum_is_carried_from_update_to_update() -> None:
     problem, state, rng = started(method)
     first, _ = method.step(problem, state, rng)
     name = "payload/inputs/0"
-    still = {name: torch.zeros_like(first.leaves.first[name])}
-    without = replace(first, leaves=replace(first.leaves, first=still))
-    speeds = [method.step(problem, s, generator(5))[0].leaves.first["payload/inputs/0"] for s in (first, without)]
-    close(speeds[0], speeds[1] + 0.5 * first.leaves.first["payload/inputs/0"])
+    still = {name: torch.zeros_like(first.params.exp_avg[name])}
+    without = replace(first, leaves=replace(first.params, first=still))
+    speeds = [method.step(problem, s, generator(5))[0].params.exp_avg["payload/inputs/0"] for s in (first, without)]
+    close(speeds[0], speeds[1] + 0.5 * first.params.exp_avg["payload/inputs/0"])
 
 
 def test_steps_of_the_classes_add_up_to_one_step_of_all() -> None:
@@ -127,9 +127,9 @@ def test_steps_of_the_classes_add_up_to_one_step_of_all() -> None:
     for held in (state, replace(state, used=2)):  # in the midst of a network's updates, and at the last, with its clamp
         whole, metrics = method.step(problem, held, generator(7))
         parts, found = dataclasses.replace(method, updates="class").step(problem, held, generator(7))
-        close(parts.leaves.held["payload/inputs/0"], whole.leaves.held["payload/inputs/0"])
+        close(parts.params.value["payload/inputs/0"], whole.params.value["payload/inputs/0"])
         assert found == {"loss": pytest.approx(metrics["loss"], rel=1e-4)}
-        assert (parts.leaves.count, whole.leaves.count) == (4, 1)
+        assert (parts.params.num_steps, whole.params.num_steps) == (4, 1)
 
 
 @pytest.mark.parametrize("cutmix", [0.0, 1.0])
@@ -170,9 +170,13 @@ def test_the_network_trains_on_real_samples_between_updates(cutmix: float) -> No
         assert not torch.equal(following.pool[0].theta[name], state.pool[0].theta[name])
 
 
-def rule_at(problem: Problem, used: int) -> Rule:
+def rule_at(problem: Problem, used: int) -> ParamGroup:
     """How the payload moves at the last move of an update, after so many with the present network."""
-    return IDC().engine(problem).rules(MatchState(leaves=planted({}, {}), used=used), True)["payload/"]
+    return (
+        IDC()
+        .build_engine(problem)
+        .param_groups(MatchingState(params=init_params({}, {}), block_steps=used), True)["payload/"]
+    )
 
 
 @pytest.mark.parametrize(("ipc", "shape", "lr"), [
@@ -186,8 +190,8 @@ def test_the_rate_grows_with_items_and_area(ipc: int, shape: tuple[int, int, int
     )
     problem = replace(toy_problem(), train=source, counts=(ipc, ipc))
     assert rule_at(problem, used=0).lr == pytest.approx(lr)
-    assert rule_at(problem, used=0).within is None
-    assert rule_at(problem, used=99).within == (0, 1)
+    assert rule_at(problem, used=0).bounds is None
+    assert rule_at(problem, used=99).bounds == (0, 1)
 
 
 def check_nearest(features: Tensor, chosen: list[int], centres: Tensor) -> None:
@@ -205,14 +209,14 @@ def test_dream_draws_the_samples_nearest_to_centres_and_uses_them_for_some_updat
     for n in range(7):
         before = state
         state, _ = method.step(problem, state, rng)
-        trace.append(state.kept)
+        trace.append(state.cached)
         if n == 0:
             net = network_of(problem, before)
             for c, index in enumerate(problem.by_class):
                 with torch.no_grad():
                     features = net.embed(problem.train.fetch(index).x)
                 centres = k_means(features, 4, replay, 10)[0]
-                chosen = [int((index == i).nonzero()) for i in state.kept[str(c)]]
+                chosen = [int((index == i).nonzero()) for i in state.cached[str(c)]]
                 assert len(set(chosen)) == 4
                 check_nearest(features, chosen, centres)
     # kept after the first and second update of three, gone after the third, and gone with the network
@@ -229,14 +233,14 @@ def test_dream_takes_idcs_step_on_its_samples() -> None:
     replay = replayed(rng)
     following, metrics = method.step(problem, state, rng)
     omegas = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]  # no draw of samples
-    leaf = state.leaves.held["payload/inputs/0"].clone().requires_grad_()
+    leaf = state.params.value["payload/inputs/0"].clone().requires_grad_()
     everything = [torch.arange(8)] * 4
     net = network_of(problem, state)
     loss = torch.stack(naive_loss(problem, net, decoded(problem, leaf), kept, omegas, "mse", everything)).sum()
     (slope,) = torch.autograd.grad(loss, leaf)
     assert metrics == {"loss": pytest.approx(float(loss.detach()) / 4, rel=1e-3)}
-    close(following.leaves.held["payload/inputs/0"], leaf - 20.0 * 2 / 10 / 16 * slope, rtol=1e-3, atol=1e-5)
-    assert following.kept == {}
+    close(following.params.value["payload/inputs/0"], leaf - 20.0 * 2 / 10 / 16 * slope, rtol=1e-3, atol=1e-5)
+    assert following.cached == {}
 
 
 def test_dream_starts_from_central_samples() -> None:
@@ -250,7 +254,7 @@ def test_dream_starts_from_central_samples() -> None:
         x = net.embed(problem.train.fetch(index).x).detach()
         centres = k_means(x, 4, replay, 20)[0]
         shrunk = F.interpolate(problem.train.raw(index), size=(4, 4), mode="nearest")
-        stored = state.leaves.held["payload/inputs/0"][c, 0]
+        stored = state.params.value["payload/inputs/0"][c, 0]
         cells = [stored[:, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4] for i in (0, 1) for j in (0, 1)]
         chosen = [next(n for n, s in enumerate(shrunk) if torch.equal(s, cell)) for cell in cells]
         check_nearest(x, chosen, centres)
@@ -264,8 +268,8 @@ def test_learned_labels_enter_the_synthetic_gradient() -> None:
     drawn = [i[torch.randperm(len(i), generator=replay)[:5]] for i in problem.by_class]
     omegas = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]
     net = network_of(problem, state)
-    logits = state.leaves.held["labels/logits"].clone().requires_grad_()
-    leaf = state.leaves.held["payload/inputs/0"].clone().requires_grad_()
+    logits = state.params.value["labels/logits"].clone().requires_grad_()
+    leaf = state.params.value["payload/inputs/0"].clone().requires_grad_()
     conv = net.features[0].weight
     loss = torch.zeros(())
     for c, (x, rows) in enumerate(zip(decoded(problem, leaf), logits.softmax(1).split(8), strict=True)):
@@ -277,6 +281,6 @@ def test_learned_labels_enter_the_synthetic_gradient() -> None:
         loss = loss + ((g_s - g_t) ** 2).sum()
     by_leaf, by_logits = torch.autograd.grad(loss, [leaf, logits])
     assert metrics == {"loss": pytest.approx(float(loss.detach()) / 4, rel=1e-3)}
-    close(following.leaves.held["payload/inputs/0"], leaf - 20.0 * 2 / 10 / 16 * by_leaf, rtol=1e-3)
-    close(following.leaves.held["labels/logits"], logits - 3.0 * by_logits, rtol=1e-3)
+    close(following.params.value["payload/inputs/0"], leaf - 20.0 * 2 / 10 / 16 * by_leaf, rtol=1e-3)
+    close(following.params.value["labels/logits"], logits - 3.0 * by_logits, rtol=1e-3)
     assert float(by_logits.abs().max()) > 1e-4

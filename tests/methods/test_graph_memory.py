@@ -11,9 +11,8 @@ import potstill
 from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.functional.unroll import Inner, begin, begun, slopes, train
-from potstill.methods import _graph_memory
-from potstill.methods.engine import graph_bytes, mode_by_memory
-from potstill.methods.engine.graph_memory import FEW
+from potstill.methods.engine import choose_mode_by_memory, graph_memory, measure_graph_bytes
+from potstill.methods.engine.graph_memory import PROBE_SIZES
 from potstill.methods.performance.dd import DD
 from potstill.methods.performance.rat_bptt import RaTBPTT
 from potstill.methods.performance.remember import Remember
@@ -32,16 +31,16 @@ SEEN = {"MTT": (8, 5), "RaTBPTT": (8, 4), "DD": (4, 6), "Remember": (4, 7)}
 def test_the_mode_by_memory_is_settled_once_and_said(method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = toy_problem(method)
     samples, steps = SEEN[type(method).__name__]
-    needed = steps * graph_bytes(problem, samples)
-    for have, mode in ((_graph_memory.SHARE * needed, "full"), (_graph_memory.SHARE * needed - 1, "replay")):
-        monkeypatch.setattr(_graph_memory, "memory_of_machine", lambda have=have: have)
+    needed = steps * measure_graph_bytes(problem, samples)
+    for have, mode in ((graph_memory.SHARE * needed, "full"), (graph_memory.SHARE * needed - 1, "replay")):
+        monkeypatch.setattr(graph_memory, "memory_of_machine", lambda have=have: have)
         made, said = replace(method, mode="by-memory").settled(problem)
         assert made.mode == mode
         assert said[-1].startswith(f"mode {mode}: one graph of {steps} steps takes about ")
         assert made.settled(problem) == (made, ())
-        assert made.engine(problem).objective.mode == mode
+        assert made.build_engine(problem).objective.mode == mode
     with pytest.raises(PotstillError, match="mode by-memory is chosen once for a run"):
-        dataclasses.replace(made, mode="by-memory").engine(problem)
+        dataclasses.replace(made, mode="by-memory").build_engine(problem)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
@@ -49,26 +48,28 @@ def test_the_usual_mode_asks_nothing_of_the_machine(method: Any, monkeypatch: py
     def asked() -> int:
         raise AssertionError("the memory of the machine")
 
-    monkeypatch.setattr(_graph_memory, "memory_of_machine", asked)
+    monkeypatch.setattr(graph_memory, "memory_of_machine", asked)
     problem = toy_problem(method)
     made, said = method.settled(problem)
     assert (made.mode, said) == ("auto", ())
-    assert made.engine(problem).objective.mode is None
+    assert made.build_engine(problem).objective.mode is None
 
 
 def test_the_bytes_of_a_graph_are_those_of_its_saved_tensors_and_grow_along_a_line() -> None:
     problem = toy_problem(source=toy_source(per_class=20))
-    few, many = graph_bytes(problem, FEW[0]), graph_bytes(problem, FEW[1])
+    few, many = measure_graph_bytes(problem, PROBE_SIZES[0]), measure_graph_bytes(problem, PROBE_SIZES[1])
     assert 0 < few < many
-    assert graph_bytes(problem, 3 * FEW[1]) == pytest.approx(few + (many - few) / 8 * (3 * FEW[1] - FEW[0]))
-    assert graph_bytes(problem, 40) == pytest.approx(_graph_memory._held(problem, 40), rel=0.1)
-    assert mode_by_memory(problem, 8, 1)[0] == "full"
+    assert measure_graph_bytes(problem, 3 * PROBE_SIZES[1]) == pytest.approx(
+        few + (many - few) / 8 * (3 * PROBE_SIZES[1] - PROBE_SIZES[0])
+    )
+    assert measure_graph_bytes(problem, 40) == pytest.approx(graph_memory._held(problem, 40), rel=0.1)
+    assert choose_mode_by_memory(problem, 8, 1)[0] == "full"
 
 
 def test_the_card_says_which_mode_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     data, made = Splits(train=toy_source(), test=None), []
     for have in (2**40, 1):
-        monkeypatch.setattr(_graph_memory, "memory_of_machine", lambda have=have: have)
+        monkeypatch.setattr(graph_memory, "memory_of_machine", lambda have=have: have)
         method = RaTBPTT(
             iterations=2, window=2, total=3, batch_real=8, batch_per_class=1, augment="none", mode="by-memory"
         )  # fmt: skip

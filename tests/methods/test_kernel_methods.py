@@ -16,7 +16,7 @@ from potstill.data.in_memory import fit_normalization
 from potstill.errors import NotFinite
 from potstill.functional.features import input_rows
 from potstill.functional.kernels import FullyConnected
-from potstill.functional.param_groups import descend
+from potstill.functional.param_groups import step_params
 from potstill.functional.ridge import predict
 from potstill.methods.performance._pool import STEPS
 from potstill.methods.performance._ridge import TEMPERATURE, deviations, wanted
@@ -86,8 +86,8 @@ def test_kips_loss_and_moves_are_those_of_the_formula() -> None:
     method = KIP(iterations=1, batch_real=48, depth=2, labels="scores", ridge=0.01)
     problem = toy_problem(method)
     first = method.init(problem, generator(1))
-    x = first.leaves.held["payload/inputs"].clone().requires_grad_()
-    y = first.leaves.held["labels/scores"].clone().requires_grad_()
+    x = first.params.value["payload/inputs"].clone().requires_grad_()
+    y = first.params.value["labels/scores"].clone().requires_grad_()
     every = problem.train.fetch(torch.arange(48))
     assert isinstance(every.x, Tensor)
     kernel = FullyConnected(depth=2)
@@ -98,10 +98,10 @@ def test_kips_loss_and_moves_are_those_of_the_formula() -> None:
     by_x, by_y = torch.autograd.grad(loss, (x, y))
     after, shown = method.step(problem, first, generator(1))
     assert shown == {"loss": pytest.approx(float(loss.detach()), rel=1e-6)}
-    moved = after.leaves.held["payload/inputs"] - x.detach()
+    moved = after.params.value["payload/inputs"] - x.detach()
     clear = by_x.abs() > 1e-6
     assert torch.allclose(moved[clear], -0.04 * by_x[clear].sign(), rtol=2e-2)
-    assert torch.allclose(after.leaves.held["labels/scores"] - y.detach(), -0.04 * by_y.sign(), rtol=2e-2)
+    assert torch.allclose(after.params.value["labels/scores"] - y.detach(), -0.04 * by_y.sign(), rtol=2e-2)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -240,29 +240,29 @@ def test_frepos_networks_serve_several_moves_in_a_row_and_then_train_for_a_step(
     problem = toy_problem(method)
     rng = generator(1)
     state = method.init(problem, rng)
-    engine, once = method.engine(problem), dataclasses.replace(method, steps_per_network=1)
+    engine, once = method.build_engine(problem), dataclasses.replace(method, steps_per_network=1)
     for _ in range(2):
         began, by_hand = state, state
         seed = derived = None
         for move in range(3):
             state, shown = method.step(problem, state, rng)
-            seed = state.block if move == 0 else seed
-            assert state.block == seed
-            assert (state.used, bool(state.kept)) == (((move + 1) % 3), move < 2)
-            _, block = engine.objective.block(
-                problem, engine.networks, dataclasses.replace(by_hand, block=state.block, used=1, kept={}), rng
+            seed = state.block_seed if move == 0 else seed
+            assert state.block_seed == seed
+            assert (state.block_steps, bool(state.cached)) == (((move + 1) % 3), move < 2)
+            _, block = engine.objective.prepare(
+                problem, engine.networks, dataclasses.replace(by_hand, block=state.block_seed, used=1, kept={}), rng
             )  # fmt: skip
             derived = block if derived is None else derived
             torch.testing.assert_close(block.rows, derived.rows, rtol=0, atol=0)
             seen = {
-                "inputs": by_hand.leaves.held["payload/inputs"], "labels": by_hand.leaves.held["labels/scores"]
+                "inputs": by_hand.params.value["payload/inputs"], "labels": by_hand.params.value["labels/scores"]
             }  # fmt: skip
             loss, slopes = engine.objective.fitted(problem, derived, seen, False)
             assert shown["loss"] == pytest.approx(loss, rel=1e-12)
             names = {"payload/inputs": slopes["inputs"], "labels/scores": slopes["labels"]}
-            leaves = descend(by_hand.leaves, names, rules_of(once, problem, factor=cosine(by_hand, 100, 0.1)))
+            leaves = step_params(by_hand.params, names, rules_of(once, problem, factor=cosine(by_hand, 100, 0.1)))
             by_hand = dataclasses.replace(by_hand, leaves=leaves, iteration=by_hand.iteration + 1)
-            torch.testing.assert_close(state.leaves.held["payload/inputs"], leaves.held["payload/inputs"])
+            torch.testing.assert_close(state.params.value["payload/inputs"], leaves.value["payload/inputs"])
             changed = [i for i in range(3) if began.pool[i] is not state.pool[i]]
             assert len(changed) == (move == 2)
         assert state.iteration == by_hand.iteration
@@ -281,7 +281,7 @@ def test_a_pool_learns_what_is_stored() -> None:
     problem = toy_problem(method, ipc=1)
     rng = generator(1)
     state = method.init(problem, rng)
-    x, y = state.leaves.held["payload/inputs"], state.leaves.held["labels/scores"]
+    x, y = state.params.value["payload/inputs"], state.params.value["labels/scores"]
 
     def error(theta: Any) -> float:
         net = problem.network(state.pool[0].seed)
@@ -297,9 +297,9 @@ def test_the_margin_holds_a_label_to_its_class() -> None:
     """With it, a label whose two largest numbers are equal is pulled apart; beyond 1/k it is left alone."""
     method = FRePo(iterations=5, batch_real=24, nets=1)
     problem = toy_problem(method, ipc=1)
-    engine = method.engine(problem)
-    state, block = engine.objective.block(problem, engine.networks, method.init(problem, generator(1)), generator(2))
-    seen = {"inputs": state.leaves.held["payload/inputs"]}
+    engine = method.build_engine(problem)
+    state, block = engine.objective.prepare(problem, engine.networks, method.init(problem, generator(1)), generator(2))
+    seen = {"inputs": state.params.value["payload/inputs"]}
     for gap, pulled in ((0.1, True), (0.5, False)):
         y = torch.full((4, 4), -0.2) + torch.diag(torch.full((4,), gap))
         with_it, slopes = engine.objective.fitted(problem, block, {**seen, "labels": y}, False)
@@ -340,7 +340,7 @@ def test_equal_items_are_solved_and_what_has_no_diagonal_is_refused() -> None:
     losses = worked(method, same)[2]
     assert all(map(math.isfinite, losses))
     linear = KIP(iterations=2, batch_real=24, depth=0, ridge=0.0)
-    engine = linear.engine(problem)
+    engine = linear.build_engine(problem)
     bare = dataclasses.replace(
         engine, objective=dataclasses.replace(engine.objective, kernel=FullyConnected(depth=0, biases=0.0))
     )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.core import Problem, Synthetic
-from potstill.methods.engine import Ready
+from potstill.methods.engine import FixedNetworks
 from potstill.methods.gradient import _linear
 from potstill.methods.gradient._linear import Block, LinearGradients
 from potstill.methods.gradient.lgm import LGM
@@ -19,11 +19,11 @@ TINY: dict[str, Any] = {"iterations": 4, "views": 2, "network": "convnet-d1-w8"}
 
 
 def _made(method: LGM, problem: Problem) -> tuple[LinearGradients, Block, dict[str, Tensor]]:
-    engine = method.engine(problem)
+    engine = method.build_engine(problem)
     assert isinstance(engine.objective, LinearGradients)
     state = method.init(problem, generator(0))
-    _, block = engine.objective.block(problem, Ready(), state, generator(1))
-    raw = state.leaves.held["payload/inputs"]
+    _, block = engine.objective.block(problem, FixedNetworks(), state, generator(1))
+    raw = state.params.value["payload/inputs"]
     return engine.objective, block, {"inputs": problem.train.normalization.apply(raw)}
 
 

@@ -10,18 +10,18 @@ from torch import Generator, Tensor
 
 from potstill.core import Inputs, MethodInfo, Network, Part, Problem
 from potstill.errors import PotstillError
-from potstill.functional.param_groups import Rule, Rules, values
+from potstill.functional.param_groups import ParamGroup, ParamGroups, param_values
 from potstill.methods.engine import (
-    Chooser,
-    Descent,
-    Engineered,
-    Matching,
-    MatchState,
-    Networks,
+    EngineMethod,
+    FixedNetworks,
+    InitStrategy,
+    LossAndGrads,
+    MatchingEngine,
+    MatchingState,
+    NetworkSource,
     Objective,
-    Ready,
-    Seen,
-    Sloped,
+    ObjectiveInputs,
+    Update,
 )
 from potstill.rng import generator
 from potstill.testing import check_method, toy_problem
@@ -41,17 +41,19 @@ class Turn:
 class Pull:
     """Inputs go to their class's number, rows to equal ones, the rate to `WANTED`: each by a square."""
 
-    def begin(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
+    def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
         return {"steps": torch.tensor(0)}
 
-    def block(self, problem: Problem, networks: Networks, state: MatchState, rng: Generator) -> tuple[MatchState, Turn]:
-        return state, Turn(net=networks.embedder(problem, state, rng)[0])
+    def prepare(
+        self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
+    ) -> tuple[MatchingState, Turn]:
+        return state, Turn(net=networks.draw_networks(problem, state, rng)[0])
 
-    def descents(self, problem: Problem, state: MatchState, block: Turn) -> Iterator[Descent]:
+    def updates(self, problem: Problem, state: MatchingState, block: Turn) -> Iterator[Update]:
         k = problem.num_classes
-        yield Descent("pull", lambda classes, seen: self.pulled(problem, classes, seen), [[c] for c in range(k)], k)
+        yield Update("pull", lambda classes, seen: self.pulled(problem, classes, seen), [[c] for c in range(k)], k)
 
-    def pulled(self, problem: Problem, classes: list[int], seen: Seen) -> Sloped:
+    def pulled(self, problem: Problem, classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
         x, y, rate = seen["inputs"], seen["labels"], seen["student/lr"]
         by_x = torch.zeros_like(x)
         for c, rows in enumerate(torch.arange(len(x)).split(list(problem.sizes))):
@@ -60,35 +62,36 @@ class Pull:
         slopes = {"inputs": by_x, "labels": 2 * (y - y.mean(1, keepdim=True)), "student/lr": 2 * (rate - WANTED)}
         return float(by_x.square().sum() / 4), slopes
 
-    def after(self, problem: Problem, state: MatchState, block: Turn) -> MatchState:
+    def finish_step(self, problem: Problem, state: MatchingState, block: Turn) -> MatchingState:
         return replace(state, memory={"steps": state.memory["steps"] + 1})
 
-    def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
+    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
         return ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pulled(Engineered[MatchState]):
+class Pulled(EngineMethod[MatchingState]):
     """Pull inputs, labels and a rate at once."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Pulled", paper="none", year=2026, family="distribution", kinds=("*",), soft=True
     )
-    state_type: ClassVar[type] = MatchState
+    state_type: ClassVar[type] = MatchingState
     iterations: int = 3
     network: str = "convnet"
     parametrization: str = "pixels"
 
-    def engine(self, problem: Problem) -> Matching:
-        return Matching(
-            objective=Pull(), networks=Ready(), rules=self.rules, iterations=self.iterations, steps=self.iterations,
-            start="noise", labels="learned", beside={"student/lr": torch.tensor(0.01)},
+    def build_engine(self, problem: Problem) -> MatchingEngine:
+        return MatchingEngine(
+            objective=Pull(), networks=FixedNetworks(), param_groups=self.rules, iterations=self.iterations,
+            steps=self.iterations,
+            initial="noise", labels="learned", extra_parameters={"student/lr": torch.tensor(0.01)},
         )  # fmt: skip
 
-    def rules(self, state: MatchState, last: bool) -> Rules:
+    def rules(self, state: MatchingState, last: bool) -> ParamGroups:
         return {
-            "payload/": Rule(lr=0.1, within=(-1.0, 2.0) if last else None), "labels/": Rule(lr=2.0),
-            "student/": Rule(lr=5.0, positive=True),
+            "payload/": ParamGroup(lr=0.1, bounds=(-1.0, 2.0) if last else None), "labels/": ParamGroup(lr=2.0),
+            "student/": ParamGroup(lr=5.0, log_scale=True),
         }  # fmt: skip
 
 
@@ -97,27 +100,27 @@ def test_every_leaf_moves_by_its_rule_once_for_each_group_of_classes() -> None:
     problem = toy_problem()
     method = Pulled()
     state = method.init(problem, generator(0))
-    before = values(state.leaves, method.rules(state, False))
+    before = param_values(state.params, method.rules(state, False))
     after, shown = method.step(problem, state, generator(1))
     x = before["payload/inputs"]
     wanted = torch.arange(4.0).repeat_interleave(2).reshape(-1, 1, 1, 1)
     assert shown == {"pull": pytest.approx(float((x - wanted).square().sum()) / 4, rel=1e-5)}
     # inputs are moved in the turn of their class alone, and all are put into the bounds at the last turn
-    torch.testing.assert_close(after.leaves.held["payload/inputs"], (x - 0.2 * (x - wanted)).clamp(-1, 2))
-    assert after.leaves.count == 4
+    torch.testing.assert_close(after.params.value["payload/inputs"], (x - 0.2 * (x - wanted)).clamp(-1, 2))
+    assert after.params.num_steps == 4
     assert (after.iteration, int(after.memory["steps"])) == (1, 1)
     # the rate moves in all four turns, by its logarithm
     rate = torch.tensor(0.01)
     for _ in range(4):
         rate = (rate.log() - 5.0 * 2 * (rate - WANTED) * rate).exp()
-    torch.testing.assert_close(values(after.leaves, method.rules(after, False))["student/lr"], rate)
+    torch.testing.assert_close(param_values(after.params, method.rules(after, False))["student/lr"], rate)
     # rows through their softmax, by autograd
     logits = before["labels/logits"].clone().requires_grad_()
     for _ in range(4):
         rows = logits.softmax(1)
         (slope,) = torch.autograd.grad(rows, logits, 2 * (rows - rows.mean(1, keepdim=True)).detach())
         logits = (logits - 2.0 * slope).detach().requires_grad_()
-    torch.testing.assert_close(after.leaves.held["labels/logits"], logits.detach())
+    torch.testing.assert_close(after.params.value["labels/logits"], logits.detach())
 
 
 def test_what_is_neither_inputs_nor_labels_is_learned() -> None:
@@ -140,45 +143,45 @@ def test_a_method_of_the_engine_keeps_the_contract() -> None:
 class Nothing(Pull):
     """The same squares, with no gradient from the second step on: as an objective that skips a step."""
 
-    def pulled(self, problem: Problem, classes: list[int], seen: Seen) -> Sloped:
+    def pulled(self, problem: Problem, classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
         loss, slopes = super().pulled(problem, classes, seen)
         return (loss, {}) if classes == [2] else (loss, slopes)
 
 
-def moved(engine: Matching, problem: Problem, steps: int) -> list[MatchState]:
+def moved(engine: MatchingEngine, problem: Problem, steps: int) -> list[MatchingState]:
     states, rng = [engine.init(problem, generator(0))], generator(1)
     for _ in range(steps):
         states.append(engine.step(problem, states[-1], rng)[0])
     return states
 
 
-def engine(**other: object) -> Matching:
-    return replace(Pulled().engine(toy_problem()), **other)  # type: ignore[arg-type]
+def engine(**other: object) -> MatchingEngine:
+    return replace(Pulled().build_engine(toy_problem()), **other)  # type: ignore[arg-type]
 
 
 def test_an_objective_that_gives_no_gradient_makes_no_move() -> None:
     problem = toy_problem()
-    rules = {"": Rule(lr=0.1, momentum=0.9, weight_decay=0.1)}
+    rules = {"": ParamGroup(lr=0.1, momentum=0.9, weight_decay=0.1)}
     some = engine(objective=Nothing(), rules=lambda state, last: rules)
     begun, after = moved(some, problem, 1)
     # three of four turns moved; in the third nothing did, neither by momentum nor by decay
-    assert after.leaves.count == 3
+    assert after.params.num_steps == 3
     full = moved(replace(some, objective=Pull()), problem, 1)[1]
-    assert full.leaves.count == 4
-    assert not torch.equal(full.leaves.held["payload/inputs"], after.leaves.held["payload/inputs"])
-    assert set(begun.leaves.held) == set(after.leaves.held)
+    assert full.params.num_steps == 4
+    assert not torch.equal(full.params.value["payload/inputs"], after.params.value["payload/inputs"])
+    assert set(begun.params.value) == set(after.params.value)
 
 
 def test_the_result_may_be_a_moving_average() -> None:
     problem = toy_problem()
     plain, mean = engine(), engine(average=0.75)
     states, others = moved(plain, problem, 3), moved(mean, problem, 3)
-    assert states[3].leaves.held.keys() == others[3].leaves.held.keys()
-    for name, value in states[3].leaves.held.items():  # what moves is not touched by it
-        assert torch.equal(value, others[3].leaves.held[name])
-    kept = states[0].leaves.held
+    assert states[3].params.value.keys() == others[3].params.value.keys()
+    for name, value in states[3].params.value.items():  # what moves is not touched by it
+        assert torch.equal(value, others[3].params.value[name])
+    kept = states[0].params.value
     for state in states[1:]:
-        kept = {n: 0.75 * kept[n] + 0.25 * state.leaves.held[n] for n in kept}
+        kept = {n: 0.75 * kept[n] + 0.25 * state.params.value[n] for n in kept}
     result, last = mean.result(problem, others[3]), plain.result(problem, states[3])
     torch.testing.assert_close(result.payload["inputs"], kept["payload/inputs"])
     torch.testing.assert_close(result.labels, kept["labels/logits"].softmax(1))
@@ -186,20 +189,20 @@ def test_the_result_may_be_a_moving_average() -> None:
     # what is learned beside them is the last, and the objective's own memory goes on
     assert torch.equal(result.learned["student/lr"], last.learned["student/lr"])
     assert int(others[3].memory["steps"]) == 3
-    assert torch.equal(mean.result(problem, others[0]).payload["inputs"], others[0].leaves.held["payload/inputs"])
+    assert torch.equal(mean.result(problem, others[0]).payload["inputs"], others[0].params.value["payload/inputs"])
 
 
 def test_labels_may_be_real_values_that_are_shown_as_they_are() -> None:
     problem, some = toy_problem(), engine(labels="scores")
     begun, after = moved(some, problem, 1)
     rows = torch.eye(4).repeat_interleave(2, 0) - 0.25
-    assert torch.equal(begun.leaves.held["labels/scores"], rows)
+    assert torch.equal(begun.params.value["labels/scores"], rows)
     for _ in range(4):
         rows = rows - 2.0 * 2 * (rows - rows.mean(1, keepdim=True))
-    torch.testing.assert_close(after.leaves.held["labels/scores"], rows)
+    torch.testing.assert_close(after.params.value["labels/scores"], rows)
     result = some.result(problem, after)
     assert result.scores
-    assert torch.equal(result.labels, after.leaves.held["labels/scores"])
+    assert torch.equal(result.labels, after.params.value["labels/scores"])
     assert result.learned.keys() == {"student/lr"}
     assert not engine().result(problem, moved(engine(), problem, 0)[0]).scores
 
@@ -208,12 +211,12 @@ def test_real_targets_may_move_as_well() -> None:
     problem = toy_problem(source=windows_source(), network="mlp-w8", ipc=4)
     some = engine(labels="scores", start="real")
     begun, after = moved(some, problem, 1)
-    assert begun.leaves.held["labels/scores"].shape == (4, 6)
-    fixed = moved(replace(some, labels="hard"), problem, 0)[0].leaves.held["labels/targets"]
-    assert torch.equal(begun.leaves.held["labels/scores"], fixed)
+    assert begun.params.value["labels/scores"].shape == (4, 6)
+    fixed = moved(replace(some, labels="hard"), problem, 0)[0].params.value["labels/targets"]
+    assert torch.equal(begun.params.value["labels/scores"], fixed)
     result = some.result(problem, after)
     assert not result.scores  # they are targets in their own units
-    assert torch.equal(result.labels, after.leaves.held["labels/scores"])
+    assert torch.equal(result.labels, after.params.value["labels/scores"])
     assert not torch.equal(result.labels, fixed)
 
 
@@ -232,21 +235,21 @@ class Last:
 def test_a_start_may_choose_samples_and_first_logits() -> None:
     problem = toy_problem()
     index = torch.cat([own[-2:] for own in problem.by_class])
-    assert isinstance(Last(), Chooser)
+    assert isinstance(Last(), InitStrategy)
     for space in ("model", "data"):
         (state,) = moved(engine(start=Last(), space=space), problem, 0)
         shown = problem.train.fetch(index).x if space == "model" else problem.train.raw(index)
-        assert torch.equal(state.leaves.held["payload/inputs"], shown)
+        assert torch.equal(state.params.value["payload/inputs"], shown)
         # they are those of what networks see, whatever is stored
         wanted = Last().logits(problem, problem.train.fetch(index).x)
-        torch.testing.assert_close(state.leaves.held["labels/logits"], wanted)
+        torch.testing.assert_close(state.params.value["labels/logits"], wanted)
     given = replace(problem, initial=problem.train.raw(index.flip(0)))
     (state,) = moved(engine(start=Last()), given, 0)
     torch.testing.assert_close(
-        state.leaves.held["labels/logits"], Last().logits(given, problem.train.fetch(index.flip(0)).x)
+        state.params.value["labels/logits"], Last().logits(given, problem.train.fetch(index.flip(0)).x)
     )
     (hard,) = moved(engine(start=Last(), labels="hard"), problem, 0)
-    assert "labels/logits" not in hard.leaves.held
+    assert "labels/logits" not in hard.params.value
 
 
 def test_a_class_with_fewer_samples_than_its_budget_is_refused_before_a_start_chooses() -> None:

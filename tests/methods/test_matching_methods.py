@@ -27,12 +27,15 @@ def test_dm_takes_the_published_step() -> None:
     probe = generator(0)
     probe.set_state(seed_state)
     # The reference draws from a generator in the same state.
-    loss, gradient = _naive_from(problem, first.leaves.held["payload/inputs"], seed_state, 7)
+    loss, gradient = _naive_from(problem, first.params.value["payload/inputs"], seed_state, 7)
     assert metrics["loss"] == pytest.approx(loss, rel=1e-5)
     torch.testing.assert_close(
-        second.leaves.held["payload/inputs"], first.leaves.held["payload/inputs"] - 2.0 * gradient, rtol=1e-5, atol=1e-6
+        second.params.value["payload/inputs"],
+        first.params.value["payload/inputs"] - 2.0 * gradient,
+        rtol=1e-5,
+        atol=1e-6,
     )
-    torch.testing.assert_close(second.leaves.first["payload/inputs"], gradient, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(second.params.exp_avg["payload/inputs"], gradient, rtol=1e-5, atol=1e-6)
 
 
 def _naive_from(problem: Problem, S: Tensor, rng_state: Tensor, batch: int) -> tuple[float, Tensor]:
@@ -56,13 +59,13 @@ def test_dm_momentum_is_half_and_accumulates() -> None:
     problem = toy_problem(method)
     rng = generator(4)
     state = method.init(problem, rng)
-    velocity = torch.zeros_like(state.leaves.held["payload/inputs"])
+    velocity = torch.zeros_like(state.params.value["payload/inputs"])
     for _ in range(3):
         before = rng.get_state()
         following, _ = method.step(problem, state, rng)
-        gradient = _naive_from(problem, state.leaves.held["payload/inputs"], before, 12)[1]
+        gradient = _naive_from(problem, state.params.value["payload/inputs"], before, 12)[1]
         velocity = 0.5 * velocity + gradient
-        torch.testing.assert_close(following.leaves.first["payload/inputs"], velocity, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(following.params.exp_avg["payload/inputs"], velocity, rtol=1e-4, atol=1e-5)
         state = following
 
 
@@ -72,7 +75,7 @@ def test_dm_splits_many_classes_without_changing_the_step(monkeypatch: pytest.Mo
     whole = method.step(problem, method.init(problem, generator(1)), generator(2))[0]
     monkeypatch.setattr("potstill.methods.distribution._features.FORWARD_SAMPLES", 10)
     parts = method.step(problem, method.init(problem, generator(1)), generator(2))[0]
-    torch.testing.assert_close(parts.leaves.held["payload/inputs"], whole.leaves.held["payload/inputs"])
+    torch.testing.assert_close(parts.params.value["payload/inputs"], whole.params.value["payload/inputs"])
     assert groups([8, 8, 8], 10) == [[0], [1], [2]]
     assert groups([4, 4, 8, 30, 1], 10) == [[0, 1], [2], [3], [4]]
 
@@ -99,7 +102,7 @@ def test_gradient_matching_takes_the_published_step(method: DC | DSA) -> None:
     net = problem.network(state.pool[0].seed)
     drawn = [i[torch.randperm(len(i), generator=replay)[:5]] for i in problem.by_class]
     omega = [problem.augment.draw(1, problem.train.input.shape, replay) for _ in problem.counts]
-    S = state.leaves.held["payload/inputs"].clone().requires_grad_()
+    S = state.params.value["payload/inputs"].clone().requires_grad_()
     loss = torch.zeros(())
     for c, (index, s) in enumerate(zip(drawn, S.split(list(problem.counts)), strict=True)):
         real = problem.augment.apply(problem.train.fetch(index).x, omega[c])
@@ -111,7 +114,7 @@ def test_gradient_matching_takes_the_published_step(method: DC | DSA) -> None:
     gradient = torch.autograd.grad(loss, S)[0]
     assert metrics["loss"] == pytest.approx(float(loss.detach()) / problem.num_classes, rel=1e-4)
     torch.testing.assert_close(
-        following.leaves.held["payload/inputs"], S.detach() - 0.1 * gradient, rtol=1e-4, atol=1e-5
+        following.params.value["payload/inputs"], S.detach() - 0.1 * gradient, rtol=1e-4, atol=1e-5
     )
 
 
@@ -122,11 +125,11 @@ def test_the_network_trains_on_the_synthetic_data_between_updates(kind: type[DC]
     rng = generator(9)
     state = method.init(problem, rng)
     following, _ = method.step(problem, state, rng)
-    assert (following.used, following.iteration, following.pool[0].seed) == (1, 0, state.pool[0].seed)
+    assert (following.block_steps, following.iteration, following.pool[0].seed) == (1, 0, state.pool[0].seed)
     net = problem.network(state.pool[0].seed)
     reference = copy.deepcopy(net)
     optimiser = torch.optim.SGD(reference.parameters(), lr=0.05)
-    x, y = following.leaves.held["payload/inputs"], torch.arange(4).repeat_interleave(2)
+    x, y = following.params.value["payload/inputs"], torch.arange(4).repeat_interleave(2)
     for _ in range(4):  # eight samples fit one batch, so their order only changes rounding
         optimiser.zero_grad()
         F.cross_entropy(reference(x), y).backward()
@@ -142,7 +145,7 @@ def test_outer_updates_share_a_network_and_then_it_is_fresh() -> None:
     state = method.init(problem, rng)
     trace = []
     while not method.done(problem, state):
-        trace.append((state.iteration, state.used, state.pool[0].seed))
+        trace.append((state.iteration, state.block_steps, state.pool[0].seed))
         state, _ = method.step(problem, state, rng)
     assert [t[:2] for t in trace] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert trace[0][2] == trace[1][2] != trace[2][2] == trace[3][2]
@@ -162,10 +165,10 @@ def test_loops_by_items_per_class_are_the_published_table() -> None:
 
 def test_dc_starts_from_noise_and_dsa_from_real_samples() -> None:
     problem = toy_problem(DSA())
-    noise = DC().init(problem, generator(1)).leaves.held["payload/inputs"]
+    noise = DC().init(problem, generator(1)).params.value["payload/inputs"]
     assert abs(float(noise.mean())) < 0.1
     assert 0.9 < float(noise.std()) < 1.1
-    real = DSA().init(problem, generator(1)).leaves.held["payload/inputs"]
+    real = DSA().init(problem, generator(1)).params.value["payload/inputs"]
     every = problem.train.fetch(torch.arange(len(problem.train))).x
     assert isinstance(every, Tensor)
     assert all(any(torch.equal(r, e) for e in every) for r in real)

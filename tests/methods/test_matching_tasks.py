@@ -13,7 +13,7 @@ from potstill.core.nested import index, tensors
 from potstill.functional.gradient import distance
 from potstill.functional.train import parameters
 from potstill.methods.distribution.dm import DM
-from potstill.methods.engine import inputs_of
+from potstill.methods.engine import decode_inputs
 from potstill.methods.gradient.dc import DC
 from potstill.parametrize.named_inputs import decoder_of
 from potstill.rng import generator
@@ -44,7 +44,7 @@ def test_the_matched_gradients_are_those_of_the_tasks_loss(kind: str) -> None:
     problem, method = started(kind)
     method = dataclasses.replace(method, batch_real=len(problem.train))
     state = method.init(problem, generator(1))
-    x, y = inputs_of(problem, state.leaves, "model")
+    x, y = decode_inputs(problem, state.params, "model")
     net = problem.network(state.pool[0].seed).train()
     theta = list(net.parameters())
     real = problem.train.fetch(torch.arange(len(problem.train)))
@@ -62,7 +62,7 @@ def test_inputs_move_and_what_is_fixed_stays(kind: str) -> None:
     state = first = method.init(problem, generator(1))
     for _ in range(3):
         state, _ = method.step(problem, state, generator(2))
-    (x0, y0), (x1, y1) = (inputs_of(problem, s.leaves, "model") for s in (first, state))
+    (x0, y0), (x1, y1) = (decode_inputs(problem, s.params, "model") for s in (first, state))
     assert torch.equal(y0, y1)  # targets are those of the samples it began with
     result = method.result(problem, state)
     assert torch.equal(result.labels, y1)  # type: ignore[union-attr]
@@ -74,7 +74,7 @@ def test_inputs_move_and_what_is_fixed_stays(kind: str) -> None:
 def test_a_set_begins_with_samples_and_their_own_targets(kind: str) -> None:
     problem, method = started(kind)
     state = method.init(problem, generator(1))
-    x, y = inputs_of(problem, state.leaves, "model")
+    x, y = decode_inputs(problem, state.params, "model")
     every = problem.train.fetch(torch.arange(len(problem.train)))
     assert every.y is not None
     for i in range(len(y)):

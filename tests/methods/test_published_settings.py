@@ -16,7 +16,7 @@ from potstill.core import Ground, Normalization, Problem
 from potstill.data import TensorSource
 from potstill.functional.coreset import central
 from potstill.functional.features import embed_real
-from potstill.functional.param_groups import Rule, planted
+from potstill.functional.param_groups import ParamGroup, init_params
 from potstill.methods.distribution import _features
 from potstill.methods.distribution.cafe import CAFE
 from potstill.methods.distribution.dance import DANCE
@@ -25,7 +25,7 @@ from potstill.methods.distribution.dsdm import DSDM
 from potstill.methods.distribution.idm import IDM
 from potstill.methods.distribution.m3d import M3D
 from potstill.methods.distribution.ncfm import NCFM
-from potstill.methods.engine import MatchState
+from potstill.methods.engine import MatchingState
 from potstill.methods.gradient.dream import DREAM
 from potstill.methods.gradient.idc import IDC
 from potstill.rng import draw_seed, generator
@@ -80,9 +80,9 @@ class Still(NCFM):
         return 0.0 * super().gap(real, syn, memory)
 
 
-def rule_at(method: Any, problem: Problem) -> Rule:
+def rule_at(method: Any, problem: Problem) -> ParamGroup:
     """How the payload moves at first."""
-    return method.engine(problem).rules(MatchState(leaves=planted({}, {})), True)["payload/"]
+    return method.build_engine(problem).rules(MatchingState(params=init_params({}, {})), True)["payload/"]
 
 
 def problem_of(method: Any, classes: int) -> Problem:
@@ -103,8 +103,8 @@ def test_ncfm_shrinks_as_far_as_the_turns_of_all_classes_do(
     problem = problem_of(method, classes)
     state = method.init(problem, generator(1))
     after, _ = method.step(problem, state, generator(2))
-    (name,) = state.leaves.held
-    before, now = (s.leaves.held[name].double() for s in (state, after))
+    (name,) = state.params.value
+    before, now = (s.params.value[name].double() for s in (state, after))
     inside = before > 0.1
     shrunk = float((now[inside] / before[inside]).mean())
     turns = classes * (2 if calibration else 1)
@@ -131,7 +131,7 @@ def test_ncfms_sampler_makes_64_frequencies_of_4_noises_and_does_not_decay() -> 
     state = method.init(problem, generator(1))
     after, _ = method.step(problem, state, generator(2))
     draws = [problem.augment.draw(1, (1, 8, 8), generator(c)) for c in range(4)]
-    objective = method.engine(problem).objective
+    objective = method.build_engine(problem).objective
     kept = objective.real_statistics(problem, problem.network(0), draws, state.memory, generator(3))
     assert len(kept["shared/t"]) == 64
     assert len(kept["shared/t"].unique(dim=0)) == 4
@@ -167,7 +167,7 @@ def test_idm_forgets_the_accuracies_so_that_some_steps_have_no_classification() 
     state = method.init(problem, rng)
     for step in range(1, 121):
         state, _ = method.step(problem, state, rng)
-        assert (sum(m.seen for m in state.pool) == 0) is (step % 20 == 0)
+        assert (sum(m.num_samples for m in state.pool) == 0) is (step % 20 == 0)
     share = 1 - sum(asked) / len(asked)
     assert share == pytest.approx((1 - 0.9**20) / 2, abs=0.1)
 
@@ -179,7 +179,7 @@ def test_idm_never_forgets_if_told_so() -> None:
     state = method.init(problem, rng)
     for _ in range(5):
         state, _ = method.step(problem, state, rng)
-    assert [m.seen for m in state.pool] == [40, 40]
+    assert [m.num_samples for m in state.pool] == [40, 40]
 
 
 # --- rates ------------------------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_dream_starts_from_what_is_central_to_its_first_network() -> None:
     assert state.pool[0].seed == draw_seed(replay)
     for index in problem.by_class:
         torch.randperm(len(index), generator=replay)  # random samples are drawn first, and not used
-    stored = state.leaves.held["payload/inputs"].split(3)
+    stored = state.params.value["payload/inputs"].split(3)
     by_pixels = 0
     for index, x in zip(problem.by_class, stored, strict=True):
         features = embed_real(net, problem.train.fetch(index).x)  # type: ignore[arg-type]
@@ -226,7 +226,7 @@ def test_dream_starts_from_what_is_central_to_its_first_network() -> None:
 def test_cafe_starts_from_noise_and_augments_nothing() -> None:
     """distill.py: --init noise, --dsa_strategy None; --method is DC in the README's command and in run.sh."""
     problem = toy_problem(CAFE(), ipc=3)
-    stored = CAFE().init(problem, generator(1)).leaves.held["payload/inputs"]
+    stored = CAFE().init(problem, generator(1)).params.value["payload/inputs"]
     assert torch.equal(stored, torch.randn(12, 1, 8, 8, generator=generator(1)))
     assert (CAFE().augment, CAFE().info.training["augmentation"]) == ("none", "none")
 

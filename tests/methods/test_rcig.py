@@ -155,7 +155,7 @@ def test_the_learner_does_better_on_what_is_made() -> None:
     result = method.result(problem, state)
     assert isinstance(result, Synthetic)
     assert result.scores
-    assert not torch.equal(result.payload["inputs"], state.leaves.held["payload/inputs"])  # it is the average
+    assert not torch.equal(result.payload["inputs"], state.params.value["payload/inputs"])  # it is the average
     assert state.memory[STEPS].max() > 1
 
 

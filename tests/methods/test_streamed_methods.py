@@ -153,8 +153,10 @@ def test_statistics_of_classes_that_lie_scattered_are_taken_in_one_pass(shards: 
     problem = ready(held, method)
     method, _ = method.settled(problem)
     (member,) = method.teachers().members(problem)
-    wanted = measured(problem, member, method.engine(problem).match.rules, problem.by_class)
-    found = measured(replace(problem, train=splits.train), member, method.engine(problem).match.rules, problem.by_class)
+    wanted = measured(problem, member, method.build_engine(problem).match.rules, problem.by_class)
+    found = measured(
+        replace(problem, train=splits.train), member, method.build_engine(problem).match.rules, problem.by_class
+    )
     assert wanted.keys() == found.keys()
     for key, value in wanted.items():
         torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-5)

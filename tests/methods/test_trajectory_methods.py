@@ -16,11 +16,11 @@ import potstill
 from potstill.augment.siamese import Drawn, dsa
 from potstill.core import NetworkFactory, Problem, Splits, Trained
 from potstill.errors import NotFinite, PotstillError
-from potstill.functional.param_groups import descend, planted, values
+from potstill.functional.param_groups import init_params, param_values, step_params
 from potstill.functional.train import parameters
-from potstill.methods.engine import MatchState
+from potstill.methods.engine import MatchingState
 from potstill.methods.trajectory import _trajectory
-from potstill.methods.trajectory._chosen import Chosen
+from potstill.methods.trajectory._chosen import ExpertInit
 from potstill.methods.trajectory._trajectory import RATE, Block, Span, TrajectoryEnds, chunks, distance
 from potstill.methods.trajectory._values import TrajectoryValues, moving
 from potstill.methods.trajectory.att import ATT
@@ -78,7 +78,7 @@ def doubled(problem: Problem, objective: TrajectoryEnds) -> tuple[Block, dict[st
     """A block and what it looks at, in float64."""
     method = small(MTT, problem, student_steps=objective.steps)
     state = method.init(problem, generator(0))
-    _, block = objective.block(problem, method.engine(problem).networks, state, generator(1))
+    _, block = objective.prepare(problem, method.build_engine(problem).networks, state, generator(1))
     wide = {n: {m: t.double() for m, t in getattr(block, n).items()} for n in ("start", "target")}
     rng = generator(2)
     seen = {
@@ -150,7 +150,7 @@ def test_teslas_gradient_is_another_and_not_far_off() -> None:
     problem = problem_with()
     block, seen = doubled(problem, OBJECTIVE)
     loss, exact = OBJECTIVE.compared(problem, block, seen)
-    again, tesla = small(TESLA, problem).engine(problem).objective.compared(problem, block, seen)
+    again, tesla = small(TESLA, problem).build_engine(problem).objective.compared(problem, block, seen)
     assert again == pytest.approx(loss, rel=1e-12)
     cosine = F.cosine_similarity(exact["inputs"].flatten(), tesla["inputs"].flatten(), 0)
     assert 0.8 < float(cosine) < 0.999
@@ -174,7 +174,7 @@ def test_learned_labels_begin_as_the_experts_logits(start: Any) -> None:
     problem = problem_with()
     state = small(MTT, problem, start=start, labels="learned").init(problem, generator(0))
     logits, x = state.leaves.held["labels/logits"], state.leaves.held["payload/inputs"]
-    assert torch.equal(logits, Chosen().logits(problem, x)) == (start != "noise")
+    assert torch.equal(logits, ExpertInit().initial_logits(problem, x)) == (start != "noise")
 
 
 def test_hard_labels_are_the_classes() -> None:
@@ -192,7 +192,7 @@ def test_hard_labels_are_the_classes() -> None:
 
 def test_a_block_is_a_stretch_of_an_expert_and_the_student_draws_per_sample() -> None:
     problem = problem_with((Line(toy_problem().network, seed=3), Line(toy_problem().network, seed=4)))
-    engine = small(MTT, problem, student_steps=6, start_until=3, batch=5).engine(problem)
+    engine = small(MTT, problem, student_steps=6, start_until=3, batch=5).build_engine(problem)
     state, rng = engine.init(problem, generator(0)), generator(1)
     found, groups = set(), set()
     for _ in range(60):
@@ -252,7 +252,7 @@ def test_att_compares_the_step_that_comes_nearest() -> None:
         theta = {n: p.detach() - seen[RATE] * g for (n, p), g in zip(used.items(), grads, strict=True)}
         states.append(theta)
     there = replace(block, target={n: p + 1e-3 for n, p in states[1].items()})  # the second step comes nearest
-    att = small(ATT, problem).engine(problem).objective
+    att = small(ATT, problem).build_engine(problem).objective
     assert att.nearest
     loss_, slopes = att.compared(problem, there, seen)
     shorter = replace(there, rows=there.rows[:2], omega=there.omega[:2])
@@ -294,7 +294,7 @@ def test_datm_starts_from_what_experts_have_right_with_their_logits() -> None:
         with torch.no_grad():
             return torch.stack([net(x) for net in nets])
 
-    index = Chosen().samples(problem, (3, 3, 3, 3), generator(0))
+    index = ExpertInit().select_samples(problem, (3, 3, 3, 3), generator(0))
     right = answers(problem.train.fetch(torch.arange(48)).x).argmax(2) == problem.train.labels
     for c, chosen in enumerate(index):
         assert problem.train.labels[chosen].tolist() == [c] * 3
@@ -303,10 +303,12 @@ def test_datm_starts_from_what_experts_have_right_with_their_logits() -> None:
         for upto in (1, 2, 3):
             some = right[:upto, problem.train.labels == c].any(0).sum()
             assert int(right[:upto, chosen].any(0).sum()) >= min(3, int(some))
-    assert not torch.equal(torch.cat(index), torch.cat(Chosen().samples(problem, (3, 3, 3, 3), generator(1))))
+    assert not torch.equal(
+        torch.cat(index), torch.cat(ExpertInit().select_samples(problem, (3, 3, 3, 3), generator(1)))
+    )
 
     x = problem.train.fetch(torch.cat([own[:2] for own in problem.by_class])).x
-    found, every = Chosen().logits(problem, x), answers(x)
+    found, every = ExpertInit().initial_logits(problem, x), answers(x)
     kinds = set()
     for i, c in enumerate(torch.arange(4).repeat_interleave(2).tolist()):
         good = [e for e in range(3) if int(every[e, i].argmax()) == c]
@@ -316,7 +318,9 @@ def test_datm_starts_from_what_experts_have_right_with_their_logits() -> None:
     state = small(DATM, problem).init(problem, generator(0))
     assert state.leaves.held["labels/logits"].shape == (8, 4)
     for several in (1, 2):  # right or not
-        torch.testing.assert_close(Chosen(label_experts=several).logits(problem, x), every[:several].mean(0))
+        torch.testing.assert_close(
+            ExpertInit(label_experts=several).initial_logits(problem, x), every[:several].mean(0)
+        )
     real = small(DATM, problem, start="real", label_experts=1).init(problem, generator(0)).leaves.held
     torch.testing.assert_close(real["labels/logits"], answers(real["payload/inputs"])[0])
 
@@ -425,10 +429,10 @@ def test_a_published_span_is_cut_where_experts_end_and_that_is_said(kind: type[T
     method, said = kind(epochs_trained=5, networks_trained=1).settled(problem)
     assert method.start_until - 1 + method.ahead == 5
     assert said == ("students start from experts' epochs below 4, where 20 is published: experts have 5",)
-    method.engine(problem)  # type: ignore[attr-defined]
+    method.build_engine(problem)  # type: ignore[attr-defined]
     shortest = kind(epochs_trained=1, networks_trained=1).settled(problem)[0]
     assert (shortest.ahead, shortest.start_from, shortest.start_until) == (1, 0, 1)
-    shortest.engine(problem)  # type: ignore[attr-defined]
+    shortest.build_engine(problem)  # type: ignore[attr-defined]
 
 
 # --- the student's rate -----------------------------------------------------------------------------------------------
@@ -437,11 +441,11 @@ def test_a_published_span_is_cut_where_experts_end_and_that_is_said(kind: type[T
 def test_the_rate_moves_as_published_to_first_order_and_stays_above_zero() -> None:
     method = small(MTT, problem_with(), lr_student=0.01, lr_rate=1e-7)
     rules, slope = moving(method), 30.0
-    after = descend(planted({RATE: torch.tensor(0.01)}, rules), {RATE: torch.tensor(slope)}, rules)
-    assert float(values(after, rules)[RATE]) == pytest.approx(0.01 - 1e-7 * slope, rel=1e-6)
+    after = step_params(init_params({RATE: torch.tensor(0.01)}, rules), {RATE: torch.tensor(slope)}, rules)
+    assert float(param_values(after, rules)[RATE]) == pytest.approx(0.01 - 1e-7 * slope, rel=1e-6)
     for huge in (1e12, -1e12):  # published, it would be far below 0
-        after = descend(planted({RATE: torch.tensor(0.01)}, rules), {RATE: torch.tensor(huge)}, rules)
-        assert 1e-5 * 0.999 < float(values(after, rules)[RATE]) < 10.01
+        after = step_params(init_params({RATE: torch.tensor(0.01)}, rules), {RATE: torch.tensor(huge)}, rules)
+        assert 1e-5 * 0.999 < float(param_values(after, rules)[RATE]) < 10.01
 
 
 def test_a_rate_that_diverges_ends_the_run_with_the_step_and_keeps_the_state_before() -> None:
@@ -473,11 +477,11 @@ def test_the_learned_rate_stands_on_the_card() -> None:
 def test_what_cannot_be_walked_is_refused() -> None:
     problem = problem_with()
     with pytest.raises(PotstillError, match="must have 7 epochs, but they have 6; raise epochs_trained"):
-        small(MTT, problem, start_until=6).engine(problem)
+        small(MTT, problem, start_until=6).build_engine(problem)
     with pytest.raises(PotstillError, match="start_from must be below start_until, but they are 3 and 3"):
-        small(MTT, problem, start_from=3).engine(problem)
+        small(MTT, problem, start_from=3).build_engine(problem)
     with pytest.raises(PotstillError, match="MTT leaves student_steps to the data"):
-        MTT().engine(problem)
+        MTT().build_engine(problem)
     method, bare = small(MTT, problem), replace(problem, assets={})
     state = method.init(bare, generator(0))
     with pytest.raises(PotstillError, match="follows experts, but the problem has none"):
@@ -504,9 +508,9 @@ def test_everything_that_is_stored_moves(kind: type[TrajectoryValues], labels: A
     problem = replace(problem, assets={"experts": (Line(problem.network),)})
     state = method.init(problem, generator(0))
     after, _ = method.step(problem, state, generator(1))
-    assert isinstance(after, MatchState)
+    assert isinstance(after, MatchingState)
     for name, value in state.leaves.held.items():
-        now = after.leaves.held[name]
+        now = after.params.value[name]
         assert torch.isfinite(now).all()
         assert torch.equal(now, value) == (not value.is_floating_point())
     assert ("labels/logits" in state.leaves.held) == (labels == "learned")

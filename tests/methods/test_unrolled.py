@@ -16,10 +16,10 @@ from torch.func import functional_call
 import potstill
 from potstill.core import Network, Problem, Synthetic
 from potstill.errors import NotFinite, PotstillError
-from potstill.functional.param_groups import planted, under
+from potstill.functional.param_groups import init_params, strip_prefix
 from potstill.functional.train import parameters
 from potstill.functional.unroll import Inner
-from potstill.methods.engine import MatchState
+from potstill.methods.engine import MatchingState
 from potstill.methods.performance import _unrolled
 from potstill.methods.performance._unrolled import RATE, RATES, Block, Real, Students, Unrolling, real_loss
 from potstill.methods.performance._windows import Adaptive, Balanced, Random, Some, Turns, Whole
@@ -50,12 +50,12 @@ def objective(inner: str = "sgd", start: int = 2, size: int = 3, **changes: Any)
                      **{k: v for k, v in values.items() if k != "batches"})  # fmt: skip
 
 
-def doubled(problem: Problem, made: Unrolling, seed: int = 3) -> tuple[MatchState, Block, dict[str, Tensor]]:
+def doubled(problem: Problem, made: Unrolling, seed: int = 3) -> tuple[MatchingState, Block, dict[str, Tensor]]:
     """A state, a block, and what is seen, in float64."""
     state = RAT.init(problem, generator(seed))
-    state, block = made.block(problem, Students(), state, generator(seed))
+    state, block = made.prepare(problem, Students(), state, generator(seed))
     real = replace(block.real, x=block.real.x.double())  # type: ignore[union-attr]
-    seen = {"inputs": state.leaves.held["payload/inputs"].double()}
+    seen = {"inputs": state.params.value["payload/inputs"].double()}
     return state, replace(block, net=block.net.double(), real=real), seen
 
 
@@ -154,7 +154,7 @@ def test_one_step_of_a_line_is_known_by_hand() -> None:
         "inputs": torch.tensor([[x]]).double(), "labels/targets": torch.tensor([[y]]).double(),
         RATE: torch.tensor(eta).double(),
     }  # fmt: skip
-    loss, slopes = made.compared(problem, MatchState(leaves=planted({}, {})), block, seen)
+    loss, slopes = made.compared(problem, MatchingState(params=init_params({}, {})), block, seen)
     after = w - 2 * eta * x * (w * x - y)
     outer = 2 * big * (after * big - target)
     assert loss == pytest.approx((after * big - target) ** 2)
@@ -235,7 +235,7 @@ def test_the_gradient_is_cut_to_a_multiple_of_its_moving_average() -> None:
     _, cut = made.compared(problem, state, block, seen)  # the first average is the norm itself
     assert float(cut["inputs"].norm()) == pytest.approx(0.5 * norm)
     torch.testing.assert_close(cut["inputs"] / cut["inputs"].norm(), whole["inputs"] / norm)
-    state = made.after(problem, state, block)
+    state = made.finish_step(problem, state, block)
     assert float(state.memory["norm"]) == pytest.approx(norm)
     state = replace(state, memory={"norm": torch.tensor(norm / 5)})
     _, cut = made.compared(problem, state, block, seen)
@@ -318,7 +318,7 @@ def test_norms_are_those_of_the_students_gradients(inner: str) -> None:
     net = problem.network(3)
     batches = [made.drawn(problem, i, generator(i)) for i in range(3)]
     found = made.norms(problem, state, net, batches)
-    x, y = state.leaves.held["payload/inputs"], torch.arange(4).repeat_interleave(2)
+    x, y = state.params.value["payload/inputs"], torch.arange(4).repeat_interleave(2)
     kind = torch.optim.Adam if inner == "adam" else torch.optim.SGD
     moving = {"momentum": made.inner.momentum, "weight_decay": made.inner.weight_decay} if inner != "adam" else {}
     optimizer = kind(net.parameters(), lr=made.lr, **moving)  # type: ignore[arg-type]
@@ -343,12 +343,12 @@ def test_rat_bptt_as_published() -> None:
 def test_students_by_sgd_have_the_programs_momentum_and_decay(method: Any) -> None:
     """distill_higher.py: optim.SGD(momentum=0.9, weight_decay=5e-4), optim.Adam without."""
     problem = toy_problem(method)
-    assert replace(method, inner_optimizer="sgd").engine(problem).objective.inner == Inner(
+    assert replace(method, inner_optimizer="sgd").build_engine(problem).objective.inner == Inner(
         momentum=0.9, weight_decay=5e-4
     )  # fmt: skip
-    assert method.engine(problem).objective.inner == Inner(optimizer="adam")
+    assert method.build_engine(problem).objective.inner == Inner(optimizer="adam")
     plain = replace(method, inner_optimizer="sgd", momentum_net=0.0, weight_decay_net=0.0)
-    assert plain.engine(problem).objective.inner == Inner()
+    assert plain.build_engine(problem).objective.inner == Inner()
 
 
 def test_remember_as_published() -> None:
@@ -379,7 +379,7 @@ def test_known_students_are_the_networks_of_the_first_seeds() -> None:
     problem = toy_problem(RAT)
     state = RAT.init(problem, generator(1))
     students = Students(known=2)
-    made = [students.embedder(problem, state, generator(i))[0] for i in range(8)]
+    made = [students.draw_networks(problem, state, generator(i))[0] for i in range(8)]
     known = [problem.network(i).state_dict()["classifier.weight"] for i in range(2)]
     which = [[torch.equal(net.state_dict()["classifier.weight"], k) for k in known].index(True) for net in made]
     assert set(which) == {0, 1}
@@ -388,12 +388,12 @@ def test_known_students_are_the_networks_of_the_first_seeds() -> None:
 def test_dd_has_samples_and_a_rate_for_every_step() -> None:
     method = DD(iterations=6, batch_real=8, epochs=2, decay_every=2)
     problem = toy_problem(method, ipc=3)
-    engine = method.engine(problem)
-    assert engine.beside[RATES].tolist() == [pytest.approx(0.02)] * 6
+    engine = method.build_engine(problem)
+    assert engine.extra_parameters[RATES].tolist() == [pytest.approx(0.02)] * 6
     state = method.init(problem, generator(1))
-    state, block = engine.objective.block(problem, engine.networks, state, generator(1))
+    state, block = engine.objective.prepare(problem, engine.networks, state, generator(1))
     assert [rows.tolist() for rows, _ in block.batches] == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]] * 2
-    factors = [engine.rules(replace(state, iteration=i), True)["payload/"].lr for i in range(6)]
+    factors = [engine.param_groups(replace(state, iteration=i), True)["payload/"].lr for i in range(6)]
     assert factors == pytest.approx([0.01, 0.01, 0.005, 0.005, 0.0025, 0.0025])
     after, _ = method.step(problem, state, generator(2))
     made = method.result(problem, after)
@@ -406,12 +406,12 @@ def test_dd_has_samples_and_a_rate_for_every_step() -> None:
 def test_dds_gradient_by_its_rates_is_the_change_of_the_loss() -> None:
     method = DD(iterations=2, batch_real=8, epochs=2)
     problem = toy_problem(method)
-    made = method.engine(problem).objective
+    made = method.build_engine(problem).objective
     state = method.init(problem, generator(1))
-    state, block = made.block(problem, Students(), state, generator(1))
+    state, block = made.prepare(problem, Students(), state, generator(1))
     real = replace(block.real, x=block.real.x.double())
     block = replace(block, net=block.net.double(), real=real)
-    seen = {"inputs": state.leaves.held["payload/inputs"].double(), RATES: torch.full((4,), 0.05).double()}
+    seen = {"inputs": state.params.value["payload/inputs"].double(), RATES: torch.full((4,), 0.05).double()}
     _, slopes = made.compared(problem, state, block, seen)
     for i in range(4):
         losses = [
@@ -440,8 +440,8 @@ def test_lds_student_takes_adam_steps_with_the_labels_before_they_move() -> None
     problem = toy_problem(method)
     before = method.init(problem, generator(1))
     net = problem.network(0)
-    net.load_state_dict(under("theta/", before.memory))
-    x, y = before.leaves.held["payload/inputs"], before.leaves.held["labels/logits"].softmax(1)
+    net.load_state_dict(strip_prefix("theta/", before.memory))
+    x, y = before.params.value["payload/inputs"], before.params.value["labels/logits"].softmax(1)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.001)
     F.cross_entropy(net(x), y).backward()
     optimizer.step()

@@ -6,7 +6,7 @@ from typing import ClassVar
 from potstill.methods.decoupled._recover import Recovery
 from potstill.methods.decoupled._statistics import Broad
 from potstill.methods.decoupled._turn import in_turn
-from potstill.methods.engine import BY_DATA, ByData
+from potstill.methods.engine import AUTO, Auto
 
 __all__ = ["Broadly"]
 
@@ -18,9 +18,9 @@ class Broadly:
     fractions: ClassVar[tuple[str, ...]] = ("crop", "milestone", "memory", "drop")
     positive: ClassVar[tuple[str, ...]] = ("temperature", "tau")
 
-    memory: ByData[float] = BY_DATA
+    memory: Auto[float] = AUTO
     """What the averages over steps keep in each."""
-    cell: ByData[int] = BY_DATA
+    cell: Auto[int] = AUTO
     """Pixels along the side of a cell of a convolution's input (recover/utils.py, ConvFeatureHook): by the data's size,
     4 for pictures as small as CIFAR's and Tiny-ImageNet's, 16 for ImageNet's."""
     drop: float = 0.0

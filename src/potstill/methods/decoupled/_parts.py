@@ -15,7 +15,7 @@ from potstill.functional.statistics import densification, pixel_length, total_va
 from potstill.functional.transforms import resize
 from potstill.methods.decoupled._realism import Rank, mosaics
 from potstill.methods.decoupled._teachers import Member
-from potstill.methods.engine import first_inputs
+from potstill.methods.engine import initial_inputs
 
 __all__ = ["Begin", "Beginning", "Groups", "Prior", "Stages", "Start", "View", "groups"]
 
@@ -41,9 +41,9 @@ class Beginning:
 
     def __call__(self, problem: Problem, members: Sequence[Member], rng: Generator) -> Tensor:
         if problem.initial is not None:
-            return first_inputs(problem, "real", rng)
+            return initial_inputs(problem, "real", rng)
         if self.how != "mosaic":
-            return first_inputs(problem, self.how, rng)
+            return initial_inputs(problem, self.how, rng)
         return mosaics(
             problem, members, rng, samples=self.samples, crops=self.crops, factor=self.factor, rank=self.rank
         )

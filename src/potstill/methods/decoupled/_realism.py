@@ -12,7 +12,7 @@ from potstill.core import Problem
 from potstill.functional.crops import centred, cropped, mosaic
 from potstill.functional.sampling import draw_per_class
 from potstill.methods.decoupled._teachers import CHUNK, Member
-from potstill.methods.engine import image
+from potstill.methods.engine import require_tensor
 
 __all__ = ["chosen", "class_mosaics", "drawn", "mosaics", "score"]
 
@@ -68,7 +68,7 @@ def class_mosaics(
     """
     channels, h, w = problem.train.input.shape
     index, where = drawn(problem, c, rng, samples=samples, crops=crops)
-    pictures, rows = image(problem.train.raw(index)), where.tolist()
+    pictures, rows = require_tensor(problem.train.raw(index)), where.tolist()
     cell = (max(1, h // factor), max(1, w // factor))
 
     def patches(numbers: Sequence[int]) -> Tensor:

@@ -27,10 +27,10 @@ from potstill.methods.decoupled._state import Batches, Composition, RecoverState
 from potstill.methods.decoupled._statistics import Match, Running
 from potstill.methods.decoupled._teachers import Labeller, Member, Rules, Taught
 from potstill.methods.decoupled._turn import Turn, Voice, Voices, together
-from potstill.methods.engine import Engineered, has_classes
+from potstill.methods.engine import EngineMethod, has_classes
 from potstill.rng import draw_seed, generator
 
-__all__ = ["Aim", "Classes", "Engineered", "RecoverState", "Recovering", "Recovery", "Taught"]
+__all__ = ["Aim", "Classes", "EngineMethod", "RecoverState", "Recovering", "Recovery", "Taught"]
 
 Opening: TypeAlias = Callable[[Sequence[Member], Tensor, Tensor], Mapping[str, Tensor]]
 """What a batch keeps in ``state.memory``, by its first pictures and their classes."""

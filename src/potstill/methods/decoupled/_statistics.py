@@ -13,7 +13,7 @@ from potstill.data.iterate import iterate_groups
 from potstill.functional.statistics import Seen, followed, gap, of_batch_norm, of_convolution, watch
 from potstill.methods.decoupled._teachers import CHUNK, Member, Rules
 from potstill.methods.decoupled._turn import Turn, Voice
-from potstill.methods.engine import image
+from potstill.methods.engine import require_tensor
 
 __all__ = ["Broad", "Match", "OfClasses", "Running", "measured", "overall", "rows_of"]
 
@@ -138,7 +138,7 @@ def measured(problem: Problem, member: Member, rules: Rules, groups: Sequence[Te
     sizes = [len(group) for group in groups]
     pooled: list[dict[str, Tensor]] = [{} for _ in groups]
     for numbers, batch in iterate_groups(problem.train, groups, CHUNK):
-        x = image(batch.x)
+        x = require_tensor(batch.x)
         own = {g: (numbers == g).to(x.device) for g in sorted(set(numbers.tolist()))}
         with torch.no_grad():
             _, seen = watch(member.network, member.weights, x, {kind: _of_each(own, r) for kind, r in rules.items()})

@@ -16,7 +16,14 @@ from potstill.core import Asset, Network, NetworkFactory, Part, Problem, Source,
 from potstill.data.iterate import map_samples
 from potstill.errors import PotstillError
 from potstill.functional.statistics import watch
-from potstill.methods.engine import Published, fitting, hard_labels, image, member, nearest
+from potstill.methods.engine import (
+    SettingsBySize,
+    hard_labels,
+    nearest_settings,
+    require_tensor,
+    teacher_factory,
+    usable_networks,
+)
 from potstill.pretraining import TrainedNetworks
 
 __all__ = ["CHUNK", "Labeller", "Member", "Rules", "Taught", "Teachers", "of_member"]
@@ -72,7 +79,7 @@ class Member:
     def embedded(self, source: Source, index: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and embeddings of real samples, without a graph, in one pass over them."""
         with torch.no_grad():
-            both = map_samples(source, index, CHUNK, lambda batch: torch.cat(self.seen(image(batch.x))[:2], 1))
+            both = map_samples(source, index, CHUNK, lambda batch: torch.cat(self.seen(require_tensor(batch.x))[:2], 1))
         k = len(source.classes)
         return both[:, :k], both[:, k:]
 
@@ -98,7 +105,7 @@ class Teachers:
         names = self.committee
         if twice := next((n for i, n in enumerate(names) if n in names[:i]), None):
             raise PotstillError(f"a committee has each network once, but {twice} stands there twice; drop one")
-        made = [member(n, problem) for n in names]
+        made = [teacher_factory(n, problem) for n in names]
         further: list[tuple[str, NetworkFactory, int]] = [(f"networks/{f.name}", f, 1) for f in made]
         return [("networks", problem.network, self.count), *further]
 
@@ -194,7 +201,7 @@ class Taught:
     """
 
     positive: ClassVar[tuple[str, ...]] = ("temperature",)
-    published: ClassVar[Published] = {}
+    published: ClassVar[SettingsBySize] = {}
     """The settings of programs that are published for data of several sizes, of those fields that are `BY_DATA`."""
     usual: ClassVar[tuple[str, ...]] = ()
     """The further teachers where ``committee`` is left to the data: those of these that can take them."""
@@ -225,11 +232,11 @@ class Taught:
     def settled(self: T, problem: Problem) -> tuple[T, tuple[str, ...]]:
         """With what is left to the data, and a line for each thing that they do not admit."""
         left = self._left()
-        nearby = nearest(self.published, problem.train.input, problem.num_classes) if self.published else {}
+        nearby = nearest_settings(self.published, problem.train.input, problem.num_classes) if self.published else {}
         changes: dict[str, Any] = {name: value for name, value in nearby.items() if name in left}
         said: list[str] = []
         if "committee" in left:
-            kept, said = fitting(self.usual, problem)
+            kept, said = usable_networks(self.usual, problem)
             changes["committee"] = ",".join(kept)
         return replace(self, **changes), tuple(said)
 

@@ -13,13 +13,13 @@ from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.crops import Curriculum
-from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 
 __all__ = ["CDA"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CDA(Recovering, Taught, Engineered[RecoverState]):
+class CDA(Recovering, Taught, EngineMethod[RecoverState]):
     """SRe2L with crops that shrink along a curriculum."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -43,5 +43,5 @@ class CDA(Recovering, Taught, Engineered[RecoverState]):
     curriculum: Curriculum = "cosine"
     """How the least crop falls."""
 
-    def engine(self, problem: Problem) -> Recovery:
+    def build_engine(self, problem: Problem) -> Recovery:
         return self.recovery(problem, self.labeller())

@@ -25,11 +25,11 @@ from torch import Generator, Tensor
 
 from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Problem, Synthetic
 from potstill.data.iterate import map_samples
-from potstill.functional.param_groups import Leaves, Rule, Rules, planted, under
+from potstill.functional.param_groups import ParamGroup, ParamGroups, ParamState, init_params, strip_prefix
 from potstill.functional.sampling import draw_per_class
 from potstill.methods.decoupled._realism import score
 from potstill.methods.decoupled._teachers import CHUNK, Member, Taught
-from potstill.methods.engine import Seen, Sloped, descended, image
+from potstill.methods.engine import LossAndGrads, ObjectiveInputs, apply_update, require_tensor
 from potstill.rng import generator
 
 __all__ = ["CIM", "CIMState", "easiest"]
@@ -37,7 +37,7 @@ __all__ = ["CIM", "CIMState", "easiest"]
 
 @dataclass(frozen=True, kw_only=True)
 class CIMState:
-    leaves: Leaves
+    leaves: ParamState
     index: Tensor
     """The real picture of every decoded one."""
 
@@ -49,7 +49,7 @@ def easiest(problem: Problem, members: Sequence[Member], c: int, samples: int, r
     """
     n = problem.sizes[c]
     (index,) = draw_per_class([problem.by_class[c]], max(samples, n), rng)
-    scores = map_samples(problem.train, index, CHUNK, lambda batch: score(members, image(batch.x), c))
+    scores = map_samples(problem.train, index, CHUNK, lambda batch: score(members, require_tensor(batch.x), c))
     order = scores.argsort(stable=True).cpu()
     return index[order[torch.arange(n) % len(order)]]
 
@@ -84,8 +84,8 @@ class CIM(Taught, Method[CIMState]):
     """How many pictures one holds (--factor there, 2)."""
 
     @property
-    def rules(self) -> Rules:
-        return {"payload/": Rule(lr=self.lr, optimizer="adamw")}
+    def rules(self) -> ParamGroups:
+        return {"payload/": ParamGroup(lr=self.lr, optimizer="adamw")}
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
         return self.teachers(matched=False).assets(problem)
@@ -93,18 +93,18 @@ class CIM(Taught, Method[CIMState]):
     def init(self, problem: Problem, rng: Generator) -> CIMState:
         members = self.teachers().members(problem)
         index = torch.cat([easiest(problem, members, c, self.samples, rng) for c in range(problem.num_classes)])
-        stored = problem.parametrization.encode(image(problem.train.raw(index)), problem, rng)
-        leaves = planted({f"payload/{n}": t for n, t in stored.items()}, self.rules)
+        stored = problem.parametrization.encode(require_tensor(problem.train.raw(index)), problem, rng)
+        leaves = init_params({f"payload/{n}": t for n, t in stored.items()}, self.rules)
         return CIMState(leaves=leaves, index=index)
 
     def step(self, problem: Problem, state: CIMState, rng: Generator) -> tuple[CIMState, Metrics]:
         members = self.teachers().members(problem)
         drawn = problem.augment.draw(1, problem.train.input.shape, rng)
 
-        def objective(stored: Seen) -> Sloped:
+        def objective(stored: ObjectiveInputs) -> LossAndGrads:
             x, total, slopes = stored["inputs"], 0.0, list[Tensor]()
             for part in torch.split(torch.arange(len(x)), CHUNK):
-                real = problem.augment.apply(image(problem.train.fetch(state.index[part]).x), drawn)
+                real = problem.augment.apply(require_tensor(problem.train.fetch(state.index[part]).x), drawn)
                 with torch.enable_grad():
                     leaf = x[part.to(x.device)].requires_grad_()
                     seen = problem.augment.apply(leaf, drawn)
@@ -113,14 +113,14 @@ class CIM(Taught, Method[CIMState]):
                 total += float(loss.detach())
             return total, {"inputs": torch.cat(slopes)}
 
-        leaves, loss = descended(problem, state.leaves, objective, self.rules, "data")
+        leaves, loss = apply_update(problem, state.leaves, objective, self.rules, "data")
         return replace(state, leaves=leaves), {"residual": loss / len(state.index)}
 
     def done(self, problem: Problem, state: CIMState) -> bool:
-        return state.leaves.count >= self.iterations
+        return state.leaves.num_steps >= self.iterations
 
     def result(self, problem: Problem, state: CIMState) -> Synthetic:
-        payload = under("payload/", state.leaves.held)
+        payload = strip_prefix("payload/", state.leaves.value)
         with torch.no_grad():
             x = problem.train.normalization.apply(problem.decode(payload))
         return Synthetic(payload=payload, labels=self.labeller().labels(problem, x), space="data")

@@ -23,11 +23,11 @@ from torch import Tensor
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.errors import PotstillError
 from potstill.functional.statistics import watch
-from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._state import plan
 from potstill.methods.decoupled._teachers import Member, of_member
 from potstill.methods.decoupled._turn import Turn, Voice
-from potstill.methods.engine import BY_DATA, ByData
+from potstill.methods.engine import AUTO, Auto
 
 __all__ = ["CVDD"]
 
@@ -39,7 +39,7 @@ def _softmax(values: list[float]) -> list[float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CVDD(Recovering, Taught, Engineered[RecoverState]):
+class CVDD(Recovering, Taught, EngineMethod[RecoverState]):
     """SRe2L++ with pairs of teachers, in which the more accurate one counts more."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -66,7 +66,7 @@ class CVDD(Recovering, Taught, Engineered[RecoverState]):
     """Begin with mosaics."""
     start_rank: Literal["lowest", "medium"] = "medium"
     """Of crops in the middle of the ranking (there)."""
-    committee: ByData[str] = BY_DATA
+    committee: Auto[str] = AUTO
     """Further teachers: their networks' names, with commas between; by default those of resnet50-batch, convnet-batch,
     vgg11-batch and alexnet-batch that can take the data. Ours; published are ResNet-50, ShuffleNetV2, MobileNetV2 and
     DenseNet-121."""
@@ -89,7 +89,7 @@ class CVDD(Recovering, Taught, Engineered[RecoverState]):
             )
         return list(self.priors) or [0.0] * count
 
-    def engine(self, problem: Problem) -> Recovery:
+    def build_engine(self, problem: Problem) -> Recovery:
         worth = self.worth(problem)
         labeller = replace(
             self.labeller(),

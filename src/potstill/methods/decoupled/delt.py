@@ -22,10 +22,10 @@ from potstill.data.iterate import map_samples
 from potstill.functional.crops import Curriculum
 from potstill.methods.decoupled._parts import Groups
 from potstill.methods.decoupled._realism import score
-from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._state import Composition
 from potstill.methods.decoupled._teachers import Member
-from potstill.methods.engine import image
+from potstill.methods.engine import require_tensor
 from potstill.methods.selection._greedy import check_enough
 
 __all__ = ["DELT", "middling", "outward"]
@@ -43,13 +43,13 @@ def middling(problem: Problem, members: Sequence[Member], rng: Generator) -> Ten
     check_enough(problem)
     kept = []
     for c, (index, n) in enumerate(zip(problem.by_class, problem.sizes, strict=True)):
-        scores = map_samples(problem.train, index, 1024, lambda batch, c=c: score(members, image(batch.x), c))  # type: ignore[misc]
+        scores = map_samples(problem.train, index, 1024, lambda batch, c=c: score(members, require_tensor(batch.x), c))  # type: ignore[misc]
         kept.append(index[outward(scores).cpu()[torch.arange(n) % len(index)]])
-    return image(problem.train.fetch(torch.cat(kept)).x)
+    return require_tensor(problem.train.fetch(torch.cat(kept)).x)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DELT(Recovering, Taught, Engineered[RecoverState]):
+class DELT(Recovering, Taught, EngineMethod[RecoverState]):
     """CDA from middling real samples, of which some are optimised long and some only a little."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -86,7 +86,7 @@ class DELT(Recovering, Taught, Engineered[RecoverState]):
         """R, at least 1."""
         return max(1, self.iterations // self.round_iterations)
 
-    def engine(self, problem: Problem) -> Recovery:
+    def build_engine(self, problem: Problem) -> Recovery:
         usual = self.recovery(problem, self.labeller())
         return replace(
             usual,

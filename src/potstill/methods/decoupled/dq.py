@@ -25,7 +25,7 @@ from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Pro
 from potstill.functional.sampling import distinct, random_per_class
 from potstill.methods.decoupled._graph_cut import bins, last_layer_factors, spread
 from potstill.methods.decoupled._teachers import Taught
-from potstill.methods.engine import image
+from potstill.methods.engine import require_tensor
 from potstill.methods.selection._greedy import ChosenState, check_enough, following, one_class
 from potstill.rng import generator
 
@@ -89,7 +89,11 @@ class DQ(Taught, Method[ChosenState]):
 
     def result(self, problem: Problem, state: ChosenState) -> Selection:
         index = torch.cat(state.chosen)
-        rows = None if self.labels == "hard" else self.labeller().rows(problem, image(problem.train.fetch(index).x))
+        rows = (
+            None
+            if self.labels == "hard"
+            else self.labeller().rows(problem, require_tensor(problem.train.fetch(index).x))
+        )
         return Selection(index=index, rows=rows)
 
     def parts(self, problem: Problem, state: ChosenState) -> tuple[Part, ...]:

@@ -27,11 +27,11 @@ from torch.func import functional_call
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.statistics import length
-from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._statistics import Running
 from potstill.methods.decoupled._teachers import Member
 from potstill.methods.decoupled._turn import Turn, Voice, together
-from potstill.methods.engine import BY_DATA, ByData, Published
+from potstill.methods.engine import AUTO, Auto, SettingsBySize
 
 __all__ = ["DWA", "ascended"]
 
@@ -62,7 +62,7 @@ def ascended(
 
 
 @dataclass(frozen=True, kw_only=True)
-class DWA(Recovering, Taught, Engineered[RecoverState]):
+class DWA(Recovering, Taught, EngineMethod[RecoverState]):
     """SRe2L from real pictures, with a teacher that is pushed away from each batch of them."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -77,7 +77,7 @@ class DWA(Recovering, Taught, Engineered[RecoverState]):
         "good": {"epochs_trained": 20, "iterations": 500},
     }
 
-    published: ClassVar[Published] = {
+    published: ClassVar[SettingsBySize] = {
         (32, 100): {
             "iterations": 1000, "lr": 0.25, "r_var": 11.0, "ascent": 12, "batch": 100, "crop": 1.0, "flip": False,
             "jitter": 4,
@@ -94,31 +94,31 @@ class DWA(Recovering, Taught, Engineered[RecoverState]):
     """scripts/run_cifar.sh, run_tiny.sh and run_imgnet.sh, with what distillation_cifar.py:54-57, distillation_tiny.py:
     82-90 and distillation_imgnet.py:124-132 do."""
 
-    iterations: ByData[int] = BY_DATA
+    iterations: Auto[int] = AUTO
     """Steps of each batch, by the data's size: 1,000 as for CIFAR, 2,000 for larger pictures."""
-    lr: ByData[float] = BY_DATA
+    lr: Auto[float] = AUTO
     """Learning rate, by the data's size: 0.25; 0.1 as for Tiny-ImageNet."""
     r_bn: float = 0.01
     """Weight of the statistics (all scripts)."""
-    r_var: ByData[float] = BY_DATA
+    r_var: Auto[float] = AUTO
     """What a variance counts, where a mean counts 1, by the data's size: 11; 2 as for ImageNet-1K."""
-    batch: ByData[int] = BY_DATA
+    batch: Auto[int] = AUTO
     """Items of a batch, by the data's size: 100; 200 as for Tiny-ImageNet."""
-    crop: ByData[float] = BY_DATA
+    crop: Auto[float] = AUTO
     """Least part of the area that a crop keeps, by the data's size: the whole as for CIFAR, 0.08 for larger ones."""
-    flip: ByData[bool] = BY_DATA
+    flip: Auto[bool] = AUTO
     """Mirror the batch in half of the iterations, by the data's size: not pictures as small as CIFAR's. Never where the
     source shows digits."""
-    jitter: ByData[int] = BY_DATA
+    jitter: Auto[int] = AUTO
     """The batch is rolled by 0 … so many pixels along each side, by the data's size: 4; 32 as for ImageNet-1K."""
     rho: float = 0.015
     """ρ: how far the weights move (all scripts)."""
-    ascent: ByData[int] = BY_DATA
+    ascent: Auto[int] = AUTO
     """K: steps of that, by the data's size: 12; 15 as for ImageNet-1K."""
     start: Literal["noise", "real", "mosaic"] = "real"
     """Begin with random real samples."""
 
-    def engine(self, problem: Problem) -> Recovery:
+    def build_engine(self, problem: Problem) -> Recovery:
         usual = self.recovery(problem, self.labeller())
         opening = partial(_climbed, rho=self.rho, steps=self.ascent)
         return replace(usual, opening=opening, voices=_pushed, match=Running(first=self.first_layer, var=self.r_var))

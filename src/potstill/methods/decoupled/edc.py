@@ -28,10 +28,10 @@ from torch import Generator, Tensor
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.methods.decoupled._broad import Broadly
 from potstill.methods.decoupled._parts import Begin
-from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._state import Composition
 from potstill.methods.decoupled._teachers import Member
-from potstill.methods.engine import BY_DATA, ByData, Published, Settings
+from potstill.methods.engine import AUTO, Auto, Settings, SettingsBySize
 
 __all__ = ["EDC", "shuffled"]
 
@@ -60,7 +60,7 @@ def shuffled(x: Tensor, rng: Generator) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EDC(Broadly, Recovering, Taught, Engineered[RecoverState]):
+class EDC(Broadly, Recovering, Taught, EngineMethod[RecoverState]):
     """G-VBSM from real pictures, with the statistics of classes as well."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -76,7 +76,7 @@ class EDC(Broadly, Recovering, Taught, Engineered[RecoverState]):
     }
     fractions: ClassVar[tuple[str, ...]] = (*Broadly.fractions, "category")
     usual: ClassVar[tuple[str, ...]] = ("convnet-batch", "vgg11-batch", "alexnet-batch")
-    published: ClassVar[Published] = {
+    published: ClassVar[SettingsBySize] = {
         (32, 10): {**_SMALL, "iterations": 75, "crop": 0.08},
         (32, 100): {**_SMALL, "iterations": 2000, "crop": 0.5},
         (64, 200): {**_SMALL, "iterations": 2000, "crop": 0.5},
@@ -86,38 +86,38 @@ class EDC(Broadly, Recovering, Taught, Engineered[RecoverState]):
     """recover.sh and recover/recover.py of Branch_CIFAR_10 (line 238: crops of 8 % and more), Branch_CIFAR_100 (198),
     Branch_Tiny_ImageNet (185), Branch_ImageNet_10 (106-113, 207) and Branch_full_ImageNet_1k (109-115, 210)."""
 
-    iterations: ByData[int] = BY_DATA
+    iterations: Auto[int] = AUTO
     """Steps of each batch, by the data's size and classes: 75 as for CIFAR-10 (published for one item per class), 2,000
     as for CIFAR-100 and Tiny-ImageNet, 50 as for ten classes of ImageNet, 1,000 as for ImageNet-1K."""
     lr: float = 0.05
     """Learning rate (all scripts)."""
-    r_bn: ByData[float] = BY_DATA
+    r_bn: Auto[float] = AUTO
     """r: weight of all statistics, by the data's size and classes: 0.01; 0.1 as for ImageNet-1K."""
-    memory: ByData[float] = BY_DATA
+    memory: Auto[float] = AUTO
     """What the averages over steps keep in each, by the data's size and classes: 0.8; 0 as for ten classes of
     ImageNet."""
     category: float = 0.5
     """a: the part of the classes' statistics (recover/utils.py)."""
-    batch: ByData[int] = BY_DATA
+    batch: Auto[int] = AUTO
     """Items of a batch, by the data's size and classes: 100; 80 as for ImageNet-1K."""
-    crop: ByData[float] = BY_DATA
+    crop: Auto[float] = AUTO
     """Least part of the area that a crop keeps, by the data's size and classes: 0.5; 0.08 as for CIFAR-10."""
     jitter: int = 0
     """The batch is not rolled."""
-    start: ByData[Literal["noise", "real", "mosaic"]] = BY_DATA
+    start: Auto[Literal["noise", "real", "mosaic"]] = AUTO
     """Begin, by the data's size, with random real samples, or with mosaics as for ImageNet."""
-    factor: ByData[int] = BY_DATA
+    factor: Auto[int] = AUTO
     """Crops along a side of a mosaic, by the data's size: 1; 2 as for ImageNet."""
-    shuffle: ByData[bool] = BY_DATA
+    shuffle: Auto[bool] = AUTO
     """Whether the quarters of the first pictures change places, by the data's size: not small ones, but those of
     ImageNet."""
     composition: Composition = "classes"
     """A batch holds items in class order."""
-    committee: ByData[str] = BY_DATA
+    committee: Auto[str] = AUTO
     """Further teachers: their networks' names, with commas between; by default those of convnet-batch, vgg11-batch and
     alexnet-batch that can take the data. Ours; published are two to seven others beside."""
 
-    def engine(self, problem: Problem) -> Recovery:
+    def build_engine(self, problem: Problem) -> Recovery:
         usual = self.recovery(problem, self.labeller())
         begin = usual.begin if self.start == "noise" else partial(_mirrored, usual.begin, self.shuffle)
         return replace(self.broadly(usual, self.first_layer, self.category), begin=begin)

@@ -14,14 +14,14 @@ from typing import ClassVar, Literal
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.methods.decoupled._parts import Stages
-from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._turn import in_turn
 
 __all__ = ["FADRM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FADRM(Recovering, Taught, Engineered[RecoverState]):
+class FADRM(Recovering, Taught, EngineMethod[RecoverState]):
     """SRe2L in stages that give back a part of the first picture."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -55,6 +55,6 @@ class FADRM(Recovering, Taught, Engineered[RecoverState]):
     start_rank: Literal["lowest", "medium"] = "medium"
     """Of crops in the middle of the ranking (--patch-diff medium, in all 20 recover scripts)."""
 
-    def engine(self, problem: Problem) -> Recovery:
+    def build_engine(self, problem: Problem) -> Recovery:
         stages = Stages(count=self.stages, alpha=self.alpha, shrink=self.shrink)
         return replace(self.recovery(problem, self.labeller()), stages=stages, voices=in_turn)

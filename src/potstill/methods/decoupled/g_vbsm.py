@@ -25,15 +25,15 @@ from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.methods.decoupled._broad import Broadly
-from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._state import Composition
-from potstill.methods.engine import BY_DATA, ByData, Published
+from potstill.methods.engine import AUTO, Auto, SettingsBySize
 
 __all__ = ["GVBSM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GVBSM(Broadly, Recovering, Taught, Engineered[RecoverState]):
+class GVBSM(Broadly, Recovering, Taught, EngineMethod[RecoverState]):
     """Match BatchNorms and convolutions of several networks in turn, and spread each class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -48,7 +48,7 @@ class GVBSM(Broadly, Recovering, Taught, Engineered[RecoverState]):
         "good": {"epochs_trained": 10, "iterations": 400},
     }
     usual: ClassVar[tuple[str, ...]] = ("convnet-batch", "vgg11-batch", "alexnet-batch")
-    published: ClassVar[Published] = {
+    published: ClassVar[SettingsBySize] = {
         (32, 100): {"lr": 0.05, "batch": 100, "cell": 4, "memory": 0.8, "drop": 0.4, "crop": 1.0, "pad": 4},
         (64, 200): {"lr": 0.05, "batch": 100, "cell": 4, "memory": 0.8, "drop": 0.4, "crop": 1.0, "pad": 8},
         (224, 1000): {"lr": 0.1, "batch": 80, "cell": 16, "memory": 0.4, "drop": 0.0, "crop": 0.08, "pad": 0},
@@ -59,30 +59,30 @@ class GVBSM(Broadly, Recovering, Taught, Engineered[RecoverState]):
 
     iterations: int = 4000
     """Steps of each batch (all scripts)."""
-    lr: ByData[float] = BY_DATA
+    lr: Auto[float] = AUTO
     """Learning rate, by the data's size: 0.05; 0.1 as for ImageNet-1K."""
     r_bn: float = 0.01
     """r: weight of all statistics (all scripts)."""
     densify: float = 1.0
     """ν: weight of data densification (--nuc-norm in all scripts)."""
-    memory: ByData[float] = BY_DATA
+    memory: Auto[float] = AUTO
     """What the averages over steps keep in each (--training-momentum), by the data's size: 0.8; 0.4 as for
     ImageNet-1K."""
-    drop: ByData[float] = BY_DATA
+    drop: Auto[float] = AUTO
     """The probability that a convolution is left out of a step (--drop-rate), by the data's size: 0.4; 0 as for
     ImageNet-1K."""
-    batch: ByData[int] = BY_DATA
+    batch: Auto[int] = AUTO
     """Items of a batch, by the data's size: 100; 80 as for ImageNet-1K."""
-    crop: ByData[float] = BY_DATA
+    crop: Auto[float] = AUTO
     """Least part of the area that a crop keeps, by the data's size: the whole; 0.08 as for ImageNet-1K."""
-    pad: ByData[int] = BY_DATA
+    pad: Auto[int] = AUTO
     """The batch is moved by up to so many pixels each way, by the data's size: 4 as for CIFAR, 8 as for Tiny-ImageNet,
     and larger pictures not."""
     jitter: int = 32
     """The batch is rolled by 0 … so many pixels along each side (--jitter in all scripts)."""
     composition: Composition = "classes"
     """A batch holds items in class order, so several of a class."""
-    committee: ByData[str] = BY_DATA
+    committee: Auto[str] = AUTO
     """Further teachers: their networks' names, with commas between; by default those of convnet-batch, vgg11-batch and
     alexnet-batch that can take the data. Ours, see above."""
     epochs_trained: int = 50
@@ -92,5 +92,5 @@ class GVBSM(Broadly, Recovering, Taught, Engineered[RecoverState]):
     lr_trained: float = 0.05
     """Its learning rate (there; it stays constant there, without weight decay)."""
 
-    def engine(self, problem: Problem) -> Recovery:
+    def build_engine(self, problem: Problem) -> Recovery:
         return self.broadly(self.recovery(problem, self.labeller()), self.first_layer)

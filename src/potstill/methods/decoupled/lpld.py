@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._state import Composition
 from potstill.methods.decoupled._statistics import OfClasses
 
@@ -24,7 +24,7 @@ __all__ = ["LPLD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LPLD(Recovering, Taught, Engineered[RecoverState]):
+class LPLD(Recovering, Taught, EngineMethod[RecoverState]):
     """SRe2L class by class, with the BatchNorm statistics of each class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -48,5 +48,5 @@ class LPLD(Recovering, Taught, Engineered[RecoverState]):
     composition: Composition = "class"
     """A batch holds the items of one class."""
 
-    def engine(self, problem: Problem) -> Recovery:
+    def build_engine(self, problem: Problem) -> Recovery:
         return replace(self.recovery(problem, self.labeller()), match=OfClasses(first=self.first_layer))

@@ -23,7 +23,7 @@ from torch import Generator, Tensor
 from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Problem, Synthetic
 from potstill.methods.decoupled._realism import class_mosaics, drawn, score
 from potstill.methods.decoupled._teachers import Taught
-from potstill.methods.engine import first_inputs, has_classes
+from potstill.methods.engine import has_classes, initial_inputs
 from potstill.rng import generator
 
 __all__ = ["RDED", "RDEDState"]
@@ -67,7 +67,7 @@ class RDED(Taught, Method[RDEDState]):
 
     def init(self, problem: Problem, rng: Generator) -> RDEDState:
         self.teachers().members(problem)
-        return RDEDState(x=first_inputs(problem, "real", rng, "data"))
+        return RDEDState(x=initial_inputs(problem, "real", rng, "data"))
 
     def step(self, problem: Problem, state: RDEDState, rng: Generator) -> tuple[RDEDState, Metrics]:
         c = state.classes

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
-from potstill.methods.engine import BY_DATA, ByData, Published
+from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.engine import AUTO, Auto, SettingsBySize
 
 __all__ = ["SRe2L"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SRe2L(Recovering, Taught, Engineered[RecoverState]):
+class SRe2L(Recovering, Taught, EngineMethod[RecoverState]):
     """Pictures that a trained network classifies rightly and whose BatchNorm statistics are the real ones."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -40,7 +40,7 @@ class SRe2L(Recovering, Taught, Engineered[RecoverState]):
         "good": {"epochs_trained": 20, "iterations": 500},
     }
 
-    published: ClassVar[Published] = {
+    published: ClassVar[SettingsBySize] = {
         (32, 100): {"iterations": 1000, "lr": 0.25, "r_bn": 0.01, "crop": 1.0, "flip": False, "jitter": 4},
         (64, 200): {"iterations": 4000, "lr": 0.1, "r_bn": 1.0, "crop": 0.08, "flip": True, "jitter": 4},
         (224, 1000): {"iterations": 4000, "lr": 0.25, "r_bn": 0.01, "crop": 0.08, "flip": True, "jitter": 32},
@@ -48,20 +48,20 @@ class SRe2L(Recovering, Taught, Engineered[RecoverState]):
     """recover_cifar.sh, recover_tiny.sh and recover/recover.sh, with what recover_cifar.py:79-81, recover_tiny.py:50-58
     and recover/data_synthesis.py:59-64 do."""
 
-    iterations: ByData[int] = BY_DATA
+    iterations: Auto[int] = AUTO
     """Steps of each batch, by the data's size: 1,000 as for CIFAR, 4,000 for larger pictures."""
-    lr: ByData[float] = BY_DATA
+    lr: Auto[float] = AUTO
     """Learning rate of Adam with β 0.5 and 0.9, along half a cosine to zero, by the data's size: 0.25; 0.1 as for
     Tiny-ImageNet."""
-    r_bn: ByData[float] = BY_DATA
+    r_bn: Auto[float] = AUTO
     """r: weight of the statistics, by the data's size: 0.01; 1 as for Tiny-ImageNet."""
-    crop: ByData[float] = BY_DATA
+    crop: Auto[float] = AUTO
     """Least part of the area that a crop keeps, by the data's size: the whole as for CIFAR, 0.08 for larger ones."""
-    flip: ByData[bool] = BY_DATA
+    flip: Auto[bool] = AUTO
     """Mirror the batch in half of the iterations, by the data's size: not pictures as small as CIFAR's. Never where the
     source shows digits."""
-    jitter: ByData[int] = BY_DATA
+    jitter: Auto[int] = AUTO
     """The batch is rolled by 0 … so many pixels along each side, by the data's size: 4; 32 as for ImageNet-1K."""
 
-    def engine(self, problem: Problem) -> Recovery:
+    def build_engine(self, problem: Problem) -> Recovery:
         return self.recovery(problem, self.labeller())

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 
 __all__ = ["SRe2LPlus"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SRe2LPlus(Recovering, Taught, Engineered[RecoverState]):
+class SRe2LPlus(Recovering, Taught, EngineMethod[RecoverState]):
     """SRe2L that begins with mosaics of real crops."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -45,5 +45,5 @@ class SRe2LPlus(Recovering, Taught, Engineered[RecoverState]):
     start_rank: Literal["lowest", "medium"] = "medium"
     """Of crops in the middle of the ranking (there)."""
 
-    def engine(self, problem: Problem) -> Recovery:
+    def build_engine(self, problem: Problem) -> Recovery:
         return self.recovery(problem, self.labeller())

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from potstill.core import Efforts, MethodInfo, Payload, Problem
 from potstill.errors import PotstillError
-from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._turn import Turn, Voice
-from potstill.methods.engine import BY_DATA, ByData
+from potstill.methods.engine import AUTO, Auto
 from potstill.parametrize.compensators import Compensators
 from potstill.parametrize.quantization_aware import Aware
 
@@ -37,7 +37,7 @@ _NAME = "decoder/compensators"
 
 
 @dataclass(frozen=True, kw_only=True)
-class UFC(Recovering, Taught, Engineered[RecoverState]):
+class UFC(Recovering, Taught, EngineMethod[RecoverState]):
     """Real pictures, and what is added to those of all classes alike."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -67,13 +67,13 @@ class UFC(Recovering, Taught, Engineered[RecoverState]):
     """Pictures are not mirrored (CIFAR there)."""
     start: Literal["noise", "real", "mosaic"] = "real"
     """What is compensated: random real samples; ours: mosaics, or noise."""
-    committee: ByData[str] = BY_DATA
+    committee: Auto[str] = AUTO
     """Further teachers: their networks' names, with commas between; by default those of convnet-batch, vgg11-batch and
     alexnet-batch that can take the data. Ours, see above. Compensators take turns."""
     parametrization: str = "compensators"
     """What is stored, and how many compensators of each place: one per network as published (``count=4``)."""
 
-    def engine(self, problem: Problem) -> Recovery:
+    def build_engine(self, problem: Problem) -> Recovery:
         count = _compensators(problem).count
         places = problem.sizes[0] // (1 + count)
         return replace(

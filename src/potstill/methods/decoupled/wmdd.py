@@ -28,7 +28,7 @@ from torch import Generator, Tensor
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.errors import PotstillError
 from potstill.functional.statistics import Seen, length
-from potstill.methods.decoupled._recover import Engineered, Recovering, RecoverState, Recovery, Taught
+from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._state import Composition
 from potstill.methods.decoupled._statistics import OfClasses
 from potstill.methods.decoupled._teachers import Member, Rules
@@ -93,7 +93,7 @@ class Atoms:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WMDD(Recovering, Taught, Engineered[RecoverState]):
+class WMDD(Recovering, Taught, EngineMethod[RecoverState]):
     """Pictures whose embeddings are the Wasserstein barycentre of each class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -119,7 +119,7 @@ class WMDD(Recovering, Taught, Engineered[RecoverState]):
     composition: Composition = "class"
     """A batch holds the items of one class."""
 
-    def engine(self, problem: Problem) -> Recovery:
+    def build_engine(self, problem: Problem) -> Recovery:
         check_solver()  # before a teacher is trained
         aim, match = Atoms(iterations=self.barycentre_iterations), OfClasses(first=self.first_layer)
         return replace(self.recovery(problem, self.labeller()), aim=aim, match=match)

@@ -2,9 +2,16 @@
 
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views
 from potstill.methods.distribution._values import FeatureValues, feature_matching
-from potstill.methods.engine import Engineered, Matching, MatchState
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 
 __all__ = [
-    "Engineered", "FeatureValues", "MatchState", "Matching", "Measure", "Memory", "Statistics", "Views",
+    "EngineMethod",
+    "FeatureValues",
+    "MatchingEngine",
+    "MatchingState",
+    "Measure",
+    "Memory",
+    "Statistics",
+    "Views",
     "feature_matching",
 ]  # fmt: skip

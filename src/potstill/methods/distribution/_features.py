@@ -30,16 +30,16 @@ from potstill.methods.distribution._statistics import (
     joined,
 )  # fmt: skip
 from potstill.methods.engine import (
-    Descent,
-    MatchState,
-    Networks,
-    Seen,
-    Sloped,
-    augmenting,
+    LossAndGrads,
+    MatchingState,
+    NetworkSource,
+    ObjectiveInputs,
+    Update,
+    augment_function,
+    decode_inputs,
     hard_labels,
-    inputs_of,
-    seen_inputs,
-    shown,
+    inputs_of_view,
+    named_inputs,
 )
 from potstill.rng import draw_seed, generator
 
@@ -78,41 +78,43 @@ class Features:
     calibration: float = 0.0
     """Weight of a descent of its own down the classifier's loss, where the networks give one (NCFM, DANCE)."""
 
-    def begin(self, problem: Problem, rng: Generator) -> Memory:
+    def init_memory(self, problem: Problem, rng: Generator) -> Memory:
         return {} if self.measure.begin is None else self.measure.begin(problem, rng)
 
-    def block(
-        self, problem: Problem, networks: Networks, state: MatchState, rng: Generator
-    ) -> tuple[MatchState, Block]:
-        if state.used == 0:
-            state = replace(state, block=draw_seed(rng))
-        drawn = generator(state.block, "block")
-        net, classifier = networks.embedder(problem, state, drawn)
+    def prepare(
+        self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
+    ) -> tuple[MatchingState, Block]:
+        if state.block_steps == 0:
+            state = replace(state, block_seed=draw_seed(rng))
+        drawn = generator(state.block_seed, "block")
+        net, classifier = networks.draw_networks(problem, state, drawn)
         net.requires_grad_(False)
         draws = _draws(problem, state, drawn)
-        real = state.kept or self.real_statistics(problem, net, draws, state.memory, generator(state.block, "real"))
+        real = state.cached or self.real_statistics(
+            problem, net, draws, state.memory, generator(state.block_seed, "real")
+        )
         return state, Block(net=net, classifier=classifier, real=real, draws=draws, rng=drawn)
 
-    def descents(self, problem: Problem, state: MatchState, block: Block) -> Iterator[Descent]:
+    def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
         every, apart = [list(problem.matched)], [[c] for c in problem.matched]
 
-        def compared(classes: list[int], seen: Seen) -> Sloped:
+        def compared(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
             return self.compared(problem, state, block, seen, classes)
 
-        yield Descent("loss", compared, apart if self.turns else every)
+        yield Update("loss", compared, apart if self.turns else every)
         if (classifier := block.classifier) is not None:
             classifier.requires_grad_(False)
             omega = problem.augment.draw(1, problem.train.input.shape, block.rng)
 
-            def calibrated(classes: list[int], seen: Seen) -> Sloped:
+            def calibrated(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
                 return self.calibrated(problem, classifier, omega, seen, classes)
 
             # learned labels are of every class
-            yield Descent("calibration", calibrated, apart if self.turns and not _learned(state) else every)
+            yield Update("calibration", calibrated, apart if self.turns and not _learned(state) else every)
 
-    def after(self, problem: Problem, state: MatchState, block: Block) -> MatchState:
-        used = (state.used + 1) % self.reuse
-        after = replace(state, used=used, kept=block.real if used else {})
+    def finish_step(self, problem: Problem, state: MatchingState, block: Block) -> MatchingState:
+        used = (state.block_steps + 1) % self.reuse
+        after = replace(state, block_steps=used, cached=block.real if used else {})
         if self.measure.remember is None:
             return after
         views = self.measure.remember(after, block.real, lambda: self.synthetic_views(problem, after, block))
@@ -132,14 +134,16 @@ class Features:
         *layers, features = net.activations(only(x, "inner layers"))
         return Views(features=features, layers=tuple(layers), weights=weights, classes=tuple(classes))
 
-    def synthetic_views(self, problem: Problem, state: MatchState, block: Block) -> Views:
+    def synthetic_views(self, problem: Problem, state: MatchingState, block: Block) -> Views:
         """Of all that is stored, as it is now, under the draws of the block; no graph."""
         net, draws = block.net, block.draws
-        S, y = inputs_of(problem, state.leaves, self.space)
+        S, y = decode_inputs(problem, state.params, self.space)
         with torch.no_grad():
             if _learned(state):
-                return self.views(net, augmenting(problem)(S, draws[0]), row_membership(y), range(len(draws)))
-            x = join([augmenting(problem)(s, omega) for s, omega in zip(cut(S, problem.sizes), draws, strict=True)])
+                return self.views(net, augment_function(problem)(S, draws[0]), row_membership(y), range(len(draws)))
+            x = join(
+                [augment_function(problem)(s, omega) for s, omega in zip(cut(S, problem.sizes), draws, strict=True)]
+            )
             most = count(x) if uses_batch_statistics(net) else FORWARD_SAMPLES
             nothing = torch.empty(0, device=device_of(x))
             seen = [self.views(net, some, nothing, ()) for some in split(x, most)]
@@ -191,7 +195,7 @@ class Features:
         with torch.no_grad():
             x = problem.train.fetch(torch.cat([index[c] for c in group])).x
             sizes = [len(index[c]) for c in group]
-            x = join([augmenting(problem)(p, draws[c]) for p, c in zip(cut(x, sizes), group, strict=True)])
+            x = join([augment_function(problem)(p, draws[c]) for p, c in zip(cut(x, sizes), group, strict=True)])
             weights = membership(sizes, next(t for t in tensors(x).values() if t.is_floating_point()))
             if self.measure.layered:
                 seen = self.views(net, x, weights, group)
@@ -199,23 +203,25 @@ class Features:
                 seen = Views(features=embed_real(net, x), layers=(), weights=weights, classes=tuple(group))
             return self.measure.statistics(seen, memory, rng)
 
-    def compared(self, problem: Problem, state: MatchState, block: Block, seen: Seen, classes: list[int]) -> Sloped:
+    def compared(
+        self, problem: Problem, state: MatchingState, block: Block, seen: ObjectiveInputs, classes: list[int]
+    ) -> LossAndGrads:
         """The gap and the penalty over ``classes``; passes of several classes where labels are hard."""
-        S, Y, net = seen_inputs(seen), seen.get("labels"), block.net
-        sizes, apply, draws = problem.sizes, augmenting(problem), block.draws
+        S, Y, net = inputs_of_view(seen), seen.get("labels"), block.net
+        sizes, apply, draws = problem.sizes, augment_function(problem), block.draws
         firsts = [0, *torch.tensor(sizes).cumsum(0).tolist()]
         parts = [[classes[i] for i in g] for g in self._synthetic_groups([sizes[c] for c in classes])]
         if Y is not None:
             parts = [classes]
-        slopes = {n: torch.zeros_like(t) for n, t in shown(S).items() if t.is_floating_point()}
+        slopes = {n: torch.zeros_like(t) for n, t in named_inputs(S).items() if t.is_floating_point()}
         loss = 0.0
         with torch.enable_grad():
             for part in parts:
                 rows = torch.cat([torch.arange(firsts[c], firsts[c + 1]) for c in part])
                 if Y is None:
-                    some = shown(chosen(S, rows))
+                    some = named_inputs(chosen(S, rows))
                     leaves = {n: some[n].requires_grad_() for n in slopes}
-                    of_class = cut(seen_inputs(some), [sizes[c] for c in part])
+                    of_class = cut(inputs_of_view(some), [sizes[c] for c in part])
                     x = join([apply(s, draws[c]) for s, c in zip(of_class, part, strict=True)])
                     weights = membership([sizes[c] for c in part], next(iter(leaves.values())))
                     y = hard_labels(problem)[rows].to(weights.device)
@@ -240,11 +246,13 @@ class Features:
                 loss += float(value.detach())
         return loss, slopes
 
-    def calibrated(self, problem: Problem, net: Network, omega: object, seen: Seen, classes: Sequence[int]) -> Sloped:
+    def calibrated(
+        self, problem: Problem, net: Network, omega: object, seen: ObjectiveInputs, classes: Sequence[int]
+    ) -> LossAndGrads:
         """The classifier's loss over ``classes`` and its slopes; hard labels in passes of several classes."""
 
         def loss_of(x: Tensor, y: Tensor, sizes: tuple[int, ...]) -> Tensor:
-            return self.calibration * class_means_of_cross_entropy(net(augmenting(problem)(x, omega)), y, sizes)
+            return self.calibration * class_means_of_cross_entropy(net(augment_function(problem)(x, omega)), y, sizes)
 
         S = seen["inputs"]
         with torch.enable_grad():
@@ -264,15 +272,15 @@ class Features:
                 loss += float(value.detach())
         return loss, {"inputs": slopes}
 
-    def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
+    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
         """The passes of a step; real samples pass once in ``reuse`` steps."""
         rng = generator(0, "plan")
-        net, classifier = networks.embedder(problem, state, rng)
+        net, classifier = networks.draw_networks(problem, state, rng)
         net.requires_grad_(False)
         draws = _draws(problem, state, rng)
         k, sizes = problem.num_classes, problem.sizes
         index = draw_per_class(problem.by_class, self.batch_real, rng)
-        S, rows = inputs_of(problem, state.leaves, self.space)
+        S, rows = decode_inputs(problem, state.params, self.space)
         learned = _learned(state)
 
         def of_real(c: int, most: int | None = None) -> Callable[[], Statistics]:
@@ -283,7 +291,7 @@ class Features:
             real = of_real(c, max(2, FORWARD_SAMPLES // c))()  # a pass of real samples is enough of them
             block = Block(net=net, classifier=None, real=real, draws=draws, rng=rng)
             m = sum(sizes[:c]) if learned else sum(sizes)  # then every sample is seen for every class
-            seen = shown(chosen(S, torch.arange(m))) | ({"labels": rows[:m]} if learned else {})
+            seen = named_inputs(chosen(S, torch.arange(m))) | ({"labels": rows[:m]} if learned else {})
             return lambda: self.compared(problem, state, block, seen, list(range(c)))[0]
 
         together = [len(g) for g in groups(list(sizes), FORWARD_SAMPLES)]
@@ -313,12 +321,12 @@ class Features:
         return tuple(made)
 
 
-def _learned(state: MatchState) -> bool:
+def _learned(state: MatchingState) -> bool:
     """Whether labels are."""
-    return "labels/logits" in state.leaves.held
+    return "labels/logits" in state.params.value
 
 
-def _draws(problem: Problem, state: MatchState, rng: Generator) -> tuple[object, ...]:
+def _draws(problem: Problem, state: MatchingState, rng: Generator) -> tuple[object, ...]:
     """One augmentation per class; one for all where a sample may belong to several."""
     shape, k = problem.train.input.shape, problem.num_classes
     if _learned(state):

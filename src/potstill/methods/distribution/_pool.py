@@ -9,7 +9,7 @@ from torch import Generator
 
 from potstill.core import Network, Part, Problem
 from potstill.labels.teacher import Teacher, teacher_step
-from potstill.methods.engine import MatchState, PoolMember, fresh_member, load
+from potstill.methods.engine import MatchingState, PoolMember, load_network, new_pool_member
 from potstill.rng import generator
 
 __all__ = ["TrainedAlong", "chosen"]
@@ -31,32 +31,32 @@ class TrainedAlong:
     forget_every: int
     reuse: int
 
-    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
-        return replace(state, pool=tuple(fresh_member(problem, rng) for _ in range(self.first)))
+    def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
+        return replace(state, pool=tuple(new_pool_member(problem, rng) for _ in range(self.first)))
 
-    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
+    def draw_networks(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[Network, Network | None]:
         member = chosen(state)
-        return load(problem, member.seed, member.theta, member.buffers).eval(), None
+        return load_network(problem, member.seed, member.theta, member.buffers).eval(), None
 
-    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
+    def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
         state = replace(state, iteration=state.iteration + 1)
-        if state.used:
+        if state.block_steps:
             return state  # the networks stand still while one's statistics are reused
         pool = list(state.pool)
         for place in torch.randperm(len(pool), generator=rng)[: self.trained].tolist():
             pool[place] = self._after_training(problem, pool[place], rng, self.steps)
         if state.iteration % self.every == 0:
-            pool = [*pool, fresh_member(problem, rng)][-self.most :]
+            pool = [*pool, new_pool_member(problem, rng)][-self.most :]
         if self.forget_every and state.iteration % self.forget_every == 0:
-            pool = [replace(member, right=0, seen=0) for member in pool]
+            pool = [replace(member, num_correct=0, num_samples=0) for member in pool]
         return replace(state, pool=tuple(pool))
 
-    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+    def parts(self, problem: Problem, state: MatchingState) -> tuple[Part, ...]:
         def train(_: int) -> Callable[[], object]:
             return lambda: self._after_training(problem, state.pool[0], generator(0, "plan"), 1)
 
         def join(n: int) -> Callable[[], object]:
-            return lambda: [fresh_member(problem, generator(0, "plan")) for _ in range(n)]
+            return lambda: [new_pool_member(problem, generator(0, "plan")) for _ in range(n)]
 
         return (
             Part(
@@ -73,17 +73,26 @@ class TrainedAlong:
         """Steps of SGD on random real samples; counts what the network got right before each step."""
         net = problem.network(member.seed).train()
         made = Teacher(
-            params=member.theta, velocity=member.velocity, buffers=member.buffers, right=member.right, seen=member.seen
+            params=member.theta,
+            velocity=member.velocity,
+            buffers=member.buffers,
+            right=member.num_correct,
+            seen=member.num_samples,
         )
         for _ in range(steps):
             made, _ = teacher_step(
                 net, made, problem.train, rng, batch=self.batch, lr=self.lr, momentum=0.9, weight_decay=5e-4
             )
         return replace(
-            member, theta=made.params, velocity=made.velocity, buffers=made.buffers, right=made.right, seen=made.seen
+            member,
+            theta=made.params,
+            velocity=made.velocity,
+            buffers=made.buffers,
+            num_correct=made.right,
+            num_samples=made.seen,
         )
 
 
-def chosen(state: MatchState) -> PoolMember:
+def chosen(state: MatchingState) -> PoolMember:
     """The network of the present block."""
-    return state.pool[int(torch.randint(len(state.pool), (1,), generator=generator(state.block, "member")))]
+    return state.pool[int(torch.randint(len(state.pool), (1,), generator=generator(state.block_seed, "member")))]

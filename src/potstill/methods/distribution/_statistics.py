@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from potstill.core import Network, Problem
 from potstill.functional.distribution import mean_gap, means, membership
 from potstill.functional.train import cross_entropy
-from potstill.methods.engine import MatchState
+from potstill.methods.engine import MatchingState
 
 __all__ = [
     "MEANS", "Measure", "Memory", "Statistics", "Views", "class_means_of_cross_entropy", "groups", "is_shared",
@@ -53,11 +53,11 @@ class Measure:
     """Whether a BatchNorm sees the samples of all classes at once, as some publications let it."""
     crosses: bool = False
     """Whether the gap compares classes with each other, so that all synthetic samples pass together."""
-    penalty: Callable[[MatchState, Network, Views, Tensor], Tensor | None] | None = None
+    penalty: Callable[[MatchingState, Network, Views, Tensor], Tensor | None] | None = None
     """A term that joins the gap, from the synthetic samples' views and their classes or rows."""
     begin: Callable[[Problem, Generator], Memory] | None = None
     """The first memory, where there is one."""
-    remember: Callable[[MatchState, Statistics, Callable[[], Views]], Memory] | None = None
+    remember: Callable[[MatchingState, Statistics, Callable[[], Views]], Memory] | None = None
     """The memory after a step, from the state after it, the real statistics, and the synthetic samples as they then
     are."""
 

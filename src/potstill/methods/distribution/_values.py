@@ -6,13 +6,23 @@ from typing import ClassVar, Literal, TypeAlias
 
 from potstill.core import Asset, Problem, Space
 from potstill.errors import PotstillError
-from potstill.functional.param_groups import Rule, Rules
+from potstill.functional.param_groups import ParamGroup, ParamGroups
 from potstill.methods.distribution._features import Features
 from potstill.methods.distribution._statistics import Measure
-from potstill.methods.engine import Embedders, Labels, Matching, MatchState, Networks, Ready, Start, bounds, moves
+from potstill.methods.engine import (
+    EmbedderKind,
+    FixedNetworks,
+    Init,
+    Labels,
+    MatchingEngine,
+    MatchingState,
+    NetworkSource,
+    default_param_groups,
+    payload_bounds,
+)
 from potstill.pretraining import TrainedNetworks
 
-RulesAt: TypeAlias = Callable[[MatchState], Rules]
+RulesAt: TypeAlias = Callable[[MatchingState], ParamGroups]
 
 __all__ = ["FeatureValues", "feature_matching", "in_trained"]
 
@@ -21,7 +31,7 @@ __all__ = ["FeatureValues", "feature_matching", "in_trained"]
 class FeatureValues:
     """What is not published, and every method has; the other fields are those of the final classes."""
 
-    state_type: ClassVar[type] = MatchState
+    state_type: ClassVar[type] = MatchingState
     may_be_zero: ClassVar[tuple[str, ...]] = ("epochs_trained",)
     fractions: ClassVar[tuple[str, ...]] = ("momentum",)
 
@@ -29,7 +39,7 @@ class FeatureValues:
     iterations: int
     lr: float
     momentum: float
-    start: Start
+    start: Init
     labels: Labels = "hard"
     """Learned labels weigh every sample in every class. Ours; hard as published."""
     lr_labels: float = 0.1
@@ -38,7 +48,7 @@ class FeatureValues:
     """What moves the stored values. Parametrizations with weights of their own (``field``) need AdamW."""
     reuse: int = 1
     """Steps with one network and its real statistics: more is faster and sees fewer networks. Ours; 1 as published."""
-    embedders: Embedders = "fresh"
+    embedders: EmbedderKind = "fresh"
     """Networks that embed: untrained ones, trained ones, or points on the line from one to the other (DANCE)."""
     networks_trained: int = 5
     """Networks that are trained before the first step, where trained ones embed. Ours."""
@@ -57,12 +67,12 @@ def feature_matching(
     measure: Measure,
     *,
     rules: RulesAt | None = None,
-    networks: Networks | None = None,
+    networks: NetworkSource | None = None,
     space: Space = "model",
     turns: bool = False,
     calibration: float = 0.0,
     known: bool = True,
-) -> Matching:
+) -> MatchingEngine:
     """The engine with these parts.
 
     Args:
@@ -85,25 +95,25 @@ def feature_matching(
             "calibration asks a trained network, but embedders is 'fresh'; choose trained or between, "
             "or set calibration to 0"
         )
-    ready = Ready(
-        trained=method.embedders != "fresh", between=method.embedders == "between", classifies=calibration > 0
+    ready = FixedNetworks(
+        trained=method.embedders != "fresh", interpolate=method.embedders == "between", with_classifier=calibration > 0
     )
-    plain = moves(Rule(lr=method.lr, momentum=method.momentum), method.lr_labels, method.optimizer)
-    return Matching(
+    plain = default_param_groups(ParamGroup(lr=method.lr, momentum=method.momentum), method.lr_labels, method.optimizer)
+    return MatchingEngine(
         objective=Features(
             measure=measure, batch_real=method.batch_real, reuse=method.reuse, space=space, turns=turns,
             calibration=calibration,
         ),
-        networks=ready if networks is None else networks, needs=_needed(method),
-        rules=lambda state, _: plain if rules is None else rules(state), iterations=method.iterations,
-        steps=method.iterations if known else None, start=method.start, labels=method.labels, space=space,
+        networks=ready if networks is None else networks, required_assets=_needed(method),
+        param_groups=lambda state, _: plain if rules is None else rules(state), iterations=method.iterations,
+        steps=method.iterations if known else None, initial=method.start, labels=method.labels, space=space,
     )  # fmt: skip
 
 
 def in_trained(
-    method: FeatureValues, problem: Problem, measure: Measure, *, payload: Rule, calibration: float, updates: str,
-    factor: Callable[[MatchState], float] | None = None,
-) -> Matching:  # fmt: skip
+    method: FeatureValues, problem: Problem, measure: Measure, *, payload: ParamGroup, calibration: float, updates: str,
+    factor: Callable[[MatchingState], float] | None = None,
+) -> MatchingEngine:  # fmt: skip
     """What DANCE, NCFM and DSDM share: matching in trained networks, which may calibrate too.
 
     What is stored holds values in data units and is kept in [0, 1], as in these publications; they clamp once in an
@@ -112,10 +122,12 @@ def in_trained(
     Args:
         factor: what all rates are multiplied with at a state.
     """
-    bounded = replace(payload, within=bounds(problem))
+    bounded = replace(payload, bounds=payload_bounds(problem))
 
-    def rules(state: MatchState) -> Rules:
-        return moves(bounded, method.lr_labels, method.optimizer, 1.0 if factor is None else factor(state))
+    def rules(state: MatchingState) -> ParamGroups:
+        return default_param_groups(
+            bounded, method.lr_labels, method.optimizer, 1.0 if factor is None else factor(state)
+        )
 
     return feature_matching(
         method, measure, rules=rules, space="data", turns=updates == "class", calibration=calibration

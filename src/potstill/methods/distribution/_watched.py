@@ -10,7 +10,14 @@ from potstill.core import Network, Part, Problem
 from potstill.functional.features import uses_batch_statistics
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import train_step
-from potstill.methods.engine import MatchState, PoolMember, fresh_member, image, inputs_of, load
+from potstill.methods.engine import (
+    MatchingState,
+    PoolMember,
+    decode_inputs,
+    load_network,
+    new_pool_member,
+    require_tensor,
+)
 from potstill.rng import generator
 
 __all__ = ["PROBE", "WATCHED", "Watched"]
@@ -34,28 +41,28 @@ class Watched:
     batch: int
     lr: float
 
-    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
-        return replace(state, pool=(fresh_member(problem, rng),))
+    def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
+        return replace(state, pool=(new_pool_member(problem, rng),))
 
-    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
+    def draw_networks(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[Network, Network | None]:
         (member,) = state.pool
-        return load(problem, member.seed, member.theta, member.buffers), None
+        return load_network(problem, member.seed, member.theta, member.buffers), None
 
-    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
+    def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
         (member,) = state.pool
         net.requires_grad_(True).train()
         watched = torch.cat([state.memory.get("watched", torch.zeros(0)), _accuracy(problem, net, member, rng)])
         watched = watched[-WATCHED:]
         if len(watched) == WATCHED and float(watched.max() - watched.min()) < self.flat:
-            fresh = (fresh_member(problem, rng),)
+            fresh = (new_pool_member(problem, rng),)
             return replace(state, pool=fresh, memory={}, iteration=state.iteration + 1)
         member = self._after_training(problem, state, net, member, rng)
         return replace(state, pool=(member,), memory={"watched": watched})
 
-    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+    def parts(self, problem: Problem, state: MatchingState) -> tuple[Part, ...]:
         (member,) = state.pool
-        net = load(problem, member.seed, member.theta, member.buffers).train()
-        S, y = inputs_of(problem, state.leaves, "model")
+        net = load_network(problem, member.seed, member.theta, member.buffers).train()
+        S, y = decode_inputs(problem, state.params, "model")
 
         def train() -> object:
             x = problem.augment.apply(S[: self.batch], problem.augment.draw(1, S.shape[1:], generator(0, "plan")))
@@ -66,9 +73,9 @@ class Watched:
         return (Part(what=what, samples=len(S), size=size, ready=lambda _: train, when="after"),)
 
     def _after_training(
-        self, problem: Problem, state: MatchState, net: Network, member: PoolMember, rng: Generator
+        self, problem: Problem, state: MatchingState, net: Network, member: PoolMember, rng: Generator
     ) -> PoolMember:
-        S, y = inputs_of(problem, state.leaves, "model")
+        S, y = decode_inputs(problem, state.params, "model")
         seen = torch.zeros(0)
         for _ in range(self.epochs_most):
             for batch in torch.split(torch.randperm(len(S), generator=rng), self.batch):
@@ -84,7 +91,7 @@ class Watched:
 def _accuracy(problem: Problem, net: Network, member: PoolMember, rng: Generator) -> Tensor:
     """(1,): on random real samples of every class, as classes count alike."""
     index = torch.cat(draw_per_class(problem.by_class, PROBE, rng))
-    x, y = image(problem.train.fetch(index).x), problem.train.labels[index]
+    x, y = require_tensor(problem.train.fetch(index).x), problem.train.labels[index]
     buffers = {n: b.clone() for n, b in member.buffers.items()} if uses_batch_statistics(net) else member.buffers
     with torch.no_grad():
         guess = torch.cat([

@@ -24,17 +24,17 @@ from torch import Generator, Tensor
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.errors import PotstillError
 from potstill.functional.distribution import mean_gap, means
-from potstill.functional.param_groups import Rule, Rules
+from potstill.functional.param_groups import ParamGroup, ParamGroups
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded
 from potstill.methods.distribution._values import FeatureValues, feature_matching
 from potstill.methods.distribution._watched import Watched
-from potstill.methods.engine import Engineered, Matching, MatchState, Start, moves
+from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState, default_param_groups
 
 __all__ = ["CAFE"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CAFE(FeatureValues, Engineered[MatchState]):
+class CAFE(FeatureValues, EngineMethod[MatchingState]):
     """Align the features of every layer, and let the synthetic centres tell real samples apart."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -73,7 +73,7 @@ class CAFE(FeatureValues, Engineered[MatchState]):
     """Batch of its training (--batch_train)."""
     batch_real: int = 256
     """Real samples per class and step (--batch_real)."""
-    start: Start = "noise"
+    start: Init = "noise"
     """Start from noise (--init)."""
     reuse: int = 1
     """Must stay 1: the network changes at every step."""
@@ -84,7 +84,7 @@ class CAFE(FeatureValues, Engineered[MatchState]):
     parametrization: str = "pixels"
     """What is optimised."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         if self.reuse != 1:
             raise PotstillError(f"cafe's network changes at every step, so reuse must be 1, but it is {self.reuse}")
         measure = Measure(statistics=self.statistics, gap=self.gap, layered=True, crosses=True)
@@ -95,9 +95,11 @@ class CAFE(FeatureValues, Engineered[MatchState]):
         # how many updates a network serves depends on its accuracy
         return feature_matching(self, measure, rules=self.rules, networks=networks, known=False)
 
-    def rules(self, state: MatchState) -> Rules:
+    def rules(self, state: MatchingState) -> ParamGroups:
         halvings = sum(state.iteration >= part * self.iterations for part in (0.6, 0.8, 0.9))
-        return moves(Rule(lr=self.lr * 0.5**halvings, momentum=self.momentum), self.lr_labels, self.optimizer)
+        return default_param_groups(
+            ParamGroup(lr=self.lr * 0.5**halvings, momentum=self.momentum), self.lr_labels, self.optimizer
+        )
 
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:
         layers = {f"l{n}": means(real.weights, f) for n, f in enumerate(real.layers)}

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.functional.param_groups import Rule
+from potstill.functional.param_groups import ParamGroup
 from potstill.methods.distribution._statistics import MEANS
 from potstill.methods.distribution._values import FeatureValues, in_trained
-from potstill.methods.engine import Engineered, Matching, MatchState, Start
+from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
 
 __all__ = ["DANCE"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DANCE(FeatureValues, Engineered[MatchState]):
+class DANCE(FeatureValues, EngineMethod[MatchingState]):
     """Match means in networks between untrained and trained, and calibrate the classes."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -63,7 +63,7 @@ class DANCE(FeatureValues, Engineered[MatchState]):
     """Weight of the calibration step; 0 leaves it out."""
     updates: Literal["all", "class"] = "all"
     """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
-    start: Start = "real"
+    start: Init = "real"
     """Start from random real samples (--init mix)."""
     augment: str = "idc"
     """Siamese augmentation: color, crop and cutout (reproduce_condense.py, aug_type)."""
@@ -72,6 +72,6 @@ class DANCE(FeatureValues, Engineered[MatchState]):
     parametrization: str = "tiles"
     """What is optimised (--factor 2)."""
 
-    def engine(self, problem: Problem) -> Matching:
-        payload = Rule(lr=self.lr * problem.ipc, momentum=self.momentum)
+    def build_engine(self, problem: Problem) -> MatchingEngine:
+        payload = ParamGroup(lr=self.lr * problem.ipc, momentum=self.momentum)
         return in_trained(self, problem, MEANS, payload=payload, calibration=self.calibration, updates=self.updates)

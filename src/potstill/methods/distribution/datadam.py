@@ -19,13 +19,13 @@ from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.distribution import attention, mean_gap, means
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views
 from potstill.methods.distribution._values import FeatureValues, feature_matching
-from potstill.methods.engine import Engineered, Matching, MatchState, Start
+from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
 
 __all__ = ["DataDAM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataDAM(FeatureValues, Engineered[MatchState]):
+class DataDAM(FeatureValues, EngineMethod[MatchingState]):
     """Match spatial attention of the inner layers and the mean embedding."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -55,7 +55,7 @@ class DataDAM(FeatureValues, Engineered[MatchState]):
     """γ, a factor of the whole loss (main_DataDAM.py)."""
     batch_real: int = 64
     """Real samples per class and step (main_DataDAM.py, --batch_real)."""
-    start: Start = "real"
+    start: Init = "real"
     """Start from random real samples or from noise; the released code reads files of its own choice."""
     augment: str = "dsa"
     """Siamese augmentation (section 4.1)."""
@@ -64,7 +64,7 @@ class DataDAM(FeatureValues, Engineered[MatchState]):
     parametrization: str = "pixels"
     """What is optimised."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         measure = Measure(statistics=self.statistics, gap=self.gap, layered=True, joint=True)
         return feature_matching(self, measure)
 

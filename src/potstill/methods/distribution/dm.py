@@ -14,13 +14,13 @@ from typing import ClassVar
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.methods.distribution._statistics import MEANS
 from potstill.methods.distribution._values import FeatureValues, feature_matching
-from potstill.methods.engine import Engineered, Matching, MatchState, Start
+from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
 
 __all__ = ["DM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DM(FeatureValues, Engineered[MatchState]):
+class DM(FeatureValues, EngineMethod[MatchingState]):
     """Match the mean embedding of every class under random networks."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -46,7 +46,7 @@ class DM(FeatureValues, Engineered[MatchState]):
     """Momentum of the synthetic data (main_DM.py)."""
     batch_real: int = 256
     """Real samples per class and step (main_DM.py, --batch_real)."""
-    start: Start = "real"
+    start: Init = "real"
     """Start from random real samples or from noise (main_DM.py, --init), or from those nearest to k-means centres."""
     augment: str = "dsa"
     """Siamese augmentation (section 3.2 of the paper)."""
@@ -55,5 +55,5 @@ class DM(FeatureValues, Engineered[MatchState]):
     parametrization: str = "pixels"
     """What is optimised."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         return feature_matching(self, MEANS)

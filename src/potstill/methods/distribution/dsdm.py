@@ -18,16 +18,16 @@ from torch import Generator, Tensor
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.distribution import Spread, mean_gap, means, spread, spread_gap
-from potstill.functional.param_groups import Rule
+from potstill.functional.param_groups import ParamGroup
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded
 from potstill.methods.distribution._values import FeatureValues, in_trained
-from potstill.methods.engine import Engineered, Matching, MatchState, Start, rate
+from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState, idc_learning_rate
 
 __all__ = ["DSDM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DSDM(FeatureValues, Engineered[MatchState]):
+class DSDM(FeatureValues, EngineMethod[MatchingState]):
     """Match mean and covariance in trained networks, and hold to the set's own history."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -81,7 +81,7 @@ class DSDM(FeatureValues, Engineered[MatchState]):
     """No calibration step."""
     updates: Literal["all", "class"] = "all"
     """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
-    start: Start = "real"
+    start: Init = "real"
     """Start from random real samples."""
     augment: str = "idc"
     """Siamese augmentation: color, crop and cutout."""
@@ -90,8 +90,8 @@ class DSDM(FeatureValues, Engineered[MatchState]):
     parametrization: str = "tiles"
     """What is optimised (--factor 2)."""
 
-    def engine(self, problem: Problem) -> Matching:
-        payload = Rule(lr=rate(problem, self.lr, self.lr_side), momentum=self.momentum)
+    def build_engine(self, problem: Problem) -> MatchingEngine:
+        payload = ParamGroup(lr=idc_learning_rate(problem, self.lr, self.lr_side), momentum=self.momentum)
         measure = Measure(statistics=self.statistics, gap=self.gap, remember=self.remember)
         return in_trained(self, problem, measure, payload=payload, calibration=self.calibration, updates=self.updates)
 
@@ -112,7 +112,7 @@ class DSDM(FeatureValues, Engineered[MatchState]):
             loss = loss + self.history / d * mean_gap(memory["h"][list(syn.classes)], mu_S)
         return loss
 
-    def remember(self, state: MatchState, real: Statistics, views: Callable[[], Views]) -> Memory:
+    def remember(self, state: MatchingState, real: Statistics, views: Callable[[], Views]) -> Memory:
         syn = views()
         mu_S = means(syn.weights, syn.features)
         h, beta = state.memory.get("h", mu_S), self.smoothing

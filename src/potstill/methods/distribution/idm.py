@@ -22,13 +22,13 @@ from potstill.core import Efforts, MethodInfo, Network, Problem
 from potstill.methods.distribution._pool import TrainedAlong, chosen
 from potstill.methods.distribution._statistics import MEANS, Views
 from potstill.methods.distribution._values import FeatureValues, feature_matching
-from potstill.methods.engine import Engineered, Matching, MatchState, Start
+from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
 
 __all__ = ["IDM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class IDM(FeatureValues, Engineered[MatchState]):
+class IDM(FeatureValues, EngineMethod[MatchingState]):
     """Match means in a pool of networks in training, and keep the classes apart."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -73,7 +73,7 @@ class IDM(FeatureValues, Engineered[MatchState]):
     """Learning rate, with momentum 0.9 and weight decay 5e-4 (--lr_net, --net_decay)."""
     updates: Literal["all", "class"] = "all"
     """One step for all classes, or one after each class, as published: with SGD the sum of all moves is the same."""
-    start: Start = "real"
+    start: Init = "real"
     """Start from random real samples (--init real)."""
     augment: str = "dsa"
     """Siamese augmentation."""
@@ -82,7 +82,7 @@ class IDM(FeatureValues, Engineered[MatchState]):
     parametrization: str = "tiles"
     """What is optimised (--aug)."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         networks = TrainedAlong(
             first=self.pool_first, most=self.pool_most, every=self.pool_every, trained=self.trained,
             steps=self.train_steps, batch=self.batch_train, lr=self.lr_net, forget_every=self.forget_every,
@@ -91,7 +91,7 @@ class IDM(FeatureValues, Engineered[MatchState]):
         measure = replace(MEANS, penalty=self.penalty)
         return feature_matching(self, measure, networks=networks, turns=self.updates == "class")
 
-    def penalty(self, state: MatchState, net: Network, syn: Views, y: Tensor) -> Tensor | None:
+    def penalty(self, state: MatchingState, net: Network, syn: Views, y: Tensor) -> Tensor | None:
         """Cross-entropy, which keeps the classes apart, weighed by the accuracy of the network."""
         a = 100 * chosen(state).accuracy
         if not self.ce or not a:

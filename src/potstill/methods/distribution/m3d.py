@@ -20,13 +20,13 @@ from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.distribution import gaussian_kernel, mean_gap, means, mmd
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded
 from potstill.methods.distribution._values import FeatureValues, feature_matching
-from potstill.methods.engine import Engineered, Matching, MatchState, Start
+from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
 
 __all__ = ["M3D"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class M3D(FeatureValues, Engineered[MatchState]):
+class M3D(FeatureValues, EngineMethod[MatchingState]):
     """Match the kernel mean of the embeddings of every class: our reading of an unpublished program."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -55,7 +55,7 @@ class M3D(FeatureValues, Engineered[MatchState]):
     """Weight of the Gaussian kernels beside the linear one, whose values are squared distances. Ours."""
     batch_real: int = 256
     """Real samples per class and step. Ours: DM's."""
-    start: Start = "real"
+    start: Init = "real"
     """Start from random real samples or from noise."""
     augment: str = "dsa"
     """Siamese augmentation."""
@@ -64,7 +64,7 @@ class M3D(FeatureValues, Engineered[MatchState]):
     parametrization: str = "tiles"
     """What is optimised: the paper decodes four inputs from each stored one (IDC's partition)."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         return feature_matching(self, Measure(statistics=self.statistics, gap=self.gap))
 
     def statistics(self, real: Views, memory: Memory, rng: Generator) -> Statistics:

@@ -29,18 +29,18 @@ from torch import Generator, Tensor
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.distribution import amplitude_phase_gap, characteristic
-from potstill.functional.param_groups import Rule
+from potstill.functional.param_groups import ParamGroup
 from potstill.methods.distribution._sampling import climbed, frequencies, network
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded
 from potstill.methods.distribution._values import FeatureValues, in_trained
-from potstill.methods.engine import Engineered, Matching, MatchState, Start
+from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
 from potstill.rng import draw_seed, generator
 
 __all__ = ["NCFM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NCFM(FeatureValues, Engineered[MatchState]):
+class NCFM(FeatureValues, EngineMethod[MatchingState]):
     """Match the characteristic function of the embeddings of every class."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -102,7 +102,7 @@ class NCFM(FeatureValues, Engineered[MatchState]):
     """Weight of the calibration step (calib_weight); 0 leaves it out."""
     updates: Literal["all", "class"] = "all"
     """One step for all classes, or one after each, as published."""
-    start: Start = "real"
+    start: Init = "real"
     """Start from random real samples (init mix)."""
     lr_labels: float = 1e-2
     """Learning rate of the labels' logits, where they are learned. Ours."""
@@ -113,11 +113,11 @@ class NCFM(FeatureValues, Engineered[MatchState]):
     parametrization: str = "tiles"
     """What is optimised (factor 2)."""
 
-    def engine(self, problem: Problem) -> Matching:
-        payload = Rule(lr=self.lr, momentum=self.momentum)
+    def build_engine(self, problem: Problem) -> MatchingEngine:
+        payload = ParamGroup(lr=self.lr, momentum=self.momentum)
         if self.optimizer == "adamw":
             turns = problem.num_classes if self.updates == "all" else 1
-            payload = Rule(lr=self.lr * turns**0.5, weight_decay=self.weight_decay * turns**0.5)
+            payload = ParamGroup(lr=self.lr * turns**0.5, weight_decay=self.weight_decay * turns**0.5)
         measure = Measure(statistics=self.statistics, gap=self.gap, begin=self.begin, remember=self.remember)
         return in_trained(
             self, problem, measure, payload=payload, calibration=self.calibration, updates=self.updates,
@@ -145,7 +145,7 @@ class NCFM(FeatureValues, Engineered[MatchState]):
         plateau = {"best": torch.tensor(3.4e38), "waited": torch.tensor(0), "scale": torch.tensor(1.0)}
         return plateau | (network(problem.network(draw_seed(rng)), problem, rng) if self.sampler else {})
 
-    def remember(self, state: MatchState, real: Statistics, views: Callable[[], Views]) -> Memory:
+    def remember(self, state: MatchingState, real: Statistics, views: Callable[[], Views]) -> Memory:
         memory = dict(state.memory)
         better = state.loss < float(memory["best"]) * (1 - 1e-4)  # the threshold of torch's ReduceLROnPlateau
         memory["best"] = torch.tensor(state.loss) if better else memory["best"]

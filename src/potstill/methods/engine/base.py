@@ -9,7 +9,7 @@ from torch import Generator
 from potstill.core import Asset, Divisible, Method, Metrics, Part, Problem, Result
 from potstill.errors import PotstillError
 
-__all__ = ["Engine", "Engineered"]
+__all__ = ["Engine", "EngineMethod"]
 
 S = TypeVar("S")
 
@@ -27,36 +27,36 @@ class Engine(Protocol[S]):
     def parts(self, problem: Problem, state: S, /) -> tuple[Part, ...] | None: ...
 
 
-class Engineered(Method[S]):
+class EngineMethod(Method[S]):
     """Abstract: the verbs, written once. A method says its engine, and nothing else of what is done."""
 
     @abstractmethod
-    def engine(self, problem: Problem) -> Engine[S]:
+    def build_engine(self, problem: Problem) -> Engine[S]:
         """The engine with this method's parts, for these data. It may be asked for before there are assets."""
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
-        return self.engine(problem).assets(problem)
+        return self.build_engine(problem).assets(problem)
 
     def init(self, problem: Problem, rng: Generator) -> S:
-        return self.engine(problem).init(problem, rng)
+        return self.build_engine(problem).init(problem, rng)
 
     def step(self, problem: Problem, state: S, rng: Generator) -> tuple[S, Metrics]:
-        return self.engine(problem).step(problem, state, rng)
+        return self.build_engine(problem).step(problem, state, rng)
 
     def done(self, problem: Problem, state: S) -> bool:
-        return self.engine(problem).done(problem, state)
+        return self.build_engine(problem).done(problem, state)
 
     def result(self, problem: Problem, state: S) -> Result:
-        return self.engine(problem).result(problem, state)
+        return self.build_engine(problem).result(problem, state)
 
     def horizon(self, problem: Problem) -> int | None:
-        return self.engine(problem).horizon(problem)
+        return self.build_engine(problem).horizon(problem)
 
     def parts(self, problem: Problem, state: S) -> tuple[Part, ...] | None:
-        return self.engine(problem).parts(problem, state)
+        return self.build_engine(problem).parts(problem, state)
 
     def undivided(self, problem: Problem) -> str | None:
-        engine = self.engine(problem)
+        engine = self.build_engine(problem)
         return engine.undivided(problem) if isinstance(engine, Divisible) else "it works on all classes at once"
 
     def joined(self, problem: Problem, parts: Sequence[tuple[range, S]]) -> S:
@@ -64,7 +64,7 @@ class Engineered(Method[S]):
         Raises:
             PotstillError: its engine cannot match classes by themselves.
         """
-        engine = self.engine(problem)
+        engine = self.build_engine(problem)
         if not isinstance(engine, Divisible):
             raise PotstillError(f"{type(self).__name__} works on all classes at once; ask ``undivided`` before")
         joined: S = engine.joined(problem, parts)

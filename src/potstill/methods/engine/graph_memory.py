@@ -22,59 +22,62 @@ from potstill.functional.train import loss as loss_of
 from potstill.functional.train import parameters
 from potstill.functional.unroll import Mode
 from potstill.methods.engine.init import has_classes
-from potstill.methods.engine.matching import augmenting
+from potstill.methods.engine.matching import augment_function
 from potstill.rng import generator
 
-__all__ = ["SHARE", "Settled", "graph_bytes", "mode_by_memory", "unrolled_mode"]
+__all__ = ["MEMORY_DIVISOR", "ResolvedMode", "choose_mode_by_memory", "measure_graph_bytes", "objective_mode"]
 
-Settled: TypeAlias = Literal["full", "replay"]
+ResolvedMode: TypeAlias = Literal["full", "replay"]
 
-SHARE = 4
+MEMORY_DIVISOR = 4
 """A graph may take one part in so many of the machine's memory. Ours."""
-FEW = (8, 16)
+PROBE_SIZES = (8, 16)
 """Samples that a step is measured with; larger numbers follow along the line. Ours."""
 
 
-def mode_by_memory(problem: Problem, samples: int, steps: int) -> tuple[Settled, str]:
+def choose_mode_by_memory(problem: Problem, samples: int, steps: int) -> tuple[ResolvedMode, str]:
     """``full`` if the graph of a student's ``steps`` on ``samples`` each fits, else ``replay``; and a line about it."""
-    needed, most = steps * graph_bytes(problem, samples), memory_of(problem.network.device) // SHARE
-    made: Settled = "full" if needed <= most else "replay"
+    needed, most = (
+        steps * measure_graph_bytes(problem, samples),
+        device_memory(problem.network.device) // MEMORY_DIVISOR,
+    )
+    made: ResolvedMode = "full" if needed <= most else "replay"
     return made, (
-        f"mode {made}: one graph of {steps} steps takes about {size_of(needed)}, and a {SHARE}th of the memory here is "
-        f"{size_of(most)}"
+        f"mode {made}: one graph of {steps} steps takes about {size_of(needed)}, and a {MEMORY_DIVISOR}th of the "
+        f"memory here is {size_of(most)}"
     )
 
 
-def unrolled_mode(asked: Literal["auto", "replay", "full", "by-memory", "tesla"]) -> Mode | None:
+def objective_mode(mode: Literal["auto", "replay", "full", "by-memory", "tesla"]) -> Mode | None:
     """The mode of an objective; ``None``: by the sizes of the data.
 
     Raises:
         PotstillError: it is ``by-memory``, which a settled method has not.
     """
-    if asked == "by-memory":
+    if mode == "by-memory":
         raise PotstillError("mode by-memory is chosen once for a run; take method.settled(problem)[0], or give replay")
-    return None if asked == "auto" else asked
+    return None if mode == "auto" else mode
 
 
-def memory_of(device: torch.device) -> int:
+def device_memory(device: torch.device) -> int:
     """Bytes of memory of a device in all."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return memory_of_machine()
 
 
-def graph_bytes(problem: Problem, samples: int) -> int:
+def measure_graph_bytes(problem: Problem, samples: int) -> int:
     """Bytes that the graph of one step of a student holds, with that of its gradient, measured on a few samples.
 
     The way back through it takes up to half as much again (a ConvNet of width 128), which `SHARE` leaves room for.
     """
-    if samples <= FEW[1]:
-        return _held(problem, samples)
-    at = [_held(problem, n) for n in FEW]
-    return int(at[0] + (at[1] - at[0]) / (FEW[1] - FEW[0]) * (samples - FEW[0]))
+    if samples <= PROBE_SIZES[1]:
+        return _saved_bytes(problem, samples)
+    at = [_saved_bytes(problem, n) for n in PROBE_SIZES]
+    return int(at[0] + (at[1] - at[0]) / (PROBE_SIZES[1] - PROBE_SIZES[0]) * (samples - PROBE_SIZES[0]))
 
 
-def _held(problem: Problem, samples: int) -> int:
+def _saved_bytes(problem: Problem, samples: int) -> int:
     """Of all tensors that autograd saves, each counted once."""
     held: dict[int, int] = {}
 
@@ -84,13 +87,13 @@ def _held(problem: Problem, samples: int) -> int:
         return t
 
     kept: list[Tensor] = []
-    step = _step(problem, samples)
+    step = _gradient_step(problem, samples)
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         step()
     return sum(held.values())
 
 
-def _step(problem: Problem, samples: int) -> Callable[[], object]:
+def _gradient_step(problem: Problem, samples: int) -> Callable[[], object]:
     """A gradient of a student's loss that can be differentiated again."""
     batch = problem.train.fetch(torch.arange(samples) % len(problem.train))
     y = batch.y
@@ -102,7 +105,7 @@ def _step(problem: Problem, samples: int) -> Callable[[], object]:
     theta = {n: p.detach().requires_grad_() for n, p in parameters(net).items()}
 
     def step() -> object:
-        value = loss_of(net, theta, augmenting(problem)(x, omega), y, criterion=problem.task.loss)
+        value = loss_of(net, theta, augment_function(problem)(x, omega), y, criterion=problem.task.loss)
         return torch.autograd.grad(value, tuple(theta.values()), create_graph=True, allow_unused=True)
 
     return step

@@ -14,20 +14,20 @@ from potstill.functional.sampling import random_per_class
 from potstill.rng import draw_seed
 
 __all__ = [
-    "Chooser",
-    "Start",
-    "first_inputs",
-    "first_logits",
-    "first_samples",
-    "first_scores",
+    "Init",
+    "InitStrategy",
+    "central_samples",
+    "central_samples_of_class",
     "hard_labels",
     "has_classes",
-    "image",
-    "near_centres",
-    "nearest_to_centres",
+    "initial_inputs",
+    "initial_logits",
+    "initial_samples",
+    "initial_scores",
+    "require_tensor",
 ]  # fmt: skip
 
-Start: TypeAlias = Literal["real", "noise", "k-means"]
+Init: TypeAlias = Literal["real", "noise", "k-means"]
 
 CONFIDENCE = 0.9
 """What learned labels first give their own class. Ours."""
@@ -37,14 +37,14 @@ K_MEANS_ITERATIONS = 20
 
 
 @runtime_checkable
-class Chooser(Protocol):
+class InitStrategy(Protocol):
     """A start of its own: which real samples a set begins with, and their first labels."""
 
-    def samples(self, problem: Problem, wanted: tuple[int, ...], rng: Generator, /) -> tuple[Tensor, ...]:
+    def select_samples(self, problem: Problem, wanted: tuple[int, ...], rng: Generator, /) -> tuple[Tensor, ...]:
         """Indices of as many real samples of each class as are wanted, in label order."""
         ...
 
-    def logits(self, problem: Problem, x: Inputs, /) -> Tensor:
+    def initial_logits(self, problem: Problem, x: Inputs, /) -> Tensor:
         """First logits (n, k) of the decoded inputs, which are in model space, where labels are learned."""
         ...
 
@@ -54,7 +54,7 @@ def has_classes(problem: Problem) -> bool:
     return problem.task.name == "classification"
 
 
-def image(x: Inputs) -> Tensor:
+def require_tensor(x: Inputs) -> Tensor:
     """The one tensor of an input.
 
     Raises:
@@ -65,7 +65,7 @@ def image(x: Inputs) -> Tensor:
     return x
 
 
-def nearest_to_centres(
+def central_samples_of_class(
     problem: Problem, net: Network, index: Tensor, n: int, rng: Generator, iterations: int
 ) -> Tensor:
     """The samples of a class that lie nearest to ``n`` k-means centres of its embeddings; all where it has no more."""
@@ -75,23 +75,23 @@ def nearest_to_centres(
     return index[central(torch.cat(parts), n, rng, iterations).cpu()]
 
 
-def near_centres(problem: Problem, net: Network, wanted: tuple[int, ...], rng: Generator) -> tuple[Tensor, ...]:
+def central_samples(problem: Problem, net: Network, wanted: tuple[int, ...], rng: Generator) -> tuple[Tensor, ...]:
     """Of each class as many samples as are wanted: those nearest to so many k-means centres of ``net``'s embeddings."""
     return tuple(
-        nearest_to_centres(problem, net, index, n, rng, K_MEANS_ITERATIONS)
+        central_samples_of_class(problem, net, index, n, rng, K_MEANS_ITERATIONS)
         for index, n in zip(problem.by_class, wanted, strict=True)
     )
 
 
-def first_inputs(
-    problem: Problem, how: Start, rng: Generator, space: Space = "model", seed: int | None = None
+def initial_inputs(
+    problem: Problem, how: Init, rng: Generator, space: Space = "model", seed: int | None = None
 ) -> Tensor:
     """What decoded inputs of one tensor begin as: as `first_samples`."""
-    return image(first_samples(problem, how, rng, space, seed)[0])
+    return require_tensor(initial_samples(problem, how, rng, space, seed)[0])
 
 
-def first_samples(
-    problem: Problem, how: Start | Chooser, rng: Generator, space: Space = "model", seed: int | None = None
+def initial_samples(
+    problem: Problem, how: Init | InitStrategy, rng: Generator, space: Space = "model", seed: int | None = None
 ) -> tuple[Inputs, Tensor | None]:
     """What decoded inputs begin as: random real samples of each class, those nearest to k-means centres, noise,
     or those that ``how`` chooses.
@@ -123,11 +123,11 @@ def first_samples(
         min(size, max(n, len(i))) for n, size, i in zip(problem.counts, sizes, problem.by_class, strict=True)
     )
     chosen = random_per_class(problem.by_class, wanted, rng, problem.train.classes)
-    if isinstance(how, Chooser):
-        chosen = how.samples(problem, wanted, rng)
+    if isinstance(how, InitStrategy):
+        chosen = how.select_samples(problem, wanted, rng)
     elif how == "k-means":
         net = problem.network(draw_seed(rng) if seed is None else seed).eval().requires_grad_(False)
-        chosen = near_centres(problem, net, wanted, rng)
+        chosen = central_samples(problem, net, wanted, rng)
     index = torch.cat([i[torch.arange(size) % len(i)] for i, size in zip(chosen, sizes, strict=True)])
     batch = problem.train.fetch(index)
     return problem.train.raw(index) if space == "data" else batch.x, None if has_classes(problem) else batch.y
@@ -138,14 +138,14 @@ def hard_labels(problem: Problem) -> Tensor:
     return torch.repeat_interleave(torch.arange(problem.num_classes), torch.tensor(problem.sizes))
 
 
-def first_logits(problem: Problem) -> Tensor:
+def initial_logits(problem: Problem) -> Tensor:
     """Logits (n, k) that give every decoded input's own class `CONFIDENCE`, and the others equal shares of the rest."""
     k = problem.num_classes
     height = math.log(CONFIDENCE * (k - 1) / (1 - CONFIDENCE))
     return height * torch.nn.functional.one_hot(hard_labels(problem), k).float()
 
 
-def first_scores(problem: Problem) -> Tensor:
+def initial_scores(problem: Problem) -> Tensor:
     """Hard labels as real values (n, k): one-hot − 1/k, whose rows sum to 0."""
     k = problem.num_classes
     return torch.nn.functional.one_hot(hard_labels(problem), k).float() - 1 / k

@@ -16,15 +16,23 @@ from torch import Generator, Tensor
 from potstill.core import Asset, Inputs, Metrics, Normalization, Part, PerClass, Problem, Space, Synthetic
 from potstill.core.nested import device_of
 from potstill.functional.features import uses_batch_statistics
-from potstill.functional.param_groups import Leaves, Rule, Rules, descend, planted, under, values
+from potstill.functional.param_groups import (
+    ParamGroup,
+    ParamGroups,
+    ParamState,
+    init_params,
+    param_values,
+    step_params,
+    strip_prefix,
+)
 from potstill.methods.engine.init import (
-    Chooser,
-    Start,
-    first_logits,
-    first_samples,
-    first_scores,
+    Init,
+    InitStrategy,
     hard_labels,
     has_classes,
+    initial_logits,
+    initial_samples,
+    initial_scores,
 )  # fmt: skip
 from potstill.methods.engine.objective import (
     LOGITS,
@@ -32,16 +40,24 @@ from potstill.methods.engine.objective import (
     TARGETS,
     Apart,
     Labels,
-    MatchState,
-    Networks,
+    LossAndGrads,
+    MatchingState,
+    NetworkSource,
     Objective,
-    Seen,
-    Sloped,
-    shown,
+    ObjectiveInputs,
+    named_inputs,
 )
 from potstill.rng import draw_seed
 
-__all__ = ["Matching", "augmenting", "bounds", "descended", "inputs_of", "moves", "rate"]
+__all__ = [
+    "MatchingEngine",
+    "apply_update",
+    "augment_function",
+    "decode_inputs",
+    "default_param_groups",
+    "idc_learning_rate",
+    "payload_bounds",
+]
 
 
 AVERAGE = "average/"
@@ -50,83 +66,83 @@ AVERAGE = "average/"
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Matching:
+class MatchingEngine:
     """The engine. A step: a block is drawn, what is stored descends, then networks and memories follow."""
 
     objective: Objective[Any]
-    networks: Networks
-    rules: Callable[[MatchState, bool], Rules]
+    networks: NetworkSource
+    param_groups: Callable[[MatchingState, bool], ParamGroups]
     """How leaves move at this state, before which they have none; whether it is the last move of a step's descent."""
     iterations: int
     steps: int | None
     """How many steps the iterations take, where it is known."""
-    start: Start | Chooser
+    initial: Init | InitStrategy
     labels: Labels | Literal["scores"]
     """``scores``: real values that move, shown as they are."""
     space: Space = "model"
     """``data``: the payload decodes to data units and is normalised afterwards."""
-    beside: Mapping[str, Tensor] = field(default_factory=dict)
+    extra_parameters: Mapping[str, Tensor] = field(default_factory=dict)
     """Further leaves as they begin, such as ``student/lr``."""
-    told: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
+    export_learned: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
     """What the set says of what these have become, by name."""
-    needs: tuple[Asset, ...] = ()
+    required_assets: tuple[Asset, ...] = ()
     """What must be made before the first step."""
-    first_seen: bool = False
+    init_from_first_network: bool = False
     """A start from centres looks at the network that is matched first, as DREAM's condense.py does."""
-    average: float = 0.0
+    ema_decay: float = 0.0
     """Above 0, in [0, 1): the result is a moving average of payload and labels, which keeps so much at every step."""
 
     def assets(self, problem: Problem) -> tuple[Asset, ...]:
-        return self.needs
+        return self.required_assets
 
-    def init(self, problem: Problem, rng: Generator) -> MatchState:
-        seed = draw_seed(rng) if self.first_seen and self.start == "k-means" else None
-        x, y = first_samples(problem, self.start, rng, self.space, seed)
+    def init(self, problem: Problem, rng: Generator) -> MatchingState:
+        seed = draw_seed(rng) if self.init_from_first_network and self.initial == "k-means" else None
+        x, y = initial_samples(problem, self.initial, rng, self.space, seed)
         encoded = problem.parametrization.encode(x, problem, rng)
-        first = {f"payload/{n}": t for n, t in encoded.items()} | dict(self.beside)
-        first |= {n: t.to(device_of(x)) for n, t in self._first_labels(problem, x, y).items()}
-        bare = MatchState(leaves=planted({}, {}))
-        state = replace(bare, leaves=planted(first, self._rules(bare, False)))
-        state = self.networks.begin(problem, state, rng, seed)
-        return replace(state, memory={**state.memory, **self.objective.begin(problem, rng)})
+        first = {f"payload/{n}": t for n, t in encoded.items()} | dict(self.extra_parameters)
+        first |= {n: t.to(device_of(x)) for n, t in self._initial_labels(problem, x, y).items()}
+        bare = MatchingState(params=init_params({}, {}))
+        state = replace(bare, params=init_params(first, self._param_groups(bare, False)))
+        state = self.networks.init_state(problem, state, rng, seed)
+        return replace(state, memory={**state.memory, **self.objective.init_memory(problem, rng)})
 
-    def _first_labels(self, problem: Problem, x: Inputs, y: Tensor | None) -> dict[str, Tensor]:
+    def _initial_labels(self, problem: Problem, x: Inputs, y: Tensor | None) -> dict[str, Tensor]:
         if self.labels == "scores" and (y is None or y.is_floating_point()):
-            return {SCORES: first_scores(problem) if y is None else y}
+            return {SCORES: initial_scores(problem) if y is None else y}
         if y is not None:
             return {TARGETS: y}
         if self.labels != "learned":
             return {}
-        if isinstance(self.start, Chooser):
-            return {LOGITS: self.start.logits(problem, _normal(problem, x, self.space))}
-        return {LOGITS: first_logits(problem)}
+        if isinstance(self.initial, InitStrategy):
+            return {LOGITS: self.initial.initial_logits(problem, _normalize(problem, x, self.space))}
+        return {LOGITS: initial_logits(problem)}
 
-    def step(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[MatchState, Metrics]:
-        state, block = self.objective.block(problem, self.networks, state, rng)
-        leaves, metrics = state.leaves, dict[str, float]()
-        for name, of, groups, share in self.objective.descents(problem, state, block):
+    def step(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[MatchingState, Metrics]:
+        state, block = self.objective.prepare(problem, self.networks, state, rng)
+        leaves, metrics = state.params, dict[str, float]()
+        for name, of, groups, share in self.objective.updates(problem, state, block):
             loss = 0.0
             for group in groups:
-                rules = self._rules(state, group is groups[-1])
-                leaves, value = descended(problem, leaves, partial(of, group), rules, self.space)
+                rules = self._param_groups(state, group is groups[-1])
+                leaves, value = apply_update(problem, leaves, partial(of, group), rules, self.space)
                 loss += value
             metrics[name] = loss / share
-        after = replace(state, leaves=leaves, loss=sum(metrics.values()))
-        after = self.objective.after(problem, after, block)
-        if self.average:
-            after = replace(after, memory={**after.memory, **self._averaged(state, leaves)})
-        return self.networks.follow(problem, after, block.net, rng), metrics
+        after = replace(state, params=leaves, loss=sum(metrics.values()))
+        after = self.objective.finish_step(problem, after, block)
+        if self.ema_decay:
+            after = replace(after, memory={**after.memory, **self._updated_ema(state, leaves)})
+        return self.networks.advance(problem, after, block.net, rng), metrics
 
-    def done(self, problem: Problem, state: MatchState) -> bool:
+    def done(self, problem: Problem, state: MatchingState) -> bool:
         return state.iteration >= self.iterations
 
-    def result(self, problem: Problem, state: MatchState) -> Synthetic:
-        held = {**state.leaves.held, **under(AVERAGE, state.memory)}
-        found = values(replace(state.leaves, held=held), self._rules(state, False))
+    def result(self, problem: Problem, state: MatchingState) -> Synthetic:
+        held = {**state.params.value, **strip_prefix(AVERAGE, state.memory)}
+        found = param_values(replace(state.params, value=held), self._param_groups(state, False))
         return Synthetic(
-            payload=under("payload/", found), space=self.space, labels=_labels(problem, found),
+            payload=strip_prefix("payload/", found), space=self.space, labels=_targets(problem, found),
             scores=SCORES in found and has_classes(problem),
-            learned=self.told({n: t for n, t in found.items() if not n.startswith(("payload/", "labels/"))}),
+            learned=self.export_learned({n: t for n, t in found.items() if not n.startswith(("payload/", "labels/"))}),
         )  # fmt: skip
 
     def undivided(self, problem: Problem) -> str | None:
@@ -134,9 +150,9 @@ class Matching:
             return f"{problem.task.name} has no classes to divide"
         if self.labels != "hard":
             return "labels are learned, by which every sample may belong to every class"
-        if self.beside or self.average:
+        if self.extra_parameters or self.ema_decay:
             return "what it learns beside the samples, or averages, is of all classes"
-        if isinstance(self.start, Chooser):
+        if isinstance(self.initial, InitStrategy):
             return "it chooses the samples that it starts from among all classes"
         for part, what in (
             (self.networks, "its networks train along the way, with all classes"),
@@ -151,67 +167,67 @@ class Matching:
             return f"parametrization {name} shares what it stores between classes, or does not say what is whose"
         return None
 
-    def joined(self, problem: Problem, parts: Sequence[tuple[range, MatchState]]) -> MatchState:
+    def joined(self, problem: Problem, parts: Sequence[tuple[range, MatchingState]]) -> MatchingState:
         decoder = problem.parametrization
         assert isinstance(decoder, PerClass)  # or it is undivided
         _, state = parts[0]
-        made = [{n: t.clone() for n, t in of.items()} for of in _numbers(state)]
+        made = [{n: t.clone() for n, t in of.items()} for of in _moving_tensors(state)]
         for classes, one in parts:
-            rows = decoder.rows(under("payload/", one.leaves.held), problem.sizes, classes)
-            for whole, part in zip(made, _numbers(one), strict=True):
+            rows = decoder.rows(strip_prefix("payload/", one.params.value), problem.sizes, classes)
+            for whole, part in zip(made, _moving_tensors(one), strict=True):
                 for name, mine in rows.items():
                     if f"payload/{name}" in whole:
                         whole[f"payload/{name}"][mine] = part[f"payload/{name}"][mine]
         held, first, second = made
-        leaves = replace(state.leaves, held=held, first=first, second=second)
-        return replace(state, leaves=leaves, kept={}, used=0, loss=sum(one.loss for _, one in parts))
+        leaves = replace(state.params, value=held, exp_avg=first, exp_avg_sq=second)
+        return replace(state, params=leaves, cached={}, block_steps=0, loss=sum(one.loss for _, one in parts))
 
-    def _averaged(self, before: MatchState, leaves: Leaves) -> dict[str, Tensor]:
+    def _updated_ema(self, before: MatchingState, leaves: ParamState) -> dict[str, Tensor]:
         """The moving averages after a move, by their names in a memory. They begin as the first values."""
-        kept = {**before.leaves.held, **under(AVERAGE, before.memory)}
-        moving = (n for n in leaves.first if n.startswith(("payload/", "labels/")))
-        return {AVERAGE + n: torch.lerp(leaves.held[n], kept[n], self.average) for n in moving}
+        kept = {**before.params.value, **strip_prefix(AVERAGE, before.memory)}
+        moving = (n for n in leaves.exp_avg if n.startswith(("payload/", "labels/")))
+        return {AVERAGE + n: torch.lerp(leaves.value[n], kept[n], self.ema_decay) for n in moving}
 
-    def _rules(self, state: MatchState, last: bool) -> Rules:
+    def _param_groups(self, state: MatchingState, last: bool) -> ParamGroups:
         """The rules; targets that are no classes stay as they are."""
-        return {**self.rules(state, last), TARGETS: Rule(lr=0.0)}
+        return {**self.param_groups(state, last), TARGETS: ParamGroup(lr=0.0)}
 
     def horizon(self, problem: Problem) -> int | None:
         return self.steps
 
-    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+    def parts(self, problem: Problem, state: MatchingState) -> tuple[Part, ...]:
         compared = self.objective.parts(problem, self.networks, state)
         return (*compared, *self.networks.parts(problem, state))
 
 
-def _numbers(state: MatchState) -> tuple[Mapping[str, Tensor], ...]:
+def _moving_tensors(state: MatchingState) -> tuple[Mapping[str, Tensor], ...]:
     """All that moves, and how it did."""
-    return state.leaves.held, state.leaves.first, state.leaves.second
+    return state.params.value, state.params.exp_avg, state.params.exp_avg_sq
 
 
-def augmenting(problem: Problem) -> Callable[[Any, Any], Any]:
+def augment_function(problem: Problem) -> Callable[[Any, Any], Any]:
     """The problem's augmentation of inputs, with what was drawn for them. Inputs with names stay as they are."""
     apply = problem.augment.apply
     return lambda x, params: apply(x, params) if isinstance(x, Tensor) else x
 
 
-def moves(
-    payload: Rule, lr_labels: float, optimizer: Literal["sgd", "adamw"] | None = None, factor: float = 1.0
-) -> Rules:
+def default_param_groups(
+    payload: ParamGroup, lr_labels: float, optimizer: Literal["sgd", "adamw"] | None = None, factor: float = 1.0
+) -> ParamGroups:
     """Rules of the payload and of learned labels, which do not decay and are not bounded."""
     kind = payload.optimizer if optimizer is None else optimizer
     return {
         "payload/": replace(payload, lr=payload.lr * factor, optimizer=kind),
-        "labels/": Rule(lr=lr_labels * factor, optimizer=kind, momentum=payload.momentum),
+        "labels/": ParamGroup(lr=lr_labels * factor, optimizer=kind, momentum=payload.momentum),
     }
 
 
-def bounds(problem: Problem) -> tuple[float, float] | None:
+def payload_bounds(problem: Problem) -> tuple[float, float] | None:
     """[0, 1] for a payload that holds values of pictures in data units."""
     return (0.0, 1.0) if problem.parametrization.bounded and problem.train.input.kind == "image" else None
 
 
-def rate(problem: Problem, lr: float, side: int) -> float:
+def idc_learning_rate(problem: Problem, lr: float, side: int) -> float:
     """IDC's rate: ``lr`` for ten stored items per class and pictures of ``side``² pixels, in proportion to both.
 
     IDC's argument.py, tune_lr_img: what its releases take for ``side`` is 28 for MNIST, 224 for ImageNet, else 32.
@@ -221,44 +237,48 @@ def rate(problem: Problem, lr: float, side: int) -> float:
     return lr * problem.ipc / 10 * area
 
 
-def inputs_of(problem: Problem, leaves: Leaves, space: Space) -> tuple[Any, Tensor]:
+def decode_inputs(problem: Problem, leaves: ParamState, space: Space) -> tuple[Any, Tensor]:
     """The decoded inputs in model space, and their targets: classes, or rows where they are learned. No graph."""
     with torch.no_grad():
-        x = _normal(problem, problem.decode(under("payload/", leaves.held)), space)
-    return x, _labels(problem, leaves.held).to(device_of(x))
+        x = _normalize(problem, problem.decode(strip_prefix("payload/", leaves.value)), space)
+    return x, _targets(problem, leaves.value).to(device_of(x))
 
 
-def _labels(problem: Problem, found: Mapping[str, Tensor]) -> Tensor:
+def _targets(problem: Problem, found: Mapping[str, Tensor]) -> Tensor:
     """Targets as the leaves have them; the classes where none does."""
-    rows = learned_rows(found)
+    rows = learned_label_rows(found)
     return found.get(TARGETS, hard_labels(problem)) if rows is None else rows
 
 
-def learned_rows(found: Mapping[str, Tensor]) -> Tensor | None:
+def learned_label_rows(found: Mapping[str, Tensor]) -> Tensor | None:
     """The rows that learned labels stand for, differentiable; ``None`` where none are learned."""
     return found[LOGITS].softmax(1) if LOGITS in found else found.get(SCORES)
 
 
-def _normal(problem: Problem, decoded: Inputs, space: Space) -> Inputs:
+def _normalize(problem: Problem, decoded: Inputs, space: Space) -> Inputs:
     normalization: Normalization = problem.train.normalization
     return normalization.apply(decoded) if space == "data" else decoded
 
 
-def descended(
-    problem: Problem, leaves: Leaves, objective: Callable[[Seen], Sloped], rules: Rules, space: Space = "model"
-) -> tuple[Leaves, float]:
+def apply_update(
+    problem: Problem,
+    leaves: ParamState,
+    objective: Callable[[ObjectiveInputs], LossAndGrads],
+    rules: ParamGroups,
+    space: Space = "model",
+) -> tuple[ParamState, float]:
     """The leaves after one move down an objective of what they decode to, and the loss before it.
 
     An objective that gives no gradient at all makes no move: what does not move by momentum either.
     """
-    known = values(leaves, rules)
+    known = param_values(leaves, rules)
     with torch.enable_grad():
         moving = {
             n: t.detach().requires_grad_() for n, t in known.items()
-            if n in leaves.first and n.startswith(("payload/", "labels/"))
+            if n in leaves.exp_avg and n.startswith(("payload/", "labels/"))
         }  # fmt: skip
-        ends = shown(_normal(problem, problem.decode(under("payload/", {**known, **moving})), space))
-        if (rows := learned_rows(moving)) is not None:
+        ends = named_inputs(_normalize(problem, problem.decode(strip_prefix("payload/", {**known, **moving})), space))
+        if (rows := learned_label_rows(moving)) is not None:
             ends["labels"] = rows
     beside = {n: t for n, t in known.items() if not n.startswith(("payload/", "labels/")) or n == TARGETS}
     loss, slopes = objective({n: t.detach() for n, t in ends.items()} | beside)
@@ -270,4 +290,4 @@ def descended(
             [ends[n] for n in through], tuple(moving.values()), [slopes[n] for n in through], allow_unused=True
         )
         grads = {n: g for n, g in zip(moving, found, strict=True) if g is not None}
-    return descend(leaves, grads | {n: slopes[n] for n in slopes if n not in ends}, rules), loss
+    return step_params(leaves, grads | {n: slopes[n] for n in slopes if n not in ends}, rules), loss

@@ -10,42 +10,51 @@ from torch import Generator, Tensor
 from potstill.core import Network, Part, Problem, Trained
 from potstill.errors import PotstillError
 from potstill.functional.train import parameters
-from potstill.methods.engine.objective import MatchState, PoolMember
+from potstill.methods.engine.objective import MatchingState, PoolMember
 from potstill.rng import draw_seed
 
-__all__ = ["Embedders", "Ready", "between", "fresh_member", "load", "trained_networks"]
+__all__ = [
+    "EmbedderKind",
+    "FixedNetworks",
+    "get_trained_networks",
+    "interpolate_network",
+    "load_network",
+    "new_pool_member",
+]
 
-Embedders: TypeAlias = Literal["fresh", "trained", "between"]
+EmbedderKind: TypeAlias = Literal["fresh", "trained", "between"]
 """Untrained networks, trained ones, or points on the line from one to the other (DANCE)."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Ready:
+class FixedNetworks:
     """Networks that stay as they are: an untrained one for every block, or one of several that were trained before."""
 
     trained: bool = False
     """Take those of ``assets["networks"]``."""
-    between: bool = False
+    interpolate: bool = False
     """Take a random point between its beginning and its end."""
-    classifies: bool = False
+    with_classifier: bool = False
     """Its end also classifies."""
 
-    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
+    def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
         return state
 
-    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
+    def draw_networks(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[Network, Network | None]:
         if not self.trained:
             return problem.network(draw_seed(rng)), None
-        made = trained_networks(problem)
+        made = get_trained_networks(problem)
         chosen = made[int(torch.randint(len(made), (1,), generator=rng))]
-        first = float(torch.rand((), generator=rng)) if self.between else 0.0
-        return between(problem, chosen, first), between(problem, chosen, 0.0) if self.classifies else None
+        first = float(torch.rand((), generator=rng)) if self.interpolate else 0.0
+        return interpolate_network(problem, chosen, first), interpolate_network(
+            problem, chosen, 0.0
+        ) if self.with_classifier else None
 
-    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
+    def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
         return replace(state, iteration=state.iteration + 1)
 
-    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+    def parts(self, problem: Problem, state: MatchingState) -> tuple[Part, ...]:
         return ()
 
     def undivided(self, problem: Problem) -> str | None:
@@ -53,7 +62,7 @@ class Ready:
         return None
 
 
-def load(problem: Problem, seed: int, theta: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> Network:
+def load_network(problem: Problem, seed: int, theta: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> Network:
     """A network of its own that has these parameters and buffers, which are copied.
 
     Raises:
@@ -72,7 +81,7 @@ def load(problem: Problem, seed: int, theta: Mapping[str, Tensor], buffers: Mapp
     return net
 
 
-def trained_networks(problem: Problem) -> Sequence[Trained]:
+def get_trained_networks(problem: Problem) -> Sequence[Trained]:
     """The trained networks of the problem; each is read when it is asked for.
 
     Raises:
@@ -87,12 +96,12 @@ def trained_networks(problem: Problem) -> Sequence[Trained]:
     return made
 
 
-def between(problem: Problem, trained: Trained, first: float) -> Network:
+def interpolate_network(problem: Problem, trained: Trained, first: float) -> Network:
     """DANCE's interpolation: ``first`` times the untrained parameters, the rest from the trained ones.
 
     Buffers are the trained network's: only parameters are interpolated (DANCE.py, the loop over ``model_interval``).
     """
-    net = load(problem, trained.seed, trained.theta, trained.buffers)
+    net = load_network(problem, trained.seed, trained.theta, trained.buffers)
     if first:
         begin = problem.network(trained.seed)
         with torch.no_grad():
@@ -101,7 +110,7 @@ def between(problem: Problem, trained: Trained, first: float) -> Network:
     return net
 
 
-def fresh_member(problem: Problem, rng: Generator, seed: int | None = None) -> PoolMember:
+def new_pool_member(problem: Problem, rng: Generator, seed: int | None = None) -> PoolMember:
     """An untrained network, from ``seed`` or from one that is drawn."""
     seed = draw_seed(rng) if seed is None else seed
     net = problem.network(seed)

@@ -7,36 +7,36 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_ch
 from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Part, Problem
-from potstill.functional.param_groups import Leaves, under
+from potstill.functional.param_groups import ParamState, strip_prefix
 
 __all__ = [
     "LOGITS",
     "SCORES",
     "TARGETS",
     "Apart",
-    "Descent",
     "Labels",
-    "MatchState",
-    "Networks",
+    "LossAndGrads",
+    "MatchingState",
+    "NetworkSource",
     "Objective",
+    "ObjectiveInputs",
     "PoolMember",
-    "Seen",
-    "Sloped",
-    "seen_inputs",
-    "shown",
+    "Update",
+    "inputs_of_view",
+    "named_inputs",
 ]
 
 Labels: TypeAlias = Literal["hard", "learned"]
 """As they are, or logits that move, shown as rows that sum to 1."""
 
-Seen: TypeAlias = Mapping[str, Tensor]
+ObjectiveInputs: TypeAlias = Mapping[str, Tensor]
 """What an objective looks at: ``inputs`` in model space (``inputs/NAME`` of each where they have names), ``labels``
 (rows) where they are learned, and by its own name every leaf that is neither of the payload nor of the labels."""
 
 TARGETS = "labels/targets"
 """The leaf of targets that are no classes: those of the samples that a set begins with."""
 
-Sloped: TypeAlias = tuple[float, Mapping[str, Tensor]]
+LossAndGrads: TypeAlias = tuple[float, Mapping[str, Tensor]]
 """A loss, and its gradients by the names of `Seen`."""
 
 LOGITS = "labels/logits"
@@ -56,28 +56,28 @@ class PoolMember:
     theta: Mapping[str, Tensor]
     velocity: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
-    right: int = 0
+    num_correct: int = 0
     """Training samples that it classified rightly as it met them, of ``seen``."""
-    seen: int = 0
+    num_samples: int = 0
 
     @property
     def accuracy(self) -> float:
-        return self.right / self.seen if self.seen else 0.0
+        return self.num_correct / self.num_samples if self.num_samples else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatchState:
+class MatchingState:
     """Everything that evolves while a method matches."""
 
-    leaves: Leaves
+    params: ParamState
     """``payload/…``, and where labels are learned ``labels/logits`` or `SCORES`."""
     pool: tuple[PoolMember, ...] = ()
     """Networks that train along."""
-    block: int = 0
+    block_seed: int = 0
     """Seed of the draws that some steps share."""
-    used: int = 0
+    block_steps: int = 0
     """Steps made with them, or with the present network."""
-    kept: Mapping[str, Tensor] = field(default_factory=dict)
+    cached: Mapping[str, Tensor] = field(default_factory=dict)
     """What was taken of real samples, while more steps will use it."""
     memory: Mapping[str, Tensor] = field(default_factory=dict)
     """What an objective or its networks carry from step to step."""
@@ -87,33 +87,35 @@ class MatchState:
     """Of the step that led here."""
 
 
-class Descent(NamedTuple):
+class Update(NamedTuple):
     """One descent of a step: down ``of``, once for each group of classes."""
 
     name: str
-    of: Callable[[list[int], Seen], Sloped]
-    groups: list[list[int]]
-    share: int = 1
+    loss_and_grads: Callable[[list[int], ObjectiveInputs], LossAndGrads]
+    class_groups: list[list[int]]
+    loss_divisor: int = 1
     """What the loss is divided by before it is shown."""
 
 
 @runtime_checkable
-class Networks(Protocol):
+class NetworkSource(Protocol):
     """Where networks come from, and how they go on."""
 
-    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None, /) -> MatchState:
+    def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None, /) -> MatchingState:
         """The first state with the networks that train along; ``seed``: that of the first, if it is drawn already."""
         ...
 
-    def embedder(self, problem: Problem, state: MatchState, rng: Generator, /) -> tuple[Network, Network | None]:
+    def draw_networks(
+        self, problem: Problem, state: MatchingState, rng: Generator, /
+    ) -> tuple[Network, Network | None]:
         """The network that embeds, and one that classifies, for objectives that calibrate."""
         ...
 
-    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator, /) -> MatchState:
+    def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator, /) -> MatchingState:
         """The state after ``net`` has served a step, its iteration counted."""
         ...
 
-    def parts(self, problem: Problem, state: MatchState, /) -> tuple[Part, ...]:
+    def parts(self, problem: Problem, state: MatchingState, /) -> tuple[Part, ...]:
         """What they do in a step, for a plan."""
         ...
 
@@ -122,22 +124,22 @@ class Networks(Protocol):
 class Objective(Protocol[B]):
     """What is compared. A block is what the descents of one step have in common, among it the network, ``net``."""
 
-    def block(
-        self, problem: Problem, networks: Networks, state: MatchState, rng: Generator, /
-    ) -> tuple[MatchState, B]: ...
-    def descents(self, problem: Problem, state: MatchState, block: B, /) -> Iterable[Descent]:
+    def prepare(
+        self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator, /
+    ) -> tuple[MatchingState, B]: ...
+    def updates(self, problem: Problem, state: MatchingState, block: B, /) -> Iterable[Update]:
         """In order; each is asked for when the one before it is made."""
         ...
 
-    def begin(self, problem: Problem, rng: Generator, /) -> Mapping[str, Tensor]:
+    def init_memory(self, problem: Problem, rng: Generator, /) -> Mapping[str, Tensor]:
         """The first memory."""
         ...
 
-    def after(self, problem: Problem, state: MatchState, block: B, /) -> MatchState:
+    def finish_step(self, problem: Problem, state: MatchingState, block: B, /) -> MatchingState:
         """The state with what the objective carries along and what more steps will use."""
         ...
 
-    def parts(self, problem: Problem, networks: Networks, state: MatchState, /) -> tuple[Part, ...]: ...
+    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState, /) -> tuple[Part, ...]: ...
 
 
 @runtime_checkable
@@ -150,11 +152,11 @@ class Apart(Protocol):
         ...
 
 
-def seen_inputs(seen: Seen) -> Inputs:
+def inputs_of_view(seen: ObjectiveInputs) -> Inputs:
     """The inputs in it, one tensor or several with names."""
-    return seen["inputs"] if "inputs" in seen else under("inputs/", seen)
+    return seen["inputs"] if "inputs" in seen else strip_prefix("inputs/", seen)
 
 
-def shown(x: Inputs) -> dict[str, Tensor]:
+def named_inputs(x: Inputs) -> dict[str, Tensor]:
     """Inputs by their names in `Seen`."""
     return {"inputs": x} if isinstance(x, Tensor) else {f"inputs/{n}": t for n, t in x.items()}

@@ -9,17 +9,26 @@ from potstill.core import InputSpec, NetworkFactory, Problem
 from potstill.errors import PotstillError
 from potstill.nn import factory
 
-__all__ = ["BY_DATA", "ByData", "Published", "PublishedRun", "Settings", "fitting", "member", "nearest"]
+__all__ = [
+    "AUTO",
+    "Auto",
+    "PublishedRun",
+    "Settings",
+    "SettingsBySize",
+    "nearest_settings",
+    "teacher_factory",
+    "usable_networks",
+]
 
 T = TypeVar("T")
 if TYPE_CHECKING:
-    ByData = Annotated[T, "once settled"]
+    Auto = Annotated[T, "once settled"]
 else:
-    ByData = T | None
+    Auto = T | None
 """The type of a field that `potstill.core.Method.settled` fills in from the data: nothing but that is asked of a method
 before, so whatever reads the field reads a value."""
 
-BY_DATA: Any = None
+AUTO: Any = None
 """The default of such a field."""
 
 Settings: TypeAlias = Mapping[str, float | int | bool | str]
@@ -35,11 +44,11 @@ class PublishedRun:
     """Repository, its commit, and the file, figure or command in it."""
 
 
-Published: TypeAlias = Mapping[tuple[int, int], Settings]
+SettingsBySize: TypeAlias = Mapping[tuple[int, int], Settings]
 """Pixels along a side and classes of the data that a program is for → its settings."""
 
 
-def nearest(published: Published, spec: InputSpec, classes: int) -> Settings:
+def nearest_settings(published: SettingsBySize, spec: InputSpec, classes: int) -> Settings:
     """The settings of the program for the data that are nearest to these: in size, and of equal sizes in classes.
 
     Near is meant as a ratio: 64 pixels are as far from 32 as from 128. The side is the geometric mean of both.
@@ -58,12 +67,12 @@ def nearest(published: Published, spec: InputSpec, classes: int) -> Settings:
     return published[min(published, key=away)]
 
 
-def fitting(names: Sequence[str], problem: Problem) -> tuple[list[str], list[str]]:
+def usable_networks(names: Sequence[str], problem: Problem) -> tuple[list[str], list[str]]:
     """Those networks of a method's own choice that can take the data, and a line for each that cannot."""
     kept, said = [], []
     for name in names:
         try:
-            member(name, problem)
+            teacher_factory(name, problem)
         except PotstillError as error:
             said.append(f"{name}, of the usual committee of teachers, is left out: {error}")
         else:
@@ -71,7 +80,7 @@ def fitting(names: Sequence[str], problem: Problem) -> tuple[list[str], list[str
     return kept, said
 
 
-def member(name: str, problem: Problem) -> NetworkFactory:
+def teacher_factory(name: str, problem: Problem) -> NetworkFactory:
     """The factory of a further teacher.
 
     Raises:

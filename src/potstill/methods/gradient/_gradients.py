@@ -14,20 +14,20 @@ from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import gradients
 from potstill.methods.engine import (
     TARGETS,
-    Descent,
-    MatchState,
-    Networks,
+    LossAndGrads,
+    MatchingState,
+    NetworkSource,
+    ObjectiveInputs,
     PoolMember,
-    Seen,
-    Sloped,
-    augmenting,
+    Update,
+    augment_function,
+    central_samples_of_class,
+    decode_inputs,
     has_classes,
-    inputs_of,
-    load,
-    nearest_to_centres,
-    seen_inputs,
+    inputs_of_view,
+    load_network,
 )
-from potstill.methods.engine import shown as named
+from potstill.methods.engine import named_inputs as named
 from potstill.rng import generator
 
 __all__ = ["Gradients", "Sampler"]
@@ -75,36 +75,38 @@ class Gradients:
     turns: bool = False
     """Whether each class has a move of its own."""
 
-    def begin(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
+    def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
         return {}
 
-    def block(
-        self, problem: Problem, networks: Networks, state: MatchState, rng: Generator
-    ) -> tuple[MatchState, Block]:
-        net = networks.embedder(problem, state, rng)[0]
+    def prepare(
+        self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
+    ) -> tuple[MatchingState, Block]:
+        net = networks.draw_networks(problem, state, rng)[0]
         (member,) = state.pool
         member = replace(member, buffers=_frozen_statistics(net, member, problem, rng))
-        drawn = state.kept or self._drawn(problem, member, rng)
+        drawn = state.cached or self._drawn(problem, member, rng)
         omega = [problem.augment.draw(1, problem.train.input.shape, rng) for _ in problem.sizes]
         seen = [self._seen(size, rng) for size in problem.sizes]
         state = replace(state, pool=(member,))
         return state, Block(net=net, member=member, drawn=drawn, omega=omega, seen=seen)
 
-    def descents(self, problem: Problem, state: MatchState, block: Block) -> Iterator[Descent]:
+    def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
         k = problem.num_classes
 
-        def compared(classes: list[int], seen: Seen) -> Sloped:
+        def compared(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
             return self.compared(problem, block, seen, classes)
 
-        yield Descent("loss", compared, [[c] for c in range(k)] if self.turns else [list(range(k))], share=k)
+        yield Update("loss", compared, [[c] for c in range(k)] if self.turns else [list(range(k))], loss_divisor=k)
 
-    def after(self, problem: Problem, state: MatchState, block: Block) -> MatchState:
-        used = state.used + 1
-        return replace(state, used=used, kept=block.drawn if self.interval > 1 and used % self.interval else {})
+    def finish_step(self, problem: Problem, state: MatchingState, block: Block) -> MatchingState:
+        used = state.block_steps + 1
+        return replace(
+            state, block_steps=used, cached=block.drawn if self.interval > 1 and used % self.interval else {}
+        )
 
-    def compared(self, problem: Problem, block: Block, shown: Seen, classes: list[int]) -> Sloped:
+    def compared(self, problem: Problem, block: Block, shown: ObjectiveInputs, classes: list[int]) -> LossAndGrads:
         """The distance over ``classes``, one after the other."""
-        apply, net, member, loss = augmenting(problem), block.net, block.member, 0.0
+        apply, net, member, loss = augment_function(problem), block.net, block.member, 0.0
         slopes = {n: torch.zeros_like(t) for n, t in shown.items() if n != TARGETS and t.is_floating_point()}
         classified, criterion = has_classes(problem), problem.task.loss
         firsts = [0, *torch.tensor(problem.sizes).cumsum(0).tolist()]
@@ -115,10 +117,10 @@ class Gradients:
             g_T = gradients(
                 net, member.theta, apply(batch.x, omega), y_T, buffers=member.buffers, criterion=criterion
             )  # fmt: skip
-            some = named(index(seen_inputs(shown), rows))
+            some = named(index(inputs_of_view(shown), rows))
             some |= {"labels": shown["labels"][rows]} if "labels" in shown else {}
             leaves = {n: some[n].requires_grad_() for n in slopes}
-            s = seen_inputs(some)
+            s = inputs_of_view(some)
             y = _all_of_class(c, s)
             if "labels" in leaves or TARGETS in shown:
                 y = leaves["labels"] if "labels" in leaves else shown[TARGETS][rows]
@@ -133,7 +135,7 @@ class Gradients:
             loss += float(gap.detach())
         return loss, slopes
 
-    def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
+    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
         rng, k = generator(0, "plan"), problem.num_classes
         (member,) = state.pool
         net = problem.network(member.seed).eval()  # only a BatchNorm tells the difference, and a step freezes it
@@ -141,7 +143,7 @@ class Gradients:
         omega = [problem.augment.draw(1, problem.train.input.shape, rng) for _ in range(k)]
         seen = [self._seen(size, rng) for size in problem.sizes]
         block = Block(net=net, member=member, drawn=_named(index), omega=omega, seen=seen)
-        S, rows = inputs_of(problem, state.leaves, self.space)
+        S, rows = decode_inputs(problem, state.params, self.space)
         shown = named(S)
         if not has_classes(problem):
             shown[TARGETS] = rows
@@ -162,7 +164,7 @@ class Gradients:
         still = problem.network(member.seed).eval().requires_grad_(False)
 
         def choose() -> object:
-            return nearest_to_centres(problem, still, of_largest, self.batch_real, rng, K_MEANS_ITERATIONS)
+            return central_samples_of_class(problem, still, of_largest, self.batch_real, rng, K_MEANS_ITERATIONS)
 
         choice = Part(
             what="choice of real samples", real=True, samples=len(problem.train), size=len(of_largest),
@@ -173,9 +175,9 @@ class Gradients:
     def _drawn(self, problem: Problem, member: PoolMember, rng: Generator) -> dict[str, Tensor]:
         if self.sampler == "random":
             return _named(draw_per_class(problem.by_class, self.batch_real, rng))
-        net = load(problem, member.seed, member.theta, member.buffers).eval().requires_grad_(False)
+        net = load_network(problem, member.seed, member.theta, member.buffers).eval().requires_grad_(False)
         return _named([
-            nearest_to_centres(problem, net, index, self.batch_real, rng, K_MEANS_ITERATIONS)
+            central_samples_of_class(problem, net, index, self.batch_real, rng, K_MEANS_ITERATIONS)
             for index in problem.by_class
         ])  # fmt: skip
 

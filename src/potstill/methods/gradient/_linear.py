@@ -11,7 +11,16 @@ from potstill.core import Network, Part, Problem, Space
 from potstill.functional.features import embed_real
 from potstill.functional.gradient import cosine, linear_gradient
 from potstill.functional.sampling import distinct
-from potstill.methods.engine import Descent, MatchState, Networks, Seen, Sloped, hard_labels, image, inputs_of
+from potstill.methods.engine import (
+    LossAndGrads,
+    MatchingState,
+    NetworkSource,
+    ObjectiveInputs,
+    Update,
+    decode_inputs,
+    hard_labels,
+    require_tensor,
+)
 from potstill.rng import draw_seed, generator
 
 __all__ = ["LinearGradients", "Views"]
@@ -87,16 +96,18 @@ class LinearGradients:
     space: Space
     """What the payload decodes to."""
 
-    def begin(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
+    def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
         return {}
 
-    def block(
-        self, problem: Problem, networks: Networks, state: MatchState, rng: Generator
-    ) -> tuple[MatchState, Block]:
-        if state.used == 0:
-            state = replace(state, block=draw_seed(rng))
-        net = networks.embedder(problem, state, generator(state.block, "block"))[0].eval().requires_grad_(False)
-        kept = state.kept or self._of_real(problem, net, generator(state.block, "real"))
+    def prepare(
+        self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
+    ) -> tuple[MatchingState, Block]:
+        if state.block_steps == 0:
+            state = replace(state, block_seed=draw_seed(rng))
+        net = (
+            networks.draw_networks(problem, state, generator(state.block_seed, "block"))[0].eval().requires_grad_(False)
+        )
+        kept = state.cached or self._of_real(problem, net, generator(state.block_seed, "real"))
         weight = self.spread * torch.randn(problem.num_classes, kept["features"].shape[1], generator=rng)
         weight = weight.to(kept["features"])
         real = linear_gradient(kept["features"], kept["labels"], weight)
@@ -107,21 +118,21 @@ class LinearGradients:
         """Features and classes of some real samples, each seen once; all classes as often as the data have them."""
         wanted = self.batch_real or self.views * sum(problem.sizes)
         batch = problem.train.fetch(distinct(len(problem.train), wanted, rng))
-        x = image(batch.x)
+        x = require_tensor(batch.x)
         assert batch.y is not None
         views = self.seen.of(problem, x, self.seen.draw(problem, len(x), rng))
         return {"features": embed_real(net, views), "labels": batch.y}
 
-    def descents(self, problem: Problem, state: MatchState, block: Block) -> Iterator[Descent]:
-        yield Descent(
+    def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
+        yield Update(
             "gap", lambda _, seen: self.compared(problem, block, seen), [list(range(problem.num_classes))]
         )  # fmt: skip
 
-    def after(self, problem: Problem, state: MatchState, block: Block) -> MatchState:
-        used = (state.used + 1) % self.reuse
-        return replace(state, used=used, kept=block.kept if used else {})
+    def finish_step(self, problem: Problem, state: MatchingState, block: Block) -> MatchingState:
+        used = (state.block_steps + 1) % self.reuse
+        return replace(state, block_steps=used, cached=block.kept if used else {})
 
-    def compared(self, problem: Problem, block: Block, seen: Seen) -> Sloped:
+    def compared(self, problem: Problem, block: Block, seen: ObjectiveInputs) -> LossAndGrads:
         """The cosine distance of the two gradients, and its slopes."""
         leaves = {n: seen[n].detach().requires_grad_() for n in ("inputs", "labels") if n in seen}
         y = leaves.get("labels", hard_labels(problem).to(block.weight.device))
@@ -132,11 +143,11 @@ class LinearGradients:
         found = torch.autograd.grad(gap, tuple(leaves.values()))
         return float(gap.detach()), dict(zip(leaves, found, strict=True))
 
-    def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
+    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
         rng = generator(0, "plan")
-        _, block = self.block(problem, networks, state, rng)
-        S, rows = inputs_of(problem, state.leaves, self.space)
-        seen = {"inputs": image(S)} | ({"labels": rows} if rows.is_floating_point() else {})
+        _, block = self.prepare(problem, networks, state, rng)
+        S, rows = decode_inputs(problem, state.params, self.space)
+        seen = {"inputs": require_tensor(S)} | ({"labels": rows} if rows.is_floating_point() else {})
         n = self.views * sum(problem.sizes)
         real = min(len(problem.train), self.batch_real or n)
         return (

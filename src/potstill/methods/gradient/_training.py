@@ -11,7 +11,7 @@ from potstill.core.nested import index
 from potstill.functional.sampling import distinct
 from potstill.functional.train import train_step
 from potstill.labels.teacher import Teacher, train_epoch
-from potstill.methods.engine import MatchState, PoolMember, augmenting, fresh_member, inputs_of
+from potstill.methods.engine import MatchingState, PoolMember, augment_function, decode_inputs, new_pool_member
 from potstill.rng import generator
 
 __all__ = ["OnReal", "OnSynthetic", "OneByOne", "Training"]
@@ -21,7 +21,7 @@ __all__ = ["OnReal", "OnSynthetic", "OneByOne", "Training"]
 class Training(Protocol):
     """A network's training between two updates."""
 
-    def __call__(self, problem: Problem, state: MatchState, net: Network, rng: Generator, /) -> PoolMember: ...
+    def __call__(self, problem: Problem, state: MatchingState, net: Network, rng: Generator, /) -> PoolMember: ...
     def size(self, problem: Problem, /) -> tuple[bool, int, int]:
         """For a plan: whether it sees real samples, how many at once, and how many in all."""
         ...
@@ -35,19 +35,19 @@ class OneByOne:
     updates: int
     training: Training
 
-    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
-        return replace(state, pool=(fresh_member(problem, rng, seed),))
+    def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
+        return replace(state, pool=(new_pool_member(problem, rng, seed),))
 
-    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
+    def draw_networks(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[Network, Network | None]:
         return problem.network(state.pool[0].seed).train(), None
 
-    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
-        if state.used >= self.updates:
-            fresh = (fresh_member(problem, rng),)
-            return replace(state, pool=fresh, used=0, kept={}, iteration=state.iteration + 1)
+    def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
+        if state.block_steps >= self.updates:
+            fresh = (new_pool_member(problem, rng),)
+            return replace(state, pool=fresh, block_steps=0, cached={}, iteration=state.iteration + 1)
         return replace(state, pool=(self.training(problem, state, net.train(), rng),))
 
-    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+    def parts(self, problem: Problem, state: MatchingState) -> tuple[Part, ...]:
         if self.updates == 1:
             return ()
         (member,) = state.pool
@@ -56,14 +56,14 @@ class OneByOne:
             fetched = problem.train.fetch(torch.arange(min(batch, samples)))
             x, y = fetched.x, fetched.y
         else:
-            x, y = inputs_of(problem, state.leaves, "model")
+            x, y = decode_inputs(problem, state.params, "model")
             some = torch.arange(min(batch, len(y)))
             x, y = index(x, some), y[some]
         assert y is not None
         n = len(y)
 
         def train() -> object:
-            z = augmenting(problem)(x, problem.augment.draw(n, problem.train.input.shape, generator(0, "plan")))
+            z = augment_function(problem)(x, problem.augment.draw(n, problem.train.input.shape, generator(0, "plan")))
             return train_step(
                 net, member.theta, member.velocity, z, y, lr=0.0, momentum=0.9, buffers=member.buffers,
                 criterion=problem.task.loss,
@@ -83,15 +83,15 @@ class OnSynthetic:
     lr: float
     augmented: bool
 
-    def __call__(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> PoolMember:
+    def __call__(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> PoolMember:
         (member,) = state.pool
-        S, y = inputs_of(problem, state.leaves, "model")
+        S, y = decode_inputs(problem, state.params, "model")
         theta, buffers = member.theta, member.buffers
         for _ in range(self.epochs):
             for batch in torch.split(torch.randperm(len(y), generator=rng), self.batch):
                 x = index(S, batch)
                 if self.augmented:
-                    x = augmenting(problem)(x, problem.augment.draw(len(batch), problem.train.input.shape, rng))
+                    x = augment_function(problem)(x, problem.augment.draw(len(batch), problem.train.input.shape, rng))
                 stepped = train_step(
                     net, theta, None, x, y[batch], lr=self.lr, buffers=buffers, criterion=problem.task.loss
                 )  # fmt: skip
@@ -112,7 +112,7 @@ class OnReal:
     lr: float
     cutmix: float
 
-    def __call__(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> PoolMember:
+    def __call__(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> PoolMember:
         (member,) = state.pool
         order = distinct(len(problem.train), self.samples, rng)
         made = train_epoch(

@@ -5,8 +5,16 @@ from typing import ClassVar, Literal
 
 from potstill.core import Problem
 from potstill.functional.gradient import convolutional, distance
-from potstill.functional.param_groups import Rule, Rules
-from potstill.methods.engine import Labels, Matching, MatchState, Start, bounds, moves, rate
+from potstill.functional.param_groups import ParamGroup, ParamGroups
+from potstill.methods.engine import (
+    Init,
+    Labels,
+    MatchingEngine,
+    MatchingState,
+    default_param_groups,
+    idc_learning_rate,
+    payload_bounds,
+)
 from potstill.methods.gradient._gradients import Gradients, Sampler
 from potstill.methods.gradient._training import OneByOne, OnReal, OnSynthetic
 
@@ -27,7 +35,7 @@ def published_loops(ipc: int) -> tuple[int, int]:
 class SyntheticValues:
     """Of DC and DSA: gradients of a network that trains on the synthetic samples. The defaults are DC's."""
 
-    state_type: ClassVar[type] = MatchState
+    state_type: ClassVar[type] = MatchingState
     may_be_zero: ClassVar[tuple[str, ...]] = ("inner",)
     fractions: ClassVar[tuple[str, ...]] = ("momentum",)
 
@@ -35,7 +43,7 @@ class SyntheticValues:
     """Networks, one after the other (main.py, --Iteration)."""
     batch_real: int = 256
     """Real samples per class and step (main.py, --batch_real)."""
-    start: Start = "noise"
+    start: Init = "noise"
     """Start from noise or from random real samples (main.py, --init)."""
     labels: Labels = "hard"
     """Learned labels join the optimisation. Ours; hard as published."""
@@ -72,7 +80,7 @@ class RealValues:
     They are from IDC's repository (arXiv:2205.14959): argument.py, condense.py and misc/reproduce.py.
     """
 
-    state_type: ClassVar[type] = MatchState
+    state_type: ClassVar[type] = MatchingState
     may_be_zero: ClassVar[tuple[str, ...]] = ("synthetic_most", "data_train")
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "cutmix")
 
@@ -80,7 +88,7 @@ class RealValues:
     """Networks, one after the other (argument.py, --niter)."""
     batch_real: int = 64
     """Real samples per class and update (--batch_real)."""
-    start: Start = "real"
+    start: Init = "real"
     """Start from random real samples (--init mix)."""
     labels: Labels = "hard"
     """Learned labels join the optimisation. Ours; hard as published."""
@@ -124,38 +132,38 @@ class RealValues:
     """What is optimised (--factor 2)."""
 
 
-def on_synthetic(method: SyntheticValues, problem: Problem, *, augmented: bool) -> Matching:
+def on_synthetic(method: SyntheticValues, problem: Problem, *, augmented: bool) -> MatchingEngine:
     """The engine of DC and DSA; ``augmented``: the network trains on augmented synthetic samples."""
     outer, inner = published_loops(problem.ipc)
     outer = outer if method.outer is None else method.outer
     inner = inner if method.inner is None else method.inner
-    rules = moves(Rule(lr=method.lr, momentum=method.momentum), method.lr_labels, method.optimizer)
+    rules = default_param_groups(ParamGroup(lr=method.lr, momentum=method.momentum), method.lr_labels, method.optimizer)
     training = OnSynthetic(epochs=inner, batch=method.batch_train, lr=method.lr_net, augmented=augmented)
-    return Matching(
+    return MatchingEngine(
         objective=Gradients(distance=distance(method.metric), batch_real=method.batch_real, space="model"),
-        networks=OneByOne(updates=outer, training=training), rules=lambda state, last: rules,
-        iterations=method.iterations, steps=method.iterations * outer, start=method.start, labels=method.labels,
-        first_seen=True,
+        networks=OneByOne(updates=outer, training=training), param_groups=lambda state, last: rules,
+        iterations=method.iterations, steps=method.iterations * outer, initial=method.start, labels=method.labels,
+        init_from_first_network=True,
     )  # fmt: skip
 
 
-def on_real(method: RealValues, problem: Problem) -> Matching:
+def on_real(method: RealValues, problem: Problem) -> MatchingEngine:
     """The engine of IDC and DREAM. What is stored is clamped at the last update with each network, as published."""
-    payload = Rule(lr=rate(problem, method.lr, method.lr_side), momentum=method.momentum)
-    bounded = replace(payload, within=bounds(problem))
+    payload = ParamGroup(lr=idc_learning_rate(problem, method.lr, method.lr_side), momentum=method.momentum)
+    bounded = replace(payload, bounds=payload_bounds(problem))
 
-    def rules(state: MatchState, last: bool) -> Rules:
-        ends = last and state.used + 1 >= method.outer
-        return moves(bounded if ends else payload, method.lr_labels, method.optimizer)
+    def rules(state: MatchingState, last: bool) -> ParamGroups:
+        ends = last and state.block_steps + 1 >= method.outer
+        return default_param_groups(bounded if ends else payload, method.lr_labels, method.optimizer)
 
     training = OnReal(samples=method.data_train, batch=method.batch_train, lr=method.lr_net, cutmix=method.cutmix)
-    return Matching(
+    return MatchingEngine(
         objective=Gradients(
             distance=convolutional(method.metric), batch_real=method.batch_real, space="data",
             sampler=method.sampler, interval=method.interval, most=method.synthetic_most,
             turns=method.updates == "class",
         ),
-        networks=OneByOne(updates=method.outer, training=training), rules=rules, iterations=method.iterations,
-        steps=method.iterations * method.outer, start=method.start, labels=method.labels, space="data",
-        first_seen=True,
+        networks=OneByOne(updates=method.outer, training=training), param_groups=rules, iterations=method.iterations,
+        steps=method.iterations * method.outer, initial=method.start, labels=method.labels, space="data",
+        init_from_first_network=True,
     )  # fmt: skip

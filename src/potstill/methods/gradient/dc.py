@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods.engine import Engineered, Matching, MatchState
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.gradient._values import SyntheticValues, on_synthetic
 
 __all__ = ["DC"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DC(SyntheticValues, Engineered[MatchState]):
+class DC(SyntheticValues, EngineMethod[MatchingState]):
     """Match the gradients that real and synthetic samples of a class give a network."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -38,6 +38,6 @@ class DC(SyntheticValues, Engineered[MatchState]):
         "good": {"iterations": 60, "batch_real": 128, "inner": 10, "start": "real"},
     }
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         # main.py mutes augmentation while DC's network trains, whatever the matching uses
         return on_synthetic(self, problem, augmented=False)

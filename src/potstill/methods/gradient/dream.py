@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods.engine import Engineered, Matching, MatchState, Start
+from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
 from potstill.methods.gradient._gradients import Sampler
 from potstill.methods.gradient._values import RealValues, on_real
 
@@ -17,7 +17,7 @@ __all__ = ["DREAM"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DREAM(RealValues, Engineered[MatchState]):
+class DREAM(RealValues, EngineMethod[MatchingState]):
     """IDC on representative real samples."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -41,8 +41,8 @@ class DREAM(RealValues, Engineered[MatchState]):
     """Updates that one choice serves (argument.py, --interval)."""
     batch_train: int = 128
     """Batch of the network's training (condense.py: that of the real samples, --batch_real)."""
-    start: Start = "k-means"
+    start: Init = "k-means"
     """Start from such samples of the first network (condense.py, --f2_init kmean; section 3.3 of the paper)."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         return on_real(self, problem)

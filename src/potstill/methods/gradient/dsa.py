@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods.engine import Engineered, Matching, MatchState, Start
+from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
 from potstill.methods.gradient._values import SyntheticValues, on_synthetic
 
 __all__ = ["DSA"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DSA(SyntheticValues, Engineered[MatchState]):
+class DSA(SyntheticValues, EngineMethod[MatchingState]):
     """Match gradients under an augmentation that real and synthetic samples share."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -39,10 +39,10 @@ class DSA(SyntheticValues, Engineered[MatchState]):
         "good": {"iterations": 60, "batch_real": 128, "inner": 10},
     }
 
-    start: Start = "real"
+    start: Init = "real"
     """Start from random real samples (the repository's DSA commands) or from noise."""
     augment: str = "dsa"
     """Siamese augmentation (section 3.2 of the paper)."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         return on_synthetic(self, problem, augmented=True)

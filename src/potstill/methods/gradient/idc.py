@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods.engine import Engineered, Matching, MatchState
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.gradient._values import RealValues, on_real
 
 __all__ = ["IDC"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class IDC(RealValues, Engineered[MatchState]):
+class IDC(RealValues, EngineMethod[MatchingState]):
     """Match gradients of networks in training, on inputs decoded from a fraction of their size."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -37,5 +37,5 @@ class IDC(RealValues, Engineered[MatchState]):
         "good": {"iterations": 40, "outer": 20, "batch_real": 64, "data_train": 500},
     }
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         return on_real(self, problem)

@@ -19,8 +19,17 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from potstill.core import Efforts, MethodInfo, Problem, Space
-from potstill.functional.param_groups import Rule
-from potstill.methods.engine import Engineered, Labels, Matching, MatchState, Ready, Start, bounds, moves
+from potstill.functional.param_groups import ParamGroup
+from potstill.methods.engine import (
+    EngineMethod,
+    FixedNetworks,
+    Init,
+    Labels,
+    MatchingEngine,
+    MatchingState,
+    default_param_groups,
+    payload_bounds,
+)
 from potstill.methods.gradient._linear import LinearGradients, Views
 
 __all__ = ["LGM"]
@@ -32,7 +41,7 @@ _FEW: dict[str, float | int | str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class LGM(Engineered[MatchState]):
+class LGM(EngineMethod[MatchingState]):
     """Match the gradients of random linear classifiers on the features of a frozen backbone."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -43,7 +52,7 @@ class LGM(Engineered[MatchState]):
         kinds=("*",),
         training={"optimizer": "adam", "lr": 0.001, "augmentation": "rrc", "epochs": 1000},
     )
-    state_type: ClassVar[type] = MatchState
+    state_type: ClassVar[type] = MatchingState
     fractions: ClassVar[tuple[str, ...]] = ("momentum",)
     efforts: ClassVar[Efforts] = {
         "quick": {"iterations": 60, "lr": 0.01, **_FEW},
@@ -59,7 +68,7 @@ class LGM(Engineered[MatchState]):
     reuse: int = 1
     """Steps with one network and its features of real samples: more is faster, for batches that say more of a class.
     Every step has a classifier of its own. Ours; 1 as published."""
-    start: Start = "noise"
+    start: Init = "noise"
     """Start from noise (init_mode) or from real samples."""
     labels: Labels = "hard"
     """Learned labels join the optimisation. Ours; hard as published."""
@@ -84,14 +93,19 @@ class LGM(Engineered[MatchState]):
     parametrization: str = "pixels"
     """What is optimised."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         space: Space = "data" if problem.train.input.kind == "image" else "model"
-        rules = moves(Rule(lr=self.lr, momentum=self.momentum, within=bounds(problem)), self.lr_labels, self.optimizer)
-        return Matching(
+        rules = default_param_groups(
+            ParamGroup(lr=self.lr, momentum=self.momentum, bounds=payload_bounds(problem)),
+            self.lr_labels,
+            self.optimizer,
+        )
+        return MatchingEngine(
             objective=LinearGradients(
                 views=self.views, batch_real=self.batch_real, reuse=self.reuse, spread=self.spread, space=space,
                 seen=Views(noise=self.noise, brighter=self.noise_mean),
             ),
-            networks=Ready(), rules=lambda state, last: rules, iterations=self.iterations, steps=self.iterations,
-            start=self.start, labels=self.labels, space=space,
+            networks=FixedNetworks(), param_groups=lambda state, last: rules, iterations=self.iterations,
+            steps=self.iterations,
+            initial=self.start, labels=self.labels, space=space,
         )  # fmt: skip

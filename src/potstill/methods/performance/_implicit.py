@@ -20,21 +20,21 @@ from torch import Generator, Tensor
 
 from potstill.core import Inputs, Network, Part, Problem
 from potstill.core.nested import split, tensors
-from potstill.functional.param_groups import under
+from potstill.functional.param_groups import strip_prefix
 from potstill.functional.ridge import solve
 from potstill.functional.sampling import distinct
 from potstill.methods.engine import (
     LOGITS,
     SCORES,
     TARGETS,
-    Descent,
-    MatchState,
-    Networks,
-    Seen,
-    Sloped,
-    augmenting,
-    seen_inputs,
-    shown,
+    LossAndGrads,
+    MatchingState,
+    NetworkSource,
+    ObjectiveInputs,
+    Update,
+    augment_function,
+    inputs_of_view,
+    named_inputs,
 )
 from potstill.methods.performance._linearize import Linearised, conjugate_gradients
 from potstill.methods.performance._ridge import PASS, TEMPERATURE, Fit, fit_loss, margin, targets_of_set, wanted
@@ -83,42 +83,44 @@ class ImplicitRidge:
     inverse_hessian: InverseHessian = "exact"
     """The parameters of the system for v."""
 
-    def begin(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
+    def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
         return {}
 
-    def block(self, problem: Problem, networks: Networks, state: MatchState, rng: Generator) -> tuple[MatchState, Real]:
-        state = replace(state, block=draw_seed(rng))
-        drawn = generator(state.block, "block")
+    def prepare(
+        self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
+    ) -> tuple[MatchingState, Real]:
+        state = replace(state, block_seed=draw_seed(rng))
+        drawn = generator(state.block_seed, "block")
         return state, self._block(problem, networks, state, drawn)
 
-    def _block(self, problem: Problem, networks: Networks, state: MatchState, rng: Generator) -> Real:
-        net = networks.embedder(problem, state, rng)[0]
+    def _block(self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator) -> Real:
+        net = networks.draw_networks(problem, state, rng)[0]
         omega = problem.augment.draw(1, problem.train.input.shape, rng)
         index = distinct(len(problem.train), self.batch_real, rng)
         batch = problem.train.fetch(index)
         y = batch.y if batch.y is not None else problem.train.labels[index]
-        x = augmenting(problem)(batch.x, omega)
+        x = augment_function(problem)(batch.x, omega)
         return Real(net=net, omega=omega, x=x, y=y, targets=wanted(problem, y))
 
-    def descents(self, problem: Problem, state: MatchState, block: Real) -> Iterator[Descent]:
-        probable = LOGITS in state.leaves.held
+    def updates(self, problem: Problem, state: MatchingState, block: Real) -> Iterator[Update]:
+        probable = LOGITS in state.params.value
 
-        def fitted(classes: list[int], seen: Seen) -> Sloped:
+        def fitted(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
             return self.fitted(problem, block, seen, probable)
 
-        yield Descent("loss", fitted, [list(range(problem.num_classes))])
+        yield Update("loss", fitted, [list(range(problem.num_classes))])
 
-    def after(self, problem: Problem, state: MatchState, block: Real) -> MatchState:
+    def finish_step(self, problem: Problem, state: MatchingState, block: Real) -> MatchingState:
         return state
 
-    def fitted(self, problem: Problem, block: Real, seen: Seen, probable: bool) -> Sloped:
+    def fitted(self, problem: Problem, block: Real, seen: ObjectiveInputs, probable: bool) -> LossAndGrads:
         """The loss on the block's real samples, and its whole slope; ``probable``: labels are rows that sum to 1."""
         moving = {n: t for n, t in seen.items() if t.is_floating_point() and n != TARGETS}
         leaves = {n: t.detach().clone().requires_grad_() for n, t in moving.items()}
         ends = tuple(leaves.values())
         with torch.enable_grad():
-            S = seen_inputs({**seen, **leaves})
-            set_ = Linearised(block.net, augmenting(problem)(S, block.omega), self._taken)
+            S = inputs_of_view({**seen, **leaves})
+            set_ = Linearised(block.net, augment_function(problem)(S, block.omega), self._taken)
             y = targets_of_set(problem, leaves, seen, probable)
             h = set_.features.double()
             eye = torch.eye(len(h), dtype=h.dtype, device=h.device)
@@ -174,9 +176,9 @@ class ImplicitRidge:
             total = {n: t + total[n] if total else t for n, t in found.items()}
         return total
 
-    def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
-        held = state.leaves.held
-        seen = {n: t.detach() for n, t in shown(problem.decode(under("payload/", held))).items()}
+    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
+        held = state.params.value
+        seen = {n: t.detach() for n, t in named_inputs(problem.decode(strip_prefix("payload/", held))).items()}
         n = len(next(iter(seen.values())))
         if learned := sorted({LOGITS, SCORES} & held.keys()):
             seen["labels"] = torch.zeros_like(held[learned[0]])

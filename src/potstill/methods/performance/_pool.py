@@ -10,15 +10,15 @@ from torch import Generator, Tensor
 from potstill.core import Inputs, Network, Part, Problem
 from potstill.core.nested import index
 from potstill.functional.optim import adamw
-from potstill.functional.param_groups import under
+from potstill.functional.param_groups import strip_prefix
 from potstill.functional.sampling import distinct
 from potstill.functional.train import gradients
-from potstill.methods.engine import MatchState, PoolMember, fresh_member, load
+from potstill.methods.engine import MatchingState, PoolMember, load_network, new_pool_member
 from potstill.rng import generator
 
 __all__ = ["STEPS", "OnTheSet", "Stored"]
 
-Stored: TypeAlias = Callable[[Problem, MatchState], tuple[Inputs, Tensor]]
+Stored: TypeAlias = Callable[[Problem, MatchingState], tuple[Inputs, Tensor]]
 """What is stored, as networks learn it: inputs in model space and rows of numbers. No graph."""
 
 STEPS = "pool/steps"
@@ -49,22 +49,22 @@ class OnTheSet:
     steps_per_network: int = 1
     """Of the objective: steps that a network serves in a row, and after the last of which alone it trains."""
 
-    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
+    def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
         apart = self.oldest // self.count if self.staggered else 0
         ages = torch.tensor([[apart * i, 0] for i in range(self.count)])
         pool = tuple(_untrained(problem, rng) for _ in range(self.count))
         return replace(state, pool=pool, memory={**state.memory, STEPS: ages})
 
-    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
+    def draw_networks(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[Network, Network | None]:
         member = state.pool[self._place(state)]
-        return load(problem, member.seed, member.theta, member.buffers).eval(), None
+        return load_network(problem, member.seed, member.theta, member.buffers).eval(), None
 
-    def _place(self, state: MatchState) -> int:
+    def _place(self, state: MatchingState) -> int:
         """Of the network that serves the present step."""
-        return int(torch.randint(self.count, (1,), generator=generator(state.block, "member")))
+        return int(torch.randint(self.count, (1,), generator=generator(state.block_seed, "member")))
 
-    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
-        if state.used:
+    def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
+        if state.block_steps:
             return replace(state, iteration=state.iteration + 1)  # it serves the next step as well
         place = self._place(state)
         ages, pool = state.memory[STEPS].clone(), list(state.pool)
@@ -80,7 +80,7 @@ class OnTheSet:
         )  # fmt: skip
 
     def _trained(
-        self, problem: Problem, state: MatchState, member: PoolMember, steps: int, rng: Generator
+        self, problem: Problem, state: MatchingState, member: PoolMember, steps: int, rng: Generator
     ) -> PoolMember:
         x, y = self.stored(problem, state)
         if len(y) > self.batch:
@@ -90,12 +90,12 @@ class OnTheSet:
         buffers = {n: b.clone() for n, b in member.buffers.items()}
         found = gradients(net, member.theta, x, y, buffers=buffers, criterion=half_squares)
         theta, first, second = adamw(
-            member.theta, dict(zip(member.theta, found, strict=True)), under("first/", member.velocity),
-            under("second/", member.velocity), steps, lr=self.lr,
+            member.theta, dict(zip(member.theta, found, strict=True)), strip_prefix("first/", member.velocity),
+            strip_prefix("second/", member.velocity), steps, lr=self.lr,
         )  # fmt: skip
         return replace(member, theta=theta, velocity=_moments(first, second), buffers=buffers)
 
-    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+    def parts(self, problem: Problem, state: MatchingState) -> tuple[Part, ...]:
         n = min(len(self.stored(problem, state)[1]), self.batch)
 
         def train(_: int) -> Callable[[], object]:
@@ -114,7 +114,7 @@ class OnTheSet:
 
 
 def _untrained(problem: Problem, rng: Generator) -> PoolMember:
-    member = fresh_member(problem, rng)
+    member = new_pool_member(problem, rng)
     return replace(member, velocity=_moments(member.velocity, member.velocity))
 
 

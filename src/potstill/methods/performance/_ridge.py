@@ -18,23 +18,23 @@ from potstill.core import Inputs, InputSpec, Network, Part, Problem, Space
 from potstill.core.nested import split
 from potstill.functional.features import input_rows
 from potstill.functional.kernels import FullyConnected, embedded
-from potstill.functional.param_groups import Rules, under, values
+from potstill.functional.param_groups import ParamGroups, param_values, strip_prefix
 from potstill.functional.ridge import predict
 from potstill.functional.sampling import distinct, draw_per_class
 from potstill.methods.engine import (
     LOGITS,
     SCORES,
     TARGETS,
-    Descent,
-    MatchState,
-    Networks,
-    Seen,
-    Sloped,
-    augmenting,
+    LossAndGrads,
+    MatchingState,
+    NetworkSource,
+    ObjectiveInputs,
+    Update,
+    augment_function,
     hard_labels,
     has_classes,
-    seen_inputs,
-    shown,
+    inputs_of_view,
+    named_inputs,
 )
 from potstill.rng import draw_seed, generator
 
@@ -86,16 +86,16 @@ class _Alone(Network):
 class InputsAlone:
     """No network: what embeds an input is the input. Kernels of infinitely wide networks need no more."""
 
-    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
+    def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
         return state
 
-    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
+    def draw_networks(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[Network, Network | None]:
         return _Alone(problem.train.input), None
 
-    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
+    def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
         return replace(state, iteration=state.iteration + 1)
 
-    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+    def parts(self, problem: Problem, state: MatchingState) -> tuple[Part, ...]:
         return ()
 
 
@@ -121,21 +121,23 @@ class KernelRidge:
     margin: bool = False
     """A learned label's largest number is to stay 1/k above the next (FRePo)."""
 
-    def begin(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
+    def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
         return {}
 
-    def block(
-        self, problem: Problem, networks: Networks, state: MatchState, rng: Generator
-    ) -> tuple[MatchState, Block]:
-        if state.used == 0:
-            state = replace(state, block=draw_seed(rng))
-        drawn = generator(state.block, "block")
+    def prepare(
+        self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
+    ) -> tuple[MatchingState, Block]:
+        if state.block_steps == 0:
+            state = replace(state, block_seed=draw_seed(rng))
+        drawn = generator(state.block_seed, "block")
         return state, self._block(problem, networks, state, self._drawn(problem, drawn), drawn)
 
-    def _block(self, problem: Problem, networks: Networks, state: MatchState, index: Tensor, rng: Generator) -> Block:
-        nets = tuple(networks.embedder(problem, state, rng)[0].requires_grad_(False) for _ in range(self.nets))
+    def _block(
+        self, problem: Problem, networks: NetworkSource, state: MatchingState, index: Tensor, rng: Generator
+    ) -> Block:
+        nets = tuple(networks.draw_networks(problem, state, rng)[0].requires_grad_(False) for _ in range(self.nets))
         omega = problem.augment.draw(1, problem.train.input.shape, rng)
-        if held := state.kept:
+        if held := state.cached:
             return Block(
                 net=nets[0], nets=nets, omega=omega, rows=held["rows"], targets=held["targets"], y=held["y"]
             )  # fmt: skip
@@ -143,7 +145,7 @@ class KernelRidge:
         y = batch.y if batch.y is not None else problem.train.labels[index]
         part = max(1, PASS // max(1, problem.train.input.numbers))
         with torch.no_grad():
-            rows = torch.cat([embedded(nets, augmenting(problem)(some, omega)) for some in split(batch.x, part)])
+            rows = torch.cat([embedded(nets, augment_function(problem)(some, omega)) for some in split(batch.x, part)])
         return Block(net=nets[0], nets=nets, omega=omega, rows=rows, targets=wanted(problem, y), y=y)
 
     def _drawn(self, problem: Problem, rng: Generator) -> Tensor:
@@ -151,21 +153,21 @@ class KernelRidge:
             return distinct(len(problem.train), self.batch_real, rng)
         return torch.cat(draw_per_class(problem.by_class, -(-self.batch_real // problem.num_classes), rng))
 
-    def descents(self, problem: Problem, state: MatchState, block: Block) -> Iterator[Descent]:
-        probable = LOGITS in state.leaves.held
+    def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
+        probable = LOGITS in state.params.value
 
-        def fitted(classes: list[int], seen: Seen) -> Sloped:
+        def fitted(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
             return self.fitted(problem, block, seen, probable)
 
-        yield Descent("loss", fitted, [list(range(problem.num_classes))])
+        yield Update("loss", fitted, [list(range(problem.num_classes))])
 
-    def fitted(self, problem: Problem, block: Block, seen: Seen, probable: bool) -> Sloped:
+    def fitted(self, problem: Problem, block: Block, seen: ObjectiveInputs, probable: bool) -> LossAndGrads:
         """The loss on the block's real samples; ``probable``: labels are learned rows that sum to 1."""
         moving = {n: t for n, t in seen.items() if t.is_floating_point() and n != TARGETS}
         leaves = {n: t.detach().clone().requires_grad_() for n, t in moving.items()}
         with torch.enable_grad():
-            S = seen_inputs({**seen, **leaves})
-            rows = embedded(block.nets, augmenting(problem)(S, block.omega))
+            S = inputs_of_view({**seen, **leaves})
+            rows = embedded(block.nets, augment_function(problem)(S, block.omega))
             y = targets_of_set(problem, leaves, seen, probable)
             mean = y.new_zeros(y.shape[1]) if has_classes(problem) else y.mean(0)
             answers = predict(self.kernel(block.rows, rows), self.kernel(rows, rows), y - mean, self.ridge) + mean
@@ -176,16 +178,16 @@ class KernelRidge:
         slopes = {n: g for n, g in zip(leaves, found, strict=True) if g is not None}
         return float(loss.detach()), slopes
 
-    def after(self, problem: Problem, state: MatchState, block: Block) -> MatchState:
-        used = (state.used + 1) % self.steps_per_network
+    def finish_step(self, problem: Problem, state: MatchingState, block: Block) -> MatchingState:
+        used = (state.block_steps + 1) % self.steps_per_network
         kept = {"rows": block.rows, "targets": block.targets, "y": block.y} if used else {}
-        return replace(state, used=used, kept=kept)
+        return replace(state, block_steps=used, cached=kept)
 
-    def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
-        state = replace(state, used=0, kept={})
+    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
+        state = replace(state, block_steps=0, cached={})
         index = self._drawn(problem, generator(0, "plan"))
-        held, k = state.leaves.held, problem.num_classes
-        seen = {n: t.detach() for n, t in shown(problem.decode(under("payload/", held))).items()}
+        held, k = state.params.value, problem.num_classes
+        seen = {n: t.detach() for n, t in named_inputs(problem.decode(strip_prefix("payload/", held))).items()}
         n = len(next(iter(seen.values())))
         if learned := sorted({LOGITS, SCORES} & held.keys()):
             seen["labels"] = torch.zeros_like(held[learned[0]])
@@ -232,7 +234,7 @@ def margin(problem: Problem, leaves: Mapping[str, Tensor], y: Tensor, cap: float
     return (best[:, 0] - best[:, 1]).clamp_max(cap).mean()
 
 
-def targets_of_set(problem: Problem, leaves: Mapping[str, Tensor], seen: Seen, probable: bool) -> Tensor:
+def targets_of_set(problem: Problem, leaves: Mapping[str, Tensor], seen: ObjectiveInputs, probable: bool) -> Tensor:
     """Of what is stored, as the learner has them, differentiable; ``probable``: they are rows that sum to 1."""
     if "labels" not in leaves:
         return wanted(problem, seen.get(TARGETS, hard_labels(problem))).to(next(iter(leaves.values())).device)
@@ -263,11 +265,11 @@ def wanted(problem: Problem, y: Tensor) -> Tensor:
     return (y.double() if y.is_floating_point() else F.one_hot(y.long(), k).double()) - 1 / k
 
 
-def stored(problem: Problem, state: MatchState, rules: Rules) -> tuple[Inputs, Tensor]:
+def stored(problem: Problem, state: MatchingState, rules: ParamGroups) -> tuple[Inputs, Tensor]:
     """What is stored as a learner has it: inputs that the leaves decode to, and targets as in `wanted`. No graph."""
-    known = values(state.leaves, rules)
+    known = param_values(state.params, rules)
     with torch.no_grad():
-        x: Inputs = problem.decode(under("payload/", known))
+        x: Inputs = problem.decode(strip_prefix("payload/", known))
     if SCORES in known:
         return x, known[SCORES].double() if has_classes(problem) else scaled(problem, known[SCORES])
     rows = known[LOGITS].softmax(1) if LOGITS in known else known.get(TARGETS, hard_labels(problem))

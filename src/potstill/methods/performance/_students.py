@@ -7,9 +7,16 @@ from typing import ClassVar, Literal, TypeVar
 import torch
 
 from potstill.core import Problem
-from potstill.functional.param_groups import Rule, Rules
+from potstill.functional.param_groups import ParamGroup, ParamGroups
 from potstill.functional.unroll import Inner
-from potstill.methods.engine import Matching, MatchState, Start, has_classes, mode_by_memory, unrolled_mode
+from potstill.methods.engine import (
+    Init,
+    MatchingEngine,
+    MatchingState,
+    choose_mode_by_memory,
+    has_classes,
+    objective_mode,
+)
 from potstill.methods.performance._ridge import deviations
 from potstill.methods.performance._unrolled import RATE, Students, Unrolling
 from potstill.methods.performance._windows import Batches, Windows
@@ -23,13 +30,13 @@ T = TypeVar("T", bound="StudentValues")
 class StudentValues:
     """What every method of unrolled training has; those without a default are the publication's."""
 
-    state_type: ClassVar[type] = MatchState
+    state_type: ClassVar[type] = MatchingState
     may_be_zero: ClassVar[tuple[str, ...]] = ("students",)
     fractions: ClassVar[tuple[str, ...]] = ("momentum",)
 
     iterations: int
     batch_real: int
-    start: Start
+    start: Init
     labels: Literal["hard", "learned", "scores"] = "hard"
     """Learned labels join the optimisation, as a softmax of logits; ``scores``: as real values, and so do real targets.
     Ours."""
@@ -59,10 +66,10 @@ class StudentValues:
         """With a mode that goes by the machine's memory decided."""
         if self.mode != "by-memory":
             return self, ()
-        made: Matching = replace(self, mode="auto").engine(problem)  # type: ignore[attr-defined]
+        made: MatchingEngine = replace(self, mode="auto").build_engine(problem)  # type: ignore[attr-defined]
         objective = made.objective
         assert isinstance(objective, Unrolling)
-        mode, why = mode_by_memory(problem, objective.batches.size(problem.sizes), objective.windows.most[1])
+        mode, why = choose_mode_by_memory(problem, objective.batches.size(problem.sizes), objective.windows.most[1])
         return replace(self, mode=mode), (why,)
 
 
@@ -75,31 +82,31 @@ def unrolled(
     inner: Inner,
     clip: float = 0.0,
     average: float = 0.0,
-    factor: Callable[[MatchState], float] | None = None,
-) -> Matching:
+    factor: Callable[[MatchingState], float] | None = None,
+) -> MatchingEngine:
     """The engine of a method with these windows and batches of its students.
 
     Args:
         factor: what all rates are multiplied with at a state.
     """
     units = () if has_classes(problem) else tuple(deviations(problem)[1].tolist())
-    payload = Rule(lr=method.lr, optimizer=method.optimizer, momentum=method.momentum)
-    rules: Rules = {
+    payload = ParamGroup(lr=method.lr, optimizer=method.optimizer, momentum=method.momentum)
+    rules: ParamGroups = {
         "payload/": payload,
-        "labels/": replace(payload, lr=method.lr_labels, units=units),
-        "student/": Rule(lr=method.lr_lr, optimizer="adamw", positive=True),
+        "labels/": replace(payload, lr=method.lr_labels, scale=units),
+        "student/": ParamGroup(lr=method.lr_lr, optimizer="adamw", log_scale=True),
     }
 
-    def at(state: MatchState, last: bool) -> Rules:
+    def at(state: MatchingState, last: bool) -> ParamGroups:
         times = 1.0 if factor is None else factor(state)
         return rules if times == 1.0 else {n: replace(rule, lr=rule.lr * times) for n, rule in rules.items()}
 
-    return Matching(
+    return MatchingEngine(
         objective=Unrolling(
             windows=windows, batches=batches, inner=inner, lr=method.lr_net, batch_real=method.batch_real, clip=clip,
-            average=average, mode=unrolled_mode(method.mode),
+            average=average, mode=objective_mode(method.mode),
         ),
-        networks=Students(known=method.students), rules=at, iterations=method.iterations,
-        steps=method.iterations, start=method.start, labels=method.labels,
-        beside={RATE: torch.tensor(method.lr_net)} if method.learn_lr else {},
+        networks=Students(known=method.students), param_groups=at, iterations=method.iterations,
+        steps=method.iterations, initial=method.start, labels=method.labels,
+        extra_parameters={RATE: torch.tensor(method.lr_net)} if method.learn_lr else {},
     )  # fmt: skip

@@ -36,17 +36,17 @@ from potstill.functional.unroll import (
 from potstill.methods.engine import (
     SCORES,
     TARGETS,
-    Descent,
-    MatchState,
-    Networks,
-    Seen,
-    Sloped,
-    augmenting,
+    LossAndGrads,
+    MatchingState,
+    NetworkSource,
+    ObjectiveInputs,
+    Update,
+    augment_function,
+    decode_inputs,
     hard_labels,
     has_classes,
-    inputs_of,
-    seen_inputs,
-    shown,
+    inputs_of_view,
+    named_inputs,
 )
 from potstill.methods.performance._windows import Batches, Windows
 from potstill.rng import draw_seed, generator
@@ -73,17 +73,17 @@ class Students:
     known: int = 0
     """How many there are, which are those of the seeds 0, 1, …; 0: every step draws another."""
 
-    def begin(self, problem: Problem, state: MatchState, rng: Generator, seed: int | None) -> MatchState:
+    def init_state(self, problem: Problem, state: MatchingState, rng: Generator, seed: int | None) -> MatchingState:
         return state
 
-    def embedder(self, problem: Problem, state: MatchState, rng: Generator) -> tuple[Network, Network | None]:
+    def draw_networks(self, problem: Problem, state: MatchingState, rng: Generator) -> tuple[Network, Network | None]:
         drawn = int(torch.randint(self.known, (1,), generator=rng)) if self.known else draw_seed(rng)
         return problem.network(drawn).train(), None
 
-    def follow(self, problem: Problem, state: MatchState, net: Network, rng: Generator) -> MatchState:
+    def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
         return replace(state, iteration=state.iteration + 1)
 
-    def parts(self, problem: Problem, state: MatchState) -> tuple[Part, ...]:
+    def parts(self, problem: Problem, state: MatchingState) -> tuple[Part, ...]:
         return ()
 
 
@@ -105,7 +105,7 @@ class Real:
         if has_classes(problem) or y is None:
             y = problem.train.labels[at].to(device_of(found.x))
         with torch.no_grad():
-            return cls(x=augmenting(problem)(found.x, drawn), y=y)
+            return cls(x=augment_function(problem)(found.x, drawn), y=y)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,16 +143,16 @@ class Unrolling:
     mode: Mode | None = None
     """How gradients go through a window; ``None``: in one graph where that is small (`SMALL`), else in replay."""
 
-    def begin(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
+    def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
         return {}
 
-    def block(
-        self, problem: Problem, networks: Networks, state: MatchState, rng: Generator
-    ) -> tuple[MatchState, Block]:
-        net = networks.embedder(problem, state, rng)[0]
+    def prepare(
+        self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
+    ) -> tuple[MatchingState, Block]:
+        net = networks.draw_networks(problem, state, rng)[0]
 
         def probe(n: int) -> Tensor:
-            student = networks.embedder(problem, state, rng)[0]
+            student = networks.draw_networks(problem, state, rng)[0]
             return self.norms(problem, state, student, [self.drawn(problem, i, rng) for i in range(n)])
 
         held = {n: t for n, t in state.memory.items() if n != "norm"}
@@ -163,13 +163,13 @@ class Unrolling:
         made = Block(net=net, start=start, batches=batches, real=Real.drawn(problem, self.batch_real, rng))
         return replace(state, memory={**memory, **kept}), made
 
-    def descents(self, problem: Problem, state: MatchState, block: Block) -> Iterator[Descent]:
-        def compared(classes: list[int], seen: Seen) -> Sloped:
+    def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
+        def compared(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
             return self.compared(problem, state, block, seen)
 
-        yield Descent("loss", compared, [list(range(problem.num_classes))])
+        yield Update("loss", compared, [list(range(problem.num_classes))])
 
-    def compared(self, problem: Problem, state: MatchState, block: Block, seen: Seen) -> Sloped:
+    def compared(self, problem: Problem, state: MatchingState, block: Block, seen: ObjectiveInputs) -> LossAndGrads:
         """The loss on real samples, and its gradients, clipped."""
         leaves, lr = moving(seen), seen.get(RATE, 1.0 if RATES in seen else self.lr)
         loss = student_loss(problem, block.net, block.batches, seen, scores=_scored(problem, state))
@@ -191,7 +191,7 @@ class Unrolling:
         numbers = window * self.batches.size(problem.sizes) * problem.train.input.numbers
         return self.mode or ("full" if numbers <= SMALL else "replay")
 
-    def _longest(self, state: MatchState, found: Mapping[str, Tensor], block: Block) -> float:
+    def _longest(self, state: MatchingState, found: Mapping[str, Tensor], block: Block) -> float:
         """How long the gradient may be; the average is that with this step's (distill_higher.py of RaT-BPTT)."""
         if not self.clip:
             return 0.0
@@ -203,7 +203,7 @@ class Unrolling:
         block.found["norm"] = norm
         return self.clip * norm
 
-    def after(self, problem: Problem, state: MatchState, block: Block) -> MatchState:
+    def finish_step(self, problem: Problem, state: MatchingState, block: Block) -> MatchingState:
         held = {n: t for n, t in state.memory.items() if n != "norm"}
         memory = dict(self.windows.after(held, block.found["right"]))
         if "norm" in block.found:
@@ -217,7 +217,7 @@ class Unrolling:
         return rows, problem.augment.draw(n, problem.train.input.shape, rng)
 
     def norms(
-        self, problem: Problem, state: MatchState, net: Network, batches: list[tuple[Tensor | None, object]]
+        self, problem: Problem, state: MatchingState, net: Network, batches: list[tuple[Tensor | None, object]]
     ) -> Tensor:
         """Norms of the gradients of a student's steps (n,)."""
         seen = self._present(problem, state)
@@ -229,17 +229,17 @@ class Unrolling:
             student = after
         return torch.stack(made)
 
-    def _present(self, problem: Problem, state: MatchState) -> dict[str, Tensor]:
+    def _present(self, problem: Problem, state: MatchingState) -> dict[str, Tensor]:
         """What is seen at this state, without a graph. Learned rates are not: the values of leaves need their rules."""
-        S, rows = inputs_of(problem, state.leaves, self.space)
-        seen = shown(S)
-        if SCORES in state.leaves.held or (has_classes(problem) and rows.is_floating_point()):
+        S, rows = decode_inputs(problem, state.params, self.space)
+        seen = named_inputs(S)
+        if SCORES in state.params.value or (has_classes(problem) and rows.is_floating_point()):
             seen["labels"] = rows
         elif not has_classes(problem):
             seen[TARGETS] = rows
         return seen
 
-    def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
+    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
         rng = generator(0, "plan")
         total, window = self.windows.most
         net, seen = problem.network(0), self._present(problem, state)
@@ -292,18 +292,23 @@ def _norm_of_step(before: State, after: State, inner: Inner, lr: float) -> Tenso
     return torch.stack([g.square().sum() for g in grads]).sum().sqrt()
 
 
-def moving(seen: Seen) -> dict[str, Tensor]:
+def moving(seen: ObjectiveInputs) -> dict[str, Tensor]:
     """What gradients are asked of, apart from the learned rate that steps share: inputs, labels, rates of steps."""
     return {n: t for n, t in seen.items() if t.is_floating_point() and n not in (TARGETS, RATE)}
 
 
-def _scored(problem: Problem, state: MatchState) -> bool:
+def _scored(problem: Problem, state: MatchingState) -> bool:
     """Whether labels of classes are real values."""
-    return SCORES in state.leaves.held and has_classes(problem)
+    return SCORES in state.params.value and has_classes(problem)
 
 
 def student_loss(
-    problem: Problem, net: Network, batches: list[tuple[Tensor | None, object]], seen: Seen, *, scores: bool = False
+    problem: Problem,
+    net: Network,
+    batches: list[tuple[Tensor | None, object]],
+    seen: ObjectiveInputs,
+    *,
+    scores: bool = False,
 ) -> Loss:
     """The student's loss at its step i: that of the task, on batch i of what is decoded.
 
@@ -311,14 +316,14 @@ def student_loss(
     makes steps at these rates. ``scores``: labels are those of classes as real values, to which 1/k is added; a row may
     then have negative numbers, and pushes a student away from a class.
     """
-    apply, criterion, fixed = augmenting(problem), problem.task.loss, dict(seen)
+    apply, criterion, fixed = augment_function(problem), problem.task.loss, dict(seen)
     above = 1 / problem.num_classes if scores else 0.0
-    hard = hard_labels(problem).to(device_of(seen_inputs(seen))) if has_classes(problem) else None
+    hard = hard_labels(problem).to(device_of(inputs_of_view(seen))) if has_classes(problem) else None
 
     def loss(theta: Mapping[str, Tensor], leaves: Mapping[str, Tensor], step: int) -> Tensor:
         rows, drawn = batches[step]
         now = {**fixed, **leaves}
-        x, y = seen_inputs(now), now.get("labels", now.get(TARGETS, hard))
+        x, y = inputs_of_view(now), now.get("labels", now.get(TARGETS, hard))
         assert y is not None
         if rows is not None:
             x, y = index(x, rows), y.index_select(0, rows.to(y.device))

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
 from potstill.core import Problem
-from potstill.functional.param_groups import Optimizer, Rule, Rules
-from potstill.methods.engine import MatchState, Start, has_classes
+from potstill.functional.param_groups import Optimizer, ParamGroup, ParamGroups
+from potstill.methods.engine import Init, MatchingState, has_classes
 from potstill.methods.performance._ridge import TEMPERATURE, deviations
 
 __all__ = ["KernelValues", "Labels", "cosine", "rules_of"]
@@ -19,7 +19,7 @@ Labels: TypeAlias = Literal["hard", "learned", "scores"]
 class KernelValues:
     """What every method has whose learner is kernel ridge regression; the defaults are those of the final classes."""
 
-    state_type: ClassVar[type] = MatchState
+    state_type: ClassVar[type] = MatchingState
     fractions: ClassVar[tuple[str, ...]] = ("momentum",)
 
     iterations: int
@@ -28,7 +28,7 @@ class KernelValues:
     ridge: float
     optimizer: Optimizer
     labels: Labels
-    start: Start = "real"
+    start: Init = "real"
     """Start from random real samples."""
     lr_labels: float | None = None
     """Learning rate of labels and real targets, where they are learned; None: that of the inputs, as published."""
@@ -36,23 +36,23 @@ class KernelValues:
     """Of SGD, where that is the optimiser."""
 
 
-def rules_of(method: KernelValues, problem: Problem, *, factor: float = 1.0, temperature: float = 0.0) -> Rules:
+def rules_of(method: KernelValues, problem: Problem, *, factor: float = 1.0, temperature: float = 0.0) -> ParamGroups:
     """How leaves move. Real targets do in their deviations.
 
     Args:
         factor: what rates are multiplied with.
         temperature: the rate of the temperature's logarithm.
     """
-    payload = Rule(lr=method.lr * factor, optimizer=method.optimizer, momentum=method.momentum)
+    payload = ParamGroup(lr=method.lr * factor, optimizer=method.optimizer, momentum=method.momentum)
     rate = method.lr if method.lr_labels is None else method.lr_labels
     units = () if has_classes(problem) else tuple(deviations(problem)[1].tolist())
     return {
         "payload/": payload,
-        "labels/": replace(payload, lr=rate * factor, units=units),
-        TEMPERATURE: Rule(lr=temperature, optimizer=method.optimizer, momentum=method.momentum, positive=True),
+        "labels/": replace(payload, lr=rate * factor, scale=units),
+        TEMPERATURE: ParamGroup(lr=temperature, optimizer=method.optimizer, momentum=method.momentum, log_scale=True),
     }
 
 
-def cosine(state: MatchState, iterations: int, end: float) -> float:
+def cosine(state: MatchingState, iterations: int, end: float) -> float:
     """From 1 down to ``end`` along half a cosine, over the iterations."""
     return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, state.iteration / iterations)))

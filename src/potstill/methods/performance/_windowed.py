@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from potstill.core import Problem
 from potstill.functional.unroll import Inner
-from potstill.methods.engine import Matching, Start
+from potstill.methods.engine import Init, MatchingEngine
 from potstill.methods.performance._students import StudentValues, unrolled
 from potstill.methods.performance._windows import Balanced, Windows
 
@@ -29,7 +29,7 @@ class WindowValues:
     (issue 3 of the repository)."""
     batch_real: int = 5000
     """Real samples of a step, as many of each class (--batch_size)."""
-    start: Start = "noise"
+    start: Init = "noise"
     """Start from noise (framework/base.py, x_init)."""
     optimizer: Literal["sgd", "adamw"] = "adamw"
     """What moves the stored values: Adam (--outer_optim)."""
@@ -61,7 +61,7 @@ class WindowValues:
     """What is optimised."""
 
 
-def windowed(method: StudentValues, values: WindowValues, problem: Problem, windows: Windows) -> Matching:
+def windowed(method: StudentValues, values: WindowValues, problem: Problem, windows: Windows) -> MatchingEngine:
     """The engine of a method that has both kinds of values, with these windows."""
     sgd = values.inner_optimizer == "sgd"
     inner = Inner(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods.engine import Engineered, Matching, MatchState
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.performance._students import StudentValues
 from potstill.methods.performance._windowed import WindowValues, windowed
 from potstill.methods.performance._windows import Adaptive
@@ -24,7 +24,7 @@ __all__ = ["ATBPTT"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ATBPTT(WindowValues, StudentValues, Engineered[MatchState]):
+class ATBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
     """Gradients through a window of a student's training that lies where gradients are."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -55,6 +55,6 @@ class ATBPTT(WindowValues, StudentValues, Engineered[MatchState]):
     interval: int = 10
     """Steps that one look at a student's gradients serves: a pass over the real data, as published (50,000 / 5,000)."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         windows = Adaptive(size=self.window, total=self.total, swing=self.swing, interval=self.interval)
         return windowed(self, self, problem, windows)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.unroll import Inner
-from potstill.methods.engine import Engineered, Matching, MatchState, Start
+from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
 from potstill.methods.performance._students import StudentValues, unrolled
 from potstill.methods.performance._unrolled import RATE, RATES
 from potstill.methods.performance._windows import Turns, Whole
@@ -33,7 +33,7 @@ __all__ = ["DD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DD(StudentValues, Engineered[MatchState]):
+class DD(StudentValues, EngineMethod[MatchingState]):
     """Gradients through a few steps of a student, each on samples and at a rate of its own."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -55,7 +55,7 @@ class DD(StudentValues, Engineered[MatchState]):
     """Steps: 400 passes over MNIST (base_options.py, --epochs)."""
     batch_real: int = 1024
     """Real samples of a step, as many of each class (--batch_size)."""
-    start: Start = "noise"
+    start: Init = "noise"
     """Start from noise (train_distilled_image.py)."""
     optimizer: Literal["sgd", "adamw"] = "adamw"
     """What moves the stored values."""
@@ -80,7 +80,7 @@ class DD(StudentValues, Engineered[MatchState]):
     parametrization: str = "pixels"
     """What is optimised."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         turns = Turns(per_class=self.per_step)
         steps = turns.steps(problem.sizes) * self.epochs
         made = unrolled(
@@ -88,7 +88,7 @@ class DD(StudentValues, Engineered[MatchState]):
             factor=lambda state: self.decay ** (state.iteration // self.decay_every),
         )  # fmt: skip
         rates = {RATES: torch.full((steps,), self.lr_net)} if self.learn_lr else {}
-        return replace(made, beside=rates, told=_with_mean)
+        return replace(made, extra_parameters=rates, export_learned=_with_mean)
 
 
 def _with_mean(learned: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

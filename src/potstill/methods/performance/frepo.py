@@ -19,8 +19,8 @@ from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.kernels import FullyConnected
-from potstill.functional.param_groups import Optimizer, Rules
-from potstill.methods.engine import Engineered, Matching, MatchState
+from potstill.functional.param_groups import Optimizer, ParamGroups
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.performance._pool import OnTheSet
 from potstill.methods.performance._ridge import KernelRidge, stored
 from potstill.methods.performance._values import KernelValues, Labels, cosine, rules_of
@@ -29,7 +29,7 @@ __all__ = ["FRePo"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FRePo(KernelValues, Engineered[MatchState]):
+class FRePo(KernelValues, EngineMethod[MatchingState]):
     """Samples from which ridge regression on the features of networks in training foretells the real ones."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -88,21 +88,21 @@ class FRePo(KernelValues, Engineered[MatchState]):
     parametrization: str = "pixels"
     """What is optimised."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         first = rules_of(self, problem)
 
-        def rules(state: MatchState, last: bool) -> Rules:
+        def rules(state: MatchingState, last: bool) -> ParamGroups:
             return rules_of(self, problem, factor=cosine(state, self.iterations, self.lr_end))
 
         pool = OnTheSet(
             count=self.nets, oldest=self.oldest, lr=self.lr_net, batch=self.batch_train,
             stored=partial(stored, rules=first), steps_per_network=self.steps_per_network,
         )  # fmt: skip
-        return Matching(
+        return MatchingEngine(
             objective=KernelRidge(
                 kernel=FullyConnected(depth=0, weights=1.0, biases=0.0), batch_real=self.batch_real, ridge=self.ridge,
                 fit="sum", balanced=False, margin=self.margin, steps_per_network=self.steps_per_network,
             ),
-            networks=pool, rules=rules, iterations=self.iterations, steps=self.iterations, start=self.start,
+            networks=pool, param_groups=rules, iterations=self.iterations, steps=self.iterations, initial=self.start,
             labels=self.labels,
         )  # fmt: skip

@@ -16,7 +16,7 @@ from typing import ClassVar
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.param_groups import Optimizer
-from potstill.methods.engine import Engineered, Matching, MatchState
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.performance._ridge import InputsAlone, KernelRidge
 from potstill.methods.performance._values import KernelValues, Labels, rules_of
 
@@ -24,7 +24,7 @@ __all__ = ["KIP"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class KIP(KernelValues, Engineered[MatchState]):
+class KIP(KernelValues, EngineMethod[MatchingState]):
     """Samples from which kernel ridge regression with a wide network's kernel foretells the real ones."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -61,12 +61,12 @@ class KIP(KernelValues, Engineered[MatchState]):
     parametrization: str = "pixels"
     """What is optimised."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         rules = rules_of(self, problem)
-        return Matching(
+        return MatchingEngine(
             objective=KernelRidge(
                 kernel=FullyConnected(depth=self.depth), batch_real=self.batch_real, ridge=self.ridge, fit="mean"
             ),
-            networks=InputsAlone(), rules=lambda state, last: rules, iterations=self.iterations,
-            steps=self.iterations, start=self.start, labels=self.labels,
+            networks=InputsAlone(), param_groups=lambda state, last: rules, iterations=self.iterations,
+            steps=self.iterations, initial=self.start, labels=self.labels,
         )  # fmt: skip

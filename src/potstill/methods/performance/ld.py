@@ -19,10 +19,19 @@ import torch
 from torch import Generator, Tensor
 
 from potstill.core import Efforts, MethodInfo, Network, Part, Problem
-from potstill.functional.param_groups import Rule, Rules, under
+from potstill.functional.param_groups import ParamGroup, ParamGroups, strip_prefix
 from potstill.functional.train import parameters
 from potstill.functional.unroll import Inner, State, advance, begin, slopes, train
-from potstill.methods.engine import Descent, Engineered, Matching, MatchState, Networks, Seen, Sloped, Start
+from potstill.methods.engine import (
+    EngineMethod,
+    Init,
+    LossAndGrads,
+    MatchingEngine,
+    MatchingState,
+    NetworkSource,
+    ObjectiveInputs,
+    Update,
+)
 from potstill.methods.performance._unrolled import Real, Students, Unrolling, real_loss, student_loss
 from potstill.methods.performance._windows import Some, Whole
 from potstill.rng import draw_seed
@@ -54,7 +63,7 @@ class OneAhead:
     lr_along: float
     patience: int
 
-    def begin(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
+    def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
         return self._fresh(problem, draw_seed(rng))
 
     def _fresh(self, problem: Problem, seed: int) -> dict[str, Tensor]:
@@ -62,16 +71,16 @@ class OneAhead:
         lowest = torch.tensor(self.patience + 1.0)  # above any sum of errors; a state is finite
         return _flat(student) | {"errors": torch.zeros(0), "lowest": lowest, "since": torch.tensor(0)}
 
-    def block(
-        self, problem: Problem, networks: Networks, state: MatchState, rng: Generator
-    ) -> tuple[MatchState, _Block]:
-        net = networks.embedder(problem, state, rng)[0]
+    def prepare(
+        self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
+    ) -> tuple[MatchingState, _Block]:
+        net = networks.draw_networks(problem, state, rng)[0]
         batch = [self.unrolling.drawn(problem, 0, rng)]
         real = Real.drawn(problem, self.unrolling.batch_real, rng)
         return state, _Block(net=net, seed=draw_seed(rng), batch=batch, real=real)
 
-    def descents(self, problem: Problem, state: MatchState, block: _Block) -> Iterator[Descent]:
-        def compared(classes: list[int], seen: Seen) -> Sloped:
+    def updates(self, problem: Problem, state: MatchingState, block: _Block) -> Iterator[Update]:
+        def compared(classes: list[int], seen: ObjectiveInputs) -> LossAndGrads:
             student, fixed = _state(state.memory), {n: t for n, t in seen.items() if n != "labels"}
             loss, leaves = student_loss(problem, block.net, block.batch, fixed), {"labels": seen["labels"]}
             lr, inner = self.unrolling.lr, self.unrolling.inner
@@ -81,9 +90,9 @@ class OneAhead:
             block.after.append(advance(loss, student, leaves, self.lr_along, ADAM, 0))
             return made.loss, made.leaves
 
-        yield Descent("loss", compared, [list(range(problem.num_classes))])
+        yield Update("loss", compared, [list(range(problem.num_classes))])
 
-    def after(self, problem: Problem, state: MatchState, block: _Block) -> MatchState:
+    def finish_step(self, problem: Problem, state: MatchingState, block: _Block) -> MatchingState:
         """The student after its step, or another where the mean of its last errors has stopped falling."""
         error = torch.tensor([1 - block.found["right"]])
         errors, held = torch.cat([state.memory["errors"], error])[-self.patience :], state.memory
@@ -96,7 +105,7 @@ class OneAhead:
         known = {"errors": errors, "lowest": torch.tensor(lowest), "since": torch.tensor(since)}
         return replace(state, memory=_flat(block.after[-1]) | known)
 
-    def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
+    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
         return self.unrolling.parts(problem, networks, state)
 
 
@@ -109,13 +118,14 @@ def _flat(student: State) -> dict[str, Tensor]:
 
 def _state(memory: Mapping[str, Tensor]) -> State:
     return State(
-        theta=under("theta/", memory), first=under("first/", memory), second=under("second/", memory),
+        theta=strip_prefix("theta/", memory), first=strip_prefix("first/", memory),
+        second=strip_prefix("second/", memory),
         count=int(memory["count"]),
     )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class LD(Engineered[MatchState]):
+class LD(EngineMethod[MatchingState]):
     """Learn the labels of real pictures that stay as they are."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -128,7 +138,7 @@ class LD(Engineered[MatchState]):
         named=True,
         training={"lr": 0.001, "optimizer": "adam", "augmentation": "none", "batch": 50},
     )
-    state_type: ClassVar[type] = MatchState
+    state_type: ClassVar[type] = MatchingState
     efforts: ClassVar[Efforts] = {
         "quick": {"iterations": 600, "batch_real": 128, "start": "k-means", "lr_labels": 0.05},
         "good": {"iterations": 6_000, "batch_real": 256, "start": "k-means", "lr_labels": 0.02},
@@ -138,7 +148,7 @@ class LD(Engineered[MatchState]):
     """Steps: 400 passes over 50,000 samples (experiment_configs, epochs)."""
     batch_real: int = 1024
     """Real samples of a step, as many of each class (arg_extractor.py, --batch_size)."""
-    start: Start = "real"
+    start: Init = "real"
     """The pictures: random real ones."""
     lr_labels: float = 0.01
     """Learning rate of the labels' logits, with Adam (published: Adam's 0.001 on rows)."""
@@ -160,14 +170,18 @@ class LD(Engineered[MatchState]):
     parametrization: str = "pixels"
     """How the pictures are stored."""
 
-    def engine(self, problem: Problem) -> Matching:
-        rules: Rules = {"payload/": Rule(lr=0.0), "labels/": Rule(lr=self.lr_labels, optimizer="adamw")}
+    def build_engine(self, problem: Problem) -> MatchingEngine:
+        rules: ParamGroups = {
+            "payload/": ParamGroup(lr=0.0),
+            "labels/": ParamGroup(lr=self.lr_labels, optimizer="adamw"),
+        }
         unrolling = Unrolling(
             windows=Whole(steps=1), batches=Some(batch=self.batch_inner), inner=Inner(), lr=self.lr_net,
             batch_real=self.batch_real,
         )  # fmt: skip
-        return Matching(
+        return MatchingEngine(
             objective=OneAhead(unrolling=unrolling, lr_along=self.lr_along, patience=self.patience),
-            networks=Students(), rules=lambda state, last: rules, iterations=self.iterations, steps=self.iterations,
-            start=self.start, labels=self.labels,
+            networks=Students(), param_groups=lambda state, last: rules, iterations=self.iterations,
+            steps=self.iterations,
+            initial=self.start, labels=self.labels,
         )  # fmt: skip

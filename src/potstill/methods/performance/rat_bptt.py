@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods.engine import Engineered, Matching, MatchState
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.performance._students import StudentValues
 from potstill.methods.performance._windowed import WindowValues, windowed
 from potstill.methods.performance._windows import Random
@@ -26,7 +26,7 @@ __all__ = ["RaTBPTT"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RaTBPTT(WindowValues, StudentValues, Engineered[MatchState]):
+class RaTBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
     """Gradients through a window of a student's training that lies at random."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -53,5 +53,5 @@ class RaTBPTT(WindowValues, StudentValues, Engineered[MatchState]):
     least: int = 0
     """The burn-in is no shorter than this (--minwindow)."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         return windowed(self, self, problem, Random(size=self.window, total=self.total, least=self.least))

@@ -27,7 +27,7 @@ import torch
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.param_groups import Optimizer
-from potstill.methods.engine import Engineered, Matching, MatchState, has_classes
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState, has_classes
 from potstill.methods.performance._implicit import ImplicitRidge, InverseHessian
 from potstill.methods.performance._pool import OnTheSet
 from potstill.methods.performance._ridge import TEMPERATURE, stored
@@ -37,7 +37,7 @@ __all__ = ["RCIG"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RCIG(KernelValues, Engineered[MatchState]):
+class RCIG(KernelValues, EngineMethod[MatchingState]):
     """Samples on which a linearised network, fitted to them, foretells the real ones: by implicit gradients."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -103,18 +103,18 @@ class RCIG(KernelValues, Engineered[MatchState]):
     parametrization: str = "pixels"
     """What is optimised."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         rules, classes = rules_of(self, problem, temperature=self.lr_temperature), has_classes(problem)
         pool = OnTheSet(
             count=self.nets, oldest=self.oldest, lr=self.lr_net, batch=self.batch_train, steps=self.steps_net,
             staggered=False, stored=partial(stored, rules=rules),
         )  # fmt: skip
-        return Matching(
+        return MatchingEngine(
             objective=ImplicitRidge(
                 batch_real=self.batch_real, ridge=self.ridge, fit="platt" if classes else "mean", inner=self.inner,
                 backward=self.backward, inverse_hessian=self.inverse_hessian,
             ),
-            networks=pool, rules=lambda state, last: rules, iterations=self.iterations, steps=self.iterations,
-            start=self.start, labels=self.labels, average=self.average,
-            beside={TEMPERATURE: torch.ones(())} if classes else {},
+            networks=pool, param_groups=lambda state, last: rules, iterations=self.iterations, steps=self.iterations,
+            initial=self.start, labels=self.labels, ema_decay=self.average,
+            extra_parameters={TEMPERATURE: torch.ones(())} if classes else {},
         )  # fmt: skip

@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.unroll import Inner
-from potstill.methods.engine import Engineered, Matching, MatchState, Start
+from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
 from potstill.methods.performance._students import StudentValues, unrolled
 from potstill.methods.performance._windows import Balanced, Whole
 
@@ -26,7 +26,7 @@ __all__ = ["Remember"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Remember(StudentValues, Engineered[MatchState]):
+class Remember(StudentValues, EngineMethod[MatchingState]):
     """Gradients through the whole training of students with momentum, into an addressable memory."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -54,7 +54,7 @@ class Remember(StudentValues, Engineered[MatchState]):
     """Steps (configs, n_iters)."""
     batch_real: int = 640
     """Real samples of a step, as many of each class (runners, n_queries: 64 of each of CIFAR-10's classes)."""
-    start: Start = "real"
+    start: Init = "real"
     """The memory begins near to random real samples. Ours."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """What moves the stored values (configs, compressor_optim)."""
@@ -79,7 +79,7 @@ class Remember(StudentValues, Engineered[MatchState]):
     parametrization: str = "memory"
     """What is optimised."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         return unrolled(
             self, problem, windows=Whole(steps=self.inner_steps), batches=Balanced(per_class=self.batch_per_class),
             inner=Inner(momentum=self.momentum_net), clip=self.clip,

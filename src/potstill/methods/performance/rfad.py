@@ -21,7 +21,7 @@ import torch
 from potstill.core import Efforts, MethodInfo, Problem
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.param_groups import Optimizer
-from potstill.methods.engine import Engineered, Matching, MatchState, Ready, has_classes
+from potstill.methods.engine import EngineMethod, FixedNetworks, MatchingEngine, MatchingState, has_classes
 from potstill.methods.performance._ridge import TEMPERATURE, KernelRidge
 from potstill.methods.performance._values import KernelValues, Labels, rules_of
 
@@ -29,7 +29,7 @@ __all__ = ["RFAD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RFAD(KernelValues, Engineered[MatchState]):
+class RFAD(KernelValues, EngineMethod[MatchingState]):
     """Samples from which ridge regression on the features of many untrained networks foretells the real ones."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -73,14 +73,15 @@ class RFAD(KernelValues, Engineered[MatchState]):
     parametrization: str = "pixels"
     """What is optimised."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         rules = rules_of(self, problem, temperature=self.lr_temperature)
         platt = self.platt and has_classes(problem)
-        return Matching(
+        return MatchingEngine(
             objective=KernelRidge(
                 kernel=FullyConnected(depth=0), batch_real=self.batch_real, ridge=self.ridge,
                 fit="platt" if platt else "mean", nets=self.nets, balanced=False,
             ),
-            networks=Ready(), rules=lambda state, last: rules, iterations=self.iterations, steps=self.iterations,
-            start=self.start, labels=self.labels, beside={TEMPERATURE: torch.ones(())} if platt else {},
+            networks=FixedNetworks(), param_groups=lambda state, last: rules, iterations=self.iterations,
+            steps=self.iterations,
+            initial=self.start, labels=self.labels, extra_parameters={TEMPERATURE: torch.ones(())} if platt else {},
         )  # fmt: skip

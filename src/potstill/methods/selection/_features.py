@@ -14,7 +14,7 @@ from potstill.core import Asset, Inputs, Network, Problem
 from potstill.data.iterate import iterate_samples
 from potstill.functional.duplicates import Digests
 from potstill.functional.features import input_rows
-from potstill.methods.engine import load, trained_networks
+from potstill.methods.engine import get_trained_networks, load_network
 from potstill.pretraining import TrainedNetworks
 from potstill.rng import draw_seed
 
@@ -107,8 +107,8 @@ def _network(problem: Problem, features: FeatureName, seed: int) -> Network | No
         return None
     if features == "untrained":
         return problem.network(seed).eval()
-    made = trained_networks(problem)[0]
-    return load(problem, made.seed, made.theta, made.buffers).eval()
+    made = get_trained_networks(problem)[0]
+    return load_network(problem, made.seed, made.theta, made.buffers).eval()
 
 
 def _room(shape: tuple[int, int], like: Tensor) -> Tensor:

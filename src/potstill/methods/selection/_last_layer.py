@@ -11,7 +11,7 @@ from potstill.core import Asset, Metrics, Problem, Selection
 from potstill.functional.gradient_coreset import Weighted
 from potstill.functional.gradient_norms import Factors, factors
 from potstill.functional.sampling import random_per_class
-from potstill.methods.engine import image, load
+from potstill.methods.engine import load_network, require_tensor
 from potstill.methods.selection._greedy import ChosenState, ClassByClass, check_enough, following
 from potstill.methods.selection._record import Recorded, record_of
 
@@ -46,12 +46,12 @@ class ByGradients(Recorded, ClassByClass[GradientState]):
         """The last layer's gradients of the real samples at ``index``, and their logits (m, k)."""
         record = record_of(problem)
         trained = record.network(0, record.epochs)
-        net = load(problem, trained.seed, trained.theta, trained.buffers).eval()
+        net = load_network(problem, trained.seed, trained.theta, trained.buffers).eval()
         made: list[Factors] = []
         for at in torch.split(index, CHUNK):
             batch = problem.train.fetch(at)
             assert batch.y is not None  # its record could not have been made
-            made.append(factors(net, image(batch.x), batch.y))
+            made.append(factors(net, require_tensor(batch.x), batch.y))
         found = Factors(torch.cat([f.delta for f in made]), torch.cat([f.features for f in made]))
         with torch.no_grad():
             return found, net.classifier(found.features[:, :-1])

@@ -15,7 +15,7 @@ from torch import Tensor
 from potstill.core import Problem, Trained
 from potstill.functional.train import train_step
 from potstill.labels.teacher import Teacher, fresh_teacher, soft_rows
-from potstill.methods.engine import image
+from potstill.methods.engine import require_tensor
 from potstill.rng import derive, generator
 
 __all__ = ["Choice", "Trial", "begin", "best", "epochs_of", "tried"]
@@ -68,7 +68,7 @@ def begin(
         stops: one teacher at several epochs.
         students: of each stop.
     """
-    x = image(problem.train.fetch(index).x)
+    x = require_tensor(problem.train.fetch(index).x)
     rows = [
         soft_rows(
             problem.network(stop.seed), Teacher(params=stop.theta, velocity={}, buffers=stop.buffers), x,
@@ -92,7 +92,7 @@ def tried(problem: Problem, choice: Choice, index: Tensor, seed: int, trial: Tri
     batch = torch.randperm(len(index), generator=generator(seed, "batch", student, at))[:size]
     network = problem.network(derive(seed, "student", student)).train()
     after = train_step(
-        network, made.params, made.velocity, image(problem.train.fetch(index[batch]).x),
+        network, made.params, made.velocity, require_tensor(problem.train.fetch(index[batch]).x),
         choice.rows[stop][batch.to(choice.rows.device)], lr=trial.lr, momentum=trial.momentum,
         weight_decay=trial.weight_decay, buffers=made.buffers,
     )  # fmt: skip
@@ -118,6 +118,6 @@ def _accuracy(problem: Problem, made: Teacher, held: Tensor, seed: int, student:
     network = problem.network(derive(seed, "student", student))
     right = 0
     for part in torch.split(held, 500):
-        guessed = soft_rows(network, made, image(problem.train.fetch(part).x)).argmax(1).cpu()
+        guessed = soft_rows(network, made, require_tensor(problem.train.fetch(part).x)).argmax(1).cpu()
         right += int((guessed == problem.train.labels[part]).sum())
     return right / len(held)

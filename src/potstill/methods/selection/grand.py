@@ -20,7 +20,7 @@ from torch import Tensor
 
 from potstill.core import Asset, MethodInfo, Problem
 from potstill.functional.gradient_norms import gradient_norms, last_layer_norms
-from potstill.methods.engine import image, load
+from potstill.methods.engine import load_network, require_tensor
 from potstill.methods.selection._record import ByRecord, record_of
 from potstill.pretraining.training_dynamics import check_kept, kept_epochs
 
@@ -61,11 +61,11 @@ class GraNd(ByRecord):
         total = torch.zeros(len(problem.train))
         for run in range(self.runs):
             trained = record.network(run, self.epoch)
-            net = load(problem, trained.seed, trained.theta, trained.buffers).eval()
+            net = load_network(problem, trained.seed, trained.theta, trained.buffers).eval()
             for at in torch.split(torch.arange(len(problem.train)), CHUNK):
                 batch = problem.train.fetch(at)
                 assert batch.y is not None  # its record could not have been made
-                x, y = image(batch.x), batch.y
+                x, y = require_tensor(batch.x), batch.y
                 norms = gradient_norms(net, x, y) if self.gradients == "full" else last_layer_norms(net, x, y)
                 total[at] += norms.cpu() / self.runs
         return {"grand": total}

@@ -22,7 +22,7 @@ from potstill.core import Method, MethodInfo, Metrics, Part, Problem, Selection
 from potstill.errors import PotstillError
 from potstill.functional.sampling import random_per_class
 from potstill.labels.teacher import Teacher, fresh_teacher, soft_rows, teacher_step
-from potstill.methods.engine import image
+from potstill.methods.engine import require_tensor
 from potstill.methods.selection._greedy import check_enough
 from potstill.methods.selection._stopping import Choice, Trial, begin, best, epochs_of, tried
 from potstill.pretraining import TrainedNetworks, kept_part
@@ -156,7 +156,7 @@ class RandomSoft(Method[RandomSoftState]):
     def result(self, problem: Problem, state: RandomSoftState) -> Selection:
         if state.choice is not None:
             return Selection(index=state.index, rows=state.choice.rows[best(state.choice)])
-        x = image(problem.train.fetch(state.index).x)
+        x = require_tensor(problem.train.fetch(state.index).x)
         rows = soft_rows(problem.network(state.seed), state.teacher, x, self.temperature)
         return Selection(index=state.index, rows=rows)
 

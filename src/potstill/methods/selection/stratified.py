@@ -14,7 +14,7 @@ from potstill.core import MethodInfo, Metrics, Problem
 from potstill.data.iterate import iterate_samples
 from potstill.functional.duplicates import Digests
 from potstill.functional.sampling import proportional, random_per_class
-from potstill.methods.engine import image
+from potstill.methods.engine import require_tensor
 from potstill.methods.selection._features import CHUNK
 from potstill.methods.selection._greedy import ChosenState, ClassByClass, check_enough, following
 
@@ -55,7 +55,7 @@ class Stratified(ClassByClass[StratifiedState]):
         index = problem.by_class[c]
         found = Digests(len(index))
         for positions, batch in iterate_samples(problem.train, index, CHUNK):
-            found.add(positions, image(batch.x))
+            found.add(positions, require_tensor(batch.x))
         first = found.first()
         # a random order of all, distinct ones before repeats
         order = torch.randperm(len(index), generator=rng)

@@ -24,16 +24,16 @@ from potstill.functional.train import loss as loss_of
 from potstill.functional.unroll import Inner, Loss, Mode, Trail, Unrolled, begin, begun, slopes, train
 from potstill.methods.engine import (
     TARGETS,
-    Descent,
-    MatchState,
-    Networks,
-    Seen,
-    Sloped,
-    augmenting,
+    LossAndGrads,
+    MatchingState,
+    NetworkSource,
+    ObjectiveInputs,
+    Update,
+    augment_function,
+    decode_inputs,
     hard_labels,
-    inputs_of,
-    seen_inputs,
-    shown,
+    inputs_of_view,
+    named_inputs,
 )
 from potstill.rng import draw_seed, generator
 
@@ -115,12 +115,12 @@ class TrajectoryEnds:
     threshold: float = 0.0
     """Above 0: a loss above it makes no move (DATM)."""
 
-    def begin(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
+    def init_memory(self, problem: Problem, rng: Generator) -> Mapping[str, Tensor]:
         return {}
 
-    def block(
-        self, problem: Problem, networks: Networks, state: MatchState, rng: Generator
-    ) -> tuple[MatchState, Block]:
+    def prepare(
+        self, problem: Problem, networks: NetworkSource, state: MatchingState, rng: Generator
+    ) -> tuple[MatchingState, Block]:
         found = experts(problem)
         for _ in range(TRIES):
             one = found[int(torch.randint(len(found), (1,), generator=rng))]
@@ -137,14 +137,14 @@ class TrajectoryEnds:
         omega = [problem.augment.draw(len(some), problem.train.input.shape, rng) for some in rows]
         return state, Block(net=problem.network(one.seed).train(), start=start, target=target, rows=rows, omega=omega)
 
-    def descents(self, problem: Problem, state: MatchState, block: Block) -> Iterator[Descent]:
+    def updates(self, problem: Problem, state: MatchingState, block: Block) -> Iterator[Update]:
         everything = [list(range(problem.num_classes))]
-        yield Descent("loss", lambda _, seen: self.compared(problem, block, seen), everything)
+        yield Update("loss", lambda _, seen: self.compared(problem, block, seen), everything)
 
-    def after(self, problem: Problem, state: MatchState, block: Block) -> MatchState:
+    def finish_step(self, problem: Problem, state: MatchingState, block: Block) -> MatchingState:
         return state
 
-    def compared(self, problem: Problem, block: Block, seen: Seen) -> Sloped:
+    def compared(self, problem: Problem, block: Block, seen: ObjectiveInputs) -> LossAndGrads:
         """The loss, and its gradients by inputs, learned labels and the student's rate.
 
         Raises:
@@ -163,7 +163,7 @@ class TrajectoryEnds:
         moving = {n: g for n, g in found.leaves.items() if n != TARGETS}
         return found.loss, {**moving, RATE: found.lr.reshape(lr.shape).to(lr.dtype)}
 
-    def _slopes(self, loss: Loss, block: Block, leaves: Seen, lr: Tensor, mode: Mode) -> Unrolled:
+    def _slopes(self, loss: Loss, block: Block, leaves: ObjectiveInputs, lr: Tensor, mode: Mode) -> Unrolled:
         inner, steps, first, until = Inner(), range(len(block.rows)), begin(block.start, Inner()), None
         if mode == "full" and not self.nearest:
             trail = begun(first, steps)
@@ -181,7 +181,7 @@ class TrajectoryEnds:
         looked_at = self.steps * (min(self.batch, n) or n) * problem.train.input.numbers
         return self.mode or ("full" if looked_at <= HELD else "replay")
 
-    def parts(self, problem: Problem, networks: Networks, state: MatchState) -> tuple[Part, ...]:
+    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
         rng, one = generator(0, "plan"), experts(problem)[0]
         held = self._mode(problem) == "full"
         n, made = sum(problem.sizes), self.steps if held else min(self.steps, 2)
@@ -189,8 +189,8 @@ class TrajectoryEnds:
         omega = [problem.augment.draw(len(some), problem.train.input.shape, rng) for some in rows]
         net = problem.network(draw_seed(rng)).train()
         block = Block(net=net, start=one.at(0), target=one.at(self.ahead), rows=rows, omega=omega)
-        x, y = inputs_of(problem, state.leaves, "model")
-        seen = {**shown(x), **({"labels": y} if y.is_floating_point() else {}), RATE: torch.tensor(1e-3)}
+        x, y = decode_inputs(problem, state.params, "model")
+        seen = {**named_inputs(x), **({"labels": y} if y.is_floating_point() else {}), RATE: torch.tensor(1e-3)}
         size = len(rows[0])
         return (Part(
             what="student's training", samples=self.steps * size, size=size * (made if held else 1),
@@ -225,10 +225,10 @@ def chunks(n: int, batch: int, steps: int, rng: Generator) -> tuple[Tensor, ...]
 
 def student_loss(problem: Problem, block: Block) -> Loss:
     """The student's loss at (θ, leaves, inner step)."""
-    apply, criterion, hard = augmenting(problem), problem.task.loss, hard_labels(problem)
+    apply, criterion, hard = augment_function(problem), problem.task.loss, hard_labels(problem)
 
-    def loss(theta: Mapping[str, Tensor], seen: Seen, step: int) -> Tensor:
-        x, rows = seen_inputs(seen), block.rows[step]
+    def loss(theta: Mapping[str, Tensor], seen: ObjectiveInputs, step: int) -> Tensor:
+        x, rows = inputs_of_view(seen), block.rows[step]
         y = seen["labels"] if "labels" in seen else seen.get(TARGETS, hard.to(device_of(x)))
         if len(rows) < count(x):
             x, y = index(x, rows), y[rows]

@@ -9,22 +9,22 @@ import torch
 
 from potstill.core import Problem
 from potstill.errors import PotstillError
-from potstill.functional.param_groups import Rule, Rules
+from potstill.functional.param_groups import ParamGroup, ParamGroups
 from potstill.methods.engine import (
-    BY_DATA,
-    ByData,
-    Chooser,
+    AUTO,
+    Auto,
+    FixedNetworks,
+    Init,
+    InitStrategy,
     Labels,
-    Matching,
-    MatchState,
+    MatchingEngine,
+    MatchingState,
     PublishedRun,
-    Ready,
     Settings,
-    Start,
-    mode_by_memory,
-    unrolled_mode,
+    choose_mode_by_memory,
+    objective_mode,
 )
-from potstill.methods.trajectory._chosen import Chosen
+from potstill.methods.trajectory._chosen import ExpertInit
 from potstill.methods.trajectory._trajectory import RATE, Span, TrajectoryEnds
 from potstill.pretraining.trajectories import ExpertTrajectories
 
@@ -73,44 +73,44 @@ class TrajectoryValues:
     published step where β is still β_0; as β falls, so do its steps.
     """
 
-    state_type: ClassVar[type] = MatchState
+    state_type: ClassVar[type] = MatchingState
     may_be_zero: ClassVar[tuple[str, ...]] = ("batch", "start_from", "expansion", "updates_trained", "label_experts")
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "momentum_labels", "average", "drop")
     positive: ClassVar[tuple[str, ...]] = ("lr_student",)
     published: ClassVar[Published]
     """The published runs."""
 
-    iterations: ByData[int] = 5000
+    iterations: Auto[int] = 5000
     """Steps (distill.py, --Iteration)."""
-    student_steps: ByData[int] = BY_DATA
+    student_steps: Auto[int] = AUTO
     """N: steps of the student (--syn_steps)."""
-    ahead: ByData[int] = BY_DATA
+    ahead: Auto[int] = AUTO
     """M: epochs of the expert that it is compared with (--expert_epochs)."""
-    start_from: ByData[int] = BY_DATA
+    start_from: Auto[int] = AUTO
     """The first epoch of experts that students start from."""
-    start_first: ByData[int] = BY_DATA
+    start_first: Auto[int] = AUTO
     """They start below this epoch, in the beginning."""
-    start_until: ByData[int] = BY_DATA
+    start_until: Auto[int] = AUTO
     """They start below this epoch, in the end (--max_start_epoch)."""
-    expansion: ByData[int] = BY_DATA
+    expansion: Auto[int] = AUTO
     """Iterations over which the one bound grows to the other; 0: it is the latter from the beginning."""
-    batch: ByData[int] = BY_DATA
+    batch: Auto[int] = AUTO
     """Decoded samples of a student's step (--batch_syn); 0: all."""
-    lr: ByData[float] = BY_DATA
+    lr: Auto[float] = AUTO
     """Learning rate of what is stored (--lr_img), in model space. It is that of pixels for every parametrization."""
     momentum: float = 0.5
     """Its momentum (distill.py)."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """What moves the stored values. Parametrizations with weights of their own (``field``) need AdamW."""
-    lr_student: ByData[float] = BY_DATA
+    lr_student: Auto[float] = AUTO
     """β_0: the rate that students train at, in the beginning (--lr_teacher); it is learned."""
-    lr_rate: ByData[float] = BY_DATA
+    lr_rate: Auto[float] = AUTO
     """Learning rate of that rate, as published (--lr_lr); 0: it stays."""
     labels: Labels = "hard"
     """Learned labels join the optimisation; they begin as the experts' logits. Ours; hard as published."""
-    label_experts: ByData[int] = 0
+    label_experts: Auto[int] = 0
     """Experts whose mean logits learned labels begin as, the first ones; 0: for each sample, all that have it right."""
-    lr_labels: ByData[float] = BY_DATA
+    lr_labels: Auto[float] = AUTO
     """Learning rate of the labels' logits, where they are learned (DATM's --lr_y)."""
     momentum_labels: float = 0.9
     """Momentum of the labels (DATM.py)."""
@@ -119,15 +119,15 @@ class TrajectoryValues:
     exactly in one graph, ``auto`` in one graph where it is small and else in replay, whatever the machine,
     ``by-memory`` in one graph where a quarter of the machine's memory holds it (the last bits then depend on the
     machine, and the card says which it was), ``tesla`` by TESLA's approximation."""
-    average: ByData[float] = 0.0
+    average: Auto[float] = 0.0
     """Above 0: the result is a moving average of what is stored, which keeps so much at every step (FTD)."""
     nearest: bool = False
     """Compare the student's step that comes nearest to the target, not its last (ATT)."""
-    drop: ByData[float] = 0.0
+    drop: Auto[float] = 0.0
     """The part of the parameters, those nearest to the target, that the loss leaves out (PAD)."""
-    threshold: ByData[float] = 0.0
+    threshold: Auto[float] = 0.0
     """Above 0: steps with a larger loss are skipped (DATM)."""
-    start: ByData[Started] = "real"
+    start: Auto[Started] = "real"
     """Start from random real samples, or from such as experts classify rightly (DATM)."""
     networks_trained: int = 100
     """Experts (buffer.py, --num_experts)."""
@@ -142,7 +142,7 @@ class TrajectoryValues:
     1,400 samples in batches of 256 give, experts hardly learn. 0: the batch is the same for all data, as published."""
     flat: bool = False
     """Train them towards flat minima, by GSAM with ρ = 0.01 (FTD)."""
-    gsam_alpha: ByData[float] = 0.3
+    gsam_alpha: Auto[float] = 0.3
     """α of GSAM: how much of the gradient's orthogonal part is taken away (buffer_FTD.py, --alpha)."""
     curriculum: Literal["none", "pad"] = "none"
     """Show them easy samples first, and later leave the easiest out (PAD)."""
@@ -182,7 +182,7 @@ class TrajectoryValues:
         made = replace(made, **cut)
         if made.mode == "by-memory":
             n = sum(problem.sizes)
-            mode, why = mode_by_memory(problem, min(made.batch, n) or n, made.student_steps)
+            mode, why = choose_mode_by_memory(problem, min(made.batch, n) or n, made.student_steps)
             made, said = replace(made, mode=mode), (*said, why)
         return made, said
 
@@ -197,7 +197,7 @@ _USUAL: Settings = {
 """Where a published run says nothing else."""
 
 
-def following(method: TrajectoryValues, problem: Problem) -> Matching:
+def following(method: TrajectoryValues, problem: Problem) -> MatchingEngine:
     """The engine of a method.
 
     Raises:
@@ -225,35 +225,39 @@ def following(method: TrajectoryValues, problem: Problem) -> Matching:
         recipe |= {"optimizer": "gsam", "rho": 0.01, "alpha": method.gsam_alpha}
     if method.curriculum != "none":
         recipe["curriculum"] = method.curriculum
-    return Matching(
+    return MatchingEngine(
         objective=TrajectoryEnds(
             steps=method.student_steps, ahead=method.ahead, batch=method.batch, nearest=method.nearest,
-            mode=unrolled_mode(method.mode),
+            mode=objective_mode(method.mode),
             span=Span(
                 low=method.start_from, first=method.start_first, last=method.start_until, over=method.expansion
             ),
             drop=method.drop, threshold=method.threshold,
         ),
-        networks=Ready(), needs=(ExpertTrajectories(count=method.networks_trained, recipe=recipe, needed=latest),),
-        rules=lambda state, last: moving(method), iterations=method.iterations, steps=method.iterations,
-        start=_start(method), labels=method.labels, beside={RATE: torch.tensor(method.lr_student)},
-        average=method.average,
+        networks=FixedNetworks(),
+        required_assets=(ExpertTrajectories(count=method.networks_trained, recipe=recipe, needed=latest),),
+        param_groups=lambda state, last: moving(method), iterations=method.iterations, steps=method.iterations,
+        initial=_start(method), labels=method.labels, extra_parameters={RATE: torch.tensor(method.lr_student)},
+        ema_decay=method.average,
     )  # fmt: skip
 
 
-def moving(method: TrajectoryValues) -> Rules:
+def moving(method: TrajectoryValues) -> ParamGroups:
     """How each leaf moves. The student's rate stays within `FURTHEST` of what it begins as."""
     begun, reach = math.log(method.lr_student), math.log(FURTHEST)
     return {
-        "payload/": Rule(lr=method.lr, momentum=method.momentum, optimizer=method.optimizer),
-        "labels/": Rule(lr=method.lr_labels, momentum=method.momentum_labels, optimizer=method.optimizer),
-        "student/": Rule(
-            lr=method.lr_rate / method.lr_student**2, momentum=0.5, positive=True, within=(begun - reach, begun + reach)
+        "payload/": ParamGroup(lr=method.lr, momentum=method.momentum, optimizer=method.optimizer),
+        "labels/": ParamGroup(lr=method.lr_labels, momentum=method.momentum_labels, optimizer=method.optimizer),
+        "student/": ParamGroup(
+            lr=method.lr_rate / method.lr_student**2,
+            momentum=0.5,
+            log_scale=True,
+            bounds=(begun - reach, begun + reach),
         ),
     }
 
 
-def _start(method: TrajectoryValues) -> Start | Chooser:
+def _start(method: TrajectoryValues) -> Init | InitStrategy:
     if method.start == "right" or (method.labels == "learned" and method.start != "noise"):
-        return Chosen(how=method.start, label_experts=method.label_experts)
+        return ExpertInit(how=method.start, label_experts=method.label_experts)
     return method.start

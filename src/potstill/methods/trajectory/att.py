@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods.engine import BY_DATA, ByData, Engineered, Matching, MatchState
+from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._runs import ATT as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
 
@@ -20,7 +20,7 @@ __all__ = ["ATT"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ATT(TrajectoryValues, Engineered[MatchState]):
+class ATT(TrajectoryValues, EngineMethod[MatchingState]):
     """Walk students along experts' trajectories, and compare them where they come nearest."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -37,9 +37,9 @@ class ATT(TrajectoryValues, Engineered[MatchState]):
     }  # fmt: skip
     published: ClassVar[Published] = RUNS
 
-    iterations: ByData[int] = BY_DATA
+    iterations: Auto[int] = AUTO
     """Steps, 3,000 to 1,000,000 by run (README, --Iteration)."""
-    average: ByData[float] = BY_DATA
+    average: Auto[float] = AUTO
     """The result is a moving average of what is stored, which keeps so much at every step (README, --ema_decay); 0: it
     is the last."""
     batch_trained: int = 512
@@ -47,5 +47,5 @@ class ATT(TrajectoryValues, Engineered[MatchState]):
     nearest: bool = True
     """Compare the student's step that comes nearest to the target, not its last."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         return following(self, problem)

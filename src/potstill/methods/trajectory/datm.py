@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods.engine import BY_DATA, ByData, Engineered, Labels, Matching, MatchState
+from potstill.methods.engine import AUTO, Auto, EngineMethod, Labels, MatchingEngine, MatchingState
 from potstill.methods.trajectory._runs import DATM as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, Started, TrajectoryValues, following
 
@@ -22,7 +22,7 @@ __all__ = ["DATM", "RUNS"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DATM(TrajectoryValues, Engineered[MatchState]):
+class DATM(TrajectoryValues, EngineMethod[MatchingState]):
     """Walk students along stretches that are as hard as the set is large, with learned labels."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -41,18 +41,18 @@ class DATM(TrajectoryValues, Engineered[MatchState]):
 
     iterations: int = 10_000
     """Steps (configs, Iteration)."""
-    threshold: ByData[float] = BY_DATA
+    threshold: Auto[float] = AUTO
     """Steps with a larger loss are skipped (configs, threshold); 0: none."""
     labels: Labels = "learned"
     """Labels are learned."""
-    label_experts: ByData[int] = BY_DATA
+    label_experts: Auto[int] = AUTO
     """Experts whose mean logits they begin as; 0: for each sample, all that have it right."""
-    start: ByData[Started] = BY_DATA
+    start: Auto[Started] = AUTO
     """Start from samples that experts classify rightly, or from random real ones (configs, pix_init)."""
     flat: bool = True
     """Train experts towards flat minima (buffer_FTD.py)."""
     epochs_trained: int = 100
     """Epochs of each expert."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         return following(self, problem)

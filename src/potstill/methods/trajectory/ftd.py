@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods.engine import BY_DATA, ByData, Engineered, Matching, MatchState
+from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._runs import FTD as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
 
@@ -21,7 +21,7 @@ __all__ = ["FTD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FTD(TrajectoryValues, Engineered[MatchState]):
+class FTD(TrajectoryValues, EngineMethod[MatchingState]):
     """Walk students along experts that were trained towards flat minima, and average the set."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -38,12 +38,12 @@ class FTD(TrajectoryValues, Engineered[MatchState]):
     }  # fmt: skip
     published: ClassVar[Published] = RUNS
 
-    average: ByData[float] = BY_DATA
+    average: Auto[float] = AUTO
     """The result is a moving average of what is stored, which keeps so much at every step; 0: it is the last."""
     flat: bool = True
     """Train experts towards flat minima."""
-    gsam_alpha: ByData[float] = BY_DATA
+    gsam_alpha: Auto[float] = AUTO
     """α of GSAM: how much of the gradient's orthogonal part is taken away (docs/parameters.png)."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         return following(self, problem)

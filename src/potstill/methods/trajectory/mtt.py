@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods.engine import Engineered, Matching, MatchState
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._runs import MTT as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
 
@@ -23,7 +23,7 @@ __all__ = ["MTT", "RUNS"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MTT(TrajectoryValues, Engineered[MatchState]):
+class MTT(TrajectoryValues, EngineMethod[MatchingState]):
     """Walk students along the trajectories of experts on the real data."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -40,5 +40,5 @@ class MTT(TrajectoryValues, Engineered[MatchState]):
     }  # fmt: skip
     published: ClassVar[Published] = RUNS
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         return following(self, problem)

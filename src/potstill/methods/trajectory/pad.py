@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods.engine import BY_DATA, ByData, Engineered, Labels, Matching, MatchState
+from potstill.methods.engine import AUTO, Auto, EngineMethod, Labels, MatchingEngine, MatchingState
 from potstill.methods.trajectory._runs import PAD as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, Started, TrajectoryValues, following
 
@@ -20,7 +20,7 @@ __all__ = ["PAD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PAD(TrajectoryValues, Engineered[MatchState]):
+class PAD(TrajectoryValues, EngineMethod[MatchingState]):
     """DATM with experts that see easy samples first, and without the parameters that are nearest already."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -39,15 +39,15 @@ class PAD(TrajectoryValues, Engineered[MatchState]):
 
     iterations: int = 10_000
     """Steps (configs, Iteration)."""
-    threshold: ByData[float] = BY_DATA
+    threshold: Auto[float] = AUTO
     """Steps with a larger loss are skipped (configs, threshold); 0: none."""
-    drop: ByData[float] = BY_DATA
+    drop: Auto[float] = AUTO
     """The part of the parameters, those nearest to the target, that the loss leaves out (configs, loss_ratio)."""
     labels: Labels = "learned"
     """Labels are learned."""
-    label_experts: ByData[int] = BY_DATA
+    label_experts: Auto[int] = AUTO
     """Experts whose mean logits they begin as; 0: for each sample, all that have it right."""
-    start: ByData[Started] = BY_DATA
+    start: Auto[Started] = AUTO
     """Start from samples that experts classify rightly, or from random real ones (configs, pix_init)."""
     flat: bool = True
     """Train experts towards flat minima (buffer_CL.py)."""
@@ -56,5 +56,5 @@ class PAD(TrajectoryValues, Engineered[MatchState]):
     epochs_trained: int = 100
     """Epochs of each expert."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         return following(self, problem)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from potstill.core import Efforts, MethodInfo, Problem
-from potstill.methods.engine import Engineered, Matching, MatchState
+from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._runs import TESLA as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
 
@@ -23,7 +23,7 @@ __all__ = ["TESLA"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TESLA(TrajectoryValues, Engineered[MatchState]):
+class TESLA(TrajectoryValues, EngineMethod[MatchingState]):
     """Walk students along experts' trajectories, with an approximate gradient in constant memory."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
@@ -42,5 +42,5 @@ class TESLA(TrajectoryValues, Engineered[MatchState]):
     mode: Literal["auto", "replay", "full", "by-memory", "tesla"] = "tesla"
     """TESLA's approximation."""
 
-    def engine(self, problem: Problem) -> Matching:
+    def build_engine(self, problem: Problem) -> MatchingEngine:
         return following(self, problem)
