@@ -494,7 +494,7 @@ class _Broken(registry.resolve("methods", "dm")):  # type: ignore[misc]
         if self.defect == "global":
             torch.randn(1)
         if self.defect == "in place":
-            state.leaves.held["payload/inputs"].mul_(0.5)
+            state.params.value["payload/inputs"].mul_(0.5)
         following, metrics = super().step(problem, state, rng)
         if self.defect == "hidden state":
             self.__dict__.setdefault("_seen", []).append(1)

@@ -129,8 +129,8 @@ def test_a_real_method_resumes_to_the_same_bits(tmp_path: Path) -> None:
     whole = go(method, problem)
     go(method, problem, steps=2, checkpoint=checkpoint, checkpoint_every=0.0)
     resumed = go(method, problem, seed=77, checkpoint=checkpoint, resume=True)
-    assert torch.equal(resumed.state.leaves.held["payload/inputs"], whole.state.leaves.held["payload/inputs"])
-    assert torch.equal(resumed.state.leaves.first["payload/inputs"], whole.state.leaves.first["payload/inputs"])
+    assert torch.equal(resumed.state.params.value["payload/inputs"], whole.state.params.value["payload/inputs"])
+    assert torch.equal(resumed.state.params.exp_avg["payload/inputs"], whole.state.params.exp_avg["payload/inputs"])
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:

@@ -202,9 +202,9 @@ def check_fresh_step(method: FeatureValues, loss_of: Callable[[Any, Any], Tensor
     loss.backward()
     optimiser.step()
     assert float((leaf.detach() - stored).abs().max()) > 1e-3, "nothing moved, so nothing was compared"
-    close(following.leaves.first[name], leaf.grad)
-    close(following.leaves.held[name], leaf)
-    assert (following.iteration, following.used, following.leaves.count) == (1, 0, 1)
+    close(following.params.exp_avg[name], leaf.grad)
+    close(following.params.value[name], leaf)
+    assert (following.iteration, following.block_steps, following.params.num_steps) == (1, 0, 1)
 
 
 @pytest.mark.parametrize("power", [1.0, 4.0])
@@ -728,9 +728,9 @@ def test_learned_labels_weigh_every_sample_in_every_class(kind: str) -> None:
     assert metrics == {"loss": pytest.approx(float(loss.detach()), rel=1e-4)}
     by_leaf, by_logits = torch.autograd.grad(loss, [leaf, logits])
     moved = stored - rule_at(method, problem, state).lr * by_leaf
-    close(following.leaves.held[name], moved.clamp(0, 1) if kind == "dsdm" else moved)
-    close(following.leaves.held["labels/logits"], logits - 0.5 * by_logits)
-    close(following.leaves.first["labels/logits"], by_logits)
+    close(following.params.value[name], moved.clamp(0, 1) if kind == "dsdm" else moved)
+    close(following.params.value["labels/logits"], logits - 0.5 * by_logits)
+    close(following.params.exp_avg["labels/logits"], by_logits)
     first = method.result(problem, state).labels
     assert first.max(1).values.tolist() == pytest.approx([0.9] * len(first)), "first labels are as sure as they say"
 
@@ -767,12 +767,12 @@ def test_any_objective_matches_in_trained_networks(kind: Any, embedders: Any) ->
     assert len(problem.assets["networks"]) == 2
     trained = [t.theta for t in problem.assets["networks"]]
     state = method.init(problem, generator(0))
-    used = dict(method.build_engine(problem).networks.embedder(problem, state, generator(3))[0].named_parameters())
+    used = dict(method.build_engine(problem).networks.draw_networks(problem, state, generator(3))[0].named_parameters())
     same = [all(torch.equal(p, used[n]) for n, p in theta.items()) for theta in trained]
     assert any(same) == (embedders == "trained")
     after, metrics = method.step(problem, state, generator(1))
     assert math.isfinite(metrics["loss"])
-    assert any(not torch.equal(t, after.leaves.held[n]) for n, t in state.leaves.held.items())
+    assert any(not torch.equal(t, after.params.value[n]) for n, t in state.params.value.items())
 
 
 def test_embedders_that_clash_are_refused() -> None:

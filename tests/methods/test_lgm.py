@@ -22,7 +22,7 @@ def _made(method: LGM, problem: Problem) -> tuple[LinearGradients, Block, dict[s
     engine = method.build_engine(problem)
     assert isinstance(engine.objective, LinearGradients)
     state = method.init(problem, generator(0))
-    _, block = engine.objective.block(problem, FixedNetworks(), state, generator(1))
+    _, block = engine.objective.prepare(problem, FixedNetworks(), state, generator(1))
     raw = state.params.value["payload/inputs"]
     return engine.objective, block, {"inputs": problem.train.normalization.apply(raw)}
 

@@ -173,7 +173,7 @@ def test_what_is_large_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_learned_labels_begin_as_the_experts_logits(start: Any) -> None:
     problem = problem_with()
     state = small(MTT, problem, start=start, labels="learned").init(problem, generator(0))
-    logits, x = state.leaves.held["labels/logits"], state.leaves.held["payload/inputs"]
+    logits, x = state.params.value["labels/logits"], state.params.value["payload/inputs"]
     assert torch.equal(logits, ExpertInit().initial_logits(problem, x)) == (start != "noise")
 
 
@@ -196,7 +196,7 @@ def test_a_block_is_a_stretch_of_an_expert_and_the_student_draws_per_sample() ->
     state, rng = engine.init(problem, generator(0)), generator(1)
     found, groups = set(), set()
     for _ in range(60):
-        _, block = engine.objective.block(problem, engine.networks, state, rng)
+        _, block = engine.objective.prepare(problem, engine.networks, state, rng)
         found |= {
             (one.seed, t) for one in problem.assets["experts"] for t in range(5)
             if all(torch.equal(block.start[n], p) for n, p in one.at(t).items())
@@ -275,10 +275,10 @@ def test_datm_skips_a_step_whose_loss_is_too_large() -> None:
     state = method.init(problem, generator(0))
     moved, said = method.step(problem, state, generator(1))
     assert said["loss"] < 1.1
-    assert moved.leaves.count == 1
+    assert moved.params.num_steps == 1
     still, said = dataclasses.replace(method, threshold=0.5).step(problem, state, generator(1))
     assert said["loss"] > 0.5
-    assert still.leaves is state.leaves
+    assert still.params is state.params
     assert still.iteration == 1
 
 
@@ -316,12 +316,12 @@ def test_datm_starts_from_what_experts_have_right_with_their_logits() -> None:
         torch.testing.assert_close(found[i], every[good or [0, 1, 2], i].mean(0))
     assert len(kinds) > 1  # among them some that no expert has right, or not all
     state = small(DATM, problem).init(problem, generator(0))
-    assert state.leaves.held["labels/logits"].shape == (8, 4)
+    assert state.params.value["labels/logits"].shape == (8, 4)
     for several in (1, 2):  # right or not
         torch.testing.assert_close(
             ExpertInit(label_experts=several).initial_logits(problem, x), every[:several].mean(0)
         )
-    real = small(DATM, problem, start="real", label_experts=1).init(problem, generator(0)).leaves.held
+    real = small(DATM, problem, start="real", label_experts=1).init(problem, generator(0)).params.value
     torch.testing.assert_close(real["labels/logits"], answers(real["payload/inputs"])[0])
 
 
@@ -330,9 +330,9 @@ def test_ftd_gives_the_average_and_its_experts_are_flat() -> None:
     assert [FTD().settled(replace(problem, counts=(n,) * 4))[0].average for n in (1, 10, 50)] == [0.9999, 0.9995, 0.999]
     method = small(FTD, problem, average=0.5)
     state, rng = method.init(problem, generator(0)), generator(1)
-    first = state.leaves.held["payload/inputs"]
+    first = state.params.value["payload/inputs"]
     state, _ = method.step(problem, state, rng)
-    halfway = (first + state.leaves.held["payload/inputs"]) / 2
+    halfway = (first + state.params.value["payload/inputs"]) / 2
     result = method.result(problem, state)
     torch.testing.assert_close(result.payload["inputs"], halfway)
     assert not torch.equal(halfway, first)
@@ -509,11 +509,11 @@ def test_everything_that_is_stored_moves(kind: type[TrajectoryValues], labels: A
     state = method.init(problem, generator(0))
     after, _ = method.step(problem, state, generator(1))
     assert isinstance(after, MatchingState)
-    for name, value in state.leaves.held.items():
+    for name, value in state.params.value.items():
         now = after.params.value[name]
         assert torch.isfinite(now).all()
         assert torch.equal(now, value) == (not value.is_floating_point())
-    assert ("labels/logits" in state.leaves.held) == (labels == "learned")
+    assert ("labels/logits" in state.params.value) == (labels == "learned")
     assert method.result(problem, after).labels.is_floating_point() == (labels == "learned")
     (part,) = method.parts(problem, state)
     part.ready(1)()
