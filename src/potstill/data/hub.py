@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from potstill._util.optional import import_optional
 from potstill.data.error_text import reason
 from potstill.data.splits import RawSplits
 from potstill.data.table import read_tables
@@ -61,8 +62,7 @@ def open_hub(data: object) -> HubDataset | None:
 
 def _downloads() -> Path:
     """Return the folder that Hugging Face keeps downloaded files in."""
-    import datasets
-
+    datasets = import_optional("datasets", "data of the Hugging Face Hub", "hub")
     return Path(datasets.config.HF_CACHE_HOME)
 
 
@@ -82,8 +82,7 @@ def fetch_hub(name: str, config: str | None = None) -> Any:
     Raises:
         PotstillError: the Hub cannot be reached, has no such data set, or has none that loads without running its code.
     """
-    import datasets  # takes a second, which nobody else should pay
-
+    datasets = import_optional("datasets", f"hub:{name}", "hub")
     cached = (Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")).is_dir()
     if not cached and not _reachable(datasets.config.HF_ENDPOINT):
         raise PotstillError(f"hub:{name}: the Hub cannot be reached and no copy is cached; check the network")
@@ -109,8 +108,7 @@ def _reachable(endpoint: str) -> bool:
 
 
 def _saved(path: Path) -> Any:
-    import datasets
-
+    datasets = import_optional("datasets", str(path), "hub")
     try:
         return datasets.load_from_disk(str(path))
     except (datasets.exceptions.DatasetsError, OSError, ValueError, KeyError) as error:

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from potstill._util.html import plain_line
+from potstill._util.optional import import_optional
 from potstill.dataset_file.dataset import Distilled, save, shape_words
 from potstill.dataset_file.files import write_atomic
 from potstill.dataset_file.folders import write_folder
@@ -76,14 +77,12 @@ def push_to_hub(
     Raises:
         PotstillError: a public set without a licence, or what the Hub says against it.
     """
-    from huggingface_hub import HfApi
-
     if license is None and not private:
         raise PotstillError(
             f"{repo}: a public set needs a licence, usually that of the data it was made of; give one of the Hub's "
             "identifiers, such as license='cc-by-4.0', or private=True"
         )
-    api = HfApi(token=token) if api is None else api
+    api = import_optional("huggingface_hub", "publishing to the Hub", "hub").HfApi(token=token) if api is None else api
     with tempfile.TemporaryDirectory() as room:
         name = json.dumps(repo)
         whole = f'hf_hub_download({name}, "{SET}", repo_type="dataset")'
