@@ -153,7 +153,7 @@ def _is_installed(module: ModuleType) -> bool:
     if file is None:
         return module.__name__ != "__main__"
     path = Path(file).resolve()
-    if path.is_relative_to(Path(__file__).resolve().parent):
+    if path.is_relative_to(Path(__file__).resolve().parents[1]):
         return True
     folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     return any(path.is_relative_to(folder) for folder in folders if folder is not None)
