@@ -23,6 +23,7 @@ __all__ = [
     "list_parametrizations",
     "list_protocols",
     "list_stores",
+    "list_tasks",
 ]
 
 
@@ -149,6 +150,11 @@ def list_parametrizations(*, outside: bool = True) -> list[dict[str, Any]]:
 def list_stores(*, outside: bool = True) -> list[dict[str, Any]]:
     """Every way to write values, and its settings. ``float`` and ``uniform`` are spelled with their bits: ``uint4``."""
     return _parts("stores", outside)
+
+
+def list_tasks(*, outside: bool = True) -> list[dict[str, Any]]:
+    """Return every task with its settings."""
+    return _parts("tasks", outside)
 
 
 def _parts(group: registry.Group, outside: bool) -> list[dict[str, Any]]:

@@ -22,13 +22,13 @@ __all__ = ["entry", "main"]
 
 
 def entry() -> None:
-    """The console script."""
-    signal.signal(signal.SIGTERM, _terminate)  # ended by a scheduler: leave as after Ctrl-C, cleanly
+    """Run the console script."""
+    signal.signal(signal.SIGTERM, _interrupt)  # ended by a scheduler: leave as after Ctrl-C, cleanly
     if "--debug" not in sys.argv:
-        sys.excepthook = _unexpected
+        sys.excepthook = _report_unexpected
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names in data may hold what the terminal cannot show
-    status = _ranked(sys.argv[1:]) if "RANK" in os.environ else main(sys.argv[1:])
+    status = _main_of_rank(sys.argv[1:]) if "RANK" in os.environ else main(sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -36,8 +36,8 @@ def entry() -> None:
     sys.exit(status)
 
 
-def _ranked(argv: Sequence[str]) -> int:
-    """Under torchrun: rank 0 runs the command, the others help."""
+def _main_of_rank(argv: Sequence[str]) -> int:
+    """Run under torchrun: rank 0 runs the command, the others help."""
     from potstill.errors import PotstillError
     from potstill.execution.ranks import Ranks, started
 
@@ -78,53 +78,51 @@ def _main(argv: Sequence[str]) -> int:
             f"options stand after the command, but {name!r} comes first" if name[:1] == "-" else f"no command {name!r}"
         )
         return _fail(2, f"{what}; {hint}")
-    return _limited(name, words)
+    return _run_with_limits(name, words)
 
 
-def _limited(name: str, words: Sequence[str]) -> int:
-    """The command, under the limits that are asked for: recipes and grids are read under them, too."""
+def _run_with_limits(name: str, words: Sequence[str]) -> int:
+    """Run the command under the limits of ``--limit``: recipes and grids are read under them, too."""
     from potstill._util.input_limits import asked, limited
-    from potstill.cli.parsing import every_value
+    from potstill.cli.options import every_value
     from potstill.errors import PotstillError
 
     try:
-        wanted = asked(every_value(words, "--limit"))
+        limits = asked(every_value(words, "--limit"))
     except PotstillError as error:
         return _fail(2, str(error), "--debug" in words)
-    with limited(**wanted):
-        return _command(name, words)
+    with limited(**limits):
+        return _run_command(name, words)
 
 
-def _command(name: str, words: Sequence[str]) -> int:
-    from potstill.cli.checks import check_words
-    from potstill.cli.outputs import check_outputs
-    from potstill.cli.parsing import Misuse, parse
+def _run_command(name: str, words: Sequence[str]) -> int:
+    from potstill.cli.checks import check_command
+    from potstill.cli.command import Misuse
+    from potstill.cli.parsing import parse
     from potstill.errors import PotstillError, for_command_line
 
-    line = shlex.join(["potstill", name, *words])
     debug = "--debug" in words
     try:
         parsed = parse(name, words)
-        check_words(parsed)
-        check_outputs(parsed.command)
+        command = parsed.command
+        check_command(command)
         # Only now, so that --help and misuse do not wait for torch.
         from potstill._util.file_lock import only_run
         from potstill._util.progress import Watcher
-        from potstill.cli.runners import RUNNERS
         from potstill.cli.text import json_document, one_line
 
-        out = getattr(parsed.command, "out", None)
+        out = getattr(command, "out", None)
         with (
             contextlib.nullcontext() if out is None else only_run(out),
-            Watcher(quiet=parsed.command.common.quiet, line=True) as watcher,
+            Watcher(quiet=command.common.quiet, line=True) as progress,
             contextlib.redirect_stdout(sys.stderr),
             warnings.catch_warnings(),
         ):
-            warnings.showwarning = functools.partial(_remark, watcher, warnings.showwarning)
-            answer = RUNNERS[name](parsed, line, watcher)
+            warnings.showwarning = functools.partial(_show_warning, progress, warnings.showwarning)
+            answer = command.execute(parsed, progress)
         lines = (
             [json_document(answer.value)]
-            if parsed.command.common.json
+            if command.common.json
             else [one_line(for_command_line(row)) for row in answer.text.split("\n")]
         )
         print(*lines, sep="\n")
@@ -133,11 +131,11 @@ def _command(name: str, words: Sequence[str]) -> int:
     except Misuse as error:
         return _fail(2, str(error), debug)
     except KeyboardInterrupt:
-        return _fail(130, f"interrupted; to go on: {_again(name, words, line)}", debug)
+        return _fail(130, f"interrupted; to go on: {_resuming_line(name, words)}", debug)
     except PotstillError as error:
-        driver = sys.modules.get("potstill.runs.loop")  # nothing is interrupted that was not begun
-        if driver is not None and isinstance(error, driver.Interrupted):
-            return _fail(130, f"interrupted after step {error.step}; to go on: {_again(name, words, line)}", debug)
+        loop = sys.modules.get("potstill.runs.loop")  # not imported: no run has started
+        if loop is not None and isinstance(error, loop.Interrupted):
+            return _fail(130, f"interrupted after step {error.step}; to go on: {_resuming_line(name, words)}", debug)
         return _fail(1, str(error), debug)
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
@@ -145,15 +143,16 @@ def _command(name: str, words: Sequence[str]) -> int:
         return _fail(1, f"{str(error.filename)[:80]} …: no name that a file can have ({error.strerror})", debug)
 
 
-def _again(name: str, words: Sequence[str], line: str) -> str:
-    """The line that goes on: from the checkpoint, if the run had written one."""
+def _resuming_line(name: str, words: Sequence[str]) -> str:
+    """Return the command line that resumes: from the checkpoint, if the run had written one."""
     from pathlib import Path
 
-    from potstill.cli.parsing import last_value
+    from potstill.cli.options import last_value
 
-    out = last_value(words, "--out")
-    kept = name == "distill" and out is not None and Path(f"{out}.checkpoint").exists()
-    return f"{line} --resume" if kept and not {"--resume", "--resume-anyway"} & {*words} else line
+    line, out = shlex.join(["potstill", name, *words]), last_value(words, "--out")
+    has_checkpoint = name == "distill" and out is not None and Path(f"{out}.checkpoint").exists()
+    resumes = any(word.partition("=")[0] == "--resume" for word in words)
+    return f"{line} --resume" if has_checkpoint and not resumes else line
 
 
 def _fail(status: int, message: str, debug: bool = False) -> int:
@@ -170,7 +169,7 @@ def _help() -> str:
     from potstill.cli.commands import COMMANDS
 
     width = max(map(len, COMMANDS))
-    rows = "\n".join(f"  {name.ljust(width)}  {about}" for name, (_, about) in COMMANDS.items())
+    rows = "\n".join(f"  {name.ljust(width)}  {about}" for name, about in COMMANDS.items())
     return (
         "usage: potstill COMMAND …\n\n"
         "Turn a large training set into a small one that trains models nearly as well, and say honestly how well.\n\n"
@@ -182,22 +181,22 @@ def _help() -> str:
     )
 
 
-def _remark(watcher: Any, others: Callable[..., None], message: Warning | str, *where: Any, **more: Any) -> None:
-    """A warning of ours as a note, another library's as ever."""
+def _show_warning(progress: Any, show: Callable[..., None], message: Warning | str, *args: Any, **kwargs: Any) -> None:
+    """Print a warning of ours as a note, and another library's as usual."""
     from potstill.errors import PotstillWarning
 
     if isinstance(message, PotstillWarning):
-        watcher.note(str(message))
+        progress.note(str(message))
     else:
-        others(message, *where, **more)
+        show(message, *args, **kwargs)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _unexpected(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
-    """An error that nobody foresaw is still one line; Python then exits with 1."""
+def _report_unexpected(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+    """Print an unexpected error as one line; Python then exits with 1."""
     what = " ".join(str(value).split())[:300]
     print(f"potstill: unexpected {kind.__name__}: {what}; --debug shows where", file=sys.stderr)
 

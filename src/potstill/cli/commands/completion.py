@@ -1,34 +1,57 @@
-"""What a shell needs to complete a command line: made of the same dataclasses that the command line is parsed by.
+"""``potstill completion``: completion scripts for bash, zsh and fish, made of the dataclasses of the commands.
 
-The answer is a script with all names in it, so that the Tab key waits for no Python. It knows what was installed when
-it was made: make it anew after an update.
+The script contains all names, so that the Tab key waits for no Python. It knows what was installed when it was made:
+make it anew after an update. tyro's own completion knows one fixed parser: it would lose the options of the method or
+protocol on the line, names of the registry and of data as values, and comma lists.
 """
 
 import functools
 import typing
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple
 
+from tyro.conf import Positional, arg
+
+from potstill._util.progress import Watcher
+from potstill.cli.command import Answer, Command, Parsed
 from potstill.cli.commands import COMMANDS
+from potstill.cli.options import OptionField
 from potstill.cli.parsing import options_of
 from potstill.core.registry import names
 
-__all__ = ["Option", "script", "table"]
+__all__ = ["Completion", "CompletionOption", "completion_script", "completion_table"]
 
 Shell = Literal["bash", "zsh", "fish"]
-_NAMES: dict[str, typing.Any] = {
+_GROUPS: dict[str, Any] = {
     "--method": "methods",
     "--methods": "methods",
     "--network": "networks",
     "--protocol": "protocols",
     "--augment": "augmentations",
     "--parametrization": "parametrizations",
-    "--store": "stores",
+    "--codec": "stores",
 }
-"""Options whose values are names of the registry."""
+"""Groups of the registry whose names are values of an option."""
 
 
-class Option(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Completion(Command):
+    """Print a script that completes commands, options, and names of methods, networks and so on at the Tab key.
+
+    bash: `potstill completion bash > ~/.local/share/bash-completion/completions/potstill`. zsh: into a file `_potstill`
+    in a folder of $fpath. fish: into ~/.config/fish/completions/potstill.fish. Then open a new shell.
+    """
+
+    shell: Annotated[Positional[Shell], arg(metavar="bash|zsh|fish")]
+    """The shell."""
+
+    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+        text = completion_script(self.shell)
+        return Answer({"shell": self.shell, "script": text}, text)
+
+
+class CompletionOption(NamedTuple):
     """One option: its flag, whether a value follows, which values there are (none: files), and what it is."""
 
     flag: str
@@ -37,10 +60,10 @@ class Option(NamedTuple):
     about: str
 
 
-_HELP = Option("--help", False, (), "Show all options")
+_HELP = CompletionOption("--help", False, (), "Show all options")
 
 
-def table() -> dict[str, list[Option]]:
+def completion_table() -> dict[str, list[CompletionOption]]:
     """Every command's options by its name; what a method or protocol adds, under ``--method NAME`` and so on."""
     found = {command: [*map(_option, options_of(command)), _HELP] for command in COMMANDS}
     for name in names("methods"):
@@ -50,11 +73,11 @@ def table() -> dict[str, list[Option]]:
     return found
 
 
-def _option(leaf: Any) -> Option:
-    values = tuple(dict.fromkeys(_choices(leaf.hint)))
-    if group := _NAMES.get(leaf.flag):
+def _option(field: OptionField) -> CompletionOption:
+    values = tuple(dict.fromkeys(_choices(field.hint)))
+    if group := _GROUPS.get(field.flag):
         values = names(group)
-    return Option(leaf.flag, not leaf.switch, values, leaf.about.split(". ")[0].rstrip("."))
+    return CompletionOption(field.flag, not field.is_switch, values, field.about.split(". ")[0].rstrip("."))
 
 
 def _choices(hint: Any) -> list[str]:
@@ -71,7 +94,7 @@ def _data() -> tuple[str, ...]:
     return tuple(row["name"] for row in list_data() if " " not in row["name"])
 
 
-def script(shell: Shell) -> str:
+def completion_script(shell: Shell) -> str:
     """The script for ``shell``.
 
     Raises:
@@ -110,7 +133,7 @@ def _cases(rows: Sequence[tuple[str, str]]) -> str:
 
 def _common() -> str:
     """Functions of what bash and zsh both understand: words after a command, values after an option."""
-    found = table()
+    found = completion_table()
     flags = [(key, " ".join(option.flag for option in options)) for key, options in found.items()]
     values: dict[str, str] = {}
     for key, options in found.items():
@@ -166,7 +189,7 @@ _potstill() {{
         COMPREPLY=($(compgen -W "$(__potstill_flags "$command") $(__potstill_flags "$part")" -- "$here"))
     else
         case $command in
-            distill|plan|score|compare|scaling|active)
+            distill|plan|score|compare|scaling|active-learning)
                 COMPREPLY=($(compgen -W '{" ".join(_data())}' -- "$here") $(compgen -f -- "$here")) ;;
             methods) COMPREPLY=($(compgen -W '{" ".join(names("methods"))}' -- "$here")) ;;
             completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- "$here")) ;;
@@ -179,7 +202,7 @@ complete -o filenames -F _potstill potstill"""
 
 
 def _zsh() -> str:
-    rows = " ".join(f"'{name}:{_plain(about)}'" for name, (_, about) in COMMANDS.items())
+    rows = " ".join(f"'{name}:{_plain(about)}'" for name, about in COMMANDS.items())
     return (
         "#compdef potstill\n"
         + _common()
@@ -205,7 +228,7 @@ _potstill() {{
         compadd -- ${{=$(__potstill_flags "$command")}} ${{=$(__potstill_flags "$part")}}
     else
         case $command in
-            distill|plan|score|compare|scaling|active) compadd -- {" ".join(_data())}; _files ;;
+            distill|plan|score|compare|scaling|active-learning) compadd -- {" ".join(_data())}; _files ;;
             methods) compadd -- {" ".join(names("methods"))} ;;
             completion) compadd -- bash zsh fish ;;
             *) _files ;;
@@ -246,10 +269,10 @@ complete -c potstill -n __fish_use_subcommand -l help -d "What there is"
 
 def _fish() -> str:
     lines = [_FISH.rstrip()]
-    for name, (_, about) in COMMANDS.items():
+    for name, about in COMMANDS.items():
         lines.append(f"complete -c potstill -n __fish_use_subcommand -a {name} -d '{_plain(about)}'")
     within = "__fish_seen_subcommand_from"
-    for key, options in table().items():
+    for key, options in completion_table().items():
         kind, _, name = key.partition(" ")
         match kind:
             case "--method":
@@ -261,9 +284,11 @@ def _fish() -> str:
         for option in options:
             values = f" -xa '{' '.join(option.values)}'" if option.values else " -rF" if option.value else ""
             lines.append(f"complete -c potstill -n '{where}' -l {option.flag[2:]}{values} -d '{_plain(option.about)}'")
-    making = "distill plan score compare scaling active"
+    making = "distill plan score compare scaling active-learning"
     lines.append(f"complete -c potstill -n '{within} {making}' -Fa '{' '.join(_data())}'")
     lines.append(f"complete -c potstill -n '{within} methods' -a '{' '.join(names('methods'))}'")
     lines.append(f"complete -c potstill -n '{within} completion' -a 'bash zsh fish'")
-    lines.append(f"complete -c potstill -n '{within} evaluate label report inspect export rebuild csod' -F")
+    lines.append(
+        f"complete -c potstill -n '{within} evaluate label report inspect export materialize select-detection' -F"
+    )
     return "\n".join(lines)

@@ -1,20 +1,97 @@
-"""A set's report card as text, for a person to read."""
+"""``potstill diagnose``: options and text."""
 
+import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from tyro.conf import arg
 
 from potstill._util.formatting import about
-from potstill.cli.text import columns, plural
+from potstill._util.progress import Watcher
+from potstill.cli.command import Answer, DataCommand, Flag, ForceOption, JobOptions, Parsed, SetArgument, optional
+from potstill.cli.option_types import Integers, Names
+from potstill.cli.reading import load_set_and_data
+from potstill.cli.text import columns, json_document, plural
+from potstill.errors import PotstillWarning
 from potstill.tasks.metric import Metric
 
-__all__ = ["plan_text", "study_text"]
+__all__ = ["Diagnose", "diagnosis_text", "estimate_text"]
 
 _SHOWN = 5
 """Items of a list."""
 
 
-def plan_text(plan: Mapping[str, Any]) -> str:
-    """What a study will take."""
+@dataclass(frozen=True, kw_only=True)
+class Diagnose(ForceOption, JobOptions, DataCommand):
+    """Diagnose a distilled set: what students learn from it besides their score.
+
+    Parts, cheap ones first: nearest (the nearest real sample of each item, and copies), labeller (if networks of real
+    data read the items), calibration, mixing (the set beside real samples), agreement (with networks of real data that
+    were stopped early), curvature of the loss, influence (students without each item). The time of each is printed
+    before it runs. Nothing is selected by the results.
+    """
+
+    file: SetArgument
+    """The distilled set."""
+    data: Annotated[str, arg(metavar="DATA")]
+    """The real data that it was made of."""
+    parts: Annotated[Names | None, optional("A,B,C")] = None
+    """Parts, with commas between them (else all)."""
+    plan: Flag = False
+    """Only estimate the time."""
+    split: Annotated[Literal["test", "validation"] | None, optional("test|validation")] = None
+    """Real samples that students predict; validation is a fifth of the training part, which the set may have been made
+    of. (default: test, where there is one)"""
+    students: Annotated[int | None, optional("K")] = None
+    """Students of each training set (else 3)."""
+    steps: Annotated[int | None, optional("N")] = None
+    """Updates of every student (else 180)."""
+    lr: Annotated[float | None, optional("R")] = None
+    """Learning rate of the students (else the one learned with the set, or 0.03)."""
+    real: Annotated[Integers | None, optional("N,…")] = None
+    """For mixing: real samples per class that are added (else 1,5,20)."""
+    teacher_steps: Annotated[Integers | None, optional("N,…")] = None
+    """For agreement and labeller: updates after which networks of real data are measured (else 1,3,10,30,100,300)."""
+    groups: Annotated[int | None, optional("N")] = None
+    """For influence: items that are left out one by one, at most; of larger sets groups of a class (else 100)."""
+    network: Annotated[str | None, optional("NAME")] = None
+    """Network of the students (else the one that the set was made with)."""
+    seed: Annotated[int, arg(metavar="S")] = 0
+    """Seed of everything random."""
+    out: Annotated[Path | None, optional("SET.study.json")] = None
+    """Also write the result to this file; beside the set, `potstill report` shows it."""
+
+    outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": ("study.json",)}
+
+    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+        from potstill._util.outputs import check_output
+        from potstill.api.study import beside, other_study, study
+        from potstill.dataset_file import write_atomic
+
+        if self.out is not None:
+            check_output(self.out, force=self.force, found=lambda at: other_study(at, self.file))
+        small, _, splits = load_set_and_data(parsed, self.file, self.data, progress)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PotstillWarning)  # printed by load_set_and_data
+            result = study(
+                small, splits, parts=self.parts, plan=self.plan, on=self.split, students=self.students,
+                steps=self.steps, lr=self.lr, real=self.real, stops=self.teacher_steps, groups=self.groups,
+                network=self.network, seed=self.seed, device=self.device, executor=self.executor_spec,
+                progress=progress,
+            )  # fmt: skip
+        value: dict[str, Any] = {**result, "file": str(self.file), "command": parsed.line}
+        if self.plan:
+            return Answer(value, estimate_text(result))
+        if self.out is not None:
+            document = {**value, "file": beside(self.file, self.out)}
+            write_atomic(self.out, (json_document(document) + "\n").encode())
+        return Answer(value, diagnosis_text(result))
+
+
+def estimate_text(plan: Mapping[str, Any]) -> str:
+    """Return the expected cost of each part as text."""
     rows = [
         [name, of["students"] or "", of["networks"] or "", about(of["seconds"]).removeprefix("about ")]
         for name, of in plan["expected"].items()
@@ -26,8 +103,8 @@ def plan_text(plan: Mapping[str, Any]) -> str:
     )
 
 
-def study_text(found: Mapping[str, Any]) -> str:
-    """Every part, in the order in which it was computed."""
+def diagnosis_text(found: Mapping[str, Any]) -> str:
+    """Return a diagnosis as text, part by part."""
     asked, recipe, made = found["asked"], found["recipe"], found["set"]
     lines = [
         f"{made['method']} set of {plural(made['items'], 'item')} of {found['data']['name']}; students: "
@@ -47,7 +124,7 @@ def _percent(value: float | None) -> str:
 
 
 def _ends(found: Mapping[str, Any] | None, metric: Metric) -> str:
-    """A difference with its interval, in the unit of differences."""
+    """Return a difference with its interval, in the unit of differences."""
     if found is None:
         return ""
     ends = "" if found["ci95"] is None else f" [{', '.join(map(metric.gap, found['ci95']))}]"

@@ -1,4 +1,4 @@
-"""Option values that tyro does not know by itself: durations, comma lists, picture sizes, ``KEY=VALUE`` pairs."""
+"""Option values that tyro does not know by itself: durations, comma lists, image sizes."""
 
 import re
 from typing import Annotated, Any, NewType
@@ -8,36 +8,35 @@ from tyro.constructors import PrimitiveConstructorSpec
 from potstill._util.formatting import byte_count, duration
 
 __all__ = [
-    "Amounts",
+    "ByteCounts",
     "Bytes",
     "Integers",
     "Names",
     "Seconds",
     "Size",
-    "Spelled",
-    "amounts",
-    "duration",
-    "integers",
-    "names",
-    "size",
-    "spelled",
+    "Specs",
+    "parse_byte_counts",
+    "parse_image_size",
+    "parse_integers",
+    "parse_names",
+    "parse_specs",
 ]
 
 
-def names(text: str) -> tuple[str, ...]:
-    """The names in ``dm,dc``.
+def parse_names(text: str) -> tuple[str, ...]:
+    """Return the names in ``dm,dc``.
 
     Raises:
         ValueError: a name is empty or comes twice.
     """
-    found = tuple(part.strip() for part in text.split(","))
-    if "" in found or len(set(found)) < len(found):
+    values = tuple(part.strip() for part in text.split(","))
+    if "" in values or len(set(values)) < len(values):
         raise ValueError(f"different names with commas between them are needed, such as random,dm, not {text!r}")
-    return found
+    return values
 
 
-def integers(text: str) -> tuple[int, ...]:
-    """The whole numbers above 0 in ``1,10,50``.
+def parse_integers(text: str) -> tuple[int, ...]:
+    """Return the whole numbers above 0 in ``1,10,50``.
 
     Raises:
         ValueError: a part is no such number or comes twice.
@@ -50,37 +49,37 @@ def integers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def spelled(text: str) -> tuple[str, ...]:
-    """The parts in ``tiles:factor=2,pixels``, whose settings have commas, too: ``a:b=1,c=2,d`` is two.
+def parse_specs(text: str) -> tuple[str, ...]:
+    """Return the parts in ``tiles:factor=2,pixels``, whose settings have commas, too: ``a:b=1,c=2,d`` is two.
 
     Raises:
         ValueError: a part is empty or comes twice.
     """
-    found: list[str] = []
+    specs: list[str] = []
     for part in (part.strip() for part in text.split(",")):
-        if found and ":" in found[-1] and re.fullmatch(r"\w+=[^:]*", part):
-            found[-1] += f",{part}"
+        if specs and ":" in specs[-1] and re.fullmatch(r"\w+=[^:]*", part):
+            specs[-1] += f",{part}"
         else:
-            found.append(part)
-    if "" in found or len(set(found)) < len(found):
+            specs.append(part)
+    if "" in specs or len(set(specs)) < len(specs):
         raise ValueError(f"different names with commas between them are needed, such as pixels,tiles, not {text!r}")
-    return tuple(found)
+    return tuple(specs)
 
 
-def amounts(text: str) -> tuple[int, ...]:
-    """The bytes in ``20kB,100kB``.
+def parse_byte_counts(text: str) -> tuple[int, ...]:
+    """Return the numbers of bytes in ``20kB,100kB``.
 
     Raises:
         ValueError: a part is no size above 0 or comes twice.
     """
-    found = tuple(byte_count(part) for part in text.split(","))
-    if len(set(found)) < len(found) or min(found) < 1:
+    sizes = tuple(byte_count(part) for part in text.split(","))
+    if len(set(sizes)) < len(sizes) or min(sizes) < 1:
         raise ValueError(f"different sizes above 0 with commas between them are needed, such as 20kB,1MB, not {text!r}")
-    return found
+    return sizes
 
 
-def size(text: str) -> tuple[int, int]:
-    """(height, width) of ``32`` or ``32x48``.
+def parse_image_size(text: str) -> tuple[int, int]:
+    """Return (height, width) of ``32`` or ``32x48``.
 
     Raises:
         ValueError: ``text`` is neither.
@@ -101,13 +100,19 @@ def _spec(parse: Any, kind: type, metavar: str, text: Any) -> PrimitiveConstruct
     )
 
 
+def _comma_list(values: tuple[int, ...]) -> str:
+    return ",".join(map(str, values))
+
+
 # New types, so that a bare tuple or float elsewhere keeps tyro's own reading.
 _Seconds = NewType("_Seconds", float)
 _Bytes = NewType("_Bytes", int)
 Seconds = Annotated[_Seconds, _spec(duration, float, "10m", lambda value: f"{value:g}s")]
-Names = Annotated[tuple[str, ...], _spec(names, tuple, "A,B,C", ",".join)]
-Integers = Annotated[tuple[int, ...], _spec(integers, tuple, "1,10", lambda value: ",".join(map(str, value)))]
-Spelled = Annotated[tuple[str, ...], _spec(spelled, tuple, "A,B", ",".join)]
-Amounts = Annotated[tuple[int, ...], _spec(amounts, tuple, "20kB,100kB", lambda value: ",".join(map(str, value)))]
-Size = Annotated[tuple[int, int], _spec(size, tuple, "HxW", lambda value: f"{value[0]}x{value[1]}")]
+Names = Annotated[tuple[str, ...], _spec(parse_names, tuple, "A,B,C", ",".join)]
+Integers = Annotated[tuple[int, ...], _spec(parse_integers, tuple, "1,10", _comma_list)]
+Specs = Annotated[tuple[str, ...], _spec(parse_specs, tuple, "A,B", ",".join)]
+ByteCounts = Annotated[
+    tuple[int, ...], _spec(parse_byte_counts, tuple, "20kB,100kB", lambda value: ",".join(map(str, value)))
+]
+Size = Annotated[tuple[int, int], _spec(parse_image_size, tuple, "HxW", lambda value: f"{value[0]}x{value[1]}")]
 Bytes = Annotated[_Bytes, _spec(byte_count, int, "20kB", str)]

@@ -1,0 +1,222 @@
+"""Base classes of the commands, and what a command receives and returns. Imports no torch.
+
+A command is a frozen dataclass in `potstill.cli.commands`: its fields are its options, `Command.check` refuses what is
+wrong from the words alone, and `Command.execute` calls the Python API.
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from potstill.cli.option_types import Size
+
+if TYPE_CHECKING:
+    from potstill._util.progress import Watcher
+    from potstill.core.registry import Group
+
+__all__ = [
+    "Answer",
+    "Command",
+    "CommonOptions",
+    "DataArgument",
+    "DataCommand",
+    "DataOptions",
+    "DeviceOption",
+    "Flag",
+    "ForceOption",
+    "JobOptions",
+    "Misuse",
+    "Parsed",
+    "SetArgument",
+    "optional",
+]
+
+
+class Misuse(Exception):
+    """The command line cannot be understood: exit status 2. The message is one line."""
+
+
+class Answer(NamedTuple):
+    """Result of a command: ``value`` is printed with ``--json``, else ``text``."""
+
+    value: Any
+    text: str
+    failure: str | None = None
+    """Reason of a failure that comes with a result: the last line on stderr, and exit status 1."""
+
+
+def optional(metavar: str) -> object:
+    """Return the help of an option without a default: the name of its value, and no ``(default: None)``."""
+    return arg(metavar=metavar, help_behavior_hint="")
+
+
+Flag = Annotated[bool, arg(help_behavior_hint="")]
+DataArgument = Annotated[Positional[str], arg(metavar="DATA")]
+SetArgument = Annotated[Positional[Path], arg(metavar="FILE.safetensors")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions:
+    """Options of every command."""
+
+    json: Flag = False
+    """Print one JSON document on stdout and nothing else there."""
+    quiet: Flag = False
+    """Print no progress and no notes on stderr."""
+    debug: Flag = False
+    """Print the traceback of an error."""
+    limit: Annotated[UseAppendAction[tuple[str, ...]], optional("NAME=VALUE")] = ()
+    """Change one of the limits that guard this machine against huge files: pixels=200000000, archive_bytes=4TB; may be
+    given several times. Every refusal names its limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Base of all commands."""
+
+    common: CommonOptions = CommonOptions()
+
+    options_of: ClassVar[Literal["method", "protocol"] | None] = None
+    """Whose fields are options beside the command's: of the named method or protocol."""
+    outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Suffixes of the files that the command writes, by the option that names them; none: it is a folder."""
+
+    def output_suffixes(self) -> Mapping[str, tuple[str, ...]]:
+        """Return `outputs` where they depend on no other option."""
+        return self.outputs
+
+    def registered_names(self) -> "Mapping[Group, Sequence[str | None]]":
+        """Return the values that must be names in the registry, by group."""
+        return {}
+
+    def check(self) -> None:
+        """Check options against each other, before anything is read.
+
+        Raises:
+            Misuse: options that do not go together.
+            PotstillError: an input that does not exist.
+        """
+
+    def execute(self, parsed: "Parsed", progress: "Watcher") -> Answer:
+        """Run the command."""
+        raise NotImplementedError
+
+    @classmethod
+    def expand_words(cls, words: Sequence[str]) -> Sequence[str]:
+        """Return the words of the command line as they are parsed.
+
+        Raises:
+            Misuse: words that do not go together.
+        """
+        return words
+
+    def settings_by_name(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return options of several methods or protocols, by name and field.
+
+        Raises:
+            Misuse: an entry that names no option, or has a value of the wrong type.
+        """
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parsed:
+    """A command line after parsing."""
+
+    name: str
+    command: Any
+    """The instance of a `Command`."""
+    line: str
+    """The command line, quoted for a shell."""
+    options: Mapping[str, Any]
+    """Options of the method or protocol that differ from the defaults."""
+    settings: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """Options of several methods and, as ``protocol:NAME``, of several protocols."""
+    preset: str | None = None
+    """Preset of a command that makes a set."""
+    explicit: frozenset[str] = frozenset()
+    """Names of the command's options that stand on the line or in the recipe."""
+    started: float = dataclasses.field(default_factory=time.monotonic)
+    """Time of parsing, by `time.monotonic`: a time limit counts from then on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Options of every command that reads real data: the keywords of `potstill.load_data`."""
+
+    data_root: Annotated[Path | None, optional("DIR")] = None
+    """Folder of the standard files of known names (else $POTSTILL_DATA)."""
+    label: Annotated[str | None, optional("COLUMN")] = None
+    """Label column of a table."""
+    task: Annotated[str | None, optional("NAME")] = None
+    """Task, if not classification: regression, forecast:window=96,horizon=24, or retrieval."""
+    size: Annotated[Size | None, optional("HxW")] = None
+    """Resize images to this height and width: 32 or 32x48."""
+    skip_bad: Flag = False
+    """Skip files that cannot be read instead of stopping at the first."""
+    stream: Flag = False
+    """Read and decode images when they are needed. On by itself where they would fill more than half of the memory."""
+    missing: Annotated[Literal["impute", "drop", "refuse"] | None, optional("impute|drop|refuse")] = None
+    """Missing values of a table: impute them from the training part, drop their rows, or refuse (the default)."""
+    series: Annotated[str | None, optional("COLUMN")] = None
+    """Column that tells several series apart, for --task forecast."""
+    horizontal_flip: Annotated[Literal["yes", "no"] | None, optional("yes|no")] = None
+    """Say if a horizontally flipped image keeps its class (else: no for the known digits, yes for all others)."""
+    duplicates: Annotated[Literal["exact", "near", "together"] | None, optional("exact|near|together")] = None
+    """Test samples that are in training, too: count exact copies (of streamed data only on request), or near ones as
+    well; together: a random split keeps copies on one side."""
+    group: Annotated[str | None, optional("COLUMN|REGEX|parent")] = None
+    """Related samples (frames of a clip, images of a patient) that a random split keeps on one side: a column of a
+    table; of files, parent (the folder of each) or a regular expression on the path of each; an array of an .npz."""
+    check_cache: Flag = False
+    """For a folder that was decoded before: compare the files' contents, not only their names, sizes and times."""
+    split_seed: Annotated[int, arg(metavar="S")] = 0
+    """Seed of the split into training and test parts, where the data bring none. Keep it the same for one data set."""
+    test_fraction: Annotated[float, arg(metavar="F")] = 0.2
+    """Fraction of the samples in that test part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCommand(Command):
+    """A command that reads real data."""
+
+    reading: DataOptions = DataOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForceOption:
+    """Option of every command that writes a file."""
+
+    force: Flag = False
+    """Replace an existing file, even if it is not the same thing made again: never one that the command reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOption:
+    """Option of every command that computes."""
+
+    device: Annotated[Literal["auto", "cpu", "cuda"], arg(metavar="auto|cpu|cuda")] = "auto"
+    """Device to compute on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions(DeviceOption):
+    """Options of every command with independent jobs."""
+
+    executor: Annotated[str | None, optional("serial|processes|ray")] = None
+    """Run independent jobs one after another, in a process for each core (or processes:workers=4), or as tasks of Ray.
+    (default: what is faster)"""
+    address: Annotated[str | None, optional("HOST:PORT")] = None
+    """With --executor ray: the cluster (auto: the one that this machine is part of), if not this machine alone."""
+
+    @property
+    def executor_spec(self) -> str | None:
+        """The executor with its address, as one word: ``ray:address=HOST:PORT``."""
+        if self.executor is None or self.address is None:
+            return self.executor
+        return f"{self.executor}{',' if ':' in self.executor else ':'}address={self.address}"

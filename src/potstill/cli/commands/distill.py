@@ -1,0 +1,207 @@
+"""``potstill distill``, and the options that it shares with ``plan``."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from tyro.conf import arg
+
+from potstill._util.formatting import clock
+from potstill._util.progress import Watcher
+from potstill.cli.command import (
+    Answer,
+    DataArgument,
+    DataCommand,
+    Flag,
+    ForceOption,
+    JobOptions,
+    Misuse,
+    Parsed,
+    optional,
+)
+from potstill.cli.option_types import Bytes, Seconds
+from potstill.cli.reading import data_words, load_data, set_summary
+
+if TYPE_CHECKING:
+    from potstill.core.registry import Group
+
+__all__ = ["Distill", "RunOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(JobOptions, DataCommand):
+    """Options that say how a set is made."""
+
+    data: DataArgument
+    """The real data."""
+    method: Annotated[str, arg(metavar="NAME")] = "dm"
+    """Method: one of `potstill methods`, or auto: selected on a held-out split of the training data, within
+    --time-limit."""
+    ipc: Annotated[int | None, optional("N")] = None
+    """Size budget: items per class."""
+    items: Annotated[int | None, optional("N")] = None
+    """Size budget, instead: items in all."""
+    bytes: Annotated[Bytes | None, optional("20kB")] = None
+    """Size budget, instead: bytes in all (B, kB, MB, KiB, MiB)."""
+    balance: Annotated[Literal["natural", "equal"] | None, optional("natural|equal")] = None
+    """Share --items and --bytes in proportion to the classes' samples, or equally. (default: natural; with --ipc
+    equal)"""
+    preset: Annotated[Literal["quick", "good", "published"] | None, optional("quick|good|published")] = None
+    """Number of steps: minutes on a laptop, about an hour, or as in the paper; `potstill methods NAME` shows it. Given
+    options win. (default: quick; published with --steps or --recipe)"""
+    recipe: Annotated[Path | None, optional("R.yaml")] = None
+    """Options from a file, by their names, or of a recipe that comes with Potstill (dm); the command line wins."""
+    steps: Annotated[int | None, optional("N")] = None
+    """Stop after this many steps."""
+    time_limit: Annotated[Seconds | None, optional("10m")] = None
+    """Stop after this much time (s, m, h), preparation included, and write the state of then."""
+    seed: Annotated[int, arg(metavar="S")] = 0
+    """Seed of everything random."""
+    network: Annotated[str | None, optional("NAME")] = None
+    """Network to distil with: one of `potstill networks`."""
+    parametrization: Annotated[str | None, optional("NAME")] = None
+    """What is stored and optimised: one of `potstill parametrizations`."""
+    labels: Annotated[str | None, optional("NAME")] = None
+    """Labels in the file: hard (classes), learned (rows that are optimised too), soft (a teacher's)."""
+    augment: Annotated[str | None, optional("NAME")] = None
+    """Augmentation while distilling: one of `potstill augmentations`."""
+    zca: Annotated[str | None, optional("mtt|frepo|kip")] = None
+    """Whiten the inputs first, as one of these papers does, and distil the whitened ones."""
+    codec: Annotated[str | None, optional("NAME")] = None
+    """Codec of the values: float32, float16, uint8, uint4, uint2 …, or auto: the fewest bits without a measurable loss
+    of accuracy on a held-out split. (default: auto; exact for selected samples; uint4 with --bytes)"""
+
+    options_of: ClassVar[Literal["method", "protocol"] | None] = "method"
+
+    def check(self) -> None:
+        name = type(self).__name__.lower()
+        budgets = [(unit, n) for unit in ("ipc", "items", "bytes") if (n := getattr(self, unit)) is not None]
+        if len(budgets) != 1:
+            raise Misuse(f"{name}: say once how much to keep: --ipc N (items per class), --items N or --bytes N")
+        ((unit, amount),) = budgets
+        if amount < 1:
+            raise Misuse(f"{name}: --{unit} must be at least 1, but it is {amount}")
+
+    def registered_names(self) -> "Mapping[Group, Sequence[str | None]]":
+        return {"augmentations": [self.augment], "parametrizations": [self.parametrization]}
+
+    def keywords(self, parsed: Parsed) -> dict[str, Any]:
+        """Return the keywords that `potstill.distill` and `potstill.plan` share."""
+        from potstill._util.time_limit import TimeLimit
+
+        budget = {unit: int(n) for unit in ("ipc", "items", "bytes") if (n := getattr(self, unit)) is not None}
+        names = ("balance", "seed", "steps", "network", "parametrization", "labels", "augment", "zca", "device")
+        return {
+            **budget,
+            **{name: getattr(self, name) for name in names},
+            "store": self.codec,
+            # auto has no preset of its own and refuses one that is asked for
+            "effort": self.preset if self.method == "auto" else parsed.preset,
+            "time_limit": None if self.time_limit is None else TimeLimit(float(self.time_limit), parsed.started),
+            "executor": self.executor_spec,
+            **parsed.options,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill(ForceOption, RunOptions):
+    """Make a small training set out of DATA.
+
+    DATA is a bundled name (digits, mnist-5k), a known name (cifar10), a folder of images, an .npz, .csv or .parquet
+    file, hub:NAME, or WebDataset shards; `potstill data` lists them. The method's own settings are options too
+    (--method NAME --help lists them).
+    """
+
+    out: Annotated[Path, arg(metavar="FILE.safetensors")]
+    """The file to write. A checkpoint of the run lies beside it until the run is finished."""
+    resume: Annotated[Literal["yes", "force"] | None, optional("[force]")] = None
+    """Resume an interrupted run from its checkpoint; start where there is none, and do nothing where this command has
+    finished before. force: also from a checkpoint of other versions or kernels; the set then has the bits of neither,
+    and its metadata say so."""
+    checkpoint_every: Annotated[Seconds, arg(metavar="60s")] = 60.0  # type: ignore[assignment]
+    """Time between checkpoints."""
+    scores: Annotated[Path | None, optional("SCORES.parquet")] = None
+    """Select by these scores, as `potstill score` writes them, instead of computing them."""
+    experts: Annotated[tuple[Path, ...], arg(metavar="PATH ...", help_behavior_hint="")] = ()
+    """Match these expert trajectories, instead of training them: files of an earlier run, published replay buffers
+    (replay_buffer_0.pt), or folders of them."""
+    log: Annotated[tuple[str, ...], arg(metavar="NAME:PLACE ...", help_behavior_hint="")] = ()
+    """Log settings, metrics and the result also here: tensorboard:DIR, wandb:PROJECT, mlflow:EXPERIMENT."""
+    snapshots: Flag = False
+    """Save some inputs at a few steps, too, in FILE.safetensors.film (a megabyte at most): report shows them."""
+    class_shards: Annotated[int | None, optional("K")] = None
+    """Make the classes in K groups, each a job of the executor with a checkpoint of its own: for methods that allow it
+    (dm, m3d, rded, sre2l, …; else it is refused)."""
+
+    outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".safetensors",)}
+
+    @classmethod
+    def expand_words(cls, words: Sequence[str]) -> Sequence[str]:
+        """Write ``--resume [force]`` with its value, so that a word after it is not taken for one."""
+        expanded: list[str] = []
+        for word, following in zip(words, [*words[1:], ""], strict=True):
+            if word == "--resume":
+                expanded.append(f"--resume={'force' if following == 'force' else 'yes'}")
+            elif word != "force" or expanded[-1:] != ["--resume=force"]:
+                expanded.append(word)
+        return expanded
+
+    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+        from potstill._util.outputs import check_output
+        from potstill.api.distill import distill
+        from potstill.dataset_file import drop_checkpoint
+        from potstill.dataset_file.replacing import is_set, other_set
+
+        checkpoint, snapshots = Path(f"{self.out}.checkpoint"), Path(f"{self.out}.film")
+        if self.out.exists() and not is_set(self.out):  # a set is compared when it is known what this one will be
+            check_output(self.out, force=self.force, found=lambda at: other_set(at, {}))
+        splits = load_data(parsed, self.data, progress)
+        if self.resume and not checkpoint.exists() and not self.out.exists():
+            progress.note("there is no unfinished run to resume; this run starts afresh")
+        if checkpoint.exists() and not self.resume:
+            progress.note(f"{checkpoint} holds an interrupted run; this run starts afresh and will replace it")
+        progress.begin(self.method)
+        small = distill(
+            splits,
+            self.method,
+            out=self.out,
+            force=self.force,
+            checkpoint=checkpoint,
+            resume=self.resume is not None,
+            resume_anyway=self.resume == "force",
+            checkpoint_every=self.checkpoint_every,
+            progress=progress,
+            command=parsed.line,
+            scores=self.scores,
+            experts=self.experts or None,
+            log=self.log or None,
+            film=snapshots if self.snapshots else None,
+            class_shards=self.class_shards,
+            **self.keywords(parsed),
+        )
+        card = small.card
+        value = {"path": str(self.out), "items": len(small), **card}
+        text = f"{self.out}: {set_summary(card, len(small))}, made by {card['method']}"
+        if small.path is not None:
+            progress.note(f"{self.out}: this command has finished before; nothing was done")
+            return Answer(value, f"{text}, was there")
+        drop_checkpoint(checkpoint)
+        if not self.snapshots:
+            snapshots.unlink(missing_ok=True)  # of the set that was here before
+        outcome = card["outcome"]
+        following = ["potstill", "evaluate", str(self.out), "--data", self.data]
+        following += data_words(self.reading, from_set=True)
+        if self.network is not None:
+            following += ["--network", self.network]
+        text = (
+            f"{text}\n{outcome['message']}, in {clock(card['cost']['seconds'])} on {card['cost']['device']}\n"
+            f"Measure it: {shlex.join(following)}"
+        )
+        if (choice := card.get("choice")) is not None:
+            text = f"{choice['text']}\n{text}"
+        failure = None
+        if outcome["kind"] == "not finite":
+            failure = f"{self.method} diverged: {outcome['message']} (in {self.out})"
+        return Answer(value, text, failure)

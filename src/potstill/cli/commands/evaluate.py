@@ -1,0 +1,101 @@
+"""``potstill evaluate``."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from tyro.conf import arg
+
+from potstill._util.progress import Watcher
+from potstill.cli.command import Answer, DataCommand, Flag, ForceOption, JobOptions, Parsed, SetArgument, optional
+from potstill.cli.reading import load_set_and_data
+from potstill.cli.text import json_document
+from potstill.errors import PotstillWarning
+
+__all__ = ["Evaluate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(ForceOption, JobOptions, DataCommand):
+    """Measure how well models train on a distilled set: train on it under a protocol, score on the real test split.
+
+    The baselines are measured alike: real samples in the same bytes, random and selected, in the codec that serves them
+    best; as many random samples; and the full data. The protocol's own settings are options too (--protocol NAME --help
+    lists them); changing one changes the fingerprint.
+    """
+
+    file: SetArgument
+    """The distilled set."""
+    data: Annotated[str, arg(metavar="DATA")]
+    """The real data that it was made of."""
+    protocol: Annotated[str, arg(metavar="NAME")] = "potstill"
+    """Protocol: one of `potstill protocols`."""
+    network: Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint="")] = ()
+    """Networks to train on it; more than one also measures transfer between networks."""
+    quick: Flag = False
+    """A shortened protocol, to look at a set and not to report it: 3 students, at most 100 epochs or 60 updates, no
+    robust scores, no full data, few ways to store real samples, and with labels that are classes none with soft labels.
+    The scorecard says so and its fingerprint differs."""
+    seeds: Annotated[int | None, optional("K")] = None
+    """Number of independent trainings (else the protocol's)."""
+    seed: Annotated[int, arg(metavar="S")] = 0
+    """The first of those seeds."""
+    no_baselines: Flag = False
+    """Do not measure the baselines."""
+    no_full: Flag = False
+    """Do not measure training on the full data."""
+    no_robust_scores: Flag = False
+    """Do not measure hlr, ior, lrs and ars."""
+    no_weights: Flag = False
+    """Ignore the samples' weights, if the set has any."""
+    stored: Annotated[Path | None, optional("LABELS.safetensors")] = None
+    """A teacher's soft labels of this set, as `potstill label` writes them."""
+    side_by_side: Annotated[int | None, optional("S")] = None
+    """Number of students to train as one network (else 32 on a GPU, 1 on a CPU)."""
+    out: Annotated[Path | None, optional("scorecard.json")] = None
+    """Also write the scorecard to this file."""
+
+    options_of: ClassVar[Literal["method", "protocol"] | None] = "protocol"
+    outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".json",)}
+
+    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+        from potstill._util.outputs import check_output
+        from potstill.api.evaluate import evaluate
+        from potstill.dataset_file import write_atomic
+        from potstill.evaluation.scorecard import other_scorecard
+
+        if self.out is not None:
+            check_output(self.out, force=self.force, found=lambda at: other_scorecard(at, self.file))
+        small, _, splits = load_set_and_data(parsed, self.file, self.data, progress)
+        if self.out is not None:
+            check_output(self.out, reads=[splits], force=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PotstillWarning)  # printed by load_set_and_data
+            score = evaluate(
+                small,
+                splits,
+                protocol=self.protocol,
+                network=list(self.network) or None,
+                quick=self.quick,
+                seeds=self.seeds,
+                seed=self.seed,
+                baselines=not self.no_baselines,
+                full=not self.no_full,
+                robust_scores=not self.no_robust_scores,
+                stored=self.stored,
+                weights=not self.no_weights,
+                side_by_side=self.side_by_side,
+                device=self.device,
+                executor=self.executor_spec,
+                progress=progress,
+                **parsed.options,
+            )
+        value = {**score.to_dict(), "file": str(self.file), "command": parsed.line}
+        if self.out is not None:
+            # Named from the scorecard's own folder, so that both can be moved together.
+            relative = os.path.relpath(self.file, self.out.parent)
+            write_atomic(self.out, (json_document({**value, "file": relative}) + "\n").encode())
+        return Answer(value, str(score))

@@ -1,0 +1,83 @@
+"""``potstill import``."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from tyro.conf import Positional, arg
+
+from potstill._util.progress import Watcher
+from potstill.cli.checks import check_exists
+from potstill.cli.command import Answer, DataCommand, ForceOption, Parsed, optional
+from potstill.cli.reading import data_words, load_data, set_summary
+
+__all__ = ["Import"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import(ForceOption, DataCommand):
+    """Read a set that another program released, and write it as a set of Potstill. Nothing in its files is run.
+
+    dc: res_*.pt of DC, DSA, DM; mtt: images_best.pt with labels_best.pt; datm: with lr_best.pt as well; idc: data.pt;
+    ncfm: data_N.pt; folder: images in a folder for each class (SRe2L, RDED, EDC); dilm: texts, dataset_N.json.
+    Normalised or whitened tensors are converted back to pixels by --mean and --std, --known or --data.
+    """
+
+    path: Annotated[Positional[Path], arg(metavar="PATH")]
+    """The file, or the folder that it lies in."""
+    out: Annotated[Path, arg(metavar="SET.safetensors")]
+    """The set to write."""
+    format: Annotated[
+        Literal["dc", "mtt", "datm", "idc", "ncfm", "folder", "dilm"] | None,
+        optional("dc|mtt|datm|idc|ncfm|folder|dilm"),
+    ] = None
+    """Format of the files (else by their names)."""
+    known: Annotated[str | None, optional("NAME")] = None
+    """Known name of the data, for published constants and class names: cifar10, mnist, …; they are not read."""
+    data: Annotated[str | None, optional("DATA")] = None
+    """The real data that it was made of: read for class names, hash and constants."""
+    mean: Annotated[tuple[float, ...] | None, optional("M ...")] = None
+    """Mean of each channel that was subtracted."""
+    std: Annotated[tuple[float, ...] | None, optional("S ...")] = None
+    """Standard deviation that each channel was then divided by."""
+    zca: Annotated[Literal["mtt", "frepo"] | None, optional("mtt|frepo")] = None
+    """The tensors are whitened as in these papers; needs --data, on which the whitening is fitted."""
+    factor: Annotated[int | None, optional("F")] = None
+    """Of idc and ncfm: images along a side of each stored one (else from the path, as in factor2)."""
+    run: Annotated[int | None, optional("N")] = None
+    """Of dc: index of the experiment in the file; of dilm: of the file in the folder; from 0 (else the last)."""
+    lr: Annotated[float | None, optional("LR")] = None
+    """Learning rate that was learned with the set, where no file has it."""
+    method: Annotated[str | None, optional("NAME")] = None
+    """Method that made the set (else by the names of the files)."""
+
+    outputs: ClassVar[Mapping[str, tuple[str, ...]]] = {"out": (".safetensors",)}
+
+    def check(self) -> None:
+        check_exists([self.path])
+
+    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+        from potstill._util.outputs import check_output
+        from potstill.dataset_file.replacing import is_set
+        from potstill.interop.import_set import import_set
+
+        check_output(self.out, force=self.force or is_set(self.out))
+        small = import_set(
+            self.path, self.format, known=self.known,
+            data=None if self.data is None else load_data(parsed, self.data, progress), mean=self.mean,
+            std=self.std, zca=self.zca, factor=self.factor, run=-1 if self.run is None else self.run,
+            lr=self.lr, method=self.method, size=self.reading.size,
+        )  # fmt: skip
+        small.files = (*small.files, str(self.path))
+        small.save(self.out, force=self.force)
+        following = ["potstill", "evaluate", str(self.out), "--data", self.data or self.known or "DATA"]
+        following += data_words(self.reading)
+        hint = f"Measure it: {shlex.join(following)}"
+        if small.input.kind == "texts":
+            hint = "Its texts are captions in Python (docs/how-to.md): no loader here reads real texts to measure it on"
+        return Answer(
+            {"path": str(self.out), "items": len(small), **small.card},
+            f"{self.out}: {set_summary(small.card, len(small))}\n{hint}",
+        )

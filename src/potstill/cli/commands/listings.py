@@ -1,0 +1,158 @@
+"""Commands that list what is available: ``potstill methods`` and so on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from tyro.conf import Positional, arg
+
+from potstill._util.progress import Watcher
+from potstill.cli.command import Answer, Command, Misuse, Parsed
+from potstill.cli.text import columns, filled
+from potstill.core import registry
+from potstill.errors import unknown
+
+__all__ = ["Augmentations", "Codecs", "Data", "Methods", "Networks", "Parametrizations", "Protocols", "Tasks"]
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing(Command):
+    """Base of the commands that print a table of `potstill.api.listing`."""
+
+    function: ClassVar[str]
+    """Name of the function that returns the rows."""
+    noun: ClassVar[str]
+    """Heading of the first column."""
+    footer: ClassVar[str] = ""
+
+    def text(self, rows: Rows) -> str:
+        """Return a table of all keys of the rows, ``name`` first."""
+        keys = list(rows[0])[1:]
+        return columns([self.noun, *keys], [[r["name"], *(_cell(r[key]) for key in keys)] for r in rows]) + self.footer
+
+    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+        from potstill.api import listing
+
+        rows: Rows = getattr(listing, self.function)()
+        return Answer(rows, self.text(rows))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value))
+    return f"{value['name']}={value['default']}" if isinstance(value, Mapping) else str(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Networks(Listing):
+    """List the networks."""
+
+    function, noun = "list_networks", "network"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parametrizations(Listing):
+    """List what can be stored and optimised."""
+
+    function, noun = "list_parametrizations", "parametrization"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentations(Listing):
+    """List the augmentations."""
+
+    function, noun = "list_augmentations", "augmentation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tasks(Listing):
+    """List the tasks, and their settings (NAME:setting=value)."""
+
+    function, noun = "list_tasks", "task"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codecs(Listing):
+    """List the ways to write values."""
+
+    function, noun = "list_stores", "codec"
+    footer = "\n\nfloat and uniform are spelled with their bits: float16, uint4, uint2:aware=true."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Listing):
+    """List the data sets that are known by name, and the forms of your own."""
+
+    function, noun = "list_data", "data"
+    footer = """
+
+Your own data: a folder of images (train/CLASS/*.png and test/CLASS/*.png, or CLASS/*.png), an .npz file with
+x_train, y_train, x_test and y_test, a .csv or .parquet file with --label COLUMN, hub:NAME (Hugging Face Hub),
+or WebDataset shards 'train-{000..099}.tar'."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocols(Listing):
+    """List the evaluation protocols."""
+
+    function = "list_protocols"
+
+    def text(self, rows: Rows) -> str:
+        cells = [[r["name"], r["version"], r["paper"], "yes" if r["optimistic"] else "no", r["summary"]] for r in rows]
+        return columns(["protocol", "version", "paper", "optimistic", "what it does"], cells)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Methods(Listing):
+    """List the methods; with names, those alone, with all of their options."""
+
+    names: Annotated[Positional[tuple[str, ...]], arg(metavar="[NAME ...]", help_behavior_hint="")] = ()
+    """Methods whose options, defaults and help are printed."""
+
+    function = "list_methods"
+
+    def check(self) -> None:
+        known = registry.names("methods")
+        for name in self.names:
+            if name == "auto":
+                raise Misuse(
+                    "auto is no method: it chooses among them; potstill distill --method auto --help shows its options"
+                )
+            if name not in known:
+                raise Misuse(str(unknown("method", name, known)))
+
+    def text(self, rows: Rows) -> str:
+        cells = [[r["name"], r["family"], r["year"], r["paper"], r["title"]] for r in rows]
+        hint = (
+            "`potstill methods NAME` shows a method's options. `potstill distill DATA --method auto --time-limit 5m`\n"
+            "tries a few of them on a held-out split of the training data, and takes the best; real samples if nothing "
+            "is better."
+        )
+        return columns(["method", "family", "year", "paper", "title"], cells) + f"\n\n{hint}"
+
+    def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
+        if not self.names:
+            return super().execute(parsed, progress)
+        from potstill.api.listing import list_methods
+
+        by_name = {row["name"]: row for row in list_methods()}
+        rows = [by_name[name] for name in dict.fromkeys(self.names)]
+        return Answer(rows, "\n\n".join(map(_method_text, rows)))
+
+
+def _method_text(row: dict[str, Any]) -> str:
+    """Return one method with all its options: each with its default on a line, its help below."""
+    from potstill.api.listing import efforts_said
+
+    lines = [f"{row['name']}: {row['title']} ({row['year']}), {row['paper']}", *filled(row["summary"])]
+    if row["options"]:
+        presets = efforts_said(row["efforts"])
+        lines += ["", "  --preset", *(part for preset in presets for part in filled(preset, indent=6))]
+    for option in row["options"]:
+        off = "no-" if option["default"] is True else ""  # a switch that is on is named by what turns it off
+        default = '""' if option["default"] == "" else option["default"]
+        lines += ["", f"  --{off}{option['name'].replace('_', '-')}  (default: {default})"]
+        lines += filled(option["help"], indent=6)
+    return "\n".join(lines if row["options"] else [*lines, "", "  It has no options."])
