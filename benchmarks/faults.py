@@ -343,8 +343,8 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for module in ("potstill.cli.main", "potstill.cli.runners", "potstill", "pyarrow.parquet", "PIL.Image", "sklearn",
-                   "scipy.stats", "potstill.api.compare", "potstill.api.label", "potstill.api.score",
+    for module in ("potstill.cli.main", "potstill.cli.commands.distill", "potstill", "pyarrow.parquet", "PIL.Image",
+                   "sklearn", "scipy.stats", "potstill.api.compare", "potstill.api.label", "potstill.api.score",
                    "potstill.api.verify", "potstill.reports.page", "torch._dynamo"):  # fmt: skip
         importlib.import_module(module)
     result: dict[str, Any] = {"rows": []}

@@ -168,8 +168,9 @@ class Data:
 
 def listed(what: str) -> list[dict[str, Any]]:
     """What the command line lists."""
+    command = "codecs" if what == "stores" else what
     done = subprocess.run(
-        [sys.executable, "-m", "potstill", what, "--json"], capture_output=True, text=True, check=True,
+        [sys.executable, "-m", "potstill", command, "--json"], capture_output=True, text=True, check=True,
         env=os.environ | {"POTSTILL_OUTSIDE": "0"},
     )  # fmt: skip
     found: list[dict[str, Any]] = json.loads(done.stdout)
@@ -499,8 +500,8 @@ class Bench:
 
         def active() -> Row:
             command = [
-                "active", str(self.data.path("grey")), "--acquire", "random,margin,badge", "--rounds", "2", "--seeds",
-                "2", "--per-round", "4", "--steps", "5", "--network", "convnet-d1-w4", "--json", "--quiet",
+                "active-learning", str(self.data.path("grey")), "--acquire", "random,margin,badge", "--rounds", "2",
+                "--seeds", "2", "--per-round", "4", "--steps", "5", "--network", "convnet-d1-w4", "--json", "--quiet",
             ]  # fmt: skip
             done = subprocess.run(
                 [sys.executable, "-m", "potstill", *command], capture_output=True, text=True, check=False

@@ -17,7 +17,7 @@ import torch
 from machine import machine
 
 import potstill
-from potstill.cli.scaled import scaling_text
+from potstill.cli.commands.scaling import scaling_text
 
 STOPS = {"mnist-5k": (1, 3, 10), "fashion-mnist": (1, 2, 6)}
 """Epochs of the teacher: of 3,200 samples and of 56,000."""

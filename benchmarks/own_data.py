@@ -70,7 +70,7 @@ def main() -> None:
             out = Path(folder) / "small.safetensors"
             card = potstill(
                 "distill", str(root), "--method", "dm", "--ipc", args.ipc, "--network", "convnet-w32",
-                "--batch-real", "64", "--effort", "published", "--time-limit", args.budget, "--out", str(out),
+                "--batch-real", "64", "--preset", "published", "--time-limit", args.budget, "--out", str(out),
             )  # fmt: skip
             score = potstill(
                 "evaluate", str(out), "--data", str(root), "--network", "convnet-w32", "--seeds", args.seeds,

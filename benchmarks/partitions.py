@@ -90,7 +90,7 @@ def begun(n: int, place: Path) -> None:
 def command(out: Path, sets: int) -> list[str]:
     return [
         str(BIN / "potstill"), "compare", "digits", "--methods", "dm,dsa,k-means", "--ipc", "1,2,5",
-        "--sets", str(sets), "--network", "convnet-d1-w16", "--seeds", "2", "--effort", "quick", "--epochs", "60",
+        "--repeats", str(sets), "--network", "convnet-d1-w16", "--seeds", "2", "--preset", "quick", "--epochs", "60",
         "--set", "dm.iterations=150", "--set", "dsa.iterations=12", "--out", str(out),
     ]  # fmt: skip
 

@@ -1,9 +1,9 @@
-"""What `--store auto` loses against float32: every parametrization and soft labels, the same sets in both.
+"""What `--codec auto` loses against float32: every parametrization and soft labels, the same sets in both.
 
     python benchmarks/bytes.py --store-loss [--only pixels small …] [--sets 5] [--out results/store_loss.json]
 
 Each row makes ``--sets`` sets by `m3d` of the bundled MNIST-5k at 14×14 pixels (``--side``), in ``--steps`` steps each:
-once kept in float32, and once more with ``--store auto``, which gives the same values, as equal seeds do. Students of
+once kept in float32, and once more with ``--codec auto``, which gives the same values, as equal seeds do. Students of
 both have the same starts, orders and augmentations, so a loss is a mean over pairs; its interval is Student's t over
 the differences of sets. What ``auto`` chose was chosen on training data; test data are read for this table alone.
 ``learned labels`` are rows that are optimised with the pictures, ``random-soft`` real pictures with a teacher's rows.

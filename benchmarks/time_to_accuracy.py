@@ -167,7 +167,7 @@ def ours(report: dict[str, Any], data: str, way: str, budget: float, args: argpa
             *shlex.split(way),
             "--ipc",
             str(args.ipc),
-            "--effort",
+            "--preset",
             "published",
             "--time-limit",
             f"{budget:g}s",

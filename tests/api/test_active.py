@@ -150,7 +150,18 @@ def test_the_cost_of_labels_has_intervals_and_a_plot():
 
 
 def test_the_command(tmp_path, capsys):
-    words = ["active", "digits", "--acquire", "margin,badge", "--rounds", "2", "--per-round", "10", "--seeds", "2"]
+    words = [
+        "active-learning",
+        "digits",
+        "--acquire",
+        "margin,badge",
+        "--rounds",
+        "2",
+        "--per-round",
+        "10",
+        "--seeds",
+        "2",
+    ]
     words += ["--network", "linear", "--steps", "10", "--quiet"]
     out, plot = tmp_path / "a.json", tmp_path / "a.svg"
     assert main([*words, "--out", str(out), "--plot", str(plot)]) == 0
@@ -158,7 +169,7 @@ def test_the_command(tmp_path, capsys):
     said = json.loads(out.read_text())
     assert set(said["curves"]) == {"random", "margin", "badge"}
     ET.fromstring(plot.read_text())
-    assert main(["active", "digits", "--acquire", "margins", "--quiet"]) == 2
+    assert main(["active-learning", "digits", "--acquire", "margins", "--quiet"]) == 2
 
 
 def test_a_pool_that_is_too_small_is_refused_before_anything_is_trained(monkeypatch):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from potstill.cli import recipe
 from potstill.cli.main import main
+from potstill.cli.recipe import find_recipe
 from potstill.data.synthetic_shape import like
 from potstill.errors import PotstillError
 from potstill.execution.described import described_cluster
@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_halved_or_said():
 
 def test_a_plan_of_data_at_hand_counts_phases_disk_and_money(capsys):
     words = ["plan", "digits", "--method", "sre2l", "--ipc", "2", "--network", "convnet-d1-w8-batch", "--quiet"]
-    assert main([*words, "--on", "nodes=2,gpus=4,memory=16GB,bandwidth=10Gbit,flops=10T,price=2", "--json"]) == 0
+    assert main([*words, "--cluster", "nodes=2,gpus=4,memory=16GB,bandwidth=10Gbit,flops=10T,price=2", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["phases"][0]["name"] == "training of networks"
     assert found["seconds"] == pytest.approx(sum(p["seconds"] for p in found["phases"]))
@@ -110,7 +110,7 @@ def test_a_plan_of_data_at_hand_counts_phases_disk_and_money(capsys):
     assert 0 < found["busy_hours"] <= found["gpu_hours"]
     assert found["disk"]["total"] == sum(n for name, n in found["disk"].items() if name != "total")
     assert found["disk"]["labels"] == 20 * 300 * 20  # 20 pictures, 300 epochs, 10 classes of 2 bytes
-    assert main([*words, "--on", ONE]) == 0
+    assert main([*words, "--cluster", ONE]) == 0
     said = capsys.readouterr().out
     assert "measured: a training step" in said
     assert "assumed: 50 GB a second between devices" in said
@@ -120,11 +120,11 @@ def test_a_plan_of_data_at_hand_counts_phases_disk_and_money(capsys):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_recipe_of_imagenet_is_found_and_plans_on_a_small_likeness(path, capsys):
     name = f"{path.parent.name}/{path.stem}"
-    assert recipe.find(Path(name)) == path
+    assert find_recipe(Path(name)) == path
     few = ["--ipc", "1", "--network", "convnet-d2-w4-batch"]
     few += ["--committee", "convnet-d1-w4-batch"] if path.stem == "edc" else []
     data = "like:samples=120000,classes=1000,shape=3x32x32,bytes=500"
-    words = ["plan", data, "--recipe", name, *few, "--on", ONE, "--json", "--quiet"]
+    words = ["plan", data, "--recipe", name, *few, "--cluster", ONE, "--json", "--quiet"]
     assert main(words) == 0
     found = json.loads(capsys.readouterr().out)
     steps = next(p for p in found["phases"] if p["name"] == "steps of the method")
@@ -136,6 +136,6 @@ def test_every_recipe_of_imagenet_is_found_and_plans_on_a_small_likeness(path, c
 
 def test_data_that_are_not_here_need_machines_that_are_not_here(capsys):
     assert main(["plan", "like:imagenet-1k", "--ipc", "1"]) == 1
-    assert "which only plan --on takes" in capsys.readouterr().err
-    assert main(["plan", "digits", "--ipc", "1", "--on", ONE, "--measure", "3"]) == 2
+    assert "which only plan --cluster takes" in capsys.readouterr().err
+    assert main(["plan", "digits", "--ipc", "1", "--cluster", ONE, "--profile-steps", "3"]) == 2
     assert main(["plan", "digits", "--ipc", "1", "--students", "rded"]) == 2

@@ -302,7 +302,7 @@ def test_classes_of_unequal_size_and_a_budget_in_items(tmp_path: Path) -> None:
 def test_the_command_runs_shards_and_leaves_no_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "small.safetensors"
     line = ["distill", "digits", "--ipc", "1", "--steps", "2", "--network", "convnet-d1-w8", "--class-shards", "3"]
-    assert main([*line, "--executor", "serial", "--store", "float32", "--json", "--out", str(out)]) == 0
+    assert main([*line, "--executor", "serial", "--codec", "float32", "--json", "--out", str(out)]) == 0
     assert json.loads(capsys.readouterr().out)["class_shards"] == 3
     assert os.listdir(tmp_path) == [out.name]
     assert main([*line[:-1], "30", "--out", str(out)]) == 1

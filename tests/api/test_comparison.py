@@ -11,7 +11,8 @@ import torch
 
 import potstill
 from potstill.api.compare import compare
-from potstill.cli.parsing import Misuse, parse
+from potstill.cli.command import Misuse
+from potstill.cli.parsing import parse
 from potstill.core import Splits
 from potstill.errors import PotstillError
 from potstill.execution import Processes
@@ -82,10 +83,10 @@ def test_a_set_of_the_same_settings_is_adopted(folder: Path) -> None:
 
 
 def test_one_student_has_no_interval_and_is_shown_without(folder: Path) -> None:
-    from potstill.cli.ranked import board_text
+    from potstill.cli.commands.compare import leaderboard_text
 
     rows = board(folder, methods=("herding",), seeds=1)
-    shown = board_text(rows).splitlines()
+    shown = leaderboard_text(rows).splitlines()
     assert shown[-1].startswith("Fair: random stands here for as many real samples")
     assert "None" not in "".join(shown)
 
@@ -182,7 +183,7 @@ def test_what_cannot_be_set_is_misuse(entry: str, said: str) -> None:
 
 def test_options_on_the_command_line_are_those_of_distill_and_evaluate() -> None:
     parsed = parse("compare", [*WORDS, "--set", "dm.iterations=7", "--set", "dm.batch-real=16", "--epochs", "50"])
-    assert parsed.by_method == {"dm": {"iterations": 7, "batch_real": 16}}
+    assert parsed.settings == {"dm": {"iterations": 7, "batch_real": 16}}
     assert parsed.options == {"epochs": 50}
 
 

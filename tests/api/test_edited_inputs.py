@@ -310,7 +310,7 @@ def test_an_edited_method_may_go_on_where_that_is_said(place: Path, monkeypatch:
         assert main(_words("own method")) == 130
     EDITS["own method"][1]()
     _forget()
-    assert main([*_words("own method"), "--resume-anyway"]) == 0
+    assert main([*_words("own method"), "--resume", "force"]) == 0
     (other,) = potstill.load("out.safetensors").card["resumed_with_others"]
     assert other["step"] == 2
     assert other["versions"]["own_files"]["pull.py"] != potstill.load("out.safetensors").card["own_files"]["pull.py"]

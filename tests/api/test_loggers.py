@@ -137,7 +137,7 @@ def test_wandb_is_called_as_it_wants_to_be(monkeypatch: pytest.MonkeyPatch) -> N
 def test_wandb_itself_keeps_the_run_on_this_machine(tmp_path: Path) -> None:
     # A process of its own: wandb leaves a service running until its process ends.
     words = ["distill", "digits", "--method", "dm", "--ipc", "1", "--steps", "4", "--network", "mlp", "--json"]
-    words += ["--store", "float32", "--log", "wandb:mine", "--out", str(tmp_path / "small.safetensors")]
+    words += ["--codec", "float32", "--log", "wandb:mine", "--out", str(tmp_path / "small.safetensors")]
     # Nothing is sent in this mode; without a key of its own wandb would ask for one otherwise.
     where = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}
     done = subprocess.run(

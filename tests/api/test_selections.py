@@ -189,7 +189,7 @@ def test_indices_and_data_make_the_same_file_again(tmp_path, method, zca):
         assert light.stat().st_size < whole.stat().st_size
     again = potstill.materialize(light, "digits")
     assert again.save(tmp_path / "again.safetensors").read_bytes() == whole.read_bytes()
-    with pytest.raises(potstill.PotstillError, match="potstill rebuild FILE"):
+    with pytest.raises(potstill.PotstillError, match="potstill materialize FILE"):
         load(light)
     with pytest.raises(potstill.PotstillError, match=r"with hash [0-9a-f]{64}, but .* has hash [0-9a-f]{64}"):
         potstill.materialize(light, "digits", split_seed=1)
@@ -251,7 +251,7 @@ def test_the_commands(photos, tmp_path, capsys):
     assert (status, said["items"]) == (0, 4)
     assert run("inspect", small)[1]["kind"] == "selection"
     assert run("export", small, "--to", "indices", "--out", light)[0] == 0
-    assert run("rebuild", light, "--data", photos, "--size", 8, "--out", again)[0] == 0
+    assert run("materialize", light, "--data", photos, "--size", 8, "--out", again)[0] == 0
     assert again.read_bytes() == small.read_bytes()
     status, error = run("export", small, "--to", "files", "--data", photos, "--size", 4, "--out", tmp_path / "no")
     assert status == 1

@@ -120,8 +120,8 @@ def test_a_table_has_a_card_from_the_command_line_too(tmp_path, capsys, monkeypa
     data = ["--label", "kind", "--quiet"]
     assert main(["distill", str(path), *data, "--method", "random", "--ipc", "2", "--out", "w.safetensors"]) == 0
     capsys.readouterr()
-    words = ["study", "w.safetensors", "--data", str(path), *data]
-    few = ["--students", "2", "--steps", "5", "--real", "1", "--stops", "1,3"]
+    words = ["diagnose", "w.safetensors", "--data", str(path), *data]
+    few = ["--students", "2", "--steps", "5", "--real", "1", "--teacher-steps", "1,3"]
     assert main([*words, *few, "--plan", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["seconds"] == pytest.approx(sum(of["seconds"] for of in plan["expected"].values()))

@@ -114,7 +114,7 @@ def test_a_file_that_is_no_set_is_refused_in_one_line(command, tmp_path, capsys)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_interrupted_goes_on_with_the_line_it_prints_and_ends_the_same(number, tmp_path, capsys):
     whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
-    words = ["distill", "digits", "--ipc", "1", "--iterations", "40", "--store", "uint8", *QUICK, "--device", "cpu"]
+    words = ["distill", "digits", "--ipc", "1", "--iterations", "40", "--codec", "uint8", *QUICK, "--device", "cpu"]
     words += ["--out"]
     assert main([*words, str(whole), "--quiet"]) == 0
     capsys.readouterr()

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from potstill.cli.parsing import Misuse, parse
-from potstill.cli.values import amounts, spelled
+from potstill.cli.command import Misuse
+from potstill.cli.option_types import parse_byte_counts, parse_specs
+from potstill.cli.parsing import parse
 from potstill.errors import PotstillError
 
 GRID = """
@@ -23,8 +24,8 @@ network: mlp
 """
 SAME = [
     *("--methods", "random,dm", "--set", "dm.iterations=7", "--set", "dm.batch_real=16", "--ipc", "1,10"),
-    *("--bytes", "20kB", "--sets", "3", "--protocols", "potstill,dc", "--set", "protocol:dc.epochs=5"),
-    *("--stores", "uint4,uint2:aware=true", "--network", "mlp"),
+    *("--bytes", "20kB", "--repeats", "3", "--protocols", "potstill,dc", "--set", "protocol:dc.epochs=5"),
+    *("--codecs", "uint4,uint2:aware=true", "--network", "mlp"),
 ]
 LINE = ["digits", "--out", "board"]
 
@@ -48,7 +49,7 @@ def test_a_grid_is_its_words(grid: Path) -> None:
 
 
 def test_the_command_line_wins(grid: Path) -> None:
-    more = ["--sets", "1", "--items", "4", "--protocol", "dsa", "--set", "dm.iterations=9"]
+    more = ["--repeats", "1", "--items", "4", "--protocol", "dsa", "--set", "dm.iterations=9"]
     grid.write_text(GRID.replace("  dc: {epochs: 5}", "  dc:"))
     found = parse("compare", [*LINE, "--grid", str(grid), *more])
     command = found.command
@@ -82,8 +83,13 @@ def test_one_protocol_or_several() -> None:
 
 
 def test_commas_of_settings_part_nothing() -> None:
-    assert spelled("tiles:factor=2,x=3,pixels,memory") == ("tiles:factor=2,x=3", "pixels", "memory")
-    assert amounts("20kB, 1MB") == (20_000, 1_000_000)
-    for parse_it, wrong in ((spelled, "a,,b"), (spelled, "a,a"), (amounts, "20 parsecs"), (amounts, "1kB,1000")):
+    assert parse_specs("tiles:factor=2,x=3,pixels,memory") == ("tiles:factor=2,x=3", "pixels", "memory")
+    assert parse_byte_counts("20kB, 1MB") == (20_000, 1_000_000)
+    for parse_it, wrong in (
+        (parse_specs, "a,,b"),
+        (parse_specs, "a,a"),
+        (parse_byte_counts, "20 parsecs"),
+        (parse_byte_counts, "1kB,1000"),
+    ):
         with pytest.raises(ValueError, match="needed"):
             parse_it(wrong)

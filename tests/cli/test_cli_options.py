@@ -2,15 +2,15 @@
 
 import pytest
 
-from potstill.cli.commands import COMMANDS
+from potstill.cli.commands import COMMANDS, command_class
 from potstill.cli.main import main
-from potstill.cli.parsing import _leaves
+from potstill.cli.options import option_fields
 
 COMMON = {"--json", "--quiet", "--debug", "--limit"}
 READING = {
     "--missing",
     "--series",
-    "--mirror",
+    "--horizontal-flip",
     "--duplicates",
     "--group",
     "--check-cache",
@@ -26,7 +26,7 @@ READING = {
 MAKING = (
     COMMON
     | READING
-    | {"DATA", "--method", "--ipc", "--items", "--bytes", "--recipe", "--effort", "--steps", "--time-limit", "--seed"}
+    | {"DATA", "--method", "--ipc", "--items", "--bytes", "--recipe", "--preset", "--steps", "--time-limit", "--seed"}
     | {
         "--balance",
         "--network",
@@ -34,7 +34,7 @@ MAKING = (
         "--labels",
         "--augment",
         "--zca",
-        "--store",
+        "--codec",
         "--device",
         "--executor",
         "--address",
@@ -43,9 +43,9 @@ MAKING = (
 OPTIONS = {
     "distill": {"--force"}
     | MAKING
-    | {"--out", "--resume", "--resume-anyway", "--checkpoint-every", "--scores", "--experts", "--log", "--film"}
+    | {"--out", "--resume", "--checkpoint-every", "--scores", "--experts", "--log", "--snapshots"}
     | {"--class-shards"},
-    "plan": MAKING | {"--measure", "--details", "--on", "--students", "--experts"},
+    "plan": MAKING | {"--profile-steps", "--details", "--on", "--students", "--experts"},
     "evaluate": {"--force"}
     | COMMON
     | READING
@@ -94,7 +94,7 @@ OPTIONS = {
         "--balance",
         "--out",
         "--time-limit",
-        "--effort",
+        "--preset",
         "--seeds",
         "--seed",
         "--protocol",
@@ -103,24 +103,47 @@ OPTIONS = {
         "--executor",
         "--address",
     }
-    | {"--set", "--grid", "--sets", "--bytes", "--parametrizations", "--stores", "--protocols", "--film"},
+    | {"--set", "--grid", "--repeats", "--bytes", "--parametrizations", "--codecs", "--protocols", "--snapshots"},
     "scaling": COMMON
     | READING
-    | {"DATA", "--out", "--ipc", "--stops", "--sets", "--steps", "--batch", "--lr", "--validation", "--network"}
+    | {
+        "DATA",
+        "--out",
+        "--ipc",
+        "--teacher-epochs",
+        "--repeats",
+        "--steps",
+        "--batch",
+        "--lr",
+        "--validation",
+        "--network",
+    }
     | {"--seed", "--device", "--executor", "--address"},
-    "study": {"--force"}
+    "diagnose": {"--force"}
     | COMMON
     | READING
-    | {"FILE", "--data", "--parts", "--plan", "--on", "--students", "--steps", "--lr", "--real", "--stops", "--groups"}
+    | {
+        "FILE",
+        "--data",
+        "--parts",
+        "--plan",
+        "--split",
+        "--students",
+        "--steps",
+        "--lr",
+        "--real",
+        "--teacher-steps",
+        "--groups",
+    }
     | {"--network", "--seed", "--out", "--device", "--executor", "--address"},
-    "active": {"--force"}
+    "active-learning": {"--force"}
     | COMMON
     | READING
     | {"DATA", "--acquire", "--rounds", "--per-round", "--start", "--candidates", "--fraction", "--network", "--steps"}
     | {"--batch", "--lr", "--seeds", "--seed", "--out", "--plot", "--device"},
-    "csod": {"--force"} | COMMON | {"ANNOTATIONS", "--n", "--out", "--images", "--redundancy", "--crop"},
+    "select-detection": {"--force"} | COMMON | {"ANNOTATIONS", "--n", "--out", "--images", "--redundancy", "--crop"},
     "report": {"--force"} | COMMON | READING | {"PATHS", "--out", "--data"},
-    "view": COMMON | READING | {"FOLDER", "--port", "--data"},
+    "serve": COMMON | READING | {"FOLDER", "--port", "--data"},
     "inspect": COMMON | {"FILE"},
     "verify": COMMON | {"PATHS"},
     "cache": COMMON | {"WHAT", "--kind", "--unused", "--at-most", "--damaged"},
@@ -130,14 +153,15 @@ OPTIONS = {
     | READING
     | {"PATH", "--out", "--format", "--known", "--data", "--mean", "--std", "--zca", "--factor", "--run", "--lr"}
     | {"--method"},
-    "rebuild": {"--force"} | COMMON | READING | {"FILE", "--data", "--out"},
+    "materialize": {"--force"} | COMMON | READING | {"FILE", "--data", "--out"},
     "methods": COMMON | {"NAMES"},
     "protocols": COMMON,
     "networks": COMMON,
     "data": COMMON,
     "parametrizations": COMMON,
     "augmentations": COMMON,
-    "stores": COMMON,
+    "codecs": COMMON,
+    "tasks": COMMON,
     "completion": COMMON | {"SHELL"},
 }
 
@@ -148,8 +172,8 @@ def test_the_commands_are_these():
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_options_of_a_command_are_these(name):
-    leaves = _leaves(COMMANDS[name][0])
-    assert {leaf.name.upper() if leaf.positional else leaf.flag for leaf in leaves} == OPTIONS[name]
+    fields = option_fields(command_class(name))
+    assert {field.name.upper() if field.is_positional else field.flag for field in fields} == OPTIONS[name]
 
 
 @pytest.mark.parametrize("name", OPTIONS)

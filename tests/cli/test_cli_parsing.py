@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from potstill._util.formatting import byte_count, duration
-from potstill.cli.parsing import Misuse, parse
-from potstill.cli.values import integers, names, size
+from potstill.cli.command import Misuse
+from potstill.cli.option_types import parse_image_size, parse_integers, parse_names
+from potstill.cli.parsing import parse
 from potstill.errors import PotstillError
 
 BASE = ["digits", "--ipc", "1", "--out", "a.safetensors"]
@@ -29,7 +30,7 @@ def test_an_option_may_stand_before_the_data():
 
 
 def test_options_left_alone_are_not_handed_on():
-    assert parse("distill", [*BASE, "--effort", "published", "--iterations", "20000"]).options == {}
+    assert parse("distill", [*BASE, "--preset", "published", "--iterations", "20000"]).options == {}
 
 
 def test_parts_of_a_method_are_options_of_the_command():
@@ -103,7 +104,7 @@ def test_a_recipe_gives_defaults_and_the_command_line_wins(tmp_path):
     command = parsed.command
     assert (command.ipc, command.time_limit, command.reading.skip_bad, command.reading.size) == (7, 600.0, True, (8, 9))
     # A recipe is run as published but for what it says; the command line's lr is that, so it is not handed on.
-    assert (parsed.effort, parsed.options) == ("published", {"batch_real": 32})
+    assert (parsed.preset, parsed.options) == ("published", {"batch_real": 32})
 
 
 def test_a_recipe_may_name_the_data_the_output_and_the_method(tmp_path):
@@ -178,21 +179,21 @@ def test_what_is_no_duration(text):
 
 
 def test_lists_and_sizes():
-    assert names("dm, dc") == ("dm", "dc")
-    assert integers("1,10") == (1, 10)
-    assert (size("32"), size("8x12")) == ((32, 32), (8, 12))
+    assert parse_names("dm, dc") == ("dm", "dc")
+    assert parse_integers("1,10") == (1, 10)
+    assert (parse_image_size("32"), parse_image_size("8x12")) == ((32, 32), (8, 12))
 
 
 @pytest.mark.parametrize(
     ("read", "text"),
     [
-        (names, "dm,"),
-        (names, "dm,dm"),
-        (integers, "1,a"),
-        (integers, "0"),
-        (integers, "1,1"),
-        (size, "3x"),
-        (size, "0"),
+        (parse_names, "dm,"),
+        (parse_names, "dm,dm"),
+        (parse_integers, "1,a"),
+        (parse_integers, "0"),
+        (parse_integers, "1,1"),
+        (parse_image_size, "3x"),
+        (parse_image_size, "0"),
     ],
 )
 def test_what_is_no_list_or_size(read, text):
@@ -201,24 +202,24 @@ def test_what_is_no_list_or_size(read, text):
 
 
 @pytest.mark.parametrize(
-    ("words", "effort", "options"),
+    ("words", "preset", "options"),
     [
         ([], "quick", {}),
         (["--iterations", "20000"], "quick", {"iterations": 20_000}),
-        (["--effort", "good"], "good", {}),
+        (["--preset", "good"], "good", {}),
         (["--steps", "3"], "published", {}),
         (["--time-limit", "5m"], "quick", {}),
-        (["--time-limit", "5m", "--effort", "published"], "published", {}),
+        (["--time-limit", "5m", "--preset", "published"], "published", {}),
     ],
 )
-def test_how_hard_it_tries_and_what_is_given_wins(words, effort, options):
+def test_how_hard_it_tries_and_what_is_given_wins(words, preset, options):
     """The published number given on the line is not what quick would set, so it must reach the method."""
     parsed = parse("distill", [*BASE, *words])
-    assert (parsed.effort, parsed.options) == (effort, options)
+    assert (parsed.preset, parsed.options) == (preset, options)
 
 
-def test_a_recipe_may_say_its_effort(tmp_path):
-    assert parse("distill", [*BASE, "--recipe", write(tmp_path, "effort: good\n")]).effort == "good"
+def test_a_recipe_may_say_its_preset(tmp_path):
+    assert parse("distill", [*BASE, "--recipe", write(tmp_path, "preset: good\n")]).preset == "good"
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_every_option_reaches_the_library(monkeypatch, out):
     assert seen["items"] == 30
     assert seen["data"].train.name == "digits"
     wanted = {
-        "effort": "published", "seed": 3, "steps": 4, "network": "mlp", "zca": "mtt",
+        "preset": "published", "seed": 3, "steps": 4, "network": "mlp", "zca": "mtt",
         "device": "cpu",
         "checkpoint_every": 5.0, "lr": 2.0, "resume": True, "method": "dm", "augment": None, "parametrization": None,
         "labels": None,
@@ -161,7 +161,7 @@ def test_progress_is_lines_where_stderr_is_no_terminal_and_none_when_quiet(monke
 
 
 @pytest.mark.parametrize(
-    "name", ["methods", "networks", "data", "parametrizations", "augmentations", "protocols", "stores"]
+    "name", ["methods", "networks", "data", "parametrizations", "augmentations", "protocols", "codecs"]
 )
 def test_listings_are_one_json_document_or_a_table(name, capsys):
     assert main([name, "--json"]) == 0
@@ -296,7 +296,7 @@ def test_a_second_command_on_one_output_is_refused_while_the_first_runs(monkeypa
         for words in (
             DISTILL,
             ["label", str(given), "--data", "digits"],
-            ["rebuild", str(given), "--data", "digits"],
+            ["materialize", str(given), "--data", "digits"],
         ):
             assert main([*words, "--out", str(out)]) == 1
             said = f"potstill: {out}: another run (process {os.getpid()}) is writing it; "

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from potstill.cli.commands import COMMANDS
-from potstill.cli.completion import script, table
+from potstill.cli.commands.completion import completion_script, completion_table
 from potstill.cli.main import main
 from potstill.cli.parsing import parse
 from potstill.core.registry import names
@@ -16,7 +16,7 @@ from potstill.core.registry import names
 def folder(tmp_path_factory):
     found = tmp_path_factory.mktemp("completion")
     for shell in ("bash", "zsh", "fish"):
-        (found / f"potstill.{shell}").write_text(script(shell) + "\n")
+        (found / f"potstill.{shell}").write_text(completion_script(shell) + "\n")
     return found
 
 
@@ -32,7 +32,7 @@ def bash(folder, *words):
 
 
 def test_every_command_and_method_is_there():
-    found = table()
+    found = completion_table()
     assert found.keys() >= set(COMMANDS)
     assert {key.removeprefix("--method ") for key in found if key.startswith("--method ")} == set(names("methods"))
 
@@ -40,10 +40,10 @@ def test_every_command_and_method_is_there():
 @pytest.mark.parametrize("method", ["dm", "mtt", "sre2l", "herding"])
 def test_an_option_that_is_completed_is_parsed(method):
     """A switch alone, as every other needs a value of its own kind."""
-    for option in table()[f"--method {method}"]:
+    for option in completion_table()[f"--method {method}"]:
         if not option.value:
             parse("distill", ["digits", "--out", "a.safetensors", "--method", method, option.flag])
-    assert "--iterations" in [o.flag for o in table()["--method dm"]]
+    assert "--iterations" in [o.flag for o in completion_table()["--method dm"]]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_an_option_that_is_completed_is_parsed(method):
         (["distill", "digits", "--method", "idc", "--"], {"--out", "--batch-real"}, {"--pixel-quantile"}),
         (["distill", "digits", "--method", "herding", "--"], {"--features"}, {"--batch-real"}),
         (["distill", "digits", "--method", "=", "dat"], {"datm", "datadam"}, {"dm"}),
-        (["distill", "digits", "--effort", ""], {"quick", "good", "published"}, {"dm"}),
+        (["distill", "digits", "--preset", ""], {"quick", "good", "published"}, {"dm"}),
         (["compare", "digits", "--methods", "random,k-"], {"random,k-means", "random,k-center"}, {"k-means"}),
         (["evaluate", "a.safetensors", "--device", "c"], {"cpu", "cuda"}, {"auto"}),
         (["evaluate", "a.safetensors", "--data", "potstill.b"], {"potstill.bash"}, {"potstill.fish"}),

@@ -31,7 +31,7 @@ def test_so_they_are_by_the_library(name: str) -> None:
         potstill.load_data(name)
 
 
-@pytest.mark.parametrize("command", ["verify", "view", "report"])
+@pytest.mark.parametrize("command", ["verify", "serve", "report"])
 def test_files_of_no_possible_name_too(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--out", "o.html"] if command == "report" else []
     assert main([command, "x" * 300, *words, "--quiet"]) == 1

@@ -119,7 +119,7 @@ def test_constants_values_and_classes_are_told_apart() -> None:
 @pytest.mark.parametrize("data", ["photos/", "./a.csv", "a.csv", "digitz", "~nobody-here/x", "a\\b"])
 def test_data_that_are_not_there_are_refused_alike_before_and_while_they_are_loaded(data: str, tmp_path: Path) -> None:
     """The check that needs no torch must not refuse anything in its own words."""
-    from potstill.cli.checks import check_words
+    from potstill.cli.checks import check_command
     from potstill.cli.parsing import parse
     from potstill.data import load
     from potstill.errors import PotstillError
@@ -130,5 +130,5 @@ def test_data_that_are_not_there_are_refused_alike_before_and_while_they_are_loa
     if data.startswith("~"):
         return  # whose home that is, is found where it is opened
     with pytest.raises(PotstillError) as early:
-        check_words(parsed)
+        check_command(parsed.command)
     assert str(early.value) == str(late.value)

@@ -16,9 +16,8 @@ from PIL import Image
 
 import potstill
 from potstill._util.outputs import check_apart
-from potstill.cli.commands import COMMANDS
+from potstill.cli.commands import COMMANDS, command_class
 from potstill.cli.main import main
-from potstill.cli.outputs import OUTPUTS
 from potstill.errors import PotstillError
 
 CASES: dict[str, tuple[list[str], list[str]]] = {
@@ -32,12 +31,12 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "evaluate": (["evaluate", "s.safetensors", "--data", "d.csv", "--quick"], ["s.safetensors", "d.csv"]),
     "label": (["label", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
     "score": (["score", "d.parquet", "--methods", "el2n"], ["d.parquet"]),
-    "study": (["study", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
-    "active": (["active", "d.csv"], ["d.csv"]),
-    "csod": (["csod", "boxes.json", "--n", "1"], ["boxes.json"]),
+    "diagnose": (["diagnose", "s.safetensors", "--data", "d.csv"], ["s.safetensors", "d.csv"]),
+    "active-learning": (["active-learning", "d.csv"], ["d.csv"]),
+    "select-detection": (["select-detection", "boxes.json", "--n", "1"], ["boxes.json"]),
     "report": (["report", "s.safetensors"], ["s.safetensors"]),
     "export": (["export", "s.safetensors", "--to", "indices"], ["s.safetensors"]),
-    "rebuild": (["rebuild", "i.safetensors", "--data", "d.csv"], ["i.safetensors", "d.csv"]),
+    "materialize": (["materialize", "i.safetensors", "--data", "d.csv"], ["i.safetensors", "d.csv"]),
     "import": (["import", "res.pt"], ["res.pt"]),
     "compare": (["compare", "d.csv", "--methods", "random", "--ipc", "1"], ["d.csv"]),
     "scaling": (["scaling", "d.csv"], ["d.csv"]),
@@ -102,7 +101,7 @@ def test_no_command_writes_over_what_it_reads(
 ) -> None:
     command, read = case
     words = [*CASES[command][0], "--out", WAYS[way](read)]
-    if COMMANDS[words[0]][0] in OUTPUTS and words[0] not in ("compare", "scaling"):
+    if command_class(words[0]).outputs and words[0] not in ("compare", "scaling"):
         words.append("--force")
     before = _content(place)
     assert main(words) in (1, 2)  # 2: a set is not called d.csv
@@ -121,12 +120,12 @@ def test_composed_and_decomposed_names_are_one_file(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("command", [name for name, (cls, _) in COMMANDS.items() if cls in OUTPUTS])
+@pytest.mark.parametrize("command", [name for name in COMMANDS if command_class(name).outputs])
 def test_every_command_that_writes_a_file_asks_for_its_suffix(
     command: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = next(words for words, _ in CASES.values() if words[0] == command)
-    suffixes = OUTPUTS[COMMANDS[command][0]]["out"]
+    suffixes = command_class(command).outputs["out"]
     if command in ("compare", "scaling"):  # which write folders
         assert suffixes == ()
         return
@@ -146,15 +145,18 @@ EVALUATE += ["--no-baselines", "--no-full", "--no-robust-scores"]
 FOREIGN: dict[str, tuple[list[str], str]] = {
     "distill": (["distill", "d.csv", "--method", "random", "--ipc", "1", "--out"], ".safetensors"),
     "evaluate": ([*EVALUATE, "--out"], ".json"),
-    "study": (["study", "s.safetensors", "--data", "d.csv", "--parts", "nearest", "--out"], ".study.json"),
+    "diagnose": (["diagnose", "s.safetensors", "--data", "d.csv", "--parts", "nearest", "--out"], ".study.json"),
     "score": (["score", "d.csv", "--methods", "el2n", "--epochs", "3", "--runs", "1", "--out"], ".parquet"),
-    "active": (["active", "d.csv", "--rounds", "1", "--seeds", "1", "--steps", "2", "--out"], ".json"),
+    "active-learning": (
+        ["active-learning", "d.csv", "--rounds", "1", "--seeds", "1", "--steps", "2", "--out"],
+        ".json",
+    ),
     "report": (["report", "s.safetensors", "--out"], ".html"),
     "export npz": (["export", "s.safetensors", "--to", "npz", "--out"], ".npz"),
     "export parquet": (["export", "s.safetensors", "--to", "parquet", "--out"], ".parquet"),
     "export webdataset": (["export", "s.safetensors", "--to", "webdataset", "--out"], ".tar"),
     "export indices": (["export", "s.safetensors", "--to", "indices", "--out"], ".safetensors"),
-    "rebuild": (["rebuild", "i.safetensors", "--data", "d.csv", "--out"], ".safetensors"),
+    "materialize": (["materialize", "i.safetensors", "--data", "d.csv", "--out"], ".safetensors"),
 }
 AGAIN = [name for name in FOREIGN if name != "export webdataset"]
 """Whose own files are known again: a tar says nothing of who wrote it."""

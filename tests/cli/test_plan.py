@@ -23,7 +23,7 @@ def of_tensors(card):
 
 
 def planned(capsys, *words):
-    words = words if "--measure" in words else [*words, "--measure", "0"]
+    words = words if "--profile-steps" in words else [*words, "--profile-steps", "0"]
     assert main(["plan", "digits", *words, "--json", "--quiet"]) == 0
     shown = capsys.readouterr()
     assert shown.err == ""
@@ -97,17 +97,17 @@ def test_networks_to_train_first_are_counted_and_those_in_the_cache_too(tmp_path
 
 
 def test_steps_are_measured_when_asked(capsys):
-    found = planned(capsys, "--ipc", "1", "--steps", "10", "--measure", "2", *SMALL)
+    found = planned(capsys, "--ipc", "1", "--steps", "10", "--profile-steps", "2", *SMALL)
     m = found["measured"]
     assert m["n"] == 2
     assert 0 < m["least"] <= m["median"] <= m["most"]
     assert m["forecast"] == pytest.approx(10 * m["median"])  # the mean of two is their median
     assert (found["steps"], found["method_steps"]) == (10, 20_000)
     assert found["seconds"] == m["forecast"]
-    assert planned(capsys, "--ipc", "1", "--measure", "0", *SMALL)["measured"] is None
-    assert main(["plan", "digits", "--ipc", "1", "--measure", "1", "--time-limit", "5m", *SMALL]) == 0
+    assert planned(capsys, "--ipc", "1", "--profile-steps", "0", *SMALL)["measured"] is None
+    assert main(["plan", "digits", "--ipc", "1", "--profile-steps", "1", "--time-limit", "5m", *SMALL]) == 0
     shown = capsys.readouterr().out
-    assert "steps: 600 as set for the method (effort quick), or after 5 min 0 s" in shown
+    assert "steps: 600 as set for the method (preset quick), or after 5 min 0 s" in shown
     assert "s a step (median of 1 measured now" in shown
 
 
@@ -121,10 +121,10 @@ def test_a_plan_begins_with_time_and_memory_in_units_that_people_use(capsys):
 def test_what_must_be_trained_first_is_part_of_the_time(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
     words = ["--method", "dance", "--ipc", "1", "--networks-trained", "1", "--epochs-trained", "400", "--steps", "1"]
-    found = planned(capsys, *words, *SMALL, "--measure", "1")
+    found = planned(capsys, *words, *SMALL, "--profile-steps", "1")
     assert found["networks"][0]["seconds"] > 0
     assert found["seconds"] == found["measured"]["forecast"] + found["networks"][0]["seconds"]
-    assert main(["plan", "digits", *words, *SMALL, "--measure", "1"]) == 0
+    assert main(["plan", "digits", *words, *SMALL, "--profile-steps", "1"]) == 0
     assert "of it before the first step" in capsys.readouterr().out.splitlines()[0]
 
 
@@ -155,7 +155,9 @@ def test_the_step_that_reads_real_samples_counts_once_in_a_round():
 
 
 def test_a_run_of_one_step_is_timed_by_it(capsys):
-    measured = planned(capsys, "--method", "dm", "--ipc", "1", "--steps", "1", *SMALL, "--measure", "2")["measured"]
+    measured = planned(capsys, "--method", "dm", "--ipc", "1", "--steps", "1", *SMALL, "--profile-steps", "2")[
+        "measured"
+    ]
     assert measured["n"] == 1
     assert measured["forecast"] == measured["median"] > 0
 
@@ -197,7 +199,7 @@ def test_a_recipe_of_distill_is_read_and_what_only_that_takes_is_left_out(tmp_pa
         ([], "plan: say once how much to keep"),
         (["--ipc", "1", "--items", "10"], "plan: say once how much to keep"),
         (["--ipc", "0"], "plan: --ipc must be at least 1"),
-        (["--ipc", "1", "--measure", "-1"], "plan: --measure must be at least 0"),
+        (["--ipc", "1", "--profile-steps", "-1"], "plan: --profile-steps must be at least 0"),
         (["--ipc", "1", "--out", "a.safetensors"], "plan with --method dm has no option --out"),
         (["--ipc", "1", "--method", "dmm"], "unknown method 'dmm'"),
     ],

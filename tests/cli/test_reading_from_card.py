@@ -38,7 +38,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path = Path("photos", "ab"[number % 2], f"{number}.png")
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (9 + number, 12, 3), dtype=np.uint8)).save(path)
-    asked = ["--size", "8x6", "--mirror", "no", "--split-seed", "2", "--network", "mlp"]
+    asked = ["--size", "8x6", "--horizontal-flip", "no", "--split-seed", "2", "--network", "mlp"]
     asked += ["--method", "random", "--ipc", "3", "--out", "s.safetensors", "--quiet"]
     assert main(["distill", "photos", *asked]) == 0
     return tmp_path
@@ -55,7 +55,7 @@ def test_evaluate_asks_for_no_data_option_again(table: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     "words",
     [
-        ["study", "s.safetensors", "--data", "photos", "--plan"],
+        ["diagnose", "s.safetensors", "--data", "photos", "--plan"],
         ["label", "s.safetensors", "--data", "photos", "--out", "l.safetensors", "--network", "mlp", "--epochs", "1",
          "--teacher-epochs", "1", "--augment", "none"],
         ["export", "s.safetensors", "--data", "photos", "--to", "files", "--out", "chosen"],
@@ -72,7 +72,7 @@ def test_so_do_other_commands(photos: Path, capsys: pytest.CaptureFixture[str], 
 
 def test_a_selection_is_put_together_again_as_it_was(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "s.safetensors", "--to", "indices", "--out", "i.safetensors"]) == 0
-    assert main(["rebuild", "i.safetensors", "--data", "photos", "--out", "again.safetensors"]) == 0
+    assert main(["materialize", "i.safetensors", "--data", "photos", "--out", "again.safetensors"]) == 0
     assert Path("again.safetensors").read_bytes() == Path("s.safetensors").read_bytes()
     assert main(["evaluate", "i.safetensors", "--data", "photos", "--network", "mlp", *FEW]) == 0
     assert "was not made of this training data" not in capsys.readouterr().err

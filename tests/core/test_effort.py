@@ -92,7 +92,7 @@ def test_a_recipe_is_run_with_what_it_says_and_the_published_rest(path: Path) ->
     from potstill.cli.parsing import parse
 
     parsed = parse("distill", ["mnist-5k", "--recipe", str(path), "--out", "a.safetensors"])
-    assert parsed.effort == "published"
+    assert parsed.preset == "published"
     kind = resolve("methods", parsed.command.method)  # type: ignore[attr-defined]
     assert make_method(parsed.command.method, parsed.options, "published")[1] == kind(**parsed.options)  # type: ignore[attr-defined]
 

@@ -140,7 +140,7 @@ def test_the_commands_keep_one_and_a_set_without_has_none_of_before(
 ) -> None:
     out = tmp_path / "small.safetensors"
     words = ["distill", "digits", "--ipc", "1", "--steps", "2", "--network", "mlp", "--quiet", "--out", str(out)]
-    assert main([*words, "--film"]) == 0
+    assert main([*words, "--snapshots"]) == 0
     assert film_beside(out) is not None
     assert main(["verify", f"{out}.film"]) == 0
     assert "film, 3 stages of 10 pictures" in capsys.readouterr().out

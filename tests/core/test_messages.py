@@ -10,9 +10,9 @@ import pytest
 
 import potstill
 from potstill._util.progress import Watcher
-from potstill.cli.commands import COMMANDS
+from potstill.cli.commands import COMMANDS, command_class
 from potstill.cli.main import main
-from potstill.cli.parsing import _leaves
+from potstill.cli.options import option_fields
 from potstill.core import registry
 from potstill.errors import OPTION, PotstillError, for_command_line
 from potstill.evaluation import Protocol
@@ -57,7 +57,7 @@ def messages(place: Path) -> list[tuple[str, int, str]]:
 
 @pytest.mark.parametrize("place", FOLDERS, ids=lambda p: p.name)
 def test_no_message_of_the_library_speaks_the_language_of_the_command_line(place: Path) -> None:
-    """A whole line for a shell (``potstill rebuild FILE --data DATA``) is none, and styles of pages are none."""
+    """A whole line for a shell (``potstill materialize FILE --data DATA``) is none, and styles of pages are none."""
     wrong = [
         f"{name}:{line}: {text}" for name, line, text in messages(place)
         if FLAG.search(text) and not re.search(r"potstill [a-z]+ .*--", text) and not any(o in text for o in NOT_OURS)
@@ -69,7 +69,11 @@ def test_no_message_of_the_library_speaks_the_language_of_the_command_line(place
 
 def options() -> set[str]:
     """Every option of the command line, of methods and of protocols."""
-    found = {name.removeprefix("no_") for cls, _ in COMMANDS.values() for name in (leaf.name for leaf in _leaves(cls))}
+    found = {
+        name.removeprefix("no_")
+        for command in COMMANDS
+        for name in (f.name for f in option_fields(command_class(command)))
+    }
     for method in registry.names("methods"):
         found |= {f.name for f in dataclasses.fields(registry.method_class(method))}
     return found | set(inspect.signature(Protocol.change).parameters) | {"teacher_statistics", "teacher"}
@@ -88,7 +92,7 @@ def test_what_a_message_names_is_an_option_of_both(place: Path) -> None:
         ('say which with `label="COLUMN"`', "say which with --label COLUMN"),
         ("`stream=True` for both", "--stream for both"),
         ("`full=False`", "--no-full"),
-        ("say `mirror=False`; `mirror=True` leaves this out", "say --mirror no; --mirror yes leaves this out"),
+        ("`mirror=False`, not `mirror=True`", "--mirror no, not --mirror yes"),
         ("resize with `size=(H, W)`", "resize with --size HxW"),
         ('`networks=["mlp", "linear"]`', "--networks mlp,linear"),
         ("leave `test_fraction=` out", "leave --test-fraction out"),

@@ -12,7 +12,6 @@ import potstill
 from potstill._util.time_limit import TimeLimit
 from potstill.cli.main import main
 from potstill.cli.parsing import parse
-from potstill.cli.runners.making import _settings
 from potstill.core import InputSpec
 from potstill.evaluation import candidate_trials
 from potstill.methods import DM
@@ -68,8 +67,8 @@ def test_a_limit_that_began_earlier_counts_from_then(capsys: pytest.CaptureFixtu
 
 def test_the_command_lines_limit_begins_with_the_command() -> None:
     parsed = parse("distill", ["digits", "--ipc", "1", "--time-limit", "1m", "--out", "a.safetensors"])
-    limit = _settings(parsed.command, parsed)["time_limit"]  # type: ignore[arg-type]
-    assert limit == TimeLimit(60.0, parsed.begun)
+    limit = parsed.command.keywords(parsed)["time_limit"]
+    assert limit == TimeLimit(60.0, parsed.started)
     assert dataclasses.replace(limit, begun=time.monotonic() - 70.0).exceeded
 
 
@@ -98,7 +97,7 @@ def test_a_run_without_time_to_search_is_written_as_uint8_and_says_so(
     assert main(["distill", "digits", *words, "--out", str(tmp_path / "a.safetensors")]) == 0
     told = capsys.readouterr().err
     assert "the set is written as uint8: it would take" in told
-    assert "in what is left of the time limit; --store uint4 or a longer limit may halve it" in told
+    assert "in what is left of the time limit; --codec uint4 or a longer limit may halve it" in told
     assert potstill.load(tmp_path / "a.safetensors").card["cost"]["steps"] == 25
 
 

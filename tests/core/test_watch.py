@@ -58,10 +58,10 @@ def test_a_log_has_a_line_every_ten_seconds_with_the_time_that_is_left(clock: Cl
 
 def test_what_takes_over_an_hour_is_forecast_at_once_with_how_to_ask_for_less(clock: Clock, capsys: Any) -> None:
     with Watcher(quiet=False) as watcher:
-        watcher.begin("dm", "--effort quick or --time-limit 30m")
+        watcher.begin("dm", "--preset quick or --time-limit 30m")
         steps(watcher, clock, 6, 2.5, total=20_000)
     lines = capsys.readouterr().err.splitlines()
-    less = "--effort quick or --time-limit 30m"
+    less = "--preset quick or --time-limit 30m"
     long = f"potstill: dm: about 14 hours for 19,996 more steps on this machine; for less: {less}"
     assert lines[:2] == ["potstill: dm: step 1 of 20,000, 2 s", long]
     assert sum("for less" in line for line in lines) == 1
@@ -81,7 +81,7 @@ def test_of_steps_and_time_the_line_shows_the_end_that_comes_first(clock: Clock,
 
 def test_a_budget_that_ends_it_sooner_needs_no_warning(clock: Clock, capsys: Any) -> None:
     with Watcher(quiet=False) as watcher:
-        watcher.begin("dm", "--effort quick")
+        watcher.begin("dm", "--preset quick")
         steps(watcher, clock, 8, 2.5, total=20_000, time_limit=600.0)
     err = capsys.readouterr().err
     assert "for less" not in err

@@ -90,7 +90,7 @@ def test_crops_are_what_is_in_the_boxes(both):
 @pytest.mark.parametrize("which", [0, 1])
 def test_the_command_writes_a_subset_that_is_read_back(both, tmp_path, which, capsys):
     out = both[0].parent / "subset.json"
-    words = ["csod", str(both[which]), "--n", "1", "--crop", "3", "--out", str(out), "--json", "--quiet"]
+    words = ["select-detection", str(both[which]), "--n", "1", "--crop", "3", "--out", str(out), "--json", "--quiet"]
     assert main(words) == 0
     said = json.loads(capsys.readouterr().out)
     whole = load_detection(both[which])

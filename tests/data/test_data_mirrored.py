@@ -73,7 +73,7 @@ def test_a_case_of_what_must_not_be_mirrored_has_the_fingerprint_that_the_names_
 def test_the_command_line(tmp_path, capsys):
     np.savez(tmp_path / "own.npz", x=PIXELS, y=np.arange(20) % 2)
     words = ["distill", str(tmp_path / "own.npz"), "--method", "random", "--ipc", "1"]
-    assert main([*words, "--mirror", "no", "--out", str(tmp_path / "a.safetensors"), "--json"]) == 0
+    assert main([*words, "--horizontal-flip", "no", "--out", str(tmp_path / "a.safetensors"), "--json"]) == 0
     out = capsys.readouterr()
     assert NOTE not in out.err
     assert main(["inspect", str(tmp_path / "a.safetensors")]) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from potstill.cli import recipe
+from potstill.cli.recipe import read_recipe
 from potstill.errors import PotstillError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,11 +27,11 @@ def test_the_citation_file_is_of_this_version():
 
 def test_a_recipe_that_comes_with_the_package_is_found_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert recipe.read(Path("dm")) == recipe.read(Path("recipes/dm.yaml")) == recipe.read(ROOT / "recipes/dm.yaml")
+    assert read_recipe(Path("dm")) == read_recipe(Path("recipes/dm.yaml")) == read_recipe(ROOT / "recipes/dm.yaml")
     Path("dm").write_text("method: dc\n")
-    assert recipe.read(Path("dm")) == {"method": "dc"}  # a file of one's own comes first
+    assert read_recipe(Path("dm")) == {"method": "dc"}  # a file of one's own comes first
     with pytest.raises(PotstillError, match=r"no-such\.yaml: cannot read the recipe"):
-        recipe.read(Path("recipes/no-such.yaml"))
+        read_recipe(Path("recipes/no-such.yaml"))
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.cuda"])

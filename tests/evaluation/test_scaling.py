@@ -204,9 +204,9 @@ def test_the_command_prints_a_table_and_writes_json_and_plot(cache: Path, capsys
         "digits",
         "--ipc",
         "1,2,3,4",
-        "--stops",
+        "--teacher-epochs",
         "1,3",
-        "--sets",
+        "--repeats",
         "2",
         "--steps",
         "4",
@@ -224,7 +224,7 @@ def test_the_command_prints_a_table_and_writes_json_and_plot(cache: Path, capsys
     assert found["cells"]["4-3"]["accuracy"]["n"] == 2
     ET.fromstring((cache / "out" / "scaling.svg").read_text())
     with pytest.raises(SystemExit) as stopped:
-        main([*words, "--stops", "0"])
+        main([*words, "--teacher-epochs", "0"])
     assert stopped.value.code == 2
 
 

@@ -268,13 +268,13 @@ def _tar(folder: Path) -> list[bytes]:
 
 
 def _recipe(path: Path) -> Any:
-    from potstill.cli.recipe import read
+    from potstill.cli.recipe import read_recipe
 
-    return read(path)
+    return read_recipe(path)
 
 
 def _grid(path: Path) -> Any:
-    from potstill.cli.grid import grid_words
+    from potstill.cli.commands.compare import grid_words
 
     return grid_words(path, [])
 
@@ -293,9 +293,16 @@ def _cluster_file(path: Path) -> Any:
 
 def _units(text: str) -> None:
     from potstill._util import formatting as units
-    from potstill.cli import values
+    from potstill.cli import option_types
 
-    for read in (units.duration, units.byte_count, values.names, values.integers, values.spelled, values.size):
+    for read in (
+        units.duration,
+        units.byte_count,
+        option_types.parse_names,
+        option_types.parse_integers,
+        option_types.parse_specs,
+        option_types.parse_image_size,
+    ):
         try:
             read(text)
         except ValueError as error:

@@ -245,7 +245,7 @@ def test_two_thousand_pictures_stay_quick(show: Show, digits: Gallery, tmp_path:
 def served(digits: Gallery, tmp_path: Path) -> Iterator[tuple[Path, Server]]:
     folder = tmp_path / "board"
     folder.mkdir()
-    server = Server(Folder(folder), 0, "potstill view board")
+    server = Server(Folder(folder), 0, "potstill serve board")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     yield folder, server

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from potstill.cli.scaled import worth_cells
+from potstill.cli.commands.scaling import worth_cells
 from potstill.cli.text import plural
 from potstill.evaluation.statistics import difference, summary
 from tools.docs.parts import interval, mean_and_half, table

@@ -90,7 +90,7 @@ def picture(row: dict[str, Any]) -> list[str]:
     return [
         "## What it makes",
         f"![{alt}](../img/methods/{file_of(name)}.png)",
-        f"Three a class that it {what} the bundled digits (8×8): `--effort quick`, seed 0{how}. To look at, not to "
+        f"Three a class that it {what} the bundled digits (8×8): `--preset quick`, seed 0{how}. To look at, not to "
         "measure by; `python -m tools.docs.method_pictures` makes it again.",
     ]
 

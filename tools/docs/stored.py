@@ -112,7 +112,7 @@ def codecs(root: Path) -> str:
 
 
 def store_loss(root: Path) -> str:
-    """What ``--store auto`` loses against float32, by parametrization, and for soft labels."""
+    """What ``--codec auto`` loses against float32, by parametrization, and for soft labels."""
     path = root / "results" / "store_loss.json"
     found = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else {}
     if not found:
@@ -126,7 +126,7 @@ def store_loss(root: Path) -> str:
         for name, row in found.items()
     ]  # fmt: skip
     head: list[object] = [
-        "what is stored", "sets", "float32, %", "`--store auto`, %", "float32 − auto, points", "chosen", "bytes",
+        "what is stored", "sets", "float32, %", "`--codec auto`, %", "float32 − auto, points", "chosen", "bytes",
         "of float32",
     ]  # fmt: skip
     return table(head, rows)

@@ -118,7 +118,7 @@ def serve(
     if not 0 <= port <= 65535:
         raise PotstillError(f"`port=` must be from 0 to 65535, not {port}")
     try:
-        server = Server(Folder(path, data), port, command or f"potstill view {path}")
+        server = Server(Folder(path, data), port, command or f"potstill serve {path}")
     except OSError as error:
         raise PotstillError(
             f"port {port} cannot be had ({error.strerror or error}); choose another `port=`, or 0 for any"

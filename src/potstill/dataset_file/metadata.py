@@ -88,7 +88,7 @@ def read_card(path: Path, metadata: Mapping[str, str], *, indices: bool = False)
     if written in (INDICES, FIRST_INDICES) and not indices:
         raise PotstillError(
             f"{path}: holds the indices of a selection and not its samples; put them together with the data first: "
-            "potstill rebuild FILE --data DATA --out SET.safetensors"
+            "potstill materialize FILE --data DATA --out SET.safetensors"
         )
     if written not in expected:
         newer = isinstance(written, str) and written.startswith("potstill")

@@ -69,7 +69,7 @@ class Entry:
     gallery: Gallery | None = None
     curve: Sequence[Mapping[str, Any]] | None = None
     study: Mapping[str, Any] | None = None
-    """Its report card, as `potstill study` writes it."""
+    """Its report card, as `potstill diagnose` writes it."""
     film: Film | None = None
     """Its pictures at a few steps."""
 

@@ -14,7 +14,7 @@ _SHOWN = 12
 
 
 def is_study(value: object) -> bool:
-    """Whether JSON is what `potstill study` writes."""
+    """Whether JSON is what `potstill diagnose` writes."""
     return isinstance(value, dict) and str(value.get("format", "")).startswith("potstill/study/")
 
 

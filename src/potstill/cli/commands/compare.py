@@ -157,10 +157,10 @@ class Compare(JobOptions, DataCommand):
             bytes=self.bytes,
             balance=self.balance,
             parametrizations=self.parametrizations or (),
-            stores=self.codecs or (),
-            sets=self.repeats,
+            codecs=self.codecs or (),
+            repeats=self.repeats,
             out=self.out,
-            effort=self.preset,
+            preset=self.preset,
             time_limit=self.time_limit,
             seeds=self.seeds,
             protocol=self.protocol,
@@ -171,7 +171,7 @@ class Compare(JobOptions, DataCommand):
             seed=self.seed,
             options=parsed.settings,
             progress=progress.of,
-            film=self.snapshots,
+            snapshots=self.snapshots,
             **parsed.options,
         )
         failed = [row["error"] for row in board["rows"] if "scorecard" not in row]

@@ -67,7 +67,7 @@ class Diagnose(ForceOption, JobOptions, DataCommand):
 
     def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
         from potstill._util.outputs import check_output
-        from potstill.api.study import beside, other_study, study
+        from potstill.api.study import beside, diagnose, other_study
         from potstill.dataset_file import write_atomic
 
         if self.out is not None:
@@ -75,7 +75,7 @@ class Diagnose(ForceOption, JobOptions, DataCommand):
         small, _, splits = load_set_and_data(parsed, self.file, self.data, progress)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PotstillWarning)  # printed by load_set_and_data
-            result = study(
+            result = diagnose(
                 small, splits, parts=self.parts, plan=self.plan, on=self.split, students=self.students,
                 steps=self.steps, lr=self.lr, real=self.real, stops=self.teacher_steps, groups=self.groups,
                 network=self.network, seed=self.seed, device=self.device, executor=self.executor_spec,

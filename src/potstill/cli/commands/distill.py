@@ -96,9 +96,9 @@ class RunOptions(JobOptions, DataCommand):
         return {
             **budget,
             **{name: getattr(self, name) for name in names},
-            "store": self.codec,
+            "codec": self.codec,
             # auto has no preset of its own and refuses one that is asked for
-            "effort": self.preset if self.method == "auto" else parsed.preset,
+            "preset": self.preset if self.method == "auto" else parsed.preset,
             "time_limit": None if self.time_limit is None else TimeLimit(float(self.time_limit), parsed.started),
             "executor": self.executor_spec,
             **parsed.options,
@@ -177,7 +177,7 @@ class Distill(ForceOption, RunOptions):
             scores=self.scores,
             experts=self.experts or None,
             log=self.log or None,
-            film=snapshots if self.snapshots else None,
+            snapshots=snapshots if self.snapshots else None,
             class_shards=self.class_shards,
             **self.keywords(parsed),
         )

@@ -16,7 +16,7 @@ from potstill.errors import PotstillError
 
 if TYPE_CHECKING:
     from potstill.execution.peak import Memory
-    from potstill.planning.cluster import Afar
+    from potstill.planning.cluster import ClusterPlan
     from potstill.planning.phases import Phase
     from potstill.planning.plan import Plan as PlanResult
 
@@ -77,7 +77,7 @@ class Plan(RunOptions):
         result = plan(
             splits,
             self.method,
-            measure=self.profile_steps,
+            profile_steps=self.profile_steps,
             experts=self.experts or None,
             progress=progress,
             **self.keywords(parsed),
@@ -90,14 +90,14 @@ class Plan(RunOptions):
     def _run_for_cluster(self, machines: str, parsed: Parsed, progress: Watcher) -> Answer:
         from potstill.data.synthetic_shape import like
         from potstill.execution.described import described_cluster
-        from potstill.planning.cluster import plan_afar
+        from potstill.planning.cluster import plan_cluster
 
         cluster = described_cluster(machines)
         data = like(self.data) if self.data.startswith("like:") else load_data(parsed, self.data, progress)
         keywords: dict[str, Any] = self.keywords(parsed)
         for name in ("time_limit", "device", "executor"):
             del keywords[name]
-        result = plan_afar(data, self.method, cluster, protocol=self.students, **keywords)
+        result = plan_cluster(data, self.method, cluster, protocol=self.students, **keywords)
         return Answer({**result.to_dict(), "command": parsed.line}, cluster_text(result))
 
 
@@ -132,9 +132,9 @@ def plan_text(plan: "PlanResult", time_limit: float | None, details: bool = Fals
 
 def _stored(plan: "PlanResult") -> str:
     total = plan.bytes["total"]
-    if plan.store == "auto":
+    if plan.codec == "auto":
         return f"at most about {total:,} bytes, as how many bits a value needs is found when it is there"
-    return f"{total:,} bytes stored as {plan.store}"
+    return f"{total:,} bytes stored as {plan.codec}"
 
 
 def _total(plan: "PlanResult", time_limit: float | None) -> str:
@@ -163,7 +163,7 @@ def _peak(plan: "PlanResult") -> str:
 
 def _steps(plan: "PlanResult", time_limit: float | None) -> str:
     steps = "not known" if plan.method_steps is None else f"{plan.method_steps:,}"
-    effort = "" if plan.effort is None else f" (preset {plan.effort})"
+    effort = "" if plan.preset is None else f" (preset {plan.preset})"
     text = f"steps: {steps} as set for the method{effort}"
     if plan.steps is not None and plan.steps != plan.method_steps:
         text += f", stopped after {plan.steps:,}"
@@ -221,7 +221,7 @@ def _unknown(plan: "PlanResult") -> str:
     return f"memory: not predicted ({why})"
 
 
-def cluster_text(plan: "Afar") -> str:
+def cluster_text(plan: "ClusterPlan") -> str:
     """Return a plan for a cluster as text: totals, phases, what was measured and what is assumed."""
     c, disk = plan.cluster, plan.disk
     nodes = f"{plural(c.nodes, 'node')} of {plural(c.gpus, 'device')}"

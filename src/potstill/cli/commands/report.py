@@ -65,12 +65,12 @@ class Serve(DataCommand):
     """Its real data, to show the nearest real image beside each distilled one."""
 
     def execute(self, parsed: Parsed, progress: Watcher) -> Answer:
-        from potstill.api.view import view
+        from potstill.api.view import serve
 
         data = None if self.data is None else load_data(parsed, self.data, progress, folder_metadata(self.folder))
 
         def on_ready(url: str) -> None:
             progress.note(f"{url} shows {self.folder} until Ctrl-C")
 
-        view(self.folder, port=self.port, data=data, command=parsed.line, ready=on_ready)
+        serve(self.folder, port=self.port, data=data, command=parsed.line, ready=on_ready)
         return Answer({"folder": str(self.folder)}, "Stopped.")

@@ -53,8 +53,8 @@ class Scaling(JobOptions, DataCommand):
         from potstill.api.scaling import scaling
 
         result = scaling(
-            load_data(parsed, self.data, progress), ipc=self.ipc, stops=self.teacher_epochs, out=self.out,
-            network=self.network, sets=self.repeats, steps=self.steps, batch=self.batch, lr=self.lr,
+            load_data(parsed, self.data, progress), ipc=self.ipc, teacher_epochs=self.teacher_epochs, out=self.out,
+            network=self.network, repeats=self.repeats, steps=self.steps, batch=self.batch, lr=self.lr,
             validation=self.validation, seed=self.seed, device=self.device, executor=self.executor_spec,
             progress=progress.count,
         )  # fmt: skip
