@@ -15,11 +15,11 @@ methods:
   dm: {iterations: 7, batch-real: 16}
 ipc: [1, 10]
 bytes: [20kB]
-sets: 3
+repeats: 3
 protocols:
   potstill:
   dc: {epochs: 5}
-stores: [uint4, "uint2:aware=true"]
+codecs: [uint4, "uint2:aware=true"]
 network: mlp
 """
 SAME = [
@@ -39,12 +39,12 @@ def grid(tmp_path: Path) -> Path:
 
 def test_a_grid_is_its_words(grid: Path) -> None:
     here, there = parse("compare", [*LINE, "--grid", str(grid)]), parse("compare", [*LINE, *SAME])
-    assert here.by_method == there.by_method == {
+    assert here.settings == there.settings == {
         "dm": {"iterations": 7, "batch_real": 16}, "protocol:dc": {"epochs": 5}
     }  # fmt: skip
-    for name in ("methods", "ipc", "bytes", "sets", "protocols", "stores", "network"):
+    for name in ("methods", "ipc", "bytes", "repeats", "protocols", "codecs", "network"):
         assert getattr(here.command, name) == getattr(there.command, name)
-    assert there.command.stores == ("uint4", "uint2:aware=true")
+    assert there.command.codecs == ("uint4", "uint2:aware=true")
     assert there.command.bytes == (20_000,)
 
 
@@ -53,9 +53,9 @@ def test_the_command_line_wins(grid: Path) -> None:
     grid.write_text(GRID.replace("  dc: {epochs: 5}", "  dc:"))
     found = parse("compare", [*LINE, "--grid", str(grid), *more])
     command = found.command
-    assert (command.sets, command.ipc, command.items, command.bytes) == (1, None, (4,), None)
+    assert (command.repeats, command.ipc, command.items, command.bytes) == (1, None, (4,), None)
     assert (command.protocol, command.protocols) == ("dsa", None)
-    assert found.by_method["dm"]["iterations"] == 9
+    assert found.settings["dm"]["iterations"] == 9
 
 
 @pytest.mark.parametrize(

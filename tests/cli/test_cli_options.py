@@ -45,7 +45,7 @@ OPTIONS = {
     | MAKING
     | {"--out", "--resume", "--checkpoint-every", "--scores", "--experts", "--log", "--snapshots"}
     | {"--class-shards"},
-    "plan": MAKING | {"--profile-steps", "--details", "--on", "--students", "--experts"},
+    "plan": MAKING | {"--profile-steps", "--details", "--cluster", "--students", "--experts"},
     "evaluate": {"--force"}
     | COMMON
     | READING

@@ -94,7 +94,7 @@ def test_every_option_reaches_the_library(monkeypatch, out):
     assert seen["items"] == 30
     assert seen["data"].train.name == "digits"
     wanted = {
-        "preset": "published", "seed": 3, "steps": 4, "network": "mlp", "zca": "mtt",
+        "effort": "published", "seed": 3, "steps": 4, "network": "mlp", "zca": "mtt",
         "device": "cpu",
         "checkpoint_every": 5.0, "lr": 2.0, "resume": True, "method": "dm", "augment": None, "parametrization": None,
         "labels": None,

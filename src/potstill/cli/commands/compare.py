@@ -21,10 +21,10 @@ from potstill.cli.reading import folder_metadata, load_data
 from potstill.cli.recipe import read_recipe
 from potstill.cli.text import columns, filled
 from potstill.errors import PotstillError, unknown
-from potstill.tasks.metric import Metric
 
 if TYPE_CHECKING:
     from potstill.core.registry import Group
+    from potstill.tasks.metric import Metric
 
 __all__ = ["Compare", "grid_words", "leaderboard_text"]
 
@@ -228,6 +228,8 @@ def _spelled(value: Any) -> str:
 
 def leaderboard_text(board: Mapping[str, Any]) -> str:
     """Return a leaderboard as text: rows with their intervals, verdicts, and how they were tested."""
+    from potstill.tasks.metric import Metric  # imports torch
+
     rows = board["rows"]
     metric = Metric.of(next((row["scorecard"] for row in rows if "scorecard" in row), None))
     per_class = {row["unit"] for row in rows} == {"ipc"}
@@ -256,7 +258,7 @@ def leaderboard_text(board: Mapping[str, Any]) -> str:
     ])  # fmt: skip
 
 
-def _cells(row: Mapping[str, Any], metric: Metric, per_class: bool, protocols: bool) -> list[object]:
+def _cells(row: Mapping[str, Any], metric: "Metric", per_class: bool, protocols: bool) -> list[object]:
     """A row of the table."""
     unit = {"ipc": "" if per_class else " per class", "items": "", "bytes": " B"}[row["unit"]]
     named = " ".join(str(row[key]) for key in ("method", "parametrization", "store_asked") if row.get(key) is not None)
@@ -274,6 +276,6 @@ def _cells(row: Mapping[str, Any], metric: Metric, per_class: bool, protocols: b
     ]  # fmt: skip
 
 
-def _ends(metric: Metric, ends: Sequence[float] | None) -> str:
+def _ends(metric: "Metric", ends: Sequence[float] | None) -> str:
     """Of a difference; nothing where one student has none."""
     return "" if ends is None else f" [{', '.join(map(metric.gap, ends))}]"

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import arg
 
@@ -15,7 +15,9 @@ from potstill.cli.option_types import Integers, Names
 from potstill.cli.reading import load_set_and_data
 from potstill.cli.text import columns, json_document, plural
 from potstill.errors import PotstillWarning
-from potstill.tasks.metric import Metric
+
+if TYPE_CHECKING:
+    from potstill.tasks.metric import Metric
 
 __all__ = ["Diagnose", "diagnosis_text", "estimate_text"]
 
@@ -105,6 +107,8 @@ def estimate_text(plan: Mapping[str, Any]) -> str:
 
 def diagnosis_text(found: Mapping[str, Any]) -> str:
     """Return a diagnosis as text, part by part."""
+    from potstill.tasks.metric import Metric  # imports torch
+
     asked, recipe, made = found["asked"], found["recipe"], found["set"]
     lines = [
         f"{made['method']} set of {plural(made['items'], 'item')} of {found['data']['name']}; students: "
@@ -123,7 +127,7 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f} %"
 
 
-def _ends(found: Mapping[str, Any] | None, metric: Metric) -> str:
+def _ends(found: Mapping[str, Any] | None, metric: "Metric") -> str:
     """Return a difference with its interval, in the unit of differences."""
     if found is None:
         return ""
@@ -131,7 +135,7 @@ def _ends(found: Mapping[str, Any] | None, metric: Metric) -> str:
     return f"{metric.gap(found['mean'])}{ends}"
 
 
-def _nearest(part: Mapping[str, Any], metric: Metric) -> list[str]:
+def _nearest(part: Mapping[str, Any], metric: "Metric") -> list[str]:
     copies = [item for item in part["items"] if item["copy"]]
     if part["selected"]:
         said = f"the set is a selection of real samples: {part['exact']} of {len(part['items'])} are exact copies"
@@ -155,7 +159,7 @@ def _nearest(part: Mapping[str, Any], metric: Metric) -> list[str]:
     return [*lines, *_indented(columns(head, rows))]
 
 
-def _labeller(part: Mapping[str, Any], metric: Metric) -> list[str]:
+def _labeller(part: Mapping[str, Any], metric: "Metric") -> list[str]:
     lines = [
         f"labeller: networks of real data take {_percent(part['agreement']['mean'])} of the items for what they are "
         f"labelled, and {_percent(part['real']['mean'])} of real samples ({part['networks']} networks, {part['steps']} "
@@ -168,7 +172,7 @@ def _labeller(part: Mapping[str, Any], metric: Metric) -> list[str]:
     return [*lines, *([f"  taken for another class: {', '.join(others[:_SHOWN])}{more}"] if others else [])]
 
 
-def _calibration(part: Mapping[str, Any], metric: Metric) -> list[str]:
+def _calibration(part: Mapping[str, Any], metric: "Metric") -> list[str]:
     rows = [
         [name, "diverged" if part[of]["ece"] is None else _percent(part[of]["ece"]["mean"]),
          _percent(part[of]["confidence"]), _percent(part[of]["accuracy"])]
@@ -183,8 +187,8 @@ def _calibration(part: Mapping[str, Any], metric: Metric) -> list[str]:
     ]
 
 
-def _mixing(part: Mapping[str, Any], metric: Metric) -> list[str]:
-    metric = Metric.of({"score": part["metric"]})
+def _mixing(part: Mapping[str, Any], metric: "Metric") -> list[str]:
+    metric = type(metric).of({"score": part["metric"]})
     rows = [
         [row["k"], metric.shown(row["with_set"]["mean"]),
          metric.shown(row["real_alone"]["mean"]) if "real_alone" in row else "",
@@ -201,7 +205,7 @@ def _mixing(part: Mapping[str, Any], metric: Metric) -> list[str]:
     return [f"mixing: {metric.titled} of students", *_indented(columns(head, rows))]
 
 
-def _agreement(part: Mapping[str, Any], metric: Metric) -> list[str]:
+def _agreement(part: Mapping[str, Any], metric: "Metric") -> list[str]:
     if part["peak"] is None:
         return ["agreement: all students of the set diverged"]
     peak, early = part["peak"], part["early"]
@@ -225,7 +229,7 @@ def _agreement(part: Mapping[str, Any], metric: Metric) -> list[str]:
     return lines
 
 
-def _curvature(part: Mapping[str, Any], metric: Metric) -> list[str]:
+def _curvature(part: Mapping[str, Any], metric: "Metric") -> list[str]:
     rows = []
     for name, of in (("the set", "set"), ("as many real samples", "random")):
         for on, of_what in (("real", f"{part['samples']} real samples"), ("set", "the set")):
@@ -241,7 +245,7 @@ def _curvature(part: Mapping[str, Any], metric: Metric) -> list[str]:
     return [f"curvature: {part['vectors']} random vectors{ratio}", *_indented(columns(head, rows))]
 
 
-def _influence(part: Mapping[str, Any], metric: Metric) -> list[str]:
+def _influence(part: Mapping[str, Any], metric: "Metric") -> list[str]:
     what = "item" if part["exact"] else "group of items"
     noise = "" if part["noise"] is None else f", deviation between students {part['noise']:.2g}"
     lines = [
@@ -263,7 +267,7 @@ def _indented(text: str) -> list[str]:
     return [f"  {line}" for line in text.split("\n")]
 
 
-_TEXTS: Mapping[str, Callable[[Mapping[str, Any], Metric], list[str]]] = {
+_TEXTS: Mapping[str, Callable[[Mapping[str, Any], "Metric"], list[str]]] = {
     "nearest": _nearest, "labeller": _labeller, "calibration": _calibration, "mixing": _mixing,
     "agreement": _agreement, "curvature": _curvature, "influence": _influence,
 }  # fmt: skip
