@@ -192,7 +192,7 @@ class Bench:
 
         known = {option["name"] for option in self.methods[method]["options"]}
         settings = {k: v for k, v in SMALL.items() if k in known} | changes
-        if not self.methods[method]["selects"]:
+        if not self.methods[method]["is_selection"]:
             settings = {"store": "float32"} | settings
         if "network" not in settings and data != "table":
             settings["network"] = "convnet-d1-w8" + "-batch" * (self.methods[method]["family"] == "decoupled")

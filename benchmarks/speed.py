@@ -45,7 +45,7 @@ from machine import machine
 
 from potstill.augment.names import named_augmentation
 from potstill.augment.siamese import dsa_noflip, none
-from potstill.core import Problem, Trained
+from potstill.core import NetworkWeights, Problem
 from potstill.core.registry import resolve
 from potstill.data import load
 from potstill.evaluation.student import Job
@@ -113,7 +113,7 @@ def our_jobs(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     idc, ncfm = IDC(outer=1, batch_real=64), NCFM(networks_trained=1)
     tiled = replace(problem, parametrization=Tiles())
     theta = parameters(problem.network(1))
-    tiled = replace(tiled, assets={"networks": (Trained(seed=1, theta=theta, buffers={}),)})
+    tiled = replace(tiled, assets={"networks": (NetworkWeights(seed=1, theta=theta, buffers={}),)})
     idc_state, ncfm_state = idc.init(tiled, rng), ncfm.init(tiled, rng)
     tiled = replace(tiled, augment=named_augmentation("idc", problem.train))
     return {

@@ -31,7 +31,7 @@ from potstill.augment.names import named_augmentation
 from potstill.codecs import nbytes, read, store
 from potstill.codecs.entropy import coded_bytes
 from potstill.codecs.patches import Patches
-from potstill.core import Splits, Stored, Synthetic
+from potstill.core import Encoded, Splits, Synthetic
 from potstill.core.registry import resolve
 from potstill.data import TensorSource
 from potstill.dataset_file import write_atomic
@@ -74,7 +74,7 @@ class Bench:
         self.protocol = resolve("protocols", "potstill").override(batch=STUDENT["batch"], least_epochs=0)
         self.sets: dict[int, Tensor] = {}
 
-    def made(self, seed: int, aware: str | None = None) -> Tensor | Stored:
+    def made(self, seed: int, aware: str | None = None) -> Tensor | Encoded:
         """A set's pictures in data units, or as they are written where they are rounded while they are made."""
         problem, kept = self.problem, store(aware) if aware else None
         if kept is not None:
@@ -91,11 +91,11 @@ class Bench:
             return wrapped.finished(result.payload)["inputs"]
         return self.train.normalization.invert(problem.decode(result.payload)).float()
 
-    def stored(self, name: str, seed: int) -> tuple[Tensor, Stored, float | None]:
+    def stored(self, name: str, seed: int) -> tuple[Tensor, Encoded, float | None]:
         """What a reader has, in model space; how it is written; and its squared error, of a pixel."""
         if name in AWARE:
             kept = self.made(seed, name)
-            assert isinstance(kept, Stored)
+            assert isinstance(kept, Encoded)
             return read(kept), kept, None
         if seed not in self.sets:
             whole = self.made(seed)
@@ -106,7 +106,7 @@ class Bench:
         back = read(kept)
         return self.train.normalization.apply(back), kept, float((back - x).square().mean())
 
-    def refined(self, x: Tensor, seed: int) -> Stored:
+    def refined(self, x: Tensor, seed: int) -> Encoded:
         net = self.problem.network(derive(seed, "refine")).eval().requires_grad_(False)
 
         def features(pictures: Tensor) -> Tensor:

@@ -66,5 +66,5 @@ class LVQ(Method[LVQState]):
     def result(self, problem: Problem, state: LVQState) -> Synthetic:
         return Synthetic(payload={"inputs": state.x}, labels=self.labels(problem))
 
-    def horizon(self, problem: Problem) -> int:
+    def num_steps(self, problem: Problem) -> int:
         return self.iterations

@@ -16,7 +16,7 @@ from torch import Tensor
 import potstill
 from potstill import load_data
 from potstill.cli.main import main
-from potstill.core import Batch, Divisible, Method, Network, Payload, Problem, Synthetic
+from potstill.core import Batch, ClassShardable, Method, Network, Payload, Problem, Synthetic
 from potstill.core.registry import make_method, resolve
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillError
@@ -130,8 +130,8 @@ def test_the_number_of_shards_changes_rounding_only(name: str, options: dict[str
     ]  # fmt: skip
     precise: Any = {"train": Doubled(problem.train), "network": Precise(problem.network)}
     problem = dataclasses.replace(problem, counts=(3, 1, 1, 2), assets={"networks": doubled}, **precise)
-    assert isinstance(method, Divisible)
-    assert method.undivided(problem) is None
+    assert isinstance(method, ClassShardable)
+    assert method.shard_obstacle(problem) is None
     whole = method.result(problem, walked(method, problem, 2)).payload  # type: ignore[union-attr]
     start = method.result(problem, walked(method, problem, 0)).payload  # type: ignore[union-attr]
     for shards in (3, 4):
@@ -139,7 +139,7 @@ def test_the_number_of_shards_changes_rounding_only(name: str, options: dict[str
             (g, walked(method, dataclasses.replace(problem, shard=(g.start, g.stop)), 2))
             for g in shard_classes(4, shards)
         ]
-        joined = method.result(problem, method.joined(problem, parts)).payload  # type: ignore[union-attr]
+        joined = method.result(problem, method.join_shards(problem, parts)).payload  # type: ignore[union-attr]
         for n, t in joined.items():
             assert t.dtype == torch.float64
             assert bool((t != start[n]).flatten(1).any(1).all())  # every row has moved
@@ -151,7 +151,7 @@ def quick(name: str, **changes: Any) -> Any:
     kind = resolve("methods", name)
     fields = {f.name for f in dataclasses.fields(kind)}
     given = {"epochs_trained": 1, "iterations": 3, "committee": "", "factor": 1, **changes}
-    return make_method(name, {n: v for n, v in given.items() if n in fields})[1].settled(toy_problem())[0]
+    return make_method(name, {n: v for n, v in given.items() if n in fields})[1].resolve_defaults(toy_problem())[0]
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,9 @@ def test_batches_of_a_recovery_and_classes_of_rded_are_those_of_the_whole_run(
 ) -> None:
     method = quick(name, **options)
     problem = toy_problem(method) if name == "ufc" else dataclasses.replace(toy_problem(method), counts=(3, 1, 1, 2))
-    assert isinstance(method, Divisible)
-    assert method.undivided(problem) is None
-    total = method.horizon(problem)
+    assert isinstance(method, ClassShardable)
+    assert method.shard_obstacle(problem) is None
+    total = method.num_steps(problem)
     assert total is not None
     steps = max(1, total - total // 3) if short else total
     whole = method.result(problem, walked(method, problem, steps))
@@ -181,7 +181,7 @@ def test_batches_of_a_recovery_and_classes_of_rded_are_those_of_the_whole_run(
     for shards in range(1, problem.num_classes + 1):
         ways = [(g, replaced(problem, g)) for g in shard_classes(problem.num_classes, shards)]
         parts = [(g, walked(method, one, steps)) for g, one in reversed(ways)][::-1]
-        joined = method.result(problem, method.joined(problem, parts))
+        joined = method.result(problem, method.join_shards(problem, parts))
         assert isinstance(joined, Synthetic)
         assert all(torch.equal(t, whole.payload[n]) for n, t in joined.payload.items())
         assert torch.equal(tensor(joined.labels), tensor(whole.labels))

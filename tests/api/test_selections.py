@@ -216,14 +216,14 @@ def test_what_was_not_chosen_has_no_indices_and_no_files(tmp_path):
 
 def test_a_hostile_file_of_indices_is_refused(tmp_path):
     from potstill.codecs import ints_stored, read
-    from potstill.core import Stored
+    from potstill.core import Encoded
     from potstill.dataset_file import read_tensors, write_tensors
 
     potstill.export(potstill.distill("digits", "random", ipc=1), "indices", tmp_path / "light.safetensors")
     tensors, metadata = read_tensors(tmp_path / "light.safetensors", 2**20)
     card = json.loads(metadata["card"])
     said = card["store"]["tensors"]["index"]
-    index = read(Stored({"": tensors["index"]}, said))
+    index = read(Encoded({"": tensors["index"]}, said))
     many, turned = ints_stored(index + 10**6), ints_stored(index.flip(0))
     for bad, description, message in (
         (many.tensors[""], many.said, "is not among"),

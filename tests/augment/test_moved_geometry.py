@@ -9,13 +9,13 @@ import potstill
 from potstill.augment.dc import dc, dc_batch_norm
 from potstill.augment.frepo import frepo, frepo_noflip
 from potstill.augment.siamese import Siamese
-from potstill.core import Geometric, Moving, registry
+from potstill.core import GeometricAugmentation, TargetMovingAugmentation, registry
 from potstill.rng import generator
 from potstill.tasks import GEOMETRIC, Movement, move_boxes, move_maps
 
 ALL = {name: registry.resolve("augmentations", name) for name in registry.names("augmentations", outside=False)}
 ALL |= {"dc": dc, "dc-batch-norm": dc_batch_norm, "frepo": frepo, "frepo-noflip": frepo_noflip}
-MOVING = sorted(name for name, make in ALL.items() if isinstance(make(), Moving) and make().geometric)
+MOVING = sorted(name for name, make in ALL.items() if isinstance(make(), TargetMovingAugmentation) and make().geometric)
 
 
 def shapes() -> Tensor:
@@ -40,10 +40,10 @@ def drawn(name: str, seed: int) -> tuple[Tensor, Tensor, Movement]:
 @pytest.mark.parametrize("name", sorted(ALL))
 def test_every_augmentation_says_what_moves_pixels_and_what_is_left_without_it_moves_none(name: str) -> None:
     augment = ALL[name]()
-    assert isinstance(augment, Geometric)
+    assert isinstance(augment, GeometricAugmentation)
     assert set(augment.geometric) <= set(GEOMETRIC)
     still = augment.without(augment.geometric)
-    assert isinstance(still, Geometric)
+    assert isinstance(still, GeometricAugmentation)
     assert still.geometric == ()
     for seed in range(40):
         x = torch.zeros(1, 1, 12, 16)

@@ -9,7 +9,7 @@ import pytest
 
 import potstill
 from potstill.cli.main import main
-from potstill.core import Part
+from potstill.core import StepCost
 from potstill.planning.plan import plan
 from potstill.planning.step_timing import LONGEST, _enough, mean_step_seconds, mean_step_share
 
@@ -280,6 +280,6 @@ def test_steps_are_timed_for_so_long_at_most(each, n):
 
 def test_the_first_step_alone_counts_as_the_mean_of_a_round():
     """It reads for all the steps that the reading serves: taken for each of them, 18 minutes were 3 hours."""
-    parts = [Part(what="real", ready=lambda n: lambda: None, samples=800, size=80, real=True, every=8)]
+    parts = [StepCost(what="real", ready=lambda n: lambda: None, samples=800, size=80, real=True, every=8)]
     assert mean_step_share(parts) == 1 / 8
     assert mean_step_share(None) == 1.0

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from potstill.codecs import nbytes, store
 from potstill.codecs.entropy import code, coded_bytes, decode
-from potstill.core import Stored
+from potstill.core import Encoded
 from potstill.rng import generator
 
 RNG = "coded"
@@ -36,7 +36,7 @@ def test_numbers_come_back_and_take_no_more(spelled: str) -> None:
     x = torch.rand(6, 1, 9, 7, generator=generator(1, RNG)).cumsum(0) / 6
     kept = store(spelled).pack(x)
     for suffix, t in kept.tensors.items():
-        bits = kept.said.get("bits") or kept.said.get("within", {}).get("bits")
+        bits = kept.metadata.get("bits") or kept.metadata.get("within", {}).get("bits")
         assert torch.equal(back(t, bits if suffix == "" else None), t)
     assert 0 < (coded_bytes(kept) or 0) <= nbytes(kept)
 
@@ -56,10 +56,10 @@ def test_what_repeats_gets_small_and_noise_does_not() -> None:
 def test_it_is_the_same_each_time_and_nothing_is_lost_when_empty() -> None:
     kept = store("uint4").pack(torch.rand(50, 20, generator=generator(4, RNG)))
     assert coded_bytes(kept) == coded_bytes(kept)
-    assert coded_bytes(Stored({"": torch.zeros(0)}, {"codec": "float", "shape": [0]})) == 0
-    assert coded_bytes(Stored({}, {})) == 0
+    assert coded_bytes(Encoded({"": torch.zeros(0)}, {"codec": "float", "shape": [0]})) == 0
+    assert coded_bytes(Encoded({}, {})) == 0
 
 
 def test_large_ones_are_left_alone() -> None:
-    large = Stored({"": torch.zeros(1 << 23 | 1)}, {"codec": "float", "shape": [1 << 23 | 1]})
+    large = Encoded({"": torch.zeros(1 << 23 | 1)}, {"codec": "float", "shape": [1 << 23 | 1]})
     assert coded_bytes(large) is None

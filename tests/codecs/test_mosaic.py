@@ -14,7 +14,7 @@ from torch import Tensor
 from potstill.codecs import mosaic as module
 from potstill.codecs import nbytes, read, store
 from potstill.codecs.mosaic import Mosaic
-from potstill.core import Stored
+from potstill.core import Encoded
 from potstill.errors import PotstillError
 from potstill.rng import generator
 
@@ -93,7 +93,7 @@ def test_too_many_pixels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PotstillError, match="take fewer pictures"):
         Mosaic().pack(torch.zeros(2, 1, 8, 8))
     with pytest.raises(PotstillError, match="is refused"):
-        read(Stored({"": torch.zeros(9, dtype=torch.uint8)}, {"codec": "mosaic", "shape": [2, 1, 8, 8], "columns": 2}))
+        read(Encoded({"": torch.zeros(9, dtype=torch.uint8)}, {"codec": "mosaic", "shape": [2, 1, 8, 8], "columns": 2}))
 
 
 def blob(kind: str, size: tuple[int, int], mode: str = "L", **more: object) -> Tensor:
@@ -125,8 +125,8 @@ GOOD = {"codec": "mosaic", "shape": [4, 1, 5, 5], "columns": 2}
 )
 def test_hostile_files_are_refused(tensor: Tensor, change: dict[str, object], said: str) -> None:
     with pytest.raises(PotstillError, match=said):
-        read(Stored({"": tensor}, {**GOOD, **change}))
-    assert read(Stored({"": blob("PNG", (10, 10))}, GOOD)).shape == (4, 1, 5, 5)
+        read(Encoded({"": tensor}, {**GOOD, **change}))
+    assert read(Encoded({"": blob("PNG", (10, 10))}, GOOD)).shape == (4, 1, 5, 5)
 
 
 @pytest.mark.parametrize("spelled", ["mosaic:quality=0", "mosaic:bits=9", "mosaic:columns=-1", "mosaic:labels=17"])

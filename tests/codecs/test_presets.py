@@ -13,7 +13,7 @@ from potstill.codecs import nbytes, read, store, values_bytes
 from potstill.codecs.apot import LEVELS, APoT
 from potstill.codecs.palette import Palette
 from potstill.codecs.patches import Patches
-from potstill.core import Stored
+from potstill.core import Encoded
 from potstill.errors import PotstillError
 from potstill.functional.packing import unpack_bits
 from potstill.rng import generator
@@ -268,7 +268,7 @@ def test_what_contradicts_itself_is_refused(
     kept = store(spelled).pack(X)
     assert read(kept).shape == X.shape
     with pytest.raises(PotstillError, match=said):
-        read(Stored({**kept.tensors, **tensors}, {**kept.said, **change}))
+        read(Encoded({**kept.tensors, **tensors}, {**kept.metadata, **change}))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from potstill.codecs import classes_stored, ints_stored, nbytes, read, rows_stor
 from potstill.codecs.exact import Float
 from potstill.codecs.size_estimate import Sized, values_bytes
 from potstill.codecs.uniform import Uniform, range_axis
-from potstill.core import Store, Stored, registry
+from potstill.core import Codec, Encoded, registry
 from potstill.errors import PotstillError
 from potstill.functional.quantize import codes_of, fit_range, straight_through
 from potstill.rng import generator
@@ -57,7 +57,7 @@ def test_pixels_keep_their_own_precision(parts: int, bits: int) -> None:
     x = q.float() / parts
     kept = store("exact").pack(x)
     assert torch.equal(read(kept), x)
-    assert kept.said["bits"] <= bits
+    assert kept.metadata["bits"] <= bits
     assert len(kept.tensors[""]) <= -(-9 * 64 * bits // 8)
 
 
@@ -148,7 +148,7 @@ def test_rows_stay_rows(bits: int, k: int, seed: int) -> None:
     assert torch.equal(read(rows_stored(rows, 32)), rows)
 
 
-def taken(made: Store, x: Tensor) -> Stored | None:
+def taken(made: Codec, x: Tensor) -> Encoded | None:
     try:
         return made.pack(x)
     except PotstillError:
@@ -156,7 +156,7 @@ def taken(made: Store, x: Tensor) -> Stored | None:
 
 
 @pytest.mark.parametrize("shape", [(12, 1, 10, 7), (4, 3, 9, 12), (1, 3, 8, 8), (2, 2, 1, 6, 5), (30, 6), (40,)])
-@pytest.mark.parametrize("name", registry.names("stores"))
+@pytest.mark.parametrize("name", registry.names("codecs"))
 def test_every_registered_store_keeps_the_contract(name: str, shape: tuple[int, ...]) -> None:
     """What is packed is read: as JSON says it, the same each time, close to what it was; or it says what it takes."""
     made = store(name)
@@ -173,10 +173,10 @@ def test_every_registered_store_keeps_the_contract(name: str, shape: tuple[int, 
             made.pack(x)
         return
     assert all(t.is_contiguous() and t.device.type == "cpu" for t in kept.tensors.values())
-    assert kept.said["shape"] == list(shape)
-    assert json.loads(json.dumps(kept.said)) == kept.said
+    assert kept.metadata["shape"] == list(shape)
+    assert json.loads(json.dumps(kept.metadata)) == kept.metadata
     again = made.pack(x.clone())
-    assert again.said == kept.said
+    assert again.metadata == kept.metadata
     assert all(torch.equal(t, again.tensors[suffix]) for suffix, t in kept.tensors.items())
     back = read(kept)
     assert back.shape == shape
@@ -194,9 +194,9 @@ def test_every_registered_store_keeps_the_contract(name: str, shape: tuple[int, 
         assert float(slope.abs().sum()) > 0
 
 
-def broken(change: dict[str, object], tensors: dict[str, Tensor] | None = None) -> Stored:
+def broken(change: dict[str, object], tensors: dict[str, Tensor] | None = None) -> Encoded:
     kept = store("uint4").pack(PICTURES)
-    return Stored({**kept.tensors, **(tensors or {})}, {**kept.said, **change})
+    return Encoded({**kept.tensors, **(tensors or {})}, {**kept.metadata, **change})
 
 
 @pytest.mark.parametrize(
@@ -215,11 +215,11 @@ def broken(change: dict[str, object], tensors: dict[str, Tensor] | None = None) 
         (broken({"codec": "levels"}), "is missing"),
         (broken({"codec": "levels"}, {".levels": torch.zeros(2)}), "more levels than the 2"),
         (broken({"codec": "rows"}), "its rows must"),
-        (Stored({"": torch.tensor([3, -1])}, {"codec": "runs", "shape": [2]}), "which its codec does not write"),
-        (Stored({"": torch.tensor([3], dtype=torch.uint8)}, {"codec": "runs", "shape": [2]}), "sum to 2"),
+        (Encoded({"": torch.tensor([3, -1])}, {"codec": "runs", "shape": [2]}), "which its codec does not write"),
+        (Encoded({"": torch.tensor([3], dtype=torch.uint8)}, {"codec": "runs", "shape": [2]}), "sum to 2"),
     ],
 )  # fmt: skip
-def test_what_contradicts_itself_is_refused(bad: Stored, said: str) -> None:
+def test_what_contradicts_itself_is_refused(bad: Encoded, said: str) -> None:
     with pytest.raises(PotstillError, match=said):
         read(bad)
 
@@ -260,13 +260,13 @@ SMALL = store("half:bits=4").pack(torch.rand(2, 1, 8, 8, generator=generator(6, 
         ({"shape": [2, 8, 8]}, "must say how smaller"),
         ({"within": "uint4"}, "must say how smaller"),
         ({"within": {"codec": "small", "shape": [2, 1, 4, 4]}}, "must say how smaller"),
-        ({"within": {**SMALL.said["within"], "bits": 2}}, "need 8 bytes"),
+        ({"within": {**SMALL.metadata["within"], "bits": 2}}, "need 8 bytes"),
         ({"within": {"shape": [2, 1, 4, 4]}}, "its codec is 'None'"),
     ],
 )  # fmt: skip
 def test_a_smaller_picture_that_is_none_is_refused(change: dict[str, object], said: str) -> None:
     with pytest.raises(PotstillError, match=said):
-        read(Stored(SMALL.tensors, {**SMALL.said, **change}))
+        read(Encoded(SMALL.tensors, {**SMALL.metadata, **change}))
 
 
 @pytest.mark.parametrize("spelled", ["half:bits=9", "half:factor=0", "half:factor=17", "half:labels=0"])

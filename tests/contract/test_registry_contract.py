@@ -11,7 +11,7 @@ from covering import covering
 
 import potstill
 from potstill.codecs import store
-from potstill.core import InputSpec, Method, Splits, Synthetic, Trained, registry
+from potstill.core import InputSpec, Method, NetworkWeights, Splits, Synthetic, registry
 from potstill.core.registry import make_method
 from potstill.data import TensorSource
 from potstill.errors import PotstillError
@@ -162,7 +162,7 @@ def counts(name: str) -> list[str]:
 
 def runs_two_steps(method: Method) -> None:
     problem = toy_problem(method)
-    done = run_loop(method.settled(problem)[0], problem, rng=generator(3), identity={}, steps=2)
+    done = run_loop(method.resolve_defaults(problem)[0], problem, rng=generator(3), identity={}, steps=2)
     assert (done.outcome.kind, done.outcome.step) == ("steps reached", 2)
 
 
@@ -329,7 +329,7 @@ def test_every_objective_works_over_every_parametrization(name: str, spelled: st
     if method.assets(problem):
         net = problem.network(5)
         theta = {n: p.detach() for n, p in net.named_parameters()}
-        problem = dataclasses.replace(problem, assets={"networks": (Trained(seed=5, theta=theta, buffers={}),)})
+        problem = dataclasses.replace(problem, assets={"networks": (NetworkWeights(seed=5, theta=theta, buffers={}),)})
     rng = torch.Generator().manual_seed(0)
     state = method.init(problem, rng)
     before = method.result(problem, state)
@@ -352,7 +352,7 @@ def test_every_method_that_makes_a_set_can_be_rounded_while_it_does(name: str) -
     method = small(name)
     problem = toy_problem(method, ipc=4)
     wrapped = Aware(inner=problem.parametrization, store=store("uint2"))
-    method = method.settled(problem)[0]
+    method = method.resolve_defaults(problem)[0]
     problem = dataclasses.replace(problem, parametrization=wrapped)
     rng = torch.Generator().manual_seed(0)
     state, _ = method.step(problem, method.init(problem, rng), rng)

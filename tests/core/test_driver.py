@@ -60,7 +60,7 @@ class Walk(Method[WalkState]):
     def result(self, problem: Problem, state: WalkState) -> Synthetic:
         return Synthetic(payload={"inputs": state.x}, labels=torch.arange(4).repeat_interleave(problem.ipc))
 
-    def horizon(self, problem: Problem) -> int:
+    def num_steps(self, problem: Problem) -> int:
         return self.length
 
 

@@ -38,7 +38,7 @@ def test_an_effort_sets_fields_that_the_method_has_to_values_that_it_takes(name:
 def test_what_an_effort_sets_is_listed_beside_what_is_published(row: dict[str, Any]) -> None:
     kind = resolve("methods", row["name"])
     defaults = {f.name: f.default for f in dataclasses.fields(kind)}
-    for effort, fields in row["efforts"].items():
+    for effort, fields in row["presets"].items():
         assert fields == {n: kind.efforts.get(effort, {}).get(n, defaults[n]) for n in fields}
 
 

@@ -249,7 +249,7 @@ def test_a_budget_in_bytes_counts_them() -> None:
 def test_the_list_of_methods_says_who_weighs() -> None:
     from potstill.api.listing import list_methods
 
-    assert {m["name"] for m in list_methods() if m["weighs"]} == set(WEIGHING)
+    assert {m["name"] for m in list_methods() if m["weighted"]} == set(WEIGHING)
 
 
 def test_a_selection_whose_weights_are_no_weights_breaks_the_contract() -> None:

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 from potstill._util.import_from_file import OwnFile
-from potstill.core import labels_asked
+from potstill.core import label_mode
 from potstill.testing import check_method
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,5 +78,5 @@ def test_a_notebook_runs(name, tmp_path, monkeypatch):
 def test_a_helper_called_labels_asks_for_no_soft_labels():
     """It was taken for the field of that name, so that hard labels were said to break the contract."""
     kind = OwnFile.read(f"{EXAMPLES / 'lvq.py'}:LVQ").load()
-    assert labels_asked(kind) == "hard"
+    assert label_mode(kind) == "hard"
     check_method(kind(iterations=2), steps=2, kind="table")

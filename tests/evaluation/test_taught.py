@@ -12,7 +12,7 @@ from potstill.augment.crop import patches
 from potstill.augment.mix import CutMix, MixUp
 from potstill.augment.names import named_augmentation
 from potstill.augment.siamese import none
-from potstill.core import Splits, Trained
+from potstill.core import NetworkWeights, Splits
 from potstill.errors import PotstillError
 from potstill.evaluation import Protocol, evaluate, student
 from potstill.evaluation.distilled_training import Teachers, taught_loss, teachers_of
@@ -39,7 +39,7 @@ def committee(pictures: Splits, *seeds: int) -> Teachers:
             for p in net.parameters():
                 p.mul_(2)  # not what the seed makes
         trained.append(
-            Trained(seed=seed, theta=parameters(net), buffers={n: b.clone() for n, b in net.named_buffers()})
+            NetworkWeights(seed=seed, theta=parameters(net), buffers={n: b.clone() for n, b in net.named_buffers()})
         )
     return Teachers(make=make, trained=tuple(trained))
 
@@ -218,7 +218,7 @@ def test_a_committee_is_of_several_architectures(pictures: Splits, make_set: Any
     assert score["bytes"]["teachers"] == made.bytes
 
 
-def _wide(t: Trained) -> Trained:
+def _wide(t: NetworkWeights) -> NetworkWeights:
     theta, buffers = (
         {n: v.double() if v.is_floating_point() else v for n, v in p.items()} for p in (t.theta, t.buffers)
     )

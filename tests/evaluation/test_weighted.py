@@ -12,7 +12,7 @@ from torch import Tensor
 import potstill
 from potstill.augment.mix import CutMix, MixUp
 from potstill.augment.siamese import none
-from potstill.core import Splits, Trained
+from potstill.core import NetworkWeights, Splits
 from potstill.dataset_file import Distilled
 from potstill.errors import PotstillWarning
 from potstill.evaluation import Protocol, evaluate
@@ -42,7 +42,7 @@ def job(pictures: Splits, protocol: Protocol, weights: Tensor | None, **changes:
     teachers = None
     if protocol.teaching.labels == "teacher":
         net = make(5)
-        teachers = Teachers(make=make, trained=(Trained(seed=5, theta=parameters(net), buffers={}),))
+        teachers = Teachers(make=make, trained=(NetworkWeights(seed=5, theta=parameters(net), buffers={}),))
     fields: dict[str, Any] = {
         "make": make, "x": batch.x.double(), "y": batch.y, "weights": weights, "protocol": protocol, "lr": 0.05,
         "steps": None, "augment": none(), "seed": 7, "teachers": teachers,

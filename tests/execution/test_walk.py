@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from potstill.core import InputSpec, Part
+from potstill.core import InputSpec, StepCost
 from potstill.execution.memory import peak_memory, resident_memory
 from potstill.execution.walk import BYTES, SAMPLES, held_by, tensor_bytes, walk
 from potstill.nn import factory
@@ -66,7 +66,7 @@ def part(bytes_of, **fields):
 
         return run
 
-    return Part(what="p", ready=ready, samples=0, **fields)
+    return StepCost(what="p", ready=ready, samples=0, **fields)
 
 
 def test_a_walk_tells_what_a_class_adds_from_what_is_there_anyway():
@@ -84,7 +84,7 @@ def test_a_walk_is_small_whatever_the_step_is():
         seen.append(c)
         return lambda: torch.empty(2**20 * c, dtype=torch.uint8)
 
-    walk(Part(what="p", ready=ready, samples=0, size=16, classes=10**6, at_once=10**6), 4)
+    walk(StepCost(what="p", ready=ready, samples=0, size=16, classes=10**6, at_once=10**6), 4)
     assert max(seen) * 2**20 <= 3 * BYTES
     assert seen[0] * 16 == SAMPLES
 

@@ -110,9 +110,9 @@ def experts(folder: Path) -> list[bytes]:
 @cache
 def _ground() -> Any:
     from potstill.augment.names import named_augmentation
-    from potstill.core import Ground
+    from potstill.core import AssetContext
 
-    return Ground(train=_source(), network=_make(), augmentation=lambda name: named_augmentation(name, _source()))
+    return AssetContext(train=_source(), network=_make(), augmentation=lambda name: named_augmentation(name, _source()))
 
 
 def _jobs(kind: str) -> Any:

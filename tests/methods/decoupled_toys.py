@@ -16,7 +16,7 @@ M = TypeVar("M", bound=Method[Any])
 
 def at_toy(method: M) -> M:
     """With what it leaves to the data: the settings for four classes of 8×8 pictures."""
-    return method.settled(toy_problem())[0]
+    return method.resolve_defaults(toy_problem())[0]
 
 
 def started(method: Any, **options: Any) -> tuple[Problem, Any, Generator]:

@@ -429,7 +429,7 @@ def test_rded_makes_one_class_a_step_and_is_random_real_samples_until_then() -> 
     assert torch.equal(after.x[2:], state.x[2:])
     assert not torch.equal(after.x[:2], state.x[:2])
     assert shown["ce"] > 0
-    assert method.horizon(problem) == 4
+    assert method.num_steps(problem) == 4
     result = method.result(problem, after)
     assert result.space == "data"
     assert result.labels.shape == (8, 4)

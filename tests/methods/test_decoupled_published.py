@@ -43,7 +43,7 @@ def source(side: int, channels: int = 3, classes: int = 10) -> TensorSource:
 
 def settled(method: Any, side: int, *, channels: int = 3, classes: int = 10) -> tuple[Any, tuple[str, ...]]:
     problem = replace(toy_problem(), train=source(side, channels, classes), counts=(1,) * classes)
-    return method.settled(problem)
+    return method.resolve_defaults(problem)
 
 
 # --- by the size of the data ------------------------------------------------------------------------------------------

@@ -173,7 +173,7 @@ def test_ufc_makes_one_compensator_of_each_place_with_one_network_after_the_othe
     method = at_toy(UFC(iterations=2, **NETS))
     problem, state, rng = started(method, ipc=4)  # 16 pictures for 4 classes and 3: two places
     assert problem.sizes == (8,) * 4
-    assert (len(batches(method, problem)), method.horizon(problem)) == (6, 12)
+    assert (len(batches(method, problem)), method.num_steps(problem)) == (6, 12)
     assert state.payload["decoder/compensators"].shape == (3, 2, 1, 8, 8)
     assert not state.payload["decoder/compensators"].any()
     asked = [voices(method, problem, replace(state, batch=b))[0][0] for b in range(6)]

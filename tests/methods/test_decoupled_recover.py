@@ -152,7 +152,7 @@ def test_a_stopped_run_has_finished_items_some_under_way_and_first_values() -> N
     assert all(not torch.equal(x[i], begun[i]) for i in range(8))
     two = run_loop(method, problem, rng=generator(3), identity={}, steps=2)
     assert torch.equal(method.result(problem, two.state).payload["inputs"][1::2], begun[1::2])
-    assert method.horizon(problem) == 6
+    assert method.num_steps(problem) == 6
     assert run_loop(method, problem, rng=generator(3), identity={}).outcome.kind == "finished"
 
 

@@ -34,10 +34,10 @@ def test_the_mode_by_memory_is_settled_once_and_said(method: Any, monkeypatch: p
     needed = steps * measure_graph_bytes(problem, samples)
     for have, mode in ((graph_memory.SHARE * needed, "full"), (graph_memory.SHARE * needed - 1, "replay")):
         monkeypatch.setattr(graph_memory, "memory_of_machine", lambda have=have: have)
-        made, said = replace(method, mode="by-memory").settled(problem)
+        made, said = replace(method, mode="by-memory").resolve_defaults(problem)
         assert made.mode == mode
         assert said[-1].startswith(f"mode {mode}: one graph of {steps} steps takes about ")
-        assert made.settled(problem) == (made, ())
+        assert made.resolve_defaults(problem) == (made, ())
         assert made.build_engine(problem).objective.mode == mode
     with pytest.raises(PotstillError, match="mode by-memory is chosen once for a run"):
         dataclasses.replace(made, mode="by-memory").build_engine(problem)
@@ -50,7 +50,7 @@ def test_the_usual_mode_asks_nothing_of_the_machine(method: Any, monkeypatch: py
 
     monkeypatch.setattr(graph_memory, "memory_of_machine", asked)
     problem = toy_problem(method)
-    made, said = method.settled(problem)
+    made, said = method.resolve_defaults(problem)
     assert (made.mode, said) == ("auto", ())
     assert made.build_engine(problem).objective.mode is None
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Inputs, MethodInfo, Network, Part, Problem
+from potstill.core import Inputs, MethodInfo, Network, Problem, StepCost
 from potstill.errors import PotstillError
 from potstill.functional.param_groups import ParamGroup, ParamGroups, param_values
 from potstill.methods.engine import (
@@ -65,7 +65,7 @@ class Pull:
     def finish_step(self, problem: Problem, state: MatchingState, block: Turn) -> MatchingState:
         return replace(state, memory={"steps": state.memory["steps"] + 1})
 
-    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
         return ()
 
 
@@ -74,7 +74,7 @@ class Pulled(EngineMethod[MatchingState]):
     """Pull inputs, labels and a rate at once."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Pulled", paper="none", year=2026, family="distribution", kinds=("*",), soft=True
+        title="Pulled", paper="none", year=2026, family="distribution", kinds=("*",), soft_labels=True
     )
     state_type: ClassVar[type] = MatchingState
     iterations: int = 3
@@ -132,7 +132,7 @@ def test_what_is_neither_inputs_nor_labels_is_learned() -> None:
     assert result.payload.keys() == {"inputs"}
     assert result.learned.keys() == {"student/lr"}
     assert abs(float(result.learned["student/lr"]) - WANTED) < 1e-3
-    assert method.horizon(problem) == int(state.memory["steps"]) == 60
+    assert method.num_steps(problem) == int(state.memory["steps"]) == 60
 
 
 def test_a_method_of_the_engine_keeps_the_contract() -> None:

@@ -149,7 +149,7 @@ def test_outer_updates_share_a_network_and_then_it_is_fresh() -> None:
         state, _ = method.step(problem, state, rng)
     assert [t[:2] for t in trace] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert trace[0][2] == trace[1][2] != trace[2][2] == trace[3][2]
-    assert method.horizon(problem) == 4
+    assert method.num_steps(problem) == 4
 
 
 def test_loops_by_items_per_class_are_the_published_table() -> None:
@@ -159,8 +159,8 @@ def test_loops_by_items_per_class_are_the_published_table() -> None:
     assert published_loops(100) == (100, 5)
     assert published_loops(5) == (5, 50)
     problem = toy_problem(DC(), ipc=10)
-    assert DC(iterations=2).horizon(problem) == 2 * 10
-    assert DC(iterations=2, outer=3).horizon(problem) == 2 * 3
+    assert DC(iterations=2).num_steps(problem) == 2 * 10
+    assert DC(iterations=2, outer=3).num_steps(problem) == 2 * 3
 
 
 def test_dc_starts_from_noise_and_dsa_from_real_samples() -> None:

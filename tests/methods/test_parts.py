@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from potstill.core import Method, Part
+from potstill.core import Method, StepCost
 from potstill.core.registry import names, resolve
 from potstill.execution.walk import held_by, walk
 from potstill.methods.distribution.dm import DM
@@ -30,10 +30,10 @@ OWN = {"at-bptt": {"swing": 0}}
 """A plan counts the longest window, which few draws may not meet."""
 
 
-def parts_of(method: Method[Any], **options: Any) -> dict[str, Part]:
+def parts_of(method: Method[Any], **options: Any) -> dict[str, StepCost]:
     problem = toy_problem(method, **options)
-    method, _ = method.settled(problem)
-    found = method.parts(problem, method.init(problem, generator(0)))
+    method, _ = method.resolve_defaults(problem)
+    found = method.step_costs(problem, method.init(problem, generator(0)))
     assert found is not None
     return {part.what: part for part in found}
 
@@ -87,9 +87,9 @@ def test_parts_run_leave_the_state_alone_and_hold_no_more_than_a_step(name: str)
     quick = QUICK | (EXPERTS if kind.info.family == "trajectory" else {}) | OWN.get(name, {})
     method = kind(**{n: value for n, value in quick.items() if n in taken})
     problem = toy_problem(method)
-    method, _ = method.settled(problem)
+    method, _ = method.resolve_defaults(problem)
     state = method.init(problem, generator(0))
-    parts = method.parts(problem, state)
+    parts = method.step_costs(problem, state)
     assert parts is not None, f"{name} does not say what a step consists of"
     held = [walk(part, 4) for part in parts]
     if method.done(problem, state):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from potstill.api.listing import list_methods
 from potstill.augment.names import named_augmentation
-from potstill.core import Ground, Normalization, Problem
+from potstill.core import AssetContext, Normalization, Problem
 from potstill.data import TensorSource
 from potstill.functional.coreset import central
 from potstill.functional.features import embed_real
@@ -59,7 +59,7 @@ def test_networks_are_trained_as_released(
     problem = toy_problem()
     (spec,) = method.assets(problem)
     none = named_augmentation("none", problem.train)
-    spec.jobs(Ground(train=problem.train, network=problem.network, augmentation=lambda _: none))[0]()
+    spec.jobs(AssetContext(train=problem.train, network=problem.network, augmentation=lambda _: none))[0]()
     assert len(seen) == epochs
     assert {size for _, size in seen} == {batch}
     assert {rate: sum(lr == rate for lr, _ in seen) for rate, _ in seen} == rates
@@ -238,7 +238,7 @@ def test_batches_are_those_of_the_released_programs() -> None:
 
 def test_m3d_is_said_to_be_our_reading_wherever_it_is_praised(tmp_path: Path) -> None:
     assert "our reading of an unpublished program" in str(M3D.__doc__).partition("\n")[0]
-    assert [m["name"] for m in list_methods() if m["unpublished"]] == ["m3d"]
+    assert [m["name"] for m in list_methods() if m["reimplemented"]] == ["m3d"]
     measured = Path(__file__).parents[2] / "results" / "choose"
     (there := tmp_path / "results" / "choose").mkdir(parents=True)
     for cell in ("m3d-pixels", "dm-pixels"):

@@ -13,7 +13,7 @@ import torch
 
 import potstill
 from potstill.api.score import duplicates, score, scored_methods
-from potstill.core import Problem, Scored, Selection, Splits
+from potstill.core import Problem, ScoringMethod, Selection, Splits
 from potstill.core.registry import make_method, resolve
 from potstill.data import TensorSource, load
 from potstill.dataset_file.scores import read_scores
@@ -68,8 +68,8 @@ def unbalanced() -> Splits:
 def test_which_methods_score() -> None:
     wanted = {"least-confidence", "entropy", "margin", "forgetting", "el2n", "grand", "aum", "cartography", "dyn-unc"}
     assert wanted | {"tdds", "ccs", "irt", "glicko"} <= set(scored_methods())
-    assert all(isinstance(quick(name), Scored) for name in scored_methods())
-    assert not isinstance(quick("dm"), Scored)
+    assert all(isinstance(quick(name), ScoringMethod) for name in scored_methods())
+    assert not isinstance(quick("dm"), ScoringMethod)
 
 
 @pytest.mark.parametrize("name", ["least-confidence", "entropy", "margin", "forgetting", "el2n", "dyn-unc", "tdds"])

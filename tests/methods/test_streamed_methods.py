@@ -151,7 +151,7 @@ def test_statistics_of_classes_that_lie_scattered_are_taken_in_one_pass(shards: 
     splits, reader = counted(read)
     method = GVBSM(**QUICK, committee="")
     problem = ready(held, method)
-    method, _ = method.settled(problem)
+    method, _ = method.resolve_defaults(problem)
     (member,) = method.teachers().members(problem)
     wanted = measured(problem, member, method.build_engine(problem).match.rules, problem.by_class)
     found = measured(

@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 import potstill
 from potstill.augment.siamese import Drawn, dsa
-from potstill.core import NetworkFactory, Problem, Splits, Trained
+from potstill.core import NetworkFactory, NetworkWeights, Problem, Splits
 from potstill.errors import NotFinite, PotstillError
 from potstill.functional.param_groups import init_params, param_values, step_params
 from potstill.functional.train import parameters
@@ -51,8 +51,8 @@ class Line:
         first = parameters(self.make(self.seed))
         return {n: p + epoch * self.pace * torch.randn(p.shape, generator=rng) for n, p in first.items()}
 
-    def trained(self, epoch: int) -> Trained:
-        return Trained(seed=self.seed, theta=self.at(epoch), buffers={}, epoch=epoch)
+    def trained(self, epoch: int) -> NetworkWeights:
+        return NetworkWeights(seed=self.seed, theta=self.at(epoch), buffers={}, epoch=epoch)
 
 
 def problem_with(experts: tuple[Any, ...] = (), *, epochs: int = 6, ipc: int = 2, side: int = 8) -> Problem:
@@ -68,7 +68,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def small(kind: type[TrajectoryValues], problem: Problem, **changes: Any) -> Any:
-    return kind(**{**SETTINGS, **changes}).settled(problem)[0]
+    return kind(**{**SETTINGS, **changes}).resolve_defaults(problem)[0]
 
 
 # --- the objective ----------------------------------------------------------------------------------------------------
@@ -327,7 +327,11 @@ def test_datm_starts_from_what_experts_have_right_with_their_logits() -> None:
 
 def test_ftd_gives_the_average_and_its_experts_are_flat() -> None:
     problem = problem_with()
-    assert [FTD().settled(replace(problem, counts=(n,) * 4))[0].average for n in (1, 10, 50)] == [0.9999, 0.9995, 0.999]
+    assert [FTD().resolve_defaults(replace(problem, counts=(n,) * 4))[0].average for n in (1, 10, 50)] == [
+        0.9999,
+        0.9995,
+        0.999,
+    ]
     method = small(FTD, problem, average=0.5)
     state, rng = method.init(problem, generator(0)), generator(1)
     first = state.params.value["payload/inputs"]
@@ -350,7 +354,7 @@ FLAT = {**PLAIN, "optimizer": "gsam", "rho": 0.01, "alpha": 0.3}
 ])  # fmt: skip
 def test_experts_are_trained_as_published(kind: type[TrajectoryValues], recipe: dict[str, Any]) -> None:
     problem = problem_with()
-    (asset,) = kind().settled(problem)[0].assets(problem)  # type: ignore[attr-defined]
+    (asset,) = kind().resolve_defaults(problem)[0].assets(problem)  # type: ignore[attr-defined]
     assert (asset.name, asset.count, asset.recipe) == ("experts", 100, recipe)
 
 
@@ -390,11 +394,11 @@ def test_settings_are_those_of_the_nearest_published_run(
     kind: type[TrajectoryValues], classes: int, ipc: int, wanted: dict[str, Any]
 ) -> None:
     problem = replace(toy_problem(source=toy_source(classes=classes, per_class=1, side=8)), counts=(ipc,) * classes)
-    method, said = kind().settled(problem)
+    method, said = kind().resolve_defaults(problem)
     assert {n: getattr(method, n) for n in wanted} == wanted
     assert said == ()
     assert not [f.name for f in dataclasses.fields(method) if getattr(method, f.name) is None]
-    given = kind(lr=3.0, start_until=1).settled(problem)[0]
+    given = kind(lr=3.0, start_until=1).resolve_defaults(problem)[0]
     assert (given.lr, given.start_until) == (3.0, 1)
 
 
@@ -411,7 +415,7 @@ def test_the_other_efforts_are_as_they_were(effort: str) -> None:
     """What published runs say beyond the span of experts is fixed in them, as before they said it."""
     toy = toy_problem(source=toy_source(classes=100, per_class=1, side=8))
     problem = replace(toy, counts=(50,) * 100)
-    ftd, att, datm, pad = (m(**m.efforts[effort]).settled(problem)[0] for m in (FTD, ATT, DATM, PAD))
+    ftd, att, datm, pad = (m(**m.presets[effort]).resolve_defaults(problem)[0] for m in (FTD, ATT, DATM, PAD))
     assert (ftd.gsam_alpha, datm.start, datm.label_experts, pad.start, pad.label_experts) == (
         0.3,
         "right",
@@ -419,18 +423,18 @@ def test_the_other_efforts_are_as_they_were(effort: str) -> None:
         "right",
         0,
     )
-    assert (att.average, ATT(**ATT.efforts[effort]).batch_trained) == (0.0, 256)
+    assert (att.average, ATT(**ATT.presets[effort]).batch_trained) == (0.0, 256)
     assert {m.iterations for m in (att, datm)} == {{"quick": 150, "good": 1000}[effort]}
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_a_published_span_is_cut_where_experts_end_and_that_is_said(kind: type[TrajectoryValues]) -> None:
     problem = replace(problem_with(), counts=(10,) * 4)
-    method, said = kind(epochs_trained=5, networks_trained=1).settled(problem)
+    method, said = kind(epochs_trained=5, networks_trained=1).resolve_defaults(problem)
     assert method.start_until - 1 + method.ahead == 5
     assert said == ("students start from experts' epochs below 4, where 20 is published: experts have 5",)
     method.build_engine(problem)  # type: ignore[attr-defined]
-    shortest = kind(epochs_trained=1, networks_trained=1).settled(problem)[0]
+    shortest = kind(epochs_trained=1, networks_trained=1).resolve_defaults(problem)[0]
     assert (shortest.ahead, shortest.start_from, shortest.start_until) == (1, 0, 1)
     shortest.build_engine(problem)  # type: ignore[attr-defined]
 
@@ -524,19 +528,19 @@ def test_everything_that_is_stored_moves(kind: type[TrajectoryValues], labels: A
 def test_experts_train_in_smaller_batches_where_data_are_few_and_that_is_said(kind: type[TrajectoryValues]) -> None:
     problem = problem_with()
     n = len(problem.train)
-    published = kind().settled(problem)[0]
+    published = kind().resolve_defaults(problem)[0]
     assert published.batch_trained == (512 if kind is ATT else 256), "as each program has it"
-    small, said = kind(updates_trained=n // 10).settled(problem)
+    small, said = kind(updates_trained=n // 10).resolve_defaults(problem)
     assert small.batch_trained == n // (n // 10)
     assert said == (f"experts train in batches of {small.batch_trained}, as there are {n:,} samples",)
-    assert small.settled(problem) == (small, ()), "settling again says nothing and changes nothing"
-    assert kind(updates_trained=10 * n).settled(problem)[0].batch_trained == 8
-    assert kind(updates_trained=1, batch_trained=4).settled(problem)[0].batch_trained == 4
+    assert small.resolve_defaults(problem) == (small, ()), "settling again says nothing and changes nothing"
+    assert kind(updates_trained=10 * n).resolve_defaults(problem)[0].batch_trained == 8
+    assert kind(updates_trained=1, batch_trained=4).resolve_defaults(problem)[0].batch_trained == 4
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_quick_experts_make_more_than_a_few_updates_an_epoch_on_small_data(kind: type[TrajectoryValues]) -> None:
     quick = kind(**kind.efforts["quick"])
     problem = problem_with()
-    batch = quick.settled(problem)[0].batch_trained
+    batch = quick.resolve_defaults(problem)[0].batch_trained
     assert batch == 8 or len(problem.train) / batch >= 40

@@ -13,7 +13,7 @@ from small_problems import encoded, inputs, problem
 from torch import Tensor
 
 from potstill.codecs import nbytes, read, store
-from potstill.core import Parametrization, Payload, Store, Synthetic
+from potstill.core import Codec, Parametrization, Payload, Synthetic
 from potstill.core.registry import make_method, part
 from potstill.errors import PotstillError
 from potstill.functional.quantize import straight_through
@@ -251,7 +251,7 @@ def test_tensors_of_one_prefix_keep_their_own_levels() -> None:
     [("exact", False, "cannot round"), ("exact", True, "cannot learn"), ("mosaic", False, "take uint1 to uint8")],
 )
 def test_stores_that_cannot_are_refused(stored: str, learned: bool, said: str) -> None:
-    made: Store = store(stored)
+    made: Codec = store(stored)
     with pytest.raises(PotstillError, match=said):
         Aware(inner=Memory(), store=made, learned=learned)
 

@@ -18,7 +18,7 @@ import potstill
 from potstill._util.cache_dir import cache_folder
 from potstill.augment.names import named_augmentation
 from potstill.codecs import Uniform
-from potstill.core import Asset, Ground, InputSpec, Needs, Payload, Problem, Splits, registry
+from potstill.core import Asset, AssetContext, InputSpec, Payload, Problem, RequiresAssets, Splits, registry
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.dataset_file.dataset import checked
 from potstill.dataset_file.shared_decoders import state_hash
@@ -32,7 +32,7 @@ from potstill.testing import ContractError, check_parametrization, toy_problem, 
 SOURCE = toy_source("image")
 DATA = Splits(train=SOURCE, test=None)
 MAKE = factory("convnet-d1-w4", SOURCE.input, 4)
-GROUND = Ground(train=SOURCE, network=MAKE, augmentation=lambda name: named_augmentation(name, SOURCE))
+GROUND = AssetContext(train=SOURCE, network=MAKE, augmentation=lambda name: named_augmentation(name, SOURCE))
 
 
 # --- a generator, its asset and its job ------------------------------------------------------------------------------
@@ -50,13 +50,13 @@ class Fit:
     def path(self) -> Path:
         return cache_folder() / "bases" / f"{self.hash}-{self.rank}.safetensors"
 
-    def there(self) -> bool:
+    def is_cached(self) -> bool:
         return self.path.exists()
 
-    def kept(self) -> Payload | None:
-        return read_tensors(self.path, 2**20)[0] if self.there() else None
+    def load(self) -> Payload | None:
+        return read_tensors(self.path, 2**20)[0] if self.is_cached() else None
 
-    def produce(self) -> None:
+    def build(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(self.path, self.compute(), {})
 
@@ -64,10 +64,10 @@ class Fit:
         centred = self.x - self.x.mean(0)
         return {"mean": self.x.mean(0), "rows": torch.linalg.svd(centred, full_matrices=False).Vh[: self.rank]}
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         return 1.0
 
-    def trial(self) -> tuple[Callable[[], object], float]:
+    def estimate(self) -> tuple[Callable[[], object], float]:
         return self.compute, 1.0
 
 
@@ -82,7 +82,7 @@ class Basis:
     def recipe(self) -> Mapping[str, float | int | str]:
         return {"rank": self.rank}
 
-    def jobs(self, ground: Ground) -> tuple[Fit]:
+    def jobs(self, ground: AssetContext) -> tuple[Fit]:
         x = ground.train.fetch(torch.arange(len(ground.train))).x
         assert isinstance(x, Tensor)
         return (Fit(ground.train.content_hash, x.flatten(1), self.rank),)
@@ -90,17 +90,17 @@ class Basis:
     def open(self, parts: Sequence[Payload]) -> Payload:
         return parts[0]
 
-    def stand_in(self, jobs: Sequence[Fit]) -> Payload:
+    def placeholder(self, jobs: Sequence[Fit]) -> Payload:
         d = jobs[0].x.shape[1]
         return {"mean": torch.zeros(d), "rows": torch.eye(self.rank, d)}
 
-    def given(self, value: Any, ground: Ground) -> Any:
+    def adopt(self, value: Any, ground: AssetContext) -> Any:
         return value
 
-    def work(self, missing: Sequence[Fit]) -> str:
+    def describe_work(self, missing: Sequence[Fit]) -> str:
         return f"fitting a basis of {self.rank}"
 
-    def on_card(self, value: Any, ground: Ground) -> Mapping[str, Mapping[str, Any]]:
+    def provenance(self, value: Any, ground: AssetContext) -> Mapping[str, Mapping[str, Any]]:
         return {}
 
 
@@ -118,7 +118,7 @@ class Linear:
     def assets(self, problem: Problem, /) -> tuple[Asset, ...]:
         return (Basis(self.rank),)
 
-    def given(self, assets: Mapping[str, Payload], /) -> "Linear":
+    def with_assets(self, assets: Mapping[str, Payload], /) -> "Linear":
         return dataclasses.replace(self, basis=assets["basis"])
 
     def sizes(self, numbers: tuple[int, ...], shape: tuple[int, ...], /) -> tuple[int, ...]:
@@ -267,7 +267,7 @@ def test_a_plan_counts_it_and_makes_nothing(cache: Path) -> None:
 
 
 def test_it_is_rounded_while_it_is_made_and_bought_by_bytes(tmp_path: Path) -> None:
-    assert isinstance(Aware(inner=Linear(), store=Uniform(bits=8)), Needs)
+    assert isinstance(Aware(inner=Linear(), store=Uniform(bits=8)), RequiresAssets)
     problem = toy_problem()
     assert Aware(inner=problem.parametrization, store=Uniform(bits=8)).assets(problem) == ()
     small = made(store="uint8:aware=true", ipc=None, bytes=600)

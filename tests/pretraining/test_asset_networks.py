@@ -12,7 +12,7 @@ import torch
 
 import potstill
 from potstill.augment.names import named_augmentation
-from potstill.core import Asset, Ground, Splits, Trained
+from potstill.core import Asset, AssetContext, NetworkWeights, Splits
 from potstill.dataset_file.files import read_tensors, write_tensors
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Processes, Serial
@@ -30,8 +30,8 @@ RECIPE: dict[str, float | int | str] = {
 SPEC = TrainedNetworks(name="networks", count=3, recipe=RECIPE)
 
 
-def ground(make: Any) -> Ground:
-    return Ground(train=SOURCE, network=make, augmentation=lambda name: named_augmentation(name, SOURCE))
+def ground(make: Any) -> AssetContext:
+    return AssetContext(train=SOURCE, network=make, augmentation=lambda name: named_augmentation(name, SOURCE))
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def made(**changes: Any) -> tuple[tuple[Trained, ...], list[tuple[str, int, int]]]:
+def made(**changes: Any) -> tuple[tuple[NetworkWeights, ...], list[tuple[str, int, int]]]:
     seen: list[tuple[str, int, int]] = []
     assets, seconds = obtain(
         [SPEC], SOURCE, MAKE, lambda name: named_augmentation(name, SOURCE),
@@ -50,7 +50,7 @@ def made(**changes: Any) -> tuple[tuple[Trained, ...], list[tuple[str, int, int]
     return assets["networks"], seen
 
 
-def equal(a: Trained, b: Trained) -> bool:
+def equal(a: NetworkWeights, b: NetworkWeights) -> bool:
     same = all(torch.equal(t, b.theta[n]) for n, t in a.theta.items())
     return same and a.seed == b.seed and a.theta.keys() == b.theta.keys() and a.buffers.keys() == b.buffers.keys()
 
@@ -198,7 +198,7 @@ def test_one_training_gives_all_snapshots_and_each_is_read_by_its_epoch(monkeypa
     monkeypatch.setattr("potstill.pretraining.networks.train_epoch", counted)
     spec = dataclasses.replace(SPEC, count=2, recipe={**RECIPE, "epochs": 5}, snapshots=(4, 0, 1, 5))
 
-    def get(spec: Asset) -> tuple[Trained, ...]:
+    def get(spec: Asset) -> tuple[NetworkWeights, ...]:
         found, _ = obtain([spec], SOURCE, MAKE, lambda n: named_augmentation(n, SOURCE), executor=Serial())
         return tuple(found["networks"])
 

@@ -13,7 +13,7 @@ import torch
 import potstill
 from potstill._util.cache_dir import cache_folder
 from potstill.augment.names import named_augmentation
-from potstill.core import Asset, AssetJob, Ground, Problem, Splits, Trained
+from potstill.core import Asset, AssetContext, AssetJob, NetworkWeights, Problem, Splits
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.dataset_file.shared_decoders import state_hash
 from potstill.errors import PotstillError
@@ -58,13 +58,13 @@ class MeanOf:
     def path(self) -> Path:
         return cache_folder() / "means" / f"{self.hash}-{self.number}.safetensors"
 
-    def there(self) -> bool:
+    def is_cached(self) -> bool:
         return self.path.exists()
 
-    def kept(self) -> float | None:
-        return float(read_tensors(self.path, 2**20)[0]["mean"]) if self.there() else None
+    def load(self) -> float | None:
+        return float(read_tensors(self.path, 2**20)[0]["mean"]) if self.is_cached() else None
 
-    def produce(self) -> tuple[float, str] | None:
+    def build(self) -> tuple[float, str] | None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(self.path, {"mean": self.pixels.mean()}, {})
         return None
@@ -72,10 +72,10 @@ class MeanOf:
     def compute(self) -> float:
         return float(self.pixels.mean())
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         return float(len(self.pixels))
 
-    def trial(self) -> tuple[Callable[[], object], float]:
+    def estimate(self) -> tuple[Callable[[], object], float]:
         return self.pixels[:4].mean, 4.0
 
 
@@ -86,7 +86,7 @@ class ClassMeans:
     name: str = "means"
     recipe: Mapping[str, float | int | str] = dataclasses.field(default_factory=dict)
 
-    def jobs(self, ground: Ground) -> tuple[MeanOf, ...]:
+    def jobs(self, ground: AssetContext) -> tuple[MeanOf, ...]:
         y, x = ground.train.labels, ground.train.raw(torch.arange(len(ground.train)))
         assert isinstance(x, torch.Tensor)
         return tuple(MeanOf(ground.train.content_hash, x[y == c], c) for c in range(len(ground.train.classes)))
@@ -94,16 +94,16 @@ class ClassMeans:
     def open(self, parts: Sequence[float]) -> tuple[float, ...]:
         return tuple(parts)
 
-    def stand_in(self, jobs: Sequence[MeanOf]) -> tuple[float, ...]:
+    def placeholder(self, jobs: Sequence[MeanOf]) -> tuple[float, ...]:
         return (0.5,) * len(jobs)
 
-    def given(self, value: Any, ground: Ground) -> tuple[float, ...]:
+    def adopt(self, value: Any, ground: AssetContext) -> tuple[float, ...]:
         return tuple(value)
 
-    def work(self, missing: Sequence[MeanOf]) -> str:
+    def describe_work(self, missing: Sequence[MeanOf]) -> str:
         return f"averaging {len(missing)} classes"
 
-    def on_card(self, value: tuple[float, ...], ground: Ground) -> Mapping[str, Mapping[str, Any]]:
+    def provenance(self, value: tuple[float, ...], ground: AssetContext) -> Mapping[str, Mapping[str, Any]]:
         return {"means": {"values": list(value)}}
 
 
@@ -142,7 +142,7 @@ def test_a_third_kind_is_made_in_other_processes_too(cache: Path) -> None:
         assert got(ClassMeans(), executor=workers) == here
 
 
-GROUND = Ground(train=SOURCE, network=MAKE, augmentation=lambda name: named_augmentation(name, SOURCE))
+GROUND = AssetContext(train=SOURCE, network=MAKE, augmentation=lambda name: named_augmentation(name, SOURCE))
 
 
 def test_jobs_are_what_the_contract_says() -> None:
@@ -167,7 +167,7 @@ def test_of_many_snapshots_few_are_in_memory(monkeypatch: pytest.MonkeyPatch) ->
         epochs.append(trained.epoch)
         assert sum(map(lazy_networks.size_of, opened._open.values())) <= 2 * one
     assert epochs == [0, 1, 2, 3] * 2
-    assert opened.held == 2 * one == MANY.stand_in(MANY.jobs(GROUND)).held
+    assert opened.held == 2 * one == MANY.placeholder(MANY.jobs(GROUND)).held
     monkeypatch.setattr(lazy_networks, "OPEN", 0)
     assert opened[5].epoch == 1, "one at least"
     assert [t.epoch for t in opened[5:]] == [1, 2, 3]
@@ -196,7 +196,7 @@ def test_networks_that_are_given_are_not_made(cache: Path) -> None:
     assert len(list((cache / "networks").iterdir())) == 2
     with pytest.raises(PotstillError, match="2 trained networks are needed, but 1 are given"):
         got(other, given={"networks": files[:1]})
-    wrong = Trained(seed=0, theta={"a": torch.zeros(1)}, buffers={})
+    wrong = NetworkWeights(seed=0, theta={"a": torch.zeros(1)}, buffers={})
     with pytest.raises(PotstillError, match=r"must be a convnet-d1-w4.*but is another"):
         got(other, given={"networks": [wrong, wrong]})
     turned = dataclasses.replace(made[0], classes=SOURCE.classes[::-1])
@@ -207,7 +207,7 @@ def test_networks_that_are_given_are_not_made(cache: Path) -> None:
 def test_the_name_in_the_cache_and_what_is_in_the_file_stay(cache: Path) -> None:
     """What earlier versions kept is found: names are of the same parts, tensors of the same names."""
     (job,) = TrainedNetworks(name="networks", count=1, recipe={**RECIPE, "schedule": "cosine"}).jobs(GROUND)
-    job.produce()
+    job.build()
     tensors, said = read_tensors(job.path(), 2**30)
     assert {n.partition("/")[0] for n in tensors} == {"theta"}
     assert json.loads(said["classes"]) == list(SOURCE.classes)

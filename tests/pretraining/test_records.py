@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from potstill.augment.names import named_augmentation
-from potstill.core import Ground
+from potstill.core import AssetContext
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Processes, Serial
 from potstill.functional import training_dynamics
@@ -27,7 +27,7 @@ NONE = named_augmentation("none", SOURCE)
 RECIPE: dict[str, float | int | str] = {
     "epochs": 4, "batch": 16, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "schedule": "cosine",
 }  # fmt: skip
-GROUND = Ground(train=SOURCE, network=MAKE, augmentation=lambda name: NONE)
+GROUND = AssetContext(train=SOURCE, network=MAKE, augmentation=lambda name: NONE)
 SPEC = Recording(name="record", count=2, recipe=RECIPE)
 
 
@@ -43,8 +43,8 @@ def one(**recipe: Any) -> RecordTraining:
 
 
 def run_of(training: RecordTraining) -> Run:
-    training.produce()
-    made = training.kept()
+    training.build()
+    made = training.load()
     assert made is not None
     return made
 
@@ -108,7 +108,7 @@ def test_interrupted_at_any_epoch_it_ends_with_the_same_bits(cache: Path, monkey
         monkeypatch.setattr(RecordTraining, "_look", dies)
         with pytest.raises(KeyboardInterrupt):
             run_of(training)
-        assert training.kept() is None
+        assert training.load() is None
         monkeypatch.setattr(RecordTraining, "_look", made)
         again = run_of(training)
         found = bits(training.folder())
@@ -123,7 +123,7 @@ def test_the_first_epochs_alone_are_the_first_of_all_and_go_on() -> None:
     assert short.folder() == one().folder()
     first = run_of(short)
     assert len(first.rows) == 2
-    assert one().kept() is None
+    assert one().load() is None
     all_of_it = run_of(one())
     fresh = Record((one().compute(),))
     for epoch in range(4):
@@ -161,7 +161,7 @@ def test_what_is_broken_is_made_again() -> None:
     kept = torch.from_numpy(whole.rows[1]["el2n"].copy())
     for name in ("rows-00002.safetensors", "network-00004.safetensors", "network-00001.safetensors"):
         (training.folder() / name).write_bytes(b"no")
-        assert training.kept() is None
+        assert training.load() is None
         assert torch.equal(torch.from_numpy(run_of(training).rows[1]["el2n"].copy()), kept)
 
 
@@ -189,7 +189,7 @@ def test_epochs_that_are_not_there_are_named() -> None:
 
 
 def test_a_plan_needs_no_training() -> None:
-    record = SPEC.stand_in(SPEC.jobs(GROUND))
+    record = SPEC.placeholder(SPEC.jobs(GROUND))
     assert record.series("margin").shape == (2, 4, len(SOURCE))
     assert record.network(1, 4).theta.keys() == dict(MAKE(0).named_parameters()).keys()
 

@@ -14,7 +14,7 @@ from torch import Tensor
 import potstill
 from potstill.augment.names import named_augmentation
 from potstill.cli.main import main
-from potstill.core import Asset, AssetJob, Ground, Problem, Splits
+from potstill.core import Asset, AssetContext, AssetJob, Problem, Splits
 from potstill.data import load
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Processes, Serial
@@ -41,8 +41,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "trajectories"
 
 
-def ground(make: Any = MAKE, train: Any = SOURCE) -> Ground:
-    return Ground(train=train, network=make, augmentation=lambda name: named_augmentation(name, train))
+def ground(make: Any = MAKE, train: Any = SOURCE) -> AssetContext:
+    return AssetContext(train=train, network=make, augmentation=lambda name: named_augmentation(name, train))
 
 
 def job_of(make: Any = MAKE, train: Any = SOURCE, **changes: Any) -> ExpertTraining:
@@ -169,10 +169,10 @@ def test_a_longer_training_goes_on_from_a_shorter_one_and_serves_as_one(
 ) -> None:
     short, long = job_of(epochs=2, **settings), job_of(epochs=5, **settings)
     whole = long.compute()
-    assert short.produce() is None
-    assert (short.there(), long.there()) == (True, False)
-    assert long.kept() is None
-    assert long.left() == 3 / 5 * (whole.epochs * len(SOURCE)) or settings.get("curriculum")
+    assert short.build() is None
+    assert (short.is_cached(), long.is_cached()) == (True, False)
+    assert long.load() is None
+    assert long.remaining() == 3 / 5 * (whole.epochs * len(SOURCE)) or settings.get("curriculum")
     passes, plain = list[int](), module.train_epoch
 
     def counted(*args: Any, **options: Any) -> Any:
@@ -180,9 +180,9 @@ def test_a_longer_training_goes_on_from_a_shorter_one_and_serves_as_one(
         return plain(*args, **options)
 
     monkeypatch.setattr(module, "train_epoch", counted)
-    assert long.produce() is None
+    assert long.build() is None
     assert len(passes) == 3
-    kept, early = long.kept(), short.kept()
+    kept, early = long.load(), short.load()
     assert kept is not None
     assert early is not None
     assert equal(kept, whole)
@@ -194,8 +194,8 @@ def test_a_longer_training_goes_on_from_a_shorter_one_and_serves_as_one(
     assert early.seconds < kept.seconds
     for file in cache.glob(".*.progress"):
         file.unlink()
-    assert job_of(epochs=6, **settings).produce() is None, "what nothing goes on from is made anew"
-    again = job_of(epochs=5, **settings).kept()
+    assert job_of(epochs=6, **settings).build() is None, "what nothing goes on from is made anew"
+    again = job_of(epochs=5, **settings).load()
     assert again is not None
     assert again.digest == kept.digest
 
@@ -222,13 +222,13 @@ def test_a_training_goes_on_after_its_last_whole_epoch_with_the_same_bits(
 
     monkeypatch.setattr(module, "train_epoch", breaks)
     with pytest.raises(Stopped):
-        job.produce()
-    assert not job.there()
-    full = dataclasses.replace(job).left()
+        job.build()
+    assert not job.is_cached()
+    full = dataclasses.replace(job).remaining()
     assert full == 2 * len(SOURCE)
-    assert job.produce() is None
+    assert job.build() is None
     assert len(met) == 5, "two epochs, one that broke, and the two that were left"
-    kept = job.kept()
+    kept = job.load()
     assert kept is not None
     assert equal(kept, whole)
     assert all(torch.equal(t, whole.trained(4).buffers[n]) for n, t in kept.trained(4).buffers.items())
@@ -252,7 +252,7 @@ def test_what_was_interrupted_and_is_damaged_is_begun_anew(
 
     monkeypatch.setattr(module, "train_epoch", breaks)
     with pytest.raises(Stopped):
-        job.produce()
+        job.build()
     file = job._progress if broken == "state" else job._part
     content = bytearray(file.read_bytes())
     if broken == "rows":
@@ -266,9 +266,9 @@ def test_what_was_interrupted_and_is_damaged_is_begun_anew(
         file.unlink()
     else:
         file.write_bytes(content)
-    assert job.produce() is None
+    assert job.build() is None
     assert len(met) == 6, "all three epochs anew"
-    kept = job.kept()
+    kept = job.load()
     assert kept is not None
     assert equal(kept, whole)
 
@@ -287,13 +287,13 @@ def test_processes_make_the_same_bits_and_of_two_runs_one_makes_it(monkeypatch: 
         return plain(*args, **options)
 
     monkeypatch.setattr(module, "train_epoch", counted)
-    both = [threading.Thread(target=job.produce) for _ in range(2)]
+    both = [threading.Thread(target=job.build) for _ in range(2)]
     for one in both:
         one.start()
     for one in both:
         one.join()
     assert len(passes) == 3
-    assert job.kept() is not None
+    assert job.load() is not None
 
 
 def test_experts_that_cannot_be_kept_are_used_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,7 +348,7 @@ def test_what_will_be_trained_is_forecast_and_a_plan_gets_what_weighs_as_much() 
     (expected,) = forecast([SPEC], SOURCE, MAKE, lambda n: named_augmentation(n, SOURCE), Serial())
     assert (expected.name, str(expected)) == ("experts", "training 2 experts for 3 epochs")
     assert expected.seconds > 0
-    stand_in = SPEC.stand_in(SPEC.jobs(ground()))
+    stand_in = SPEC.placeholder(SPEC.jobs(ground()))
     real = made()[0]
     assert (len(stand_in), stand_in.epochs) == (2, 3)
     one, other = stand_in[0].at(0), stand_in[0].at(2)
@@ -359,7 +359,7 @@ def test_what_will_be_trained_is_forecast_and_a_plan_gets_what_weighs_as_much() 
 
 def test_the_card_says_network_recipe_and_content() -> None:
     found, _ = made()
-    said = SPEC.on_card(found, ground())["experts"]
+    said = SPEC.provenance(found, ground())["experts"]
     assert (said["network"], said["count"], said["epochs"]) == ("convnet-d1-w4-instance-avg", 2, 3)
     assert said["recipe"]["lr"] == 0.05
     assert said["recipe"]["momentum"] == 0.0
@@ -444,8 +444,8 @@ def test_a_curriculum_trains_on_the_easy_ones_first(monkeypatch: pytest.MonkeyPa
         pool = (SOURCE.labels == c).nonzero().flatten()
         easiest = pool[scores[pool].argsort(stable=True)][:9].tolist()  # 75 % of 12
         assert met[0] & set(pool.tolist()) == set(easiest)
-    assert job.left() == 36 + 36
-    assert job_of(curriculum="pad", epochs=2, score_epochs=3, score_runs=1).left() == 36 + 36 + 3 * len(SOURCE)
+    assert job.remaining() == 36 + 36
+    assert job_of(curriculum="pad", epochs=2, score_epochs=3, score_runs=1).remaining() == 36 + 36 + 3 * len(SOURCE)
 
 
 def test_a_curriculum_without_classes_is_refused() -> None:
@@ -467,7 +467,7 @@ def buffer_of(experts: int = 2, epochs: int = 3, make: Any = MAKE) -> list[list[
 
 
 def given(value: Any, make: Any = MAKE, **changes: Any) -> Trajectories:
-    return dataclasses.replace(SPEC, **changes).given(value, ground(make))
+    return dataclasses.replace(SPEC, **changes).adopt(value, ground(make))
 
 
 @pytest.mark.parametrize("old_form", [False, True])
@@ -564,7 +564,7 @@ def test_a_kept_expert_is_read_and_one_of_another_network_or_of_other_data_refus
         given(first[0], other)
     train = toy_source("image", per_class=11)
     with pytest.raises(PotstillError, match=r"an expert of toy \(\w{12}\), but the run's data is toy \(\w{12}\)") as no:
-        SPEC.given(files[0], ground(train=train))
+        SPEC.adopt(files[0], ground(train=train))
     assert SOURCE.content_hash[:12] in str(no.value)
     assert train.content_hash[:12] in str(no.value)
     files[0].write_bytes(files[0].read_bytes()[:-3])
@@ -575,10 +575,10 @@ def test_a_kept_expert_is_read_and_one_of_another_network_or_of_other_data_refus
 
 def test_a_kept_file_under_another_name_is_refused_with_both_named() -> None:
     job, other = job_of(), job_of(make=factory("convnet-d1-w5", SOURCE.input, 4))
-    job.produce()
+    job.build()
     job.path().rename(other.path())
     with pytest.raises(PotstillError, match=r"an expert of network convnet-d1-w4.*, but the run's is convnet-d1-w5"):
-        other.kept()
+        other.load()
 
 
 # --- through distill -----------------------------------------------------------------------------------------------

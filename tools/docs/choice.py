@@ -80,7 +80,7 @@ def _best(cells: _Cells, real: dict[str, dict[str, Any]]) -> str:
     order = sorted(cells, key=lambda at: -cells[at]["accuracy"]["mean"])
     mean = {at: 100 * cells[at]["accuracy"]["mean"] for at in order}
     best = order[0]
-    ours = {m["name"] for m in list_methods() if m["unpublished"]}
+    ours = {m["name"] for m in list_methods() if m["reimplemented"]}
     reading = " (our reading of an unpublished program)" if best[0] in ours else ""
     text = f"**Best mean:** {_name(best)}{reading}, {mean[best]:.1f} %."
     # a cell that fell below random samples has broken down, and its spread is another

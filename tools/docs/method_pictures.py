@@ -54,7 +54,7 @@ def made(name: str, digits: Any) -> tuple[potstill.Distilled, float]:
     for more in [*asked, {}]:
         begun = time.monotonic()
         try:
-            limit = None if method_class(name).info.selects else STEPS
+            limit = None if method_class(name).info.is_selection else STEPS
             small = potstill.distill(
                 digits, name, ipc=EACH, preset="quick", steps=limit, codec="float32", progress=None, **more
             )

@@ -46,7 +46,7 @@ def methods(root: Path) -> str:
         for m in _of(family):
             kinds = "anything" if "*" in m["kinds"] else ", ".join(m["kinds"])
             name = f"[`{m['name']}`](methods/{family}.md#{_anchor(_heading(m))})"
-            rows.append([name, m["summary"], "soft" if m["soft"] else "hard", kinds, paper(m["paper"])])
+            rows.append([name, m["summary"], "soft" if m["soft_labels"] else "hard", kinds, paper(m["paper"])])
         if rows:
             body = table(["method", "what it does", "labels", "works on", "paper"], rows)
             parts.append(f"## {does}\n\nFamily `{family}`. Every option: [{family}](methods/{family}.md).\n\n{body}")

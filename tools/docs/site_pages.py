@@ -55,9 +55,9 @@ def place(name: str) -> str:
 def method_page(row: dict[str, Any]) -> str:
     """Markdown of one method, a row of ``list_methods``."""
     kind = method_class(row["name"])
-    told = [row["family"], "keeps real samples" if row["selects"] else "makes new samples"]
+    told = [row["family"], "keeps real samples" if row["is_selection"] else "makes new samples"]
     told += [
-        "soft labels" if row["soft"] else "hard labels",
+        "soft labels" if row["soft_labels"] else "hard labels",
         "works on " + ("anything" if "*" in row["kinds"] else ", ".join(row["kinds"])),
     ]
     lines = [
@@ -69,7 +69,7 @@ def method_page(row: dict[str, Any]) -> str:
         described(inspect.getdoc(sys.modules[kind.__module__]) or ""),
         *picture(row),
         "## How long",
-        "\n".join(f"- {said}" for said in efforts_said(row["efforts"])) or "It has one length.",
+        "\n".join(f"- {said}" for said in efforts_said(row["presets"])) or "It has one length.",
         "## Options",
         options(kind),
     ]
@@ -84,9 +84,9 @@ def picture(row: dict[str, Any]) -> list[str]:
     made = json.loads((PICTURES / "made.json").read_text(encoding="utf-8")).get(name)
     if made is None:
         return []
-    what = "chooses from" if row["selects"] else "makes of"
+    what = "chooses from" if row["is_selection"] else "makes of"
     alt = f"Three small pictures of each digit that {name} {what} the training data, digits 0 to 9 from left to right"
-    how = "" if row["selects"] else f", {made['steps']:,} steps on `{made['network']}`"
+    how = "" if row["is_selection"] else f", {made['steps']:,} steps on `{made['network']}`"
     return [
         "## What it makes",
         f"![{alt}](../img/methods/{file_of(name)}.png)",

@@ -15,17 +15,17 @@ from potstill.augment.names import named_augmentation
 from potstill.augment.zca import fit_normalization
 from potstill.core import (
     Budget,
-    Effort,
+    Codec,
     InputSpec,
     Method,
     MethodInfo,
     Network,
     NetworkFactory,
+    Preset,
     Problem,
-    Scored,
+    ScoringMethod,
     Source,
-    Store,
-    labels_asked,
+    label_mode,
 )
 from potstill.core.nested import moved
 from potstill.core.registry import make_method
@@ -82,7 +82,7 @@ def distill(
     labels: str | None = None,
     augment: str | None = None,
     zca: str | None = None,
-    codec: str | Store | None = None,
+    codec: str | Codec | None = None,
     device: str = "auto",
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -322,7 +322,7 @@ def _as_scored(
         PotstillError: the method does not select by scores or has none here, or something else was asked for.
     """
     name, made = make_method(method, {})
-    if not isinstance(made, Scored):
+    if not isinstance(made, ScoringMethod):
         raise PotstillError(f"method {name} does not select by scores; leave the scores out, or choose one that does")
     if name not in table.methods:
         raise PotstillError(
@@ -359,8 +359,8 @@ def resolve_run(
     augment: str | None,
     zca: str | None,
     device: str,
-    store: str | Store | None = None,
-    effort: Effort | None = None,
+    store: str | Codec | None = None,
+    effort: Preset | None = None,
     **options: Any,
 ) -> ResolvedRun:
     """All choices of a run, checked, before any work: what `distill` begins with. Arguments and errors as there."""
@@ -391,7 +391,7 @@ def resolve_run(
         )
     parts = {axis: getattr(made, axis, None) for axis in ("augment", "parametrization")}
     decoder = decoder_of(parts["parametrization"] or "pixels", train.input)
-    soft = info.soft or labels_asked(made) != "hard"
+    soft = info.soft_labels or label_mode(made) != "hard"
     few = moved(train.raw(torch.arange(min(len(train), 8))), "cpu")
     plain = isinstance(task, Classification) and isinstance(few, Tensor)
     written, limit = resolve_codec(store, wanted, decoder, info.selects, few, plain)
@@ -420,13 +420,13 @@ def resolve_run(
         augment=named_augmentation(parts["augment"] or "none", train),
         parametrization=decoder,
     )
-    counts, numbers = allocate_budget(problem, wanted, limit, info, soft, scores=labels_asked(made) == "scores")
+    counts, numbers = allocate_budget(problem, wanted, limit, info, soft, scores=label_mode(made) == "scores")
     rounds = quantization_aware(decoder, written, info.selects)
     problem = dataclasses.replace(problem, counts=counts, numbers=numbers, parametrization=rounds)
     chosen += describe_proportions(wanted, problem, info)
     if not info.selects:
         decoder.sizes(problem.held, train.input.shape)  # a budget that holds nothing is refused before all the work
-    made, said = made.settled(problem)
+    made, said = made.resolve_defaults(problem)
     return ResolvedRun(
         name=name, method=made, problem=problem, read=splits.notes, reading=splits.reading, chosen=(*chosen, *said),
         effort=effort, store=written, balance=wanted.shared, files=splits.files,
@@ -445,7 +445,7 @@ def _check_suits(name: str, info: MethodInfo, train: Source) -> None:
             f"method {name} does {' and '.join(info.tasks)}, but {train.name} is {task.name}; `potstill methods` says "
             "what each does"
         )
-    if train.input.parts and not info.named:
+    if train.input.parts and not info.multi_input:
         names = ", ".join(part for part, _ in train.input.parts)
         raise PotstillError(
             f"method {name} takes inputs of one tensor, but those of {train.name} have names ({names}); `potstill "

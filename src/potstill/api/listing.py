@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from potstill.core import Effort, labels_asked, registry
+from potstill.core import Preset, label_mode, registry
 
 __all__ = [
     "efforts_of",
@@ -65,12 +65,12 @@ def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
                 "title": info.title,
                 "year": info.year,
                 "summary": _first_line(kind),
-                "selects": info.selects,
-                "soft": info.soft or labels_asked(kind) != "hard",
-                "unpublished": info.unpublished,
-                "weighs": info.weighs,
+                "is_selection": info.is_selection,
+                "soft_labels": info.soft_labels or label_mode(kind) != "hard",
+                "reimplemented": info.reimplemented,
+                "weighted": info.weighted,
                 "kinds": list(info.kinds),
-                "efforts": efforts_of(kind),
+                "presets": efforts_of(kind),
                 "options": options,
             }
         )
@@ -79,9 +79,9 @@ def list_methods(*, outside: bool = True) -> list[dict[str, Any]]:
 
 def efforts_of(kind: Any) -> dict[str, dict[str, Any]]:
     """What each effort sets, with what is published of the same fields beside it; empty where they are all alike."""
-    touched = dict.fromkeys(name for fields in kind.efforts.values() for name in fields)
+    touched = dict.fromkeys(name for fields in kind.presets.values() for name in fields)
     published = {f.name: f.default for f in dataclasses.fields(kind) if f.name in touched}
-    efforts = {name: {**published, **kind.efforts.get(name, {})} for name in get_args(Effort)}
+    efforts = {name: {**published, **kind.presets.get(name, {})} for name in get_args(Preset)}
     return {name: {field: fields[field] for field in touched} for name, fields in efforts.items() if touched}
 
 
@@ -149,7 +149,7 @@ def list_parametrizations(*, outside: bool = True) -> list[dict[str, Any]]:
 
 def list_stores(*, outside: bool = True) -> list[dict[str, Any]]:
     """Every way to write values, and its settings. ``float`` and ``uniform`` are spelled with their bits: ``uint4``."""
-    return _parts("stores", outside)
+    return _parts("codecs", outside)
 
 
 def list_tasks(*, outside: bool = True) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from potstill._util.outputs import check_apart, marked
 from potstill.api.distill import default_network
 from potstill.api.load_data import load_data, pick_device
-from potstill.core import NetworkFactory, Splits, Trained, registry
+from potstill.core import NetworkFactory, NetworkWeights, Splits, registry
 from potstill.core.nested import join
 from potstill.data import TensorSource, holdout
 from potstill.data.groups import source_key
@@ -164,7 +164,7 @@ class _Bench:
     say: Callable[[str, int, int], None]
     executor: Executor | None
 
-    def teachers(self, stops: Sequence[int]) -> tuple[Trained, ...]:
+    def teachers(self, stops: Sequence[int]) -> tuple[NetworkWeights, ...]:
         """One training's snapshots."""
         recipe = {**TEACHER, "epochs": max(stops)}
         spec = TrainedNetworks(name="teacher", count=1, recipe=recipe, snapshots=tuple(stops))
@@ -178,19 +178,19 @@ class _Bench:
         )
         return tuple(made["teacher"])
 
-    def rows(self, teacher: Trained, x: Tensor) -> Tensor:
+    def rows(self, teacher: NetworkWeights, x: Tensor) -> Tensor:
         """The labels that a teacher gives."""
         as_is = Teacher(params=teacher.theta, velocity={}, buffers=teacher.buffers)
         return soft_rows(self.make(teacher.seed), as_is, x)
 
-    def accuracy_of(self, teacher: Trained, part: int) -> float:
+    def accuracy_of(self, teacher: NetworkWeights, part: int) -> float:
         """Of a teacher, on one half of what is held out."""
         half = self.held[part]
         found = self.rows(teacher, _inputs(half, torch.arange(len(half)))).argmax(1).cpu()
         return float((found == half.labels).double().mean())
 
     def cells(
-        self, wanted: Sequence[tuple[int, int | None]], teachers: Mapping[int | None, Trained]
+        self, wanted: Sequence[tuple[int, int | None]], teachers: Mapping[int | None, NetworkWeights]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each of the ``wanted`` (items per class, stop or classes), as soon as all its students are done."""
         jobs = [self._student(n, stop, teachers, at) for n, stop in wanted for at in range(len(self.sets))]
@@ -211,7 +211,7 @@ class _Bench:
                 "diverged": sum(diverged),
             }  # fmt: skip
 
-    def _student(self, n: int, stop: int | None, teachers: Mapping[int | None, Trained], at: int) -> Job:
+    def _student(self, n: int, stop: int | None, teachers: Mapping[int | None, NetworkWeights], at: int) -> Job:
         index = torch.cat([of_class[:n] for of_class in self.sets[at]])
         x = _inputs(self.train, index)
         y = self.train.labels[index].to(x.device) if stop is None else self.rows(teachers[stop], x)

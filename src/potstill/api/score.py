@@ -15,7 +15,7 @@ from potstill._util.outputs import check_output
 from potstill.api.distill import ResolvedRun, resolve_run
 from potstill.api.load_data import as_splits, pick_device
 from potstill.augment.names import named_augmentation
-from potstill.core import Asset, Method, Scored, Source, registry
+from potstill.core import Asset, Method, ScoringMethod, Source, registry
 from potstill.dataset_file.scores import MethodScores, Scores, other_scores, write_scores
 from potstill.errors import PotstillError, unknown
 from potstill.execution import Executor, asked_executor
@@ -37,7 +37,7 @@ def scored_methods() -> tuple[str, ...]:
 
 def _scores(kind: Any) -> bool:
     """Whether the class keeps the protocol `Scored`: its members are looked at, as no value is there yet."""
-    return hasattr(kind, "columns") and hasattr(kind, "selecting")
+    return hasattr(kind, "columns") and hasattr(kind, "selection_fields")
 
 
 def score(
@@ -90,7 +90,7 @@ def score(
             splits, name, ipc=1, size_budget=None, network=network, parametrization=None, labels=None, augment=None,
             zca=None, device=device, **{o: v for o, v in options.items() if o in fields[name]},
         )  # fmt: skip
-        assert isinstance(settled.method, Scored)
+        assert isinstance(settled.method, ScoringMethod)
         every[settled.name] = settled, settled.method, settled.method.assets(settled.problem)
     if out is not None:
         check_output(
@@ -107,7 +107,7 @@ def score(
         config = dataclasses.asdict(settled.method)  # type: ignore[call-overload]
         found[name] = MethodScores(
             columns={n: values.detach().cpu().float() for n, values in columns.items()},
-            config={n: value for n, value in config.items() if n not in made.selecting},
+            config={n: value for n, value in config.items() if n not in made.selection_fields},
             seconds=round(time.monotonic() - begun, 3),
         )
     scores = Scores(

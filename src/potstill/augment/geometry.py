@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from potstill.augment.siamese import Siamese
-from potstill.core import Augmentation, Geometric, Moving, Task
+from potstill.core import Augmentation, GeometricAugmentation, TargetMovingAugmentation, Task
 from potstill.tasks import GEOMETRIC, MovableTargets, invariances
 
 __all__ = ["mixable", "moved_targets", "suited"]
@@ -22,9 +22,9 @@ def suited(augment: Augmentation, task: Task, *, moves_targets: bool) -> tuple[A
     stay = set(invariances(task))
     if stay >= set(GEOMETRIC):
         return augment, ()
-    if not isinstance(augment, Geometric):
+    if not isinstance(augment, GeometricAugmentation):
         return Siamese(strategy=()), ("*",)
-    if moves_targets and isinstance(task, MovableTargets) and isinstance(augment, Moving):
+    if moves_targets and isinstance(task, MovableTargets) and isinstance(augment, TargetMovingAugmentation):
         return augment, ()
     wrong = tuple(name for name in augment.geometric if name not in stay)
     return (augment.without(wrong) if wrong else augment), wrong
@@ -38,7 +38,11 @@ def mixable(task: Task | None) -> bool:
 
 def moved_targets(task: Task | None, augment: Augmentation, y: Tensor, params: Any, shape: tuple[int, ...]) -> Tensor:
     """Targets (m, …) of pictures of ``shape`` (c, h, w) to which the augmentation was applied with ``params``."""
-    if not isinstance(task, MovableTargets) or not isinstance(augment, Moving) or not augment.geometric:
+    if (
+        not isinstance(task, MovableTargets)
+        or not isinstance(augment, TargetMovingAugmentation)
+        or not augment.geometric
+    ):
         return y
     with torch.no_grad():
         return task.move_targets(y, augment.movement(params, shape))

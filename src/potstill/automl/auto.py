@@ -31,7 +31,7 @@ from potstill.automl.result import Entry, on_card
 from potstill.automl.resume import Journal, Stopwatch
 from potstill.automl.scoring import Judge
 from potstill.automl.successive_halving import steps_in
-from potstill.core import Budget, Source, Store
+from potstill.core import Budget, Codec, Source
 from potstill.data import holdout
 from potstill.data.groups import source_key
 from potstill.dataset_file import Distilled
@@ -54,7 +54,7 @@ SECONDS = 300.0
 
 def choose(
     data: Any, wanted: Budget, given: TimeLimit | None, watcher: Watcher, options: Mapping[str, Any], *, seed: int,
-    network: str | OwnNetwork | Callable[..., Any] | None, store: str | Store | None, device: str,
+    network: str | OwnNetwork | Callable[..., Any] | None, store: str | Codec | None, device: str,
     executor: Executor | None, command: str | None, progress: Callable[[Progress], None] | None = None,
     checkpoint: Path | None = None, resume: bool = False, anyway: bool = False, output: SetOutput | None = None,
 ) -> Distilled:  # fmt: skip

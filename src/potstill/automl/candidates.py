@@ -81,7 +81,7 @@ class Candidate:
     @property
     def real(self) -> bool:
         """Whether it keeps real samples."""
-        return registry.method_class(self.method).info.selects
+        return registry.method_class(self.method).info.is_selection
 
     def spelled(self, steps: Sequence[int] = ()) -> str:
         """It with so many steps."""

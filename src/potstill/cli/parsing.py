@@ -176,7 +176,7 @@ def _declared_options(kind: str, name: str, reserved: Set[str], preset: Any) -> 
     if isinstance(value, DeclaredValue):  # a protocol
         preset_values, cls = value.flat(), value.kind
     elif isinstance(value, DeclaredClass):
-        preset_values, cls = (value.attribute("efforts") or {}).get(preset, {}), value
+        preset_values, cls = (value.attribute("presets") or {}).get(preset, {}), value
     else:
         raise Unreadable(target)
     fields = [OptionField(*field) for field in cls.flat_fields()]

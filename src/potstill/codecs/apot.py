@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from potstill.codecs.uniform import Ranges
-from potstill.core import Stored
+from potstill.core import Encoded
 from potstill.errors import PotstillError
 from potstill.functional.packing import pack_bits, packed_bytes
 
@@ -70,7 +70,7 @@ class APoT:
         """Bytes of values of ``shape``, whose levels float16 holds."""
         return packed_bytes(math.prod(shape), self.bits) + 2 * len(LEVELS[self.bits])
 
-    def pack(self, x: Tensor, /) -> Stored:
+    def pack(self, x: Tensor, /) -> Encoded:
         """``x`` as codes and their levels, floats of 16 bits where those hold them."""
         x = x.detach().cpu().float()
         return self.packed(x, self.fitted(x))
@@ -105,13 +105,13 @@ class APoT:
             best = min(best, (centre, clip, error), key=lambda found: float(found[2]))
         return {"centre": best[0].float().reshape(1), "clip": best[1].float().reshape(1)}
 
-    def packed(self, x: Tensor, ranges: Ranges) -> Stored:
+    def packed(self, x: Tensor, ranges: Ranges) -> Encoded:
         """``x`` with this middle and clip; where the clip is not above 0, with those that fit."""
         x = x.detach().cpu().float()
         ranges = self._open(x, {n: t.detach().cpu().float() for n, t in ranges.items()})
         q = self._codes(x, ranges["centre"], ranges["clip"])
         said = {"codec": "levels", "shape": list(x.shape), "bits": self.bits}
-        return Stored({"": pack_bits(q.flatten(), self.bits), ".levels": self._held(ranges)}, said)
+        return Encoded({"": pack_bits(q.flatten(), self.bits), ".levels": self._held(ranges)}, said)
 
     def through(self, x: Tensor, ranges: Ranges) -> Tensor:
         """What reading `packed` gives, to the last bit, with gradients by ``x`` and by middle and clip.

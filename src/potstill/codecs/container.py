@@ -33,7 +33,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from potstill.core import Stored
+from potstill.core import Encoded
 from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS, unpack_bits
 
@@ -43,7 +43,7 @@ MOST_VALUES = 2**33
 """Values of one tensor that are believed."""
 
 
-def nbytes(stored: Stored) -> int:
+def nbytes(stored: Encoded) -> int:
     """Bytes of all of its tensors."""
     return sum(t.numel() * t.element_size() for t in stored.tensors.values())
 
@@ -74,7 +74,9 @@ def field(said: Mapping[str, Any], name: str, least: int, most: int) -> int:
     return value
 
 
-def tensor(stored: Stored, suffix: str, kinds: tuple[torch.dtype, ...], shape: tuple[int, ...] | None = None) -> Tensor:
+def tensor(
+    stored: Encoded, suffix: str, kinds: tuple[torch.dtype, ...], shape: tuple[int, ...] | None = None
+) -> Tensor:
     """One of its tensors, of one of these types and, where it is given, of this shape.
 
     Raises:
@@ -87,13 +89,13 @@ def tensor(stored: Stored, suffix: str, kinds: tuple[torch.dtype, ...], shape: t
     return found
 
 
-def codes(stored: Stored, shape: tuple[int, ...]) -> Tensor:
+def codes(stored: Encoded, shape: tuple[int, ...]) -> Tensor:
     """The codes of a tensor of ``shape``, int64.
 
     Raises:
         PotstillError: they are missing, or not as many.
     """
-    bits = field(stored.said, "bits", 1, MOST_BITS)
+    bits = field(stored.metadata, "bits", 1, MOST_BITS)
     packed = tensor(stored, "", (torch.uint8,))
     try:
         found: Tensor = unpack_bits(packed, bits, math.prod(shape))
@@ -105,38 +107,38 @@ def codes(stored: Stored, shape: tuple[int, ...]) -> Tensor:
 _FLOATS: Final = (torch.float32, torch.float16)
 
 
-def _float(stored: Stored) -> Tensor:
-    shape = said_shape(stored.said)
+def _float(stored: Encoded) -> Tensor:
+    shape = said_shape(stored.metadata)
     return tensor(stored, "", _FLOATS, shape).float()
 
 
-def _ints(stored: Stored) -> Tensor:
-    return codes(stored, said_shape(stored.said)) + field(stored.said, "least", -(2**62), 2**62)
+def _ints(stored: Encoded) -> Tensor:
+    return codes(stored, said_shape(stored.metadata)) + field(stored.metadata, "least", -(2**62), 2**62)
 
 
-def _halves(stored: Stored) -> Tensor:
-    shape = said_shape(stored.said)
+def _halves(stored: Encoded) -> Tensor:
+    shape = said_shape(stored.metadata)
     low, high = codes(stored, (2, *shape))
-    found: Tensor = low + (high << MOST_BITS) + field(stored.said, "least", -(2**62), 2**62)
+    found: Tensor = low + (high << MOST_BITS) + field(stored.metadata, "least", -(2**62), 2**62)
     return found
 
 
-def _runs(stored: Stored) -> Tensor:
-    (n,) = said_shape(stored.said)
+def _runs(stored: Encoded) -> Tensor:
+    (n,) = said_shape(stored.metadata)
     counts = tensor(stored, "", (torch.uint8, torch.int16, torch.int32)).long()
     if counts.ndim != 1 or bool((counts < 0).any()) or int(counts.sum()) != n:
         raise PotstillError(f"its runs must be numbers of at least 0 that sum to {n}")
     return torch.repeat_interleave(torch.arange(len(counts)), counts)
 
 
-def _grid(stored: Stored) -> Tensor:
-    found: Tensor = codes(stored, said_shape(stored.said)).float() / field(stored.said, "parts", 1, 2**16)
+def _grid(stored: Encoded) -> Tensor:
+    found: Tensor = codes(stored, said_shape(stored.metadata)).float() / field(stored.metadata, "parts", 1, 2**16)
     return found
 
 
-def _levels(stored: Stored) -> Tensor:
+def _levels(stored: Encoded) -> Tensor:
     levels = tensor(stored, ".levels", _FLOATS).float()
-    found = codes(stored, said_shape(stored.said))
+    found = codes(stored, said_shape(stored.metadata))
     if levels.ndim != 1 or len(levels) == 0 or (found.numel() and int(found.max()) >= len(levels)):
         raise PotstillError(f"its codes number more levels than the {levels.numel()} that there are")
     return levels[found]
@@ -151,9 +153,9 @@ def axis_of(said: Mapping[str, Any], ndim: int) -> int | None:
     return None if said.get("axis") is None else field(said, "axis", 0, ndim - 1)
 
 
-def _uniform(stored: Stored) -> Tensor:
-    shape = said_shape(stored.said)
-    axis = axis_of(stored.said, len(shape))
+def _uniform(stored: Encoded) -> Tensor:
+    shape = said_shape(stored.metadata)
+    axis = axis_of(stored.metadata, len(shape))
     groups = (1,) if axis is None else (shape[axis],)
     beside = [1] * len(shape)
     if axis is not None:
@@ -163,15 +165,15 @@ def _uniform(stored: Stored) -> Tensor:
     return made.mul_(step).add_(low)
 
 
-def _rows(stored: Stored) -> Tensor:
-    shape = said_shape(stored.said)
+def _rows(stored: Encoded) -> Tensor:
+    shape = said_shape(stored.metadata)
     found = codes(stored, shape).double()
     if len(shape) != 2 or (len(found) and bool((found.sum(1) == 0).any())):
         raise PotstillError("its rows must each have a class with a probability")
     return (found / found.sum(1, keepdim=True)).float()
 
 
-CODECS: Mapping[str, Callable[[Stored], Tensor] | str] = {
+CODECS: Mapping[str, Callable[[Encoded], Tensor] | str] = {
     "float": _float,
     "ints": _ints,
     "halves": _halves,
@@ -188,13 +190,13 @@ CODECS: Mapping[str, Callable[[Stored], Tensor] | str] = {
 """What reads each codec: a function, or ``module:function`` for those that need more than torch."""
 
 
-def read(stored: Stored) -> Tensor:
+def read(stored: Encoded) -> Tensor:
     """The tensor that is stored: float32, or int64 for whole numbers.
 
     Raises:
         PotstillError: the description and the tensors do not fit each other, or there is no such codec.
     """
-    name = stored.said.get("codec")
+    name = stored.metadata.get("codec")
     known = CODECS.get(name) if isinstance(name, str) else None
     if known is None:
         raise PotstillError(

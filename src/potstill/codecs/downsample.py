@@ -15,7 +15,7 @@ from potstill.codecs.container import read, said_shape
 from potstill.codecs.exact import Float
 from potstill.codecs.size_estimate import values_bytes
 from potstill.codecs.uniform import Ranges, Uniform
-from potstill.core import Stored
+from potstill.core import Encoded
 from potstill.errors import PotstillError
 from potstill.functional.transforms import resize, shrink
 
@@ -77,7 +77,7 @@ class Half:
         small = (*shape[:-2], *(math.ceil(side / self.factor) for side in shape[-2:]))
         return values_bytes(self._within(), small)
 
-    def pack(self, x: Tensor, /) -> Stored:
+    def pack(self, x: Tensor, /) -> Encoded:
         """Pictures ``x`` (…, c, h, w), smaller.
 
         Raises:
@@ -104,11 +104,11 @@ class Half:
         within = self._within()
         return within.fitted(self._shrunk(x)) if isinstance(within, Uniform) else {}
 
-    def packed(self, x: Tensor, ranges: Ranges) -> Stored:
+    def packed(self, x: Tensor, ranges: Ranges) -> Encoded:
         """Smaller pictures by these levels."""
         small, within = self._shrunk(x.detach().cpu().float()), self._within()
         kept = within.packed(small, ranges) if isinstance(within, Uniform) else within.pack(small)
-        return Stored(kept.tensors, {"codec": "small", "shape": list(x.shape), "within": dict(kept.said)})
+        return Encoded(kept.tensors, {"codec": "small", "shape": list(x.shape), "within": dict(kept.metadata)})
 
     def through(self, x: Tensor, ranges: Ranges) -> Tensor:
         """What reading `packed` gives, with gradients by ``x`` and by the levels."""
@@ -117,13 +117,13 @@ class Half:
         return resize(small, (x.shape[-2], x.shape[-1]))
 
 
-def enlarged(stored: Stored) -> Tensor:
+def enlarged(stored: Encoded) -> Tensor:
     """What the codec ``small`` stands for.
 
     Raises:
         PotstillError: what is within is no smaller picture of that shape, or too small a one.
     """
-    shape, within = said_shape(stored.said), stored.said.get("within")
+    shape, within = said_shape(stored.metadata), stored.metadata.get("within")
     if not isinstance(within, dict) or within.get("codec") == "small" or len(shape) < 4:
         raise PotstillError("its codec small must say how smaller pictures are stored within it")
     size = said_shape(within)
@@ -135,7 +135,7 @@ def enlarged(stored: Stored) -> Tensor:
             f"pictures of {list(size)} are enlarged to {list(shape)}, but only height and width may grow, by up to "
             f"{_MOST_FACTOR}"
         )
-    found = read(Stored(stored.tensors, within))
+    found = read(Encoded(stored.tensors, within))
     if tuple(found.shape) != size:
         raise PotstillError(f"the smaller pictures are said to be {list(size)}, but they are {list(found.shape)}")
     return resize(found.float(), (shape[-2], shape[-1])).to(torch.float32)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from potstill.core import Stored
+from potstill.core import Encoded
 from potstill.functional.packing import MOST_BITS, pack_bits, unpack_bits
 
 __all__ = ["MOST_CODED", "code", "coded_bytes", "decode"]
@@ -32,11 +32,11 @@ _THOROUGH = 1 << 20
 _WAYS = ("as-is", "bytes", "planes")
 
 
-def coded_bytes(stored: Stored) -> int | None:
+def coded_bytes(stored: Encoded) -> int | None:
     """Bytes of all tensors of a stored tensor, each at its smallest; ``None`` above 32 MB of them."""
     if sum(t.numel() * t.element_size() for t in stored.tensors.values()) > MOST_CODED:
         return None
-    bits = _bits(stored.said)
+    bits = _bits(stored.metadata)
     return sum(len(code(t, bits if suffix == "" else None)[1]) for suffix, t in stored.tensors.items())
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from potstill.core import Stored
+from potstill.core import Encoded
 from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS, pack_bits, packed_bytes
 
@@ -35,7 +35,7 @@ class Float:
         """Bits of a soft label's number."""
         return self.bits
 
-    def pack(self, x: Tensor, /) -> Stored:
+    def pack(self, x: Tensor, /) -> Encoded:
         """``x`` in that many bits.
 
         Raises:
@@ -46,7 +46,7 @@ class Float:
             raise PotstillError(
                 f"float16 holds values up to 65,504, but these reach {float(x.abs().max()):g}; take float32"
             )
-        return Stored({"": kept}, {"codec": "float", "shape": list(x.shape), "bits": self.bits})
+        return Encoded({"": kept}, {"codec": "float", "shape": list(x.shape), "bits": self.bits})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Exact:
         """Bits of a soft label's number: they are kept as they are."""
         return 32
 
-    def pack(self, x: Tensor, /) -> Stored:
+    def pack(self, x: Tensor, /) -> Encoded:
         """``x`` without a loss."""
         x = x.detach().cpu().float().contiguous()
         tried = [Float().pack(x)]
@@ -75,7 +75,7 @@ class Exact:
         return min(tried, key=lambda s: sum(t.numel() * t.element_size() for t in s.tensors.values()))
 
 
-def _on_grid(x: Tensor) -> Stored | None:
+def _on_grid(x: Tensor) -> Encoded | None:
     """``x`` on the coarsest grid that it lies on."""
     if x.numel() == 0 or float(x.min()) < 0 or float(x.max()) > 1:
         return None
@@ -84,11 +84,11 @@ def _on_grid(x: Tensor) -> Stored | None:
         if torch.equal(q / parts, x) and not bool(((x == 0) & torch.signbit(x)).any()):
             bits = max(1, parts.bit_length())
             said = {"codec": "grid", "shape": list(x.shape), "bits": bits, "parts": parts}
-            return Stored({"": pack_bits(q.long().flatten(), bits)}, said)
+            return Encoded({"": pack_bits(q.long().flatten(), bits)}, said)
     return None
 
 
-def _numbered(x: Tensor) -> Stored | None:
+def _numbered(x: Tensor) -> Encoded | None:
     """``x`` as numbers of the values that occur in it, where they are few."""
     head = x.flatten()[: 1 << 16]
     if x.numel() < 8 or len(torch.unique(head)) > min(1 << 12, x.numel() // 4):
@@ -100,10 +100,10 @@ def _numbered(x: Tensor) -> Stored | None:
     if not torch.equal(torch.signbit(levels[q]), torch.signbit(x)):
         return None
     said = {"codec": "levels", "shape": list(x.shape), "bits": bits}
-    return Stored({"": pack_bits(q.flatten(), bits), ".levels": levels}, said)
+    return Encoded({"": pack_bits(q.flatten(), bits), ".levels": levels}, said)
 
 
-def ints_stored(values: Tensor) -> Stored:
+def ints_stored(values: Tensor) -> Encoded:
     """Whole numbers in as few bits as their range needs; beyond 16 bits as two halves in one row after another.
 
     Raises:
@@ -119,13 +119,13 @@ def ints_stored(values: Tensor) -> Stored:
         rest = torch.stack([rest & 0xFFFF, rest >> 16])
         bits = MOST_BITS
         said = {"codec": "halves", "shape": list(values.shape), "bits": bits, "least": least}
-        return Stored({"": pack_bits(rest.flatten(), bits)}, said)
+        return Encoded({"": pack_bits(rest.flatten(), bits)}, said)
     bits = max(1, span)
     said = {"codec": "ints", "shape": list(values.shape), "bits": bits, "least": least}
-    return Stored({"": pack_bits(rest.flatten(), bits)}, said)
+    return Encoded({"": pack_bits(rest.flatten(), bits)}, said)
 
 
-def classes_stored(labels: Tensor, classes: int) -> Stored:
+def classes_stored(labels: Tensor, classes: int) -> Encoded:
     """int64 classes (n,): how many of each where they are sorted and that takes less, else each in few bits."""
     labels = labels.detach().cpu().long()
     each = ints_stored(labels)
@@ -133,13 +133,13 @@ def classes_stored(labels: Tensor, classes: int) -> Stored:
         counts = torch.bincount(labels, minlength=classes)
         most = int(counts.max())
         kind = torch.uint8 if most < 1 << 8 else torch.int16 if most < 1 << 15 else torch.int32
-        runs = Stored({"": counts.to(kind)}, {"codec": "runs", "shape": [len(labels)]})
+        runs = Encoded({"": counts.to(kind)}, {"codec": "runs", "shape": [len(labels)]})
         if runs.tensors[""].numel() * runs.tensors[""].element_size() < each.tensors[""].numel():
             return runs
     return each
 
 
-def rows_stored(rows: Tensor, bits: int) -> Stored:
+def rows_stored(rows: Tensor, bits: int) -> Encoded:
     """Rows (n, k) of probabilities that sum to 1: as they are, or in codes of up to 16 bits.
 
     Codes are of parts of the row's largest: q = round(p / max p · (2^b − 1)), and reading divides a row by its sum. So
@@ -150,4 +150,4 @@ def rows_stored(rows: Tensor, bits: int) -> Stored:
         return Float().pack(rows)
     top = rows.amax(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
     q = (rows.double() / top.double() * ((1 << bits) - 1)).round().long()
-    return Stored({"": pack_bits(q.flatten(), bits)}, {"codec": "rows", "shape": list(rows.shape), "bits": bits})
+    return Encoded({"": pack_bits(q.flatten(), bits)}, {"codec": "rows", "shape": list(rows.shape), "bits": bits})

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from potstill.codecs.container import field, said_shape, tensor
-from potstill.core import Stored
+from potstill.core import Encoded
 from potstill.errors import PotstillError, unknown
 
 __all__ = ["Mosaic", "opened"]
@@ -61,7 +61,7 @@ class Mosaic:
         """Bits of a soft label's number."""
         return self.labels
 
-    def pack(self, x: Tensor, /) -> Stored:
+    def pack(self, x: Tensor, /) -> Encoded:
         """Pictures ``x`` (n, 1 or 3, h, w) with values in [0, 1].
 
         Raises:
@@ -93,7 +93,7 @@ class Mosaic:
         picture = Image.fromarray(whole.numpy()[..., 0] if c == 1 else whole.numpy())
         picture.save(blob, written, **self._options())
         said = {"codec": "mosaic", "shape": list(x.shape), "columns": columns}
-        return Stored({"": torch.frombuffer(bytearray(blob.getvalue()), dtype=torch.uint8)}, said)
+        return Encoded({"": torch.frombuffer(bytearray(blob.getvalue()), dtype=torch.uint8)}, said)
 
     def _options(self) -> dict[str, Any]:
         """For the encoder: as small as it can make them."""
@@ -115,7 +115,7 @@ def _check_size(written: str, height: int, width: int) -> None:
         )
 
 
-def opened(stored: Stored) -> Tensor:
+def opened(stored: Encoded) -> Tensor:
     """The pictures of a mosaic (n, c, h, w), float32 in [0, 1].
 
     The size that the file's header says is compared with ``shape`` before a pixel is decoded.
@@ -123,11 +123,11 @@ def opened(stored: Stored) -> Tensor:
     Raises:
         PotstillError: it is no PNG, WebP or JPEG of that size.
     """
-    shape = said_shape(stored.said)
+    shape = said_shape(stored.metadata)
     if len(shape) != 4 or shape[1] not in (1, 3) or 0 in shape:
         raise PotstillError(f"a mosaic holds pictures (n, 1 or 3, h, w), not {list(shape)}")
     n, c, h, w = shape
-    columns = field(stored.said, "columns", 1, n)
+    columns = field(stored.metadata, "columns", 1, n)
     rows = -(-n // columns)
     blob = tensor(stored, "", (torch.uint8,)).contiguous()
     if rows * h * columns * w > _MOST_PIXELS:

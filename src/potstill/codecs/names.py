@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from potstill.core import Store
+from potstill.core import Codec
 from potstill.core.registry import part, targets
 from potstill.errors import PotstillError, unknown
 
@@ -13,7 +13,7 @@ _BY_BITS = ("float", "uniform")
 __all__ = ["store", "store_name"]
 
 
-def store(spelled: str) -> Store:
+def store(spelled: str) -> Codec:
     """A store with its settings: ``uint4``, ``uint2:aware=true``, ``float16``, ``exact``.
 
     Raises:
@@ -24,19 +24,19 @@ def store(spelled: str) -> Store:
         name = "uniform" if match[1] == "uint" else "float"
         settings = f"bits={int(match[2])}" + (f",{settings}" if colon else "")
         spelled = f"{name}:{settings}"
-    if name not in (known := targets("stores")):
+    if name not in (known := targets("codecs")):
         spelt = ("float16", "float32", "uint1", "uint2", "uint4", "uint8", *(n for n in known if n not in _BY_BITS))
-        raise unknown("store", name, spelt)
-    made = part("stores", spelled)
-    if not isinstance(made, Store):
+        raise unknown("codec", name, spelt)
+    made = part("codecs", spelled)
+    if not isinstance(made, Codec):
         raise PotstillError(f"{spelled} is registered as a store, but it cannot pack; docs/storage.md says what one is")
     return made
 
 
-def store_name(made: Store) -> str:
+def store_name(made: Codec) -> str:
     """How a store is spelled, with the settings that are not its defaults."""
     kind = type(made)
-    names = {attribute: name for name, attribute in targets("stores").items()}
+    names = {attribute: name for name, attribute in targets("codecs").items()}
     name = names.get(f"{kind.__module__}:{kind.__qualname__}", kind.__name__)
     given = {
         f.name: getattr(made, f.name)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from potstill.codecs.container import field, said_shape, tensor
 from potstill.codecs.uniform import Ranges
-from potstill.core import Stored
+from potstill.core import Encoded
 from potstill.errors import PotstillError
 from potstill.functional.packing import pack_bits, packed_bytes, unpack_bits
 
@@ -72,7 +72,7 @@ class Palette:
         colours = (1 if self.shared else palettes) * self.colours * shape[-3]
         return packed_bytes(pixels, self.bits) + 2 * colours
 
-    def pack(self, x: Tensor, /) -> Stored:
+    def pack(self, x: Tensor, /) -> Encoded:
         """Pictures ``x`` (…, c, h, w).
 
         Raises:
@@ -99,13 +99,13 @@ class Palette:
             pixels = pixels[:, torch.arange(_MOST_PIXELS, device=x.device) * m // _MOST_PIXELS]
         return {"colours": _centres(pixels, self.colours)}
 
-    def packed(self, x: Tensor, ranges: Ranges) -> Stored:
+    def packed(self, x: Tensor, ranges: Ranges) -> Encoded:
         """Pictures in these colours."""
         x = x.detach().cpu().float()
         colours = ranges["colours"].detach().cpu().float()
         q = _nearest(self._pixels(x), colours)
         said = {"codec": "palette", "shape": list(x.shape), "bits": self.bits}
-        return Stored({"": pack_bits(q.flatten(), self.bits), ".colours": _held(colours)}, said)
+        return Encoded({"": pack_bits(q.flatten(), self.bits), ".colours": _held(colours)}, said)
 
     def through(self, x: Tensor, ranges: Ranges) -> Tensor:
         """What reading `packed` gives, to the last bit, with gradients by ``x`` and by the colours.
@@ -184,14 +184,14 @@ def _centres(pixels: Tensor, count: int) -> Tensor:
     return colours
 
 
-def coloured(stored: Stored) -> Tensor:
+def coloured(stored: Encoded) -> Tensor:
     """What the codec ``palette`` stands for.
 
     Raises:
         PotstillError: colours or codes are missing, or not as many.
     """
-    shape = said_shape(stored.said)
-    bits = field(stored.said, "bits", 1, 8)
+    shape = said_shape(stored.metadata)
+    bits = field(stored.metadata, "bits", 1, 8)
     colours = tensor(stored, ".colours", (torch.float32, torch.float16)).float()
     pictures = math.prod(shape[:-3])
     if len(shape) < 4 or colours.ndim != 3 or colours.shape[2] != shape[-3] or len(colours) not in (1, pictures):

@@ -27,7 +27,7 @@ from torch import Generator, Tensor
 
 from potstill.codecs.container import codes, field, said_shape, tensor
 from potstill.codecs.palette import _centres, _nearest
-from potstill.core import Stored
+from potstill.core import Encoded
 from potstill.errors import PotstillError
 from potstill.functional.packing import pack_bits, packed_bytes, unpack_bits
 from potstill.functional.quantize import codes_of
@@ -84,7 +84,7 @@ class Patches:
         group_bits = (count - 1).bit_length()
         return packed_bytes(math.prod(shape), self.bits) + packed_bytes(patches, group_bits) + 4 * count
 
-    def pack(self, x: Tensor, /) -> Stored:
+    def pack(self, x: Tensor, /) -> Encoded:
         """Pictures ``x`` (…, c, h, w).
 
         Raises:
@@ -100,7 +100,7 @@ class Patches:
         tensors = {"": pack_bits(q.flatten(), self.bits), ".low": low.half(), ".step": step.half()}
         if group_bits:
             tensors[".group"] = pack_bits(group.flatten(), group_bits)
-        return Stored(tensors, said)
+        return Encoded(tensors, said)
 
     def rounded(self, x: Tensor, /) -> Tensor:
         """What reading back gives, to the last bit; the gradient is 1, as ranges follow the values."""
@@ -118,7 +118,7 @@ class Patches:
         steps: int = 500,
         lr: float = 0.01,
         batch: int = 64,
-    ) -> Stored:
+    ) -> Encoded:
         """Pictures moved so that a network sees in the rounded ones what it saw in ``x``, then packed.
 
         Adam's steps on ``‖f(x) − f(x̂(x′))‖²`` by x′, from x on, where x̂ rounds each patch in its own range, straight
@@ -225,17 +225,17 @@ def _at_pixels(of_patches: Tensor, side: int, size: tuple[int, int]) -> Tensor:
     return wide[:, None]
 
 
-def patched(stored: Stored) -> Tensor:
+def patched(stored: Encoded) -> Tensor:
     """What the codec ``patches`` stands for.
 
     Raises:
         PotstillError: codes, groups or ranges are missing, or not as many.
     """
-    shape = said_shape(stored.said)
+    shape = said_shape(stored.metadata)
     if len(shape) < 4:
         raise PotstillError(f"patches are of pictures (…, c, h, w), not {list(shape)}")
-    side = min(field(stored.said, "side", 1, 1024), max(1, *shape[-2:]))
-    group_bits = field(stored.said, "group_bits", 0, 8)
+    side = min(field(stored.metadata, "side", 1, 1024), max(1, *shape[-2:]))
+    group_bits = field(stored.metadata, "group_bits", 0, 8)
     low, step = (tensor(stored, suffix, (torch.float16,)).float() for suffix in (".low", ".step"))
     n, rows, columns = math.prod(shape[:-3]), -(-shape[-2] // side), -(-shape[-1] // side)
     if low.ndim != 1 or low.shape != step.shape or not 1 <= len(low) <= 1 << group_bits:

@@ -9,7 +9,7 @@ from torch import Tensor
 from potstill.codecs.container import nbytes
 from potstill.codecs.exact import Float
 from potstill.codecs.uniform import Uniform, range_axis
-from potstill.core import Store
+from potstill.core import Codec
 from potstill.functional.packing import MOST_BITS, packed_bytes
 
 __all__ = ["Sized", "bits_each", "decided_by_shape", "index_bytes", "label_bytes", "largest", "values_bytes"]
@@ -28,12 +28,12 @@ class Sized(Protocol):
         ...
 
 
-def decided_by_shape(store: Store) -> bool:
+def decided_by_shape(store: Codec) -> bool:
     """Whether `values_bytes` knows the bytes by the shape alone. Ranges that no float of 16 bits holds take more."""
     return isinstance(store, Float | Uniform | Sized)
 
 
-def values_bytes(store: Store, shape: tuple[int, ...], sample: Tensor | None = None) -> int:
+def values_bytes(store: Codec, shape: tuple[int, ...], sample: Tensor | None = None) -> int:
     """Bytes of values of ``shape`` as ``store`` writes them: exact where the shape alone decides.
 
     Args:
@@ -51,13 +51,13 @@ def values_bytes(store: Store, shape: tuple[int, ...], sample: Tensor | None = N
     if sample is None or sample.numel() == 0:
         return 4 * count
     kept = store.pack(sample)
-    if kept.said.get("codec") in ("grid", "levels", "float") and "bits" in kept.said:
+    if kept.metadata.get("codec") in ("grid", "levels", "float") and "bits" in kept.metadata:
         beside = nbytes(kept) - kept.tensors[""].nbytes
-        return packed_bytes(count, kept.said["bits"]) + beside
+        return packed_bytes(count, kept.metadata["bits"]) + beside
     return math.ceil(nbytes(kept) * count / sample.numel())
 
 
-def bits_each(store: Store, shape: tuple[int, ...], sample: Tensor | None = None) -> float:
+def bits_each(store: Codec, shape: tuple[int, ...], sample: Tensor | None = None) -> float:
     """Bits that a value takes, ranges included."""
     return 8 * values_bytes(store, shape, sample) / max(1, math.prod(shape))
 

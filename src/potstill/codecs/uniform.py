@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from potstill.core import Stored
+from potstill.core import Encoded
 from potstill.errors import PotstillError
 from potstill.functional.packing import MOST_BITS, pack_bits, packed_bytes
 from potstill.functional.quantize import codes_of, fit_range, grouped, straight_through
@@ -67,7 +67,7 @@ class Uniform:
         """Bits of a soft label's number."""
         return self.labels
 
-    def pack(self, x: Tensor, /) -> Stored:
+    def pack(self, x: Tensor, /) -> Encoded:
         """``x`` as codes and ranges. Ranges are floats of 16 bits where they fit."""
         x = x.detach().cpu().float()
         return self.packed(x, self.fitted(x))
@@ -90,7 +90,7 @@ class Uniform:
         low, step = fit_range(x, self.bits, range_axis(tuple(x.shape), self.bits))
         return {"low": low.flatten(), "high": (low + step * ((1 << self.bits) - 1)).flatten()}
 
-    def packed(self, x: Tensor, ranges: Ranges) -> Stored:
+    def packed(self, x: Tensor, ranges: Ranges) -> Encoded:
         """``x`` in these ranges; a group whose lowest level is not below its highest is fitted instead."""
         x = x.detach().cpu().float()
         low, step = self._held(self._open(x, {n: t.detach().cpu().float() for n, t in ranges.items()}))
@@ -103,7 +103,7 @@ class Uniform:
             q = codes_of(x[first : first + rows], low_here, step_here, self.bits)
             parts.append(pack_bits(q.flatten(), self.bits))
         said = {"codec": "uniform", "shape": list(x.shape), "bits": self.bits, "axis": axis}
-        return Stored({"": torch.cat(parts), ".low": low, ".step": step}, said)
+        return Encoded({"": torch.cat(parts), ".low": low, ".step": step}, said)
 
     def through(self, x: Tensor, ranges: Ranges) -> Tensor:
         """What reading `packed` gives, to the last bit, with gradients by ``x`` and by the ranges.

@@ -271,7 +271,7 @@ class Cell:
     def _changes(self, splits: Splits) -> bool:
         """Whether its pictures are made in steps."""
         made = make_method(self.asked, {})[1]
-        return splits.train.input.kind == "image" and not splits.train.input.parts and not made.info.selects
+        return splits.train.input.kind == "image" and not splits.train.input.parts and not made.info.is_selection
 
     def _scored(
         self, small: Distilled, measure: Measure, splits: Splits, executor: Executor | None

@@ -18,11 +18,47 @@ from torch import Generator, Tensor, nn
 from potstill.tasks import Metric, Movement, Task, task_of
 
 __all__ = [
-    "Asset", "AssetJob", "Augmentation", "Batch", "Budget", "Divisible", "Effort", "Efforts", "Family", "Geometric",
-    "Ground", "InputSpec", "Inputs", "Layered", "Method", "MethodInfo", "Metric", "Metrics", "Moving", "Needs",
-    "Network", "NetworkFactory", "Normalization", "Parametrization", "Part", "Payload", "PerClass", "Problem", "Result",
-    "Scored", "Selection", "Source", "Space", "Splits", "Store", "Stored", "Synthetic", "Task", "Trained", "Whitening",
-    "labels_asked",
+    "Asset",
+    "AssetContext",
+    "AssetJob",
+    "Augmentation",
+    "Batch",
+    "Budget",
+    "ClassSeparable",
+    "ClassShardable",
+    "Codec",
+    "Encoded",
+    "Family",
+    "GeometricAugmentation",
+    "InputSpec",
+    "Inputs",
+    "Layered",
+    "Method",
+    "MethodInfo",
+    "Metric",
+    "Metrics",
+    "Network",
+    "NetworkFactory",
+    "NetworkWeights",
+    "Normalization",
+    "Parametrization",
+    "Payload",
+    "Preset",
+    "Presets",
+    "Problem",
+    "RequiresAssets",
+    "Result",
+    "ScoringMethod",
+    "Selection",
+    "Source",
+    "Space",
+    "Splits",
+    "StepCost",
+    "Synthetic",
+    "TargetMovingAugmentation",
+    "Task",
+    "Whitening",
+    "label_mode",
 ]  # fmt: skip
 
 Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
@@ -36,10 +72,10 @@ Metrics: TypeAlias = Mapping[str, float]
 Space = Literal["model", "data"]
 """``model``: normalised, as networks see it. ``data``: the data's own units (pixels in [0, 1])."""
 
-Effort = Literal["quick", "good", "published"]
+Preset = Literal["quick", "good", "published"]
 """How many steps a method makes: minutes on a laptop, about an hour, or what its paper says. Numbers, never a clock."""
 
-Efforts: TypeAlias = Mapping[str, Mapping[str, Any]]
+Presets: TypeAlias = Mapping[str, Mapping[str, Any]]
 """The fields of a method that each effort sets apart from what is published."""
 
 Family = Literal["selection", "gradient", "trajectory", "distribution", "performance", "decoupled", "generative"]
@@ -266,7 +302,7 @@ class Augmentation(Protocol):
 
 
 @runtime_checkable
-class Geometric(Protocol):
+class GeometricAugmentation(Protocol):
     """An `Augmentation` that says which of its operations move pixels. One that does not say is taken to move them."""
 
     @property
@@ -280,7 +316,7 @@ class Geometric(Protocol):
 
 
 @runtime_checkable
-class Moving(Geometric, Protocol):
+class TargetMovingAugmentation(GeometricAugmentation, Protocol):
     """An `Augmentation` that can move other maps, such as masks, as it moved pixels."""
 
     def movement(self, params: Any, shape: tuple[int, ...], /) -> Movement:
@@ -323,7 +359,7 @@ class Parametrization(Protocol):
 
 
 @runtime_checkable
-class Needs(Protocol):
+class RequiresAssets(Protocol):
     """A `Parametrization` that decodes by assets, such as a generator, which are shared and in no set's file.
 
     Each opens to named tensors: their hash stands on the card, and a reader finds them by it. ``sizes`` is asked before
@@ -334,23 +370,23 @@ class Needs(Protocol):
         """What it decodes by; a function of the data and the settings."""
         ...
 
-    def given(self, assets: Mapping[str, Payload], /) -> Parametrization:
+    def with_assets(self, assets: Mapping[str, Payload], /) -> Parametrization:
         """The same, equal to itself, with what its assets opened to, by their names."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class Encoded:
     """A tensor as a file has it."""
 
     tensors: Mapping[str, Tensor]
     """By what follows the name in the file: ``""`` is the tensor of that name."""
-    said: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     """How to read them: JSON with at least ``codec`` and ``shape``."""
 
 
 @runtime_checkable
-class Store(Protocol):
+class Codec(Protocol):
     """How values are written: a frozen dataclass whose fields are its settings."""
 
     @property
@@ -358,7 +394,7 @@ class Store(Protocol):
         """Bits of a soft label's number."""
         ...
 
-    def pack(self, x: Tensor, /) -> Stored:
+    def pack(self, x: Tensor, /) -> Encoded:
         """``x`` (float32, any shape) as one of the codecs of the file, which alone say how it is read."""
         ...
 
@@ -462,13 +498,15 @@ class Problem:
     @property
     def needed(self) -> "tuple[Asset, ...]":
         """What its parametrization decodes by."""
-        return self.parametrization.assets(self) if isinstance(self.parametrization, Needs) else ()
+        return self.parametrization.assets(self) if isinstance(self.parametrization, RequiresAssets) else ()
 
     def with_assets(self, assets: Mapping[str, Any]) -> "Problem":
         """The same with ``assets`` by name, of which its parametrization has what it needs."""
         mine = {a.name: {n: t.to(self.train.device) for n, t in assets[a.name].items()} for a in self.needed}
         p = self.parametrization
-        return replace(self, assets=assets, parametrization=p.given(mine) if mine and isinstance(p, Needs) else p)
+        return replace(
+            self, assets=assets, parametrization=p.with_assets(mine) if mine and isinstance(p, RequiresAssets) else p
+        )
 
     def decode(self, payload: Payload) -> Any:
         """The inputs that ``payload`` stands for, classes in label order, differentiable."""
@@ -520,19 +558,19 @@ class MethodInfo:
     """Where it was published: ``arXiv:…``, a DOI, or a venue."""
     year: int
     family: Family
-    selects: bool = False
+    is_selection: bool = False
     """Its result is a ``Selection``: every item is a real sample."""
-    soft: bool = False
+    soft_labels: bool = False
     """Its labels are rows, not classes."""
     balanced: bool = True
     """Every class gets its own budget; a method that shares the whole otherwise gives each at least one item."""
-    unpublished: bool = False
+    reimplemented: bool = False
     """Its authors published no program, so that this is our reading of their paper: said wherever it is compared."""
-    weighs: bool = False
+    weighted: bool = False
     """Its ``Selection`` carries weights."""
     kinds: tuple[str, ...] = ("image",)
     """Kinds of input it works on; ``("*",)`` for any single tensor."""
-    named: bool = False
+    multi_input: bool = False
     """It also works on inputs with names."""
     tasks: tuple[str, ...] = ("classification",)
     """Tasks it works for; ``("*",)`` for any."""
@@ -541,7 +579,7 @@ class MethodInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class AssetContext:
     """What assets are made from."""
 
     train: Source
@@ -555,15 +593,15 @@ class Ground:
 class AssetJob(Protocol):
     """A part of an asset that is made by itself: a picklable value that holds everything that decides its bits."""
 
-    def there(self) -> bool:
+    def is_cached(self) -> bool:
         """Whether it seems to be kept from an earlier run; told quickly."""
         ...
 
-    def kept(self) -> Any:
+    def load(self) -> Any:
         """What is kept of it, checked (by its hash) and not held in memory; ``None`` where it must be made."""
         ...
 
-    def produce(self) -> tuple[Any, str] | None:
+    def build(self) -> tuple[Any, str] | None:
         """Make it and keep it. Where it cannot be kept: the part itself, and why."""
         ...
 
@@ -571,11 +609,11 @@ class AssetJob(Protocol):
         """The same part in memory only."""
         ...
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Units of work that making it still takes."""
         ...
 
-    def trial(self) -> tuple[Callable[[], object], float]:
+    def estimate(self) -> tuple[Callable[[], object], float]:
         """A little of the work, to be timed and weighed, and how many units it is; it leaves nothing behind."""
         ...
 
@@ -598,7 +636,7 @@ class Asset(Protocol):
         """Settings of the maker, as a plan shows them."""
         ...
 
-    def jobs(self, ground: Ground, /) -> Sequence[AssetJob]:
+    def jobs(self, ground: AssetContext, /) -> Sequence[AssetJob]:
         """All that it is made of.
 
         Raises:
@@ -613,11 +651,11 @@ class Asset(Protocol):
         """
         ...
 
-    def stand_in(self, jobs: Sequence[Any], /) -> Any:
+    def placeholder(self, jobs: Sequence[Any], /) -> Any:
         """What a plan gets in its place: of the same sizes, and made in no time."""
         ...
 
-    def given(self, value: Any, ground: Ground, /) -> Any:
+    def adopt(self, value: Any, ground: AssetContext, /) -> Any:
         """As `open`, from what somebody brings: a value, or the path of a kept one.
 
         Raises:
@@ -625,21 +663,21 @@ class Asset(Protocol):
         """
         ...
 
-    def work(self, missing: Sequence[Any], /) -> str:
+    def describe_work(self, missing: Sequence[Any], /) -> str:
         """What making some of its jobs is, in words: ``training 3 networks for 20 epochs``."""
         ...
 
-    def on_card(self, value: Any, ground: Ground, /) -> Mapping[str, Mapping[str, Any]]:
+    def provenance(self, value: Any, ground: AssetContext, /) -> Mapping[str, Mapping[str, Any]]:
         """An entry for each list of the set's card that should name it: JSON values."""
         ...
 
 
 @runtime_checkable
-class Scored(Protocol):
+class ScoringMethod(Protocol):
     """A `Method` that gives every real sample numbers before it selects by them: what `potstill.score` writes."""
 
     @property
-    def selecting(self) -> tuple[str, ...]:
+    def selection_fields(self) -> tuple[str, ...]:
         """Fields that only say how the numbers select: every other one decides the numbers."""
         ...
 
@@ -650,7 +688,7 @@ class Scored(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
+class NetworkWeights:
     """A trained network as a value: the seed of its first parameters, and its parameters and buffers by name."""
 
     seed: int
@@ -663,7 +701,7 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class StepCost:
     """A part of a step as a plan sees it: samples that pass a network together, and how to run it on a small scale."""
 
     what: str
@@ -709,7 +747,7 @@ class Method(ABC, Generic[S]):
     """Fields that are parts or probabilities, in [0, 1]; every other float is at least 0."""
     positive: ClassVar[tuple[str, ...]] = ()
     """Floats that must be above 0: what is divided by, as temperatures."""
-    efforts: ClassVar[Efforts] = {}
+    presets: ClassVar[Presets] = {}
     """The fields that an effort, ``quick`` or ``good``, sets apart from the published defaults; none: it sets none."""
 
     @abstractmethod
@@ -728,7 +766,7 @@ class Method(ABC, Generic[S]):
     def result(self, problem: Problem, state: S) -> Result:
         """The distilled set of this state; allowed at any state, so a stopped run still yields one."""
 
-    def settled(self: M, problem: Problem) -> tuple[M, tuple[str, ...]]:
+    def resolve_defaults(self: M, problem: Problem) -> tuple[M, tuple[str, ...]]:
         """The method for this data, before anything else is asked of it: every field that its default leaves to the
         data has its value, which the card then shows; and a line for each thing that the data do not admit."""
         return self, ()
@@ -737,33 +775,33 @@ class Method(ABC, Generic[S]):
         """What must be made before ``init``, in ``Problem.assets`` by name; made once and kept for later runs."""
         return ()
 
-    def horizon(self, problem: Problem) -> int | None:
+    def num_steps(self, problem: Problem) -> int | None:
         """How many steps ``done`` waits for, for the progress bar; ``None`` if not known."""
         return None
 
-    def parts(self, problem: Problem, state: S) -> "tuple[Part, ...] | None":
+    def step_costs(self, problem: Problem, state: S) -> "tuple[StepCost, ...] | None":
         """What a step consists of, for a plan of its memory; ``None``: not said, and no memory is predicted."""
         return None
 
 
 @runtime_checkable
-class Divisible(Protocol[S]):
+class ClassShardable(Protocol[S]):
     """A `Method` that can make a part of its set by itself: that of some classes, where its objective is a sum over
     classes and what it moves belongs to one class each, or as large a part of batches that need no other. Then ``init``
     and ``step`` of a problem with a ``shard`` do that part alone, and draw all that they would draw for the whole, so
     that no item's way depends on how they are divided. A step of a part that belongs to another is one that waits."""
 
-    def undivided(self, problem: Problem, /) -> str | None:
+    def shard_obstacle(self, problem: Problem, /) -> str | None:
         """Why the classes of this problem must be made together; ``None``: each can be by itself."""
         ...
 
-    def joined(self, problem: Problem, parts: Sequence[tuple[range, S]], /) -> S:
+    def join_shards(self, problem: Problem, parts: Sequence[tuple[range, S]], /) -> S:
         """One state, with what each of these has made. The parts cover all classes, and all have made as many steps."""
         ...
 
 
 @runtime_checkable
-class PerClass(Protocol):
+class ClassSeparable(Protocol):
     """A `Parametrization` every floating number of which belongs to one class."""
 
     def rows(self, payload: Payload, sizes: tuple[int, ...], classes: range, /) -> Mapping[str, slice]:
@@ -775,7 +813,7 @@ class PerClass(Protocol):
         ...
 
 
-def labels_asked(method: Method[Any] | type[Method[Any]]) -> str:
+def label_mode(method: Method[Any] | type[Method[Any]]) -> str:
     """The field ``labels`` of a method (``soft``, ``learned``, …), or ``hard`` of one that has none.
 
     A function of that name is a helper of its author's, and asks for nothing.

@@ -1,7 +1,7 @@
 """Name → "module:attribute", resolved only when asked for. The command line, the docs and the contract suite read it.
 
 Outside packages add entries under the entry-point groups ``potstill.methods``, ``potstill.networks``,
-``potstill.augmentations``, ``potstill.parametrizations``, ``potstill.protocols``, ``potstill.stores``,
+``potstill.augmentations``, ``potstill.parametrizations``, ``potstill.protocols``, ``potstill.codecs``,
 ``potstill.learners``, ``potstill.tasks``, ``potstill.loaders`` and ``potstill.executors``.
 """
 
@@ -19,7 +19,7 @@ from potstill._util.import_from_file import OwnFile, names_file
 from potstill.errors import PotstillError, meant, nearest, unknown
 
 if TYPE_CHECKING:  # names are known without torch
-    from potstill.core import Effort, Method
+    from potstill.core import Method, Preset
 
 __all__ = [
     "Group",
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 Group = Literal[
-    "methods", "networks", "augmentations", "parametrizations", "protocols", "stores", "learners", "tasks", "loaders",
+    "methods", "networks", "augmentations", "parametrizations", "protocols", "codecs", "learners", "tasks", "loaders",
     "executors",
 ]  # fmt: skip
 
@@ -164,7 +164,7 @@ _BUILTIN: dict[Group, dict[str, str]] = {
         "kip": "potstill.evaluation.protocols.kip:PROTOCOL",
         "remember": "potstill.evaluation.protocols.remember:PROTOCOL",
     },
-    "stores": {
+    "codecs": {
         "float": "potstill.codecs.exact:Float",
         "exact": "potstill.codecs.exact:Exact",
         "uniform": "potstill.codecs.uniform:Uniform",
@@ -296,7 +296,7 @@ def method_class(name: str) -> "type[Method[Any]]":
 
 
 def make_method(
-    method: "str | Method[Any]", options: Mapping[str, Any], effort: "Effort | None" = None
+    method: "str | Method[Any]", options: Mapping[str, Any], effort: "Preset | None" = None
 ) -> "tuple[str, Method[Any]]":
     """A method with some of its fields replaced, and its registered name, or its class's where it is not registered.
 
@@ -326,9 +326,9 @@ def make_method(
     return name, made
 
 
-def effort_fields(kind: "type[Method[Any]]", effort: "Effort | None") -> Mapping[str, Any]:
+def effort_fields(kind: "type[Method[Any]]", effort: "Preset | None") -> Mapping[str, Any]:
     """The fields of a kind of method that an effort sets apart from the published defaults."""
-    return {} if effort is None or effort == "published" else kind.efforts.get(effort, {})
+    return {} if effort is None or effort == "published" else kind.presets.get(effort, {})
 
 
 def check_value(what: str, method: "Method[Any]", field: Any, hint: Any) -> None:

@@ -19,7 +19,7 @@ from potstill._util.input_limits import Limits, hold, limits
 from potstill._util.notebook_repr import MOST_CLASSES, MOST_PICTURES, facts, shelf
 from potstill._util.outputs import check_output
 from potstill.codecs import Float
-from potstill.core import Inputs, InputSpec, Normalization, Store, Stored, Task, Whitening
+from potstill.core import Codec, Encoded, Inputs, InputSpec, Normalization, Task, Whitening
 from potstill.core.nested import count, mapped, names_of, one, tensors
 from potstill.dataset_file.files import read_tensors, write_tensors
 from potstill.dataset_file.metadata import (
@@ -171,8 +171,8 @@ class Distilled(Dataset[tuple[Any, Tensor]]):
         captions: Sequence[str] = (),
         task: Task | None = None,
         extra: Mapping[str, Any] | None = None,
-        store: Store | None = None,
-        packed: Mapping[str, Stored] | None = None,
+        store: Codec | None = None,
+        packed: Mapping[str, Encoded] | None = None,
         decoder: Mapping[str, Any] | None = None,
         shared: Mapping[str, Mapping[str, Tensor]] | None = None,
         decoded: bool = False,

@@ -18,7 +18,7 @@ from potstill.codecs import classes_stored, ints_stored, read, rows_stored, stor
 from potstill.codecs.entropy import code
 from potstill.codecs.exact import Exact, Float
 from potstill.codecs.uniform import Uniform
-from potstill.core import Inputs, InputSpec, Needs, Normalization, Parametrization, Store, Stored
+from potstill.core import Codec, Encoded, Inputs, InputSpec, Normalization, Parametrization, RequiresAssets
 from potstill.core.nested import mapped, names_of, tensors
 from potstill.dataset_file.metadata import input_of, says_scores
 from potstill.dataset_file.shared_decoders import Shared, Without, open_decoders
@@ -64,8 +64,8 @@ class Contents:
 
 
 def write_contents(
-    inputs: Inputs, labels: Tensor, *, classes: int | None, store: Store, normalization: Normalization,
-    input: InputSpec, payload: Mapping[str, Tensor], packed: Mapping[str, Stored], index: Tensor | None,
+    inputs: Inputs, labels: Tensor, *, classes: int | None, store: Codec, normalization: Normalization,
+    input: InputSpec, payload: Mapping[str, Tensor], packed: Mapping[str, Encoded], index: Tensor | None,
     weights: Tensor | None, learned: Mapping[str, Tensor],
     decoder: Mapping[str, Any] | None, decoded_too: bool, captions: Sequence[str], scores: bool = False,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:  # fmt: skip
@@ -87,7 +87,7 @@ def write_contents(
     """
     if dotted := [name for name in (*payload, *learned) if "." in name]:
         raise PotstillError(f"names of a payload have no dots, but one is {dotted[0]!r}; name it otherwise")
-    parts: dict[str, Stored] = {}
+    parts: dict[str, Encoded] = {}
     normalised: bool | list[str] = False
     if not payload:
         parts, normalised = pack_all(inputs, input, store, normalization)
@@ -108,11 +108,11 @@ def write_contents(
         made |= {f"{DECODED}/{n}" if n else DECODED: t for n, t in tensors(inputs).items()}
     if (w := normalization.whitening) is not None:
         made |= {f"whitening/{n}": getattr(w, n) for n in WHITENING}
-    said: dict[str, Any] = {"name": store_name(store), "tensors": {n: dict(s.said) for n, s in parts.items()}}
+    said: dict[str, Any] = {"name": store_name(store), "tensors": {n: dict(s.metadata) for n, s in parts.items()}}
     return made, said | ({"normalised": normalised} if normalised else {})
 
 
-def labels_stored(labels: Tensor, classes: int | None, store: Store) -> Stored:
+def labels_stored(labels: Tensor, classes: int | None, store: Codec) -> Encoded:
     """Targets as a file has them: classes and rows in few bits, real values as float32, other whole numbers exactly.
 
     Args:
@@ -123,13 +123,13 @@ def labels_stored(labels: Tensor, classes: int | None, store: Store) -> Stored:
     return rows_stored(labels, store.label_bits) if labels.is_floating_point() else classes_stored(labels, classes)
 
 
-def scores_stored(scores: Tensor, store: Store) -> Stored:
+def scores_stored(scores: Tensor, store: Codec) -> Encoded:
     """Scores as a file has them: in as many bits as the store gives soft labels, codes with ranges of their own."""
     bits = store.label_bits
     return Float().pack(scores) if bits > MOST_BITS else Uniform(bits=bits).pack(scores)
 
 
-def texts_stored(texts: Sequence[str]) -> dict[str, Stored]:
+def texts_stored(texts: Sequence[str]) -> dict[str, Encoded]:
     """Texts as their UTF-8 bytes in one row, and where each begins; nothing where there are none."""
     if not texts:
         return {}
@@ -154,8 +154,8 @@ def _texts(found: dict[str, Tensor], n: int) -> tuple[str, ...]:
 
 
 def pack_all(
-    inputs: Inputs, input: InputSpec, store: Store, normalization: Normalization
-) -> tuple[dict[str, Stored], bool | list[str]]:
+    inputs: Inputs, input: InputSpec, store: Codec, normalization: Normalization
+) -> tuple[dict[str, Encoded], bool | list[str]]:
     """Inputs in data units by their names in the file, codes and words exactly; and which are in normalised units.
 
     Raises:
@@ -166,7 +166,7 @@ def pack_all(
         return {"inputs": pack_inputs(inputs, store, normalization, image)}, normalised_units(store, image)
     kinds = {name: part.kind for name, part in input.parts}
     rounded = [n for n in normalization.parts if normalised_units(store, kinds.get(n) == "image")]
-    made: dict[str, Stored] = {}
+    made: dict[str, Encoded] = {}
     for name, tensor in inputs.items():
         if name in rounded:
             tensor = _affine(tensor, normalization.parts[name])
@@ -174,7 +174,7 @@ def pack_all(
     return made, rounded
 
 
-def unpack_all(parts: Mapping[str, Stored], input: InputSpec, normalised: Any, normalization: Normalization) -> Inputs:
+def unpack_all(parts: Mapping[str, Encoded], input: InputSpec, normalised: Any, normalization: Normalization) -> Inputs:
     """Inputs in data units, of what `pack_all` gave.
 
     Raises:
@@ -192,17 +192,17 @@ def unpack_all(parts: Mapping[str, Stored], input: InputSpec, normalised: Any, n
     return made[""] if "" in made else {n: made[n] for n in (*names_of(input), *made) if n in made}
 
 
-def normalised_units(store: Store, image: bool) -> bool:
+def normalised_units(store: Codec, image: bool) -> bool:
     """Whether inputs are rounded in normalised units: columns of a table have scales of their own."""
     return not image and not isinstance(store, Exact | Float)
 
 
-def pack_inputs(inputs: Tensor, store: Store, normalization: Normalization, image: bool) -> Stored:
+def pack_inputs(inputs: Tensor, store: Codec, normalization: Normalization, image: bool) -> Encoded:
     """Inputs in data units as ``store`` writes them."""
     return store.pack(_affine(inputs, normalization) if normalised_units(store, image) else inputs)
 
 
-def unpack_inputs(stored: Stored, normalised: bool, normalization: Normalization) -> Tensor:
+def unpack_inputs(stored: Encoded, normalised: bool, normalization: Normalization) -> Tensor:
     """Inputs in data units, of what `pack_inputs` gave.
 
     Raises:
@@ -214,7 +214,7 @@ def unpack_inputs(stored: Stored, normalised: bool, normalization: Normalization
     return inputs * _beside(normalization.std, inputs) + _beside(normalization.mean, inputs) if normalised else inputs
 
 
-def _packed(tensor: Tensor, store: Store) -> Stored:
+def _packed(tensor: Tensor, store: Codec) -> Encoded:
     """A payload's tensor: numbers by the store, places and flags as they are."""
     if tensor.is_floating_point():
         return store.pack(tensor.float())
@@ -242,12 +242,12 @@ def read_contents(
     if not isinstance(said, dict) or not all(isinstance(v, dict) for v in said.values()):
         raise PotstillError("its card lacks a valid 'store.tensors'; get the file again")
     found: dict[str, Tensor] = {}
-    parts: dict[str, Stored] = {}
+    parts: dict[str, Encoded] = {}
     for name, description in said.items():
         mine = [n for n in held if n == name or n.startswith(f"{name}.")]
         if not mine:
             raise PotstillError(f"holds no tensor {str(name)[:80]!r}, which its card describes; get the file again")
-        stored = Stored({n.removeprefix(name): held.pop(n) for n in mine}, description)
+        stored = Encoded({n.removeprefix(name): held.pop(n) for n in mine}, description)
         if name == "inputs" or name.startswith("inputs/"):
             parts[name] = stored
             continue
@@ -322,13 +322,13 @@ def decoded(
     for name, value in {**vars(parametrization), **vars(getattr(parametrization, "inner", spec.__class__))}.items():
         if isinstance(value, int) and value > limits().decoder_setting:
             raise PotstillError(f"its decoder has {name} {value:,}; {raised('decoder_setting')}")
-    if isinstance(getattr(parametrization, "inner", parametrization), Needs) != bool(said.get("assets")):
+    if isinstance(getattr(parametrization, "inner", parametrization), RequiresAssets) != bool(said.get("assets")):
         raise PotstillError(f"its decoder {spelled!r} and the assets on its card do not fit; get the file again")
     assets = open_decoders(said, shared, max_bytes)
     try:
         with torch.no_grad():
-            if isinstance(parametrization, Needs) and assets:
-                parametrization = parametrization.given(assets)
+            if isinstance(parametrization, RequiresAssets) and assets:
+                parametrization = parametrization.with_assets(assets)
             made = parametrization.decode(payload, spec.shape)
     except (RuntimeError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError, OverflowError) as error:
         # Whatever a decoder of torch operations says to a payload that was not made for it: the file is wrong.

@@ -10,7 +10,7 @@ from torch import Tensor
 from potstill._util.input_limits import limits
 from potstill._util.outputs import check_output
 from potstill.codecs import read, store
-from potstill.core import Inputs, Source, Stored
+from potstill.core import Encoded, Inputs, Source
 from potstill.core.nested import only, tensors
 from potstill.dataset_file.dataset import Distilled, as_stored, checked, normalization_of
 from potstill.dataset_file.files import parse_json, read_metadata, read_tensors, write_tensors
@@ -114,7 +114,7 @@ def read_indices(path: Path) -> tuple[Tensor, dict[str, Any], dict[str, Tensor]]
         said = card.get("store", {}).get("tensors") if isinstance(card.get("store"), dict) else None
         if index is not None and isinstance(said, dict) and isinstance(said.get("index"), dict):
             try:
-                index = read(Stored({"": index}, said["index"]))
+                index = read(Encoded({"": index}, said["index"]))
             except PotstillError as error:
                 raise PotstillError(f"{path}: tensor 'index': {error}") from error
         else:
@@ -151,7 +151,7 @@ def rebuild(path: Path, source: Source) -> Distilled:
         if texts := getattr(source, "texts", ()):
             kept |= texts_stored([texts[i] for i in index.tolist()])
         for part, found in kept.items():
-            if dict(found.said) != card["store"]["tensors"].get(part):
+            if dict(found.metadata) != card["store"]["tensors"].get(part):
                 raise PotstillError(
                     f"{path}: the samples are stored otherwise by {name!r} than its card says; get it again"
                 )

@@ -29,7 +29,7 @@ from potstill.codecs import (
 )
 from potstill.codecs.entropy import coded_bytes
 from potstill.codecs.exact import ints_stored
-from potstill.core import Inputs, InputSpec, NetworkFactory, Source, Stored
+from potstill.core import Encoded, Inputs, InputSpec, NetworkFactory, Source
 from potstill.core.nested import moved, only, tensors
 from potstill.data.groups import get_groups
 from potstill.data.splits import TimeOrdered, stratify
@@ -160,7 +160,7 @@ def groups(train: Source) -> int:
     return max(1, len(train.classes))
 
 
-def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Mapping[str, Stored], Stored]:
+def _stored(train: Source, index: Tensor, codec: str, soft: bool) -> tuple[Mapping[str, Encoded], Encoded]:
     """Inputs by name and targets of the samples at ``index`` as a file has them; soft labels by their size alone."""
     x, k = train.raw(index), len(train.classes)
     labels = rows_stored(torch.full((len(index), k), 1 / k), ROW_BITS) if soft else _targets_stored(train, index)
@@ -176,18 +176,18 @@ def _foreseen(train: Source, index: Tensor, codec: str, soft: bool) -> int:
     return values_bytes(store(codec), (len(index), *train.input.shape)) + labels
 
 
-def _part(x: Tensor, codec: str) -> Stored:
+def _part(x: Tensor, codec: str) -> Encoded:
     """Values by the codec, codes and words as they are."""
     return store(codec).pack(x) if x.is_floating_point() else ints_stored(x)
 
 
-def _targets_stored(train: Source, index: Tensor) -> Stored:
+def _targets_stored(train: Source, index: Tensor) -> Encoded:
     if isinstance(task_of(train), Classification):
         return classes_stored(train.labels[index], len(train.classes))
     return _part(targets_of(train)[index], "exact")
 
 
-def _size(stored: tuple[Mapping[str, Stored], Stored]) -> int:
+def _size(stored: tuple[Mapping[str, Encoded], Encoded]) -> int:
     return sum(map(nbytes, stored[0].values())) + nbytes(stored[1])
 
 

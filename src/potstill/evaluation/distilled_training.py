@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from potstill.augment.crop import Crops, PadCrop
 from potstill.augment.mix import CutMix, Mix, MixUp
 from potstill.augment.view_schedule import Views
-from potstill.core import Augmentation, NetworkFactory, Source, Trained
+from potstill.core import Augmentation, NetworkFactory, NetworkWeights, Source
 from potstill.errors import PotstillError
 from potstill.evaluation.protocol import Protocol
 from potstill.execution import Executor
@@ -35,7 +35,7 @@ class Teachers:
     """Trained networks whose mean logits are the labels; a value that another process can be given."""
 
     make: NetworkFactory
-    trained: tuple[Trained, ...]
+    trained: tuple[NetworkWeights, ...]
     others: "tuple[Teachers, ...]" = ()
     """Those of other architectures."""
 

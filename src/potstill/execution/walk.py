@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from potstill.core import Part
+from potstill.core import StepCost
 from potstill.execution.peak import Walked
 
 __all__ = ["Held", "held_by", "tensor_bytes", "walk"]
@@ -85,7 +85,7 @@ def held_by(run: Callable[[], object]) -> tuple[int, int]:
     return held.peak, kept
 
 
-def walk(part: Part, input_bytes: int, steps: int | None = None) -> Walked:
+def walk(part: StepCost, input_bytes: int, steps: int | None = None) -> Walked:
     """What ``part`` holds, from running it for a few classes.
 
     Args:

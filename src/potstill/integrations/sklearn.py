@@ -364,7 +364,7 @@ class Distiller(OneToOneFeatureMixin, BaseEstimator):  # type: ignore[misc]  # s
             info = make_method(self.method, self.options or {})[1].info
         except (PotstillError, TypeError):  # tags are asked of estimators that are not valid, too
             return False
-        return info.selects and (self.options or {}).get("keep") != "centroid"
+        return info.is_selection and (self.options or {}).get("keep") != "centroid"
 
 
 def _column(y: Any) -> Any:

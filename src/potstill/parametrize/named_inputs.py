@@ -16,11 +16,11 @@ from potstill.core import (
     Batch,
     Inputs,
     InputSpec,
-    Needs,
     Normalization,
     Parametrization,
     Payload,
     Problem,
+    RequiresAssets,
     Source,
 )
 from potstill.core.nested import names_of
@@ -222,7 +222,7 @@ def named(spelled: str, input: InputSpec) -> Named:
             )
         first, rest = pictures[0], spelled
     inner: Parametrization = part("parametrizations", rest)
-    if isinstance(inner, Needs):
+    if isinstance(inner, RequiresAssets):
         raise PotstillError(
             f"parametrization {rest} decodes by what is made of whole inputs, so that it cannot be of {first!r} alone; "
             "take another"

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from potstill.codecs import ints_stored, read
 from potstill.codecs.names import store_name
-from potstill.core import Asset, Needs, Parametrization, Payload, Problem, Store, Stored
+from potstill.core import Asset, Codec, Encoded, Parametrization, Payload, Problem, RequiresAssets
 from potstill.errors import PotstillError
 
 __all__ = ["Aware", "Learns", "Rounds"]
@@ -46,7 +46,7 @@ class Learns(Protocol):
         """``read(packed(x, ranges))`` to the last bit, with gradients by ``x`` and by every range."""
         ...
 
-    def packed(self, x: Tensor, ranges: Mapping[str, Tensor]) -> Stored:
+    def packed(self, x: Tensor, ranges: Mapping[str, Tensor]) -> Encoded:
         """``x`` by these levels."""
         ...
 
@@ -63,7 +63,7 @@ class Aware:
     """
 
     inner: Parametrization
-    store: Store
+    store: Codec
     learned: bool = False
     """Move the levels with the payload."""
 
@@ -86,11 +86,11 @@ class Aware:
 
     def assets(self, problem: Problem, /) -> tuple[Asset, ...]:
         """As without rounding."""
-        return self.inner.assets(problem) if isinstance(self.inner, Needs) else ()
+        return self.inner.assets(problem) if isinstance(self.inner, RequiresAssets) else ()
 
-    def given(self, assets: Mapping[str, Payload], /) -> "Aware":
+    def with_assets(self, assets: Mapping[str, Payload], /) -> "Aware":
         """The same with what ``inner`` needs."""
-        return replace(self, inner=self.inner.given(assets)) if isinstance(self.inner, Needs) else self
+        return replace(self, inner=self.inner.with_assets(assets)) if isinstance(self.inner, RequiresAssets) else self
 
     def encode(self, x: Any, problem: Problem, rng: Generator, /) -> Payload:
         """The payload of ``inner``, and levels fitted to it where they are learned."""
@@ -118,9 +118,9 @@ class Aware:
         assert isinstance(self.store, Rounds)  # a store that learns rounds, too
         return self.store.rounded(t)
 
-    def finished(self, payload: Payload) -> Mapping[str, Stored]:
+    def finished(self, payload: Payload) -> Mapping[str, Encoded]:
         """How each tensor of the inner payload is written; reading it gives what `decode` decoded from, bit for bit."""
-        made: dict[str, Stored] = {}
+        made: dict[str, Encoded] = {}
         for name, t in payload.items():
             if name.startswith(_RANGE):
                 continue

@@ -135,7 +135,7 @@ def plan_cluster(
     if isinstance(train, LikeSource):
         few = Splits(train=train.few(FEW, FEW), test=None)
         small = resolve_run(few, made, ipc=1, size_budget=None, **axes)
-    horizon = made.horizon(whole.problem)
+    horizon = made.num_steps(whole.problem)
     total = min((n for n in (horizon, steps) if n is not None), default=None)
     if total is None:
         raise PotstillError(f"{whole.name} does not say how many steps it makes; give `steps=N`")
@@ -172,7 +172,7 @@ def _set_bytes(settled: ResolvedRun, n: int) -> int:
     few = problem.train.raw(torch.arange(min(8, len(problem.train))))
     held = sum(problem.held) // max(1, problem.train.input.numbers)
     inputs = values_bytes(store, (held, *problem.train.input.shape), few if isinstance(few, Tensor) else None)
-    soft = settled.method.info.soft or getattr(settled.method, "labels", "hard") != "hard"
+    soft = settled.method.info.soft_labels or getattr(settled.method, "labels", "hard") != "hard"
     return inputs + label_bytes(n, problem.num_classes, store.label_bits if soft else None)
 
 
@@ -221,7 +221,7 @@ class _Here:
             units = sum(job.left() for job in left)
             if not units:
                 continue
-            run, few = trial[0].trial()
+            run, few = trial[0].estimate()
             work = _least(run) / few * self.rate
             make = self._of(left[0])
             phase = training_phase(
@@ -268,8 +268,8 @@ class _Here:
                 steps=reads / 256,
             )  # fmt: skip
             phases.append(reading)
-        inner = method.parts(problem, state) or ()
-        outer = self.whole.method.parts(full, state) or ()
+        inner = method.step_costs(problem, state) or ()
+        outer = self.whole.method.step_costs(full, state) or ()
         here, there = (sum(p.samples / p.every for p in parts) for parts in (inner, outer))
         seconds = _least(lambda: method.step(problem, state, rng), most=5)
         real = sum(p.samples / p.every for p in outer if p.real)

@@ -19,16 +19,16 @@ from potstill.api.distill import ResolvedRun, resolve_run
 from potstill.augment.names import named_augmentation
 from potstill.codecs import Exact, Uniform, ints_stored, label_bytes, nbytes, store_name, values_bytes
 from potstill.core import (
-    Ground,
+    AssetContext,
+    Codec,
     Method,
-    Part,
     Problem,
     Result,
     Selection,
     Source,
-    Store,
+    StepCost,
     Synthetic,
-    labels_asked,
+    label_mode,
 )
 from potstill.core.nested import only, tensors, zeros
 from potstill.dataset_file import pack
@@ -161,7 +161,7 @@ def plan(
     labels: str | None = None,
     augment: str | None = None,
     zca: str | None = None,
-    codec: str | Store | None = None,
+    codec: str | Codec | None = None,
     device: str = "auto",
     executor: Executor | str | None = None,
     experts: Any = None,
@@ -223,8 +223,8 @@ def plan(
     config: dict[str, Any] = dataclasses.asdict(made)  # type: ignore[call-overload]
     return Plan(
         method=settled.name, config=config, network=settled.problem.network.name,
-        parametrization=config.get("parametrization", "none" if made.info.selects else "pixels"),
-        labels=config.get("labels", "soft" if made.info.soft else "hard"), augment=config.get("augment", "none"),
+        parametrization=config.get("parametrization", "none" if made.info.is_selection else "pixels"),
+        labels=config.get("labels", "soft" if made.info.soft_labels else "hard"), augment=config.get("augment", "none"),
         device=str(train.device), source=train.name, samples=len(train), shape=train.input.shape,
         kind=train.input.kind, classes=len(train.classes), inputs=sum(seen.sizes),
         per_class=(min(seen.sizes), max(seen.sizes)), bytes=seen.bytes,
@@ -282,7 +282,7 @@ def _look(
     problem, networks = with_placeholders(method, settled.problem, given)
     rng = generator(seed, "distill", name)
     state = method.init(problem, rng)
-    soft = labels_asked(method) == "soft"
+    soft = label_mode(method) == "soft"
     # Rows that a teacher gives every input take long to make, and are known by their size.
     hard: Any = {"labels": "hard"} if soft else {}
     result = dataclasses.replace(method, **hard).result(problem, state)  # type: ignore[type-var]
@@ -292,8 +292,8 @@ def _look(
     labels, payload = _stored(settled, result, n)
     if soft:
         labels = torch.empty((n, problem.num_classes), device="meta")
-    parts = method.parts(problem, state)
-    horizon, counts = method.horizon(problem), None
+    parts = method.step_costs(problem, state)
+    horizon, counts = method.num_steps(problem), None
     steps = min((n for n in (horizon, asked) if n is not None), default=None)
     rough = estimate_step_seconds(problem, parts)
     said.rough(steps, rough)
@@ -349,9 +349,9 @@ def with_placeholders(
     return problem.with_assets(assets), tuple(needed)
 
 
-def asset_context(problem: Problem) -> Ground:
+def asset_context(problem: Problem) -> AssetContext:
     train = problem.train
-    return Ground(train=train, network=problem.network, augmentation=lambda name: named_augmentation(name, train))
+    return AssetContext(train=train, network=problem.network, augmentation=lambda name: named_augmentation(name, train))
 
 
 def _training(
@@ -415,7 +415,7 @@ def _bytes(
     return sizes | {"total": sum(sizes.values())}
 
 
-def _like(train: Source, result: Result, store: Store) -> Tensor | None:
+def _like(train: Source, result: Result, store: Codec) -> Tensor | None:
     """Samples such as the set will have, for stores whose bytes depend on the values."""
     if isinstance(result, Selection):
         return only(train.raw(result.index[:4096]), "a plan")
@@ -438,7 +438,7 @@ def _moving(problem: Problem, result: Result) -> tuple[int, int]:
     return tensor_bytes(floating) + tensor_bytes(rows), held_by(decoded)[1]
 
 
-def _passes(part: Part) -> Passes:
+def _passes(part: StepCost) -> Passes:
     at_once = min(part.samples, part.size * part.at_once)
     return Passes(what=part.what, samples=part.samples, at_once=at_once, real=part.real, every=part.every)
 

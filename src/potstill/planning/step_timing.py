@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from potstill.core import Method, Part, Problem
+from potstill.core import Method, Problem, StepCost
 from potstill.evaluation.candidate_trials import work
 from potstill.rng import generator
 
@@ -46,7 +46,7 @@ class StepTiming:
     then only (real statistics that serve several steps) counts as often as it came."""
 
 
-def estimate_step_seconds(problem: Problem, parts: Sequence[Part] | None) -> float | None:
+def estimate_step_seconds(problem: Problem, parts: Sequence[StepCost] | None) -> float | None:
     """Seconds of a step by counted operations, within a factor of a few; ``None`` on a GPU, and of a method that does
     not say what passes a network."""
     if parts is None or problem.train.device.type != "cpu":
@@ -57,13 +57,13 @@ def estimate_step_seconds(problem: Problem, parts: Sequence[Part] | None) -> flo
     return passed * work(problem.network, problem.train.input) / (SPEED * torch.get_num_threads())
 
 
-def mean_step_share(parts: Sequence[Part] | None) -> float:
+def mean_step_share(parts: Sequence[StepCost] | None) -> float:
     """Operations of a step in the mean, as a part of those of the first, in which everything is read anew."""
     whole = sum(map(_passed, parts or ()))
     return sum(_passed(part) / part.every for part in parts or ()) / whole if whole else 1.0
 
 
-def _passed(part: Part) -> int:
+def _passed(part: StepCost) -> int:
     """Samples that pass forwards, and backwards at twice the cost: all that are not real, of real ones about half."""
     return (2 if part.real else 3) * part.samples
 
@@ -84,7 +84,7 @@ def time_steps(
         return (), 1
     rng = generator(seed, "distill", name)
     state = method.init(problem, rng)
-    parts = method.parts(problem, state)
+    parts = method.step_costs(problem, state)
     around = max((part.every for part in parts or ()), default=1)
     seconds: list[float] = []
     most = MOST if measure is None else measure + 1

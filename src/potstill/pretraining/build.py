@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from potstill.core import Asset, AssetJob, Augmentation, Ground, Method, NetworkFactory, Problem, Source
+from potstill.core import Asset, AssetContext, AssetJob, Augmentation, Method, NetworkFactory, Problem, Source
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.execution import Executor, choose
 
@@ -49,10 +49,10 @@ def obtain(
         PotstillError: one cannot be made, such as a network that did not stay finite, or what is given does not fit.
     """
     made: dict[str, Any] = {}
-    total, ground = 0.0, Ground(train=train, network=make, augmentation=augmentation)
+    total, ground = 0.0, AssetContext(train=train, network=make, augmentation=augmentation)
     for asset in assets:
         if given is not None and asset.name in given:
-            made[asset.name] = asset.given(given[asset.name], ground)
+            made[asset.name] = asset.adopt(given[asset.name], ground)
             continue
         parts = _parts(asset, ground, executor, progress)
         made[asset.name] = asset.open(parts)
@@ -61,21 +61,21 @@ def obtain(
 
 
 def _produce(job: AssetJob) -> tuple[Any, str] | None:
-    return job.produce()
+    return job.build()
 
 
 def _parts(
-    asset: Asset, ground: Ground, executor: Executor | None, progress: Callable[[str, int, int], None] | None
+    asset: Asset, ground: AssetContext, executor: Executor | None, progress: Callable[[str, int, int], None] | None
 ) -> list[Any]:
     jobs = asset.jobs(ground)
-    parts = [job.kept() for job in jobs]
+    parts = [job.load() for job in jobs]
     missing = [n for n, part in enumerate(parts) if part is None]
     done, why = len(jobs) - len(missing), ""
     if progress is not None:
         progress(asset.name, done, len(jobs))
     runner = executor or choose(len(missing), ground.train.device, ground.network, *(type(job) for job in jobs[:1]))
     for n, unkept in zip(missing, runner.map(_produce, [jobs[n] for n in missing]), strict=True):
-        parts[n], said = (jobs[n].kept(), "") if unkept is None else unkept
+        parts[n], said = (jobs[n].load(), "") if unkept is None else unkept
         if parts[n] is None:
             parts[n], said = jobs[n].compute(), "what was just written cannot be read"
         why, done = why or said, done + 1
@@ -83,7 +83,7 @@ def _parts(
             progress(asset.name, done, len(jobs))
     if why:
         warnings.warn(
-            f"what came of {asset.work(jobs)} could not be kept, and will be made again when it is wanted again: "
+            f"what came of {asset.describe_work(jobs)} could not be kept, and will be made again when it is needed: "
             f"{why}; free space, or set POTSTILL_CACHE to a folder that can be written",
             PotstillWarning, stacklevel=3,
         )  # fmt: skip

@@ -20,7 +20,7 @@ from torch import Tensor
 from potstill._util.cache import make_kind
 from potstill._util.cache_dir import cache_folder
 from potstill.augment.siamese import none
-from potstill.core import Batch, NetworkFactory, Source, Trained
+from potstill.core import Batch, NetworkFactory, NetworkWeights, Source
 from potstill.core.nested import only
 from potstill.data.iterate import map_samples
 from potstill.dataset_file import read_tensors, write_tensors
@@ -97,9 +97,9 @@ class Order:
         said = json.dumps(["grand last layer", 1, *(job.path().name for job in self.trainings())])
         return cache_folder() / "orders" / f"{hashlib.sha256(said.encode()).hexdigest()}.safetensors"
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Samples that training its networks will still pass."""
-        return 0.0 if self.path().exists() else sum(job.left() for job in self.trainings() if not job.there())
+        return 0.0 if self.path().exists() else sum(job.remaining() for job in self.trainings() if not job.is_cached())
 
     def scores(self) -> Float[Tensor, " n"]:
         """The mean norm of each sample's last-layer gradient."""
@@ -110,9 +110,9 @@ class Order:
                 return found
         total = torch.zeros(len(self.train))
         for job in self.trainings():
-            if (kept := job.kept()) is None:
-                made = job.produce()
-                kept = job.kept() if made is None else made[0]
+            if (kept := job.load()) is None:
+                made = job.build()
+                kept = job.load() if made is None else made[0]
             assert kept is not None
             total += self._of(kept[0]) / self.runs
         with contextlib.suppress(OSError, PotstillError):  # a cache that cannot be written costs time, not the result
@@ -120,7 +120,7 @@ class Order:
             write_tensors(path, {"scores": total}, {})
         return total
 
-    def _of(self, trained: Trained) -> Float[Tensor, " n"]:
+    def _of(self, trained: NetworkWeights) -> Float[Tensor, " n"]:
         net = self.make(trained.seed).eval()
         net.load_state_dict({**trained.theta, **trained.buffers})
         index = torch.arange(len(self.train))

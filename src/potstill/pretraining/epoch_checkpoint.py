@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from potstill._util.cache import make_kind
-from potstill.core import Trained
+from potstill.core import NetworkWeights
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.errors import PotstillError
 from potstill.labels.teacher import Teacher
@@ -32,7 +32,7 @@ class UnderWay:
     """The generator's state."""
     seconds: float
     """Spent until now."""
-    stops: Sequence[tuple[Trained, float]]
+    stops: Sequence[tuple[NetworkWeights, float]]
     """The networks of the stops that it has passed, and the seconds up to there."""
 
 
@@ -90,7 +90,7 @@ def read_progress(path: Path, like: Teacher, key: str, seed: int, classes: tuple
     params, velocity, buffers = (part(f"{name}/") for name in _PARTS)
     epoch, step, right, seen = numbers
     stops = [
-        (Trained(seed=seed, theta=part(f"stops/{i}/theta/"), buffers=part(f"stops/{i}/buffers/"), epoch=at,
+        (NetworkWeights(seed=seed, theta=part(f"stops/{i}/theta/"), buffers=part(f"stops/{i}/buffers/"), epoch=at,
                  classes=classes), spent)
         for i, (at, spent) in enumerate(passed)
     ]  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from potstill._util.cache import in_use
-from potstill.core import Trained
+from potstill.core import NetworkWeights
 from potstill.dataset_file import read_tensors
 from potstill.errors import PotstillError
 
@@ -22,7 +22,7 @@ OPEN = 2**28
 """Bytes of networks that stay in memory after they were read, at most; one always stays."""
 
 
-def size_of(trained: Trained) -> int:
+def size_of(trained: NetworkWeights) -> int:
     """Bytes of its parameters and buffers."""
     return sum(t.numel() * t.element_size() for part in (trained.theta, trained.buffers) for t in part.values())
 
@@ -31,9 +31,9 @@ def size_of(trained: Trained) -> int:
 class Here:
     """A network that is in memory anyway."""
 
-    trained: Trained
+    trained: NetworkWeights
 
-    def __call__(self) -> Trained:
+    def __call__(self) -> NetworkWeights:
         return self.trained
 
 
@@ -56,11 +56,11 @@ class Kept:
         in_use(self.path)  # in the process that it was sent to, too
 
     @classmethod
-    def of(cls, path: Path, found: Trained, device: torch.device) -> "Kept":
+    def of(cls, path: Path, found: NetworkWeights, device: torch.device) -> "Kept":
         """What was ``found`` at ``path``."""
         return cls(path=path, seed=found.seed, epoch=found.epoch, classes=found.classes, device=device)
 
-    def __call__(self) -> Trained:
+    def __call__(self) -> NetworkWeights:
         """
         Raises:
             PotstillError: it cannot be read any more.
@@ -71,26 +71,26 @@ class Kept:
             raise PotstillError(
                 f"{error}; this trained network was there when the run began: begin again, which makes it anew"
             ) from error
-        return Trained(seed=self.seed, **apart(tensors, self.device), epoch=self.epoch, classes=self.classes)
+        return NetworkWeights(seed=self.seed, **apart(tensors, self.device), epoch=self.epoch, classes=self.classes)
 
 
 @dataclass(frozen=True, eq=False)
-class Snapshots(Sequence[Trained]):
+class Snapshots(Sequence[NetworkWeights]):
     """Networks of one architecture, each with what reads it; those that were read last stay in memory."""
 
-    readers: tuple[Callable[[], Trained], ...]
+    readers: tuple[Callable[[], NetworkWeights], ...]
     seconds: float = 0.0
     """Of computing that went into them."""
-    _open: "OrderedDict[int, Trained]" = field(default_factory=OrderedDict, repr=False)
+    _open: "OrderedDict[int, NetworkWeights]" = field(default_factory=OrderedDict, repr=False)
 
     def __len__(self) -> int:
         return len(self.readers)
 
     @overload
-    def __getitem__(self, at: int) -> Trained: ...
+    def __getitem__(self, at: int) -> NetworkWeights: ...
     @overload
-    def __getitem__(self, at: slice) -> tuple[Trained, ...]: ...
-    def __getitem__(self, at: int | slice) -> Trained | tuple[Trained, ...]:
+    def __getitem__(self, at: slice) -> tuple[NetworkWeights, ...]: ...
+    def __getitem__(self, at: int | slice) -> NetworkWeights | tuple[NetworkWeights, ...]:
         if isinstance(at, slice):
             return tuple(self[n] for n in range(len(self))[at])
         n = range(len(self))[at]
@@ -112,13 +112,13 @@ class Snapshots(Sequence[Trained]):
 
 
 @dataclass(frozen=True, eq=False)
-class ByEpoch(Mapping[int, Trained]):
+class ByEpoch(Mapping[int, NetworkWeights]):
     """The same by the number of epochs made."""
 
     epochs: tuple[int, ...]
     networks: Snapshots
 
-    def __getitem__(self, epoch: int) -> Trained:
+    def __getitem__(self, epoch: int) -> NetworkWeights:
         if epoch not in self.epochs:
             raise KeyError(epoch)
         return self.networks[self.epochs.index(epoch)]

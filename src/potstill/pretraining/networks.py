@@ -25,7 +25,7 @@ from torch import Generator, Tensor
 
 from potstill._util.cache import make_kind
 from potstill._util.cache_dir import cache_folder
-from potstill.core import Augmentation, Ground, Network, NetworkFactory, Source, Trained
+from potstill.core import AssetContext, Augmentation, Network, NetworkFactory, NetworkWeights, Source
 from potstill.data import stratify
 from potstill.data.groups import get_groups, source_key
 from potstill.data.iterate import shuffle_indices
@@ -89,7 +89,7 @@ class Training:
         """What its first parameters are made from."""
         return derive(0, "asset", "network", self.number)
 
-    def trial(self) -> tuple[Callable[[], object], float]:
+    def estimate(self) -> tuple[Callable[[], object], float]:
         """A batch of the training, which leaves nothing behind, and how many samples it has."""
         net, size = self.make(self.seed).train(), min(int(self.recipe["batch"]), len(self.train))
         made = fresh_teacher(net)
@@ -122,24 +122,24 @@ class Training:
         """Whether an epoch is the same in a training of any length."""
         return self.recipe.get("schedule") == "constant"
 
-    def _trained(self, made: Teacher, epoch: int) -> Trained:
+    def _trained(self, made: Teacher, epoch: int) -> NetworkWeights:
         if not all(math.isfinite(float(p.sum())) for p in made.params.values()):
             raise PotstillError(
                 f"network {self.number} of {self.make.name} did not stay finite in training; lower its learning rate"
             )
         theta, buffers, classes = made.params, made.buffers, self.train.classes
-        return Trained(seed=self.seed, theta=theta, buffers=buffers, epoch=epoch, classes=classes)
+        return NetworkWeights(seed=self.seed, theta=theta, buffers=buffers, epoch=epoch, classes=classes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainNetwork(Training):
     """The training of one network as a job (an `potstill.core.AssetJob`), which gives `Snapshots` of one network."""
 
-    def __call__(self) -> tuple[Trained, float]:
+    def __call__(self) -> tuple[NetworkWeights, float]:
         """The trained network after the last of its stops, and the seconds that it took."""
         return self.run()[-1]
 
-    def run(self) -> list[tuple[Trained, float]]:
+    def run(self) -> list[tuple[NetworkWeights, float]]:
         """One training: the network at each of its stops, and the seconds up to there.
 
         A long one is written to the cache after an epoch, about every minute; one that was stopped goes on from there.
@@ -148,7 +148,7 @@ class TrainNetwork(Training):
             PotstillError: it did not stay finite.
         """
         begun, net, rng = time.monotonic(), self.make(self.seed).train(), self._rng()
-        made, found, first, last = fresh_teacher(net), list[tuple[Trained, float]](), 0, self.stops[-1]
+        made, found, first, last = fresh_teacher(net), list[tuple[NetworkWeights, float]](), 0, self.stops[-1]
         index = kept_part(self.train, float(self.recipe.get("holdout", 0)))
         key, written = json.dumps(self.stops), begun
         if (old := read_progress(self.progress(), made, key, self.seed, self.train.classes)) is not None:
@@ -190,11 +190,11 @@ class TrainNetwork(Training):
             what["epoch"] = epoch
         return cache_folder() / "networks" / f"{named(what, self.on, self.make.device)}.safetensors"
 
-    def there(self) -> bool:
+    def is_cached(self) -> bool:
         """Whether all its stops seem to be in the cache."""
         return all(self.path(epoch).exists() for epoch in self.stops)
 
-    def kept(self) -> Snapshots | None:
+    def load(self) -> Snapshots | None:
         """Its stops in the cache, each checked now and read when it is asked for; ``None`` where one is missing.
 
         Raises:
@@ -209,7 +209,7 @@ class TrainNetwork(Training):
             seconds = found[1]
         return Snapshots(tuple(readers), seconds)
 
-    def produce(self) -> tuple[Snapshots, str] | None:
+    def build(self) -> tuple[Snapshots, str] | None:
         """Train it and keep all its stops; where they cannot be kept, themselves and why."""
         stops = self.run()
         why = [said for stop in stops if (said := self.keep(*stop))]
@@ -219,14 +219,14 @@ class TrainNetwork(Training):
         """Its stops in memory."""
         return _in_memory(self.run())
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Samples that training it will still pass."""
         first = fresh_teacher(self.make(self.seed))
         begun = read_progress(self.progress(), first, json.dumps(self.stops), self.seed, self.train.classes)
         epochs = self.stops[-1] - (0 if begun is None else begun.epoch)
         return epochs * len(kept_part(self.train, float(self.recipe.get("holdout", 0))))
 
-    def read(self, epoch: int | None = None) -> tuple[Trained, float] | None:
+    def read(self, epoch: int | None = None) -> tuple[NetworkWeights, float] | None:
         """What an earlier run made of it, as it was after ``epoch`` (the last), if that is there and whole.
 
         Raises:
@@ -246,9 +246,9 @@ class TrainNetwork(Training):
         if {n: t.shape for n, t in tensors.items()} != wanted:
             return None
         same_order(classes, self.train.classes, f"the kept network {self.path(epoch).name}", "the data")
-        return Trained(seed=self.seed, **apart(tensors, self.make.device), epoch=epoch, classes=classes), seconds
+        return NetworkWeights(seed=self.seed, **apart(tensors, self.make.device), epoch=epoch, classes=classes), seconds
 
-    def keep(self, trained: Trained, seconds: float) -> str:
+    def keep(self, trained: NetworkWeights, seconds: float) -> str:
         """Write it for later runs. A cache that cannot be written costs time, not the result: why, or nothing."""
         tensors = {f"theta/{n}": t.cpu() for n, t in trained.theta.items()}
         tensors |= {f"buffers/{n}": t.cpu() for n, t in trained.buffers.items()}
@@ -292,13 +292,13 @@ class Untrained:
     job: Training
     epoch: int
 
-    def __call__(self) -> Trained:
+    def __call__(self) -> NetworkWeights:
         net = self.job.make(self.job.seed)
         buffers = {n: b.detach().clone() for n, b in net.named_buffers()}
-        return Trained(seed=self.job.seed, theta=parameters(net), buffers=buffers, epoch=self.epoch)
+        return NetworkWeights(seed=self.job.seed, theta=parameters(net), buffers=buffers, epoch=self.epoch)
 
 
-def _in_memory(stops: Sequence[tuple[Trained, float]]) -> Snapshots:
+def _in_memory(stops: Sequence[tuple[NetworkWeights, float]]) -> Snapshots:
     return Snapshots(tuple(Here(trained) for trained, _ in stops), stops[-1][1])
 
 
@@ -322,7 +322,7 @@ class TrainedNetworks:
     labels: bool = False
     """They are the method's teachers: they label its result where a protocol lets teachers label."""
 
-    def jobs(self, ground: Ground) -> tuple[TrainNetwork, ...]:
+    def jobs(self, ground: AssetContext) -> tuple[TrainNetwork, ...]:
         """A training for each network.
 
         Raises:
@@ -344,27 +344,27 @@ class TrainedNetworks:
         """All of them in one sequence, which reads each when it is asked for."""
         return Snapshots(tuple(r for part in parts for r in part.readers), sum(part.seconds for part in parts))
 
-    def stand_in(self, jobs: Sequence[TrainNetwork]) -> Snapshots:
+    def placeholder(self, jobs: Sequence[TrainNetwork]) -> Snapshots:
         """Untrained ones, which weigh the same."""
         return Snapshots(tuple(Untrained(job, epoch) for job in jobs for epoch in job.stops))
 
-    def given(self, value: Any, ground: Ground) -> Snapshots:
+    def adopt(self, value: Any, ground: AssetContext) -> Snapshots:
         """Networks that somebody brings: values, or paths of files that an earlier run kept; at least as many.
 
         Raises:
             PotstillError: they are too few, of another architecture, or of classes in another order.
         """
         jobs = self.jobs(ground)
-        brought = [value] if isinstance(value, str | Path | Trained) else list(value)
+        brought = [value] if isinstance(value, str | Path | NetworkWeights) else list(value)
         if len(brought) < (wanted := sum(len(job.stops) for job in jobs)):
             raise PotstillError(f"{wanted} trained networks are needed, but {len(brought)} are given; give more")
         return Snapshots(tuple(_given(one, jobs[0], ground.train) for one in brought[:wanted]))
 
-    def work(self, missing: Sequence[TrainNetwork]) -> str:
+    def describe_work(self, missing: Sequence[TrainNetwork]) -> str:
         """What is to be trained."""
         return work_of(len(missing), missing[0].stops[-1])
 
-    def on_card(self, value: Sequence[Trained], ground: Ground) -> Mapping[str, Mapping[str, Any]]:
+    def provenance(self, value: Sequence[NetworkWeights], ground: AssetContext) -> Mapping[str, Mapping[str, Any]]:
         """By architecture, recipe and content."""
         return {"teachers": {
             "asset": self.name, "labels": self.labels, "network": self.recipe.get("network", ground.network.name),
@@ -373,9 +373,9 @@ class TrainedNetworks:
         }}  # fmt: skip
 
 
-def _given(one: Any, job: TrainNetwork, train: Source) -> Callable[[], Trained]:
-    read = Here(one) if isinstance(one, Trained) else _file(Path(one), job.make.device)
-    trained, what = read(), "a network that is given" if isinstance(one, Trained) else str(one)
+def _given(one: Any, job: TrainNetwork, train: Source) -> Callable[[], NetworkWeights]:
+    read = Here(one) if isinstance(one, NetworkWeights) else _file(Path(one), job.make.device)
+    trained, what = read(), "a network that is given" if isinstance(one, NetworkWeights) else str(one)
     net = job.make(0)
     shapes = {n: t.shape for n, t in (*net.named_parameters(), *net.named_buffers())}
     if {n: t.shape for n, t in {**trained.theta, **trained.buffers}.items()} != shapes:

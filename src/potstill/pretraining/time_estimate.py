@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from potstill.core import Asset, AssetJob, Augmentation, Ground, NetworkFactory, Source
+from potstill.core import Asset, AssetContext, AssetJob, Augmentation, NetworkFactory, Source
 from potstill.execution import Executor, choose, side_by_side
 
 __all__ = ["Expected", "forecast"]
@@ -37,24 +37,24 @@ def forecast(
 
     Nothing random of a run is touched: trials draw by generators of their own, and what they make is dropped.
     """
-    found, ground = [], Ground(train=train, network=make, augmentation=augmentation)
+    found, ground = [], AssetContext(train=train, network=make, augmentation=augmentation)
     for asset in assets:
-        missing = [job for job in asset.jobs(ground) if not job.there()]
+        missing = [job for job in asset.jobs(ground) if not job.is_cached()]
         if not missing:
             continue
         runner = executor or choose(len(missing), train.device)
         places, threads = side_by_side(runner)
         workers = min(places, len(missing))
         each = _seconds_per_unit(missing[0], threads, train.device)
-        left = sum(job.left() for job in missing)
-        found.append(Expected(name=asset.name, work=asset.work(missing), seconds=each * left / workers))
+        left = sum(job.remaining() for job in missing)
+        found.append(Expected(name=asset.name, work=asset.describe_work(missing), seconds=each * left / workers))
     return tuple(found)
 
 
 def _seconds_per_unit(job: AssetJob, threads: int | None, device: torch.device) -> float:
     """Of a little of the work: the least of some, since what else runs on the machine can only make one longer."""
     before, seconds = torch.get_num_threads(), list[float]()
-    trial, units = job.trial()
+    trial, units = job.estimate()
     if threads is not None:
         torch.set_num_threads(threads)  # as a worker process will have
     try:

@@ -28,7 +28,7 @@ from torch.func import functional_call
 
 from potstill._util.cache import make_kind
 from potstill._util.cache_dir import cache_folder
-from potstill.core import Ground, Network, Trained
+from potstill.core import AssetContext, Network, NetworkWeights
 from potstill.data.groups import source_key
 from potstill.dataset_file import read_tensors, write_tensors
 from potstill.dataset_file.memmap_safetensors import mapped
@@ -84,7 +84,7 @@ class Run:
     """What one training said, by epoch; the first is after epoch 1."""
 
     rows: tuple[Mapping[str, Values], ...]
-    networks: Mapping[int, Trained]
+    networks: Mapping[int, NetworkWeights]
     """By the number of epochs made; each is read when it is asked for."""
     seconds: float = 0.0
 
@@ -125,7 +125,7 @@ class Record:
             raise PotstillError(f"{field} is recorded after epochs {kept}, not after {epoch}; ask for one of these")
         return torch.stack([_read(row[field]) for row in rows])
 
-    def network(self, run: int, epoch: int) -> Trained:
+    def network(self, run: int, epoch: int) -> NetworkWeights:
         """The network of a run after ``epoch`` epochs.
 
         Raises:
@@ -198,7 +198,7 @@ class RecordTraining(Training):
         }  # fmt: skip
         return cache_folder() / "records" / named(what, self.on, self.make.device)
 
-    def epochs_made(self) -> Iterator[tuple[_State, Mapping[str, Tensor], Trained | None]]:
+    def epochs_made(self) -> Iterator[tuple[_State, Mapping[str, Tensor], NetworkWeights | None]]:
         """The training, epoch by epoch, from the beginning: state, what it says of the samples, the network if kept."""
         yield from self._from(self._first())
 
@@ -207,7 +207,7 @@ class RecordTraining(Training):
             epoch=0, teacher=fresh_teacher(self.make(self.seed)), log_p=None, rng=self._rng().get_state(), seconds=0.0
         )
 
-    def _from(self, state: _State) -> Iterator[tuple[_State, Mapping[str, Tensor], Trained | None]]:
+    def _from(self, state: _State) -> Iterator[tuple[_State, Mapping[str, Tensor], NetworkWeights | None]]:
         net, index, rng = self.make(self.seed), self.index, generator(0)
         rng.set_state(state.rng)
         for epoch in range(state.epoch, self.until):
@@ -258,11 +258,11 @@ class RecordTraining(Training):
 
     # --- what is on the disk --------------------------------------------------------------------------------------
 
-    def there(self) -> bool:
+    def is_cached(self) -> bool:
         """Whether all that is wanted is kept and whole."""
-        return self.kept() is not None
+        return self.load() is not None
 
-    def produce(self) -> tuple[Run, str] | None:
+    def build(self) -> tuple[Run, str] | None:
         """Go on from what is kept until all that is wanted is there; where it cannot be kept, the run itself and why.
 
         Raises:
@@ -281,11 +281,11 @@ class RecordTraining(Training):
         networks = ByEpoch(tuple(found), Snapshots(tuple(found.values())))
         return Run(tuple(rows for _, rows, _ in made), networks, made[-1][0].seconds)
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Samples that it will still pass, those that are only looked at as the part that they take."""
         return (self.until - min(self._saved().epoch, self.until)) * (len(self.index) + LOOK * len(self.train))
 
-    def stand_in(self) -> Run:
+    def placeholder(self) -> Run:
         """An untrained network and zeros that take no memory."""
         zero = torch.zeros(1).expand(len(self.train))
         rows = tuple(dict.fromkeys(FIELDS + CLOSER, zero) for _ in range(self.until))
@@ -293,7 +293,7 @@ class RecordTraining(Training):
         return Run(rows, ByEpoch(epochs, Snapshots(tuple(Untrained(self, epoch) for epoch in epochs))))
 
     def _write(self) -> None:
-        if self.there():
+        if self.is_cached():
             return
         folder, state = self.folder(), self._saved()
         if state.epoch >= self.until:  # it was there once, and is damaged now
@@ -318,10 +318,10 @@ class RecordTraining(Training):
                 self._save(state)
         if state.epoch == self.epochs:
             (folder / "state.safetensors").unlink(missing_ok=True)  # nothing goes on from there
-        if not self.there():
+        if not self.is_cached():
             raise CannotKeep(f"{folder}: what was just written there cannot be read")
 
-    def kept(self) -> Run | None:
+    def load(self) -> Run | None:
         """What is there, if it is all that is wanted and whole; networks are read when they are asked for."""
         folder, n, wanted = self.folder(), len(self.train), kept_epochs(self.epochs)
         rows: list[Mapping[str, Values]] = []
@@ -349,10 +349,10 @@ class RecordTraining(Training):
     def _network_path(self, epoch: int) -> Path:
         return self.folder() / f"network-{epoch:05}.safetensors"
 
-    def _network(self, epoch: int) -> tuple[Trained, float]:
+    def _network(self, epoch: int) -> tuple[NetworkWeights, float]:
         tensors, metadata = read_tensors(self._network_path(epoch), MAX_BYTES)
         said, parts = json.loads(metadata["said"]), apart(tensors, self.make.device)
-        return Trained(seed=self.seed, **parts, epoch=epoch, classes=tuple(said["classes"])), said["seconds"]
+        return NetworkWeights(seed=self.seed, **parts, epoch=epoch, classes=tuple(said["classes"])), said["seconds"]
 
     def _save(self, state: _State) -> None:
         assert state.log_p is not None
@@ -408,7 +408,7 @@ class Recording:
     recipe: Mapping[str, float | int | str]
     """Settings of the trainings, as `RecordTraining` and `potstill.pretraining.TrainedNetworks` have them."""
 
-    def jobs(self, ground: Ground) -> tuple[RecordTraining, ...]:
+    def jobs(self, ground: AssetContext) -> tuple[RecordTraining, ...]:
         """A training for each run. Errors as of `potstill.pretraining.TrainedNetworks`."""
         fields = [f.name for f in dataclasses.fields(Training)]
         trainings = TrainedNetworks(name=self.name, count=self.count, recipe=self.recipe).jobs(ground)
@@ -418,11 +418,11 @@ class Recording:
         """All runs in one record, which reads numbers and networks when they are asked for."""
         return Record(tuple(parts))
 
-    def stand_in(self, jobs: Sequence[RecordTraining]) -> Record:
+    def placeholder(self, jobs: Sequence[RecordTraining]) -> Record:
         """A record of untrained networks and of zeros that take no memory."""
-        return Record(tuple(job.stand_in() for job in jobs))
+        return Record(tuple(job.placeholder() for job in jobs))
 
-    def given(self, value: Any, ground: Ground) -> Record:
+    def adopt(self, value: Any, ground: AssetContext) -> Record:
         """A record that somebody brings.
 
         Raises:
@@ -435,10 +435,10 @@ class Recording:
             )
         return value
 
-    def work(self, missing: Sequence[RecordTraining]) -> str:
+    def describe_work(self, missing: Sequence[RecordTraining]) -> str:
         """What is to be trained."""
         return work_of(len(missing), missing[0].until)
 
-    def on_card(self, value: Record, ground: Ground) -> Mapping[str, Mapping[str, Any]]:
+    def provenance(self, value: Record, ground: AssetContext) -> Mapping[str, Mapping[str, Any]]:
         """Nothing: the method's settings say all of it."""
         return {}

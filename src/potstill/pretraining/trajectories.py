@@ -38,7 +38,7 @@ from torch import Tensor
 from potstill._util.cache import in_use, make_kind
 from potstill._util.cache_dir import cache_folder
 from potstill._util.file_lock import take
-from potstill.core import Ground, NetworkFactory, Source, Trained
+from potstill.core import AssetContext, NetworkFactory, NetworkWeights, Source
 from potstill.data.groups import source_key
 from potstill.data.iterate import shuffle_indices
 from potstill.dataset_file import read_tensors, write_tensors
@@ -113,10 +113,10 @@ class Trajectory:
         """
         return self.layout.theta(self._row(epoch)[0], self.device)
 
-    def trained(self, epoch: int) -> Trained:
+    def trained(self, epoch: int) -> NetworkWeights:
         """The same as a network, with its running statistics. Errors as of `at`."""
         theta, buffers = self._row(epoch)
-        return Trained(
+        return NetworkWeights(
             seed=self.seed, theta=self.layout.theta(theta, self.device), epoch=epoch, classes=self.classes,
             buffers=self.layout.statistics(buffers, self.device),
         )  # fmt: skip
@@ -290,7 +290,7 @@ class ExpertTraining(Training):
             flat=self.flat,
         )  # fmt: skip
 
-    def trial(self) -> tuple[Callable[[], object], float]:
+    def estimate(self) -> tuple[Callable[[], object], float]:
         net, size = self.make(self.seed).train(), min(int(self.said["batch"]), len(self.train))
         made = fresh_teacher(net)
         return lambda: self._one(net, made, torch.arange(size), generator(0, "trial"), 0.0), size
@@ -361,19 +361,19 @@ class ExpertTraining(Training):
             "epochs": str(self.epochs),
         }  # fmt: skip
 
-    def there(self) -> bool:
+    def is_cached(self) -> bool:
         try:
             return int(read_metadata(self.path(), MAX_BYTES)["epochs"]) >= self.epochs
         except (PotstillError, KeyError, ValueError):
             return False
 
-    def kept(self) -> Trajectory | None:
+    def load(self) -> Trajectory | None:
         """What an earlier run kept, checked by its hash now, and read when it is asked for.
 
         Raises:
             PotstillError: the file at its place is of another network or of other data; both are named.
         """
-        if not self.there():
+        if not self.is_cached():
             other_machines(self.path(), "expert trajectories")
             return None
         try:
@@ -383,7 +383,7 @@ class ExpertTraining(Training):
         except PotstillError:
             return None  # cut off, damaged or not readable: it is made again
 
-    def produce(self) -> tuple[Trajectory, str] | None:
+    def build(self) -> tuple[Trajectory, str] | None:
         path = self.path()
         try:
             make_kind(path.parent)
@@ -393,7 +393,7 @@ class ExpertTraining(Training):
             return self.compute(), f"{path.parent}: cannot be written ({error.strerror})"
         try:
             with open(descriptor, "r+b") as file:
-                if self.kept() is not None:  # the other run has
+                if self.load() is not None:  # the other run has
                     self._part.unlink(missing_ok=True)
                     return None
                 layout = Layout.of(self.make(self.seed))
@@ -429,13 +429,13 @@ class ExpertTraining(Training):
             seconds=float(rows.values["seconds"][-1]), held=rows.size,
         )  # fmt: skip
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         kept, done = self._kept, self._epochs_saved()
         if self.order is None:
             return float((self.epochs - done) * len(kept))
         sizes = torch.bincount(self.train.labels[kept]).tolist()
         parts = [PAD.part(epoch) for epoch in range(done, self.epochs)]
-        first = self.order.left() if self.number == 0 else 0.0  # one expert trains them for all
+        first = self.order.remaining() if self.number == 0 else 0.0  # one expert trains them for all
         return first + sum(max(1, int(high * n) - int(low * n)) for low, high in parts for n in sizes if n)
 
     def _epochs_saved(self) -> int:
@@ -558,7 +558,7 @@ class ExpertTrajectories:
     needed: int = 0
     """Epochs that the method reads, at least, of experts that are given; 0: as many as would be trained."""
 
-    def jobs(self, ground: Ground) -> tuple[ExpertTraining, ...]:
+    def jobs(self, ground: AssetContext) -> tuple[ExpertTraining, ...]:
         """A training for each expert. Errors as of `potstill.pretraining.TrainedNetworks`, and of an unknown
         setting."""
         recipe = {"augment": PUBLISHED["augment"], **self.recipe}
@@ -570,7 +570,7 @@ class ExpertTrajectories:
         """All of them, each read when it is asked for."""
         return Trajectories(tuple(parts))
 
-    def stand_in(self, jobs: Sequence[ExpertTraining]) -> Trajectories:
+    def placeholder(self, jobs: Sequence[ExpertTraining]) -> Trajectories:
         """Untrained ones, whose snapshots weigh the same."""
         return Trajectories(tuple(
             Trajectory(
@@ -580,7 +580,7 @@ class ExpertTrajectories:
             for job in jobs
         ))  # fmt: skip
 
-    def given(self, value: Any, ground: Ground) -> Trajectories:
+    def adopt(self, value: Any, ground: AssetContext) -> Trajectories:
         """Experts that somebody brings: files that an earlier run kept, published replay buffers
         (``replay_buffer_0.pt``), folders of either, or values (`Trajectory`).
 
@@ -600,11 +600,11 @@ class ExpertTrajectories:
             )
         return Trajectories(tuple(parts))
 
-    def work(self, missing: Sequence[ExpertTraining]) -> str:
+    def describe_work(self, missing: Sequence[ExpertTraining]) -> str:
         """What is to be trained."""
         return work_of(len(missing), missing[0].epochs).replace("network", "expert")
 
-    def on_card(self, value: Trajectories, ground: Ground) -> Mapping[str, Mapping[str, Any]]:
+    def provenance(self, value: Trajectories, ground: AssetContext) -> Mapping[str, Mapping[str, Any]]:
         """By architecture, recipe and content."""
         recipe = {name: v for name, v in self.recipe.items() if name != "network"}
         return {"experts": {

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from potstill._util.formatting import byte_count, seconds_of
 from potstill._util.progress import PATIENCE, Watcher
 from potstill._util.time_limit import TimeLimit
-from potstill.core import Budget, Effort, Method
+from potstill.core import Budget, Method, Preset
 from potstill.errors import PotstillError, unknown
 from potstill.runs.loop import Progress
 
@@ -126,15 +126,15 @@ def renamed(options: dict[str, Any], names: Mapping[str, str], **new: Any) -> li
     return list(new.values())
 
 
-def parse_preset(effort: str | None, method: str | Method[Any], steps: int | None = None) -> Effort | None:
+def parse_preset(effort: str | None, method: str | Method[Any], steps: int | None = None) -> Preset | None:
     """How hard to try. Where nobody says: ``quick``; ``published`` where the steps are given; ``None`` for a method
     that is a value, which says all of it. A time limit cuts a run and changes nothing else in it.
 
     Raises:
         PotstillError: there is no such effort, or the method is a value.
     """
-    if effort is not None and effort not in get_args(Effort):
-        raise unknown("effort", effort, get_args(Effort))
+    if effort is not None and effort not in get_args(Preset):
+        raise unknown("effort", effort, get_args(Preset))
     if not isinstance(method, str):
         if effort is not None:
             raise PotstillError(
@@ -144,14 +144,14 @@ def parse_preset(effort: str | None, method: str | Method[Any], steps: int | Non
         return None
     if effort is None:
         return "quick" if steps is None else "published"
-    found: Effort = effort  # type: ignore[assignment]  # checked above
+    found: Preset = effort  # type: ignore[assignment]  # checked above
     return found
 
 
-def advise_shorter_run(effort: Effort | None, method: Method[Any], prepares: bool) -> str:
+def advise_shorter_run(effort: Preset | None, method: Method[Any], prepares: bool) -> str:
     """How to ask for less than what a forecast says."""
     asks = []
-    if effort in ("good", "published") and type(method).efforts:
+    if effort in ("good", "published") and type(method).presets:
         asks.append('`effort="quick"`')
     if prepares:
         names = ("networks_trained", "epochs_trained", "epochs_recorded", "runs")

@@ -20,7 +20,7 @@ from potstill.codecs import (
     values_bytes,
 )  # fmt: skip
 from potstill.codecs import store as stored_by
-from potstill.core import Budget, Inputs, MethodInfo, Parametrization, Problem, Source, Store
+from potstill.core import Budget, Codec, Inputs, MethodInfo, Parametrization, Problem, Source
 from potstill.core.nested import OFFSETS, VALUES, lengths_of, split, tensors, zeros
 from potstill.errors import PotstillError
 from potstill.functional.sampling import proportional
@@ -41,13 +41,13 @@ _FINE = 2
 
 
 def resolve_codec(
-    asked: str | Store | None,
+    asked: str | Codec | None,
     wanted: Budget,
     decoder: Parametrization,
     selects: bool,
     sample: Inputs,
     tried: bool = True,
-) -> tuple[Store | None, Store]:
+) -> tuple[Codec | None, Codec]:
     """How the set is written, ``None`` where that is chosen when it is there; and what a budget in bytes goes by.
 
     Args:
@@ -89,7 +89,7 @@ def _plain(decoder: Parametrization) -> bool:
     return isinstance(decoder, Pixels) or (isinstance(decoder, Named) and decoder.plain)
 
 
-def quantization_aware(decoder: Parametrization, store: Store | None, selects: bool) -> Parametrization:
+def quantization_aware(decoder: Parametrization, store: Codec | None, selects: bool) -> Parametrization:
     """The parametrization, which rounds while the set is made where the store says so."""
     if selects or store is None or not getattr(store, "aware", False):
         return decoder
@@ -97,7 +97,7 @@ def quantization_aware(decoder: Parametrization, store: Store | None, selects: b
 
 
 def allocate_budget(
-    problem: Problem, wanted: Budget, store: Store, info: MethodInfo, soft: bool, *, scores: bool = False
+    problem: Problem, wanted: Budget, store: Codec, info: MethodInfo, soft: bool, *, scores: bool = False
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Items of each class, and for a budget in bytes the float32 numbers that each class of a synthetic set may store.
 
@@ -131,9 +131,9 @@ def allocate_budget(
     def size(n: int) -> int:
         return values(n) + whole(n) + labels(n)
 
-    if info.selects:
+    if info.is_selection:
         texts = _text_bytes(train)
-        n = largest(lambda n: size(n) + texts(n) + index_bytes(n, len(train)) + 4 * n * info.weighs <= most, 8 * most)
+        n = largest(lambda n: size(n) + texts(n) + index_bytes(n, len(train)) + 4 * n * info.weighted <= most, 8 * most)
         if n < k:
             of_each = f" of each of {k} classes" if train.classes else ""
             raise PotstillError(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill._util.file_lock import Busy
-from potstill.core import Divisible, Method, Problem
+from potstill.core import ClassShardable, Method, Problem
 from potstill.errors import PotstillError
 from potstill.execution import Executor, choose
 from potstill.rng import generator
@@ -44,7 +44,7 @@ def check_shards(name: str, method: Method[Any], problem: Problem, shards: int) 
     """
     if not isinstance(shards, int) or isinstance(shards, bool) or not 1 <= shards <= problem.num_classes:
         raise PotstillError(f"class shards must be from 1 to the {problem.num_classes} classes, but are {shards!r}")
-    why = method.undivided(problem) if isinstance(method, Divisible) else "it works on all classes at once"
+    why = method.shard_obstacle(problem) if isinstance(method, ClassShardable) else "it works on all classes at once"
     if why is not None:
         raise PotstillError(f"the classes of {name} cannot be matched in shards: {why}; leave class shards out")
 
@@ -115,7 +115,7 @@ def run_shards(
             counted("shards of classes made", len(done), shards)
     except Interrupted as error:
         raise error if checkpoint is None else Interrupted(checkpoint, error.step) from error
-    assert isinstance(method, Divisible)  # or `check_shards` has refused it
+    assert isinstance(method, ClassShardable)  # or `check_shards` has refused it
     groups = shard_classes(problem.num_classes, shards)
     return _joined(method.joined(problem, [(g, r.state) for g, r in zip(groups, done, strict=True)]), done)
 

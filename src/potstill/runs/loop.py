@@ -244,7 +244,7 @@ def _run(
             changes.append({"step": step, "versions": dict(saved.versions)})
     else:
         state = method.init(problem, rng)
-    first, total = step, method.horizon(problem)
+    first, total = step, method.num_steps(problem)
     if steps is not None:
         total = steps if total is None else min(steps, total)
 

@@ -33,7 +33,7 @@ def apply_parts(name: str, method: Method[Any], source: Source, asked: Mapping[s
             if value is not None:
                 made = make_method(method, {axis: value})[1]  # checks the choice where the method names its choices
                 changes[axis] = getattr(made, axis)
-        elif axis == "labels" and value in (None, "soft" if method.info.soft else "hard"):
+        elif axis == "labels" and value in (None, "soft" if method.info.soft_labels else "hard"):
             continue
         elif axis != "network" and value is not None:
             raise PotstillError(f"method {name} has no {axis} to choose, but {value!r} was asked for; leave it out")

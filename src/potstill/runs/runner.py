@@ -17,7 +17,18 @@ from potstill._util.time_limit import TimeLimit
 from potstill.augment.names import named_augmentation
 from potstill.codecs import Exact, Float, Uniform, read, store_name
 from potstill.codecs.patches import Patches
-from potstill.core import Augmentation, Effort, Ground, Method, Problem, Selection, Space, Store, Stored, Synthetic
+from potstill.core import (
+    AssetContext,
+    Augmentation,
+    Codec,
+    Encoded,
+    Method,
+    Preset,
+    Problem,
+    Selection,
+    Space,
+    Synthetic,
+)
 from potstill.core.nested import moved
 from potstill.core.registry import effort_fields
 from potstill.data import column_metadata
@@ -69,9 +80,9 @@ class ResolvedRun:
     """Options by which the data were read (`potstill.core.Splits`)."""
     chosen: tuple[str, ...]
     """What gave way to the data: a network, settings, what the method left out."""
-    effort: Effort | None = None
+    effort: Preset | None = None
     """How hard it tries; ``None``: the method was given with all of its fields."""
-    store: Store | None = None
+    store: Codec | None = None
     """How the set is written; ``None``: in the fewest bits that cost nothing, which is found when it is there."""
     balance: str = "equal"
     """How what is kept is shared out between classes: ``natural`` or ``equal``."""
@@ -336,7 +347,7 @@ def _artefact(
     learned: Mapping[str, Tensor] = {}
     decoder: Mapping[str, Any] | None = None
     payload: Mapping[str, Tensor] = {}
-    packed: Mapping[str, Stored] = {}
+    packed: Mapping[str, Encoded] = {}
     captions: tuple[str, ...] = ()
     scores = isinstance(result, Synthetic) and result.scores
     if isinstance(result, Selection):
@@ -381,7 +392,7 @@ def _artefact(
     }
     whole, rows = moved(inputs, "cpu"), labels.detach().cpu()
 
-    def written(store: Store, said: Mapping[str, Any] | None = None, coded: bool = True) -> Distilled:
+    def written(store: Codec, said: Mapping[str, Any] | None = None, coded: bool = True) -> Distilled:
         return Distilled.build(
             whole,
             rows,
@@ -435,7 +446,7 @@ def _artefact(
         return written(Float(), {"instead_of": name, "why": str(error)})
 
 
-def _refined(store: Patches, decoded: Tensor, space: Space, problem: Problem, seed: int) -> Stored:
+def _refined(store: Patches, decoded: Tensor, space: Space, problem: Problem, seed: int) -> Encoded:
     """Pixels refined for their rounding, in model space, by what an untrained network of the problem sees in them."""
     x = problem.train.normalization.apply(decoded) if space == "data" else decoded
     network = problem.network(derive(seed, "refine")).eval()
@@ -475,12 +486,12 @@ def _fewest(
 def _of_assets(settled: ResolvedRun, problem: Problem, given: frozenset[str]) -> dict[str, list[Mapping[str, Any]]]:
     """What a card says of the assets that are in the problem's hands: lists by name, such as ``teachers``."""
     found: dict[str, list[Mapping[str, Any]]] = {}
-    ground = Ground(
+    ground = AssetContext(
         train=problem.train, network=problem.network, augmentation=lambda name: named_augmentation(name, problem.train)
     )
     for asset in wanted_by(settled.method, problem):
         if asset.name in problem.assets:
-            for name, entry in asset.on_card(problem.assets[asset.name], ground).items():
+            for name, entry in asset.provenance(problem.assets[asset.name], ground).items():
                 brought = _NOBODYS if asset.name in given else {}
                 found.setdefault(name, []).append({**entry, **brought})
     return found

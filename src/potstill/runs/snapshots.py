@@ -165,7 +165,7 @@ def check_snapshots(name: str, method: Method[Any], source: Source) -> None:
             f"a film is of pictures, rows of numbers or windows of a series, but {source.name} is {kind} data of "
             f"shape {list(source.input.shape)}; leave film out"
         )
-    if method.info.selects:
+    if method.info.is_selection:
         raise PotstillError(f"a film is of inputs that change, but {name} chooses real samples; leave film out")
 
 

@@ -24,22 +24,22 @@ from potstill.augment.mix import rows as as_rows
 from potstill.augment.names import named_augmentation
 from potstill.core import (
     Asset,
+    AssetContext,
     Augmentation,
     Batch,
-    Ground,
+    ClassSeparable,
     InputSpec,
     Method,
     MethodInfo,
     Network,
     NetworkFactory,
+    NetworkWeights,
     Parametrization,
-    PerClass,
     Problem,
     Selection,
     Source,
     Synthetic,
-    Trained,
-    labels_asked,
+    label_mode,
 )
 from potstill.core.nested import OFFSETS, VALUES, count, tensors
 from potstill.core.registry import make_method, names, resolve, targets
@@ -109,14 +109,14 @@ def toy_problem(
         augment=named_augmentation(augment, source),
         parametrization=decoder,
     )
-    specs = () if method is None else method.settled(problem)[0].assets(problem)
+    specs = () if method is None else method.resolve_defaults(problem)[0].assets(problem)
     return _opened(problem, (*specs, *problem.needed))
 
 
 def _opened(problem: Problem, assets: Sequence[Asset]) -> Problem:
     """The problem with ``assets`` made in memory."""
     none = named_augmentation("none", problem.train)
-    ground = Ground(train=problem.train, network=problem.network, augmentation=lambda name: none)
+    ground = AssetContext(train=problem.train, network=problem.network, augmentation=lambda name: none)
     return problem.with_assets({a.name: a.open([job.compute() for job in a.jobs(ground)]) for a in assets})
 
 
@@ -169,7 +169,7 @@ def check_method(
         method = make_method(method, {})[1]
     _check_declaration(method)
     problem = toy_problem(method, ipc=ipc, kind=kind, source=source)
-    method = _settled(method, problem)
+    method = _resolve_defaults(method, problem)
     with _untouched("a method"):
         states = _trajectory(method, problem, steps, seed=5)
         again = _trajectory(method, problem, steps, seed=5)
@@ -226,14 +226,21 @@ def _check_declaration(method: Method[Any]) -> None:
     )
 
 
-def _settled(method: Method[Any], problem: Problem) -> Method[Any]:
-    made, notes = method.settled(problem)
-    _require(type(made) is type(method), f"settled must return a {type(method).__name__}, not {type(made).__name__}")
-    _require(made.settled(problem) == (made, ()), "a settled method has nothing left to settle and nothing more to say")
-    _require(all(isinstance(note, str) and "\n" not in note for note in notes), "settled must say lines of text")
+def _resolve_defaults(method: Method[Any], problem: Problem) -> Method[Any]:
+    made, notes = method.resolve_defaults(problem)
+    _require(
+        type(made) is type(method), f"resolve_defaults must return a {type(method).__name__}, not {type(made).__name__}"
+    )
+    _require(
+        made.resolve_defaults(problem) == (made, ()),
+        "resolve_defaults must change nothing when it is applied twice, and return no notes then",
+    )
+    _require(
+        all(isinstance(note, str) and "\n" not in note for note in notes), "resolve_defaults must say lines of text"
+    )
     config, asked = dataclasses.asdict(made), dataclasses.asdict(method)  # type: ignore[call-overload]
     changed = [n for n, value in asked.items() if value is not None and config[n] != value]
-    _require(not changed, f"settled must leave what was asked for, but {changed} differ")
+    _require(not changed, f"resolve_defaults must leave what was asked for, but {changed} differ")
     return made
 
 
@@ -257,7 +264,7 @@ def _trajectory(
             wrong is None, f"a run ends where a state or a metric is not finite, but after step {len(states)} {wrong}"
         )
         states.append((state, _bits(state), rng.get_state()))
-    horizon = method.horizon(problem)
+    horizon = method.num_steps(problem)
     _require(
         horizon is None or horizon + 1 >= len(states), f"horizon says {horizon} steps, but {len(states) - 1} were made"
     )
@@ -281,12 +288,14 @@ def _check_resume(
 def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
     info, k = method.info, problem.num_classes
     if isinstance(result, Selection):
-        _require(info.selects, "a method that returns a Selection must declare info.selects")
+        _require(info.is_selection, "a method that returns a Selection must declare info.is_selection")
         _require(result.index.dtype == torch.int64, "a Selection's index must be int64")
         _require(len(set(result.index.tolist())) == len(result.index), "a Selection must not hold a sample twice")
         labels, rows = problem.train.labels[result.index], result.rows
         w = result.weights
-        _require((w is not None) == info.weighs, f"info.weighs is {info.weighs}, but the Selection says otherwise")
+        _require(
+            (w is not None) == info.weighted, f"info.weighted is {info.weighted}, but the Selection says otherwise"
+        )
         if w is not None:
             fits = w.is_floating_point() and w.shape == result.index.shape and bool(torch.isfinite(w).all())
             _require(
@@ -323,11 +332,11 @@ def _check_result(method: Method[Any], problem: Problem, result: Any) -> None:
             fits = soft and tuple(result.labels.shape) == (many, k) and bool(torch.isfinite(result.labels).all())
             _require(fits, f"scores must be finite float rows of {k} numbers, one for each class")
             _require(many == sum(problem.sizes), f"the budget is {sum(problem.sizes)} items, not {many}")
-            _require(info.soft or labels_asked(method) != "hard", "scores need info.soft or labels='scores'")
+            _require(info.soft_labels or label_mode(method) != "hard", "scores need info.soft or labels='scores'")
             return
-    soft_asked = info.soft or labels_asked(method) != "hard"
-    _require((rows is not None) == soft_asked, f"info.soft is {info.soft}, but the labels say otherwise")
-    if soft_asked and not info.soft:
+    soft_asked = info.soft_labels or label_mode(method) != "hard"
+    _require((rows is not None) == soft_asked, f"info.soft is {info.soft_labels}, but the labels say otherwise")
+    if soft_asked and not info.soft_labels:
         return  # labels that are learned, or a teacher's, may be of another class; their number was checked
     if rows is not None:
         _require(
@@ -555,7 +564,7 @@ def check_parametrization(make: Callable[[], Parametrization], side: int = 16) -
         all(g is not None and float(g.abs().sum()) > 0 for g in grads),
         "gradients must reach every floating tensor of the payload",
     )
-    if isinstance(p, PerClass):
+    if isinstance(p, ClassSeparable):
         _require((wrong := wrong_rows(p, payload, problem, problem.decode)) is None, wrong or "")
 
 
@@ -634,7 +643,7 @@ def _check_student(protocol: Protocol, kind: str, name: str, mirrored: bool, tra
     if said.teaching.labels == "teacher":
         network = make(5)
         theta, buffers = parameters(network), {n: b.clone() for n, b in network.named_buffers()}
-        teachers = Teachers(make=make, trained=(Trained(seed=5, theta=theta, buffers=buffers),))
+        teachers = Teachers(make=make, trained=(NetworkWeights(seed=5, theta=theta, buffers=buffers),))
     job = Job(
         make=make, x=x, y=y, protocol=said, lr=said.recipe.lr[0], steps=None, augment=augment, seed=3, teachers=teachers
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Generator
 
-from potstill.core import Divisible, Method, PerClass, Problem, Synthetic
+from potstill.core import ClassSeparable, ClassShardable, Method, Problem, Synthetic
 from potstill.rng import generator
 
 __all__ = ["wrong_rows", "wrong_shards"]
@@ -18,13 +18,13 @@ _ROUNDING = 0.01
 
 def wrong_shards(method: Method[Any], problem: Problem, steps: int) -> str | None:
     """What a method breaks that says its classes can be matched by themselves; ``None``: nothing, or it does not."""
-    if not isinstance(method, Divisible) or method.undivided(problem) is not None or problem.num_classes < 2:
+    if not isinstance(method, ClassShardable) or method.shard_obstacle(problem) is not None or problem.num_classes < 2:
         return None
     k = problem.num_classes
     cut = max(1, k // 3)
     groups = (range(cut), range(cut, k))
     parts = [(g, _walked(method, replace(problem, shard=(g.start, g.stop)), steps)) for g in groups]
-    joined = method.result(problem, method.joined(problem, parts))
+    joined = method.result(problem, method.join_shards(problem, parts))
     first, whole = (method.result(problem, _walked(method, problem, n)) for n in (0, steps))
     if not isinstance(joined, Synthetic) or not isinstance(whole, Synthetic) or not isinstance(first, Synthetic):
         return "a method that can be divided by classes must make a synthetic set"
@@ -46,7 +46,7 @@ def _walked(method: Method[Any], problem: Problem, steps: int) -> Any:
     return state
 
 
-def wrong_rows(p: PerClass, payload: Any, problem: Problem, decode: Callable[[Any], Any]) -> str | None:
+def wrong_rows(p: ClassSeparable, payload: Any, problem: Problem, decode: Callable[[Any], Any]) -> str | None:
     """What a parametrization breaks that says which rows belong to which class; ``None``: nothing."""
     k, sizes = problem.num_classes, problem.sizes
     floating = {n: t for n, t in payload.items() if t.is_floating_point()}

@@ -28,7 +28,8 @@ class KennardStone(Method[Chosen]):
     """Real samples that cover the data evenly, edges first."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Kennard–Stone", paper="doi:10.1080/00401706.1969.10490666", year=1969, family="selection", selects=True,
+        title="Kennard–Stone", paper="doi:10.1080/00401706.1969.10490666", year=1969, family="selection",
+        is_selection=True,
         kinds=("*",), tasks=("*",),
     )  # fmt: skip
     state_type: ClassVar[type] = Chosen
@@ -56,5 +57,5 @@ class KennardStone(Method[Chosen]):
     def result(self, problem: Problem, state: Chosen) -> Selection:
         return Selection(index=torch.cat(state.index))
 
-    def horizon(self, problem: Problem) -> int:
+    def num_steps(self, problem: Problem) -> int:
         return problem.num_classes

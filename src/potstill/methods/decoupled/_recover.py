@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import Asset, Metrics, Part, Problem, Synthetic
+from potstill.core import Asset, Metrics, Problem, StepCost, Synthetic
 from potstill.functional.crops import Curriculum
 from potstill.functional.statistics import Seen, watch
 from potstill.functional.transforms import resize
@@ -183,7 +183,7 @@ class Recovery:
             x = problem.decode(payload)
         return Synthetic(payload=payload, labels=self.labeller.labels(problem, x))
 
-    def undivided(self, problem: Problem) -> str | None:
+    def shard_obstacle(self, problem: Problem) -> str | None:
         if not has_classes(problem):
             return f"{problem.task.name} has no classes to divide"
         if isinstance(self.canvas, Whole):
@@ -191,7 +191,7 @@ class Recovery:
             return f"parametrization {name} shares what it stores between the batches, or does not say what is whose"
         return None
 
-    def joined(self, problem: Problem, parts: Sequence[tuple[range, RecoverState]]) -> RecoverState:
+    def join_shards(self, problem: Problem, parts: Sequence[tuple[range, RecoverState]]) -> RecoverState:
         batches = self.batches(problem)
         states = [next(s for r, s in parts if owner(problem, b, len(batches)) in r) for b in range(len(batches))]
         state = states[min(parts[0][1].batch, len(states) - 1)]  # all have come as far: the one that works there
@@ -200,16 +200,16 @@ class Recovery:
             payload = self.canvas.put(payload, self.canvas.taken(one.payload, items), items)
         return replace(state, payload=payload)
 
-    def horizon(self, problem: Problem) -> int:
+    def num_steps(self, problem: Problem) -> int:
         return len(self.batches(problem)) * self.iterations
 
-    def parts(self, problem: Problem, state: RecoverState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: RecoverState) -> tuple[StepCost, ...]:
         size = self.most or max(map(len, self.batches(problem)))
 
         def iterate() -> object:
             return self.step(problem, state, generator(0, "plan"))[1]
 
-        batch = Part(what=self.what, samples=size, size=size, ready=lambda _: iterate)
+        batch = StepCost(what=self.what, samples=size, size=size, ready=lambda _: iterate)
         return (batch, self.labeller.part(problem))
 
 

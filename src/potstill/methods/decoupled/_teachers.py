@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from potstill.core import Asset, Network, NetworkFactory, Part, Problem, Source, Trained
+from potstill.core import Asset, Network, NetworkFactory, NetworkWeights, Problem, Source, StepCost
 from potstill.data.iterate import map_samples
 from potstill.errors import PotstillError
 from potstill.functional.statistics import watch
@@ -136,7 +136,7 @@ class Teachers:
         """
         found: list[Member] = []
         for name, make, count in self.architectures(problem):
-            trained: tuple[Trained, ...] = tuple(problem.assets.get(name, ()))
+            trained: tuple[NetworkWeights, ...] = tuple(problem.assets.get(name, ()))
             if len(trained) < count:
                 raise PotstillError(
                     f"this method needs {count} trained {make.name}, but the problem has {len(trained)} in "
@@ -182,14 +182,14 @@ class Labeller:
         """Of the decoded inputs of a result, in model space."""
         return self.rows(problem, x) if self.soft else hard_labels(problem)
 
-    def part(self, problem: Problem) -> Part:
+    def part(self, problem: Problem) -> StepCost:
         """A pass of the labels that the result is given, for a plan."""
         size = min(CHUNK, sum(problem.sizes))
 
         def label() -> None:
             self.rows(problem, torch.zeros(size, *problem.train.input.shape, device=problem.train.device))
 
-        return Part(what="labels of the result", samples=0, size=size, ready=lambda _: label)
+        return StepCost(what="labels of the result", samples=0, size=size, ready=lambda _: label)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +229,7 @@ class Taught:
     augment_training: str = "dsa"
     """Per-sample augmentation of that training. Ours: published are crops and flips."""
 
-    def settled(self: T, problem: Problem) -> tuple[T, tuple[str, ...]]:
+    def resolve_defaults(self: T, problem: Problem) -> tuple[T, tuple[str, ...]]:
         """With what is left to the data, and a line for each thing that they do not admit."""
         left = self._left()
         nearby = nearest_settings(self.published, problem.train.input, problem.num_classes) if self.published else {}
@@ -252,7 +252,7 @@ class Taught:
         """
         if left := self._left():
             what = f"{type(self).__name__} leaves {left[0]} to the data"
-            raise PotstillError(f"{what}; take method.settled(problem)[0], or give {left[0]}")
+            raise PotstillError(f"{what}; take method.resolve_defaults(problem)[0], or give {left[0]}")
         recipe: dict[str, float | int | str] = {
             "epochs": self.epochs_trained, "batch": self.batch_trained, "lr": self.lr_trained, "momentum": 0.9,
             "weight_decay": 5e-4, "schedule": self.schedule_trained, "augment": self.augment_training,

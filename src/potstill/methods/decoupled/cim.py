@@ -23,7 +23,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Problem, Synthetic
+from potstill.core import Asset, Method, MethodInfo, Metrics, Presets, Problem, StepCost, Synthetic
 from potstill.data.iterate import map_samples
 from potstill.functional.param_groups import ParamGroup, ParamGroups, ParamState, init_params, strip_prefix
 from potstill.functional.sampling import draw_per_class
@@ -65,7 +65,7 @@ class CIM(Taught, Method[CIMState]):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 1000, "batch": 100, "loss": "mse"},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 100},
         "good": {"epochs_trained": 20},
     }
@@ -125,16 +125,16 @@ class CIM(Taught, Method[CIMState]):
             x = problem.train.normalization.apply(problem.decode(payload))
         return Synthetic(payload=payload, labels=self.labeller().labels(problem, x), space="data")
 
-    def horizon(self, problem: Problem) -> int:
+    def num_steps(self, problem: Problem) -> int:
         return self.iterations
 
-    def parts(self, problem: Problem, state: CIMState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: CIMState) -> tuple[StepCost, ...]:
         n = sum(problem.sizes)
 
         def match() -> object:
             return self.step(problem, state, generator(0, "plan"))[1]
 
-        pairs = Part(what="real pictures and decoded ones", samples=2 * n, size=2 * n, ready=lambda _: match)
+        pairs = StepCost(what="real pictures and decoded ones", samples=2 * n, size=2 * n, ready=lambda _: match)
         return (pairs, self.labeller().part(problem))
 
 

@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.errors import PotstillError
 from potstill.functional.statistics import watch
 from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
@@ -49,7 +49,7 @@ class CVDD(Recovering, Taught, EngineMethod[RecoverState]):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 16, "temperature": 20},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "epochs_trained": 10, "committee": "", "iterations": 400},
         "good": {"epochs_trained": 6, "iterations": 300},
     }

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.data.iterate import map_samples
 from potstill.functional.crops import Curriculum
 from potstill.methods.decoupled._parts import Groups
@@ -59,7 +59,7 @@ class DELT(Recovering, Taught, EngineMethod[RecoverState]):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "temperature": 20},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 400, "round_iterations": 50},
         "good": {"epochs_trained": 20, "iterations": 800, "round_iterations": 100},
     }

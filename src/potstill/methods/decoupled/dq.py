@@ -21,7 +21,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator
 
-from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Problem, Selection
+from potstill.core import Asset, Method, MethodInfo, Metrics, Presets, Problem, Selection, StepCost
 from potstill.functional.sampling import distinct, random_per_class
 from potstill.methods.decoupled._graph_cut import bins, last_layer_factors, spread
 from potstill.methods.decoupled._teachers import Taught
@@ -41,10 +41,10 @@ class DQ(Taught, Method[ChosenState]):
         paper="arXiv:2308.10524",
         year=2023,
         family="decoupled",
-        selects=True,
+        is_selection=True,
         training={"optimizer": "sgd", "lr": 0.1, "epochs": 200, "batch": 16},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "epochs_trained": 10},
         "good": {"epochs_trained": 20},
     }
@@ -84,7 +84,7 @@ class DQ(Taught, Method[ChosenState]):
     def done(self, problem: Problem, state: ChosenState) -> bool:
         return state.classes_done == problem.num_classes
 
-    def horizon(self, problem: Problem) -> int:
+    def num_steps(self, problem: Problem) -> int:
         return problem.num_classes
 
     def result(self, problem: Problem, state: ChosenState) -> Selection:
@@ -96,6 +96,6 @@ class DQ(Taught, Method[ChosenState]):
         )
         return Selection(index=index, rows=rows)
 
-    def parts(self, problem: Problem, state: ChosenState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: ChosenState) -> tuple[StepCost, ...]:
         own = one_class(problem, lambda c: self.step(problem, replace(state, classes_done=c), generator(0, "plan")))
         return (own, self.labeller().part(problem)) if self.labels == "soft" else (own,)

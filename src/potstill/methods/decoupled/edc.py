@@ -25,7 +25,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.decoupled._broad import Broadly
 from potstill.methods.decoupled._parts import Begin
 from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
@@ -70,7 +70,7 @@ class EDC(Broadly, Recovering, Taught, EngineMethod[RecoverState]):
         family="decoupled",
         training={"optimizer": "sgd", "lr": 0.1, "epochs": 1000, "batch": 50, "loss": "mse-gt"},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "epochs_trained": 10, "committee": "", "iterations": 75},
         "good": {"epochs_trained": 10, "iterations": 75},
     }

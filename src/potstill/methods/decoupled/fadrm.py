@@ -12,7 +12,7 @@ of batches of 8 in 19 of the 20 relabelling scripts (``--eval-mode F``), as a pr
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.decoupled._parts import Stages
 from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._turn import in_turn
@@ -31,7 +31,7 @@ class FADRM(Recovering, Taught, EngineMethod[RecoverState]):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 16, "temperature": 20},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 400},
         "good": {"epochs_trained": 20, "iterations": 500},
     }

@@ -23,7 +23,7 @@ named.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.decoupled._broad import Broadly
 from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._state import Composition
@@ -43,7 +43,7 @@ class GVBSM(Broadly, Recovering, Taught, EngineMethod[RecoverState]):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 1000, "batch": 100, "loss": "mse-gt"},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "epochs_trained": 10, "committee": "", "iterations": 400},
         "good": {"epochs_trained": 10, "iterations": 400},
     }

@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Asset, Efforts, Method, MethodInfo, Metrics, Part, Problem, Synthetic
+from potstill.core import Asset, Method, MethodInfo, Metrics, Presets, Problem, StepCost, Synthetic
 from potstill.methods.decoupled._realism import class_mosaics, drawn, score
 from potstill.methods.decoupled._teachers import Taught
 from potstill.methods.engine import has_classes, initial_inputs
@@ -48,7 +48,7 @@ class RDED(Taught, Method[RDEDState]):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 50, "temperature": 20},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "epochs_trained": 10},
         "good": {"epochs_trained": 20},
     }
@@ -90,23 +90,23 @@ class RDED(Taught, Method[RDEDState]):
         labels = self.labeller().labels(problem, problem.train.normalization.apply(state.x))
         return Synthetic(payload={"inputs": state.x}, labels=labels, space="data")
 
-    def undivided(self, problem: Problem) -> str | None:
+    def shard_obstacle(self, problem: Problem) -> str | None:
         return None if has_classes(problem) else f"{problem.task.name} has no classes to divide"
 
-    def joined(self, problem: Problem, parts: Sequence[tuple[range, RDEDState]]) -> RDEDState:
+    def join_shards(self, problem: Problem, parts: Sequence[tuple[range, RDEDState]]) -> RDEDState:
         rows = [slice(sum(problem.sizes[: r.start]), sum(problem.sizes[: r.stop])) for r, _ in parts]
         x = torch.cat([s.x[at] for at, (_, s) in zip(rows, parts, strict=True)])
         return RDEDState(x=x, classes=min(s.classes for _, s in parts))
 
-    def horizon(self, problem: Problem) -> int:
+    def num_steps(self, problem: Problem) -> int:
         return problem.num_classes
 
-    def parts(self, problem: Problem, state: RDEDState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: RDEDState) -> tuple[StepCost, ...]:
         largest = max(range(problem.num_classes), key=lambda c: len(problem.by_class[c]))
         size = min(self.samples, len(problem.by_class[largest]))
 
         def make() -> object:
             return self.step(problem, replace(state, classes=largest), generator(0, "plan"))[1]
 
-        crops = Part(what="crops of a class", samples=size, size=size, real=True, ready=lambda _: make)
+        crops = StepCost(what="crops of a class", samples=size, size=size, real=True, ready=lambda _: make)
         return (crops, self.labeller().part(problem))

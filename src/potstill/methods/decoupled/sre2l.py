@@ -17,7 +17,7 @@ are not given. (Tiny-ImageNet's rolls go both ways there, here from 0 on.)
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.engine import AUTO, Auto, SettingsBySize
 
@@ -35,7 +35,7 @@ class SRe2L(Recovering, Taught, EngineMethod[RecoverState]):
         family="decoupled",
         training={"optimizer": "sgd", "lr": 0.2, "epochs": 100, "temperature": 20},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 400},
         "good": {"epochs_trained": 20, "iterations": 500},
     }

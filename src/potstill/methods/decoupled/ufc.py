@@ -23,7 +23,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from potstill.core import Efforts, MethodInfo, Payload, Problem
+from potstill.core import MethodInfo, Payload, Presets, Problem
 from potstill.errors import PotstillError
 from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
 from potstill.methods.decoupled._turn import Turn, Voice
@@ -47,7 +47,7 @@ class UFC(Recovering, Taught, EngineMethod[RecoverState]):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 400, "batch": 64, "temperature": 30},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "epochs_trained": 10, "committee": "", "iterations": 400},
         "good": {"epochs_trained": 10, "iterations": 400},
     }

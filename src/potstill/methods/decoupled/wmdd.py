@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.errors import PotstillError
 from potstill.functional.statistics import Seen, length
 from potstill.methods.decoupled._recover import EngineMethod, Recovering, RecoverState, Recovery, Taught
@@ -103,7 +103,7 @@ class WMDD(Recovering, Taught, EngineMethod[RecoverState]):
         family="decoupled",
         training={"optimizer": "adamw", "lr": 0.001, "epochs": 300, "batch": 100, "temperature": 20},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"network": "convnet-batch", "epochs_trained": 10, "iterations": 200},
         "good": {"epochs_trained": 20, "iterations": 300},
     }

@@ -12,7 +12,7 @@ from typing import final
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Inputs, Layered, Network, Part, Problem, Space
+from potstill.core import Inputs, Layered, Network, Problem, Space, StepCost
 from potstill.core.nested import count, cut, device_of, join, only, split, tensors
 from potstill.core.nested import index as chosen
 from potstill.errors import PotstillError
@@ -165,7 +165,7 @@ class Features:
         ]
         return {n: t if is_shared(n) else joined([p[n] for p in parts]) for n, t in parts[0].items()}
 
-    def undivided(self, problem: Problem) -> str | None:
+    def shard_obstacle(self, problem: Problem) -> str | None:
         """Whether a gap between classes, a term of its own or what is carried along joins them."""
         m = self.measure
         if self.turns:
@@ -272,7 +272,7 @@ class Features:
                 loss += float(value.detach())
         return loss, {"inputs": slopes}
 
-    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
         """The passes of a step; real samples pass once in ``reuse`` steps."""
         rng = generator(0, "plan")
         net, classifier = networks.draw_networks(problem, state, rng)
@@ -297,11 +297,11 @@ class Features:
         together = [len(g) for g in groups(list(sizes), FORWARD_SAMPLES)]
         at_once = k if learned else 1 if self.turns else max(map(len, self._synthetic_groups(list(sizes))))
         made = [
-            Part(
+            StepCost(
                 what="real samples", real=True, classes=k, samples=sum(map(len, index)), size=max(map(len, index)),
                 ready=of_real, at_once=max(len(g) for g in self._real_groups(net, index, range(k))), every=self.reuse,
             ),
-            Part(
+            StepCost(
                 what="synthetic samples", classes=k, samples=sum(sizes), size=max(sizes), at_once=at_once,
                 ready=of_synthetic, when="descent",
             ),
@@ -313,7 +313,7 @@ class Features:
             def of_calibration(c: int) -> Callable[[], object]:
                 return lambda: self.calibrated(problem, classifier, omega, {"inputs": S}, range(c))[0]
 
-            calibration = Part(
+            calibration = StepCost(
                 what="calibration", classes=k, samples=sum(sizes), size=max(sizes), at_once=max(together),
                 ready=of_calibration, when="descent",
             )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Generator
 
-from potstill.core import Network, Part, Problem
+from potstill.core import Network, Problem, StepCost
 from potstill.labels.teacher import Teacher, teacher_step
 from potstill.methods.engine import MatchingState, PoolMember, load_network, new_pool_member
 from potstill.rng import generator
@@ -51,7 +51,7 @@ class TrainedAlong:
             pool = [replace(member, num_correct=0, num_samples=0) for member in pool]
         return replace(state, pool=tuple(pool))
 
-    def parts(self, problem: Problem, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: MatchingState) -> tuple[StepCost, ...]:
         def train(_: int) -> Callable[[], object]:
             return lambda: self._after_training(problem, state.pool[0], generator(0, "plan"), 1)
 
@@ -59,11 +59,11 @@ class TrainedAlong:
             return lambda: [new_pool_member(problem, generator(0, "plan")) for _ in range(n)]
 
         return (
-            Part(
+            StepCost(
                 what="the networks' training", real=True, samples=self.trained * self.steps * self.batch,
                 size=min(self.batch, len(problem.train)), ready=train, every=self.reuse, when="after",
             ),
-            Part(
+            StepCost(
                 what="networks that join the pool", samples=0, size=0, classes=max(0, self.most - self.first),
                 ready=join, every=self.every, stays=True,
             ),

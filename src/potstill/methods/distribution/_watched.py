@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Network, Part, Problem
+from potstill.core import Network, Problem, StepCost
 from potstill.functional.features import uses_batch_statistics
 from potstill.functional.sampling import draw_per_class
 from potstill.functional.train import train_step
@@ -59,7 +59,7 @@ class Watched:
         member = self._after_training(problem, state, net, member, rng)
         return replace(state, pool=(member,), memory={"watched": watched})
 
-    def parts(self, problem: Problem, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: MatchingState) -> tuple[StepCost, ...]:
         (member,) = state.pool
         net = load_network(problem, member.seed, member.theta, member.buffers).train()
         S, y = decode_inputs(problem, state.params, "model")
@@ -70,7 +70,7 @@ class Watched:
 
         size = min(self.batch, len(S))
         what = "the network's training"
-        return (Part(what=what, samples=len(S), size=size, ready=lambda _: train, when="after"),)
+        return (StepCost(what=what, samples=len(S), size=size, ready=lambda _: train, when="after"),)
 
     def _after_training(
         self, problem: Problem, state: MatchingState, net: Network, member: PoolMember, rng: Generator

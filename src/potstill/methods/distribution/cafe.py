@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.errors import PotstillError
 from potstill.functional.distribution import mean_gap, means
 from potstill.functional.param_groups import ParamGroup, ParamGroups
@@ -45,7 +45,7 @@ class CAFE(FeatureValues, EngineMethod[MatchingState]):
         kinds=("image",),
         training={"lr": 0.01, "augmentation": "none", "epochs": 600},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 3, "batch_real": 64, "epochs_most": 10},
         "good": {"iterations": 30, "batch_real": 128, "epochs_most": 20},
     }

@@ -12,7 +12,7 @@ encoder"), then moves the set once down the trained network's own loss (the inte
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.param_groups import ParamGroup
 from potstill.methods.distribution._statistics import MEANS
 from potstill.methods.distribution._values import FeatureValues, in_trained
@@ -33,7 +33,7 @@ class DANCE(FeatureValues, EngineMethod[MatchingState]):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 300, "reuse": 8, "networks_trained": 2, "epochs_trained": 5},
         "good": {"iterations": 4_000, "reuse": 8, "networks_trained": 5, "epochs_trained": 20},
     }

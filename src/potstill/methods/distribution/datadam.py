@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch import Generator, Tensor
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.distribution import attention, mean_gap, means
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views
 from potstill.methods.distribution._values import FeatureValues, feature_matching
@@ -36,7 +36,7 @@ class DataDAM(FeatureValues, EngineMethod[MatchingState]):
         kinds=("image",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1800},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 300, "reuse": 8},
         "good": {"iterations": 3_000, "reuse": 8},
     }

@@ -11,7 +11,7 @@ r"""DM: Dataset Condensation with Distribution Matching (Zhao and Bilen, WACV 20
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.distribution._statistics import MEANS
 from potstill.methods.distribution._values import FeatureValues, feature_matching
 from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
@@ -29,11 +29,11 @@ class DM(FeatureValues, EngineMethod[MatchingState]):
         year=2023,
         family="distribution",
         kinds=("*",),
-        named=True,
+        multi_input=True,
         tasks=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 600, "reuse": 8},
         "good": {"iterations": 10_000, "reuse": 8},
     }

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.distribution import Spread, mean_gap, means, spread, spread_gap
 from potstill.functional.param_groups import ParamGroup
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded
@@ -38,7 +38,7 @@ class DSDM(FeatureValues, EngineMethod[MatchingState]):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1500},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 250, "reuse": 8, "networks_trained": 2, "epochs_trained": 5},
         "good": {"iterations": 3_000, "reuse": 8, "networks_trained": 5, "epochs_trained": 15},
     }

@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from potstill.core import Efforts, MethodInfo, Network, Problem
+from potstill.core import MethodInfo, Network, Presets, Problem
 from potstill.methods.distribution._pool import TrainedAlong, chosen
 from potstill.methods.distribution._statistics import MEANS, Views
 from potstill.methods.distribution._values import FeatureValues, feature_matching
@@ -39,7 +39,7 @@ class IDM(FeatureValues, EngineMethod[MatchingState]):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 150, "batch_real": 64, "trained": 1, "train_steps": 4, "batch_train": 64},
         "good": {"iterations": 1_000, "batch_real": 128, "train_steps": 5, "batch_train": 128},
     }

@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.distribution import gaussian_kernel, mean_gap, means, mmd
 from potstill.methods.distribution._statistics import Measure, Memory, Statistics, Views, padded, unpadded
 from potstill.methods.distribution._values import FeatureValues, feature_matching
@@ -34,11 +34,11 @@ class M3D(FeatureValues, EngineMethod[MatchingState]):
         paper="arXiv:2312.15927",
         year=2024,
         family="distribution",
-        unpublished=True,
+        reimplemented=True,
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 400, "reuse": 8},
         "good": {"iterations": 6_000, "reuse": 8},
     }

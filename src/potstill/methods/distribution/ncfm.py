@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.distribution import amplitude_phase_gap, characteristic
 from potstill.functional.param_groups import ParamGroup
 from potstill.methods.distribution._sampling import climbed, frequencies, network
@@ -51,7 +51,7 @@ class NCFM(FeatureValues, EngineMethod[MatchingState]):
         kinds=("*",),
         training={"lr": 0.001, "augmentation": "dsa", "epochs": 2000},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 300, "reuse": 8, "batch_real": 128, "networks_trained": 2, "epochs_trained": 5},
         "good": {"iterations": 4_000, "reuse": 8, "batch_real": 256, "networks_trained": 5, "epochs_trained": 20},
     }

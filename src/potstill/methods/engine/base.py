@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Generator
 
-from potstill.core import Asset, Divisible, Method, Metrics, Part, Problem, Result
+from potstill.core import Asset, ClassShardable, Method, Metrics, Problem, Result, StepCost
 from potstill.errors import PotstillError
 
 __all__ = ["Engine", "EngineMethod"]
@@ -23,8 +23,8 @@ class Engine(Protocol[S]):
     def step(self, problem: Problem, state: S, rng: Generator, /) -> tuple[S, Metrics]: ...
     def done(self, problem: Problem, state: S, /) -> bool: ...
     def result(self, problem: Problem, state: S, /) -> Result: ...
-    def horizon(self, problem: Problem, /) -> int | None: ...
-    def parts(self, problem: Problem, state: S, /) -> tuple[Part, ...] | None: ...
+    def num_steps(self, problem: Problem, /) -> int | None: ...
+    def step_costs(self, problem: Problem, state: S, /) -> tuple[StepCost, ...] | None: ...
 
 
 class EngineMethod(Method[S]):
@@ -49,23 +49,25 @@ class EngineMethod(Method[S]):
     def result(self, problem: Problem, state: S) -> Result:
         return self.build_engine(problem).result(problem, state)
 
-    def horizon(self, problem: Problem) -> int | None:
-        return self.build_engine(problem).horizon(problem)
+    def num_steps(self, problem: Problem) -> int | None:
+        return self.build_engine(problem).num_steps(problem)
 
-    def parts(self, problem: Problem, state: S) -> tuple[Part, ...] | None:
+    def step_costs(self, problem: Problem, state: S) -> tuple[StepCost, ...] | None:
         return self.build_engine(problem).parts(problem, state)
 
-    def undivided(self, problem: Problem) -> str | None:
+    def shard_obstacle(self, problem: Problem) -> str | None:
         engine = self.build_engine(problem)
-        return engine.undivided(problem) if isinstance(engine, Divisible) else "it works on all classes at once"
+        return (
+            engine.shard_obstacle(problem) if isinstance(engine, ClassShardable) else "it works on all classes at once"
+        )
 
-    def joined(self, problem: Problem, parts: Sequence[tuple[range, S]]) -> S:
+    def join_shards(self, problem: Problem, parts: Sequence[tuple[range, S]]) -> S:
         """
         Raises:
             PotstillError: its engine cannot match classes by themselves.
         """
         engine = self.build_engine(problem)
-        if not isinstance(engine, Divisible):
-            raise PotstillError(f"{type(self).__name__} works on all classes at once; ask ``undivided`` before")
+        if not isinstance(engine, ClassShardable):
+            raise PotstillError(f"{type(self).__name__} works on all classes at once; ask ``shard_obstacle`` before")
         joined: S = engine.joined(problem, parts)
         return joined

@@ -55,7 +55,9 @@ def objective_mode(mode: Literal["auto", "replay", "full", "by-memory", "tesla"]
         PotstillError: it is ``by-memory``, which a settled method has not.
     """
     if mode == "by-memory":
-        raise PotstillError("mode by-memory is chosen once for a run; take method.settled(problem)[0], or give replay")
+        raise PotstillError(
+            "mode by-memory is chosen once for a run; take method.resolve_defaults(problem)[0], or give replay"
+        )
     return None if mode == "auto" else mode
 
 

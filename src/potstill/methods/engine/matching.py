@@ -13,7 +13,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Asset, Inputs, Metrics, Normalization, Part, PerClass, Problem, Space, Synthetic
+from potstill.core import Asset, ClassSeparable, Inputs, Metrics, Normalization, Problem, Space, StepCost, Synthetic
 from potstill.core.nested import device_of
 from potstill.functional.features import uses_batch_statistics
 from potstill.functional.param_groups import (
@@ -145,7 +145,7 @@ class MatchingEngine:
             learned=self.export_learned({n: t for n, t in found.items() if not n.startswith(("payload/", "labels/"))}),
         )  # fmt: skip
 
-    def undivided(self, problem: Problem) -> str | None:
+    def shard_obstacle(self, problem: Problem) -> str | None:
         if not has_classes(problem):
             return f"{problem.task.name} has no classes to divide"
         if self.labels != "hard":
@@ -158,18 +158,18 @@ class MatchingEngine:
             (self.networks, "its networks train along the way, with all classes"),
             (self.objective, "its objective is no sum over classes"),
         ):
-            if (why := part.undivided(problem) if isinstance(part, Apart) else what) is not None:
+            if (why := part.shard_obstacle(problem) if isinstance(part, Apart) else what) is not None:
                 return why
         if uses_batch_statistics(problem.network(0)):
             return f"{problem.network.name} has a BatchNorm, in which the classes of a pass see each other"
-        if not isinstance(problem.parametrization, PerClass):
+        if not isinstance(problem.parametrization, ClassSeparable):
             name = type(problem.parametrization).__name__.lower()
             return f"parametrization {name} shares what it stores between classes, or does not say what is whose"
         return None
 
     def joined(self, problem: Problem, parts: Sequence[tuple[range, MatchingState]]) -> MatchingState:
         decoder = problem.parametrization
-        assert isinstance(decoder, PerClass)  # or it is undivided
+        assert isinstance(decoder, ClassSeparable)  # or it is shard_obstacle
         _, state = parts[0]
         made = [{n: t.clone() for n, t in of.items()} for of in _moving_tensors(state)]
         for classes, one in parts:
@@ -192,10 +192,10 @@ class MatchingEngine:
         """The rules; targets that are no classes stay as they are."""
         return {**self.param_groups(state, last), TARGETS: ParamGroup(lr=0.0)}
 
-    def horizon(self, problem: Problem) -> int | None:
+    def num_steps(self, problem: Problem) -> int | None:
         return self.steps
 
-    def parts(self, problem: Problem, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: MatchingState) -> tuple[StepCost, ...]:
         compared = self.objective.parts(problem, self.networks, state)
         return (*compared, *self.networks.parts(problem, state))
 

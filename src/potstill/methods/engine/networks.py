@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, final
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Network, Part, Problem, Trained
+from potstill.core import Network, NetworkWeights, Problem, StepCost
 from potstill.errors import PotstillError
 from potstill.functional.train import parameters
 from potstill.methods.engine.objective import MatchingState, PoolMember
@@ -54,10 +54,10 @@ class FixedNetworks:
     def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
         return replace(state, iteration=state.iteration + 1)
 
-    def parts(self, problem: Problem, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: MatchingState) -> tuple[StepCost, ...]:
         return ()
 
-    def undivided(self, problem: Problem) -> str | None:
+    def shard_obstacle(self, problem: Problem) -> str | None:
         """Nothing: they stay as they are."""
         return None
 
@@ -81,13 +81,13 @@ def load_network(problem: Problem, seed: int, theta: Mapping[str, Tensor], buffe
     return net
 
 
-def get_trained_networks(problem: Problem) -> Sequence[Trained]:
+def get_trained_networks(problem: Problem) -> Sequence[NetworkWeights]:
     """The trained networks of the problem; each is read when it is asked for.
 
     Raises:
         PotstillError: they have not been made.
     """
-    made: Sequence[Trained] | None = problem.assets.get("networks")
+    made: Sequence[NetworkWeights] | None = problem.assets.get("networks")
     if not made:
         raise PotstillError(
             "this method matches in trained networks, but the problem has none in assets['networks']; "
@@ -96,7 +96,7 @@ def get_trained_networks(problem: Problem) -> Sequence[Trained]:
     return made
 
 
-def interpolate_network(problem: Problem, trained: Trained, first: float) -> Network:
+def interpolate_network(problem: Problem, trained: NetworkWeights, first: float) -> Network:
     """DANCE's interpolation: ``first`` times the untrained parameters, the rest from the trained ones.
 
     Buffers are the trained network's: only parameters are interpolated (DANCE.py, the loop over ``model_interval``).

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_ch
 
 from torch import Generator, Tensor
 
-from potstill.core import Inputs, Network, Part, Problem
+from potstill.core import Inputs, Network, Problem, StepCost
 from potstill.functional.param_groups import ParamState, strip_prefix
 
 __all__ = [
@@ -115,7 +115,7 @@ class NetworkSource(Protocol):
         """The state after ``net`` has served a step, its iteration counted."""
         ...
 
-    def parts(self, problem: Problem, state: MatchingState, /) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: MatchingState, /) -> tuple[StepCost, ...]:
         """What they do in a step, for a plan."""
         ...
 
@@ -139,7 +139,9 @@ class Objective(Protocol[B]):
         """The state with what the objective carries along and what more steps will use."""
         ...
 
-    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState, /) -> tuple[Part, ...]: ...
+    def step_costs(
+        self, problem: Problem, networks: NetworkSource, state: MatchingState, /
+    ) -> tuple[StepCost, ...]: ...
 
 
 @runtime_checkable
@@ -147,7 +149,7 @@ class Apart(Protocol):
     """An objective that is a sum over classes, or networks that do not depend on what is stored: neither lets a class
     see another's samples."""
 
-    def undivided(self, problem: Problem, /) -> str | None:
+    def shard_obstacle(self, problem: Problem, /) -> str | None:
         """What lets them after all; ``None``: nothing."""
         ...
 

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, final
 import torch
 from torch import Generator, Tensor, nn
 
-from potstill.core import Inputs, Network, Part, Problem, Space
+from potstill.core import Inputs, Network, Problem, Space, StepCost
 from potstill.core.nested import count, device_of, index
 from potstill.functional.gradient import Distance
 from potstill.functional.sampling import draw_per_class
@@ -135,7 +135,7 @@ class Gradients:
             loss += float(gap.detach())
         return loss, slopes
 
-    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
         rng, k = generator(0, "plan"), problem.num_classes
         (member,) = state.pool
         net = problem.network(member.seed).eval()  # only a BatchNorm tells the difference, and a step freezes it
@@ -154,7 +154,7 @@ class Gradients:
         def match() -> object:
             return self.compared(problem, block, shown, [largest])[0]
 
-        matching = Part(
+        matching = StepCost(
             what="gradients of a class", real=True, samples=sum(map(len, index)), size=len(index[largest]),
             ready=lambda _: match, when="descent",
         )  # fmt: skip
@@ -166,7 +166,7 @@ class Gradients:
         def choose() -> object:
             return central_samples_of_class(problem, still, of_largest, self.batch_real, rng, K_MEANS_ITERATIONS)
 
-        choice = Part(
+        choice = StepCost(
             what="choice of real samples", real=True, samples=len(problem.train), size=len(of_largest),
             ready=lambda _: choose, every=self.interval,
         )  # fmt: skip

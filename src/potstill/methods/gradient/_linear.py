@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, final
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Network, Part, Problem, Space
+from potstill.core import Network, Problem, Space, StepCost
 from potstill.functional.features import embed_real
 from potstill.functional.gradient import cosine, linear_gradient
 from potstill.functional.sampling import distinct
@@ -143,7 +143,7 @@ class LinearGradients:
         found = torch.autograd.grad(gap, tuple(leaves.values()))
         return float(gap.detach()), dict(zip(leaves, found, strict=True))
 
-    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
         rng = generator(0, "plan")
         _, block = self.prepare(problem, networks, state, rng)
         S, rows = decode_inputs(problem, state.params, self.space)
@@ -151,11 +151,11 @@ class LinearGradients:
         n = self.views * sum(problem.sizes)
         real = min(len(problem.train), self.batch_real or n)
         return (
-            Part(
+            StepCost(
                 what="real samples", real=True, samples=real, size=real,
                 ready=lambda _: lambda: self._of_real(problem, block.net, generator(0)), every=self.reuse,
             ),
-            Part(
+            StepCost(
                 what="synthetic views", samples=n, size=n,
                 ready=lambda _: lambda: self.compared(problem, block, seen)[0], when="descent",
             ),

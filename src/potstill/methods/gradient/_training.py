@@ -6,7 +6,7 @@ from typing import Protocol, final, runtime_checkable
 import torch
 from torch import Generator
 
-from potstill.core import Network, Part, Problem
+from potstill.core import Network, Problem, StepCost
 from potstill.core.nested import index
 from potstill.functional.sampling import distinct
 from potstill.functional.train import train_step
@@ -47,7 +47,7 @@ class OneByOne:
             return replace(state, pool=fresh, block_steps=0, cached={}, iteration=state.iteration + 1)
         return replace(state, pool=(self.training(problem, state, net.train(), rng),))
 
-    def parts(self, problem: Problem, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: MatchingState) -> tuple[StepCost, ...]:
         if self.updates == 1:
             return ()
         (member,) = state.pool
@@ -70,7 +70,7 @@ class OneByOne:
             )  # fmt: skip
 
         what = "the network's training"
-        return (Part(what=what, real=real, samples=samples, size=n, ready=lambda _: train, when="after"),)
+        return (StepCost(what=what, real=real, samples=samples, size=n, ready=lambda _: train, when="after"),)
 
 
 @final

@@ -12,7 +12,7 @@ with one row A_i per output neuron, and T (outer) updates of S for each network 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.gradient._values import SyntheticValues, on_synthetic
 
@@ -29,11 +29,11 @@ class DC(SyntheticValues, EngineMethod[MatchingState]):
         year=2021,
         family="gradient",
         kinds=("*",),
-        named=True,
+        multi_input=True,
         tasks=("*",),
         training={"lr": 0.01, "augmentation": "none", "epochs": 300},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 10, "batch_real": 64, "inner": 5, "start": "real"},
         "good": {"iterations": 60, "batch_real": 128, "inner": 10, "start": "real"},
     }

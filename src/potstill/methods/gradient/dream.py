@@ -8,7 +8,7 @@ features of the first network. The point is fewer updates for the same accuracy;
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
 from potstill.methods.gradient._gradients import Sampler
 from potstill.methods.gradient._values import RealValues, on_real
@@ -28,7 +28,7 @@ class DREAM(RealValues, EngineMethod[MatchingState]):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 5, "outer": 20, "batch_real": 32, "data_train": 256},
         "good": {"iterations": 40, "outer": 20, "batch_real": 64, "data_train": 500},
     }

@@ -13,7 +13,7 @@ trains on synthetic samples that are each augmented on their own.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
 from potstill.methods.gradient._values import SyntheticValues, on_synthetic
 
@@ -30,11 +30,11 @@ class DSA(SyntheticValues, EngineMethod[MatchingState]):
         year=2021,
         family="gradient",
         kinds=("*",),
-        named=True,
+        multi_input=True,
         tasks=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 10, "batch_real": 64, "inner": 5},
         "good": {"iterations": 60, "batch_real": 128, "inner": 10},
     }

@@ -13,7 +13,7 @@ and Fashion-MNIST it uses ``metric="l1", lr=1e-4, data_train=500`` (MNIST also `
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.gradient._values import RealValues, on_real
 
@@ -32,7 +32,7 @@ class IDC(RealValues, EngineMethod[MatchingState]):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 5, "outer": 20, "batch_real": 32, "data_train": 256},
         "good": {"iterations": 40, "outer": 20, "batch_real": 64, "data_train": 500},
     }

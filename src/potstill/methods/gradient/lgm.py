@@ -18,7 +18,7 @@ mean 0.5, which also makes pictures brighter; that is ``noise_mean``.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from potstill.core import Efforts, MethodInfo, Problem, Space
+from potstill.core import MethodInfo, Presets, Problem, Space
 from potstill.functional.param_groups import ParamGroup
 from potstill.methods.engine import (
     EngineMethod,
@@ -54,7 +54,7 @@ class LGM(EngineMethod[MatchingState]):
     )
     state_type: ClassVar[type] = MatchingState
     fractions: ClassVar[tuple[str, ...]] = ("momentum",)
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 60, "lr": 0.01, **_FEW},
         "good": {"iterations": 600, "lr": 0.005, **_FEW},
     }

@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias, final
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Inputs, Network, Part, Problem
+from potstill.core import Inputs, Network, Problem, StepCost
 from potstill.core.nested import split, tensors
 from potstill.functional.param_groups import strip_prefix
 from potstill.functional.ridge import solve
@@ -176,7 +176,7 @@ class ImplicitRidge:
             total = {n: t + total[n] if total else t for n, t in found.items()}
         return total
 
-    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
         held = state.params.value
         seen = {n: t.detach() for n, t in named_inputs(problem.decode(strip_prefix("payload/", held))).items()}
         n = len(next(iter(seen.values())))
@@ -190,7 +190,9 @@ class ImplicitRidge:
 
         many = min(self.batch_real, len(problem.train))
         return (
-            Part(what="implicit gradients", real=True, samples=many + n, size=many + n, ready=whole, when="descent"),
+            StepCost(
+                what="implicit gradients", real=True, samples=many + n, size=many + n, ready=whole, when="descent"
+            ),
         )
 
 

@@ -7,7 +7,7 @@ from typing import TypeAlias, final
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Inputs, Network, Part, Problem
+from potstill.core import Inputs, Network, Problem, StepCost
 from potstill.core.nested import index
 from potstill.functional.optim import adamw
 from potstill.functional.param_groups import strip_prefix
@@ -95,14 +95,14 @@ class OnTheSet:
         )  # fmt: skip
         return replace(member, theta=theta, velocity=_moments(first, second), buffers=buffers)
 
-    def parts(self, problem: Problem, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: MatchingState) -> tuple[StepCost, ...]:
         n = min(len(self.stored(problem, state)[1]), self.batch)
 
         def train(_: int) -> Callable[[], object]:
             return lambda: self._trained(problem, state, state.pool[0], 0, generator(0, "plan"))
 
         return (
-            Part(
+            StepCost(
                 what="the network's training",
                 samples=n * self.steps,
                 size=n,

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from potstill.core import Inputs, InputSpec, Network, Part, Problem, Space
+from potstill.core import Inputs, InputSpec, Network, Problem, Space, StepCost
 from potstill.core.nested import split
 from potstill.functional.features import input_rows
 from potstill.functional.kernels import FullyConnected, embedded
@@ -95,7 +95,7 @@ class InputsAlone:
     def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
         return replace(state, iteration=state.iteration + 1)
 
-    def parts(self, problem: Problem, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: MatchingState) -> tuple[StepCost, ...]:
         return ()
 
 
@@ -183,7 +183,7 @@ class KernelRidge:
         kept = {"rows": block.rows, "targets": block.targets, "y": block.y} if used else {}
         return replace(state, block_steps=used, cached=kept)
 
-    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
         state = replace(state, block_steps=0, cached={})
         index = self._drawn(problem, generator(0, "plan"))
         held, k = state.params.value, problem.num_classes
@@ -201,7 +201,7 @@ class KernelRidge:
             return lambda: self.fitted(problem, block, seen, LOGITS in held)[0]
 
         return (
-            Part(
+            StepCost(
                 what="features of real samples",
                 real=True,
                 samples=len(index),
@@ -209,7 +209,7 @@ class KernelRidge:
                 ready=real,
                 every=self.steps_per_network,
             ),
-            Part(what="ridge regression", samples=n, size=n, ready=synthetic, when="descent"),
+            StepCost(what="ridge regression", samples=n, size=n, ready=synthetic, when="descent"),
         )
 
 

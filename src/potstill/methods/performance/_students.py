@@ -62,7 +62,7 @@ class StudentValues:
     students: int = 0
     """How many students there are, which begin as the networks of the seeds 0, 1, …; 0: a fresh one at every step."""
 
-    def settled(self: T, problem: Problem) -> tuple[T, tuple[str, ...]]:
+    def resolve_defaults(self: T, problem: Problem) -> tuple[T, tuple[str, ...]]:
         """With a mode that goes by the machine's memory decided."""
         if self.mode != "by-memory":
             return self, ()

@@ -13,7 +13,7 @@ from typing import final
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Inputs, Network, Part, Problem, Space
+from potstill.core import Inputs, Network, Problem, Space, StepCost
 from potstill.core.nested import count, device_of, index, split
 from potstill.errors import NotFinite
 from potstill.functional.sampling import draw_per_class
@@ -83,7 +83,7 @@ class Students:
     def advance(self, problem: Problem, state: MatchingState, net: Network, rng: Generator) -> MatchingState:
         return replace(state, iteration=state.iteration + 1)
 
-    def parts(self, problem: Problem, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: MatchingState) -> tuple[StepCost, ...]:
         return ()
 
 
@@ -239,7 +239,7 @@ class Unrolling:
             seen[TARGETS] = rows
         return seen
 
-    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
         rng = generator(0, "plan")
         total, window = self.windows.most
         net, seen = problem.network(0), self._present(problem, state)
@@ -262,8 +262,8 @@ class Unrolling:
                 return torch.autograd.grad(real_loss(problem, net, real, {})(theta), tuple(theta.values()))
 
         return (
-            Part(what="a step of a student", samples=n * total, size=n, ready=lambda _: replayed, when="descent"),
-            Part(
+            StepCost(what="a step of a student", samples=n * total, size=n, ready=lambda _: replayed, when="descent"),
+            StepCost(
                 what="real samples of the student's end", real=True, samples=len(real.y), size=min(CHUNK, len(real.y)),
                 ready=lambda _: asked, when="descent",
             ),

@@ -14,7 +14,7 @@ so that sizes walk away from W_0 (base.py, ``model.module.window``); here W_0 st
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.performance._students import StudentValues
 from potstill.methods.performance._windowed import WindowValues, windowed
@@ -33,11 +33,11 @@ class ATBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
         year=2025,
         family="performance",
         kinds=("*",),
-        named=True,
+        multi_input=True,
         training={"lr": 0.001, "optimizer": "adam", "augmentation": "flip-rotate", "steps": 1000},
     )
     may_be_zero: ClassVar[tuple[str, ...]] = ("students", "swing")
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {
             "iterations": 200, "batch_real": 128, "start": "k-means", "lr": 0.03, "lr_net": 0.005, "window": 8,
             "swing": 2, "total": 20, "batch_per_class": 4,

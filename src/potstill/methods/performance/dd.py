@@ -22,7 +22,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.unroll import Inner
 from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
 from potstill.methods.performance._students import StudentValues, unrolled
@@ -42,11 +42,11 @@ class DD(StudentValues, EngineMethod[MatchingState]):
         year=2018,
         family="performance",
         kinds=("*",),
-        named=True,
+        multi_input=True,
         tasks=("*",),
         training={"lr": 0.02, "augmentation": "none", "epochs": 3},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 600, "batch_real": 128, "start": "k-means", "lr": 0.03, "decay_every": 150},
         "good": {"iterations": 6_000, "batch_real": 256, "start": "k-means", "lr": 0.03, "decay_every": 1_500},
     }

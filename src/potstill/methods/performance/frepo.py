@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.param_groups import Optimizer, ParamGroups
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
@@ -38,11 +38,11 @@ class FRePo(KernelValues, EngineMethod[MatchingState]):
         year=2022,
         family="performance",
         kinds=("*",),
-        named=True,
+        multi_input=True,
         tasks=("classification", "regression", "forecast"),
     )
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "lr_end")
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {
             "iterations": 600,
             "batch_real": 256,

@@ -13,7 +13,7 @@ What it makes is for the learner that it was made with: kernel ridge regression 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.param_groups import Optimizer
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
@@ -33,11 +33,11 @@ class KIP(KernelValues, EngineMethod[MatchingState]):
         year=2021,
         family="performance",
         kinds=("*",),
-        named=True,
+        multi_input=True,
         tasks=("classification", "regression", "forecast"),
     )
     may_be_zero: ClassVar[tuple[str, ...]] = ("depth",)
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 600, "batch_real": 2000, "labels": "scores"},
         "good": {"iterations": 3000, "labels": "scores"},
     }

@@ -18,7 +18,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Efforts, MethodInfo, Network, Part, Problem
+from potstill.core import MethodInfo, Network, Presets, Problem, StepCost
 from potstill.functional.param_groups import ParamGroup, ParamGroups, strip_prefix
 from potstill.functional.train import parameters
 from potstill.functional.unroll import Inner, State, advance, begin, slopes, train
@@ -105,7 +105,7 @@ class OneAhead:
         known = {"errors": errors, "lowest": torch.tensor(lowest), "since": torch.tensor(since)}
         return replace(state, memory=_flat(block.after[-1]) | known)
 
-    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
         return self.unrolling.parts(problem, networks, state)
 
 
@@ -133,13 +133,13 @@ class LD(EngineMethod[MatchingState]):
         paper="arXiv:2006.08572",
         year=2020,
         family="performance",
-        soft=True,
+        soft_labels=True,
         kinds=("*",),
-        named=True,
+        multi_input=True,
         training={"lr": 0.001, "optimizer": "adam", "augmentation": "none", "batch": 50},
     )
     state_type: ClassVar[type] = MatchingState
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 600, "batch_real": 128, "start": "k-means", "lr_labels": 0.05},
         "good": {"iterations": 6_000, "batch_real": 256, "start": "k-means", "lr_labels": 0.02},
     }

@@ -16,7 +16,7 @@ Tiny-ImageNet) are rows cut at 0; learned labels here are a softmax of logits, o
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.performance._students import StudentValues
 from potstill.methods.performance._windowed import WindowValues, windowed
@@ -35,11 +35,11 @@ class RaTBPTT(WindowValues, StudentValues, EngineMethod[MatchingState]):
         year=2024,
         family="performance",
         kinds=("*",),
-        named=True,
+        multi_input=True,
         tasks=("*",),
         training={"lr": 0.001, "optimizer": "adam", "augmentation": "flip-rotate", "steps": 1000},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {
             "iterations": 200, "batch_real": 128, "start": "k-means", "lr": 0.03, "lr_net": 0.005, "window": 10,
             "total": 20, "batch_per_class": 4,

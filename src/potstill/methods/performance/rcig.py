@@ -25,7 +25,7 @@ from typing import ClassVar
 
 import torch
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.param_groups import Optimizer
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState, has_classes
 from potstill.methods.performance._implicit import ImplicitRidge, InverseHessian
@@ -49,7 +49,7 @@ class RCIG(KernelValues, EngineMethod[MatchingState]):
         tasks=("classification", "regression", "forecast"),
     )
     fractions: ClassVar[tuple[str, ...]] = ("momentum", "average")
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {
             "iterations": 100,
             "batch_real": 128,

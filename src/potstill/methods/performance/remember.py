@@ -16,7 +16,7 @@ The memory's start is near to the initial inputs (ours); ``--parametrization mem
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.unroll import Inner
 from potstill.methods.engine import EngineMethod, Init, MatchingEngine, MatchingState
 from potstill.methods.performance._students import StudentValues, unrolled
@@ -35,11 +35,11 @@ class Remember(StudentValues, EngineMethod[MatchingState]):
         year=2022,
         family="performance",
         kinds=("*",),
-        named=True,
+        multi_input=True,
         tasks=("*",),
         training={"lr": 0.01, "augmentation": "none", "epochs": 300},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {
             "iterations": 120, "batch_real": 128, "start": "k-means", "optimizer": "adamw", "lr": 0.01, "lr_net": 0.02,
             "inner_steps": 15, "batch_per_class": 3,

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import torch
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.kernels import FullyConnected
 from potstill.functional.param_groups import Optimizer
 from potstill.methods.engine import EngineMethod, FixedNetworks, MatchingEngine, MatchingState, has_classes
@@ -38,10 +38,10 @@ class RFAD(KernelValues, EngineMethod[MatchingState]):
         year=2022,
         family="performance",
         kinds=("*",),
-        named=True,
+        multi_input=True,
         tasks=("classification", "regression", "forecast"),
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"iterations": 400, "batch_real": 256, "nets": 2, "lr": 0.02, "start": "k-means"},
         "good": {"iterations": 2000, "batch_real": 512, "nets": 4, "lr": 5e-3, "start": "k-means"},
     }

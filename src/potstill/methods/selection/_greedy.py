@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Asset, Method, Metrics, Part, Problem, Result, Selection
+from potstill.core import Asset, Method, Metrics, Problem, Result, Selection, StepCost
 from potstill.errors import PotstillError
 from potstill.functional.duplicates import near_duplicates
 from potstill.functional.sampling import random_per_class
@@ -98,14 +98,14 @@ class ClassByClass(Method[S]):
     def result(self, problem: Problem, state: S) -> Result:
         return Selection(index=torch.cat(state.chosen))
 
-    def horizon(self, problem: Problem) -> int:
+    def num_steps(self, problem: Problem) -> int:
         return problem.num_classes
 
     def once(self) -> Method[S]:
         """What a step is measured by: itself, or with one round of an iteration that ends by itself."""
         return self
 
-    def parts(self, problem: Problem, state: S) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: S) -> tuple[StepCost, ...]:
         once = self.once()
         return (one_class(problem, lambda c: once.step(problem, replace(state, classes_done=c), generator(0, "plan"))),)
 
@@ -168,8 +168,10 @@ class ClassWise(Embedding, ClassByClass[ClassWiseState]):
         return made, {"mean gap": gap[0], "duplicates": float(repeats), "near duplicates": float(made.near)}
 
 
-def one_class(problem: Problem, step: Callable[[int], object]) -> Part:
+def one_class(problem: Problem, step: Callable[[int], object]) -> StepCost:
     """What a step is that takes one class: it is run for the largest."""
     largest = max(range(problem.num_classes), key=lambda c: len(problem.by_class[c]))
     size = len(problem.by_class[largest])
-    return Part(what="samples of a class", real=True, samples=size, size=size, ready=lambda _: lambda: step(largest))
+    return StepCost(
+        what="samples of a class", real=True, samples=size, size=size, ready=lambda _: lambda: step(largest)
+    )

@@ -72,5 +72,5 @@ class ByGradients(Recorded, ClassByClass[GradientState]):
         return following(state, index, weights=weights), {"largest weight": float(weight.max())}
 
     def result(self, problem: Problem, state: GradientState) -> Selection:
-        weights = torch.cat(state.weights) if self.info.weighs else None
+        weights = torch.cat(state.weights) if self.info.weighted else None
         return Selection(index=torch.cat(state.chosen), weights=weights)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Method, Metrics, Part, Problem, Selection
+from potstill.core import Method, Metrics, Problem, Selection, StepCost
 from potstill.errors import PotstillError
 from potstill.functional.pruning import Keep, choose, finite, shares
 from potstill.functional.sampling import random_per_class
@@ -39,7 +39,7 @@ class ByScore(Method[ScoreState]):
 
     state_type: ClassVar[type] = ScoreState
     fractions: ClassVar[tuple[str, ...]] = ("cut",)
-    selecting: ClassVar[tuple[str, ...]] = ("pool", "keep", "cut", "bins")
+    selection_fields: ClassVar[tuple[str, ...]] = ("pool", "keep", "cut", "bins")
 
     pool: Pool = "class"
     """``class``: the budget of each class. ``proportional``: in proportion to the classes' sizes, at least one of each.
@@ -98,14 +98,14 @@ class ByScore(Method[ScoreState]):
         index = torch.cat(state.chosen)
         return Selection(index=index[torch.argsort(problem.train.labels[index], stable=True)])
 
-    def horizon(self, problem: Problem) -> int:
+    def num_steps(self, problem: Problem) -> int:
         return 2 if self.pool == "global" else problem.num_classes + 1
 
-    def parts(self, problem: Problem, state: ScoreState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: ScoreState) -> tuple[StepCost, ...]:
         n = len(problem.train)
         first = replace(state, steps=0)
         return (
-            Part(
+            StepCost(
                 what="scores of all samples", real=True, samples=n, size=n,
                 ready=lambda _: lambda: self.step(problem, first, generator(0, "plan")),
             ),

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from potstill.core import Problem, Trained
+from potstill.core import NetworkWeights, Problem
 from potstill.functional.train import train_step
 from potstill.labels.teacher import Teacher, fresh_teacher, soft_rows
 from potstill.methods.engine import require_tensor
@@ -58,7 +58,13 @@ def epochs_of(steps: Sequence[int], samples: int, batch: int) -> tuple[int, ...]
 
 
 def begin(
-    problem: Problem, index: Tensor, held: Tensor, stops: Sequence[Trained], students: int, seed: int, trial: Trial
+    problem: Problem,
+    index: Tensor,
+    held: Tensor,
+    stops: Sequence[NetworkWeights],
+    students: int,
+    seed: int,
+    trial: Trial,
 ) -> Choice:
     """A choice of which nothing is known yet.
 

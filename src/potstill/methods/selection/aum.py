@@ -28,7 +28,7 @@ class AUM(ByRecord):
     """Real samples whose label the network agrees with soonest and most."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="AUM: area under the margin", paper="arXiv:2001.10528", year=2020, family="selection", selects=True,
+        title="AUM: area under the margin", paper="arXiv:2001.10528", year=2020, family="selection", is_selection=True,
         kinds=("*",),
     )  # fmt: skip
 

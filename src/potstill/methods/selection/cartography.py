@@ -29,11 +29,11 @@ class Cartography(ByRecord):
     """Real samples of a region of the data map: ambiguous, easy or hard."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dataset cartography", paper="arXiv:2009.10795", year=2020, family="selection", selects=True,
+        title="Dataset cartography", paper="arXiv:2009.10795", year=2020, family="selection", is_selection=True,
         kinds=("*",),
     )  # fmt: skip
 
-    selecting: ClassVar[tuple[str, ...]] = (*ByRecord.selecting, "region")
+    selection_fields: ClassVar[tuple[str, ...]] = (*ByRecord.selection_fields, "region")
 
     region: Literal["ambiguous", "easy", "hard"] = "ambiguous"
     """What counts as hard: a high spread (ambiguous), or a low mean probability. ``easy`` turns that round."""

@@ -33,7 +33,7 @@ class CCS(ByRecord):
         paper="arXiv:2210.15809",
         year=2023,
         family="selection",
-        selects=True,
+        is_selection=True,
         kinds=("*",),
     )
 

@@ -29,7 +29,7 @@ class ContextualDiversity(ClassWise):
     """Samples of every class whose predictions by a network differ most."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Contextual diversity", paper="arXiv:2008.05723", year=2020, family="selection", selects=True,
+        title="Contextual diversity", paper="arXiv:2008.05723", year=2020, family="selection", is_selection=True,
         kinds=("*",),
     )  # fmt: skip
     space: ClassVar[Space] = "log-probabilities"

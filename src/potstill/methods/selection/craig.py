@@ -29,7 +29,7 @@ class CRAIG(ByGradients):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="CRAIG: coresets for gradient descent", paper="arXiv:1906.01827", year=2020, family="selection",
-        selects=True, weighs=True, kinds=("*",),
+        is_selection=True, weighted=True, kinds=("*",),
     )  # fmt: skip
 
     def choose(self, problem: Problem, c: int, m: int, rng: Generator) -> Weighted:

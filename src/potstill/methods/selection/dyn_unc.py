@@ -32,7 +32,7 @@ class DynUnc(ByRecord):
     """Real samples of which the network stays unsure while it is trained."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Dynamic uncertainty", paper="arXiv:2306.05175", year=2024, family="selection", selects=True,
+        title="Dynamic uncertainty", paper="arXiv:2306.05175", year=2024, family="selection", is_selection=True,
         kinds=("*",),
     )  # fmt: skip
 

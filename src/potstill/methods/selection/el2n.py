@@ -30,7 +30,7 @@ class EL2N(ByRecord):
         paper="arXiv:2107.07075",
         year=2021,
         family="selection",
-        selects=True,
+        is_selection=True,
         kinds=("*",),
     )
 

@@ -28,7 +28,7 @@ class Entropy(ByRecord):
         paper="Settles 2009; arXiv:1906.11829",
         year=2020,
         family="selection",
-        selects=True,
+        is_selection=True,
         kinds=("*",),
     )
 

@@ -29,7 +29,7 @@ class FacilityLocation(ClassWise):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Facility location", paper="ICML 2015 (Wei, Iyer and Bilmes); arXiv:2204.08499", year=2015,
-        family="selection", selects=True, kinds=("*",),
+        family="selection", is_selection=True, kinds=("*",),
     )  # fmt: skip
     positive: ClassVar[tuple[str, ...]] = ("epsilon",)
 

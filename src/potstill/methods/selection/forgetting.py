@@ -30,7 +30,7 @@ class Forgetting(ByRecord):
     """Real samples that a network forgets most often while it learns."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Example forgetting", paper="arXiv:1812.05159", year=2019, family="selection", selects=True,
+        title="Example forgetting", paper="arXiv:1812.05159", year=2019, family="selection", is_selection=True,
         kinds=("*",),
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.difficulty import rate_samples
 from potstill.methods.selection._subjects import BySubjects
 
@@ -32,10 +32,10 @@ class Glicko(BySubjects):
         paper="glicko.net/glicko/glicko2.pdf; arXiv:2409.18433",
         year=2024,
         family="selection",
-        selects=True,
+        is_selection=True,
         kinds=("*",),
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"runs": 4, "epochs_recorded": 10},
     }
 

@@ -31,7 +31,7 @@ class GLISTER(ByGradients):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="GLISTER: generalization-based subset selection", paper="arXiv:2012.10630", year=2021,
-        family="selection", selects=True, kinds=("*",),
+        family="selection", is_selection=True, kinds=("*",),
     )  # fmt: skip
     positive: ClassVar[tuple[str, ...]] = ("held", "rate")
 

@@ -29,7 +29,7 @@ class GradMatch(ByGradients):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="GRAD-MATCH: gradient matching by orthogonal matching pursuit", paper="arXiv:2103.00123", year=2021,
-        family="selection", selects=True, weighs=True, kinds=("*",),
+        family="selection", is_selection=True, weighted=True, kinds=("*",),
     )  # fmt: skip
     positive: ClassVar[tuple[str, ...]] = ("ridge",)
 

@@ -38,7 +38,7 @@ class GraNd(ByRecord):
         paper="arXiv:2107.07075",
         year=2021,
         family="selection",
-        selects=True,
+        is_selection=True,
         kinds=("*",),
     )
 

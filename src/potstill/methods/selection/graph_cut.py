@@ -26,7 +26,7 @@ class GraphCut(ClassWise):
     """Samples like the rest of their class and unlike each other."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Graph cut", paper="arXiv:2006.15412; arXiv:2204.08499", year=2021, family="selection", selects=True,
+        title="Graph cut", paper="arXiv:2006.15412; arXiv:2204.08499", year=2021, family="selection", is_selection=True,
         kinds=("*",),
     )  # fmt: skip
 

@@ -29,10 +29,10 @@ class Herding(ClassWise):
         paper="ICML 2009; arXiv:1611.07725",
         year=2009,
         family="selection",
-        selects=True,
+        is_selection=True,
         kinds=("*",),
         tasks=("*",),
-        named=True,
+        multi_input=True,
     )
 
     def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:

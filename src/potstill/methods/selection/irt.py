@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.functional.difficulty import item_response
 from potstill.methods.selection._subjects import BySubjects
 
@@ -33,10 +33,10 @@ class IRT(BySubjects):
         paper="Psychometrika 46, 1981; arXiv:2409.18433",
         year=2024,
         family="selection",
-        selects=True,
+        is_selection=True,
         kinds=("*",),
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {"runs": 4, "epochs_recorded": 10},
     }
 

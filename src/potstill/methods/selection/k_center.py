@@ -29,10 +29,10 @@ class KCenter(ClassWise):
         paper="arXiv:1708.00489",
         year=2018,
         family="selection",
-        selects=True,
+        is_selection=True,
         kinds=("*",),
         tasks=("*",),
-        named=True,
+        multi_input=True,
     )
 
     def choose(self, features: Tensor, m: int, rng: Generator) -> Tensor:

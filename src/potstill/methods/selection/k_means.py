@@ -47,7 +47,7 @@ class KMeans(Embedding, ClassByClass[KMeansState]):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="k-means", paper="Lloyd, IEEE Trans. Inf. Theory 28(2), 1982", year=1982, family="selection",
-        selects=True, kinds=("*",), tasks=("*",), named=True,
+        is_selection=True, kinds=("*",), tasks=("*",), multi_input=True,
     )  # fmt: skip
     state_type: ClassVar[type] = KMeansState
     may_be_zero: ClassVar[tuple[str, ...]] = ("iterations",)

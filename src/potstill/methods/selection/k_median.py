@@ -28,7 +28,7 @@ class KMedian(ClassWise):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="k-median", paper="Kaufman and Rousseeuw 1987; Weiszfeld 1937", year=1987, family="selection",
-        selects=True, kinds=("*",),
+        is_selection=True, kinds=("*",),
     )  # fmt: skip
     may_be_zero: ClassVar[tuple[str, ...]] = ("iterations",)
 

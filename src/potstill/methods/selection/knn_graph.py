@@ -28,7 +28,7 @@ class KNNGraph(ClassWise):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="k-NN graph density (RALF)", paper="doi:10.1109/CVPR.2012.6248108", year=2012, family="selection",
-        selects=True, kinds=("*",),
+        is_selection=True, kinds=("*",),
     )  # fmt: skip
     positive: ClassVar[tuple[str, ...]] = ("sigma",)
 

@@ -29,7 +29,7 @@ class LeastConfidence(ByRecord):
         paper="SIGIR 1994; arXiv:1906.11829",
         year=2020,
         family="selection",
-        selects=True,
+        is_selection=True,
         kinds=("*",),
     )
 

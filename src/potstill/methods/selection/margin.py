@@ -29,7 +29,7 @@ class Margin(ByRecord):
         paper="IDA 2001; arXiv:1906.11829",
         year=2020,
         family="selection",
-        selects=True,
+        is_selection=True,
         kinds=("*",),
     )
 

@@ -29,7 +29,7 @@ class Moderate(ClassWise):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Moderate Coreset", paper="ICLR 2023 (openreview 7D5EECbOaf9)", year=2023, family="selection",
-        selects=True, kinds=("*",),
+        is_selection=True, kinds=("*",),
     )  # fmt: skip
 
     features: FeatureName = "trained"

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Method, MethodInfo, Metrics, Part, Problem, Selection
+from potstill.core import Method, MethodInfo, Metrics, Problem, Selection, StepCost
 from potstill.functional.sampling import random_per_class
 from potstill.methods.selection._greedy import check_enough
 
@@ -27,10 +27,10 @@ class Random(Method[RandomState]):
         paper="arXiv:1811.10959 (as a baseline)",
         year=2018,
         family="selection",
-        selects=True,
+        is_selection=True,
         kinds=("*",),
         tasks=("*",),
-        named=True,
+        multi_input=True,
     )
     state_type: ClassVar[type] = RandomState
 
@@ -47,8 +47,8 @@ class Random(Method[RandomState]):
     def result(self, problem: Problem, state: RandomState) -> Selection:
         return Selection(index=state.index)
 
-    def horizon(self, problem: Problem) -> int:
+    def num_steps(self, problem: Problem) -> int:
         return 0
 
-    def parts(self, problem: Problem, state: RandomState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: RandomState) -> tuple[StepCost, ...]:
         return ()

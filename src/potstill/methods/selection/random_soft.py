@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Method, MethodInfo, Metrics, Part, Problem, Selection
+from potstill.core import Method, MethodInfo, Metrics, Problem, Selection, StepCost
 from potstill.errors import PotstillError
 from potstill.functional.sampling import random_per_class
 from potstill.labels.teacher import Teacher, fresh_teacher, soft_rows, teacher_step
@@ -51,8 +51,8 @@ class RandomSoft(Method[RandomSoftState]):
         paper="arXiv:2406.10485",
         year=2024,
         family="selection",
-        selects=True,
-        soft=True,
+        is_selection=True,
+        soft_labels=True,
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
@@ -160,26 +160,26 @@ class RandomSoft(Method[RandomSoftState]):
         rows = soft_rows(problem.network(state.seed), state.teacher, x, self.temperature)
         return Selection(index=state.index, rows=rows)
 
-    def horizon(self, problem: Problem) -> int:
+    def num_steps(self, problem: Problem) -> int:
         if self.teacher_steps == "auto":
             return len(self.assets(problem)[0].snapshots) * self.students * self.student_steps
         return int(self.teacher_steps)
 
-    def parts(self, problem: Problem, state: RandomSoftState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, state: RandomSoftState) -> tuple[StepCost, ...]:
         size, m = min(self.batch, len(problem.train)), len(state.index)
         if state.choice is not None:
             size, held = min(self.batch, m), len(state.choice.held)
             score = replace(state, choice=replace(state.choice, step=self.student_steps - 1))
             return (
-                Part(
+                StepCost(
                     what="a student's update, and its score", real=True, samples=size + held, size=max(size, 500),
                     ready=lambda _: lambda: self.step(problem, score, generator(0, "plan")),
                 ),
             )  # fmt: skip
         return (
-            Part(
+            StepCost(
                 what="the teacher's training", real=True, samples=size, size=size,
                 ready=lambda _: lambda: self.step(problem, state, generator(0, "plan")),
             ),
-            Part(what="soft labels", samples=0, size=m, ready=lambda _: lambda: self.result(problem, state)),
+            StepCost(what="soft labels", samples=0, size=m, ready=lambda _: lambda: self.result(problem, state)),
         )  # fmt: skip

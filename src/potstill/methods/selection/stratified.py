@@ -35,7 +35,7 @@ class Stratified(ClassByClass[StratifiedState]):
 
     info: ClassVar[MethodInfo] = MethodInfo(
         title="Stratified random samples", paper="Neyman, J. R. Stat. Soc. 97(4), 1934", year=1934, family="selection",
-        selects=True, balanced=False, kinds=("*",),
+        is_selection=True, balanced=False, kinds=("*",),
     )  # fmt: skip
     state_type: ClassVar[type] = StratifiedState
 

@@ -32,7 +32,7 @@ class TDDS(ByRecord):
     """Real samples whose predictions move most unsteadily while the network is trained."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Temporal dual-depth scoring", paper="arXiv:2311.13613", year=2024, family="selection", selects=True,
+        title="Temporal dual-depth scoring", paper="arXiv:2311.13613", year=2024, family="selection", is_selection=True,
         kinds=("*",),
     )  # fmt: skip
 

@@ -29,7 +29,7 @@ class ZCore(ClassWise):
     """Samples that cover what random points of the feature space are nearest to, without repetition."""
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        title="Zero-Shot Coreset Selection", paper="arXiv:2411.15349", year=2024, family="selection", selects=True,
+        title="Zero-Shot Coreset Selection", paper="arXiv:2411.15349", year=2024, family="selection", is_selection=True,
         kinds=("*",),
     )  # fmt: skip
 

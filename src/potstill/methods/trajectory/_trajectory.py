@@ -17,7 +17,7 @@ from typing import Protocol, final, runtime_checkable
 import torch
 from torch import Generator, Tensor
 
-from potstill.core import Network, Part, Problem, Trained
+from potstill.core import Network, NetworkWeights, Problem, StepCost
 from potstill.core.nested import count, device_of, index
 from potstill.errors import NotFinite, PotstillError
 from potstill.functional.train import loss as loss_of
@@ -60,7 +60,7 @@ class Expert(Protocol):
     @property
     def epochs(self) -> int: ...
     def at(self, epoch: int, /) -> dict[str, Tensor]: ...
-    def trained(self, epoch: int, /) -> Trained: ...
+    def trained(self, epoch: int, /) -> NetworkWeights: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +181,7 @@ class TrajectoryEnds:
         looked_at = self.steps * (min(self.batch, n) or n) * problem.train.input.numbers
         return self.mode or ("full" if looked_at <= HELD else "replay")
 
-    def parts(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[Part, ...]:
+    def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
         rng, one = generator(0, "plan"), experts(problem)[0]
         held = self._mode(problem) == "full"
         n, made = sum(problem.sizes), self.steps if held else min(self.steps, 2)
@@ -192,7 +192,7 @@ class TrajectoryEnds:
         x, y = decode_inputs(problem, state.params, "model")
         seen = {**named_inputs(x), **({"labels": y} if y.is_floating_point() else {}), RATE: torch.tensor(1e-3)}
         size = len(rows[0])
-        return (Part(
+        return (StepCost(
             what="student's training", samples=self.steps * size, size=size * (made if held else 1),
             ready=lambda _: lambda: self.compared(problem, block, seen), when="descent",
         ),)  # fmt: skip

@@ -155,7 +155,7 @@ class TrajectoryValues:
     parametrization: str = "pixels"
     """What is optimised."""
 
-    def settled(self: T, problem: Problem) -> tuple[T, tuple[str, ...]]:
+    def resolve_defaults(self: T, problem: Problem) -> tuple[T, tuple[str, ...]]:
         """With what is left to the data. A published span that experts do not reach is cut, which is said."""
         nearby = setting(self.published, problem.num_classes, problem.ipc).settings
         left = [f.name for f in fields(self) if f.default is None and getattr(self, f.name) is None]
@@ -205,7 +205,9 @@ def following(method: TrajectoryValues, problem: Problem) -> MatchingEngine:
     """
     if left := [f.name for f in fields(method) if f.default is None and getattr(method, f.name) is None]:
         name = type(method).__name__
-        raise PotstillError(f"{name} leaves {left[0]} to the data; take method.settled(problem)[0], or give {left[0]}")
+        raise PotstillError(
+            f"{name} leaves {left[0]} to the data; take method.resolve_defaults(problem)[0], or give {left[0]}"
+        )
     latest = max(method.start_until, method.start_first) - 1 + method.ahead
     if latest > method.epochs_trained:
         raise PotstillError(

@@ -11,7 +11,7 @@ result.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._runs import ATT as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
@@ -31,7 +31,7 @@ class ATT(TrajectoryValues, EngineMethod[MatchingState]):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {**QUICK, "start": "k-means", "batch_trained": 256, "average": 0.0},
         "good": {**GOOD, "start": "k-means", "batch_trained": 256, "average": 0.0},
     }  # fmt: skip

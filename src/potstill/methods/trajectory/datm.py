@@ -13,7 +13,7 @@ are FTD's, of 100 epochs. Data are whitened (``--zca mtt``).
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import AUTO, Auto, EngineMethod, Labels, MatchingEngine, MatchingState
 from potstill.methods.trajectory._runs import DATM as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, Started, TrajectoryValues, following
@@ -33,7 +33,7 @@ class DATM(TrajectoryValues, EngineMethod[MatchingState]):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {**QUICK, "expansion": 50, "start": "right", "label_experts": 0},
         "good": {**GOOD, "expansion": 300, "start": "right", "label_experts": 0},
     }  # fmt: skip

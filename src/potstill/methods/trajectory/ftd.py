@@ -12,7 +12,7 @@ along the student's way lead less far off. The rest is MTT; the result is the av
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import AUTO, Auto, EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._runs import FTD as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
@@ -32,7 +32,7 @@ class FTD(TrajectoryValues, EngineMethod[MatchingState]):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {**QUICK, "start": "k-means", "average": 0.9, "gsam_alpha": 0.3},
         "good": {**GOOD, "start": "k-means", "average": 0.99, "gsam_alpha": 0.3},
     }  # fmt: skip

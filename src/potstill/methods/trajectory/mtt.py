@@ -14,7 +14,7 @@ of the whole unroll, here exactly in the memory of one step (``mode="replay"``) 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._runs import MTT as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
@@ -34,7 +34,7 @@ class MTT(TrajectoryValues, EngineMethod[MatchingState]):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {**QUICK, "start": "k-means"},
         "good": {**GOOD, "start": "k-means"},
     }  # fmt: skip

@@ -11,7 +11,7 @@ and what is done here. (As released it stops at an argument that is never define
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import AUTO, Auto, EngineMethod, Labels, MatchingEngine, MatchingState
 from potstill.methods.trajectory._runs import PAD as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, Started, TrajectoryValues, following
@@ -31,7 +31,7 @@ class PAD(TrajectoryValues, EngineMethod[MatchingState]):
         kinds=("*",),
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {**QUICK, "expansion": 50, "start": "right", "label_experts": 0},
         "good": {**GOOD, "expansion": 300, "start": "right", "label_experts": 0},
     }  # fmt: skip

@@ -14,7 +14,7 @@ rates of inputs are halved here, where the gradient is the paper's. Its labels o
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from potstill.core import Efforts, MethodInfo, Problem
+from potstill.core import MethodInfo, Presets, Problem
 from potstill.methods.engine import EngineMethod, MatchingEngine, MatchingState
 from potstill.methods.trajectory._runs import TESLA as RUNS
 from potstill.methods.trajectory._values import GOOD, QUICK, Published, TrajectoryValues, following
@@ -33,7 +33,7 @@ class TESLA(TrajectoryValues, EngineMethod[MatchingState]):
         family="trajectory",
         training={"lr": 0.01, "augmentation": "dsa", "epochs": 1000},
     )
-    efforts: ClassVar[Efforts] = {
+    presets: ClassVar[Presets] = {
         "quick": {**QUICK, "start": "k-means"},
         "good": {**GOOD, "start": "k-means"},
     }  # fmt: skip
