@@ -394,7 +394,7 @@ def resolve_run(
     soft = info.soft_labels or label_mode(made) != "hard"
     few = moved(train.raw(torch.arange(min(len(train), 8))), "cpu")
     plain = isinstance(task, Classification) and isinstance(few, Tensor)
-    written, limit = resolve_codec(store, wanted, decoder, info.selects, few, plain)
+    written, limit = resolve_codec(store, wanted, decoder, info.is_selection, few, plain)
     asks = own or getattr(made, "network", None)
     make: NetworkFactory = Without(train.input, train.device)
     if asks is not None or not train.input.parts or default_network(train) != "mlp":
@@ -421,10 +421,10 @@ def resolve_run(
         parametrization=decoder,
     )
     counts, numbers = allocate_budget(problem, wanted, limit, info, soft, scores=label_mode(made) == "scores")
-    rounds = quantization_aware(decoder, written, info.selects)
+    rounds = quantization_aware(decoder, written, info.is_selection)
     problem = dataclasses.replace(problem, counts=counts, numbers=numbers, parametrization=rounds)
     chosen += describe_proportions(wanted, problem, info)
-    if not info.selects:
+    if not info.is_selection:
         decoder.sizes(problem.held, train.input.shape)  # a budget that holds nothing is refused before all the work
     made, said = made.resolve_defaults(problem)
     return ResolvedRun(

@@ -84,7 +84,7 @@ def score(
             raise unknown("option", option, set().union(*fields.values()))
     splits = as_splits(data, pick_device(device))
     train = splits.train
-    every: dict[str, tuple[ResolvedRun, Scored, tuple[Asset, ...]]] = {}
+    every: dict[str, tuple[ResolvedRun, ScoringMethod, tuple[Asset, ...]]] = {}
     for name in kinds:  # all of them before any work: what does not fit is refused before the first training
         settled = resolve_run(
             splits, name, ipc=1, size_budget=None, network=network, parametrization=None, labels=None, augment=None,

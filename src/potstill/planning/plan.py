@@ -338,14 +338,14 @@ def with_placeholders(
     needed: list[RequiredAsset] = []
     for asset in wanted_by(method, problem):
         if given is not None and asset.name in given:
-            brought = assets[asset.name] = asset.given(given[asset.name], asset_context(problem))
+            brought = assets[asset.name] = asset.adopt(given[asset.name], asset_context(problem))
             n = len(brought)
             needed.append(RequiredAsset(name=asset.name, count=n, kept=n, recipe=dict(asset.recipe), given=True))
             continue
         jobs = asset.jobs(asset_context(problem))
-        kept = sum(job.there() for job in jobs)
+        kept = sum(job.is_cached() for job in jobs)
         needed.append(RequiredAsset(name=asset.name, count=len(jobs), kept=kept, recipe=dict(asset.recipe)))
-        assets[asset.name] = asset.stand_in(jobs)
+        assets[asset.name] = asset.placeholder(jobs)
     return problem.with_assets(assets), tuple(needed)
 
 
@@ -363,7 +363,7 @@ def _training(
         missing = needed.count - needed.kept
         if not missing or not isinstance(executor or choose(missing, problem.train.device, problem.network), Serial):
             continue
-        trial, _ = asset.jobs(asset_context(problem))[0].trial()
+        trial, _ = asset.jobs(asset_context(problem))[0].estimate()
         # What it makes stands among the assets already.
         walked.append(Walked(what=f"training of {needed.name}", each=held_by(trial)[0], fixed=0, at_once=1))
     return walked

@@ -117,7 +117,7 @@ def run_shards(
         raise error if checkpoint is None else Interrupted(checkpoint, error.step) from error
     assert isinstance(method, ClassShardable)  # or `check_shards` has refused it
     groups = shard_classes(problem.num_classes, shards)
-    return _joined(method.joined(problem, [(g, r.state) for g, r in zip(groups, done, strict=True)]), done)
+    return _joined(method.join_shards(problem, [(g, r.state) for g, r in zip(groups, done, strict=True)]), done)
 
 
 def _joined(state: Any, done: list[LoopResult[Any]]) -> LoopResult[Any]:

@@ -30,7 +30,7 @@ _GROUPS: dict[str, Any] = {
     "--protocol": "protocols",
     "--augment": "augmentations",
     "--parametrization": "parametrizations",
-    "--codec": "stores",
+    "--codec": "codecs",
 }
 """Groups of the registry whose names are values of an option."""
 

@@ -148,7 +148,7 @@ def _method_text(row: dict[str, Any]) -> str:
 
     lines = [f"{row['name']}: {row['title']} ({row['year']}), {row['paper']}", *filled(row["summary"])]
     if row["options"]:
-        presets = efforts_said(row["efforts"])
+        presets = efforts_said(row["presets"])
         lines += ["", "  --preset", *(part for preset in presets for part in filled(preset, indent=6))]
     for option in row["options"]:
         off = "no-" if option["default"] is True else ""  # a switch that is on is named by what turns it off

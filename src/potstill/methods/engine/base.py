@@ -53,7 +53,7 @@ class EngineMethod(Method[S]):
         return self.build_engine(problem).num_steps(problem)
 
     def step_costs(self, problem: Problem, state: S) -> tuple[StepCost, ...] | None:
-        return self.build_engine(problem).parts(problem, state)
+        return self.build_engine(problem).step_costs(problem, state)
 
     def shard_obstacle(self, problem: Problem) -> str | None:
         engine = self.build_engine(problem)
@@ -69,5 +69,5 @@ class EngineMethod(Method[S]):
         engine = self.build_engine(problem)
         if not isinstance(engine, ClassShardable):
             raise PotstillError(f"{type(self).__name__} works on all classes at once; ask ``shard_obstacle`` before")
-        joined: S = engine.joined(problem, parts)
+        joined: S = engine.join_shards(problem, parts)
         return joined

@@ -196,8 +196,8 @@ class MatchingEngine:
         return self.steps
 
     def step_costs(self, problem: Problem, state: MatchingState) -> tuple[StepCost, ...]:
-        compared = self.objective.parts(problem, self.networks, state)
-        return (*compared, *self.networks.parts(problem, state))
+        compared = self.objective.step_costs(problem, self.networks, state)
+        return (*compared, *self.networks.step_costs(problem, state))
 
 
 def _moving_tensors(state: MatchingState) -> tuple[Mapping[str, Tensor], ...]:

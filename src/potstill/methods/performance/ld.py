@@ -106,7 +106,7 @@ class OneAhead:
         return replace(state, memory=_flat(block.after[-1]) | known)
 
     def step_costs(self, problem: Problem, networks: NetworkSource, state: MatchingState) -> tuple[StepCost, ...]:
-        return self.unrolling.parts(problem, networks, state)
+        return self.unrolling.step_costs(problem, networks, state)
 
 
 def _flat(student: State) -> dict[str, Tensor]:
